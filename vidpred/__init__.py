@@ -1,0 +1,41 @@
+"""Predict the future frames of a video.
+
+The public names are loaded on first use, so that ``import vidpred`` costs nothing: it imports no torch, prints
+nothing and configures nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {  # public name -> the module that defines it
+    "Config": "vidpred.config",
+    "load_config": "vidpred.config",
+    "Predictor": "vidpred.inference.predictor",
+    "rollout": "vidpred.inference.rollout",
+    "train": "vidpred.run",
+    "evaluate": "vidpred.run",
+    "VidpredError": "vidpred.errors",
+}
+__all__ = ["Config", "Predictor", "VidpredError", "__version__", "evaluate", "load_config", "rollout", "train"]
+
+if TYPE_CHECKING:
+    from vidpred.config import Config, load_config
+    from vidpred.errors import VidpredError
+    from vidpred.inference.predictor import Predictor
+    from vidpred.inference.rollout import rollout
+    from vidpred.run import evaluate, train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vidpred' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,45 @@
+"""What can go wrong for a user, with the exit code that each kind of failure has."""
+
+from __future__ import annotations
+
+
+class VidpredError(Exception):
+    """A failure that the user can mend. The message is one line: what, where, how to mend it."""
+
+    exit_code = 1
+
+
+class ConfigError(VidpredError):
+    """A setting, an option or an argument is wrong."""
+
+    exit_code = 2
+
+
+class DataError(VidpredError):
+    """The data is absent, unreadable or too short."""
+
+    exit_code = 3
+
+
+class StorageError(VidpredError):
+    """A checkpoint or an output cannot be read or written."""
+
+    exit_code = 4
+
+
+class DivergedError(VidpredError):
+    """A loss or a gradient is not finite any more."""
+
+    exit_code = 5
+
+
+class DistributedError(VidpredError):
+    """A process of a distributed run was lost."""
+
+    exit_code = 6
+
+
+class StoppedError(VidpredError):
+    """Training was stopped from outside after saving a checkpoint; the same command resumes it."""
+
+    exit_code = 75
