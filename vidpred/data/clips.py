@@ -1,0 +1,213 @@
+"""Windows of frames from sources, and the stateless order in which training sees them.
+
+A sample is a function of (seed, position) alone, where position counts the samples of the whole run: whatever the
+number of processes and workers, and however often the run was stopped, step s sees the same samples.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from vidpred.data.batch import Batch
+from vidpred.data.settings import DataSettings
+from vidpred.data.synthetic import REFERENCE_SIDE, TwoWayWorld
+from vidpred.data.video import VideoInfo, read_frames, scaled_size
+from vidpred.errors import DataError
+
+PATCH_TRIES = 8  # places in one window tried for enough movement
+WINDOW_TRIES = 4  # windows tried before the one that moves most is taken
+
+
+def training_offsets(settings: DataSettings) -> list[int]:
+    """Frame numbers within a training window: the context, then the target `step` frames after its end."""
+    context = range(settings.context_frames)
+    first = settings.context_frames - 1 + settings.step
+    return [*context, *range(first, first + settings.pred_frames)]
+
+
+def evaluation_offsets(settings: DataSettings, steps: int) -> list[int]:
+    """Frame numbers within an evaluation window: the known history, then `steps` coming frames."""
+    return list(range(settings.history_frames + steps))
+
+
+class Source(Protocol):
+    """Numbered windows of frames."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def window(self, index: int) -> np.ndarray:
+        """Whole frames `(n, H, W, C)` uint8, always the same for an index."""
+
+    def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
+        """A training sample from window `index`: the same, or a patch of it, augmented at random."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames first <= number < end of one video, free of cuts and of one split."""
+
+    video: VideoInfo
+    first: int
+    end: int
+
+
+class VideoWindows:
+    """All windows of some segments of videos. Consecutive windows start one (kept) frame apart."""
+
+    def __init__(self, root: Path, segments: Sequence[Segment], settings: DataSettings, offsets: Sequence[int]) -> None:
+        self.name = str(root)
+        self.root, self.settings = root, settings
+        self.offsets = [offset * settings.frame_skip for offset in offsets]
+        length = self.offsets[-1] + 1
+        self.segments = [segment for segment in segments if segment.end - segment.first >= length]
+        counts = [(segment.end - segment.first - length) // settings.frame_skip + 1 for segment in self.segments]
+        self._ends = list(accumulate(counts))
+        total = sum(int(np.prod(self._shape(video))) for video in {s.video.path: s.video for s in self.segments}.values())
+        self._keep = total <= settings.memory_mb * 2**20
+        self._kept: dict[str, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def _shape(self, video: VideoInfo) -> tuple[int, int, int, int]:
+        return (video.frames, *scaled_size(video.height, video.width, self.settings.size), self.settings.channels)
+
+    def locate(self, index: int) -> tuple[VideoInfo, int]:
+        """The video and first frame number of window `index`."""
+        place = bisect_right(self._ends, index)
+        before = self._ends[place - 1] if place else 0
+        segment = self.segments[place]
+        return segment.video, segment.first + (index - before) * self.settings.frame_skip
+
+    def window(self, index: int) -> np.ndarray:
+        video, first = self.locate(index)
+        numbers = [first + offset for offset in self.offsets]
+        if not self._keep:
+            return self._read(video, numbers)
+        if video.path not in self._kept:
+            self._kept[video.path] = self._read(video, range(video.frames))
+        return self._kept[video.path][numbers]
+
+    def _read(self, video: VideoInfo, numbers: Sequence[int]) -> np.ndarray:
+        path = self.root if self.root.is_file() else self.root / video.path
+        return read_frames(path, video, numbers, self._shape(video)[1:3], self.settings.channels)
+
+    def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
+        settings = self.settings
+        best, most = None, -1.0
+        for _ in range(WINDOW_TRIES):
+            frames = self.window(index)
+            for _ in range(PATCH_TRIES):
+                patch = self._cut(frames, random, self.locate(index)[0])
+                if settings.movement_threshold == 0:
+                    return self._flip(patch, random)
+                moved = movement(patch[settings.context_frames - 1], patch[settings.context_frames])
+                if moved >= settings.movement_threshold:
+                    return self._flip(patch, random)
+                if moved > most:
+                    best, most = patch, moved
+                if settings.patch_size is None:
+                    break
+            index = int(random.integers(len(self)))
+        assert best is not None
+        return self._flip(best, random)
+
+    def _cut(self, frames: np.ndarray, random: np.random.Generator, video: VideoInfo) -> np.ndarray:
+        side = self.settings.patch_size
+        if side is None:
+            return frames
+        height, width = frames.shape[1:3]
+        if min(height, width) < side:
+            raise DataError(f"frames of {width}x{height} are smaller than data.patch_size={side} [{video.path}]")
+        top, left = random.integers(height - side + 1), random.integers(width - side + 1)
+        return frames[:, top : top + side, left : left + side]
+
+    def _flip(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        return frames[:, :, ::-1] if self.settings.flip and random.random() < 0.5 else frames
+
+
+def movement(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean squared difference of two uint8 pictures, values taken in [0, 1]."""
+    return float(np.mean((first.astype(np.float32) - second.astype(np.float32)) ** 2)) / 255**2
+
+
+class WorldWindows:
+    """The two-way world as a source: `count` scenes; drawing tosses the coin anew, a window's coin is fixed."""
+
+    name = "the embedded two-way world"
+
+    def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
+        side = settings.size or settings.patch_size or REFERENCE_SIDE
+        known = settings.history_frames
+        self.world = TwoWayWorld(known, offsets[-1] + 1 - known, side, settings.channels, seed)
+        self.offsets, self.count = list(offsets), count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def window(self, index: int) -> np.ndarray:
+        return self.draw(index, np.random.default_rng((self.world.seed, index, 1)))
+
+    def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
+        return self.world.clip(index, 1 if random.random() < 0.5 else -1)[self.offsets]
+
+
+class TrainingSamples(Dataset[Batch]):
+    """Sample by position: epoch = position // windows, window = that epoch's permutation, patch drawn by position."""
+
+    def __init__(self, source: Source, settings: DataSettings, seed: int) -> None:
+        self.source, self.settings, self.seed = source, settings, seed
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def __getitem__(self, position: int) -> Batch:
+        epoch, place = divmod(position, len(self.source))
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.source)))
+        random = np.random.default_rng((self.seed, 1, position))
+        frames = self.source.draw(int(self._order[1][place]), random)
+        known = self.settings.context_frames
+        tensor = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+        return Batch(tensor[None, :known], tensor[None, known:], torch.tensor([position]))
+
+
+class StepSampler(Sampler[list[int]]):
+    """Yields, for every step from `first_step` on, the positions that this process trains on."""
+
+    def __init__(self, first_step: int, steps: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
+        """batch_size counts the samples of all processes and must be a multiple of their number."""
+        assert batch_size % processes == 0
+        self.first_step, self.steps, self.batch_size = first_step, steps, batch_size
+        self.share, self.rank = batch_size // processes, rank
+
+    def __len__(self) -> int:
+        return self.steps - self.first_step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.first_step, self.steps):
+            start = step * self.batch_size + self.rank * self.share
+            yield list(range(start, start + self.share))
+
+
+def collate(samples: list[Batch]) -> Batch:
+    """Samples of batch size 1 -> one batch."""
+    return Batch(
+        torch.cat([sample.context for sample in samples]),
+        torch.cat([sample.future for sample in samples]),
+        torch.cat([sample.positions for sample in samples]),
+    )
+
+
+def to_frames(window: np.ndarray) -> torch.Tensor:
+    """`(n, H, W, C)` uint8 -> `(n, C, H, W)` float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(window)).permute(0, 3, 1, 2).float() / 255

@@ -1,0 +1,53 @@
+"""What the data section of a config says."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from vidpred.settings import Settings
+
+
+class DataSettings(Settings):
+    """Videos, windows and patches.
+
+    root: a folder of videos at any depth, or one video; none: the embedded two-way world. The first predicted frame
+    lies `step` frames after the last known one (1: the next frame); frame_skip n keeps every n-th frame of a video.
+    size: the short side in pixels to which videos are scaled (none: as they are). patch_size: the side of the square
+    training patches (none: whole frames). movement_threshold: the least mean squared difference (of values in [0, 1])
+    between a patch's last known and first future frame; patches that move less are drawn again.
+    split: how clips are divided in train, validation and test by split_fractions: by whole file, by time within each
+    file, or `auto` (by file from 5 files on). split_file, lines of `relative/path,train|validation|test`, overrides
+    it; a splits.csv in the root is found by itself. memory_mb: videos are kept decoded if all fit into so much memory.
+    """
+
+    root: str | None = None
+    on_bad_video: Literal["error", "skip"] = "error"
+    context_frames: int = Field(4, ge=1)
+    pred_frames: int = Field(1, ge=1)
+    step: int = Field(1, ge=1)
+    frame_skip: int = Field(1, ge=1)
+    channels: Literal[1, 3] = 3
+    size: int | None = Field(None, ge=8)
+    patch_size: int | None = Field(32, ge=8)
+    movement_threshold: float = Field(0.0, ge=0)
+    flip: bool = True
+    skip_cuts: bool = True
+    split: Literal["auto", "file", "time"] = "auto"
+    split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    split_file: str | None = None
+    workers: int = Field(0, ge=0)
+    memory_mb: int = Field(1024, ge=0)
+
+    @model_validator(mode="after")
+    def _fractions(self) -> Self:
+        if min(self.split_fractions) < 0 or abs(sum(self.split_fractions) - 1) > 1e-6 or self.split_fractions[0] == 0:
+            raise ValueError(f"split_fractions: three parts that add up to 1, got {self.split_fractions}")
+        return self
+
+    @property
+    def history_frames(self) -> int:
+        """How many known frames a prediction of frame t+1, t+2, ... needs: with a lead of `step`, frame t+1 is
+        predicted from the context that ends `step` frames before it."""
+        return self.context_frames + self.step - 1

@@ -1,0 +1,119 @@
+"""Conditional multi-scale discriminators: one for each scale, each judging (context, frame)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vidpred.errors import ConfigError
+from vidpred.models.multiscale import as_channels_last, choose_scales
+from vidpred.models.pyramid import build_pyramid
+from vidpred.settings import Settings
+
+# Convolution feature maps and fully connected widths, per scale, coarse to fine (the paper's table; the release's).
+CONVOLUTION_MAPS: dict[str, list[list[int]]] = {
+    "paper": [[64], [64, 128, 128], [128, 256, 256], [128, 256, 512, 128]],
+    "release": [[32], [32, 32, 64], [32, 32, 64], [32, 32, 64, 128]],
+    "strided": [[48, 96], [48, 96], [48, 96, 128], [48, 96, 128]],
+}
+CONNECTED_WIDTHS: dict[str, list[list[int]]] = {
+    "paper": [[512, 256], [1024, 512], [1024, 512], [1024, 512]],
+    "release": [[256, 128], [256, 128], [256, 128], [256, 128]],
+    "strided": [[128], [128], [128], [128]],
+}
+KERNEL_SIZES: list[list[int]] = [[3], [3, 3, 3], [5, 5, 5], [7, 7, 5, 5]]
+STRIDED_KERNEL = 4
+
+
+class DiscriminatorSettings(Settings):
+    """The discriminators.
+
+    size: `paper` and `release` are the valid convolutions of Mathieu et al.; `strided` halves the picture with 4x4
+    convolutions of stride 2 and LeakyReLU, which trains more steadily with a gradient penalty.
+    """
+
+    size: Literal["paper", "release", "strided"] = "release"
+
+
+class ScaleDiscriminator(nn.Module):
+    """One scale's judge: convolutions, fully connected layers, one logit."""
+
+    def __init__(self, size: str, row: tuple[list[int], list[int], list[int]], channels: int, side: int, pool: bool):
+        super().__init__()
+        maps, connected, kernels = row
+        strided = size == "strided"
+        layers: list[nn.Module] = []
+        for width, kernel in zip(maps, kernels, strict=True):
+            if strided and side < 4:
+                break  # nothing is left to halve
+            layers += [nn.Conv2d(channels, width, kernel, stride=2, padding=1) if strided else nn.Conv2d(channels, width, kernel)]
+            layers += [nn.LeakyReLU(0.2, inplace=True) if strided else nn.ReLU(inplace=True)]
+            side, channels = (side // 2 if strided else side - kernel + 1), width
+        if pool:
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+        if side < 1:
+            raise ConfigError(
+                "data.patch_size: the patches are too small for this discriminator; use a larger one, "
+                "fewer model.scales or discriminator.size=strided"
+            )
+        features = channels * side * side
+        layers.append(nn.Flatten())
+        for width in connected:
+            layers += [nn.Linear(features, width), nn.LeakyReLU(0.2, inplace=True) if strided else nn.ReLU(inplace=True)]
+            features = width
+        layers.append(nn.Linear(features, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.layers(as_channels_last(pictures)).float().squeeze(1)
+
+
+class MultiscaleDiscriminator(nn.Module):
+    """D_k(X_k, Y_k) for every scale k: is this frame the true continuation of this context?"""
+
+    def __init__(
+        self,
+        settings: DiscriminatorSettings,
+        scales: int,
+        patch: int,
+        context_frames: int,
+        pred_frames: int = 1,
+        channels: int = 3,
+    ) -> None:
+        """Raises ConfigError where the coarsest scale is too small for its convolutions."""
+        super().__init__()
+        if patch % 2 ** (scales - 1):
+            raise ConfigError(f"data.patch_size: {patch} is no multiple of {2 ** (scales - 1)}, which {scales} scales need")
+        maps, connected = CONVOLUTION_MAPS[settings.size], CONNECTED_WIDTHS[settings.size]
+        strided = settings.size == "strided"
+        kernels = [[STRIDED_KERNEL] * len(row) for row in maps] if strided else KERNEL_SIZES
+        rows = [choose_scales(table, scales) for table in (maps, connected, kernels)]
+        judged = (context_frames + pred_frames) * channels
+        self.patch = patch
+        self.networks = nn.ModuleList(
+            # Only the finest scale of the paper's network ends in a 2x2 max-pooling.
+            ScaleDiscriminator(settings.size, row, judged, patch >> (scales - 1 - index), index == scales - 1 and not strided)
+            for index, row in enumerate(zip(*rows, strict=True))
+        )
+
+    @property
+    def num_scales(self) -> int:
+        return len(self.networks)
+
+    def forward(self, context: Tensor, pictures: list[Tensor]) -> Tensor:
+        """Logits `(B, num_scales)`.
+
+        context: `(B, T, C, H, W)` in [0, 1]; pictures: the frames to judge at every scale, coarse to fine,
+        `(B, K, C, h, w)` in [0, 1].
+        """
+        logits = []
+        for network, known, judged in zip(
+            self.networks, build_pyramid(context, self.num_scales), pictures, strict=True
+        ):
+            pair = torch.cat([known, judged], 1) * 2 - 1
+            logits.append(network(rearrange(pair, "b t c h w -> b (t c) h w")))
+        return torch.stack(logits, 1)

@@ -1,0 +1,115 @@
+"""The multi-scale generator of Mathieu, Couprie & LeCun 2016 ("Deep multi-scale video prediction beyond MSE")."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+from einops import rearrange
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vidpred.models.pyramid import build_pyramid, upsample
+from vidpred.settings import Settings
+
+# Feature maps between input and output, per scale, coarse to fine (table 1 of the paper; the released model is smaller).
+FEATURE_MAPS: dict[str, list[list[int]]] = {
+    "paper": [[128, 256, 128], [128, 256, 128], [128, 256, 512, 256, 128], [128, 256, 512, 256, 128]],
+    "release": [[16, 32, 16], [16, 32, 16], [16, 32, 64, 32, 16], [16, 32, 64, 32, 16]],
+}
+KERNEL_SIZES: list[list[int]] = [[3, 3, 3, 3], [5, 3, 3, 5], [5, 3, 3, 3, 3, 5], [7, 5, 5, 5, 5, 7]]
+
+
+class GeneratorSettings(Settings):
+    """The multi-scale generator.
+
+    size picks the feature maps of the paper (12.57 M parameters with 4 frames of RGB) or of the authors' release
+    (0.22 M). scales keeps the finest ones (fewer than 4) or repeats the coarsest (more). feature_maps and kernel_sizes,
+    one list a scale, replace the table; a scale has one kernel more than it has feature maps.
+    """
+
+    size: Literal["paper", "release"] = "release"
+    scales: int = Field(4, ge=1, le=8)
+    feature_maps: list[list[int]] | None = None
+    kernel_sizes: list[list[int]] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        maps, kernels = self.layers()
+        if len(maps) != self.scales or len(kernels) != self.scales:
+            raise ValueError(f"feature_maps and kernel_sizes need one list for each of the {self.scales} scales")
+        for scale, (widths, sizes) in enumerate(zip(maps, kernels, strict=True), 1):
+            if len(sizes) != len(widths) + 1:
+                raise ValueError(f"scale {scale} has {len(widths)} feature maps, so it needs {len(widths) + 1} kernels")
+            if any(size % 2 == 0 for size in sizes):
+                raise ValueError(f"scale {scale}: kernel sizes must be odd to keep the picture's size")
+        return self
+
+    def layers(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Feature maps and kernel sizes of every scale, coarse to fine."""
+        maps = self.feature_maps or choose_scales(FEATURE_MAPS[self.size], self.scales)
+        return maps, self.kernel_sizes or choose_scales(KERNEL_SIZES, self.scales)
+
+
+def choose_scales(table: list[list[int]], scales: int) -> list[list[int]]:
+    """The finest `scales` rows of a table, its coarsest row repeated where it has too few."""
+    return [table[0]] * max(0, scales - len(table)) + table[max(0, len(table) - scales) :]
+
+
+def convolutions(channels: list[int], kernels: list[int], padding: Literal["same", "valid"]) -> nn.Sequential:
+    """Convolutions of stride 1 with ReLU between them and none after the last."""
+    layers: list[nn.Module] = []
+    for index, kernel in enumerate(kernels):
+        if index:
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.Conv2d(channels[index], channels[index + 1], kernel, padding=kernel // 2 if padding == "same" else 0))
+    return nn.Sequential(*layers)
+
+
+class MultiscaleGenerator(nn.Module):
+    """Paints the coming frames coarse to fine: G_k(X) = tanh(Net_k(X_k, up(Y_{k-1})) + up(Y_{k-1})).
+
+    context_frames known frames in, pred_frames frames out at once, the first of them `step` frames after the last
+    known one. Any height and width: the picture is padded inside and cropped back.
+    """
+
+    def __init__(
+        self, settings: GeneratorSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
+        pictures = pred_frames * channels
+        maps, kernels = settings.layers()
+        self.networks = nn.ModuleList(
+            convolutions([context_frames * channels + (pictures if index else 0), *widths, pictures], sizes, "same")
+            for index, (widths, sizes) in enumerate(zip(maps, kernels, strict=True))
+        )
+
+    @property
+    def num_scales(self) -> int:
+        return len(self.networks)
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        """`(B, T, C, H, W)` in [0, 1] -> predictions at every scale, coarse to fine, `(B, K, C, h, w)` in [0, 1].
+
+        The last one has the height and width of the context; the others those of the padded pyramid.
+        """
+        height, width = context.shape[-2:]
+        predictions: list[Tensor] = []
+        previous: Tensor | None = None  # the coarser scale's prediction, (B, K*C, h, w) in [-1, 1]
+        for network, frames in zip(self.networks, build_pyramid(context * 2 - 1, self.num_scales), strict=True):
+            known = rearrange(frames, "b t c h w -> b (t c) h w")
+            if previous is None:
+                previous = torch.tanh(network(as_channels_last(known)).float())
+            else:
+                base = upsample(previous)
+                # The sum stays in float32: in bfloat16 the residual would be rounded to 8 bits.
+                previous = torch.tanh(network(as_channels_last(torch.cat([known, base], 1))).float() + base)
+            predictions.append((rearrange(previous, "b (k c) h w -> b k c h w", c=self.channels) + 1) / 2)
+        predictions[-1] = predictions[-1][..., :height, :width]
+        return predictions
+
+
+def as_channels_last(pictures: Tensor) -> Tensor:
+    """The memory layout in which bfloat16 convolutions are fastest, on CPUs and GPUs alike."""
+    return pictures.contiguous(memory_format=torch.channels_last)

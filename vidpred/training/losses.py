@@ -1,0 +1,41 @@
+"""The losses of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) as pure functions.
+
+Reductions, stated once: every loss here is a mean over batch, frames, channels and pixels (or logits) of one scale;
+the objective adds up the scales. Pictures come in [-1, 1], the range in which the paper's weights were chosen.
+All are computed in float32.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as functional
+from torch import Tensor
+
+
+def lp_loss(prediction: Tensor, target: Tensor, exponent: float) -> Tensor:
+    """L_p, equation 1: the mean of |Y - Ŷ|^p. p = 1 is the l1 loss, p = 2 the mean squared error.
+
+    Both `(..., H, W)`. Returns a scalar.
+    """
+    return (prediction.float() - target.float()).abs().pow(exponent).mean()
+
+
+def gradient_difference_loss(prediction: Tensor, target: Tensor, alpha: float) -> Tensor:
+    """Gradient difference loss, equation 6: how the absolute gradients of two pictures differ, to the power of alpha.
+
+    mean | |Y_ij - Y_i-1,j| - |Ŷ_ij - Ŷ_i-1,j| |^alpha over the pairs along the height, plus the same along the width.
+    Both `(..., H, W)` with H, W >= 2. Returns a scalar.
+    """
+    total = prediction.new_zeros((), dtype=prediction.float().dtype)
+    for axis in (-2, -1):
+        difference = target.float().diff(dim=axis).abs() - prediction.float().diff(dim=axis).abs()
+        total = total + difference.abs().pow(alpha).mean()
+    return total
+
+
+def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
+    """Binary cross-entropy of logits against one label, equations 3 to 5, the mean of all logits.
+
+    The generator minimises it with `real=True` on its own pictures (the non-saturating form).
+    """
+    labels = logits.new_full(logits.shape, float(real), dtype=logits.float().dtype)
+    return functional.binary_cross_entropy_with_logits(logits.float(), labels)

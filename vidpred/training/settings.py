@@ -1,0 +1,64 @@
+"""Settings of the training loop and of the run folder's checkpoints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from vidpred.settings import Settings
+
+
+class OptimizerSettings(Settings):
+    """One network's optimizer. momentum is read by sgd, betas by adam and adamw."""
+
+    name: Literal["sgd", "adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class ScheduleSettings(Settings):
+    """The learning rates' common factor: up over warmup_steps, 1 until the fraction `hold` of the run, then down to
+    `final` along a straight line or half a cosine."""
+
+    shape: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_steps: int = Field(0, ge=0)
+    hold: float = Field(0.6, ge=0, le=1)
+    final: float = Field(0.1, ge=0, le=1)
+
+
+class TrainingSettings(Settings):
+    """The training loop.
+
+    batch_size counts the samples of one step over all processes. precision auto means bfloat16 where the hardware
+    computes it natively, else float32. best_by names the validation number that chooses the best checkpoint; `last`
+    takes the newest (the right choice with an adversary: PSNR would choose the blurriest). start_from takes the
+    networks' weights from another run. The *_every settings count steps, 0 means never.
+    """
+
+    steps: int = Field(2000, ge=1)
+    batch_size: int = Field(16, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    generator: OptimizerSettings = OptimizerSettings()
+    discriminator: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    clip_norm: float | None = Field(None, gt=0)
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    validate_every: int = Field(500, ge=0)
+    validation_windows: int = Field(16, ge=1)
+    best_by: Literal["psnr", "psnr_moving", "ssim", "last"] = "psnr_moving"
+    picture_every: int = Field(500, ge=0)
+    log_every: int = Field(10, ge=1)
+    tensorboard: bool = False
+    start_from: str | None = None
+
+
+class CheckpointSettings(Settings):
+    """every: steps between checkpoints; the last step is always kept. keep: how many of the newest to keep, beside
+    the best one."""
+
+    every: int = Field(500, ge=1)
+    keep: int = Field(2, ge=1)
