@@ -6,23 +6,21 @@ import csv
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, get_args
-
 from vidpred.data.clips import Segment, Source, VideoWindows, WorldWindows, training_offsets
 from vidpred.data.index import require_videos
 from vidpred.data.settings import DataSettings
 from vidpred.data.video import VideoInfo
 from vidpred.errors import DataError
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+SPLITS = ("train", "validation", "test")
 FILES_FOR_FILE_SPLIT = 5  # with fewer files, `split: auto` divides each file by time
-WORLD_CLIPS: dict[Split, int] = {"train": 20_000, "validation": 128, "test": 256}
-WORLD_SEEDS: dict[Split, int] = {"train": 11, "validation": 12, "test": 13}
+WORLD_CLIPS: dict[str, int] = {"train": 20_000, "validation": 128, "test": 256}
+WORLD_SEEDS: dict[str, int] = {"train": 11, "validation": 12, "test": 13}
 
 
-def build_source(settings: DataSettings, split: Split, offsets: Sequence[int], progress: bool = False) -> Source:
+def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:
     """The windows of one split. Raises DataError where there is none; see `data.on_bad_video` for bad files."""
+    assert split in SPLITS
     if settings.root is None:
         return WorldWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
     root = Path(settings.root)
@@ -36,7 +34,7 @@ def build_source(settings: DataSettings, split: Split, offsets: Sequence[int], p
     return source
 
 
-def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings) -> dict[Split, list[Segment]]:
+def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings) -> dict[str, list[Segment]]:
     """Divide videos as `data.split_file`, `data.split` and `data.split_fractions` say."""
     listing = Path(settings.split_file) if settings.split_file else root / "splits.csv"
     if settings.split_file or listing.is_file():
@@ -50,7 +48,7 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
     return _split_by_file(videos, settings.split_fractions)
 
 
-def _split_by_file(videos: Sequence[VideoInfo], fractions: Sequence[float]) -> dict[Split, list[Segment]]:
+def _split_by_file(videos: Sequence[VideoInfo], fractions: Sequence[float]) -> dict[str, list[Segment]]:
     # Ordered by a hash of the name: adding files to a folder moves few of the others to another split.
     ordered = sorted(videos, key=lambda video: sha256(video.path.encode("utf-8", "surrogateescape")).hexdigest())
     test = max(1, round(fractions[2] * len(videos))) if fractions[2] else 0
@@ -63,9 +61,9 @@ def _split_by_file(videos: Sequence[VideoInfo], fractions: Sequence[float]) -> d
     return {split: [_whole(video) for video in sorted(parts[split], key=lambda v: v.path)] for split in SPLITS}
 
 
-def _split_by_time(videos: Sequence[VideoInfo], fractions: Sequence[float], gap: int) -> dict[Split, list[Segment]]:
+def _split_by_time(videos: Sequence[VideoInfo], fractions: Sequence[float], gap: int) -> dict[str, list[Segment]]:
     """Train, then validation, then test, with gaps as long as a training window between them."""
-    splits: dict[Split, list[Segment]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[Segment]] = {split: [] for split in SPLITS}
     for video in videos:
         first = round(fractions[0] * video.frames)
         second = round((fractions[0] + fractions[1]) * video.frames)
@@ -75,19 +73,19 @@ def _split_by_time(videos: Sequence[VideoInfo], fractions: Sequence[float], gap:
     return splits
 
 
-def _split_by_listing(listing: Path, videos: Sequence[VideoInfo]) -> dict[Split, list[Segment]]:
+def _split_by_listing(listing: Path, videos: Sequence[VideoInfo]) -> dict[str, list[Segment]]:
     try:
         with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = [row for row in csv.reader(file) if row and row != ["path", "split"]]
     except OSError as error:
         raise DataError(f"cannot read the split file [{listing}]: {error.strerror}; see data.split_file") from None
     known = {video.path: video for video in videos}
-    splits: dict[Split, list[Segment]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[Segment]] = {split: [] for split in SPLITS}
     for number, row in enumerate(rows, 1):
         if len(row) != 2 or row[1] not in SPLITS:
             raise DataError(f"row {number} is not path,{'|'.join(SPLITS)} [{listing}]")
         if row[0] in known:  # a listed file may have been left out as bad
-            splits[row[1]].append(_whole(known[row[0]]))  # type: ignore[index]
+            splits[row[1]].append(_whole(known[row[0]]))
     if not any(splits.values()):
         raise DataError(f"names none of the videos in the data folder [{listing}]; paths are relative to data.root")
     return splits
@@ -105,7 +103,7 @@ def without_cuts(segment: Segment) -> list[Segment]:
 
 def _too_short(
     settings: DataSettings,
-    split: Split,
+    split: str,
     offsets: Sequence[int],
     segments: Sequence[Segment],
     videos: Sequence[VideoInfo],

@@ -49,6 +49,9 @@ class Source(Protocol):
     def window(self, index: int) -> np.ndarray:
         """Whole frames `(n, H, W, C)` uint8, always the same for an index."""
 
+    def clip_name(self, index: int) -> str:
+        """The video that window `index` comes from."""
+
     def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
         """A training sample from window `index`: the same, or a patch of it, augmented at random."""
 
@@ -89,6 +92,9 @@ class VideoWindows:
         before = self._ends[place - 1] if place else 0
         segment = self.segments[place]
         return segment.video, segment.first + (index - before) * self.settings.frame_skip
+
+    def clip_name(self, index: int) -> str:
+        return self.locate(index)[0].path
 
     def window(self, index: int) -> np.ndarray:
         video, first = self.locate(index)
@@ -155,6 +161,9 @@ class WorldWindows:
 
     def __len__(self) -> int:
         return self.count
+
+    def clip_name(self, index: int) -> str:
+        return "two-way world"
 
     def window(self, index: int) -> np.ndarray:
         return self.draw(index, np.random.default_rng((self.world.seed, index, 1)))

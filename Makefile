@@ -1,0 +1,41 @@
+# make demo   train and render the comparison of blurry against sharp    make test   what CI runs
+# make lint   ruff and mypy        make proofs   long evidence, row by row, resumable        make bench   speed
+.PHONY: demo test lint proofs bench lock clean
+.DELETE_ON_ERROR:
+export UV_PYTHON_DOWNLOADS = never
+export UV_SYSTEM_CERTS = 1
+PYTHON ?= python3
+BIN = .venv/bin
+# The tests start processes of their own: one thread each, so that they do not fight over the cores.
+TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+demo: .venv/installed
+	$(BIN)/vidpred demo
+
+test: .venv/installed
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+proofs: .venv/installed
+	$(BIN)/python -m benchmarks.proofs
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.training_step
+
+# Everything comes from the lock, with hashes; the package itself is built with the locked build tools.
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+lock:
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

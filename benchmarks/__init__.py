@@ -1,0 +1,1 @@
+"""Speed and long evidence. Not part of the package."""

@@ -1,0 +1,112 @@
+"""The training step of the paper-size model, generator and discriminators together, batch 8, 32x32: ours against the
+same step in plain float32 NCHW. Run: make bench."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable
+from unittest.mock import patch
+
+import torch
+from accelerate import Accelerator
+
+from benchmarks.harness import machine, report, time_in_turns
+from vidpred.checkpoint import RunFolder
+from vidpred.config import load_config
+from vidpred.data.batch import Batch
+from vidpred.data.clips import TrainingSamples, WorldWindows, training_offsets
+from vidpred.models.build import build_discriminator, build_generator
+from vidpred.training.hardware import choose_precision
+from vidpred.training.losses import adversarial_loss, gradient_difference_loss, lp_loss
+from vidpred.training.objectives import Step, targets
+from vidpred.training.trainer import Trainer, TrainingParts
+
+
+def build_trainer(precision: str) -> Trainer:
+    config = load_config("ucf101.yaml", {"data.root": None})
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if precision == "bfloat16" else "no"
+    )
+    torch.manual_seed(0)
+    source = WorldWindows(config.data, training_offsets(config.data), 100, 0)
+    return Trainer(
+        TrainingParts(
+            seed=0,
+            training=config.training,
+            objective=config.objective,
+            checkpoint=config.checkpoint,
+            workers=0,
+            folder=RunFolder("unused"),
+            accelerator=accelerator,
+            samples=TrainingSamples(source, config.data, 0),
+            generator=build_generator(config.model, config.data),
+            discriminator=build_discriminator(config.discriminator, config.model.scales, config.data),
+            validate=None,
+        )
+    )
+
+
+def plain_step(trainer: Trainer, batch: Batch) -> Callable[[], None]:
+    """The same arithmetic as one would write it down: float32, contiguous NCHW, torch's default optimizers."""
+    generator = build_plain(trainer.parts.generator)
+    discriminator = build_plain(trainer.networks["discriminator"].module)
+    optimizers = [torch.optim.SGD(generator.parameters(), 0.04), torch.optim.SGD(discriminator.parameters(), 0.02)]
+
+    def step() -> None:
+        # The models lay their pictures out channels-last by themselves; this rival must not.
+        with (
+            patch("vidpred.models.multiscale.as_channels_last", torch.Tensor.contiguous),
+            patch("vidpred.models.discriminators.as_channels_last", torch.Tensor.contiguous),
+        ):
+            train()
+
+    def train() -> None:
+        predictions = generator(batch.context)
+        truth = targets(Step(batch, predictions, 0))
+        fake = [picture.detach() for picture in predictions]
+        real_logits, fake_logits = discriminator(batch.context, truth), discriminator(batch.context, fake)
+        (4 * (adversarial_loss(real_logits, True) + adversarial_loss(fake_logits, False))).backward()
+        optimizers[1].step()
+        optimizers[1].zero_grad()
+        loss = 0.05 * 4 * adversarial_loss(discriminator(batch.context, predictions), True)
+        for prediction, target in zip(predictions, truth, strict=True):
+            pair = prediction * 2 - 1, target * 2 - 1
+            loss = loss + lp_loss(*pair, 1) + gradient_difference_loss(*pair, 1)
+        loss.backward()
+        optimizers[0].step()
+        optimizers[0].zero_grad()
+        optimizers[1].zero_grad()
+
+    return step
+
+
+def build_plain(module: torch.nn.Module) -> torch.nn.Module:
+    plain = copy.deepcopy(module)
+    plain.forward = type(module).forward.__get__(plain)  # without Accelerate's mixed precision
+    return plain.to(memory_format=torch.contiguous_format).float()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = choose_precision("auto", device)
+    ours = build_trainer(precision)
+    torch.manual_seed(0)
+    batch = Batch(
+        torch.rand(8, 4, 3, 32, 32, device=device), torch.rand(8, 1, 3, 32, 32, device=device), torch.arange(8)
+    )
+    count = iter(range(10**9))
+    rivals = {
+        "plain float32 NCHW": plain_step(ours, batch),
+        f"vidpred ({precision}, channels-last)": lambda: ours.train_step(next(count), batch),
+    }
+    for key, value in machine().items():
+        print(f"{key}: {value}")
+    print(report("paper-size G + D, batch 8, 32x32, one training step", time_in_turns(rivals, rounds), "plain float32 NCHW"))
+
+
+if __name__ == "__main__":
+    main()

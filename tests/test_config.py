@@ -1,0 +1,130 @@
+"""Settings: presets, overrides, origins, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vidpred.config import (
+    Config, describe, find_preset, load_config, load_with_origins, preset_folder, to_yaml,
+)  # fmt: skip
+from vidpred.errors import ConfigError
+
+PRESETS = sorted(file.name for file in preset_folder().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_load_and_round_trip(name: str, tmp_path: Path) -> None:
+    config = load_config(name)
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(to_yaml(config))
+    assert load_config(copy) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_open_with_command_hardware_time_and_score(name: str) -> None:
+    head = [line for line in find_preset(name).read_text().splitlines() if line.startswith("#")]
+    for word in ("command:", "hardware:", "time:", "score:"):
+        assert any(word in line for line in head), f"{name} does not open with its {word}"
+
+
+def test_stable_keys() -> None:
+    keys = load_with_origins(None).origins
+    for key in (
+        "seed", "run", "data.root", "data.context_frames", "data.pred_frames", "data.frame_skip", "data.workers",
+        "training.steps", "training.batch_size", "checkpoint.every",
+    ):  # fmt: skip
+        assert key in keys
+
+
+def test_origins(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 4\ntraining:\n  steps: 7\n")
+    loaded = load_with_origins(file, ["training.batch_size=3"])
+    assert loaded.origins["seed"] == "mine.yaml:1"
+    assert loaded.origins["training.steps"] == "mine.yaml:3"
+    assert loaded.origins["training.batch_size"] == "command line"
+    assert loaded.origins["data.size"] == "default"
+    assert "training.steps: 7" in describe(loaded)
+    assert (loaded.config.seed, loaded.config.training.steps, loaded.config.training.batch_size) == (4, 7, 3)
+
+
+def test_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-4 as a string; settings of adversarial training are full of such numbers."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("training:\n  generator: {learning_rate: 1e-4}\n")
+    assert load_config(file).training.generator.learning_rate == 1e-4
+    assert load_config(None, ["training.generator.learning_rate=2e-4"]).training.generator.learning_rate == 2e-4
+
+
+def test_overrides_as_a_mapping() -> None:
+    assert load_config("tiny.yaml", {"data.root": "clips", "seed": 3}).data.root == "clips"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trainng: {steps: 3}", ["[trainng.steps]", "mine.yaml:1", "did you mean training.steps?"]),
+        ("data:\n  sise: 3", ["[data.sise]", "mine.yaml:2", "did you mean data.size?"]),
+        ("data:\n  steps: 3", ["[data.steps]", "mine.yaml:2", "did you mean training.steps?"]),
+        ("seed: 1\nseed: 2", ["duplicate key 'seed'", "mine.yaml:2"]),
+        ("training: {steps: many}", ["[training.steps]", "integer", "'many'", "mine.yaml:1"]),
+        ("training: {steps: -1}", ["[training.steps]", "greater than or equal to 1", "mine.yaml:1"]),
+        ("training: {batch_size: 2.5}", ["[training.batch_size]", "integer"]),
+        ("training: 3", ["[training]", "mine.yaml:1"]),
+        ("- a list", ["mapping", "mine.yaml"]),
+        ("a:\n\t- tab", ["mine.yaml:2"]),
+        ("run: !!python/object:os.system {}", ["mine.yaml:1"]),
+        ("objective: {lp_weight: 0, gdl_weight: 0}", ["all weights are 0"]),
+        ("objective: {adversarial_weight: 1}\ndata: {patch_size: null}", ["data.patch_size"]),
+    ],
+)
+def test_mistakes_are_one_clear_line(text: str, words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_unknown_presets_name_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"ufc101\.yaml\]; did you mean ucf101\.yaml"):
+        load_config("ufc101.yaml")
+
+
+@pytest.mark.parametrize("override", ["training.steps", "nothing.here=1", "training.steps=[1"])
+def test_bad_overrides(override: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(None, [override])
+
+
+def test_every_setting_is_documented_in_its_section() -> None:
+    """Each field's name stands in the docstring of its class, or its section is trivial to read."""
+
+    def check(section: type) -> None:
+        for name, field in section.model_fields.items():  # type: ignore[attr-defined]
+            kind = field.annotation
+            if isinstance(kind, type) and hasattr(kind, "model_fields"):
+                check(kind)
+            elif section is not Config and len(section.model_fields) > 5:  # type: ignore[attr-defined]
+                words = (section.__doc__ or "").replace("*_every", "log_every validate_every picture_every")
+                named = name in words or name.split("_")[0] in words
+                assert named, f"{section.__name__}.{name} is not explained"
+
+    check(Config)
+
+
+def test_yaml_is_only_loaded_safely() -> None:
+    for file in Path("vidpred").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
+                if isinstance(node.func.value, ast.Name) and node.func.value.id == "yaml":
+                    loaders = [word.value.id for word in node.keywords if isinstance(word.value, ast.Name)]
+                    assert loaders == ["_UniqueKeyLoader"]
+    assert yaml.safe_load("1e-4") == "1e-4", "PyYAML reads it as a number now: the resolver of ours can go"

@@ -1,0 +1,78 @@
+"""The arrows between the packages point one way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import vidpred
+
+PACKAGE = Path(vidpred.__file__).parent
+LAYERS = [  # lowest first; a module may import its own layer and those below
+    {"errors", "settings"},
+    {"data"},
+    {"models", "checkpoint"},
+    {"inference"},
+    {"evaluation"},
+    {"training"},
+    {"config"},
+    {"run"},
+    {"demo", "launch"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def imports(file: Path) -> set[str]:
+    """The vidpred modules that a file imports anywhere, as written ("vidpred.data.batch")."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+            if node.module == "vidpred":
+                found |= {f"vidpred.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "vidpred"}
+
+
+def test_no_arrow_points_upward() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        for name in imports(file):
+            target = (name.split(".") + ["__version__"])[1]
+            if target == "__version__":
+                continue
+            assert LEVEL[target] <= LEVEL[part], f"{file.relative_to(PACKAGE)} imports {name}, a layer above its own"
+
+
+def test_no_circles_between_modules() -> None:
+    graph = {}
+    for file in PACKAGE.rglob("*.py"):
+        name = ".".join(["vidpred", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+        graph[name] = imports(file) - {"vidpred"}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a circle: {' -> '.join([*path, name])}"
+        if name not in done:
+            for other in graph.get(name, ()):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        if name != "vidpred":  # its lazy names point everywhere
+            visit(name, ())
+
+
+def test_only_the_prepare_verb_knows_data_prep() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        if "data_prep" in file.read_text() and file.name != "cli.py":
+            assert not any(
+                "data_prep" in ast.unparse(node)
+                for node in ast.walk(ast.parse(file.read_text()))
+                if isinstance(node, ast.Import | ast.ImportFrom)
+            ), f"{file} imports data_prep"

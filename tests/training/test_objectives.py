@@ -1,0 +1,139 @@
+"""What others got wrong with this model, one by one: who gets gradients from what, and how much."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidpred.data.batch import Batch
+from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
+from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step, targets
+from vidpred.training.trainer import frozen
+
+
+@pytest.fixture
+def networks() -> tuple[MultiscaleGenerator, MultiscaleDiscriminator]:
+    torch.manual_seed(0)
+    rows = GeneratorSettings(scales=3, feature_maps=[[4]] * 3, kernel_sizes=[[3, 3]] * 3)
+    return MultiscaleGenerator(rows, 2), MultiscaleDiscriminator(DiscriminatorSettings(), 3, 32, 2)
+
+
+@pytest.fixture
+def batch() -> Batch:
+    torch.manual_seed(1)
+    return Batch(torch.rand(2, 2, 3, 32, 32), torch.rand(2, 1, 3, 32, 32), torch.arange(2))
+
+
+def gradients(networks: Any, batch: Batch, number: int = 0, phase: str = "generator", **weights: Any) -> Any:
+    """The generator's and the discriminator's gradients from one phase, by parameter name."""
+    generator, discriminator = copy.deepcopy(networks)
+    objective = Objective(ObjectiveSettings(**{"lp_weight": 0, "gdl_weight": 0, **weights}), discriminator, discriminator)
+    step = Step(batch, generator(batch.context), number)
+    chosen = next(candidate for candidate in objective.phases() if candidate.network == phase)
+    other = discriminator if phase == "generator" else generator
+    with frozen([other]):
+        chosen.losses(step).total.backward()
+    return [
+        {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+        for network in (generator, discriminator)
+    ]
+
+
+def test_the_adversary_reaches_every_scale_of_the_generator(networks: Any, batch: Batch) -> None:
+    """The mistake of the best-known public version: predictions fed back as constants carry no gradient."""
+    generator, discriminator = gradients(networks, batch, adversarial_weight=1.0)
+    for scale in range(3):
+        norm = sum(float(g.norm()) for name, g in generator.items() if name.startswith(f"networks.{scale}."))
+        assert norm > 0, f"no adversarial gradient at scale {scale}"
+    assert discriminator == {}, "the generator's step must leave the discriminator without gradient"
+
+
+def test_the_discriminators_step_leaves_the_generator_alone(networks: Any, batch: Batch) -> None:
+    generator, discriminator = gradients(networks, batch, phase="discriminator", adversarial_weight=1.0)
+    assert generator == {}
+    assert all(float(gradient.norm()) > 0 for gradient in discriminator.values())
+
+
+def flat(gradients: dict[str, Tensor]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients.values()])
+
+
+BASE = {"lp_weight": 1.0, "lp_exponent": 1.5, "gdl_weight": 1.0, "gdl_alpha": 1.5, "adversarial_weight": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("lp_weight", 2.0), ("lp_exponent", 2.0), ("gdl_weight", 2.0), ("gdl_alpha", 2.0), ("adversarial_weight", 0.5)],
+)
+def test_every_weight_and_exponent_changes_the_gradients(networks: Any, batch: Batch, key: str, value: float) -> None:
+    before = flat(gradients(networks, batch, **BASE)[0])
+    after = flat(gradients(networks, batch, **{**BASE, key: value})[0])
+    assert float((after - before).norm() / before.norm()) > 1e-3
+
+
+@pytest.mark.parametrize("change", [{"r1_weight": 1.0}, {"wrong_pairs": True}])
+def test_discriminator_settings_change_its_gradients(networks: Any, batch: Batch, change: dict[str, Any]) -> None:
+    settings = {"phase": "discriminator", "adversarial_weight": 1.0}
+    before, after = (flat(gradients(networks, batch, **settings, **more)[1]) for more in ({}, change))
+    assert float((after - before).norm() / before.norm()) > 1e-3
+
+
+def test_r1_is_lazy(networks: Any, batch: Batch) -> None:
+    settings = {"phase": "discriminator", "adversarial_weight": 1.0, "r1_every": 4}
+    for number, differs in ((0, True), (1, False), (4, True)):
+        plain = flat(gradients(networks, batch, number, **settings)[1])
+        penalised = flat(gradients(networks, batch, number, **settings, r1_weight=1.0)[1])
+        assert bool((plain != penalised).any()) is differs
+
+
+def test_gradients_are_linear_in_the_weights(networks: Any, batch: Batch) -> None:
+    parts = [flat(gradients(networks, batch, **{name: 1.0})[0]) for name in ("lp_weight", "gdl_weight", "adversarial_weight")]
+    together = gradients(networks, batch, lp_weight=2.0, gdl_weight=0.5, adversarial_weight=0.05)[0]
+    torch.testing.assert_close(flat(together), 2 * parts[0] + 0.5 * parts[1] + 0.05 * parts[2], rtol=1e-4, atol=1e-6)
+
+
+def test_every_scale_counts_in_the_reconstruction(networks: Any, batch: Batch) -> None:
+    """The loss is no loss at the finest scale only: it is the sum of each scale's own, in [-1, 1]."""
+    generator, _ = networks
+    step = Step(batch, generator(batch.context), 0)
+    parts = Objective(ObjectiveSettings(gdl_weight=0)).generator_losses(step).parts
+    expected = sum(
+        torch.nn.functional.l1_loss(prediction * 2 - 1, target * 2 - 1)
+        for prediction, target in zip(step.predictions, targets(step), strict=True)
+    )
+    torch.testing.assert_close(parts["lp"], expected)
+
+
+def test_reconstruction_is_one_phase_and_an_adversary_makes_two() -> None:
+    assert [phase.network for phase in Objective(ObjectiveSettings()).phases()] == ["generator"]
+    phases = Objective(ObjectiveSettings(adversarial_weight=0.1)).phases()
+    assert [phase.network for phase in phases] == ["discriminator", "generator"]
+
+
+def test_a_blind_judge_costs_ln_2_a_scale(networks: Any, batch: Batch) -> None:
+    """Logits of 0: the discriminator pays 2 ln 2 and the generator ln 2 at each of the 3 scales (natural logarithm)."""
+    generator, discriminator = networks
+    for parameter in discriminator.parameters():
+        torch.nn.init.zeros_(parameter)
+    objective = Objective(
+        ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1), discriminator, discriminator
+    )
+    step = Step(batch, generator(batch.context), 0)
+    ln2 = torch.log(torch.tensor(2.0))
+    torch.testing.assert_close(objective.generator_losses(step).total, 3 * ln2)
+    torch.testing.assert_close(objective.discriminator_losses(step).total, 6 * ln2)
+
+
+def test_frozen_parameters_stay_frozen(networks: Any) -> None:
+    """A network that the user froze in part is not thawed by a phase."""
+    generator, _ = networks
+    generator.networks[0].requires_grad_(False)
+    with frozen([generator]):
+        assert not any(parameter.requires_grad for parameter in generator.parameters())
+    assert not any(parameter.requires_grad for parameter in generator.networks[0].parameters())
+    assert all(parameter.requires_grad for parameter in generator.networks[1].parameters())

@@ -1,0 +1,8 @@
+"""`python -m vidpred` and the `vidpred` command."""
+
+from __future__ import annotations
+
+from vidpred.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""The run folder and its checkpoints: safetensors and JSON with a sha256 manifest, written whole or not at all.
+
+runs/mine/
+  config.yaml            the resolved settings, written before anything else
+  metrics.jsonl          one line every training.log_every steps
+  pictures/              context, truth, prediction, difference
+  checkpoints/step-500/  config.yaml, one .safetensors a network and optimizer, state.json, manifest.json
+  last.json, best.json   which step; replaced atomically
+
+A checkpoint is written under a temporary name, flushed to disk, then renamed. No file holds a pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from vidpred.errors import StorageError
+
+MANIFEST = "manifest.json"
+STEP_NAME = re.compile(r"step-(\d+)")
+TensorFiles = Mapping[str, Mapping[str, Tensor]]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file's content in one step. Raises StorageError."""
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"cannot write [{path}]: {error.strerror}; free space or choose another run=") from None
+
+
+class Checkpoint:
+    """One verified checkpoint folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises StorageError unless every file of the manifest is there with its size and sha256."""
+        self.path = path
+        problem = find_damage(path)
+        if problem:
+            raise StorageError(f"damaged checkpoint [{problem}]; use another one of the run")
+        self.state: dict[str, Any] = json.loads((path / "state.json").read_text())
+        self.step: int = self.state["step"]
+
+    def has(self, name: str) -> bool:
+        return (self.path / f"{name}.safetensors").is_file()
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one network or optimizer, on the CPU. Raises StorageError."""
+        try:
+            return safetensors.torch.load_file(self.path / f"{name}.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise StorageError(f"cannot read the checkpoint [{self.path / name}.safetensors]: {error}") from None
+
+
+def find_damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint folder, as "step-8/generator.safetensors: reason", or None."""
+    try:
+        files = json.loads((path / MANIFEST).read_text())["files"]
+        for name, expected in files.items():
+            if Path(name).name != name:
+                return f"{path.name}/{MANIFEST}: names a file outside the checkpoint"
+            file = path / name
+            if not file.is_file():
+                return f"{path.name}/{name}: missing"
+            if file.stat().st_size != expected["bytes"]:
+                return f"{path.name}/{name}: {file.stat().st_size} bytes, not {expected['bytes']}"
+            if _hash(file) != expected["sha256"]:
+                return f"{path.name}/{name}: sha256 differs"
+        return None if "state.json" in files else f"{path.name}/{MANIFEST}: names no state.json"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{path.name}/{MANIFEST}: missing or unreadable"
+
+
+def _hash(file: Path) -> str:
+    digest = sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class RunFolder:
+    """A run's files. Only the main process writes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    def create(self) -> None:
+        """Make the folder and check that it can be written, before any work is done. Raises StorageError."""
+        probe = self.checkpoints / f".tmp-{uuid.uuid4().hex}"
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the run folder [{self.path}]: {error.strerror}; choose another run="
+            ) from None
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint folder, ascending; whether they are whole is not checked."""
+        if not self.checkpoints.is_dir():
+            return []
+        matches = (STEP_NAME.fullmatch(entry.name) for entry in self.checkpoints.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def folder(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step}"
+
+    def save(self, step: int, files: TensorFiles, state: Mapping[str, Any], keep: int) -> Path:
+        """Write the checkpoint of a step, then drop all but the newest `keep` and the best. Raises StorageError."""
+        final = self.folder(step)
+        temporary = self.checkpoints / f".tmp-step-{step}-{uuid.uuid4().hex}"
+        try:
+            self._check_space(files)
+            temporary.mkdir(parents=True)
+            for name, tensors in files.items():
+                plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+                safetensors.torch.save_file(plain, temporary / f"{name}.safetensors")
+            (temporary / "state.json").write_text(json.dumps({**state, "step": step}, indent=1))
+            if self.config_file.is_file():
+                shutil.copy(self.config_file, temporary / "config.yaml")
+            manifest = {
+                file.name: {"bytes": file.stat().st_size, "sha256": _hash(file)} for file in sorted(temporary.iterdir())
+            }
+            (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": manifest}, indent=1))
+            for file in temporary.iterdir():
+                _flush(file)
+            _flush(temporary)
+            if final.exists():
+                shutil.rmtree(final)
+            os.rename(temporary, final)
+            _flush(self.checkpoints)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StorageError(f"cannot write the checkpoint [{final}]: {reason}; free space or choose another run=") from None
+        write_atomically(self.path / "last.json", json.dumps({"step": step}).encode())
+        best = self.best()
+        for old in self.steps()[:-keep]:
+            if best is None or old != best["step"]:
+                shutil.rmtree(self.folder(old), ignore_errors=True)
+        return final
+
+    def _check_space(self, files: TensorFiles) -> None:
+        needed = sum(tensor.numel() * tensor.element_size() for tensors in files.values() for tensor in tensors.values())
+        free = shutil.disk_usage(self.checkpoints).free
+        if free < 1.1 * needed:
+            raise OSError(28, f"{needed >> 20} MB needed, {free >> 20} MB free")
+
+    def best(self) -> dict[str, Any] | None:
+        """{"step", "metric", "value"} of the best checkpoint so far."""
+        try:
+            record = json.loads((self.path / "best.json").read_text())
+            return record if isinstance(record["step"], int) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def mark_best(self, step: int, metric: str, value: float) -> None:
+        record = {"step": step, "metric": metric, "value": value}
+        write_atomically(self.path / "best.json", json.dumps(record).encode())
+
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint. Damaged ones are set aside as step-N.corrupt with a line on stderr."""
+        for step in reversed(self.steps()):
+            problem = find_damage(self.folder(step))
+            if problem is None:
+                return Checkpoint(self.folder(step))
+            aside = self.folder(step).with_name(f"step-{step}.corrupt")
+            shutil.rmtree(aside, ignore_errors=True)
+            self.folder(step).rename(aside)
+            print(f"vidpred: warning: corrupt [{problem}]; the one before it is used", file=sys.stderr)
+        return None
+
+
+def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
+    """A checkpoint by run folder and name ("best", "last", "step-500"), or by its own folder. Raises StorageError.
+
+    "best" falls back to the newest one where a run has not chosen yet.
+    """
+    path = Path(path)
+    if (path / MANIFEST).is_file():
+        return Checkpoint(path)
+    run = RunFolder(path)
+    steps = run.steps()
+    if not steps:
+        missing = "no such run folder" if not path.exists() else "no checkpoint in the run folder"
+        raise StorageError(f"{missing} [{path}]; train one with: vidpred train --config tiny.yaml run={path}")
+    best = run.best()
+    if which == "best" and best and best["step"] in steps:
+        return Checkpoint(run.folder(best["step"]))
+    if which in ("best", "last"):
+        return Checkpoint(run.folder(steps[-1]))
+    match = STEP_NAME.fullmatch(which)
+    if match is None or int(match[1]) not in steps:
+        known = ", ".join(f"step-{step}" for step in steps)
+        raise StorageError(f"no checkpoint {which} [{path}]; there are best, last, {known}")
+    return Checkpoint(run.folder(int(match[1])))
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Load all weights strictly. Raises StorageError naming the first parameter that differs, and both shapes."""
+    own = module.state_dict()
+    for name in [*own, *(name for name in tensors if name not in own)]:
+        if name not in tensors or name not in own:
+            side = "checkpoint" if name not in tensors else "model"
+            raise StorageError(f"the {side} has no parameter {name} [{where}]; it is another model's checkpoint")
+        if own[name].shape != tensors[name].shape:
+            shapes = f"{tuple(tensors[name].shape)} in the checkpoint, {tuple(own[name].shape)} in the model"
+            raise StorageError(f"parameter {name} is {shapes} [{where}]; it is another model's checkpoint")
+    module.load_state_dict(dict(tensors))
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors "index.name"; its hyper-parameters are in the config."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `pack_optimizer`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,202 @@
+"""The command line. Handlers import what they need when they run, so that `vidpred --help` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidpred import __version__
+from vidpred.errors import DistributedError, VidpredError
+
+app = typer.Typer(
+    help="Predict the future frames of a video: train, predict, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings by dotted key, as in data.root=clips.")
+]
+ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A preset's name or a YAML file's path.")]
+Runs = Annotated[list[Path], typer.Option("--run", "-r", help="A run folder or a checkpoint folder.")]
+CheckpointOption = Annotated[str, typer.Option(help="best, last or step-N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vidpred {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Predict the future frames of a video: train, predict, evaluate."""
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Train a predictor, or resume where the run's folder left off (the same command again)."""
+    from vidpred.config import load_config
+
+    settings = load_config(config, overrides or [])
+    from vidpred import launch
+
+    processes = launch.requested_processes()
+    if processes > 1 and settings.training.device != "cuda" and not dry_run:
+        launch.start_processes(processes, sys.argv[1:])
+    from vidpred import run
+
+    if dry_run:
+        typer.echo(run.plan(settings))
+        return
+    _runs_here(Path(settings.run))
+    result = run.train(settings)
+    if os.environ.get("RANK", "0") == "0":
+        done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
+        typer.echo(f"{done}: {result.folder} (look at {result.folder}/pictures; vidpred evaluate --run {result.folder})")
+
+
+@app.command("config")
+def show_config(config: Annotated[str | None, typer.Argument()] = None, overrides: Overrides = None) -> None:
+    """Print the resolved settings with where each value came from."""
+    from vidpred.config import describe, load_with_origins
+
+    first = [config] if config and "=" in config else []
+    preset = None if first else config
+    typer.echo(describe(load_with_origins(preset, [*first, *(overrides or [])])))
+
+
+@app.command()
+def predict(
+    clip: Annotated[Path, typer.Argument(help="A video file.")],
+    run: Runs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="An .mp4, .gif or .png (a strip) file.")],
+    steps: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 8,
+    start: Annotated[
+        int | None, typer.Option(help="First frame to predict. Without it the clip's last frames are held out as truth.")
+    ] = None,
+    after_end: Annotated[bool, typer.Option("--after-end", help="Predict what comes after the clip.")] = False,
+    size: Annotated[
+        int | None, typer.Option(min=0, help="Short side to predict at; 0: the clip's. Without it the run's data.size.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Pictures a second of the output.")] = 5,
+    checkpoint: CheckpointOption = "best",
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
+) -> None:
+    """Predict a clip's coming frames and render them; several --run stand side by side."""
+    from vidpred.inference.predict_video import VideoPrediction, predict_video
+    from vidpred.inference.predictor import Predictor
+    from vidpred.inference.writer import check_output
+
+    check_output(output, overwrite)
+    predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
+    prediction = VideoPrediction(clip, predictors, steps, start, size, after_end)
+    typer.echo(prediction.describe())
+    count = predict_video(prediction, output, rate, overwrite, progress=True)
+    typer.echo(f"{output}: {count} pictures, blue known, green truth, orange predicted")
+
+
+@app.command()
+def evaluate(
+    run: Runs,
+    steps: Annotated[int, typer.Option(min=1, help="Frames ahead.")] = 8,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    windows: Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")] = 200,
+    data: Annotated[str | None, typer.Option(help="Other videos than the run's.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw quality against steps ahead here (.png).")] = None,
+    checkpoint: CheckpointOption = "best",
+    device: Device = "auto",
+) -> None:
+    """Measure runs on held-out video, frame by frame ahead, with copy-last and optical flow beside them."""
+    from vidpred.evaluation import report
+    from vidpred.inference.predictor import Predictor
+    from vidpred.run import about_evaluation, evaluate_predictors
+
+    predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
+    result = evaluate_predictors(predictors, steps, split, windows or None, data, progress=True)
+    typer.echo(report.table(result))
+    typer.echo("\n" + report.clip_table(result))
+    if json:
+        report.write_json(json, report.to_json(result, about_evaluation(predictors, split, data)))
+    if plot:
+        report.write_plot(plot, result)
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="ucf101 or folder.")],
+    source: Annotated[Path, typer.Argument(help="The folder of videos.")],
+    splits: Annotated[Path | None, typer.Option(help="ucf101: the folder ucfTrainTestlist.")] = None,
+) -> None:
+    """Scan a data set once, and write its official splits beside it."""
+    from data_prep import run_preparation
+
+    typer.echo(run_preparation(name, source, splits))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the runs and the pictures.")] = Path("runs/demo"),
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each of the two models.")] = 1500,
+) -> None:
+    """Train on the two-way world with and without an adversary, and render blurry against sharp."""
+    from vidpred.demo import run_demo
+
+    typer.echo(run_demo(output, steps))
+
+
+_run_folder: Path | None = None  # where this process leaves its exit code, once it is known
+
+
+def _runs_here(folder: Path) -> None:
+    global _run_folder
+    _run_folder = folder
+
+
+def main() -> None:
+    """Run the command line. Failures that the user can mend are one line on stderr and the documented exit code."""
+    debug = "--debug" in sys.argv
+    if debug:  # accepted anywhere on the line
+        sys.argv.remove("--debug")
+    try:
+        app(standalone_mode=True)
+    except VidpredError as error:
+        _end(error, debug)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (BrokenPipeError, ConnectionError, RuntimeError) as error:
+        lost = "torch.distributed" in sys.modules and type(error).__name__.startswith(("Dist", "Connection"))
+        lost = lost or "Connection closed by peer" in str(error)
+        if not lost:
+            raise
+        _end(DistributedError(f"another process of the run was lost [{str(error).splitlines()[0][:120]}]"), debug)
+
+
+def _end(error: VidpredError, debug: bool) -> None:
+    rank = os.environ.get("RANK", "0")
+    # What is wrong with settings, data or storage is wrong for all processes: said once.
+    if rank == "0" or error.exit_code in (5, 6):
+        print(f"vidpred: error: {error}" if error.exit_code != 75 else f"vidpred: {error}", file=sys.stderr)
+    if _run_folder is not None:
+        from vidpred.run import write_exit
+
+        write_exit(_run_folder, error.exit_code, str(error))
+    if debug:
+        raise error
+    sys.exit(error.exit_code)

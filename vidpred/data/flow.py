@@ -1,0 +1,74 @@
+"""Dense optical flow: the one place that calls OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidpred.data.batch import to_float
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, red green blue
+MINIMUM_SIDE = 16  # DIS refuses or misreads smaller pictures, whose coarsest scale would not hold one 8x8 patch
+
+
+def to_gray(pictures: Tensor) -> Tensor:
+    """`(N, C, H, W)` uint8 or float in [0, 1], C = 1 or 3 (red, green, blue) -> `(N, H, W)` uint8: the luma, rounded.
+
+    Raises ValueError for any other number of dimensions or channels.
+    """
+    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
+        raise ValueError(f"pictures must be (N, C, H, W) with 1 or 3 channels, not {tuple(pictures.shape)}")
+    values = to_float(pictures.detach())
+    if values.shape[1] == 3:
+        values = values * values.new_tensor(LUMA).view(1, 3, 1, 1)
+    return (values.sum(1) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def dense_flow(first: Tensor, second: Tensor) -> Tensor:
+    """Where every pixel of `first` went: first(x, y) is found again at second(x + flow[0], y + flow[1]).
+
+    Both `(N, C, H, W)` uint8 or float in [0, 1], C = 1 or 3. Returns `(N, 2, H, W)` float32 on the device of `first`:
+    displacements in pixels, to the right and downwards. No gradient flows through it; the work is done on the CPU.
+
+    The method is DIS with OpenCV's medium preset (finest scale 1/2, patches of 8x8 every 3 pixels, 5 variational
+    iterations), the most careful preset, on the gray picture. It runs on pictures of any size: one with a side under
+    `MINIMUM_SIDE` is enlarged by the smallest whole factor that reaches it, and the flow is shrunk back.
+
+    Raises ValueError when the shapes differ, a picture is empty or the channels are not 1 or 3.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"both frames need one shape, not {tuple(first.shape)} and {tuple(second.shape)}")
+    if first.ndim == 4 and 0 in first.shape[-2:]:
+        raise ValueError(f"pictures must have at least one pixel, not {tuple(first.shape)}")
+    starts, ends = to_gray(first).cpu().numpy(), to_gray(second).cpu().numpy()
+    flow = np.zeros((*starts.shape, 2), np.float32)
+    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        flow[index] = _flow_of_any_size(start, end)
+    return torch.from_numpy(flow).permute(0, 3, 1, 2).contiguous().to(first.device)
+
+
+def _flow_of_any_size(start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """`(H, W)` uint8, twice -> `(H, W, 2)`."""
+    import cv2
+
+    height, width = start.shape
+    factor = -(-MINIMUM_SIDE // min(height, width))
+    if factor <= 1:
+        return _flow_of_any_aspect(start, end)
+    size = (width * factor, height * factor)
+    large_start = np.asarray(cv2.resize(start, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    large_end = np.asarray(cv2.resize(end, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    flow = _flow_of_any_aspect(large_start, large_end)
+    return np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA), np.float32) / np.float32(factor)
+
+
+def _flow_of_any_aspect(start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """`(H, W)` uint8 with both sides of at least `MINIMUM_SIDE`, twice -> `(H, W, 2)`."""
+    import cv2
+
+    # A new one for every pair, and no flow to start from: OpenCV's object lets the pair before leak into its answer.
+    method = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
+    flow = np.asarray(method.calc(start, end, None), np.float32)  # type: ignore[call-overload]
+    return flow

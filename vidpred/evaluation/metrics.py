@@ -1,0 +1,147 @@
+"""Picture quality: PSNR, SSIM and sharpness difference, over whole pictures or over the pixels that move.
+
+Every metric takes a prediction and a target, `(N, C, H, W)` float in [0, 1] (uint8 in [0, 255] is scaled), and returns
+`(N,)` float32, one value a picture; higher is better. The arithmetic is float64, which keeps SSIM's small variances
+from cancelling and which autocast leaves alone. Shapes that do not fit raise ValueError.
+
+A masked metric takes a bool mask `(N, H, W)` and averages the same per-pixel map over the masked pixels. The border
+that a map lacks is cut off the mask too. A picture with fewer than `MINIMUM_MOVING_PIXELS` masked pixels left gets NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from vidpred.data.batch import to_float
+from vidpred.data.flow import dense_flow
+
+MINIMUM_MOVING_PIXELS = 16
+SSIM_WINDOW = 11  # pixels
+SSIM_SIGMA = 1.5  # pixels
+SSIM_CONSTANTS = (0.01**2, 0.03**2)  # (K1 L)^2 and (K2 L)^2 with L = 1
+
+
+def psnr(prediction: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, -10 log10(mean squared error): the peak is 1. Infinite for equal pictures."""
+    return _decibels(_average(_squared_error(prediction, target)))
+
+
+def masked_psnr(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """`psnr` over the masked pixels."""
+    return _decibels(_average(_squared_error(prediction, target), mask))
+
+
+def ssim(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity in [-1, 1], 1 for equal pictures: the mean of `ssim_map`, see there."""
+    return _average(_ssim_map(prediction, target)).float()
+
+
+def masked_ssim(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """`ssim` over the windows whose centre is masked; the mask's 5 border pixels have none and do not count."""
+    return _average(_ssim_map(prediction, target), mask, border=(SSIM_WINDOW // 2, SSIM_WINDOW // 2)).float()
+
+
+def sharpness_difference(prediction: Tensor, target: Tensor) -> Tensor:
+    """Sharpness difference in dB (Mathieu, Couprie & LeCun 2016, arXiv 1511.05440, section 3). Infinite when equal.
+
+    10 log10(1 / mean |(∇i Y + ∇j Y) - (∇i Ŷ + ∇j Ŷ)|) with ∇i Y = |Y_ij - Y_i-1,j| and ∇j Y = |Y_ij - Y_i,j-1|.
+    The mean is over the channels and the (H-1)(W-1) pixels with i >= 1 and j >= 1, which have both neighbours.
+    Raises ValueError for pictures with a side under 2.
+    """
+    return _decibels(_average(_sharpness_error(prediction, target)))
+
+
+def masked_sharpness_difference(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """`sharpness_difference` over the masked pixels; the mask's first row and first column do not count."""
+    return _decibels(_average(_sharpness_error(prediction, target), mask, border=(1, 0)))
+
+
+def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity around every pixel, the mean over the channels: `(N, H-10, W-10)` float32.
+
+    Wang et al. 2004, equation 13: an 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), the population covariance.
+    Only windows that lie inside the picture count, so the map's pixel (0, 0) is the picture's (5, 5).
+    Raises ValueError for pictures with a side under 11.
+    """
+    return _ssim_map(prediction, target).float()
+
+
+def moving_pixels(previous: Tensor, current: Tensor, threshold: float = 0.2) -> Tensor:
+    """Which pixels of `current` moved by more than `threshold` pixels since `previous`: `(N, H, W)` bool.
+
+    Both are true frames, t-1 and t, `(N, C, H, W)` in [0, 1] with 1 or 3 channels. The motion is the optical flow from
+    t back to t-1 (`vidpred.data.flow.dense_flow`), so the mask lies on the pixels of frame t, where predictions are
+    judged. Works at any size: small pictures are enlarged for the flow, their displacements are not.
+    """
+    return torch.linalg.vector_norm(dense_flow(current, previous), dim=1) > threshold
+
+
+def _squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    prediction, target = _pair(prediction, target)
+    return (prediction - target).square().mean(1)
+
+
+def _sharpness_error(prediction: Tensor, target: Tensor) -> Tensor:
+    prediction, target = _pair(prediction, target, smallest_side=2)
+    return (_gradient_sum(target) - _gradient_sum(prediction)).abs().mean(1)
+
+
+def _gradient_sum(pictures: Tensor) -> Tensor:
+    return pictures.diff(dim=-2).abs()[..., :, 1:] + pictures.diff(dim=-1).abs()[..., 1:, :]
+
+
+def _ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
+    first, second = _pair(prediction, target, smallest_side=SSIM_WINDOW)
+    moments = torch.stack([first, second, first * first, second * second, first * second])
+    mean_1, mean_2, square_1, square_2, product = _gaussian(moments.flatten(0, 2)).unflatten(0, moments.shape[:3])
+    variances = (square_1 - mean_1**2) + (square_2 - mean_2**2)
+    covariance = product - mean_1 * mean_2
+    luminance_constant, contrast_constant = SSIM_CONSTANTS
+    numerator = (2 * mean_1 * mean_2 + luminance_constant) * (2 * covariance + contrast_constant)
+    denominator = (mean_1**2 + mean_2**2 + luminance_constant) * (variances + contrast_constant)
+    return (numerator / denominator).mean(1)
+
+
+def _gaussian(planes: Tensor) -> Tensor:
+    """The Gaussian window's mean around every pixel that has a whole window: `(M, H, W)` -> `(M, H-10, W-10)`."""
+    offsets = torch.arange(SSIM_WINDOW, dtype=planes.dtype, device=planes.device) - SSIM_WINDOW // 2
+    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
+    weights = weights / weights.sum()
+    columns = functional.conv2d(planes[:, None], weights.view(1, 1, -1, 1))
+    return functional.conv2d(columns, weights.view(1, 1, 1, -1))[:, 0]
+
+
+def _pair(prediction: Tensor, target: Tensor, smallest_side: int = 1) -> tuple[Tensor, Tensor]:
+    """Both pictures as float64, once their shapes are found to fit."""
+    if prediction.shape != target.shape or prediction.ndim != 4:
+        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+        raise ValueError(f"prediction and target must both be (N, C, H, W) of one shape, not {shapes}")
+    height, width = prediction.shape[-2:]
+    if min(height, width) < smallest_side:
+        raise ValueError(f"this metric needs pictures of at least {smallest_side} pixels a side, not {height}x{width}")
+    return to_float(prediction).double(), to_float(target).double()
+
+
+def _average(values: Tensor, mask: Tensor | None = None, border: tuple[int, int] = (0, 0)) -> Tensor:
+    """The mean of every map of `(N, h, w)` over all its pixels, or over those of a mask.
+
+    border: how many rows and columns of the picture the map lacks at the start and at the end; the mask has them.
+    """
+    if mask is None:
+        return values.mean((1, 2))
+    before, after = border
+    count, height, width = values.shape
+    expected = (count, height + before + after, width + before + after)
+    if mask.dtype != torch.bool or mask.shape != expected:
+        raise ValueError(f"the mask must be bool {expected}, not {mask.dtype} {tuple(mask.shape)}")
+    mask = mask[:, before : before + height, before : before + width]
+    pixels = mask.sum((1, 2))
+    mean = values.where(mask, 0).sum((1, 2)) / pixels
+    return mean.where(pixels >= MINIMUM_MOVING_PIXELS, torch.nan)
+
+
+def _decibels(error: Tensor) -> Tensor:
+    """10 log10(1 / error) as float32: the peak value is 1, and an error of 0 is infinitely many dB."""
+    return (-10 * torch.log10(error)).float()

@@ -1,0 +1,125 @@
+"""An evaluation as a table on the terminal, JSON and a plot."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vidpred.checkpoint import write_atomically
+from vidpred.evaluation.protocols import AVERAGING, DEFINITIONS, Evaluation, Sum
+
+COLUMNS = {
+    "psnr": "PSNR", "ssim": "SSIM", "sharpness": "sharpness",
+    "psnr_moving": "PSNR moving", "ssim_moving": "SSIM moving", "sharpness_moving": "sharpness moving",
+}  # fmt: skip
+BETTER = "higher is better everywhere"
+
+
+def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
+    """Everything as plain values: means, standard errors and n for every model, metric and step ahead; by clip too."""
+    return {
+        **about,
+        "windows": evaluation.windows,
+        "steps": evaluation.steps,
+        "definitions": {**DEFINITIONS, "averaging": AVERAGING},
+        "models": {
+            name: {
+                "overall": _tables(scores.overall),
+                "by_clip": {clip: _tables(table) for clip, table in scores.by_clip.items()},
+            }
+            for name, scores in evaluation.scores.items()
+        },
+    }
+
+
+def _tables(table: dict[str, list[Sum]]) -> dict[str, dict[str, list[float | int | None]]]:
+    return {
+        metric: {
+            "mean": [_number(total.mean) for total in totals],
+            "standard_error": [_number(total.error) for total in totals],
+            "n": [total.count for total in totals],
+        }
+        for metric, totals in table.items()
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else round(value, 5)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Written whole or not at all. Raises StorageError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> str:
+    """The terminal's table: a block for every step ahead shown (1, 2, 4, ... and the last by default)."""
+    shown = shown_steps or doubling_steps(evaluation.steps)
+    width = max(len(name) for name in evaluation.scores)
+    lines = [f"{evaluation.windows} windows, whole frames and moving pixels, float32; {BETTER}; {AVERAGING}"]
+    for step in shown:
+        lines += ["", f"{f'frame t+{step}':<{width}}" + "".join(f"  {title:>16}" for title in COLUMNS.values())]
+        for name, scores in evaluation.scores.items():
+            cells = [_cell(scores.overall[metric][step - 1]) for metric in COLUMNS]
+            lines.append(f"{name:<{width}}" + "".join(f"  {cell:>16}" for cell in cells))
+        first = next(iter(evaluation.scores.values()))
+        counts = [first.overall[metric][step - 1].count for metric in COLUMNS]
+        lines.append(f"{'n':<{width}}" + "".join(f"  {count:>16}" for count in counts))
+    return "\n".join(lines)
+
+
+def clip_table(evaluation: Evaluation, step: int = 1, metric: str = "psnr_moving") -> str:
+    """One metric at one step ahead, a row for every clip, a column for every model."""
+    names = list(evaluation.scores)
+    clips = sorted(next(iter(evaluation.scores.values())).by_clip)
+    width = max(len(clip) for clip in [*clips, "clip"])
+    lines = [f"{COLUMNS[metric]}, frame t+{step}", f"{'clip':<{width}}" + "".join(f"  {name:>14}" for name in names)]
+    for clip in clips:
+        cells = [_cell(evaluation.scores[name].by_clip[clip][metric][step - 1]) for name in names]
+        lines.append(f"{clip:<{width}}" + "".join(f"  {cell:>14}" for cell in cells))
+    return "\n".join(lines)
+
+
+def doubling_steps(steps: int) -> list[int]:
+    """1, 2, 4, ... and the last: `doubling_steps(10) == [1, 2, 4, 8, 10]`."""
+    return sorted({*(2**power for power in range(steps.bit_length()) if 2**power <= steps), steps})
+
+
+def _cell(total: Sum) -> str:
+    if not total.count:
+        return "-"
+    digits = 4 if abs(total.mean) <= 1 else 2
+    error = "" if math.isnan(total.error) else f" ±{total.error:.{digits}f}"
+    return f"{total.mean:.{digits}f}{error}"
+
+
+def write_plot(path: Path, evaluation: Evaluation) -> None:
+    """Quality against the step ahead, a panel for every metric, a line for every model, standard errors as bands."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as pyplot
+
+    figure, axes = pyplot.subplots(2, 3, figsize=(12, 6.4), layout="constrained", sharex=True)
+    steps = list(range(1, evaluation.steps + 1))
+    for axis, (metric, title) in zip(axes.flat, COLUMNS.items(), strict=True):
+        for name, scores in evaluation.scores.items():
+            means = [total.mean for total in scores.overall[metric]]
+            errors = [0.0 if math.isnan(total.error) else total.error for total in scores.overall[metric]]
+            (line,) = axis.plot(steps, means, marker="o", markersize=3, label=name)
+            low, high = ([m + sign * e for m, e in zip(means, errors, strict=True)] for sign in (-1, 1))
+            axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        axis.set_title(title)
+        axis.grid(alpha=0.3)
+    for axis in axes[1]:
+        axis.set_xlabel("frames ahead")
+    axes[0, 0].legend()
+    temporary = path.with_name(f".tmp-{path.name}")
+    figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+    temporary.replace(path)

@@ -1,0 +1,133 @@
+"""Predict the continuation of a video file and render it, one picture at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vidpred.data.video import VideoInfo, probe, read_frames, scaled_size
+from vidpred.errors import ConfigError, DataError
+from vidpred.inference.predictor import Predictor
+from vidpred.inference.render import Panel, compose, error_map, write_video
+from vidpred.inference.rollout import stream_rollout
+
+CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which frames of the video are known and which predicted: numbers of kept (frame_skip) frames."""
+
+    numbers: list[int]  # the known frames, source numbering
+    stride: int
+    first: int  # the first predicted frame, source numbering
+    frames: int  # of the video
+
+    def truth_number(self, step: int) -> int | None:
+        """The source frame that prediction `step` (from 0) should equal; None beyond the video's end."""
+        number = self.first + step * self.stride
+        return number if number < self.frames else None
+
+
+def choose_window(info: VideoInfo, predictors: Sequence[Predictor], steps: int, start: int | None) -> Window:
+    """start: the first frame to predict; None: so that the video's last frames are the truth, if it is long enough.
+
+    Raises DataError where too few frames come before, ConfigError for a start outside the video.
+    """
+    strides = {predictor.data.frame_skip for predictor in predictors}
+    if len(strides) > 1:
+        raise ConfigError(f"the runs keep different frames [data.frame_skip: {sorted(strides)}]; render them one by one")
+    stride, history = strides.pop(), max(predictor.history_frames for predictor in predictors)
+    needed = (history - 1) * stride + 1
+    if info.frames < needed:
+        raise DataError(f"{info.frames} frames are too few: the model needs {needed} known ones [{info.path}]")
+    if start is None:
+        held_out = info.frames - steps * stride
+        start = held_out if held_out >= needed else info.frames - 1 + stride
+    if not needed - 1 + stride <= start <= info.frames - 1 + stride:
+        raise ConfigError(
+            f"[--start {start}] must lie between {needed - 1 + stride} and {info.frames - 1 + stride}: "
+            f"the video has {info.frames} frames and the model needs {history} known ones"
+        )
+    shown = max(history, min(CONTEXT_SHOWN, (start - stride) // stride + 1))
+    return Window([start - k * stride for k in range(shown, 0, -1)], stride, start, info.frames)
+
+
+class VideoPrediction:
+    """The pictures of one prediction video: the known frames, then truth, every model's prediction and its error."""
+
+    def __init__(
+        self,
+        clip: Path,
+        predictors: Sequence[Predictor],
+        steps: int,
+        start: int | None = None,
+        size: int | None = None,
+        after_end: bool = False,
+    ) -> None:
+        """size: the short side to predict at; None: the runs' own data.size (0: the video's). Raises vidpred's errors."""
+        if len({(p.data.channels, p.data.size) for p in predictors}) > 1 and size is None:
+            raise ConfigError("the runs differ in data.channels or data.size; give --size, or render them one by one")
+        self.clip, self.predictors, self.steps = clip, predictors, steps
+        self.info = probe(clip)
+        self.channels = predictors[0].data.channels
+        short_side = predictors[0].data.size if size is None else (size or None)
+        self.size = scaled_size(self.info.height, self.info.width, short_side)
+        if after_end:
+            start = self.info.frames - 1 + predictors[0].data.frame_skip
+        self.window = choose_window(self.info, predictors, steps, start)
+
+    def describe(self) -> str:
+        window, last = self.window, self.window.first + (self.steps - 1) * self.window.stride
+        known = window.truth_number(self.steps - 1) is not None
+        return (
+            f"{self.info.frames} frames, known {window.numbers[0]}-{window.numbers[-1]}, "
+            f"predicted {window.first}-{last} at {self.size[1]}x{self.size[0]}, "
+            f"truth {'shown beside' if known else 'not known beyond the end of the clip'}"
+        )
+
+    def _read(self, numbers: Sequence[int]) -> Tensor:
+        frames = read_frames(self.clip, self.info, numbers, self.size, self.channels)
+        return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """Rendered pictures, uint8 `(H, W, 3)`; only the known frames and one step are in memory."""
+        known = self._read(self.window.numbers)
+        names = [predictor.name for predictor in self.predictors]
+        for index, frame in enumerate(known):
+            ago = len(known) - 1 - index
+            panels = [Panel("known", frame, "context"), *(Panel(name, frame, "context") for name in names)]
+            panels += [Panel(f"error {name}", torch.zeros(3, *self.size), "error") for name in names]
+            yield compose(panels, caption="known, frame t" + (f"-{ago}" if ago else ""))
+        yield from self._predicted(known, names)
+
+    @torch.inference_mode()
+    def _predicted(self, known: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
+        streams = [
+            stream_rollout(predictor.generator, known[None].to(predictor.device), self.steps)
+            for predictor in self.predictors
+        ]
+        for step in range(self.steps):
+            number = self.window.truth_number(step)
+            truth = None if number is None else self._read([number])[0]
+            predictions = [next(stream)[0].cpu() for stream in streams]
+            panels = [Panel("truth", truth, "truth")]
+            panels += [Panel(name, frame, "prediction") for name, frame in zip(names, predictions, strict=True)]
+            for name, frame in zip(names, predictions, strict=True):
+                panels.append(Panel(f"error {name}", None if truth is None else error_map(frame, truth), "error"))
+            yield compose(panels, caption=f"predicted, frame t+{step + 1}")
+
+
+def predict_video(
+    prediction: VideoPrediction, output: Path, rate: float, overwrite: bool = False, progress: bool = False
+) -> int:
+    """Write the prediction as .mp4, .gif or .png (a strip); returns how many pictures. Raises vidpred's errors."""
+    total = len(prediction.window.numbers) + prediction.steps
+    pictures = tqdm(prediction.pictures(), desc="predict", total=total, unit="frame", disable=not progress)
+    return write_video(output, pictures, rate, overwrite)

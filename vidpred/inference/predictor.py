@@ -1,0 +1,117 @@
+"""The library's front door: load a run, predict frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+import yaml
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights
+from vidpred.data.batch import to_float
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError, StorageError
+from vidpred.inference.rollout import rollout
+from vidpred.models.build import build_generator, history_frames
+from vidpred.models.multiscale import GeneratorSettings
+
+
+class Predictor:
+    """A trained generator with its settings, for predicting frames. Weights are the moving average of training."""
+
+    def __init__(self, generator: nn.Module, data: DataSettings, name: str = "model", step: int = 0) -> None:
+        """data: the run's data settings (its sizes and splits); step: the checkpoint's."""
+        self.generator = generator.eval()
+        self.data, self.name, self.step = data, name, step
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        checkpoint: str = "best",
+        device: str = "auto",
+        generator: nn.Module | None = None,
+    ) -> Self:
+        """Load a run folder's checkpoint ("best", "last" or "step-500"), or a checkpoint folder itself.
+
+        device: "auto" takes the GPU where there is one. generator: the module that the run was trained with, where it
+        was not built from settings. Raises StorageError (absent, damaged, another model's) and ConfigError.
+        """
+        found = find_checkpoint(path, checkpoint)
+        data, model = read_sections(found)
+        if generator is None:
+            if found.state.get("own_generator"):
+                raise StorageError(
+                    f"trained with a generator of your own, {found.state['own_generator']} [{path}]; "
+                    "pass it: Predictor.load(run, generator=my_module)"
+                )
+            generator = build_generator(model, data)
+        load_weights(generator, found.tensors("ema"), str(found.path))
+        return cls(generator.to(choose_device(device)), data, Path(path).name, found.step)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    @property
+    def history_frames(self) -> int:
+        """How many known frames a prediction needs at least."""
+        return history_frames(self.generator)
+
+    def predict(self, frames: Tensor | np.ndarray, steps: int) -> Tensor:
+        """Predict the next `steps` frames, by recursion beyond what the generator gives at once.
+
+        frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], T >= history_frames (the newest are
+        used), any H and W. Returns `(steps, C, H, W)` or `(B, steps, C, H, W)`, float32 in [0, 1], on the CPU.
+        Raises ValueError or TypeError naming what is wrong.
+        """
+        channels = int(self.generator.channels)  # type: ignore[arg-type]
+        tensor = check_frames(frames, channels, self.history_frames)
+        batched = tensor if tensor.dim() == 5 else tensor[None]
+        future = rollout(self.generator, to_float(batched.to(self.device)), steps).cpu()
+        return future if tensor.dim() == 5 else future[0]
+
+
+def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, GeneratorSettings]:
+    """The data and model sections of a checkpoint's config. Raises StorageError."""
+    file = checkpoint.path / "config.yaml"
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return DataSettings.model_validate(tree["data"]), GeneratorSettings.model_validate(tree["model"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError):
+        raise StorageError(f"cannot read the checkpoint's settings [{file}]; copy the run's config.yaml there") from None
+
+
+def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Tensor:
+    """`predict`'s frames as a tensor, unchanged in values. Raises ValueError or TypeError."""
+    kind = "frames.transpose(0, 3, 1, 2)" if isinstance(frames, np.ndarray) else "frames.permute(0, 3, 1, 2)"
+    if frames.ndim not in (4, 5):
+        raise ValueError(f"frames must be (T, C, H, W) or (B, T, C, H, W), not {tuple(frames.shape)}")
+    if frames.shape[-3] != channels:
+        if frames.shape[-1] == channels:
+            swap = kind if frames.ndim == 4 else kind.replace("0, 3, 1, 2", "0, 1, 4, 2, 3")
+            raise ValueError(f"frames {tuple(frames.shape)} are channels-last; pass {swap}")
+        raise ValueError(f"frames {tuple(frames.shape)} have {frames.shape[-3]} channels; the model takes {channels}")
+    if frames.shape[-4] < needed:
+        raise ValueError(f"{frames.shape[-4]} frames given; the model needs at least {needed} to predict")
+    tensor = torch.from_numpy(np.ascontiguousarray(frames)) if isinstance(frames, np.ndarray) else frames
+    if tensor.is_floating_point():
+        low, high = float(tensor.min()), float(tensor.max())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"float frames must lie in [0, 1], these in [{low:g}, {high:g}]; divide by 255?")
+    elif tensor.dtype != torch.uint8:
+        raise TypeError(f"frames must be uint8 in [0, 255] or float in [0, 1], not {tensor.dtype}")
+    return tensor
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device; "auto" is the GPU where there is one. Raises ConfigError where a GPU is asked for and absent."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"no GPU is available here [device={name}]; use device auto or cpu")
+    return torch.device(name)

@@ -1,0 +1,40 @@
+"""The only autoregressive loop: predictions become the newest known frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from vidpred.models.build import history_frames
+
+
+def stream_rollout(generator: nn.Module, context: Tensor, steps: int) -> Iterator[Tensor]:
+    """Yield the frames t+1, t+2, ..., t+steps, each `(B, C, H, W)` float32 in [0, 1]; memory does not grow with steps.
+
+    generator: `(B, T, C, H, W)` -> pyramid of `(B, K, C, h, w)`, with the attributes context_frames (T), pred_frames
+    (K frames at once) and step (its lead: the first of them comes `step` frames after its context).
+    context: `(B, T', C, H, W)` in [0, 1] with T' >= T + step - 1: with a lead of k, frame t+1 is predicted from the
+    frames up to t+1-k, and frame t+k from those up to t.
+    Raises ValueError where the context is too short.
+    """
+    needed = history_frames(generator)
+    if context.shape[1] < needed:
+        raise ValueError(f"{context.shape[1]} context frames given, {needed} needed")
+    history = context[:, context.shape[1] - needed :]
+    done = 0
+    while done < steps:
+        frames = generator(history[:, : generator.context_frames])[-1].float()
+        for index in range(min(frames.shape[1], steps - done)):
+            yield frames[:, index]
+        done += frames.shape[1]
+        history = torch.cat([history, frames], 1)[:, -needed:]
+
+
+@torch.inference_mode()
+def rollout(generator: nn.Module, context: Tensor, steps: int) -> Tensor:
+    """All frames of `stream_rollout` at once: `(B, steps, C, H, W)` float32 in [0, 1]."""
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    return torch.stack(list(stream_rollout(generator, context, steps)), 1)

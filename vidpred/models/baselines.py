@@ -1,0 +1,61 @@
+"""Predictors that learn nothing, under the interface of a trained generator: what a model has to beat."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from vidpred.data.batch import to_float
+from vidpred.data.flow import dense_flow
+
+
+class CopyLast(nn.Module):
+    """Nothing moves: the next frame is the last known one."""
+
+    def __init__(self, context_frames: int = 1) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step = context_frames, 1, 1
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        """`(B, T, C, H, W)` in [0, 1] -> a list of one prediction, `(B, 1, C, H, W)` in [0, 1]."""
+        return [to_float(context[:, -1:])]
+
+
+class FlowExtrapolation(nn.Module):
+    """Everything keeps its velocity: frame_t+1(x) = frame_t(x + flow_t->t-1(x)), the flow by `dense_flow`.
+
+    The flow is read where a pixel arrives and not where it leaves from, which is the same wherever the motion is
+    smooth. The background that a moving thing uncovers is therefore not painted in.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step = 2, 1, 1
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        """`(B, T, C, H, W)` in [0, 1], C = 1 or 3, T >= 2 (the last two count) -> a list of one, `(B, 1, C, H, W)`."""
+        earlier, last = to_float(context[:, -2]), to_float(context[:, -1])
+        return [warp_backward(last, dense_flow(last, earlier))[:, None]]
+
+
+def warp_backward(pictures: Tensor, flow: Tensor) -> Tensor:
+    """The picture whose pixel (x, y) is pictures(x + flow[0], y + flow[1]), bilinear, the border repeated outside.
+
+    pictures: `(N, C, H, W)` in [0, 1]; flow: `(N, 2, H, W)` in pixels. Returns `(N, C, H, W)` float32 in [0, 1].
+    """
+    height, width = pictures.shape[-2:]
+    rows = torch.arange(height, dtype=torch.float32, device=pictures.device)[:, None]
+    columns = torch.arange(width, dtype=torch.float32, device=pictures.device)
+    # With align_corners, -1 and 1 are the centres of the first and last pixel; a side of 1 has only the one centre.
+    horizontal = (columns + flow[:, 0]) * (2 / max(width - 1, 1)) - 1
+    vertical = (rows + flow[:, 1]) * (2 / max(height - 1, 1)) - 1
+    grid = torch.stack([horizontal, vertical], dim=-1)
+    warped = functional.grid_sample(pictures.float(), grid, "bilinear", padding_mode="border", align_corners=True)
+    return warped.clamp(0, 1)  # the bilinear weights, once rounded, may sum to a little over 1
+
+
+BASELINES: dict[str, type[CopyLast] | type[FlowExtrapolation]] = {
+    "copy last": CopyLast,
+    "optical flow": FlowExtrapolation,
+}

@@ -1,0 +1,295 @@
+"""The one visible place that builds everything and injects it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from torch import nn
+
+from vidpred import __version__
+from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights, write_atomically
+from vidpred.config import Config, to_yaml
+from vidpred.data.build import SPLITS, build_source
+from vidpred.data.clips import TrainingSamples, evaluation_offsets, training_offsets
+from vidpred.errors import ConfigError, DataError, StorageError
+from vidpred.evaluation.protocols import (
+    Evaluation, evaluate_models, known_frames, validation_numbers, with_baselines,
+)  # fmt: skip
+from vidpred.inference.predictor import Predictor, choose_device
+from vidpred.models.build import build_discriminator, build_generator, count_parameters
+from vidpred.training.hardware import choose_precision
+from vidpred.training.plan import describe_plan
+from vidpred.training.trainer import Trainer, TrainingParts, Validate
+
+# What may change between the runs of one folder: nothing of it changes what the weights will be.
+FREE_ON_RESUME = (
+    "run", "data.workers", "data.memory_mb", "data.on_bad_video", "training.log_every",
+    "training.validate_every", "training.validation_windows", "training.picture_every", "training.tensorboard",
+    "training.start_from", "checkpoint.every", "checkpoint.keep",
+)  # fmt: skip
+# Changes the rest of the run, as is wanted when a run is lengthened or its data was moved; said on stderr.
+NOTED_ON_RESUME = ("training.steps", "data.root")
+PEER_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: its folder, the step that it resumed from (0: from scratch) and its last step."""
+
+    folder: Path
+    first_step: int
+    steps: int
+
+    def predictor(self, checkpoint: str = "best", generator: nn.Module | None = None) -> Predictor:
+        return Predictor.load(self.folder, checkpoint, generator=generator)
+
+
+def train(config: Config, generator: nn.Module | None = None) -> Run:
+    """Train, or resume where the run's folder left off; the same call again resumes.
+
+    generator: a module of your own instead of the config's `model`: `(B, T, C, H, W)` in [0, 1] -> the coming frames
+    `(B, K, C, H, W)` in [0, 1], or a list of them coarse to fine, each with half the resolution of the next (an
+    adversary needs as many as model.scales). T, K and C are the config's.
+    Raises the errors of `vidpred.errors`.
+    """
+    accelerator = build_accelerator(config)
+    folder = RunFolder(config.run)
+    own = generator is not None
+    torch.manual_seed(config.seed)
+    generator = build_generator(config.model, config.data) if generator is None else adopt(generator, config)
+    discriminator = None
+    if config.objective.adversarial_weight:
+        discriminator = build_discriminator(config.discriminator, config.model.scales, config.data)
+    with main_process_first(accelerator):  # one process scans the videos, the others read its index
+        train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
+        validate = build_validation(config, accelerator)
+        if accelerator.is_main_process:
+            prepare_folder(folder, config)
+    if config.training.start_from and not folder.steps():
+        start_from(config.training.start_from, generator, discriminator)
+    parts = TrainingParts(
+        seed=config.seed,
+        training=config.training,
+        objective=config.objective,
+        checkpoint=config.checkpoint,
+        workers=config.data.workers,
+        folder=folder,
+        accelerator=accelerator,
+        samples=TrainingSamples(train_source, config.data, config.seed),
+        generator=generator,
+        discriminator=discriminator,
+        validate=validate,
+        state={
+            "own_generator": type(generator).__qualname__ if own else None,
+            "processes": accelerator.num_processes,
+            "torch": torch.__version__,
+        },
+    )
+    first_step = Trainer(parts).run()
+    return Run(folder.path, first_step, config.training.steps)
+
+
+def build_accelerator(config: Config) -> Accelerator:
+    """Raises ConfigError where a GPU is asked for and absent, or the batch cannot be shared out."""
+    device = choose_device(config.training.device)
+    precision = choose_precision(config.training.precision, device)
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if precision == "bfloat16" else "no",
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+            InitProcessGroupKwargs(timeout=PEER_TIMEOUT),
+        ],
+    )
+    if config.training.batch_size % accelerator.num_processes:
+        raise ConfigError(
+            f"[training.batch_size] {config.training.batch_size} samples cannot be shared equally by "
+            f"{accelerator.num_processes} processes; choose a multiple"
+        )
+    return accelerator
+
+
+@contextmanager
+def main_process_first(accelerator: Accelerator) -> Iterator[None]:
+    """Within, the main process goes first and the others wait for it; its failure does not leave them waiting."""
+    if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+    try:
+        yield
+    finally:
+        if accelerator.is_main_process:
+            accelerator.wait_for_everyone()
+
+
+def adopt(generator: nn.Module, config: Config) -> nn.Module:
+    """Give a module of the user's the attributes that rollouts read, where it lacks them."""
+    data = config.data
+    wanted = {
+        "context_frames": data.context_frames, "pred_frames": data.pred_frames,
+        "step": data.step, "channels": data.channels,
+    }  # fmt: skip
+    for name, value in wanted.items():
+        if not hasattr(generator, name):
+            setattr(generator, name, value)
+        elif getattr(generator, name) != value:
+            raise ConfigError(f"the generator's {name} is {getattr(generator, name)}, data.{name} is {value}")
+    return generator
+
+
+def build_validation(config: Config, accelerator: Accelerator) -> Validate | None:
+    """What measures the averaged weights on the validation split; None where that split has no window."""
+    steps = config.data.step - 1 + config.data.pred_frames
+    try:
+        source = build_source(config.data, "validation", evaluation_offsets(config.data, steps))
+    except DataError as error:
+        if accelerator.is_main_process:
+            print(f"vidpred: warning: training without validation: {error}", file=sys.stderr)
+        return None
+    windows = config.training.validation_windows
+    return lambda generator: validation_numbers(generator, source, windows, accelerator.device)
+
+
+def prepare_folder(folder: RunFolder, config: Config) -> None:
+    """Write the resolved config first; on resume, refuse settings that would make it another run.
+
+    Raises ConfigError naming the changed keys, StorageError.
+    """
+    if folder.config_file.is_file() and folder.steps():
+        try:
+            before = Config.model_validate(yaml.safe_load(folder.config_file.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, ValueError):
+            raise StorageError(f"cannot read the run's settings [{folder.config_file}]; choose another run=") from None
+        changed = changed_keys(before, config)
+        refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in NOTED_ON_RESUME]
+        if refused:
+            raise ConfigError(
+                f"the run folder holds a run with other settings [{folder.path}]: {'; '.join(refused)}; "
+                "choose another run="
+            )
+        for key, (old, new) in changed.items():
+            print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)
+    folder.create()
+    write_atomically(folder.config_file, to_yaml(config).encode())
+
+
+def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (old, new) for all settings that differ and may not change freely."""
+
+    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        leaves: dict[str, Any] = {}
+        for key, value in tree.items():
+            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return leaves
+
+    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
+    return {key: (old[key], new[key]) for key in new if old[key] != new[key] and key not in FREE_ON_RESUME}
+
+
+def start_from(run: str, generator: nn.Module, discriminator: nn.Module | None) -> None:
+    """Begin with another run's weights. A discriminator made for another patch size keeps its convolutions only: its
+    linear layers start afresh. Raises StorageError naming the first parameter of the generator that does not fit."""
+    found = find_checkpoint(run)
+    load_weights(generator, found.tensors("ema"), str(found.path))
+    if discriminator is None or not found.has("discriminator"):
+        return
+    stored, own = found.tensors("discriminator"), discriminator.state_dict()
+    fitting = {name: stored[name] for name in own if name in stored and stored[name].shape == own[name].shape}
+    if len(fitting) < len(own):
+        linear = {name for name, module in discriminator.named_modules() if isinstance(module, nn.Linear)}
+        fitting = {name: value for name, value in fitting.items() if name.rsplit(".", 1)[0] not in linear}
+    discriminator.load_state_dict({**own, **fitting})
+
+
+def plan(config: Config) -> str:
+    """What `train` would do, without doing it: sizes, parameters, steps, memory."""
+    device = choose_device(config.training.device)
+    source = build_source(config.data, "train", training_offsets(config.data), progress=True)
+    with torch.device("meta"):
+        generator = build_generator(config.model, config.data)
+        adversarial = config.objective.adversarial_weight > 0
+        discriminator = (
+            build_discriminator(config.discriminator, config.model.scales, config.data) if adversarial else None
+        )
+    sample = source.window(0).shape
+    side = config.data.patch_size
+    height, width = (side, side) if side else sample[1:3]
+    return "\n".join(
+        [
+            f"data        {source.name}: {len(source)} training windows, whole frames {sample[2]}x{sample[1]}",
+            *describe_plan(
+                generator, discriminator, config.training, config.data, (height, width), device,
+                choose_precision(config.training.precision, device),
+            ),
+            f"run folder  {config.run}, a checkpoint every {config.checkpoint.every} steps",
+        ]
+    )  # fmt: skip
+
+
+def evaluate(
+    run: str | Path,
+    steps: int = 8,
+    split: str = "test",
+    windows: int | None = 200,
+    root: str | None = None,
+    checkpoint: str = "best",
+) -> Evaluation:
+    """`evaluate_predictors` for one run folder."""
+    return evaluate_predictors([Predictor.load(run, checkpoint)], steps, split, windows, root)
+
+
+def evaluate_predictors(
+    predictors: Sequence[Predictor],
+    steps: int = 8,
+    split: str = "test",
+    windows: int | None = 200,
+    root: str | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure predictors on the whole frames of a split of the first one's data, copy-last and optical flow beside.
+
+    windows: at most so many, evenly spread over the split (None: all). root: other videos than the run's, read with
+    its settings. Raises ConfigError for an unknown split, DataError where it has no window long enough.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"no such split [--split {split}]; choose from {', '.join(SPLITS)}")
+    names = [predictor.name for predictor in predictors]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({place})" for place, name in enumerate(names, 1)]
+    models = with_baselines({name: predictor.generator for name, predictor in zip(names, predictors, strict=True)})
+    data = predictors[0].data if root is None else predictors[0].data.model_copy(update={"root": root})
+    # Each model sees the newest known frames that it needs.
+    offsets = range(known_frames(models) + steps)
+    source = build_source(data, split, offsets, progress=progress)
+    return evaluate_models(models, source, steps, windows, progress, device=predictors[0].device)
+
+
+def about_evaluation(predictors: Sequence[Predictor], split: str, root: str | None) -> dict[str, Any]:
+    """What evaluation numbers belong to."""
+    return {
+        "runs": [
+            {"name": p.name, "step": p.step, "parameters": count_parameters(p.generator)} for p in predictors
+        ],
+        "data": root or predictors[0].data.root or "the embedded two-way world",
+        "split": split,
+        "versions": {"vidpred": __version__, "torch": torch.__version__},
+    }
+
+
+def write_exit(folder: Path, code: int, message: str) -> None:
+    """Under a launcher, whose own exit code says little, each process leaves its own in the run folder."""
+    rank = int(os.environ.get("RANK", "0"))
+    name = "exit.json" if rank == 0 else f"exit-process-{rank}.json"
+    if folder.is_dir():
+        write_atomically(folder / name, json.dumps({"code": code, "message": message, "process": rank}).encode())

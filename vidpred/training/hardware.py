@@ -1,0 +1,25 @@
+"""Which precision the machine computes natively."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """auto: bfloat16 where convolutions in it are fast (CUDA; CPUs with AMX or AVX512-BF16), else float32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if cpu_has_bfloat16() else "float32"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor has bfloat16 arithmetic, by the flags that Linux reports; False where it cannot tell."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split("flags", 2)[1].split("\n", 1)[0].split()
+    except (OSError, IndexError):
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags

@@ -1,0 +1,33 @@
+"""Optimizers by name and the schedule of their learning rates."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from vidpred.training.settings import OptimizerSettings, ScheduleSettings
+
+
+def build_optimizer(settings: OptimizerSettings, module: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of one network; fused, so that a step is one pass over the weights."""
+    parameters = list(module.parameters())
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.name == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
+    return kind(parameters, rate, betas=settings.betas, weight_decay=decay, fused=True)
+
+
+def schedule_factor(settings: ScheduleSettings, step: int, steps: int) -> float:
+    """What the learning rates are multiplied by in step number `step` (from 0) of `steps`."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    start = settings.hold * steps
+    if settings.shape == "constant" or step < start:
+        return 1.0
+    done = (step - start) / max(1.0, steps - start)
+    if settings.shape == "cosine":
+        done = (1 - math.cos(done * math.pi)) / 2
+    return 1 + (settings.final - 1) * done

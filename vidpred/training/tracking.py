@@ -1,0 +1,84 @@
+"""What a run leaves to read: metrics.jsonl always, TensorBoard on request, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vidpred.checkpoint import write_atomically
+from vidpred.errors import ConfigError
+
+
+class Tracker:
+    """Writes the run's numbers. On other processes than the main one it does nothing."""
+
+    def __init__(self, folder: Path, steps: int, first_step: int, active: bool, tensorboard: bool) -> None:
+        """Lines of metrics.jsonl beyond first_step, left by a killed run, are dropped. Raises ConfigError, StorageError."""
+        self.active, self._board = active, None
+        if not active:
+            return
+        self._path = folder / "metrics.jsonl"
+        self._drop_later_lines(first_step)
+        if tensorboard:
+            self._board = open_board(folder / "tensorboard", first_step)
+        self._bar = tqdm(
+            total=steps, initial=first_step, unit="step", file=sys.stderr, dynamic_ncols=True,
+            mininterval=0.2 if sys.stderr.isatty() else 10,
+        )  # fmt: skip
+
+    def _drop_later_lines(self, first_step: int) -> None:
+        if not self._path.is_file():
+            return
+        kept = []
+        for line in self._path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= first_step:
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):
+                continue  # a line cut short by a kill
+        write_atomically(self._path, "".join(f"{line}\n" for line in kept).encode())
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """One line for a step; floats are rounded to 6 significant digits."""
+        if not self.active:
+            return
+        rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in values.items()}
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **rounded}) + "\n")
+        if self._board:
+            for key, value in rounded.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(key, value, step)
+
+    def advance(self, shown: Mapping[str, float]) -> None:
+        """One step further on the bar, with a few numbers beside it."""
+        if self.active:
+            if shown:
+                self._bar.set_postfix({key: f"{value:.3g}" for key, value in shown.items()}, refresh=False)
+            self._bar.update()
+
+    def say(self, text: str) -> None:
+        if self.active:
+            self._bar.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        if self.active:
+            self._bar.close()
+            if self._board:
+                self._board.close()
+
+
+def open_board(folder: Path, first_step: int) -> Any:
+    """A TensorBoard writer. Raises ConfigError where the extra is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError(
+            "[training.tensorboard] tensorboard is not installed; pip install 'vidpred[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=first_step + 1)

@@ -1,0 +1,325 @@
+"""The training loop: phases, averages, validation, checkpoints, stopping and resuming."""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vidpred.checkpoint import (
+    Checkpoint, RunFolder, load_weights, pack_optimizer, unpack_optimizer, write_atomically,
+)  # fmt: skip
+from vidpred.data.batch import Batch
+from vidpred.data.clips import StepSampler, TrainingSamples, collate
+from vidpred.errors import DivergedError, StoppedError
+from vidpred.inference.render import training_picture, write_png
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step
+from vidpred.training.optimizers import build_optimizer, schedule_factor
+from vidpred.training.settings import CheckpointSettings, OptimizerSettings, TrainingSettings
+from vidpred.training.tracking import Tracker
+
+Validate = Callable[[nn.Module], dict[str, float]]
+PICTURE_SAMPLES = 4
+
+
+@dataclass
+class Network:
+    """One trained network: as it is, as Accelerate wrapped it (the forward that training calls), its optimizer."""
+
+    module: nn.Module
+    wrapped: nn.Module
+    optimizer: torch.optim.Optimizer
+    learning_rate: float
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.module.parameters())
+
+
+@dataclass
+class TrainingParts:
+    """What `run.py` builds and the trainer only stores."""
+
+    seed: int
+    training: TrainingSettings
+    objective: ObjectiveSettings
+    checkpoint: CheckpointSettings
+    workers: int
+    folder: RunFolder
+    accelerator: Accelerator
+    samples: TrainingSamples
+    generator: nn.Module
+    discriminator: nn.Module | None
+    validate: Validate | None
+    state: Mapping[str, Any] = field(default_factory=dict)  # extra entries for every checkpoint's state.json
+
+
+class Trainer:
+    """Trains one set of networks. `run` resumes from the folder's newest checkpoint by itself."""
+
+    def __init__(self, parts: TrainingParts) -> None:
+        self.parts, self.settings, self.accelerator = parts, parts.training, parts.accelerator
+        self.networks = {"generator": self._network(parts.generator, parts.training.generator)}
+        if parts.discriminator is not None:
+            self.networks["discriminator"] = self._network(parts.discriminator, parts.training.discriminator)
+        self.average = copy.deepcopy(parts.generator).requires_grad_(False).eval()
+        judge = self.networks.get("discriminator")
+        self.objective = Objective(
+            parts.objective,
+            judge.wrapped if judge else None,
+            # Unwrapped from data parallelism, but still with Accelerate's mixed precision.
+            self.accelerator.unwrap_model(judge.wrapped) if judge else None,
+        )
+        self._stop_signal: int | None = None
+
+    def _network(self, module: nn.Module, settings: OptimizerSettings) -> Network:
+        module = module.to(self.accelerator.device, memory_format=torch.channels_last)
+        wrapped = self.accelerator.prepare(module)
+        return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate)
+
+    def run(self) -> int:
+        """Train to the last step; returns the step it started from.
+
+        Raises StoppedError after saving when SIGTERM or SIGINT came, DivergedError when a loss or gradient is not
+        finite, StorageError when a checkpoint cannot be written.
+        """
+        first_step = self._resume()
+        main = self.accelerator.is_main_process
+        self.tracker = Tracker(
+            self.parts.folder.path, self.settings.steps, first_step, main, self.settings.tensorboard
+        )
+        previous = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            if first_step < self.settings.steps:
+                self._loop(first_step)
+        finally:
+            self.tracker.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return first_step
+
+    def _loop(self, first_step: int) -> None:
+        loader = self._loader(first_step)
+        clock = time.monotonic()
+        since = first_step
+        for step, batch in enumerate(loader, first_step):
+            log_now = (step + 1) % self.settings.log_every == 0 or step + 1 == self.settings.steps
+            checksum = self._checksum(batch) if log_now else None
+            batch = batch.to(self.accelerator.device)
+            parts = self.train_step(step, batch)
+            shown: dict[str, float] = {}
+            if log_now:
+                shown = self._mean(parts)
+                rate = (step + 1 - since) * self.settings.batch_size / (time.monotonic() - clock)
+                clock, since = time.monotonic(), step + 1
+                factor = schedule_factor(self.settings.schedule, step, self.settings.steps)
+                extra = {"learning_rate_factor": factor, "samples_per_second": rate, "data_checksum": checksum}
+                self.tracker.log(step + 1, {**shown, **extra})
+                shown["samples/s"] = rate
+            self.tracker.advance(shown)
+            self._after_step(step + 1, batch)
+
+    def train_step(self, number: int, batch: Batch) -> dict[str, Tensor]:
+        """One update of every network. Randomness is a function of (seed, step, process), so resuming is exact."""
+        torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
+        # One forward of the generator serves all phases.
+        step = Step(batch, as_pyramid(self.networks["generator"].wrapped(batch.context)), number)
+        parts: dict[str, Tensor] = {}
+        for phase in self.objective.phases():
+            network = self.networks[phase.network]
+            with frozen([other.module for other in self.networks.values() if other is not network]):
+                losses = phase.losses(step)
+                self.accelerator.backward(losses.total)
+            self._update(network, phase.network, losses.parts, losses.total, step)
+            parts |= {f"{phase.network}/{name}": value.detach() for name, value in losses.parts.items()}
+        self._average(number)
+        return parts
+
+    def _update(self, network: Network, name: str, parts: Mapping[str, Tensor], total: Tensor, step: Step) -> None:
+        gradients = [parameter.grad for parameter in network.parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not self._everywhere(bool(torch.isfinite(total.detach()) & torch.isfinite(norm))):
+            self._diverged(name, parts, float(norm), step)
+        if self.settings.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(network.parameters, self.settings.clip_norm, norm)
+        factor = schedule_factor(self.settings.schedule, step.number, self.settings.steps)
+        for group in network.optimizer.param_groups:
+            group["lr"] = network.learning_rate * factor
+        network.optimizer.step()
+        network.optimizer.zero_grad()
+
+    def _average(self, number: int) -> None:
+        """Exponential moving average of the generator; the decay warms up so that early weights are forgotten."""
+        decay = min(self.settings.ema_decay, (1 + number) / (10 + number))
+        averages, weights = list(self.average.parameters()), self.networks["generator"].parameters
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+            for mean, value in zip(self.average.buffers(), self.networks["generator"].module.buffers(), strict=True):
+                mean.copy_(value)
+
+    def _everywhere(self, good: bool) -> bool:
+        """Whether it is true on all processes, so that all decide alike."""
+        if self.accelerator.num_processes == 1:
+            return good
+        bad = torch.tensor(float(not good), device=self.accelerator.device)
+        return float(self.accelerator.reduce(bad, "sum")) == 0
+
+    def _diverged(self, name: str, parts: Mapping[str, Tensor], norm: float, step: Step) -> None:
+        record = {
+            "step": step.number + 1,
+            "network": name,
+            "gradient_norm": str(norm),
+            "losses": {key: str(float(value)) for key, value in parts.items()},
+            "positions": step.batch.positions.tolist(),
+        }
+        folder = self.parts.folder.path
+        file = folder / f"diverged-step-{step.number + 1}-process-{self.accelerator.process_index}.json"
+        write_atomically(file, json.dumps(record, indent=1).encode())
+        culprit = ", ".join(f"{key}={float(value):.3g}" for key, value in parts.items())
+        raise DivergedError(
+            f"{name}'s loss or gradient is not finite at step {step.number + 1} [{culprit}, gradient norm {norm:.3g}]; "
+            f"lower training.{name}.learning_rate or set training.clip_norm=1 (see {file.name})"
+        )
+
+    def _after_step(self, done: int, batch: Batch) -> None:
+        """What is due after `done` steps: validation, a picture, a checkpoint, stopping."""
+        settings, last = self.settings, done == self.settings.steps
+        stopping = not self._everywhere(self._stop_signal is None)
+        value: float | None = None
+        if self.parts.validate and settings.validate_every and (last or done % settings.validate_every == 0):
+            value = self._validate(done)
+        if settings.picture_every and done % settings.picture_every == 0 and self.accelerator.is_main_process:
+            self._picture(done, batch)
+        best = self.parts.folder.best()
+        better = value is not None and (best is None or value > best["value"])
+        if last or stopping or better or done % self.parts.checkpoint.every == 0:
+            self._save(done)
+            if better and value is not None and self.accelerator.is_main_process:
+                self.parts.folder.mark_best(done, settings.best_by, value)
+        if stopping:
+            raise StoppedError(f"stopped after step {done} and saved [{self.parts.folder.path}]; the same command resumes")
+
+    def _validate(self, done: int) -> float | None:
+        """Validation numbers of the averaged weights; returns the one that chooses the best checkpoint."""
+        assert self.parts.validate is not None
+        value = torch.full((), float("nan"), dtype=torch.float64, device=self.accelerator.device)
+        if self.accelerator.is_main_process:
+            with torch.inference_mode():
+                numbers = self.parts.validate(self.average)
+            self.tracker.log(done, {f"validation/{name}": number for name, number in numbers.items()})
+            summary = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
+            self.tracker.say(f"step {done}: validation {summary}")
+            value.fill_(numbers.get(self.settings.best_by, float("nan")))
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast(value, 0)
+        return None if self.settings.best_by == "last" or bool(value.isnan()) else float(value)
+
+    def _picture(self, done: int, batch: Batch) -> None:
+        context, truth = batch.context[:PICTURE_SAMPLES], batch.future[:PICTURE_SAMPLES]
+        with torch.inference_mode():
+            prediction = as_pyramid(self.average(context))[-1]
+        picture = training_picture(context.cpu(), truth.cpu(), prediction.float().cpu())
+        folder = self.parts.folder.path / "pictures"
+        folder.mkdir(exist_ok=True)
+        write_png(folder / f"step-{done:06d}.png", picture)
+
+    def _save(self, done: int) -> None:
+        if self.accelerator.is_main_process:
+            files: dict[str, Mapping[str, Tensor]] = {"ema": self.average.state_dict()}
+            for name, network in self.networks.items():
+                files[name] = network.module.state_dict()
+                files[f"optimizer_{name}"] = pack_optimizer(network.optimizer)
+            self.parts.folder.save(done, files, self.parts.state, self.parts.checkpoint.keep)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> int:
+        """Load the newest whole checkpoint, the same one on every process; returns its step, 0 without one."""
+        step = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)
+        if self.accelerator.is_main_process:
+            found = self.parts.folder.newest()
+            step.fill_(found.step if found else 0)
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast(step, 0)
+        if int(step) == 0:
+            return 0
+        checkpoint = Checkpoint(self.parts.folder.folder(int(step)))
+        where = str(checkpoint.path)
+        load_weights(self.average, checkpoint.tensors("ema"), where)
+        for name, network in self.networks.items():
+            load_weights(network.module, checkpoint.tensors(name), where)
+            unpack_optimizer(network.optimizer, checkpoint.tensors(f"optimizer_{name}"))
+        return checkpoint.step
+
+    def _loader(self, first_step: int) -> DataLoader[Batch]:
+        sampler = StepSampler(
+            first_step, self.settings.steps, self.settings.batch_size,
+            self.accelerator.process_index, self.accelerator.num_processes,
+        )  # fmt: skip
+        return DataLoader(
+            self.parts.samples,
+            batch_sampler=sampler,
+            num_workers=self.parts.workers,
+            collate_fn=collate,
+            pin_memory=self.accelerator.device.type == "cuda",
+            worker_init_fn=prepare_worker,
+            # A generator of its own: the loader's base seed must not come from the global stream.
+            generator=torch.Generator().manual_seed(self.parts.seed),
+        )
+
+    def _checksum(self, batch: Batch) -> int:
+        """A sum over samples, whatever their order: equal for equal data, however many processes share it."""
+        total = sum(
+            zlib.crc32(known.numpy().tobytes(), zlib.crc32(coming.numpy().tobytes()))
+            for known, coming in zip(batch.context, batch.future, strict=True)
+        )
+        if self.accelerator.num_processes == 1:
+            return total
+        return int(self.accelerator.reduce(torch.tensor(total, device=self.accelerator.device), "sum"))
+
+    def _mean(self, parts: Mapping[str, Tensor]) -> dict[str, float]:
+        """The losses' mean over processes."""
+        values = torch.stack([value.float() for value in parts.values()])
+        if self.accelerator.num_processes > 1:
+            values = self.accelerator.reduce(values, "mean")
+        return dict(zip(parts, values.tolist(), strict=True))
+
+    def _note_signal(self, number: int, frame: object) -> None:
+        if self._stop_signal == signal.SIGINT == number:
+            raise KeyboardInterrupt  # asked twice: at once
+        self._stop_signal = number
+
+
+@contextmanager
+def frozen(modules: list[nn.Module]) -> Iterator[None]:
+    """Within, gradients flow through these networks but not into them (detaching would cut the generator off)."""
+    learning = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def as_pyramid(pictures: list[Tensor] | Tensor) -> list[Tensor]:
+    """A generator of one scale may return its frames `(B, K, C, H, W)` without a list."""
+    return [pictures] if isinstance(pictures, Tensor) else pictures
+
+
+def prepare_worker(worker: int) -> None:
+    """Data workers outlive a stop signal, so that the main process can fetch its batch and save."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
