@@ -171,9 +171,9 @@ def _check_key(key: str, where: str) -> None:
     known = _known_keys(Config, "")
     if key in known:
         return
-    near = difflib.get_close_matches(key, known, 1, 0.5)
-    if not near:  # the right name in the wrong section
-        near = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    # The right name in the wrong section, or else a name spelled alike.
+    near = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    near = near or difflib.get_close_matches(key, known, 1, 0.5)
     hint = f"; did you mean {near[0]}?" if near else "; `vidpred config` lists the keys"
     raise ConfigError(f"unknown key [{key}] ({where}){hint}")
 

@@ -288,5 +288,6 @@ def test_moving_pixels_lie_where_the_thing_is_in_the_current_frame() -> None:
     current[..., 24:40, 36:52] = thing  # six pixels to the right
     moving = metrics.moving_pixels(previous, current)[0]
     assert moving[24:40, 36:52].float().mean() > 0.9
+    assert moving[24:40, :30].float().mean() < 0.05  # the flow from t-1 to t would mark what lies before the thing
+    assert moving[24:40, 56:].float().mean() < 0.05
     assert moving[:12].float().mean() < 0.05
-    assert moving[:, 72:].float().mean() < 0.05

@@ -115,7 +115,7 @@ def test_warp_backward_is_worked_by_hand() -> None:
     )
 
 
-@pytest.mark.parametrize("size", [(64, 64), (59, 61), (32, 32), (16, 16), (12, 12), (40, 100), (100, 40)])
+@pytest.mark.parametrize("size", [(64, 64), (59, 61), (32, 32), (16, 16), (12, 12), (12, 40), (40, 100), (100, 40)])
 def test_dense_flow_is_in_pixels_from_the_first_frame_to_the_second(size: tuple[int, int]) -> None:
     clip = moving_clip(2, *size, right=2, down=-1)[0]
     flow = dense_flow(clip[:1], clip[1:])
@@ -130,8 +130,8 @@ def test_dense_flow_is_in_pixels_from_the_first_frame_to_the_second(size: tuple[
 @example(height=1, width=1, channels=1, seed=0)
 @example(height=1, width=300, channels=3, seed=0)
 @example(height=300, width=1, channels=1, seed=0)
-@example(height=8, width=64, channels=1, seed=0)  # DIS by itself crashes on this shape
-@example(height=16, width=500, channels=1, seed=0)  # and raises on this one
+@example(height=8, width=64, channels=1, seed=0)  # DIS by itself kills the process on this shape
+@example(height=11, width=500, channels=1, seed=0)  # and raises on this one
 def test_dense_flow_takes_any_size(height: int, width: int, channels: int, seed: int) -> None:
     pictures = torch.rand(2, 2, channels, height, width, generator=torch.Generator().manual_seed(seed))
     flow = dense_flow(pictures[0], pictures[1])
@@ -141,11 +141,15 @@ def test_dense_flow_takes_any_size(height: int, width: int, channels: int, seed:
 
 
 def test_dense_flow_of_a_picture_does_not_depend_on_the_pictures_before_it() -> None:
-    clip = moving_clip(2, 40, 40, 3, 1)[0]  # one object, kept for all pairs, would fail at this size
-    noise = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
-    alone = dense_flow(noise[:1], noise[1:])
-    after_another = dense_flow(torch.stack([clip[0], noise[0]]), torch.stack([clip[1], noise[1]]))
-    assert torch.equal(after_another[1:], alone)
+    import cv2
+
+    first = texture(40, 40)[None]  # OpenCV's object, kept for all pairs, is off by pixels at this size
+    second = first.roll((1, 3), (2, 3))
+    second[:, :, :5] = 0
+    flow = dense_flow(torch.cat([second, first]), torch.cat([first, second]))[1]
+    method = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
+    alone = method.calc(to_gray(first)[0].numpy(), to_gray(second)[0].numpy(), None)
+    assert np.array_equal(flow.permute(1, 2, 0).numpy(), alone)
 
 
 def test_dense_flow_refuses_what_it_cannot_read() -> None:
@@ -165,6 +169,7 @@ def test_gray_is_the_luma_of_opencv() -> None:
     assert np.abs(gray - cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY).astype(int)).max() <= 1
     one_channel = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert torch.equal(to_gray(one_channel), one_channel[:, 0])
+    assert to_gray(torch.tensor([0.4, 0.6, 254.6]).view(1, 1, 1, 3) / 255).flatten().tolist() == [0, 1, 255]
 
 
 def test_importing_does_not_load_opencv() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from vidpred.data.batch import to_float
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, red green blue
-MINIMUM_SIDE = 16  # DIS refuses or misreads smaller pictures, whose coarsest scale would not hold one 8x8 patch
+MINIMUM_SIDE = 16  # under it one 8x8 patch does not fit the finest scale, and OpenCV raises or reads foreign memory
 
 
 def to_gray(pictures: Tensor) -> Tensor:
@@ -56,19 +56,18 @@ def _flow_of_any_size(start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArr
     height, width = start.shape
     factor = -(-MINIMUM_SIDE // min(height, width))
     if factor <= 1:
-        return _flow_of_any_aspect(start, end)
+        return _flow_between(start, end)
     size = (width * factor, height * factor)
     large_start = np.asarray(cv2.resize(start, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     large_end = np.asarray(cv2.resize(end, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-    flow = _flow_of_any_aspect(large_start, large_end)
+    flow = _flow_between(large_start, large_end)
     return np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA), np.float32) / np.float32(factor)
 
 
-def _flow_of_any_aspect(start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _flow_between(start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.float32]:
     """`(H, W)` uint8 with both sides of at least `MINIMUM_SIDE`, twice -> `(H, W, 2)`."""
     import cv2
 
     # A new one for every pair, and no flow to start from: OpenCV's object lets the pair before leak into its answer.
     method = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
-    flow = np.asarray(method.calc(start, end, None), np.float32)  # type: ignore[call-overload]
-    return flow
+    return np.asarray(method.calc(start, end, None), np.float32)  # type: ignore[call-overload]

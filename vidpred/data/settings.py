@@ -12,14 +12,20 @@ from vidpred.settings import Settings
 class DataSettings(Settings):
     """Videos, windows and patches.
 
-    root: a folder of videos at any depth, or one video; none: the embedded two-way world. The first predicted frame
-    lies `step` frames after the last known one (1: the next frame); frame_skip n keeps every n-th frame of a video.
-    size: the short side in pixels to which videos are scaled (none: as they are). patch_size: the side of the square
-    training patches (none: whole frames). movement_threshold: the least mean squared difference (of values in [0, 1])
-    between a patch's last known and first future frame; patches that move less are drawn again.
-    split: how clips are divided in train, validation and test by split_fractions: by whole file, by time within each
+    root: a folder of videos at any depth, or one video; none: the embedded two-way world.
+    on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv).
+    context_frames known frames go in, pred_frames come out at once; the first of them lies `step` frames after the
+    last known one (1: the next frame). frame_skip n keeps every n-th frame of a video.
+    channels: 3 for colour, 1 for gray.
+    size: the short side in pixels to which videos are scaled (none: as they are).
+    patch_size: the side of the square training patches (none: whole frames).
+    movement_threshold: the least mean squared difference (of values in [0, 1]) between a patch's last known and first
+    future frame; patches that move less are drawn again.
+    flip: mirror half of the training samples. skip_cuts: leave out windows that span a hard cut.
+    split: how videos are divided in train, validation and test by split_fractions: by whole file, by time within each
     file, or `auto` (by file from 5 files on). split_file, lines of `relative/path,train|validation|test`, overrides
-    it; a splits.csv in the root is found by itself. memory_mb: videos are kept decoded if all fit into so much memory.
+    it; a splits.csv in the root is found by itself.
+    workers: processes that read data beside the training. memory_mb: videos are kept decoded if all fit into so much.
     """
 
     root: str | None = None

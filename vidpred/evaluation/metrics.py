@@ -73,7 +73,8 @@ def moving_pixels(previous: Tensor, current: Tensor, threshold: float = 0.2) -> 
 
     Both are true frames, t-1 and t, `(N, C, H, W)` in [0, 1] with 1 or 3 channels. The motion is the optical flow from
     t back to t-1 (`vidpred.data.flow.dense_flow`), so the mask lies on the pixels of frame t, where predictions are
-    judged. Works at any size: small pictures are enlarged for the flow, their displacements are not.
+    judged. Works at any size: small pictures are enlarged for the flow, and the threshold stays in their own pixels.
+    On flat ground, where nothing shows whether it moves, the flow spreads from the things that do move.
     """
     return torch.linalg.vector_norm(dense_flow(current, previous), dim=1) > threshold
 

@@ -21,6 +21,7 @@ from vidpred.training.penalties import r1_penalty
 class ObjectiveSettings(Settings):
     """Weights of the losses: L = lp_weight L_p + gdl_weight L_gdl + adversarial_weight L_adv (Mathieu et al., eq. 7).
 
+    lp_exponent is p, gdl_alpha the exponent of the gradient difference; adversarial names the adversary's loss.
     lp and gdl are means over pixels in [-1, 1], summed over scales; adversarial is a mean over the batch, summed over
     scales. A term with weight 0 is not computed; with adversarial_weight 0 there is no discriminator.
     r1_weight times R1 is added every r1_every-th step of the discriminator (0: never).

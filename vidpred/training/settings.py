@@ -32,10 +32,14 @@ class ScheduleSettings(Settings):
 class TrainingSettings(Settings):
     """The training loop.
 
-    batch_size counts the samples of one step over all processes. precision auto means bfloat16 where the hardware
-    computes it natively, else float32. best_by names the validation number that chooses the best checkpoint; `last`
-    takes the newest (the right choice with an adversary: PSNR would choose the blurriest). start_from takes the
-    networks' weights from another run. The *_every settings count steps, 0 means never.
+    steps: updates of the generator. batch_size: samples of one step over all processes.
+    device: auto takes the GPU where there is one. precision: auto is bfloat16 where the hardware computes it natively.
+    generator, discriminator: their optimizers; schedule: what multiplies their learning rates.
+    clip_norm: gradients longer than this are shortened. ema_decay: of the averaged weights, which predictions use.
+    validate_every, picture_every, log_every: in steps, 0 is never. validation_windows: windows of one validation.
+    best_by: the validation number that chooses the best checkpoint; `last` takes the newest (the right choice with an
+    adversary: PSNR would choose the blurriest). tensorboard: write its files, too.
+    start_from: another run whose weights to begin with.
     """
 
     steps: int = Field(2000, ge=1)

@@ -1,0 +1,56 @@
+"""No setting is decoration: two training steps read every one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.video_files import numbered_frames, write_video
+from vidpred.config import Config, load_config
+from vidpred.run import train
+from vidpred.settings import Settings
+
+SMALL: dict[str, Any] = {
+    "training.steps": 2, "training.batch_size": 2, "model.scales": 2, "model.feature_maps": [[4], [4]],
+    "model.kernel_sizes": [[3, 3], [3, 3]], "training.validation_windows": 1, "training.device": "cpu",
+}  # fmt: skip
+
+
+def all_fields(section: type[Settings]) -> set[str]:
+    fields = set()
+    for name, field in section.model_fields.items():
+        fields.add(f"{section.__name__}.{name}")
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            fields |= all_fields(field.annotation)
+    return fields
+
+
+def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c", "d", "e", "f"):
+        write_video(tmp_path / "clips" / f"{name}.mp4", numbered_frames(12, 48, 64))
+    shared = {**SMALL, "data.root": str(tmp_path / "clips"), "data.patch_size": 32}
+    configs = [
+        load_config(None, {**shared, "run": str(tmp_path / "plain"), "training.generator.name": "sgd"}),
+        load_config(
+            None,
+            {
+                **shared, "run": str(tmp_path / "adversarial"), "objective.adversarial_weight": 0.1,
+                "objective.r1_weight": 0.1, "discriminator.size": "strided",
+                "training.start_from": str(tmp_path / "plain"), "training.schedule.hold": 0.0,
+            },
+        ),
+    ]  # fmt: skip
+    read: set[str] = set()
+    plain = Settings.__getattribute__
+
+    def note(self: Settings, name: str) -> Any:
+        if name in type(self).model_fields:
+            read.add(f"{type(self).__name__}.{name}")
+        return plain(self, name)
+
+    monkeypatch.setattr(Settings, "__getattribute__", note)
+    for config in configs:
+        train(config)
+    assert all_fields(Config) - read == set(), "settings that training never reads"

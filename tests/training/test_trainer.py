@@ -1,0 +1,240 @@
+"""The training loop: stopping, resuming, diverging, several processes, own generators."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tests.video_files import numbered_frames, write_video
+from vidpred.checkpoint import RunFolder, find_checkpoint
+from vidpred.config import load_config
+from vidpred.errors import ConfigError, DivergedError, StorageError
+from vidpred.inference.predictor import Predictor
+from vidpred.run import train
+from vidpred.training.optimizers import schedule_factor
+from vidpred.training.settings import ScheduleSettings
+
+TINY: dict[str, Any] = {
+    "training.steps": 12, "training.batch_size": 4, "model.scales": 2, "model.feature_maps": [[4], [4]],
+    "model.kernel_sizes": [[3, 3], [3, 3]], "training.validation_windows": 1, "training.picture_every": 0,
+    "training.log_every": 1, "checkpoint.every": 3, "training.device": "cpu",
+}  # fmt: skip
+ADVERSARIAL = {"objective.adversarial_weight": 0.1, "objective.r1_weight": 0.1, "objective.r1_every": 2}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five small videos: an epoch has fewer windows than a run has samples."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(5):
+        write_video(folder / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))
+    return folder
+
+
+def command(overrides: dict[str, Any], processes: int = 1) -> list[str]:
+    words = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    return [sys.executable, *(launcher if processes > 1 else []), "-m", "vidpred", "train", *words]
+
+
+def start(overrides: dict[str, Any], processes: int = 1) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command(overrides, processes), env=environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Until metrics.jsonl has the step's line."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        file = folder / "metrics.jsonl"
+        if file.is_file() and f'{{"step": {step},' in file.read_text():
+            return
+        time.sleep(0.02)
+    _, errors = process.communicate(timeout=10)
+    raise AssertionError(f"step {step} was not reached: {errors[-500:]}")
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code, errors[-2000:]
+    return errors
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def tensors(run: Path) -> dict[str, Tensor]:
+    """Everything in a run's last checkpoint: weights, averages, optimizers."""
+    folder = find_checkpoint(run, "last").path
+    return {
+        f"{file.stem}/{name}": value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()
+    }
+
+
+def checksums(run: Path) -> dict[int, int]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["data_checksum"] for line in lines if "data_checksum" in line}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes: int) -> None:
+    """Killed in the middle of an epoch, twice, with data workers: weights, averages and optimizers are the
+    uninterrupted run's, and so are the samples of every step."""
+    settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "data.workers": 2 if processes == 1 else 1}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start({**settings, "run": str(whole)}, processes))
+    for step in (5, 10):
+        process = start({**settings, "run": str(broken)}, processes)
+        wait_for_step(broken, step, process)
+        kill(process)
+    assert RunFolder(broken).steps()[-1] < 12, "the second kill came too late to test anything"
+    finish(start({**settings, "run": str(broken)}, processes))
+    expected, found = tensors(whole), tensors(broken)
+    assert expected.keys() == found.keys()
+    assert any(name.startswith("optimizer_discriminator/") for name in expected)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), f"{name} differs after resuming"
+    assert checksums(broken) == checksums(whole)
+    assert len(checksums(whole)) == 12
+
+
+def test_one_and_two_processes_see_the_same_and_end_alike(clips: Path, tmp_path: Path) -> None:
+    """At the same global batch: equal samples in every step, close weights (sums are taken in another order)."""
+    settings = {**TINY, "data.root": str(clips), "training.precision": "float32"}
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for processes, folder in enumerate(folders, 1):
+        finish(start({**settings, "run": str(folder)}, processes))
+    assert checksums(folders[0]) == checksums(folders[1])
+    one, two = (load_file(find_checkpoint(folder, "last").path / "generator.safetensors") for folder in folders)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_sigterm_saves_and_the_same_command_resumes(clips: Path, tmp_path: Path) -> None:
+    settings = {
+        **TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 100_000,
+        "training.validate_every": 0, "checkpoint.every": 50_000, "data.workers": 1,
+    }  # fmt: skip
+    process = start(settings)
+    wait_for_step(tmp_path / "run", 4, process)
+    process.terminate()
+    errors = finish(process, 75)
+    (step,) = RunFolder(tmp_path / "run").steps()
+    assert step >= 4
+    assert f"stopped after step {step} and saved" in errors.splitlines()[-1]
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 75
+    assert train(load_config(None, {**settings, "training.steps": step + 2})).first_step == step
+
+
+def test_a_stopped_run_is_extended(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
+    train(load_config(None, settings))
+    assert train(load_config(None, settings)).first_step == 3, "a finished run has nothing left to do"
+    train(load_config(None, {**settings, "training.steps": 5}))
+    assert "training.steps changed: was 3, now 5" in capsys.readouterr().err
+    assert find_checkpoint(tmp_path / "run", "last").step == 5
+
+
+def test_other_settings_are_refused_on_resume(clips: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 2}
+    train(load_config(None, settings))
+    with pytest.raises(ConfigError, match=r"objective.gdl_weight was 1.0, now 0.0; choose another run="):
+        train(load_config(None, {**settings, "objective.gdl_weight": 0.0}))
+
+
+def test_divergence_stops_before_the_weights_are_spoiled(clips: Path, tmp_path: Path) -> None:
+    settings = {
+        **TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "objective.lp_exponent": 2.0,
+        "training.generator.name": "sgd", "training.generator.learning_rate": 1e38, "checkpoint.every": 1,
+    }  # fmt: skip
+    with pytest.raises(DivergedError, match=r"generator's loss or gradient is not finite at step \d+ .*learning_rate"):
+        train(load_config(None, settings))
+    record = json.loads(next((tmp_path / "run").glob("diverged-step-*.json")).read_text())
+    assert len(record["positions"]) == 4
+
+
+class Mean(nn.Module):
+    """An own generator: a weighted mean of the context, as one plain tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.zeros(4))
+
+    def forward(self, context: Tensor) -> Tensor:
+        weights = self.share.softmax(0).view(1, 4, 1, 1, 1)
+        return (context * weights).sum(1, keepdim=True)
+
+
+def test_a_generator_of_ones_own(clips: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
+    run = train(load_config(None, settings), generator=Mean())
+    with pytest.raises(StorageError, match="a generator of your own, Mean"):
+        run.predictor()
+    predictor = run.predictor("last", generator=Mean())
+    assert predictor.predict(torch.rand(4, 3, 20, 20), 2).shape == (2, 3, 20, 20)
+    assert float(predictor.generator.share.detach().abs().max()) > 0, "the trained weights were not loaded"
+
+
+def test_fine_tuning_on_other_patches_remakes_the_linear_layers(clips: Path, tmp_path: Path) -> None:
+    settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "training.steps": 2}
+    train(load_config(None, {**settings, "run": str(tmp_path / "first")}))
+    tuned = {**settings, "run": str(tmp_path / "second"), "training.start_from": str(tmp_path / "first"),
+             "data.patch_size": 40, "training.steps": 1, "training.generator.learning_rate": 1e-12,
+             "training.discriminator.learning_rate": 1e-12}  # fmt: skip
+    train(load_config(None, tuned))
+    before, after = tensors(tmp_path / "first"), tensors(tmp_path / "second")
+    for name, value in after.items():
+        if name.startswith("generator/"):
+            torch.testing.assert_close(value, before[name.replace("generator/", "ema/")], atol=1e-6, rtol=0)
+        elif name.startswith("discriminator/"):
+            convolution = value.dim() == 4 or (value.dim() == 1 and ".layers.0." in name)
+            if convolution:
+                torch.testing.assert_close(value, before[name], atol=1e-6, rtol=0)
+    first_linear = [name for name in after if name.startswith("discriminator/") and after[name].dim() == 2]
+    assert any(after[name].shape != before[name].shape for name in first_linear)
+
+
+def test_the_best_checkpoint_is_the_best_validation(clips: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.validate_every": 4,
+                "training.best_by": "psnr", "data.split": "time", "data.context_frames": 1}  # fmt: skip
+    train(load_config(None, settings))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    values = {line["step"]: line["validation/psnr"] for line in lines if "validation/psnr" in line}
+    assert sorted(values) == [4, 8, 12]
+    assert find_checkpoint(tmp_path / "run", "best").step == max(values, key=lambda step: values[step])
+
+
+def test_the_averaged_weights_are_what_predicts(clips: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
+    train(load_config(None, settings))
+    predictor = Predictor.load(tmp_path / "run", "last")
+    stored = tensors(tmp_path / "run")
+    for name, value in predictor.generator.state_dict().items():
+        assert torch.equal(value, stored[f"ema/{name}"])
+        assert not torch.equal(value, stored[f"generator/{name}"])
+
+
+def test_schedule_by_hand() -> None:
+    settings = ScheduleSettings(shape="linear", warmup_steps=2, hold=0.5, final=0.1)
+    assert [schedule_factor(settings, step, 10) for step in (0, 1, 2, 5)] == [0.5, 1, 1, 1]
+    assert schedule_factor(settings, 10, 10) == pytest.approx(0.1)
+    assert schedule_factor(settings, 7.5, 10) == pytest.approx(0.55)  # type: ignore[arg-type]
+    cosine = ScheduleSettings(shape="cosine", hold=0.0, final=0.0)
+    assert schedule_factor(cosine, 5, 10) == pytest.approx(0.5)
+    assert schedule_factor(ScheduleSettings(shape="constant"), 9, 10) == 1

@@ -1,0 +1,66 @@
+"""Test videos made with PyAV: every frame carries its number in its pixels."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+BITS = 8
+
+
+def numbered_frames(count: int, height: int, width: int, first: int = 0) -> np.ndarray:
+    """`(count, H, W, 3)` uint8: the number as eight black or white bars in the upper third, a moving texture below."""
+    rows, columns = np.mgrid[:height, :width]
+    frames = np.empty((count, height, width, 3), np.uint8)
+    for index in range(count):
+        number = first + index
+        wave = 110 + 60 * np.sin((columns + 2 * number) / 5) + 40 * np.cos((rows - number) / 7)
+        frames[index] = np.clip(wave, 0, 255)[..., None].astype(np.uint8)
+        for bit in range(BITS):
+            left, right = bit * width // BITS, (bit + 1) * width // BITS
+            frames[index, : height // 3, left:right] = 235 if number >> bit & 1 else 20
+    return frames
+
+
+def read_number(frame: np.ndarray) -> int:
+    """The number drawn into a decoded frame `(H, W, C)`."""
+    height, width = frame.shape[:2]
+    number = 0
+    for bit in range(BITS):
+        left, right = bit * width // BITS, (bit + 1) * width // BITS
+        inner = frame[height // 12 : height // 4, left + (right - left) // 4 : right - (right - left) // 4]
+        number |= int(inner.mean() > 127) << bit
+    return number
+
+
+def write_video(
+    path: Path,
+    frames: np.ndarray,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    rate: int = 25,
+    pixel_format: str = "yuv420p",
+    pts: list[int] | None = None,
+    time_base: Fraction | None = None,
+    container_options: dict[str, str] | None = None,
+    container_format: str | None = None,
+) -> Path:
+    """Encode `(n, H, W, 3)` uint8 frames; pts in units of time_base, where they are not the frame numbers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pixel_format
+        stream.codec_context.thread_count = 1
+        if time_base is not None:
+            stream.time_base = stream.codec_context.time_base = time_base
+        for index, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = index if pts is None else pts[index]
+            frame.time_base = time_base or Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
