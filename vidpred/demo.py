@@ -15,7 +15,8 @@ from vidpred.data.build import WORLD_CLIPS, WORLD_SEEDS
 from vidpred.data.clips import to_frames
 from vidpred.data.synthetic import TwoWayWorld
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.render import Panel, compose, stack, write_png, write_video
+from vidpred.inference.render import Panel, compose, stack, write_png
+from vidpred.inference.writer import write_video
 from vidpred.run import train
 
 ROWS = 5  # forking scenes in the picture

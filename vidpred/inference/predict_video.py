@@ -14,7 +14,8 @@ from tqdm import tqdm
 from vidpred.data.video import VideoInfo, probe, read_frames, scaled_size
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.render import Panel, compose, error_map, write_video
+from vidpred.inference.render import Panel, compose, error_map
+from vidpred.inference.writer import write_video
 from vidpred.inference.rollout import stream_rollout
 
 CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
