@@ -28,7 +28,7 @@ from vidpred.evaluation.protocols import (
     Evaluation, evaluate_models, known_frames, validation_numbers, with_baselines,
 )  # fmt: skip
 from vidpred.inference.predictor import Predictor, choose_device
-from vidpred.models.build import build_discriminator, build_generator, count_parameters
+from vidpred.models.build import adopt, build_discriminator, build_generator, count_parameters
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
 from vidpred.training.trainer import Trainer, TrainingParts, Validate
@@ -68,7 +68,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     folder = RunFolder(config.run)
     own = generator is not None
     torch.manual_seed(config.seed)
-    generator = build_generator(config.model, config.data) if generator is None else adopt(generator, config)
+    generator = build_generator(config.model, config.data) if generator is None else adopt(generator, config.data)
     discriminator = None
     if config.objective.adversarial_weight:
         discriminator = build_discriminator(config.discriminator, config.model.scales, config.data)
@@ -131,21 +131,6 @@ def main_process_first(accelerator: Accelerator) -> Iterator[None]:
     finally:
         if accelerator.is_main_process:
             accelerator.wait_for_everyone()
-
-
-def adopt(generator: nn.Module, config: Config) -> nn.Module:
-    """Give a module of the user's the attributes that rollouts read, where it lacks them."""
-    data = config.data
-    wanted = {
-        "context_frames": data.context_frames, "pred_frames": data.pred_frames,
-        "step": data.step, "channels": data.channels,
-    }  # fmt: skip
-    for name, value in wanted.items():
-        if not hasattr(generator, name):
-            setattr(generator, name, value)
-        elif getattr(generator, name) != value:
-            raise ConfigError(f"the generator's {name} is {getattr(generator, name)}, data.{name} is {value}")
-    return generator
 
 
 def build_validation(config: Config, accelerator: Accelerator) -> Validate | None:

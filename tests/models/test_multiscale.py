@@ -126,3 +126,15 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         GeneratorSettings(scales=1, feature_maps=[[4]], kernel_sizes=[[3, 4]])
     with pytest.raises(ValidationError, match="one list for each of the 2 scales"):
         GeneratorSettings(scales=2, feature_maps=[[4]], kernel_sizes=[[3, 3]])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 2), st.integers(9, 40), st.integers(9, 40))
+def test_an_untrained_last_frame_residual_copies_the_last_frame(scales: int, pred: int, height: int, width: int) -> None:
+    tiny = GeneratorSettings(
+        scales=scales, feature_maps=[[2]] * scales, kernel_sizes=[[3, 3]] * scales, residual="last_frame"
+    )
+    context = torch.rand(2, 3, 3, height, width)
+    with torch.no_grad():
+        pictures = MultiscaleGenerator(tiny, 3, pred)(context)
+    torch.testing.assert_close(pictures[-1], context[:, -1:].expand(-1, pred, -1, -1, -1))

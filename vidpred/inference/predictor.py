@@ -16,7 +16,7 @@ from vidpred.data.batch import to_float
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
 from vidpred.inference.rollout import rollout
-from vidpred.models.build import build_generator, history_frames
+from vidpred.models.build import adopt, build_generator, history_frames
 from vidpred.models.multiscale import GeneratorSettings
 
 
@@ -50,6 +50,7 @@ class Predictor:
                     "pass it: Predictor.load(run, generator=my_module)"
                 )
             generator = build_generator(model, data)
+        adopt(generator, data)
         load_weights(generator, found.tensors("ema"), str(found.path))
         return cls(generator.to(choose_device(device)), data, Path(path).name, found.step)
 

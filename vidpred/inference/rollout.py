@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.models.build import history_frames
+from vidpred.models.pyramid import as_pyramid
 
 
 def stream_rollout(generator: nn.Module, context: Tensor, steps: int) -> Iterator[Tensor]:
@@ -25,7 +26,7 @@ def stream_rollout(generator: nn.Module, context: Tensor, steps: int) -> Iterato
     history = context[:, context.shape[1] - needed :]
     done = 0
     while done < steps:
-        frames = generator(history[:, : generator.context_frames])[-1].float()
+        frames = as_pyramid(generator(history[:, : generator.context_frames]))[-1].float()
         for index in range(min(frames.shape[1], steps - done)):
             yield frames[:, index]
         done += frames.shape[1]

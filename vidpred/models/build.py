@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
 from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
 from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
 
@@ -19,6 +20,18 @@ def build_discriminator(settings: DiscriminatorSettings, scales: int, data: Data
     return MultiscaleDiscriminator(
         settings, scales, data.patch_size, data.context_frames, data.pred_frames, data.channels
     )
+
+
+def adopt(generator: nn.Module, data: DataSettings) -> nn.Module:
+    """Give a module of the user's the attributes that rollouts read, where it lacks them. Raises ConfigError where it
+    has others than the settings."""
+    for name in ("context_frames", "pred_frames", "step", "channels"):
+        wanted = getattr(data, name)
+        if not hasattr(generator, name):
+            setattr(generator, name, wanted)
+        elif getattr(generator, name) != wanted:
+            raise ConfigError(f"[data.{name}] is {wanted}, but the generator's {name} is {getattr(generator, name)}")
+    return generator
 
 
 def history_frames(generator: nn.Module) -> int:

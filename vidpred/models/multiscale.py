@@ -26,12 +26,15 @@ class GeneratorSettings(Settings):
     size picks the feature maps of the paper (12.57 M parameters with 4 frames of RGB) or of the authors' release
     (0.22 M). scales keeps the finest ones (fewer than 4) or repeats the coarsest (more). feature_maps and kernel_sizes,
     one list a scale, replace the table; a scale has one kernel more than it has feature maps.
+    residual: what a scale's network adds to. `coarse`, the paper's, is the up-sampled coarser prediction; `last_frame`
+    gives that the details of the last known frame, so that an untrained network copies it.
     """
 
     size: Literal["paper", "release"] = "release"
     scales: int = Field(4, ge=1, le=8)
     feature_maps: list[list[int]] | None = None
     kernel_sizes: list[list[int]] | None = None
+    residual: Literal["coarse", "last_frame"] = "coarse"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -70,7 +73,8 @@ class MultiscaleGenerator(nn.Module):
     """Paints the coming frames coarse to fine: G_k(X) = tanh(Net_k(X_k, up(Y_{k-1})) + up(Y_{k-1})).
 
     context_frames known frames in, pred_frames frames out at once, the first of them `step` frames after the last
-    known one. Any height and width: the picture is padded inside and cropped back.
+    known one. Any height and width: the picture is padded inside and cropped back. With `residual: last_frame` (L_k the
+    last known frame at scale k, clamped instead of squashed): G_k(X) = Net_k(...) + up(Y_{k-1}) + L_k - up(L_{k-1}).
     """
 
     def __init__(
@@ -84,6 +88,11 @@ class MultiscaleGenerator(nn.Module):
             convolutions([context_frames * channels + (pictures if index else 0), *widths, pictures], sizes, "same")
             for index, (widths, sizes) in enumerate(zip(maps, kernels, strict=True))
         )
+        self.copies = settings.residual == "last_frame"
+        if self.copies:
+            for network in self.networks:  # the first prediction is the copy itself, not a noisy one
+                nn.init.zeros_(network[-1].weight)  # type: ignore[index]
+                nn.init.zeros_(network[-1].bias)  # type: ignore[index]
 
     @property
     def num_scales(self) -> int:
@@ -97,14 +106,21 @@ class MultiscaleGenerator(nn.Module):
         height, width = context.shape[-2:]
         predictions: list[Tensor] = []
         previous: Tensor | None = None  # the coarser scale's prediction, (B, K*C, h, w) in [-1, 1]
+        coarser: Tensor | None = None  # the coarser scale's last known frame, as often as frames are predicted
         for network, frames in zip(self.networks, build_pyramid(context * 2 - 1, self.num_scales), strict=True):
             known = rearrange(frames, "b t c h w -> b (t c) h w")
-            if previous is None:
-                previous = torch.tanh(network(as_channels_last(known)).float())
+            last = frames[:, -1].repeat(1, self.pred_frames, 1, 1)
+            seen = known if previous is None else torch.cat([known, upsample(previous)], 1)
+            # Sums stay in float32: in bfloat16 the residual would be rounded to 8 bits.
+            change = network(as_channels_last(seen)).float()
+            if previous is not None:
+                change = change + upsample(previous)
+            if self.copies:
+                details = last if coarser is None else last - upsample(coarser)
+                previous = (change + details).clamp(-1, 1)
             else:
-                base = upsample(previous)
-                # The sum stays in float32: in bfloat16 the residual would be rounded to 8 bits.
-                previous = torch.tanh(network(as_channels_last(torch.cat([known, base], 1))).float() + base)
+                previous = torch.tanh(change)
+            coarser = last
             predictions.append((rearrange(previous, "b (k c) h w -> b k c h w", c=self.channels) + 1) / 2)
         predictions[-1] = predictions[-1][..., :height, :width]
         return predictions

@@ -37,3 +37,8 @@ def build_pyramid(frames: Tensor, num_scales: int) -> list[Tensor]:
 def upsample(pictures: Tensor) -> Tensor:
     """Double the resolution of `(B, C, H, W)` by nearest neighbour."""
     return functional.interpolate(pictures, scale_factor=2, mode="nearest")
+
+
+def as_pyramid(pictures: list[Tensor] | Tensor) -> list[Tensor]:
+    """A generator of one scale may return its frames `(B, K, C, H, W)` without a list."""
+    return [pictures] if isinstance(pictures, Tensor) else pictures

@@ -24,6 +24,7 @@ from vidpred.data.batch import Batch
 from vidpred.data.clips import StepSampler, TrainingSamples, collate
 from vidpred.errors import DivergedError, StoppedError
 from vidpred.inference.render import training_picture, write_png
+from vidpred.models.pyramid import as_pyramid
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, TrainingSettings
@@ -180,13 +181,13 @@ class Trainer:
             "step": step.number + 1,
             "network": name,
             "gradient_norm": str(norm),
-            "losses": {key: str(float(value)) for key, value in parts.items()},
+            "losses": {key: str(float(value.detach())) for key, value in parts.items()},
             "positions": step.batch.positions.tolist(),
         }
         folder = self.parts.folder.path
         file = folder / f"diverged-step-{step.number + 1}-process-{self.accelerator.process_index}.json"
         write_atomically(file, json.dumps(record, indent=1).encode())
-        culprit = ", ".join(f"{key}={float(value):.3g}" for key, value in parts.items())
+        culprit = ", ".join(f"{key}={float(value.detach()):.3g}" for key, value in parts.items())
         raise DivergedError(
             f"{name}'s loss or gradient is not finite at step {step.number + 1} [{culprit}, gradient norm {norm:.3g}]; "
             f"lower training.{name}.learning_rate or set training.clip_norm=1 (see {file.name})"
@@ -311,11 +312,6 @@ def frozen(modules: list[nn.Module]) -> Iterator[None]:
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
-
-
-def as_pyramid(pictures: list[Tensor] | Tensor) -> list[Tensor]:
-    """A generator of one scale may return its frames `(B, K, C, H, W)` without a list."""
-    return [pictures] if isinstance(pictures, Tensor) else pictures
 
 
 def prepare_worker(worker: int) -> None:
