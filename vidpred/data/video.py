@@ -187,7 +187,8 @@ class _Scan:
             duration = Fraction(container.duration, av.time_base)
         if duration is None or last is None or stream.time_base is None:
             return
-        found = float((last - (stream.start_time or self.pts[0] or 0)) * stream.time_base)
+        # Matroska counts a late start as part of the duration, MP4 does not: it has to be short by both counts.
+        found = float(max(last, last - (self.pts[0] or 0)) * stream.time_base)
         if found + 3 / rate < float(duration) * 0.99 - 0.1:
             raise DataError(f"truncated: it ends after {found:.2f} of {float(duration):.2f} s [{printable(path)}]")
 

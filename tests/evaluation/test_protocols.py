@@ -1,0 +1,149 @@
+"""Evaluation: the right frames are compared, the numbers are means with their n, baselines beside the model."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vidpred.data.clips import WorldWindows
+from vidpred.data.settings import DataSettings
+from vidpred.evaluation.protocols import (
+    CAP, METRICS, Sum, evaluate_models, known_frames, spread_windows, validation_numbers, with_baselines,
+)  # fmt: skip
+from vidpred.evaluation.report import COLUMNS, clip_table, doubling_steps, table, to_json, write_plot
+from vidpred.models.baselines import CopyLast
+
+
+class Drift:
+    """A source whose frame t is a fixed texture shifted by t pixels; clips of two names."""
+
+    name = "drift"
+
+    def __init__(self, frames: int, windows: int = 6) -> None:
+        self.frames, self.windows = frames, windows
+        rows, columns = np.mgrid[:64, :200]
+        smooth = 128 + 60 * np.sin(columns / 3.0) * np.cos(rows / 4.0) + 40 * np.sin((columns + 2 * rows) / 7.0)
+        self.texture = np.repeat(smooth.clip(0, 255).astype(np.uint8)[..., None], 3, -1)
+
+    def __len__(self) -> int:
+        return self.windows
+
+    def window(self, index: int) -> np.ndarray:
+        return np.stack([self.texture[:, 10 * index + 2 * t : 10 * index + 2 * t + 64] for t in range(self.frames)])
+
+    def clip_name(self, index: int) -> str:
+        return f"clip {index % 2}"
+
+    def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
+        return self.window(index)
+
+
+class Oracle(nn.Module):
+    """Knows that the texture moves by two pixels: exact but for the two new columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step, self.channels = 1, 1, 1, 3
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        last = context[:, -1:]
+        return [torch.cat([last[..., 2:], last[..., -1:], last[..., -1:]], -1)]
+
+
+def test_the_right_frames_are_compared() -> None:
+    """Frame t+k against frame t+k: the oracle stays nearly exact, copying falls behind with every step."""
+    models = with_baselines({"oracle": Oracle()})
+    assert known_frames(models) == 2
+    result = evaluate_models(models, Drift(2 + 4), 4)
+    assert result.windows == 6
+    psnr = {name: [total.mean for total in scores.overall["psnr"]] for name, scores in result.scores.items()}
+    assert all(psnr["oracle"][k] > psnr["copy last"][k] + 5 for k in range(4))
+    assert psnr["copy last"] == sorted(psnr["copy last"], reverse=True)
+    assert psnr["optical flow"][0] > psnr["copy last"][0] + 5
+
+
+def test_numbers_are_means_with_their_n_and_by_clip() -> None:
+    result = evaluate_models({"copy last": CopyLast()}, Drift(3), 2)
+    scores = result.scores["copy last"]
+    by_clip = [scores.by_clip[f"clip {number}"]["psnr"][0] for number in range(2)]
+    assert [total.count for total in by_clip] == [3, 3]
+    assert scores.overall["psnr"][0].count == 6
+    assert scores.overall["psnr"][0].mean == pytest.approx((by_clip[0].mean + by_clip[1].mean) / 2)
+    window = torch.from_numpy(Drift(3).window(0)).permute(0, 3, 1, 2).float() / 255
+    single = evaluate_models({"copy last": CopyLast()}, Drift(3, windows=1), 2).scores["copy last"].overall["psnr"][1]
+    assert single.mean == pytest.approx(float(-10 * torch.log10((window[0] - window[2]).square().mean())), abs=1e-4)
+
+
+def test_still_pictures_have_no_moving_number() -> None:
+    class Still(Drift):
+        def window(self, index: int) -> np.ndarray:
+            return np.repeat(super().window(index)[:1], self.frames, 0)
+
+    scores = evaluate_models({"copy last": CopyLast()}, Still(2), 1).scores["copy last"].overall
+    assert scores["psnr"][0].mean == CAP
+    assert scores["psnr_moving"][0].count == 0
+    assert math.isnan(scores["psnr_moving"][0].mean)
+    assert scores["ssim"][0].mean == pytest.approx(1)
+
+
+def test_running_means() -> None:
+    values = [1.0, 4.0, 4.0, 7.0]
+    total = Sum()
+    for value in [*values, math.nan]:
+        total.add(value)
+    assert total.count == 4
+    assert total.mean == pytest.approx(np.mean(values))
+    assert total.error == pytest.approx(np.std(values, ddof=1) / 2)
+
+
+def test_windows_are_spread_evenly() -> None:
+    source = Drift(2, windows=100)
+    assert spread_windows(source, None) == list(range(100))
+    assert spread_windows(source, 4) == [12, 37, 62, 87]
+    assert spread_windows(source, 1000) == list(range(100))
+
+
+@pytest.mark.parametrize(("step", "pred_frames"), [(1, 1), (3, 1), (1, 2), (2, 2)])
+def test_validation_measures_the_frames_that_are_learned(step: int, pred_frames: int) -> None:
+    """With a lead of 3 only frame t+3 counts: a generator that is right there alone is perfect."""
+
+    class Lead(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.context_frames, self.pred_frames, self.step, self.channels = 1, pred_frames, step, 3
+
+        def forward(self, context: Tensor) -> list[Tensor]:
+            last = context[:, -1:]
+            ahead = [last.roll(-2 * (step + k), -1) for k in range(pred_frames)]
+            return [torch.cat(ahead, 1)]
+
+    class Ring(Drift):
+        def window(self, index: int) -> np.ndarray:
+            return np.stack([np.roll(self.texture[:, :64], -2 * t, 1) for t in range(self.frames)])
+
+    numbers = validation_numbers(Lead(), Ring(2 * step - 1 + pred_frames, 2), 2, torch.device("cpu"))
+    assert numbers["psnr"] == pytest.approx(CAP)
+
+
+def test_tables_json_and_plot(tmp_path: Path) -> None:
+    models = with_baselines({"mine": CopyLast()})
+    source = WorldWindows(DataSettings(), range(2 + 3), 5, 0)
+    result = evaluate_models(models, source, 3)
+    text = table(result)
+    for word in ("frame t+1", "frame t+2", "frame t+3", "mine", "copy last", "optical flow", "5 windows", "PSNR moving"):
+        assert word in text
+    assert "two-way world" in clip_table(result)
+    content = json.loads(json.dumps(to_json(result, {"data": "here"}), allow_nan=False))
+    assert set(content["models"]["mine"]["overall"]) == set(METRICS) == set(COLUMNS)
+    assert set(METRICS) <= set(content["definitions"])
+    assert content["models"]["mine"]["overall"]["psnr"]["n"] == [5, 5, 5]
+    write_plot(tmp_path / "plot.png", result)
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+    assert doubling_steps(10) == [1, 2, 4, 8, 10]
+    assert doubling_steps(8) == [1, 2, 4, 8]
