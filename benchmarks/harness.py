@@ -35,7 +35,9 @@ def report(title: str, seconds: dict[str, list[float]], reference: str) -> str:
     lines = [title, f"{'':<{width}}  {'median ms':>10}  {'min - max ms':>17}  {'speed-up':>8}"]
     for name, values in seconds.items():
         spread = f"{1e3 * min(values):.0f} - {1e3 * max(values):.0f}"
-        lines.append(f"{name:<{width}}  {1e3 * medians[name]:>10.1f}  {spread:>17}  {medians[reference] / medians[name]:>7.2f}x")
+        lines.append(
+            f"{name:<{width}}  {1e3 * medians[name]:>10.1f}  {spread:>17}  {medians[reference] / medians[name]:>7.2f}x"
+        )
     return "\n".join(lines)
 
 
@@ -44,7 +46,9 @@ def machine() -> dict[str, Any]:
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return {"processor": model, "threads": torch.get_num_threads(), "device": device, "torch": torch.__version__}

@@ -105,7 +105,11 @@ def main() -> None:
     }
     for key, value in machine().items():
         print(f"{key}: {value}")
-    print(report("paper-size G + D, batch 8, 32x32, one training step", time_in_turns(rivals, rounds), "plain float32 NCHW"))
+    print(
+        report(
+            "paper-size G + D, batch 8, 32x32, one training step", time_in_turns(rivals, rounds), "plain float32 NCHW"
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Any folder of videos: scan it once, so that training starts at once.
 
-    python -m data_prep.folder clips
+python -m data_prep.folder clips
 """
 
 from __future__ import annotations

@@ -12,8 +12,14 @@ import torch
 from torch import nn
 
 from vidpred.checkpoint import (
-    RunFolder, find_checkpoint, find_damage, load_weights, pack_optimizer, unpack_optimizer, write_atomically,
-)  # fmt: skip
+    RunFolder,
+    find_checkpoint,
+    find_damage,
+    load_weights,
+    pack_optimizer,
+    unpack_optimizer,
+    write_atomically,
+)
 from vidpred.errors import StorageError
 
 
@@ -46,7 +52,9 @@ def test_best_is_kept_and_the_oldest_dropped(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove", "no manifest", "garbage manifest"])
-def test_damage_is_noticed_and_the_one_before_is_used(run: RunFolder, damage: str, capsys: pytest.CaptureFixture) -> None:
+def test_damage_is_noticed_and_the_one_before_is_used(
+    run: RunFolder, damage: str, capsys: pytest.CaptureFixture
+) -> None:
     file = run.folder(12) / "ema.safetensors"
     content = bytearray(file.read_bytes())
     if damage == "cut":

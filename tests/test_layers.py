@@ -43,7 +43,7 @@ def test_no_arrow_points_upward() -> None:
         if part == "__init__":
             continue
         for name in imports(file):
-            target = (name.split(".") + ["__version__"])[1]
+            target = [*name.split("."), "__version__"][1]
             if target == "__version__":
                 continue
             assert LEVEL[target] <= LEVEL[part], f"{file.relative_to(PACKAGE)} imports {name}, a layer above its own"

@@ -156,7 +156,9 @@ class RunFolder:
         except (OSError, SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             reason = getattr(error, "strerror", None) or str(error)
-            raise StorageError(f"cannot write the checkpoint [{final}]: {reason}; free space or choose another run=") from None
+            raise StorageError(
+                f"cannot write the checkpoint [{final}]: {reason}; free space or choose another run="
+            ) from None
         write_atomically(self.path / "last.json", json.dumps({"step": step}).encode())
         best = self.best()
         for old in self.steps()[:-keep]:
@@ -165,7 +167,9 @@ class RunFolder:
         return final
 
     def _check_space(self, files: TensorFiles) -> None:
-        needed = sum(tensor.numel() * tensor.element_size() for tensors in files.values() for tensor in tensors.values())
+        needed = sum(
+            tensor.numel() * tensor.element_size() for tensors in files.values() for tensor in tensors.values()
+        )
         free = shutil.disk_usage(self.checkpoints).free
         if free < 1.1 * needed:
             raise OSError(28, f"{needed >> 20} MB needed, {free >> 20} MB free")

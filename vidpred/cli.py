@@ -37,7 +37,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Predict the future frames of a video: train, predict, evaluate."""
@@ -67,7 +69,9 @@ def train(
     result = run.train(settings)
     if os.environ.get("RANK", "0") == "0":
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
-        typer.echo(f"{done}: {result.folder} (look at {result.folder}/pictures; vidpred evaluate --run {result.folder})")
+        typer.echo(
+            f"{done}: {result.folder} (look at {result.folder}/pictures; vidpred evaluate --run {result.folder})"
+        )
 
 
 @app.command("config")
@@ -87,7 +91,8 @@ def predict(
     output: Annotated[Path, typer.Option("--output", "-o", help="An .mp4, .gif or .png (a strip) file.")],
     steps: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 8,
     start: Annotated[
-        int | None, typer.Option(help="First frame to predict. Without it the clip's last frames are held out as truth.")
+        int | None,
+        typer.Option(help="First frame to predict. Without it the clip's last frames are held out as truth."),
     ] = None,
     after_end: Annotated[bool, typer.Option("--after-end", help="Predict what comes after the clip.")] = False,
     size: Annotated[

@@ -73,7 +73,7 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
     for key, value in _parse_overrides(overrides):
         _check_key(key, "command line")
         _assign(tree, key, value)
-        origins.update({leaf: "command line" for leaf in _leaves(value, key)})
+        origins.update(dict.fromkeys(_leaves(value, key), "command line"))
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -109,7 +109,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _construct_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"duplicate key '{key}'", key_node.start_mark)
         seen.add(key)
@@ -118,7 +118,9 @@ def _construct_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict
 
 _UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 # YAML 1.1 reads 1e-4 (no point) as a string.
-_UniqueKeyLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_UniqueKeyLoader)
-        tree = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a subclass of SafeLoader)
+        tree = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
@@ -144,11 +146,11 @@ def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
     return tree
 
 
-def _note_lines(node: yaml.Node, prefix: str, name: str, origins: dict[str, str]) -> None:
+def _note_lines(node: yaml.Node | None, prefix: str, name: str, origins: dict[str, str]) -> None:
     if isinstance(node, yaml.MappingNode) and node.value:
         for key, value in node.value:
             _note_lines(value, f"{prefix}.{key.value}".lstrip("."), name, origins)
-    elif prefix:
+    elif prefix and node is not None:
         origins[prefix] = f"{name}:{node.start_mark.line + 1}"
 
 
@@ -161,7 +163,7 @@ def _parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> Iterable[t
         if not separator:
             raise ConfigError(f"an override is written key=value, as in training.steps=100 [{item}]")
         try:
-            yield key.strip(), yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a subclass of SafeLoader)
+            yield key.strip(), yaml.load(text, Loader=_UniqueKeyLoader)
         except yaml.YAMLError:
             raise ConfigError(f"cannot read the value [{item}]; quote it as YAML") from None
 
@@ -231,6 +233,8 @@ def describe(loaded: LoadedConfig) -> str:
         value: Any = loaded.config.model_dump(mode="json")
         for part in key.split("."):
             value = value[part]
-        values[key] = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+        values[key] = (
+            yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+        )
     left = max(len(f"{key}: {value}") for key, value in values.items())
     return "\n".join(f"{f'{key}: {value}':<{left}}  # {loaded.origins[key]}" for key, value in values.items())

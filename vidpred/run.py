@@ -25,8 +25,12 @@ from vidpred.data.build import SPLITS, build_source
 from vidpred.data.clips import TrainingSamples, evaluation_offsets, training_offsets
 from vidpred.errors import ConfigError, DataError, StorageError
 from vidpred.evaluation.protocols import (
-    Evaluation, evaluate_models, known_frames, validation_numbers, with_baselines,
-)  # fmt: skip
+    Evaluation,
+    evaluate_models,
+    known_frames,
+    validation_numbers,
+    with_baselines,
+)
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.build import adopt, build_discriminator, build_generator, count_parameters
 from vidpred.training.hardware import choose_precision
@@ -35,10 +39,19 @@ from vidpred.training.trainer import Trainer, TrainingParts, Validate
 
 # What may change between the runs of one folder: nothing of it changes what the weights will be.
 FREE_ON_RESUME = (
-    "run", "data.workers", "data.memory_mb", "data.on_bad_video", "training.log_every",
-    "training.validate_every", "training.validation_windows", "training.picture_every", "training.tensorboard",
-    "training.start_from", "checkpoint.every", "checkpoint.keep",
-)  # fmt: skip
+    "run",
+    "data.workers",
+    "data.memory_mb",
+    "data.on_bad_video",
+    "training.log_every",
+    "training.validate_every",
+    "training.validation_windows",
+    "training.picture_every",
+    "training.tensorboard",
+    "training.start_from",
+    "checkpoint.every",
+    "checkpoint.keep",
+)
 # Changes the rest of the run, as is wanted when a run is lengthened or its data was moved; said on stderr.
 NOTED_ON_RESUME = ("training.steps", "data.root")
 PEER_TIMEOUT = timedelta(minutes=30)
@@ -263,9 +276,7 @@ def evaluate_predictors(
 def about_evaluation(predictors: Sequence[Predictor], split: str, root: str | None) -> dict[str, Any]:
     """What evaluation numbers belong to."""
     return {
-        "runs": [
-            {"name": p.name, "step": p.step, "parameters": count_parameters(p.generator)} for p in predictors
-        ],
+        "runs": [{"name": p.name, "step": p.step, "parameters": count_parameters(p.generator)} for p in predictors],
         "data": root or predictors[0].data.root or "the embedded two-way world",
         "split": split,
         "versions": {"vidpred": __version__, "torch": torch.__version__},

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from vidpred.data.build import build_source, split_videos, without_cuts
 from vidpred.data.clips import (
-    Segment, StepSampler, TrainingSamples, VideoWindows, WorldWindows, evaluation_offsets, movement, training_offsets,
-)  # fmt: skip
+    Segment,
+    StepSampler,
+    TrainingSamples,
+    VideoWindows,
+    WorldWindows,
+    evaluation_offsets,
+    movement,
+    training_offsets,
+)
 from vidpred.data.settings import DataSettings
 from vidpred.data.video import VideoInfo
 from vidpred.errors import DataError
@@ -38,7 +45,7 @@ def test_processes_share_the_positions_of_a_step(processes: int, share: int, fir
     steps, batch = 40, processes * share
     alone = list(StepSampler(first, steps, batch))
     together = list(zip(*(StepSampler(first, steps, batch, rank, processes) for rank in range(processes)), strict=True))
-    assert [sum(parts, []) for parts in together] == alone
+    assert [[position for part in parts for position in part] for parts in together] == alone
     assert alone[0][0] == first * batch
     assert sum(len(part) for part in alone) == (steps - first) * batch
 

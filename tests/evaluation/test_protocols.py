@@ -14,8 +14,15 @@ from torch import Tensor, nn
 from vidpred.data.clips import WorldWindows
 from vidpred.data.settings import DataSettings
 from vidpred.evaluation.protocols import (
-    CAP, METRICS, Sum, evaluate_models, known_frames, spread_windows, validation_numbers, with_baselines,
-)  # fmt: skip
+    CAP,
+    METRICS,
+    Sum,
+    evaluate_models,
+    known_frames,
+    spread_windows,
+    validation_numbers,
+    with_baselines,
+)
 from vidpred.evaluation.report import COLUMNS, clip_table, doubling_steps, table, to_json, write_plot
 from vidpred.models.baselines import CopyLast
 
@@ -64,6 +71,8 @@ def test_the_right_frames_are_compared() -> None:
     assert result.windows == 6
     psnr = {name: [total.mean for total in scores.overall["psnr"]] for name, scores in result.scores.items()}
     assert all(psnr["oracle"][k] > psnr["copy last"][k] + 5 for k in range(4))
+    gain = result.scores["oracle"].gain["psnr"][0]
+    assert gain.mean == pytest.approx(psnr["oracle"][0] - psnr["copy last"][0], abs=1e-4)
     assert psnr["copy last"] == sorted(psnr["copy last"], reverse=True)
     assert psnr["optical flow"][0] > psnr["copy last"][0] + 5
 
@@ -75,6 +84,7 @@ def test_numbers_are_means_with_their_n_and_by_clip() -> None:
     assert [total.count for total in by_clip] == [3, 3]
     assert scores.overall["psnr"][0].count == 6
     assert scores.overall["psnr"][0].mean == pytest.approx((by_clip[0].mean + by_clip[1].mean) / 2)
+    assert [total.mean for total in scores.gain["psnr"]] == [0, 0], "copy-last gains nothing over itself"
     window = torch.from_numpy(Drift(3).window(0)).permute(0, 3, 1, 2).float() / 255
     single = evaluate_models({"copy last": CopyLast()}, Drift(3, windows=1), 2).scores["copy last"].overall["psnr"][1]
     assert single.mean == pytest.approx(float(-10 * torch.log10((window[0] - window[2]).square().mean())), abs=1e-4)
@@ -136,7 +146,16 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
     source = WorldWindows(DataSettings(), range(2 + 3), 5, 0)
     result = evaluate_models(models, source, 3)
     text = table(result)
-    for word in ("frame t+1", "frame t+2", "frame t+3", "mine", "copy last", "optical flow", "5 windows", "PSNR moving"):
+    for word in (
+        "frame t+1",
+        "frame t+2",
+        "frame t+3",
+        "mine",
+        "copy last",
+        "optical flow",
+        "5 windows",
+        "PSNR moving",
+    ):
         assert word in text
     assert "two-way world" in clip_table(result)
     content = json.loads(json.dumps(to_json(result, {"data": "here"}), allow_nan=False))

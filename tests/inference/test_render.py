@@ -1,13 +1,10 @@
-"""Pictures and videos: frames in their colours, labels that fit, files whole or not at all."""
+"""Composed pictures show what was asked for, pixel by pixel."""
 
 from __future__ import annotations
 
-import gc
-import weakref
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -15,159 +12,174 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vidpred.errors import ConfigError, StorageError
-from vidpred.inference.render import (
-    BACKGROUND, BORDER, COLOURS, GAP, LABEL_HEIGHT, Panel, _text, compose, error_map, stack, to_uint8, training_picture,
-)  # fmt: skip
-from vidpred.inference.writer import STRIP_PICTURES, write_video
+from vidpred.errors import StorageError
+from vidpred.inference import render
+from vidpred.inference.render import Kind, Panel, compose, error_map, to_uint8, training_picture, write_png
+
+BLUE, ORANGE, GREEN, GRAY = (0, 114, 178), (230, 159, 0), (0, 158, 115), (120, 120, 120)
 
 
-def test_bytes_are_rounded() -> None:
-    values = torch.tensor([0.0, 0.5, 1.0, 1.5, -1.0, 0.499 / 255]).view(1, 1, 6)
-    assert to_uint8(values)[0, :, 0].tolist() == [0, 128, 255, 255, 0, 0]
-    assert to_uint8(torch.rand(2, 5, 3, 4, 6)).shape == (2, 5, 4, 6, 3)
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and last index of each run of True."""
+    edges = np.flatnonzero(np.diff(np.r_[0, mask.astype(np.int8), 0]))
+    return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def test_borders_have_their_kinds_colour_and_pictures_are_enlarged_exactly() -> None:
-    pictures = torch.rand(4, 3, 8, 10)
-    kinds = ["context", "truth", "prediction", "error"]
-    row = compose([Panel("x", p, k) for p, k in zip(pictures, kinds, strict=True)], minimum_height=20)
-    width = 30 + 2 * BORDER
-    for index, kind in enumerate(kinds):
-        left = GAP + index * (width + GAP)
-        panel = row[LABEL_HEIGHT : LABEL_HEIGHT + 24 + 2 * BORDER, left : left + width]
-        for edge in (panel[0], panel[-1], panel[:, 0], panel[:, -1], panel[BORDER - 1]):
-            assert (edge == COLOURS[kind]).all(), kind  # type: ignore[index]
-        inner = panel[BORDER:-BORDER, BORDER:-BORDER]
-        assert np.array_equal(inner[::3, ::3], to_uint8(pictures[index]))
-        assert np.array_equal(inner[1::3, 2::3], to_uint8(pictures[index]))
+def interior(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """What the one frame of this colour surrounds."""
+    rows, columns = np.nonzero((picture == colour).all(-1))
+    framed = picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    border = runs((framed[framed.shape[0] // 2] == colour).all(-1))[0][1] + 1
+    assert (framed[:border] == colour).all()
+    assert (framed[-border:] == colour).all()
+    assert (framed[:, :border] == colour).all()
+    assert (framed[:, -border:] == colour).all()
+    return framed[border:-border, border:-border]
 
 
-def test_colours_differ() -> None:
-    assert len(set(COLOURS.values())) == 4
+def test_to_uint8_rounds_and_repeats_gray() -> None:
+    frames = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 100.4 / 255, 1.0]).reshape(1, 1, 1, 5)
+    assert to_uint8(frames).tolist() == [[[[v] * 3 for v in (0, 0, 1, 100, 255)]]]
+    colour = torch.rand(2, 4, 3, 5, 6)
+    assert to_uint8(colour).shape == (2, 4, 5, 6, 3)
+    assert to_uint8(colour)[1, 2, 3, 4, 0] == round(float(colour[1, 2, 0, 3, 4]) * 255)
+    values = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    assert (to_uint8(values.float() / 255)[..., 0] == values[0].numpy()).all()
 
 
-def test_sizes_are_even_and_must_agree() -> None:
-    for caption in ("", "below"):
-        assert [side % 2 for side in compose([Panel("x", torch.rand(1, 33, 35), "truth")], 1, caption).shape[:2]] == [0, 0]
+def test_to_uint8_refuses_what_it_would_distort() -> None:
+    with pytest.raises(TypeError, match="uint8"):
+        to_uint8(torch.zeros(3, 4, 4, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="channels"):
+        to_uint8(torch.zeros(2, 4, 4))
+
+
+def test_frames_have_their_kind_s_colour_in_order() -> None:
+    kinds: list[Kind] = ["context", "truth", "prediction", "error"]
+    row = compose([Panel(kind, torch.zeros(3, 50, 40), kind) for kind in kinds], minimum_height=50)
+    places = []
+    for colour in (BLUE, GREEN, ORANGE, GRAY):
+        assert (interior(row, colour) == 0).all()
+        assert interior(row, colour).shape == (50, 40, 3)
+        places.append(int(np.nonzero((row == colour).all(-1))[1].min()))
+    assert places == sorted(places)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(1, 130), st.sampled_from(["", "t+3"])
+)
+def test_enlargement_is_exact_nearest_neighbour(
+    height: int, width: int, channels: int, minimum: int, caption: str
+) -> None:
+    values = torch.randint(0, 100, (channels, height, width), generator=torch.Generator().manual_seed(1))
+    row = compose([Panel("a", values / 255, "prediction"), Panel("b", None, "truth")], minimum, caption)
+    assert row.shape[0] % 2 == row.shape[1] % 2 == 0
+    inner = interior(row, ORANGE)
+    factor = next(f for f in range(1, 200) if f * height >= minimum)
+    assert inner.shape == (height * factor, width * factor, 3)
+    rows, columns = np.arange(height * factor) // factor, np.arange(width * factor) // factor
+    expected = values.movedim(0, -1).numpy()[rows[:, None], columns[None]]
+    assert (inner == expected).all()
+    assert interior(row, GREEN).shape == inner.shape
+
+
+def test_an_unknown_picture_is_dark_with_words_on_it() -> None:
+    row = compose([Panel("truth", None, "truth"), Panel("model", torch.ones(3, 64, 64), "prediction")])
+    inner = interior(row, GREEN)
+    assert (inner[:60] == inner[0, 0]).all()
+    assert inner[0, 0].max() < 80
+    assert inner[80:112].max() > 200  # the words
+    with pytest.raises(ValueError, match="at least one"):
+        compose([Panel("truth", None, "truth")])
     with pytest.raises(ValueError, match="one size"):
-        compose([Panel("a", torch.rand(3, 4, 4), "truth"), Panel("b", torch.rand(3, 5, 4), "truth")])
-
-
-def test_the_unknown_is_said_to_be_so() -> None:
-    known = Panel("a", torch.ones(3, 40, 100), "prediction")
-    row = compose([known, Panel("b", None, "truth")], minimum_height=1)
-    right = row[:, row.shape[1] // 2 :]
-    assert (right == 235).any(), "no words on the unknown panel"
-    assert not (right[LABEL_HEIGHT + BORDER + 2] == 255).any()
+        compose([Panel("a", torch.ones(3, 8, 8), "truth"), Panel("b", torch.ones(3, 8, 9), "truth")])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60), st.integers(8, 200))
-def test_labels_never_touch_the_edges(text: str, width: int) -> None:
-    strip = _text(text, width)
-    assert strip.shape == (LABEL_HEIGHT, width, 3)
-    for edge in (strip[0], strip[-1]):
-        assert (edge == BACKGROUND).all()
+@given(
+    st.one_of(st.text(max_size=40), st.integers(1, 400).map(lambda n: ("Wagjy_Äf/" * 50)[:n])),
+    st.integers(30, 300),
+    st.sampled_from([15, 24, 51]),
+)
+def test_labels_are_never_clipped(label: str, width: int, size: int) -> None:
+    strip = render._text(label, width, size)
+    assert strip.shape == (round(1.6 * size), width, 3)
+    inked = (strip != render.BACKGROUND).any(-1)
+    assert not inked[:, 0].any()
+    assert not inked[:, -1].any()
+    assert not inked[0].any()
+    assert not inked[-1].any()
+    if label.strip().isascii() and label.strip().isalnum() and width > 4 * size:
+        assert inked.any()
 
 
-def test_error_map_is_monotonous() -> None:
-    levels = torch.linspace(0, 0.5, 20).view(1, 1, 20).expand(3, 2, 20)
-    brightness = error_map(levels, torch.zeros_like(levels)).mean(0)[0]
-    assert bool((brightness.diff() > 0).all())
-    assert float(error_map(levels, levels).max()) < 0.05
-    assert torch.equal(error_map(levels, levels * 0), error_map(levels * 0, levels))
+def test_a_long_label_is_set_smaller_then_cut() -> None:
+    def inked_rows(label: str) -> int:
+        return int((render._text(label, 120, 15) != render.BACKGROUND).any((1, 2)).sum())
+
+    assert inked_rows("H" * 13) < inked_rows("HHH")
+    assert (render._text("model" * 9 + "A", 120, 15) == render._text("model" * 9 + "B", 120, 15)).all()
+    assert (render._text("x" * 500, 120, 15) != render.BACKGROUND).any((0, 2)).sum() > 80  # most of the width is used
+    assert (render._text("one\ntwo", 120, 15) == render._text("one two", 120, 15)).all()
 
 
-def test_training_picture_has_a_row_a_sample() -> None:
-    batch = torch.rand(6, 2, 3, 16, 16), torch.rand(6, 1, 3, 16, 16), torch.rand(6, 1, 3, 16, 16)
-    one = training_picture(*(part[:1] for part in batch))
-    assert training_picture(*batch).shape == (4 * one.shape[0], one.shape[1], 3)
-    assert stack([one, one[:, :50]]).shape == (2 * one.shape[0], one.shape[1], 3)
+def test_text_grows_with_the_pictures() -> None:
+    small, large = (compose([Panel("model", torch.zeros(3, h, h), "truth")], caption="t+3") for h in (200, 1200))
+    assert large.shape[0] - 1200 > 3 * (small.shape[0] - 200)
 
 
-def smooth(count: int, height: int = 64, width: int = 96) -> list[np.ndarray]:
-    rows, columns = np.mgrid[:height, :width]
-    return [
-        np.stack([(rows * 2 + k) % 200, columns + k, 100 + 0 * rows], -1).clip(0, 255).astype(np.uint8)
-        for k in range(count)
-    ]
+def test_error_map_follows_the_difference() -> None:
+    truth = torch.zeros(3, 1, 6)
+    prediction = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.5, 1.0]).expand(3, 1, 6)
+    picture = error_map(prediction, truth)
+    assert picture.shape == (3, 1, 6)
+    brightness = picture.sum(0)[0]
+    assert (brightness[:5].diff() > 0.1).all()
+    assert torch.equal(picture[:, :, 4], picture[:, :, 5])  # 0.5 and above are drawn alike
+    assert picture[:, 0, 0].max() < 0.05
+    one_channel = error_map(torch.tensor([0.6, 0.0, 0.0]).reshape(3, 1, 1), torch.zeros(3, 1, 1))
+    assert torch.equal(one_channel[:, 0, 0], picture[:, 0, 2])  # the mean over channels
+    assert torch.equal(error_map(truth, prediction), picture)
 
 
-def test_mp4_plays_in_a_browser_and_looks_like_its_pictures(tmp_path: Path) -> None:
-    pictures = smooth(9)
-    assert write_video(tmp_path / "a.mp4", pictures, 7.5) == 9
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        stream = container.streams.video[0]
-        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-        assert float(stream.average_rate) == 7.5
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-    assert len(frames) == 9
-    assert np.abs(np.stack(frames).astype(float) - np.stack(pictures)).mean() < 4
-    content = (tmp_path / "a.mp4").read_bytes()
-    assert content.index(b"moov") < content.index(b"mdat"), "a browser should not have to load all of it first"
+def test_error_map_has_the_colours_of_magma() -> None:
+    from matplotlib import colormaps
+
+    ramp = torch.linspace(0, 0.5, 256).expand(3, 1, 256)
+    expected = torch.from_numpy(colormaps["magma"](np.arange(256))[:, :3]).T.float()
+    assert (error_map(ramp, torch.zeros_like(ramp))[:, 0] - expected).abs().max() < 0.02
 
 
-def test_odd_pictures_are_padded(tmp_path: Path) -> None:
-    write_video(tmp_path / "a.mp4", smooth(2, 33, 47), 5)
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        assert (container.streams.video[0].height, container.streams.video[0].width) == (34, 48)
+def test_training_picture_has_four_rows_in_order() -> None:
+    context, truth = torch.full((6, 2, 3, 32, 32), 0.2), torch.full((6, 1, 3, 32, 32), 0.4)
+    prediction = truth + torch.arange(6).reshape(6, 1, 1, 1, 1) * 0.1
+    picture = training_picture(context, truth, prediction)
+    rows = runs((picture == ORANGE).all(-1).any(1))
+    assert len(rows) == 4
+    for sample, (first, last) in enumerate(rows):
+        line = picture[(first + last) // 2]
+        starts = {colour: runs((line == colour).all(-1)) for colour in (BLUE, GREEN, ORANGE, GRAY)}
+        assert [len(found) for found in starts.values()] == [4, 2, 2, 2]  # two frames of context, one of each other
+        assert [found[0] for found in starts.values()] == sorted(found[0] for found in starts.values())
+        inner = line[starts[ORANGE][0][1] + 1 : starts[ORANGE][1][0]]
+        assert (inner == round((0.4 + sample * 0.1) * 255)).all()
+        assert inner.shape == (96, 3)
 
 
-def test_gif_and_strip(tmp_path: Path) -> None:
-    pictures = smooth(30)
-    write_video(tmp_path / "a.gif", pictures, 5)
-    with Image.open(tmp_path / "a.gif") as gif:
-        assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (30, 200, 0)
-    assert write_video(tmp_path / "a.png", pictures, 5) == 30
-    with Image.open(tmp_path / "a.png") as strip:
-        shown = np.asarray(strip).reshape(-1, 64, 96, 3)
-    assert len(shown) <= STRIP_PICTURES
-    assert np.array_equal(shown, np.stack(pictures[::4]))
+def test_write_png_is_exact_and_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+    path = tmp_path / "new" / "a.png"
+    write_png(path, picture)
+    write_png(path, picture)
+    assert (np.asarray(Image.open(path)) == picture).all()
 
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".png"])
-def test_whole_or_not_at_all(tmp_path: Path, suffix: str) -> None:
-    def broken() -> Iterator[np.ndarray]:
-        yield from smooth(3)
-        raise RuntimeError("in the middle")
-
-    output = tmp_path / f"a{suffix}"
-    with pytest.raises(RuntimeError, match="in the middle"):
-        write_video(output, broken(), 5)
-    with pytest.raises(ValueError, match="no picture"):
-        write_video(output, [], 5)
-    assert list(tmp_path.iterdir()) == []
-    output.write_text("precious")
-    with pytest.raises(StorageError, match="add --overwrite"):
-        write_video(output, broken(), 5)
-    with pytest.raises(RuntimeError):
-        write_video(output, broken(), 5, overwrite=True)
-    assert output.read_text() == "precious"
-
-
-def test_where_nothing_can_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write here"):
-        write_video(tmp_path / "file" / "a.mp4", smooth(1), 5)
-    with pytest.raises(ConfigError, match=r"ends in none of \.mp4, \.gif, \.png"):
-        write_video(tmp_path / "a.avi", smooth(1), 5)
-
-
-def test_pictures_are_not_kept(tmp_path: Path) -> None:
-    """Streaming: whatever the length, few pictures are alive at a time."""
-    alive: list[weakref.ref] = []
-    most = 0
-
-    def pictures() -> Iterator[np.ndarray]:
-        nonlocal most
-        for _ in range(200):
-            picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-            alive.append(weakref.ref(picture))
-            gc.collect(0)
-            most = max(most, sum(reference() is not None for reference in alive))
-            yield picture
-            del picture
-
-    write_video(tmp_path / "a.mp4", pictures(), 5)
-    assert most <= 4
+    monkeypatch.setattr(os, "replace", refuse)
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=r"No space left.*|a\.png"):
+        write_png(path, 255 - picture)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["a.png"]

@@ -32,7 +32,9 @@ def batch() -> Batch:
 def gradients(networks: Any, batch: Batch, number: int = 0, phase: str = "generator", **weights: Any) -> Any:
     """The generator's and the discriminator's gradients from one phase, by parameter name."""
     generator, discriminator = copy.deepcopy(networks)
-    objective = Objective(ObjectiveSettings(**{"lp_weight": 0, "gdl_weight": 0, **weights}), discriminator, discriminator)
+    objective = Objective(
+        ObjectiveSettings(**{"lp_weight": 0, "gdl_weight": 0, **weights}), discriminator, discriminator
+    )
     step = Step(batch, generator(batch.context), number)
     chosen = next(candidate for candidate in objective.phases() if candidate.network == phase)
     other = discriminator if phase == "generator" else generator
@@ -92,7 +94,9 @@ def test_r1_is_lazy(networks: Any, batch: Batch) -> None:
 
 
 def test_gradients_are_linear_in_the_weights(networks: Any, batch: Batch) -> None:
-    parts = [flat(gradients(networks, batch, **{name: 1.0})[0]) for name in ("lp_weight", "gdl_weight", "adversarial_weight")]
+    parts = [
+        flat(gradients(networks, batch, **{name: 1.0})[0]) for name in ("lp_weight", "gdl_weight", "adversarial_weight")
+    ]
     together = gradients(networks, batch, lp_weight=2.0, gdl_weight=0.5, adversarial_weight=0.05)[0]
     torch.testing.assert_close(flat(together), 2 * parts[0] + 0.5 * parts[1] + 0.05 * parts[2], rtol=1e-4, atol=1e-6)
 

@@ -13,7 +13,8 @@ from vidpred.run import train
 from vidpred.settings import Settings
 
 SMALL: dict[str, Any] = {
-    "training.steps": 2, "training.batch_size": 2, "model.scales": 2, "training.validation_windows": 1, "training.device": "cpu",
+    "training.steps": 2, "training.batch_size": 2, "model.scales": 2, "training.validation_windows": 1,
+    "training.device": "cpu",
 }  # fmt: skip
 
 

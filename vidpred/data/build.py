@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
+
 from vidpred.data.clips import Segment, Source, VideoWindows, WorldWindows, training_offsets
 from vidpred.data.index import require_videos
 from vidpred.data.settings import DataSettings
@@ -98,7 +100,7 @@ def _whole(video: VideoInfo) -> Segment:
 def without_cuts(segment: Segment) -> list[Segment]:
     """The shots of a segment: no window may span a hard cut."""
     borders = [segment.first, *(c for c in segment.video.cuts if segment.first < c < segment.end), segment.end]
-    return [Segment(segment.video, a, b) for a, b in zip(borders, borders[1:], strict=False) if b > a]
+    return [Segment(segment.video, a, b) for a, b in pairwise(borders) if b > a]
 
 
 def _too_short(

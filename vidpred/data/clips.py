@@ -76,7 +76,9 @@ class VideoWindows:
         self.segments = [segment for segment in segments if segment.end - segment.first >= length]
         counts = [(segment.end - segment.first - length) // settings.frame_skip + 1 for segment in self.segments]
         self._ends = list(accumulate(counts))
-        total = sum(int(np.prod(self._shape(video))) for video in {s.video.path: s.video for s in self.segments}.values())
+        total = sum(
+            int(np.prod(self._shape(video))) for video in {s.video.path: s.video for s in self.segments}.values()
+        )
         self._keep = total <= settings.memory_mb * 2**20
         self._kept: dict[str, np.ndarray] = {}
 

@@ -23,7 +23,26 @@ from vidpred.data.video import VideoInfo, printable, probe
 from vidpred.errors import DataError
 
 SUFFIXES = frozenset(
-    ".mp4 .avi .mkv .webm .mov .m4v .mpg .mpeg .ts .gif .wmv .flv .mjpeg .h264 .264 .hevc .ogv .3gp".split()
+    [
+        ".mp4",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".mov",
+        ".m4v",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".gif",
+        ".wmv",
+        ".flv",
+        ".mjpeg",
+        ".h264",
+        ".264",
+        ".hevc",
+        ".ogv",
+        ".3gp",
+    ]
 )
 VERSION = {"format": "vidpred index", "version": 1}
 NAMED = 3  # bad files named in an error line
@@ -153,4 +172,3 @@ def _write(file: Path, text: str) -> None:
         os.replace(temporary, file)
     except OSError:
         temporary.unlink(missing_ok=True)
-

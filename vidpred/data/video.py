@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,9 +103,10 @@ def explain_bytes(path: Path) -> None:
         raise DataError(f"a Git-LFS pointer, not the video itself; run git lfs pull [{printable(path)}]")
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise DataError(f"an HTML page, not a video; download it again [{printable(path)}]")
-    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF")) and head[8:12] != b"AVI ":
-        if not (head.startswith(b"\xff\xd8\xff") and path.suffix.lower() in (".mjpeg", ".mjpg")):
-            raise DataError(f"a picture or sound, not a video [{printable(path)}]")
+    motion_jpeg = head.startswith(b"\xff\xd8\xff") and path.suffix.lower() in (".mjpeg", ".mjpg")
+    other = head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM")) or (head[:4] == b"RIFF" and head[8:12] != b"AVI ")
+    if other and not motion_jpeg:
+        raise DataError(f"a picture or sound, not a video [{printable(path)}]")
     if head.startswith(b"ffconcat"):
         raise DataError(f"a playlist script, not a video [{printable(path)}]")
 
@@ -132,7 +134,9 @@ def probe(path: Path, name: str | None = None) -> VideoInfo:
             for frame in container.decode(stream):
                 scan.add(frame)
         except av.FFmpegError as error:
-            raise DataError(f"damaged or truncated: frame {scan.count} cannot be decoded ({short(error)}) [{printable(path)}]") from None
+            raise DataError(
+                f"damaged or truncated: frame {scan.count} cannot be decoded ({short(error)}) [{printable(path)}]"
+            ) from None
         if not scan.count:
             raise DataError(f"no frames in its video stream [{printable(path)}]")
         rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -174,7 +178,7 @@ class _Scan:
     def order(self) -> list[int]:
         """The frames' pts if they can tell frames apart in the order of decoding, else nothing: count instead."""
         known = [pts for pts in self.pts if pts is not None]
-        ascending = all(a < b for a, b in zip(known, known[1:], strict=False))
+        ascending = all(a < b for a, b in pairwise(known))
         return known if len(known) == self.count and ascending else []
 
     def check_length(self, stream: Any, container: Any, rate: float, path: Path) -> None:
@@ -298,12 +302,14 @@ def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int) ->
 def stream_frames(path: Path, size: tuple[int, int] | None = None, channels: int = 3) -> Iterator[np.ndarray]:
     """Every frame in turn, `(H, W, C)` uint8, in constant memory. Raises DataError."""
     container, stream = open_video(path)
+    number = 0
     with container:
         try:
-            for number, frame in enumerate(container.decode(stream)):
+            for frame in container.decode(stream):
                 rotation = round(frame.rotation) % 360
                 if size is None:
                     size = (frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height)
                 yield to_array(frame, size, channels, rotation)
+                number += 1
         except av.FFmpegError as error:
-            raise DataError(f"cannot decode frame {number + 1} ({short(error)}) [{printable(path)}]") from None
+            raise DataError(f"cannot decode frame {number} ({short(error)}) [{printable(path)}]") from None

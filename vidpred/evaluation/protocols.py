@@ -16,6 +16,7 @@ from vidpred.inference.rollout import stream_rollout
 from vidpred.models.baselines import BASELINES
 from vidpred.models.build import history_frames
 
+REFERENCE = "copy last"
 CAP = 100.0  # dB: what an exact frame counts, so that a mean over windows stays finite
 DEFINITIONS = {
     "psnr": "peak signal-to-noise ratio in dB, peak 1, over all pixels and channels of a frame; at most 100",
@@ -66,15 +67,24 @@ class Sum:
 
 @dataclass
 class Scores:
-    """One predictor's numbers: metric -> one `Sum` for every step ahead; the same again for every clip."""
+    """One predictor's numbers: metric -> one `Sum` for every step ahead; the same again for every clip.
+
+    gain and gain_by_clip hold the differences to copy-last on the very same frames: their error is far smaller than
+    that of the numbers themselves, because easy and hard frames are so for all.
+    """
 
     steps: int
     overall: dict[str, list[Sum]] = field(default_factory=dict)
     by_clip: dict[str, dict[str, list[Sum]]] = field(default_factory=dict)
+    gain: dict[str, list[Sum]] = field(default_factory=dict)
+    gain_by_clip: dict[str, dict[str, list[Sum]]] = field(default_factory=dict)
 
-    def add(self, clip: str, step: int, metric: str, value: float) -> None:
+    def add(self, clip: str, step: int, metric: str, value: float, reference: float) -> None:
+        """reference: copy-last's value on the same frame, NaN without it."""
         for table in (self.overall, self.by_clip.setdefault(clip, {})):
             table.setdefault(metric, [Sum() for _ in range(self.steps)])[step].add(value)
+        for table in (self.gain, self.gain_by_clip.setdefault(clip, {})):
+            table.setdefault(metric, [Sum() for _ in range(self.steps)])[step].add(value - reference)
 
 
 @dataclass
@@ -127,11 +137,15 @@ def evaluate_models(
         known = frames.shape[1] - steps
         clip = source.clip_name(index)
         moving = [metrics.moving_pixels(frames[:, known + k - 1], frames[:, known + k]) for k in range(steps)]
+        values: dict[tuple[str, int, str], float] = {}
         for name, model in models.items():
             for step, prediction in enumerate(stream_rollout(model, frames[:, :known], steps)):
                 truth = frames[:, known + step]
                 for metric in names:
-                    scores[name].add(clip, step, metric, _measure(metric, prediction, truth, moving[step]))
+                    values[name, step, metric] = _measure(metric, prediction, truth, moving[step])
+        for (name, step, metric), value in values.items():
+            reference = values.get((REFERENCE, step, metric), math.nan)
+            scores[name].add(clip, step, metric, value, reference)
     return Evaluation(len(chosen), steps, scores)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidpred.checkpoint import write_atomically
-from vidpred.evaluation.protocols import AVERAGING, DEFINITIONS, Evaluation, Sum
+from vidpred.evaluation.protocols import AVERAGING, DEFINITIONS, REFERENCE, Evaluation, Sum
 
 COLUMNS = {
     "psnr": "PSNR", "ssim": "SSIM", "sharpness": "sharpness",
@@ -29,6 +29,8 @@ def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
             name: {
                 "overall": _tables(scores.overall),
                 "by_clip": {clip: _tables(table) for clip, table in scores.by_clip.items()},
+                "gain_over_copy_last": _tables(scores.gain),
+                "gain_over_copy_last_by_clip": {clip: _tables(table) for clip, table in scores.gain_by_clip.items()},
             }
             for name, scores in evaluation.scores.items()
         },
@@ -74,7 +76,8 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
 
 
 def clip_table(evaluation: Evaluation, step: int = 1, metric: str = "psnr_moving") -> str:
-    """One metric at one step ahead, a row for every clip, a column for every model."""
+    """One metric at one step ahead, a row for every clip, a column for every model; then how much better each model is
+    than copy-last on the same frames."""
     names = list(evaluation.scores)
     clips = sorted(next(iter(evaluation.scores.values())).by_clip)
     width = max(len(clip) for clip in [*clips, "clip"])
@@ -82,6 +85,12 @@ def clip_table(evaluation: Evaluation, step: int = 1, metric: str = "psnr_moving
     for clip in clips:
         cells = [_cell(evaluation.scores[name].by_clip[clip][metric][step - 1]) for name in names]
         lines.append(f"{clip:<{width}}" + "".join(f"  {cell:>14}" for cell in cells))
+    if REFERENCE in names:
+        lines += ["", f"gain over {REFERENCE}, frame by frame"]
+        for clip in clips:
+            gains = [evaluation.scores[name].gain_by_clip[clip][metric][step - 1] for name in names]
+            cells = [_cell(gain, signed=True) for gain in gains]
+            lines.append(f"{clip:<{width}}" + "".join(f"  {cell:>14}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -90,12 +99,12 @@ def doubling_steps(steps: int) -> list[int]:
     return sorted({*(2**power for power in range(steps.bit_length()) if 2**power <= steps), steps})
 
 
-def _cell(total: Sum) -> str:
+def _cell(total: Sum, signed: bool = False) -> str:
     if not total.count:
         return "-"
-    digits = 4 if abs(total.mean) <= 1 else 2
+    digits = 4 if abs(total.mean) <= 1 and not signed else 2
     error = "" if math.isnan(total.error) else f" ±{total.error:.{digits}f}"
-    return f"{total.mean:.{digits}f}{error}"
+    return f"{total.mean:{'+' if signed else ''}.{digits}f}{error}"
 
 
 def write_plot(path: Path, evaluation: Evaluation) -> None:

@@ -15,8 +15,8 @@ from vidpred.data.video import VideoInfo, probe, read_frames, scaled_size
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, error_map
-from vidpred.inference.writer import write_video
 from vidpred.inference.rollout import stream_rollout
+from vidpred.inference.writer import write_video
 
 CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
 
@@ -43,7 +43,9 @@ def choose_window(info: VideoInfo, predictors: Sequence[Predictor], steps: int, 
     """
     strides = {predictor.data.frame_skip for predictor in predictors}
     if len(strides) > 1:
-        raise ConfigError(f"the runs keep different frames [data.frame_skip: {sorted(strides)}]; render them one by one")
+        raise ConfigError(
+            f"the runs keep different frames [data.frame_skip: {sorted(strides)}]; render them one by one"
+        )
     stride, history = strides.pop(), max(predictor.history_frames for predictor in predictors)
     needed = (history - 1) * stride + 1
     if info.frames < needed:

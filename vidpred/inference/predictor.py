@@ -84,7 +84,9 @@ def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, GeneratorSettin
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
         return DataSettings.model_validate(tree["data"]), GeneratorSettings.model_validate(tree["model"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError):
-        raise StorageError(f"cannot read the checkpoint's settings [{file}]; copy the run's config.yaml there") from None
+        raise StorageError(
+            f"cannot read the checkpoint's settings [{file}]; copy the run's config.yaml there"
+        ) from None
 
 
 def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Tensor:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vidpred.errors import StorageError
 from vidpred.inference.writer import replaced
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 Kind = Literal["context", "prediction", "truth", "error"]
 # Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -20,9 +26,11 @@ COLOURS: dict[Kind, tuple[int, int, int]] = {
     "context": (0, 114, 178), "prediction": (230, 159, 0), "truth": (0, 158, 115), "error": (120, 120, 120),
 }  # fmt: skip
 BACKGROUND, INK, UNKNOWN = (24, 24, 27), (235, 235, 235), (48, 48, 52)
-BORDER, GAP, LABEL_HEIGHT, TEXT_SIZE = 4, 8, 24, 15
+LEAST_WIDTH = 64  # of a panel, so that a narrow picture's label can be read
+SMALLEST_TEXT = 11
 ERROR_RANGE = 0.5  # a mean absolute difference of half the range is drawn brightest
 TRAINING_ROWS = 4
+TRAINING_HEIGHT = 96
 
 
 @dataclass(frozen=True)
@@ -34,38 +42,66 @@ class Panel:
     kind: Kind
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Sizes in pixels. They grow with the pictures, so that text can still be read when all is scaled to a screen."""
+
+    border: int
+    gap: int
+    text: int
+
+    @classmethod
+    def of(cls, height: int) -> _Layout:
+        """For panels whose pictures are drawn `height` pixels tall."""
+        scale = max(1.0, height / 320)
+        return cls(round(4 * scale), round(8 * scale), round(15 * scale))
+
+
 def to_uint8(frames: Tensor) -> np.ndarray:
-    """`(..., C, H, W)` in [0, 1], C = 1 or 3 -> `(..., H, W, 3)` uint8, rounded."""
+    """`(..., C, H, W)` in [0, 1], C = 1 or 3 -> `(..., H, W, 3)` uint8, rounded; one channel becomes gray.
+
+    Raises TypeError unless frames are floating point, ValueError for another number of channels.
+    """
+    if not frames.is_floating_point():
+        raise TypeError(f"frames must be float in [0, 1], not {frames.dtype}")
+    if frames.dim() < 3 or frames.shape[-3] not in (1, 3):
+        raise ValueError(f"frames must be (..., C, H, W) with 1 or 3 channels, not {tuple(frames.shape)}")
     pictures = (frames.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
     return np.repeat(pictures, 3, -1) if pictures.shape[-1] == 1 else pictures
 
 
 def error_map(prediction: Tensor, truth: Tensor) -> Tensor:
-    """How far two pictures `(C, H, W)` lie apart, as a picture `(3, H, W)`: from black at 0 over violet and orange to
-    pale yellow at a mean absolute difference of 0.5 or more."""
+    """How far two pictures `(C, H, W)` in [0, 1] lie apart, as a picture `(3, H, W)` in [0, 1].
+
+    The absolute difference, mean over channels, in the colours of magma: from black at 0 over violet and orange to
+    pale yellow at 0.5 and above.
+    """
     import cv2
 
-    difference = (prediction.float() - truth.float()).abs().mean(0) / ERROR_RANGE
+    difference = (prediction.detach().float() - truth.detach().float()).abs().mean(0) / ERROR_RANGE
     levels = (difference.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
     return torch.from_numpy(coloured).movedim(-1, 0).float() / 255
 
 
 def compose(panels: Sequence[Panel], minimum_height: int = 192, caption: str = "") -> np.ndarray:
-    """Panels in a row, `(H, W, 3)` uint8 with even H and W.
+    """Panels in a row, each below its label and in a frame of its kind's colour, the caption under all of them.
 
-    Small pictures are enlarged by a whole factor (nearest neighbour) until they are minimum_height tall.
-    Raises ValueError unless all known pictures are of one size.
+    Small pictures are enlarged by a whole factor (nearest neighbour) until they are minimum_height tall. Returns
+    `(H, W, 3)` uint8 with even H and W. Raises ValueError unless one picture at least is known and all are of one size.
     """
     sizes = {tuple(panel.picture.shape[-2:]) for panel in panels if panel.picture is not None}
     if len(sizes) != 1:
-        raise ValueError(f"panels need pictures of one size, not {sorted(sizes)}")
-    size = sizes.pop()
-    framed = [_frame(panel, size, max(1, -(-minimum_height // size[0]))) for panel in panels]
-    gap = _blank(framed[0].shape[0], GAP)
+        raise ValueError(f"panels need pictures of one size, at least one of them known, not {sorted(sizes)}")
+    height, width = sizes.pop()
+    factor = max(1, -(-minimum_height // height))
+    layout = _Layout.of(height * factor)
+    framed = [_frame(panel, (height, width), factor, layout) for panel in panels]
+    gap = _blank(framed[0].shape[0], layout.gap)
     row = np.concatenate([part for picture in framed for part in (gap, picture)] + [gap], 1)
-    parts = [row, _text(caption, row.shape[1])] if caption else [row, _blank(GAP, row.shape[1])]
-    return _even(np.concatenate(parts))
+    below = [_blank(layout.gap // 2, row.shape[1])]
+    below.append(_text(caption, row.shape[1], layout.text) if caption else below[0])
+    return _even(np.concatenate([row, *below]))
 
 
 def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -87,51 +123,72 @@ def training_picture(context: Tensor, truth: Tensor, prediction: Tensor) -> np.n
             Panel(f"difference {k}", error_map(*pair), "error")
             for k, pair in enumerate(zip(predicted, true, strict=True), 1)
         ]
-        rows.append(compose(panels, minimum_height=96))
+        rows.append(compose(panels, TRAINING_HEIGHT))
     return stack(rows)
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write `(H, W, 3)` uint8, whole or not at all. Raises StorageError."""
+    """Write `(H, W, 3)` uint8, whole or not at all, over what is there; makes the folder. Raises StorageError."""
     from PIL import Image
 
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write here: {error.strerror} [{path.parent}]; choose another folder") from None
     with replaced(path) as temporary:
-        Image.fromarray(picture).save(temporary)
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
-def _frame(panel: Panel, size: tuple[int, int], factor: int) -> np.ndarray:
+def _frame(panel: Panel, size: tuple[int, int], factor: int, layout: _Layout) -> np.ndarray:
     height, width = size[0] * factor, size[1] * factor
     if panel.picture is None:
         picture = np.full((height, width, 3), UNKNOWN, np.uint8)
-        note = _text("not known", width, UNKNOWN)
+        note = _text("not known", width, layout.text, UNKNOWN)
         top = (height - note.shape[0]) // 2
-        picture[top : top + note.shape[0]] = note
+        if top >= 0:
+            picture[top : top + note.shape[0]] = note
     else:
         picture = to_uint8(panel.picture).repeat(factor, 0).repeat(factor, 1)
-    framed = np.full((height + 2 * BORDER, width + 2 * BORDER, 3), COLOURS[panel.kind], np.uint8)
-    framed[BORDER:-BORDER, BORDER:-BORDER] = picture
-    return np.concatenate([_text(panel.label, framed.shape[1]), framed])
+    border = layout.border
+    framed = np.full((height + 2 * border, width + 2 * border, 3), COLOURS[panel.kind], np.uint8)
+    framed[border:-border, border:-border] = picture
+    missing = max(0, LEAST_WIDTH - framed.shape[1])
+    left, right = _blank(framed.shape[0], missing // 2), _blank(framed.shape[0], missing - missing // 2)
+    framed = np.concatenate([left, framed, right], 1)
+    return np.concatenate([_text(panel.label, framed.shape[1], layout.text), framed])
 
 
 def _blank(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), BACKGROUND, np.uint8)
 
 
-@lru_cache(maxsize=256)
-def _text(text: str, width: int, background: tuple[int, int, int] = BACKGROUND) -> np.ndarray:
-    """A line of text in the middle of a strip; what does not fit is set smaller, then cut with an ellipsis."""
-    from PIL import Image, ImageDraw, ImageFont
+@cache
+def _font(size: int) -> FreeTypeFont | ImageFont:
+    from PIL import ImageFont
 
-    strip = Image.new("RGB", (width, LABEL_HEIGHT), background)
+    return ImageFont.load_default(size)
+
+
+def _text(text: str, width: int, size: int, background: tuple[int, int, int] = BACKGROUND) -> np.ndarray:
+    """A line in the middle of a strip `(1.6 size, width, 3)`; what does not fit is set smaller, then cut with an
+    ellipsis. Line breaks become spaces, characters that cannot be printed question marks."""
+    from PIL import Image, ImageDraw
+
+    strip = Image.new("RGB", (width, round(1.6 * size)), background)
     draw = ImageDraw.Draw(strip)
-    for size in (TEXT_SIZE, TEXT_SIZE - 2, TEXT_SIZE - 4):
-        font = ImageFont.load_default(size)
-        if draw.textlength(text, font) <= width - 2:
-            break
-    while text and draw.textlength(text, font) > width - 2:
-        text = text.rstrip("…")[:-1] + "…" if len(text) > 1 else ""
-    draw.text((width / 2, LABEL_HEIGHT / 2), text, INK, font, anchor="mm")
+    text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    smallest = max(SMALLEST_TEXT, size * 3 // 4)
+    font = next((_font(s) for s in range(size, smallest, -1) if _fits(draw, text, _font(s), width)), _font(smallest))
+    if not _fits(draw, text, font, width):
+        longest = bisect_left(range(len(text)), True, key=lambda n: not _fits(draw, text[:n] + "…", font, width)) - 1
+        text = text[:longest].rstrip() + "…" if longest > 0 else ""
+    draw.text((width / 2, strip.height / 2), text, INK, font, anchor="mm")
     return np.asarray(strip)
+
+
+def _fits(draw: ImageDraw, text: str, font: FreeTypeFont | ImageFont, width: int) -> bool:
+    left, _, right, _ = draw.textbbox((width / 2, 0), text, font, anchor="mm")
+    return left >= 2 and right <= width - 2
 
 
 def _even(picture: np.ndarray) -> np.ndarray:

@@ -49,7 +49,11 @@ class ScaleDiscriminator(nn.Module):
         for width, kernel in zip(maps, kernels, strict=True):
             if strided and side < 4:
                 break  # nothing is left to halve
-            layers += [nn.Conv2d(channels, width, kernel, stride=2, padding=1) if strided else nn.Conv2d(channels, width, kernel)]
+            layers += [
+                nn.Conv2d(channels, width, kernel, stride=2, padding=1)
+                if strided
+                else nn.Conv2d(channels, width, kernel)
+            ]
             layers += [nn.LeakyReLU(0.2, inplace=True) if strided else nn.ReLU(inplace=True)]
             side, channels = (side // 2 if strided else side - kernel + 1), width
         if pool:
@@ -63,7 +67,10 @@ class ScaleDiscriminator(nn.Module):
         features = channels * side * side
         layers.append(nn.Flatten())
         for width in connected:
-            layers += [nn.Linear(features, width), nn.LeakyReLU(0.2, inplace=True) if strided else nn.ReLU(inplace=True)]
+            layers += [
+                nn.Linear(features, width),
+                nn.LeakyReLU(0.2, inplace=True) if strided else nn.ReLU(inplace=True),
+            ]
             features = width
         layers.append(nn.Linear(features, 1))
         self.layers = nn.Sequential(*layers)
@@ -87,7 +94,9 @@ class MultiscaleDiscriminator(nn.Module):
         """Raises ConfigError where the coarsest scale is too small for its convolutions."""
         super().__init__()
         if patch % 2 ** (scales - 1):
-            raise ConfigError(f"data.patch_size: {patch} is no multiple of {2 ** (scales - 1)}, which {scales} scales need")
+            raise ConfigError(
+                f"data.patch_size: {patch} is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
+            )
         maps, connected = CONVOLUTION_MAPS[settings.size], CONNECTED_WIDTHS[settings.size]
         strided = settings.size == "strided"
         kernels = [[STRIDED_KERNEL] * len(row) for row in maps] if strided else KERNEL_SIZES
@@ -96,7 +105,9 @@ class MultiscaleDiscriminator(nn.Module):
         self.patch = patch
         self.networks = nn.ModuleList(
             # Only the finest scale of the paper's network ends in a 2x2 max-pooling.
-            ScaleDiscriminator(settings.size, row, judged, patch >> (scales - 1 - index), index == scales - 1 and not strided)
+            ScaleDiscriminator(
+                settings.size, row, judged, patch >> (scales - 1 - index), index == scales - 1 and not strided
+            )
             for index, row in enumerate(zip(*rows, strict=True))
         )
 

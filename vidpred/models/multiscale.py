@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vidpred.models.pyramid import build_pyramid, upsample
 from vidpred.settings import Settings
 
-# Feature maps between input and output, per scale, coarse to fine (table 1 of the paper; the released model is smaller).
+# Feature maps between input and output, per scale, coarse to fine: the paper's, and the smaller released model's.
 FEATURE_MAPS: dict[str, list[list[int]]] = {
     "paper": [[128, 256, 128], [128, 256, 128], [128, 256, 512, 256, 128], [128, 256, 512, 256, 128]],
     "release": [[16, 32, 16], [16, 32, 16], [16, 32, 64, 32, 16], [16, 32, 64, 32, 16]],
@@ -27,7 +27,7 @@ class GeneratorSettings(Settings):
     (0.22 M). scales keeps the finest ones (fewer than 4) or repeats the coarsest (more). feature_maps and kernel_sizes,
     one list a scale, replace the table; a scale has one kernel more than it has feature maps.
     residual: what a scale's network adds to. `coarse`, the paper's, is the up-sampled coarser prediction; `last_frame`
-    gives that the details of the last known frame, so that an untrained network copies it.
+    gives that the details of the last known frame, so that a network that adds nothing copies it.
     """
 
     size: Literal["paper", "release"] = "release"
@@ -65,7 +65,9 @@ def convolutions(channels: list[int], kernels: list[int], padding: Literal["same
     for index, kernel in enumerate(kernels):
         if index:
             layers.append(nn.ReLU(inplace=True))
-        layers.append(nn.Conv2d(channels[index], channels[index + 1], kernel, padding=kernel // 2 if padding == "same" else 0))
+        layers.append(
+            nn.Conv2d(channels[index], channels[index + 1], kernel, padding=kernel // 2 if padding == "same" else 0)
+        )
     return nn.Sequential(*layers)
 
 
@@ -89,10 +91,6 @@ class MultiscaleGenerator(nn.Module):
             for index, (widths, sizes) in enumerate(zip(maps, kernels, strict=True))
         )
         self.copies = settings.residual == "last_frame"
-        if self.copies:
-            for network in self.networks:  # the first prediction is the copy itself, not a noisy one
-                nn.init.zeros_(network[-1].weight)  # type: ignore[index]
-                nn.init.zeros_(network[-1].bias)  # type: ignore[index]
 
     @property
     def num_scales(self) -> int:

@@ -27,7 +27,9 @@ def describe_plan(
     ]
     for name, network in networks.items():
         optimizer = getattr(training, name)
-        lines.append(f"{name:<13} {count_parameters(network):,} parameters, {optimizer.name} {optimizer.learning_rate:g}")
+        lines.append(
+            f"{name:<13} {count_parameters(network):,} parameters, {optimizer.name} {optimizer.learning_rate:g}"
+        )
     lines.append(f"training    {training.steps} steps of {training.batch_size} samples, {precision} on {device}")
     memory = estimate_memory(networks, training, data, size, precision)
     lines.append(f"memory      about {memory / 2**20:,.0f} MB for weights, optimizers and activations")
@@ -48,7 +50,9 @@ def estimate_memory(
     bytes_each = 2 if precision == "bfloat16" else 4
     weights = 0
     for name, network in networks.items():
-        copies = {"sgd": 2 + (getattr(training, name).momentum > 0), "adam": 4, "adamw": 4}[getattr(training, name).name]
+        copies = {"sgd": 2 + (getattr(training, name).momentum > 0), "adam": 4, "adamw": 4}[
+            getattr(training, name).name
+        ]
         weights += count_parameters(network) * 4 * (copies + (name == "generator"))  # the generator is averaged, too
     counted = 0
 

@@ -18,8 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vidpred.checkpoint import (
-    Checkpoint, RunFolder, load_weights, pack_optimizer, unpack_optimizer, write_atomically,
-)  # fmt: skip
+    Checkpoint,
+    RunFolder,
+    load_weights,
+    pack_optimizer,
+    unpack_optimizer,
+    write_atomically,
+)
 from vidpred.data.batch import Batch
 from vidpred.data.clips import StepSampler, TrainingSamples, collate
 from vidpred.errors import DivergedError, StoppedError
@@ -85,7 +90,7 @@ class Trainer:
         self._stop_signal: int | None = None
 
     def _network(self, module: nn.Module, settings: OptimizerSettings) -> Network:
-        module = module.to(self.accelerator.device, memory_format=torch.channels_last)
+        module = module.to(self.accelerator.device).to(memory_format=torch.channels_last)
         wrapped = self.accelerator.prepare(module)
         return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate)
 
@@ -97,9 +102,7 @@ class Trainer:
         """
         first_step = self._resume()
         main = self.accelerator.is_main_process
-        self.tracker = Tracker(
-            self.parts.folder.path, self.settings.steps, first_step, main, self.settings.tensorboard
-        )
+        self.tracker = Tracker(self.parts.folder.path, self.settings.steps, first_step, main, self.settings.tensorboard)
         previous = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             if first_step < self.settings.steps:
@@ -163,7 +166,8 @@ class Trainer:
     def _average(self, number: int) -> None:
         """Exponential moving average of the generator; the decay warms up so that early weights are forgotten."""
         decay = min(self.settings.ema_decay, (1 + number) / (10 + number))
-        averages, weights = list(self.average.parameters()), self.networks["generator"].parameters
+        averages: list[Tensor] = list(self.average.parameters())
+        weights: list[Tensor] = list(self.networks["generator"].parameters)
         with torch.no_grad():
             torch._foreach_lerp_(averages, weights, 1 - decay)
             for mean, value in zip(self.average.buffers(), self.networks["generator"].module.buffers(), strict=True):
@@ -209,7 +213,9 @@ class Trainer:
             if better and value is not None and self.accelerator.is_main_process:
                 self.parts.folder.mark_best(done, settings.best_by, value)
         if stopping:
-            raise StoppedError(f"stopped after step {done} and saved [{self.parts.folder.path}]; the same command resumes")
+            raise StoppedError(
+                f"stopped after step {done} and saved [{self.parts.folder.path}]; the same command resumes"
+            )
 
     def _validate(self, done: int) -> float | None:
         """Validation numbers of the averaged weights; returns the one that chooses the best checkpoint."""

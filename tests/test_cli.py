@@ -1,0 +1,292 @@
+"""The command line as a user meets it: instant help, one line for every mistake, documented exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.video_files import numbered_frames, write_video
+from vidpred import cli
+
+TRAIN = [
+    "training.steps=2", "training.batch_size=2", "data.patch_size=32", "model.scales=2",
+    "model.feature_maps=[[4],[4]]", "model.kernel_sizes=[[3,3],[3,3]]", "training.device=cpu",
+]  # fmt: skip
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+    arguments = sys.argv
+    sys.argv = ["vidpred", *words]
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = arguments
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with clips and a trained run."""
+    folder = tmp_path_factory.mktemp("work")
+    for number in range(5):
+        write_video(folder / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))
+    sys.argv = ["vidpred", "train", f"data.root={folder}/clips", f"run={folder}/run", *TRAIN]
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    return folder
+
+
+def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
+    """The exit code, and a last line on stderr with these words; no traceback."""
+    found, _, errors = result
+    assert found == code, errors
+    assert "Traceback" not in errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("vidpred: error: ")
+    for word in words:
+        assert word in last
+
+
+def test_help_is_instant_and_importing_is_light() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "vidpred", "--help"], capture_output=True, text=True, env=environment
+        )
+        seconds.append(time.perf_counter() - start)
+        for verb in ("train", "config", "predict", "evaluate", "prepare", "demo"):
+            assert verb in done.stdout
+    heavy = ("torch", "numpy", "pydantic", "cv2", "av")
+    script = f"import sys, vidpred, vidpred.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "[]", "importing vidpred and its command line must import nothing heavy"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    import vidpred
+
+    assert call(capsys, "--version")[:2] == (0, f"vidpred {vidpred.__version__}\n")
+
+
+@pytest.mark.parametrize("verb", ["train", "config", "predict", "evaluate", "prepare", "demo"])
+def test_every_verb_has_help(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    code, out, _ = call(capsys, verb, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_config_shows_origins(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "config", "ucf101.yaml", "training.steps=7")
+    assert code == 0
+    lines = {line.split(":")[0]: line for line in out.splitlines()}
+    assert lines["training.steps"].endswith("# command line")
+    assert "# ucf101.yaml:" in lines["model.size"]
+    assert lines["data.channels"].endswith("# default")
+
+
+def test_dry_run_prints_the_plan_and_trains_nothing(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+    run = work / "planned"
+    code, out, _ = call(
+        capsys, "train", "--config", "ucf101.yaml", "--dry-run", f"data.root={work}/clips", f"run={run}"
+    )
+    assert code == 0
+    for words in ("12,569,740 parameters", "20,640,388 parameters", "500000 steps", "MB", "32x32"):
+        assert words in out
+    assert not run.exists()
+
+
+def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+    """Predict, side by side, and evaluate what was trained."""
+    clip, run = str(work / "clips" / "0.mp4"), str(work / "run")
+    video = work / "prediction.mp4"
+    code, out, _ = call(capsys, "predict", clip, "--run", run, "--steps", "8", "--output", str(video))
+    assert code == 0
+    assert "known 8-15, predicted 16-23" in out
+    assert video.stat().st_size > 0
+    both = ("--run", run, "--run", run, "--steps", "3", "--output", str(work / "both.png"), "--after-end")
+    code, out, _ = call(capsys, "predict", clip, *both)
+    assert code == 0
+    assert "predicted 24-26" in out
+    assert "not known beyond the end" in out
+    numbers = work / "metrics.json"
+    code, out, _ = call(capsys, "evaluate", "--run", run, "--steps", "4", "--json", str(numbers))
+    assert code == 0
+    assert "optical flow" in out
+    content = json.loads(numbers.read_text())
+    assert list(content["models"]) == ["run", "copy last", "optical flow"]
+    assert len(content["models"]["run"]["overall"]["psnr"]["mean"]) == 4
+    assert content["split"] == "test"
+
+
+def test_training_again_says_that_nothing_is_left(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+    code, out, _ = call(capsys, "train", f"data.root={work}/clips", f"run={work}/run", *TRAIN)
+    assert code == 0
+    assert "nothing left to do" in out
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    from vidpred.errors import ConfigError
+
+    sys.argv = ["vidpred", "train", "--config", "nothing.yaml", "--debug"]
+    with pytest.raises(ConfigError):
+        cli.main()
+    capsys.readouterr()
+
+
+def test_bad_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    refused(call(capsys, "train", "--config", "ufc101.yaml"), 2, "did you mean ucf101.yaml?")
+    refused(call(capsys, "train", "trainin.steps=1"), 2, "did you mean training.steps?")
+    refused(call(capsys, "config", str(tmp_path / "no.yaml")), 2, "no such config file or preset")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    refused(call(capsys, "train", "training.device=cuda", f"run={tmp_path}/run"), 2, "no GPU is available", "cpu")
+    refused(call(capsys, "evaluate", "--run", str(work / "run"), "--device", "cuda"), 2, "no GPU is available")
+
+
+def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(capsys, "train", "--config", "ucf101.yaml")
+    refused(result, 3, "UCF-101/<Class>/v_<Class>_gXX_cYY.avi", "vidpred prepare ucf101", "data/UCF-101")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "no video files", str(empty))
+    (empty / "bad.mp4").write_bytes(b"")
+    refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "bad.mp4: empty file")
+    write_video(tmp_path / "short" / "a.mp4", numbered_frames(3, 40, 40))
+    result = call(capsys, "train", f"data.root={tmp_path}/short", f"run={tmp_path}/run")
+    refused(result, 3, "of the 5 needed", "data.context_frames", "of 3 frames")
+    write_video(tmp_path / "small" / "a.mp4", numbered_frames(60, 24, 24))
+    result = call(capsys, "train", f"data.root={tmp_path}/small", f"run={tmp_path}/run2", "training.steps=1")
+    refused(result, 3, "24x24 are smaller than data.patch_size=32")
+
+
+def test_bad_clips_for_predict(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    run, output = str(work / "run"), str(tmp_path / "out.mp4")
+    rest = ("--run", run, "--output", output)
+    refused(call(capsys, "predict", str(tmp_path / "absent.mp4"), *rest), 3, "absent.mp4", "No such file")
+    (tmp_path / "page.mp4").write_text("<html></html>")
+    refused(call(capsys, "predict", str(tmp_path / "page.mp4"), *rest), 3, "HTML page", "page.mp4")
+    short = write_video(tmp_path / "short.mp4", numbered_frames(3, 40, 40))
+    refused(call(capsys, "predict", str(short), *rest), 3, "3 frames are too few", "needs 4")
+    clip = str(work / "clips" / "0.mp4")
+    refused(call(capsys, "predict", clip, *rest, "--start", "2"), 2, "--start 2", "between 4 and 24")
+    assert not Path(output).exists()
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_bad_outputs(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    clip, run = str(work / "clips" / "0.mp4"), str(work / "run")
+    output = tmp_path / "out.mp4"
+    output.write_text("precious")
+    refused(call(capsys, "predict", clip, "--run", run, "--output", str(output)), 4, "--overwrite", "out.mp4")
+    assert output.read_text() == "precious"
+    assert call(capsys, "predict", clip, "--run", run, "--output", str(output), "--overwrite")[0] == 0
+    refused(call(capsys, "predict", clip, "--run", run, "--output", str(output / "x.mp4")), 4, "cannot write here")
+    refused(call(capsys, "predict", clip, "--run", run, "--output", "out.avi"), 2, ".mp4, .gif, .png")
+    refused(call(capsys, "train", f"run={output}/run", *TRAIN), 4, "cannot write the run folder", "run=")
+
+
+def test_bad_checkpoints(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    import shutil
+
+    refused(call(capsys, "evaluate", "--run", str(tmp_path / "no")), 4, "no such run folder", "vidpred train")
+    run = str(work / "run")
+    refused(call(capsys, "evaluate", "--run", run, "--checkpoint", "step-9"), 4, "there are best, last, step-2")
+    other = tmp_path / "other"
+    shutil.copytree(work / "run", other)
+    checkpoint = other / "checkpoints" / "step-2"
+    settings = yaml.safe_load((checkpoint / "config.yaml").read_text())
+    settings["model"]["feature_maps"] = [[5], [5]]
+    _rewrite(checkpoint, "config.yaml", yaml.safe_dump(settings).encode())
+    result = call(capsys, "evaluate", "--run", str(other))
+    refused(result, 4, "parameter networks.0.0.weight is (4, 12, 3, 3) in the checkpoint, (5, 12, 3, 3) in the model")
+    (checkpoint / "ema.safetensors").write_bytes(b"short")
+    refused(call(capsys, "evaluate", "--run", str(other)), 4, "step-2/ema.safetensors: 5 bytes")
+
+
+def _rewrite(checkpoint: Path, name: str, content: bytes) -> None:
+    """Change a file and its entry in the manifest."""
+    from hashlib import sha256
+
+    (checkpoint / name).write_bytes(content)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["files"][name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_unknown_splits(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+    refused(call(capsys, "evaluate", "--run", str(work / "run"), "--split", "tset"), 2, "train, validation, test")
+
+
+def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    root, lists = tmp_path / "UCF-101", tmp_path / "ucfTrainTestlist"
+    lists.mkdir()
+    names = {group: f"Archery/v_Archery_g{group:02}_c01.avi" for group in (1, 7, 8, 22, 23, 25)}
+    for number, name in enumerate(names.values()):
+        write_video(root / name, numbered_frames(8, 32, 32, number), "mpeg4")
+    (lists / "trainlist01.txt").write_text("".join(f"{names[group]} 3\n" for group in (8, 22, 23, 25)))
+    (lists / "testlist01.txt").write_text("".join(f"{names[group]}\n" for group in (1, 7)))
+    code, out, _ = call(capsys, "prepare", "ucf101", str(root), "--splits", str(lists))
+    assert code == 0
+    assert "2 train, 2 validation, 2 test clips; 0 listed clips are missing" in out
+    overrides = [f"data.root={root}", f"run={tmp_path}/run", "data.workers=0", *TRAIN]
+    assert (
+        call(
+            capsys, "train", "--config", "ucf101.yaml", *overrides, "model.size=release", "discriminator.size=strided"
+        )[0]
+        == 0
+    )
+    refused(call(capsys, "prepare", "ucf101", str(root), "--splits", str(tmp_path)), 3, "trainlist01.txt", "expected")
+    refused(call(capsys, "prepare", "ucf110", str(root)), 2, "there are folder, ucf101")
+
+
+def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
+    """Built, unpacked somewhere else and run there: presets by name, data_prep, the typing marker."""
+    checkout = Path(__file__).parent.parent
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        str(tmp_path),
+        str(checkout),
+    ]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("vidpred-*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    words = ["-c", "import vidpred; print(vidpred.__file__)"]
+    home = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert home.stdout.startswith(str(site))
+    shown = subprocess.run(
+        [sys.executable, "-m", "vidpred", "config", "ucf101.yaml"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert "model.size: paper" in shown.stdout, shown.stderr
+    for name in ("vidpred/py.typed", "vidpred/configs/tiny.yaml", "data_prep/ucf101.py"):
+        assert (site / name).is_file()
