@@ -104,10 +104,10 @@ def main() -> None:
         print(f"== {row.name}, seed {row.seed}")
         folder = RUNS / f"{row.name.replace(' ', '_').replace(',', '')}-{row.seed}"
         folder.mkdir(parents=True, exist_ok=True)
-        start = time.monotonic()
+        start, started_at = time.monotonic(), commit()
         numbers = row.prove(folder, row.seed)
         seconds = round(time.monotonic() - start, 1)
-        about = {"name": row.name, "seed": row.seed, "commit": commit(), "seconds_this_sitting": seconds}
+        about = {"name": row.name, "seed": row.seed, "commit": started_at, "seconds_this_sitting": seconds}
         append_row(RESULTS, {**about, **numbers, "machine": machine()})
 
 
