@@ -75,16 +75,13 @@ def run_demo(output: Path, steps: int) -> str:
     write_png(picture, stack(rows))
     rate = 2.0
     write_video(video, (row for row in rows for _ in range(round(SECONDS_A_SCENE * rate))), rate, overwrite=True)
-    lines = [f"{len(forks.context)} forking test scenes, next frame   decided   gradient energy"]
-    lines.append(
-        f"{'the mean of both futures':<38}   {0:>7.2f}   {gradient_energy((forks.left + forks.right) / 2, forks):>15.2f}"
-    )
-    for name, prediction in predictions.items():
-        lines.append(
-            f"{name:<38}   {decided_share(prediction, forks):>7.2f}   {gradient_energy(prediction, forks):>15.2f}"
-        )
+    title = f"{len(forks.context)} forking test scenes, next frame"
+    lines = [f"{title:<38}   {'decided':>7}   {'gradient energy':>15}"]
+    for name, prediction in {"the mean of both futures": (forks.left + forks.right) / 2, **predictions}.items():
+        share, energy = decided_share(prediction, forks), gradient_energy(prediction, forks)
+        lines.append(f"{name:<38}   {share:>7.2f}   {energy:>15.2f}")
     lines += [
-        "decided: nearer to one of the two true futures than to their mean; gradient energy: 1 is as sharp as the truth",
+        "decided: nearer to one of the true futures than to their mean; gradient energy: 1 is as sharp as the truth",
         f"look at {picture} and {video}",
     ]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vidpred.errors import StorageError
 from vidpred.inference import render
-from vidpred.inference.render import Kind, Panel, compose, error_map, to_uint8, training_picture, write_png
+from vidpred.inference.render import Kind, Panel, compose, error_map, stack, to_uint8, training_picture, write_png
 
 BLUE, ORANGE, GREEN, GRAY = (0, 114, 178), (230, 159, 0), (0, 158, 115), (120, 120, 120)
 
@@ -40,6 +40,7 @@ def interior(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
 def test_to_uint8_rounds_and_repeats_gray() -> None:
     frames = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 100.4 / 255, 1.0]).reshape(1, 1, 1, 5)
     assert to_uint8(frames).tolist() == [[[[v] * 3 for v in (0, 0, 1, 100, 255)]]]
+    assert to_uint8(torch.tensor([1.5, -1.0]).reshape(1, 1, 2))[0, :, 0].tolist() == [255, 0]
     colour = torch.rand(2, 4, 3, 5, 6)
     assert to_uint8(colour).shape == (2, 4, 5, 6, 3)
     assert to_uint8(colour)[1, 2, 3, 4, 0] == round(float(colour[1, 2, 0, 3, 4]) * 255)
@@ -99,7 +100,7 @@ def test_an_unknown_picture_is_dark_with_words_on_it() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.one_of(st.text(max_size=40), st.integers(1, 400).map(lambda n: ("Wagjy_Äf/" * 50)[:n])),
-    st.integers(30, 300),
+    st.integers(8, 300),
     st.sampled_from([15, 24, 51]),
 )
 def test_labels_are_never_clipped(label: str, width: int, size: int) -> None:
@@ -165,6 +166,15 @@ def test_training_picture_has_four_rows_in_order() -> None:
         inner = line[starts[ORANGE][0][1] + 1 : starts[ORANGE][1][0]]
         assert (inner == round((0.4 + sample * 0.1) * 255)).all()
         assert inner.shape == (96, 3)
+
+
+def test_stack_fills_up_the_narrower_rows() -> None:
+    wide, narrow = np.full((4, 30, 3), 200, np.uint8), np.full((6, 10, 3), 100, np.uint8)
+    picture = stack([wide, narrow])
+    assert picture.shape == (10, 30, 3)
+    assert (picture[:4] == 200).all()
+    assert (picture[4:, :10] == 100).all()
+    assert (picture[4:, 10:] == render.BACKGROUND).all()
 
 
 def test_write_png_is_exact_and_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -75,7 +76,12 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
+    """The process and all below it at once: torch's launcher puts its workers into sessions of their own."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in family:
+        member.send_signal(signal.SIGSTOP)
+    for member in family:
+        member.kill()
     process.communicate()
 
 

@@ -74,7 +74,7 @@ class VideoPrediction:
         size: int | None = None,
         after_end: bool = False,
     ) -> None:
-        """size: the short side to predict at; None: the runs' own data.size (0: the video's). Raises vidpred's errors."""
+        """size: the short side to predict at; None: the runs' data.size, 0: the video's. Raises vidpred's errors."""
         if len({(p.data.channels, p.data.size) for p in predictors}) > 1 and size is None:
             raise ConfigError("the runs differ in data.channels or data.size; give --size, or render them one by one")
         self.clip, self.predictors, self.steps = clip, predictors, steps

@@ -112,7 +112,7 @@ def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Ten
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device; "auto" is the GPU where there is one. Raises ConfigError where a GPU is asked for and absent."""
+    """The torch device; "auto" is the GPU where there is one. Raises ConfigError for a GPU that is absent."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():

@@ -18,7 +18,7 @@ class Tracker:
     """Writes the run's numbers. On other processes than the main one it does nothing."""
 
     def __init__(self, folder: Path, steps: int, first_step: int, active: bool, tensorboard: bool) -> None:
-        """Lines of metrics.jsonl beyond first_step, left by a killed run, are dropped. Raises ConfigError, StorageError."""
+        """Lines of metrics.jsonl beyond first_step (of a killed run) are dropped. Raises ConfigError, StorageError."""
         self.active, self._board = active, None
         if not active:
             return
