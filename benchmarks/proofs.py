@@ -15,9 +15,14 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from benchmarks.harness import append_row, commit, machine
 from vidpred.config import load_config
-from vidpred.evaluation.protocols import Evaluation
+from vidpred.data.build import build_source
+from vidpred.data.clips import evaluation_offsets
+from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, write_plot
 from vidpred.inference.predictor import Predictor
 from vidpred.run import evaluate_predictors, train
@@ -70,6 +75,48 @@ def real_video(folder: Path, seed: int, residual: str) -> dict[str, Any]:
     return summary(result, predictor.name)
 
 
+class Leads(nn.Module):
+    """Direct predictors of several leads as one that gives all frames at once; leads without a model are NaN."""
+
+    def __init__(self, by_lead: dict[int, nn.Module], context_frames: int, channels: int) -> None:
+        super().__init__()
+        self.models = nn.ModuleDict({str(lead): model for lead, model in by_lead.items()})
+        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, max(by_lead), 1, channels
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        frames = torch.full((len(context), self.pred_frames, *context.shape[2:]), float("nan"), device=context.device)
+        for lead, model in self.models.items():
+            frames[:, int(lead) - 1] = model(context)[-1][:, 0]
+        return [frames]
+
+
+def three_ways(folder: Path, seed: int) -> dict[str, Any]:
+    """Frame t+k recursively, jointly and directly: the same network, steps and windows for all."""
+    shared = {
+        "data.root": real_clips(), "data.size": 96, "data.patch_size": 48, "seed": seed,
+        "training.steps": 2500, "training.picture_every": 0,
+    }  # fmt: skip
+    ways = {"next": {}, "joint": {"data.pred_frames": 8}, **{f"lead-{k}": {"data.step": k} for k in (2, 4, 8)}}
+    trained = {}
+    for name, change in ways.items():
+        train(load_config("release.yaml", {**shared, **change, "run": str(folder / name)}))
+        trained[name] = Predictor.load(folder / name)
+    data = trained["joint"].data  # its gaps between the splits are the longest
+    leads = {1: trained["next"].generator, **{k: trained[f"lead-{k}"].generator for k in (2, 4, 8)}}
+    models = with_baselines(
+        {
+            "recursively": trained["next"].generator,
+            "jointly": trained["joint"].generator,
+            "directly": Leads(leads, data.context_frames, data.channels),
+        }
+    )
+    source = build_source(data, "test", evaluation_offsets(data, 8))
+    result = evaluate_models(models, source, 8, progress=True)
+    print(table(result))
+    write_plot(folder / "quality.png", result)
+    return {"models": {name: summary(result, name) for name in models}}
+
+
 @dataclass(frozen=True)
 class Row:
     """One piece of evidence: name and seed are its key in the results."""
@@ -81,6 +128,7 @@ class Row:
 
 ROWS = [
     *(Row("real video, residual last_frame", seed, lambda f, s: real_video(f, s, "last_frame")) for seed in (0, 1, 2)),
+    Row("frame t+k three ways", 0, three_ways),
     Row("real video, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
 ]
 
