@@ -233,6 +233,37 @@ def _rewrite(checkpoint: Path, name: str, content: bytes) -> None:
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_that_changes_during_training(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Found by whoever reads it, a data worker too: one line, exit 3."""
+    for number in range(5):
+        write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))
+    from vidpred import run
+
+    prepare = run.prepare_folder
+
+    def meddle(*arguments: object) -> None:
+        prepare(*arguments)  # type: ignore[arg-type]
+        for file in (tmp_path / "clips").glob("*.mp4"):
+            file.write_bytes(b"gone")
+
+    monkeypatch.setattr(run, "prepare_folder", meddle)
+    words = [f"data.root={tmp_path}/clips", f"run={tmp_path}/run", f"data.workers={workers}", *TRAIN]
+    result = call(capsys, "train", *words, "training.validate_every=0")
+    refused(result, 3, "changed since it was scanned", ".mp4")
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 3
+
+
+def test_tensorboard_is_an_extra(
+    capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, "training.tensorboard=true"]
+    refused(call(capsys, "train", *words), 2, "training.tensorboard", "pip install 'vidpred[tensorboard]'")
+
+
 def test_unknown_splits(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     refused(call(capsys, "evaluate", "--run", str(work / "run"), "--split", "tset"), 2, "train, validation, test")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vidpred import __version__
-from vidpred.errors import DistributedError, VidpredError
+from vidpred.errors import DistributedError, StoppedError, VidpredError, one_line
 
 app = typer.Typer(
     help="Predict the future frames of a video: train, predict, evaluate.",
@@ -67,6 +67,7 @@ def train(
         return
     _runs_here(Path(settings.run))
     result = run.train(settings)
+    _leave_exit_code(0, "trained")
     if os.environ.get("RANK", "0") == "0":
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
         typer.echo(
@@ -190,18 +191,23 @@ def main() -> None:
         lost = lost or "Connection closed by peer" in str(error)
         if not lost:
             raise
-        _end(DistributedError(f"another process of the run was lost [{str(error).splitlines()[0][:120]}]"), debug)
+        _end(DistributedError(f"another process of the run was lost [{one_line(error)[:120]}]"), debug)
 
 
 def _end(error: VidpredError, debug: bool) -> None:
-    rank = os.environ.get("RANK", "0")
-    # What is wrong with settings, data or storage is wrong for all processes: said once.
-    if rank == "0" or error.exit_code in (5, 6):
-        print(f"vidpred: error: {error}" if error.exit_code != 75 else f"vidpred: {error}", file=sys.stderr)
-    if _run_folder is not None:
-        from vidpred.run import write_exit
-
-        write_exit(_run_folder, error.exit_code, str(error))
+    message = one_line(error)
+    # Failures are agreed on by all processes, so one of them reports; a lost peer is reported by who is left.
+    if os.environ.get("RANK", "0") == "0" or error.exit_code == DistributedError.exit_code:
+        stopped = error.exit_code == StoppedError.exit_code
+        print(f"vidpred: {message}" if stopped else f"vidpred: error: {message}", file=sys.stderr)
+    _leave_exit_code(error.exit_code, message)
     if debug:
         raise error
     sys.exit(error.exit_code)
+
+
+def _leave_exit_code(code: int, message: str) -> None:
+    if _run_folder is not None:
+        from vidpred.run import write_exit
+
+        write_exit(_run_folder, code, message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class VidpredError(Exception):
     """A failure that the user can mend. The message is one line: what, where, how to mend it."""
@@ -39,7 +41,21 @@ class DistributedError(VidpredError):
     exit_code = 6
 
 
+class PeerError(VidpredError):
+    """The main process met a failure that it reports itself; this one ends with the same exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"the main process failed with exit code {exit_code}; its message says why")
+        self.exit_code = exit_code
+
+
 class StoppedError(VidpredError):
     """Training was stopped from outside after saving a checkpoint; the same command resumes it."""
 
     exit_code = 75
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message as one line. One from a data worker arrives with the worker's traceback before it."""
+    last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return re.sub(r"^vidpred\.errors\.\w+: ", "", last)

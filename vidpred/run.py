@@ -23,7 +23,7 @@ from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights, write_a
 from vidpred.config import Config, to_yaml
 from vidpred.data.build import SPLITS, build_source
 from vidpred.data.clips import TrainingSamples, evaluation_offsets, training_offsets
-from vidpred.errors import ConfigError, DataError, StorageError
+from vidpred.errors import ConfigError, DataError, PeerError, StorageError, VidpredError
 from vidpred.evaluation.protocols import (
     Evaluation,
     evaluate_models,
@@ -85,13 +85,13 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     discriminator = None
     if config.objective.adversarial_weight:
         discriminator = build_discriminator(config.discriminator, config.model.scales, config.data)
-    with main_process_first(accelerator):  # one process scans the videos, the others read its index
+    with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
         validate = build_validation(config, accelerator)
         if accelerator.is_main_process:
             prepare_folder(folder, config)
-    if config.training.start_from and not folder.steps():
-        start_from(config.training.start_from, generator, discriminator)
+        if config.training.start_from and not folder.steps():
+            start_from(config.training.start_from, generator, discriminator)
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,
@@ -144,6 +144,23 @@ def main_process_first(accelerator: Accelerator) -> Iterator[None]:
     finally:
         if accelerator.is_main_process:
             accelerator.wait_for_everyone()
+
+
+@contextmanager
+def all_or_none(accelerator: Accelerator) -> Iterator[None]:
+    """Where the block fails on one process, it fails on all of them: none is left waiting for the others."""
+    failure: VidpredError | None = None
+    try:
+        yield
+    except VidpredError as error:
+        failure = error
+    code = torch.tensor(failure.exit_code if failure else 0, device=accelerator.device)
+    if accelerator.num_processes > 1:
+        code = accelerator.gather(code[None]).max()
+    if failure is not None:
+        raise failure
+    if int(code):
+        raise PeerError(int(code))
 
 
 def build_validation(config: Config, accelerator: Accelerator) -> Validate | None:
@@ -284,8 +301,14 @@ def about_evaluation(predictors: Sequence[Predictor], split: str, root: str | No
 
 
 def write_exit(folder: Path, code: int, message: str) -> None:
-    """Under a launcher, whose own exit code says little, each process leaves its own in the run folder."""
+    """Leave this process's exit code in the run folder: under a launcher, whose own code says little, that is what
+    tells the processes apart. Never fails itself."""
     rank = int(os.environ.get("RANK", "0"))
     name = "exit.json" if rank == 0 else f"exit-process-{rank}.json"
-    if folder.is_dir():
-        write_atomically(folder / name, json.dumps({"code": code, "message": message, "process": rank}).encode())
+    try:
+        if "RANK" in os.environ:
+            folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            write_atomically(folder / name, json.dumps({"code": code, "message": message, "process": rank}).encode())
+    except (OSError, StorageError):
+        return

@@ -151,6 +151,18 @@ def test_sigterm_saves_and_the_same_command_resumes(clips: Path, tmp_path: Path)
     assert train(load_config(None, {**settings, "training.steps": step + 2})).first_step == step
 
 
+def test_two_processes_fail_together_and_say_it_once(clips: Path, tmp_path: Path) -> None:
+    """Other settings on resume: both processes end at once with the same code, in the run folder; one line."""
+    settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 2}
+    train(load_config(None, settings))
+    began = time.monotonic()
+    errors = finish(start({**settings, "objective.gdl_weight": 0.5}, 2), 1)
+    assert time.monotonic() - began < 25, "a process was left waiting"
+    assert errors.count("vidpred: error: ") == 1
+    for name in ("exit.json", "exit-process-1.json"):
+        assert json.loads((tmp_path / "run" / name).read_text())["code"] == 2
+
+
 def test_a_stopped_run_is_extended(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
     train(load_config(None, settings))

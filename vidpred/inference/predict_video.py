@@ -18,6 +18,7 @@ from vidpred.inference.render import Panel, compose, error_map
 from vidpred.inference.rollout import stream_rollout
 from vidpred.inference.writer import write_video
 
+FRAMES_A_READ = 16  # a read begins at a keyframe: frame by frame would decode the same frames again and again
 CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
 
 
@@ -110,15 +111,23 @@ class VideoPrediction:
             yield compose(panels, caption="known, frame t" + (f"-{ago}" if ago else ""))
         yield from self._predicted(known, names)
 
+    def _truths(self) -> Iterator[Tensor | None]:
+        """The true frame of every step, None beyond the end; read a few at a time."""
+        for first in range(0, self.steps, FRAMES_A_READ):
+            steps = range(first, min(first + FRAMES_A_READ, self.steps))
+            numbers = [number for step in steps if (number := self.window.truth_number(step)) is not None]
+            yield from self._read(numbers) if numbers else ()
+            yield from [None] * (len(steps) - len(numbers))
+
     @torch.inference_mode()
     def _predicted(self, known: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
         streams = [
             stream_rollout(predictor.generator, known[None].to(predictor.device), self.steps)
             for predictor in self.predictors
         ]
+        truths = self._truths()
         for step in range(self.steps):
-            number = self.window.truth_number(step)
-            truth = None if number is None else self._read([number])[0]
+            truth = next(truths)
             predictions = [next(stream)[0].cpu() for stream in streams]
             panels = [Panel("truth", truth, "truth")]
             panels += [Panel(name, frame, "prediction") for name, frame in zip(names, predictions, strict=True)]
