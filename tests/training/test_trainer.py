@@ -151,6 +151,48 @@ def test_sigterm_saves_and_the_same_command_resumes(clips: Path, tmp_path: Path)
     assert train(load_config(None, {**settings, "training.steps": step + 2})).first_step == step
 
 
+KEEPS_THE_FAILURE = """
+import sys
+from pathlib import Path
+from vidpred import load_config, run, train
+from vidpred.errors import DataError
+
+folder = Path(sys.argv[1])
+prepare = run.prepare_folder
+
+def meddle(*arguments):
+    prepare(*arguments)
+    for file in (folder / "clips").glob("*.mp4"):
+        file.write_bytes(b"gone")
+
+run.prepare_folder = meddle
+try:
+    train(load_config(None, sys.argv[2:]))
+except DataError as error:
+    kept = error  # with its traceback, which holds the loader
+    print("failed as expected")
+"""
+
+
+def test_a_kept_failure_leaves_no_data_worker_behind(tmp_path: Path) -> None:
+    """A program that catches train's error and keeps it ends, and its workers with it."""
+    for number in range(5):
+        write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))
+    settings = {**TINY, "data.root": str(tmp_path / "clips"), "run": str(tmp_path / "run"), "data.workers": 2,
+                "training.validate_every": 0}  # fmt: skip
+    words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KEEPS_THE_FAILURE, str(tmp_path), *words], text=True, start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        said, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        pytest.fail("the program did not end: it waits for its data workers")
+    assert (process.returncode, said) == (0, "failed as expected\n"), errors[-2000:]
+
+
 def test_two_processes_fail_together_and_say_it_once(clips: Path, tmp_path: Path) -> None:
     """Other settings on resume: both processes end at once with the same code, in the run folder; one line."""
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 2}

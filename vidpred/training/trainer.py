@@ -37,6 +37,7 @@ from vidpred.training.tracking import Tracker
 
 Validate = Callable[[nn.Module], dict[str, float]]
 PICTURE_SAMPLES = 4
+WORKER_GRACE_SECONDS = 60
 
 
 @dataclass
@@ -114,10 +115,13 @@ class Trainer:
         return first_step
 
     def _loop(self, first_step: int) -> None:
-        loader = self._loader(first_step)
+        with closing_workers(self._loader(first_step)) as batches:
+            self._steps(first_step, batches)
+
+    def _steps(self, first_step: int, batches: Iterator[Batch]) -> None:
         clock = time.monotonic()
         since = first_step
-        for step, batch in enumerate(loader, first_step):
+        for step, batch in enumerate(batches, first_step):
             log_now = (step + 1) % self.settings.log_every == 0 or step + 1 == self.settings.steps
             checksum = self._checksum(batch) if log_now else None
             batch = batch.to(self.accelerator.device)
@@ -320,8 +324,24 @@ def frozen(modules: list[nn.Module]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+@contextmanager
+def closing_workers(loader: DataLoader[Batch]) -> Iterator[Iterator[Batch]]:
+    """The loader's batches; its workers are gone when the block ends, however it ends.
+
+    An exception that somebody keeps would keep the iterator too, and with it workers that do not end at a stop signal:
+    the interpreter's exit would wait for them.
+    """
+    batches: Any = iter(loader)
+    try:
+        yield batches
+    finally:
+        if loader.num_workers:
+            batches._shutdown_workers()  # torch has no public name for it
+
+
 def prepare_worker(worker: int) -> None:
-    """Data workers outlive a stop signal, so that the main process can fetch its batch and save."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Data workers outlive a stop signal by long enough for the main process to fetch its batch and save; an alarm,
+    which ends a process that does not catch it, sees to it that they do end."""
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_SECONDS))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
