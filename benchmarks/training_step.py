@@ -39,7 +39,7 @@ def build_trainer(precision: str) -> Trainer:
             workers=0,
             folder=RunFolder("unused"),
             accelerator=accelerator,
-            samples=TrainingSamples(source, config.data, 0),
+            samples=TrainingSamples(source, 0),
             generator=build_generator(config.model, config.data),
             discriminator=build_discriminator(config.discriminator, config.model.scales, config.data),
             validate=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidpred.data.batch import Batch
 from vidpred.data.build import build_source, split_videos, without_cuts
 from vidpred.data.clips import (
     Segment,
@@ -52,10 +54,15 @@ def test_processes_share_the_positions_of_a_step(processes: int, share: int, fir
 
 def test_every_window_once_an_epoch() -> None:
     settings = DataSettings()
-    samples = TrainingSamples(WorldWindows(settings, [0, 1, 2, 3, 4], 30, 0), settings, seed=1)
+    samples = TrainingSamples(WorldWindows(settings, [0, 1, 2, 3, 4], 30, 0), seed=1)
     seen: list[int] = []
     draw = samples.source.draw
-    samples.source.draw = lambda index, random: seen.append(index) or draw(index, random)  # type: ignore[func-returns-value, method-assign]
+
+    def note(windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        seen.extend(windows)
+        return draw(windows, positions, seed)
+
+    samples.source.draw = note  # type: ignore[method-assign]
     for position in range(60):
         samples[position]
     assert sorted(seen[:30]) == sorted(seen[30:]) == list(range(30))
@@ -64,9 +71,7 @@ def test_every_window_once_an_epoch() -> None:
 
 def test_a_sample_is_a_function_of_seed_and_position() -> None:
     settings = DataSettings()
-    first, second, other = (
-        TrainingSamples(WorldWindows(settings, [0, 1, 2, 3, 4], 30, 0), settings, seed) for seed in (1, 1, 2)
-    )
+    first, second, other = (TrainingSamples(WorldWindows(settings, [0, 1, 2, 3, 4], 30, 0), seed) for seed in (1, 1, 2))
     backwards = {position: second[position] for position in reversed(range(40))}
     for position in range(40):
         assert np.array_equal(first[position].context, backwards[position].context)
@@ -139,11 +144,11 @@ class Halves(VideoWindows):
 def test_patches_that_move_are_preferred() -> None:
     settings = DataSettings(patch_size=16, movement_threshold=0.3)
     source = Halves(Path("none"), [Segment(video(), 0, 100)], settings, [0, 1, 2, 3, 4])
-    patches = [source.draw(0, np.random.default_rng(seed)) for seed in range(30)]
+    patches = [source.sample(0, np.random.default_rng(seed)) for seed in range(30)]
     assert all(movement(patch[3], patch[4]) >= 0.3 for patch in patches)
     anywhere = DataSettings(patch_size=16)
     source = Halves(Path("none"), [Segment(video(), 0, 100)], anywhere, [0, 1, 2, 3, 4])
-    patches = [source.draw(0, np.random.default_rng(seed)) for seed in range(30)]
+    patches = [source.sample(0, np.random.default_rng(seed)) for seed in range(30)]
     assert any(movement(patch[3], patch[4]) < 0.3 for patch in patches)
 
 

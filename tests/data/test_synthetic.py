@@ -49,9 +49,9 @@ def test_drawing_tosses_the_coin_anew_and_windows_do_not() -> None:
     windows = WorldWindows(DataSettings(), [0, 1, 2, 3, 4], count=50, seed=3)
     index = next(i for i in range(50) if windows.world.scene(i).kind == "fork")
     assert np.array_equal(windows.window(index), windows.window(index))
-    drawn = {windows.draw(index, np.random.default_rng(seed)).tobytes() for seed in range(40)}
+    drawn = {windows.sample(index, np.random.default_rng(seed)).tobytes() for seed in range(40)}
     assert len(drawn) == 2
-    heads = [windows.draw(index, np.random.default_rng(seed)).tobytes() == min(drawn) for seed in range(400)]
+    heads = [windows.sample(index, np.random.default_rng(seed)).tobytes() == min(drawn) for seed in range(400)]
     assert abs(sum(heads) - 200) < 3 * np.sqrt(400) / 2
 
 

@@ -47,9 +47,6 @@ class Drift:
     def clip_name(self, index: int) -> str:
         return f"clip {index % 2}"
 
-    def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
-        return self.window(index)
-
 
 class Oracle(nn.Module):
     """Knows that the texture moves by two pixels: exact but for the two new columns."""

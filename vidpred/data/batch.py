@@ -1,7 +1,8 @@
 """The record that data hands to training, and the legend of shapes used everywhere.
 
-B batch, T context frames, K future frames, C channels, H height, W width. Frames are `B T C H W`, pictures `B C H W`.
-Values are uint8 in [0, 255] on disk and between processes, and float32 in [0, 1] from `to_float` on.
+B batch, T context frames, K future frames, C channels, H height, W width, A values of an action, S values of a state.
+Frames are `B T C H W`, pictures `B C H W`. Values are uint8 in [0, 255] on disk and between processes, and float32 in
+[0, 1] from `to_float` on.
 """
 
 from __future__ import annotations
@@ -19,19 +20,37 @@ class Batch:
     context: `(B, T, C, H, W)`, the frames that are known.
     future: `(B, K, C, H, W)`, the frames to predict.
     positions: `(B,)` int64, each sample's place in the run's stateless order (what the sample log records).
+    actions: `(B, N-1, A)` float32 where the set has them: row i moves frame i of the window to frame i+1. N counts the
+    frames from the first known to the last future one, those that a lead (`data.step`) jumps over included; with
+    `data.frame_skip` n, a row holds the n actions between two kept frames one after the other.
+    states: `(B, N, S)` float32 where the set has them: the state in which frame i was taken.
     """
 
     context: Tensor
     future: Tensor
     positions: Tensor
+    actions: Tensor | None = None
+    states: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The same windows on `device`, as float32 in [0, 1]."""
+        """The same windows on `device`, frames as float32 in [0, 1]."""
         return Batch(
             to_float(self.context.to(device, non_blocking=True)),
             to_float(self.future.to(device, non_blocking=True)),
             self.positions,
+            None if self.actions is None else self.actions.to(device, non_blocking=True),
+            None if self.states is None else self.states.to(device, non_blocking=True),
         )
+
+    @property
+    def past_actions(self) -> Tensor | None:
+        """`(B, T-1, A)`: the actions between the known frames."""
+        return None if self.actions is None else self.actions[:, : self.context.shape[1] - 1]
+
+    @property
+    def coming_actions(self) -> Tensor | None:
+        """`(B, N-T, A)`: the actions from the last known frame on."""
+        return None if self.actions is None else self.actions[:, self.context.shape[1] - 1 :]
 
 
 def to_float(frames: Tensor) -> Tensor:
@@ -40,7 +59,7 @@ def to_float(frames: Tensor) -> Tensor:
     Raises TypeError for any other dtype.
     """
     if frames.dtype == torch.uint8:
-        return frames.float() / 255
+        return frames.float().div_(255)
     if not frames.is_floating_point():
         raise TypeError(f"frames must be uint8 in [0, 255] or float in [0, 1], not {frames.dtype}")
     return frames.float()

@@ -8,24 +8,32 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
-from vidpred.data.clips import Segment, Source, VideoWindows, WorldWindows, training_offsets
+from vidpred.data.clips import Segment, TrainingSource, VideoWindows, WorldWindows, training_offsets
+from vidpred.data.frame_writer import SPLITS
 from vidpred.data.index import require_videos
+from vidpred.data.prepared import Manifest
+from vidpred.data.prepared_windows import PreparedWindows
 from vidpred.data.settings import DataSettings
 from vidpred.data.video import VideoInfo
 from vidpred.errors import DataError
 
-SPLITS = ("train", "validation", "test")
 FILES_FOR_FILE_SPLIT = 5  # with fewer files, `split: auto` divides each file by time
 WORLD_CLIPS: dict[str, int] = {"train": 20_000, "validation": 128, "test": 256}
 WORLD_SEEDS: dict[str, int] = {"train": 11, "validation": 12, "test": 13}
 
 
-def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:
+def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> TrainingSource:
     """The windows of one split. Raises DataError where there is none; see `data.on_bad_video` for bad files."""
     assert split in SPLITS
     if settings.root is None:
         return WorldWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
     root = Path(settings.root)
+    manifest = Manifest.load(root)
+    if manifest is not None and manifest.videos is None:
+        return prepared_source(root, manifest, settings, split, offsets)
+    if manifest is not None and manifest.videos is not None:
+        settings = settings.model_copy(update={"split_file": settings.split_file or str(root / "splits.csv")})
+        root = root / manifest.videos
     videos = require_videos(root, settings.on_bad_video, progress)
     segments = split_videos(root, videos, settings)[split]
     if settings.skip_cuts:
@@ -33,6 +41,20 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     source = VideoWindows(root, segments, settings, offsets)
     if not len(source):
         raise _too_short(settings, split, offsets, segments, videos)
+    return source
+
+
+def prepared_source(
+    folder: Path, manifest: Manifest, settings: DataSettings, split: str, offsets: Sequence[int]
+) -> PreparedWindows:
+    """The windows of one split of a prepared set. Raises DataError where there is none."""
+    source = PreparedWindows(folder, manifest, split, settings, offsets)
+    if not len(source):
+        raise DataError(
+            f"no {split} window: {len(source.prepared.clips)} clips, the longest stretch has {source.longest} frames "
+            f"of the {source.offsets[-1] + 1} needed [{folder}]; lower data.context_frames, data.pred_frames or "
+            "data.frame_skip"
+        )
     return source
 
 

@@ -40,7 +40,7 @@ def evaluation_offsets(settings: DataSettings, steps: int) -> list[int]:
 
 
 class Source(Protocol):
-    """Numbered windows of frames."""
+    """Numbered windows of frames, as evaluation sees them."""
 
     name: str
 
@@ -52,8 +52,40 @@ class Source(Protocol):
     def clip_name(self, index: int) -> str:
         """The video that window `index` comes from."""
 
-    def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
-        """A training sample from window `index`: the same, or a patch of it, augmented at random."""
+
+class TrainingSource(Source, Protocol):
+    """Windows that training draws samples from."""
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        """One epoch: every window's number once."""
+
+    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        """A training sample from each window (a patch of it, augmented), a function of (seed, position)."""
+
+
+class OneByOne:
+    """Base of training sources that draw a sample at a time, with a random generator of its own."""
+
+    settings: DataSettings
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
+        """`(n, H, W, C)` uint8 from window `window`: the same, or a patch of it, augmented at random."""
+        raise NotImplementedError
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        return random.permutation(len(self))
+
+    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        known = self.settings.context_frames
+        return collate(
+            [
+                batch_of_window(self.sample(window, np.random.default_rng((seed, 1, position))), known, position)
+                for window, position in zip(windows, positions, strict=True)
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +97,7 @@ class Segment:
     end: int
 
 
-class VideoWindows:
+class VideoWindows(OneByOne):
     """All windows of some segments of videos. Consecutive windows start one (kept) frame apart."""
 
     def __init__(self, root: Path, segments: Sequence[Segment], settings: DataSettings, offsets: Sequence[int]) -> None:
@@ -111,13 +143,13 @@ class VideoWindows:
         path = self.root if self.root.is_file() else self.root / video.path
         return read_frames(path, video, numbers, self._shape(video)[1:3], self.settings.channels)
 
-    def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
+    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
         settings = self.settings
         best, most = None, -1.0
         for _ in range(WINDOW_TRIES):
-            frames = self.window(index)
+            frames = self.window(window)
             for _ in range(PATCH_TRIES):
-                patch = self._cut(frames, random, self.locate(index)[0])
+                patch = self._cut(frames, random, self.locate(window)[0])
                 if settings.movement_threshold == 0:
                     return self._flip(patch, random)
                 moved = movement(patch[settings.context_frames - 1], patch[settings.context_frames])
@@ -127,7 +159,7 @@ class VideoWindows:
                     best, most = patch, moved
                 if settings.patch_size is None:
                     break
-            index = int(random.integers(len(self)))
+            window = int(random.integers(len(self)))
         assert best is not None
         return self._flip(best, random)
 
@@ -150,7 +182,7 @@ def movement(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.mean((first.astype(np.float32) - second.astype(np.float32)) ** 2)) / 255**2
 
 
-class WorldWindows:
+class WorldWindows(OneByOne):
     """The two-way world as a source: `count` scenes; drawing tosses the coin anew, a window's coin is fixed."""
 
     name = "the embedded two-way world"
@@ -158,6 +190,7 @@ class WorldWindows:
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
         side = settings.size or settings.patch_size or REFERENCE_SIDE
         known = settings.history_frames
+        self.settings = settings
         self.world = TwoWayWorld(known, offsets[-1] + 1 - known, side, settings.channels, seed)
         self.offsets, self.count = list(offsets), count
 
@@ -168,28 +201,31 @@ class WorldWindows:
         return "two-way world"
 
     def window(self, index: int) -> np.ndarray:
-        return self.draw(index, np.random.default_rng((self.world.seed, index, 1)))
+        return self.sample(index, np.random.default_rng((self.world.seed, index, 1)))
 
-    def draw(self, index: int, random: np.random.Generator) -> np.ndarray:
-        return self.world.clip(index, 1 if random.random() < 0.5 else -1)[self.offsets]
+    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
+        return self.world.clip(window, 1 if random.random() < 0.5 else -1)[self.offsets]
 
 
 class TrainingSamples(Dataset[Batch]):
-    """Sample by position: epoch = position // windows, window = that epoch's permutation, patch drawn by position."""
+    """Samples by position: epoch = position // windows, window = its place in that epoch's order."""
 
-    def __init__(self, source: Source, settings: DataSettings, seed: int) -> None:
-        self.source, self.settings, self.seed = source, settings, seed
+    def __init__(self, source: TrainingSource, seed: int) -> None:
+        self.source, self.seed = source, seed
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
-    def __getitem__(self, position: int) -> Batch:
+    def _window(self, position: int) -> int:
         epoch, place = divmod(position, len(self.source))
         if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.source)))
-        random = np.random.default_rng((self.seed, 1, position))
-        frames = self.source.draw(int(self._order[1][place]), random)
-        known = self.settings.context_frames
-        tensor = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-        return Batch(tensor[None, :known], tensor[None, known:], torch.tensor([position]))
+            self._order = (epoch, self.source.order(np.random.default_rng((self.seed, 0, epoch))))
+        return int(self._order[1][place])
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.source.draw([self._window(position)], [position], self.seed)
+
+    def __getitems__(self, positions: list[int]) -> list[Batch]:
+        """What torch's loader calls for a whole batch."""
+        return [self.source.draw([self._window(position) for position in positions], positions, self.seed)]
 
 
 class StepSampler(Sampler[list[int]]):
@@ -210,13 +246,34 @@ class StepSampler(Sampler[list[int]]):
             yield list(range(start, start + self.share))
 
 
-def collate(samples: list[Batch]) -> Batch:
-    """Samples of batch size 1 -> one batch."""
+def collate(batches: list[Batch]) -> Batch:
+    """Batches one after the other as one. Raises DataError where frames are of different sizes."""
+    if len(batches) == 1:
+        return batches[0]
+    sizes = {tuple(batch.context.shape[2:]) for batch in batches}
+    if len(sizes) > 1:
+        raise different_sizes(sizes)
+    actions = [batch.actions for batch in batches if batch.actions is not None]
+    states = [batch.states for batch in batches if batch.states is not None]
     return Batch(
-        torch.cat([sample.context for sample in samples]),
-        torch.cat([sample.future for sample in samples]),
-        torch.cat([sample.positions for sample in samples]),
+        torch.cat([batch.context for batch in batches]),
+        torch.cat([batch.future for batch in batches]),
+        torch.cat([batch.positions for batch in batches]),
+        torch.cat(actions) if actions else None,
+        torch.cat(states) if states else None,
     )
+
+
+def different_sizes(sizes: set[tuple[int, ...]]) -> DataError:
+    """The failure to put frames of these sizes, (..., height, width), into one batch."""
+    named = ", ".join(f"{width}x{height}" for *_, height, width in sorted(sizes)[:3])
+    return DataError(f"whole frames of different sizes cannot share a batch ({named}) [data.patch_size]; set a number")
+
+
+def batch_of_window(frames: np.ndarray, known: int, position: int) -> Batch:
+    """One sample `(n, H, W, C)` uint8 as a batch of one."""
+    tensor = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    return Batch(tensor[None, :known], tensor[None, known:], torch.tensor([position]))
 
 
 def to_frames(window: np.ndarray) -> torch.Tensor:

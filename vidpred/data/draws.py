@@ -1,0 +1,30 @@
+"""Random numbers that are a function of (seed, position, draw), for many positions at once.
+
+A counter-based generator: the same numbers whatever was drawn before, in which process, in which order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """SplitMix64's output function (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators")."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def uniform(seed: int, positions: np.ndarray, draws: int) -> np.ndarray:
+    """`(len(positions), draws)` float64 in [0, 1): row p is the stream of position p, whatever the other rows are.
+
+    positions: integers >= 0. Each position's stream is SplitMix64 started from a hash of (seed, position).
+    """
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
+        key = mix(np.array([seed], np.uint64) * GOLDEN + GOLDEN)
+        starts = mix((positions.astype(np.uint64) + np.uint64(1)) * GOLDEN ^ key)
+        steps = np.arange(1, draws + 1, dtype=np.uint64) * GOLDEN
+        words = mix(starts[:, None] + steps[None])
+    return (words >> np.uint64(11)) * 2.0**-53
