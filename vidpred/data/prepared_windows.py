@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -91,14 +92,13 @@ class PreparedWindows:
             context[row] = patch[place.first : place.first + (known - 1) * skip + 1 : skip]
             start = place.first + jump
             future[row] = patch[start : start + (coming - 1) * skip + 1 : skip]
-        tensors = torch.from_numpy(context), torch.from_numpy(future)
         if settings.flip:
-            mirrored = torch.from_numpy(np.flatnonzero(chances[:, 0] < 0.5))
-            for tensor in tensors:
-                tensor[mirrored] = tensor[mirrored].flip(-1)
+            for row in np.flatnonzero(chances[:, 0] < 0.5).tolist():
+                mirror(context[row])
+                mirror(future[row])
         actions = self._stack([self.actions(place.clip, place.first) for place in places], self.manifest.action_size)
         states = self._stack([self.states(place.clip, place.first) for place in places], self.manifest.state_size)
-        return Batch(*tensors, torch.tensor(positions), actions, states)
+        return Batch(torch.from_numpy(context), torch.from_numpy(future), torch.tensor(positions), actions, states)
 
     def _place(self, window: int, chances: list[float]) -> Place:
         """Where a sample is cut: the first try that moves enough, else the one that moves most."""
@@ -150,6 +150,12 @@ class PreparedWindows:
 
     def _stack(self, rows: list[np.ndarray | None], size: int) -> Tensor | None:
         return torch.from_numpy(np.stack([row for row in rows if row is not None])) if size else None
+
+
+def mirror(frames: np.ndarray) -> None:
+    """Turn left and right of contiguous `(..., H, W)` uint8 around, in place; OpenCV does it 16 values at a time."""
+    rows = frames.reshape(-1, frames.shape[-1])
+    cv2.flip(rows, 1, rows)
 
 
 class Place(NamedTuple):
