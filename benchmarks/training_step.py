@@ -22,6 +22,8 @@ from vidpred.training.losses import adversarial_loss, gradient_difference_loss, 
 from vidpred.training.objectives import Step, targets
 from vidpred.training.trainer import Trainer, TrainingParts
 
+REFERENCE = "plain float32 NCHW"
+
 
 def build_trainer(precision: str) -> Trainer:
     config = load_config("ucf101.yaml", {"data.root": None})
@@ -47,8 +49,12 @@ def build_trainer(precision: str) -> Trainer:
     )
 
 
-def plain_step(trainer: Trainer, batch: Batch) -> Callable[[], None]:
-    """The same arithmetic as one would write it down: float32, contiguous NCHW, torch's default optimizers."""
+def plain_step(trainer: Trainer, batch: Batch, freeze: bool) -> Callable[[], None]:
+    """The same arithmetic as one would write it down: float32, contiguous NCHW, torch's default optimizers.
+
+    freeze: leave out the discriminators' gradients in the generator's turn, as vidpred does; public GAN code computes
+    and discards them.
+    """
     generator = build_plain(trainer.parts.generator)
     discriminator = build_plain(trainer.networks["discriminator"].module)
     optimizers = [torch.optim.SGD(generator.parameters(), 0.04), torch.optim.SGD(discriminator.parameters(), 0.02)]
@@ -69,6 +75,7 @@ def plain_step(trainer: Trainer, batch: Batch) -> Callable[[], None]:
         (4 * (adversarial_loss(real_logits, True) + adversarial_loss(fake_logits, False))).backward()
         optimizers[1].step()
         optimizers[1].zero_grad()
+        discriminator.requires_grad_(not freeze)
         loss = 0.05 * 4 * adversarial_loss(discriminator(batch.context, predictions), True)
         for prediction, target in zip(predictions, truth, strict=True):
             pair = prediction * 2 - 1, target * 2 - 1
@@ -77,6 +84,7 @@ def plain_step(trainer: Trainer, batch: Batch) -> Callable[[], None]:
         optimizers[0].step()
         optimizers[0].zero_grad()
         optimizers[1].zero_grad()
+        discriminator.requires_grad_(True)
 
     return step
 
@@ -100,16 +108,14 @@ def main() -> None:
     )
     count = iter(range(10**9))
     rivals = {
-        "plain float32 NCHW": plain_step(ours, batch),
+        REFERENCE: plain_step(ours, batch, freeze=False),
+        f"{REFERENCE}, discriminators frozen": plain_step(ours, batch, freeze=True),
         f"vidpred ({precision}, channels-last)": lambda: ours.train_step(next(count), batch),
     }
     for key, value in machine().items():
         print(f"{key}: {value}")
-    print(
-        report(
-            "paper-size G + D, batch 8, 32x32, one training step", time_in_turns(rivals, rounds), "plain float32 NCHW"
-        )
-    )
+    title = "paper-size G + D, batch 8, 32x32, one training step"
+    print(report(title, time_in_turns(rivals, rounds), REFERENCE))
 
 
 if __name__ == "__main__":
