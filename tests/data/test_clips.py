@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 from vidpred.data.batch import Batch
 from vidpred.data.build import build_source, split_videos, without_cuts
 from vidpred.data.clips import (
-    Segment,
     StepSampler,
     TrainingSamples,
-    VideoWindows,
     WorldWindows,
     evaluation_offsets,
-    movement,
     training_offsets,
 )
 from vidpred.data.settings import DataSettings
 from vidpred.data.video import VideoInfo
+from vidpred.data.video_windows import Segment, VideoWindows, movement
 from vidpred.errors import DataError
 
 

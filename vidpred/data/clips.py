@@ -6,11 +6,7 @@ number of processes and workers, and however often the run was stopped, step s s
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,11 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from vidpred.data.batch import Batch
 from vidpred.data.settings import DataSettings
 from vidpred.data.synthetic import REFERENCE_SIDE, TwoWayWorld
-from vidpred.data.video import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError
-
-PATCH_TRIES = 8  # places in one window tried for enough movement
-WINDOW_TRIES = 4  # windows tried before the one that moves most is taken
 
 
 def training_offsets(settings: DataSettings) -> list[int]:
@@ -86,100 +78,6 @@ class OneByOne:
                 for window, position in zip(windows, positions, strict=True)
             ]
         )
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Frames first <= number < end of one video, free of cuts and of one split."""
-
-    video: VideoInfo
-    first: int
-    end: int
-
-
-class VideoWindows(OneByOne):
-    """All windows of some segments of videos. Consecutive windows start one (kept) frame apart."""
-
-    def __init__(self, root: Path, segments: Sequence[Segment], settings: DataSettings, offsets: Sequence[int]) -> None:
-        self.name = str(root)
-        self.root, self.settings = root, settings
-        self.offsets = [offset * settings.frame_skip for offset in offsets]
-        length = self.offsets[-1] + 1
-        self.segments = [segment for segment in segments if segment.end - segment.first >= length]
-        counts = [(segment.end - segment.first - length) // settings.frame_skip + 1 for segment in self.segments]
-        self._ends = list(accumulate(counts))
-        total = sum(
-            int(np.prod(self._shape(video))) for video in {s.video.path: s.video for s in self.segments}.values()
-        )
-        self._keep = total <= settings.memory_mb * 2**20
-        self._kept: dict[str, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def _shape(self, video: VideoInfo) -> tuple[int, int, int, int]:
-        return (video.frames, *scaled_size(video.height, video.width, self.settings.size), self.settings.channels)
-
-    def locate(self, index: int) -> tuple[VideoInfo, int]:
-        """The video and first frame number of window `index`."""
-        place = bisect_right(self._ends, index)
-        before = self._ends[place - 1] if place else 0
-        segment = self.segments[place]
-        return segment.video, segment.first + (index - before) * self.settings.frame_skip
-
-    def clip_name(self, index: int) -> str:
-        return self.locate(index)[0].path
-
-    def window(self, index: int) -> np.ndarray:
-        video, first = self.locate(index)
-        numbers = [first + offset for offset in self.offsets]
-        if not self._keep:
-            return self._read(video, numbers)
-        if video.path not in self._kept:
-            self._kept[video.path] = self._read(video, range(video.frames))
-        return self._kept[video.path][numbers]
-
-    def _read(self, video: VideoInfo, numbers: Sequence[int]) -> np.ndarray:
-        path = self.root if self.root.is_file() else self.root / video.path
-        return read_frames(path, video, numbers, self._shape(video)[1:3], self.settings.channels)
-
-    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
-        settings = self.settings
-        best, most = None, -1.0
-        for _ in range(WINDOW_TRIES):
-            frames = self.window(window)
-            for _ in range(PATCH_TRIES):
-                patch = self._cut(frames, random, self.locate(window)[0])
-                if settings.movement_threshold == 0:
-                    return self._flip(patch, random)
-                moved = movement(patch[settings.context_frames - 1], patch[settings.context_frames])
-                if moved >= settings.movement_threshold:
-                    return self._flip(patch, random)
-                if moved > most:
-                    best, most = patch, moved
-                if settings.patch_size is None:
-                    break
-            window = int(random.integers(len(self)))
-        assert best is not None
-        return self._flip(best, random)
-
-    def _cut(self, frames: np.ndarray, random: np.random.Generator, video: VideoInfo) -> np.ndarray:
-        side = self.settings.patch_size
-        if side is None:
-            return frames
-        height, width = frames.shape[1:3]
-        if min(height, width) < side:
-            raise DataError(f"frames of {width}x{height} are smaller than data.patch_size={side} [{video.path}]")
-        top, left = random.integers(height - side + 1), random.integers(width - side + 1)
-        return frames[:, top : top + side, left : left + side]
-
-    def _flip(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        return frames[:, :, ::-1] if self.settings.flip and random.random() < 0.5 else frames
-
-
-def movement(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean squared difference of two uint8 pictures, values taken in [0, 1]."""
-    return float(np.mean((first.astype(np.float32) - second.astype(np.float32)) ** 2)) / 255**2
 
 
 class WorldWindows(OneByOne):

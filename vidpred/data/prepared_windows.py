@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from vidpred.data.batch import Batch
-from vidpred.data.clips import PATCH_TRIES, WINDOW_TRIES, different_sizes, movement
+from vidpred.data.clips import different_sizes
 from vidpred.data.draws import uniform
 from vidpred.data.prepared import ClipEntry, Manifest, PreparedFrames
 from vidpred.data.settings import DataSettings
+from vidpred.data.video_windows import PATCH_TRIES, WINDOW_TRIES, movement
 from vidpred.errors import DataError
 
 TRIES = PATCH_TRIES * WINDOW_TRIES  # places tried for enough movement
