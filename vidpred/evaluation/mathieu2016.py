@@ -1,0 +1,100 @@
+"""The measures of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) in the arithmetic of their released test code.
+
+It differs from the plain measures in ways that move the numbers by many decibels, so these carry names of their own:
+pixels that do not move are set to the same value in both pictures and then *all* pixels are averaged, which adds
+10 log10(1 / share of moving pixels) dB; half the range of values counts as 128 instead of 127.5; SSIM is of the luma,
+with zeros beyond the border; windows whose masked PSNR reaches 50 dB are dropped.
+
+Every measure takes a prediction and a target `(N, C, H, W)` float in [0, 1], C = 1 or 3, and a bool mask `(N, H, W)` of
+the pixels that move, and returns `(N,)` float32; higher is better. The arithmetic is float64.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+from torchvision.utils import flow_to_image
+
+from vidpred.data.flow import LUMA, dense_flow
+
+HALF_RANGE = 128.0  # what [-1, 1] is scaled by; 127.5 would be exact
+PEAK = 255.0
+STILL = -1.0  # what pixels that do not move are set to, in [-1, 1]
+FLOW_THRESHOLD = 0.2  # of a colour channel of the flow's picture, in [0, 1]
+DROPPED_FROM = 50.0  # dB
+SSIM_SIDE, SSIM_SIGMA = 11, 1.5
+SSIM_CONSTANTS = ((0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2)
+
+
+def moving_mask(first: Tensor, second: Tensor) -> Tensor:
+    """Which pixels move: `(N, H, W)` bool. Those whose flow, drawn as a colour, has a red, green or blue under 0.2.
+
+    first, second: consecutive true frames `(N, C, H, W)` in [0, 1]. The colours are Baker et al.'s wheel (2011), white
+    for no motion, saturated for the fastest pixel of the picture: a pixel counts if it moves at 0.8 or more of that
+    speed, roughly. The flow is DIS; the authors' method is not public with their code.
+    """
+    flow = dense_flow(first, second)
+    still = flow.flatten(1).abs().amax(1) == 0  # nothing to scale by
+    colours = flow_to_image(torch.where(still.view(-1, 1, 1, 1), torch.ones_like(flow), flow)).float() / 255
+    return (colours < FLOW_THRESHOLD).any(1) & ~still.view(-1, 1, 1)
+
+
+def psnr(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
+    """10 log10(255^2 / (128^2 mean (y - y')^2)) over all pixels, values in [-1, 1], still ones equal in both."""
+    first, second = _masked(prediction, target, moving)
+    error = (first - second).square().mean((1, 2, 3)) * HALF_RANGE**2
+    return (10 * torch.log10(PEAK**2 / error)).float()
+
+
+def sharpness_difference(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
+    """10 log10(255^2 / (128^2 mean(||dx y| - |dx y'|| + ||dy y| - |dy y'||))), a border of one pixel left out.
+
+    The gradients are differences to the left and upper neighbour; the mean is over channels and the inner pixels.
+    """
+    first, second = _masked(prediction, target, moving)
+    horizontal = (first.diff(dim=-1).abs() - second.diff(dim=-1).abs()).abs()[..., 1:-1, :-1]
+    vertical = (first.diff(dim=-2).abs() - second.diff(dim=-2).abs()).abs()[..., :-1, 1:-1]
+    error = (horizontal + vertical).mean((1, 2, 3)) * HALF_RANGE**2
+    return (10 * torch.log10(PEAK**2 / error)).float()
+
+
+def ssim(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004) of the luma in [0, 255], 11x11 Gaussian of sigma 1.5, zeros outside."""
+    first, second = (_luma(pictures) for pictures in _masked(prediction, target, moving))
+    offsets = torch.arange(SSIM_SIDE, dtype=torch.float64, device=first.device) - SSIM_SIDE // 2
+    line = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
+    window = torch.outer(line, line) / line.sum() ** 2
+
+    def mean(values: Tensor) -> Tensor:
+        return functional.conv2d(values, window[None, None], padding=SSIM_SIDE // 2)
+
+    mean_1, mean_2 = mean(first), mean(second)
+    variances = mean(first * first) - mean_1**2 + mean(second * second) - mean_2**2
+    covariance = mean(first * second) - mean_1 * mean_2
+    c1, c2 = SSIM_CONSTANTS
+    values = (2 * mean_1 * mean_2 + c1) * (2 * covariance + c2) / ((mean_1**2 + mean_2**2 + c1) * (variances + c2))
+    return values.mean((1, 2, 3)).float()
+
+
+def counts(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
+    """`(N,)` bool: whether a sample counts; those of 50 dB and more (nothing moves, or all is right) are dropped."""
+    return psnr(prediction, target, moving) < DROPPED_FROM
+
+
+def _masked(prediction: Tensor, target: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in [-1, 1] as float64, still pixels set to one value. Raises ValueError where shapes do not fit."""
+    if prediction.shape != target.shape or moving.shape != prediction[:, 0].shape:
+        shapes = f"{tuple(prediction.shape)}, {tuple(target.shape)}, {tuple(moving.shape)}"
+        raise ValueError(f"prediction, target (N, C, H, W) and mask (N, H, W) do not fit: {shapes}")
+    still = ~moving[:, None]
+    first, second = prediction.double() * 2 - 1, target.double() * 2 - 1
+    return first.masked_fill(still, STILL), second.masked_fill(still, STILL)
+
+
+def _luma(pictures: Tensor) -> Tensor:
+    """`(N, C, H, W)` in [-1, 1] -> `(N, 1, H, W)` in [0, 255]."""
+    scaled = (pictures + 1) / 2 * PEAK
+    if scaled.shape[1] == 1:
+        return scaled
+    return (scaled * scaled.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
