@@ -179,9 +179,15 @@ def build_validation(config: Config, accelerator: Accelerator) -> Validate | Non
 def prepare_folder(folder: RunFolder, config: Config) -> None:
     """Write the resolved config first; on resume, refuse settings that would make it another run.
 
-    Raises ConfigError naming the changed keys, StorageError.
+    Raises ConfigError naming the changed keys or fewer steps than are done, StorageError.
     """
-    if folder.config_file.is_file() and folder.steps():
+    steps = folder.steps()
+    if steps and config.training.steps < steps[-1]:
+        raise ConfigError(
+            f"[training.steps] {config.training.steps} is below step {steps[-1]}, the newest checkpoint of the run "
+            f"[{folder.path}]; set training.steps={steps[-1]} or more, or choose another run="
+        )
+    if folder.config_file.is_file() and steps:
         try:
             before = Config.model_validate(yaml.safe_load(folder.config_file.read_text(encoding="utf-8")))
         except (OSError, yaml.YAMLError, ValueError):

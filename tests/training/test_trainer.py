@@ -214,6 +214,16 @@ def test_a_stopped_run_is_extended(clips: Path, tmp_path: Path, capsys: pytest.C
     assert find_checkpoint(tmp_path / "run", "last").step == 5
 
 
+def test_a_run_is_not_shortened(clips: Path, tmp_path: Path) -> None:
+    """Fewer steps than the newest checkpoint has: refused before the run's settings are rewritten."""
+    settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
+    train(load_config(None, settings))
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(ConfigError, match=r"\[training.steps\] 2 is below step 3, the newest checkpoint.*another run="):
+        train(load_config(None, {**settings, "training.steps": 2}))
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
 def test_other_settings_are_refused_on_resume(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 2}
     train(load_config(None, settings))
