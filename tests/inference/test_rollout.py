@@ -106,3 +106,19 @@ def test_what_predict_cannot_take_is_named(predictor: Predictor, frames: object,
 def test_integers_that_are_no_bytes_are_refused(predictor: Predictor) -> None:
     with pytest.raises(TypeError, match="int64"):
         predictor.predict(np.zeros((5, 3, 20, 30), np.int64), 1)
+
+
+def test_frames_of_another_shape_are_refused() -> None:
+    """A generator of one's own that forgets K, or the colours."""
+
+    class Flat(Count):
+        def forward(self, context: Tensor) -> Tensor:  # type: ignore[override]
+            return context[:, -1]
+
+    class Gray(Count):
+        def forward(self, context: Tensor) -> Tensor:  # type: ignore[override]
+            return context[:, -1:, :1]
+
+    for kind, found in ((Flat, r"\(1, 3, 4, 4\)"), (Gray, r"\(1, 1, 1, 4, 4\)")):
+        with pytest.raises(ValueError, match=r"must return frames .* \(1, K, 3, 4, 4\), not " + found):
+            rollout(kind(2), world(2), 1)

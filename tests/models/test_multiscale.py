@@ -13,7 +13,7 @@ from vidpred.errors import ConfigError
 from vidpred.models.build import count_parameters
 from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
 from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
-from vidpred.models.pyramid import build_pyramid, upsample
+from vidpred.models.pyramid import build_pyramid, check_pyramid, upsample
 
 
 def test_the_papers_sizes() -> None:
@@ -43,6 +43,9 @@ def test_any_shape_comes_back(scales: int, context: int, pred: int, channels: in
     assert len(pictures) == scales
     assert pictures[-1].shape == (2, pred, channels, height, width)
     assert all(float(picture.min()) >= 0 and float(picture.max()) <= 1 for picture in pictures)
+    check_pyramid(pictures, torch.rand(2, pred, channels, height, width), scales)
+    with pytest.raises(ValueError, match="the generator must return"):
+        check_pyramid(pictures, torch.rand(2, pred, channels, height, width), scales + 1)
 
 
 def test_59_by_61() -> None:

@@ -264,6 +264,49 @@ def test_a_generator_of_ones_own(clips: Path, tmp_path: Path) -> None:
     assert float(predictor.generator.share.detach().abs().max()) > 0, "the trained weights were not loaded"
 
 
+class Shaped(Mean):
+    """An own generator whose pictures have another shape than is asked for."""
+
+    def __init__(self, change: Any) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, context: Tensor) -> Any:
+        return self.change(super().forward(context))
+
+
+def halves(frames: Tensor) -> Tensor:
+    return frames[..., ::2, ::2]
+
+
+@pytest.mark.parametrize(
+    ("change", "adversary", "words"),
+    [
+        (lambda frames: frames[:, 0], False, "(4, 1, 3, 32, 32); it returned (4, 3, 32, 32)"),
+        (lambda frames: frames.mean(2, keepdim=True), False, "(4, 1, 3, 32, 32); it returned (4, 1, 1, 32, 32)"),
+        (lambda frames: frames.repeat(1, 2, 1, 1, 1), False, "(4, 1, 3, 32, 32); it returned (4, 2, 3, 32, 32)"),
+        (lambda frames: [frames, frames], False, "(4, 1, 3, 16, 16), (4, 1, 3, 32, 32); it returned (4, 1, 3, 32, 32)"),
+        (lambda frames: frames, True, "(4, 1, 3, 16, 16), (4, 1, 3, 32, 32); it returned (4, 1, 3, 32, 32)"),
+        (lambda frames: [None], False, "it returned NoneType"),
+        (lambda frames: None, False, "it returned NoneType"),
+        (lambda frames: [], False, "it returned nothing"),
+    ],
+)
+def test_wrong_shapes_of_a_generator_of_ones_own(
+    clips: Path, tmp_path: Path, change: Any, adversary: bool, words: str
+) -> None:
+    """Broadcasting would train (B, C, H, W) against (B, K, C, H, W) without a word."""
+    settings = {**TINY, **(ADVERSARIAL if adversary else {}), "data.root": str(clips), "run": str(tmp_path / "run")}
+    with pytest.raises(ConfigError) as caught:
+        train(load_config(None, settings), generator=Shaped(change))
+    assert words in str(caught.value)
+
+
+def test_a_pyramid_of_ones_own_trains_against_an_adversary(clips: Path, tmp_path: Path) -> None:
+    settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 1}
+    train(load_config(None, settings), generator=Shaped(lambda frames: (halves(frames), frames)))
+
+
 def test_fine_tuning_on_other_patches_remakes_the_linear_layers(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "training.steps": 2}
     train(load_config(None, {**settings, "run": str(tmp_path / "first")}))

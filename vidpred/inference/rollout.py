@@ -18,7 +18,7 @@ def stream_rollout(generator: nn.Module, context: Tensor, steps: int) -> Iterato
     (K frames at once) and step (its lead: the first of them comes `step` frames after its context).
     context: `(B, T', C, H, W)` in [0, 1] with T' >= T + step - 1: with a lead of k, frame t+1 is predicted from the
     frames up to t+1-k, and frame t+k from those up to t.
-    Raises ValueError where the context is too short.
+    Raises ValueError where the context is too short or the generator's frames have another shape.
     """
     needed = history_frames(generator)
     if context.shape[1] < needed:
@@ -26,11 +26,21 @@ def stream_rollout(generator: nn.Module, context: Tensor, steps: int) -> Iterato
     history = context[:, context.shape[1] - needed :]
     done = 0
     while done < steps:
-        frames = as_pyramid(generator(history[:, : generator.context_frames]))[-1].float()
+        frames = _finest(generator(history[:, : generator.context_frames]), history)
         for index in range(min(frames.shape[1], steps - done)):
             yield frames[:, index]
         done += frames.shape[1]
         history = torch.cat([history, frames], 1)[:, -needed:]
+
+
+def _finest(pictures: list[Tensor] | Tensor, history: Tensor) -> Tensor:
+    """A generator's frames at full resolution. Raises ValueError where their shape is not that of the history's."""
+    frames = as_pyramid(pictures)[-1]
+    batch, _, channels, height, width = history.shape
+    if frames.dim() != 5 or (len(frames), *frames.shape[2:]) != (batch, channels, height, width):
+        wanted = f"({batch}, K, {channels}, {height}, {width})"
+        raise ValueError(f"the generator must return frames (B, K, C, H, W) = {wanted}, not {tuple(frames.shape)}")
+    return frames.float()
 
 
 @torch.inference_mode()

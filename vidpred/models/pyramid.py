@@ -41,4 +41,29 @@ def upsample(pictures: Tensor) -> Tensor:
 
 def as_pyramid(pictures: list[Tensor] | Tensor) -> list[Tensor]:
     """A generator of one scale may return its frames `(B, K, C, H, W)` without a list."""
-    return [pictures] if isinstance(pictures, Tensor) else pictures
+    return list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+
+
+def pyramid_shapes(frames: Tensor, num_scales: int) -> list[tuple[int, ...]]:
+    """The shapes that predictions of `frames` `(B, K, C, H, W)` have at `num_scales` scales, coarse to fine: those of
+    `build_pyramid`, but for the finest, which is not padded."""
+    *leading, height, width = frames.shape
+    multiple = 2 ** (num_scales - 1)
+    padded = [side + -side % multiple for side in (height, width)]
+    coarse = [(*leading, *(side >> level for side in padded)) for level in range(num_scales - 1, 0, -1)]
+    return [*coarse, tuple(frames.shape)]
+
+
+def check_pyramid(pictures: list[Tensor], frames: Tensor, num_scales: int | None) -> None:
+    """Whether these are predictions of `frames` `(B, K, C, H, W)`: losses would broadcast other shapes in silence.
+
+    num_scales: how many the adversary judges; None: any number. Raises ValueError with the expected and found shapes.
+    """
+    expected = pyramid_shapes(frames, num_scales or len(pictures) or 1)
+    found = [tuple(picture.shape) if isinstance(picture, Tensor) else type(picture).__name__ for picture in pictures]
+    if found != expected:
+        kind = "tensors (B, K, C, H, W), coarse to fine, of" if len(expected) > 1 else "(B, K, C, H, W) ="
+        raise ValueError(
+            f"the generator must return {kind} {', '.join(map(str, expected))}; "
+            f"it returned {', '.join(map(str, found)) or 'nothing'}"
+        )

@@ -27,9 +27,9 @@ from vidpred.checkpoint import (
 )
 from vidpred.data.batch import Batch
 from vidpred.data.clips import StepSampler, TrainingSamples, collate
-from vidpred.errors import DivergedError, StoppedError
+from vidpred.errors import ConfigError, DivergedError, StoppedError
 from vidpred.inference.render import training_picture, write_png
-from vidpred.models.pyramid import as_pyramid
+from vidpred.models.pyramid import as_pyramid, check_pyramid
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, TrainingSettings
@@ -98,8 +98,9 @@ class Trainer:
     def run(self) -> int:
         """Train to the last step; returns the step it started from.
 
-        Raises StoppedError after saving when SIGTERM or SIGINT came, DivergedError when a loss or gradient is not
-        finite, StorageError when a checkpoint cannot be written.
+        Raises ConfigError where the generator's pictures have other shapes than the true ones, StoppedError after
+        saving when SIGTERM or SIGINT came, DivergedError when a loss or gradient is not finite, StorageError when a
+        checkpoint cannot be written.
         """
         first_step = self._resume()
         main = self.accelerator.is_main_process
@@ -142,7 +143,7 @@ class Trainer:
         """One update of every network. Randomness is a function of (seed, step, process), so resuming is exact."""
         torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
         # One forward of the generator serves all phases.
-        step = Step(batch, as_pyramid(self.networks["generator"].wrapped(batch.context)), number)
+        step = Step(batch, self._predict(batch), number)
         parts: dict[str, Tensor] = {}
         for phase in self.objective.phases():
             network = self.networks[phase.network]
@@ -153,6 +154,16 @@ class Trainer:
             parts |= {f"{phase.network}/{name}": value.detach() for name, value in losses.parts.items()}
         self._average(number)
         return parts
+
+    def _predict(self, batch: Batch) -> list[Tensor]:
+        """The generator's pictures; raises ConfigError unless their shapes are those of the true frames."""
+        predictions = as_pyramid(self.networks["generator"].wrapped(batch.context))
+        judge = self.parts.discriminator
+        try:
+            check_pyramid(predictions, batch.future, judge.num_scales if judge else None)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise ConfigError(f"{error} [data.pred_frames{', model.scales' if judge else ''}]; mend it") from None
+        return predictions
 
     def _update(self, network: Network, name: str, parts: Mapping[str, Tensor], total: Tensor, step: Step) -> None:
         gradients = [parameter.grad for parameter in network.parameters if parameter.grad is not None]
