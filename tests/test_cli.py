@@ -158,8 +158,14 @@ def test_bad_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
-    refused(call(capsys, "train", "training.device=cuda", f"run={tmp_path}/run"), 2, "no GPU is available", "cpu")
-    refused(call(capsys, "evaluate", "--run", str(work / "run"), "--device", "cuda"), 2, "no GPU is available")
+    refused(
+        call(capsys, "train", "training.device=cuda", f"run={tmp_path}/run"),
+        2,
+        "no GPU is available",
+        "[training.device=cuda]",
+    )
+    result = call(capsys, "evaluate", "--run", str(work / "run"), "--device", "cuda")
+    refused(result, 2, "no GPU is available", "[--device cuda]", "auto or cpu")
 
 
 def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +209,50 @@ def test_bad_outputs(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: P
     refused(call(capsys, "predict", clip, "--run", run, "--output", str(output / "x.mp4")), 4, "cannot write here")
     refused(call(capsys, "predict", clip, "--run", run, "--output", "out.avi"), 2, ".mp4, .gif, .png")
     refused(call(capsys, "train", f"run={output}/run", *TRAIN), 4, "cannot write the run folder", "run=")
+
+
+def test_bad_outputs_of_an_evaluation_are_found_before_it(
+    capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidpred import run
+
+    def too_late(*_: object, **__: object) -> None:
+        raise AssertionError("the evaluation began before its outputs were checked")
+
+    file = tmp_path / "file"
+    file.write_text("precious")
+    words = ("evaluate", "--run", str(work / "run"), "--steps", "1", "--windows", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "evaluate_predictors", too_late)
+        refused(call(capsys, *words, "--json", f"{file}/x.json"), 4, "cannot write here", "choose another --json")
+        refused(call(capsys, *words, "--plot", f"{file}/x.png"), 4, "cannot write here", "choose another --plot")
+        refused(call(capsys, *words, "--json", str(tmp_path)), 4, "is a folder", "--json")
+        refused(call(capsys, *words, "--plot", f"{tmp_path}/x.foo"), 2, "[--plot ", ".png, .pdf, .svg")
+    assert file.read_text() == "precious"
+    code, _, _ = call(capsys, *words, "--json", str(file), "--plot", f"{tmp_path}/new/folder/x.svg")
+    assert code == 0
+    assert json.loads(file.read_text())["windows"] == 1
+    assert (tmp_path / "new" / "folder" / "x.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_unknown_devices(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, verb: str) -> None:
+    clip = (str(work / "clips" / "0.mp4"), "--output", str(tmp_path / "x.mp4")) if verb == "predict" else ()
+    result = call(capsys, verb, *clip, "--run", str(work / "run"), "--device", "gpu")
+    refused(result, 2, "[--device gpu]", "auto, cpu, cuda")
+
+
+def test_gray_and_colour_do_not_mix(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    gray = str(tmp_path / "gray")
+    words = (f"data.root={work}/clips", f"run={gray}", *TRAIN, "training.steps=1", "data.channels=1")
+    assert call(capsys, "train", *words)[0] == 0
+    both = ("--run", str(work / "run"), "--run", gray)
+    clip, output = str(work / "clips" / "0.mp4"), str(tmp_path / "x.mp4")
+    for size in ((), ("--size", "40")):
+        code, _, errors = call(capsys, "predict", clip, *both, "--output", output, *size)
+        refused((code, "", errors), 2, "[data.channels: [1, 3]]", "one by one")
+        assert "--size" not in errors, "another size would not help"
+    refused(call(capsys, "evaluate", *both), 2, "[data.channels: [1, 3]]", "one by one")
 
 
 def test_bad_checkpoints(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:

@@ -106,10 +106,11 @@ def predict(
 ) -> None:
     """Predict a clip's coming frames and render them; several --run stand side by side."""
     from vidpred.inference.predict_video import VideoPrediction, predict_video
-    from vidpred.inference.predictor import Predictor
+    from vidpred.inference.predictor import Predictor, choose_device
     from vidpred.inference.writer import check_output
 
     check_output(output, overwrite)
+    choose_device(device, "--device ")
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
     prediction = VideoPrediction(clip, predictors, steps, start, size, after_end)
     typer.echo(prediction.describe())
@@ -124,16 +125,24 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     windows: Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")] = 200,
     data: Annotated[str | None, typer.Option(help="Other videos than the run's.")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw quality against steps ahead here (.png).")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw quality against steps ahead here (.png, .pdf, .svg); replaces a file."),
+    ] = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
     """Measure runs on held-out video, frame by frame ahead, with copy-last and optical flow beside them."""
     from vidpred.evaluation import report
-    from vidpred.inference.predictor import Predictor
+    from vidpred.inference.predictor import Predictor, choose_device
+    from vidpred.inference.writer import check_output
     from vidpred.run import about_evaluation, evaluate_predictors
 
+    for option, file, suffixes in (("--json", json, None), ("--plot", plot, report.PLOT_SUFFIXES)):
+        if file:
+            check_output(file, True, option, suffixes)
+    choose_device(device, "--device ")
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
     result = evaluate_predictors(predictors, steps, split, windows or None, data, progress=True)
     typer.echo(report.table(result))

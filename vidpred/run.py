@@ -116,7 +116,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
 
 def build_accelerator(config: Config) -> Accelerator:
     """Raises ConfigError where a GPU is asked for and absent, or the batch cannot be shared out."""
-    device = choose_device(config.training.device)
+    device = choose_device(config.training.device, "training.device=")
     precision = choose_precision(config.training.precision, device)
     accelerator = Accelerator(
         cpu=device.type == "cpu",
@@ -235,7 +235,7 @@ def start_from(run: str, generator: nn.Module, discriminator: nn.Module | None) 
 
 def plan(config: Config) -> str:
     """What `train` would do, without doing it: sizes, parameters, steps, memory."""
-    device = choose_device(config.training.device)
+    device = choose_device(config.training.device, "training.device=")
     source = build_source(config.data, "train", training_offsets(config.data), progress=True)
     with torch.device("meta"):
         generator = build_generator(config.model, config.data)
@@ -281,10 +281,15 @@ def evaluate_predictors(
     """Measure predictors on the whole frames of a split of the first one's data, copy-last and optical flow beside.
 
     windows: at most so many, evenly spread over the split (None: all). root: other videos than the run's, read with
-    its settings. Raises ConfigError for an unknown split, DataError where it has no window long enough.
+    its settings. Raises ConfigError for an unknown split and for runs that differ in data.channels or data.frame_skip,
+    DataError where it has no window long enough.
     """
     if split not in SPLITS:
         raise ConfigError(f"no such split [--split {split}]; choose from {', '.join(SPLITS)}")
+    for key in ("channels", "frame_skip"):
+        found = sorted({getattr(predictor.data, key) for predictor in predictors})
+        if len(found) > 1:
+            raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
     names = [predictor.name for predictor in predictors]
     if len(set(names)) < len(names):
         names = [f"{name} ({place})" for place, name in enumerate(names, 1)]

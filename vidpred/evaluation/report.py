@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidpred.checkpoint import write_atomically
 from vidpred.evaluation.protocols import AVERAGING, DEFINITIONS, REFERENCE, Evaluation, Sum
+from vidpred.inference.writer import replaced
 
 COLUMNS = {
     "psnr": "PSNR", "ssim": "SSIM", "sharpness": "sharpness",
     "psnr_moving": "PSNR moving", "ssim_moving": "SSIM moving", "sharpness_moving": "sharpness moving",
 }  # fmt: skip
 BETTER = "higher is better everywhere"
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
@@ -50,13 +51,14 @@ def _tables(table: dict[str, list[Sum]]) -> dict[str, dict[str, list[float | int
 
 def _number(value: float) -> float | None:
     """JSON has no NaN."""
-    return None if math.isnan(value) else round(value, 5)
+    return round(value, 5) if math.isfinite(value) else None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Written whole or not at all. Raises StorageError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    """Written whole or not at all, an existing file replaced; makes the folder. Raises StorageError."""
+    with replaced(path) as temporary:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> str:
@@ -108,7 +110,10 @@ def _cell(total: Sum, signed: bool = False) -> str:
 
 
 def write_plot(path: Path, evaluation: Evaluation) -> None:
-    """Quality against the step ahead, a panel for every metric, a line for every model, standard errors as bands."""
+    """Quality against the step ahead, a panel for every metric, a line for every model, standard errors as bands.
+
+    A .png, .pdf or .svg file, written whole or not at all; makes the folder. Raises StorageError.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -128,7 +133,9 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
     for axis in axes[1]:
         axis.set_xlabel("frames ahead")
     axes[0, 0].legend()
-    temporary = path.with_name(f".tmp-{path.name}")
-    figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
-    temporary.replace(path)
+    try:
+        with replaced(path) as temporary:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(temporary, dpi=110)
+    finally:
+        pyplot.close(figure)

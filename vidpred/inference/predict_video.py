@@ -76,11 +76,14 @@ class VideoPrediction:
         after_end: bool = False,
     ) -> None:
         """size: the short side to predict at; None: the runs' data.size, 0: the video's. Raises vidpred's errors."""
-        if len({(p.data.channels, p.data.size) for p in predictors}) > 1 and size is None:
-            raise ConfigError("the runs differ in data.channels or data.size; give --size, or render them one by one")
+        channels = sorted({predictor.data.channels for predictor in predictors})
+        if len(channels) > 1:
+            raise ConfigError(f"the runs differ in their frames [data.channels: {channels}]; render them one by one")
+        if size is None and len({predictor.data.size for predictor in predictors}) > 1:
+            raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
         self.clip, self.predictors, self.steps = clip, predictors, steps
         self.info = probe(clip)
-        self.channels = predictors[0].data.channels
+        self.channels = channels[0]
         short_side = predictors[0].data.size if size is None else (size or None)
         self.size = scaled_size(self.info.height, self.info.width, short_side)
         if after_end:

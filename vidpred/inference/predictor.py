@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Self
 
@@ -41,6 +42,7 @@ class Predictor:
         device: "auto" takes the GPU where there is one. generator: the module that the run was trained with, where it
         was not built from settings. Raises StorageError (absent, damaged, another model's) and ConfigError.
         """
+        place = choose_device(device)
         found = find_checkpoint(path, checkpoint)
         data, model = read_sections(found)
         if generator is None:
@@ -52,7 +54,7 @@ class Predictor:
             generator = build_generator(model, data)
         adopt(generator, data)
         load_weights(generator, found.tensors("ema"), str(found.path))
-        return cls(generator.to(choose_device(device)), data, Path(path).name, found.step)
+        return cls(generator.to(place), data, Path(path).name, found.step)
 
     @property
     def device(self) -> torch.device:
@@ -94,6 +96,8 @@ def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Ten
     kind = "frames.transpose(0, 3, 1, 2)" if isinstance(frames, np.ndarray) else "frames.permute(0, 3, 1, 2)"
     if frames.ndim not in (4, 5):
         raise ValueError(f"frames must be (T, C, H, W) or (B, T, C, H, W), not {tuple(frames.shape)}")
+    if 0 in (*frames.shape[:-4], *frames.shape[-2:]):
+        raise ValueError(f"frames {tuple(frames.shape)} are empty; height and width must be 1 or more")
     if frames.shape[-3] != channels:
         if frames.shape[-1] == channels:
             swap = kind if frames.ndim == 4 else kind.replace("0, 3, 1, 2", "0, 1, 4, 2, 3")
@@ -111,10 +115,18 @@ def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Ten
     return tensor
 
 
-def choose_device(name: str) -> torch.device:
-    """The torch device; "auto" is the GPU where there is one. Raises ConfigError for a GPU that is absent."""
+def choose_device(name: str, setting: str = "device=") -> torch.device:
+    """The torch device: "cpu", "cuda", "cuda:1"; "auto" is the GPU where there is one. setting: what errors name.
+
+    Raises ConfigError for another name and for a GPU that is absent.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"no such device [{setting}{name}]; choose from auto, cpu, cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"no GPU is available here [device={name}]; use device auto or cpu")
-    return torch.device(name)
+        raise ConfigError(f"no GPU is available here [{setting}{name}]; use auto or cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"there are {torch.cuda.device_count()} GPUs here, numbered from 0 [{setting}{name}]")
+    return device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -25,22 +25,25 @@ BT709 = 1  # the code for "BT.709" in H.264's matrix, primaries and transfer fie
 LIMITED_RANGE = 1
 
 
-def check_output(path: Path, overwrite: bool) -> None:
+def check_output(
+    path: Path, overwrite: bool, option: str = "--output", suffixes: tuple[str, ...] | None = SUFFIXES
+) -> None:
     """Raises ConfigError for an unknown suffix, StorageError for a file that exists or a folder that cannot be
-    written; to be asked before any long work. Makes the folder."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"[--output {path}] ends in none of {', '.join(SUFFIXES)}; choose one of them")
+    written; to be asked before any long work. Makes the folder. option: what the errors name; suffixes: None for any.
+    """
+    if suffixes is not None and path.suffix.lower() not in suffixes:
+        raise ConfigError(f"[{option} {path}] ends in none of {', '.join(suffixes)}; choose one of them")
     try:
         if path.is_dir():
-            raise StorageError(f"the output is a folder [{path}]; choose another --output")
+            raise StorageError(f"the output is a folder [{path}]; choose another {option}")
         if path.exists() and not overwrite:
-            raise StorageError(f"the output exists [{path}]; add --overwrite or choose another --output")
+            raise StorageError(f"the output exists [{path}]; add --overwrite or choose another {option}")
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = path.parent / f".tmp-{uuid.uuid4().hex}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise StorageError(f"cannot write here: {error.strerror} [{path.parent}]; choose another --output") from None
+        raise StorageError(f"cannot write here: {error.strerror} [{path.parent}]; choose another {option}") from None
 
 
 @contextmanager
@@ -54,7 +57,8 @@ def replaced(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"cannot write [{path}]: {error.strerror or error}; choose another folder") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone, or its folder never was one
+            temporary.unlink()
 
 
 def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float, overwrite: bool = False) -> int:
