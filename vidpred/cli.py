@@ -124,6 +124,7 @@ def evaluate(
     steps: Annotated[int, typer.Option(min=1, help="Frames ahead.")] = 8,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     windows: Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")] = 200,
+    protocol: Annotated[str, typer.Option(help="plain, mathieu2016 or openstl: which numbers.")] = "plain",
     data: Annotated[str | None, typer.Option(help="Other videos than the run's.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")] = None,
     plot: Annotated[
@@ -144,7 +145,7 @@ def evaluate(
             check_output(file, True, option, suffixes)
     choose_device(device, "--device ")
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
-    result = evaluate_predictors(predictors, steps, split, windows or None, data, progress=True)
+    result = evaluate_predictors(predictors, steps, split, windows or None, data, True, protocol)
     typer.echo(report.table(result))
     typer.echo("\n" + report.clip_table(result))
     if json:

@@ -24,6 +24,7 @@ from vidpred.config import Config, to_yaml
 from vidpred.data.build import SPLITS, build_source
 from vidpred.data.clips import TrainingSamples, evaluation_offsets, training_offsets
 from vidpred.errors import ConfigError, DataError, PeerError, StorageError, VidpredError
+from vidpred.evaluation.measures import PROTOCOLS
 from vidpred.evaluation.protocols import (
     Evaluation,
     evaluate_models,
@@ -277,12 +278,13 @@ def evaluate_predictors(
     windows: int | None = 200,
     root: str | None = None,
     progress: bool = False,
+    protocol: str = "plain",
 ) -> Evaluation:
     """Measure predictors on the whole frames of a split of the first one's data, copy-last and optical flow beside.
 
     windows: at most so many, evenly spread over the split (None: all). root: other videos than the run's, read with
-    its settings. Raises ConfigError for an unknown split and for runs that differ in data.channels or data.frame_skip,
-    DataError where it has no window long enough.
+    its settings. protocol: plain, mathieu2016 or openstl. Raises ConfigError for an unknown split or protocol and for
+    runs that differ in data.channels or data.frame_skip, DataError where it has no window long enough.
     """
     if split not in SPLITS:
         raise ConfigError(f"no such split [--split {split}]; choose from {', '.join(SPLITS)}")
@@ -290,6 +292,8 @@ def evaluate_predictors(
         found = sorted({getattr(predictor.data, key) for predictor in predictors})
         if len(found) > 1:
             raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"no such protocol [--protocol {protocol}]; choose from {', '.join(PROTOCOLS)}")
     names = [predictor.name for predictor in predictors]
     if len(set(names)) < len(names):
         names = [f"{name} ({place})" for place, name in enumerate(names, 1)]
@@ -298,7 +302,7 @@ def evaluate_predictors(
     # Each model sees the newest known frames that it needs.
     offsets = range(known_frames(models) + steps)
     source = build_source(data, split, offsets, progress=progress)
-    return evaluate_models(models, source, steps, windows, progress, device=predictors[0].device)
+    return evaluate_models(models, source, steps, windows, progress, PROTOCOLS[protocol], device=predictors[0].device)
 
 
 def about_evaluation(predictors: Sequence[Predictor], split: str, root: str | None) -> dict[str, Any]:

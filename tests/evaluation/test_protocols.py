@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from vidpred.data.clips import WorldWindows
 from vidpred.data.settings import DataSettings
+from vidpred.evaluation.measures import CAP, MEASURES, PROTOCOLS
 from vidpred.evaluation.protocols import (
-    CAP,
-    METRICS,
     Sum,
     evaluate_models,
     known_frames,
-    spread_windows,
+    spread,
     validation_numbers,
+    window_of_each_clip,
     with_baselines,
 )
-from vidpred.evaluation.report import COLUMNS, clip_table, doubling_steps, table, to_json, write_plot
+from vidpred.evaluation.report import clip_table, doubling_steps, table, to_json, write_plot
 from vidpred.models.baselines import CopyLast
 
 
@@ -110,10 +110,9 @@ def test_running_means() -> None:
 
 
 def test_windows_are_spread_evenly() -> None:
-    source = Drift(2, windows=100)
-    assert spread_windows(source, None) == list(range(100))
-    assert spread_windows(source, 4) == [12, 37, 62, 87]
-    assert spread_windows(source, 1000) == list(range(100))
+    assert spread(100, None) == list(range(100))
+    assert spread(100, 4) == [12, 37, 62, 87]
+    assert spread(100, 1000) == list(range(100))
 
 
 @pytest.mark.parametrize(("step", "pred_frames"), [(1, 1), (3, 1), (1, 2), (2, 2)])
@@ -156,10 +155,36 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
         assert word in text
     assert "two-way world" in clip_table(result)
     content = json.loads(json.dumps(to_json(result, {"data": "here"}), allow_nan=False))
-    assert set(content["models"]["mine"]["overall"]) == set(METRICS) == set(COLUMNS)
-    assert set(METRICS) <= set(content["definitions"])
+    assert set(content["models"]["mine"]["overall"]) == set(PROTOCOLS["plain"].measures)
+    assert set(PROTOCOLS["plain"].measures) <= set(content["definitions"])
     assert content["models"]["mine"]["overall"]["psnr"]["n"] == [5, 5, 5]
     write_plot(tmp_path / "plot.png", result)
     assert (tmp_path / "plot.png").stat().st_size > 10_000
     assert doubling_steps(10) == [1, 2, 4, 8, 10]
     assert doubling_steps(8) == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_prints_its_numbers(tmp_path: Path, name: str) -> None:
+    protocol = PROTOCOLS[name]
+    result = evaluate_models(with_baselines({}), Drift(2 + 2), 2, protocol=protocol)
+    assert result.windows == (2 if protocol.one_window_a_clip else 6)
+    text = table(result) + clip_table(result)
+    for measure in protocol.measures:
+        assert MEASURES[measure].title in text
+        for scores in result.scores.values():
+            assert all(total.count + 2 * ("released" in measure) >= result.windows for total in scores.overall[measure])
+    if name == "openstl":
+        assert "but for MSE (sum) and MAE (sum)" in text
+        flow, copy = (
+            result.scores[model].overall["openstl_mse_sum"][0].mean for model in ("optical flow", "copy last")
+        )
+        assert flow < copy
+    content = json.loads(json.dumps(to_json(result, {}), allow_nan=False))
+    assert content["protocol"] == name
+    assert set(protocol.measures) < set(content["definitions"])
+    write_plot(tmp_path / "plot.png", result)
+
+
+def test_the_middle_window_of_every_clip() -> None:
+    assert window_of_each_clip(Drift(2, windows=10)) == [4, 5]

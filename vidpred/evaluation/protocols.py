@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from vidpred.data.clips import Source, to_frames
-from vidpred.evaluation import metrics
+from vidpred.evaluation.measures import PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.inference.rollout import stream_rollout
 from vidpred.models.baselines import BASELINES
 from vidpred.models.build import history_frames
 
 REFERENCE = "copy last"
-CAP = 100.0  # dB: what an exact frame counts, so that a mean over windows stays finite
-DEFINITIONS = {
-    "psnr": "peak signal-to-noise ratio in dB, peak 1, over all pixels and channels of a frame; at most 100",
-    "ssim": "structural similarity, 11x11 Gaussian window of sigma 1.5, mean over channels and whole windows",
-    "sharpness": "sharpness difference in dB (Mathieu et al. 2016), higher is sharper in the right places; at most 100",
-    "psnr_moving": "psnr over the moving pixels only: those whose optical flow (DIS) from the true frame before, is "
-    "longer than 0.2 pixels; frames with fewer than 16 of them are left out",
-    "ssim_moving": "mean of the ssim map over the moving pixels",
-    "sharpness_moving": "sharpness difference over the moving pixels only",
-}
 AVERAGING = "each number is the mean over n frames (one of each window); +- is the standard error of that mean"
-
-Metric = Callable[[Tensor, Tensor, Tensor], Tensor]  # prediction, truth (1, C, H, W), moving (1, H, W) -> (1,)
-METRICS: dict[str, Metric] = {
-    "psnr": lambda prediction, truth, moving: metrics.psnr(prediction, truth).clamp(max=CAP),
-    "ssim": lambda prediction, truth, moving: metrics.ssim(prediction, truth),
-    "sharpness": lambda prediction, truth, moving: metrics.sharpness_difference(prediction, truth).clamp(max=CAP),
-    "psnr_moving": lambda *pictures: metrics.masked_psnr(*pictures).clamp(max=CAP),
-    "ssim_moving": metrics.masked_ssim,
-    "sharpness_moving": lambda *pictures: metrics.masked_sharpness_difference(*pictures).clamp(max=CAP),
-}
 
 
 @dataclass
@@ -94,14 +74,22 @@ class Evaluation:
     windows: int
     steps: int
     scores: dict[str, Scores]
+    protocol: Protocol = PROTOCOLS["plain"]
 
 
-def spread_windows(source: Source, most: int | None) -> list[int]:
-    """At most `most` window numbers, evenly spread over the source; always the same ones."""
-    count = len(source)
+def spread(count: int, most: int | None) -> list[int]:
+    """At most `most` of range(count), evenly spread; always the same ones."""
     if most is None or most >= count:
         return list(range(count))
     return [(2 * place + 1) * count // (2 * most) for place in range(most)]
+
+
+def window_of_each_clip(source: Source) -> list[int]:
+    """The middle window of every clip, in the clips' order."""
+    windows: dict[str, list[int]] = {}
+    for index in range(len(source)):
+        windows.setdefault(source.clip_name(index), []).append(index)
+    return [numbers[len(numbers) // 2] for numbers in windows.values()]
 
 
 def with_baselines(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -120,15 +108,18 @@ def evaluate_models(
     steps: int,
     most_windows: int | None = None,
     progress: bool = False,
-    names: tuple[str, ...] = tuple(METRICS),
+    protocol: Protocol = PROTOCOLS["plain"],
+    names: Sequence[str] | None = None,
     device: torch.device | None = None,
 ) -> Evaluation:
     """Predict `steps` frames in every chosen window, with every model, and measure them against the true frames.
 
     The source's windows hold `known_frames(models)` known frames and `steps` coming ones; every model sees the newest
-    it needs. Whole frames, in float32. names picks metrics from `METRICS`. One window is in memory at a time.
+    it needs. Whole frames, in float32. protocol says what is measured and on which windows; names picks some of its
+    measures. One window is in memory at a time.
     """
-    chosen = spread_windows(source, most_windows)
+    chosen = window_of_each_clip(source) if protocol.one_window_a_clip else list(range(len(source)))
+    chosen = [chosen[place] for place in spread(len(chosen), most_windows)]
     scores = {name: Scores(steps) for name in models}
     for index in tqdm(chosen, desc="evaluate", unit="window", disable=not progress):
         frames = to_frames(source.window(index))[None]
@@ -136,23 +127,16 @@ def evaluate_models(
             frames = frames.to(device)
         known = frames.shape[1] - steps
         clip = source.clip_name(index)
-        moving = [metrics.moving_pixels(frames[:, known + k - 1], frames[:, known + k]) for k in range(steps)]
+        true = [TrueFrames(frames, known + step) for step in range(steps)]
         values: dict[tuple[str, int, str], float] = {}
         for name, model in models.items():
             for step, prediction in enumerate(stream_rollout(model, frames[:, :known], steps)):
-                truth = frames[:, known + step]
-                for metric in names:
-                    values[name, step, metric] = _measure(metric, prediction, truth, moving[step])
+                for metric in names or protocol.measures:
+                    values[name, step, metric] = measure(metric, prediction, true[step])
         for (name, step, metric), value in values.items():
             reference = values.get((REFERENCE, step, metric), math.nan)
             scores[name].add(clip, step, metric, value, reference)
-    return Evaluation(len(chosen), steps, scores)
-
-
-def _measure(metric: str, prediction: Tensor, truth: Tensor, moving: Tensor) -> float:
-    if metric.startswith("ssim") and min(truth.shape[-2:]) < metrics.SSIM_WINDOW:
-        return math.nan  # not defined on pictures smaller than its window
-    return float(METRICS[metric](prediction, truth, moving))
+    return Evaluation(len(chosen), steps, scores, protocol)
 
 
 def validation_numbers(generator: nn.Module, source: Source, windows: int, device: torch.device) -> dict[str, float]:

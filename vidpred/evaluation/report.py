@@ -8,14 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidpred.evaluation.protocols import AVERAGING, DEFINITIONS, REFERENCE, Evaluation, Sum
+from vidpred.evaluation.measures import MEASURES, Protocol
+from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, Sum
 from vidpred.inference.writer import replaced
 
-COLUMNS = {
-    "psnr": "PSNR", "ssim": "SSIM", "sharpness": "sharpness",
-    "psnr_moving": "PSNR moving", "ssim_moving": "SSIM moving", "sharpness_moving": "sharpness moving",
-}  # fmt: skip
-BETTER = "higher is better everywhere"
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 
@@ -25,7 +21,11 @@ def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
         **about,
         "windows": evaluation.windows,
         "steps": evaluation.steps,
-        "definitions": {**DEFINITIONS, "averaging": AVERAGING},
+        "protocol": evaluation.protocol.name,
+        "definitions": {
+            **{name: MEASURES[name].definition for name in evaluation.protocol.measures},
+            "averaging": AVERAGING,
+        },
         "models": {
             name: {
                 "overall": _tables(scores.overall),
@@ -65,25 +65,33 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
     """The terminal's table: a block for every step ahead shown (1, 2, 4, ... and the last by default)."""
     shown = shown_steps or doubling_steps(evaluation.steps)
     width = max(len(name) for name in evaluation.scores)
-    lines = [f"{evaluation.windows} windows, whole frames and moving pixels, float32; {BETTER}; {AVERAGING}"]
+    names = evaluation.protocol.measures
+    lines = [
+        f"{evaluation.windows} windows, protocol {evaluation.protocol.name}, float32; {better(evaluation.protocol)}; "
+        f"{AVERAGING}"
+    ]
     for step in shown:
-        lines += ["", f"{f'frame t+{step}':<{width}}" + "".join(f"  {title:>16}" for title in COLUMNS.values())]
+        lines += ["", f"{f'frame t+{step}':<{width}}" + "".join(f"  {MEASURES[name].title:>16}" for name in names)]
         for name, scores in evaluation.scores.items():
-            cells = [_cell(scores.overall[metric][step - 1]) for metric in COLUMNS]
+            cells = [_cell(scores.overall[metric][step - 1]) for metric in names]
             lines.append(f"{name:<{width}}" + "".join(f"  {cell:>16}" for cell in cells))
         first = next(iter(evaluation.scores.values()))
-        counts = [first.overall[metric][step - 1].count for metric in COLUMNS]
+        counts = [first.overall[metric][step - 1].count for metric in names]
         lines.append(f"{'n':<{width}}" + "".join(f"  {count:>16}" for count in counts))
     return "\n".join(lines)
 
 
-def clip_table(evaluation: Evaluation, step: int = 1, metric: str = "psnr_moving") -> str:
+def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None) -> str:
     """One metric at one step ahead, a row for every clip, a column for every model; then how much better each model is
     than copy-last on the same frames."""
+    metric = metric or evaluation.protocol.shown
     names = list(evaluation.scores)
     clips = sorted(next(iter(evaluation.scores.values())).by_clip)
     width = max(len(clip) for clip in [*clips, "clip"])
-    lines = [f"{COLUMNS[metric]}, frame t+{step}", f"{'clip':<{width}}" + "".join(f"  {name:>14}" for name in names)]
+    lines = [
+        f"{MEASURES[metric].title}, frame t+{step}",
+        f"{'clip':<{width}}" + "".join(f"  {name:>14}" for name in names),
+    ]
     for clip in clips:
         cells = [_cell(evaluation.scores[name].by_clip[clip][metric][step - 1]) for name in names]
         lines.append(f"{clip:<{width}}" + "".join(f"  {cell:>14}" for cell in cells))
@@ -94,6 +102,12 @@ def clip_table(evaluation: Evaluation, step: int = 1, metric: str = "psnr_moving
             cells = [_cell(gain, signed=True) for gain in gains]
             lines.append(f"{clip:<{width}}" + "".join(f"  {cell:>14}" for cell in cells))
     return "\n".join(lines)
+
+
+def better(protocol: Protocol) -> str:
+    """Which way is better, for all measures of a protocol."""
+    lower = [MEASURES[name].title for name in protocol.measures if MEASURES[name].lower_is_better]
+    return f"higher is better, but for {' and '.join(lower)}" if lower else "higher is better everywhere"
 
 
 def doubling_steps(steps: int) -> list[int]:
@@ -119,16 +133,18 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as pyplot
 
-    figure, axes = pyplot.subplots(2, 3, figsize=(12, 6.4), layout="constrained", sharex=True)
+    names = evaluation.protocol.measures
+    columns = math.ceil(len(names) / 2)
+    figure, axes = pyplot.subplots(2, columns, figsize=(4 * columns, 6.4), layout="constrained", sharex=True)
     steps = list(range(1, evaluation.steps + 1))
-    for axis, (metric, title) in zip(axes.flat, COLUMNS.items(), strict=True):
+    for axis, metric in zip(axes.flat, names, strict=True):
         for name, scores in evaluation.scores.items():
             means = [total.mean for total in scores.overall[metric]]
             errors = [0.0 if math.isnan(total.error) else total.error for total in scores.overall[metric]]
             (line,) = axis.plot(steps, means, marker="o", markersize=3, label=name)
             low, high = ([m + sign * e for m, e in zip(means, errors, strict=True)] for sign in (-1, 1))
             axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        axis.set_title(title)
+        axis.set_title(MEASURES[metric].title + (" (lower is better)" if MEASURES[metric].lower_is_better else ""))
         axis.grid(alpha=0.3)
     for axis in axes[1]:
         axis.set_xlabel("frames ahead")
