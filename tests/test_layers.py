@@ -17,7 +17,7 @@ LAYERS = [  # lowest first; a module may import its own layer and those below
     {"training"},
     {"config"},
     {"run"},
-    {"demo", "launch"},
+    {"demo", "compare", "launch"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -155,6 +155,32 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders or checkpoint folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page; replaces a file.")] = Path("compare.html"),
+    steps: Annotated[int, typer.Option(min=1, help="Frames ahead.")] = 8,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    windows: Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")] = 200,
+    protocol: Annotated[str, typer.Option(help="plain, mathieu2016 or openstl: which numbers.")] = "plain",
+    data: Annotated[str | None, typer.Option(help="Other videos than the first run's.")] = None,
+    checkpoint: CheckpointOption = "best",
+    device: Device = "auto",
+) -> None:
+    """Put runs side by side on one self-contained HTML page: numbers, curves, pictures."""
+    from vidpred import compare
+    from vidpred.evaluation import report
+    from vidpred.inference.predictor import Predictor, choose_device
+    from vidpred.inference.writer import check_output
+
+    check_output(output, True, "--output", (".html",))
+    choose_device(device, "--device ")
+    predictors = [Predictor.load(folder, checkpoint, device) for folder in runs]
+    result = compare.compare(predictors, runs, output, steps, split, windows or None, data, protocol, progress=True)
+    typer.echo(report.table(result))
+    typer.echo(f"\nlook at {output}")
+
+
+@app.command()
 def prepare(
     name: Annotated[str, typer.Argument(help="ucf101 or folder.")],
     source: Annotated[Path, typer.Argument(help="The folder of videos.")],

@@ -294,15 +294,20 @@ def evaluate_predictors(
             raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"no such protocol [--protocol {protocol}]; choose from {', '.join(PROTOCOLS)}")
-    names = [predictor.name for predictor in predictors]
-    if len(set(names)) < len(names):
-        names = [f"{name} ({place})" for place, name in enumerate(names, 1)]
-    models = with_baselines({name: predictor.generator for name, predictor in zip(names, predictors, strict=True)})
+    models = with_baselines({n: p.generator for n, p in zip(named(predictors), predictors, strict=True)})
     data = predictors[0].data if root is None else predictors[0].data.model_copy(update={"root": root})
     # Each model sees the newest known frames that it needs.
     offsets = range(known_frames(models) + steps)
     source = build_source(data, split, offsets, progress=progress)
     return evaluate_models(models, source, steps, windows, progress, PROTOCOLS[protocol], device=predictors[0].device)
+
+
+def named(predictors: Sequence[Predictor]) -> list[str]:
+    """The predictors' names, told apart by a number where they are not."""
+    names = [predictor.name for predictor in predictors]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} ({place})" for place, name in enumerate(names, 1)]
 
 
 def about_evaluation(predictors: Sequence[Predictor], split: str, root: str | None) -> dict[str, Any]:

@@ -72,13 +72,20 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
     ]
     for step in shown:
         lines += ["", f"{f'frame t+{step}':<{width}}" + "".join(f"  {MEASURES[name].title:>16}" for name in names)]
-        for name, scores in evaluation.scores.items():
-            cells = [_cell(scores.overall[metric][step - 1]) for metric in names]
+        for name, *cells in rows(evaluation, step):
             lines.append(f"{name:<{width}}" + "".join(f"  {cell:>16}" for cell in cells))
-        first = next(iter(evaluation.scores.values()))
-        counts = [first.overall[metric][step - 1].count for metric in names]
-        lines.append(f"{'n':<{width}}" + "".join(f"  {count:>16}" for count in counts))
     return "\n".join(lines)
+
+
+def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
+    """A row for every model, (name, a cell for each measure), and one of n."""
+    names = evaluation.protocol.measures
+    lines = [
+        [name, *(_cell(scores.overall[metric][step - 1]) for metric in names)]
+        for name, scores in evaluation.scores.items()
+    ]
+    first = next(iter(evaluation.scores.values()))
+    return [*lines, ["n", *(str(first.overall[metric][step - 1].count) for metric in names)]]
 
 
 def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None) -> str:
@@ -86,22 +93,32 @@ def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None)
     than copy-last on the same frames."""
     metric = metric or evaluation.protocol.shown
     names = list(evaluation.scores)
-    clips = sorted(next(iter(evaluation.scores.values())).by_clip)
-    width = max(len(clip) for clip in [*clips, "clip"])
+    clips, gains = clip_rows(evaluation, step, metric)
+    width = max(len(row[0]) for row in [*clips, ["clip"]])
     lines = [
         f"{MEASURES[metric].title}, frame t+{step}",
         f"{'clip':<{width}}" + "".join(f"  {name:>14}" for name in names),
+        *(f"{name:<{width}}" + "".join(f"  {cell:>14}" for cell in cells) for name, *cells in clips),
     ]
-    for clip in clips:
-        cells = [_cell(evaluation.scores[name].by_clip[clip][metric][step - 1]) for name in names]
-        lines.append(f"{clip:<{width}}" + "".join(f"  {cell:>14}" for cell in cells))
     if REFERENCE in names:
         lines += ["", f"gain over {REFERENCE}, frame by frame"]
-        for clip in clips:
-            gains = [evaluation.scores[name].gain_by_clip[clip][metric][step - 1] for name in names]
-            cells = [_cell(gain, signed=True) for gain in gains]
-            lines.append(f"{clip:<{width}}" + "".join(f"  {cell:>14}" for cell in cells))
+        lines += [f"{name:<{width}}" + "".join(f"  {cell:>14}" for cell in cells) for name, *cells in gains]
     return "\n".join(lines)
+
+
+def clip_rows(
+    evaluation: Evaluation, step: int = 1, metric: str | None = None
+) -> tuple[list[list[str]], list[list[str]]]:
+    """(values, gains over copy-last): a row for every clip, a cell for every model."""
+    metric = metric or evaluation.protocol.shown
+    models = evaluation.scores.values()
+    clips = sorted(next(iter(models)).by_clip)
+    values = [[clip, *(_cell(scores.by_clip[clip][metric][step - 1]) for scores in models)] for clip in clips]
+    gains = [
+        [clip, *(_cell(scores.gain_by_clip[clip][metric][step - 1], signed=True) for scores in models)]
+        for clip in clips
+    ]
+    return values, gains
 
 
 def better(protocol: Protocol) -> str:
