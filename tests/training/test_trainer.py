@@ -346,6 +346,14 @@ def test_the_averaged_weights_are_what_predicts(clips: Path, tmp_path: Path) -> 
         assert not torch.equal(value, stored[f"generator/{name}"])
 
 
+def test_the_last_step_leaves_a_picture(clips: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "data.root": str(clips), "training.steps": 3}
+    for every, steps in ((2, [2, 3]), (50, [3]), (0, [])):
+        run = train(load_config(None, {**settings, "run": str(tmp_path / str(every)), "training.picture_every": every}))
+        found = sorted(file.name for file in (run.folder / "pictures").glob("*"))
+        assert found == [f"step-{step:06d}.png" for step in steps]
+
+
 def test_schedule_by_hand() -> None:
     settings = ScheduleSettings(shape="linear", warmup_steps=2, hold=0.5, final=0.1)
     assert [schedule_factor(settings, step, 10) for step in (0, 1, 2, 5)] == [0.5, 1, 1, 1]

@@ -219,7 +219,7 @@ class Trainer:
         value: float | None = None
         if self.parts.validate and settings.validate_every and (last or done % settings.validate_every == 0):
             value = self._validate(done)
-        if settings.picture_every and done % settings.picture_every == 0 and self.accelerator.is_main_process:
+        if settings.picture_every and (last or done % settings.picture_every == 0):
             self._picture(done, batch)
         best = self.parts.folder.best()
         better = value is not None and (best is None or value > best["value"])
@@ -248,6 +248,8 @@ class Trainer:
         return None if self.settings.best_by == "last" or bool(value.isnan()) else float(value)
 
     def _picture(self, done: int, batch: Batch) -> None:
+        if not self.accelerator.is_main_process:
+            return
         context, truth = batch.context[:PICTURE_SAMPLES], batch.future[:PICTURE_SAMPLES]
         with torch.inference_mode():
             prediction = as_pyramid(self.average(context))[-1]
