@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -62,21 +61,27 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
         assert word in last
 
 
-def test_help_is_instant_and_importing_is_light() -> None:
+SHOW_HELP = """
+import sys
+from vidpred import cli
+sys.argv = ["vidpred", "--help"]
+try:
+    cli.main()
+finally:
+    print("heavy:", [name for name in %r if name in sys.modules])
+"""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """That is what makes it instant."""
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "vidpred", "--help"], capture_output=True, text=True, env=environment
-        )
-        seconds.append(time.perf_counter() - start)
-        for verb in ("train", "config", "predict", "evaluate", "prepare", "demo"):
-            assert verb in done.stdout
-    heavy = ("torch", "numpy", "pydantic", "cv2", "av")
-    script = f"import sys, vidpred, vidpred.cli; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
-    assert done.stdout.strip() == "[]", "importing vidpred and its command line must import nothing heavy"
+    heavy = ("torch", "numpy", "av", "cv2", "matplotlib", "accelerate", "vidpred.config", "vidpred.run")
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_HELP % (heavy,)], capture_output=True, text=True, env=environment, check=True
+    )
+    for verb in ("train", "config", "predict", "evaluate", "prepare", "demo"):
+        assert verb in done.stdout
+    assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,13 +146,71 @@ def test_training_again_says_that_nothing_is_left(capsys: pytest.CaptureFixture[
     assert "nothing left to do" in out
 
 
-def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    from vidpred.errors import ConfigError
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, errors = call(capsys, "train", "--config", "nothing.yaml", "--debug")
+    assert code == 2
+    assert errors.startswith("Traceback (most recent call last):")
+    assert "find_preset" in errors
+    assert errors.splitlines()[-1].startswith("vidpred: error: no such config file or preset [nothing.yaml]")
 
-    sys.argv = ["vidpred", "train", "--config", "nothing.yaml", "--debug"]
-    with pytest.raises(ConfigError):
-        cli.main()
-    capsys.readouterr()
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("predict --run x --output o.mp4", "missing argument 'clip'; see vidpred predict --help"),
+        ("predict a.mp4 --run x --output o.mp4 --steps 0", "see vidpred predict --help"),
+        ("evaluate", "see vidpred evaluate --help"),
+        ("evaluate --run", "see vidpred evaluate --help"),
+        ("evaluate --run x --bogus", "no such option: --bogus; see vidpred evaluate --help"),
+        ("predct a.mp4", "see vidpred --help"),
+        ("--bogus", "see vidpred --help"),
+    ],
+)
+def test_misused_verbs_are_one_line(capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
+    result = call(capsys, *words.split())
+    refused(result, 2, message)
+    assert len(result[2].splitlines()) == 1
+
+
+def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, errors = call(capsys)
+    assert "evaluate" in out + errors
+    assert "vidpred: error" not in errors
+
+
+def test_what_nobody_expected_leaves_its_exit_code_too(
+    capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidpred.training.trainer import Trainer
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(Trainer, "train_step", fail)
+    with pytest.raises(ZeroDivisionError):
+        call(capsys, "train", f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN)
+    record = json.loads((tmp_path / "run" / "exit.json").read_text())
+    assert (record["code"], record["message"]) == (1, "ZeroDivisionError: a mistake of ours")
+
+
+@pytest.mark.parametrize("how", ["word", "preset", "default", "usage"])
+def test_a_launched_run_leaves_its_exit_code_when_the_settings_are_wrong(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """As under `accelerate launch`, before anything of the run exists."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("run: mine\ntraning: {steps: 1}\n")
+    words, run = {
+        "word": (("training.stepps=1", "run=given"), "given"),
+        "preset": (("--config", "mine.yaml"), "mine"),
+        "default": (("training.stepps=1",), "runs/default"),
+        "usage": (("--bogus", "run=given"), "given"),
+    }[how]
+    assert call(capsys, "train", *words)[0] == 2
+    assert not (tmp_path / run).exists(), "without a launcher the exit code itself says it"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    assert call(capsys, "train", *words)[0] == 2
+    assert json.loads((tmp_path / run / "exit.json").read_text())["code"] == 2
 
 
 def test_bad_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

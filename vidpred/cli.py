@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from vidpred import __version__
-from vidpred.errors import DistributedError, StoppedError, VidpredError, one_line
+from vidpred.errors import ConfigError, DistributedError, StoppedError, VidpredError, one_line
 
 app = typer.Typer(
     help="Predict the future frames of a video: train, predict, evaluate.",
@@ -19,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # typer has no public name for it
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings by dotted key, as in data.root=clips.")
@@ -69,10 +72,9 @@ def train(
     result = run.train(settings)
     _leave_exit_code(0, "trained")
     if os.environ.get("RANK", "0") == "0":
+        pictures = f"look at {result.folder}/pictures; " if (result.folder / "pictures").is_dir() else ""
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
-        typer.echo(
-            f"{done}: {result.folder} (look at {result.folder}/pictures; vidpred evaluate --run {result.folder})"
-        )
+        typer.echo(f"{done}: {result.folder} ({pictures}vidpred evaluate --run {result.folder})")
 
 
 @app.command("config")
@@ -213,37 +215,83 @@ def _runs_here(folder: Path) -> None:
 
 def main() -> None:
     """Run the command line. Failures that the user can mend are one line on stderr and the documented exit code."""
+    global _run_folder
+    _run_folder = None  # this line's, not that of one run before in the same process
     debug = "--debug" in sys.argv
     if debug:  # accepted anywhere on the line
         sys.argv.remove("--debug")
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False, prog_name="vidpred")
     except VidpredError as error:
         _end(error, debug)
+    except USAGE_ERROR as error:
+        _end(_usage_error(error), debug)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (BrokenPipeError, ConnectionError, RuntimeError) as error:
+    except Exception as error:
         lost = "torch.distributed" in sys.modules and type(error).__name__.startswith(("Dist", "Connection"))
-        lost = lost or "Connection closed by peer" in str(error)
-        if not lost:
-            raise
-        _end(DistributedError(f"another process of the run was lost [{one_line(error)[:120]}]"), debug)
+        if lost or "Connection closed by peer" in str(error):
+            _end(DistributedError(f"another process of the run was lost [{one_line(error)[:120]}]"), debug)
+        _leave_exit_code(1, f"{type(error).__name__}: {one_line(error)}")
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(error: VidpredError, debug: bool) -> None:
+def _usage_error(error: Any) -> ConfigError:
+    """Typer's complaint about the words on the line, as one line. Without any word the help is shown instead."""
+    message = error.format_message()
+    if "\n" in message:
+        error.show()
+        sys.exit(ConfigError.exit_code)
+    verbs = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    verb = next((f" {word}" for word in sys.argv[1:2] if word in verbs), "")
+    return ConfigError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see vidpred{verb} --help")
+
+
+def _end(error: VidpredError, debug: bool) -> NoReturn:
     message = one_line(error)
     # Failures are agreed on by all processes, so one of them reports; a lost peer is reported by who is left.
     if os.environ.get("RANK", "0") == "0" or error.exit_code == DistributedError.exit_code:
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
         stopped = error.exit_code == StoppedError.exit_code
         print(f"vidpred: {message}" if stopped else f"vidpred: error: {message}", file=sys.stderr)
     _leave_exit_code(error.exit_code, message)
-    if debug:
-        raise error
     sys.exit(error.exit_code)
 
 
 def _leave_exit_code(code: int, message: str) -> None:
-    if _run_folder is not None:
+    """In the run folder; under a launcher, whose own code says little, also for what failed before it was made."""
+    from vidpred import launch
+
+    folder = _run_folder
+    if folder is None and launch.under_launcher():
+        folder = _requested_run(sys.argv[1:])
+    if folder is not None:
         from vidpred.run import write_exit
 
-        write_exit(_run_folder, code, message)
+        write_exit(folder, code, message, make_folder=launch.under_launcher())
+
+
+def _requested_run(words: list[str]) -> Path | None:
+    """The run folder that a `train` line asks for, though the line or the config may be wrong otherwise."""
+    if words[:1] != ["train"] or "--dry-run" in words:
+        return None
+    import yaml
+
+    from vidpred.config import Config, find_preset
+
+    given = [word.removeprefix("run=") for word in words if word.startswith("run=")]
+    presets = [after for word, after in pairwise(words) if word in ("--config", "-c")]
+    presets += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    run = Config.model_fields["run"].default
+    try:
+        if presets and not given:
+            run = yaml.safe_load(find_preset(presets[-1]).read_text(encoding="utf-8"))["run"]
+        elif given:
+            run = yaml.safe_load(given[-1])
+    except (VidpredError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    return Path(run) if isinstance(run, str) else None

@@ -10,6 +10,11 @@ import os
 import sys
 
 
+def under_launcher() -> bool:
+    """Whether Accelerate's or torch's launcher started this process."""
+    return "RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
 def requested_processes() -> int:
     """How many processes the user asked Accelerate for; 1 where that cannot be told or is already so."""
     if "ACCELERATE_MIXED_PRECISION" not in os.environ or "MASTER_ADDR" not in os.environ or "RANK" in os.environ:

@@ -320,13 +320,13 @@ def about_evaluation(predictors: Sequence[Predictor], split: str, root: str | No
     }
 
 
-def write_exit(folder: Path, code: int, message: str) -> None:
-    """Leave this process's exit code in the run folder: under a launcher, whose own code says little, that is what
-    tells the processes apart. Never fails itself."""
+def write_exit(folder: Path, code: int, message: str, make_folder: bool = False) -> None:
+    """Leave this process's exit code in the run folder, if there is one or it shall be made: under a launcher, whose
+    own code says little, that is what tells the processes apart. Never fails itself."""
     rank = int(os.environ.get("RANK", "0"))
     name = "exit.json" if rank == 0 else f"exit-process-{rank}.json"
     try:
-        if "RANK" in os.environ:
+        if make_folder:
             folder.mkdir(parents=True, exist_ok=True)
         if folder.is_dir():
             write_atomically(folder / name, json.dumps({"code": code, "message": message, "process": rank}).encode())
