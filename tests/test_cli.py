@@ -217,6 +217,9 @@ def test_bad_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     refused(call(capsys, "train", "--config", "ufc101.yaml"), 2, "did you mean ucf101.yaml?")
     refused(call(capsys, "train", "trainin.steps=1"), 2, "did you mean training.steps?")
     refused(call(capsys, "config", str(tmp_path / "no.yaml")), 2, "no such config file or preset")
+    for words in (("--dry-run",), (f"run={tmp_path}/run",)):
+        refused(call(capsys, "train", *words, "data.frame_skip=3"), 2, "[data.frame_skip=3]", "without data.root")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

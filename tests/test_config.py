@@ -16,6 +16,7 @@ from vidpred.config import (
     load_config,
     load_with_origins,
     preset_folder,
+    refuse_ignored,
     to_yaml,
 )
 from vidpred.errors import ConfigError
@@ -98,6 +99,39 @@ def test_mistakes_are_one_clear_line(text: str, words: list[str], tmp_path: Path
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.frame_skip=3"], ["[data.frame_skip=3]", "without data.root", "data.frame_skip=1"]),
+        (["data.movement_threshold=0.5"], ["[data.movement_threshold=0.5]", "without data.root"]),
+        (["data.split=time", "data.split_file=a.csv"], ["[data.split=time, data.split_file=a.csv]"]),
+        (["data.split_fractions=[0.5, 0.25, 0.25]"], ["[data.split_fractions=[0.5, 0.25, 0.25]]"]),
+        (["objective.r1_weight=0.1"], ["[objective.r1_weight=0.1]", "objective.adversarial_weight=0;"]),
+        (["objective.wrong_pairs=true"], ["[objective.wrong_pairs=true]", "set objective.wrong_pairs=false"]),
+        (["discriminator.size=strided"], ["[discriminator.size=strided]"]),
+        (["training.discriminator.weight_decay=0.1"], ["[training.discriminator.weight_decay=0.1]"]),
+        (["training.generator.momentum=0.9"], ["[training.generator.momentum=0.9]", "with the optimizer adam"]),
+        (["training.generator.name=sgd", "training.generator.betas=[0.5, 0.9]"], ["betas=[0.5, 0.9]", "optimizer sgd"]),
+    ],
+)
+def test_settings_without_meaning_are_refused(overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        refuse_ignored(load_config(None, overrides))
+    for word in words:
+        assert word in str(caught.value)
+    mended = [*overrides, *str(caught.value).split("or set ")[1].replace(", ", ",").split(" ")]
+    refuse_ignored(load_config(None, mended))
+
+
+def test_settings_with_a_meaning_are_not_refused() -> None:
+    for name in PRESETS:
+        refuse_ignored(load_config(name, {"data.root": "clips"}))
+    for name in ("tiny.yaml", "two_way_mse.yaml", "two_way_adversarial.yaml"):
+        refuse_ignored(load_config(name))
+    refuse_ignored(load_config(None, ["data.root=clips", "data.frame_skip=3", "data.movement_threshold=0.5"]))
+    refuse_ignored(load_config(None, ["training.generator.name=sgd", "training.generator.momentum=0.9"]))
 
 
 def test_unknown_presets_name_the_nearest() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -79,6 +79,40 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
     except ValidationError as error:
         raise ConfigError(_explain(error, origins, path)) from None
     return LoadedConfig(config, {key: origins.get(key, "default") for key in _leaves(config.model_dump(), "")})
+
+
+# Settings that nothing reads in some runs. Of videos, the embedded two-way world has no files, cuts or frames to spare.
+VIDEOS_ONLY = (
+    "data.on_bad_video", "data.frame_skip", "data.movement_threshold", "data.skip_cuts", "data.split",
+    "data.split_fractions", "data.split_file", "data.memory_mb",
+)  # fmt: skip
+ADVERSARY_ONLY = ("objective.adversarial", "objective.r1_", "objective.wrong_pairs", "discriminator.", "training.discr")
+OPTIMIZER_IGNORES = {"sgd": "betas", "adam": "momentum", "adamw": "momentum"}
+
+
+def refuse_ignored(config: Config) -> None:
+    """Raises ConfigError for settings that are not at their defaults though this run would not read them.
+
+    Asked where a run begins, not where a config is loaded: a preset may wait for its data.root.
+    """
+    values, defaults = (dict(flatten(c.model_dump(mode="json"))) for c in (config, Config()))
+    ignored: dict[str, list[str]] = {}  # why -> keys
+    if values["data.root"] is None:
+        ignored["without data.root (a folder of videos)"] = list(VIDEOS_ONLY)
+    if values["objective.adversarial_weight"] == 0:
+        unused = [key for key in values if key.startswith(ADVERSARY_ONLY) and key != "objective.adversarial_weight"]
+        ignored["with objective.adversarial_weight=0"] = unused
+    for network in ("generator", "discriminator"):
+        optimizer = values[f"training.{network}.name"]
+        if optimizer in OPTIMIZER_IGNORES:
+            key = f"training.{network}.{OPTIMIZER_IGNORES[optimizer]}"
+            ignored.setdefault(f"with the optimizer {optimizer}", []).append(key)
+    for why, keys in ignored.items():
+        changed = [key for key in keys if values[key] != defaults[key]]
+        if changed:
+            shown = ", ".join(f"{key}={_as_yaml(values[key])}" for key in changed)
+            remedy = " ".join(f"{key}={_as_yaml(defaults[key])}" for key in changed)
+            raise ConfigError(f"[{shown}] has no meaning {why}; leave it out or set {remedy}")
 
 
 def preset_folder() -> Path:
@@ -221,6 +255,19 @@ def _explain(error: ValidationError, origins: dict[str, str], path: str | Path |
     return f"{f'[{key}] ' if key else ''}{message}{shown} ({where})"
 
 
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in nested mappings."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+
+
 def to_yaml(config: Config) -> str:
     """The resolved config as YAML that `load_config` reads back to an equal config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
@@ -228,13 +275,6 @@ def to_yaml(config: Config) -> str:
 
 def describe(loaded: LoadedConfig) -> str:
     """The resolved config, a line a value, with where it came from."""
-    values: dict[str, Any] = {}
-    for key in loaded.origins:
-        value: Any = loaded.config.model_dump(mode="json")
-        for part in key.split("."):
-            value = value[part]
-        values[key] = (
-            yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
-        )
+    values = {key: _as_yaml(value) for key, value in flatten(loaded.config.model_dump(mode="json"))}
     left = max(len(f"{key}: {value}") for key, value in values.items())
     return "\n".join(f"{f'{key}: {value}':<{left}}  # {loaded.origins[key]}" for key, value in values.items())

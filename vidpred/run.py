@@ -20,7 +20,7 @@ from torch import nn
 
 from vidpred import __version__
 from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights, write_atomically
-from vidpred.config import Config, to_yaml
+from vidpred.config import Config, flatten, refuse_ignored, to_yaml
 from vidpred.data.build import SPLITS, build_source
 from vidpred.data.clips import TrainingSamples, evaluation_offsets, training_offsets
 from vidpred.errors import ConfigError, DataError, PeerError, StorageError, VidpredError
@@ -78,6 +78,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     adversary needs as many as model.scales). T, K and C are the config's.
     Raises the errors of `vidpred.errors`.
     """
+    refuse_ignored(config)
     accelerator = build_accelerator(config)
     folder = RunFolder(config.run)
     own = generator is not None
@@ -208,14 +209,7 @@ def prepare_folder(folder: RunFolder, config: Config) -> None:
 
 def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> (old, new) for all settings that differ and may not change freely."""
-
-    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        leaves: dict[str, Any] = {}
-        for key, value in tree.items():
-            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        return leaves
-
-    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
+    old, new = (dict(flatten(config.model_dump(mode="json"))) for config in (before, after))
     return {key: (old[key], new[key]) for key in new if old[key] != new[key] and key not in FREE_ON_RESUME}
 
 
@@ -236,6 +230,7 @@ def start_from(run: str, generator: nn.Module, discriminator: nn.Module | None) 
 
 def plan(config: Config) -> str:
     """What `train` would do, without doing it: sizes, parameters, steps, memory."""
+    refuse_ignored(config)
     device = choose_device(config.training.device, "training.device=")
     source = build_source(config.data, "train", training_offsets(config.data), progress=True)
     with torch.device("meta"):

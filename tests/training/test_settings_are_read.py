@@ -18,13 +18,24 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def all_fields(section: type[Settings]) -> set[str]:
+def all_fields(section: type[Settings], prefix: str = "") -> set[str]:
+    """Dotted keys of every setting and section."""
     fields = set()
     for name, field in section.model_fields.items():
-        fields.add(f"{section.__name__}.{name}")
+        fields.add(prefix + name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            fields |= all_fields(field.annotation)
+            fields |= all_fields(field.annotation, f"{prefix}{name}.")
     return fields
+
+
+def places(section: Settings, prefix: str = "") -> dict[int, str]:
+    """The prefix of every section's object: the optimizers of both networks are of one class."""
+    found = {id(section): prefix}
+    for name in type(section).model_fields:
+        inner = getattr(section, name)
+        if isinstance(inner, Settings):
+            found |= places(inner, f"{prefix}{name}.")
+    return found
 
 
 def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,13 +52,26 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
                 "training.start_from": str(tmp_path / "plain"), "training.schedule.hold": 0.0,
             },
         ),
+        load_config(
+            None,
+            {
+                **shared, "run": str(tmp_path / "sgd"), "objective.adversarial_weight": 0.1,
+                "training.discriminator.name": "sgd",
+            },
+        ),
     ]  # fmt: skip
+    prefixes = {number: prefix for config in configs for number, prefix in places(config).items()}
+    sections = {
+        "",
+        *(f"{key}." for key in all_fields(Config) if any(k.startswith(f"{key}.") for k in all_fields(Config))),
+    }
+    assert all(set(places(config).values()) == sections for config in configs), "two sections share an object"
     read: set[str] = set()
     plain = Settings.__getattribute__
 
     def note(self: Settings, name: str) -> Any:
-        if name in type(self).model_fields:
-            read.add(f"{type(self).__name__}.{name}")
+        if name in type(self).model_fields and id(self) in prefixes:
+            read.add(prefixes[id(self)] + name)
         return plain(self, name)
 
     monkeypatch.setattr(Settings, "__getattribute__", note)
