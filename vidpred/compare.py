@@ -19,7 +19,7 @@ from vidpred.evaluation.measures import MEASURES
 from vidpred.evaluation.page import Page
 from vidpred.evaluation.protocols import Evaluation, known_frames, spread, with_baselines
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.render import Panel, compose, stack, write_png
+from vidpred.inference.render import Panel, compose, error_map, stack, write_png
 from vidpred.inference.rollout import rollout
 from vidpred.run import evaluate_predictors, named
 
@@ -101,7 +101,8 @@ def pictured(models: dict[str, nn.Module], source: Source, index: int, steps: in
     for name, model in models.items():
         predicted = rollout(model, frames[:, :known], steps)[0].cpu()
         panels = [Panel(f"{name} t+{k}", predicted[k - 1], "prediction") for k in shown]
-        rows.append(compose([Panel("", None, "context"), *panels]))
+        first = error_map(predicted[0], frames[0, known].cpu())
+        rows.append(compose([Panel("error t+1", first, "error"), *panels]))
     return stack(rows)
 
 

@@ -165,6 +165,7 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
         axis.grid(alpha=0.3)
     for axis in axes[1]:
         axis.set_xlabel("frames ahead")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend()
     try:
         with replaced(path) as temporary:
