@@ -1,17 +1,27 @@
-"""One runnable script a data set: scans it once and writes its official splits beside it."""
+"""One script a data set: what its items are and how an item is read. `vidpred prepare --help` lists them.
+
+A new set is one file here, with a class below `DataSet`, and one line in `sets`.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vidpred.errors import ConfigError
+if TYPE_CHECKING:
+    from data_prep.base import DataSet
 
 
-def run_preparation(name: str, source: Path, splits: Path | None) -> str:
-    """Run a data set's script by name; returns its summary. Raises vidpred's errors."""
-    from data_prep import folder, ucf101
+def sets() -> dict[str, type[DataSet]]:
+    """All sets by name. Imported when asked for, so that `python -m data_prep.NAME` runs its module once."""
+    from data_prep import bair, folder, frames, kth, lerobot, moving_mnist, numpy, ucf101
 
-    scripts = {"folder": folder.prepare, "ucf101": ucf101.prepare}
-    if name not in scripts:
-        raise ConfigError(f"no preparation named {name!r}; there are {', '.join(scripts)}")
-    return scripts[name](source, splits)
+    return {
+        "folder": folder.Folder,
+        "frames": frames.Frames,
+        "numpy": numpy.Numpy,
+        "ucf101": ucf101.Ucf101,
+        "kth": kth.Kth,
+        "bair": bair.Bair,
+        "moving_mnist": moving_mnist.MovingMnist,
+        "lerobot": lerobot.LeRobot,
+    }

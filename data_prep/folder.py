@@ -1,32 +1,30 @@
-"""Any folder of videos: scan it once, so that training starts at once.
+"""Any folder of videos, at any depth.
 
-python -m data_prep.folder clips
+vidpred prepare folder clips                            scan it once, so that training starts at once
+vidpred prepare folder clips data/clips --size 64 --cache   read it once into frames that load fast
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from typing import ClassVar
 
-from vidpred.data.index import require_videos
-from vidpred.errors import ConfigError
-
-
-def prepare(source: Path, splits: Path | None = None) -> str:
-    """Scan all videos below `source`; returns a summary. Raises DataError naming the bad ones."""
-    if splits is not None:
-        raise ConfigError("--splits belongs to ucf101; put a splits.csv (path,split) into the folder instead")
-    videos = require_videos(source, "skip", progress=True)
-    frames = sum(video.frames for video in videos)
-    hours = sum(video.frames / video.rate for video in videos) / 3600
-    return f"{len(videos)} videos, {frames:,} frames, {hours:.2f} hours [{source}]"
+from data_prep.base import DividedSet
+from data_prep.command import main
+from data_prep.videos import VideoSet
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="the folder of videos")
-    print(prepare(parser.parse_args().source))
+class Folder(DividedSet, VideoSet):
+    """Videos of whatever container and codec FFmpeg decodes."""
+
+    name: ClassVar[str] = "folder"
+    about: ClassVar[str] = "any folder of videos, at any depth"
+    expects: ClassVar[str] = "video files, at any depth; a splits.csv or folders train, validation, test are used"
+
+    def writes_splits(self) -> bool:
+        # vidpred.data.build divides a plain folder in the same way; a list would hide videos that are added later.
+        given = self.model_fields_set & {"splits", "split", "fractions"}
+        return bool(given) or any((self.source / name).is_dir() for name in ("train", "test"))
 
 
 if __name__ == "__main__":
-    main()
+    main(Folder.name)

@@ -1,70 +1,123 @@
-"""UCF101: scan the extracted videos and write the official split 1 beside them as splits.csv.
+"""UCF101: 13,320 videos of 101 actions, from the extracted videos or from the archive as it is downloaded.
 
-    python -m data_prep.ucf101 data/UCF-101 --splits data/ucfTrainTestlist
+    vidpred prepare ucf101 UCF101.rar data/UCF-101 --lists UCF101TrainTestSplits-RecognitionTask.zip
+    vidpred prepare ucf101 data/UCF-101 --lists data/ucfTrainTestlist
+    vidpred prepare ucf101 data/UCF-101 data/ucf101-64 --size 64 --cache
 
-The clips of one group come from one source video, so groups are never divided: the official test list stays the test
-set, and the validation set is made of whole groups of the official training list.
+The clips of one group come from one source video, so groups are never divided: the official test list of --fold stays
+the test set, and the validation set is made of whole groups of the official training list.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import io
 import re
+import zipfile
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
-from vidpred.checkpoint import write_atomically
-from vidpred.data.index import require_videos
-from vidpred.errors import DataError
+from pydantic import Field
+
+from data_prep.archives import extract, is_archive, read_archive
+from data_prep.command import main
+from data_prep.videos import VideoSet
+from vidpred.data.frame_writer import Item
+from vidpred.data.splits import Part, whole
+from vidpred.errors import ConfigError, DataError
 
 NAME = re.compile(r"v_(?P<action>\w+)_g(?P<group>\d\d)_c\d\d\.avi")
-VALIDATION_GROUPS = {"23", "24", "25"}  # of the 18 groups in the training list of split 1
-LAYOUT = "UCF-101/<Class>/v_<Class>_gXX_cYY.avi and ucfTrainTestlist/{trainlist01,testlist01}.txt"
+MEMBER = re.compile(r"(?:\./)?(?:UCF-101/)?(?P<path>(?P<action>\w+)/v_(?P=action)_g\d\d_c\d\d\.avi)")
+VALIDATION_GROUPS = {"23", "24", "25"}  # in the training list of every fold
+LISTS = "ucfTrainTestlist/{trainlist,testlist}0{1,2,3}.txt"
 
 
-def read_list(file: Path) -> list[str]:
-    """The paths of an official list ("Class/v_Class_g01_c01.avi", in training lists followed by a label)."""
-    try:
-        return [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
-    except OSError as error:
-        raise DataError(f"cannot read the official list [{file}]: {error.strerror}; expected {LAYOUT}") from None
+class Ucf101(VideoSet):
+    """Soomro, Zamir & Shah, "UCF101: a dataset of 101 human actions classes from videos in the wild", 2012."""
+
+    name: ClassVar[str] = "ucf101"
+    about: ClassVar[str] = "UCF101, extracted or as UCF101.rar, with its official splits"
+    expects: ClassVar[str] = f"UCF-101/<Class>/v_<Class>_gXX_cYY.avi (or UCF101.rar) and {LISTS}"
+
+    lists: Path | None = Field(
+        None, description="the folder ucfTrainTestlist or the .zip that holds it (default: beside the videos)"
+    )
+    fold: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
+
+    @cached_property
+    def _rows(self) -> dict[str, str]:
+        train, test = (self._read_list(f"{kind}list{self.fold:02}.txt") for kind in ("train", "test"))
+        return split_rows(train, test)
+
+    def listed(self) -> set[str]:
+        return set(self._rows)
+
+    def parts(self, lengths: Mapping[str, int]) -> list[Part]:
+        parts = whole(lengths, self._rows)
+        if not parts:
+            raise self.absent(f"none of the {len(self._rows)} listed clips is here")
+        return parts
+
+    def candidates(self) -> list[Item]:
+        archive = is_archive(self.source)
+        return [Item(self.source.name, (str(self.source),))] if archive else super().candidates()
+
+    def look(self, item: Item) -> dict[str, Any]:
+        path = Path(item.files[0])
+        return read_archive(path, MEMBER) if is_archive(path) else super().look(item)
+
+    def unpacked(self, target: Path | None) -> Self:
+        if not is_archive(self.source):
+            return self
+        if target is None:
+            raise ConfigError(f"an archive needs a TARGET to extract to [{self.source}]; for example data/UCF-101")
+        _ = self._rows  # a wrong --lists is found before 7 GB are extracted
+        extract(self.source, target, MEMBER, progress=True)
+        return self.model_copy(update={"source": target, "lists": self._lists})
+
+    @property
+    def _lists(self) -> Path:
+        if self.lists is not None:
+            return self.lists
+        folder = self.source.parent / "ucfTrainTestlist"
+        archive = self.source.parent / "UCF101TrainTestSplits-RecognitionTask.zip"
+        return archive if archive.is_file() and not folder.is_dir() else folder
+
+    def _read_list(self, name: str) -> list[str]:
+        """The paths of an official list ("Class/v_Class_g01_c01.avi", in training lists followed by a label)."""
+        lists = self._lists
+        try:
+            if lists.is_file():
+                with zipfile.ZipFile(lists) as archive:
+                    (member,) = [found for found in archive.namelist() if Path(found).name == name]
+                    text = archive.read(member).decode()
+            else:
+                text = (lists / name).read_text()
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            why = getattr(error, "strerror", None) or f"no {name} in it"
+            raise DataError(f"cannot read the official list {name} [{lists}]: {why}; expected {LISTS}") from None
+        return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 
-def split_rows(train: list[str], test: list[str]) -> list[tuple[str, str]]:
-    """(path, split) of every listed clip; the validation split takes whole groups. Raises DataError for a bad name."""
-    rows = [(path, "test") for path in test]
-    for path in train:
-        match = NAME.fullmatch(Path(path).name)
-        if match is None:
-            raise DataError(f"not a UCF101 name in the training list [{path}]; expected {LAYOUT}")
-        rows.append((path, "validation" if match["group"] in VALIDATION_GROUPS else "train"))
+def split_rows(train: list[str], test: list[str]) -> dict[str, str]:
+    """path -> split of every listed clip; the validation split takes whole groups of the training list.
+
+    Raises DataError for a name that is not UCF101's, and for a group that the lists divide.
+    """
+    rows: dict[str, str] = {}
+    groups: dict[tuple[str, str], str] = {}
+    for official, paths in (("train", train), ("test", test)):
+        for path in paths:
+            match = NAME.fullmatch(Path(path).name)
+            if match is None:
+                raise DataError(f"no name of UCF101 in the {official} list [{path}]; expected v_<Class>_gXX_cYY.avi")
+            group = match["action"], match["group"]
+            if groups.setdefault(group, official) != official:
+                raise DataError(f"the lists divide group {group[1]} of {group[0]}, whose clips show one scene [{path}]")
+            held_out = official == "train" and match["group"] in VALIDATION_GROUPS
+            rows[path] = "validation" if held_out else official
     return rows
 
 
-def prepare(source: Path, splits: Path | None = None) -> str:
-    """Write `source`/splits.csv and scan the videos; returns a summary. Raises DataError."""
-    lists = splits or source.parent / "ucfTrainTestlist"
-    rows = split_rows(read_list(lists / "trainlist01.txt"), read_list(lists / "testlist01.txt"))
-    videos = {video.path for video in require_videos(source, "skip", progress=True)}
-    found = [row for row in rows if row[0] in videos]
-    if not found:
-        raise DataError(f"none of the {len(rows)} listed clips is here [{source}]; expected {LAYOUT}")
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("path", "split"), *rows])
-    write_atomically(source / "splits.csv", text.getvalue().encode())
-    counts = {split: sum(row[1] == split for row in found) for split in ("train", "validation", "test")}
-    listed = ", ".join(f"{count} {split}" for split, count in counts.items())
-    return f"{listed} clips; {len(rows) - len(found)} listed clips are missing or bad [{source / 'splits.csv'}]"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="the folder UCF-101")
-    parser.add_argument("--splits", type=Path, help="the folder ucfTrainTestlist (default: beside the videos)")
-    options = parser.parse_args()
-    print(prepare(options.source, options.splits))
-
-
 if __name__ == "__main__":
-    main()
+    main(Ucf101.name)

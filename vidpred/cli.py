@@ -182,16 +182,12 @@ def compare(
     typer.echo(f"\nlook at {output}")
 
 
-@app.command()
-def prepare(
-    name: Annotated[str, typer.Argument(help="ucf101 or folder.")],
-    source: Annotated[Path, typer.Argument(help="The folder of videos.")],
-    splits: Annotated[Path | None, typer.Option(help="ucf101: the folder ucfTrainTestlist.")] = None,
-) -> None:
-    """Scan a data set once, and write its official splits beside it."""
-    from data_prep import run_preparation
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def prepare(words: typer.Context) -> None:
+    """Prepare a data set: check its files, write its splits, and its frames so that they load fast."""
+    from data_prep.command import run
 
-    typer.echo(run_preparation(name, source, splits))
+    typer.echo(run("vidpred prepare", words.args))
 
 
 @app.command()

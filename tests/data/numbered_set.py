@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vidpred.data.frame_writer import SPLITS, Clip, Item
+from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.preparation import read_through
+from vidpred.data.splits import SPLITS
 from vidpred.errors import DataError
 
 HEIGHT, WIDTH = 12, 16
@@ -47,8 +49,14 @@ class NumberedSet:
                 f"{item.name}/{part}", "", iter(numbered_clip(number, count)), 10.0,
                 np.stack([c, t], 1) if self.with_actions else None,
                 np.stack([t, c, -t], 1) if self.with_actions else None,
-                continuous=True,
+                cuts=(),
             )  # fmt: skip
+
+    def candidates(self) -> list[Item]:
+        return self.items()
+
+    def look(self, item: Item) -> dict[str, Any]:
+        return read_through(self, item)
 
     def described(self) -> dict[str, Any]:
         return {"num_items": self.num_items, "with_actions": self.with_actions}

@@ -9,11 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from vidpred.data.clips import TrainingSource, WorldWindows, training_offsets
-from vidpred.data.frame_writer import SPLITS
 from vidpred.data.index import require_videos
 from vidpred.data.prepared import Manifest
 from vidpred.data.prepared_windows import PreparedWindows
 from vidpred.data.settings import DataSettings
+from vidpred.data.splits import SPLITS
 from vidpred.data.video import VideoInfo
 from vidpred.data.video_windows import Segment, VideoWindows
 from vidpred.errors import DataError

@@ -133,7 +133,7 @@ def _absent(root: Path) -> str:
     if root.name.upper().replace("_", "-") in ("UCF-101", "UCF101"):
         return (
             f"no UCF101 here [{root}]; expected {root}/<Class>/v_<Class>_gXX_cYY.avi: extract UCF101.rar there and run "
-            f"vidpred prepare ucf101 {root} --splits FOLDER/ucfTrainTestlist, or set data.root"
+            f"vidpred prepare ucf101 {root} --lists FOLDER/ucfTrainTestlist, or set data.root"
         )
     return f"no such folder or video [{root}]; set data.root=FOLDER_OF_VIDEOS"
 

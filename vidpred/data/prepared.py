@@ -127,7 +127,7 @@ def read_index(folder: Path) -> list[ClipEntry]:
     file = folder / INDEX
     clips: list[ClipEntry] = []
     try:
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text("utf-8", "surrogateescape").split("\n")[:-1]:
             clips.append(ClipEntry(**json.loads(line)))
     except OSError as error:
         raise DataError(f"cannot read the index ({error.strerror}); prepare the set again [{file}]") from None

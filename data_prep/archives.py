@@ -1,0 +1,186 @@
+"""Videos out of .rar and .zip archives, read by libarchive; nothing is ever written outside the target folder.
+
+Only names that the set expects are extracted, to paths that are put together here and not taken from the archive. A
+file appears under its name when it is whole; files that are there are not extracted again, so a stopped extraction
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vidpred.data.video import printable
+from vidpred.errors import ConfigError, DataError, StorageError
+
+SUFFIXES = (".rar", ".zip", ".001")
+
+
+def is_archive(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in SUFFIXES
+
+
+def extract(archive: Path, target: Path, members: re.Pattern[str], progress: bool = False) -> int:
+    """Extract all files whose name matches `members` to target/<group "path">. Returns how many were written.
+
+    Raises DataError for an archive that cannot be read, holds none of them, or holds links or paths that lead outside;
+    StorageError where the target cannot be written.
+    """
+    written = known = 0
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for left in target.glob("*/.tmp-*"):
+            left.unlink()
+        for path, size, blocks in _files(archive, members, progress):
+            known += 1
+            file = target / path
+            if file.is_file() and file.stat().st_size == size:
+                continue
+            _write_file(file, size, blocks, archive)
+            written += 1
+    except OSError as error:
+        raise StorageError(f"cannot extract here: {error.strerror} [{target}]; free space or choose another") from None
+    if not known:
+        raise DataError(f"none of the expected videos is in this archive [{printable(archive)}]")
+    return written
+
+
+def read_archive(archive: Path, members: re.Pattern[str]) -> dict[str, Any]:
+    """Read the whole archive, checksums included, and write nothing. Returns {clips, bytes}. Raises DataError."""
+    clips = size = 0
+    for _, _, blocks in _files(archive, members, False):
+        clips += 1
+        size += sum(len(block) for block in blocks)
+    if not clips:
+        raise DataError(f"none of the expected videos is in this archive [{printable(archive)}]")
+    return {"clips": clips, "bytes": size}
+
+
+def _write_file(file: Path, size: int | None, blocks: Iterator[bytes], archive: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
+    try:
+        with temporary.open("wb") as output:
+            for block in blocks:
+                output.write(block)
+        if size is not None and temporary.stat().st_size != size:
+            raise DataError(f"{file.name} has {temporary.stat().st_size} of {size} bytes [{printable(archive)}]")
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _files(
+    archive: Path, members: re.Pattern[str], progress: bool
+) -> Iterator[tuple[Path, int | None, Iterator[bytes]]]:
+    """(path below the target, bytes, content) of every expected file in the order of the archive."""
+    library = _libarchive()
+    paths = volumes(archive)
+    total = sum(path.stat().st_size for path in paths)
+    with (
+        _opened(library, archive, paths) as opened,
+        tqdm(total=total, desc=f"extract {archive.name}", unit="B", unit_scale=True, disable=not progress) as bar,
+    ):
+        for entry in opened:
+            path = _safe_path(entry, members, archive)
+            if path is not None:
+                yield path, entry.size, _blocks(entry, library, archive)
+            bar.update(opened.bytes_read - bar.n)
+
+
+def _blocks(entry: Any, library: Any, archive: Path) -> Iterator[bytes]:
+    try:
+        yield from entry.get_blocks()
+    except library.exception.ArchiveError as error:
+        raise _damaged(archive, error) from None
+
+
+@contextmanager
+def _opened(library: Any, archive: Path, paths: list[Path]) -> Iterator[Any]:
+    try:
+        with Volumes(paths) as stream, library.stream_reader(stream, block_size=2**20) as opened:
+            yield opened
+    except library.exception.ArchiveError as error:
+        raise _damaged(archive, error) from None
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    return DataError(f"damaged or truncated archive ({error.args[0]}); download it again [{printable(archive)}]")
+
+
+def _safe_path(entry: Any, members: re.Pattern[str], archive: Path) -> Path | None:
+    """Where an entry belongs below the target; None for folders and names that are not expected. Raises DataError."""
+    name = str(entry.pathname).replace("\\", "/")
+    if entry.issym or entry.islnk or entry.linkpath:
+        raise DataError(f"the archive holds a link, which is not extracted [{printable(archive)}: {printable(name)}]")
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
+        raise DataError(f"the archive holds a path that leads outside [{printable(archive)}: {printable(name)}]")
+    found = members.fullmatch(name) if entry.isfile else None
+    return Path(found["path"]) if found else None
+
+
+def volumes(archive: Path) -> list[Path]:
+    """All files of an archive in order: name.part1.rar, ...; name.rar, name.r00, ...; name.rar.001, ..."""
+    name, folder = archive.name, archive.parent
+    for pattern in (r"(.*\.part)\d+(\.rar)", r"(.*\.)\d{3}()"):
+        if match := re.fullmatch(pattern, name, re.IGNORECASE):
+            same = re.compile(re.escape(match[1]) + r"(\d+)" + re.escape(match[2]), re.IGNORECASE)
+            numbered = {int(found[1]): path for path in folder.iterdir() if (found := same.fullmatch(path.name))}
+            missing = set(range(1, max(numbered) + 1)) - numbered.keys()
+            if missing:
+                raise DataError(f"part {min(missing)} of the archive is missing [{printable(archive)}]")
+            return [numbered[number] for number in sorted(numbered)]
+    following = re.compile(re.escape(archive.stem) + r"\.r\d\d", re.IGNORECASE)
+    return [archive, *sorted(path for path in folder.iterdir() if following.fullmatch(path.name))]
+
+
+class Volumes(io.RawIOBase):
+    """Several files as one stream."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._files = [path.open("rb") for path in paths]
+        sizes = [path.stat().st_size for path in paths]
+        self._starts = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+        self._place = 0
+
+    def readinto(self, buffer: Any) -> int:
+        for file, start, end in zip(self._files, self._starts, self._starts[1:], strict=False):
+            if start <= self._place < end:
+                file.seek(self._place - start)
+                count = file.readinto(buffer)
+                self._place += count
+                return int(count)
+        return 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._starts[-1]}[whence]
+        return self._place
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+        super().close()
+
+
+def _libarchive() -> Any:
+    try:
+        import libarchive
+        import libarchive.exception
+    except ImportError:
+        raise ConfigError("archives need libarchive-c: pip install 'vidpred[archives]'") from None
+    except (AttributeError, OSError, TypeError):  # what it raises where the system's library is missing
+        raise ConfigError("archives need the system's libarchive (Debian: apt install libarchive13)") from None
+    return libarchive

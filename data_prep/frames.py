@@ -1,0 +1,95 @@
+"""Folders of pictures, one folder a clip: KITTI, Caltech Pedestrian, Human3.6M and other sets come this way.
+
+    vidpred prepare frames kitti/raw data/kitti-128 --size 128 --rate 10
+    vidpred prepare frames caltech data/caltech-128 --size 128 --rate 30 --every 3
+
+Pictures are taken in natural order (frame2 before frame10). Every folder that holds pictures is a clip.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from data_prep.base import DividedSet, clip_name, parts_by_clip
+from data_prep.command import main
+from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.video import printable
+from vidpred.errors import DataError
+
+SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
+
+
+class Frames(DividedSet):
+    """Pictures of 8 or 16 bits, colour or gray; 16 bits become 8, transparency is dropped."""
+
+    name: ClassVar[str] = "frames"
+    about: ClassVar[str] = "folders of pictures, one folder a clip (KITTI, Caltech, Human3.6M, ...)"
+    expects: ClassVar[str] = "folders of pictures at any depth: <clip>/000001.png, <clip>/000002.png, ..."
+
+    rate: float = Field(10.0, gt=0, description="pictures a second")
+    every: int = Field(1, ge=1, description="keep every n-th picture, as 3 for 30 to 10 pictures a second")
+
+    def items(self) -> list[Item]:
+        folders = picture_folders(self.source)
+        if not folders:
+            raise self.absent("no pictures" if self.source.is_dir() else "no such folder")
+        kept = {name: pictures[:: self.every] for name, pictures in folders.items()}
+        items = []
+        for name, parts in parts_by_clip(self.parts({name: len(found) for name, found in kept.items()})).items():
+            detail = {"parts": [[clip_name(part, parts), part.split, part.first, part.end] for part in parts]}
+            items.append(Item(name, tuple(map(str, kept[name])), detail=detail))
+        unlisted = kept.keys() - {item.name for item in items}
+        return items + [Item(name, (), bad="belongs to no split") for name in sorted(unlisted)]
+
+    def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
+        for name, split, first, end in item.detail["parts"]:
+            yield Clip(name, split, read_pictures(item.files[first:end]), self.rate / self.every)
+
+
+def picture_folders(source: Path) -> dict[str, list[Path]]:
+    """Relative path -> its pictures in natural order, of every folder that has some; hidden ones are left out."""
+    found = {}
+    for folder, folders, files in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        pictures = [name for name in files if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")]
+        if pictures:
+            relative = Path(folder).relative_to(source).as_posix()
+            name = source.resolve().name if relative == "." else relative
+            found[name] = [Path(folder) / picture for picture in sorted(pictures, key=natural_order)]
+    return found
+
+
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Numbers in names compare as numbers: frame2 comes before frame10."""
+    words = re.split(r"([0-9]+)", name)
+    return [(int(word), "") if index % 2 else (0, word) for index, word in enumerate(words)], name
+
+
+def read_pictures(paths: tuple[str, ...]) -> Iterator[np.ndarray]:
+    """Pictures as `(H, W, 3)` uint8 RGB. Raises DataError for one that cannot be read or has another size."""
+    shape = None
+    for path in paths:
+        try:
+            content = np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise DataError(f"cannot read {Path(path).name}: {error.strerror} [{printable(path)}]") from None
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+        if picture is None:
+            raise DataError(f"{printable(Path(path).name)} is no picture that can be decoded [{printable(path)}]")
+        shape = shape or picture.shape
+        if picture.shape != shape:
+            sizes = f"{picture.shape[1]}x{picture.shape[0]}, the ones before {shape[1]}x{shape[0]}"
+            raise DataError(f"{printable(Path(path).name)} is {sizes} [{printable(path)}]")
+        yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+if __name__ == "__main__":
+    main(Frames.name)

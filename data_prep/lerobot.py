@@ -1,0 +1,210 @@
+"""LeRobot data sets of version 3: robot episodes with camera videos, actions and states.
+
+    vidpred prepare lerobot lerobot/pusht data/pusht --size 96
+    vidpred prepare lerobot my_robot data/my-robot --camera observation.images.top --size 64
+
+A video file holds several episodes; every episode becomes a clip, so no window leads from one episode into the next.
+Row t of the actions is what was commanded at frame t and moves it to frame t+1. Needs pyarrow
+(pip install 'vidpred[lerobot]'), not lerobot itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from data_prep.base import DividedSet, clip_name
+from data_prep.command import main
+from data_prep.videos import stretch
+from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.splits import FOLDERS, Part, whole
+from vidpred.data.video import VideoInfo, printable, probe, scaled_size, stream_frames
+from vidpred.errors import ConfigError, DataError
+
+INFO = "meta/info.json"
+
+
+class LeRobot(DividedSet):
+    """A folder as lerobot records it or downloads it."""
+
+    name: ClassVar[str] = "lerobot"
+    about: ClassVar[str] = "LeRobot data sets (v3): episodes with actions and states"
+    expects: ClassVar[str] = f"{INFO} (codebase_version v3.x), meta/episodes, data and videos"
+
+    camera: str | None = Field(
+        None, description="the key of the videos, as observation.images.top (default: the only one)"
+    )
+    actions: str = Field("action", description="the column of actions")
+    states: str | None = Field(None, description="the column of states (default: observation.state, if there)")
+
+    def items(self) -> list[Item]:
+        info = self._info()
+        camera = self._camera(info)
+        features = info["features"]
+        if self.actions not in features:
+            raise ConfigError(f"no column --actions {self.actions}; there are {', '.join(features)} [{self.source}]")
+        states = self.states or ("observation.state" if "observation.state" in features else None)
+        if states is not None and states not in features:
+            raise ConfigError(f"no column --states {states}; there are {', '.join(features)} [{self.source}]")
+        episodes = self._episodes(camera)
+        parts: dict[str, list[Part]] = {}
+        for part in self._divided(episodes, info):
+            parts.setdefault(part.clip, []).append(part)
+        files: dict[str, list[dict[str, Any]]] = {}
+        for episode in episodes:
+            own = parts.get(_name(episode), [])
+            if own:
+                name = info["video_path"].format(
+                    video_key=camera, chunk_index=episode["video_chunk"], file_index=episode["video_file"]
+                )
+                data = info["data_path"].format(chunk_index=episode["data_chunk"], file_index=episode["data_file"])
+                named = [[clip_name(part, own), part.split, part.first, part.end] for part in own]
+                files.setdefault(name, []).append({**episode, "data": data, "parts": named})
+        columns = {"actions": self.actions, "states": states}
+        return [
+            Item(
+                name,
+                (str(self.source / name), *sorted({str(self.source / episode["data"]) for episode in found})),
+                detail={"episodes": found, "rate": float(info["fps"]), "columns": columns},
+            )
+            for name, found in sorted(files.items())
+        ]
+
+    def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
+        path = Path(item.files[0])
+        video = probe(path)
+        shape = scaled_size(video.height, video.width, size)
+        frames = stream_frames(path, shape, self.channels)
+        position = 0
+        rate = item.detail["rate"]
+        for episode in sorted(item.detail["episodes"], key=lambda episode: episode["from"]):
+            first = first_frame(video, episode, rate)
+            rows = self._rows(episode, item.detail["columns"])
+            for name, split, start, end in episode["parts"]:
+                wanted = stretch(frames, first + start - position, end - start)
+                position = first + end
+                values = {kind: None if value is None else value[start:end] for kind, value in rows.items()}
+                yield Clip(name, split, wanted, rate, values["actions"], values["states"], cuts=())
+
+    def _info(self) -> dict[str, Any]:
+        file = self.source / INFO
+        if not file.is_file():
+            raise self.absent("no LeRobot data set" if self.source.is_dir() else "no such folder")
+        try:
+            info = json.loads(file.read_text(encoding="utf-8"))
+            version = str(info["codebase_version"])
+            info["video_path"], info["data_path"], info["features"], info["fps"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"cannot be read ({type(error).__name__}: {error}) [{file}]") from None
+        if not version.startswith("v3."):
+            raise DataError(
+                f"codebase_version {version} is not v3.x [{file}]; convert it with lerobot's own script for v3.0"
+            )
+        return dict(info)
+
+    def _camera(self, info: dict[str, Any]) -> str:
+        cameras = [key for key, feature in info["features"].items() if feature.get("dtype") == "video"]
+        if self.camera is not None:
+            if self.camera not in cameras:
+                raise ConfigError(
+                    f"no --camera {self.camera}; there are {', '.join(cameras) or 'none'} [{self.source}]"
+                )
+            return self.camera
+        if not cameras:
+            pictures = any(feature.get("dtype") == "image" for feature in info["features"].values())
+            why = "its pictures are in the data files, not in videos" if pictures else "it has no videos"
+            raise DataError(f"{why} [{self.source}]; only videos are read")
+        if len(cameras) > 1:
+            raise ConfigError(f"several cameras, say --camera: {', '.join(cameras)} [{self.source}]")
+        return cameras[0]
+
+    def _episodes(self, camera: str) -> list[dict[str, Any]]:
+        """Where each episode is in the files. Raises DataError."""
+        columns = {
+            "episode": "episode_index", "length": "length",
+            "data_chunk": "data/chunk_index", "data_file": "data/file_index",
+            "video_chunk": f"videos/{camera}/chunk_index", "video_file": f"videos/{camera}/file_index",
+            "from": f"videos/{camera}/from_timestamp", "to": f"videos/{camera}/to_timestamp",
+        }  # fmt: skip
+        files = sorted((self.source / "meta" / "episodes").rglob("*.parquet"))
+        if not files:
+            raise self.absent("no meta/episodes/*.parquet")
+        rows: list[dict[str, Any]] = []
+        for file in files:
+            table = _table(file, list(columns.values()))
+            rows += [{ours: row[theirs] for ours, theirs in columns.items()} for row in table.to_pylist()]
+        return sorted(rows, key=lambda row: int(row["episode"]))
+
+    def _divided(self, episodes: list[dict[str, Any]], info: dict[str, Any]) -> list[Part]:
+        """By the set's own splits where it has more than one, else as --splits, --split and --fractions say."""
+        lengths = {_name(episode): int(episode["length"]) for episode in episodes}
+        own = {FOLDERS.get(name, ""): str(span) for name, span in info.get("splits", {}).items()}
+        if self.splits or self.split != "auto" or "test" not in own or "train" not in own:
+            return self.parts(lengths)
+        spans = {split: [int(end) for end in span.split(":")] for split, span in own.items() if split}
+        splits = {
+            _name(episode): split
+            for episode in episodes
+            for split, (first, end) in spans.items()
+            if first <= int(episode["episode"]) < end
+        }
+        return whole(lengths, splits)
+
+    def _rows(self, episode: dict[str, Any], columns: dict[str, str | None]) -> dict[str, np.ndarray | None]:
+        """Actions and states of an episode, one row a frame. Raises DataError where rows are missing."""
+        file = self.source / episode["data"]
+        wanted = [column for column in columns.values() if column]
+        table = _table(file, ["episode_index", "frame_index", *wanted], episode=int(episode["episode"]))
+        numbers = table["frame_index"].to_pylist()
+        if numbers != list(range(int(episode["length"]))):
+            found = f"{len(numbers)} rows in order, not {episode['length']}"
+            raise DataError(f"episode {episode['episode']} has {found} [{printable(file)}]")
+        return {
+            kind: np.array(table[column].to_pylist(), np.float32).reshape(len(numbers), -1) if column else None
+            for kind, column in columns.items()
+        }
+
+
+def _name(episode: dict[str, Any]) -> str:
+    return f"episode_{int(episode['episode']):06}"
+
+
+def first_frame(video: VideoInfo, episode: dict[str, Any], rate: float) -> int:
+    """The number of an episode's first frame in its video. Raises DataError where its frames are not all there."""
+    length = int(episode["length"])
+    if video.pts:
+        base = Fraction(video.time_base)
+        times = np.array([float((pts - video.pts[0]) * base) for pts in video.pts])
+    else:
+        times = np.arange(video.frames) / rate
+    first = int(np.abs(times - episode["from"]).argmin())
+    expected = episode["from"] + np.arange(length) / rate
+    found = times[first : first + length]
+    if len(found) < length or np.abs(found - expected).max() > 0.5 / rate:
+        where = f"{length} frames from {episode['from']:.3f} s"
+        raise DataError(f"episode {episode['episode']} ({where}) does not fit its video [{video.path}]")
+    return first
+
+
+def _table(file: Path, columns: list[str], episode: int | None = None) -> Any:
+    """Columns of a Parquet file, of one episode or all. Raises DataError, and ConfigError without pyarrow."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ConfigError("LeRobot data sets need pyarrow: pip install 'vidpred[lerobot]'") from None
+    chosen = None if episode is None else [("episode_index", "=", episode)]
+    try:
+        return pyarrow.parquet.read_table(file, columns=columns, filters=chosen, partitioning=None).select(columns)
+    except (OSError, KeyError, pyarrow.ArrowException) as error:
+        raise DataError(f"cannot be read ({str(error).splitlines()[0][:100]}) [{printable(file)}]") from None
+
+
+if __name__ == "__main__":
+    main(LeRobot.name)

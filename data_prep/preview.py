@@ -1,0 +1,163 @@
+"""One picture of a prepared set: clips evenly spread over it, how much they move, and the motion of the whole set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.base import DataSet
+from data_prep.videos import VideoSet, evenly
+from vidpred.data.prepared import ClipEntry, Manifest, PreparedFrames
+from vidpred.data.splits import SPLITS
+from vidpred.data.video import VideoInfo, printable, read_frames, scaled_size
+from vidpred.errors import DataError, StorageError
+
+ROWS, COLUMNS = 12, 8  # clips shown, frames of each
+SAMPLED_CLIPS, SAMPLED_PAIRS = 300, 16  # for the histogram
+MOVING = 8  # a pixel moves where its gray value, of 255, changes by more than this
+SIDE = 96  # short side of the pictures of videos that stay as they are
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A clip to look at. read: frame numbers -> `(n, H, W, C)` uint8."""
+
+    name: str
+    split: str
+    frames: int
+    rate: float
+    read: Callable[[Sequence[int]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Over pairs of consecutive frames: the mean absolute difference of gray values, of 255, and the share of pixels
+    that change by more than MOVING."""
+
+    difference: float
+    moving: float
+
+
+def write_preview(preparation: DataSet, target: Path) -> Path:
+    """Draw target/preview.png. Raises DataError for a clip that cannot be read, StorageError for the picture."""
+    manifest = Manifest.load(target)
+    if manifest is not None and manifest.videos is None:
+        shown = _prepared(target, manifest)
+    else:
+        assert isinstance(preparation, VideoSet)
+        shown = _videos(preparation)
+    if not shown:
+        raise DataError(f"no clips to look at [{target}]")
+    motions = {index: motion(shown[index]) for index in evenly(len(shown), SAMPLED_CLIPS)}
+    rows = evenly(len(shown), ROWS)
+    motions.update({index: motion(shown[index]) for index in rows if index not in motions})
+    output = target / "preview.png"
+    temporary = target / f".tmp-{os.getpid()}-preview.png"
+    try:
+        _draw(
+            temporary,
+            preparation.name,
+            [(shown[index], motions[index]) for index in rows],
+            list(motions.values()),
+            len(shown),
+        )
+        os.replace(temporary, output)
+    except OSError as error:
+        raise StorageError(f"cannot write [{output}]: {error.strerror}; free space or choose another target") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return output
+
+
+def motion(clip: Shown) -> Motion:
+    """Of pairs evenly spread over the clip."""
+    firsts = evenly(clip.frames - 1, SAMPLED_PAIRS)
+    if not firsts:
+        return Motion(0.0, 0.0)
+    numbers = sorted({number for first in firsts for number in (first, first + 1)})
+    gray = dict(zip(numbers, clip.read(numbers).astype(np.float32).mean(-1), strict=True))
+    changes = np.stack([np.abs(gray[first + 1] - gray[first]) for first in firsts])
+    return Motion(float(changes.mean()), float((changes > MOVING).mean()))
+
+
+def _prepared(target: Path, manifest: Manifest) -> list[Shown]:
+    shown = []
+    for split in SPLITS:
+        source = PreparedFrames(target, manifest, split)
+        for clip in source.clips:
+            read = partial(_read_prepared, source, clip)
+            shown.append(Shown(clip.clip, clip.split, clip.frames, clip.rate, read))
+    return shown
+
+
+def _read_prepared(source: PreparedFrames, clip: ClipEntry, numbers: Sequence[int]) -> np.ndarray:
+    return source.frames(clip)[list(numbers)].transpose(0, 2, 3, 1)
+
+
+def _videos(preparation: VideoSet) -> list[Shown]:
+    known, parts, _ = preparation.found()
+    parts = sorted(parts, key=lambda part: (SPLITS.index(part.split), part.clip))
+    shown = []
+    for part in parts:
+        video = known[part.clip]
+        read = partial(_read_video, preparation.file(part.clip), video, part.first)
+        shown.append(Shown(part.clip, part.split, part.end - part.first, video.rate, read))
+    return shown
+
+
+def _read_video(path: Path, video: VideoInfo, first: int, numbers: Sequence[int]) -> np.ndarray:
+    size = scaled_size(video.height, video.width, min(SIDE, video.height, video.width))
+    return read_frames(path, video, [first + number for number in numbers], size)
+
+
+def _draw(path: Path, name: str, rows: list[tuple[Shown, Motion]], motions: list[Motion], count: int) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(COLUMNS * 1.15 + 3.2, len(rows) * 1.25 + 2.9), dpi=100)
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(
+        len(rows) + 2, COLUMNS + 3, left=0.01, right=0.985, top=0.96, bottom=0.06, wspace=0.04, hspace=0.08
+    )
+    figure.suptitle(f"{printable(name)}: {len(rows)} of {count:,} clips", fontsize=11)
+    for row, (clip, moves) in enumerate(rows):
+        label = figure.add_subplot(grid[row, :3])
+        label.axis("off")
+        label.text(
+            0, 0.5, _label(clip, moves), fontsize=7.5, va="center", family="monospace", transform=label.transAxes
+        )
+        numbers = evenly(clip.frames, COLUMNS)
+        for column, (number, frame) in enumerate(zip(numbers, clip.read(numbers), strict=True)):
+            axes = figure.add_subplot(grid[row, column + 3])
+            axes.imshow(frame if frame.shape[2] == 3 else frame[..., 0], cmap="gray", vmin=0, vmax=255)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.text(0.03, 0.04, str(number), fontsize=6, color="yellow", transform=axes.transAxes)
+    for place, (values, title) in enumerate(
+        (
+            ([moves.difference for moves in motions], "mean |difference| of consecutive frames (of 255)"),
+            ([100 * moves.moving for moves in motions], f"pixels that change by more than {MOVING} of 255 (%)"),
+        )
+    ):
+        half = (COLUMNS + 3) // 2
+        axes = figure.add_subplot(grid[-1, 1:half] if place == 0 else grid[-1, half + 1 :])
+        axes.hist(values, bins=min(40, max(5, len(values) // 3)), color="#1f77b4")
+        axes.set_xlabel(title, fontsize=8)
+        axes.set_ylabel("clips", fontsize=8)
+        axes.tick_params(labelsize=7)
+    figure.savefig(path, format="png")
+
+
+def _label(clip: Shown, moves: Motion) -> str:
+    name = printable(clip.name)
+    name = name if len(name) <= 34 else f"...{name[-31:]}"
+    # A dollar sign would begin a formula.
+    return (
+        f"{name}\n{clip.split}, {clip.frames:,} frames, {clip.rate:g}/s\n"
+        f"difference {moves.difference:.2f}\nmoving {100 * moves.moving:.1f} %"
+    ).replace("$", r"\$")

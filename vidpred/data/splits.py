@@ -1,0 +1,105 @@
+"""Dividing clips into train, validation and test: by a listing, by folders, by whole clip or by time."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from vidpred.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+FILES_FOR_FILE_SPLIT = 5  # with fewer, `auto` divides each clip by time
+FOLDERS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
+           "valid": "validation", "test": "test", "testing": "test"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames first <= number < end of a clip belong to a split."""
+
+    clip: str
+    split: str
+    first: int
+    end: int
+
+
+def divide(
+    lengths: Mapping[str, int],
+    how: Literal["auto", "file", "time"] = "auto",
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    gap: int = 0,
+) -> list[Part]:
+    """Divide clips (name -> frames) by whole clip, by time within each, or by clip from 5 clips on (auto).
+
+    gap: frames left out between the parts of one clip. Raises DataError for too few clips to divide by clip.
+    """
+    if how == "time" or (how == "auto" and len(lengths) < FILES_FOR_FILE_SPLIT):
+        parts = [part for name, frames in lengths.items() for part in _by_time(name, frames, fractions, gap)]
+        return [part for part in parts if part.end > part.first]
+    if len(lengths) < len(SPLITS):
+        raise DataError(f"{len(lengths)} clips cannot be divided by clip; divide them by time")
+    return whole(lengths, by_hash(lengths, fractions))
+
+
+def by_hash(names: Iterable[str], fractions: Sequence[float]) -> dict[str, str]:
+    """name -> split. Ordered by a hash of the name: adding clips moves few of the others to another split."""
+    ordered = sorted(names, key=lambda name: sha256(name.encode("utf-8", "surrogateescape")).hexdigest())
+    test = max(1, round(fractions[2] * len(ordered))) if fractions[2] else 0
+    validation = max(1, round(fractions[1] * len(ordered))) if fractions[1] else 0
+    splits = ["test"] * test + ["validation"] * validation
+    return {name: splits[place] if place < len(splits) else "train" for place, name in enumerate(ordered)}
+
+
+def by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str] | None:
+    """name -> split by the first folder of each name ("train/a/b.mp4"); None where any has no such folder.
+
+    Without a validation folder, part of the training clips (by hash) is taken for it, never of the test clips.
+    """
+    found = {name: FOLDERS.get(name.split("/")[0].lower(), "") for name in names if "/" in name}
+    if len(found) < len(names) or "" in found.values() or "train" not in found.values():
+        return None
+    if "validation" not in found.values() and fractions[1]:
+        train = [name for name, split in found.items() if split == "train"]
+        if len(train) > 1:
+            share = fractions[1] / (fractions[0] + fractions[1])
+            found.update(by_hash(train, (1 - share, share, 0)))
+    return found
+
+
+def by_listing(listing: Path, names: Iterable[str]) -> dict[str, str]:
+    """name -> split as a CSV of path,split says; names it does not list are left out. Raises DataError."""
+    try:
+        with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = [row for row in csv.reader(file) if row and row != ["path", "split"]]
+    except OSError as error:
+        raise DataError(f"cannot read the split file [{listing}]: {error.strerror}") from None
+    listed: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        if len(row) != 2 or row[1] not in SPLITS:
+            raise DataError(f"row {number} is not path,{'|'.join(SPLITS)} [{listing}]")
+        if listed.setdefault(row[0], row[1]) != row[1]:
+            raise DataError(f"row {number} gives {row[0]} a second split [{listing}]")
+    found = {name: listed[name] for name in names if name in listed}
+    if not found:
+        raise DataError(f"names none of the clips [{listing}]; paths are relative to the source folder")
+    return found
+
+
+def whole(lengths: Mapping[str, int], splits: Mapping[str, str]) -> list[Part]:
+    """Whole clips as parts; clips without a split are left out."""
+    return [Part(name, splits[name], 0, frames) for name, frames in lengths.items() if name in splits]
+
+
+def _by_time(name: str, frames: int, fractions: Sequence[float], gap: int) -> list[Part]:
+    """Train, then validation, then test."""
+    first = round(fractions[0] * frames)
+    second = round((fractions[0] + fractions[1]) * frames)
+    return [
+        Part(name, "train", 0, first - gap if first < frames else first),
+        Part(name, "validation", first, second),
+        Part(name, "test", second + gap if second > first else second, frames),
+    ]
