@@ -64,3 +64,18 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def turn(path: Path, degrees: int, height: int, width: int) -> None:
+    """Write a display matrix into an MP4 file: players turn its pictures clockwise by so much."""
+    content = path.read_bytes()
+    one, minus = 1 << 16, (1 << 32) - (1 << 16)
+    matrices = {
+        0: [one, 0, 0, 0, one, 0, 0, 0, 1 << 30],
+        90: [0, one, 0, minus, 0, 0, height << 16, 0, 1 << 30],
+        180: [minus, 0, 0, 0, minus, 0, width << 16, height << 16, 1 << 30],
+        270: [0, minus, 0, one, 0, 0, 0, width << 16, 1 << 30],
+    }
+    identity, turned = (b"".join(n.to_bytes(4, "big") for n in matrices[key]) for key in (0, degrees))
+    place = content.index(identity, content.index(b"tkhd"))
+    path.write_bytes(content[:place] + turned + content[place + 36 :])

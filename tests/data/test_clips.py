@@ -28,7 +28,7 @@ from vidpred.errors import DataError
 def video(path: str = "a.mp4", frames: int = 100, cuts: tuple[int, ...] = ()) -> VideoInfo:
     return VideoInfo(
         path=path, bytes=1, mtime_ns=1, codec="h264", frames=frames, rate=25.0, width=64, height=48, rotation=0,
-        time_base="1/25", pts=list(range(frames)), keyframes=[0], cuts=list(cuts),
+        time_base="1/25", pts=list(range(frames)), keyframes=[0], keyframe_dts=[], cuts=list(cuts),
     )  # fmt: skip
 
 

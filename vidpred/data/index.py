@@ -44,7 +44,7 @@ SUFFIXES = frozenset(
         ".3gp",
     ]
 )
-VERSION = {"format": "vidpred index", "version": 1}
+VERSION = {"format": "vidpred index", "version": 2}
 NAMED = 3  # bad files named in an error line
 SAVE_SECONDS = 20.0  # an interrupted scan of a large folder loses no more than this
 
