@@ -125,6 +125,13 @@ def test_settings_without_meaning_are_refused(overrides: list[str], words: list[
     refuse_ignored(load_config(None, mended))
 
 
+def test_an_adversary_on_whole_frames_of_the_world_is_refused() -> None:
+    overrides = ["data.size=64", "data.patch_size=32", "objective.adversarial_weight=0.1"]
+    with pytest.raises(ConfigError, match=r"\[data.patch_size=32\].* set data.patch_size=64 or data.root"):
+        refuse_ignored(load_config(None, overrides))
+    refuse_ignored(load_config(None, [*overrides, "data.patch_size=64"]))
+
+
 def test_settings_with_a_meaning_are_not_refused() -> None:
     for name in PRESETS:
         refuse_ignored(load_config(name, {"data.root": "clips"}))
@@ -143,6 +150,57 @@ def test_unknown_presets_name_the_nearest() -> None:
 def test_bad_overrides(override: str) -> None:
     with pytest.raises(ConfigError):
         load_config(None, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("data.root=clips #1", "clips #1"),
+        ("data.root=2024", "2024"),
+        ("data.root=a: b", "a: b"),
+        ("data.root='clips #1'", "clips #1"),
+        ('data.root="/tmp/x"', "/tmp/x"),
+        ("data.root=~", "~"),
+        ("data.root=null", None),
+        ("data.root=it's", "it's"),
+        ("data.root=[a", "[a"),
+    ],
+)
+def test_paths_are_taken_as_they_stand(override: str, value: str | None) -> None:
+    assert load_config(None, ["data.root=before", override]).data.root == value
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.root=", ["[data.root=]", "write data.root=null"]),
+        ("data.size= ", ["an empty value", "write data.size=null"]),
+        ("data={size: 64, zzz: 3}", ["[data.zzz]", "command line"]),
+        ("training={generator: {rate: 3}}", ["[training.generator.rate]", "command line"]),
+        ("seed=true", ["[seed]", "must not be true or false", "command line"]),
+        ("objective.lp_weight=false", ["[objective.lp_weight]", "must not be true or false"]),
+        ("data.size=true", ["[data.size]", "must not be true or false"]),
+        ("objective.lp_weight=.inf", ["[objective.lp_weight]", "finite"]),
+        ("objective.lp_weight=.nan", ["[objective.lp_weight]", "command line"]),
+        ("data.split_fractions=[1,2]", ["[data.split_fractions] 3 values are wanted, got", "command line"]),
+        ("training.generator.betas=[0.5]", ["[training.generator.betas] 2 values are wanted"]),
+        ("data.split_fractions=[0.5, 0.2, 0.2, 0.1]", ["[data.split_fractions]", "at most 3"]),
+    ],
+)
+def test_mistakes_in_overrides_are_one_clear_line(override: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mapping_sets_what_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {size: 48, patch_size: 16}\n")
+    loaded = load_with_origins(file, ["data={size: 64, flip: false}"])
+    assert (loaded.config.data.size, loaded.config.data.patch_size, loaded.config.data.flip) == (64, 16, False)
+    assert (loaded.origins["data.size"], loaded.origins["data.patch_size"]) == ("command line", "mine.yaml:1")
 
 
 def test_every_setting_is_documented_in_its_section() -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -57,7 +57,8 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | I
     """Read a preset (by name) or a YAML file (by path) and apply overrides.
 
     path: "ucf101.yaml" finds the shipped preset unless a file of that name lies here. None: the defaults.
-    overrides: a mapping of dotted keys, or strings "key=value" whose values are read as YAML.
+    overrides: a mapping of dotted keys, or strings "key=value" whose values are read as YAML, but for paths (data.root,
+    run, ...), which are taken as they stand.
     Raises ConfigError naming file, key and the nearest valid name.
     """
     return load_with_origins(path, overrides).config
@@ -71,14 +72,16 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
         file = find_preset(path)
         tree = read_yaml(file, origins)
     for key, value in _parse_overrides(overrides):
-        _check_key(key, "command line")
-        _assign(tree, key, value)
-        origins.update(dict.fromkeys(_leaves(value, key), "command line"))
+        # A mapping sets what it names and leaves the rest of its section as it was.
+        for leaf, inner in flatten(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]:
+            _check_key(leaf, "command line")
+            _assign(tree, leaf, inner)
+            origins[leaf] = "command line"
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, origins, path)) from None
-    return LoadedConfig(config, {key: origins.get(key, "default") for key in _leaves(config.model_dump(), "")})
+    return LoadedConfig(config, {key: origins.get(key, "default") for key, _ in flatten(config.model_dump())})
 
 
 # Settings that nothing reads in some runs. Of videos, the embedded two-way world has no files, cuts or frames to spare.
@@ -99,6 +102,12 @@ def refuse_ignored(config: Config) -> None:
     ignored: dict[str, list[str]] = {}  # why -> keys
     if values["data.root"] is None:
         ignored["without data.root (a folder of videos)"] = list(VIDEOS_ONLY)
+        side, patch = values["data.size"], values["data.patch_size"]
+        if values["objective.adversarial_weight"] and side not in (None, patch):
+            raise ConfigError(
+                f"[data.patch_size={patch}] no patches are cut from the two-way world, and an adversary judges one "
+                f"size; set data.patch_size={side} or data.root"
+            )
     if values["objective.adversarial_weight"] == 0:
         unused = [key for key in values if key.startswith(ADVERSARY_ONLY) and key != "objective.adversarial_weight"]
         ignored["with objective.adversarial_weight=0"] = unused
@@ -196,10 +205,28 @@ def _parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> Iterable[t
         key, separator, text = item.partition("=")
         if not separator:
             raise ConfigError(f"an override is written key=value, as in training.steps=100 [{item}]")
-        try:
-            yield key.strip(), yaml.load(text, Loader=_UniqueKeyLoader)
-        except yaml.YAMLError:
-            raise ConfigError(f"cannot read the value [{item}]; quote it as YAML") from None
+        key = key.strip()
+        _check_key(key, "command line")
+        if not text.strip():
+            raise ConfigError(f"an empty value [{item}]; if none is meant, write {key}=null")
+        yield key, _parse_text(text) if key in _text_keys(Config, "") else _parse_yaml(text, item)
+
+
+def _parse_yaml(text: str, item: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError:
+        raise ConfigError(f"cannot read the value [{item}]; quote it as YAML") from None
+
+
+def _parse_text(text: str) -> str | None:
+    """A path as it stands, whatever YAML would make of `clips #1` or 2024; null is none, quotes are taken off."""
+    if text == "null":
+        return None
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        value = _parse_yaml(text, text)
+        return value if isinstance(value, str) else text
+    return text
 
 
 def _check_key(key: str, where: str) -> None:
@@ -223,6 +250,16 @@ def _known_keys(section: type[BaseModel], prefix: str) -> list[str]:
     return keys
 
 
+def _text_keys(section: type[BaseModel], prefix: str) -> set[str]:
+    """The dotted keys of settings that are free text: paths."""
+    fields = section.model_fields
+    keys = {prefix + name for name, field in fields.items() if field.annotation in (str, str | None)}
+    for name, field in fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys |= _text_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
 def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
     *sections, name = key.split(".")
     for section in sections:
@@ -230,12 +267,6 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
             tree[section] = {}
         tree = tree[section]
     tree[name] = value
-
-
-def _leaves(value: Any, prefix: str) -> list[str]:
-    if not isinstance(value, dict) or not value:
-        return [prefix]
-    return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{prefix}.{key}".lstrip("."))]
 
 
 def _explain(error: ValidationError, origins: dict[str, str], path: str | Path | None) -> str:
@@ -251,8 +282,18 @@ def _explain(error: ValidationError, origins: dict[str, str], path: str | Path |
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = problem.get("input")
+    if problem["type"] == "missing" and isinstance(given, list | tuple):  # every setting has a default: a short tuple
+        message = f"{_length(parts)} values are wanted"
     shown = "" if isinstance(given, dict | BaseModel) else f", got {given!r}"
     return f"{f'[{key}] ' if key else ''}{message}{shown} ({where})"
+
+
+def _length(parts: list[str]) -> int:
+    """How many values the tuple at this key holds."""
+    section: Any = Config
+    for part in parts[:-1]:
+        section = section.model_fields[part].annotation
+    return len(get_args(section.model_fields[parts[-1]].annotation))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

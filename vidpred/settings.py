@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class Settings(BaseModel):
-    """Base of the settings sections. Each section stands directly above the class or function that takes it."""
+    """Base of the settings sections. Each section stands directly above the class or function that takes it.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    Numbers must be finite, and true and false are no numbers, though Python counts with them.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool):
+            assert info.field_name is not None
+            kind = cls.model_fields[info.field_name].annotation
+            if bool not in (kind, *get_args(kind)):
+                raise ValueError("must not be true or false")
+        return value
