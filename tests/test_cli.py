@@ -9,6 +9,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -242,7 +244,7 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     empty.mkdir()
     refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "no video files", str(empty))
     (empty / "bad.mp4").write_bytes(b"")
-    refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "bad.mp4: empty file")
+    refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "bad.mp4: empty file", "ffmpeg -i")
     write_video(tmp_path / "short" / "a.mp4", numbered_frames(3, 40, 40))
     result = call(capsys, "train", f"data.root={tmp_path}/short", f"run={tmp_path}/run")
     refused(result, 3, "of the 5 needed", "data.context_frames", "of 3 frames")
@@ -251,14 +253,36 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     refused(result, 3, "24x24 are smaller than data.patch_size=32")
 
 
+def write_sound(path: Path) -> Path:
+    """A second of silence, and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), "fltp", "mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def test_bad_clips_for_predict(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     run, output = str(work / "run"), str(tmp_path / "out.mp4")
     rest = ("--run", run, "--output", output)
-    refused(call(capsys, "predict", str(tmp_path / "absent.mp4"), *rest), 3, "absent.mp4", "No such file")
+    refused(
+        call(capsys, "predict", str(tmp_path / "absent.mp4"), *rest), 3, "absent.mp4]; check its path", "No such file"
+    )
     (tmp_path / "page.mp4").write_text("<html></html>")
-    refused(call(capsys, "predict", str(tmp_path / "page.mp4"), *rest), 3, "HTML page", "page.mp4")
+    result = call(capsys, "predict", str(tmp_path / "page.mp4"), *rest)
+    refused(result, 3, "HTML page", "page.mp4", "; download it again")
+    assert "ffmpeg" not in result[2], "it has its own remedy"
+    whole = (work / "clips" / "0.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    refused(
+        call(capsys, "predict", str(tmp_path / "cut.mp4"), *rest), 3, "cut.mp4]; re-encode it (ffmpeg -i IN OUT.mp4)"
+    )
+    sound = write_sound(tmp_path / "sound.mp4")
+    refused(call(capsys, "predict", str(sound), *rest), 3, "only audio", "or use another clip")
     short = write_video(tmp_path / "short.mp4", numbered_frames(3, 40, 40))
-    refused(call(capsys, "predict", str(short), *rest), 3, "3 frames are too few", "needs 4")
+    refused(call(capsys, "predict", str(short), *rest), 3, "3 frames are too few", "needs 4", "longer clip")
     clip = str(work / "clips" / "0.mp4")
     refused(call(capsys, "predict", clip, *rest, "--start", "2"), 2, "--start 2", "between 4 and 24")
     assert not Path(output).exists()
@@ -370,6 +394,14 @@ def test_a_video_that_changes_during_training(
     result = call(capsys, "train", *words, "training.validate_every=0")
     refused(result, 3, "changed since it was scanned", ".mp4")
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 3
+
+
+def test_starting_from_another_model(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, f"training.start_from={work}/run"]
+    result = call(capsys, "train", *words, "model.feature_maps=[[5],[5]]")
+    refused(
+        result, 4, f"[training.start_from={work}/run]", "networks.0.0.weight", "use the model section", "config.yaml"
+    )
 
 
 def test_tensorboard_is_an_extra(

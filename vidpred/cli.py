@@ -277,7 +277,7 @@ def _requested_run(words: list[str]) -> Path | None:
         return None
     import yaml
 
-    from vidpred.config import Config, find_preset
+    from vidpred.config import Config, find_preset, parse_text
 
     given = [word.removeprefix("run=") for word in words if word.startswith("run=")]
     presets = [after for word, after in pairwise(words) if word in ("--config", "-c")]
@@ -287,7 +287,7 @@ def _requested_run(words: list[str]) -> Path | None:
         if presets and not given:
             run = yaml.safe_load(find_preset(presets[-1]).read_text(encoding="utf-8"))["run"]
         elif given:
-            run = yaml.safe_load(given[-1])
+            run = parse_text(given[-1])
     except (VidpredError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
     return Path(run) if isinstance(run, str) else None

@@ -209,7 +209,7 @@ def _parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> Iterable[t
         _check_key(key, "command line")
         if not text.strip():
             raise ConfigError(f"an empty value [{item}]; if none is meant, write {key}=null")
-        yield key, _parse_text(text) if key in _text_keys(Config, "") else _parse_yaml(text, item)
+        yield key, parse_text(text) if key in _text_keys(Config, "") else _parse_yaml(text, item)
 
 
 def _parse_yaml(text: str, item: str) -> Any:
@@ -219,7 +219,7 @@ def _parse_yaml(text: str, item: str) -> Any:
         raise ConfigError(f"cannot read the value [{item}]; quote it as YAML") from None
 
 
-def _parse_text(text: str) -> str | None:
+def parse_text(text: str) -> str | None:
     """A path as it stands, whatever YAML would make of `clips #1` or 2024; null is none, quotes are taken off."""
     if text == "null":
         return None

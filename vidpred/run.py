@@ -217,7 +217,14 @@ def start_from(run: str, generator: nn.Module, discriminator: nn.Module | None) 
     """Begin with another run's weights. A discriminator made for another patch size keeps its convolutions only: its
     linear layers start afresh. Raises StorageError naming the first parameter of the generator that does not fit."""
     found = find_checkpoint(run)
-    load_weights(generator, found.tensors("ema"), str(found.path))
+    try:
+        load_weights(generator, found.tensors("ema"), str(found.path))
+    except StorageError as error:
+        reason = str(error).removesuffix("; it is another model's checkpoint")
+        raise StorageError(
+            f"[training.start_from={run}] {reason}; use the model section, data.context_frames, data.pred_frames and "
+            f"data.channels of {found.path / 'config.yaml'}"
+        ) from None
     if discriminator is None or not found.has("discriminator"):
         return
     stored, own = found.tensors("discriminator"), discriminator.state_dict()

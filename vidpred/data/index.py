@@ -45,6 +45,7 @@ SUFFIXES = frozenset(
     ]
 )
 VERSION = {"format": "vidpred index", "version": 2}
+REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 NAMED = 3  # bad files named in an error line
 SAVE_SECONDS = 20.0  # an interrupted scan of a large folder loses no more than this
 
@@ -119,7 +120,7 @@ def require_videos(root: Path, on_bad: str = "error", progress: bool = False) ->
         named = "; ".join(f"{printable(name)}: {reason}" for name, reason in bad[:NAMED])
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         if not videos:
-            raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {named}{more}")
+            raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {named}{more}; {REMEDY}")
         if on_bad == "error":
             many = f"{len(bad)} of {len(bad) + len(videos)} videos cannot be read"
             raise DataError(f"{many} [{root}]: {named}{more}; remove them or set data.on_bad_video=skip")

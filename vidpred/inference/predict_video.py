@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from vidpred.inference.rollout import stream_rollout
 from vidpred.inference.writer import write_video
 
 FRAMES_A_READ = 16  # a read begins at a keyframe: frame by frame would decode the same frames again and again
+REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
 CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
 
 
@@ -37,6 +39,19 @@ class Window:
         return number if number < self.frames else None
 
 
+@contextmanager
+def remedied() -> Iterator[None]:
+    """Errors about the clip say how to mend it, where they do not do so already."""
+    try:
+        yield
+    except DataError as error:
+        reason, bracket, rest = str(error).rpartition(" [")
+        if ";" in reason or not bracket:
+            raise
+        remedy = "check its path" if reason.startswith("cannot read the file") else REMEDY
+        raise DataError(f"{reason} [{rest}; {remedy}") from None
+
+
 def choose_window(info: VideoInfo, predictors: Sequence[Predictor], steps: int, start: int | None) -> Window:
     """start: the first frame to predict; None: so that the video's last frames are the truth, if it is long enough.
 
@@ -50,7 +65,9 @@ def choose_window(info: VideoInfo, predictors: Sequence[Predictor], steps: int, 
     stride, history = strides.pop(), max(predictor.history_frames for predictor in predictors)
     needed = (history - 1) * stride + 1
     if info.frames < needed:
-        raise DataError(f"{info.frames} frames are too few: the model needs {needed} known ones [{info.path}]")
+        raise DataError(
+            f"{info.frames} frames are too few: the model needs {needed} known ones [{info.path}]; use a longer clip"
+        )
     if start is None:
         held_out = info.frames - steps * stride
         start = held_out if held_out >= needed else info.frames - 1 + stride
@@ -82,7 +99,8 @@ class VideoPrediction:
         if size is None and len({predictor.data.size for predictor in predictors}) > 1:
             raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
         self.clip, self.predictors, self.steps = clip, predictors, steps
-        self.info = probe(clip)
+        with remedied():
+            self.info = probe(clip)
         self.channels = channels[0]
         short_side = predictors[0].data.size if size is None else (size or None)
         self.size = scaled_size(self.info.height, self.info.width, short_side)
@@ -100,7 +118,8 @@ class VideoPrediction:
         )
 
     def _read(self, numbers: Sequence[int]) -> Tensor:
-        frames = read_frames(self.clip, self.info, numbers, self.size, self.channels)
+        with remedied():
+            frames = read_frames(self.clip, self.info, numbers, self.size, self.channels)
         return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
 
     def pictures(self) -> Iterator[np.ndarray]:
