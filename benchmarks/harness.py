@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import statistics
 import subprocess
@@ -66,5 +67,15 @@ def commit() -> str:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
+    """One line of JSON more; what is not a finite number becomes null, which JSON has, unlike NaN."""
+    line = json.dumps(_finite(row), allow_nan=False)
     with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(line + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
