@@ -17,6 +17,7 @@ from vidpred.errors import ConfigError
 from vidpred.models.discriminators import DiscriminatorSettings
 from vidpred.models.multiscale import GeneratorSettings
 from vidpred.settings import Settings
+from vidpred.training.game import GameSettings
 from vidpred.training.objectives import ObjectiveSettings
 from vidpred.training.settings import CheckpointSettings, TrainingSettings
 
@@ -36,9 +37,12 @@ class Config(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         weights = self.objective
-        if weights.lp_weight == weights.gdl_weight == weights.adversarial_weight == 0:
-            raise ValueError("objective: all weights are 0; set objective.lp_weight=1")
-        if weights.adversarial_weight and self.data.patch_size is None:
+        if weights.lp_weight == weights.gdl_weight == 0:
+            if not weights.has_discriminator:
+                raise ValueError("objective: all weights are 0; set objective.lp_weight=1")
+            if weights.adversarial_start and not weights.feature_matching_weight:
+                raise ValueError("objective.adversarial_start: nothing is learnt before it; set objective.lp_weight=1")
+        if weights.has_discriminator and self.data.patch_size is None:
             raise ValueError("data.patch_size: an adversary judges square patches; set data.patch_size=32")
         if weights.wrong_pairs and self.training.batch_size < 2:
             raise ValueError("objective.wrong_pairs: needs training.batch_size of 2 or more")
@@ -89,8 +93,9 @@ VIDEOS_ONLY = (
     "data.on_bad_video", "data.frame_skip", "data.movement_threshold", "data.skip_cuts", "data.split",
     "data.split_fractions", "data.split_file", "data.memory_mb",
 )  # fmt: skip
-ADVERSARY_ONLY = ("objective.adversarial", "objective.r1_", "objective.wrong_pairs", "discriminator.", "training.discr")
-OPTIMIZER_IGNORES = {"sgd": "betas", "adam": "momentum", "adamw": "momentum"}
+ADVERSARY_ONLY = ("discriminator.", "training.discriminator")
+WITHOUT_ADVERSARY = {"history_weight"}  # of the game's settings, what the generator reads on its own
+OPTIMIZER_IGNORES = {"sgd": "betas", "rmsprop": "betas", "adam": "momentum", "adamw": "momentum"}
 
 
 def refuse_ignored(config: Config) -> None:
@@ -103,24 +108,27 @@ def refuse_ignored(config: Config) -> None:
     if values["data.root"] is None:
         ignored["without data.root (a folder of videos)"] = list(VIDEOS_ONLY)
         side, patch = values["data.size"], values["data.patch_size"]
-        if values["objective.adversarial_weight"] and side not in (None, patch):
+        if config.objective.has_discriminator and side not in (None, patch):
             raise ConfigError(
                 f"[data.patch_size={patch}] no patches are cut from the two-way world, and an adversary judges one "
                 f"size; set data.patch_size={side} or data.root"
             )
-    if values["objective.adversarial_weight"] == 0:
-        unused = [key for key in values if key.startswith(ADVERSARY_ONLY) and key != "objective.adversarial_weight"]
-        ignored["with objective.adversarial_weight=0"] = unused
+    if not config.objective.has_discriminator:
+        game = [f"objective.{name}" for name in GameSettings.model_fields if name not in WITHOUT_ADVERSARY]
+        ignored["without an adversary (objective.adversarial_weight, objective.feature_matching_weight)"] = [
+            *game, *(key for key in values if key.startswith(ADVERSARY_ONLY))
+        ]  # fmt: skip
     for network in ("generator", "discriminator"):
         optimizer = values[f"training.{network}.name"]
         if optimizer in OPTIMIZER_IGNORES:
             key = f"training.{network}.{OPTIMIZER_IGNORES[optimizer]}"
             ignored.setdefault(f"with the optimizer {optimizer}", []).append(key)
     for why, keys in ignored.items():
-        changed = [key for key in keys if values[key] != defaults[key]]
+        # A section that is left out by default has a default only as a whole.
+        changed = [key for key in keys if key in values and values[key] != defaults.get(key)]
         if changed:
             shown = ", ".join(f"{key}={_as_yaml(values[key])}" for key in changed)
-            remedy = " ".join(f"{key}={_as_yaml(defaults[key])}" for key in changed)
+            remedy = " ".join(f"{key}={_as_yaml(defaults.get(key))}" for key in changed)
             raise ConfigError(f"[{shown}] has no meaning {why}; leave it out or set {remedy}")
 
 
@@ -245,8 +253,9 @@ def _known_keys(section: type[BaseModel], prefix: str) -> list[str]:
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+        for section in (field.annotation, *get_args(field.annotation)):  # an optional section is `Section | None`
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                keys += _known_keys(section, f"{prefix}{name}.")
     return keys
 
 

@@ -85,7 +85,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     torch.manual_seed(config.seed)
     generator = build_generator(config.model, config.data) if generator is None else adopt(generator, config.data)
     discriminator = None
-    if config.objective.adversarial_weight:
+    if config.objective.has_discriminator:
         discriminator = build_discriminator(config.discriminator, config.model.scales, config.data)
     with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
@@ -231,7 +231,9 @@ def start_from(run: str, generator: nn.Module, discriminator: nn.Module | None) 
     fitting = {name: stored[name] for name in own if name in stored and stored[name].shape == own[name].shape}
     if len(fitting) < len(own):
         linear = {name for name, module in discriminator.named_modules() if isinstance(module, nn.Linear)}
-        fitting = {name: value for name, value in fitting.items() if name.rsplit(".", 1)[0] not in linear}
+        fitting = {
+            name: value for name, value in fitting.items() if not any(name.startswith(f"{layer}.") for layer in linear)
+        }
     discriminator.load_state_dict({**own, **fitting})
 
 
@@ -242,9 +244,10 @@ def plan(config: Config) -> str:
     source = build_source(config.data, "train", training_offsets(config.data), progress=True)
     with torch.device("meta"):
         generator = build_generator(config.model, config.data)
-        adversarial = config.objective.adversarial_weight > 0
         discriminator = (
-            build_discriminator(config.discriminator, config.model.scales, config.data) if adversarial else None
+            build_discriminator(config.discriminator, config.model.scales, config.data)
+            if config.objective.has_discriminator
+            else None
         )
     sample = source.window(0).shape
     side = config.data.patch_size

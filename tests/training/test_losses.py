@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as functional
 
 from vidpred.training.losses import adversarial_loss, gradient_difference_loss, lp_loss
-from vidpred.training.penalties import r1_penalty
 
 
 def test_lp_is_the_mean_of_powers() -> None:
@@ -42,11 +41,3 @@ def test_adversarial_is_natural_cross_entropy() -> None:
     expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2
     assert float(adversarial_loss(logits, True)) == pytest.approx(expected)
     torch.testing.assert_close(adversarial_loss(logits, False), adversarial_loss(-logits, True))
-
-
-def test_r1_of_a_known_judge() -> None:
-    """D(x) = <w, x> has the gradient w: the penalty is |w|^2 / 2 at every sample."""
-    weights = torch.randn(3, 4, 4)
-    pictures = torch.randn(5, 3, 4, 4, requires_grad=True)
-    logits = (pictures * weights).sum((1, 2, 3))
-    torch.testing.assert_close(r1_penalty(logits, [pictures]), weights.square().sum() / 2)

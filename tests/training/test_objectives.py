@@ -20,7 +20,10 @@ from vidpred.training.trainer import frozen
 def networks() -> tuple[MultiscaleGenerator, MultiscaleDiscriminator]:
     torch.manual_seed(0)
     rows = GeneratorSettings(scales=3, feature_maps=[[4]] * 3, kernel_sizes=[[3, 3]] * 3)
-    return MultiscaleGenerator(rows, 2), MultiscaleDiscriminator(DiscriminatorSettings(), 3, 32, 2)
+    generator, discriminator = MultiscaleGenerator(rows, 2), MultiscaleDiscriminator(DiscriminatorSettings(), 3, 32, 2)
+    for network in discriminator.networks:
+        torch.nn.init.constant_(network.layers[-1].bias, 1.0)  # sure of something: the losses' slopes differ
+    return generator, discriminator
 
 
 @pytest.fixture
@@ -29,14 +32,23 @@ def batch() -> Batch:
     return Batch(torch.rand(2, 2, 3, 32, 32), torch.rand(2, 1, 3, 32, 32), torch.arange(2))
 
 
+def move(*players: torch.nn.Module) -> None:
+    """Away from where the history of the weights began, so that it has something to say."""
+    with torch.no_grad():
+        for player in players:
+            for parameter in player.parameters():
+                parameter.mul_(1.01)
+
+
 def gradients(networks: Any, batch: Batch, number: int = 0, phase: str = "generator", **weights: Any) -> Any:
     """The generator's and the discriminator's gradients from one phase, by parameter name."""
     generator, discriminator = copy.deepcopy(networks)
-    objective = Objective(
-        ObjectiveSettings(**{"lp_weight": 0, "gdl_weight": 0, **weights}), discriminator, discriminator
-    )
+    settings = ObjectiveSettings(**{"lp_weight": 0, "gdl_weight": 0, **weights})
+    objective = Objective(settings, discriminator, discriminator, generator)
+    move(generator, discriminator)
+    torch.manual_seed(2)
     step = Step(batch, generator(batch.context), number)
-    chosen = next(candidate for candidate in objective.phases() if candidate.network == phase)
+    chosen = next(candidate for candidate in objective.phases(number) if candidate.network == phase)
     other = discriminator if phase == "generator" else generator
     with frozen([other]):
         chosen.losses(step).total.backward()
@@ -78,7 +90,30 @@ def test_every_weight_and_exponent_changes_the_gradients(networks: Any, batch: B
     assert float((after - before).norm() / before.norm()) > 1e-3
 
 
-@pytest.mark.parametrize("change", [{"r1_weight": 1.0}, {"wrong_pairs": True}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adversarial": "minimax"}, {"adversarial": "least_squares"}, {"adversarial": "hinge"},
+        {"adversarial": "wasserstein"}, {"adversarial_ramp": 1}, {"adversarial_start": 1},
+        {"feature_matching_weight": 1000.0}, {"history_weight": 1.0},
+    ],
+)  # fmt: skip
+def test_every_part_of_the_game_changes_the_generators_gradients(
+    networks: Any, batch: Batch, change: dict[str, Any]
+) -> None:
+    game = {"lp_weight": 1e-3, "adversarial_weight": 1.0}
+    before, after = (flat(gradients(networks, batch, **game, **more)[0]) for more in ({}, change))
+    assert float((after - before).norm() / before.norm()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"r1_weight": 10.0}, {"wrong_pairs": True}, {"gradient_penalty_weight": 1.0}, {"real_label": 0.9},
+        {"history_weight": 1.0}, {"adversarial": "least_squares"}, {"adversarial": "hinge"},
+        {"adversarial": "wasserstein"},
+    ],
+)  # fmt: skip
 def test_discriminator_settings_change_its_gradients(networks: Any, batch: Batch, change: dict[str, Any]) -> None:
     settings = {"phase": "discriminator", "adversarial_weight": 1.0}
     before, after = (flat(gradients(networks, batch, **settings, **more)[1]) for more in ({}, change))
@@ -117,6 +152,22 @@ def test_reconstruction_is_one_phase_and_an_adversary_makes_two() -> None:
     assert [phase.network for phase in Objective(ObjectiveSettings()).phases()] == ["generator"]
     phases = Objective(ObjectiveSettings(adversarial_weight=0.1)).phases()
     assert [phase.network for phase in phases] == ["discriminator", "generator"]
+
+
+def test_the_generator_learns_in_every_so_manieth_step() -> None:
+    objective = Objective(ObjectiveSettings(adversarial_weight=0.1, discriminator_steps=3))
+    learns = ["generator" in [phase.network for phase in objective.phases(number)] for number in range(6)]
+    assert learns == [False, False, True, False, False, True]
+
+
+def test_clipping_is_due_after_the_discriminators_update(networks: Any) -> None:
+    generator, discriminator = networks
+    settings = ObjectiveSettings(adversarial_weight=1, weight_clip=0.01)
+    phases = Objective(settings, discriminator, discriminator, generator).phases()
+    for phase in phases:
+        phase.after_update()
+    assert max(float(parameter.detach().abs().max()) for parameter in discriminator.parameters()) == pytest.approx(0.01)
+    assert max(float(parameter.detach().abs().max()) for parameter in generator.parameters()) > 0.02
 
 
 def test_a_blind_judge_costs_ln_2_a_scale(networks: Any, batch: Batch) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vidpred.errors import ConfigError
 from vidpred.models.multiscale import as_channels_last, choose_scales
 from vidpred.models.pyramid import build_pyramid
+from vidpred.models.spectral_norm import add_spectral_norm
 from vidpred.settings import Settings
 
 # Convolution feature maps and fully connected widths, per scale, coarse to fine (the paper's table; the release's).
@@ -33,9 +34,11 @@ class DiscriminatorSettings(Settings):
 
     size: `paper` and `release` are the valid convolutions of Mathieu et al.; `strided` halves the picture with 4x4
     convolutions of stride 2 and LeakyReLU, which trains more steadily with a gradient penalty.
+    spectral_norm divides every layer's weight by its largest singular value.
     """
 
     size: Literal["paper", "release", "strided"] = "release"
+    spectral_norm: bool = False
 
 
 class ScaleDiscriminator(nn.Module):
@@ -75,8 +78,13 @@ class ScaleDiscriminator(nn.Module):
         layers.append(nn.Linear(features, 1))
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.layers(as_channels_last(pictures)).float().squeeze(1)
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `(B,)` and the last hidden features `(B, F)`."""
+        *hidden, last = self.layers
+        features = as_channels_last(pictures)
+        for layer in hidden:
+            features = layer(features)
+        return last(features).float().squeeze(1), features
 
 
 class MultiscaleDiscriminator(nn.Module):
@@ -110,21 +118,24 @@ class MultiscaleDiscriminator(nn.Module):
             )
             for index, row in enumerate(zip(*rows, strict=True))
         )
+        if settings.spectral_norm:
+            add_spectral_norm(self)
 
     @property
     def num_scales(self) -> int:
         return len(self.networks)
 
-    def forward(self, context: Tensor, pictures: list[Tensor]) -> Tensor:
-        """Logits `(B, num_scales)`.
+    def forward(
+        self, context: Tensor, pictures: list[Tensor], with_features: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Logits `(B, num_scales)`; with_features: and each scale's last hidden features, `(B, F)`.
 
         context: `(B, T, C, H, W)` in [0, 1]; pictures: the frames to judge at every scale, coarse to fine,
         `(B, K, C, h, w)` in [0, 1].
         """
-        logits = []
-        for network, known, judged in zip(
-            self.networks, build_pyramid(context, self.num_scales), pictures, strict=True
-        ):
-            pair = torch.cat([known, judged], 1) * 2 - 1
-            logits.append(network(rearrange(pair, "b t c h w -> b (t c) h w")))
-        return torch.stack(logits, 1)
+        judged = []
+        for network, known, shown in zip(self.networks, build_pyramid(context, self.num_scales), pictures, strict=True):
+            pair = torch.cat([known, shown], 1) * 2 - 1
+            judged.append(network(rearrange(pair, "b t c h w -> b (t c) h w")))
+        logits = torch.stack([logit for logit, _ in judged], 1)
+        return (logits, [features for _, features in judged]) if with_features else logits

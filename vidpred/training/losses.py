@@ -1,4 +1,4 @@
-"""The losses of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) as pure functions.
+"""The losses of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) as pure functions, and feature matching.
 
 Reductions, stated once: every loss here is a mean over batch, frames, channels and pixels (or logits) of one scale;
 the objective adds up the scales. Pictures come in [-1, 1], the range in which the paper's weights were chosen.
@@ -7,6 +7,9 @@ All are computed in float32.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
@@ -32,10 +35,24 @@ def gradient_difference_loss(prediction: Tensor, target: Tensor, alpha: float) -
     return total
 
 
-def adversarial_loss(logits: Tensor, real: bool) -> Tensor:
+def adversarial_loss(logits: Tensor, label: float) -> Tensor:
     """Binary cross-entropy of logits against one label, equations 3 to 5, the mean of all logits.
 
-    The generator minimises it with `real=True` on its own pictures (the non-saturating form).
+    label: 1 is true, 0 is false; what lies between smooths. The generator minimises it with label 1 on its own pictures
+    (the non-saturating form).
     """
-    labels = logits.new_full(logits.shape, float(real), dtype=logits.float().dtype)
+    labels = logits.new_full(logits.shape, float(label), dtype=logits.float().dtype)
     return functional.binary_cross_entropy_with_logits(logits.float(), labels)
+
+
+def feature_matching_loss(generated: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
+    """Feature matching (Salimans et al. 2016, section 3.1): the squared distance of the batch means of a
+    discriminator's hidden features, a mean over the features, summed over the scales.
+
+    Both are one tensor `(B, ...)` a scale; the true ones are taken as constants. Returns a scalar.
+    """
+    distances = [
+        (own.float().mean(0) - other.detach().float().mean(0)).square().mean()
+        for own, other in zip(generated, true, strict=True)
+    ]
+    return torch.stack(distances).sum()

@@ -16,12 +16,14 @@ def build_optimizer(settings: OptimizerSettings, module: nn.Module) -> torch.opt
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.name == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+    if settings.name == "rmsprop":  # has no fused form
+        return torch.optim.RMSprop(parameters, rate, momentum=settings.momentum, weight_decay=decay)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
     return kind(parameters, rate, betas=settings.betas, weight_decay=decay, fused=True)
 
 
 def schedule_factor(settings: ScheduleSettings, step: int, steps: int) -> float:
-    """What the learning rates are multiplied by in step number `step` (from 0) of `steps`."""
+    """What a learning rate is multiplied by in step number `step` (from 0) of `steps`."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     start = settings.hold * steps

@@ -50,9 +50,8 @@ def estimate_memory(
     bytes_each = 2 if precision == "bfloat16" else 4
     weights = 0
     for name, network in networks.items():
-        copies = {"sgd": 2 + (getattr(training, name).momentum > 0), "adam": 4, "adamw": 4}[
-            getattr(training, name).name
-        ]
+        momentum = int(getattr(training, name).momentum > 0)
+        copies = {"sgd": 2 + momentum, "rmsprop": 3 + momentum, "adam": 4, "adamw": 4}[getattr(training, name).name]
         weights += count_parameters(network) * 4 * (copies + (name == "generator"))  # the generator is averaged, too
     counted = 0
 

@@ -10,9 +10,9 @@ from vidpred.settings import Settings
 
 
 class OptimizerSettings(Settings):
-    """One network's optimizer. momentum is read by sgd, betas by adam and adamw."""
+    """One network's optimizer. momentum is read by sgd and rmsprop, betas by adam and adamw."""
 
-    name: Literal["sgd", "adam", "adamw"] = "adam"
+    name: Literal["sgd", "rmsprop", "adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
     momentum: float = Field(0.0, ge=0, lt=1)
     betas: tuple[float, float] = (0.9, 0.99)
@@ -20,7 +20,7 @@ class OptimizerSettings(Settings):
 
 
 class ScheduleSettings(Settings):
-    """The learning rates' common factor: up over warmup_steps, 1 until the fraction `hold` of the run, then down to
+    """What a learning rate is multiplied by: up over warmup_steps, 1 until the fraction `hold` of the run, then down to
     `final` along a straight line or half a cosine."""
 
     shape: Literal["constant", "linear", "cosine"] = "linear"
@@ -32,9 +32,11 @@ class ScheduleSettings(Settings):
 class TrainingSettings(Settings):
     """The training loop.
 
-    steps: updates of the generator. batch_size: samples of one step over all processes.
+    steps: batches of batch_size samples (over all processes), each of which trains every network, or, with
+    objective.discriminator_steps, the generator less often.
     device: auto takes the GPU where there is one. precision: auto is bfloat16 where the hardware computes it natively.
-    generator, discriminator: their optimizers; schedule: what multiplies their learning rates.
+    generator, discriminator: their optimizers; schedule: what multiplies their learning rates; discriminator_schedule:
+    one of its own for the discriminator's (none: the same).
     clip_norm: gradients longer than this are shortened. ema_decay: of the averaged weights, which predictions use.
     validate_every, picture_every, log_every: in steps, 0 is never. validation_windows: windows of one validation.
     best_by: the validation number that chooses the best checkpoint; `last` takes the newest (the right choice with an
@@ -49,6 +51,7 @@ class TrainingSettings(Settings):
     generator: OptimizerSettings = OptimizerSettings()
     discriminator: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    discriminator_schedule: ScheduleSettings | None = None
     clip_norm: float | None = Field(None, gt=0)
     ema_decay: float = Field(0.995, ge=0, lt=1)
     validate_every: int = Field(500, ge=0)

@@ -32,7 +32,7 @@ from vidpred.inference.render import training_picture, write_png
 from vidpred.models.pyramid import as_pyramid, check_pyramid
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
-from vidpred.training.settings import CheckpointSettings, OptimizerSettings, TrainingSettings
+from vidpred.training.settings import CheckpointSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from vidpred.training.tracking import Tracker
 
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -48,6 +48,7 @@ class Network:
     wrapped: nn.Module
     optimizer: torch.optim.Optimizer
     learning_rate: float
+    schedule: ScheduleSettings
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -77,9 +78,11 @@ class Trainer:
 
     def __init__(self, parts: TrainingParts) -> None:
         self.parts, self.settings, self.accelerator = parts, parts.training, parts.accelerator
-        self.networks = {"generator": self._network(parts.generator, parts.training.generator)}
+        training = parts.training
+        self.networks = {"generator": self._network(parts.generator, training.generator, training.schedule)}
         if parts.discriminator is not None:
-            self.networks["discriminator"] = self._network(parts.discriminator, parts.training.discriminator)
+            schedule = training.discriminator_schedule or training.schedule
+            self.networks["discriminator"] = self._network(parts.discriminator, training.discriminator, schedule)
         self.average = copy.deepcopy(parts.generator).requires_grad_(False).eval()
         judge = self.networks.get("discriminator")
         self.objective = Objective(
@@ -87,13 +90,14 @@ class Trainer:
             judge.wrapped if judge else None,
             # Unwrapped from data parallelism, but still with Accelerate's mixed precision.
             self.accelerator.unwrap_model(judge.wrapped) if judge else None,
+            self.networks["generator"].module,
         )
         self._stop_signal: int | None = None
 
-    def _network(self, module: nn.Module, settings: OptimizerSettings) -> Network:
+    def _network(self, module: nn.Module, settings: OptimizerSettings, schedule: ScheduleSettings) -> Network:
         module = module.to(self.accelerator.device).to(memory_format=torch.channels_last)
         wrapped = self.accelerator.prepare(module)
-        return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate)
+        return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate, schedule)
 
     def run(self) -> int:
         """Train to the last step; returns the step it started from.
@@ -142,15 +146,18 @@ class Trainer:
     def train_step(self, number: int, batch: Batch) -> dict[str, Tensor]:
         """One update of every network. Randomness is a function of (seed, step, process), so resuming is exact."""
         torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
-        # One forward of the generator serves all phases.
-        step = Step(batch, self._predict(batch), number)
+        phases = self.objective.phases(number)
+        # One forward of the generator serves all phases; its graph is kept where it learns.
+        with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
+            step = Step(batch, self._predict(batch), number)
         parts: dict[str, Tensor] = {}
-        for phase in self.objective.phases():
+        for phase in phases:
             network = self.networks[phase.network]
             with frozen([other.module for other in self.networks.values() if other is not network]):
                 losses = phase.losses(step)
                 self.accelerator.backward(losses.total)
             self._update(network, phase.network, losses.parts, losses.total, step)
+            phase.after_update()
             parts |= {f"{phase.network}/{name}": value.detach() for name, value in losses.parts.items()}
         self._average(number)
         return parts
@@ -172,7 +179,7 @@ class Trainer:
             self._diverged(name, parts, float(norm), step)
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(network.parameters, self.settings.clip_norm, norm)
-        factor = schedule_factor(self.settings.schedule, step.number, self.settings.steps)
+        factor = schedule_factor(network.schedule, step.number, self.settings.steps)
         for group in network.optimizer.param_groups:
             group["lr"] = network.learning_rate * factor
         network.optimizer.step()
@@ -264,6 +271,7 @@ class Trainer:
             for name, network in self.networks.items():
                 files[name] = network.module.state_dict()
                 files[f"optimizer_{name}"] = pack_optimizer(network.optimizer)
+            files |= {f"memory_{name}": memory.state_dict() for name, memory in self.objective.memory.items()}
             self.parts.folder.save(done, files, self.parts.state, self.parts.checkpoint.keep)
         self.accelerator.wait_for_everyone()
 
@@ -283,6 +291,8 @@ class Trainer:
         for name, network in self.networks.items():
             load_weights(network.module, checkpoint.tensors(name), where)
             unpack_optimizer(network.optimizer, checkpoint.tensors(f"optimizer_{name}"))
+        for name, memory in self.objective.memory.items():
+            load_weights(memory, checkpoint.tensors(f"memory_{name}"), where)
         return checkpoint.step
 
     def _loader(self, first_step: int) -> DataLoader[Batch]:

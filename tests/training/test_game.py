@@ -1,0 +1,127 @@
+"""The game on plain pictures without context, as image generators play it, and its timetable."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vidpred.config import load_config
+from vidpred.errors import ConfigError
+from vidpred.training.game import Game, GameSettings, ramp
+from vidpred.training.losses import feature_matching_loss
+
+
+class Critic(nn.Module):
+    """A discriminator of single pictures `(B, 1, 2, 2)`: one hidden layer, one scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.last = nn.Linear(4, 3), nn.Linear(3, 1)
+
+    def forward(self, pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        features = self.hidden(pictures[0].flatten(1)).tanh()
+        return self.last(features), [features]
+
+
+def play(critic: Critic, step: int = 0, **settings: Any) -> tuple[dict[str, Tensor], dict[str, tuple[float, Tensor]]]:
+    """The discriminator's parts and the generator's terms for fixed pictures."""
+    torch.manual_seed(1)
+    real, fake = [torch.randn(6, 1, 2, 2)], [torch.randn(6, 1, 2, 2, requires_grad=True)]
+    game = Game(GameSettings(**{"adversarial_weight": 0.5, **settings}), {"discriminator": critic})
+    losses = game.discriminator_losses(lambda pictures: critic(pictures)[0], real, [fake], step)
+    parts = {name: value.detach() for name, value in {"total": losses.total, **losses.parts}.items()}
+    terms = game.generator_terms(critic, fake, real, step)
+    return parts, {name: (weight, value.detach()) for name, (weight, value) in terms.items()}
+
+
+def test_an_image_discriminator_pays_as_its_logits_say() -> None:
+    critic = Critic()
+    for parameter in critic.last.parameters():
+        nn.init.zeros_(parameter)
+    parts, terms = play(critic)
+    assert float(parts["total"]) == pytest.approx(2 * math.log(2))
+    assert terms.keys() == {"adversarial"}
+    assert terms["adversarial"][0] == 0.5
+    assert float(terms["adversarial"][1]) == pytest.approx(math.log(2))
+
+
+def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
+    critic = Critic()
+    parts, _ = play(critic, r1_weight=2.0, gradient_penalty_weight=3.0, history_weight=0.5)
+    assert float(parts["r1"]) > 0
+    assert float(parts["gradient_penalty"]) > 0
+    expected = parts["real"] + parts["fake"] + 2 * parts["r1"] + 3 * parts["gradient_penalty"] + 0.5 * parts["history"]
+    torch.testing.assert_close(parts["total"], expected)
+
+
+def test_kinds_of_false_pictures_weigh_together_as_much_as_the_true() -> None:
+    critic = Critic()
+    torch.manual_seed(1)
+    real, one, other = ([torch.randn(4, 1, 2, 2)] for _ in range(3))
+    game = Game(GameSettings(adversarial_weight=1), {"discriminator": critic})
+
+    def fake(kinds: list[list[Tensor]]) -> Tensor:
+        return game.discriminator_losses(lambda pictures: critic(pictures)[0], real, kinds, 0).parts["fake"]
+
+    torch.testing.assert_close(fake([one, other]), (fake([one]) + fake([other])) / 2)
+
+
+def test_feature_matching_by_hand() -> None:
+    """Batch means (2, 2) and (3, 5): (1 + 9) / 2; the order within a batch is nothing, the scales add up."""
+    own, true = torch.tensor([[1.0, 2.0], [3.0, 2.0]]), torch.tensor([[3.0, 4.0], [3.0, 6.0]])
+    assert float(feature_matching_loss([own], [true])) == 5.0
+    assert float(feature_matching_loss([own.flip(0)], [true])) == 5.0
+    assert float(feature_matching_loss([own, own], [true, own])) == 5.0
+    own.requires_grad_()
+    true.requires_grad_()
+    feature_matching_loss([own], [true]).backward()
+    assert own.grad is not None
+    assert true.grad is None
+
+
+def test_feature_matching_alone_makes_a_game() -> None:
+    settings = GameSettings(feature_matching_weight=2.0)
+    assert settings.has_discriminator
+    _, terms = play(Critic(), adversarial_weight=0.0, feature_matching_weight=2.0)
+    assert terms.keys() == {"feature_matching"}
+    assert terms["feature_matching"][0] == 2.0
+
+
+def test_ramp_by_hand() -> None:
+    assert [ramp(step, 2, 3) for step in range(7)] == [0, 0, 0.25, 0.5, 0.75, 1, 1]
+    assert [ramp(step, 1, 0) for step in range(3)] == [0, 1, 1]
+    _, early = play(Critic(), step=1, adversarial_start=2)
+    _, later = play(Critic(), step=2, adversarial_start=2, adversarial_ramp=1)
+    assert early == {}
+    assert later["adversarial"][0] == 0.25
+
+
+def test_wasserstein_accuracy_does_not_depend_on_where_the_logits_lie() -> None:
+    critic = Critic()
+    before, _ = play(critic, adversarial="wasserstein")
+    with torch.no_grad():
+        critic.last.bias += 100
+    after, _ = play(critic, adversarial="wasserstein")
+    assert float(before["accuracy"]) == float(after["accuracy"])
+
+
+@pytest.mark.parametrize("name", ["hinge", "wasserstein"])
+def test_losses_without_labels_refuse_smoothing(name: str) -> None:
+    with pytest.raises(ConfigError, match="real_label"):
+        load_config(None, {"objective.adversarial": name, "objective.real_label": 0.9})
+
+
+def test_an_adversary_that_starts_later_needs_something_to_learn_before() -> None:
+    with pytest.raises(ConfigError, match="objective.adversarial_start"):
+        load_config(
+            None,
+            {
+                "objective.lp_weight": 0, "objective.gdl_weight": 0, "objective.adversarial_weight": 1,
+                "objective.adversarial_start": 5,
+            },
+        )  # fmt: skip

@@ -1,0 +1,175 @@
+"""The game between a generator and a discriminator, for pictures of any kind: what each pays in one step.
+
+Video prediction and image generation share it: the pictures come as one tensor `(B, ...)` a scale, and the judge is a
+callable that already knows what they are to be judged with (a context, a label, nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vidpred.settings import Settings
+from vidpred.training.adversarial import ADVERSARIAL_LOSSES, AdversarialName, accuracy
+from vidpred.training.losses import feature_matching_loss
+from vidpred.training.penalties import HistoricalAverage, clip_weights, gradient_penalty, interpolate, r1_penalty
+
+
+class GameSettings(Settings):
+    """The adversarial game.
+
+    adversarial names the adversary's loss: bce (non-saturating), minimax, least_squares, hinge or wasserstein; its
+    weight is adversarial_weight, times 0 up to step adversarial_start and from there up to 1 over adversarial_ramp
+    steps; the discriminator learns from the first step on. adversarial is a mean over the batch, summed over scales.
+    feature_matching_weight: for the distance of the batch means of the discriminator's hidden features.
+    Without these two weights there is no discriminator.
+    real_label is what it should say of true pictures (below 1: one-sided label smoothing).
+    r1_weight times R1 is added every r1_every-th step of the discriminator (0: never), gradient_penalty_weight times
+    the gradient penalty in every step. weight_clip bounds its weights (none: free).
+    wrong_pairs shows it (context of one sample, future of another) as a third, false kind of pair.
+    discriminator_steps: the generator learns only in every so-manieth step, the discriminator in each of them.
+    history_weight pulls the weights of both players to the average of their past.
+    """
+
+    adversarial: AdversarialName = "bce"
+    adversarial_weight: float = Field(0.0, ge=0)
+    adversarial_start: int = Field(0, ge=0)
+    adversarial_ramp: int = Field(0, ge=0)
+    feature_matching_weight: float = Field(0.0, ge=0)
+    real_label: float = Field(1.0, gt=0, le=1)
+    r1_weight: float = Field(0.0, ge=0)
+    r1_every: int = Field(16, ge=1)
+    gradient_penalty_weight: float = Field(0.0, ge=0)
+    weight_clip: float | None = Field(None, gt=0)
+    wrong_pairs: bool = False
+    discriminator_steps: int = Field(1, ge=1)
+    history_weight: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        if self.real_label != 1 and not ADVERSARIAL_LOSSES[self.adversarial].smoothable:
+            raise ValueError(f"real_label: the {self.adversarial} loss has no labels to smooth; set real_label=1")
+        return self
+
+    @property
+    def has_discriminator(self) -> bool:
+        """Whether the generator has an adversary."""
+        return self.adversarial_weight > 0 or self.feature_matching_weight > 0
+
+
+@dataclass(frozen=True)
+class Losses:
+    """One phase's result: the scalar to minimise, and its named parts for the log."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class Game:
+    """Both players' costs. Of its own it keeps only the averages that historical averaging needs (`memory`)."""
+
+    def __init__(self, settings: GameSettings, players: dict[str, nn.Module]) -> None:
+        """players: "generator" and, where there is one, "discriminator", unwrapped."""
+        self.settings, self.players = settings, players
+        self.loss = ADVERSARIAL_LOSSES[settings.adversarial]
+        remembered = players if settings.history_weight else {}
+        self.memory = {name: HistoricalAverage(player) for name, player in remembered.items()}
+
+    def adversarial_weight(self, step: int) -> float:
+        """The adversary's weight in a step (from 0)."""
+        return self.settings.adversarial_weight * ramp(
+            step, self.settings.adversarial_start, self.settings.adversarial_ramp
+        )
+
+    def generator_terms(
+        self, judge: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]], fake: list[Tensor], real: list[Tensor],
+        step: int,
+    ) -> dict[str, tuple[float, Tensor]]:  # fmt: skip
+        """What the generator pays, by name: weight and value. Terms of weight 0 are left out.
+
+        judge -> logits and features. fake: its pictures with their graph; real: true ones, for their features.
+        """
+        weight, matching = self.adversarial_weight(step), self.settings.feature_matching_weight
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if weight or matching:
+            logits, features = judge(fake)
+            if weight:
+                terms["adversarial"] = weight, self.loss.generator(logits) * logits.shape[1]
+            if matching:
+                with torch.no_grad():
+                    _, wanted = judge(real)
+                terms["feature_matching"] = matching, feature_matching_loss(features, wanted)
+        return terms | self.history_terms("generator")
+
+    def discriminator_losses(
+        self, judge: Callable[[list[Tensor]], Tensor], real: list[Tensor], false: Sequence[list[Tensor]], step: int
+    ) -> Losses:
+        """True pictures against each kind of false ones (which weigh together as much), summed over scales.
+
+        judge -> logits, for pictures of several kinds one after another along the batch. false: the generator's
+        pictures first, then any others. All are taken as constants.
+        """
+        settings, game = self.settings, self.loss
+        with_r1 = settings.r1_weight > 0 and step % settings.r1_every == 0
+        real = [picture.detach().requires_grad_(with_r1) for picture in real]
+        kinds = [real, *([picture.detach() for picture in kind] for kind in false)]
+        if settings.gradient_penalty_weight:
+            kinds.append(interpolate(real, false[0]))
+        # One forward for all kinds: data-parallel training expects one forward for each backward.
+        logits = judge([torch.cat(scale) for scale in zip(*kinds, strict=True)])
+        on_real, *rest = logits.chunk(len(kinds))
+        on_false = rest[: len(false)]
+        scales = logits.shape[1]
+        terms = {
+            "real": (1.0, game.real(on_real, settings.real_label) * scales),
+            "fake": (1.0, sum_of(game.fake(judged) for judged in on_false) / len(on_false) * scales),
+        }
+        if with_r1:
+            terms["r1"] = settings.r1_weight, r1_penalty(on_real, real)
+        if settings.gradient_penalty_weight:
+            terms["gradient_penalty"] = settings.gradient_penalty_weight, gradient_penalty(rest[-1], kinds[-1])
+        losses = weigh(terms | self.history_terms("discriminator"))
+        return Losses(losses.total, losses.parts | self._accuracies(on_real, on_false[0]))
+
+    def _accuracies(self, on_real: Tensor, on_fake: Tensor) -> dict[str, Tensor]:
+        """A critic that only ranks is taken to decide halfway between its mean logits."""
+        boundary = self.loss.boundary
+        if boundary is None:
+            boundary = float((on_real.mean() + on_fake.mean()).detach()) / 2
+        real, fake = accuracy(on_real, True, boundary), accuracy(on_fake, False, boundary)
+        return {"accuracy_real": real, "accuracy_fake": fake, "accuracy": (real + fake) / 2}
+
+    def history_terms(self, player: str) -> dict[str, tuple[float, Tensor]]:
+        return {"history": (self.settings.history_weight, self.memory[player]())} if player in self.memory else {}
+
+    def after_update(self, player: str) -> None:
+        """What is due when a player's weights have changed: clipping, and taking them into the average."""
+        if player == "discriminator" and self.settings.weight_clip is not None:
+            clip_weights(self.players[player], self.settings.weight_clip)
+        if player in self.memory:
+            self.memory[player].update()
+
+
+def ramp(step: int, start: int, length: int) -> float:
+    """0 before step `start`, then up to 1 along a straight line: step start + length is the first at 1."""
+    if step < start:
+        return 0.0
+    return min(1.0, (step - start + 1) / (length + 1))
+
+
+def weigh(terms: dict[str, tuple[float, Tensor]]) -> Losses:
+    """The weighted sum of named terms, and their values for the log."""
+    return Losses(
+        sum_of(weight * value for weight, value in terms.values()), {name: value for name, (_, value) in terms.items()}
+    )
+
+
+def sum_of(terms: object) -> Tensor:
+    total = sum(terms)  # type: ignore[call-overload]
+    assert isinstance(total, Tensor), "an objective needs at least one weight above 0"
+    return total
