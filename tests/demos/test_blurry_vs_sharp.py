@@ -1,0 +1,31 @@
+"""The script runs as its first line says, on a tiny setting."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from demos import blurry_vs_sharp
+from vidpred import Predictor
+
+CHECKOUT = Path(blurry_vs_sharp.__file__).parent.parent
+
+
+def test_two_steps(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "demos.blurry_vs_sharp", "--output", str(tmp_path / "out"), "--steps", "2"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    blurry, sharp, last = done.stdout.splitlines()
+    for name, line in (("blurry", blurry), ("sharp", sharp)):
+        assert line.startswith(f"{name}: decided for one future in ")
+        assert "of 122 forks" in line
+        assert Predictor.load(tmp_path / "out" / name).step == 2
+    picture = np.asarray(Image.open(last.removeprefix("look at ")))
+    assert picture.std() > 10, "it shows nothing"
