@@ -91,7 +91,8 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
 # Settings that nothing reads in some runs. Of videos, the embedded two-way world has no files, cuts or frames to spare.
 VIDEOS_ONLY = (
     "data.on_bad_video", "data.frame_skip", "data.movement_threshold", "data.skip_cuts", "data.split",
-    "data.split_fractions", "data.split_file", "data.memory_mb",
+    "data.split_fractions", "data.split_file", "data.memory_mb", "data.rate", "data.max_pixels", "data.max_frames",
+    "data.max_hours",
 )  # fmt: skip
 ADVERSARY_ONLY = ("discriminator.", "training.discriminator")
 WITHOUT_ADVERSARY = {"history_weight"}  # of the game's settings, what the generator reads on its own

@@ -44,6 +44,10 @@ FREE_ON_RESUME = (
     "data.workers",
     "data.memory_mb",
     "data.on_bad_video",
+    "data.max_pixels",
+    "data.max_frames",
+    "data.max_hours",
+    "data.timeout_seconds",
     "training.log_every",
     "training.validate_every",
     "training.validation_windows",
@@ -100,6 +104,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         objective=config.objective,
         checkpoint=config.checkpoint,
         workers=config.data.workers,
+        timeout_seconds=config.data.timeout_seconds,
         folder=folder,
         accelerator=accelerator,
         samples=TrainingSamples(train_source, config.seed),
@@ -289,12 +294,12 @@ def evaluate_predictors(
 
     windows: at most so many, evenly spread over the split (None: all). root: other videos than the run's, read with
     its settings. protocol: plain, mathieu2016 or openstl. Raises ConfigError for an unknown split or protocol and for
-    runs that differ in data.channels or data.frame_skip, DataError where it has no window long enough.
+    runs that differ in data.channels, data.frame_skip or data.rate, DataError where it has no window long enough.
     """
     if split not in SPLITS:
         raise ConfigError(f"no such split [--split {split}]; choose from {', '.join(SPLITS)}")
-    for key in ("channels", "frame_skip"):
-        found = sorted({getattr(predictor.data, key) for predictor in predictors})
+    for key in ("channels", "frame_skip", "rate"):
+        found = sorted({getattr(predictor.data, key) for predictor in predictors}, key=str)
         if len(found) > 1:
             raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
     if protocol not in PROTOCOLS:

@@ -13,7 +13,8 @@ import pytest
 
 from tests.video_files import numbered_frames, write_video
 from vidpred.data import containers
-from vidpred.data.containers import Limits, OpenVideo
+from vidpred.data.containers import OpenVideo
+from vidpred.data.limits import Limits
 from vidpred.data.video import probe
 from vidpred.errors import DataError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from tests.video_files import numbered_frames, write_video
 from vidpred.data import index as index_module
 from vidpred.data.build import build_source
-from vidpred.data.index import require_videos, scan
+from vidpred.data.index import check, require_videos, scan
+from vidpred.data.limits import Limits
 from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
 
@@ -30,7 +33,9 @@ def test_any_depth_sorted_hidden_left_out(clips: Path) -> None:
 def test_scanned_once_and_again_only_what_changed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[str] = []
     probe = index_module.probe
-    monkeypatch.setattr(index_module, "probe", lambda path, name: probed.append(name) or probe(path, name))
+    monkeypatch.setattr(
+        index_module, "probe", lambda path, name, limits: probed.append(name) or probe(path, name, limits)
+    )
     first = require_videos(clips)
     assert len(probed) == 3
     assert require_videos(clips) == first
@@ -102,3 +107,77 @@ def test_a_scan_keeps_bad_and_good_apart(clips: Path) -> None:
     videos, bad = scan(clips)
     assert len(videos) == 3
     assert bad == [("bad.avi", "a picture or sound, not a video")]
+
+
+def test_what_is_no_file_has_its_reason_and_is_not_opened(clips: Path) -> None:
+    os.mkfifo(clips / "pipe.mp4")  # opening it would wait for ever
+    (clips / "device.mp4").symlink_to("/dev/zero")
+    (clips / "gone.mp4").symlink_to("nowhere")
+    _, bad = scan(clips)
+    assert bad == [
+        ("device.mp4", "a device, not a file"),
+        ("gone.mp4", "a link to a file that is not there"),
+        ("pipe.mp4", "a named pipe, not a file"),
+    ]
+
+
+def test_limits_hold_for_what_was_scanned_before(clips: Path) -> None:
+    assert len(scan(clips)[0]) == 3
+    for limits, words in (
+        (Limits(pixels=1000), "too large: frames of 32x32 are over data.max_pixels=1000"),
+        (Limits(frames=4), "too long: 5 frames are over data.max_frames=4"),
+        (Limits(hours=0.1 / 3600), "over data.max_hours="),
+    ):
+        videos, bad = scan(clips, limits=limits)
+        assert not videos
+        assert all(words in reason for _, reason in bad)
+    assert len(scan(clips)[0]) == 3
+    with pytest.raises(DataError, match="data.max_frames=4"):
+        build_source(DataSettings(root=str(clips), max_frames=4), "train", [0])
+
+
+def test_a_check_lists_every_file(clips: Path) -> None:
+    (clips / "empty.mp4").write_bytes(b"")
+    (clips / "pointer.avi").write_text("version https://git-lfs.github.com/spec/v1\n")
+    reports = {report.path: report for report in check(clips)}
+    assert list(reports) == ["A.MP4", "b.mp4", "deep/er/ä ö.mp4", "empty.mp4", "pointer.avi"]
+    good = reports["b.mp4"]
+    assert asdict(good) == {
+        "path": "b.mp4", "ok": True, "reason": None, "frames": 5, "rate": 25.0, "width": 32, "height": 32,
+        "codec": "h264", "seconds": 0.2, "bytes": (clips / "b.mp4").stat().st_size,
+    }  # fmt: skip
+    bad = reports["pointer.avi"]
+    assert not bad.ok
+    assert bad.reason == "a Git-LFS pointer, not the video itself; run git lfs pull"
+    assert bad.frames is None
+    assert bad.bytes == 43
+    with pytest.raises(DataError, match="no such folder"):
+        check(clips / "absent")
+
+
+def test_short_videos_are_listed_and_counted(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "empty.mp4").write_bytes(b"")
+    for name in ("long", "longer", "longest"):
+        write_video(clips / f"{name}.mp4", numbered_frames(12, 32, 32))
+    settings = DataSettings(root=str(clips), on_bad_video="skip", split="file", split_fractions=(0.8, 0.1, 0.1))
+    assert len(build_source(settings, "train", list(range(3)), progress=True))
+    assert "1 of 7 videos cannot be read and are left out" in capsys.readouterr().err
+    table = clips / ".vidpred" / "bad_videos.csv"
+    assert len(table.read_text().splitlines()) == 2
+    build_source(settings, "train", list(range(9)), progress=True)
+    warning = "3 of 6 videos are shorter than the 9 frames of a window and are left out"
+    assert capsys.readouterr().err.count(warning) == 1
+    wanted = [
+        "path,reason",
+        'A.MP4,"too short: 5 frames, a window has 9"',
+        'b.mp4,"too short: 5 frames, a window has 9"',
+        'deep/er/ä ö.mp4,"too short: 5 frames, a window has 9"',
+        "empty.mp4,empty file (0 bytes)",
+    ]
+    assert table.read_text().splitlines() == wanted
+    build_source(settings, "train", list(range(2)))  # another split of the same run
+    assert table.read_text().splitlines() == wanted
+    assert capsys.readouterr().err == ""
+    (clips / "empty.mp4").unlink()
+    build_source(settings, "train", list(range(2)), progress=True)
+    assert not table.exists()

@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from vidpred.data.limits import Limits
 from vidpred.errors import DataError
 
 # Formats by content, not by suffix: a picture, a playlist or a script renamed to .mp4 is no video.
@@ -27,29 +28,6 @@ CODECS = (
 # The usual decoders of VP8 and VP9 leave the alpha channel out.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 TEXT_BYTES = frozenset(range(32, 127)) | {9, 10, 13}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The largest video that is read; see `data.max_pixels`, `data.max_frames` and `data.max_hours`."""
-
-    pixels: int = 8192 * 4320
-    frames: int = 2_000_000
-    hours: float = 24.0
-
-    def of_size(self, width: int, height: int) -> str | None:
-        """Why frames of this size are refused, if they are."""
-        if width * height <= self.pixels:
-            return None
-        return f"too large: frames of {width}x{height} are over data.max_pixels={self.pixels}"
-
-    def of_length(self, frames: int, seconds: float) -> str | None:
-        """Why a video of this length is refused, if it is; 0 where a length is not known."""
-        if frames > self.frames:
-            return f"too long: {frames} frames are over data.max_frames={self.frames}"
-        if seconds > self.hours * 3600:
-            return f"too long: {seconds / 3600:.4g} hours are over data.max_hours={self.hours:g}"
-        return None
 
 
 # Beginnings of files that are no video at all, and what to say of them.

@@ -184,6 +184,8 @@ def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> 
         )
     if settings.flip and manifest.action_size:
         raise DataError(f"mirrored frames would contradict the actions [{folder}]; set data.flip=false")
+    if settings.rate is not None:
+        raise DataError(f"its frames were chosen when it was prepared [data.rate={settings.rate:g}]; leave it out")
     if settings.split_file is not None:
         raise DataError(f"a prepared set has its own splits [data.split_file={settings.split_file}]; leave it out")
 

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from vidpred.data.limits import Limits
 from vidpred.settings import Settings
 
 
@@ -13,9 +14,12 @@ class DataSettings(Settings):
     """Videos, windows and patches.
 
     root: a folder of videos at any depth, or one video; none: the embedded two-way world.
-    on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv).
+    on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
+    pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
     context_frames known frames go in, pred_frames come out at once; the first of them lies `step` frames after the
-    last known one (1: the next frame). frame_skip n keeps every n-th frame of a video.
+    last known one (1: the next frame).
+    rate: the frames of a video that are shown at this many even times a second (none: every frame of the file);
+    frame_skip n keeps every n-th of them.
     channels: 3 for colour, 1 for gray.
     size: the short side in pixels to which videos are scaled (none: as they are).
     patch_size: the side of the square training patches (none: whole frames).
@@ -25,14 +29,20 @@ class DataSettings(Settings):
     split: how videos are divided in train, validation and test by split_fractions: by whole file, by time within each
     file, or `auto` (by file from 5 files on). split_file, lines of `relative/path,train|validation|test`, overrides
     it; a splits.csv in the root is found by itself.
-    workers: processes that read data beside the training. memory_mb: videos are kept decoded if all fit into so much.
+    workers: processes that read data beside the training. timeout_seconds: how long the training waits for a batch of
+    theirs before it ends and names the file that was being read (0: for ever). memory_mb: what each process that reads
+    videos may keep of them decoded: all if they fit, else as much as is soon needed again; below 512 nothing.
     """
 
     root: str | None = None
     on_bad_video: Literal["error", "skip"] = "error"
+    max_pixels: int = Field(Limits.pixels, ge=1)
+    max_frames: int = Field(Limits.frames, ge=1)
+    max_hours: float = Field(Limits.hours, gt=0)
     context_frames: int = Field(4, ge=1)
     pred_frames: int = Field(1, ge=1)
     step: int = Field(1, ge=1)
+    rate: float | None = Field(None, gt=0, le=1000)
     frame_skip: int = Field(1, ge=1)
     channels: Literal[1, 3] = 3
     size: int | None = Field(None, ge=8)
@@ -44,6 +54,7 @@ class DataSettings(Settings):
     split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
     workers: int = Field(0, ge=0)
+    timeout_seconds: float = Field(120.0, ge=0)
     memory_mb: int = Field(1024, ge=0)
 
     @model_validator(mode="after")
@@ -51,6 +62,10 @@ class DataSettings(Settings):
         if min(self.split_fractions) < 0 or abs(sum(self.split_fractions) - 1) > 1e-6 or self.split_fractions[0] == 0:
             raise ValueError(f"split_fractions: three parts that add up to 1, got {self.split_fractions}")
         return self
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.max_pixels, self.max_frames, self.max_hours)
 
     @property
     def history_frames(self) -> int:

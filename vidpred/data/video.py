@@ -17,10 +17,14 @@ from typing import Any, Self
 import av
 import numpy as np
 
-from vidpred.data.containers import Limits, OpenVideo, Scaler, file_status, open_video, printable, short
+from vidpred.data.containers import OpenVideo, Scaler, file_status, open_video, printable, short
+from vidpred.data.limits import Limits
+from vidpred.data.worker_notes import reading
 from vidpred.errors import DataError
 
 OPEN_CONTAINERS = 8
+STREAMS = ("mpegts", "mpeg")
+HOLE_SECONDS, HOLE_STEPS = 0.3, 5  # what a hole between two frames of these has at least, in seconds and usual steps
 THUMBNAIL = 32  # side of the gray thumbnails in which cuts are looked for
 CUT_DIFFERENCE = 20.0  # mean absolute difference of thumbnails, of 255, that a cut has at least
 CUT_RATIO = 3.0  # and how many times the motion around it
@@ -127,11 +131,14 @@ class _Scan:
             if packet.pts is not None and packet.time_base:
                 self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream is self.video.stream or packet.stream.index == self.video.stream.index:
+                if packet.is_corrupt:  # the container's own account of what is missing
+                    raise DataError(f"damaged or truncated: what follows frame {self.count} is not whole")
                 for frame in self.video.decode(packet):
                     self.add(frame)
         if not self.count:
             raise DataError("no frames in its video stream")
         self.check_length()
+        self.check_holes()
 
     def add(self, frame: Any) -> None:
         if not self.count:
@@ -190,6 +197,20 @@ class _Scan:
         found = max(found, found - first)
         if found and found + 2 / self.rate + min(0.01 * promised, 0.5) < promised:
             raise DataError(f"truncated: it ends after {found:.2f} of {promised:.2f} s")
+
+    def check_holes(self) -> None:
+        """MPEG streams have no index that says what is missing, and decoders skip it: a hole in time tells it.
+
+        Raises DataError.
+        """
+        times = [float(pts * self.video.stream.time_base) for pts in self.pts if pts is not None]
+        if self.video.container.format.name not in STREAMS or len(times) < 3:
+            return
+        steps = [later - earlier for earlier, later in pairwise(times)]
+        longest = max(range(len(steps)), key=steps.__getitem__)
+        if steps[longest] > max(HOLE_SECONDS, HOLE_STEPS * float(np.median(steps))):
+            begin, end = (time - times[0] for time in times[longest : longest + 2])
+            raise DataError(f"damaged or truncated: no frames between {begin:.2f} and {end:.2f} s")
 
 
 def thumbnail_of(frame: Any, scaler: Scaler) -> np.ndarray:
@@ -323,6 +344,13 @@ def read_frames(
     size: (height, width) to scale every frame to; None: the first frame's. channels: 3 RGB, 1 gray.
     Raises DataError naming file and frame: cannot be decoded, changed since it was scanned.
     """
+    with reading(path):
+        return _read_frames(path, info, numbers, size, channels)
+
+
+def _read_frames(
+    path: Path, info: VideoInfo, numbers: Sequence[int], size: tuple[int, int] | None, channels: int
+) -> np.ndarray:
     status = file_status(path)
     if (status.st_size, status.st_mtime_ns) != (info.bytes, info.mtime_ns):
         raise DataError(f"changed since it was scanned; start again to scan it anew [{printable(path)}]")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vidpred.data.clips import OneByOne
+from vidpred.data.sampling import kept_frames
 from vidpred.data.settings import DataSettings
 from vidpred.data.video import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError
@@ -21,7 +22,7 @@ WINDOW_TRIES = 4  # windows tried before the one that moves most is taken
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames first <= number < end of one video, free of cuts and of one split."""
+    """The kept frames (`data.rate`) with places first <= place < end of one video, free of cuts and of one split."""
 
     video: VideoInfo
     first: int
@@ -39,20 +40,24 @@ class VideoWindows(OneByOne):
         self.segments = [segment for segment in segments if segment.end - segment.first >= length]
         counts = [(segment.end - segment.first - length) // settings.frame_skip + 1 for segment in self.segments]
         self._ends = list(accumulate(counts))
-        total = sum(
-            int(np.prod(self._shape(video))) for video in {s.video.path: s.video for s in self.segments}.values()
-        )
+        videos = {segment.video.path: segment.video for segment in self.segments}
+        self._kept_frames = {path: kept_frames(video, settings.rate) for path, video in videos.items()}
+        total = sum(len(self._kept_frames[path]) * self._frame_bytes(video) for path, video in videos.items())
         self._keep = total <= settings.memory_mb * 2**20
         self._kept: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def _shape(self, video: VideoInfo) -> tuple[int, int, int, int]:
-        return (video.frames, *scaled_size(video.height, video.width, self.settings.size), self.settings.channels)
+    def _size(self, video: VideoInfo) -> tuple[int, int]:
+        return scaled_size(video.height, video.width, self.settings.size)
+
+    def _frame_bytes(self, video: VideoInfo) -> int:
+        height, width = self._size(video)
+        return height * width * self.settings.channels
 
     def locate(self, index: int) -> tuple[VideoInfo, int]:
-        """The video and first frame number of window `index`."""
+        """The video of window `index`, and the place of its first frame among the video's kept ones."""
         place = bisect_right(self._ends, index)
         before = self._ends[place - 1] if place else 0
         segment = self.segments[place]
@@ -63,16 +68,17 @@ class VideoWindows(OneByOne):
 
     def window(self, index: int) -> np.ndarray:
         video, first = self.locate(index)
-        numbers = [first + offset for offset in self.offsets]
+        places = [first + offset for offset in self.offsets]
         if not self._keep:
-            return self._read(video, numbers)
+            return self._read(video, places)
         if video.path not in self._kept:
-            self._kept[video.path] = self._read(video, range(video.frames))
-        return self._kept[video.path][numbers]
+            self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))
+        return self._kept[video.path][places]
 
-    def _read(self, video: VideoInfo, numbers: Sequence[int]) -> np.ndarray:
-        path = self.root if self.root.is_file() else self.root / video.path
-        return read_frames(path, video, numbers, self._shape(video)[1:3], self.settings.channels)
+    def _read(self, video: VideoInfo, places: Sequence[int]) -> np.ndarray:
+        kept = self._kept_frames[video.path]
+        path = self.root / video.path if self.root.is_dir() else self.root
+        return read_frames(path, video, [kept[place] for place in places], self._size(video), self.settings.channels)
 
     def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
         settings = self.settings

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vidpred.data.sampling import kept_frames
 from vidpred.data.video import VideoInfo, probe, read_frames, scaled_size
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor
@@ -26,15 +27,15 @@ CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
 
 @dataclass(frozen=True)
 class Window:
-    """Which frames of the video are known and which predicted: numbers of kept (frame_skip) frames."""
+    """Which frames of the video are known and which predicted, as places among the frames that data.rate keeps."""
 
-    numbers: list[int]  # the known frames, source numbering
+    numbers: list[int]  # the known frames
     stride: int
-    first: int  # the first predicted frame, source numbering
+    first: int  # the first predicted frame
     frames: int  # of the video
 
     def truth_number(self, step: int) -> int | None:
-        """The source frame that prediction `step` (from 0) should equal; None beyond the video's end."""
+        """The frame that prediction `step` (from 0) should equal; None beyond the video's end."""
         number = self.first + step * self.stride
         return number if number < self.frames else None
 
@@ -52,8 +53,11 @@ def remedied() -> Iterator[None]:
         raise DataError(f"{reason} [{rest}; {remedy}") from None
 
 
-def choose_window(info: VideoInfo, predictors: Sequence[Predictor], steps: int, start: int | None) -> Window:
-    """start: the first frame to predict; None: so that the video's last frames are the truth, if it is long enough.
+def choose_window(
+    info: VideoInfo, frames: int, predictors: Sequence[Predictor], steps: int, start: int | None
+) -> Window:
+    """frames: how many of the video are kept. start: the first frame to predict; None: so that the video's last frames
+    are the truth, if it is long enough.
 
     Raises DataError where too few frames come before, ConfigError for a start outside the video.
     """
@@ -64,20 +68,20 @@ def choose_window(info: VideoInfo, predictors: Sequence[Predictor], steps: int, 
         )
     stride, history = strides.pop(), max(predictor.history_frames for predictor in predictors)
     needed = (history - 1) * stride + 1
-    if info.frames < needed:
+    if frames < needed:
         raise DataError(
-            f"{info.frames} frames are too few: the model needs {needed} known ones [{info.path}]; use a longer clip"
+            f"{frames} frames are too few: the model needs {needed} known ones [{info.path}]; use a longer clip"
         )
     if start is None:
-        held_out = info.frames - steps * stride
-        start = held_out if held_out >= needed else info.frames - 1 + stride
-    if not needed - 1 + stride <= start <= info.frames - 1 + stride:
+        held_out = frames - steps * stride
+        start = held_out if held_out >= needed else frames - 1 + stride
+    if not needed - 1 + stride <= start <= frames - 1 + stride:
         raise ConfigError(
-            f"[--start {start}] must lie between {needed - 1 + stride} and {info.frames - 1 + stride}: "
-            f"the video has {info.frames} frames and the model needs {history} known ones"
+            f"[--start {start}] must lie between {needed - 1 + stride} and {frames - 1 + stride}: "
+            f"the video has {frames} frames and the model needs {history} known ones"
         )
     shown = max(history, min(CONTEXT_SHOWN, (start - stride) // stride + 1))
-    return Window([start - k * stride for k in range(shown, 0, -1)], stride, start, info.frames)
+    return Window([start - k * stride for k in range(shown, 0, -1)], stride, start, frames)
 
 
 class VideoPrediction:
@@ -100,26 +104,33 @@ class VideoPrediction:
             raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
         self.clip, self.predictors, self.steps = clip, predictors, steps
         with remedied():
-            self.info = probe(clip)
+            self.info = probe(clip, limits=predictors[0].data.limits)
+        rates = {predictor.data.rate for predictor in predictors}
+        if len(rates) > 1:
+            raise ConfigError(
+                f"the runs keep different frames [data.rate: {sorted(map(str, rates))}]; render them one by one"
+            )
+        self.kept = kept_frames(self.info, rates.pop())
         self.channels = channels[0]
         short_side = predictors[0].data.size if size is None else (size or None)
         self.size = scaled_size(self.info.height, self.info.width, short_side)
         if after_end:
-            start = self.info.frames - 1 + predictors[0].data.frame_skip
-        self.window = choose_window(self.info, predictors, steps, start)
+            start = len(self.kept) - 1 + predictors[0].data.frame_skip
+        self.window = choose_window(self.info, len(self.kept), predictors, steps, start)
 
     def describe(self) -> str:
         window, last = self.window, self.window.first + (self.steps - 1) * self.window.stride
         known = window.truth_number(self.steps - 1) is not None
         return (
-            f"{self.info.frames} frames, known {window.numbers[0]}-{window.numbers[-1]}, "
+            f"{len(self.kept)} frames, known {window.numbers[0]}-{window.numbers[-1]}, "
             f"predicted {window.first}-{last} at {self.size[1]}x{self.size[0]}, "
             f"truth {'shown beside' if known else 'not known beyond the end of the clip'}"
         )
 
     def _read(self, numbers: Sequence[int]) -> Tensor:
+        kept = [self.kept[number] for number in numbers]
         with remedied():
-            frames = read_frames(self.clip, self.info, numbers, self.size, self.channels)
+            frames = read_frames(self.clip, self.info, kept, self.size, self.channels)
         return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
 
     def pictures(self) -> Iterator[np.ndarray]:

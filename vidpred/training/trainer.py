@@ -7,9 +7,11 @@ import json
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -27,7 +29,9 @@ from vidpred.checkpoint import (
 )
 from vidpred.data.batch import Batch
 from vidpred.data.clips import StepSampler, TrainingSamples, collate
-from vidpred.errors import ConfigError, DivergedError, StoppedError
+from vidpred.data.containers import printable
+from vidpred.data.worker_notes import WorkerNotes, take_notes
+from vidpred.errors import ConfigError, DataError, DivergedError, StoppedError
 from vidpred.inference.render import training_picture, write_png
 from vidpred.models.pyramid import as_pyramid, check_pyramid
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
@@ -64,6 +68,7 @@ class TrainingParts:
     objective: ObjectiveSettings
     checkpoint: CheckpointSettings
     workers: int
+    timeout_seconds: float
     folder: RunFolder
     accelerator: Accelerator
     samples: TrainingSamples
@@ -120,8 +125,14 @@ class Trainer:
         return first_step
 
     def _loop(self, first_step: int) -> None:
-        with closing_workers(self._loader(first_step)) as batches:
-            self._steps(first_step, batches)
+        with WorkerNotes() as notes, closing_workers(self._loader(first_step, notes)) as batches:
+            try:
+                self._steps(first_step, batches)
+            except RuntimeError as error:  # torch raises it wherever the training is when a worker dies
+                failure = worker_failure(error, batches, notes, self.parts.timeout_seconds)
+                if failure is None:
+                    raise
+                raise failure from error
 
     def _steps(self, first_step: int, batches: Iterator[Batch]) -> None:
         clock = time.monotonic()
@@ -295,7 +306,7 @@ class Trainer:
             load_weights(memory, checkpoint.tensors(f"memory_{name}"), where)
         return checkpoint.step
 
-    def _loader(self, first_step: int) -> DataLoader[Batch]:
+    def _loader(self, first_step: int, notes: WorkerNotes) -> DataLoader[Batch]:
         sampler = StepSampler(
             first_step, self.settings.steps, self.settings.batch_size,
             self.accelerator.process_index, self.accelerator.num_processes,
@@ -306,7 +317,8 @@ class Trainer:
             num_workers=self.parts.workers,
             collate_fn=collate,
             pin_memory=self.accelerator.device.type == "cuda",
-            worker_init_fn=prepare_worker,
+            worker_init_fn=partial(prepare_worker, notes.folder),
+            timeout=self.parts.timeout_seconds if self.parts.workers else 0,
             # A generator of its own: the loader's base seed must not come from the global stream.
             generator=torch.Generator().manual_seed(self.parts.seed),
         )
@@ -362,9 +374,45 @@ def closing_workers(loader: DataLoader[Batch]) -> Iterator[Iterator[Batch]]:
             batches._shutdown_workers()  # torch has no public name for it
 
 
-def prepare_worker(worker: int) -> None:
+def worker_failure(error: RuntimeError, batches: Any, notes: WorkerNotes, seconds: float) -> DataError | None:
+    """What became of a data worker that died or let the training wait too long, and of which file; None for any other
+    error. The workers are ended: one that hangs would let the training hang in turn."""
+    workers: list[BaseProcess] = list(getattr(batches, "_workers", []))
+    late = str(error).startswith("DataLoader timed out")
+    if not late and not str(error).startswith("DataLoader worker (pid"):
+        return None
+    dead = [number for number, worker in enumerate(workers) if worker.exitcode is not None and not late]
+    asked = {number: note for number in dead or range(len(workers)) if (note := notes.reading(number))}
+    note = max(asked.values(), key=lambda note: note.seconds, default=None)
+    where = f"[{printable(note.path)}]" if note else "[between two files]"
+    end_workers(workers)
+    if late:
+        return DataError(
+            f"a data worker gave nothing for data.timeout_seconds={seconds:g} while reading {where}; "
+            "see whether the file can be read, or raise the limit"
+        )
+    codes = sorted({worker.exitcode for worker in (workers[number] for number in dead) if worker.exitcode})
+    how = ", ".join(f"killed by signal {-code}" if code < 0 else f"exit code {code}" for code in codes) or "killed"
+    return DataError(
+        f"a data worker ended ({how}) while reading {where}; "
+        "leave the file out, or lower data.workers or data.memory_mb if memory ran out"
+    )
+
+
+def end_workers(workers: Sequence[BaseProcess]) -> None:
+    """At once. torch's handler, which raises an error for every worker that dies, is not asked meanwhile."""
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join(WORKER_GRACE_SECONDS)
+    signal.signal(signal.SIGCHLD, handler)
+
+
+def prepare_worker(notes: str, worker: int) -> None:
     """Data workers outlive a stop signal by long enough for the main process to fetch its batch and save; an alarm,
     which ends a process that does not catch it, sees to it that they do end."""
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_SECONDS))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    take_notes(notes, worker)

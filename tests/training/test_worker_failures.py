@@ -1,0 +1,110 @@
+"""Data workers that hang or die: the training ends in time and names the file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.training.test_trainer import TINY
+from tests.video_files import numbered_frames, write_video
+from vidpred.config import load_config
+from vidpred.data import video
+from vidpred.data.worker_notes import WorkerNotes
+from vidpred.errors import DataError
+from vidpred.run import train
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(5):
+        write_video(folder / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))
+    return folder
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> None:
+    """Workers, which are forked, meet the fault at the third file that they read."""
+    read = video._read_frames
+    count = 0
+
+    def faulty(path: Path, *rest: Any) -> Any:
+        nonlocal count
+        if multiprocessing.parent_process() is not None:
+            count += 1
+            if count == 3:
+                (path.parent / f"fault-{path.name}").touch()
+                fault()
+        return read(path, *rest)
+
+    monkeypatch.setattr(video, "_read_frames", faulty)
+
+
+def settings(clips: Path, run: Path, **more: Any) -> dict[str, Any]:
+    base = {**TINY, "data.root": str(clips), "run": str(run), "data.workers": 1, "data.memory_mb": 0}
+    return {**base, "training.validate_every": 0, **{f"data.{key}": value for key, value in more.items()}}
+
+
+def check_failure(clips: Path, values: dict[str, Any], words: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(DataError, match=words) as caught:
+        train(load_config(None, values))
+    assert time.monotonic() - began < 12
+    (named,) = clips.glob("fault-*")
+    named.unlink()
+    assert str(clips / named.name.removeprefix("fault-")) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_worker_that_hangs(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, lambda: time.sleep(3600))  # goes on sleeping after a stop signal
+    values = settings(clips, tmp_path / "run", timeout_seconds=2)
+    check_failure(clips, values, r"gave nothing for data.timeout_seconds=2 while reading \[")
+
+
+def test_a_worker_that_is_killed(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    check_failure(clips, settings(clips, tmp_path / "run"), r"ended \(killed by signal 9\) while reading \[")
+
+
+def test_other_errors_stay_what_they_are(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault() -> None:
+        raise RuntimeError("of another kind")
+
+    failing(monkeypatch, fault)
+    with pytest.raises(RuntimeError, match="of another kind"):
+        train(load_config(None, settings(clips, tmp_path / "run")))
+    for left in clips.glob("fault-*"):
+        left.unlink()
+
+
+def test_nothing_is_noted_between_files(tmp_path: Path) -> None:
+    with WorkerNotes() as notes:
+        assert notes.reading(0) is None
+        code = f"""
+from pathlib import Path
+from vidpred.data.worker_notes import reading, take_notes
+import os
+take_notes({notes.folder!r}, 0)
+with reading(Path("first.mp4")):
+    pass
+print(os.path.getsize({notes.folder!r} + "/0"))
+"""
+        assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"4096\n"
+        assert notes.reading(0) is None
+        subprocess.run([sys.executable, "-c", code.replace("    pass", "    os._exit(0)")], check=True)
+        reading = notes.reading(0)
+        assert reading is not None
+        assert reading.path == "first.mp4"
+        assert 0 <= reading.seconds < 30
