@@ -1,0 +1,79 @@
+"""The measures of forks on pictures whose values are known, and on the world's own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vidpred.data.synthetic import TwoWayWorld
+from vidpred.evaluation.forks import (
+    Forks,
+    distance,
+    find_forks,
+    goes_left,
+    gradient_energy,
+    is_near,
+    is_sharp,
+    pooled_psnr,
+)
+
+
+@pytest.fixture(scope="module")
+def forks() -> Forks:
+    return find_forks(TwoWayWorld(4, 1, seed=77), 40)
+
+
+@pytest.fixture
+def squares() -> Forks:
+    """Two squares of 4 pixels of 64, white on black, on either side."""
+    left, right = torch.zeros(2, 3, 3, 8, 8)
+    left[..., 2:4, 0:2] = 1
+    right[..., 2:4, 6:8] = 1
+    return Forks(torch.zeros(3, 4, 3, 8, 8), left, right)
+
+
+def test_only_forks_are_found(forks: Forks) -> None:
+    assert forks.context.shape == (40, 4, 3, 32, 32)
+    assert bool((distance(forks.left, forks.right) > 0.02).all())
+
+
+def test_the_ghost_is_neither_near_nor_sharp(forks: Forks) -> None:
+    assert not is_near(forks.ghost, forks).any()
+    assert not is_sharp(forks.ghost, forks).any()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_true_future_is_both(forks: Forks, side: str) -> None:
+    future = getattr(forks, side)
+    assert bool(is_near(future, forks).all())
+    assert bool(is_sharp(future, forks).all())
+    assert bool((goes_left(future, forks) == (side == "left")).all())
+
+
+def test_near_and_sharp_begin_where_they_say(forks: Forks) -> None:
+    """On the way from a future to the ghost: half of it is sharp, and it is just as near to either there."""
+    for share, expected in ((0.49, True), (0.51, False)):
+        mixed = torch.lerp(forks.left, forks.ghost, share)
+        assert bool((is_sharp(mixed, forks) == expected).all())
+        assert bool((is_near(mixed, forks) == expected).all())
+
+
+def test_a_vanished_ball_is_not_near(squares: Forks) -> None:
+    """Black: 1 from a future (in roots of 4 white pixels), sqrt(1/2) from the ghost."""
+    assert not is_near(torch.zeros(3, 3, 8, 8), squares).any()
+
+
+def test_pooled_psnr_by_hand(squares: Forks) -> None:
+    """The ghost errs by 1/2 on 8 of 64 pixels: mean 1/32. A future errs by 1 on 8 pixels half of the time: 1/16, and
+    not infinitely little, which is what the mean of decibels would make of a gambler who is right half of the time."""
+    assert pooled_psnr(squares.ghost, squares) == pytest.approx(10 * math.log10(32))
+    assert pooled_psnr(squares.left, squares) == pytest.approx(10 * math.log10(16))
+
+
+def test_gradient_energy_by_hand(squares: Forks) -> None:
+    """The left square lies at the border and has 6 visible edges, as has the right; two halves have (1/2)^2 each."""
+    assert gradient_energy(squares.left, squares) == gradient_energy(squares.right, squares) == 1
+    assert gradient_energy(squares.ghost, squares) == pytest.approx(0.5)
+    assert gradient_energy(torch.ones(3, 3, 8, 8), squares) == 0
