@@ -53,8 +53,8 @@ class DataSet(Settings):
 
     def described(self) -> dict[str, Any]:
         """The options that shape the result. Paths are not among them: what they hold is part of the items."""
-        values = self.model_dump(mode="python")
-        return {key: value for key, value in values.items() if value is not None and not isinstance(value, Path)}
+        values = self.model_dump(mode="json")
+        return {key: value for key, value in values.items() if not isinstance(getattr(self, key), Path | None)}
 
     def unpacked(self, target: Path | None) -> Self:
         """The set after its archive was extracted into target; itself where there is no archive."""

@@ -14,6 +14,7 @@ mnist_test_seq.npy (20, 10000, 64, 64) becomes the test set with --test-file.
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -183,7 +184,7 @@ def _idx(content: bytes) -> np.ndarray:
 
 
 def _csv(content: bytes) -> np.ndarray:
-    rows = np.array([line.split(b",") for line in content.splitlines() if line.strip()], dtype=np.float64)
+    rows = np.loadtxt(io.BytesIO(content or b"0"), np.float32, delimiter=",", ndmin=2)
     if rows.ndim != 2 or rows.shape[1] != 785 or rows.min() < 0 or rows.max() > 255:
         raise ValueError("a CSV of digits has 784 pixels and a label in each row")
     return rows[:, :784].astype(np.uint8).reshape(-1, 28, 28)

@@ -119,38 +119,54 @@ def _draw(path: Path, name: str, rows: list[tuple[Shown, Motion]], motions: list
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(COLUMNS * 1.15 + 3.2, len(rows) * 1.25 + 2.9), dpi=100)
+    figure = Figure(figsize=(12.5, len(rows) * 1.2 + 3), dpi=100)
     FigureCanvasAgg(figure)
+    heights = [1.0] * len(rows) + [0.25, 1.2]
     grid = figure.add_gridspec(
-        len(rows) + 2, COLUMNS + 3, left=0.01, right=0.985, top=0.96, bottom=0.06, wspace=0.04, hspace=0.08
+        len(rows) + 2,
+        11,
+        height_ratios=heights,
+        left=0.01,
+        right=0.985,
+        top=0.95,
+        bottom=0.06,
+        wspace=0.04,
+        hspace=0.08,
     )
     figure.suptitle(f"{printable(name)}: {len(rows)} of {count:,} clips", fontsize=11)
     for row, (clip, moves) in enumerate(rows):
         label = figure.add_subplot(grid[row, :3])
         label.axis("off")
         label.text(
-            0, 0.5, _label(clip, moves), fontsize=7.5, va="center", family="monospace", transform=label.transAxes
+            0, 0.5, _label(clip, moves), transform=label.transAxes, fontsize=7.5, va="center", family="monospace"
         )
+        axes = figure.add_subplot(grid[row, 3:])
+        axes.axis("off")
         numbers = evenly(clip.frames, COLUMNS)
-        for column, (number, frame) in enumerate(zip(numbers, clip.read(numbers), strict=True)):
-            axes = figure.add_subplot(grid[row, column + 3])
-            axes.imshow(frame if frame.shape[2] == 3 else frame[..., 0], cmap="gray", vmin=0, vmax=255)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.text(0.03, 0.04, str(number), fontsize=6, color="yellow", transform=axes.transAxes)
-    for place, (values, title) in enumerate(
-        (
-            ([moves.difference for moves in motions], "mean |difference| of consecutive frames (of 255)"),
-            ([100 * moves.moving for moves in motions], f"pixels that change by more than {MOVING} of 255 (%)"),
-        )
-    ):
-        half = (COLUMNS + 3) // 2
-        axes = figure.add_subplot(grid[-1, 1:half] if place == 0 else grid[-1, half + 1 :])
+        strip, lefts = _strip(clip.read(numbers))
+        axes.imshow(strip, vmin=0, vmax=255)
+        for number, left in zip(numbers, lefts, strict=True):
+            axes.text(left + 1, strip.shape[0] - 1, str(number), fontsize=6, color="yellow", va="bottom")
+    differences = "mean |difference| of consecutive frames (of 255)", [moves.difference for moves in motions]
+    shares = f"pixels that change by more than {MOVING} of 255 (%)", [100 * moves.moving for moves in motions]
+    for columns, (title, values) in ((grid[-1, 1:5], differences), (grid[-1, 6:], shares)):
+        axes = figure.add_subplot(columns)
         axes.hist(values, bins=min(40, max(5, len(values) // 3)), color="#1f77b4")
         axes.set_xlabel(title, fontsize=8)
         axes.set_ylabel("clips", fontsize=8)
         axes.tick_params(labelsize=7)
     figure.savefig(path, format="png")
+
+
+def _strip(frames: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """COLUMNS places for the frames `(n, H, W, C)` side by side, as (picture `(H, W', 3)` uint8, their left edges)."""
+    height, width = frames.shape[1:3]
+    gap = max(1, width // 24)
+    lefts = [index * (width + gap) for index in range(len(frames))]
+    strip = np.full((height, COLUMNS * (width + gap), 3), 255, np.uint8)
+    for left, frame in zip(lefts, frames, strict=True):
+        strip[:, left : left + width] = frame
+    return strip, lefts
 
 
 def _label(clip: Shown, moves: Motion) -> str:

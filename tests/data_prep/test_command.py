@@ -1,0 +1,233 @@
+"""`vidpred prepare` and `python -m data_prep.NAME`: help, options, refusals, checks, previews, killed runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep import sets
+from data_prep.command import run
+from data_prep.preview import Shown, motion
+from tests.set_files import folder_set, numpy_set
+from tests.video_files import numbered_frames, write_video
+from vidpred.data.prepared import Manifest, read_index
+from vidpred.errors import ConfigError, DataError, StorageError
+
+CHECKOUT = Path(__file__).parent.parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+
+
+def prepare(*words: object) -> str:
+    return run("vidpred prepare", [str(word) for word in words])
+
+
+def test_help_lists_the_sets_without_torch() -> None:
+    code = "import sys; from vidpred import cli; sys.argv = ['vidpred', 'prepare', '--help']\n"
+    code += "try: cli.main()\nexcept SystemExit: pass\n"
+    code += "print([name for name in ('torch', 'matplotlib', 'pyarrow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "[]"
+    for name, kind in sets().items():
+        assert any(line.split() == [name, *kind.about.split()] for line in lines)
+        assert kind.name == name
+
+
+@pytest.mark.parametrize("name", ["numpy", "kth"])
+def test_the_module_has_the_same_parser(name: str) -> None:
+    words = [sys.executable, "-m", f"data_prep.{name}"]
+    done = subprocess.run([*words, "--help"], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    assert done.stderr == ""
+    options = {word for word in done.stdout.split() if word.startswith("--")}
+    assert options == {word for word in prepare(name, "--help").split() if word.startswith("--")}
+    bad = subprocess.run([*words, "nothing", "out"], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert bad.returncode == 3
+    assert bad.stderr.strip().splitlines()[-1].startswith("vidpred: error: no such")
+
+
+def test_every_option_is_described() -> None:
+    for name, kind in sets().items():
+        text = prepare(name, "--help")
+        for field, about in kind.model_fields.items():
+            assert about.description, f"{name}.{field}"
+            if field != "source":
+                assert f"--{field.replace('_', '-')}" in text
+
+
+def test_refusals(tmp_path: Path) -> None:
+    source = folder_set(tmp_path / "clips")
+    for words, reason in (
+        (("foldr", source), "no set named 'foldr'; did you mean folder?"),
+        (("folder", source, "--gpa", "3"), "no option --gpa; did you mean --gap?"),
+        (("folder", source, "--gap", "-1"), "--gap: .*greater than or equal to 0, got '-1'"),
+        (("folder", source, "--fractions", "0.5,0.6,0.1"), "add up to 1"),
+        (("folder", source, "--split", "tim"), "--split: Input should be 'auto', 'file' or 'time', got 'tim'"),
+        (("ucf101", source, "--fold", "4"), "--fold: Input should be 1, 2 or 3, got '4'"),
+        (("folder", source, "--size", "64"), "--size belongs to --cache"),
+        (("folder", source, "--cache"), "where to?"),
+        (("folder", source, "--json", "x"), "--json belongs to --check"),
+        (("folder", source, "--check", "--preview"), "leave out --preview"),
+        (("folder", source, tmp_path / "o", "--cache", "--size", "0"), "at least 1, not '0'"),
+        (("numpy", source, tmp_path / "o", "--layout", "NHW"), "--layout: each of the letters"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            prepare(*words)
+    assert not (tmp_path / "o").exists()
+
+
+def test_targets_of_other_contents_are_refused(tmp_path: Path) -> None:
+    source = numpy_set(tmp_path / "arrays")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").touch()
+    with pytest.raises(StorageError, match="not empty and no prepared set"):
+        prepare("numpy", source, tmp_path / "full")
+    prepare("numpy", source, tmp_path / "out", "--size", "16")
+    with pytest.raises(StorageError, match="holds the set 'numpy' prepared otherwise"):
+        prepare("numpy", source, tmp_path / "out", "--size", "32")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write here"):
+        prepare("numpy", source, tmp_path / "file" / "out")
+
+
+def test_words_in_any_order(tmp_path: Path) -> None:
+    source = numpy_set(tmp_path / "arrays")
+    prepare("numpy", "--size", 16, source, "--rate", "5", tmp_path / "out", "--workers", 1)
+    assert {(clip.height, clip.rate) for clip in read_index(tmp_path / "out")} == {(16, 5.0)}
+
+
+def test_videos_stay_where_they_are(tmp_path: Path) -> None:
+    source = folder_set(tmp_path / "clips")
+    first = prepare("folder", source)
+    assert "6 clips (4 train, 1 validation, 1 test), 144 frames" in first
+    assert "nothing to do" not in first
+    assert "nothing to do" in prepare("folder", source)
+    assert not (source / "splits.csv").exists(), "it would hide videos that are added later"
+    assert "nothing to do" in prepare("folder", source, source)
+    assert "nothing to do" not in prepare("folder", source, tmp_path / "deep" / "out")
+    manifest = Manifest.load(tmp_path / "deep" / "out")
+    assert manifest is not None
+    assert manifest.videos == "../../clips"
+    splits = [line.split(",") for line in (tmp_path / "deep" / "out" / "splits.csv").read_text().splitlines()]
+    assert splits[0] == ["path", "split"]
+    assert len(splits) == 7
+    assert "nothing to do" in prepare("folder", source, tmp_path / "deep" / "out")
+    with pytest.raises(StorageError, match="prepared otherwise"):
+        prepare("folder", source, tmp_path / "deep" / "out", "--cache")
+
+
+def test_check_lists_every_file_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = folder_set(tmp_path / "clips")
+    whole = (source / "part0" / "0.mp4").read_bytes()
+    (source / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (source / "page.webm").write_text("<html></html>")
+    (source / "EMPTY.AVI").touch()
+    (source / "notes.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    code = "import sys; from vidpred import cli; sys.argv = ['vidpred', *sys.argv[1:]]; cli.main()"
+    words = ["prepare", "folder", str(source), "--check", "--json", str(tmp_path / "check.json")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, env=ENVIRONMENT, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr.strip().splitlines()[-1].startswith("vidpred: error: 3 of 9 files are bad")
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "check.json"])
+    rows = {row["item"]: row for row in json.loads((tmp_path / "check.json").read_text())["files"]}
+    assert len(rows) == 9
+    assert rows["EMPTY.AVI"]["reason"] == "empty file (0 bytes)"
+    assert "HTML page" in rows["page.webm"]["reason"]
+    assert rows["cut.mp4"]["ok"] is False
+    assert rows["part1/1.mp4"] == {
+        "item": "part1/1.mp4", "ok": True, "reason": None, "clips": 1, "frames": 24, "seconds": 0.96,
+        "codec": "h264", "width": 48, "height": 40,
+    }  # fmt: skip
+
+
+def test_preview_shows_clips_and_motion(tmp_path: Path) -> None:
+    source = folder_set(tmp_path / "clips")
+    for words in ([tmp_path / "kept"], [tmp_path / "c", "--cache"]):
+        assert "preview.png" in prepare("folder", source, *words, "--preview", "--workers", "1")
+    for folder in (tmp_path / "kept", tmp_path / "c"):
+        picture = cv2.imread(str(folder / "preview.png"))
+        assert picture is not None
+        assert min(picture.shape[:2]) > 700
+        assert picture.std() > 10
+
+
+def test_motion_of_a_known_clip() -> None:
+    """Half of the pixels change by 10, a tenth of them by 5 more, in every frame."""
+    frames = np.zeros((4, 10, 10, 1), np.uint8)
+    frames[1::2, :5] = 10
+    frames[1::2, :1] += 5
+    found = motion(Shown("clip", "train", 4, 25.0, lambda numbers: frames[list(numbers)]))
+    assert found.difference == pytest.approx(0.5 * 10 + 0.1 * 5)
+    assert found.moving == pytest.approx(0.5)
+    assert motion(Shown("one", "train", 1, 25.0, lambda numbers: frames[list(numbers)])).difference == 0
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    for number in range(10):
+        write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(100, 96, 128, number))
+    words = [sys.executable, "-m", "data_prep.folder", str(tmp_path / "clips")]
+    options = ["--cache", "--size", "80", "--workers", "2"]
+    out = tmp_path / "out"
+    with subprocess.Popen([*words, str(out), *options], env=ENVIRONMENT, start_new_session=True) as process:
+        while process.poll() is None and not list((out / "frames").glob("*.json")):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+    done = {path: path.stat().st_mtime_ns for path in (out / "frames").glob("*.json")}
+    assert 0 < len(done) < 10
+    assert not (out / "prepared.json").exists()
+    deadline = time.monotonic() + 20
+    while _processes_of_session(process.pid):  # its workers end by themselves
+        assert time.monotonic() < deadline, "workers of a killed run go on for ever"
+        time.sleep(0.05)
+    text = prepare("folder", tmp_path / "clips", out, *options)
+    assert " of 10 items were prepared already" in text
+    assert all(path.stat().st_mtime_ns == before for path, before in done.items())
+    prepare("folder", tmp_path / "clips", tmp_path / "whole", "--cache", "--size", "80", "--workers", "1")
+    assert _tree(out) == _tree(tmp_path / "whole")
+
+
+def _processes_of_session(session: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def test_what_changes_is_prepared_again_and_what_goes_is_removed(tmp_path: Path) -> None:
+    source, out = folder_set(tmp_path / "clips"), tmp_path / "out"
+    prepare("folder", source, out, "--cache", "--workers", "1")
+    write_video(source / "part0" / "0.mp4", numbered_frames(30, 40, 48, 7))
+    (source / "part1" / "1.mp4").unlink()
+    text = prepare("folder", source, out, "--cache", "--workers", "1")
+    assert "items were prepared already" in text
+    frames = {clip.clip: clip.frames for clip in read_index(out)}
+    assert frames == {f"part{number % 2}/{number}.mp4": 30 if number == 0 else 24 for number in (0, 2, 3, 4, 5)}
+    assert {path.name.split(".")[0] for path in (out / "frames").iterdir()} == {clip.file for clip in read_index(out)}
+
+
+def test_nothing_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"x")
+    with pytest.raises(DataError, match="none of the 1 items can be prepared"):
+        prepare("numpy", tmp_path / "a.npy", tmp_path / "out")
