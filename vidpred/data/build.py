@@ -34,7 +34,9 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if manifest is not None and manifest.videos is None:
         return prepared_source(root, manifest, settings, split, offsets)
     if manifest is not None and manifest.videos is not None:
-        settings = settings.model_copy(update={"split_file": settings.split_file or str(root / "splits.csv")})
+        listing = root / "splits.csv"  # absent where few videos are divided by time
+        if settings.split_file is None and listing.is_file():
+            settings = settings.model_copy(update={"split_file": str(listing)})
         root = root / manifest.videos
     videos = require_videos(root, settings.on_bad_video, progress, settings.limits)
     if progress:

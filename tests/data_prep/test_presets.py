@@ -1,0 +1,55 @@
+"""Every set with its preset: prepared, 20 steps of training, evaluated, in one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.command import run as prepare
+from tests.set_files import SETS
+from tests.video_files import numbered_frames, write_video
+from vidpred import load_config, train
+from vidpred.data.prepared import Manifest
+from vidpred.run import evaluate_predictors
+
+TINY = {
+    "model.size": "release", "model.scales": 2, "model.feature_maps": [[4], [4]], "model.kernel_sizes": [[3, 3]] * 2,
+    "training.steps": 20, "training.batch_size": 2, "training.device": "cpu", "training.validate_every": 20,
+    "training.validation_windows": 2, "training.picture_every": 20, "checkpoint.every": 20, "data.workers": 0,
+}  # fmt: skip
+
+
+def train_and_evaluate(preset: str, target: Path, run: Path, size: int | None) -> None:
+    changes = {"data.root": str(target), "run": str(run), "data.size": size}
+    extra: dict[str, dict[str, object]] = {
+        "ucf101.yaml": {"discriminator.size": "strided"},
+        "frames.yaml": {"data.patch_size": 32},  # the pictures are small here
+    }
+    trained = train(load_config(preset, {**TINY, **changes, **extra.get(preset, {})}))
+    assert trained.steps == 20
+    result = evaluate_predictors([trained.predictor("last")], steps=3, split="test", windows=4)
+    assert result.windows > 0
+    for scores in result.scores.values():
+        assert all(np.isfinite(total.mean) and total.count for total in scores.overall["psnr"])
+
+
+@pytest.mark.parametrize("name", list(SETS))
+def test_a_set_prepared_trained_and_evaluated(name: str, tmp_path: Path) -> None:
+    build, words = SETS[name]
+    source, target = build(tmp_path / "source"), tmp_path / "target"
+    prepare("vidpred prepare", [name, str(source), str(target), *words, "--workers", "1"])
+    manifest = Manifest.load(target)
+    assert manifest is not None
+    train_and_evaluate(f"{name}.yaml", target, tmp_path / "run", manifest.size)
+
+
+@pytest.mark.parametrize("keep", [6, 2])
+def test_videos_that_stay_where_they_are(tmp_path: Path, keep: int) -> None:
+    """Many are divided by a list, few by time."""
+    source = tmp_path / "clips"
+    for number in range(keep):
+        write_video(source / f"{number}.mp4", numbered_frames(80, 40, 48, number))
+    prepare("vidpred prepare", ["folder", str(source), str(tmp_path / "target")])
+    train_and_evaluate("folder.yaml", tmp_path / "target", tmp_path / "run", 32)
