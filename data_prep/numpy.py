@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 
 from data_prep.base import DividedSet, clip_name, parts_by_clip
 from data_prep.command import main
-from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
 from vidpred.data.video import printable
 from vidpred.errors import DataError
@@ -65,7 +65,7 @@ class Numpy(DividedSet):
             try:
                 count, frames = self._counts(path)
             except DataError as error:
-                bad.append(Item(name, (str(path),), bad=str(error).rsplit(" [", 1)[0]))
+                bad.append(Item(name, (str(path),), bad=reason(error)))
                 continue
             stem = str(Path(name).with_suffix(""))
             for number in range(count):

@@ -21,6 +21,7 @@ from data_prep.moving_mnist import bouncing_digits, read_digits, split_digits, t
 from data_prep.numpy import guessed_layout, one_clip
 from tests.set_files import FRAMES, SETS, SIDE, episode, find_square, lerobot_set, numpy_set
 from tests.video_files import numbered_frames, read_number, write_video
+from vidpred.data.frame_writer import reason
 from vidpred.data.index import require_videos
 from vidpred.data.prepared import ClipEntry, Manifest, PreparedFrames, read_index
 from vidpred.data.video import read_frames, scaled_size
@@ -332,9 +333,9 @@ def test_digits_that_cannot_be_read(tmp_path: Path) -> None:
         "words.csv": (b"a,b\nc,d\n", "convert"),
         "cut.gz": (gzip.compress(bytes(5000))[:20], "ended before"),
     }
-    for name, (content, reason) in cases.items():
+    for name, (content, words) in cases.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=reason):
+        with pytest.raises(DataError, match=words):
             read_digits(tmp_path / name)
 
 
@@ -391,3 +392,8 @@ def test_numpy_files_that_are_damaged_are_left_out(tmp_path: Path) -> None:
     assert "third.npz: no array that can be read" in text
     assert len(read_index(tmp_path / "out")) == 7
     assert read_index(tmp_path / "out")[0].height == SIDE
+
+
+def test_reasons_keep_what_is_not_a_place() -> None:
+    assert reason(DataError("no frames [a/b.mp4]")) == "no frames"
+    assert reason(DataError("clip a.mp4 [train] has no frames")) == "clip a.mp4 [train] has no frames"

@@ -242,4 +242,5 @@ def file_stem(item: Item) -> str:
 
 def reason(error: DataError) -> str:
     """The message without the place in brackets at its end, which the row names already."""
-    return str(error).rsplit(" [", 1)[0]
+    text = str(error)
+    return text.rsplit(" [", 1)[0] if text.endswith("]") else text
