@@ -1,37 +1,95 @@
-"""The demo on a tiny setting, and its measures on pictures whose values are known."""
+"""The demo on a tiny setting: what it writes, and that its three trainings differ in nothing but the objective."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from vidpred.demo import Forks, decided_share, gradient_energy, run_demo
+from tests.test_compare import read
+from tests.video_files import numbered_frames, write_video
+from vidpred.checkpoint import find_checkpoint
+from vidpred.config import load_config
+from vidpred.demo import DEFINITIONS, FORKS, GHOST, PRESETS, demo_config, run_demo
+from vidpred.errors import DataError
+from vidpred.together import LOG, steps_done, train_together
 
 
-@pytest.fixture
-def forks() -> Forks:
-    left, right = torch.zeros(2, 3, 3, 8, 8)
-    left[..., 2:4, 0:2] = 1
-    right[..., 2:4, 6:8] = 1
-    return Forks(torch.zeros(3, 4, 3, 8, 8), left, right)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo")
+    write_video(folder / "clip.mp4", numbered_frames(80, 96, 112))
+    return folder / "out", run_demo(folder / "out", seed=3, clip=folder / "clip.mp4", steps=2)
 
 
-def test_measures_of_the_ideal_predictions(forks: Forks) -> None:
-    ghost = (forks.left + forks.right) / 2
-    assert decided_share(ghost, forks) == 0
-    assert decided_share(forks.left, forks) == decided_share(forks.right, forks) == 1
-    mixed = torch.cat([forks.left[:1], ghost[1:]])
-    assert decided_share(mixed, forks) == pytest.approx(1 / 3)
-    assert gradient_energy(forks.left, forks) == gradient_energy(forks.right, forks) == 1
-    assert gradient_energy(ghost, forks) == pytest.approx(0.5), "two halves: 2 x (1/2)^2 of the truth's energy"
+def test_it_writes_what_it_promises(made: tuple[Path, str]) -> None:
+    output, text = made
+    for name in ("comparison.png", "comparison.gif", "comparison.mp4", "report.html", "results.json", "clip.mp4"):
+        assert (output / name).stat().st_size > 0, name
+    results = json.loads((output / "results.json").read_text())
+    assert results["about"]["forks"] == FORKS >= 500
+    assert list(results["models"]) == [GHOST, *PRESETS]
+    for name, values in results["models"].items():
+        assert set(values) == set(DEFINITIONS)
+        assert name in text
+    ghost = results["models"][GHOST]
+    assert (ghost["near"], ghost["sharp"]) == (0, 0)
+    assert 0.4 < ghost["gradient energy"] < 0.9
+    assert all(values["PSNR"] < ghost["PSNR"] for name, values in results["models"].items() if name != GHOST)
 
 
-def test_the_demo_runs_and_resumes(tmp_path: Path) -> None:
-    text = run_demo(tmp_path, steps=2)
-    for word in ("mean squared error", "adversarial", "decided", "122 forking"):
-        assert word in text
-    for name in ("comparison.png", "comparison.mp4"):
-        assert (tmp_path / name).stat().st_size > 0
-    assert run_demo(tmp_path, steps=2) == text
+def test_the_report_carries_everything(made: tuple[Path, str]) -> None:
+    output, _ = made
+    page = read(output / "report.html")
+    assert len(page.sources) >= 4
+    assert all(source.startswith("data:") for source in page.sources)
+    results = json.loads((output / "results.json").read_text())
+    for values in results["models"].values():
+        assert f"{values['PSNR']:.2f}" in page.cells
+
+
+def test_same_start_same_samples(made: tuple[Path, str]) -> None:
+    """The three begin with the weights of one start and see the same samples; then they differ."""
+    output, _ = made
+    checksums, weights = [], []
+    for preset in PRESETS.values():
+        run = output / Path(preset).stem
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        checksums.append([line["data_checksum"] for line in lines if "data_checksum" in line])
+        weights.append(find_checkpoint(run, "last").tensors("generator"))
+        settings = load_config(run / "config.yaml")
+        assert settings.training.start_from == str(output / "start")
+        assert settings.seed == 3
+    assert checksums[0] == checksums[1] == checksums[2] != []
+    name = next(iter(weights[0]))
+    assert not torch.equal(weights[0][name], weights[2][name])
+    models = [load_config(preset).model for preset in PRESETS.values()]
+    assert models[0] == models[1] == models[2]
+
+
+def test_a_second_time_nothing_is_trained(made: tuple[Path, str]) -> None:
+    output, text = made
+    before = {file: file.stat().st_mtime_ns for file in output.rglob("*.safetensors")}
+    assert run_demo(output, seed=3, steps=2).splitlines()[:-1] == text.splitlines()[:-1]
+    assert {file: file.stat().st_mtime_ns for file in output.rglob("*.safetensors")} == before
+
+
+def test_trainings_together_are_those_alone(tmp_path: Path) -> None:
+    """One process each, one thread: the weights are the ones that a training alone ends with."""
+    configs = [demo_config("two_way_mse.yaml", tmp_path / name, 0, 1, steps) for name, steps in (("a", 3), ("b", 4))]
+    train_together(configs, "two", threads=1)
+    assert [steps_done(config) for config in configs] == [3, 4]
+    assert all((Path(config.run) / LOG).is_file() for config in configs)
+    alone = demo_config("two_way_mse.yaml", tmp_path / "alone", 0, 1, 3)
+    train_together([alone], "one")
+    one, other = (find_checkpoint(tmp_path / name, "last").tensors("generator") for name in ("a", "alone"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_failure_of_one_ends_all(tmp_path: Path) -> None:
+    good = demo_config("two_way_mse.yaml", tmp_path / "good", 0, 1, 2)
+    bad = load_config("tiny.yaml", {"data.root": str(tmp_path / "absent"), "run": str(tmp_path / "bad")})
+    with pytest.raises(DataError, match="no such folder"):
+        train_together([bad, good], "two")

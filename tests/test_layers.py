@@ -17,7 +17,8 @@ LAYERS = [  # lowest first; a module may import its own layer and those below
     {"training"},
     {"config"},
     {"run"},
-    {"demo", "compare", "launch"},
+    {"together", "compare", "launch"},
+    {"demo", "demo_clip"},
     {"cli"},
     {"__init__", "__main__"},
 ]

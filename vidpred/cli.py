@@ -192,13 +192,16 @@ def prepare(words: typer.Context) -> None:
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for the runs and the pictures.")] = Path("runs/demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each of the two models.")] = 1500,
+    output: Annotated[Path, typer.Option(help="Folder for the runs, pictures and the report.")] = Path("runs/demo"),
+    seconds: Annotated[int, typer.Option(min=1, help="About how long it may take on 2 CPU cores.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and samples.")] = 0,
+    clip: Annotated[Path | None, typer.Option(help="A video to try both losses on as well.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each training, instead of --seconds.")] = None,
 ) -> None:
-    """Train on the two-way world with and without an adversary, and render blurry against sharp."""
+    """Train on the two-way world with and without an adversary, and report blurry against sharp."""
     from vidpred.demo import run_demo
 
-    typer.echo(run_demo(output, steps))
+    typer.echo(run_demo(output, seconds, seed, clip, steps))
 
 
 _run_folder: Path | None = None  # where this process leaves its exit code, once it is known

@@ -1,93 +1,146 @@
-"""Blurry against sharp: the same generator trained with mean squared error and with an adversary on the two-way world,
-whose two futures are known."""
+"""Blurry against sharp: one generator trained three ways on the two-way world, whose two futures are known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.config import load_config
-from vidpred.data.build import WORLD_CLIPS, WORLD_SEEDS
-from vidpred.data.clips import to_frames
+from vidpred import __version__
+from vidpred.checkpoint import write_atomically
+from vidpred.compare import draw_curves, read_metrics
+from vidpred.config import Config, load_config
 from vidpred.data.synthetic import TwoWayWorld
+from vidpred.demo_clip import add_clip
+from vidpred.evaluation.forks import Forks, find_forks, gradient_energy, is_near, is_sharp, pooled_psnr
+from vidpred.evaluation.page import Page
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, stack, write_png
 from vidpred.inference.writer import write_video
-from vidpred.run import train
+from vidpred.together import train_together
 
-ROWS = 5  # forking scenes in the picture
-SECONDS_A_SCENE = 1.5
-
-
-@dataclass(frozen=True)
-class Forks:
-    """Forking test scenes: the context `(N, T, C, H, W)` and both true next frames `(N, C, H, W)`, in [0, 1]."""
-
-    context: Tensor
-    left: Tensor
-    right: Tensor
-
-
-def find_forks(predictor: Predictor, scenes: int = WORLD_CLIPS["test"]) -> Forks:
-    """All forking ones of the first test scenes."""
-    known = predictor.history_frames
-    world = TwoWayWorld(known, 1, predictor.data.patch_size or 32, predictor.data.channels, WORLD_SEEDS["test"])
-    indices = [index for index in range(scenes) if world.scene(index).kind == "fork"]
-    left, right = (torch.stack([to_frames(world.clip(index, side)) for index in indices]) for side in (-1, 1))
-    return Forks(left[:, :known], left[:, known], right[:, known])
+PRESETS = {  # what is shown, in this order -> the preset that it is trained with
+    "mean squared error": "two_way_mse.yaml",
+    "l1 + GDL, no adversary": "two_way_l1_gdl.yaml",
+    "with the adversary": "two_way_adversarial.yaml",
+}
+SECONDS = 300  # what the presets' steps were chosen for: the whole demo on two cores
+FORKS, WORLD_SEED = 512, 1001  # fresh scenes: training, validation and test use other seeds
+ROWS = 5  # scenes in the picture
+SECONDS_A_SCENE, RATE = 1.5, 2.0
+GHOST = "the mean of both futures"
+DEFINITIONS = {
+    "near": "share of the predictions that are nearer to one of the two true futures than to their mean",
+    "sharp": "share whose distance to the nearer future is under half of that future's distance to the mean",
+    "gradient energy": "squared differences of neighbouring pixels, as a share of the true frames'",
+    "PSNR": "of the squared error pooled over all pixels and both outcomes of the coin, in dB; the mean of both "
+    "futures is the best that squared error can do, so a sharp prediction has to lose here",
+}
 
 
-def decided_share(prediction: Tensor, forks: Forks) -> float:
-    """The share of predictions that are nearer (mean squared error) to one of the two futures than to their mean."""
+def run_demo(
+    output: Path, seconds: int = SECONDS, seed: int = 0, clip: Path | None = None, steps: int | None = None
+) -> str:
+    """Train (or resume), measure on fresh forks, render and write the report; returns what to look at.
 
-    def distance(picture: Tensor) -> Tensor:
-        return (prediction - picture).square().mean((1, 2, 3))
-
-    ghost = distance((forks.left + forks.right) / 2)
-    return float((torch.minimum(distance(forks.left), distance(forks.right)) < ghost).float().mean())
-
-
-def gradient_energy(prediction: Tensor, forks: Forks) -> float:
-    """Squared gradients of the predictions as a share of those of the true frames: 1 is as sharp as the truth."""
-
-    def energy(pictures: Tensor) -> float:
-        return float(pictures.diff(dim=-1).square().sum() + pictures.diff(dim=-2).square().sum())
-
-    return energy(prediction) / energy(forks.left)
-
-
-def run_demo(output: Path, steps: int) -> str:
-    """Train both models (or resume), render the comparison; returns what to look at. Raises vidpred's errors."""
-    folders = {"mean squared error": output / "mse", "adversarial": output / "adversarial"}
-    shared = {"training.steps": steps, "checkpoint.keep": 1}
-    train(load_config("two_way_mse.yaml", {**shared, "run": str(output / "mse")}))
-    sharp = {**shared, "run": str(output / "adversarial"), "training.start_from": str(output / "mse")}
-    train(load_config("two_way_adversarial.yaml", sharp))
-    predictors = {name: Predictor.load(folder, "last") for name, folder in folders.items()}
-    forks = find_forks(next(iter(predictors.values())))
+    All three begin with the same weights, a short training with squared error, and see the same samples in the same
+    order for the same number of steps. seconds: about how long it may take on two cores; the presets' steps are scaled
+    with it. clip: then train with squared error and with an adversary on this video as well. steps: overrides the
+    presets' steps, of each training.
+    Raises vidpred's errors.
+    """
+    began = time.monotonic()
+    scale = seconds / SECONDS
+    start = demo_config("two_way_mse.yaml", output / "start", seed, scale / 2, steps)
+    configs = {
+        name: demo_config(preset, output / Path(preset).stem, seed, scale, steps, start=output / "start")
+        for name, preset in PRESETS.items()
+    }
+    train_together([start], "the start that all share")
+    # The longest first, so that no core is left idle at the end.
+    train_together(list(configs.values())[::-1], "three trainings")
+    predictors = {name: Predictor.load(config.run, "last", device="cpu") for name, config in configs.items()}
+    forks = forks_for(next(iter(predictors.values())))
     predictions = {name: predictor.predict(forks.context, 1)[:, 0] for name, predictor in predictors.items()}
-    rows = [compose_row(forks, predictions, index) for index in range(min(ROWS, len(forks.context)))]
-    picture, video = output / "comparison.png", output / "comparison.mp4"
-    write_png(picture, stack(rows))
-    rate = 2.0
-    write_video(video, (row for row in rows for _ in range(round(SECONDS_A_SCENE * rate))), rate, overwrite=True)
-    title = f"{len(forks.context)} forking test scenes, next frame"
-    lines = [f"{title:<38}   {'decided':>7}   {'gradient energy':>15}"]
-    for name, prediction in {"the mean of both futures": (forks.left + forks.right) / 2, **predictions}.items():
-        share, energy = decided_share(prediction, forks), gradient_energy(prediction, forks)
-        lines.append(f"{name:<38}   {share:>7.2f}   {energy:>15.2f}")
-    lines += [
-        "decided: nearer to one of the true futures than to their mean; gradient energy: 1 is as sharp as the truth",
-        f"look at {picture} and {video}",
+    rows = [compose_row(forks, predictions, index) for index in range(ROWS)]
+    write_png(output / "comparison.png", stack(rows))
+    for suffix in (".mp4", ".gif"):
+        write_video(output / f"comparison{suffix}", repeated(rows), RATE, overwrite=True)
+    numbers = measure(forks, {GHOST: forks.ghost, **predictions})
+    about = {
+        "seed": seed, "forks": FORKS, "world_seed": WORLD_SEED, "seconds": round(time.monotonic() - began, 1),
+        "steps": {"start": start.training.steps, **{name: c.training.steps for name, c in configs.items()}},
+        "versions": {"vidpred": __version__, "torch": torch.__version__}, "cores": len(os.sched_getaffinity(0)),
+    }  # fmt: skip
+    results: dict[str, Any] = {"about": about, "definitions": DEFINITIONS, "models": numbers}
+    page = report(output, results, configs)
+    if clip is not None:
+        results["clip"] = add_clip(page, output, clip, seed, scale, steps)
+    write_atomically(output / "results.json", (json.dumps(results, indent=1) + "\n").encode())
+    page.write(output / "report.html", f"vidpred {__version__}, torch {torch.__version__}, seed {seed}")
+    return text_table(numbers) + f"\nlook at {output / 'report.html'} and {output / 'comparison.png'}"
+
+
+def demo_config(
+    preset: str, run: Path, seed: int, scale: float, steps: int | None, start: Path | None = None
+) -> Config:
+    """A preset as the demo trains it: its steps scaled, nothing measured or drawn on the way."""
+    config = load_config(preset)
+    changes: dict[str, Any] = {
+        "run": str(run), "seed": seed, "training.steps": steps or max(1, round(config.training.steps * scale)),
+        "training.picture_every": 0, "training.validate_every": 0, "training.best_by": "last", "checkpoint.keep": 1,
+    }  # fmt: skip
+    if start is not None:
+        changes["training.start_from"] = str(start)
+    return load_config(preset, changes)
+
+
+def forks_for(predictor: Predictor, count: int = FORKS) -> Forks:
+    """Fresh forking scenes in the sizes that a predictor was trained with."""
+    data = predictor.data
+    return find_forks(TwoWayWorld(predictor.history_frames, 1, data.patch_size or 32, data.channels, WORLD_SEED), count)
+
+
+def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
+    """What `DEFINITIONS` says, for each model's predictions."""
+    return {
+        name: {
+            "near": float(is_near(pictures, forks).float().mean()),
+            "sharp": float(is_sharp(pictures, forks).float().mean()),
+            "gradient energy": gradient_energy(pictures, forks),
+            "PSNR": pooled_psnr(pictures, forks),
+        }
+        for name, pictures in predictions.items()
+    }
+
+
+def cells(values: Mapping[str, float]) -> list[str]:
+    return [
+        f"{values['near']:.1%}",
+        f"{values['sharp']:.1%}",
+        f"{values['gradient energy']:.2f}",
+        f"{values['PSNR']:.2f}",
     ]
-    return "\n".join(lines)
 
 
-def compose_row(forks: Forks, predictions: dict[str, Tensor], index: int) -> np.ndarray:
+def text_table(numbers: Mapping[str, Mapping[str, float]]) -> str:
+    """The table for the terminal."""
+    title = f"{FORKS} fresh forks, next frame"
+    width = max(len(name) for name in [title, *numbers])
+    head = f"{title:<{width}}" + "".join(f"   {name:>15}" for name in DEFINITIONS)
+    lines = [f"{name:<{width}}" + "".join(f"   {cell:>15}" for cell in cells(v)) for name, v in numbers.items()]
+    return "\n".join([head, *lines])
+
+
+def compose_row(forks: Forks, predictions: Mapping[str, Tensor], index: int) -> np.ndarray:
+    """Known frame, both futures, each prediction."""
     panels = [
         Panel("last known frame", forks.context[index, -1], "context"),
         Panel("future: left", forks.left[index], "truth"),
@@ -95,3 +148,42 @@ def compose_row(forks: Forks, predictions: dict[str, Tensor], index: int) -> np.
         *(Panel(name, prediction[index], "prediction") for name, prediction in predictions.items()),
     ]
     return compose(panels)
+
+
+def repeated(rows: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Every scene for as long as one needs to look at it."""
+    return (row for row in rows for _ in range(round(SECONDS_A_SCENE * RATE)))
+
+
+def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Config]) -> Page:
+    """The page, still to be written."""
+    about = results["about"]
+    page = Page(
+        "Blurry against sharp",
+        "A ball falls onto a wedge and leaves to the left or to the right by a fair coin. From the same past, both "
+        "futures are right; their mean is neither.",
+    )
+    page.picture(
+        output / "comparison.png", "Known frame, both true futures, and what each model predicts.", pixels=True
+    )
+    page.heading("Numbers")
+    page.table(
+        ["", *DEFINITIONS], [[name, *cells(values)] for name, values in results["models"].items()],
+        f"next frame, {about['forks']} fresh forking scenes, one prediction each, seed {about['seed']}",
+    )  # fmt: skip
+    for name, definition in DEFINITIONS.items():
+        page.text(f"{name}: {definition}.")
+    page.heading("How they were trained")
+    steps = about["steps"]
+    page.text(
+        f"One generator, {steps['start']} steps with squared error, then three continuations from those same weights "
+        f"with the same samples in the same order: {', '.join(f'{name} {steps[name]} steps' for name in configs)}. "
+        f"{about['seconds']:.0f} seconds on {about['cores']} cores in all."
+    )
+    logged = {name: read_metrics(Path(config.run)) for name, config in configs.items()}
+    keys = sorted({key for lines in logged.values() for line in lines for key in line if "/" in key})
+    if keys:
+        draw_curves(output / "curves.png", logged, keys)
+        page.picture(output / "curves.png", "Losses of the three continuations, and the discriminator's accuracy.")
+    page.picture(output / "comparison.mp4", "The same scenes as a video.", pixels=True)
+    return page

@@ -22,10 +22,12 @@ def test_two_steps(tmp_path: Path) -> None:
         capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    blurry, sharp, last = done.stdout.splitlines()
-    for name, line in (("blurry", blurry), ("sharp", sharp)):
-        assert line.startswith(f"{name}: decided for one future in ")
-        assert "of 122 forks" in line
-        assert Predictor.load(tmp_path / "out" / name).step == 2
+    *lines, last = done.stdout.splitlines()
+    for name, line in zip(blurry_vs_sharp.PRESETS, lines, strict=True):
+        assert line.startswith(f"{name}: ")
+        assert "% sharp" in line
+        assert line.endswith("512 forks")
+    for preset in blurry_vs_sharp.PRESETS.values():
+        assert Predictor.load(tmp_path / "out" / Path(preset).stem).step == 2
     picture = np.asarray(Image.open(last.removeprefix("look at ")))
     assert picture.std() > 10, "it shows nothing"
