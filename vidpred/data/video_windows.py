@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vidpred.data import stretches
 from vidpred.data.clips import OneByOne
 from vidpred.data.sampling import kept_frames
 from vidpred.data.settings import DataSettings
+from vidpred.data.stretches import StretchCache, Stretches, stretch_ends
 from vidpred.data.video import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError
 
@@ -45,6 +47,8 @@ class VideoWindows(OneByOne):
         total = sum(len(self._kept_frames[path]) * self._frame_bytes(video) for path, video in videos.items())
         self._keep = total <= settings.memory_mb * 2**20
         self._kept: dict[str, np.ndarray] = {}
+        self._stretches: Stretches | None = None
+        self._cache: StretchCache | None = None
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -66,25 +70,73 @@ class VideoWindows(OneByOne):
     def clip_name(self, index: int) -> str:
         return self.locate(index)[0].path
 
-    def window(self, index: int) -> np.ndarray:
-        video, first = self.locate(index)
-        places = [first + offset for offset in self.offsets]
-        if not self._keep:
-            return self._read(video, places)
-        if video.path not in self._kept:
-            self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))
-        return self._kept[video.path][places]
+    def window(self, index: int, stray: bool = False) -> np.ndarray:
+        """Whole frames `(n, H, W, C)` uint8. stray: it is not asked for in the order of `order`."""
+        video, _ = self.locate(index)
+        if self._keep:
+            if video.path not in self._kept:
+                self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))
+            return self._kept[video.path][self._places(index)]
+        if self._cache is not None and self._stretches is not None:
+            number = self._stretches.number(index)
+            held = self._cache.get(number)
+            if held is None and not stray:
+                places = self._stretch_places(self._stretches.windows(number))
+                held = (places, self._read(video, places.tolist()))
+                self._cache.put(number, *held)
+            if held is not None:
+                places, frames = held
+                return frames[np.searchsorted(places, self._places(index))]
+        return self._read(video, self._places(index))
 
     def _read(self, video: VideoInfo, places: Sequence[int]) -> np.ndarray:
-        kept = self._kept_frames[video.path]
         path = self.root / video.path if self.root.is_dir() else self.root
+        kept = self._kept_frames[video.path]
         return read_frames(path, video, [kept[place] for place in places], self._size(video), self.settings.channels)
+
+    def _places(self, index: int) -> list[int]:
+        first = self.locate(index)[1]
+        return [first + offset for offset in self.offsets]
+
+    def _stretch_places(self, windows: range) -> np.ndarray:
+        """The places of all frames of a stretch's windows, ascending."""
+        firsts = self.locate(windows[0])[1] + np.arange(len(windows)) * self.settings.frame_skip
+        return np.unique(firsts[:, None] + np.array(self.offsets))
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        """Every window's number once. Shuffled so that the frames of windows that lie together in a video are decoded
+        once for all of them (see `Stretches`); whoever asks for it is taken to read the windows in this order."""
+        if self._stretches is None:
+            self._stretches = self._divide()
+            # Without memory for the pool, frames would be decoded for one window and be gone before the next.
+            if not self._keep and self.settings.memory_mb * 2**20 >= stretches.POOL_BYTES:
+                self._cache = StretchCache(self.settings.memory_mb * 2**20)
+        return self._stretches.shuffle(random)
+
+    def _divide(self) -> Stretches:
+        skip, span = self.settings.frame_skip, self.offsets[-1] + 1
+        ends: list[int] = []
+        costs: list[int] = []
+        before = 0
+        for segment, end in zip(self.segments, self._ends, strict=True):
+            places = segment.first + np.arange(end - before) * skip
+            numbers = np.asarray(self._kept_frames[segment.video.path])[places]
+            size = self._frame_bytes(segment.video)
+            most = max(1, (stretches.POOL_BYTES // stretches.POOL_PARTS // size - span) // skip)
+            begin = 0
+            for stretch in stretch_ends(numbers, segment.video.keyframes, -(-span // skip), most):
+                windows = stretch - begin
+                costs.append(size * min(windows * len(self.offsets), (windows - 1) * skip + span))
+                ends.append(before + stretch)
+                begin = stretch
+            before = end
+        return Stretches(ends, costs)
 
     def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
         settings = self.settings
         best, most = None, -1.0
-        for _ in range(WINDOW_TRIES):
-            frames = self.window(window)
+        for attempt in range(WINDOW_TRIES):
+            frames = self.window(window, stray=attempt > 0)
             for _ in range(PATCH_TRIES):
                 patch = self._cut(frames, random, self.locate(window)[0])
                 if settings.movement_threshold == 0:
