@@ -98,7 +98,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cut.gif": ("truncated: the end of the GIF", lambda path: cut(path, 0.5, codec="gif", pixel_format="rgb8")),
     "body.avi": ("truncated: .* of 60 frames", lambda path: damaged(path, **AVI)),
     "body.mkv": ("damaged or truncated", lambda path: damaged(path, codec="mpeg4")),
-    "body.ts": ("damaged or truncated", lambda path: damaged(path)),
+    "body.ts": ("damaged: packet .* of its transport stream", lambda path: damaged(path)),
     "body.mp4": ("damaged or truncated", lambda path: damaged(path)),
 }
 

@@ -281,3 +281,6 @@ def test_a_changed_file_is_noticed(folder: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match="No such file"):
         read_frames(path, info, [0])
+    os.mkfifo(path)  # opening it would wait for ever
+    with pytest.raises(DataError, match="a named pipe, not a file"):
+        read_frames(path, info, [0])

@@ -51,6 +51,7 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"MZ", "a program, not a video"),
     (b"\x7fELF", "a program, not a video"),
 )
+TS_PACKET, TS_SYNC = 188, b"G"  # transport streams: the bytes of a packet, and its first
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # pictures in the container of MP4
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -97,10 +98,20 @@ def explain_bytes(path: Path) -> None:
     reason = _reason(head, path.suffix.lower())
     if head.startswith(b"GIF8") and last != b";":
         reason = "truncated: the end of the GIF is missing"
-    if head[:1] == head[188:189] == b"G" and status.st_size % 188:  # a transport stream, whose header promises nothing
+    if head[:1] == head[TS_PACKET : TS_PACKET + 1] == TS_SYNC and status.st_size % TS_PACKET:
         reason = "truncated: it ends within a packet"
     if reason:
         raise DataError(f"{reason} [{printable(path)}]")
+
+
+def check_packets(path: Path, container: Any) -> None:
+    """Transport streams promise no length, and their readers look for the next packet where one is damaged: without a
+    word, frames would be missing. Raises DataError without the path."""
+    if container.format.name != "mpegts":
+        return
+    firsts = np.memmap(path, np.uint8, "r")[::TS_PACKET] == TS_SYNC[0]
+    if firsts[:2].all() and not firsts.all():  # others have packets of another size
+        raise DataError(f"damaged: packet {int(np.argmin(firsts))} of its transport stream is none")
 
 
 def _reason(head: bytes, suffix: str) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any, Self
 import av
 import numpy as np
 
-from vidpred.data.containers import OpenVideo, Scaler, file_status, open_video, printable, short
+from vidpred.data.containers import OpenVideo, Scaler, check_packets, file_status, open_video, printable, short
 from vidpred.data.limits import Limits
 from vidpred.data.worker_notes import reading
 from vidpred.errors import DataError
@@ -93,6 +93,7 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
     scan = _Scan(video, limits)
     try:
         with video.container:
+            check_packets(path, video.container)
             scan.run()
             info = VideoInfo(
                 path=name or path.name, bytes=status.st_size, mtime_ns=status.st_mtime_ns, codec=video.decoder.name,
