@@ -54,6 +54,7 @@ def test_every_window_once_and_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(alive) <= stretches.POOL_BYTES
     middle = len(order) // 2
     assert len(set(numbers[middle : middle + 32])) > 20
+    assert abs(np.corrcoef(first, np.arange(400))[0, 1]) < 0.2, "stretches in the order of the videos"
     # Stretches begin evenly: halfway through the windows about half of them have been decoded.
     assert abs(np.mean(first < middle) - 0.5) < 0.15
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.video_files import numbered_frames, read_number, turn, write_video
 from vidpred.data import video as video_module
+from vidpred.data.containers import OpenVideo
 from vidpred.data.video import VideoInfo, close_all, find_cuts, probe, read_frames, scaled_size, stream_frames
 from vidpred.errors import DataError
 
@@ -106,6 +107,17 @@ def test_keyframes_that_cannot_be_entered_are_not_trusted(folder: Path, monkeypa
     self_frames = video_module.Reader.frames_from
     monkeypatch.setattr(video_module.Reader, "frames_from", one_late)
     assert probe(path).keyframes == []
+
+
+def test_a_jump_that_leads_too_far_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some containers' indexes are wrong: then decoding starts at the beginning."""
+    path = write_video(folder / "far.mp4", numbered_frames(FRAMES, 48, 64), options={"g": "12"})
+    info = probe(path)
+    jump = OpenVideo.seek
+    monkeypatch.setattr(OpenVideo, "seek", lambda self, time: jump(self, info.pts[36]))
+    for number in (30, 14, 38, 25):
+        assert read_number(read_frames(path, info, [number])[0]) == number
+    close_all()
 
 
 def test_odd_sizes_and_gray(folder: Path) -> None:

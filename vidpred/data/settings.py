@@ -13,7 +13,8 @@ from vidpred.settings import Settings
 class DataSettings(Settings):
     """Videos, windows and patches.
 
-    root: a folder of videos at any depth, or one video; none: the embedded two-way world.
+    root: a folder of videos at any depth, or one video; none: the embedded two-way world. Pictures are turned upright,
+    laid over black where they are transparent, scaled to the size of a video's first where that changes.
     on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
     pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
     context_frames known frames go in, pred_frames come out at once; the first of them lies `step` frames after the
