@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from tests.video_files import numbered_frames, write_video
 from vidpred.data import stretches, video_windows
 from vidpred.data.build import build_source
+from vidpred.data.clips import StepSampler, TrainingSamples, collate
 from vidpred.data.settings import DataSettings
 from vidpred.data.stretches import StretchCache, Stretches, stretch_ends
 from vidpred.data.video import close_all
@@ -140,6 +143,18 @@ def test_the_order_depends_on_nothing_that_may_change_on_resume(source: Callable
     little = source(memory_mb=0)
     little.order(np.random.default_rng(5))
     assert little._cache is None, "too little memory to keep frames in"
+
+
+def test_workers_read_what_one_process_reads(source: Callable[..., VideoWindows]) -> None:
+    batches = []
+    for workers in (0, 2):
+        sampler = StepSampler(0, 2 * 690 // 16, 16)  # into the second epoch
+        loader = DataLoader(
+            TrainingSamples(source(skip_cuts=False), 3), batch_sampler=sampler, num_workers=workers, collate_fn=collate
+        )
+        batches.append(list(loader))
+    assert all(torch.equal(one.context, two.context) for one, two in zip(*batches, strict=True))
+    assert all(torch.equal(one.future, two.future) for one, two in zip(*batches, strict=True))
 
 
 def test_memory_stays_flat(source: Callable[..., VideoWindows]) -> None:

@@ -391,9 +391,11 @@ def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int, sc
     return picture.reshape(*size, channels)
 
 
-def stream_frames(path: Path, size: tuple[int, int] | None = None, channels: int = 3) -> Iterator[np.ndarray]:
+def stream_frames(
+    path: Path, size: tuple[int, int] | None = None, channels: int = 3, limits: Limits | None = None
+) -> Iterator[np.ndarray]:
     """Every frame in turn, `(H, W, C)` uint8, in constant memory. Raises DataError."""
-    video, scaler, number, rotation = open_video(path, Limits()), Scaler(), 0, 0
+    video, scaler, number, rotation = open_video(path, limits or Limits()), Scaler(), 0, 0
     with video.container:
         try:
             for frame in video.frames():
