@@ -15,9 +15,10 @@ from vidpred.data.frame_writer import Clip, Item
 from vidpred.data.index import find_videos, require_videos, scan
 from vidpred.data.preparation import LEFT_OUT, claim, left_out_lines, totals
 from vidpred.data.prepared import MANIFEST, Manifest
+from vidpred.data.probe import probe
 from vidpred.data.processes import csv_text, write_whole
 from vidpred.data.splits import SPLITS, Part
-from vidpred.data.video import VideoInfo, probe, scaled_size, stream_frames
+from vidpred.data.video import VideoInfo, scaled_size, stream_frames
 from vidpred.errors import DataError
 
 Reasons = list[tuple[str, str]]

@@ -15,7 +15,7 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.data import containers
 from vidpred.data.containers import OpenVideo
 from vidpred.data.limits import Limits
-from vidpred.data.video import probe
+from vidpred.data.probe import probe
 from vidpred.errors import DataError
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.build import build_source, split_videos, without_cuts
+from vidpred.data.probe import probe
 from vidpred.data.sampling import kept_cuts, kept_frames
 from vidpred.data.settings import DataSettings
-from vidpred.data.video import VideoInfo, probe
+from vidpred.data.video import VideoInfo
 from vidpred.data.video_windows import Segment
 from vidpred.inference.predict_video import VideoPrediction
 from vidpred.inference.predictor import Predictor

@@ -13,7 +13,8 @@ import pytest
 from tests.video_files import numbered_frames, read_number, turn, write_video
 from vidpred.data import video as video_module
 from vidpred.data.containers import OpenVideo
-from vidpred.data.video import VideoInfo, close_all, find_cuts, probe, read_frames, scaled_size, stream_frames
+from vidpred.data.probe import find_cuts, probe
+from vidpred.data.video import VideoInfo, close_all, read_frames, scaled_size, stream_frames
 from vidpred.errors import DataError
 
 FRAMES = 40

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,12 +12,11 @@ from vidpred.data.prepared import Manifest
 from vidpred.data.prepared_windows import PreparedWindows
 from vidpred.data.sampling import kept_cuts, kept_frames
 from vidpred.data.settings import DataSettings
-from vidpred.data.splits import SPLITS
+from vidpred.data.splits import SPLITS, by_listing, divide, whole
 from vidpred.data.video import VideoInfo
 from vidpred.data.video_windows import Segment, VideoWindows
 from vidpred.errors import DataError
 
-FILES_FOR_FILE_SPLIT = 5  # with fewer files, `split: auto` divides each file by time
 WORLD_CLIPS: dict[str, int] = {"train": 20_000, "validation": 128, "test": 256}
 WORLD_SEEDS: dict[str, int] = {"train": 11, "validation": 12, "test": 13}
 
@@ -66,69 +63,20 @@ def prepared_source(
 
 
 def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings) -> dict[str, list[Segment]]:
-    """Divide videos as `data.split_file`, `data.split` and `data.split_fractions` say."""
+    """Divide videos as `data.split_file`, `data.split` and `data.split_fractions` say; parts of a video divided by time
+    have gaps as long as a training window between them. Raises DataError."""
+    known = {video.path: video for video in videos}
+    lengths = {path: len(kept_frames(video, settings.rate)) for path, video in known.items()}
     listing = Path(settings.split_file) if settings.split_file else root / "splits.csv"
     if settings.split_file or listing.is_file():
-        return _split_by_listing(listing, videos, settings.rate)
-    by_file = settings.split == "file" or (settings.split == "auto" and len(videos) >= FILES_FOR_FILE_SPLIT)
-    if not by_file:
+        parts = whole(lengths, by_listing(listing, lengths))
+    else:
         window = training_offsets(settings)[-1] * settings.frame_skip + 1
-        return _split_by_time(videos, settings.split_fractions, window, settings.rate)
-    if len(videos) < len(SPLITS):
-        raise DataError(f"{len(videos)} videos cannot be split by file [data.split]; use data.split=time")
-    return _split_by_file(videos, settings.split_fractions, settings.rate)
-
-
-def _split_by_file(
-    videos: Sequence[VideoInfo], fractions: Sequence[float], rate: float | None
-) -> dict[str, list[Segment]]:
-    # Ordered by a hash of the name: adding files to a folder moves few of the others to another split.
-    ordered = sorted(videos, key=lambda video: sha256(video.path.encode("utf-8", "surrogateescape")).hexdigest())
-    test = max(1, round(fractions[2] * len(videos))) if fractions[2] else 0
-    validation = max(1, round(fractions[1] * len(videos))) if fractions[1] else 0
-    parts = {
-        "test": ordered[:test],
-        "validation": ordered[test : test + validation],
-        "train": ordered[test + validation :],
-    }
-    return {split: [_whole(video, rate) for video in sorted(parts[split], key=lambda v: v.path)] for split in SPLITS}
-
-
-def _split_by_time(
-    videos: Sequence[VideoInfo], fractions: Sequence[float], gap: int, rate: float | None
-) -> dict[str, list[Segment]]:
-    """Train, then validation, then test, with gaps as long as a training window between them."""
+        parts = divide(lengths, settings.split, settings.split_fractions, window)
     splits: dict[str, list[Segment]] = {split: [] for split in SPLITS}
-    for video in videos:
-        frames = len(kept_frames(video, rate))
-        first = round(fractions[0] * frames)
-        second = round((fractions[0] + fractions[1]) * frames)
-        splits["train"].append(Segment(video, 0, first - gap if first < frames else first))
-        splits["validation"].append(Segment(video, first, second))
-        splits["test"].append(Segment(video, second + gap, frames))
+    for part in sorted(parts, key=lambda part: (part.clip, part.first)):
+        splits[part.split].append(Segment(known[part.clip], part.first, part.end))
     return splits
-
-
-def _split_by_listing(listing: Path, videos: Sequence[VideoInfo], rate: float | None) -> dict[str, list[Segment]]:
-    try:
-        with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [row for row in csv.reader(file) if row and row != ["path", "split"]]
-    except OSError as error:
-        raise DataError(f"cannot read the split file [{listing}]: {error.strerror}; see data.split_file") from None
-    known = {video.path: video for video in videos}
-    splits: dict[str, list[Segment]] = {split: [] for split in SPLITS}
-    for number, row in enumerate(rows, 1):
-        if len(row) != 2 or row[1] not in SPLITS:
-            raise DataError(f"row {number} is not path,{'|'.join(SPLITS)} [{listing}]")
-        if row[0] in known:  # a listed file may have been left out as bad
-            splits[row[1]].append(_whole(known[row[0]], rate))
-    if not any(splits.values()):
-        raise DataError(f"names none of the videos in the data folder [{listing}]; paths are relative to data.root")
-    return splits
-
-
-def _whole(video: VideoInfo, rate: float | None) -> Segment:
-    return Segment(video, 0, len(kept_frames(video, rate)))
 
 
 def without_cuts(segment: Segment, rate: float | None = None) -> list[Segment]:

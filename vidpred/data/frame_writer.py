@@ -13,10 +13,12 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from vidpred.data.containers import printable
 from vidpred.data.prepared import FRAMES, ClipEntry
+from vidpred.data.probe import THUMBNAIL, find_cuts
 from vidpred.data.processes import write_whole
 from vidpred.data.splits import SPLITS
-from vidpred.data.video import THUMBNAIL, find_cuts, printable, scaled_size
+from vidpred.data.video import scaled_size
 from vidpred.errors import DataError, StorageError
 
 

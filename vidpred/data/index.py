@@ -21,8 +21,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from vidpred.data.containers import printable
 from vidpred.data.limits import Limits
-from vidpred.data.video import VideoInfo, printable, probe
+from vidpred.data.probe import probe
+from vidpred.data.video import VideoInfo
 from vidpred.errors import DataError
 
 SUFFIXES = frozenset(

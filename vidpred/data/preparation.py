@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from vidpred.data.containers import printable
 from vidpred.data.frame_writer import Item, ItemWriter, Preparation, reason, recorded, write_item
 from vidpred.data.prepared import FRAMES, INDEX, MANIFEST, ClipEntry, Manifest, value_statistics
 from vidpred.data.processes import csv_text, in_processes, write_whole
 from vidpred.data.splits import SPLITS
-from vidpred.data.video import printable
 from vidpred.errors import DataError, StorageError
 
 LEFT_OUT = "left_out.csv"

@@ -41,7 +41,7 @@ def divide(
         parts = [part for name, frames in lengths.items() for part in _by_time(name, frames, fractions, gap)]
         return [part for part in parts if part.end > part.first]
     if len(lengths) < len(SPLITS):
-        raise DataError(f"{len(lengths)} clips cannot be divided by clip; divide them by time")
+        raise DataError(f"{len(lengths)} clips cannot be divided by clip [split=file]; use split=time")
     return whole(lengths, by_hash(lengths, fractions))
 
 
@@ -76,7 +76,7 @@ def by_listing(listing: Path, names: Iterable[str]) -> dict[str, str]:
         with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = [row for row in csv.reader(file) if row and row != ["path", "split"]]
     except OSError as error:
-        raise DataError(f"cannot read the split file [{listing}]: {error.strerror}") from None
+        raise DataError(f"cannot read the split file [{listing}]: {error.strerror}; see data.split_file") from None
     listed: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         if len(row) != 2 or row[1] not in SPLITS:

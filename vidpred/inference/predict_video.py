@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vidpred.data.probe import probe
 from vidpred.data.sampling import kept_frames
-from vidpred.data.video import VideoInfo, probe, read_frames, scaled_size
+from vidpred.data.video import VideoInfo, read_frames, scaled_size
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, error_map
