@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import append_row, commit, machine
+from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.clips import evaluation_offsets
@@ -117,6 +120,29 @@ def three_ways(folder: Path, seed: int) -> dict[str, Any]:
     return {"models": {name: summary(result, name) for name in models}}
 
 
+def one_and_two_processes(folder: Path, seed: int) -> dict[str, Any]:
+    """The same run in one process and in two at the same global batch: the samples of every step, the last weights."""
+    words = ["--config", "tiny.yaml", f"data.root={real_clips()}", f"seed={seed}", "training.log_every=1",
+             "training.precision=float32"]  # fmt: skip
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    runs = {1: [], 2: launcher}
+    logs, weights = {}, {}
+    for count, launch in runs.items():
+        run = folder / f"processes-{count}"
+        subprocess.run([sys.executable, *launch, "-m", "vidpred", "train", *words, f"run={run}"], check=True)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        logs[count] = {line["step"]: line["data_checksum"] for line in lines if "data_checksum" in line}
+        weights[count] = find_checkpoint(run, "last").tensors("generator")
+    differences = [float((weights[1][name] - weights[2][name]).abs().max()) for name in weights[1]]
+    moved = [float(value.abs().max()) for value in weights[1].values()]
+    return {
+        "steps": len(logs[1]),
+        "steps_with_equal_samples": sum(logs[1][step] == logs[2].get(step) for step in logs[1]),
+        "largest_difference_of_weights": max(differences),
+        "largest_weight": max(moved),
+    }
+
+
 @dataclass(frozen=True)
 class Row:
     """One piece of evidence: name and seed are its key in the results."""
@@ -129,6 +155,7 @@ class Row:
 ROWS = [
     *(Row("real video, residual last_frame", seed, lambda f, s: real_video(f, s, "last_frame")) for seed in (0, 1, 2)),
     Row("frame t+k three ways", 0, three_ways),
+    Row("one and two processes", 0, one_and_two_processes),
     Row("real video, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
 ]
 

@@ -73,7 +73,15 @@ def test_readme_runs(folder: Path) -> None:
                 command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
             )
             assert done.returncode == 0, f"{' '.join(command)[:200]}\n{done.stderr[-2000:]}"
-    for name in ("prediction.mp4", "side_by_side.mp4", "metrics.json", "metrics.png", "runs/again", "runs/average"):
+    for name in (
+        "prediction.mp4",
+        "side_by_side.mp4",
+        "metrics.json",
+        "metrics.png",
+        "compare.html",
+        "runs/again",
+        "runs/average",
+    ):
         assert (folder / name).exists(), f"{name} was not made"
     assert (folder / "data" / "UCF-101" / "splits.csv").read_text().count(",train") == 2
     assert (folder / "runs" / "ucf101" / "checkpoints" / "step-2").is_dir()
