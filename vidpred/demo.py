@@ -58,7 +58,7 @@ def run_demo(
     """
     began = time.monotonic()
     scale = seconds / SECONDS
-    start = demo_config("two_way_mse.yaml", output / "start", seed, scale / 2, steps)
+    start = demo_config("two_way_mse.yaml", output / "start", seed, scale, steps)
     configs = {
         name: demo_config(preset, output / Path(preset).stem, seed, scale, steps, start=output / "start")
         for name, preset in PRESETS.items()
