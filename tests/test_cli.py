@@ -142,6 +142,31 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     assert content["split"] == "test"
 
 
+def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    """Of a model with noise, rendered side by side and measured as best, mean and worst; others say they cannot."""
+    clip, run = str(work / "clips" / "0.mp4"), f"{tmp_path}/noisy"
+    noise = ["model.noise_channels=1", "model.noise=binary", "objective.draws=2"]
+    assert call(capsys, "train", f"data.root={work}/clips", f"run={run}", *TRAIN, *noise)[0] == 0
+    pictures = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
+    for picture, seed in zip(pictures, ("0", "0", "1"), strict=True):
+        words = ("--run", run, "--steps", "2", "--samples", "6", "--seed", seed, "--output", str(picture))
+        assert call(capsys, "predict", clip, *words)[0] == 0
+    one, again, other = (picture.read_bytes() for picture in pictures)
+    assert one == again
+    assert one != other
+    numbers = tmp_path / "metrics.json"
+    words = ("--run", run, "--run", f"{work}/run", "--steps", "2", "--samples", "3", "--json", str(numbers))
+    code, out, _ = call(capsys, "evaluate", *words)
+    assert code == 0
+    assert "noisy, best of 3" in out
+    assert "spread of 3" in out
+    rows = [f"noisy, {kind} of 3" for kind in ("best", "mean", "worst")]
+    assert list(json.loads(numbers.read_text())["models"]) == [*rows, "run", "copy last", "optical flow"]
+    plain = ("--run", f"{work}/run", "--samples", "3")
+    refused(call(capsys, "predict", clip, *plain, "--output", f"{tmp_path}/x.png"), 2, "takes no noise", "--samples 3")
+    refused(call(capsys, "evaluate", *plain), 2, "takes no noise", "--samples 3")
+
+
 def test_training_again_says_that_nothing_is_left(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     code, out, _ = call(capsys, "train", f"data.root={work}/clips", f"run={work}/run", *TRAIN)
     assert code == 0

@@ -102,6 +102,10 @@ def predict(
         int | None, typer.Option(min=0, help="Short side to predict at; 0: the clip's. Without it the run's data.size.")
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, help="Pictures a second of the output.")] = 5,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Futures to draw from each run, side by side; the runs must take noise.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
@@ -114,7 +118,7 @@ def predict(
     check_output(output, overwrite)
     choose_device(device, "--device ")
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
-    prediction = VideoPrediction(clip, predictors, steps, start, size, after_end)
+    prediction = VideoPrediction(clip, predictors, steps, start, size, after_end, samples, seed)
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)
     typer.echo(f"{output}: {count} pictures, blue known, green truth, orange predicted")
@@ -128,6 +132,11 @@ def evaluate(
     windows: Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")] = 200,
     protocol: Annotated[str, typer.Option(help="plain, mathieu2016 or openstl: which numbers.")] = "plain",
     data: Annotated[str | None, typer.Option(help="Other videos than the run's.")] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=2, help="Futures to draw in each window from runs that take noise: best, mean and worst."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")] = None,
     plot: Annotated[
         Path | None,
@@ -147,7 +156,7 @@ def evaluate(
             check_output(file, True, option, suffixes)
     choose_device(device, "--device ")
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
-    result = evaluate_predictors(predictors, steps, split, windows or None, data, True, protocol)
+    result = evaluate_predictors(predictors, steps, split, windows or None, data, True, protocol, samples, seed)
     typer.echo(report.table(result))
     typer.echo("\n" + report.clip_table(result))
     if json:

@@ -21,6 +21,7 @@ from vidpred.evaluation.protocols import Evaluation, known_frames, spread, with_
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, error_map, stack, write_png
 from vidpred.inference.rollout import rollout
+from vidpred.models.noise import noise_channels, seeded_noise
 from vidpred.run import evaluate_predictors, named
 
 PICTURED_WINDOWS = 4
@@ -99,7 +100,8 @@ def pictured(models: dict[str, nn.Module], source: Source, index: int, steps: in
     last = Panel("t", frames[0, known - 1].cpu(), "context")
     rows = [compose([last, *(Panel(f"truth t+{k}", frames[0, known + k - 1].cpu(), "truth") for k in shown)])]
     for name, model in models.items():
-        predicted = rollout(model, frames[:, :known], steps)[0].cpu()
+        noise = seeded_noise(model, 1, 0, index) if noise_channels(model) else None  # one of its futures
+        predicted = rollout(model, frames[:, :known], steps, noise)[0].cpu()
         panels = [Panel(f"{name} t+{k}", predicted[k - 1], "prediction") for k in shown]
         first = error_map(predicted[0], frames[0, known].cpu())
         rows.append(compose([Panel("error t+1", first, "error"), *panels]))

@@ -44,6 +44,10 @@ class Config(Settings):
                 raise ValueError("objective.adversarial_start: nothing is learnt before it; set objective.lp_weight=1")
         if weights.has_discriminator and self.data.patch_size is None:
             raise ValueError("data.patch_size: an adversary judges square patches; set data.patch_size=32")
+        if weights.draws > 1 and not self.model.noise_channels:
+            raise ValueError(
+                "objective.draws: without noise all draws are the same; set model.noise_channels=1 or objective.draws=1"
+            )
         if weights.wrong_pairs and self.training.batch_size < 2:
             raise ValueError("objective.wrong_pairs: needs training.batch_size of 2 or more")
         return self
@@ -119,6 +123,10 @@ def refuse_ignored(config: Config) -> None:
         ignored["without an adversary (objective.adversarial_weight, objective.feature_matching_weight)"] = [
             *game, *(key for key in values if key.startswith(ADVERSARY_ONLY))
         ]  # fmt: skip
+    if not config.model.noise_channels:
+        ignored["without noise (model.noise_channels)"] = ["model.noise"]
+    if config.objective.draws == 1:
+        ignored["with one draw (objective.draws)"] = ["objective.other_draws_weight"]
     for network in ("generator", "discriminator"):
         optimizer = values[f"training.{network}.name"]
         if optimizer in OPTIMIZER_IGNORES:

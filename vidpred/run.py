@@ -34,6 +34,7 @@ from vidpred.evaluation.protocols import (
 )
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.build import adopt, build_discriminator, build_generator, count_parameters
+from vidpred.models.noise import noise_channels
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
 from vidpred.training.trainer import Trainer, TrainingParts, Validate
@@ -88,6 +89,11 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     own = generator is not None
     torch.manual_seed(config.seed)
     generator = build_generator(config.model, config.data) if generator is None else adopt(generator, config.data)
+    if config.objective.draws > 1 and not noise_channels(generator):
+        raise ConfigError(
+            f"[objective.draws={config.objective.draws}] the generator says no noise_channels, so all draws would be "
+            "the same; give it that attribute and a second argument of forward, or set objective.draws=1"
+        )
     discriminator = None
     if config.objective.has_discriminator:
         discriminator = build_discriminator(config.discriminator, config.model.scales, config.data)
@@ -262,7 +268,7 @@ def plan(config: Config) -> str:
             f"data        {source.name}: {len(source)} training windows, whole frames {sample[2]}x{sample[1]}",
             *describe_plan(
                 generator, discriminator, config.training, config.data, (height, width), device,
-                choose_precision(config.training.precision, device),
+                choose_precision(config.training.precision, device), config.objective.draws,
             ),
             f"run folder  {config.run}, a checkpoint every {config.checkpoint.every} steps",
         ]
@@ -276,9 +282,12 @@ def evaluate(
     windows: int | None = 200,
     root: str | None = None,
     checkpoint: str = "best",
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """`evaluate_predictors` for one run folder."""
-    return evaluate_predictors([Predictor.load(run, checkpoint)], steps, split, windows, root)
+    predictor = Predictor.load(run, checkpoint)
+    return evaluate_predictors([predictor], steps, split, windows, root, samples=samples, seed=seed)
 
 
 def evaluate_predictors(
@@ -289,11 +298,15 @@ def evaluate_predictors(
     root: str | None = None,
     progress: bool = False,
     protocol: str = "plain",
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """Measure predictors on the whole frames of a split of the first one's data, copy-last and optical flow beside.
 
     windows: at most so many, evenly spread over the split (None: all). root: other videos than the run's, read with
-    its settings. protocol: plain, mathieu2016 or openstl. Raises ConfigError for an unknown split or protocol and for
+    its settings. protocol: plain, mathieu2016 or openstl. samples: draw so many futures from the runs that take noise,
+    and report best, mean and worst of them and their spread; seed: of the noise. Raises ConfigError where none takes
+    noise, for an unknown split or protocol and for
     runs that differ in data.channels, data.frame_skip or data.rate, DataError where it has no window long enough.
     """
     if split not in SPLITS:
@@ -304,12 +317,17 @@ def evaluate_predictors(
             raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"no such protocol [--protocol {protocol}]; choose from {', '.join(PROTOCOLS)}")
+    if samples is not None and not any(noise_channels(predictor.generator) for predictor in predictors):
+        predictors[0].check_samples(samples, "--samples ")
     models = with_baselines({n: p.generator for n, p in zip(named(predictors), predictors, strict=True)})
     data = predictors[0].data if root is None else predictors[0].data.model_copy(update={"root": root})
     # Each model sees the newest known frames that it needs.
     offsets = range(known_frames(models) + steps)
     source = build_source(data, split, offsets, progress=progress)
-    return evaluate_models(models, source, steps, windows, progress, PROTOCOLS[protocol], device=predictors[0].device)
+    return evaluate_models(
+        models, source, steps, windows, progress, PROTOCOLS[protocol], device=predictors[0].device,
+        samples=samples, seed=seed,
+    )  # fmt: skip
 
 
 def named(predictors: Sequence[Predictor]) -> list[str]:

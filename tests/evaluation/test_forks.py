@@ -7,16 +7,21 @@ import math
 import pytest
 import torch
 
+from vidpred.data.clips import to_frames
 from vidpred.data.synthetic import TwoWayWorld
 from vidpred.evaluation.forks import (
     Forks,
+    both_occur,
     distance,
+    find_certain,
     find_forks,
     goes_left,
     gradient_energy,
     is_near,
     is_sharp,
+    of_each_draw,
     pooled_psnr,
+    sharp_share,
 )
 
 
@@ -77,3 +82,48 @@ def test_gradient_energy_by_hand(squares: Forks) -> None:
     assert gradient_energy(squares.left, squares) == gradient_energy(squares.right, squares) == 1
     assert gradient_energy(squares.ghost, squares) == pytest.approx(0.5)
     assert gradient_energy(torch.ones(3, 3, 8, 8), squares) == 0
+
+
+def draws_of(forks: Forks, sides: list[str]) -> torch.Tensor:
+    """`(N, S, C, H, W)`: for every fork the same pictures in the same order."""
+    return torch.stack([getattr(forks, side) for side in sides], 1)
+
+
+@pytest.mark.parametrize(
+    ("sides", "both", "sharp"),
+    [
+        (["left", "right", "left"], True, 1.0),
+        (["left", "left", "left"], False, 1.0),
+        (["ghost", "ghost", "ghost"], False, 0.0),
+        (["ghost", "left", "ghost"], False, 1 / 3),
+        (["right", "left", "ghost"], True, 2 / 3),
+    ],
+)
+def test_draws_of_ideal_samplers(forks: Forks, sides: list[str], both: bool, sharp: float) -> None:
+    draws = draws_of(forks, sides)
+    assert bool((both_occur(draws, forks) == both).all())
+    assert sharp_share(draws, forks) == pytest.approx(sharp)
+
+
+def test_a_fair_coin_shows_both_futures_as_often_as_it_should(forks: Forks) -> None:
+    """All forks on one side with probability 2^(1-S); each fork tosses its own coin."""
+    heads = torch.rand(len(forks.left), 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    draws = torch.where(heads[..., None, None, None], forks.left[:, None], forks.right[:, None])
+    assert torch.equal(both_occur(draws, forks), heads.any(1) & ~heads.all(1))
+
+
+def test_a_measure_of_each_draw_keeps_their_order(forks: Forks) -> None:
+    left = of_each_draw(goes_left, draws_of(forks, ["left", "right"]), forks)
+    assert left.shape == (40, 2)
+    assert bool(left[:, 0].all())
+    assert not bool(left[:, 1].any())
+
+
+def test_scenes_that_do_not_fork() -> None:
+    world = TwoWayWorld(4, 1, seed=77)
+    context, future = find_certain(world, 30)
+    assert context.shape == (30, 4, 3, 32, 32)
+    certain = [scene for scene in range(200) if world.scene(scene).kind != "fork"]
+    for number, scene in enumerate(certain[:30]):
+        assert len(world.futures(scene)) == 1
+        assert torch.equal(future[number], to_frames(world.futures(scene)[0])[0])

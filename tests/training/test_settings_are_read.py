@@ -65,6 +65,13 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
                 "training.discriminator.name": "adam",
             },
         ),
+        load_config(
+            None,
+            {
+                **shared, "run": str(tmp_path / "noise"), "model.noise_channels": 1, "model.noise": "binary",
+                "objective.draws": 2, "objective.other_draws_weight": 0.1,
+            },
+        ),
     ]  # fmt: skip
     prefixes = {number: prefix for config in configs for number, prefix in places(config).items()}
     sections = {

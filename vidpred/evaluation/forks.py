@@ -6,7 +6,10 @@ Distances are root mean squares over a picture's pixels and channels. All functi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count as count_up
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -43,6 +46,13 @@ def find_forks(world: TwoWayWorld, count: int) -> Forks:
     return Forks(left[:, : world.known], left[:, world.known], right[:, world.known])
 
 
+def find_certain(world: TwoWayWorld, count: int) -> tuple[Tensor, Tensor]:
+    """The first `count` scenes with one future: known frames `(N, T, C, H, W)` and true next ones `(N, C, H, W)`."""
+    indices = islice((scene for scene in count_up() if world.scene(scene).kind != "fork"), count)
+    clips = torch.stack([to_frames(world.clip(index, 1)) for index in indices])
+    return clips[:, : world.known], clips[:, world.known]
+
+
 def distance(one: Tensor, other: Tensor) -> Tensor:
     """Root mean squared difference, `(N, C, H, W)` each -> `(N,)`."""
     return (one.float() - other.float()).square().flatten(1).mean(1).sqrt()
@@ -69,6 +79,23 @@ def is_sharp(prediction: Tensor, forks: Forks) -> Tensor:
 def goes_left(prediction: Tensor, forks: Forks) -> Tensor:
     """Whether the nearer future is the left one, `(N,)` bool."""
     return distance(prediction, forks.left) < distance(prediction, forks.right)
+
+
+def of_each_draw(measure: Callable[[Tensor, Forks], Tensor], draws: Tensor, forks: Forks) -> Tensor:
+    """A measure `(N,)` for every one of several draws `(N, S, C, H, W)` of each fork's future -> `(N, S)`."""
+    return torch.stack([measure(draw, forks) for draw in draws.unbind(1)], 1)
+
+
+def both_occur(draws: Tensor, forks: Forks) -> Tensor:
+    """Whether both futures are among the draws `(N, S, C, H, W)` of a fork, `(N,)` bool: a draw shows the future that
+    it is nearest to, if it is nearer to that than to the mean of both (a ghost is no occurrence of either)."""
+    near, left = of_each_draw(is_near, draws, forks), of_each_draw(goes_left, draws, forks)
+    return (near & left).any(1) & (near & ~left).any(1)
+
+
+def sharp_share(draws: Tensor, forks: Forks) -> float:
+    """The share of all draws `(N, S, C, H, W)` that are sharp."""
+    return float(of_each_draw(is_sharp, draws, forks).float().mean())
 
 
 def pooled_psnr(prediction: Tensor, forks: Forks) -> float:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from vidpred.data.clips import Source, to_frames
-from vidpred.evaluation.measures import PROTOCOLS, Protocol, TrueFrames, measure
+from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
+from vidpred.evaluation.samples import Spread, row_names, summarise
 from vidpred.inference.rollout import stream_rollout
 from vidpred.models.baselines import BASELINES
 from vidpred.models.build import history_frames
+from vidpred.models.noise import noise_channels, seeded_noise
 
 REFERENCE = "copy last"
 AVERAGING = "each number is the mean over n frames (one of each window); +- is the standard error of that mean"
@@ -75,6 +77,9 @@ class Evaluation:
     steps: int
     scores: dict[str, Scores]
     protocol: Protocol = PROTOCOLS["plain"]
+    samples: int | None = None  # futures drawn in every window; None: one prediction
+    seed: int = 0  # of their noise
+    spread: dict[str, list[Sum]] = field(default_factory=dict)  # model with noise -> its spread, one for every step
 
 
 def spread(count: int, most: int | None) -> list[int]:
@@ -111,16 +116,22 @@ def evaluate_models(
     protocol: Protocol = PROTOCOLS["plain"],
     names: Sequence[str] | None = None,
     device: torch.device | None = None,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """Predict `steps` frames in every chosen window, with every model, and measure them against the true frames.
 
     The source's windows hold `known_frames(models)` known frames and `steps` coming ones; every model sees the newest
     it needs. Whole frames, in float32. protocol says what is measured and on which windows; names picks some of its
     measures. One window is in memory at a time.
+    samples: futures drawn in every window from a model that takes noise, which then has three rows (best, mean and
+    worst of so many) and a spread; None: one, and one row. A draw's noise is a function of (seed, window, sample).
     """
     chosen = window_of_each_clip(source) if protocol.one_window_a_clip else list(range(len(source)))
     chosen = [chosen[place] for place in spread(len(chosen), most_windows)]
-    scores = {name: Scores(steps) for name in models}
+    rows = {name: row_names(name, model, samples) for name, model in models.items()}
+    scores = {row: Scores(steps) for names_of in rows.values() for row in names_of.values()}
+    apart = {name: [Sum() for _ in range(steps)] for name, row in rows.items() if len(row) > 1}
     for index in tqdm(chosen, desc="evaluate", unit="window", disable=not progress):
         frames = to_frames(source.window(index))[None]
         if device is not None:
@@ -130,13 +141,41 @@ def evaluate_models(
         true = [TrueFrames(frames, known + step) for step in range(steps)]
         values: dict[tuple[str, int, str], float] = {}
         for name, model in models.items():
-            for step, prediction in enumerate(stream_rollout(model, frames[:, :known], steps)):
-                for metric in names or protocol.measures:
-                    values[name, step, metric] = measure(metric, prediction, true[step])
+            count = samples or 1 if name in apart else 1
+            draws = draw_windows(model, frames[:, :known], steps, (seed, index), count)
+            spreads, drawn = measure_draws(draws, true, names or protocol.measures)
+            for (step, metric), numbers in drawn.items():
+                summary = summarise(numbers, MEASURES[metric].lower_is_better)
+                values |= {(row, step, metric): summary[kind] for kind, row in rows[name].items()}
+            for step, total in enumerate(apart.get(name, ())):
+                total.add(spreads[step].value)
         for (name, step, metric), value in values.items():
             reference = values.get((REFERENCE, step, metric), math.nan)
             scores[name].add(clip, step, metric, value, reference)
-    return Evaluation(len(chosen), steps, scores, protocol)
+    return Evaluation(len(chosen), steps, scores, protocol, samples, seed, apart)
+
+
+def draw_windows(
+    model: nn.Module, context: Tensor, steps: int, key: tuple[int, ...], count: int
+) -> Iterator[Iterator[Tensor]]:
+    """`count` rollouts of one window, each a stream of frames; their noise is a function of (key, sample)."""
+    for sample in range(count):
+        noise = seeded_noise(model, 1, *key, sample) if noise_channels(model) else None
+        yield stream_rollout(model, context, steps, noise)
+
+
+def measure_draws(
+    draws: Iterable[Iterable[Tensor]], true: Sequence[TrueFrames], names: Sequence[str]
+) -> tuple[list[Spread], dict[tuple[int, str], list[float]]]:
+    """How far the draws lie apart in every step, and (step, measure) -> its value for every draw."""
+    spreads = [Spread() for _ in true]
+    drawn: dict[tuple[int, str], list[float]] = {}
+    for draw in draws:
+        for step, prediction in enumerate(draw):
+            spreads[step].add(prediction)
+            for name in names:
+                drawn.setdefault((step, name), []).append(measure(name, prediction, true[step]))
+    return spreads, drawn
 
 
 def validation_numbers(generator: nn.Module, source: Source, windows: int, device: torch.device) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vidpred.evaluation.measures import MEASURES, Protocol
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, Sum
+from vidpred.evaluation.samples import SPREAD, definitions, row_name
 from vidpred.inference.writer import replaced
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
@@ -25,7 +26,9 @@ def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
         "definitions": {
             **{name: MEASURES[name].definition for name in evaluation.protocol.measures},
             "averaging": AVERAGING,
+            **(definitions(evaluation.samples) if evaluation.samples else {}),
         },
+        **_samples_json(evaluation),
         "models": {
             name: {
                 "overall": _tables(scores.overall),
@@ -35,6 +38,16 @@ def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
             }
             for name, scores in evaluation.scores.items()
         },
+    }
+
+
+def _samples_json(evaluation: Evaluation) -> dict[str, Any]:
+    if evaluation.samples is None:
+        return {}
+    return {
+        "samples": evaluation.samples,
+        "seed": evaluation.seed,
+        f"{SPREAD} of {evaluation.samples}": _tables(evaluation.spread),
     }
 
 
@@ -65,27 +78,40 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
     """The terminal's table: a block for every step ahead shown (1, 2, 4, ... and the last by default)."""
     shown = shown_steps or doubling_steps(evaluation.steps)
     width = max(len(name) for name in evaluation.scores)
-    names = evaluation.protocol.measures
+    titles = [MEASURES[name].title for name in evaluation.protocol.measures]
+    if evaluation.samples:
+        titles.append(f"{SPREAD} of {evaluation.samples}")
     lines = [
         f"{evaluation.windows} windows, protocol {evaluation.protocol.name}, float32; {better(evaluation.protocol)}; "
         f"{AVERAGING}"
     ]
+    if evaluation.samples:
+        lines += [f"{name}: {text}" for name, text in definitions(evaluation.samples).items()]
     for step in shown:
-        lines += ["", f"{f'frame t+{step}':<{width}}" + "".join(f"  {MEASURES[name].title:>16}" for name in names)]
+        lines += ["", f"{f'frame t+{step}':<{width}}" + "".join(f"  {title:>16}" for title in titles)]
         for name, *cells in rows(evaluation, step):
             lines.append(f"{name:<{width}}" + "".join(f"  {cell:>16}" for cell in cells))
     return "\n".join(lines)
 
 
 def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
-    """A row for every model, (name, a cell for each measure), and one of n."""
+    """A row for every model, (name, a cell for each measure), and one of n. With samples a model that takes noise has
+    three rows, and the last cell of its mean is the spread."""
     names = evaluation.protocol.measures
     lines = [
         [name, *(_cell(scores.overall[metric][step - 1]) for metric in names)]
         for name, scores in evaluation.scores.items()
     ]
     first = next(iter(evaluation.scores.values()))
-    return [*lines, ["n", *(str(first.overall[metric][step - 1].count) for metric in names)]]
+    lines.append(["n", *(str(first.overall[metric][step - 1].count) for metric in names)])
+    if evaluation.samples:
+        apart = {
+            row_name(name, "mean", evaluation.samples): total[step - 1] for name, total in evaluation.spread.items()
+        }
+        for line in lines:
+            line.append(_cell(apart.get(line[0], Sum())))
+        lines[-1][-1] = str(max((total.count for total in apart.values()), default=0))
+    return lines
 
 
 def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None) -> str:
@@ -95,14 +121,15 @@ def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None)
     names = list(evaluation.scores)
     clips, gains = clip_rows(evaluation, step, metric)
     width = max(len(row[0]) for row in [*clips, ["clip"]])
+    column = max(14, *map(len, names))
     lines = [
         f"{MEASURES[metric].title}, frame t+{step}",
-        f"{'clip':<{width}}" + "".join(f"  {name:>14}" for name in names),
-        *(f"{name:<{width}}" + "".join(f"  {cell:>14}" for cell in cells) for name, *cells in clips),
+        f"{'clip':<{width}}" + "".join(f"  {name:>{column}}" for name in names),
+        *(f"{name:<{width}}" + "".join(f"  {cell:>{column}}" for cell in cells) for name, *cells in clips),
     ]
     if REFERENCE in names:
         lines += ["", f"gain over {REFERENCE}, frame by frame"]
-        lines += [f"{name:<{width}}" + "".join(f"  {cell:>14}" for cell in cells) for name, *cells in gains]
+        lines += [f"{name:<{width}}" + "".join(f"  {cell:>{column}}" for cell in cells) for name, *cells in gains]
     return "\n".join(lines)
 
 
@@ -132,6 +159,12 @@ def doubling_steps(steps: int) -> list[int]:
     return sorted({*(2**power for power in range(steps.bit_length()) if 2**power <= steps), steps})
 
 
+def _panel_title(metric: str, evaluation: Evaluation) -> str:
+    if metric == SPREAD:
+        return f"{SPREAD} of {evaluation.samples} (standard deviation of a pixel)"
+    return MEASURES[metric].title + (" (lower is better)" if MEASURES[metric].lower_is_better else "")
+
+
 def _cell(total: Sum, signed: bool = False) -> str:
     if not total.count:
         return "-"
@@ -151,17 +184,23 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
     import matplotlib.pyplot as pyplot
 
     names = evaluation.protocol.measures
-    columns = math.ceil(len(names) / 2)
+    panels = [*names, *([SPREAD] if evaluation.samples else [])]
+    columns = math.ceil(len(panels) / 2)
     figure, axes = pyplot.subplots(2, columns, figsize=(4 * columns, 6.4), layout="constrained", sharex=True)
     steps = list(range(1, evaluation.steps + 1))
-    for axis, metric in zip(axes.flat, names, strict=True):
-        for name, scores in evaluation.scores.items():
-            means = [total.mean for total in scores.overall[metric]]
-            errors = [0.0 if math.isnan(total.error) else total.error for total in scores.overall[metric]]
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    for axis, metric in zip(axes.flat, panels, strict=False):
+        lines = {name: scores.overall[metric] for name, scores in evaluation.scores.items() if metric != SPREAD}
+        for name, totals in (lines or evaluation.spread).items():
+            means = [total.mean for total in totals]
+            errors = [0.0 if math.isnan(total.error) else total.error for total in totals]
             (line,) = axis.plot(steps, means, marker="o", markersize=3, label=name)
             low, high = ([m + sign * e for m, e in zip(means, errors, strict=True)] for sign in (-1, 1))
             axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        axis.set_title(MEASURES[metric].title + (" (lower is better)" if MEASURES[metric].lower_is_better else ""))
+        axis.set_title(_panel_title(metric, evaluation))
+        if metric == SPREAD:
+            axis.legend()
         axis.grid(alpha=0.3)
     for axis in axes[1]:
         axis.set_xlabel("frames ahead")

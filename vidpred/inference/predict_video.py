@@ -17,12 +17,13 @@ from vidpred.data.sampling import kept_frames
 from vidpred.data.video import VideoInfo, read_frames, scaled_size
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.render import Panel, compose, error_map
+from vidpred.inference.render import Panel, compose, error_map, stack
 from vidpred.inference.rollout import stream_rollout
 from vidpred.inference.writer import write_video
 
 FRAMES_A_READ = 16  # a read begins at a keyframe: frame by frame would decode the same frames again and again
 REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
+PANELS_A_ROW = 5  # where there are samples
 CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
 
 
@@ -96,14 +97,21 @@ class VideoPrediction:
         start: int | None = None,
         size: int | None = None,
         after_end: bool = False,
+        samples: int | None = None,
+        seed: int = 0,
     ) -> None:
-        """size: the short side to predict at; None: the runs' data.size, 0: the video's. Raises vidpred's errors."""
+        """size: the short side to predict at; None: the runs' data.size, 0: the video's. samples: futures to draw from
+        each run (None: one of each, with a map of its error), their noise a function of (seed, sample).
+        Raises vidpred's errors."""
+        if samples is not None:
+            for predictor in predictors:
+                predictor.check_samples(samples, "--samples ")
         channels = sorted({predictor.data.channels for predictor in predictors})
         if len(channels) > 1:
             raise ConfigError(f"the runs differ in their frames [data.channels: {channels}]; render them one by one")
         if size is None and len({predictor.data.size for predictor in predictors}) > 1:
             raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
-        self.clip, self.predictors, self.steps = clip, predictors, steps
+        self.clip, self.predictors, self.steps, self.samples, self.seed = clip, predictors, steps, samples, seed
         with remedied():
             self.info = probe(clip, limits=predictors[0].data.limits)
         rates = {predictor.data.rate for predictor in predictors}
@@ -138,12 +146,27 @@ class VideoPrediction:
         """Rendered pictures, uint8 `(H, W, 3)`; only the known frames and one step are in memory."""
         known = self._read(self.window.numbers)
         names = [predictor.name for predictor in self.predictors]
+        maps = [f"{'error' if self.samples is None else 'spread'} {name}" for name in names]
         for index, frame in enumerate(known):
             ago = len(known) - 1 - index
-            panels = [Panel("known", frame, "context"), *(Panel(name, frame, "context") for name in names)]
-            panels += [Panel(f"error {name}", torch.zeros(3, *self.size), "error") for name in names]
-            yield compose(panels, caption="known, frame t" + (f"-{ago}" if ago else ""))
+            panels = [Panel("known", frame, "context"), *(Panel(name, frame, "context") for name in self._labels())]
+            panels += [Panel(name, torch.zeros(3, *self.size), "error") for name in maps]
+            yield self._compose(panels, "known, frame t" + (f"-{ago}" if ago else ""))
         yield from self._predicted(known, names)
+
+    def _labels(self) -> list[str]:
+        """Of the predictions, in their order: a run's name, or that with the number of its sample."""
+        names = [predictor.name for predictor in self.predictors]
+        if self.samples is None:
+            return names
+        return [f"{name} #{sample}" for name in names for sample in range(1, self.samples + 1)]
+
+    def _compose(self, panels: list[Panel], caption: str) -> np.ndarray:
+        """In one row, but samples in rows of a few."""
+        if self.samples is None:
+            return compose(panels, caption=caption)
+        rows = [panels[first : first + PANELS_A_ROW] for first in range(0, len(panels), PANELS_A_ROW)]
+        return stack([*(compose(row) for row in rows[:-1]), compose(rows[-1], caption=caption)])
 
     def _truths(self) -> Iterator[Tensor | None]:
         """The true frame of every step, None beyond the end; read a few at a time."""
@@ -156,18 +179,26 @@ class VideoPrediction:
     @torch.inference_mode()
     def _predicted(self, known: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
         streams = [
-            stream_rollout(predictor.generator, known[None].to(predictor.device), self.steps)
+            stream_rollout(predictor.generator, known[None].to(predictor.device), self.steps, noise)
             for predictor in self.predictors
+            for noise in (predictor.noise(1, sample, self.seed) for sample in range(self.samples or 1))
         ]
-        truths = self._truths()
+        truths, labels = self._truths(), self._labels()
         for step in range(self.steps):
             truth = next(truths)
             predictions = [next(stream)[0].cpu() for stream in streams]
             panels = [Panel("truth", truth, "truth")]
-            panels += [Panel(name, frame, "prediction") for name, frame in zip(names, predictions, strict=True)]
-            for name, frame in zip(names, predictions, strict=True):
-                panels.append(Panel(f"error {name}", None if truth is None else error_map(frame, truth), "error"))
-            yield compose(panels, caption=f"predicted, frame t+{step + 1}")
+            panels += [Panel(name, frame, "prediction") for name, frame in zip(labels, predictions, strict=True)]
+            for name, frames in zip(names, torch.stack(predictions).chunk(len(names)), strict=True):
+                panels.append(self._map(name, frames, truth))
+            yield self._compose(panels, f"predicted, frame t+{step + 1}")
+
+    def _map(self, name: str, predictions: Tensor, truth: Tensor | None) -> Panel:
+        """The error of a run's one prediction, or how far its samples `(N, C, H, W)` lie apart."""
+        if self.samples is not None:
+            deviation = predictions.std(0, correction=0)
+            return Panel(f"spread {name}", error_map(deviation, torch.zeros_like(deviation)), "error")
+        return Panel(f"error {name}", None if truth is None else error_map(predictions[0], truth), "error")
 
 
 def predict_video(

@@ -19,6 +19,7 @@ from vidpred.errors import ConfigError, StorageError
 from vidpred.inference.rollout import rollout
 from vidpred.models.build import adopt, build_generator, history_frames
 from vidpred.models.multiscale import GeneratorSettings
+from vidpred.models.noise import noise_channels, seeded_noise
 
 
 class Predictor:
@@ -65,18 +66,47 @@ class Predictor:
         """How many known frames a prediction needs at least."""
         return history_frames(self.generator)
 
-    def predict(self, frames: Tensor | np.ndarray, steps: int) -> Tensor:
+    def predict(
+        self, frames: Tensor | np.ndarray, steps: int, samples: int | None = None, seed: int | None = None
+    ) -> Tensor:
         """Predict the next `steps` frames, by recursion beyond what the generator gives at once.
 
         frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], T >= history_frames (the newest are
         used), any H and W. Returns `(steps, C, H, W)` or `(B, steps, C, H, W)`, float32 in [0, 1], on the CPU.
-        Raises ValueError or TypeError naming what is wrong.
+        samples: draw so many futures, each with noise of its own that it keeps through all its steps; returns
+        `(samples, steps, C, H, W)` or `(B, samples, steps, C, H, W)`. seed: sample i is then a function of (seed, i),
+        however many are drawn; None: of torch's random stream.
+        Raises ValueError or TypeError naming what is wrong, ConfigError where samples are asked of a model that takes
+        no noise.
         """
+        if samples is not None:
+            self.check_samples(samples)
         channels = int(self.generator.channels)  # type: ignore[arg-type]
         tensor = check_frames(frames, channels, self.history_frames)
-        batched = tensor if tensor.dim() == 5 else tensor[None]
-        future = rollout(self.generator, to_float(batched.to(self.device)), steps).cpu()
+        batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
+        futures = [
+            rollout(self.generator, batched, steps, self.noise(len(batched), sample, seed)).cpu()
+            for sample in range(samples or 1)
+        ]
+        future = futures[0] if samples is None else torch.stack(futures, 1)
         return future if tensor.dim() == 5 else future[0]
+
+    def noise(self, count: int, sample: int = 0, seed: int | None = None) -> Tensor | None:
+        """The noise of sample number `sample`, for `count` clips: `(count, noise_channels)`; None for a model that
+        takes none, and without a seed (it is then drawn in the rollout)."""
+        if seed is None or not noise_channels(self.generator):
+            return None
+        return seeded_noise(self.generator, count, seed, sample)
+
+    def check_samples(self, samples: int, setting: str = "samples=") -> None:
+        """Raises ValueError below 1, ConfigError where the model can only predict one future."""
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, not {samples}")
+        if not noise_channels(self.generator):
+            raise ConfigError(
+                f"{self.name} takes no noise and predicts one future only [{setting}{samples}]; leave it out, or use a "
+                "run with model.noise_channels above 0 (two_way_samples.yaml)"
+            )
 
 
 def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, GeneratorSettings]:

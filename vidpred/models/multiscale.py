@@ -9,6 +9,7 @@ from einops import rearrange
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidpred.models.noise import NoiseName, draw_noise
 from vidpred.models.pyramid import build_pyramid, upsample
 from vidpred.settings import Settings
 
@@ -28,6 +29,8 @@ class GeneratorSettings(Settings):
     one list a scale, replace the table; a scale has one kernel more than it has feature maps.
     residual: what a scale's network adds to. `coarse`, the paper's, is the up-sampled coarser prediction; `last_frame`
     gives that the details of the last known frame, so that a network that adds nothing copies it.
+    noise_channels: random numbers of a draw, fed into every scale (0: no noise, one prediction); noise: what they are,
+    `gaussian` or `binary` (1 or -1 with equal chances: n channels choose between 2^n futures).
     """
 
     size: Literal["paper", "release"] = "release"
@@ -35,6 +38,8 @@ class GeneratorSettings(Settings):
     feature_maps: list[list[int]] | None = None
     kernel_sizes: list[list[int]] | None = None
     residual: Literal["coarse", "last_frame"] = "coarse"
+    noise_channels: int = Field(0, ge=0, le=256)
+    noise: NoiseName = "gaussian"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -77,6 +82,8 @@ class MultiscaleGenerator(nn.Module):
     context_frames known frames in, pred_frames frames out at once, the first of them `step` frames after the last
     known one. Any height and width: the picture is padded inside and cropped back. With `residual: last_frame` (L_k the
     last known frame at scale k, clamped instead of squashed): G_k(X) = Net_k(...) + up(Y_{k-1}) + L_k - up(L_{k-1}).
+    With noise, every Net_k sees one more plane for each number z_i of the draw, z_i everywhere: one draw is one
+    coherent future, whatever the size of the picture. `noise_channels` and `noise` say how to draw.
     """
 
     def __init__(
@@ -84,10 +91,12 @@ class MultiscaleGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
+        self.noise_channels, self.noise = settings.noise_channels, settings.noise
         pictures = pred_frames * channels
+        seen = context_frames * channels + settings.noise_channels
         maps, kernels = settings.layers()
         self.networks = nn.ModuleList(
-            convolutions([context_frames * channels + (pictures if index else 0), *widths, pictures], sizes, "same")
+            convolutions([seen + (pictures if index else 0), *widths, pictures], sizes, "same")
             for index, (widths, sizes) in enumerate(zip(maps, kernels, strict=True))
         )
         self.copies = settings.residual == "last_frame"
@@ -96,12 +105,15 @@ class MultiscaleGenerator(nn.Module):
     def num_scales(self) -> int:
         return len(self.networks)
 
-    def forward(self, context: Tensor) -> list[Tensor]:
+    def forward(self, context: Tensor, noise: Tensor | None = None) -> list[Tensor]:
         """`(B, T, C, H, W)` in [0, 1] -> predictions at every scale, coarse to fine, `(B, K, C, h, w)` in [0, 1].
 
         The last one has the height and width of the context; the others those of the padded pyramid.
+        noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream. Raises
+        ValueError where it has another shape, or the model takes none.
         """
         height, width = context.shape[-2:]
+        planes = self._noise_planes(noise, context)  # (B, noise_channels, 1, 1), None without noise
         predictions: list[Tensor] = []
         previous: Tensor | None = None  # the coarser scale's prediction, (B, K*C, h, w) in [-1, 1]
         coarser: Tensor | None = None  # the coarser scale's last known frame, as often as frames are predicted
@@ -109,6 +121,8 @@ class MultiscaleGenerator(nn.Module):
             known = rearrange(frames, "b t c h w -> b (t c) h w")
             last = frames[:, -1].repeat(1, self.pred_frames, 1, 1)
             seen = known if previous is None else torch.cat([known, upsample(previous)], 1)
+            if planes is not None:
+                seen = torch.cat([seen, planes.expand(-1, -1, *seen.shape[-2:])], 1)
             # Sums stay in float32: in bfloat16 the residual would be rounded to 8 bits.
             change = network(as_channels_last(seen)).float()
             if previous is not None:
@@ -122,6 +136,19 @@ class MultiscaleGenerator(nn.Module):
             predictions.append((rearrange(previous, "b (k c) h w -> b k c h w", c=self.channels) + 1) / 2)
         predictions[-1] = predictions[-1][..., :height, :width]
         return predictions
+
+    def _noise_planes(self, noise: Tensor | None, context: Tensor) -> Tensor | None:
+        if noise is None and not self.noise_channels:
+            return None
+        if noise is None:
+            noise = draw_noise(self, len(context))
+        wanted = len(context), self.noise_channels
+        if not self.noise_channels or tuple(noise.shape) != wanted:
+            what = (
+                f"noise (B, noise_channels) = {wanted}" if self.noise_channels else "no noise (model.noise_channels=0)"
+            )
+            raise ValueError(f"the generator takes {what}, not {tuple(noise.shape)}")
+        return noise.to(context)[:, :, None, None]
 
 
 def as_channels_last(pictures: Tensor) -> Tensor:

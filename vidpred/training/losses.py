@@ -1,8 +1,8 @@
 """The losses of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) as pure functions, and feature matching.
 
 Reductions, stated once: every loss here is a mean over batch, frames, channels and pixels (or logits) of one scale;
-the objective adds up the scales. Pictures come in [-1, 1], the range in which the paper's weights were chosen.
-All are computed in float32.
+the objective adds up the scales. With `each`, the reconstruction losses keep the batch, `(B,)`. Pictures come in
+[-1, 1], the range in which the paper's weights were chosen. All are computed in float32.
 """
 
 from __future__ import annotations
@@ -14,25 +14,29 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 
-def lp_loss(prediction: Tensor, target: Tensor, exponent: float) -> Tensor:
+def lp_loss(prediction: Tensor, target: Tensor, exponent: float, each: bool = False) -> Tensor:
     """L_p, equation 1: the mean of |Y - Ŷ|^p. p = 1 is the l1 loss, p = 2 the mean squared error.
 
-    Both `(..., H, W)`. Returns a scalar.
+    Both `(..., H, W)`. Returns a scalar; each: the mean of every sample, `(B,)`.
     """
-    return (prediction.float() - target.float()).abs().pow(exponent).mean()
+    return _mean((prediction.float() - target.float()).abs().pow(exponent), each)
 
 
-def gradient_difference_loss(prediction: Tensor, target: Tensor, alpha: float) -> Tensor:
+def gradient_difference_loss(prediction: Tensor, target: Tensor, alpha: float, each: bool = False) -> Tensor:
     """Gradient difference loss, equation 6: how the absolute gradients of two pictures differ, to the power of alpha.
 
     mean | |Y_ij - Y_i-1,j| - |Ŷ_ij - Ŷ_i-1,j| |^alpha over the pairs along the height, plus the same along the width.
-    Both `(..., H, W)` with H, W >= 2. Returns a scalar.
+    Both `(..., H, W)` with H, W >= 2. Returns a scalar; each: the mean of every sample, `(B,)`.
     """
     total = prediction.new_zeros((), dtype=prediction.float().dtype)
     for axis in (-2, -1):
         difference = target.float().diff(dim=axis).abs() - prediction.float().diff(dim=axis).abs()
-        total = total + difference.abs().pow(alpha).mean()
+        total = total + _mean(difference.abs().pow(alpha), each)
     return total
+
+
+def _mean(values: Tensor, each: bool) -> Tensor:
+    return values.flatten(1).mean(1) if each else values.mean()
 
 
 def adversarial_loss(logits: Tensor, label: float) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -21,21 +22,31 @@ class ObjectiveSettings(GameSettings):
 
     lp_exponent is p, gdl_alpha the exponent of the gradient difference; both losses are means over pixels in [-1, 1],
     summed over scales. A term with weight 0 is not computed. The rest belongs to the game.
+    draws: futures that the generator draws for each sample, in antithetic pairs (above 1: with model.noise_channels).
+    L_p and L_gdl count for the draw nearest to the truth, by their own weighted sum: best of N, or multiple choice
+    learning (Guzman-Rivera et al. 2012; for futures of videos Fragkiadaki et al. 2017). other_draws_weight: the share
+    that the other draws have of them together (Rupprecht et al. 2017; 0: none). The adversary judges all draws.
     """
 
     lp_weight: float = Field(1.0, ge=0)
     lp_exponent: float = Field(1.0, ge=1)
     gdl_weight: float = Field(1.0, ge=0)
     gdl_alpha: float = Field(1.0, ge=1)
+    draws: int = Field(1, ge=1)
+    other_draws_weight: float = Field(0.0, ge=0, lt=1)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the phases of one training step share: the batch, the generator's pictures (with their graph), the step."""
+    """What the phases of one training step share: the batch, the generator's pictures (with their graph), the step.
+
+    predictions: one tensor a scale, `(draws * B, K, C, h, w)`: the first draw of every sample, then the second, ...
+    """
 
     batch: Batch
     predictions: list[Tensor]
     number: int
+    draws: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,34 +98,58 @@ class Objective:
         """L_p, GDL and adversarial terms of every scale, weighted."""
         settings, judge, true = self.settings, self.judge, targets(step)
         terms: dict[str, tuple[float, Tensor]] = {}
-        pairs = list(zip(step.predictions, true, strict=True))
+        each = step.draws > 1  # then a loss of every draw of every sample, to choose between
+        pairs = [(p, t.repeat(step.draws, 1, 1, 1, 1)) for p, t in zip(step.predictions, true, strict=True)]
         if settings.lp_weight:
-            lp = sum_of(lp_loss(p * 2 - 1, t * 2 - 1, settings.lp_exponent) for p, t in pairs)
+            lp = sum_of(lp_loss(p * 2 - 1, t * 2 - 1, settings.lp_exponent, each) for p, t in pairs)
             terms["lp"] = settings.lp_weight, lp
         if settings.gdl_weight:
             # A scale of one pixel has no gradient.
             visible = [(p, t) for p, t in pairs if min(p.shape[-2:]) > 1]
-            gdl = sum_of(gradient_difference_loss(p * 2 - 1, t * 2 - 1, settings.gdl_alpha) for p, t in visible)
+            gdl = sum_of(gradient_difference_loss(p * 2 - 1, t * 2 - 1, settings.gdl_alpha, each) for p, t in visible)
             terms["gdl"] = settings.gdl_weight, gdl
+        if each and terms:
+            terms = nearest_draw(terms, step.draws, settings.other_draws_weight)
 
         def conditional(pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
             assert judge is not None
-            return judge(step.batch.context, pictures, with_features=True)
+            return judge(repeated(step.batch.context, pictures), pictures, with_features=True)
 
         return weigh(terms | self.game.generator_terms(conditional, step.predictions, true, step.number))
 
     def discriminator_losses(self, step: Step) -> Losses:
         """Real pairs against predicted and, if asked for, mismatched ones."""
         context, true, discriminator = step.batch.context, targets(step), self.discriminator
-        false = [step.predictions]
+        false = [list(draw) for draw in zip(*(p.chunk(step.draws) for p in step.predictions), strict=True)]
         if self.settings.wrong_pairs:
             false.append([picture.roll(1, 0) for picture in true])
 
         def conditional(pictures: list[Tensor]) -> Tensor:
             assert discriminator is not None
-            return discriminator(context.repeat(len(pictures[0]) // len(context), 1, 1, 1, 1), pictures)
+            return discriminator(repeated(context, pictures), pictures)
 
         return self.game.discriminator_losses(conditional, true, false, step.number)
+
+
+def nearest_draw(
+    terms: dict[str, tuple[float, Tensor]], draws: int, others: float = 0.0
+) -> dict[str, tuple[float, Tensor]]:
+    """Best of N: each term's mean over the batch, for every sample that of its draw with the least weighted sum.
+
+    terms: weight and loss of every draw, `(draws * B,)`, by name; B and the order as in `Step`. others: the share of
+    the draws that were not chosen, divided equally between them. Which draw is chosen is taken as a constant.
+    """
+    costs = sum_of(weight * value.detach() for weight, value in terms.values()).unflatten(0, (draws, -1))
+    shares = torch.full_like(costs, others / (draws - 1)).scatter_(0, costs.argmin(0, keepdim=True), 1 - others)
+    return {
+        name: (weight, (shares * value.unflatten(0, (draws, -1))).sum(0).mean())
+        for name, (weight, value) in terms.items()
+    }
+
+
+def repeated(context: Tensor, pictures: list[Tensor]) -> Tensor:
+    """The context of every picture, `(n * B, T, C, H, W)`, where the pictures are of n kinds one after another."""
+    return context.repeat(len(pictures[0]) // len(context), 1, 1, 1, 1)
 
 
 def targets(step: Step) -> list[Tensor]:

@@ -18,8 +18,10 @@ def describe_plan(
     size: tuple[int, int],
     device: torch.device,
     precision: str,
+    draws: int = 1,
 ) -> list[str]:
-    """Lines on sizes, parameters, steps and memory. The networks are on the meta device; size is (height, width)."""
+    """Lines on sizes, parameters, steps and memory. The networks are on the meta device; size is (height, width), draws
+    the futures drawn for each sample."""
     networks = {"generator": generator, **({"discriminator": discriminator} if discriminator else {})}
     lines = [
         f"samples     {data.context_frames} frames in, {data.pred_frames} out (lead {data.step}, every "
@@ -31,7 +33,7 @@ def describe_plan(
             f"{name:<13} {count_parameters(network):,} parameters, {optimizer.name} {optimizer.learning_rate:g}"
         )
     lines.append(f"training    {training.steps} steps of {training.batch_size} samples, {precision} on {device}")
-    memory = estimate_memory(networks, training, data, size, precision)
+    memory = estimate_memory(networks, training, data, size, precision, draws)
     lines.append(f"memory      about {memory / 2**20:,.0f} MB for weights, optimizers and activations")
     return lines
 
@@ -42,6 +44,7 @@ def estimate_memory(
     data: DataSettings,
     size: tuple[int, int],
     precision: str,
+    draws: int = 1,
 ) -> int:
     """Bytes: weights, gradients and optimizer state in float32, and what every layer keeps for the backward pass.
 
@@ -61,7 +64,7 @@ def estimate_memory(
 
     layers = [m for network in networks.values() for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     handles = [layer.register_forward_hook(count) for layer in layers]
-    context = torch.empty(training.batch_size, data.context_frames, data.channels, *size, device="meta")
+    context = torch.empty(draws * training.batch_size, data.context_frames, data.channels, *size, device="meta")
     pictures = networks["generator"](context)
     if "discriminator" in networks:
         for _ in range(3):  # true and predicted frames in its own phase, predicted ones in the generator's

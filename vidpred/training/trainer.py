@@ -33,6 +33,7 @@ from vidpred.data.containers import printable
 from vidpred.data.worker_notes import WorkerNotes, take_notes
 from vidpred.errors import ConfigError, DataError, DivergedError, StoppedError
 from vidpred.inference.render import training_picture, write_png
+from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import as_pyramid, check_pyramid
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
@@ -160,7 +161,7 @@ class Trainer:
         phases = self.objective.phases(number)
         # One forward of the generator serves all phases; its graph is kept where it learns.
         with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
-            step = Step(batch, self._predict(batch), number)
+            step = Step(batch, self._predict(batch), number, self.parts.objective.draws)
         parts: dict[str, Tensor] = {}
         for phase in phases:
             network = self.networks[phase.network]
@@ -174,11 +175,19 @@ class Trainer:
         return parts
 
     def _predict(self, batch: Batch) -> list[Tensor]:
-        """The generator's pictures; raises ConfigError unless their shapes are those of the true frames."""
-        predictions = as_pyramid(self.networks["generator"].wrapped(batch.context))
+        """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are
+        those of the true frames."""
+        generator, draws = self.networks["generator"], self.parts.objective.draws
+        if draws > 1:
+            noise = antithetic_noise(generator.module, len(batch.context), draws).flatten(0, 1)
+            context = batch.context.repeat(draws, 1, 1, 1, 1)
+            predictions = as_pyramid(generator.wrapped(context, noise.to(context)))
+        else:
+            predictions = as_pyramid(generator.wrapped(batch.context))
+        future = batch.future if draws == 1 else batch.future.repeat(draws, 1, 1, 1, 1)
         judge = self.parts.discriminator
         try:
-            check_pyramid(predictions, batch.future, judge.num_scales if judge else None)  # type: ignore[arg-type]
+            check_pyramid(predictions, future, judge.num_scales if judge else None)  # type: ignore[arg-type]
         except ValueError as error:
             raise ConfigError(f"{error} [data.pred_frames{', model.scales' if judge else ''}]; mend it") from None
         return predictions

@@ -1,0 +1,164 @@
+"""Best of N: which draw is chosen, what reaches it, and that one draw without noise is the plain objective."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vidpred.checkpoint import Checkpoint
+from vidpred.config import load_config, refuse_ignored
+from vidpred.data.batch import Batch
+from vidpred.errors import ConfigError
+from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
+from vidpred.models.pyramid import build_pyramid
+from vidpred.run import train
+from vidpred.training.losses import gradient_difference_loss, lp_loss
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step, nearest_draw
+
+SMALL: dict[str, Any] = {
+    "training.steps": 3, "training.batch_size": 2, "model.scales": 2, "training.device": "cpu", "data.patch_size": 32,
+    "model.feature_maps": [[4], [4]], "model.kernel_sizes": [[3, 3], [3, 3]], "training.validate_every": 0,
+    "training.picture_every": 0, "training.log_every": 1,
+}  # fmt: skip
+NOISY = {"model.noise_channels": 1, "model.noise": "binary", "objective.draws": 2, "objective.other_draws_weight": 0.1}
+
+
+def step_of(draws: list[Tensor], truth: Tensor) -> Step:
+    """A step of one scale: each draw and the truth `(B, K, C, H, W)`."""
+    batch = Batch(torch.zeros(len(truth), 1, *truth.shape[2:]), truth, torch.arange(len(truth)))
+    return Step(batch, [torch.cat(draws)], 0, len(draws))
+
+
+def test_the_nearer_draw_is_chosen_sample_by_sample() -> None:
+    """Two samples, two draws. Sample 0: costs 2*1 + 3 = 5 and 2*2 + 0 = 4, the second is nearer though its first term
+    is worse. Sample 1: 2*0 + 1 = 1 and 2*5 + 7 = 17, the first. So a is (2 + 0) / 2 and b is (0 + 1) / 2."""
+    terms = {"a": (2.0, torch.tensor([1.0, 0.0, 2.0, 5.0])), "b": (1.0, torch.tensor([3.0, 1.0, 0.0, 7.0]))}
+    best = nearest_draw(terms, 2)
+    assert {name: (weight, float(value)) for name, (weight, value) in best.items()} == {
+        "a": (2.0, 1.0),
+        "b": (1.0, 0.5),
+    }
+    relaxed = nearest_draw(terms, 2, others=0.25)  # a: 3/4 (2, 0) + 1/4 (1, 5), b: 3/4 (0, 1) + 1/4 (3, 7)
+    assert float(relaxed["a"][1]) == pytest.approx((1.75 + 1.25) / 2)
+    assert float(relaxed["b"][1]) == pytest.approx((0.75 + 2.5) / 2)
+
+
+def test_the_others_share_what_is_left() -> None:
+    """Three draws of one sample, losses 1, 2, 6: 0.6 * 1 + 0.2 * (2 + 6)."""
+    value = nearest_draw({"a": (1.0, torch.tensor([1.0, 2.0, 6.0]))}, 3, others=0.4)["a"][1]
+    assert float(value) == pytest.approx(0.6 + 0.2 * 8)
+
+
+def test_reconstruction_reaches_only_the_chosen_draw() -> None:
+    truth = torch.full((2, 1, 3, 4, 4), 0.5)
+    near, far = truth + 0.1, truth + 0.3
+    draws = [torch.stack([near[0], far[1]]).requires_grad_(), torch.stack([far[0], near[1]]).requires_grad_()]
+    settings = ObjectiveSettings(draws=2, gdl_weight=0)
+    losses = Objective(settings).generator_losses(step_of(draws, truth))
+    torch.testing.assert_close(losses.total, torch.tensor(0.2))  # |0.1| in [0, 1] is 0.2 in [-1, 1]
+    losses.total.backward()
+    reached = [[bool(g.any()) for g in draw.grad] for draw in draws if draw.grad is not None]
+    assert reached == [[True, False], [False, True]]
+
+
+def test_the_adversary_reaches_every_draw_and_the_discriminator_sees_all() -> None:
+    torch.manual_seed(0)
+    judge = MultiscaleDiscriminator(DiscriminatorSettings(size="strided"), 1, 32, 1)
+    truth = torch.rand(2, 1, 3, 32, 32)
+    draws = [torch.rand_like(truth).requires_grad_() for _ in range(2)]
+    objective = Objective(ObjectiveSettings(draws=2, adversarial_weight=1.0), judge, judge)
+    step = step_of(draws, truth)
+    objective.generator_losses(step).total.backward()
+    assert all(bool(draw.grad.flatten(1).any(1).all()) for draw in draws if draw.grad is not None)
+    with torch.no_grad():
+        logits = judge(torch.cat([step.batch.context] * 3), [torch.cat([truth, *draws])])
+        parts = objective.discriminator_losses(step).parts
+    softplus = nn.functional.softplus
+    torch.testing.assert_close(parts["real"], softplus(-logits[:2]).mean())
+    torch.testing.assert_close(parts["fake"], softplus(logits[2:]).mean())
+
+
+def test_one_draw_is_the_plain_objective_exactly() -> None:
+    torch.manual_seed(0)
+    truth, prediction = torch.rand(2, 3, 1, 3, 16, 16)
+    pictures = build_pyramid(prediction, 2)
+    batch = Batch(torch.zeros(3, 1, 3, 16, 16), truth, torch.arange(3))
+    losses = Objective(ObjectiveSettings(gdl_weight=0.5)).generator_losses(Step(batch, pictures, 0))
+    pairs = [(p * 2 - 1, t * 2 - 1) for p, t in zip(pictures, build_pyramid(truth, 2), strict=True)]
+    lp = lp_loss(*pairs[0], 1.0) + lp_loss(*pairs[1], 1.0)
+    gdl = gradient_difference_loss(*pairs[0], 1.0) + gradient_difference_loss(*pairs[1], 1.0)
+    assert torch.equal(losses.total, lp + 0.5 * gdl)
+
+
+def test_two_equal_draws_cost_what_one_does() -> None:
+    torch.manual_seed(0)
+    truth, prediction = torch.rand(2, 3, 1, 3, 16, 16)
+    one = Objective(ObjectiveSettings()).generator_losses(step_of([prediction], truth))
+    two = Objective(ObjectiveSettings(draws=2)).generator_losses(step_of([prediction, prediction], truth))
+    torch.testing.assert_close(two.total, one.total)
+
+
+def weights(run: Path, step: int) -> dict[str, Tensor]:
+    checkpoint = Checkpoint(run / "checkpoints" / f"step-{step}")
+    return {
+        f"{name} {key}": tensor for name in ("generator", "ema") for key, tensor in checkpoint.tensors(name).items()
+    }
+
+
+def test_a_resumed_run_with_noise_is_the_uninterrupted_one(tmp_path: Path) -> None:
+    """Both draws of every step are a function of (seed, step, process)."""
+    adversarial = {"objective.adversarial_weight": 0.05, "discriminator.size": "strided"}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for run, steps in ((whole, 4), (stopped, 2), (stopped, 4)):
+        changes = {**NOISY, **adversarial, "training.steps": steps, "training.schedule.hold": 1.0, "run": str(run)}
+        train(load_config(None, {**SMALL, **changes}))
+    before, after = weights(whole, 4), weights(stopped, 4)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    logged = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert logged[-1]["generator/adversarial"] > 0
+
+
+def test_draws_without_noise_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"objective\.draws: .* set model\.noise_channels=1"):
+        load_config(None, {"objective.draws": 2})
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"model.noise": "binary"}, r"model\.noise=binary\] has no meaning without noise"),
+        (
+            {"model.noise_channels": 1, "objective.other_draws_weight": 0.1},
+            r"objective\.other_draws_weight=0\.1\] has no meaning with one draw",
+        ),
+    ],
+)
+def test_settings_of_noise_that_nothing_reads_are_refused(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        refuse_ignored(load_config(None, changes))
+
+
+class Own(nn.Module):
+    """A generator of the user's, which may take noise: the last frame, shifted by the draw."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        if channels:
+            self.noise_channels = channels
+
+    def forward(self, context: Tensor, noise: Tensor | None = None) -> Tensor:
+        shift = 0 if noise is None else noise[:, :1, None, None, None]
+        return context[:, -1:] + self.weight * (1 + shift)
+
+
+def test_a_generator_of_ones_own_can_take_noise(tmp_path: Path) -> None:
+    settings = {**SMALL, "model.noise_channels": 2, "objective.draws": 3, "training.steps": 1}
+    train(load_config(None, {**settings, "run": str(tmp_path / "own")}), Own(2))
+    with pytest.raises(ConfigError, match=r"\[objective\.draws=3\] the generator says no noise_channels"):
+        train(load_config(None, {**settings, "run": str(tmp_path / "none")}), Own(0))
