@@ -21,6 +21,9 @@ SMALLER = {
     "train --config ucf101.yaml": [
         "model.size=release", "discriminator.size=strided", "training.steps=2", "training.batch_size=2",
     ],
+    "train --config tiny.yaml data.root=clips run=runs/noise model.noise_channels=1 objective.draws=2": [
+        "training.steps=2",
+    ],
 }  # fmt: skip
 PROGRAMS = {
     "vidpred": [sys.executable, "-m", "vidpred"],
@@ -76,6 +79,7 @@ def test_readme_runs(folder: Path) -> None:
     for name in (
         "prediction.mp4",
         "side_by_side.mp4",
+        "futures.mp4",
         "metrics.json",
         "metrics.png",
         "compare.html",

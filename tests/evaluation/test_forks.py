@@ -127,3 +127,12 @@ def test_scenes_that_do_not_fork() -> None:
     for number, scene in enumerate(certain[:30]):
         assert len(world.futures(scene)) == 1
         assert torch.equal(future[number], to_frames(world.futures(scene)[0])[0])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_leaning_to_a_side_is_no_occurrence(forks: Forks, side: str) -> None:
+    """A ghost with one half a little stronger, beside a sharp draw of the other future."""
+    other = "right" if side == "left" else "left"
+    leaning = torch.lerp(forks.ghost, getattr(forks, side), 0.4)
+    assert bool((goes_left(leaning, forks) == (side == "left")).all())
+    assert not bool(both_occur(torch.stack([leaning, getattr(forks, other)], 1), forks).any())
