@@ -223,7 +223,7 @@ def one_file(path: Path, rounds: int, clips: int) -> None:
         starts = random.permutation(len(truth) - FRAMES + 1)[:clips].tolist()
         for name, reader in rivals.items():
             rates.setdefault(name, []).append(time_reader(reader, path, starts))
-        rates.setdefault("vidpred, video files", []).append(time_loader(path.parent, 8)[0])
+        rates.setdefault("vidpred, video files", []).append(time_loader(path.parent, 1024)[0])
         rates.setdefault("vidpred, frame cache", []).append(time_loader(cache, 8, 600)[0])
     medians = {name: statistics.median(values) for name, values in rates.items()}
     fastest = max(medians[name] for name in rivals)

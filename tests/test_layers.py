@@ -17,7 +17,7 @@ LAYERS = [  # lowest first; a module may import its own layer and those below
     {"training"},
     {"config"},
     {"run"},
-    {"together", "compare", "launch"},
+    {"together", "compare", "doctor", "launch"},
     {"demo", "demo_clip"},
     {"cli"},
     {"__init__", "__main__"},

@@ -83,6 +83,7 @@ def test_readme_runs(folder: Path) -> None:
         "metrics.json",
         "metrics.png",
         "compare.html",
+        "doctor.html",
         "runs/again",
         "runs/average",
     ):

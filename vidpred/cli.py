@@ -191,6 +191,26 @@ def compare(
     typer.echo(f"\nlook at {output}")
 
 
+@app.command()
+def doctor(
+    target: Annotated[str, typer.Argument(help="A run folder, a preset's name or a YAML file's path.")],
+    overrides: Overrides = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots here; replaces a file.")] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Of the trial of a config.")] = 40,
+) -> None:
+    """Say what is wrong with a run, or with a config by a short trial: what was seen, why it matters, what to try."""
+    from vidpred import doctor
+    from vidpred.inference.writer import check_output
+
+    if html:
+        check_output(html, True, "--html", (".html",))
+    with doctor.examine(target, overrides or [], steps) as diagnosis:
+        typer.echo(doctor.describe(diagnosis))
+        if html:
+            doctor.write_page(html, diagnosis)
+            typer.echo(f"\nlook at {html}")
+
+
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def prepare(words: typer.Context) -> None:
     """Prepare a data set: check its files, write its splits, and its frames so that they load fast."""

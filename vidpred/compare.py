@@ -111,7 +111,7 @@ def pictured(models: dict[str, nn.Module], source: Source, index: int, steps: in
 def add_curves(page: Page, runs: dict[str, Path], folder: Path) -> None:
     """Losses and validation numbers that the runs logged, one panel each."""
     logged = {name: read_metrics(run) for name, run in runs.items()}
-    keys = sorted({key for lines in logged.values() for line in lines for key in line if "/" in key})
+    keys = curve_keys(logged)
     if not keys:
         return
     draw_curves(folder / "curves.png", logged, keys)
@@ -119,10 +119,24 @@ def add_curves(page: Page, runs: dict[str, Path], folder: Path) -> None:
     page.picture(folder / "curves.png", "What the runs logged while training.")
 
 
+def curve_keys(logged: dict[str, list[dict[str, float]]]) -> list[str]:
+    """The losses and validation numbers among what runs logged; the monitors' are for `vidpred doctor`."""
+    keys = {key for lines in logged.values() for line in lines for key in line if "/" in key}
+    return sorted(key for key in keys if not key.startswith("monitor/"))
+
+
 def read_metrics(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl; none where there is no such file."""
+    """The lines of a run's metrics.jsonl, but for one that is still being written; none where there is no such file."""
     file = run / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    lines: list[dict[str, float]] = []
+    for text in file.read_text().splitlines() if file.is_file() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
 
 
 def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Sequence[str]) -> None:

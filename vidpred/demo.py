@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vidpred import __version__
 from vidpred.checkpoint import write_atomically
-from vidpred.compare import draw_curves, read_metrics
+from vidpred.compare import curve_keys, draw_curves, read_metrics
 from vidpred.config import Config, load_config
 from vidpred.data.synthetic import TwoWayWorld
 from vidpred.demo_clip import add_clip
@@ -181,7 +181,7 @@ def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Confi
         f"{about['seconds']:.0f} seconds on {about['cores']} cores in all."
     )
     logged = {name: read_metrics(Path(config.run)) for name, config in configs.items()}
-    keys = sorted({key for lines in logged.values() for line in lines for key in line if "/" in key})
+    keys = curve_keys(logged)
     if keys:
         draw_curves(output / "curves.png", logged, keys)
         page.picture(output / "curves.png", "Losses of the three continuations, and the discriminator's accuracy.")

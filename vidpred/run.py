@@ -50,6 +50,7 @@ FREE_ON_RESUME = (
     "data.max_hours",
     "data.timeout_seconds",
     "training.log_every",
+    "training.monitor_every",
     "training.validate_every",
     "training.validation_windows",
     "training.picture_every",

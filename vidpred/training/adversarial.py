@@ -6,6 +6,7 @@ ones; D = sigmoid(logit) where a loss speaks of probabilities.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -52,6 +53,8 @@ class AdversarialLoss:
     pictures. label is what the discriminator should say of true pictures: 1, or less to smooth it from one side
     (Salimans et al. 2016, section 3.4); smoothable says whether the game has labels at all.
     boundary: the logit above which the discriminator says "true"; none: it only ranks.
+    sure: the distance from it beyond which the discriminator has next to nothing left to learn from a logit on the
+    right side; none: there is no such distance.
     """
 
     real: Callable[[Tensor, float], Tensor]
@@ -59,14 +62,22 @@ class AdversarialLoss:
     generator: Callable[[Tensor], Tensor]
     smoothable: bool = True
     boundary: float | None = 0.0
+    sure: float | None = None
 
+
+SURE_LOGIT = math.log(99)  # D = 0.99: the gradient of the cross-entropy is 1 % of what it can be
 
 ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
     # Mathieu et al. 2016, equations 3 to 5; the generator maximises log D instead of minimising log(1 - D).
     "bce": AdversarialLoss(
-        adversarial_loss, lambda logits: adversarial_loss(logits, 0), lambda logits: adversarial_loss(logits, 1)
+        adversarial_loss,
+        lambda logits: adversarial_loss(logits, 0),
+        lambda logits: adversarial_loss(logits, 1),
+        sure=SURE_LOGIT,
     ),
-    "minimax": AdversarialLoss(adversarial_loss, lambda logits: adversarial_loss(logits, 0), minimax_loss),
+    "minimax": AdversarialLoss(
+        adversarial_loss, lambda logits: adversarial_loss(logits, 0), minimax_loss, sure=SURE_LOGIT
+    ),
     "least_squares": AdversarialLoss(
         least_squares_loss,
         lambda logits: least_squares_loss(logits, 0),
@@ -78,6 +89,7 @@ ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
         lambda logits: hinge_loss(logits, -1),
         lambda logits: critic_loss(logits, 1),
         smoothable=False,
+        sure=1.0,  # its loss is 0 there
     ),
     "wasserstein": AdversarialLoss(
         lambda logits, label: critic_loss(logits, 1),
@@ -92,3 +104,9 @@ ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
 def accuracy(logits: Tensor, real: bool, boundary: float) -> Tensor:
     """The share of logits on the right side of the boundary: 1/2 for both kinds where nothing tells them apart."""
     return ((logits > boundary) == real).float().mean().detach()
+
+
+def saturation(logits: Tensor, real: bool, boundary: float, sure: float) -> Tensor:
+    """The share of logits on the right side of the boundary and farther than `sure` from it."""
+    distance = (logits - boundary) if real else (boundary - logits)
+    return (distance > sure).float().mean().detach()

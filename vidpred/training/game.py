@@ -7,7 +7,7 @@ callable that already knows what they are to be judged with (a context, a label,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.settings import Settings
-from vidpred.training.adversarial import ADVERSARIAL_LOSSES, AdversarialName, accuracy
+from vidpred.training.adversarial import ADVERSARIAL_LOSSES, AdversarialName, accuracy, saturation
 from vidpred.training.losses import feature_matching_loss
 from vidpred.training.penalties import HistoricalAverage, clip_weights, gradient_penalty, interpolate, r1_penalty
 
@@ -64,10 +64,15 @@ class GameSettings(Settings):
 
 @dataclass(frozen=True)
 class Losses:
-    """One phase's result: the scalar to minimise, and its named parts for the log."""
+    """One phase's result: the scalar to minimise, its named parts for the log, and the weights of those it sums."""
 
     total: Tensor
     parts: dict[str, Tensor]
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def weighted(self) -> dict[str, Tensor]:
+        """The terms that add up to the total."""
+        return {name: weight * self.parts[name] for name, weight in self.weights.items()}
 
 
 class Game:
@@ -134,7 +139,7 @@ class Game:
         if settings.gradient_penalty_weight:
             terms["gradient_penalty"] = settings.gradient_penalty_weight, gradient_penalty(rest[-1], kinds[-1])
         losses = weigh(terms | self.history_terms("discriminator"))
-        return Losses(losses.total, losses.parts | self._accuracies(on_real, on_false[0]))
+        return Losses(losses.total, losses.parts | self._accuracies(on_real, on_false[0]), losses.weights)
 
     def _accuracies(self, on_real: Tensor, on_fake: Tensor) -> dict[str, Tensor]:
         """A critic that only ranks is taken to decide halfway between its mean logits."""
@@ -142,7 +147,11 @@ class Game:
         if boundary is None:
             boundary = float((on_real.mean() + on_fake.mean()).detach()) / 2
         real, fake = accuracy(on_real, True, boundary), accuracy(on_fake, False, boundary)
-        return {"accuracy_real": real, "accuracy_fake": fake, "accuracy": (real + fake) / 2}
+        found = {"accuracy_real": real, "accuracy_fake": fake, "accuracy": (real + fake) / 2}
+        if (sure := self.loss.sure) is not None:
+            shares = saturation(on_real, True, boundary, sure), saturation(on_fake, False, boundary, sure)
+            found["saturated"] = (shares[0] + shares[1]) / 2
+        return found
 
     def history_terms(self, player: str) -> dict[str, tuple[float, Tensor]]:
         return {"history": (self.settings.history_weight, self.memory[player]())} if player in self.memory else {}
@@ -165,7 +174,9 @@ def ramp(step: int, start: int, length: int) -> float:
 def weigh(terms: dict[str, tuple[float, Tensor]]) -> Losses:
     """The weighted sum of named terms, and their values for the log."""
     return Losses(
-        sum_of(weight * value for weight, value in terms.values()), {name: value for name, (_, value) in terms.items()}
+        sum_of(weight * value for weight, value in terms.values()),
+        {name: value for name, (_, value) in terms.items()},
+        {name: weight for name, (weight, _) in terms.items()},
     )
 
 

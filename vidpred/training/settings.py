@@ -39,6 +39,7 @@ class TrainingSettings(Settings):
     one of its own for the discriminator's (none: the same).
     clip_norm: gradients longer than this are shortened. ema_decay: of the averaged weights, which predictions use.
     validate_every, picture_every, log_every: in steps, 0 is never. validation_windows: windows of one validation.
+    monitor_every: steps between the measurements that `vidpred doctor` reads (0: none); they change no weight.
     best_by: the validation number that chooses the best checkpoint; `last` takes the newest (the right choice with an
     adversary: PSNR would choose the blurriest). tensorboard: write its files, too.
     start_from: another run whose weights to begin with.
@@ -59,6 +60,7 @@ class TrainingSettings(Settings):
     best_by: Literal["psnr", "psnr_moving", "ssim", "last"] = "psnr_moving"
     picture_every: int = Field(500, ge=0)
     log_every: int = Field(10, ge=1)
+    monitor_every: int = Field(50, ge=0)
     tensorboard: bool = False
     start_from: str | None = None
 

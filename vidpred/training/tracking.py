@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from tqdm import tqdm
 from vidpred.checkpoint import write_atomically
 from vidpred.errors import ConfigError
 
+REMEMBERED_LINES = 1000
+
 
 class Tracker:
-    """Writes the run's numbers. On other processes than the main one it does nothing."""
+    """Writes the run's numbers. On other processes than the main one it does nothing. lines: the newest, as written."""
 
     def __init__(self, folder: Path, steps: int, first_step: int, active: bool, tensorboard: bool) -> None:
         """Lines of metrics.jsonl beyond first_step (of a killed run) are dropped. Raises ConfigError, StorageError."""
         self.active, self._board = active, None
+        self.lines: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_LINES)
         if not active:
             return
         self._path = folder / "metrics.jsonl"
@@ -48,8 +52,9 @@ class Tracker:
         if not self.active:
             return
         rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in values.items()}
+        self.lines.append({"step": step, **rounded})
         with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **rounded}) + "\n")
+            file.write(json.dumps(self.lines[-1]) + "\n")
         if self._board:
             for key, value in rounded.items():
                 if isinstance(value, float):

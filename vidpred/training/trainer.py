@@ -35,6 +35,8 @@ from vidpred.errors import ConfigError, DataError, DivergedError, StoppedError
 from vidpred.inference.render import training_picture, write_png
 from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import as_pyramid, check_pyramid
+from vidpred.training.findings import findings
+from vidpred.training.monitors import as_table, is_due, measure, summarise
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
@@ -98,6 +100,8 @@ class Trainer:
             self.accelerator.unwrap_model(judge.wrapped) if judge else None,
             self.networks["generator"].module,
         )
+        self.measured: dict[str, Tensor] = {}  # of this step, where it is one that is measured
+        self._said: set[str] = set()
         self._stop_signal: int | None = None
 
     def _network(self, module: nn.Module, settings: OptimizerSettings, schedule: ScheduleSettings) -> Network:
@@ -143,6 +147,8 @@ class Trainer:
             checksum = self._checksum(batch) if log_now else None
             batch = batch.to(self.accelerator.device)
             parts = self.train_step(step, batch)
+            if self.measured:
+                self._monitor(step + 1)
             shown: dict[str, float] = {}
             if log_now:
                 shown = self._mean(parts)
@@ -167,12 +173,29 @@ class Trainer:
             network = self.networks[phase.network]
             with frozen([other.module for other in self.networks.values() if other is not network]):
                 losses = phase.losses(step)
+                if phase.network == "generator" and self._is_measured(number):
+                    self.measured = measure(step, losses, network.parameters)
                 self.accelerator.backward(losses.total)
             self._update(network, phase.network, losses.parts, losses.total, step)
             phase.after_update()
             parts |= {f"{phase.network}/{name}": value.detach() for name, value in losses.parts.items()}
         self._average(number)
         return parts
+
+    def _is_measured(self, number: int) -> bool:
+        objective, settings = self.parts.objective, self.settings
+        generator_every = objective.discriminator_steps if objective.has_discriminator else 1
+        return is_due(number, settings.monitor_every, settings.steps, generator_every)
+
+    def _monitor(self, done: int) -> None:
+        """Log what was measured, and say what is seriously wrong."""
+        names, values = as_table(self.measured)
+        self.tracker.log(done, summarise(names, self.accelerator.gather(values)))
+        self.measured = {}
+        for finding in findings(self.tracker.lines, self.parts.objective, self.settings):
+            if finding.severity == "serious" and finding.title not in self._said:
+                self._said.add(finding.title)
+                self.tracker.say(f"vidpred: warning: step {done}: {finding.title}: {finding.saw}; {finding.remedy}")
 
     def _predict(self, batch: Batch) -> list[Tensor]:
         """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are

@@ -1,0 +1,107 @@
+"""Monitors measure what they say, by hand-worked values."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vidpred.data.batch import Batch
+from vidpred.training.adversarial import saturation
+from vidpred.training.game import weigh
+from vidpred.training.monitors import as_table, gradient_norm, is_due, measure, measure_pictures, spread, summarise
+from vidpred.training.objectives import Step
+
+
+def test_steps_that_are_measured() -> None:
+    assert [n + 1 for n in range(100) if is_due(n, 50, 100, 1)] == [1, 50, 100]
+    assert [n + 1 for n in range(120) if is_due(n, 50, 120, 1)] == [1, 50, 100, 120]
+    assert [n + 1 for n in range(121) if is_due(n, 50, 121, 3)] == [3, 51, 102, 120], "where the generator learns"
+    assert not any(is_due(n, 0, 10, 1) for n in range(10))
+
+
+def test_gradient_norms_of_weighted_terms() -> None:
+    weight = nn.Parameter(torch.tensor([3.0, 4.0]))
+    unused = nn.Parameter(torch.zeros(2))
+    losses = weigh({"lp": (2.0, weight.square().sum()), "adversarial": (0.5, weight.detach().sum())})
+    pictures = torch.rand(2, 1, 1, 4, 4)
+    step = Step(Batch(pictures, pictures, torch.arange(2)), [pictures], 0)
+    found = measure(step, losses, [weight, unused])
+    assert float(found["gradient_lp"]) == pytest.approx(2 * 2 * 5)
+    assert float(found["gradient_adversarial"]) == 0, "it was detached"
+    assert weight.grad is None
+    losses.total.backward()  # the graph is still there
+    assert weight.grad is not None
+    assert float(gradient_norm(unused.sum() * 0 + 1.0, [weight])) == 0, "nothing of it reaches this one"
+
+
+def summary(context: Tensor, truth: Tensor, prediction: Tensor) -> dict[str, float]:
+    names, values = as_table({k: v.float() for k, v in measure_pictures(context, truth, [prediction]).items()})
+    return summarise(names, values)
+
+
+def test_shares_of_the_truth() -> None:
+    torch.manual_seed(0)
+    context, truth = torch.rand(3, 2, 1, 8, 8), torch.rand(3, 1, 1, 8, 8)
+    perfect = summary(context, truth, truth)
+    assert [perfect[f"monitor/{name}"] for name in ("diversity", "motion", "sharpness")] == [1, 1, 1]
+    copied = summary(context, truth, context[:, -1:])
+    assert copied["monitor/motion"] == 0
+    halfway = summary(context, truth, (truth + context[:, -1:]) / 2)
+    assert halfway["monitor/motion"] == pytest.approx(0.5)
+    faint = summary(context, truth, truth / 2)
+    assert faint["monitor/diversity"] == pytest.approx(0.5)
+    assert faint["monitor/sharpness"] == pytest.approx(0.25)
+    constant = summary(context, truth, truth[:1].expand_as(truth))
+    assert constant["monitor/diversity"] == 0
+
+
+def test_spread_is_the_mean_squared_distance_of_pairs() -> None:
+    pictures = torch.rand(4, 1, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+    flat = pictures.flatten(1)
+    pairs = [(flat[i] - flat[j]).square().mean() for i in range(4) for j in range(i)]
+    torch.testing.assert_close(spread(pictures), torch.stack(pairs).mean())
+    assert float(spread(pictures[:1])) == 0
+
+
+def test_edges_that_stand_still_do_not_count() -> None:
+    """A sharp background must not hide a blurred ball: left half still and sharp, right half moving."""
+    context = torch.zeros(1, 1, 1, 8, 8)
+    context[..., ::2, :4] = 1
+    truth = context.clone()
+    truth[..., 2:6, 5:7] = 1
+    prediction = context.clone()
+    prediction[..., 2:6, 5:7] = 0.5
+    assert summary(context, truth, truth)["monitor/sharpness"] == 1
+    assert summary(context, truth, prediction)["monitor/sharpness"] == pytest.approx(0.25)
+
+
+def test_what_cannot_be_measured_is_left_out() -> None:
+    still = torch.full((1, 2, 1, 4, 4), 0.5)
+    found = summary(still, still[:, :1], still[:, :1])
+    assert {"monitor/diversity", "monitor/motion", "monitor/sharpness"}.isdisjoint(found)
+    assert found["monitor/input_std"] == 0
+    broken = still.clone()
+    broken[0, 0, 0, 0, 0] = float("nan")
+    found = summary(broken, still[:, :1], still[:, :1])
+    assert found["monitor/non_finite"] == 1
+    assert all(math.isfinite(value) for value in found.values())
+
+
+def test_processes_are_put_together() -> None:
+    names = list(measure_pictures(torch.rand(2, 1, 1, 4, 4), torch.rand(2, 1, 1, 4, 4), [torch.rand(2, 1, 1, 4, 4)]))
+    one, other = torch.rand(len(names)), torch.rand(len(names))
+    found = summarise(names, torch.stack([one, other]))
+    for name, choose in (("input_min", torch.minimum), ("prediction_max", torch.maximum)):
+        assert found[f"monitor/{name}"] == float(choose(one, other)[names.index(name)])
+    total = (one + other)[names.index("non_finite")]
+    assert found["monitor/non_finite"] == pytest.approx(float(total))
+
+
+def test_saturation_counts_what_is_sure_and_right() -> None:
+    logits = torch.tensor([5.0, 4.0, -5.0, 0.0])
+    assert float(saturation(logits, True, 0.0, math.log(99))) == 0.25
+    assert float(saturation(logits, False, 0.0, math.log(99))) == 0.25
+    assert float(saturation(logits, False, 6.0, math.log(99))) == 0.5

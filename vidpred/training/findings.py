@@ -1,0 +1,167 @@
+"""What a run's own numbers say is wrong with it: the rules in one table, with why each matters and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vidpred.training import rules
+from vidpred.training.objectives import ObjectiveSettings
+from vidpred.training.rules import ADVERSARIAL, RECONSTRUCTION, History
+from vidpred.training.settings import TrainingSettings
+
+Severity = Literal["serious", "warning", "note"]  # it will not work; it will not work well; is it meant?
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong: what was seen, why it matters, what to try; keys: the logged numbers that show it."""
+
+    title: str
+    severity: Severity
+    saw: str
+    why: str
+    remedy: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table: what may be wrong, how grave that is, the numbers that the check reads (none: the settings),
+    and what a user should know."""
+
+    title: str
+    severity: Severity
+    keys: tuple[str, ...]
+    check: Callable[[History], str | None]
+    why: str
+    remedy: str
+
+    def ask(self, history: History) -> Finding | None:
+        saw = self.check(history)
+        return Finding(self.title, self.severity, saw, self.why, self.remedy, self.keys) if saw else None
+
+
+INPUT = ("monitor/input_min", "monitor/input_max", "monitor/input_std")
+PREDICTION = ("monitor/prediction_min", "monitor/prediction_max")
+ACCURACY = ("discriminator/accuracy", "discriminator/accuracy_real", "discriminator/accuracy_fake")
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "values that are not finite", "serious", ("monitor/non_finite",), rules.non_finite,
+        "one of them makes every weight useless in the next update",
+        "lower the learning rates, set training.clip_norm=1; if it is in the frames, mend the data",
+    ),
+    Rule(
+        "frames outside [0, 1]", "serious", INPUT, rules.out_of_range,
+        "predictions lie in [0, 1] and can never reach such frames; losses and metrics assume the range",
+        "hand over uint8 in [0, 255] or float in [0, 1]: divide by 255, or undo a scaling to [-1, 1]",
+    ),
+    Rule(
+        "constant frames", "serious", INPUT, rules.constant_frames,
+        "there is nothing to predict",
+        "look at the run's pictures and at the videos; a reader or a crop that yields one colour is the usual cause",
+    ),
+    Rule(
+        "frames scaled twice", "serious", INPUT, rules.scaled_twice,
+        "to the model such frames are black",
+        "divide by 255 once: uint8 frames are scaled by vidpred itself",
+    ),
+    Rule(
+        "frames of 0 and 1 only", "warning", ("monitor/input_extremes",), rules.only_extremes,
+        "frames that were clipped or turned into booleans have lost what lies between",
+        "unless the videos are black and white, scale them before they are clipped or converted",
+    ),
+    Rule(
+        "predictions outside [0, 1]", "serious", PREDICTION, rules.predictions_out_of_range,
+        "they are cut off when they are shown and fed back, so training and use see different pictures",
+        "end a generator of your own with a squashing function, and return [0, 1], not [-1, 1] or [0, 255]",
+    ),
+    Rule(
+        "no gradient from the discriminator", "serious", ADVERSARIAL, rules.no_gradient,
+        "the generator cannot learn from its adversary; the run is one without, only slower",
+        "do not detach pictures in the discriminator, nor run it under no_grad; freeze its weights instead",
+    ),
+    Rule(
+        "the generator does not learn", "serious", (*RECONSTRUCTION, *ADVERSARIAL), rules.nothing_learns,
+        "without a gradient no weight changes",
+        "look for detached tensors, frozen weights, or units that are all dead: lower training.generator.learning_rate",
+    ),
+    Rule(
+        "a discriminator without an adversarial loss", "note", (), rules.only_features,
+        "the discriminator trains, but the generator only matches its features",
+        "if that is not meant, set objective.adversarial_weight=0.05",
+    ),
+    Rule(
+        "an adversary that never begins", "warning", (), rules.never_starts,
+        "its weight is 0 to the end",
+        "lower objective.adversarial_start or train longer",
+    ),
+    Rule(
+        "an adversary without weight", "warning", (*RECONSTRUCTION, *ADVERSARIAL), rules.adversary_negligible,
+        "the generator follows the reconstruction alone and blurs",
+        "raise objective.adversarial_weight; with objective.adversarial=minimax, take bce, whose gradient does not "
+        "vanish where the discriminator is sure",
+    ),
+    Rule(
+        "an adversary that drowns the reconstruction", "warning", (*RECONSTRUCTION, *ADVERSARIAL),
+        rules.adversary_drowns,
+        "predictions may look real and have nothing to do with the clip",
+        "lower objective.adversarial_weight",
+    ),
+    Rule(
+        "a perfect discriminator", "serious", (*ACCURACY, "discriminator/saturated"), rules.perfect_discriminator,
+        "an adversary that is never in doubt says nothing about the way to better predictions",
+        "lower training.discriminator.learning_rate, set objective.r1_weight=0.1, objective.real_label=0.9 or "
+        "discriminator.spectral_norm=true; see that the generator learns",
+    ),
+    Rule(
+        "a discriminator that sees nothing", "warning", (*ACCURACY, "monitor/motion", "monitor/sharpness"),
+        rules.blind_discriminator,
+        "one half is right where predictions are as good as the truth; here it only fails to learn",
+        "raise training.discriminator.learning_rate, lower its penalties, or take a larger discriminator.size",
+    ),
+    Rule(
+        "an oscillating game", "warning", ACCURACY, rules.oscillation,
+        "the players go round in circles instead of getting better",
+        "lower both learning rates or the betas (0.5), set objective.r1_weight=0.1 or objective.history_weight=1e-4",
+    ),
+    Rule(
+        "constant predictions", "serious", ("monitor/diversity",), rules.constant_predictions,
+        "the generator has collapsed: it paints the same whatever it is shown",
+        "see that the context reaches the output; lower training.generator.learning_rate or "
+        "objective.adversarial_weight, and begin with a run without an adversary (training.start_from)",
+    ),
+    Rule(
+        "predictions that stand still", "serious", ("monitor/motion",), rules.still,
+        "the generator copies the last known frame, which scores well where little moves and predicts nothing",
+        "train on what moves (data.patch_size, data.movement_threshold), raise data.frame_skip or train longer",
+    ),
+    Rule(
+        "blurred predictions", "warning", ("monitor/sharpness",), rules.blurred,
+        "a mean over possible futures, or a model that has not learnt the details",
+        "train longer or a larger model; then lp_exponent=1, gdl_weight and adversarial_weight of the objective",
+    ),
+    Rule(
+        "noisy predictions", "warning", ("monitor/sharpness",), rules.noisy,
+        "edges that the truth does not have: noise or a checkerboard that fools the discriminator",
+        "lower objective.adversarial_weight, set objective.r1_weight=0.1",
+    ),
+)  # fmt: skip
+
+
+def findings(
+    lines: Sequence[Mapping[str, Any]], objective: ObjectiveSettings, training: TrainingSettings
+) -> list[Finding]:
+    """What is wrong according to the lines of a metrics.jsonl, the gravest first."""
+    history = History(lines, objective, training)
+    found = [finding for rule in RULES if (finding := rule.ask(history))]
+    order = ("serious", "warning", "note")
+    return sorted(found, key=lambda finding: order.index(finding.severity))
+
+
+def looked_at(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Titles of the rules that had numbers to read, and of those that had none."""
+    keys = {key for line in lines for key in line}
+    seen = {rule.title: not rule.keys or not keys.isdisjoint(rule.keys) for rule in RULES}
+    return [title for title, has in seen.items() if has], [title for title, has in seen.items() if not has]

@@ -1,0 +1,124 @@
+"""Cheap measurements of a training step that tell a sick run from a healthy one. They change nothing: no weight, no
+gradient, no random number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vidpred.training.game import Losses
+from vidpred.training.objectives import Step
+
+MOVED = 1 / 32  # by how much of the range a pixel of the truth changes where it counts as moving
+TINY = 1e-12
+LOWEST, HIGHEST = ("input_min", "prediction_min"), ("input_max", "prediction_max")  # over processes; others: the mean
+
+
+def is_due(number: int, every: int, steps: int, generator_every: int) -> bool:
+    """Whether step `number` (from 0) of `steps` is measured: the generator's first, its last, and its first one at or
+    after every multiple of `every`. generator_every: it learns in every so-manieth step. every = 0: never."""
+    done = number + 1
+    if not every or done % generator_every:
+        return False
+    before = done - generator_every
+    return before <= 0 or done + generator_every > steps or done // every > before // every
+
+
+def measure(step: Step, losses: Losses, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    """What `summarise` needs of one step on one process, as float32 scalars.
+
+    losses: the generator's, with their graph, which is kept. parameters: the generator's.
+    """
+    found = {f"gradient_{name}": gradient_norm(loss, parameters) for name, loss in losses.weighted().items()}
+    with torch.no_grad():
+        found |= measure_pictures(step.batch.context, step.batch.future, step.predictions)
+    return {name: value.detach().float() for name, value in found.items()}
+
+
+def gradient_norm(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The Euclidean norm of a loss's gradient; 0 where none arrives. Leaves `.grad` as it is and keeps the graph."""
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    if not loss.requires_grad or not learning:
+        return loss.new_zeros(())
+    gradients = torch.autograd.grad(loss, learning, retain_graph=True, allow_unused=True)
+    arrived = [gradient for gradient in gradients if gradient is not None]
+    return torch.nn.utils.get_total_norm(arrived) if arrived else loss.new_zeros(())
+
+
+def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Ranges, spread, motion and edges. context `(B, T, C, H, W)`, truth `(B, K, C, H, W)`; predictions of every scale,
+    coarse to fine, of which the finest is compared with the truth."""
+    context, truth, prediction = context.float(), truth.float(), predictions[-1].float()
+    last = context[:, -1:]
+    inputs = torch.cat([context.flatten(), truth.flatten()])
+    broken = [(~picture.isfinite()).sum() for picture in (inputs, *predictions)]
+    moving = ((truth - last).abs().amax(2, keepdim=True) > MOVED).float()
+    return {
+        "non_finite": torch.stack(broken).sum(),
+        "input_min": inputs.min(),
+        "input_max": inputs.max(),
+        "input_variance": inputs.var(correction=0),
+        "input_extremes": ((inputs == 0) | (inputs == 1)).float().mean(),
+        "prediction_min": prediction.min(),
+        "prediction_max": prediction.max(),
+        "spread_prediction": spread(prediction),
+        "spread_truth": spread(truth),
+        "motion_prediction": (prediction - last).abs().mean(),
+        "motion_truth": (truth - last).abs().mean(),
+        "energy_prediction": gradient_energy(prediction, moving),
+        "energy_truth": gradient_energy(truth, moving),
+    }
+
+
+def spread(pictures: Tensor) -> Tensor:
+    """The mean squared distance of two different samples of a batch `(B, ...)`, a mean over their values: twice the
+    unbiased variance. 0 for a batch of one."""
+    return 2 * pictures.var(0).mean() if len(pictures) > 1 else pictures.new_zeros(())
+
+
+def gradient_energy(pictures: Tensor, weights: Tensor) -> Tensor:
+    """The sum of squared differences of neighbouring pixels of `(B, K, C, H, W)`, one of which at least lies where
+    `weights` `(B, K, 1, H, W)` is 1. Squared, because two half-bright ghosts have the absolute differences of one whole
+    ball."""
+    total = pictures.new_zeros(())
+    for axis in (-1, -2):
+        size = pictures.shape[axis]
+        either = torch.maximum(weights.narrow(axis, 1, size - 1), weights.narrow(axis, 0, size - 1))
+        total = total + (pictures.diff(dim=axis).square() * either).sum()
+    return total
+
+
+def summarise(names: Sequence[str], values: Tensor) -> dict[str, float]:
+    """The log's `monitor/...` numbers from what all processes measured, `(processes, len(names))`.
+
+    gradient_TERM: norm of a weighted loss term's gradient at the generator (the mean over processes). diversity: the
+    root mean squared distance between the predictions of a batch, as a share of that between the true frames. motion:
+    mean |prediction - last known frame| as a share of the truth's. sharpness: squared-gradient energy where the truth
+    moves, as a share of the truth's. input_min, _max, _std, _extremes (share of values that are exactly 0 or 1),
+    prediction_min, _max: in the range that training sees, which should be [0, 1]. non_finite: how many values.
+    Numbers that are not finite and shares of nothing are left out.
+    """
+    found = {
+        name: column.min() if name in LOWEST else column.max() if name in HIGHEST else column.mean()
+        for name, column in zip(names, values.unbind(1), strict=True)
+    }
+    plain = {name: float(value) for name, value in found.items()}
+    plain["input_std"] = plain.pop("input_variance") ** 0.5
+    plain["non_finite"] *= len(values)
+    parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy"}
+    for name, part in parts.items():
+        prediction, truth = plain.pop(f"{part}_prediction"), plain.pop(f"{part}_truth")
+        if truth > TINY:
+            plain[name] = (prediction / truth) ** (0.5 if name == "diversity" else 1)
+    return {f"monitor/{name}": value for name, value in plain.items() if _finite(value)}
+
+
+def _finite(value: float | complex) -> bool:
+    return isinstance(value, float) and abs(value) != float("inf") and value == value
+
+
+def as_table(measured: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
+    """Names and one row of values, to be gathered over processes."""
+    return list(measured), torch.stack(list(measured.values()))[None]
