@@ -179,7 +179,8 @@ def write_page(output: Path, diagnosis: Diagnosis) -> None:
     with tempfile.TemporaryDirectory() as name:
         for number, finding in enumerate(diagnosis.found):
             page.heading(f"{finding.severity}: {finding.title}")
-            page.table(["", ""], [["saw", finding.saw], ["why", finding.why], ["try", finding.remedy]])
+            for word, said in (("Saw", finding.saw), ("Why", finding.why), ("Try", finding.remedy)):
+                page.text(f"{word}: {said}.")
             keys = [key for key in finding.keys if key in known]
             if keys:
                 draw_curves(Path(name) / f"{number}.png", logged, keys)

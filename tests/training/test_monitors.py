@@ -28,7 +28,9 @@ def test_gradient_norms_of_weighted_terms() -> None:
     losses = weigh({"lp": (2.0, weight.square().sum()), "adversarial": (0.5, weight.detach().sum())})
     pictures = torch.rand(2, 1, 1, 4, 4)
     step = Step(Batch(pictures, pictures, torch.arange(2)), [pictures], 0)
+    before = torch.get_rng_state()
     found = measure(step, losses, [weight, unused])
+    assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
     assert float(found["gradient_lp"]) == pytest.approx(2 * 2 * 5)
     assert float(found["gradient_adversarial"]) == 0, "it was detached"
     assert weight.grad is None
