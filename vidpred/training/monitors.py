@@ -33,7 +33,9 @@ def measure(step: Step, losses: Losses, parameters: Sequence[nn.Parameter]) -> d
     """
     found = {f"gradient_{name}": gradient_norm(loss, parameters) for name, loss in losses.weighted().items()}
     with torch.no_grad():
-        found |= measure_pictures(step.batch.context, step.batch.future, step.predictions)
+        # Of several draws a sample, the first: they lie one after the other.
+        first_draws = [pictures[: len(step.batch.context)] for pictures in step.predictions]
+        found |= measure_pictures(step.batch.context, step.batch.future, first_draws)
     return {name: value.detach().float() for name, value in found.items()}
 
 
