@@ -39,11 +39,12 @@ def build_trainer(precision: str) -> Trainer:
             objective=config.objective,
             checkpoint=config.checkpoint,
             workers=0,
+            timeout_seconds=0,
             folder=RunFolder("unused"),
             accelerator=accelerator,
             samples=TrainingSamples(source, 0),
             generator=build_generator(config.model, config.data),
-            discriminator=build_discriminator(config.discriminator, config.model.scales, config.data),
+            discriminator=build_discriminator(config.discriminator, config.model.num_scales, config.data),
             validate=None,
         )
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
@@ -18,6 +17,7 @@ from vidpred.config import (
     load_with_origins,
     preset_folder,
     refuse_ignored,
+    sections_of,
     to_yaml,
 )
 from vidpred.errors import ConfigError
@@ -209,10 +209,10 @@ def test_every_setting_is_documented_in_its_section() -> None:
 
     def check(section: type) -> None:
         for name, field in section.model_fields.items():  # type: ignore[attr-defined]
-            kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if hasattr(kind, "model_fields")]
-            if kinds:
-                check(kinds[0])
-            elif section is not Config and len(section.model_fields) > 5:  # type: ignore[attr-defined]
+            kinds = sections_of(field.annotation)
+            for kind in kinds:
+                check(kind)
+            if not kinds and section is not Config and len(section.model_fields) > 5:  # type: ignore[attr-defined]
                 explained = " ".join(parent.__doc__ or "" for parent in section.__mro__[:-1])
                 assert name in explained, f"{section.__name__}.{name} is not explained"
 

@@ -14,12 +14,16 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyJudge, AnyModel
 from vidpred.models.discriminators import DiscriminatorSettings
 from vidpred.models.multiscale import GeneratorSettings
 from vidpred.settings import Settings
 from vidpred.training.game import GameSettings
 from vidpred.training.objectives import ObjectiveSettings
 from vidpred.training.settings import CheckpointSettings, TrainingSettings
+
+# Sections that are one of several kinds, chosen by their name.
+CHOICES: dict[str, Mapping[str, Any]] = {"model": GENERATORS, "discriminator": DISCRIMINATORS}
 
 
 class Config(Settings):
@@ -28,8 +32,8 @@ class Config(Settings):
     seed: int = Field(0, ge=0)
     run: str = "runs/default"
     data: DataSettings = DataSettings()
-    model: GeneratorSettings = GeneratorSettings()
-    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    model: AnyModel = GeneratorSettings()
+    discriminator: AnyJudge = DiscriminatorSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
@@ -262,10 +266,16 @@ def _known_keys(section: type[BaseModel], prefix: str) -> list[str]:
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        for section in (field.annotation, *get_args(field.annotation)):  # an optional section is `Section | None`
-            if isinstance(section, type) and issubclass(section, BaseModel):
-                keys += _known_keys(section, f"{prefix}{name}.")
-    return keys
+        for kind in sections_of(field.annotation):
+            keys += _known_keys(kind, f"{prefix}{name}.")
+    return list(dict.fromkeys(keys))
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes that a field may hold: several where it is a choice, none where it is a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
 def _text_keys(section: type[BaseModel], prefix: str) -> set[str]:
@@ -273,8 +283,8 @@ def _text_keys(section: type[BaseModel], prefix: str) -> set[str]:
     fields = section.model_fields
     keys = {prefix + name for name, field in fields.items() if field.annotation in (str, str | None)}
     for name, field in fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys |= _text_keys(field.annotation, f"{prefix}{name}.")
+        for kind in sections_of(field.annotation):
+            keys |= _text_keys(kind, f"{prefix}{name}.")
     return keys
 
 
@@ -292,6 +302,10 @@ def _explain(error: ValidationError, origins: dict[str, str], path: str | Path |
     problem = error.errors()[0]
     # Locations may run on into lists and unions; the key is the part that the tree knows.
     parts = [str(part) for part in problem["loc"]]
+    if problem["type"] == "union_tag_invalid":
+        return _unknown_choice(parts[0], problem["ctx"]["tag"], origins, path)
+    if len(parts) > 1 and parts[1] in CHOICES.get(parts[0], {}):
+        del parts[1]  # which kind of section it is
     known = set(_known_keys(Config, ""))
     while parts and ".".join(parts) not in known:
         parts.pop()
@@ -304,6 +318,13 @@ def _explain(error: ValidationError, origins: dict[str, str], path: str | Path |
         message = f"{_length(parts)} values are wanted"
     shown = "" if isinstance(given, dict | BaseModel) else f", got {given!r}"
     return f"{f'[{key}] ' if key else ''}{message}{shown} ({where})"
+
+
+def _unknown_choice(section: str, name: str, origins: dict[str, str], path: str | Path | None) -> str:
+    where = origins.get(f"{section}.name") or str(path)
+    near = difflib.get_close_matches(name, CHOICES[section], 1, 0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"[{section}.name] choose from {', '.join(CHOICES[section])}, got {name!r} ({where}){hint}"
 
 
 def _length(parts: list[str]) -> int:

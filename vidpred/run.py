@@ -97,7 +97,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         )
     discriminator = None
     if config.objective.has_discriminator:
-        discriminator = build_discriminator(config.discriminator, config.model.scales, config.data)
+        discriminator = build_discriminator(config.discriminator, config.model.num_scales, config.data)
     with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
         validate = build_validation(config, accelerator)
@@ -118,6 +118,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         generator=generator,
         discriminator=discriminator,
         validate=validate,
+        unroll=config.data.unroll,
         state={
             "own_generator": type(generator).__qualname__ if own else None,
             "processes": accelerator.num_processes,
@@ -179,7 +180,7 @@ def all_or_none(accelerator: Accelerator) -> Iterator[None]:
 
 def build_validation(config: Config, accelerator: Accelerator) -> Validate | None:
     """What measures the averaged weights on the validation split; None where that split has no window."""
-    steps = config.data.step - 1 + config.data.pred_frames
+    steps = config.data.step - 1 + config.data.future_frames
     try:
         source = build_source(config.data, "validation", evaluation_offsets(config.data, steps))
     except DataError as error:
@@ -257,7 +258,7 @@ def plan(config: Config) -> str:
     with torch.device("meta"):
         generator = build_generator(config.model, config.data)
         discriminator = (
-            build_discriminator(config.discriminator, config.model.scales, config.data)
+            build_discriminator(config.discriminator, config.model.num_scales, config.data)
             if config.objective.has_discriminator
             else None
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from tests.video_files import numbered_frames, write_video
-from vidpred.config import Config, load_config
+from vidpred.config import CHOICES, Config, load_config, sections_of
 from vidpred.run import train
 from vidpred.settings import Settings
 
@@ -18,14 +19,13 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def all_fields(section: type[Settings], prefix: str = "") -> set[str]:
+def all_fields(section: type[BaseModel], prefix: str = "") -> set[str]:
     """Dotted keys of every setting and section."""
     fields = set()
     for name, field in section.model_fields.items():
         fields.add(prefix + name)
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, Settings):
-                fields |= all_fields(kind, f"{prefix}{name}.")
+        for kind in sections_of(field.annotation):
+            fields |= all_fields(kind, f"{prefix}{name}.")
     return fields
 
 
@@ -92,4 +92,5 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Settings, "__getattribute__", note)
     for config in configs:
         train(config)
+    read |= {f"{section}.name" for section in CHOICES}  # they chose the classes of these objects
     assert all_fields(Config) - read == set(), "settings that training never reads"

@@ -23,7 +23,7 @@ def training_offsets(settings: DataSettings) -> list[int]:
     """Frame numbers within a training window: the context, then the target `step` frames after its end."""
     context = range(settings.context_frames)
     first = settings.context_frames - 1 + settings.step
-    return [*context, *range(first, first + settings.pred_frames)]
+    return [*context, *range(first, first + settings.future_frames)]
 
 
 def evaluation_offsets(settings: DataSettings, steps: int) -> list[int]:

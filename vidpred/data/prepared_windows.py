@@ -84,7 +84,7 @@ class PreparedWindows:
         shapes = {place.shape for place in places}
         if len(shapes) > 1:
             raise different_sizes(shapes)
-        skip, known, coming = settings.frame_skip, settings.context_frames, settings.pred_frames
+        skip, known, coming = settings.frame_skip, settings.context_frames, settings.future_frames
         jump = (known - 1 + settings.step) * skip  # from the first known frame to the first future one
         context = np.empty((len(places), known, *places[0].shape), np.uint8)
         future = np.empty((len(places), coming, *places[0].shape), np.uint8)

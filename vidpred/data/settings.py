@@ -18,7 +18,8 @@ class DataSettings(Settings):
     on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
     pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
     context_frames known frames go in, pred_frames come out at once; the first of them lies `step` frames after the
-    last known one (1: the next frame).
+    last known one (1: the next frame). unroll: how many predictions training makes one after the other, each but the
+    first from the generator's own frames, and judges against unroll * pred_frames true ones.
     rate: the frames of a video that are shown at this many even times a second (none: every frame of the file);
     frame_skip n keeps every n-th of them.
     channels: 3 for colour, 1 for gray.
@@ -43,6 +44,7 @@ class DataSettings(Settings):
     context_frames: int = Field(4, ge=1)
     pred_frames: int = Field(1, ge=1)
     step: int = Field(1, ge=1)
+    unroll: int = Field(1, ge=1, le=64)
     rate: float | None = Field(None, gt=0, le=1000)
     frame_skip: int = Field(1, ge=1)
     channels: Literal[1, 3] = 3
@@ -63,6 +65,17 @@ class DataSettings(Settings):
         if min(self.split_fractions) < 0 or abs(sum(self.split_fractions) - 1) > 1e-6 or self.split_fractions[0] == 0:
             raise ValueError(f"split_fractions: three parts that add up to 1, got {self.split_fractions}")
         return self
+
+    @model_validator(mode="after")
+    def _one_recursion(self) -> Self:
+        if self.unroll > 1 and self.step > 1:
+            raise ValueError(f"unroll: {self.unroll} predictions in a row need step=1, got step={self.step}")
+        return self
+
+    @property
+    def future_frames(self) -> int:
+        """How many coming frames a training window holds."""
+        return self.pred_frames * self.unroll
 
     @property
     def limits(self) -> Limits:

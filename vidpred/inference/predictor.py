@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import torch
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights
@@ -17,9 +17,9 @@ from vidpred.data.batch import to_float
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
 from vidpred.inference.rollout import rollout
-from vidpred.models.build import adopt, build_generator, history_frames
-from vidpred.models.multiscale import GeneratorSettings
+from vidpred.models.build import AnyModel, adopt, build_generator, history_frames
 from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.settings import ModelSettings
 
 
 class Predictor:
@@ -67,7 +67,12 @@ class Predictor:
         return history_frames(self.generator)
 
     def predict(
-        self, frames: Tensor | np.ndarray, steps: int, samples: int | None = None, seed: int | None = None
+        self,
+        frames: Tensor | np.ndarray,
+        steps: int,
+        samples: int | None = None,
+        seed: int | None = None,
+        actions: Tensor | np.ndarray | None = None,
     ) -> Tensor:
         """Predict the next `steps` frames, by recursion beyond what the generator gives at once.
 
@@ -76,6 +81,8 @@ class Predictor:
         samples: draw so many futures, each with noise of its own that it keeps through all its steps; returns
         `(samples, steps, C, H, W)` or `(B, samples, steps, C, H, W)`. seed: sample i is then a function of (seed, i),
         however many are drawn; None: of torch's random stream.
+        actions: for a model that takes any, `(T-1+steps, A)` or `(B, T-1+steps, A)`, in the units of its data: row i
+        moves frame i to frame i+1, known frames first.
         Raises ValueError or TypeError naming what is wrong, ConfigError where samples are asked of a model that takes
         no noise.
         """
@@ -84,8 +91,10 @@ class Predictor:
         channels = int(self.generator.channels)  # type: ignore[arg-type]
         tensor = check_frames(frames, channels, self.history_frames)
         batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
+        moves = None if actions is None else torch.as_tensor(actions, dtype=torch.float32, device=self.device)
+        moves = moves[None] if moves is not None and tensor.dim() == 4 else moves
         futures = [
-            rollout(self.generator, batched, steps, self.noise(len(batched), sample, seed)).cpu()
+            rollout(self.generator, batched, steps, self.noise(len(batched), sample, seed), moves).cpu()
             for sample in range(samples or 1)
         ]
         future = futures[0] if samples is None else torch.stack(futures, 1)
@@ -109,12 +118,12 @@ class Predictor:
             )
 
 
-def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, GeneratorSettings]:
+def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:
     """The data and model sections of a checkpoint's config. Raises StorageError."""
     file = checkpoint.path / "config.yaml"
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return DataSettings.model_validate(tree["data"]), GeneratorSettings.model_validate(tree["model"])
+        return DataSettings.model_validate(tree["data"]), TypeAdapter(AnyModel).validate_python(tree["model"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError):
         raise StorageError(
             f"cannot read the checkpoint's settings [{file}]; copy the run's config.yaml there"

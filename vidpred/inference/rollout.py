@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from vidpred.models.build import history_frames
+from vidpred.models.conditions import Conditions
 from vidpred.models.noise import draw_noise, noise_channels
 from vidpred.models.pyramid import as_pyramid
 
 
-def stream_rollout(generator: nn.Module, context: Tensor, steps: int, noise: Tensor | None = None) -> Iterator[Tensor]:
+def applications(
+    forward: Callable[..., list[Tensor] | Tensor], generator: nn.Module, context: Tensor, conditions: Conditions
+) -> Iterator[list[Tensor]]:
+    """The generator applied again and again, without end, each time to the newest frames, its own among them: yields
+    its pyramids, coarse to fine.
+
+    forward: what is called: the generator, or it as training wrapped it. context: `(B, T', C, H, W)`; the newest
+    `history_frames` are used.
+    """
+    needed = history_frames(generator)
+    known = context.shape[1]
+    history = context[:, -needed:]
+    if conditions.noise is None and noise_channels(generator):  # one draw for all steps: see `stream_rollout`
+        conditions = replace(conditions, noise=draw_noise(generator, len(context)).to(context.device))
+    rows = needed + int(generator.pred_frames) - 1  # type: ignore[arg-type]
+    first = known - history.shape[1]
+    while True:
+        pictures = as_pyramid(
+            forward(history[:, : generator.context_frames], **conditions.arguments(generator, first, rows))
+        )
+        yield pictures
+        history = torch.cat([history, _finest(pictures, history)], 1)[:, -needed:]
+        first += pictures[-1].shape[1]
+
+
+def unroll(
+    forward: Callable[..., list[Tensor] | Tensor], generator: nn.Module, context: Tensor, conditions: Conditions,
+    times: int,
+) -> list[Tensor]:  # fmt: skip
+    """`times` predictions in a row with their graph, at every scale `(B, times * K, C, h, w)`."""
+    pyramids = list(islice(applications(forward, generator, context, conditions), times))
+    return pyramids[0] if times == 1 else [torch.cat(scale, 1) for scale in zip(*pyramids, strict=True)]
+
+
+def stream_rollout(
+    generator: nn.Module, context: Tensor, steps: int, noise: Tensor | None = None, actions: Tensor | None = None
+) -> Iterator[Tensor]:
     """Yield the frames t+1, t+2, ..., t+steps, each `(B, C, H, W)` float32 in [0, 1]; memory does not grow with steps.
 
     generator: `(B, T, C, H, W)` -> pyramid of `(B, K, C, h, w)`, with the attributes context_frames (T), pred_frames
@@ -22,25 +61,31 @@ def stream_rollout(generator: nn.Module, context: Tensor, steps: int, noise: Ten
     noise: a draw for each sample, `(B, noise_channels)`, for a generator that takes any; None: drawn from torch's
     random stream. It is kept through the whole rollout: a draw stands for one outcome, and a coin that was tossed anew
     in every frame would change the story half-way.
-    Raises ValueError where the context is too short, the generator's frames have another shape, or there is noise for
-    one that takes none.
+    actions: `(B, T'-1+steps, A)`, for a generator that takes any: row i moves frame i of the context, and then of the
+    future, to the next one.
+    Raises ValueError where the context is too short, the generator's frames have another shape, there is noise for
+    one that takes none, or actions are missing or of another shape.
     """
     needed = history_frames(generator)
     if context.shape[1] < needed:
         raise ValueError(f"{context.shape[1]} context frames given, {needed} needed")
-    history = context[:, context.shape[1] - needed :]
-    if noise is None and noise_channels(generator):
-        noise = draw_noise(generator, len(context))
-    drawn = () if noise is None else (noise.to(context.device),)
-    if drawn and not noise_channels(generator):
-        raise ValueError("the generator takes no noise (it has no noise_channels)")
+    conditions = Conditions(
+        None if noise is None else noise.to(context.device), None if actions is None else actions.to(context.device)
+    )
+    conditions.check(generator)
+    if actions is not None and actions.shape[1] != context.shape[1] - 1 + steps:
+        raise ValueError(
+            f"{actions.shape[1]} actions given; {context.shape[1]} known frames and {steps} coming ones have "
+            f"{context.shape[1] - 1 + steps} between them"
+        )
     done = 0
-    while done < steps:
-        frames = _finest(generator(history[:, : generator.context_frames], *drawn), history)
+    for pictures in applications(generator, generator, context, conditions):
+        frames = _finest(pictures, context)
         for index in range(min(frames.shape[1], steps - done)):
             yield frames[:, index]
         done += frames.shape[1]
-        history = torch.cat([history, frames], 1)[:, -needed:]
+        if done >= steps:
+            return
 
 
 def _finest(pictures: list[Tensor] | Tensor, history: Tensor) -> Tensor:
@@ -54,8 +99,10 @@ def _finest(pictures: list[Tensor] | Tensor, history: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def rollout(generator: nn.Module, context: Tensor, steps: int, noise: Tensor | None = None) -> Tensor:
+def rollout(
+    generator: nn.Module, context: Tensor, steps: int, noise: Tensor | None = None, actions: Tensor | None = None
+) -> Tensor:
     """All frames of `stream_rollout` at once: `(B, steps, C, H, W)` float32 in [0, 1]."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
-    return torch.stack(list(stream_rollout(generator, context, steps, noise)), 1)
+    return torch.stack(list(stream_rollout(generator, context, steps, noise, actions)), 1)

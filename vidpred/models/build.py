@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
+
+from pydantic import BaseModel, Discriminator, Tag
 from torch import nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
-from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
-from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.discriminators import DiscriminatorSettings
+from vidpred.models.multiscale import GeneratorSettings
+from vidpred.models.settings import JudgeSettings, ModelSettings
+
+# `model.name` and `discriminator.name` choose from these; the first is the default.
+GENERATORS: dict[str, type[ModelSettings]] = {
+    "multiscale": GeneratorSettings,
+}
+DISCRIMINATORS: dict[str, type[JudgeSettings]] = {
+    "multiscale": DiscriminatorSettings,
+}
 
 
-def build_generator(settings: GeneratorSettings, data: DataSettings) -> MultiscaleGenerator:
-    return MultiscaleGenerator(settings, data.context_frames, data.pred_frames, data.step, data.channels)
+def choice(table: dict[str, Any]) -> Any:
+    """The type of a config section that is one of a table's, chosen by its name."""
+    default = next(iter(table))
+    if len(table) == 1:
+        return table[default]
+
+    def name(section: Any) -> str:
+        if isinstance(section, BaseModel):
+            return str(section.name)  # type: ignore[attr-defined]
+        return str(section.get("name", default)) if isinstance(section, dict) else default
+
+    return Annotated[Union[tuple(Annotated[kind, Tag(key)] for key, kind in table.items())], Discriminator(name)]  # noqa: UP007
 
 
-def build_discriminator(settings: DiscriminatorSettings, scales: int, data: DataSettings) -> MultiscaleDiscriminator:
+if TYPE_CHECKING:
+    AnyModel: TypeAlias = ModelSettings
+    AnyJudge: TypeAlias = JudgeSettings
+else:
+    AnyModel, AnyJudge = choice(GENERATORS), choice(DISCRIMINATORS)
+
+
+def build_generator(settings: ModelSettings, data: DataSettings) -> nn.Module:
+    return settings.build(data)
+
+
+def build_discriminator(settings: JudgeSettings, num_scales: int, data: DataSettings) -> nn.Module:
     """Raises ConfigError where the patches are too small for it."""
-    assert data.patch_size is not None  # the config refuses an adversary on whole frames
-    return MultiscaleDiscriminator(
-        settings, scales, data.patch_size, data.context_frames, data.pred_frames, data.channels
-    )
+    return settings.build(num_scales, data)
 
 
 def adopt(generator: nn.Module, data: DataSettings) -> nn.Module:

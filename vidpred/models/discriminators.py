@@ -8,11 +8,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.multiscale import as_channels_last, choose_scales
 from vidpred.models.pyramid import build_pyramid
+from vidpred.models.settings import JudgeSettings
 from vidpred.models.spectral_norm import add_spectral_norm
-from vidpred.settings import Settings
 
 # Convolution feature maps and fully connected widths, per scale, coarse to fine (the paper's table; the release's).
 CONVOLUTION_MAPS: dict[str, list[list[int]]] = {
@@ -29,7 +30,7 @@ KERNEL_SIZES: list[list[int]] = [[3], [3, 3, 3], [5, 5, 5], [7, 7, 5, 5]]
 STRIDED_KERNEL = 4
 
 
-class DiscriminatorSettings(Settings):
+class DiscriminatorSettings(JudgeSettings):
     """The discriminators.
 
     size: `paper` and `release` are the valid convolutions of Mathieu et al.; `strided` halves the picture with 4x4
@@ -37,8 +38,15 @@ class DiscriminatorSettings(Settings):
     spectral_norm divides every layer's weight by its largest singular value.
     """
 
+    name: Literal["multiscale"] = "multiscale"
     size: Literal["paper", "release", "strided"] = "release"
     spectral_norm: bool = False
+
+    def build(self, num_scales: int, data: DataSettings) -> MultiscaleDiscriminator:
+        assert data.patch_size is not None  # the config refuses an adversary on whole frames
+        return MultiscaleDiscriminator(
+            self, num_scales, data.patch_size, data.context_frames, data.future_frames, data.channels
+        )
 
 
 class ScaleDiscriminator(nn.Module):

@@ -9,9 +9,10 @@ from einops import rearrange
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vidpred.models.noise import NoiseName, draw_noise
+from vidpred.data.settings import DataSettings
+from vidpred.models.noise import draw_noise
 from vidpred.models.pyramid import build_pyramid, upsample
-from vidpred.settings import Settings
+from vidpred.models.settings import ModelSettings
 
 # Feature maps between input and output, per scale, coarse to fine: the paper's, and the smaller released model's.
 FEATURE_MAPS: dict[str, list[list[int]]] = {
@@ -21,7 +22,7 @@ FEATURE_MAPS: dict[str, list[list[int]]] = {
 KERNEL_SIZES: list[list[int]] = [[3, 3, 3, 3], [5, 3, 3, 5], [5, 3, 3, 3, 3, 5], [7, 5, 5, 5, 5, 7]]
 
 
-class GeneratorSettings(Settings):
+class GeneratorSettings(ModelSettings):
     """The multi-scale generator.
 
     size picks the feature maps of the paper (12.57 M parameters with 4 frames of RGB) or of the authors' release
@@ -29,17 +30,14 @@ class GeneratorSettings(Settings):
     one list a scale, replace the table; a scale has one kernel more than it has feature maps.
     residual: what a scale's network adds to. `coarse`, the paper's, is the up-sampled coarser prediction; `last_frame`
     gives that the details of the last known frame, so that a network that adds nothing copies it.
-    noise_channels: random numbers of a draw, fed into every scale (0: no noise, one prediction); noise: what they are,
-    `gaussian` or `binary` (1 or -1 with equal chances: n channels choose between 2^n futures).
     """
 
+    name: Literal["multiscale"] = "multiscale"
     size: Literal["paper", "release"] = "release"
     scales: int = Field(4, ge=1, le=8)
     feature_maps: list[list[int]] | None = None
     kernel_sizes: list[list[int]] | None = None
     residual: Literal["coarse", "last_frame"] = "coarse"
-    noise_channels: int = Field(0, ge=0, le=256)
-    noise: NoiseName = "gaussian"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -52,6 +50,13 @@ class GeneratorSettings(Settings):
             if any(size % 2 == 0 for size in sizes):
                 raise ValueError(f"scale {scale}: kernel sizes must be odd to keep the picture's size")
         return self
+
+    @property
+    def num_scales(self) -> int:
+        return self.scales
+
+    def build(self, data: DataSettings) -> MultiscaleGenerator:
+        return MultiscaleGenerator(self, data.context_frames, data.pred_frames, data.step, data.channels)
 
     def layers(self) -> tuple[list[list[int]], list[list[int]]]:
         """Feature maps and kernel sizes of every scale, coarse to fine."""
@@ -83,7 +88,8 @@ class MultiscaleGenerator(nn.Module):
     known one. Any height and width: the picture is padded inside and cropped back. With `residual: last_frame` (L_k the
     last known frame at scale k, clamped instead of squashed): G_k(X) = Net_k(...) + up(Y_{k-1}) + L_k - up(L_{k-1}).
     With noise, every Net_k sees one more plane for each number z_i of the draw, z_i everywhere: one draw is one
-    coherent future, whatever the size of the picture. `noise_channels` and `noise` say how to draw.
+    coherent future, whatever the size of the picture. `noise_channels` and `noise` say how to draw. With actions, every
+    Net_k sees one more plane for each value of each action between the first known and the last coming frame.
     """
 
     def __init__(
@@ -93,7 +99,8 @@ class MultiscaleGenerator(nn.Module):
         self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
         self.noise_channels, self.noise = settings.noise_channels, settings.noise
         pictures = pred_frames * channels
-        seen = context_frames * channels + settings.noise_channels
+        self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
+        seen = context_frames * channels + settings.noise_channels + self.moves * settings.action_size
         maps, kernels = settings.layers()
         self.networks = nn.ModuleList(
             convolutions([seen + (pictures if index else 0), *widths, pictures], sizes, "same")
@@ -105,15 +112,16 @@ class MultiscaleGenerator(nn.Module):
     def num_scales(self) -> int:
         return len(self.networks)
 
-    def forward(self, context: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+    def forward(self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None) -> list[Tensor]:
         """`(B, T, C, H, W)` in [0, 1] -> predictions at every scale, coarse to fine, `(B, K, C, h, w)` in [0, 1].
 
         The last one has the height and width of the context; the others those of the padded pyramid.
-        noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream. Raises
-        ValueError where it has another shape, or the model takes none.
+        noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream.
+        actions: `(B, N-1, action_size)`, N frames from the first known to the last coming one. Raises ValueError where
+        they have another shape, or the model takes none.
         """
         height, width = context.shape[-2:]
-        planes = self._noise_planes(noise, context)  # (B, noise_channels, 1, 1), None without noise
+        planes = self._planes(noise, actions, context)  # (B, n, 1, 1), None without noise and actions
         predictions: list[Tensor] = []
         previous: Tensor | None = None  # the coarser scale's prediction, (B, K*C, h, w) in [-1, 1]
         coarser: Tensor | None = None  # the coarser scale's last known frame, as often as frames are predicted
@@ -137,18 +145,23 @@ class MultiscaleGenerator(nn.Module):
         predictions[-1] = predictions[-1][..., :height, :width]
         return predictions
 
-    def _noise_planes(self, noise: Tensor | None, context: Tensor) -> Tensor | None:
-        if noise is None and not self.noise_channels:
-            return None
-        if noise is None:
+    def _planes(self, noise: Tensor | None, actions: Tensor | None, context: Tensor) -> Tensor | None:
+        if noise is None and self.noise_channels:
             noise = draw_noise(self, len(context))
-        wanted = len(context), self.noise_channels
-        if not self.noise_channels or tuple(noise.shape) != wanted:
-            what = (
-                f"noise (B, noise_channels) = {wanted}" if self.noise_channels else "no noise (model.noise_channels=0)"
-            )
-            raise ValueError(f"the generator takes {what}, not {tuple(noise.shape)}")
-        return noise.to(context)[:, :, None, None]
+        given: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
+            "noise": (noise, (len(context), self.noise_channels)),
+            "actions": (actions, (len(context), self.moves, self.action_size)),
+        }
+        found = []
+        for name, (values, wanted) in given.items():
+            shape = None if values is None else tuple(values.shape)
+            if shape != (wanted if wanted[-1] else None):
+                setting = "noise_channels" if name == "noise" else "action_size"
+                what = f"{name} {wanted}" if wanted[-1] else f"no {name} (model.{setting}=0)"
+                raise ValueError(f"the generator takes {what}, not {shape}")
+            if values is not None:
+                found.append(values.to(context).flatten(1))
+        return torch.cat(found, 1)[:, :, None, None] if found else None
 
 
 def as_channels_last(pictures: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -33,8 +33,10 @@ from vidpred.data.containers import printable
 from vidpred.data.worker_notes import WorkerNotes, take_notes
 from vidpred.errors import ConfigError, DataError, DivergedError, StoppedError
 from vidpred.inference.render import training_picture, write_png
+from vidpred.inference.rollout import unroll
+from vidpred.models.conditions import Conditions
 from vidpred.models.noise import antithetic_noise
-from vidpred.models.pyramid import as_pyramid, check_pyramid
+from vidpred.models.pyramid import check_pyramid
 from vidpred.training.findings import findings
 from vidpred.training.monitors import as_table, is_due, measure, summarise
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
@@ -78,6 +80,7 @@ class TrainingParts:
     generator: nn.Module
     discriminator: nn.Module | None
     validate: Validate | None
+    unroll: int = 1  # predictions in a row, each from the generator's own frames
     state: Mapping[str, Any] = field(default_factory=dict)  # extra entries for every checkpoint's state.json
 
 
@@ -201,13 +204,12 @@ class Trainer:
         """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are
         those of the true frames."""
         generator, draws = self.networks["generator"], self.parts.objective.draws
+        context, future, conditions = batch.context, batch.future, Conditions(actions=batch.actions)
         if draws > 1:
-            noise = antithetic_noise(generator.module, len(batch.context), draws).flatten(0, 1)
-            context = batch.context.repeat(draws, 1, 1, 1, 1)
-            predictions = as_pyramid(generator.wrapped(context, noise.to(context)))
-        else:
-            predictions = as_pyramid(generator.wrapped(batch.context))
-        future = batch.future if draws == 1 else batch.future.repeat(draws, 1, 1, 1, 1)
+            noise = antithetic_noise(generator.module, len(context), draws).flatten(0, 1).to(context)
+            conditions = replace(conditions, noise=noise).repeat(draws)
+            context, future = (frames.repeat(draws, 1, 1, 1, 1) for frames in (context, future))
+        predictions = unroll(generator.wrapped, generator.module, context, conditions, self.parts.unroll)
         judge = self.parts.discriminator
         try:
             check_pyramid(predictions, future, judge.num_scales if judge else None)  # type: ignore[arg-type]
@@ -302,7 +304,8 @@ class Trainer:
             return
         context, truth = batch.context[:PICTURE_SAMPLES], batch.future[:PICTURE_SAMPLES]
         with torch.inference_mode():
-            prediction = as_pyramid(self.average(context))[-1]
+            conditions = Conditions(actions=None if batch.actions is None else batch.actions[:PICTURE_SAMPLES])
+            prediction = unroll(self.average, self.average, context, conditions, self.parts.unroll)[-1]
         picture = training_picture(context.cpu(), truth.cpu(), prediction.float().cpu())
         folder = self.parts.folder.path / "pictures"
         folder.mkdir(exist_ok=True)

@@ -1,0 +1,55 @@
+"""What a generator may be given beside the known frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vidpred.models.noise import noise_channels
+
+
+def action_size(generator: nn.Module) -> int:
+    """How many values an action has that this generator takes; 0: it takes none."""
+    return int(getattr(generator, "action_size", 0))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """noise: `(B, noise_channels)`, a draw for each sample. actions: `(B, N-1, A)`: row i moves frame i to frame i+1,
+    counted from the first of N frames, known and coming."""
+
+    noise: Tensor | None = None
+    actions: Tensor | None = None
+
+    def repeat(self, times: int) -> Conditions:
+        """The same for `times` copies of the batch, one after the other; the noise is of all copies already."""
+        return Conditions(self.noise, None if self.actions is None else self.actions.repeat(times, 1, 1))
+
+    def check(self, generator: nn.Module) -> None:
+        """Raises ValueError where there is noise for a generator that takes none, or actions are missing, not finite
+        or of another size than it takes."""
+        if self.noise is not None and not noise_channels(generator):
+            raise ValueError("the generator takes no noise (it has no noise_channels)")
+        size = action_size(generator)
+        if size and self.actions is None:
+            raise ValueError(f"the generator is conditioned on actions; pass actions (B, N-1, {size})")
+        if self.actions is not None and size:
+            if self.actions.dim() != 3 or self.actions.shape[-1] != size:
+                raise ValueError(f"actions must be (B, N-1, {size}), not {tuple(self.actions.shape)}")
+            if not bool(self.actions.isfinite().all()):
+                raise ValueError("actions must be finite; there is NaN or infinity among them")
+
+    def arguments(self, generator: nn.Module, first: int, count: int) -> dict[str, Tensor]:
+        """Keyword arguments of the generator's forward, those that it takes: noise, and the `count` actions from frame
+        `first` on (the last one again where they end: of frames that nobody asked for)."""
+        found = {}
+        if self.noise is not None and noise_channels(generator):
+            found["noise"] = self.noise
+        if self.actions is not None and action_size(generator):
+            rows = self.actions[:, first : first + count]
+            if rows.shape[1] < count:
+                rows = torch.cat([rows, self.actions[:, -1:].expand(-1, count - rows.shape[1], -1)], 1)
+            found["actions"] = rows
+        return found

@@ -1,0 +1,44 @@
+"""What the rest of the package asks of every model's settings."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import nn
+
+from vidpred.data.settings import DataSettings
+from vidpred.models.noise import NoiseName
+from vidpred.settings import Settings
+
+
+class ModelSettings(Settings):
+    """Base of the generators' settings; each stands above its module and is a line of the table in `models/build.py`.
+
+    name: the table's key, which chooses the generator.
+    noise_channels: random numbers of a draw (0: no noise, one prediction); noise: what they are, `gaussian` or `binary`
+    (1 or -1 with equal chances: n channels choose between 2^n futures).
+    action_size: how many values an action of the data has (0: the model takes no actions).
+    """
+
+    name: str
+    noise_channels: int = Field(0, ge=0, le=256)
+    noise: NoiseName = "gaussian"
+    action_size: int = Field(0, ge=0, le=1024)
+
+    @property
+    def num_scales(self) -> int:
+        """How many pictures a prediction has, coarse to fine."""
+        return 1
+
+    def build(self, data: DataSettings) -> nn.Module:
+        """The generator. It says context_frames, pred_frames, step, channels, noise_channels and action_size."""
+        raise NotImplementedError
+
+
+class JudgeSettings(Settings):
+    """Base of the discriminators' settings. name: the key in the table of `models/build.py`."""
+
+    name: str
+
+    def build(self, num_scales: int, data: DataSettings) -> nn.Module:
+        """What judges `num_scales` pictures of the frames to come. Raises ConfigError where they are too small."""
+        raise NotImplementedError
