@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 
@@ -133,6 +134,8 @@ def build_accelerator(config: Config) -> Accelerator:
     """Raises ConfigError where a GPU is asked for and absent, or the batch cannot be shared out."""
     device = choose_device(config.training.device, "training.device=")
     precision = choose_precision(config.training.precision, device)
+    # Accelerate refuses another precision than that of this process's first run; processes stay connected.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if precision == "bfloat16" else "no",

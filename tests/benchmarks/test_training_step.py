@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from benchmarks import training_step
 from vidpred.config import load_config
@@ -19,6 +20,7 @@ def test_both_rivals_take_the_same_step(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(1)
     batch = Batch(torch.rand(2, 4, 3, 32, 32), torch.rand(2, 1, 3, 32, 32), torch.arange(2))
+    AcceleratorState._reset_state()  # of earlier tests
     for freeze in (False, True):
         ours = training_step.build_trainer("float32")
         step = training_step.plain_step(ours, batch, freeze)

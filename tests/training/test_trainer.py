@@ -394,3 +394,13 @@ def test_schedule_by_hand() -> None:
     cosine = ScheduleSettings(shape="cosine", hold=0.0, final=0.0)
     assert schedule_factor(cosine, 5, 10) == pytest.approx(0.5)
     assert schedule_factor(ScheduleSettings(shape="constant"), 9, 10) == 1
+
+
+def test_one_process_trains_in_one_precision_after_the_other(tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16", "float32"):
+        train(
+            load_config(
+                None,
+                {**TINY, "training.steps": 1, "run": str(tmp_path / f"{precision}"), "training.precision": precision},
+            )
+        )
