@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -207,7 +209,7 @@ def main() -> None:
             one_file(folder / Path(file).stem / file, options.rounds, options.clips)
         memory(folder / "mpeg4-cache")
         os.sched_setaffinity(0, cores)
-        preparing(folder, min(2, len(cores)))
+        preparing(folder, min(3, options.rounds))
 
 
 def one_file(path: Path, rounds: int, clips: int) -> None:
@@ -250,19 +252,28 @@ def memory(cache: Path) -> None:
     )
 
 
-def preparing(folder: Path, most: int) -> None:
-    """Seconds to prepare six videos with one process and with more."""
-    seconds = {}
-    source = folder / "six"
-    source.mkdir()
-    for number in range(6):
-        (source / f"{number}.mp4").write_bytes((folder / "h264_gop12" / "h264_gop12.mp4").read_bytes())
-    for workers in range(1, most + 1):
-        began = time.perf_counter()
-        prepare(Folder(source=source), folder / f"six-{workers}", SIDE, workers, progress=False)
-        seconds[workers] = time.perf_counter() - began
-    named = ", ".join(f"{workers} processes {value:.1f} s" for workers, value in seconds.items())
-    print(f"preparing six videos of {WIDTH}x{HEIGHT} as a frame cache: {named}")
+def preparing(folder: Path, rounds: int) -> None:
+    """Seconds of `vidpred prepare` for 24 videos on one core and on all, its start included; medians."""
+    cores = sorted(os.sched_getaffinity(0))
+    original = (folder / "h264_gop12" / "h264_gop12.mp4").read_bytes()
+    seconds: dict[int, list[float]] = {}
+    for turn in range(rounds):
+        for count in sorted({1, len(cores)}):
+            source = folder / f"videos-{turn}-{count}"  # a folder of its own: a scan is remembered
+            source.mkdir()
+            for number in range(24):
+                (source / f"{number}.mp4").write_bytes(original)
+            words = ["prepare", "folder", str(source), f"{source}-cache", "--cache", "--size", str(SIDE)]
+            began = time.perf_counter()
+            os.sched_setaffinity(0, cores[:count])
+            subprocess.run([sys.executable, "-m", "vidpred", *words], check=True, capture_output=True)
+            os.sched_setaffinity(0, cores)
+            seconds.setdefault(count, []).append(time.perf_counter() - began)
+    medians = {count: statistics.median(values) for count, values in seconds.items()}
+    named = ", ".join(f"{count} core{'s'[: count > 1]} {value:.1f} s" for count, value in medians.items())
+    print(
+        f"preparing 24 videos of {WIDTH}x{HEIGHT} as a frame cache: {named} ({medians[1] / min(medians.values()):.2f}x)"
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from tests.video_files import numbered_frames, write_video
 from vidpred.data import index as index_module
 from vidpred.data.build import build_source
-from vidpred.data.index import check, require_videos, scan
+from vidpred.data.index import check, find_videos, require_videos, scan
 from vidpred.data.limits import Limits
 from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
@@ -181,3 +181,10 @@ def test_short_videos_are_listed_and_counted(clips: Path, capsys: pytest.Capture
     (clips / "empty.mp4").unlink()
     build_source(settings, "train", list(range(2)), progress=True)
     assert not table.exists()
+
+
+@pytest.mark.parametrize("name", ["a.MTS", "b.m2ts", "c.vob", "d.3g2", "e.asf", "f.ivf", "g.265", "h.mjpg", "i.f4v"])
+def test_camera_and_raw_suffixes_are_found(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "notes.txt").write_bytes(b"x")
+    assert find_videos(tmp_path) == [name]

@@ -24,31 +24,16 @@ from tqdm import tqdm
 from vidpred.data.containers import printable
 from vidpred.data.limits import Limits
 from vidpred.data.probe import probe
+from vidpred.data.processes import available_cores
 from vidpred.data.video import VideoInfo
 from vidpred.errors import DataError
 
-SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mov",
-        ".m4v",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".gif",
-        ".wmv",
-        ".flv",
-        ".mjpeg",
-        ".h264",
-        ".264",
-        ".hevc",
-        ".ogv",
-        ".3gp",
-    ]
-)
+# Of the containers that `containers.py` lets in; what a file really is, its content decides.
+SUFFIXES = frozenset((
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe",
+    ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".ogg", ".gif", ".h264",
+    ".264", ".avc", ".hevc", ".h265", ".265", ".mjpeg", ".mjpg", ".ivf",
+))  # fmt: skip
 VERSION = {"format": "vidpred index", "version": 2}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 NAMED = 3  # bad files named in an error line
@@ -156,7 +141,7 @@ def _probe_all(
         except DataError as error:
             return name, str(error).rsplit(" [", 1)[0]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         shown = progress and len(names) > 3
         yield from tqdm(pool.map(look, names), "scan videos", len(names), unit="file", disable=not shown)
 
