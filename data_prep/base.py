@@ -78,7 +78,12 @@ class DividedSet(DataSet):
         "or, with fewer than 5, by time within each",
     )
     fractions: Fractions = Field((0.7, 0.1, 0.2), description="of train, validation and test, as in 0.7,0.1,0.2")
-    gap: int = Field(20, ge=0, description="frames left out between the parts of a clip divided by time")
+    gap: int | None = Field(
+        None,
+        ge=0,
+        description="frames left out between the parts of a clip divided by time "
+        "(default: a twentieth of it, 20 at most)",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

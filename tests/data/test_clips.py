@@ -20,6 +20,7 @@ from vidpred.data.clips import (
     training_offsets,
 )
 from vidpred.data.settings import DataSettings
+from vidpred.data.splits import divide
 from vidpred.data.video import VideoInfo
 from vidpred.data.video_windows import Segment, VideoWindows, movement
 from vidpred.errors import DataError
@@ -84,6 +85,12 @@ def test_by_time_there_are_gaps_and_the_test_part_is_the_last() -> None:
     assert (train.first, train.end) == (0, 65)
     assert (validation.first, validation.end) == (70, 80)
     assert (test.first, test.end) == (85, 100)
+
+
+@pytest.mark.parametrize(("frames", "gap"), [(100, 5), (1000, 20), (12, 0)])
+def test_a_gap_of_its_own_is_a_twentieth_of_a_clip_and_20_at_most(frames: int, gap: int) -> None:
+    train, validation, test = divide({"a": frames}, "time", gap=None)
+    assert (validation.first - train.end, test.first - validation.end) == (gap, gap)
 
 
 def test_by_file_no_file_is_in_two_splits() -> None:

@@ -31,11 +31,11 @@ def divide(
     lengths: Mapping[str, int],
     how: Literal["auto", "file", "time"] = "auto",
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
-    gap: int = 0,
+    gap: int | None = 0,
 ) -> list[Part]:
     """Divide clips (name -> frames) by whole clip, by time within each, or by clip from 5 clips on (auto).
 
-    gap: frames left out between the parts of one clip. Raises DataError for too few clips to divide by clip.
+    gap: frames left out between the parts of one clip (None: a twentieth of it, 20 at most). Raises DataError for too few clips to divide by clip.
     """
     if how == "time" or (how == "auto" and len(lengths) < FILES_FOR_FILE_SPLIT):
         parts = [part for name, frames in lengths.items() for part in _by_time(name, frames, fractions, gap)]
@@ -94,8 +94,9 @@ def whole(lengths: Mapping[str, int], splits: Mapping[str, str]) -> list[Part]:
     return [Part(name, splits[name], 0, frames) for name, frames in lengths.items() if name in splits]
 
 
-def _by_time(name: str, frames: int, fractions: Sequence[float], gap: int) -> list[Part]:
+def _by_time(name: str, frames: int, fractions: Sequence[float], gap: int | None) -> list[Part]:
     """Train, then validation, then test."""
+    gap = min(20, frames // 20) if gap is None else gap
     first = round(fractions[0] * frames)
     second = round((fractions[0] + fractions[1]) * frames)
     return [
