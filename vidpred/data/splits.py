@@ -35,7 +35,8 @@ def divide(
 ) -> list[Part]:
     """Divide clips (name -> frames) by whole clip, by time within each, or by clip from 5 clips on (auto).
 
-    gap: frames left out between the parts of one clip (None: a twentieth of it, 20 at most). Raises DataError for too few clips to divide by clip.
+    gap: frames left out between the parts of one clip (None: a twentieth of it, 20 at most). Raises DataError for too
+    few clips to divide by clip.
     """
     if how == "time" or (how == "auto" and len(lengths) < FILES_FOR_FILE_SPLIT):
         parts = [part for name, frames in lengths.items() for part in _by_time(name, frames, fractions, gap)]
