@@ -169,10 +169,10 @@ class Row:
 
 
 ROWS = [
-    *(Row("real video, residual last_frame", seed, lambda f, s: real_video(f, s, "last_frame")) for seed in (0, 1, 2)),
+    *(Row("real video, release.yaml", seed, lambda f, s: real_video(f, s, "last_frame")) for seed in (0, 1, 2)),
     Row("frame t+k three ways", 0, three_ways),
     Row("one and two processes", 0, one_and_two_processes),
-    Row("real video, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
+    Row("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
 ]
 
 
