@@ -274,6 +274,27 @@ def test_a_generator_of_ones_own(clips: Path, tmp_path: Path) -> None:
     assert float(predictor.generator.share.detach().abs().max()) > 0, "the trained weights were not loaded"
 
 
+class Volume(nn.Module):
+    """A generator of one's own with 3-D convolutions, of frames and of space."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.volume, self.flat = nn.Conv3d(3, 3, (4, 3, 3), padding=(0, 1, 1)), nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, context: Tensor) -> Tensor:
+        frame = self.volume(context.transpose(1, 2))[:, :, 0]
+        return torch.sigmoid(self.flat(frame))[:, None]
+
+
+def test_weights_of_3d_convolutions_train(clips: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 2}
+    generator = Volume()
+    before = generator.volume.weight.detach().clone()
+    train(load_config(None, settings), generator=generator)
+    assert not torch.equal(generator.volume.weight, before)
+    assert generator.flat.weight.is_contiguous(memory_format=torch.channels_last)
+
+
 class Shaped(Mean):
     """An own generator whose pictures have another shape than is asked for."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -48,10 +49,12 @@ class Tracker:
         write_atomically(self._path, "".join(f"{line}\n" for line in kept).encode())
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """One line for a step; floats are rounded to 6 significant digits."""
+        """One line for a step; floats are rounded to 6 significant digits, those that are not finite left out: JSON
+        has none."""
         if not self.active:
             return
-        rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in values.items()}
+        finite = {key: value for key, value in values.items() if not isinstance(value, float) or math.isfinite(value)}
+        rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in finite.items()}
         self.lines.append({"step": step, **rounded})
         with self._path.open("a") as file:
             file.write(json.dumps(self.lines[-1]) + "\n")

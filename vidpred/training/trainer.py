@@ -108,7 +108,10 @@ class Trainer:
         self._stop_signal: int | None = None
 
     def _network(self, module: nn.Module, settings: OptimizerSettings, schedule: ScheduleSettings) -> Network:
-        module = module.to(self.accelerator.device).to(memory_format=torch.channels_last)
+        module = module.to(self.accelerator.device)
+        for parameter in module.parameters():
+            if parameter.dim() == 4:  # a module's own `to` would refuse the 5-D weights of 3-D convolutions
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         wrapped = self.accelerator.prepare(module)
         return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate, schedule)
 
