@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 def sets() -> dict[str, type[DataSet]]:
     """All sets by name. Imported when asked for, so that `python -m data_prep.NAME` runs its module once."""
-    from data_prep import bair, folder, frames, kth, lerobot, moving_mnist, numpy, ucf101
+    from data_prep import bair, folder, frames, images, kth, lerobot, moving_mnist, numpy, ucf101
 
     return {
         "folder": folder.Folder,
         "frames": frames.Frames,
+        "images": images.Images,
         "numpy": numpy.Numpy,
         "ucf101": ucf101.Ucf101,
         "kth": kth.Kth,

@@ -56,6 +56,10 @@ class DataSet(Settings):
         values = self.model_dump(mode="json")
         return {key: value for key, value in values.items() if not isinstance(getattr(self, key), Path | None)}
 
+    def classes(self) -> list[str]:
+        """The names of the classes, where clips have labels."""
+        return []
+
     def unpacked(self, target: Path | None) -> Self:
         """The set after its archive was extracted into target; itself where there is no archive."""
         return self

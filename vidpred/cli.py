@@ -74,7 +74,8 @@ def train(
     if os.environ.get("RANK", "0") == "0":
         pictures = f"look at {result.folder}/pictures; " if (result.folder / "pictures").is_dir() else ""
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
-        typer.echo(f"{done}: {result.folder} ({pictures}vidpred evaluate --run {result.folder})")
+        verb = "evaluate" if settings.data.context_frames else "sample"
+        typer.echo(f"{done}: {result.folder} ({pictures}vidpred {verb} --run {result.folder})")
 
 
 @app.command("config")
@@ -122,6 +123,36 @@ def predict(
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)
     typer.echo(f"{output}: {count} pictures, blue known, green truth, orange predicted")
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Option("--run", "-r", help="A run folder or a checkpoint folder.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A folder (one folder a class), an .npz, or a .png of many.")
+    ],
+    count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 64,
+    grid: Annotated[bool, typer.Option("--grid", help="All in one picture.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise: sample i is a function of (seed, i).")] = 0,
+    labels: Annotated[str | None, typer.Option(help="Classes by number, in turn, as 0,1,2 (default: all).")] = None,
+    interpolate: Annotated[bool, typer.Option("--interpolate", help="Rows from one sample to another.")] = False,
+    arithmetic: Annotated[
+        str | None, typer.Option(help="On the mean noise of samples by number, as 3,8,12-5,9,11+2,7,20.")
+    ] = None,
+    walk: Annotated[Path | None, typer.Option(help="A video (.mp4, .gif) of a walk through latent space, too.")] = None,
+    checkpoint: CheckpointOption = "best",
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+) -> None:
+    """Draw pictures from a run that makes them from noise."""
+    from vidpred.inference.predictor import Predictor, choose_device
+    from vidpred.inference.sample_images import SampleOptions, Sampler, parse_labels
+    from vidpred.inference.sample_images import sample as draw
+
+    choose_device(device, "--device ")
+    sampler = Sampler(Predictor.load(run, checkpoint, device), seed, parse_labels(labels))
+    for line in draw(sampler, SampleOptions(count, output, grid, interpolate, arithmetic, walk, overwrite)):
+        typer.echo(line)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from vidpred.errors import ConfigError
 from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyJudge, AnyModel
 from vidpred.models.discriminators import DiscriminatorSettings
 from vidpred.models.multiscale import GeneratorSettings
+from vidpred.models.settings import JudgeSettings, ModelSettings
 from vidpred.settings import Settings
 from vidpred.training.game import GameSettings
 from vidpred.training.objectives import ObjectiveSettings
@@ -54,6 +55,26 @@ class Config(Settings):
             )
         if weights.wrong_pairs and self.training.batch_size < 2:
             raise ValueError("objective.wrong_pairs: needs training.batch_size of 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _frames(self) -> Self:
+        networks: dict[str, ModelSettings | JudgeSettings] = {"model": self.model}
+        if self.objective.has_discriminator:
+            networks["discriminator"] = self.discriminator
+        for section, network in networks.items():
+            if network.needs_frames and not self.data.context_frames:
+                others = [name for name, kind in CHOICES[section].items() if not kind.needs_frames]
+                raise ValueError(
+                    f"{section}.name: {network.name} needs known frames; set data.context_frames=4, or "
+                    f"{section}.name={'|'.join(others)} for pictures from noise"
+                )
+            if not network.needs_frames and self.data.context_frames:
+                raise ValueError(
+                    f"data.context_frames: {section}.name={network.name} knows no frames; set data.context_frames=0"
+                )
+        if not self.data.context_frames and max(self.data.pred_frames, self.data.step, self.data.unroll) > 1:
+            raise ValueError("data.context_frames: 0 needs data.pred_frames=1, data.step=1 and data.unroll=1")
         return self
 
 
@@ -102,6 +123,11 @@ VIDEOS_ONLY = (
     "data.split_fractions", "data.split_file", "data.memory_mb", "data.rate", "data.max_pixels", "data.max_frames",
     "data.max_hours",
 )  # fmt: skip
+# Pictures from noise have no truth to be compared with, one by one.
+FRAMES_ONLY = (
+    "data.movement_threshold", "model.action_size", "training.validate_every", "training.validation_windows",
+    "training.best_by", "objective.draws",
+)  # fmt: skip
 ADVERSARY_ONLY = ("discriminator.", "training.discriminator")
 WITHOUT_ADVERSARY = {"history_weight"}  # of the game's settings, what the generator reads on its own
 OPTIMIZER_IGNORES = {"sgd": "betas", "rmsprop": "betas", "adam": "momentum", "adamw": "momentum"}
@@ -127,6 +153,11 @@ def refuse_ignored(config: Config) -> None:
         ignored["without an adversary (objective.adversarial_weight, objective.feature_matching_weight)"] = [
             *game, *(key for key in values if key.startswith(ADVERSARY_ONLY))
         ]  # fmt: skip
+    if not config.data.context_frames:
+        ignored["without known frames (data.context_frames)"] = list(FRAMES_ONLY)
+    for section, kind in (("model", config.model), ("discriminator", config.discriminator)):
+        if not kind.takes_labels:
+            ignored[f"for {section}.name={kind.name}, which takes no labels"] = [f"{section}.num_labels"]
     if not config.model.noise_channels:
         ignored["without noise (model.noise_channels)"] = ["model.noise"]
     if config.objective.draws == 1:

@@ -23,7 +23,7 @@ from vidpred import __version__
 from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights, write_atomically
 from vidpred.config import Config, flatten, refuse_ignored, to_yaml
 from vidpred.data.build import SPLITS, build_source
-from vidpred.data.clips import TrainingSamples, evaluation_offsets, training_offsets
+from vidpred.data.clips import TrainingSamples, TrainingSource, evaluation_offsets, training_offsets
 from vidpred.errors import ConfigError, DataError, PeerError, StorageError, VidpredError
 from vidpred.evaluation.measures import PROTOCOLS
 from vidpred.evaluation.protocols import (
@@ -36,6 +36,7 @@ from vidpred.evaluation.protocols import (
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.build import adopt, build_discriminator, build_generator, count_parameters
 from vidpred.models.noise import noise_channels
+from vidpred.models.settings import JudgeSettings, ModelSettings
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
 from vidpred.training.trainer import Trainer, TrainingParts, Validate
@@ -101,6 +102,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         discriminator = build_discriminator(config.discriminator, config.model.num_scales, config.data)
     with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
+        check_classes(config, train_source)
         validate = build_validation(config, accelerator)
         if accelerator.is_main_process:
             prepare_folder(folder, config)
@@ -123,6 +125,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         state={
             "own_generator": type(generator).__qualname__ if own else None,
             "processes": accelerator.num_processes,
+            "classes": list(getattr(train_source, "classes", ())),
             "torch": torch.__version__,
         },
     )
@@ -181,8 +184,25 @@ def all_or_none(accelerator: Accelerator) -> Iterator[None]:
         raise PeerError(int(code))
 
 
+def check_classes(config: Config, source: TrainingSource) -> None:
+    """Raises ConfigError where a network is told of classes that the data does not have."""
+    classes = len(getattr(source, "classes", ()))
+    networks: dict[str, ModelSettings | JudgeSettings] = {"model": config.model}
+    if config.objective.has_discriminator:
+        networks["discriminator"] = config.discriminator
+    for section, network in networks.items():
+        if network.num_labels and network.num_labels != classes:
+            raise ConfigError(
+                f"[{section}.num_labels={network.num_labels}] the data has {classes or 'no'} classes [{source.name}]; "
+                f"set {section}.num_labels={classes}"
+            )
+
+
 def build_validation(config: Config, accelerator: Accelerator) -> Validate | None:
-    """What measures the averaged weights on the validation split; None where that split has no window."""
+    """What measures the averaged weights on the validation split; None where that split has no window, or there are no
+    known frames to predict from."""
+    if not config.data.context_frames:
+        return None
     steps = config.data.step - 1 + config.data.future_frames
     try:
         source = build_source(config.data, "validation", evaluation_offsets(config.data, steps))
@@ -316,6 +336,8 @@ def evaluate_predictors(
     """
     if split not in SPLITS:
         raise ConfigError(f"no such split [--split {split}]; choose from {', '.join(SPLITS)}")
+    for predictor in predictors:
+        predictor.check_known_frames()
     for key in ("channels", "frame_skip", "rate"):
         found = sorted({getattr(predictor.data, key) for predictor in predictors}, key=str)
         if len(found) > 1:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from tests.picture_files import write_digits
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import CHOICES, Config, load_config, sections_of
 from vidpred.run import train
@@ -16,6 +17,12 @@ from vidpred.settings import Settings
 SMALL: dict[str, Any] = {
     "training.steps": 2, "training.batch_size": 2, "model.scales": 2, "training.validation_windows": 1,
     "training.device": "cpu",
+}  # fmt: skip
+
+
+IMAGES: dict[str, Any] = {
+    "training.steps": 2, "training.batch_size": 4, "training.device": "cpu", "data.patch_size": 8, "model.width": 4,
+    "discriminator.width": 4,
 }  # fmt: skip
 
 
@@ -70,6 +77,13 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             {
                 **shared, "run": str(tmp_path / "noise"), "model.noise_channels": 1, "model.noise": "binary",
                 "objective.draws": 2, "objective.other_draws_weight": 0.1,
+            },
+        ),
+        load_config(
+            "dcgan_mnist.yaml",
+            {
+                **IMAGES, "data.root": str(write_digits(tmp_path / "digits.npz")), "run": str(tmp_path / "images"),
+                "model.num_labels": 10, "discriminator.num_labels": 10,
             },
         ),
     ]  # fmt: skip

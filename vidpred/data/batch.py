@@ -24,6 +24,7 @@ class Batch:
     frames from the first known to the last future one, those that a lead (`data.step`) jumps over included; with
     `data.frame_skip` n, a row holds the n actions between two kept frames one after the other.
     states: `(B, N, S)` float32 where the set has them: the state in which frame i was taken.
+    labels: `(B,)` int64 where the set has classes: the number of each sample's, or -1 where it is not told.
     """
 
     context: Tensor
@@ -31,6 +32,7 @@ class Batch:
     positions: Tensor
     actions: Tensor | None = None
     states: Tensor | None = None
+    labels: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same windows on `device`, frames as float32 in [0, 1]."""
@@ -40,6 +42,7 @@ class Batch:
             self.positions,
             None if self.actions is None else self.actions.to(device, non_blocking=True),
             None if self.states is None else self.states.to(device, non_blocking=True),
+            None if self.labels is None else self.labels.to(device, non_blocking=True),
         )
 
     @property

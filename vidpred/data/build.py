@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from vidpred.data.clips import TrainingSource, WorldWindows, training_offsets
+from vidpred.data.images import image_windows
 from vidpred.data.index import note_short_videos, require_videos
 from vidpred.data.prepared import Manifest
 from vidpred.data.prepared_windows import PreparedWindows
@@ -35,6 +36,8 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
         if settings.split_file is None and listing.is_file():
             settings = settings.model_copy(update={"split_file": str(listing)})
         root = root / manifest.videos
+    if settings.context_frames == 0 and (pictures := image_windows(root, settings, split)) is not None:
+        return pictures
     videos = require_videos(root, settings.on_bad_video, progress, settings.limits)
     if progress:
         kept = [len(kept_frames(video, settings.rate)) for video in videos]

@@ -153,12 +153,14 @@ def collate(batches: list[Batch]) -> Batch:
         raise different_sizes(sizes)
     actions = [batch.actions for batch in batches if batch.actions is not None]
     states = [batch.states for batch in batches if batch.states is not None]
+    labels = [batch.labels for batch in batches if batch.labels is not None]
     return Batch(
         torch.cat([batch.context for batch in batches]),
         torch.cat([batch.future for batch in batches]),
         torch.cat([batch.positions for batch in batches]),
         torch.cat(actions) if actions else None,
         torch.cat(states) if states else None,
+        torch.cat(labels) if labels else None,
     )
 
 

@@ -54,6 +54,7 @@ class Clip:
     actions: np.ndarray | None = None
     states: np.ndarray | None = None
     cuts: Sequence[int] | None = None
+    label: int = -1  # the number of its class
 
 
 class Preparation(Protocol):
@@ -83,6 +84,9 @@ class Preparation(Protocol):
 
     def described(self) -> dict[str, Any]:
         """The settings that shape the result (JSON values); another value prepares everything anew."""
+
+    def classes(self) -> list[str]:
+        """The names of the classes whose numbers clips have as labels; none where they have none."""
 
 
 class ItemWriter:
@@ -129,7 +133,9 @@ class ItemWriter:
         for kind, values in (("actions", clip.actions), ("states", clip.states)):
             self._add_values(kind, values, count, clip.name)
         cuts = find_cuts(differences) if clip.cuts is None else list(clip.cuts)
-        entry = ClipEntry(clip.name, split, self.stem, first, offset, count, self.channels, *shape, clip.rate, cuts)
+        entry = ClipEntry(
+            clip.name, split, self.stem, first, offset, count, self.channels, *shape, clip.rate, cuts, clip.label
+        )
         self.entries.append(entry)
         self._frames, self._bytes = self._frames + count, self._bytes + entry.bytes
 

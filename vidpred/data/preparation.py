@@ -204,5 +204,5 @@ def _manifest(
         )
     return Manifest(
         preparation.name, described, None, size, preparation.channels,
-        sizes.get("actions", 0), sizes.get("states", 0), statistics,
+        sizes.get("actions", 0), sizes.get("states", 0), statistics, preparation.classes(),
     )  # fmt: skip

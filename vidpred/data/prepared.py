@@ -27,7 +27,8 @@ class ClipEntry:
     """One clip of the index.
 
     file: the stem of its files below frames/. first: the place of its first frame there, in frames of other clips
-    before it; offset: the same in bytes. rate: frames a second. cuts: frame numbers that begin a new shot.
+    before it; offset: the same in bytes. rate: frames a second. cuts: frame numbers that begin a new shot. label: the
+    number of its class, -1 without.
     """
 
     clip: str
@@ -41,6 +42,7 @@ class ClipEntry:
     width: int
     rate: float
     cuts: list[int] = field(default_factory=list)
+    label: int = -1
 
     @property
     def bytes(self) -> int:
@@ -53,7 +55,8 @@ class Manifest:
 
     videos: where the videos are that stay as they are, relative to the folder; then there are no frames. size: the
     short side in pixels (None: as the source has it). action_size, state_size: values a frame, 0 without.
-    statistics: mean and standard deviation of actions and states over the training split.
+    statistics: mean and standard deviation of actions and states over the training split. classes: their names, where
+    the clips have labels.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Manifest:
     action_size: int = 0
     state_size: int = 0
     statistics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1)

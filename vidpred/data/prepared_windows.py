@@ -50,6 +50,10 @@ class PreparedWindows:
         self._ends = list(accumulate(counts))
         self._frames: dict[int, np.ndarray] = {}
 
+    @property
+    def classes(self) -> list[str]:
+        return self.manifest.classes
+
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
@@ -90,16 +94,21 @@ class PreparedWindows:
         future = np.empty((len(places), coming, *places[0].shape), np.uint8)
         for row, place in enumerate(places):
             patch = place.patch
-            context[row] = patch[place.first : place.first + (known - 1) * skip + 1 : skip]
+            if known:
+                context[row] = patch[place.first : place.first + (known - 1) * skip + 1 : skip]
             start = place.first + jump
             future[row] = patch[start : start + (coming - 1) * skip + 1 : skip]
         if settings.flip:
             for row in np.flatnonzero(chances[:, 0] < 0.5).tolist():
-                mirror(context[row])
+                if known:
+                    mirror(context[row])
                 mirror(future[row])
         actions = self._stack([self.actions(place.clip, place.first) for place in places], self.manifest.action_size)
         states = self._stack([self.states(place.clip, place.first) for place in places], self.manifest.state_size)
-        return Batch(torch.from_numpy(context), torch.from_numpy(future), torch.tensor(positions), actions, states)
+        return Batch(
+            torch.from_numpy(context), torch.from_numpy(future), torch.tensor(positions), actions, states,
+            torch.tensor([self.prepared.clips[place.clip].label for place in places]) if self.classes else None,
+        )  # fmt: skip
 
     def _place(self, window: int, chances: list[float]) -> Place:
         """Where a sample is cut: the first try that moves enough, else the one that moves most."""

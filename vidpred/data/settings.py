@@ -17,9 +17,10 @@ class DataSettings(Settings):
     laid over black where they are transparent, scaled to the size of a video's first where that changes.
     on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
     pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
-    context_frames known frames go in, pred_frames come out at once; the first of them lies `step` frames after the
-    last known one (1: the next frame). unroll: how many predictions training makes one after the other, each but the
-    first from the generator's own frames, and judges against unroll * pred_frames true ones.
+    context_frames known frames go in (0: none, for generators of pictures; root may then be a folder of pictures, whose
+    folders are classes, or a file of them), pred_frames come out at once; the first of them lies `step` frames after
+    the last known one (1: the next frame). unroll: how many predictions training makes one after the other, each but
+    the first from the generator's own frames, and judges against unroll * pred_frames true ones.
     rate: the frames of a video that are shown at this many even times a second (none: every frame of the file);
     frame_skip n keeps every n-th of them.
     channels: 3 for colour, 1 for gray.
@@ -41,7 +42,7 @@ class DataSettings(Settings):
     max_pixels: int = Field(Limits.pixels, ge=1)
     max_frames: int = Field(Limits.frames, ge=1)
     max_hours: float = Field(Limits.hours, gt=0)
-    context_frames: int = Field(4, ge=1)
+    context_frames: int = Field(4, ge=0)
     pred_frames: int = Field(1, ge=1)
     step: int = Field(1, ge=1)
     unroll: int = Field(1, ge=1, le=64)

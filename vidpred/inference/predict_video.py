@@ -103,6 +103,8 @@ class VideoPrediction:
         """size: the short side to predict at; None: the runs' data.size, 0: the video's. samples: futures to draw from
         each run (None: one of each, with a map of its error), their noise a function of (seed, sample).
         Raises vidpred's errors."""
+        for predictor in predictors:
+            predictor.check_known_frames()
         if samples is not None:
             for predictor in predictors:
                 predictor.check_samples(samples, "--samples ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,17 +19,21 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
 from vidpred.inference.rollout import rollout
 from vidpred.models.build import AnyModel, adopt, build_generator, history_frames
+from vidpred.models.conditions import Conditions
 from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.pyramid import as_pyramid
 from vidpred.models.settings import ModelSettings
 
 
 class Predictor:
     """A trained generator with its settings, for predicting frames. Weights are the moving average of training."""
 
-    def __init__(self, generator: nn.Module, data: DataSettings, name: str = "model", step: int = 0) -> None:
-        """data: the run's data settings (its sizes and splits); step: the checkpoint's."""
+    def __init__(
+        self, generator: nn.Module, data: DataSettings, name: str = "model", step: int = 0, classes: Sequence[str] = ()
+    ) -> None:
+        """data: the run's data settings (its sizes and splits); step: the checkpoint's; classes: their names."""
         self.generator = generator.eval()
-        self.data, self.name, self.step = data, name, step
+        self.data, self.name, self.step, self.classes = data, name, step, list(classes)
 
     @classmethod
     def load(
@@ -55,7 +60,7 @@ class Predictor:
             generator = build_generator(model, data)
         adopt(generator, data)
         load_weights(generator, found.tensors("ema"), str(found.path))
-        return cls(generator.to(place), data, Path(path).name, found.step)
+        return cls(generator.to(place), data, Path(path).name, found.step, found.state.get("classes") or ())
 
     @property
     def device(self) -> torch.device:
@@ -100,12 +105,33 @@ class Predictor:
         future = futures[0] if samples is None else torch.stack(futures, 1)
         return future if tensor.dim() == 5 else future[0]
 
+    def draw(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Pictures of a generator that knows no frames: noise `(B, noise_channels)`, labels `(B,)` -> `(B, C, H, W)`
+        float32 in [0, 1], on the CPU. Raises ValueError for other shapes, ConfigError for a generator of frames."""
+        if self.history_frames:
+            raise ConfigError(f"{self.name} predicts frames from known ones; use predict")
+        conditions = Conditions(noise.to(self.device), labels=None if labels is None else labels.to(self.device))
+        conditions.check(self.generator)
+        shape = self.generator.shape
+        context = torch.empty(len(noise), 0, *shape, device=self.device)  # type: ignore[misc]
+        with torch.inference_mode():
+            pictures = as_pyramid(self.generator(context, **conditions.arguments(self.generator, 0, 0)))[-1]
+        return pictures[:, 0].float().clamp(0, 1).cpu()
+
     def noise(self, count: int, sample: int = 0, seed: int | None = None) -> Tensor | None:
         """The noise of sample number `sample`, for `count` clips: `(count, noise_channels)`; None for a model that
         takes none, and without a seed (it is then drawn in the rollout)."""
         if seed is None or not noise_channels(self.generator):
             return None
         return seeded_noise(self.generator, count, seed, sample)
+
+    def check_known_frames(self) -> None:
+        """Raises ConfigError for a generator of pictures, which predicts no frames."""
+        if not self.history_frames:
+            raise ConfigError(
+                f"{self.name} makes pictures from noise and predicts no frames [data.context_frames=0]; "
+                "use vidpred sample --run RUN"
+            )
 
     def check_samples(self, samples: int, setting: str = "samples=") -> None:
         """Raises ValueError below 1, ConfigError where the model can only predict one future."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ BACKGROUND, INK, UNKNOWN = (24, 24, 27), (235, 235, 235), (48, 48, 52)
 LEAST_WIDTH = 64  # of a panel, so that a narrow picture's label can be read
 SMALLEST_TEXT = 11
 ERROR_RANGE = 0.5  # a mean absolute difference of half the range is drawn brightest
-TRAINING_ROWS = 4
+TRAINING_ROWS, TRAINING_GRID = 4, 64
 TRAINING_HEIGHT = 96
 
 
@@ -111,8 +112,35 @@ def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(filled)
 
 
+def picture_grid(pictures: Tensor, columns: int | None = None, border: int = 2) -> np.ndarray:
+    """Pictures `(N, C, H, W)` in [0, 1] row by row, `(rows * (H + border) + border, ..., 3)` uint8; columns: how many
+    are side by side (None: as many as make a square)."""
+    shown = to_uint8(pictures)
+    columns = min(len(shown), columns or math.ceil(math.sqrt(len(shown))))
+    rows = -(-len(shown) // columns)
+    height, width = shown.shape[1] + border, shown.shape[2] + border
+    grid = _blank(rows * height + border, columns * width + border)
+    for number, picture in enumerate(shown):
+        top, left = number // columns * height + border, number % columns * width + border
+        grid[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return grid
+
+
+def pictured_samples(context: Tensor) -> int:
+    """How many samples `training_picture` shows: more where there are no known frames `(B, 0, C, H, W)`."""
+    return TRAINING_ROWS if context.shape[1] else TRAINING_GRID
+
+
 def training_picture(context: Tensor, truth: Tensor, prediction: Tensor) -> np.ndarray:
-    """Samples in rows: context | truth | prediction | difference. `(B, T, C, H, W)`, `(B, K, C, H, W)` twice."""
+    """Samples in rows: context | truth | prediction | difference. `(B, T, C, H, W)`, `(B, K, C, H, W)` twice. Without
+    known frames, true and generated pictures belong to no pairs: a grid of the ones beside a grid of the others."""
+    if not context.shape[1]:
+        grids = [picture_grid(pictures.flatten(0, 1)) for pictures in (truth, prediction)]
+        panels = [
+            Panel("true", _as_picture(grids[0]), "truth"),
+            Panel("generated", _as_picture(grids[1]), "prediction"),
+        ]
+        return compose(panels)
     rows = []
     for known, true, predicted in list(zip(context, truth, prediction, strict=True))[:TRAINING_ROWS]:
         ago = range(len(known) - 1, -1, -1)
@@ -125,6 +153,10 @@ def training_picture(context: Tensor, truth: Tensor, prediction: Tensor) -> np.n
         ]
         rows.append(compose(panels, TRAINING_HEIGHT))
     return stack(rows)
+
+
+def _as_picture(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).movedim(-1, 0).float() / 255
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

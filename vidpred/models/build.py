@@ -9,6 +9,7 @@ from torch import nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.dcgan import DcganJudgeSettings, DcganSettings
 from vidpred.models.discriminators import DiscriminatorSettings
 from vidpred.models.multiscale import GeneratorSettings
 from vidpred.models.settings import JudgeSettings, ModelSettings
@@ -16,9 +17,11 @@ from vidpred.models.settings import JudgeSettings, ModelSettings
 # `model.name` and `discriminator.name` choose from these; the first is the default.
 GENERATORS: dict[str, type[ModelSettings]] = {
     "multiscale": GeneratorSettings,
+    "dcgan": DcganSettings,
 }
 DISCRIMINATORS: dict[str, type[JudgeSettings]] = {
     "multiscale": DiscriminatorSettings,
+    "dcgan": DcganJudgeSettings,
 }
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-NoiseName = Literal["gaussian", "binary"]
-# Standard normal numbers -> noise. Both are symmetric about 0, so that -z is as likely as z (antithetic pairs).
+NoiseName = Literal["gaussian", "uniform", "binary"]
+# Standard normal numbers -> noise. All are symmetric about 0, so that -z is as likely as z (antithetic pairs).
 NOISES: dict[NoiseName, Callable[[Tensor], Tensor]] = {
     "gaussian": lambda normal: normal,
+    "uniform": lambda normal: torch.erf(normal / 2**0.5),  # twice the cumulative probability, less 1
     "binary": lambda normal: 1.0 - 2.0 * (normal < 0).float(),
 }
 

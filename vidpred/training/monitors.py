@@ -53,10 +53,14 @@ def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tenso
     """Ranges, spread, motion and edges. context `(B, T, C, H, W)`, truth `(B, K, C, H, W)`; predictions of every scale,
     coarse to fine, of which the finest is compared with the truth."""
     context, truth, prediction = context.float(), truth.float(), predictions[-1].float()
-    last = context[:, -1:]
+    last = context[:, -1:] if context.shape[1] else None
     inputs = torch.cat([context.flatten(), truth.flatten()])
     broken = [(~picture.isfinite()).sum() for picture in (inputs, *predictions)]
-    moving = ((truth - last).abs().amax(2, keepdim=True) > MOVED).float()
+    motion = {} if last is None else {
+        "motion_prediction": (prediction - last).abs().mean(), "motion_truth": (truth - last).abs().mean()
+    }  # fmt: skip
+    # Without known frames nothing moves: edges are looked at everywhere.
+    moving = torch.ones_like(truth[:, :, :1]) if last is None else (truth - last).abs().amax(2, keepdim=True) > MOVED
     return {
         "non_finite": torch.stack(broken).sum(),
         "input_min": inputs.min(),
@@ -67,10 +71,9 @@ def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tenso
         "prediction_max": prediction.max(),
         "spread_prediction": spread(prediction),
         "spread_truth": spread(truth),
-        "motion_prediction": (prediction - last).abs().mean(),
-        "motion_truth": (truth - last).abs().mean(),
-        "energy_prediction": gradient_energy(prediction, moving),
-        "energy_truth": gradient_energy(truth, moving),
+        **motion,
+        "energy_prediction": gradient_energy(prediction, moving.float()),
+        "energy_truth": gradient_energy(truth, moving.float()),
     }
 
 
@@ -111,7 +114,7 @@ def summarise(names: Sequence[str], values: Tensor) -> dict[str, float]:
     plain["non_finite"] *= len(values)
     parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy"}
     for name, part in parts.items():
-        prediction, truth = plain.pop(f"{part}_prediction"), plain.pop(f"{part}_truth")
+        prediction, truth = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
         if truth > TINY:
             plain[name] = (prediction / truth) ** (0.5 if name == "diversity" else 1)
     return {f"monitor/{name}": value for name, value in plain.items() if _finite(value)}

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
+from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
 from vidpred.training.game import Game, GameSettings, Losses, sum_of, weigh
 from vidpred.training.losses import gradient_difference_loss, lp_loss
@@ -113,20 +114,24 @@ class Objective:
 
         def conditional(pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
             assert judge is not None
-            return judge(repeated(step.batch.context, pictures), pictures, with_features=True)
+            context, conditions = conditioned(step, judge, pictures)
+            return judge(context, pictures, with_features=True, **conditions)
 
         return weigh(terms | self.game.generator_terms(conditional, step.predictions, true, step.number))
 
     def discriminator_losses(self, step: Step) -> Losses:
         """Real pairs against predicted and, if asked for, mismatched ones."""
-        context, true, discriminator = step.batch.context, targets(step), self.discriminator
+        context_of_one, true, discriminator, judge = step.batch.context, targets(step), self.discriminator, self.judge
         false = [list(draw) for draw in zip(*(p.chunk(step.draws) for p in step.predictions), strict=True)]
         if self.settings.wrong_pairs:
             false.append([picture.roll(1, 0) for picture in true])
 
         def conditional(pictures: list[Tensor]) -> Tensor:
             assert discriminator is not None
-            return discriminator(repeated(context, pictures), pictures)
+            assert judge is not None
+            context, conditions = conditioned(step, judge, pictures)
+            kinds = {"kinds": len(pictures[0]) // len(context_of_one)} if getattr(judge, "by_kind", False) else {}
+            return discriminator(context, pictures, **conditions, **kinds)
 
         return self.game.discriminator_losses(conditional, true, false, step.number)
 
@@ -147,9 +152,12 @@ def nearest_draw(
     }
 
 
-def repeated(context: Tensor, pictures: list[Tensor]) -> Tensor:
-    """The context of every picture, `(n * B, T, C, H, W)`, where the pictures are of n kinds one after another."""
-    return context.repeat(len(pictures[0]) // len(context), 1, 1, 1, 1)
+def conditioned(step: Step, judge: nn.Module, pictures: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The context of every picture, `(n * B, T, C, H, W)`, where the pictures are of n kinds one after another; and
+    what else the judge takes beside them."""
+    times = len(pictures[0]) // len(step.batch.context)
+    conditions = Conditions(labels=step.batch.labels, truth=step.batch.future).repeat(times)
+    return step.batch.context.repeat(times, 1, 1, 1, 1), conditions.judged(judge)
 
 
 def targets(step: Step) -> list[Tensor]:

@@ -32,7 +32,7 @@ from vidpred.data.clips import StepSampler, TrainingSamples, collate
 from vidpred.data.containers import printable
 from vidpred.data.worker_notes import WorkerNotes, take_notes
 from vidpred.errors import ConfigError, DataError, DivergedError, StoppedError
-from vidpred.inference.render import training_picture, write_png
+from vidpred.inference.render import pictured_samples, training_picture, write_png
 from vidpred.inference.rollout import unroll
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import antithetic_noise
@@ -45,7 +45,6 @@ from vidpred.training.settings import CheckpointSettings, OptimizerSettings, Sch
 from vidpred.training.tracking import Tracker
 
 Validate = Callable[[nn.Module], dict[str, float]]
-PICTURE_SAMPLES = 4
 WORKER_GRACE_SECONDS = 60
 
 
@@ -207,7 +206,8 @@ class Trainer:
         """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are
         those of the true frames."""
         generator, draws = self.networks["generator"], self.parts.objective.draws
-        context, future, conditions = batch.context, batch.future, Conditions(actions=batch.actions)
+        context, future = batch.context, batch.future
+        conditions = Conditions(actions=batch.actions, labels=batch.labels, truth=batch.future)
         if draws > 1:
             noise = antithetic_noise(generator.module, len(context), draws).flatten(0, 1).to(context)
             conditions = replace(conditions, noise=noise).repeat(draws)
@@ -305,9 +305,13 @@ class Trainer:
     def _picture(self, done: int, batch: Batch) -> None:
         if not self.accelerator.is_main_process:
             return
-        context, truth = batch.context[:PICTURE_SAMPLES], batch.future[:PICTURE_SAMPLES]
+        count = pictured_samples(batch.context)
+        context, truth = batch.context[:count], batch.future[:count]
         with torch.inference_mode():
-            conditions = Conditions(actions=None if batch.actions is None else batch.actions[:PICTURE_SAMPLES])
+            conditions = Conditions(
+                actions=None if batch.actions is None else batch.actions[:count],
+                labels=None if batch.labels is None else batch.labels[:count],
+            )
             prediction = unroll(self.average, self.average, context, conditions, self.parts.unroll)[-1]
         picture = training_picture(context.cpu(), truth.cpu(), prediction.float().cpu())
         folder = self.parts.folder.path / "pictures"

@@ -1,0 +1,132 @@
+"""Pictures from every kind of source: the same pixels, labels and splits, plain or prepared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.images import Images
+from tests.picture_files import digits, write_digits, write_idx
+from vidpred.data.build import build_source
+from vidpred.data.images import find_pictures, squared
+from vidpred.data.preparation import prepare
+from vidpred.data.settings import DataSettings
+from vidpred.errors import DataError
+
+PLAIN = {"context_frames": 0, "channels": 1, "patch_size": 8, "flip": False}
+
+
+def by_label(source: object, count: int) -> dict[int, set[bytes]]:
+    """label -> the pictures that the first `count` draws give."""
+    batch = source.draw(range(count), range(count), 0)  # type: ignore[attr-defined]
+    assert batch.context.shape[:2] == (count, 0)
+    assert batch.labels is not None
+    found: dict[int, set[bytes]] = {}
+    for picture, label in zip(batch.future[:, 0, 0], batch.labels.tolist(), strict=True):
+        found.setdefault(label, set()).add(picture.numpy().tobytes())
+    return found
+
+
+def test_every_picture_keeps_its_label_plain_and_prepared(tmp_path: Path) -> None:
+    file = write_digits(tmp_path / "digits.npz")
+    pictures, labels = (values[:300] for values in digits())
+    wanted = {label: {picture.tobytes() for picture in pictures[labels == label]} for label in range(10)}
+    target = tmp_path / "prepared"
+    prepare(Images(source=file, channels=1, fractions=(1, 0, 0)), target, workers=1, progress=False)
+    for root in (file, target):
+        settings = DataSettings(root=str(root), split_fractions=(1, 0, 0), **PLAIN)
+        source = build_source(settings, "train", [0])
+        assert len(source) == 300
+        assert source.classes == [str(label) for label in range(10)]  # type: ignore[attr-defined]
+        assert by_label(source, 300) == wanted
+
+
+def test_idx_files_bring_their_splits(tmp_path: Path) -> None:
+    pictures, labels = digits()
+    for name, part, compressed in (("train", slice(0, 200), True), ("t10k", slice(200, 260), False)):
+        suffix = ".gz" if compressed else ""
+        write_idx(tmp_path / "raw" / f"{name}-images-idx3-ubyte{suffix}", pictures[part], compressed)
+        write_idx(tmp_path / "raw" / f"{name}-labels-idx1-ubyte{suffix}", labels[part], compressed)
+    found = find_pictures(tmp_path)
+    assert found is not None
+    parts = found.divided((0.7, 0.1, 0.2))
+    assert sorted(parts["test"].tolist() + parts["train"].tolist() + parts["validation"].tolist()) == list(range(260))
+    # Files are read in alphabetical order: t10k before train. The test split is the official one, whole.
+    assert {found.read(i).tobytes() for i in parts["test"]} == {p[..., None].tobytes() for p in pictures[200:260]}
+    assert len(parts["validation"]) == 25  # an eighth of the training pictures, as 0.1 of 0.8
+    assert found.labels is not None
+    np.testing.assert_array_equal(found.labels, np.concatenate([labels[200:260], labels[:200]]))
+
+
+def test_folders_are_classes(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for kind, value in (("cat", 40), ("dog", 200)):
+            for number in range(3):
+                path = tmp_path / split / kind / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), np.full((20, 30, 3), value + number, np.uint8))
+    settings = DataSettings(root=str(tmp_path), context_frames=0, size=16, patch_size=16, split_fractions=(1, 0, 0))
+    for split in ("train", "test"):
+        source = build_source(settings, split, [0])
+        batch = source.draw(range(6), range(6), 0)
+        assert source.classes == ["cat", "dog"]  # type: ignore[attr-defined]
+        assert batch.future.shape == (6, 1, 3, 16, 16)
+        assert [int(value) // 200 for value in batch.future.amax((1, 2, 3, 4))] == batch.labels.tolist()  # type: ignore[union-attr]
+
+
+def test_the_middle_square_is_scaled() -> None:
+    picture = np.zeros((4, 8, 3), np.uint8)
+    picture[:, 2:6] = 100
+    np.testing.assert_array_equal(squared(picture, 2), np.full((2, 2, 3), 100, np.uint8))
+
+
+def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -> None:
+    pictures = np.arange(2 * 12 * 12, dtype=np.uint16).astype(np.uint8).reshape(2, 12, 12)
+    np.save(tmp_path / "a.npy", pictures)
+    settings = DataSettings(root=str(tmp_path / "a.npy"), split_fractions=(1, 0, 0), **{**PLAIN, "flip": True})
+    source = build_source(settings, "train", [0])
+    batch = source.draw([0] * 40, range(40), 3)
+    again = build_source(settings, "train", [0]).draw([0, 0], [7, 30], 3)
+    np.testing.assert_array_equal(again.future[0], batch.future[7])
+    np.testing.assert_array_equal(again.future[1], batch.future[30])
+    steps = batch.future[:, 0, 0, 0, 1].int() - batch.future[:, 0, 0, 0, 0].int()
+    assert set(steps.tolist()) == {1, -1}, "some are mirrored, some are not"
+    assert len({picture.numpy().tobytes() for picture in batch.future}) > 10, "from different places"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": np.zeros((3, 8, 8), np.int64)}, "must be uint8"),
+        ({"images": np.full((3, 8, 8), 2.0)}, "not in \\[0, 1\\]"),
+        ({"pixels": np.zeros((3, 8, 8), np.uint8)}, "none of the arrays"),
+        ({"images": np.zeros((3, 8, 8), np.uint8), "labels": np.zeros(2)}, "labels of shape"),
+        ({"images": np.zeros((3, 8), np.uint8)}, "no pictures"),
+    ],
+)
+def test_wrong_arrays_are_one_clear_line(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "wrong.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=words):
+        find_pictures(tmp_path / "wrong.npz")
+
+
+def test_a_cut_idx_file_is_refused(tmp_path: Path) -> None:
+    write_idx(tmp_path / "train-images-idx3-ubyte", digits()[0][:10])
+    whole = (tmp_path / "train-images-idx3-ubyte").read_bytes()
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(whole[:-5])
+    with pytest.raises(DataError, match="no whole IDX file"):
+        find_pictures(tmp_path)
+
+
+def test_a_csv_of_digits(tmp_path: Path) -> None:
+    pictures, labels = digits()
+    rows = np.concatenate([pictures[:20].reshape(20, -1), labels[:20, None]], 1)
+    np.savetxt(tmp_path / "digits.csv", rows, "%d", ",")
+    found = find_pictures(tmp_path / "digits.csv")
+    assert found is not None
+    assert found.labels is not None
+    np.testing.assert_array_equal(found.arrays, pictures[:20])
+    np.testing.assert_array_equal(np.array(found.classes, int)[found.labels], labels[:20])

@@ -1,0 +1,141 @@
+"""`vidpred sample`: what is drawn is a function of (seed, number), and what is written can be read again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from tests.picture_files import write_digits
+from vidpred import cli
+from vidpred.config import load_config
+from vidpred.data.images import find_pictures
+from vidpred.errors import ConfigError
+from vidpred.inference.predictor import Predictor
+from vidpred.inference.sample_images import (
+    Sampler,
+    arithmetic,
+    between,
+    interpolations,
+    parse_arithmetic,
+)
+from vidpred.run import Run, train
+
+SMALL = {
+    "data.patch_size": 8, "model.width": 4, "discriminator.width": 4, "training.steps": 2, "training.batch_size": 4,
+    "training.device": "cpu", "training.precision": "float32",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A conditional DCGAN after two steps: its pictures are nothing to look at."""
+    folder = tmp_path_factory.mktemp("sampled")
+    settings = {
+        **SMALL, "data.root": str(write_digits(folder / "digits.npz")), "run": str(folder / "run"),
+        "model.num_labels": 10, "discriminator.num_labels": 10,
+    }  # fmt: skip
+    return train(load_config("dcgan_mnist.yaml", settings))
+
+
+def call(*words: str) -> int:
+    arguments = sys.argv
+    sys.argv = ["vidpred", *words]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = arguments
+    return 0
+
+
+def test_a_sample_is_a_function_of_seed_and_number(run: Run) -> None:
+    predictor = run.predictor()
+    few, many = ([p for _, p, _ in Sampler(predictor, 5).samples(count)] for count in (3, 70))
+    torch.testing.assert_close(torch.stack(few), torch.stack(many[:3]))
+    other = [p for _, p, _ in Sampler(predictor, 6).samples(1)]
+    assert not torch.allclose(few[0], other[0])
+
+
+def test_a_labelled_set_can_be_trained_on(run: Run, tmp_path: Path) -> None:
+    for output in (tmp_path / "set", tmp_path / "set.npz"):
+        assert call("sample", "--run", str(run.folder), "-o", str(output), "--count", "6", "--labels", "7,3") == 0
+        found = find_pictures(output)
+        assert found is not None
+        assert found.labels is not None
+        assert found.classes == ["3", "7"]
+        pictures = np.stack([found.read(number)[..., 0] for number in range(6)])
+        wanted = {7: [], 3: []}  # type: ignore[var-annotated]
+        for _, picture, label in Sampler(run.predictor(), 0, [7, 3]).samples(6):
+            wanted[label].append((picture[0] * 255).round().to(torch.uint8).numpy())
+        for label, own in wanted.items():
+            kept = pictures[found.labels == found.classes.index(str(label))]
+            np.testing.assert_array_equal(kept, np.stack(own))
+
+
+def test_pictures_and_videos(run: Run, tmp_path: Path) -> None:
+    words = ["sample", "--run", str(run.folder)]
+    assert call(*words, "--grid", "-o", str(tmp_path / "grid.png"), "--count", "9", "--walk",
+                str(tmp_path / "walk.mp4")) == 0  # fmt: skip
+    assert call(*words, "--interpolate", "-o", str(tmp_path / "rows.png"), "--count", "18") == 0
+    assert call(*words, "--arithmetic", "0,1,2-3,4,5+6,7,8", "-o", str(tmp_path / "sum.png")) == 0
+    with av.open(str(tmp_path / "walk.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 9 * 24
+    for name in ("grid.png", "rows.png", "sum.png"):
+        assert (tmp_path / name).is_file()
+
+
+def test_interpolation_begins_and_ends_at_samples(run: Run) -> None:
+    sampler = Sampler(run.predictor(), labels=[4])
+    path = interpolations(sampler, 1)
+    samples = [picture for _, picture, _ in sampler.samples(2)]
+    torch.testing.assert_close(path[0], samples[0])
+    torch.testing.assert_close(path[-1], samples[1])
+
+
+def test_great_circles_by_hand() -> None:
+    """Between (3, 0) and (0, 1): half of the way is 45 degrees, of length 2."""
+    middle = between(torch.tensor([3.0, 0]), torch.tensor([0.0, 1]), 3, spherical=True)[1]
+    torch.testing.assert_close(middle, torch.tensor([2.0, 2]) / 2**0.5)
+    straight = between(torch.tensor([3.0, 0]), torch.tensor([0.0, 1]), 3, spherical=False)[1]
+    torch.testing.assert_close(straight, torch.tensor([1.5, 0.5]))
+
+
+def test_arithmetic_adds_means(run: Run) -> None:
+    assert parse_arithmetic("3,8-5,9+2") == [(1, [3, 8]), (-1, [5, 9]), (1, [2])]
+    sampler = Sampler(run.predictor(), labels=[1])
+    pictures = arithmetic(sampler, "0,1-0,1+2,3")  # rows of two samples and their mean; then the sum
+    noise = sampler.noise([2, 3]).mean(0, keepdim=True)
+    torch.testing.assert_close(pictures[9:10], sampler.pictures(noise, torch.tensor([1])))
+    torch.testing.assert_close(pictures[8], pictures[9])  # the third row's mean: the rest cancels out
+    with pytest.raises(ConfigError, match="--arithmetic"):
+        parse_arithmetic("3,8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--labels", "10"], "numbered from 0 to 9"),
+        (["--labels", "seven"], "classes by number"),
+        (["--grid", "--interpolate"], "give one of them"),
+        (["--grid", "-o", "grid.bmp"], "ends in none of .png"),
+    ],
+)
+def test_mistakes(words: list[str], said: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = [] if "-o" in words else ["-o", str(tmp_path / "out")]
+    assert call("sample", "--run", str(run.folder), *output, *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_predictor_of_frames_is_told_apart(run: Run, tmp_path: Path) -> None:
+    small = {"training.steps": 1, "training.batch_size": 2, "model.scales": 1, "training.validate_every": 0}
+    frames = train(load_config(None, {**small, "run": str(tmp_path / "frames"), "training.device": "cpu"}))
+    with pytest.raises(ConfigError, match="vidpred predict"):
+        Sampler(frames.predictor())
+    with pytest.raises(ConfigError, match="vidpred sample"):
+        Predictor.load(run.folder).check_known_frames()

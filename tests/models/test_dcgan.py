@@ -1,0 +1,122 @@
+"""DCGAN to its guidelines, layer by layer; what a batch norm and minibatch discrimination may see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vidpred.errors import ConfigError
+from vidpred.models.dcgan import DcganDiscriminator, DcganGenerator, DcganJudgeSettings, DcganSettings, halvings
+from vidpred.models.images import MinibatchDiscrimination, Shape
+
+SHAPE = Shape(3, 64, 64)
+
+
+def test_the_generator_follows_the_guidelines() -> None:
+    torch.manual_seed(0)
+    generator = DcganGenerator(DcganSettings(), SHAPE)
+    layers = list(generator.layers)
+    convolutions = [layer for layer in layers if isinstance(layer, nn.ConvTranspose2d)]
+    assert [layer.out_channels for layer in convolutions] == [512, 256, 128, 64, 3]  # the paper's figure 1, halved
+    assert not any(isinstance(layer, nn.Linear) for layer in layers)
+    for before, after in pairwise(layers):  # batch norm after all but the output, then ReLU
+        if isinstance(before, nn.ConvTranspose2d):
+            assert isinstance(after, nn.BatchNorm2d)
+        if isinstance(before, nn.BatchNorm2d):
+            assert isinstance(after, nn.ReLU)
+    for layer in convolutions[:-1]:
+        assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
+        assert layer.bias is None
+    (picture,) = generator(torch.empty(2, 0, 3, 64, 64))
+    assert picture.shape == (2, 1, 3, 64, 64)
+    assert 0 <= float(picture.min()) < float(picture.max()) <= 1
+
+
+def test_the_discriminator_follows_the_guidelines() -> None:
+    layers = list(DcganDiscriminator(DcganJudgeSettings(), SHAPE).layers)
+    assert [type(layer) for layer in layers[:2]] == [nn.Conv2d, nn.LeakyReLU]  # none on the pictures themselves
+    assert [type(layer) for layer in layers[2:]] == [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3
+    assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.2}
+    assert all(layer.stride == (2, 2) for layer in layers if isinstance(layer, nn.Conv2d))
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, (1, 4)), (28, (2, 7)), (32, (3, 4)), (64, (4, 4)), (96, (4, 6))])
+def test_sides(side: int, expected: tuple[int, int]) -> None:
+    assert halvings(side) == expected
+
+
+@pytest.mark.parametrize("side", [27, 50, 4])
+def test_sides_that_cannot_be_doubled_to(side: int) -> None:
+    with pytest.raises(ConfigError, match="data.patch_size"):
+        halvings(side)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def judge(**settings: Any) -> DcganDiscriminator:
+    torch.manual_seed(0)
+    return DcganDiscriminator(DcganJudgeSettings(width=4, **settings), Shape(1, 16, 16))
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_norm": False, "minibatch_kernels": 3}])
+def test_true_and_false_pictures_are_batches_of_their_own(settings: dict[str, Any]) -> None:
+    network = judge(**settings)
+    true, false = torch.rand(5, 1, 1, 16, 16), torch.rand(5, 1, 1, 16, 16) * 0.1
+    none = torch.empty(5, 0, 1, 16, 16)
+    apart = torch.cat([network(none, [true]), network(none, [false])])
+    both = none.repeat(2, 1, 1, 1, 1), [torch.cat([true, false])]
+    torch.testing.assert_close(network(*both, kinds=2), apart)
+    assert not torch.allclose(network(*both), apart)
+
+
+def test_a_judge_without_layers_over_the_batch_sees_one_picture_at_a_time() -> None:
+    network = judge(batch_norm=False)
+    pictures = torch.rand(4, 1, 1, 16, 16)
+    none = torch.empty(4, 0, 1, 16, 16)
+    torch.testing.assert_close(network(none, [pictures])[:1], network(none[:1], [pictures[:1]]))
+
+
+def test_minibatch_discrimination_by_hand() -> None:
+    """Rows (0, 0), (1, 0), (0, 3) seen through the identity, one kernel of size 2: distances 1, 3, 4."""
+    layer = MinibatchDiscrimination(2, kernels=1, size=2)
+    with torch.no_grad():
+        layer.projection.weight.copy_(torch.eye(2))
+    found = layer(torch.tensor([[0.0, 0], [1, 0], [0, 3]]))
+    wanted = [math.exp(-1) + math.exp(-3), math.exp(-1) + math.exp(-4), math.exp(-3) + math.exp(-4)]
+    torch.testing.assert_close(found[:, 2], torch.tensor(wanted))
+    torch.testing.assert_close(found[:, :2], torch.tensor([[0.0, 0], [1, 0], [0, 3]]))
+
+
+def test_a_batch_of_copies_shows_in_every_closeness() -> None:
+    torch.manual_seed(0)
+    layer = MinibatchDiscrimination(6, kernels=4)
+    assert torch.allclose(layer(torch.ones(5, 6))[:, 6:], torch.full((5, 4), 4.0))
+    assert float(layer(torch.randn(5, 6) * 5)[:, 6:].max()) < 1
+
+
+def test_classes_reach_both_players() -> None:
+    torch.manual_seed(0)
+    generator = DcganGenerator(DcganSettings(num_labels=3, width=4), Shape(1, 16, 16)).eval()
+    noise, none = torch.randn(1, 100).repeat(3, 1), torch.empty(3, 0, 1, 16, 16)
+    (pictures,) = generator(none, noise=noise, labels=torch.tensor([0, 1, 1]))
+    assert torch.equal(pictures[1], pictures[2])
+    assert not torch.allclose(pictures[0], pictures[1])
+    network = judge(num_labels=3, batch_norm=False)
+    logits = network(none, [pictures[:1].repeat(3, 1, 1, 1, 1)], labels=torch.tensor([0, 1, 1]))
+    torch.testing.assert_close(logits[1], logits[2])
+    assert not torch.allclose(logits[0], logits[1])
+    for labels in (None, torch.tensor([0, 1, 3])):
+        with pytest.raises(ValueError, match="labels"):
+            generator(none, noise=noise, labels=labels)
+    with pytest.raises(ValueError, match="noise"):
+        generator(none, noise=noise[:2], labels=torch.tensor([0, 1, 1]))

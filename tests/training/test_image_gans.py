@@ -1,0 +1,75 @@
+"""Image generators in the one trainer: resuming is exact, labels travel, what has no meaning is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.picture_files import write_digits
+from vidpred.checkpoint import find_checkpoint
+from vidpred.config import load_config, refuse_ignored
+from vidpred.errors import ConfigError
+from vidpred.run import evaluate, train
+
+SMALL: dict[str, Any] = {
+    "data.patch_size": 8, "model.width": 4, "discriminator.width": 4, "training.batch_size": 4,
+    "training.device": "cpu", "training.precision": "float32", "training.log_every": 1,
+}  # fmt: skip
+
+
+def test_a_stopped_dcgan_goes_on_exactly(tmp_path: Path) -> None:
+    root = str(write_digits(tmp_path / "digits.npz"))
+    settings = {**SMALL, "data.root": root, "checkpoint.every": 2, "training.picture_every": 2}
+    for steps in (2, 4):
+        train(load_config("dcgan_mnist.yaml", {**settings, "run": str(tmp_path / "a"), "training.steps": steps}))
+    train(load_config("dcgan_mnist.yaml", {**settings, "run": str(tmp_path / "b"), "training.steps": 4}))
+    for name in ("generator", "discriminator", "ema"):
+        stopped, whole = (find_checkpoint(tmp_path / run, "step-4").tensors(name) for run in ("a", "b"))
+        assert stopped.keys() == whole.keys()
+        assert all(torch.equal(stopped[key], whole[key]) for key in whole)
+    assert (tmp_path / "b" / "pictures" / "step-000004.png").is_file()
+    lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
+    assert any("monitor/diversity" in line for line in lines)
+    assert not any("monitor/motion" in line for line in lines), "nothing moves without known frames"
+
+
+def test_the_data_has_the_classes_that_the_networks_are_told(tmp_path: Path) -> None:
+    root = str(write_digits(tmp_path / "digits.npz"))
+    settings = {**SMALL, "data.root": root, "run": str(tmp_path / "run"), "training.steps": 1, "model.num_labels": 7}
+    with pytest.raises(ConfigError, match=r"\[model.num_labels=7\] the data has 10 classes"):
+        train(load_config("dcgan_mnist.yaml", settings))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"data.context_frames": 4}, "dcgan knows no frames; set data.context_frames=0"),
+        ({"model.name": "multiscale"}, "model.name: multiscale needs known frames"),
+        ({"discriminator.name": "multiscale"}, "discriminator.name: multiscale needs known frames"),
+        ({"data.step": 2}, "data.step=1"),
+    ],
+)
+def test_frames_and_pictures_are_not_mixed_up(overrides: dict[str, Any], words: str) -> None:
+    settings = load_config("dcgan_mnist.yaml")
+    preset = {"data": settings.data.model_dump(), "objective": settings.objective.model_dump()}
+    with pytest.raises(ConfigError, match=words):
+        load_config(None, {**preset, "model.name": "dcgan", "discriminator.name": "dcgan", **overrides})
+
+
+def test_what_needs_known_frames_is_refused() -> None:
+    refuse_ignored(load_config("dcgan_mnist.yaml"))
+    for key, value in (("training.best_by", "ssim"), ("data.movement_threshold", 0.1), ("training.validate_every", 7)):
+        with pytest.raises(ConfigError, match="without known frames"):
+            refuse_ignored(load_config("dcgan_mnist.yaml", {key: value}))
+
+
+def test_evaluation_says_what_to_do_instead(tmp_path: Path) -> None:
+    root = str(write_digits(tmp_path / "digits.npz"))
+    run = str(tmp_path / "run")
+    train(load_config("dcgan_mnist.yaml", {**SMALL, "data.root": root, "run": run, "training.steps": 1}))
+    with pytest.raises(ConfigError, match="vidpred sample"):
+        evaluate(run)

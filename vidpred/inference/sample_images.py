@@ -1,0 +1,230 @@
+"""Pictures from a generator that knows no frames: samples, grids, paths between them, arithmetic on their noise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidpred.errors import ConfigError, StorageError
+from vidpred.inference.predictor import Predictor
+from vidpred.inference.render import picture_grid, to_uint8, write_png
+from vidpred.inference.writer import check_output, replaced, write_video
+from vidpred.models.conditions import num_labels
+from vidpred.models.noise import noise_channels, seeded_noise
+
+AT_ONCE = 64  # pictures in memory of the network
+STEPS = 9  # of an interpolation, its ends included, as in the paper's figure
+LEAST_GRID = 512  # pixels: smaller grids are enlarged by a whole factor
+WALK_PICTURES, WALK_RATE = 24, 24  # from one sample to the next, and a second
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws from a run: sample i is a function of (seed, i), however many are drawn."""
+
+    predictor: Predictor
+    seed: int = 0
+    labels: Sequence[int] | None = None  # of the samples in turn; None: every class in turn
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a run that predicts frames, and for labels that it does not know."""
+        generator, classes = self.predictor.generator, num_labels(self.predictor.generator)
+        if self.predictor.history_frames or not noise_channels(generator):
+            raise ConfigError(
+                f"{self.predictor.name} predicts frames from frames; use vidpred predict CLIP --run RUN, or sample "
+                "a run with data.context_frames=0 (dcgan_mnist.yaml)"
+            )
+        if self.labels is not None and not classes:
+            raise ConfigError("[--labels] the run's generator knows no classes; train it with model.num_labels")
+        wrong = [label for label in self.labels or () if not 0 <= label < classes]
+        if wrong:
+            raise ConfigError(f"[--labels {wrong[0]}] the run's classes are numbered from 0 to {classes - 1}")
+
+    def noise(self, numbers: Sequence[int]) -> Tensor:
+        """`(N, noise_channels)` of the samples with these numbers."""
+        return torch.cat([seeded_noise(self.predictor.generator, 1, self.seed, number) for number in numbers])
+
+    def label_of(self, numbers: Sequence[int]) -> Tensor | None:
+        """`(N,)` int64: the classes of the samples with these numbers; None for a generator without classes."""
+        classes = num_labels(self.predictor.generator)
+        chosen = list(self.labels or range(classes))
+        return torch.tensor([chosen[number % len(chosen)] for number in numbers]) if classes else None
+
+    def pictures(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """`(N, C, H, W)` in [0, 1] on the CPU."""
+        drawn = []
+        for first in range(0, len(noise), AT_ONCE):
+            part = noise[first : first + AT_ONCE]
+            drawn.append(self.predictor.draw(part, None if labels is None else labels[first : first + AT_ONCE]))
+        return torch.cat(drawn)
+
+    def samples(self, count: int) -> Iterator[tuple[int, Tensor, int | None]]:
+        """(number, picture `(C, H, W)`, label) of the samples 0, 1, ..., count - 1."""
+        for first in range(0, count, AT_ONCE):
+            numbers = range(first, min(first + AT_ONCE, count))
+            labels = self.label_of(numbers)
+            pictures = self.pictures(self.noise(numbers), labels)
+            for place, number in enumerate(numbers):
+                yield number, pictures[place], None if labels is None else int(labels[place])
+
+
+def between(start: Tensor, end: Tensor, steps: int, spherical: bool) -> Tensor:
+    """`steps` points from `start` to `end` `(Z,)`, both included, `(steps, Z)`: on a straight line, or on the great
+    circle between them (lengths in proportion), so that no point is shorter than Gaussian noise ever is."""
+    shares = torch.linspace(0, 1, steps)[:, None]
+    if not spherical:
+        return torch.lerp(start, end, shares)
+    directions = torch.nn.functional.normalize(torch.stack([start, end]), dim=1)
+    angle = torch.arccos((directions[0] @ directions[1]).clamp(-1, 1))
+    if angle.sin() < 1e-6:
+        return torch.lerp(start, end, shares)
+    weights = torch.cat([torch.sin((1 - shares) * angle), torch.sin(shares * angle)], 1) / angle.sin()
+    return weights @ directions * torch.lerp(start.norm(), end.norm(), shares)
+
+
+def interpolations(sampler: Sampler, rows: int) -> Tensor:
+    """`(rows * STEPS, C, H, W)`: row r leads from sample 2r to sample 2r+1, both of the class of the first."""
+    spherical = getattr(sampler.predictor.generator, "noise", "gaussian") == "gaussian"
+    noise = sampler.noise(range(2 * rows))
+    path = torch.cat([between(noise[2 * row], noise[2 * row + 1], STEPS, spherical) for row in range(rows)])
+    labels = sampler.label_of(range(rows))
+    return sampler.pictures(path, None if labels is None else labels.repeat_interleave(STEPS))
+
+
+def walk(sampler: Sampler, stops: int) -> Iterator[np.ndarray]:
+    """Pictures `(H, W, 3)` uint8 of a way through the samples 0, 1, ..., stops - 1 and back to the first."""
+    spherical = getattr(sampler.predictor.generator, "noise", "gaussian") == "gaussian"
+    noise, labels = sampler.noise(range(stops)), sampler.label_of([0])
+    for start, end in pairwise([*noise, noise[0]]):
+        part = between(start, end, WALK_PICTURES + 1, spherical)[:-1]
+        for picture in sampler.pictures(part, None if labels is None else labels.repeat(len(part))):
+            yield enlarged(to_uint8(picture), LEAST_GRID // 2)
+
+
+def parse_labels(text: str | None) -> list[int] | None:
+    """ "0,3" -> [0, 3]. Raises ConfigError."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise ConfigError(f"[--labels {text}] give classes by number, as in 3 or 0,1,2")
+    return [int(word) for word in text.split(",")]
+
+
+def parse_arithmetic(text: str) -> list[tuple[int, list[int]]]:
+    """ "3,8,12-5,9,11+2,7,20" -> [(1, [3, 8, 12]), (-1, [5, 9, 11]), (1, [2, 7, 20])]. Raises ConfigError."""
+    if not re.fullmatch(r"\d+(,\d+)*([+-]\d+(,\d+)*)+", text):
+        raise ConfigError(
+            f"[--arithmetic {text}] give numbers of samples, as in 3,8,12-5,9,11+2,7,20: three of each concept"
+        )
+    terms = re.findall(r"([+-]?)(\d+(?:,\d+)*)", text)
+    return [(-1 if sign == "-" else 1, [int(word) for word in numbers.split(",")]) for sign, numbers in terms]
+
+
+def arithmetic(sampler: Sampler, text: str) -> Tensor:
+    """`(rows * columns, C, H, W)`: a row a term, its samples and what their mean noise makes; the last row is the sum
+    of the means, signs as given, and small steps around it (the paper's figure 7: a quarter of uniform noise)."""
+    terms = parse_arithmetic(text)
+    columns = max(len(numbers) for _, numbers in terms) + 1
+    rows, total = [], torch.zeros(noise_channels(sampler.predictor.generator))
+    for sign, numbers in terms:
+        noise = sampler.noise(numbers)
+        total = total + sign * noise.mean(0)
+        padded = [*noise, *[noise.mean(0)] * (columns - len(noise))]
+        rows += padded
+    around = np.random.default_rng((sampler.seed, 7)).uniform(-0.25, 0.25, (columns - 1, len(total)))
+    rows += [total, *(total + torch.from_numpy(around).float())]
+    labels = sampler.label_of([0])
+    return sampler.pictures(torch.stack(rows), None if labels is None else labels.repeat(len(rows)))
+
+
+def enlarged(picture: np.ndarray, least: int = LEAST_GRID) -> np.ndarray:
+    """`(H, W, 3)` uint8 by the smallest whole factor that makes it `least` pixels tall, at most 16."""
+    factor = min(16, max(1, -(-least // picture.shape[0])))
+    return picture.repeat(factor, 0).repeat(factor, 1)
+
+
+def write_grid(path: Path, pictures: Tensor, columns: int | None = None) -> None:
+    write_png(path, enlarged(picture_grid(pictures, columns)))
+
+
+def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = False) -> str:
+    """Write an .npz (images, labels) or a folder of PNG files, one folder a class where there are classes; returns what
+    was written. Raises StorageError for a folder that is not empty."""
+    if output.suffix.lower() == ".npz":
+        check_output(output, overwrite, "--output", (".npz",))
+        drawn = list(sampler.samples(count))
+        images = np.stack([_pixels(picture) for _, picture, _ in drawn])
+        arrays = {"images": images}
+        if drawn[0][2] is not None:
+            arrays["labels"] = np.array([label for _, _, label in drawn])
+        with replaced(output) as temporary:
+            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        return f"{output}: {count} samples as {' and '.join(arrays)}"
+    if output.is_file():
+        raise StorageError(f"the output is a file [{output}]; give a folder, an .npz, or --grid with a .png")
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        raise StorageError(f"the output folder is not empty [{output}]; add --overwrite or choose another --output")
+    names = sampler.predictor.classes
+    for number, picture, label in sampler.samples(count):
+        folder = output if label is None else output / (names[label] if label < len(names) else str(label))
+        write_png(folder / f"{number:06}.png", to_uint8(picture))
+    return f"{output}: {count} samples, one picture each"
+
+
+def _pixels(picture: Tensor) -> np.ndarray:
+    """`(H, W)` or `(H, W, 3)` uint8."""
+    pixels = to_uint8(picture)
+    return pixels[..., 0] if picture.shape[0] == 1 else pixels
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What `vidpred sample` is asked for."""
+
+    count: int
+    output: Path
+    grid: bool = False
+    interpolate: bool = False
+    arithmetic: str | None = None
+    walk: Path | None = None
+    overwrite: bool = False
+
+
+def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
+    """Do all of it; returns a line for each file. Raises vidpred's errors, before any work where that can be."""
+    pictured = [name for name in ("grid", "interpolate", "arithmetic") if getattr(options, name)]
+    if len(pictured) > 1:
+        raise ConfigError(f"[--{pictured[0]}, --{pictured[1]}] give one of them; each writes a picture of its own")
+    if pictured:
+        check_output(options.output, options.overwrite, "--output", (".png",))
+    if options.walk:
+        check_output(options.walk, options.overwrite, "--walk")
+    lines = []
+    if options.grid:
+        write_grid(options.output, torch.stack([picture for _, picture, _ in sampler.samples(options.count)]))
+        lines.append(f"{options.output}: {options.count} samples, row by row")
+    elif options.interpolate:
+        rows = max(1, options.count // STEPS)
+        write_grid(options.output, interpolations(sampler, rows), STEPS)
+        lines.append(f"{options.output}: {rows} rows, each from one sample to another in {STEPS} steps")
+    elif options.arithmetic:
+        terms = parse_arithmetic(options.arithmetic)
+        pictures = arithmetic(sampler, options.arithmetic)
+        write_grid(options.output, pictures, len(pictures) // (len(terms) + 1))
+        lines.append(
+            f"{options.output}: a row a term (its mean comes last), the last row the result and steps around it"
+        )
+    else:
+        lines.append(write_samples(sampler, options.count, options.output, options.overwrite))
+    if options.walk:
+        stops = min(options.count, 12)
+        pictures_written = write_video(options.walk, walk(sampler, stops), WALK_RATE, options.overwrite)
+        lines.append(f"{options.walk}: {pictures_written} pictures of a walk through {stops} samples")
+    return lines

@@ -1,0 +1,144 @@
+"""DCGAN (Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional generative
+adversarial networks"), for square pictures of 8 pixels and more."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
+from vidpred.models.images import (
+    ImageGenerator,
+    ImageJudgeSettings,
+    ImageSettings,
+    MinibatchDiscrimination,
+    Shape,
+    as_frames,
+    each_kind,
+    initialise,
+    label_planes,
+    picture_shape,
+)
+from vidpred.models.multiscale import as_channels_last
+
+KERNEL, STRIDE, PADDING, SLOPE = 4, 2, 1, 0.2
+COARSEST = (4, 7)  # the side of the smallest feature maps: what halving leads to
+
+
+class DcganSettings(ImageSettings):
+    """The generator. width: feature maps before the picture, doubled at every coarser resolution (the paper: 64 for
+    its smaller pictures, 128)."""
+
+    name: Literal["dcgan"] = "dcgan"
+    width: int = Field(64, ge=1)
+
+    def build(self, data: DataSettings) -> DcganGenerator:
+        return DcganGenerator(self, picture_shape(data))
+
+
+class DcganJudgeSettings(ImageJudgeSettings):
+    """The discriminator. width: feature maps of the first layer, doubled at every coarser resolution.
+
+    batch_norm: between its layers (none with a gradient penalty, which is of single pictures).
+    minibatch_kernels: of minibatch discrimination before the last layer (Salimans et al. 2016; 0: none).
+    classes: it has a logit for each of so many classes of true pictures instead of one for all, and D = Z / (Z + 1),
+    Z the sum of their exponentials (semi-supervised; Salimans et al. 2016, section 5; 0: no classes).
+    """
+
+    name: Literal["dcgan"] = "dcgan"
+    width: int = Field(64, ge=1)
+    batch_norm: bool = True
+    minibatch_kernels: int = Field(0, ge=0)
+    classes: int = Field(0, ge=0)
+
+    def build(self, num_scales: int, data: DataSettings) -> DcganDiscriminator:
+        return DcganDiscriminator(self, picture_shape(data))
+
+
+def halvings(side: int) -> tuple[int, int]:
+    """How often a picture's side is halved, and what is left. Raises ConfigError where that is not 4 to 7 pixels."""
+    count, left = 0, side
+    while left % 2 == 0 and left // 2 >= COARSEST[0]:
+        count, left = count + 1, left // 2
+    if not count or left > COARSEST[1]:
+        raise ConfigError(
+            f"[data.patch_size={side}] a DCGAN doubles 4, 5, 6 or 7 pixels several times; take 28, 32, 48, 64 or 96"
+        )
+    return count, left
+
+
+class DcganGenerator(ImageGenerator):
+    """z -> fractionally strided convolutions with batch norm and ReLU -> tanh; no hidden fully connected layer."""
+
+    def __init__(self, settings: DcganSettings, shape: Shape) -> None:
+        super().__init__(settings, shape)
+        count, coarsest = halvings(shape.height)
+        widths = [settings.width << level for level in reversed(range(count))]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(self.latent_size, widths[0], coarsest, bias=False)]
+        for index, width in enumerate(widths):
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            last = index == count - 1
+            after = shape.channels if last else widths[index + 1]
+            layers.append(nn.ConvTranspose2d(width, after, KERNEL, STRIDE, PADDING, bias=last))
+        self.layers = nn.Sequential(*layers)
+        initialise(self)
+
+    def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
+        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`."""
+        latent = self.latent(context, noise, labels)[:, :, None, None]
+        return [as_frames(torch.tanh(self.layers(as_channels_last(latent)).float()))]
+
+
+class DcganDiscriminator(nn.Module):
+    """Strided convolutions with LeakyReLU, batch norm between them, one logit. True and false pictures are normalised
+    apart, as batches of their own."""
+
+    num_scales = 1
+    by_kind = True  # forward takes `kinds`
+
+    def __init__(self, settings: DcganJudgeSettings, shape: Shape) -> None:
+        super().__init__()
+        count, coarsest = halvings(shape.height)
+        self.num_labels, self.classes = settings.num_labels, settings.classes
+        layers: list[nn.Module] = []
+        channels = shape.channels + settings.num_labels
+        for level in range(count):
+            width = settings.width << level
+            normed = settings.batch_norm and level > 0
+            layers.append(nn.Conv2d(channels, width, KERNEL, STRIDE, PADDING, bias=not normed))
+            layers += [nn.BatchNorm2d(width)] if normed else []
+            layers.append(nn.LeakyReLU(SLOPE, inplace=True))
+            channels = width
+        self.layers = nn.Sequential(*layers)
+        features = channels * coarsest**2
+        self.minibatch = (
+            MinibatchDiscrimination(features, settings.minibatch_kernels) if settings.minibatch_kernels else None
+        )
+        # On maps of their own size, a convolution without padding is a linear layer.
+        self.last = nn.Linear(features + settings.minibatch_kernels, settings.classes or 1)
+        initialise(self)
+
+    def forward(
+        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
+        kinds: int = 1, with_classes: bool = False,
+    ) -> Tensor | tuple[Tensor, list[Tensor]] | tuple[Tensor, Tensor]:  # fmt: skip
+        """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`; with_classes: and the
+        logits of the classes, `(B, classes)`.
+
+        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `kinds` kinds one after another. context is not read.
+        """
+        features = as_channels_last(label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1))
+        for layer in self.layers:
+            mixes = isinstance(layer, nn.BatchNorm2d)
+            features = each_kind(layer, features, kinds) if mixes else layer(features)
+        hidden = features.flatten(1)
+        seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, kinds)
+        by_class = self.last(seen).float()
+        logits = by_class.logsumexp(1, keepdim=True) if self.classes else by_class
+        if with_features:
+            return logits, [hidden]
+        return (logits, by_class) if with_classes else logits

@@ -1,0 +1,141 @@
+"""What all image models share: generators of pictures from noise, discriminators of single pictures.
+
+An image generator is a frame predictor with zero known frames: context `(B, 0, C, H, W)` and noise in, one coming frame
+out, `(B, 1, C, H, W)` at every scale, coarse to fine, in [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as functional
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
+from vidpred.models.conditions import check_labels
+from vidpred.models.noise import NoiseName, draw_noise
+from vidpred.models.settings import JudgeSettings, ModelSettings
+
+
+class Shape(NamedTuple):
+    """Of a picture."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def values(self) -> int:
+        return self.channels * self.height * self.width
+
+
+def picture_shape(data: DataSettings) -> Shape:
+    """Of the pictures that a run trains on. Raises ConfigError where the settings do not say it."""
+    if data.patch_size is None:
+        raise ConfigError("[data.patch_size] an image model makes pictures of one size; set it to their side in pixels")
+    return Shape(data.channels, data.patch_size, data.patch_size)
+
+
+class ImageSettings(ModelSettings):
+    """Base of the image generators' settings. noise_channels: the length of z, the noise of a picture."""
+
+    needs_frames: ClassVar[bool] = False
+    takes_labels: ClassVar[bool] = True
+
+    noise_channels: int = Field(100, ge=1, le=1024)
+    noise: NoiseName = "gaussian"
+
+
+class ImageJudgeSettings(JudgeSettings):
+    """Base of the settings of discriminators of single pictures."""
+
+    needs_frames: ClassVar[bool] = False
+    takes_labels: ClassVar[bool] = True
+
+
+class ImageGenerator(nn.Module):
+    """Base of the image generators. `shape` is that of its pictures."""
+
+    def __init__(self, settings: ModelSettings, shape: Shape) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step, self.channels = 0, 1, 1, shape.channels
+        self.noise_channels, self.noise, self.num_labels = settings.noise_channels, settings.noise, settings.num_labels
+        self.shape = shape
+
+    @property
+    def latent_size(self) -> int:
+        """The length of what `latent` returns."""
+        return self.noise_channels + self.num_labels
+
+    def latent(self, context: Tensor, noise: Tensor | None, labels: Tensor | None) -> Tensor:
+        """z, followed by the class as zeros and a one: `(B, latent_size)`. noise None: drawn from torch's random
+        stream. Raises ValueError for noise or labels of another shape than the model takes."""
+        if noise is None:
+            noise = draw_noise(self, len(context))
+        if tuple(noise.shape) != (len(context), self.noise_channels):
+            raise ValueError(
+                f"the generator takes noise {(len(context), self.noise_channels)}, not {tuple(noise.shape)}"
+            )
+        noise = noise.to(context)
+        if not self.num_labels:
+            return noise
+        check_labels(labels, 0 if context.is_meta else self.num_labels)
+        assert labels is not None or context.is_meta
+        chosen = torch.zeros(len(context), dtype=torch.int64) if labels is None else labels
+        return torch.cat([noise, functional.one_hot(chosen.to(context.device), self.num_labels).to(noise)], 1)
+
+
+def as_frames(pictures: Tensor) -> Tensor:
+    """`(B, C, H, W)` in [-1, 1] -> `(B, 1, C, H, W)` in [0, 1]."""
+    return (pictures[:, None].float() + 1) / 2
+
+
+def label_planes(labels: Tensor | None, classes: int, pictures: Tensor) -> Tensor:
+    """Pictures `(B, C, H, W)` with one more plane for each class, 1 everywhere in that of the picture's."""
+    if not classes:
+        return pictures
+    check_labels(labels, 0 if pictures.is_meta else classes)
+    chosen = torch.zeros(len(pictures), dtype=torch.int64) if labels is None else labels
+    planes = functional.one_hot(chosen.to(pictures.device), classes).to(pictures)[:, :, None, None]
+    return torch.cat([pictures, planes.expand(-1, -1, *pictures.shape[-2:])], 1)
+
+
+def each_kind(layer: nn.Module, features: Tensor, kinds: int) -> Tensor:
+    """A layer that mixes the samples of a batch, applied to true and false pictures apart: what a batch norm of both
+    together would tell of each picture is which kind its neighbours are. The kinds lie one after another."""
+    return layer(features) if kinds == 1 else torch.cat([layer(part) for part in features.chunk(kinds)])
+
+
+class MinibatchDiscrimination(nn.Module):
+    """How close each sample's features are to those of the others in its batch (Salimans et al. 2016, section 3.2):
+    o_b(x_i) = sum over j != i of exp(-|M_ib - M_jb|_1), M = features times a tensor of (features, kernels, size).
+    A batch whose samples are all alike gives itself away."""
+
+    def __init__(self, features: int, kernels: int, size: int = 5) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.projection = nn.Linear(features, kernels * size, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`(B, F)` -> `(B, F + kernels)`: the features, and the closeness to the others."""
+        table = self.projection(features).unflatten(1, (self.kernels, -1)).float()  # (B, kernels, size)
+        distances = (table[:, None] - table[None]).abs().sum(-1)  # (B, B, kernels)
+        others = 1 - torch.eye(len(features), device=features.device)[:, :, None]
+        closeness = (torch.exp(-distances) * others).sum(1)
+        return torch.cat([features, closeness.to(features)], 1)
+
+
+def initialise(network: nn.Module, deviation: float = 0.02) -> None:
+    """The DCGAN guidelines' start: weights from N(0, 0.02), those of batch norms from N(1, 0.02), no biases."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, deviation)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, deviation)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
