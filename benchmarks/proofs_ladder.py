@@ -1,5 +1,5 @@
 """Rows of `benchmarks.proofs`: the ladder of Mathieu et al. 2016, from one scale with squared error to the adversary,
-on the real clips and on the two-way world. `vidpred compare RUN ... --paper` prints the runs of all seeds in a table."""
+on the real clips and on the two-way world. `vidpred compare RUN ... --paper` prints all seeds as one table."""
 
 from __future__ import annotations
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from vidpred.compare import compare
+from vidpred.compare import compare, methods
 from vidpred.config import load_config
+from vidpred.errors import StorageError
 from vidpred.evaluation.page import Page
+from vidpred.evaluation.paper_table import paper_rows
 from vidpred.evaluation.report import clip_rows, rows
 from vidpred.inference.predictor import Predictor
 from vidpred.run import train
@@ -73,6 +75,17 @@ def test_the_page_holds_numbers_pictures_and_curves(runs: list[Path], tmp_path: 
     assert [row[0] for row in rows(result, 1)] == ["one", "two", "copy last", "optical flow", "n"]
     values, gains = clip_rows(result)
     assert len(values) == len(gains) == 1
+
+
+def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
+    """Two runs with different losses are two rows."""
+    predictors = [Predictor.load(run, "last") for run in runs]
+    result = compare(predictors, runs, tmp_path / "page.html", steps=1, windows=2, paper=True)
+    head, lines = paper_rows(result, {"one": ["one"], "two": ["two"]})
+    assert read(tmp_path / "page.html").cells[: 5 * len(head)] == [*head, *(cell for line in lines for cell in line)]
+    assert [line[:2] for line in lines] == [["one", "1"], ["two", "1"], ["copy last", "-"], ["optical flow", "-"]]
+    with pytest.raises(StorageError, match=r"cannot read the run's settings \[.*nowhere"):
+        methods(predictors, [tmp_path / "nowhere"] * 2)
 
 
 def test_texts_are_escaped(tmp_path: Path) -> None:

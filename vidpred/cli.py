@@ -205,20 +205,25 @@ def compare(
     windows: Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")] = 200,
     protocol: Annotated[str, typer.Option(help="plain, mathieu2016 or openstl: which numbers.")] = "plain",
     data: Annotated[str | None, typer.Option(help="Other videos than the first run's.")] = None,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Print Table 2 of Mathieu et al. 2016; runs that differ in their seed are a row."),
+    ] = False,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
     """Put runs side by side on one self-contained HTML page: numbers, curves, pictures."""
     from vidpred import compare
     from vidpred.evaluation import report
+    from vidpred.evaluation.paper_table import paper_table
     from vidpred.inference.predictor import Predictor, choose_device
     from vidpred.inference.writer import check_output
 
     check_output(output, True, "--output", (".html",))
     choose_device(device, "--device ")
     predictors = [Predictor.load(folder, checkpoint, device) for folder in runs]
-    result = compare.compare(predictors, runs, output, steps, split, windows or None, data, protocol, progress=True)
-    typer.echo(report.table(result))
+    result = compare.compare(predictors, runs, output, steps, split, windows or None, data, protocol, True, paper)
+    typer.echo(paper_table(result, compare.methods(predictors, runs)) if paper else report.table(result))
     typer.echo(f"\nlook at {output}")
 
 

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from torch import nn
 
 from vidpred import __version__
+from vidpred.config import flatten
 from vidpred.data.build import build_source
 from vidpred.data.clips import Source, to_frames
+from vidpred.errors import StorageError
 from vidpred.evaluation import report
 from vidpred.evaluation.measures import MEASURES
 from vidpred.evaluation.page import Page
+from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
 from vidpred.evaluation.protocols import Evaluation, known_frames, spread, with_baselines
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, error_map, stack, write_png
@@ -37,21 +41,41 @@ def compare(
     root: str | None = None,
     protocol: str = "plain",
     progress: bool = False,
+    paper: bool = False,
 ) -> Evaluation:
     """Measure runs on the same windows and write the page to `output`; returns the numbers.
 
     runs: the predictors' folders, for their training curves; see `vidpred.run.evaluate_predictors` for the rest.
-    Raises what that raises, and StorageError where the page cannot be written.
+    paper: put the table of `paper_table` first. Raises what these raise, and StorageError where the page cannot be
+    written.
     """
+    if paper:
+        check_paper(protocol)
     result = evaluate_predictors(predictors, steps, split, windows, root, progress, protocol)
     page = Page("Comparison of " + ", ".join(named(predictors)), lead=about(predictors, result, split, root))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if paper:
+            page.table(*paper_rows(result, methods(predictors, runs)), caption(result))
         add_numbers(page, result, folder)
         add_pictures(page, predictors, result, split, root, folder)
         add_curves(page, dict(zip(named(predictors), runs, strict=True)), folder)
     page.write(output, f"vidpred {__version__}, torch {torch.__version__}")
     return result
+
+
+def methods(predictors: Sequence[Predictor], runs: Sequence[Path]) -> dict[str, list[str]]:
+    """Runs that differ in their seed only, under one title. Raises StorageError where settings cannot be read."""
+    return by_method({name: read_settings(run) for name, run in zip(named(predictors), runs, strict=True)})
+
+
+def read_settings(run: Path) -> dict[str, object]:
+    """The settings of a run or checkpoint folder by dotted key. Raises StorageError."""
+    file = run / "config.yaml"
+    try:
+        return dict(flatten(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    except (OSError, yaml.YAMLError, ValueError, AttributeError):
+        raise StorageError(f"cannot read the run's settings [{file}]; is it a run folder?") from None
 
 
 def about(predictors: Sequence[Predictor], result: Evaluation, split: str, root: str | None) -> str:

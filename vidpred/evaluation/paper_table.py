@@ -1,0 +1,92 @@
+"""Frames 1 and 2, one row a method, laid out as Table 2 of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440)."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from vidpred.errors import ConfigError
+from vidpred.evaluation.measures import MEASURES
+from vidpred.evaluation.protocols import Evaluation
+
+FRAMES = 2
+# Their columns, by protocol.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "plain": ("psnr_moving", "ssim_moving", "sharpness_moving"),
+    "mathieu2016": ("psnr_as_released", "ssim_as_released", "sharpness_as_released"),
+}
+SPREAD = "+- is the standard deviation over seeds"
+# What may differ between the runs of one row: the seed, and where things lie.
+SEEDS_DIFFER = ("seed", "run", "training.start_from")
+
+
+def check_paper(protocol: str) -> None:
+    """Raises ConfigError where a protocol has none of the table's measures."""
+    if protocol not in COLUMNS:
+        raise ConfigError(f"[--paper] protocol {protocol} has no such measures; set --protocol {' or '.join(COLUMNS)}")
+
+
+def by_method(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Method -> its runs: those whose settings differ in their seed only.
+
+    settings: name of a run (as in the evaluation) -> its settings by dotted key. A method is named after what the names
+    of its runs begin with.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, values in settings.items():
+        key = repr(sorted((key, value) for key, value in values.items() if key not in SEEDS_DIFFER))
+        groups.setdefault(key, []).append(name)
+    titled: dict[str, list[str]] = {}
+    for names in groups.values():
+        title = common_start([re.sub(r" \(\d+\)$", "", name) for name in names]) or names[0]
+        titled[title if title not in titled else names[0]] = names
+    return titled
+
+
+def common_start(names: Sequence[str]) -> str:
+    """`common_start(["l2-0", "l2-1"]) == "l2"`."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in alike).rstrip(" -_")
+
+
+def paper_rows(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """(head, rows): mean over a method's runs and, of several, their standard deviation; other models (the baselines)
+    follow. Every cell is the mean over the windows that it is defined on. Raises ConfigError as `check_paper`."""
+    check_paper(evaluation.protocol.name)
+    columns = COLUMNS[evaluation.protocol.name]
+    steps = range(min(FRAMES, evaluation.steps))
+    head = ["method", "seeds", *(f"{MEASURES[name].title} {step + 1}" for step in steps for name in columns)]
+    listed = {name for names in methods.values() for name in names}
+    everything = {**methods, **{name: [name] for name in evaluation.scores if name not in listed}}
+    rows = []
+    for title, names in everything.items():
+        cells = []
+        for step in steps:
+            for measure in columns:
+                values = [evaluation.scores[name].overall[measure][step].mean for name in names]
+                cells.append(_cell(values, 3 if measure.startswith("ssim") else 2))
+        rows.append([title, str(len(names)) if title in methods else "-", *cells])
+    return head, rows
+
+
+def _cell(values: Sequence[float], digits: int) -> str:
+    spread = f" ±{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{spread}"
+
+
+def paper_table(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) -> str:
+    """The table for the terminal."""
+    head, rows = paper_rows(evaluation, methods)
+    widths = [max(len(line[place]) for line in [head, *rows]) for place in range(len(head))]
+    lines = []
+    for first, *cells in [head, *rows]:
+        others = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *others]))
+    return "\n".join([caption(evaluation), "", *lines])
+
+
+def caption(evaluation: Evaluation) -> str:
+    return f"{evaluation.windows} windows, moving pixels, protocol {evaluation.protocol.name}; {SPREAD}"
