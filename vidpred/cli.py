@@ -168,6 +168,9 @@ def evaluate(
         typer.Option(min=2, help="Futures to draw in each window from runs that take noise: best, mean and worst."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    lpips: Annotated[Path | None, typer.Option(help="LPIPS, by the network in this TorchScript file.")] = None,
+    fid: Annotated[Path | None, typer.Option(help="FID of the frames, by the network in this file.")] = None,
+    fvd: Annotated[Path | None, typer.Option(help="FVD of the coming frames, by the network in this file.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")] = None,
     plot: Annotated[
         Path | None,
@@ -178,6 +181,7 @@ def evaluate(
 ) -> None:
     """Measure runs on held-out video, frame by frame ahead, with copy-last and optical flow beside them."""
     from vidpred.evaluation import report
+    from vidpred.evaluation.learned import Learned
     from vidpred.inference.predictor import Predictor, choose_device
     from vidpred.inference.writer import check_output
     from vidpred.run import about_evaluation, evaluate_predictors
@@ -185,13 +189,20 @@ def evaluate(
     for option, file, suffixes in (("--json", json, None), ("--plot", plot, report.PLOT_SUFFIXES)):
         if file:
             check_output(file, True, option, suffixes)
-    choose_device(device, "--device ")
+    files = {name: file for name, file in (("lpips", lpips), ("fid", fid), ("fvd", fvd)) if file}
+    place = choose_device(device, "--device ")
+    learned = Learned(files, place) if files else None
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
-    result = evaluate_predictors(predictors, steps, split, windows or None, data, True, protocol, samples, seed)
+    result = evaluate_predictors(
+        predictors, steps, split, windows or None, data, True, protocol, samples, seed, learned
+    )
     typer.echo(report.table(result))
     typer.echo("\n" + report.clip_table(result))
+    if learned:
+        typer.echo("\n" + learned.table())
     if json:
-        report.write_json(json, report.to_json(result, about_evaluation(predictors, split, data)))
+        numbers = report.to_json(result, about_evaluation(predictors, split, data))
+        report.write_json(json, {**numbers, **(learned.to_json() if learned else {})})
     if plot:
         report.write_plot(plot, result)
 

@@ -25,6 +25,7 @@ from vidpred.config import Config, flatten, refuse_ignored, to_yaml
 from vidpred.data.build import SPLITS, build_source
 from vidpred.data.clips import TrainingSamples, TrainingSource, evaluation_offsets, training_offsets
 from vidpred.errors import ConfigError, DataError, PeerError, StorageError, VidpredError
+from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import PROTOCOLS
 from vidpred.evaluation.protocols import (
     Evaluation,
@@ -325,14 +326,15 @@ def evaluate_predictors(
     protocol: str = "plain",
     samples: int | None = None,
     seed: int = 0,
+    learned: Learned | None = None,
 ) -> Evaluation:
     """Measure predictors on the whole frames of a split of the first one's data, copy-last and optical flow beside.
 
     windows: at most so many, evenly spread over the split (None: all). root: other videos than the run's, read with
     its settings. protocol: plain, mathieu2016 or openstl. samples: draw so many futures from the runs that take noise,
-    and report best, mean and worst of them and their spread; seed: of the noise. Raises ConfigError where none takes
-    noise, for an unknown split or protocol and for
-    runs that differ in data.channels, data.frame_skip or data.rate, DataError where it has no window long enough.
+    and report best, mean and worst of them and their spread; seed: of the noise. learned: LPIPS, FID and FVD, which it
+    keeps. Raises ConfigError where none takes noise, for an unknown split or protocol and for runs that differ in
+    data.channels, data.frame_skip or data.rate, DataError where it has no window long enough.
     """
     if split not in SPLITS:
         raise ConfigError(f"no such split [--split {split}]; choose from {', '.join(SPLITS)}")
@@ -353,7 +355,7 @@ def evaluate_predictors(
     source = build_source(data, split, offsets, progress=progress)
     return evaluate_models(
         models, source, steps, windows, progress, PROTOCOLS[protocol], device=predictors[0].device,
-        samples=samples, seed=seed,
+        samples=samples, seed=seed, learned=learned,
     )  # fmt: skip
 
 

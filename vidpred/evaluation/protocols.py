@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vidpred.data.clips import Source, to_frames
+from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.samples import Spread, row_names, summarise
 from vidpred.inference.rollout import stream_rollout
@@ -118,6 +119,7 @@ def evaluate_models(
     device: torch.device | None = None,
     samples: int | None = None,
     seed: int = 0,
+    learned: Learned | None = None,
 ) -> Evaluation:
     """Predict `steps` frames in every chosen window, with every model, and measure them against the true frames.
 
@@ -126,6 +128,7 @@ def evaluate_models(
     measures. One window is in memory at a time.
     samples: futures drawn in every window from a model that takes noise, which then has three rows (best, mean and
     worst of so many) and a spread; None: one, and one row. A draw's noise is a function of (seed, window, sample).
+    learned: what watches the predictions with networks of its own, and keeps its numbers.
     """
     chosen = window_of_each_clip(source) if protocol.one_window_a_clip else list(range(len(source)))
     chosen = [chosen[place] for place in spread(len(chosen), most_windows)]
@@ -140,9 +143,13 @@ def evaluate_models(
         clip = source.clip_name(index)
         true = [TrueFrames(frames, known + step) for step in range(steps)]
         values: dict[tuple[str, int, str], float] = {}
+        if learned is not None:
+            learned.see_truth(frames[:, known:])
         for name, model in models.items():
             count = samples or 1 if name in apart else 1
             draws = draw_windows(model, frames[:, :known], steps, (seed, index), count)
+            if learned is not None:
+                draws = learned.watch(name, draws, frames[:, known:])
             spreads, drawn = measure_draws(draws, true, names or protocol.measures)
             for (step, metric), numbers in drawn.items():
                 summary = summarise(numbers, MEASURES[metric].lower_is_better)

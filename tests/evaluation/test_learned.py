@@ -1,0 +1,151 @@
+"""LPIPS, FID and FVD with tiny networks given as files: what the networks see, what becomes of what they say."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.evaluation.test_protocols import Drift
+from vidpred.cli import main
+from vidpred.config import load_config
+from vidpred.errors import ConfigError
+from vidpred.evaluation.frechet import Moments, distance
+from vidpred.evaluation.learned import Learned
+from vidpred.evaluation.networks import KINDS, JudgeNetwork
+from vidpred.evaluation.protocols import evaluate_models
+from vidpred.models.baselines import CopyLast
+from vidpred.run import train
+
+CPU = torch.device("cpu")
+
+
+class Apart(nn.Module):
+    """Stands for LPIPS: the mean absolute difference, `(N, 1, 1, 1)` as that package has it."""
+
+    def forward(self, predicted: Tensor, true: Tensor) -> Tensor:
+        return (predicted - true).abs().mean((1, 2, 3), keepdim=True)
+
+
+class Pictures(nn.Module):
+    """Stands for FID's network: features only where they are asked for; fails unless pictures are bytes."""
+
+    def forward(self, pictures: Tensor, return_features: bool = False) -> Tensor:
+        assert pictures.dtype == torch.uint8
+        assert pictures.size(1) == 3
+        means = pictures.float().mean((2, 3))
+        return means if return_features else torch.zeros_like(means)
+
+
+class Videos(nn.Module):
+    """Stands for FVD's: the mean of every frame of the first channel."""
+
+    def forward(
+        self, videos: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
+    ) -> Tensor:
+        assert rescale and resize and return_features  # noqa: PT018
+        assert videos.size(2) >= 3
+        return videos[:, 0].mean((2, 3))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("networks")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, network in (("lpips", Apart()), ("fid", Pictures()), ("fvd", Videos())):
+            torch.jit.script(network).save(str(folder / f"{name}.pt"))
+    return {name: folder / f"{name}.pt" for name in KINDS}
+
+
+def moments(features: Sequence[Tensor]) -> Moments:
+    found = Moments()
+    for feature in features:
+        found.add(feature)
+    return found
+
+
+def test_an_evaluation_feeds_the_networks(files: dict[str, Path]) -> None:
+    """Against the same numbers worked out from the windows themselves."""
+    source, steps = Drift(frames=5), 3
+    learned = Learned(files, CPU)
+    evaluate_models({"copy last": CopyLast()}, source, steps, names=("psnr",), learned=learned)
+    windows = [torch.from_numpy(source.window(index)).permute(0, 3, 1, 2) for index in range(len(source))]
+    copied = [window[1:2].expand(steps, -1, -1, -1) for window in windows]
+    numbers = learned.results()["copy last"]
+    for step in range(steps):
+        apart = [(c[step] / 255 - w[2 + step] / 255).abs().mean() * 2 for c, w in zip(copied, windows, strict=True)]
+        assert numbers["lpips"]["mean"][step] == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
+    assert (numbers["lpips"]["n"], numbers["fid"]["n"], numbers["fvd"]["n"]) == (6, 18, 6)
+    frames = [moments([w.float().mean((2, 3)) for w in some]) for some in (copied, [w[2:] for w in windows])]
+    assert numbers["fid"]["value"] == pytest.approx(distance(*frames), rel=1e-4)
+    videos = [
+        moments([w[:, 0].float().mean((1, 2))[None] for w in some]) for some in (copied, [w[2:] for w in windows])
+    ]
+    assert numbers["fvd"]["value"] == pytest.approx(distance(*videos), rel=1e-4)
+    assert numbers["fid"]["value"] > 0
+
+
+def test_exact_predictions_have_no_distance(files: dict[str, Path]) -> None:
+    future = torch.rand(1, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    learned = Learned(files, CPU)
+    for shift in (0.0, 0.3):
+        learned.see_truth(future * (1 - shift))
+        for draw in learned.watch("oracle", [list((future * (1 - shift)).unbind(1))], future * (1 - shift)):
+            assert len(list(draw)) == 3, "frames pass through"
+    numbers = learned.results()["oracle"]
+    assert numbers["lpips"]["mean"] == [0, 0, 0]
+    assert numbers["fid"]["value"] == pytest.approx(0, abs=1e-6)
+    assert numbers["fvd"]["value"] == pytest.approx(0, abs=1e-6)
+
+
+def test_gray_frames_become_colour(files: dict[str, Path]) -> None:
+    learned = Learned({"fid": files["fid"]}, CPU)
+    learned.see_truth(torch.full((1, 2, 1, 8, 8), 0.5))
+    assert learned.features["fid", ""].mean.tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_absent_file_is_named_with_where_it_comes_from(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"no such file \[--{kind} .*absent.pt\]; it is .*; usually"):
+        JudgeNetwork(kind, tmp_path / "absent.pt", CPU)
+    (tmp_path / "text.pt").write_text("not weights")
+    with pytest.raises(ConfigError, match=rf"not a TorchScript file \[--{kind} .*text.pt\]"):
+        JudgeNetwork(kind, tmp_path / "text.pt", CPU)
+
+
+def test_a_network_that_cannot_judge_is_named(files: dict[str, Path]) -> None:
+    short = JudgeNetwork("fvd", files["fvd"], CPU)
+    with pytest.raises(ConfigError, match=r"cannot judge frames \(1, 3, 2, 8, 8\) \[--fvd .*--steps 16"):
+        short(torch.zeros(1, 3, 2, 8, 8))
+    wrong = JudgeNetwork("lpips", files["fid"], CPU)
+    with pytest.raises(ConfigError, match=r"cannot judge frames .*\[--lpips"):
+        wrong(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+
+
+def test_the_command_line(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"run": str(tmp_path / "run"), "training.steps": 1, "training.batch_size": 2, "data.size": 32}
+    train(load_config("tiny.yaml", {**settings, "training.validate_every": 0, "training.picture_every": 0}))
+    words = ["evaluate", "--run", str(tmp_path / "run"), "--windows", "2", "--steps", "3", "--checkpoint", "last"]
+    options = [f"--{kind}={file}" for kind, file in files.items()]
+    monkeypatch.setattr("sys.argv", ["vidpred", *words, *options, "--json", str(tmp_path / "numbers.json")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    found = json.loads((tmp_path / "numbers.json").read_text())["learned"]
+    assert set(found["models"]) == {"run", "copy last", "optical flow"}
+    assert f"FID {found['models']['run']['fid']['value']:.4f} (n=6)" in shown
+    assert found["about"]["fvd"]["file"] == "fvd.pt"
+    monkeypatch.setattr("sys.argv", ["vidpred", *words, "--fid", "nowhere.pt"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "inception-2015-12-05.pt" in capsys.readouterr().err

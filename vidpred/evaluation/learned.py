@@ -1,0 +1,96 @@
+"""LPIPS, FID and FVD of predictors, collected while an evaluation makes its predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidpred.evaluation.frechet import Moments, distance
+from vidpred.evaluation.networks import KINDS, JudgeNetwork, in_colour, to_bytes
+
+
+class Learned:
+    """Watches rollouts and judges them with the networks it has.
+
+    Several draws of a window count as so many predictions of it. A model's FID takes every predicted frame, and its FVD
+    every predicted video, against those of the truth.
+    """
+
+    def __init__(self, files: dict[str, Path], device: torch.device) -> None:
+        """files: kind (a key of `KINDS`) -> file. Raises ConfigError, see `JudgeNetwork`."""
+        self.networks = {kind: JudgeNetwork(kind, file, device) for kind, file in files.items()}
+        self.distances: dict[str, list[list[float]]] = {}  # model -> LPIPS of every frame, by step
+        self.features: dict[tuple[str, str], Moments] = {}  # kind, model ("": the truth) -> features
+
+    def see_truth(self, future: Tensor) -> None:
+        """The true coming frames of a window, `(1, K, C, H, W)` in [0, 1]."""
+        self._see_features("", future)
+
+    def watch(self, name: str, draws: Iterable[Iterable[Tensor]], future: Tensor) -> Iterator[Iterator[Tensor]]:
+        """The same rollouts of a model, frame by frame, judged when each has come to its end."""
+        for draw in draws:
+            yield self._watched(name, draw, future)
+
+    def _watched(self, name: str, draw: Iterable[Tensor], future: Tensor) -> Iterator[Tensor]:
+        frames = []
+        for frame in draw:
+            frames.append(frame)
+            yield frame
+        predicted = torch.stack(frames, 1).float()
+        self._see_features(name, predicted)
+        if "lpips" in self.networks:
+            pair = (in_colour(video[0].float()) * 2 - 1 for video in (predicted, future))
+            said = self.networks["lpips"](*pair).mean(1).tolist()
+            by_step = self.distances.setdefault(name, [[] for _ in said])
+            for step, value in enumerate(said):
+                by_step[step].append(value)
+
+    def _see_features(self, name: str, video: Tensor) -> None:
+        pictures = to_bytes(in_colour(video[0].float()))
+        inputs = {"fid": pictures, "fvd": pictures.transpose(0, 1)[None].float()}
+        for kind, shown in inputs.items():
+            if kind in self.networks:
+                self.features.setdefault((kind, name), Moments()).add(self.networks[kind](shown))
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Model -> number -> its value and n (None: too few for a distance); LPIPS by frames ahead."""
+        names = list(dict.fromkeys([*self.distances, *(name for _, name in self.features if name)]))
+        found: dict[str, dict[str, Any]] = {name: {} for name in names}
+        for name, by_step in self.distances.items():
+            means = [sum(values) / len(values) for values in by_step]
+            found[name]["lpips"] = {"mean": means, "n": len(by_step[0])}
+        for (kind, name), moments in self.features.items():
+            if name:
+                value = distance(moments, self.features[kind, ""])
+                found[name][kind] = {"value": None if math.isnan(value) else value, "n": moments.count}
+        return found
+
+    def about(self) -> dict[str, dict[str, str]]:
+        """What each number is, and by which file."""
+        return {
+            kind: {"definition": KINDS[kind].definition, "file": network.file.name}
+            for kind, network in self.networks.items()
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {"learned": {"about": self.about(), "models": self.results()}}
+
+    def table(self) -> str:
+        """For the terminal: LPIPS of the first and last frame, FID and FVD, each with its n."""
+        lines = [f"{KINDS[kind].title}: {about['definition']}: {about['file']}" for kind, about in self.about().items()]
+        found = self.results()
+        width = max(len(name) for name in found)
+        for name, numbers in found.items():
+            cells = []
+            for kind, number in numbers.items():
+                values = number.get("mean", [number.get("value")])
+                ends = dict.fromkeys((values[0], values[-1]))
+                shown = " .. ".join("-" if value is None else f"{value:.4f}" for value in ends)
+                cells.append(f"{KINDS[kind].title} {shown} (n={number['n']})")
+            lines.append(f"{name:<{width}}  " + "   ".join(cells))
+        return "\n".join(lines)
