@@ -107,6 +107,9 @@ def predict(
         int | None, typer.Option(min=1, help="Futures to draw from each run, side by side; the runs must take noise.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    actions: Annotated[
+        Path | None, typer.Option(help="An .npy file (frames, values) for runs that take actions: row i moves frame i.")
+    ] = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
@@ -119,7 +122,7 @@ def predict(
     check_output(output, overwrite)
     choose_device(device, "--device ")
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
-    prediction = VideoPrediction(clip, predictors, steps, start, size, after_end, samples, seed)
+    prediction = VideoPrediction(clip, predictors, steps, start, size, after_end, samples, seed, actions)
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)
     typer.echo(f"{output}: {count} pictures, blue known, green truth, orange predicted")

@@ -38,6 +38,7 @@ from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.build import adopt, build_discriminator, build_generator, count_parameters
 from vidpred.models.noise import noise_channels
 from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.training.actions import check_actions, fit_action_scale
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
 from vidpred.training.trainer import Trainer, TrainingParts, Validate
@@ -104,6 +105,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
         check_classes(config, train_source)
+        fit_action_scale(generator, train_source)
         validate = build_validation(config, accelerator)
         if accelerator.is_main_process:
             prepare_folder(folder, config)
@@ -286,6 +288,7 @@ def plan(config: Config) -> str:
             if config.objective.has_discriminator
             else None
         )
+    check_actions(generator, source)
     sample = source.window(0).shape
     side = config.data.patch_size
     height, width = (side, side) if side else sample[1:3]
@@ -353,6 +356,8 @@ def evaluate_predictors(
     # Each model sees the newest known frames that it needs.
     offsets = range(known_frames(models) + steps)
     source = build_source(data, split, offsets, progress=progress)
+    for predictor in predictors:
+        check_actions(predictor.generator, source)
     return evaluate_models(
         models, source, steps, windows, progress, PROTOCOLS[protocol], device=predictors[0].device,
         samples=samples, seed=seed, learned=learned,

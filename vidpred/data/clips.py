@@ -7,7 +7,7 @@ number of processes and workers, and however often the run was stopped, step s s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -43,6 +43,27 @@ class Source(Protocol):
 
     def clip_name(self, index: int) -> str:
         """The video that window `index` comes from."""
+
+
+@runtime_checkable
+class ActionSource(Source, Protocol):
+    """A source whose frames may come with actions."""
+
+    @property
+    def action_size(self) -> int:
+        """How many values lead from one frame of a window to the next; 0: there are no actions."""
+
+    def action_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each value over the training data."""
+
+    def window_actions(self, index: int) -> np.ndarray | None:
+        """`(n - 1, action_size)` float32 of window `index`; None without actions."""
+
+
+def window_actions(source: Source, index: int) -> torch.Tensor | None:
+    """A window's actions as a batch of one, `(1, n - 1, A)`; None where the source has none."""
+    found = source.window_actions(index) if isinstance(source, ActionSource) else None
+    return None if found is None else torch.from_numpy(found.copy())[None]
 
 
 class TrainingSource(Source, Protocol):

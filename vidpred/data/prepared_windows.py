@@ -151,6 +151,18 @@ class PreparedWindows:
         rows = self.prepared.actions(self.prepared.clips[clip])[first : first + last]
         return rows.reshape(last // self.settings.frame_skip, -1)
 
+    @property
+    def action_size(self) -> int:
+        return self.manifest.action_size * self.settings.frame_skip
+
+    def action_statistics(self) -> tuple[list[float], list[float]]:
+        known = self.manifest.statistics["actions"]
+        skip = self.settings.frame_skip  # a row holds the actions of so many frames
+        return known["mean"] * skip, known["deviation"] * skip
+
+    def window_actions(self, index: int) -> np.ndarray | None:
+        return self.actions(*self.locate(index))
+
     def states(self, clip: int, first: int) -> np.ndarray | None:
         """`(N, S)` float32 of the window of clip number `clip` that begins at frame `first`."""
         if not self.manifest.state_size:

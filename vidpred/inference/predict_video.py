@@ -20,6 +20,7 @@ from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, error_map, stack
 from vidpred.inference.rollout import stream_rollout
 from vidpred.inference.writer import write_video
+from vidpred.models.conditions import action_size
 
 FRAMES_A_READ = 16  # a read begins at a keyframe: frame by frame would decode the same frames again and again
 REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
@@ -86,6 +87,39 @@ def choose_window(
     return Window([start - k * stride for k in range(shown, 0, -1)], stride, start, frames)
 
 
+def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Window, steps: int) -> Tensor | None:
+    """The actions of a window as rollouts take them, `(1, known - 1 + steps, A)`; None without a file.
+
+    file: .npy, `(n, A)`: row i moves kept frame i of the video to frame i+1; with data.frame_skip n a model's action is
+    n rows one after the other. Raises ConfigError where a run takes actions and there is no file, or the other way
+    round, or they are of another size; DataError where the file cannot be read or ends too early.
+    """
+    sizes = {predictor.name: action_size(predictor.generator) for predictor in predictors}
+    if file is None:
+        if any(sizes.values()):
+            name, size = next((name, size) for name, size in sizes.items() if size)
+            raise ConfigError(
+                f"{name} is conditioned on actions of {size} values, and a video has none; add --actions FILE.npy, one "
+                "row a frame, or use vidpred evaluate, which takes them from the run's data"
+            )
+        return None
+    try:
+        rows = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"no array that can be read ({str(error).splitlines()[0][:80]}) [{file}]") from None
+    if not any(sizes.values()):
+        raise ConfigError(f"[--actions {file}] no run takes actions; leave it out")
+    moves = len(window.numbers) - 1 + steps
+    first, last = window.numbers[0], window.numbers[0] + moves * window.stride
+    if rows.ndim != 2 or len(rows) < last:
+        raise DataError(f"actions of shape {rows.shape}; frames {first} to {last} need {last} rows of values [{file}]")
+    found = torch.from_numpy(rows[first:last].astype(np.float32)).reshape(1, moves, -1)
+    for name, size in sizes.items():
+        if size not in (0, found.shape[-1]):
+            raise ConfigError(f"{name} takes actions of {size} values, these have {found.shape[-1]} [--actions {file}]")
+    return found
+
+
 class VideoPrediction:
     """The pictures of one prediction video: the known frames, then truth, every model's prediction and its error."""
 
@@ -99,9 +133,11 @@ class VideoPrediction:
         after_end: bool = False,
         samples: int | None = None,
         seed: int = 0,
+        actions: Path | None = None,
     ) -> None:
         """size: the short side to predict at; None: the runs' data.size, 0: the video's. samples: futures to draw from
-        each run (None: one of each, with a map of its error), their noise a function of (seed, sample).
+        each run (None: one of each, with a map of its error), their noise a function of (seed, sample). actions: an
+        .npy file for runs that take actions, as `read_actions` reads it.
         Raises vidpred's errors."""
         for predictor in predictors:
             predictor.check_known_frames()
@@ -128,6 +164,7 @@ class VideoPrediction:
         if after_end:
             start = len(self.kept) - 1 + predictors[0].data.frame_skip
         self.window = choose_window(self.info, len(self.kept), predictors, steps, start)
+        self.actions = read_actions(actions, predictors, self.window, steps)
 
     def describe(self) -> str:
         window, last = self.window, self.window.first + (self.steps - 1) * self.window.stride
@@ -181,7 +218,7 @@ class VideoPrediction:
     @torch.inference_mode()
     def _predicted(self, known: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
         streams = [
-            stream_rollout(predictor.generator, known[None].to(predictor.device), self.steps, noise)
+            stream_rollout(predictor.generator, known[None].to(predictor.device), self.steps, noise, self.actions)
             for predictor in self.predictors
             for noise in (predictor.noise(1, sample, self.seed) for sample in range(self.samples or 1))
         ]

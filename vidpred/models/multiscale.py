@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.models.actions import ActionScale
 from vidpred.models.noise import draw_noise
 from vidpred.models.pyramid import build_pyramid, upsample
 from vidpred.models.settings import ModelSettings
@@ -100,6 +101,8 @@ class MultiscaleGenerator(nn.Module):
         self.noise_channels, self.noise = settings.noise_channels, settings.noise
         pictures = pred_frames * channels
         self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
+        if settings.action_size:
+            self.action_scale = ActionScale(settings.action_size)
         seen = context_frames * channels + settings.noise_channels + self.moves * settings.action_size
         maps, kernels = settings.layers()
         self.networks = nn.ModuleList(
@@ -117,8 +120,8 @@ class MultiscaleGenerator(nn.Module):
 
         The last one has the height and width of the context; the others those of the padded pyramid.
         noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream.
-        actions: `(B, N-1, action_size)`, N frames from the first known to the last coming one. Raises ValueError where
-        they have another shape, or the model takes none.
+        actions: `(B, N-1, action_size)` in the data's units, N frames from the first known to the last coming one.
+        Raises ValueError where they have another shape, or the model takes none.
         """
         height, width = context.shape[-2:]
         planes = self._planes(noise, actions, context)  # (B, n, 1, 1), None without noise and actions
@@ -160,6 +163,7 @@ class MultiscaleGenerator(nn.Module):
                 what = f"{name} {wanted}" if wanted[-1] else f"no {name} (model.{setting}=0)"
                 raise ValueError(f"the generator takes {what}, not {shape}")
             if values is not None:
+                values = self.action_scale(values) if name == "actions" else values
                 found.append(values.to(context).flatten(1))
         return torch.cat(found, 1)[:, :, None, None] if found else None
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.build import count_parameters
+from vidpred.models.conditions import action_size
 from vidpred.training.settings import TrainingSettings
 
 
@@ -65,7 +66,10 @@ def estimate_memory(
     layers = [m for network in networks.values() for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     handles = [layer.register_forward_hook(count) for layer in layers]
     context = torch.empty(draws * training.batch_size, data.context_frames, data.channels, *size, device="meta")
-    pictures = networks["generator"](context)
+    known = data.history_frames + data.pred_frames - 1
+    size_of_actions = action_size(networks["generator"])
+    actions = torch.empty(len(context), known, size_of_actions, device="meta")
+    pictures = networks["generator"](context, **({"actions": actions} if size_of_actions else {}))
     if "discriminator" in networks:
         for _ in range(3):  # true and predicted frames in its own phase, predicted ones in the generator's
             networks["discriminator"](context, pictures)
