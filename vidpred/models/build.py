@@ -11,6 +11,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.dcgan import DcganJudgeSettings, DcganSettings
 from vidpred.models.discriminators import DiscriminatorSettings
+from vidpred.models.film_unet import FilmUnetSettings
 from vidpred.models.multiscale import GeneratorSettings
 from vidpred.models.settings import JudgeSettings, ModelSettings
 
@@ -18,6 +19,7 @@ from vidpred.models.settings import JudgeSettings, ModelSettings
 GENERATORS: dict[str, type[ModelSettings]] = {
     "multiscale": GeneratorSettings,
     "dcgan": DcganSettings,
+    "film_unet": FilmUnetSettings,
 }
 DISCRIMINATORS: dict[str, type[JudgeSettings]] = {
     "multiscale": DiscriminatorSettings,

@@ -1,0 +1,132 @@
+"""A small U-Net that paints what the last known frame becomes under actions; every level is modulated by them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as functional
+from einops import rearrange
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidpred.data.settings import DataSettings
+from vidpred.models.actions import ActionScale
+from vidpred.models.multiscale import as_channels_last
+from vidpred.models.noise import draw_noise
+from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.settings import ModelSettings
+
+
+class FilmUnetSettings(ModelSettings):
+    """The modulated U-Net, for worlds of small things that actions move.
+
+    widths: channels of each level, fine to coarse; each level has half the resolution of the one before. The finest
+    level's cells are patch x patch pixels. positions: show the network where in the picture it is (walls do not move).
+    """
+
+    name: Literal["film_unet"] = "film_unet"
+    widths: tuple[int, ...] = Field((24, 32, 48), min_length=1, max_length=6)
+    patch: Literal[1, 2, 4] = 2
+    positions: bool = True
+
+    def build(self, data: DataSettings) -> FilmUnet:
+        return FilmUnet(self, data.context_frames, data.pred_frames, data.step, data.channels)
+
+
+class Block(nn.Module):
+    """Two convolutions; between them every channel is scaled and shifted as the condition says (FiLM, Perez et al.
+    2018, "FiLM: visual reasoning with a general conditioning layer", eq. 1 and 2)."""
+
+    def __init__(self, seen: int, width: int, condition: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(seen, width, 3, padding=1)
+        self.film = nn.Linear(condition, 2 * width) if condition else None
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, seen: Tensor, condition: Tensor | None) -> Tensor:
+        inner = self.first(seen)
+        if self.film is not None and condition is not None:
+            scale, shift = self.film(condition)[:, :, None, None].to(inner).chunk(2, 1)
+            inner = inner * (1 + scale) + shift
+        return functional.relu(self.second(functional.relu(inner)))
+
+
+class FilmUnet(nn.Module):
+    """Y = X_T + Net(X_1..T, actions, noise): pred_frames frames at once, the first `step` frames after the last known.
+
+    One scale. Any height and width: the picture is padded inside and cropped back.
+    """
+
+    num_scales = 1
+
+    def __init__(
+        self, settings: FilmUnetSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
+        self.noise_channels, self.noise = settings.noise_channels, settings.noise
+        self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
+        self.patch, self.positions = settings.patch, settings.positions
+        given = self.moves * settings.action_size + settings.noise_channels
+        if settings.action_size:
+            self.action_scale = ActionScale(settings.action_size)
+        hidden = 64 if given else 0
+        self.condition = None
+        if given:
+            self.condition = nn.Sequential(nn.Linear(given, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        widths, cells = settings.widths, settings.patch**2
+        seen = [context_frames * channels * cells + 2 * settings.positions, *widths[:-1]]
+        self.down = nn.ModuleList(Block(s, width, hidden) for s, width in zip(seen, widths, strict=True))
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))[::-1]
+        self.up = nn.ModuleList(Block(fine + coarse, fine, hidden) for fine, coarse in pairs)
+        self.paint = nn.Conv2d(widths[0], pred_frames * channels * cells, 3, padding=1)
+        nn.init.zeros_(self.paint.weight)  # begins as copy-last
+        assert self.paint.bias is not None
+        nn.init.zeros_(self.paint.bias)
+
+    def forward(self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None) -> list[Tensor]:
+        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1].
+
+        noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream.
+        actions: `(B, N-1, action_size)` in the data's units, N frames from the first known to the last coming one.
+        Raises ValueError where they have another shape, or the model takes none.
+        """
+        height, width = context.shape[-2:]
+        condition = self._condition(noise, actions, context)
+        padded = pad_to_multiple(context, self.patch * 2 ** (len(self.down) - 1))
+        level = functional.pixel_unshuffle(rearrange(padded, "b t c h w -> b (t c) h w"), self.patch) * 2 - 1
+        if self.positions:
+            level = torch.cat([level, _places(level)], 1)
+        level = as_channels_last(level)
+        passed: list[Tensor] = []
+        for block in self.down:
+            level = block(functional.avg_pool2d(level, 2) if passed else level, condition)
+            passed.append(level)
+        for block, finer in zip(self.up, passed[-2::-1], strict=True):
+            level = block(torch.cat([functional.interpolate(level, scale_factor=2.0), finer], 1), condition)
+        change = functional.pixel_shuffle(self.paint(level).float(), self.patch)
+        frames = padded[:, -1:].float() + rearrange(change, "b (k c) h w -> b k c h w", c=self.channels)
+        return [frames[..., :height, :width].clamp(0, 1)]
+
+    def _condition(self, noise: Tensor | None, actions: Tensor | None, context: Tensor) -> Tensor | None:
+        if noise is None and self.noise_channels:
+            noise = draw_noise(self, len(context))
+        found = []
+        wanted = (len(context), self.moves, self.action_size) if self.action_size else None
+        shape = None if actions is None else tuple(actions.shape)
+        if shape != wanted:
+            what = f"actions {wanted}" if wanted else "no actions (model.action_size=0)"
+            raise ValueError(f"the generator takes {what}, not {shape}")
+        if actions is not None:
+            found.append(self.action_scale(actions.to(context)).flatten(1))
+        if noise is not None:
+            found.append(noise.to(context))
+        return None if self.condition is None else self.condition(torch.cat(found, 1))
+
+
+def _places(level: Tensor) -> Tensor:
+    """`(B, 2, h, w)`: y and x of every cell, from -1 to 1."""
+    rows, columns = (torch.linspace(-1, 1, side, device=level.device, dtype=level.dtype) for side in level.shape[-2:])
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    return grid.expand(len(level), -1, -1, -1)

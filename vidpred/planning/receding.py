@@ -1,0 +1,82 @@
+"""Receding horizon: plan from what is seen, do the first actions of the plan, plan again from the rest of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vidpred.planning.solvers.base import Evaluate, Plan, Problem, Solver
+from vidpred.planning.world_model import Bounds, Cost, Imagines
+
+
+@dataclass
+class RecedingHorizon:
+    """A controller for one world. Give it every frame that is seen; it says what to do.
+
+    horizon: steps that plans look ahead; execute: how many of them are done before the next plan. The rest of a plan is
+    where the next search begins.
+    """
+
+    model: Imagines
+    solver: Solver
+    bounds: Bounds
+    horizon: int = 10
+    execute: int = 1
+    seed: int = 0
+    context: list[Tensor] = field(init=False)  # frames (C, H, W), the newest last
+    done: list[Tensor] = field(init=False)  # actions (A,) between them and after the newest
+    plan: Plan | None = field(init=False)
+    ahead: int = field(init=False)  # actions of the plan that are done
+    known: tuple[Tensor, Tensor] = field(init=False)  # context and past actions of the plan
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.execute <= self.horizon:
+            raise ValueError(f"execute must be 1 to horizon={self.horizon}, not {self.execute}")
+        self.reset(self.seed)
+
+    def reset(self, seed: int) -> None:
+        """Forget what was seen and planned; the next decisions are a function of the seed."""
+        self.random = torch.Generator().manual_seed(seed)
+        self.context, self.done, self.plan, self.ahead = [], [], None, 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next `act` makes a new plan."""
+        return self.plan is None or self.ahead == self.execute
+
+    def act(self, frame: Tensor, cost: Cost) -> Tensor:
+        """The action `(A,)` to do now. frame: `(C, H, W)` in [0, 1], seen after the last action; at the start, where the
+        model wants more than one known frame, the first is taken to have stood still under actions of 0."""
+        needed, size = self.model.history_frames, self.model.action_size
+        if not self.context:
+            self.context, self.done = [frame] * (needed - 1), [torch.zeros(size)] * (needed - 1)
+        self.context = [*self.context, frame][-needed:]
+        if self.is_due:
+            self.plan, self.ahead = self.solver.solve(self._problem(cost), self.random), 0
+        assert self.plan is not None
+        action = self.plan.actions[0, self.ahead]
+        self.ahead += 1
+        self.done = [*self.done, action][-needed:]
+        return action
+
+    def imagined(self) -> Tensor:
+        """`(K, C, H, W)`: what the plan just made leads to, as the model sees it."""
+        assert self.plan is not None
+        assert self.ahead == 1, "the world has moved on since the plan was made"
+        with torch.inference_mode():
+            past = self.known[1]
+            return self.model.rollout(self.known[0], self.plan.actions[:, None], past)[0, 0]
+
+    def _problem(self, cost: Cost) -> Problem:
+        context = torch.stack(self.context)[None]
+        moves = self.done[-(len(self.context) - 1) :] if len(self.context) > 1 else []
+        past = torch.stack(moves)[None] if moves else torch.zeros(1, 0, self.model.action_size)
+        self.known = context, past
+        start = None
+        if self.plan is not None and self.execute < self.horizon:
+            rest = self.plan.actions[:, self.execute :]
+            start = torch.cat([rest, rest[:, -1:].expand(-1, self.execute, -1)], 1)
+        evaluate: Evaluate = lambda plans: self.model.costs(context, plans, past, cost)
+        return Problem(evaluate, self.bounds, 1, self.horizon, start)

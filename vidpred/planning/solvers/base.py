@@ -1,0 +1,83 @@
+"""What solvers share: problems, plans, noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vidpred.planning.world_model import Bounds
+
+Evaluate = Callable[[Tensor], Tensor]  # plans (B, S, K, A) -> their costs (B, S)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Find for each of `batch` situations the plan of `horizon` actions within bounds that costs least.
+
+    start: `(B, K, A)`, where to begin, such as the rest of the last plan (warm start); None: the middle of the bounds.
+    """
+
+    evaluate: Evaluate
+    bounds: Bounds
+    batch: int
+    horizon: int
+    start: Tensor | None = None
+
+    def first_mean(self) -> Tensor:
+        if self.start is not None:
+            return self.bounds.clip(self.start)
+        middle = (self.bounds.low + self.bounds.high) / 2
+        return middle.expand(self.batch, self.horizon, -1).clone()
+
+    @property
+    def half_range(self) -> Tensor:
+        """`(A,)`"""
+        return (self.bounds.high - self.bounds.low) / 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """actions: `(B, K, A)`; cost: `(B,)`, of them where the solver knows it."""
+
+    actions: Tensor
+    cost: Tensor
+
+
+class Solver(Protocol):
+    def solve(self, problem: Problem, random: torch.Generator) -> Plan:
+        """The best plan found; a function of the problem and the state of `random`."""
+
+
+def coloured_noise(shape: tuple[int, int, int, int], exponent: float, random: torch.Generator) -> Tensor:
+    """Standard normal numbers `(B, S, K, A)` whose power along K falls with frequency f as 1/f^exponent: 0 is white,
+    larger ones vary more slowly (Timmer & König 1995; for CEM: Pinneri et al. 2020, "Sample-efficient CEM", eq. 3).
+    """
+    if exponent == 0 or shape[2] < 2:
+        return torch.randn(shape, generator=random)
+    batch, plans, steps, size = shape
+    frequencies = torch.fft.rfftfreq(steps)
+    frequencies[0] = frequencies[1]  # a mean that varies as the slowest wave does
+    scale = frequencies ** (-exponent / 2)
+    real, imaginary = torch.randn((2, batch, plans, size, len(scale)), generator=random)
+    imaginary[..., 0] = 0
+    real[..., 0] *= 2**0.5
+    if steps % 2 == 0:
+        imaginary[..., -1] = 0
+        real[..., -1] *= 2**0.5
+    weights = torch.full_like(scale, 2.0)
+    weights[0] = 1
+    if steps % 2 == 0:
+        weights[-1] = 1
+    power = ((scale**2) * torch.where(weights == 1, 2.0, 4.0)).sum()  # of the sum of waves at one step
+    waves = torch.fft.irfft(torch.complex(real, imaginary) * scale, steps) * steps
+    return (waves / power.sqrt()).movedim(-1, 2)
+
+
+def best_of(actions: Tensor, costs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` cheapest of plans `(B, S, K, A)` with costs `(B, S)`, cheapest first: `(B, n, K, A)` and `(B, n)`."""
+    found, places = costs.topk(count, largest=False)
+    return actions.gather(1, places[:, :, None, None].expand(-1, -1, *actions.shape[2:])), found

@@ -1,0 +1,56 @@
+"""The cross-entropy method: draw plans, keep the best, draw around them, again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vidpred.planning.solvers.base import Plan, Problem, best_of, coloured_noise
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """CEM (Rubinstein 1999; as a planner with kept elites and coloured noise: Pinneri et al. 2020).
+
+    In each of `iterations`, candidates plans are drawn from a normal distribution for every step and value, clipped to
+    the bounds; its mean and deviation then become those of the `elites` cheapest, mixed with the old ones by
+    `momentum` (0: the new ones alone). The share `keep` of the elites competes again in the next iteration.
+    deviation: of the first iteration, in half ranges; colour: the noise's exponent, 0 for white.
+    """
+
+    candidates: int = 128
+    iterations: int = 5
+    elites: int = 16
+    keep: float = 0.3
+    momentum: float = 0.1
+    deviation: float = 0.7
+    colour: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.elites <= self.candidates:
+            raise ValueError(f"elites must be 1 to candidates={self.candidates}, not {self.elites}")
+
+    def solve(self, problem: Problem, random: torch.Generator) -> Plan:
+        mean = problem.first_mean()
+        spread = (self.deviation * problem.half_range).expand_as(mean)
+        kept: tuple[Tensor, Tensor] | None = None  # plans and costs
+        best = Plan(mean, torch.full((problem.batch,), torch.inf))
+        for _ in range(self.iterations):
+            noise = coloured_noise((problem.batch, self.candidates, *mean.shape[1:]), self.colour, random)
+            plans = problem.bounds.clip(mean[:, None] + spread[:, None] * noise)
+            plans[:, 0] = mean
+            costs = problem.evaluate(plans)
+            if kept is not None:
+                plans, costs = torch.cat([plans, kept[0]], 1), torch.cat([costs, kept[1]], 1)
+            elites, values = best_of(plans, costs, self.elites)
+            count = round(self.keep * self.elites)
+            kept = (elites[:, :count], values[:, :count]) if count else None
+            mean = self.momentum * mean + (1 - self.momentum) * elites.mean(1)
+            spread = self.momentum * spread + (1 - self.momentum) * elites.std(1, correction=0)
+            better = values[:, 0] < best.cost
+            best = Plan(
+                torch.where(better[:, None, None], elites[:, 0], best.actions), torch.minimum(values[:, 0], best.cost)
+            )
+        return best

@@ -1,0 +1,46 @@
+"""Gradient descent through the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from vidpred.planning.solvers.base import Plan, Problem, best_of, coloured_noise
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """`starts` plans (the problem's start and others around it, `deviation` half ranges away) are moved `steps` times by
+    Adam against the gradient of their costs, in half ranges, and clipped to the bounds after each.
+
+    The problem's costs must be differentiable (`WorldModel.costs(..., differentiable=True)`).
+    """
+
+    steps: int = 30
+    starts: int = 8
+    learning_rate: float = 0.1
+    deviation: float = 0.5
+    colour: float = 2.0
+
+    def solve(self, problem: Problem, random: torch.Generator) -> Plan:
+        mean = problem.first_mean()
+        noise = coloured_noise((problem.batch, self.starts, *mean.shape[1:]), self.colour, random)
+        first = mean[:, None] + self.deviation * problem.half_range * noise
+        first[:, 0] = mean
+        half = problem.half_range
+        values = (problem.bounds.clip(first) / half).detach().requires_grad_(True)
+        optimizer = torch.optim.Adam([values], self.learning_rate)
+        for _ in range(self.steps):
+            optimizer.zero_grad()
+            costs = problem.evaluate(values * half)
+            if not costs.requires_grad:
+                raise ValueError("the costs have no gradient; evaluate them with differentiable=True")
+            costs.sum().backward()
+            optimizer.step()
+            with torch.no_grad():
+                values.copy_(problem.bounds.clip(values * half) / half)
+        with torch.no_grad():
+            plans = problem.bounds.clip(values * half)
+            best, costs = best_of(plans, problem.evaluate(plans).detach(), 1)
+        return Plan(best[:, 0], costs[:, 0])

@@ -1,0 +1,38 @@
+"""Model predictive path integral control: the mean of all plans, weighted by exp(-cost / temperature)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from vidpred.planning.solvers.base import Plan, Problem, coloured_noise
+
+
+@dataclass(frozen=True)
+class PathIntegral:
+    """MPPI (Williams et al. 2017, "Information theoretic MPC", algorithm 2, without its control cost).
+
+    candidates plans are drawn around the mean in each of `iterations`; deviation: in half ranges, multiplied by `shrink`
+    after each; temperature: in standard deviations of the candidates' costs, so that it needs no tuning to their unit.
+    """
+
+    candidates: int = 256
+    iterations: int = 3
+    temperature: float = 0.1
+    deviation: float = 0.7
+    shrink: float = 0.6
+    colour: float = 2.0
+
+    def solve(self, problem: Problem, random: torch.Generator) -> Plan:
+        mean, deviation = problem.first_mean(), self.deviation
+        for _ in range(self.iterations):
+            noise = coloured_noise((problem.batch, self.candidates, *mean.shape[1:]), self.colour, random)
+            plans = problem.bounds.clip(mean[:, None] + deviation * problem.half_range * noise)
+            plans[:, 0] = mean
+            costs = problem.evaluate(plans)
+            unit = self.temperature * costs.std(1, keepdim=True) + 1e-12
+            weights = torch.softmax((costs.amin(1, keepdim=True) - costs) / unit, 1)
+            mean = (weights[:, :, None, None] * plans).sum(1)
+            deviation *= self.shrink
+        return Plan(mean, problem.evaluate(mean[:, None])[:, 0])
