@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from benchmarks.harness import append_row, commit, machine
 from benchmarks.proof_rows import RUNS, Row, real_clips
 from benchmarks.proofs_ladder import LADDER_ROWS
+from benchmarks.proofs_planning import PLANNING_ROWS
 from benchmarks.proofs_sharp import SHARP_ROWS
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
@@ -148,6 +149,7 @@ ROWS = [
     Row("frame t+k three ways", 0, three_ways),
     Row("one and two processes", 0, one_and_two_processes),
     Row("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
+    *PLANNING_ROWS,
     *SHARP_ROWS,
     *LADDER_ROWS,
 ]

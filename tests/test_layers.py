@@ -13,7 +13,7 @@ LAYERS = [  # lowest first; a module may import its own layer and those below
     {"data"},
     {"models", "checkpoint"},
     {"inference"},
-    {"evaluation"},
+    {"evaluation", "planning"},
     {"training"},
     {"config"},
     {"run"},

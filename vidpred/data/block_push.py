@@ -162,7 +162,7 @@ class ScriptedPolicy:
         return np.clip(way / REACH + self.random.normal(0, self.noise, 2), -1, 1)
 
     def _way(self, disc: np.ndarray, block: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Where the disc has to go next, `(2,)`: behind the block as seen from the goal, round it if need be; then on."""
+        """Where the disc has to go next, `(2,)`: behind the block as seen from the goal, round it if need be."""
         along, across = self.axis, 1 - self.axis
         side = float(np.sign(missing[along]))
         touch, away, way = HALF + RADIUS, disc - block, np.zeros(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -78,7 +79,7 @@ class FilmUnet(nn.Module):
         widths, cells = settings.widths, settings.patch**2
         seen = [context_frames * channels * cells + 2 * settings.positions, *widths[:-1]]
         self.down = nn.ModuleList(Block(s, width, hidden) for s, width in zip(seen, widths, strict=True))
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))[::-1]
+        pairs = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(Block(fine + coarse, fine, hidden) for fine, coarse in pairs)
         self.paint = nn.Conv2d(widths[0], pred_frames * channels * cells, 3, padding=1)
         nn.init.zeros_(self.paint.weight)  # begins as copy-last

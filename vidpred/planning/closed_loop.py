@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,8 +22,8 @@ FIRST_SEED = 1_000_000  # of the first episode: no recording with a seed of its 
 
 @dataclass
 class Episode:
-    """seen: frames `(H, W, 3)` uint8, one more than steps. imagined: step -> frames `(K, C, H, W)` of the plan made then.
-    seconds: of every decision."""
+    """seen: frames `(H, W, 3)` uint8, one more than steps. imagined: step -> frames `(K, C, H, W)` of the plan made
+    then. seconds: of every decision."""
 
     seed: int
     success: bool = False
@@ -105,10 +104,12 @@ def play_policy(world: World, name: str, seed: int) -> Episode:
     return episode
 
 
-def play_all(one: Callable[[int, int], Episode], episodes: int, progress: bool = False) -> list[Episode]:
-    """one(number, seed) for as many episodes; every planner meets the same ones."""
+def play_all(
+    one: Callable[[int, int], Episode], episodes: int, progress: bool = False, first: int = FIRST_SEED
+) -> list[Episode]:
+    """one(number, seed) for as many episodes, seeds from `first` on; every planner meets the same ones."""
     bar = tqdm(range(episodes), desc="plan", unit="episode", disable=not progress)
-    return [one(number, FIRST_SEED + number) for number in bar]
+    return [one(number, first + number) for number in bar]
 
 
 def outcome(episodes: list[Episode]) -> Outcome:
@@ -123,8 +124,8 @@ def outcome(episodes: list[Episode]) -> Outcome:
 
 
 def pictures(episode: Episode, execute: int) -> Iterator[np.ndarray]:
-    """The video of an episode: what was seen and the goal; below what the newest plan leads to, as the model imagined it,
-    and what happened at the same steps. `(H, W, 3)` uint8, all of one size."""
+    """The video of an episode: what was seen and the goal; below what the newest plan leads to, as the model imagined
+    it, and what happened at the same steps. `(H, W, 3)` uint8, all of one size."""
     happened = [to_picture(frame) for frame in episode.seen]
     count = min(SHOWN_STEPS, max(len(frames) for frames in episode.imagined.values()))
     for step in range(len(happened)):
@@ -152,8 +153,3 @@ def summary(name: str, result: Outcome) -> str:
     if result.median_seconds is not None:
         text += f"; a decision took {1e3 * result.median_seconds:.0f} ms (median)"
     return text
-
-
-def no_gradients() -> torch.inference_mode:
-    """What playing runs under, unless the solver needs gradients."""
-    return torch.inference_mode()

@@ -74,8 +74,8 @@ class RegionMask:
 
 @dataclass(frozen=True)
 class PushBehind:
-    """For a tool that pushes a thing to a goal: the thing's distance from it, and `weight` times the tool's distance from
-    the place behind the thing, as seen from the goal, from which to push it.
+    """For a tool that pushes a thing to a goal: the thing's distance from it, and `weight` times the tool's distance
+    from the place behind the thing, as seen from the goal, from which to push it.
 
     tool, thing: colours `(C,)`; goal: (x, y); reach: how far behind the thing's middle the tool belongs.
     """

@@ -47,8 +47,8 @@ class RecedingHorizon:
         return self.plan is None or self.ahead == self.execute
 
     def act(self, frame: Tensor, cost: Cost) -> Tensor:
-        """The action `(A,)` to do now. frame: `(C, H, W)` in [0, 1], seen after the last action; at the start, where the
-        model wants more than one known frame, the first is taken to have stood still under actions of 0."""
+        """The action `(A,)` to do now. frame: `(C, H, W)` in [0, 1], seen after the last action; at the start, where
+        the model wants more than one known frame, the first is taken to have stood still under actions of 0."""
         needed, size = self.model.history_frames, self.model.action_size
         if not self.context:
             self.context, self.done = [frame] * (needed - 1), [torch.zeros(size)] * (needed - 1)
@@ -78,5 +78,6 @@ class RecedingHorizon:
         if self.plan is not None and self.execute < self.horizon:
             rest = self.plan.actions[:, self.execute :]
             start = torch.cat([rest, rest[:, -1:].expand(-1, self.execute, -1)], 1)
-        evaluate: Evaluate = lambda plans: self.model.costs(context, plans, past, cost)
+        wanted = self.solver.needs_gradient
+        evaluate: Evaluate = lambda plans: self.model.costs(context, plans, past, cost, wanted)
         return Problem(evaluate, self.bounds, 1, self.horizon, start)

@@ -31,13 +31,15 @@ class TrueWorld:
         frames = paint(BlockPushState(np.stack(discs, 2), np.stack(blocks, 2)), self.world.size)
         return torch.from_numpy(frames).movedim(-1, -3).float() / 255
 
-    def costs(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost) -> Tensor:
+    def costs(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+    ) -> Tensor:
         frames = self.rollout(context, actions)
         return summed(cost(frames.flatten(0, 1))).unflatten(0, actions.shape[:2])
 
 
 class StillWorld:
-    """Copy-last as a model: whatever is done, the last frame stays. A planner that trusts it cannot tell plans apart."""
+    """Copy-last as a model: whatever is done, the last frame stays. Who trusts it cannot tell plans apart."""
 
     def __init__(self, size: int, history_frames: int = 1) -> None:
         self.action_size, self.history_frames = size, history_frames
@@ -45,6 +47,8 @@ class StillWorld:
     def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
         return context[:, None, -1:].expand(-1, *actions.shape[1:3], -1, -1, -1)
 
-    def costs(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost) -> Tensor:
+    def costs(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+    ) -> Tensor:
         frames = self.rollout(context, actions)
         return summed(cost(frames.flatten(0, 1))).unflatten(0, actions.shape[:2])

@@ -49,8 +49,10 @@ class Imagines(Protocol):
     action_size: int
     history_frames: int
 
-    def costs(self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost) -> Tensor:
-        """`(B, S)`: the cost of what every plan `(B, S, K, A)` leads to."""
+    def costs(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+    ) -> Tensor:
+        """`(B, S)`: the cost of what every plan `(B, S, K, A)` leads to; differentiable: with its graph, if it can."""
 
     def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
         """`(B, S, K, C, H, W)`: what every plan leads to."""
@@ -114,7 +116,7 @@ class WorldModel:
     def costs(
         self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
     ) -> Tensor:
-        """The cost of what every plan leads to, `(B, S)`. Only one chunk's frames are in memory. Shapes as in `rollout`.
+        """The cost of what every plan leads to, `(B, S)`. Only one chunk's frames are in memory. Shapes: see `rollout`.
 
         cost: frames `(N, K, C, H, W)` -> `(N,)`, or `(N, K)`, which are summed over the steps; N plans, whatever B is.
         """
@@ -157,21 +159,20 @@ class WorldModel:
             )
         return to_float(context.to(self.device)), past_actions.to(self.device, torch.float32)
 
-    def _chunks(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor, differentiable: bool
-    ) -> Iterator[Tensor]:
+    def _chunks(self, context: Tensor, actions: Tensor, past_actions: Tensor, differentiable: bool) -> Iterator[Tensor]:
         """Frames `(n, K, C, H, W)` of a few plans after the other; the context is expanded for those only."""
         batch, plans, steps = actions.shape[:3]
         owner = torch.arange(batch, device=self.device).repeat_interleave(plans)
         coming = actions.to(self.device, torch.float32).flatten(0, 1)
+        # Plans are compared under the same luck, whatever the chunks.
+        noise = draw_noise(self.generator, 1) if noise_channels(self.generator) else None
         for rows in torch.arange(batch * plans, device=self.device).split(self._chunk_size(context, steps)):
             own = owner[rows]
             moves = torch.cat([past_actions[own], coming[rows]], 1)
+            draw = None if noise is None else noise.expand(len(own), -1)
             with torch.set_grad_enabled(differentiable), self._autocast():
-                noise = None
-                if noise_channels(self.generator):  # plans are compared under the same luck
-                    noise = draw_noise(self.generator, 1).expand(len(own), -1)
-                yield torch.stack(list(stream_rollout(self.generator, context[own], steps, noise, moves)), 1)
+                frames = torch.stack(list(stream_rollout(self.generator, context[own], steps, draw, moves)), 1)
+            yield frames
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)

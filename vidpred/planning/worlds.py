@@ -32,10 +32,17 @@ class Seen:
 class World(Protocol):
     """policies: names that `policy` knows. steps: the longest episode."""
 
-    name: str
-    policies: tuple[str, ...]
-    steps: int
-    bounds: Bounds
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def policies(self) -> tuple[str, ...]: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def bounds(self) -> Bounds: ...
 
     def reset(self, seed: int) -> np.ndarray:
         """The first frame of an episode that is a function of the seed."""
@@ -56,7 +63,9 @@ class World(Protocol):
 class BlockPushWorld:
     """See `vidpred.data.block_push`. Each size of a frame is a render of its own."""
 
-    name, policies, steps = "block_push", tuple(POLICIES), EPISODE_STEPS
+    name = "block_push"
+    policies = tuple(POLICIES)
+    steps = EPISODE_STEPS
 
     def __init__(self, size: int | None = None) -> None:
         self.inner = BlockPush(size or 32)
@@ -91,7 +100,7 @@ class GymnasiumWorld:
     Success is what `info` calls is_success or success, or else that the episode terminated.
     """
 
-    policies = ("random",)
+    policies: tuple[str, ...] = ("random",)
 
     def __init__(self, name: str, size: int | None = None) -> None:
         """Raises ConfigError without gymnasium, for a name that it does not know and for other action spaces."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -48,6 +48,10 @@ class Plan:
 
 
 class Solver(Protocol):
+    """needs_gradient: whether `evaluate` must return costs with their graph."""
+
+    needs_gradient: ClassVar[bool]
+
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
         """The best plan found; a function of the problem and the state of `random`."""
 
@@ -63,18 +67,12 @@ def coloured_noise(shape: tuple[int, int, int, int], exponent: float, random: to
     frequencies[0] = frequencies[1]  # a mean that varies as the slowest wave does
     scale = frequencies ** (-exponent / 2)
     real, imaginary = torch.randn((2, batch, plans, size, len(scale)), generator=random)
-    imaginary[..., 0] = 0
-    real[..., 0] *= 2**0.5
-    if steps % 2 == 0:
-        imaginary[..., -1] = 0
-        real[..., -1] *= 2**0.5
-    weights = torch.full_like(scale, 2.0)
-    weights[0] = 1
-    if steps % 2 == 0:
-        weights[-1] = 1
-    power = ((scale**2) * torch.where(weights == 1, 2.0, 4.0)).sum()  # of the sum of waves at one step
+    power = 4 * scale**2  # of each wave in the sum below: it counts twice, and its phase is random
+    for edge in (0, -1) if steps % 2 == 0 else (0,):  # the mean and the fastest wave are real and count once
+        real[..., edge], imaginary[..., edge] = real[..., edge] * 2**0.5, 0.0
+        power[edge] /= 2
     waves = torch.fft.irfft(torch.complex(real, imaginary) * scale, steps) * steps
-    return (waves / power.sqrt()).movedim(-1, 2)
+    return (waves / power.sum().sqrt()).movedim(-1, 2)
 
 
 def best_of(actions: Tensor, costs: Tensor, count: int) -> tuple[Tensor, Tensor]:

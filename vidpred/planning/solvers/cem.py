@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class CrossEntropy:
     `momentum` (0: the new ones alone). The share `keep` of the elites competes again in the next iteration.
     deviation: of the first iteration, in half ranges; colour: the noise's exponent, 0 for white.
     """
+
+    needs_gradient: ClassVar[bool] = False
 
     candidates: int = 128
     iterations: int = 5

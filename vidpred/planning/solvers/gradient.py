@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -11,11 +12,13 @@ from vidpred.planning.solvers.base import Plan, Problem, best_of, coloured_noise
 
 @dataclass(frozen=True)
 class GradientDescent:
-    """`starts` plans (the problem's start and others around it, `deviation` half ranges away) are moved `steps` times by
-    Adam against the gradient of their costs, in half ranges, and clipped to the bounds after each.
+    """`starts` plans (the problem's start and others around it, `deviation` half ranges away) are moved `steps` times
+    by Adam against the gradient of their costs, in half ranges, and clipped to the bounds after each.
 
     The problem's costs must be differentiable (`WorldModel.costs(..., differentiable=True)`).
     """
+
+    needs_gradient: ClassVar[bool] = True
 
     steps: int = 30
     starts: int = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -13,9 +14,11 @@ from vidpred.planning.solvers.base import Plan, Problem, coloured_noise
 class PathIntegral:
     """MPPI (Williams et al. 2017, "Information theoretic MPC", algorithm 2, without its control cost).
 
-    candidates plans are drawn around the mean in each of `iterations`; deviation: in half ranges, multiplied by `shrink`
-    after each; temperature: in standard deviations of the candidates' costs, so that it needs no tuning to their unit.
+    candidates plans are drawn around the mean in each of `iterations`; deviation: in half ranges, multiplied by
+    `shrink` after each; temperature: in standard deviations of the candidates' costs: it needs no tuning to their unit.
     """
+
+    needs_gradient: ClassVar[bool] = False
 
     candidates: int = 256
     iterations: int = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -13,6 +14,8 @@ from vidpred.planning.solvers.base import Plan, Problem, best_of, coloured_noise
 class RandomShooting:
     """candidates plans around the start, normal with `deviation` half ranges, clipped; the start itself is one of them.
     colour: the noise's exponent, 0 for white."""
+
+    needs_gradient: ClassVar[bool] = False
 
     candidates: int = 256
     deviation: float = 1.0

@@ -1,0 +1,100 @@
+"""Evidence for planning: a world that a planner masters who knows the truth, models that learnt it, their actions."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.harness import machine
+from benchmarks.proof_rows import RUNS, Row
+from vidpred.checkpoint import RunFolder
+from vidpred.config import load_config
+from vidpred.data.build import build_source
+from vidpred.data.clips import Source
+from vidpred.evaluation.protocols import evaluate_models, known_frames
+from vidpred.inference.predictor import Predictor
+from vidpred.planning.closed_loop import FIRST_SEED
+from vidpred.planning.plan import Budget, fitting_world, load_model, play_model, references
+from vidpred.planning.record import Recording, record
+from vidpred.planning.true_world import StillWorld
+from vidpred.planning.worlds import BlockPushWorld
+from vidpred.run import train
+
+SIZE, EPISODES = 32, 100
+DATA = RUNS / "block_push-episodes"
+
+
+class OtherActions:
+    """A source whose windows come with the actions of other windows: a model that ignores them never notices."""
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self.source, self.name = source, source.name
+        self.others = np.random.default_rng(seed).permutation(len(source))
+        self.action_size: int = source.action_size  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def window(self, index: int) -> np.ndarray:
+        return self.source.window(index)
+
+    def clip_name(self, index: int) -> str:
+        return self.source.clip_name(index)
+
+    def action_statistics(self) -> tuple[list[float], list[float]]:
+        return self.source.action_statistics()  # type: ignore[attr-defined, no-any-return]
+
+    def window_actions(self, index: int) -> np.ndarray:
+        return self.source.window_actions(int(self.others[index]))  # type: ignore[attr-defined, no-any-return]
+
+
+def world_row(folder: Path, seed: int) -> dict[str, Any]:
+    """block_push under the planner that knows the truth, under one that thinks nothing moves, and under no planner."""
+    world, budget = BlockPushWorld(SIZE), Budget()
+    results = {name: play().to_json() for name, play in references(world, budget, EPISODES, None).items()}
+    return {"budget": vars(budget), "frame_size": SIZE, "results": results}
+
+
+def model_row(folder: Path, seed: int) -> dict[str, Any]:
+    """A model trained on random play, then CEM with it; copy-last beside it on the same episodes."""
+    torch.set_num_threads(1)
+    record(Recording("block_push", 1000, "random", SIZE), DATA, workers=1)
+    config = load_config("block_push.yaml", {"data.root": str(DATA), "run": str(folder / "run"), "seed": seed})
+    fresh = not RunFolder(config.run).steps()
+    wall, processor = time.monotonic(), time.process_time()
+    train(config)
+    trained = {"wall_seconds": time.monotonic() - wall, "processor_seconds": time.process_time() - processor}
+    model, size = load_model(folder / "run", "best", "cpu", "float32")
+    world, budget, first = fitting_world("block_push", size, model), Budget(), FIRST_SEED + 1000 * seed
+    video = folder / "episodes.mp4"
+    planned = play_model(model, world, budget, EPISODES, video=video, first=first)
+    still = play_model(StillWorld(2), world, budget, EPISODES, first=first)
+    return {
+        "training": {name: round(value, 1) for name, value in trained.items()} if fresh else "resumed, not timed",
+        "budget": vars(budget),
+        "results": {"model": planned.to_json(), "copy last": still.to_json()},
+        "psnr_moving": action_gap(folder / "run", seed),
+        "planning_threads": machine()["threads"],
+    }
+
+
+def action_gap(run: Path, seed: int, steps: int = 8) -> dict[str, list[float]]:
+    """PSNR on moving pixels, step by step, with the true actions and with those of other windows."""
+    predictor = Predictor.load(run, device="cpu")
+    models = {"model": predictor.generator}
+    source = build_source(predictor.data, "test", range(known_frames(models) + steps))
+    found = {}
+    for name, given in {"true actions": source, "other windows' actions": OtherActions(source, seed)}.items():
+        result = evaluate_models(models, given, steps, 400, names=["psnr_moving"])
+        found[name] = [round(total.mean, 2) for total in result.scores["model"].overall["psnr_moving"]]
+    return found
+
+
+PLANNING_ROWS = [
+    Row("block_push, what a planner can do", 0, world_row),
+    *(Row("block_push, planning with a trained model", seed, model_row) for seed in (0, 1, 2)),
+]

@@ -1,0 +1,138 @@
+"""`vidpred plan`: a run, a world and a solver; episodes played, and what to hold them against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidpred.data.prepared import Manifest
+from vidpred.errors import ConfigError, DataError
+from vidpred.inference.predictor import Predictor
+from vidpred.inference.writer import write_video
+from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, outcome, pictures, play, play_all, play_policy
+from vidpred.planning.receding import RecedingHorizon
+from vidpred.planning.solvers import make_solver
+from vidpred.planning.true_world import StillWorld, TrueWorld
+from vidpred.planning.world_model import Imagines, WorldModel
+from vidpred.planning.worlds import BlockPushWorld, World, make_world, to_picture
+
+VIDEO_RATE = 4.0
+VIDEO_EPISODES = 4
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How hard a planner thinks, the same for every model that it is given."""
+
+    solver: str = "cem"
+    candidates: int = 32
+    iterations: int = 3
+    horizon: int = 6
+    execute: int = 2
+
+    def controller(self, model: Imagines, world: World) -> RecedingHorizon:
+        if self.execute > self.horizon:
+            raise ConfigError(f"[--execute {self.execute}] must be at most --horizon {self.horizon}")
+        solver = make_solver(self.solver, self.candidates, self.iterations)
+        return RecedingHorizon(model, solver, world.bounds, self.horizon, self.execute)
+
+
+def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple[WorldModel, int | None]:
+    """A run as a world model, and the short side of the frames it was trained on (None: not known). Raises ConfigError
+    for a model without actions or of gray frames, and what `Predictor.load` raises."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"no such precision [--precision {precision}]; choose from {', '.join(PRECISIONS)}")
+    predictor = Predictor.load(run, checkpoint, device)
+    if predictor.data.channels != 3:
+        raise ConfigError(f"worlds show RGB frames, and the run has data.channels={predictor.data.channels} [{run}]")
+    return WorldModel(predictor.generator, precision=PRECISIONS[precision]), trained_size(predictor)
+
+
+def trained_size(predictor: Predictor) -> int | None:
+    root = predictor.data.root
+    manifest = Manifest.load(Path(root)) if root is not None else None
+    recorded = manifest.settings.get("frame_size") if manifest is not None else None
+    return predictor.data.size or (manifest.size if manifest is not None else None) or recorded
+
+
+def fitting_world(env: str, size: int | None, model: WorldModel) -> World:
+    """Raises ConfigError where the world's actions are not the model's."""
+    world = make_world(env, size)
+    found = len(world.bounds.low)
+    if found != model.action_size:
+        raise ConfigError(
+            f"{env} has actions of {found} values, the model takes {model.action_size} "
+            "[model.action_size, data.frame_skip]; plan with a run that was trained on its episodes"
+        )
+    model.bounds = world.bounds
+    return world
+
+
+def read_goal(file: Path | None, size: int | None) -> Tensor | None:
+    """A picture of the goal, `(3, H, W)`, scaled like frames. Raises DataError."""
+    if file is None:
+        return None
+    from PIL import Image
+
+    from vidpred.data.frame_writer import scaled
+    from vidpred.data.video import scaled_size
+
+    try:
+        with Image.open(file) as picture:
+            array = np.asarray(picture.convert("RGB"))
+    except OSError as error:
+        raise DataError(f"no picture that can be read ({error}) [{file}]; give a PNG of the goal") from None
+    return to_picture(scaled(array, scaled_size(array.shape[0], array.shape[1], size)))
+
+
+def play_model(
+    model: Imagines,
+    world: World,
+    budget: Budget,
+    episodes: int,
+    goal: Tensor | None = None,
+    video: Path | None = None,
+    first: int = FIRST_SEED,
+) -> Outcome:
+    """Episodes under receding-horizon control. video: the first ones, written as a .mp4 or .gif. first: their seed."""
+    controller = budget.controller(model, world)
+    filmed: list[Episode] = []
+
+    def one(number: int, seed: int) -> Episode:
+        film = video is not None and number < VIDEO_EPISODES
+        episode = play(world, controller, seed, goal, film)
+        if film:
+            filmed.append(episode)
+        return episode
+
+    result = outcome(play_all(one, episodes, progress=True, first=first))
+    if video is not None:
+        shown = (picture for episode in filmed for picture in pictures(episode, budget.execute))
+        write_video(video, shown, VIDEO_RATE, overwrite=True)
+    return result
+
+
+def references(world: World, budget: Budget, episodes: int, goal: Tensor | None) -> dict[str, Callable[[], Outcome]]:
+    """What the numbers are held against: the same planner with a world that stands still, and with the true one where
+    it is known; actions drawn with equal chances; the world's policies."""
+    models: dict[str, Imagines] = {"copy last": StillWorld(len(world.bounds.low))}
+    if isinstance(world, BlockPushWorld):
+        models["true simulator"] = TrueWorld(world.inner)
+    found: dict[str, Callable[[], Outcome]] = {
+        name: partial(play_model, model, world, budget, episodes, goal) for name, model in models.items()
+    }
+    for name in ("uniform", *world.policies):
+        found[f"{name} actions"] = partial(play_policies, world, name, episodes)
+    return found
+
+
+def play_policies(world: World, name: str, episodes: int) -> Outcome:
+    """Episodes under a policy, as `play_policy` names them."""
+    return outcome(play_all(lambda _, seed: play_policy(world, name, seed), episodes))
