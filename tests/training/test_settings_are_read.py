@@ -79,7 +79,13 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
                 "objective.draws": 2, "objective.other_draws_weight": 0.1,
             },
         ),
-        load_config(None, {**shared, "run": str(tmp_path / "unet"), "model": {"name": "film_unet"}}),
+        load_config(
+            None,
+            {
+                **{key: value for key, value in shared.items() if not key.startswith("model.")},
+                "run": str(tmp_path / "unet"), "model.name": "film_unet", "model.noise_channels": 1,
+            },
+        ),
         load_config(
             "dcgan_mnist.yaml",
             {

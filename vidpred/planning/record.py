@@ -75,6 +75,9 @@ class Recording:
             np.stack(known) if len(known) == len(frames) else None, cuts=(),
         )  # fmt: skip
 
+    def classes(self) -> list[str]:
+        return []
+
     def candidates(self) -> list[Item]:
         return self.items()
 
