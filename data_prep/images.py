@@ -21,7 +21,7 @@ from pydantic import Field
 from data_prep.base import DataSet, Fractions
 from data_prep.command import main
 from vidpred.data.frame_writer import Clip, Item
-from vidpred.data.images import Pictures, find_pictures, squared
+from vidpred.data.pictures import Pictures, find_pictures, squared
 from vidpred.errors import ConfigError, DataError
 
 RATE = 10.0  # pictures have no rate; the format wants one

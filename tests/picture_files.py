@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
+
+from vidpred.config import Config, load_config
 
 
 @cache
@@ -31,3 +34,45 @@ def write_digits(path: Path, count: int = 300) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, images=pictures[:count], labels=labels[:count])
     return path
+
+
+SMALL: dict[str, Any] = {
+    "training.steps": 6, "training.batch_size": 8, "training.device": "cpu", "training.log_every": 1,
+    "training.precision": "float32",
+}  # fmt: skip
+DIGITS: dict[str, Any] = {"data.patch_size": 8}
+NARROW = {"model.width": 4, "discriminator.width": 4}
+FLAT = {"model.hidden": [16], "discriminator.hidden": [16]}
+POINTS = {**FLAT, "training.validate_every": 3}
+# preset -> what makes it small, and what its log must have
+IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
+    "dcgan_mnist": (NARROW, "discriminator/real"),
+    "dcgan_fashion": (NARROW, "discriminator/real"),
+    "dcgan_faces": ({**NARROW, "data.channels": 1, "data.size": 8, "data.workers": 0}, "discriminator/real"),
+    "dcgan_conditional": (NARROW, "discriminator/real"),
+    "mlp_gan": (FLAT, "discriminator/saturated"),
+    "mlp_gan_minimax": (FLAT, "discriminator/saturated"),
+    "wgan": (NARROW, "discriminator/accuracy"),
+    "wgan_gp": (NARROW, "discriminator/gradient_penalty"),
+    "lapgan": (
+        {**NARROW, **FLAT, "model.scales": 2, "model.noise_channels": 80},
+        "discriminator/real",
+    ),
+    "vae": ({"model.hidden": [16]}, "generator/kl"),
+    "vae_dcgan": ({"model.width": 4}, "generator/kl"),
+    "mixture": (
+        {"model.components": 3, "model.noise_channels": 9, "training.steps": 1, "training.log_every": 10,
+         "training.batch_size": 16, "training.precision": "auto"},
+        "validation/log_likelihood",
+    ),
+    "improved_gan": (NARROW, "discriminator/class_accuracy"),
+    "gaussians_gan": (POINTS, "validation/covered"),
+    "gaussians_minibatch": (POINTS, "validation/good"),
+    "gaussians_wgan_gp": (POINTS, "validation/divergence"),
+}  # fmt: skip
+
+
+def small_preset(name: str, folder: Path) -> Config:
+    """A preset with small networks, a few steps and the digits of `folder`; its run is there, too."""
+    world = {} if name.startswith("gaussians") else {**DIGITS, "data.root": str(write_digits(folder / "digits.npz"))}
+    return load_config(f"{name}.yaml", {**SMALL, **world, **IMAGE_PRESETS[name][0], "run": str(folder / name)})

@@ -42,7 +42,7 @@ class Config(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         weights = self.objective
-        if weights.lp_weight == weights.gdl_weight == 0:
+        if weights.lp_weight == weights.gdl_weight == weights.pixel_entropy_weight == 0 and not self.model.fitted:
             if not weights.has_discriminator:
                 raise ValueError("objective: all weights are 0; set objective.lp_weight=1")
             if weights.adversarial_start and not weights.feature_matching_weight:
@@ -73,6 +73,10 @@ class Config(Settings):
                 raise ValueError(
                     f"data.context_frames: {section}.name={network.name} knows no frames; set data.context_frames=0"
                 )
+        if self.objective.kl_weight and not self.model.has_encoder:
+            raise ValueError("objective.kl_weight: only an encoder's code costs something; set model.name=vae")
+        if self.objective.class_weight and not getattr(self.discriminator, "classes", 0):
+            raise ValueError("objective.class_weight: the discriminator has no classes; set discriminator.classes")
         if not self.data.context_frames and max(self.data.pred_frames, self.data.step, self.data.unroll) > 1:
             raise ValueError("data.context_frames: 0 needs data.pred_frames=1, data.step=1 and data.unroll=1")
         return self
@@ -128,6 +132,7 @@ FRAMES_ONLY = (
     "data.movement_threshold", "model.action_size", "training.validate_every", "training.validation_windows",
     "training.best_by", "objective.draws",
 )  # fmt: skip
+READ_BY_FITTING = ("training.steps", "training.device", "training.tensorboard", "training.batch_size")
 ADVERSARY_ONLY = ("discriminator.", "training.discriminator")
 WITHOUT_ADVERSARY = {"history_weight"}  # of the game's settings, what the generator reads on its own
 OPTIMIZER_IGNORES = {"sgd": "betas", "rmsprop": "betas", "adam": "momentum", "adamw": "momentum"}
@@ -140,10 +145,15 @@ def refuse_ignored(config: Config) -> None:
     """
     values, defaults = (dict(flatten(c.model_dump(mode="json"))) for c in (config, Config()))
     ignored: dict[str, list[str]] = {}  # why -> keys
-    if values["data.root"] is None:
+    if values["data.root"] is not None:
+        ignored["with data.root"] = ["data.world"]
+    else:
         ignored["without data.root (a folder of videos)"] = list(VIDEOS_ONLY)
+        points = config.data.world != "two_way"
+        if points:
+            ignored[f"in data.world={config.data.world}"] = ["data.size", "data.patch_size", "data.flip"]
         side, patch = values["data.size"], values["data.patch_size"]
-        if config.objective.has_discriminator and side not in (None, patch):
+        if config.objective.has_discriminator and not points and side not in (None, patch):
             raise ConfigError(
                 f"[data.patch_size={patch}] no patches are cut from the two-way world, and an adversary judges one "
                 f"size; set data.patch_size={side} or data.root"
@@ -154,7 +164,14 @@ def refuse_ignored(config: Config) -> None:
             *game, *(key for key in values if key.startswith(ADVERSARY_ONLY))
         ]  # fmt: skip
     if not config.data.context_frames:
-        ignored["without known frames (data.context_frames)"] = list(FRAMES_ONLY)
+        watched = config.data.world != "two_way" and config.data.root is None  # what of it is covered can be measured
+        ignored["without known frames (data.context_frames)"] = [
+            key for key in FRAMES_ONLY if not (watched and key == "training.validate_every")
+        ]
+    if config.model.fitted:
+        ignored[f"for model.name={config.model.name}, which is fitted at once"] = [
+            key for key in values if key.startswith(("objective.", "training.")) and key not in READ_BY_FITTING
+        ]
     for section, kind in (("model", config.model), ("discriminator", config.discriminator)):
         if not kind.takes_labels:
             ignored[f"for {section}.name={kind.name}, which takes no labels"] = [f"{section}.num_labels"]

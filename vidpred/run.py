@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights, write_a
 from vidpred.config import Config, flatten, refuse_ignored, to_yaml
 from vidpred.data.build import SPLITS, build_source
 from vidpred.data.clips import TrainingSamples, TrainingSource, evaluation_offsets, training_offsets
+from vidpred.data.points import POINTS
 from vidpred.errors import ConfigError, DataError, PeerError, StorageError, VidpredError
 from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import PROTOCOLS
+from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.protocols import (
     Evaluation,
     evaluate_models,
@@ -36,9 +38,11 @@ from vidpred.evaluation.protocols import (
 )
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.build import adopt, build_discriminator, build_generator, count_parameters
+from vidpred.models.mixture import MixtureGenerator
 from vidpred.models.noise import noise_channels
 from vidpred.models.settings import JudgeSettings, ModelSettings
 from vidpred.training.actions import check_actions, fit_action_scale
+from vidpred.training.fitting import Fitting
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
 from vidpred.training.trainer import Trainer, TrainingParts, Validate
@@ -132,8 +136,19 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
             "torch": torch.__version__,
         },
     )
-    first_step = Trainer(parts).run()
+    if isinstance(generator, MixtureGenerator):
+        first_step = Fitting(parts, generator, held_out_pictures(config)).run()
+    else:
+        first_step = Trainer(parts).run()
     return Run(folder.path, first_step, config.training.steps)
+
+
+def held_out_pictures(config: Config) -> TrainingSource | None:
+    """The validation split; None where there is none."""
+    try:
+        return build_source(config.data, "validation", training_offsets(config.data))
+    except DataError:
+        return None
 
 
 def build_accelerator(config: Config) -> Accelerator:
@@ -205,7 +220,8 @@ def build_validation(config: Config, accelerator: Accelerator) -> Validate | Non
     """What measures the averaged weights on the validation split; None where that split has no window, or there are no
     known frames to predict from."""
     if not config.data.context_frames:
-        return None
+        world = POINTS.get(config.data.world) if config.data.root is None else None
+        return None if world is None else lambda generator: asdict(coverage(draw_points(generator), world))
     steps = config.data.step - 1 + config.data.future_frames
     try:
         source = build_source(config.data, "validation", evaluation_offsets(config.data, steps))

@@ -58,5 +58,8 @@ class NumberedSet:
     def look(self, item: Item) -> dict[str, Any]:
         return read_through(self, item)
 
+    def classes(self) -> list[str]:
+        return []
+
     def described(self) -> dict[str, Any]:
         return {"num_items": self.num_items, "with_actions": self.with_actions}

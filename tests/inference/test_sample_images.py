@@ -13,7 +13,7 @@ import torch
 from tests.picture_files import write_digits
 from vidpred import cli
 from vidpred.config import load_config
-from vidpred.data.images import find_pictures
+from vidpred.data.pictures import find_pictures
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import (

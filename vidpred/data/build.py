@@ -9,6 +9,8 @@ from pathlib import Path
 from vidpred.data.clips import TrainingSource, WorldWindows, training_offsets
 from vidpred.data.images import image_windows
 from vidpred.data.index import note_short_videos, require_videos
+from vidpred.data.labels import FewLabels
+from vidpred.data.points import PointWindows
 from vidpred.data.prepared import Manifest
 from vidpred.data.prepared_windows import PreparedWindows
 from vidpred.data.sampling import kept_cuts, kept_frames
@@ -19,12 +21,24 @@ from vidpred.data.video_windows import Segment, VideoWindows
 from vidpred.errors import DataError
 
 WORLD_CLIPS: dict[str, int] = {"train": 20_000, "validation": 128, "test": 256}
+POINTS_COUNT: dict[str, int] = {"train": 1_000_000, "validation": 2_500, "test": 2_500}
 WORLD_SEEDS: dict[str, int] = {"train": 11, "validation": 12, "test": 13}
 
 
 def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> TrainingSource:
     """The windows of one split. Raises DataError where there is none; see `data.on_bad_video` for bad files."""
     assert split in SPLITS
+    source = whole_source(settings, split, offsets, progress)
+    few = settings.labelled is not None and split == "train"
+    return FewLabels(source, settings.labelled) if few and settings.labelled else source
+
+
+def whole_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool) -> TrainingSource:
+    """The same, with every label that is known."""
+    if settings.root is None and settings.context_frames == 0 and settings.world == "two_way":
+        raise DataError("an image model needs pictures [data.root]; give a folder of pictures, an .npz or IDX files")
+    if settings.root is None and settings.world != "two_way":
+        return PointWindows(settings.world, POINTS_COUNT[split], WORLD_SEEDS[split])
     if settings.root is None:
         return WorldWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
     root = Path(settings.root)

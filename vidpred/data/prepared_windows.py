@@ -54,6 +54,12 @@ class PreparedWindows:
     def classes(self) -> list[str]:
         return self.manifest.classes
 
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The class of every window, `(len,)`."""
+        own = [self.prepared.clips[clip].label for clip, _ in self._stretches]
+        return np.repeat(own, np.diff([0, *self._ends])) if self.classes and own else None
+
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 

@@ -9,12 +9,16 @@ from pydantic import Field, model_validator
 from vidpred.data.limits import Limits
 from vidpred.settings import Settings
 
+PointsName = Literal["eight_gaussians", "twenty_five_gaussians"]
+WorldName = Literal["two_way", PointsName]
+
 
 class DataSettings(Settings):
     """Videos, windows and patches.
 
-    root: a folder of videos at any depth, or one video; none: the embedded two-way world. Pictures are turned upright,
-    laid over black where they are transparent, scaled to the size of a video's first where that changes.
+    root: a folder of videos at any depth, or one video; none: the embedded `world`, `two_way` (a ball that may fall to
+    either side), `eight_gaussians` or `twenty_five_gaussians` (points in the plane). Pictures are turned upright, laid
+    over black where they are transparent, scaled to the size of a video's first where that changes.
     on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
     pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
     context_frames known frames go in (0: none, for generators of pictures; root may then be a folder of pictures, whose
@@ -32,12 +36,14 @@ class DataSettings(Settings):
     split: how videos are divided in train, validation and test by split_fractions: by whole file, by time within each
     file, or `auto` (by file from 5 files on). split_file, lines of `relative/path,train|validation|test`, overrides
     it; a splits.csv in the root is found by itself.
+    labelled: how many pictures of the training split tell their class, as many of each as can be (none: all).
     workers: processes that read data beside the training. timeout_seconds: how long the training waits for a batch of
     theirs before it ends and names the file that was being read (0: for ever). memory_mb: what each process that reads
     videos may keep of them decoded: all if they fit, else as much as is soon needed again; below 512 nothing.
     """
 
     root: str | None = None
+    world: WorldName = "two_way"
     on_bad_video: Literal["error", "skip"] = "error"
     max_pixels: int = Field(Limits.pixels, ge=1)
     max_frames: int = Field(Limits.frames, ge=1)
@@ -57,6 +63,7 @@ class DataSettings(Settings):
     split: Literal["auto", "file", "time"] = "auto"
     split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
+    labelled: int | None = Field(None, ge=1)
     workers: int = Field(0, ge=0)
     timeout_seconds: float = Field(120.0, ge=0)
     memory_mb: int = Field(1024, ge=0)
@@ -71,6 +78,12 @@ class DataSettings(Settings):
     def _one_recursion(self) -> Self:
         if self.unroll > 1 and self.step > 1:
             raise ValueError(f"unroll: {self.unroll} predictions in a row need step=1, got step={self.step}")
+        return self
+
+    @model_validator(mode="after")
+    def _points(self) -> Self:
+        if self.root is None and self.world != "two_way" and (self.channels, self.context_frames) != (1, 0):
+            raise ValueError(f"world: points of {self.world} are pictures; set data.channels=1, data.context_frames=0")
         return self
 
     @property

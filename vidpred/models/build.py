@@ -12,18 +12,28 @@ from vidpred.errors import ConfigError
 from vidpred.models.dcgan import DcganJudgeSettings, DcganSettings
 from vidpred.models.discriminators import DiscriminatorSettings
 from vidpred.models.film_unet import FilmUnetSettings
+from vidpred.models.lapgan import LapganJudgeSettings, LapganSettings
+from vidpred.models.mixture import MixtureSettings
+from vidpred.models.mlp import MlpJudgeSettings, MlpSettings
 from vidpred.models.multiscale import GeneratorSettings
 from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.models.vae import VaeSettings
 
 # `model.name` and `discriminator.name` choose from these; the first is the default.
 GENERATORS: dict[str, type[ModelSettings]] = {
     "multiscale": GeneratorSettings,
     "dcgan": DcganSettings,
     "film_unet": FilmUnetSettings,
+    "mlp": MlpSettings,
+    "lapgan": LapganSettings,
+    "vae": VaeSettings,
+    "mixture": MixtureSettings,
 }
 DISCRIMINATORS: dict[str, type[JudgeSettings]] = {
     "multiscale": DiscriminatorSettings,
     "dcgan": DcganJudgeSettings,
+    "mlp": MlpJudgeSettings,
+    "lapgan": LapganJudgeSettings,
 }
 
 

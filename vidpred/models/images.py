@@ -13,6 +13,7 @@ import torch.nn.functional as functional
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidpred.data.points import POINTS
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.conditions import check_labels
@@ -34,6 +35,8 @@ class Shape(NamedTuple):
 
 def picture_shape(data: DataSettings) -> Shape:
     """Of the pictures that a run trains on. Raises ConfigError where the settings do not say it."""
+    if data.root is None and data.world in POINTS:
+        return Shape(1, 2, 1)
     if data.patch_size is None:
         raise ConfigError("[data.patch_size] an image model makes pictures of one size; set it to their side in pixels")
     return Shape(data.channels, data.patch_size, data.patch_size)
@@ -45,7 +48,7 @@ class ImageSettings(ModelSettings):
     needs_frames: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = True
 
-    noise_channels: int = Field(100, ge=1, le=1024)
+    noise_channels: int = Field(100, ge=1, le=100_000)
     noise: NoiseName = "gaussian"
 
 

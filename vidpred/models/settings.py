@@ -24,9 +24,11 @@ class ModelSettings(Settings):
 
     needs_frames: ClassVar[bool] = True  # False: it makes pictures from noise, without known frames
     takes_labels: ClassVar[bool] = False
+    has_encoder: ClassVar[bool] = False  # it says what a code of the truth costs (a variational auto-encoder)
+    fitted: ClassVar[bool] = False  # it has a `fit` instead of gradients
 
     name: str
-    noise_channels: int = Field(0, ge=0, le=1024)
+    noise_channels: int = Field(0, ge=0, le=100_000)
     noise: NoiseName = "gaussian"
     action_size: int = Field(0, ge=0, le=1024)
     num_labels: int = Field(0, ge=0, le=100_000)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+SMALLEST_PROBABILITY = 1e-6  # whose logarithm is still finite in float32
+
 
 def lp_loss(prediction: Tensor, target: Tensor, exponent: float, each: bool = False) -> Tensor:
     """L_p, equation 1: the mean of |Y - Ŷ|^p. p = 1 is the l1 loss, p = 2 the mean squared error.
@@ -47,6 +49,22 @@ def adversarial_loss(logits: Tensor, label: float) -> Tensor:
     """
     labels = logits.new_full(logits.shape, float(label), dtype=logits.float().dtype)
     return functional.binary_cross_entropy_with_logits(logits.float(), labels)
+
+
+def pixel_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    """-y log p - (1 - y) log(1 - p), the mean over all values: the negative log likelihood of pixels y that are
+    white with probability p, else black (Kingma & Welling 2013, appendix C.1). Both in [0, 1]."""
+    probability = prediction.float().clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return functional.binary_cross_entropy(probability, target.float())
+
+
+def class_loss(by_class: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the logits of classes `(B, K)` against labels `(B,)`, the mean over the samples whose label is
+    told (0 or more); 0 where none is (Salimans et al. 2016, section 5: L_supervised)."""
+    told = labels >= 0
+    if not bool(told.any()):
+        return by_class.float().sum() * 0
+    return functional.cross_entropy(by_class.float()[told], labels[told])
 
 
 def feature_matching_loss(generated: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from vidpred.data.batch import Batch
 from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
 from vidpred.training.game import Game, GameSettings, Losses, sum_of, weigh
-from vidpred.training.losses import gradient_difference_loss, lp_loss
+from vidpred.training.losses import class_loss, gradient_difference_loss, lp_loss, pixel_cross_entropy
 
 
 class ObjectiveSettings(GameSettings):
@@ -27,12 +27,19 @@ class ObjectiveSettings(GameSettings):
     L_p and L_gdl count for the draw nearest to the truth, by their own weighted sum: best of N, or multiple choice
     learning (Guzman-Rivera et al. 2012; for futures of videos Fragkiadaki et al. 2017). other_draws_weight: the share
     that the other draws have of them together (Rupprecht et al. 2017; 0: none). The adversary judges all draws.
+    Variational auto-encoders minimise pixel_entropy_weight times the cross-entropy of pixels (or L_2) plus kl_weight
+    times the divergence of the code, both a mean over the values of a picture: with both 1 that is the negative
+    evidence lower bound over their number.
+    class_weight: of the discriminator's cross-entropy on true pictures whose class is told (it needs classes).
     """
 
     lp_weight: float = Field(1.0, ge=0)
     lp_exponent: float = Field(1.0, ge=1)
     gdl_weight: float = Field(1.0, ge=0)
     gdl_alpha: float = Field(1.0, ge=1)
+    pixel_entropy_weight: float = Field(0.0, ge=0)
+    kl_weight: float = Field(0.0, ge=0)
+    class_weight: float = Field(0.0, ge=0)
     draws: int = Field(1, ge=1)
     other_draws_weight: float = Field(0.0, ge=0, lt=1)
 
@@ -42,12 +49,14 @@ class Step:
     """What the phases of one training step share: the batch, the generator's pictures (with their graph), the step.
 
     predictions: one tensor a scale, `(draws * B, K, C, h, w)`: the first draw of every sample, then the second, ...
+    latent_cost: `(B,)`, what the code of each sample cost, of a generator that encodes the truth.
     """
 
     batch: Batch
     predictions: list[Tensor]
     number: int
     draws: int = 1
+    latent_cost: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,13 @@ class Objective:
         if each and terms:
             terms = nearest_draw(terms, step.draws, settings.other_draws_weight)
 
+        if settings.pixel_entropy_weight:
+            entropy = sum_of(pixel_cross_entropy(p, t) for p, t in pairs)
+            terms["pixel_entropy"] = settings.pixel_entropy_weight, entropy
+        if settings.kl_weight:
+            assert step.latent_cost is not None
+            terms["kl"] = settings.kl_weight, step.latent_cost.mean() / step.batch.future[0].numel()
+
         def conditional(pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
             assert judge is not None
             context, conditions = conditioned(step, judge, pictures)
@@ -131,9 +147,27 @@ class Objective:
             assert judge is not None
             context, conditions = conditioned(step, judge, pictures)
             kinds = {"kinds": len(pictures[0]) // len(context_of_one)} if getattr(judge, "by_kind", False) else {}
-            return discriminator(context, pictures, **conditions, **kinds)
+            if not self.settings.class_weight:
+                return discriminator(context, pictures, **conditions, **kinds)
+            logits, by_class = discriminator(context, pictures, with_classes=True, **conditions, **kinds)
+            of_classes.append(by_class[: len(context_of_one)])  # those of the true pictures, which come first
+            return logits
 
-        return self.game.discriminator_losses(conditional, true, false, step.number)
+        of_classes: list[Tensor] = []
+        losses = self.game.discriminator_losses(conditional, true, false, step.number)
+        return (
+            with_classes(losses, self.settings.class_weight, of_classes[0], step.batch.labels) if of_classes else losses
+        )
+
+
+def with_classes(losses: Losses, weight: float, by_class: Tensor, labels: Tensor | None) -> Losses:
+    """The discriminator's losses, and what it pays for the classes of true pictures: logits `(B, K)`, labels `(B,)`."""
+    assert labels is not None, "the run was begun on data without classes"
+    loss = class_loss(by_class, labels)
+    told = labels >= 0
+    right = (by_class.argmax(1) == labels)[told].float()
+    parts = {"classes": loss, **({"class_accuracy": right.mean().detach()} if len(right) else {})}
+    return Losses(losses.total + weight * loss, losses.parts | parts, losses.weights | {"classes": weight})
 
 
 def nearest_draw(

@@ -172,7 +172,9 @@ class Trainer:
         phases = self.objective.phases(number)
         # One forward of the generator serves all phases; its graph is kept where it learns.
         with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
-            step = Step(batch, self._predict(batch), number, self.parts.objective.draws)
+            predictions = self._predict(batch)
+            cost = getattr(self.networks["generator"].module, "latent_cost", None)
+            step = Step(batch, predictions, number, self.parts.objective.draws, cost)
         parts: dict[str, Tensor] = {}
         for phase in phases:
             network = self.networks[phase.network]

@@ -1,0 +1,81 @@
+"""The worlds of points, and what of them a set of points covers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from vidpred.data.build import build_source
+from vidpred.data.labels import FewLabels, choose_evenly
+from vidpred.data.points import POINTS, PointWindows, to_pictures, to_points
+from vidpred.data.settings import DataSettings
+from vidpred.errors import DataError
+from vidpred.evaluation.modes import coverage
+
+
+@pytest.mark.parametrize(("name", "modes"), [("eight_gaussians", 8), ("twenty_five_gaussians", 25)])
+def test_points_have_the_moments_of_the_world(name: str, modes: int) -> None:
+    source = PointWindows(name, 20_000, 3)  # type: ignore[arg-type]
+    batch = source.draw(range(20_000), range(20_000), 0)
+    points, world = to_points(batch.future[:, 0]), POINTS[name]
+    assert batch.labels is not None
+    labels = batch.labels.numpy()
+    assert np.abs(np.bincount(labels, minlength=modes) / 20_000 - 1 / modes).max() < 0.01
+    steps = (points - world.centres[labels]) / world.deviation
+    assert abs(steps.mean()) < 0.02
+    np.testing.assert_allclose(np.cov(steps.T), np.eye(2), atol=0.05)
+    assert coverage(points, world).covered == modes
+    assert coverage(points, world).good == pytest.approx(1 - math.exp(-4.5), abs=0.003)  # within 3 deviations in 2-D
+
+
+def test_pictures_of_points_and_back() -> None:
+    points = np.array([[-4.0, 2.5], [0, 0]])
+    pictures = to_pictures(points)
+    assert pictures.shape == (2, 1, 2, 1)
+    np.testing.assert_allclose(pictures[0, 0, :, 0], [0.1, 0.75], rtol=1e-6)
+    import torch
+
+    np.testing.assert_allclose(to_points(torch.from_numpy(pictures)), points, atol=1e-6)
+
+
+def test_coverage_by_hand() -> None:
+    """Three good points at one centre, one at another, one of five nowhere: KL = 3/4 ln(3/4 * 8) + 1/4 ln(1/4 * 8)."""
+    world = POINTS["eight_gaussians"]
+    points = np.concatenate([world.centres[[2, 2, 2, 5]], np.zeros((1, 2))])
+    found = coverage(points, world)
+    assert (found.covered, found.good) == (2, 0.8)
+    assert found.divergence == pytest.approx(0.75 * math.log(6) + 0.25 * math.log(2))
+    assert coverage(world.centres, world).divergence == pytest.approx(0)
+    assert coverage(np.zeros((4, 2)), world).covered == 0
+
+
+def test_few_labels_are_as_even_as_can_be() -> None:
+    labels = np.array([0] * 50 + [1] * 5 + [2] * 20)
+    assert np.bincount(labels[choose_evenly(labels, 9)]).tolist() == [3, 3, 3]
+    assert np.bincount(labels[choose_evenly(labels, 25)]).tolist() == [10, 5, 10]
+
+
+def test_untold_labels_stay_hidden(tmp_path: object) -> None:
+    import torch
+
+    class Labelled(PointWindows):
+        labels = torch.arange(40).numpy() % 8
+
+        def draw(self, windows, positions, seed):  # type: ignore[no-untyped-def]
+            batch = super().draw(windows, positions, seed)
+            return type(batch)(batch.context, batch.future, batch.positions, labels=torch.tensor(windows) % 8)
+
+    few = FewLabels(Labelled("eight_gaussians", 40, 0), 16)
+    labels = few.draw(list(range(40)), list(range(40)), 0).labels
+    assert labels is not None
+    assert (labels >= 0).nonzero().flatten().tolist() == few.told.tolist()
+    assert np.bincount(labels[labels >= 0].numpy()).tolist() == [2] * 8
+    with pytest.raises(DataError, match="data.labelled"):
+        FewLabels(PointWindows("eight_gaussians", 40, 0), 4)
+
+
+def test_an_image_model_without_pictures_is_told() -> None:
+    with pytest.raises(DataError, match="data.root"):
+        build_source(DataSettings(context_frames=0), "train", [0])

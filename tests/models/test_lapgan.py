@@ -1,0 +1,77 @@
+"""LAPGAN: every scale learns from the true coarser one, and draws from its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vidpred.errors import ConfigError
+from vidpred.models.images import Shape
+from vidpred.models.lapgan import LapganDiscriminator, LapganGenerator, LapganJudgeSettings, LapganSettings
+from vidpred.models.pyramid import build_pyramid, upsample
+
+SHAPE = Shape(1, 16, 16)
+SETTINGS = LapganSettings(scales=3, hidden=[8], width=4, noise_channels=5 + 64 + 256)
+
+
+@pytest.fixture
+def generator() -> LapganGenerator:
+    torch.manual_seed(0)
+    return LapganGenerator(SETTINGS, SHAPE)
+
+
+def test_a_network_that_adds_nothing_leaves_the_coarser_picture(generator: LapganGenerator) -> None:
+    noise, none = torch.rand(2, SETTINGS.noise_channels), torch.empty(2, 0, *SHAPE)
+    with torch.no_grad():
+        for network in generator.finer:
+            for parameter in network[-1].parameters():  # type: ignore[index]
+                parameter.zero_()
+        coarse, middle, fine = (picture[:, 0] for picture in generator(none, noise=noise))
+        torch.testing.assert_close(middle, upsample(coarse))
+        torch.testing.assert_close(fine, upsample(upsample(coarse)))
+        truth = torch.rand(2, 1, *SHAPE)
+        shown = generator(none, noise=noise, truth=truth)
+    known = build_pyramid(truth, 3)
+    torch.testing.assert_close(shown[0][:, 0], coarse)
+    torch.testing.assert_close(shown[1][:, 0], upsample(known[0][:, 0]))
+    torch.testing.assert_close(shown[2][:, 0], upsample(known[1][:, 0]))
+
+
+def test_in_training_no_scale_answers_for_another(generator: LapganGenerator) -> None:
+    none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
+    generator(none, truth=truth)[2].sum().backward()
+    assert all(parameter.grad is None for parameter in generator.coarsest.parameters())
+    assert all(parameter.grad is None for parameter in generator.finer[0].parameters())
+    assert all(parameter.grad is not None for parameter in generator.finer[1].parameters())
+
+
+def test_each_scale_has_noise_of_its_own(generator: LapganGenerator) -> None:
+    noise, none = torch.rand(1, SETTINGS.noise_channels), torch.empty(1, 0, *SHAPE)
+    other = noise.clone()
+    other[:, -256:] = 0  # of the finest scale
+    with torch.no_grad():
+        one, two = generator(none, noise=noise), generator(none, noise=other)
+    assert torch.equal(one[0], two[0])
+    assert torch.equal(one[1], two[1])
+    assert not torch.allclose(one[2], two[2])
+
+
+def test_the_judge_of_a_scale_sees_what_was_built_on() -> None:
+    torch.manual_seed(0)
+    judge = LapganDiscriminator(LapganJudgeSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
+    none, truth, other = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE), torch.rand(2, 1, *SHAPE)
+    pictures = build_pyramid(truth, 3)
+    with torch.no_grad():
+        logits = judge(none, pictures, truth=truth)
+        torch.testing.assert_close(judge(none, pictures), logits)  # true pictures are built on themselves
+        wrong = judge(none, pictures, truth=other)
+    assert logits.shape == (2, 3)
+    assert torch.equal(logits[:, 0], wrong[:, 0])
+    assert not torch.isclose(logits[:, 1:], wrong[:, 1:]).any()
+
+
+def test_too_little_noise_says_how_much() -> None:
+    with pytest.raises(ConfigError, match="set 420"):
+        LapganGenerator(SETTINGS.model_copy(update={"noise_channels": 320}), SHAPE)
+    with pytest.raises(ConfigError, match="multiple of 4"):
+        LapganGenerator(SETTINGS, Shape(1, 18, 18))

@@ -1,0 +1,73 @@
+"""Variational auto-encoder: the divergence, the code, and the bound as the objective adds it up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from vidpred.config import load_config
+from vidpred.data.batch import Batch
+from vidpred.errors import ConfigError
+from vidpred.models.images import Shape
+from vidpred.models.vae import VaeGenerator, VaeSettings, gaussian_divergence
+from vidpred.training.losses import pixel_cross_entropy
+from vidpred.training.objectives import Objective, Step
+
+SHAPE = Shape(1, 8, 8)
+SETTINGS = [VaeSettings(hidden=[16], noise_channels=3), VaeSettings(width=4, noise_channels=3)]
+
+
+def test_the_divergence_is_torchs() -> None:
+    torch.manual_seed(0)
+    mean, log_variance = torch.randn(5, 4), torch.randn(5, 4)
+    code = Independent(Normal(mean, (log_variance / 2).exp()), 1)
+    prior = Independent(Normal(torch.zeros(5, 4), torch.ones(5, 4)), 1)
+    torch.testing.assert_close(gaussian_divergence(mean, log_variance), kl_divergence(code, prior))
+    assert gaussian_divergence(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
+
+
+def test_pixel_cross_entropy_by_hand() -> None:
+    loss = pixel_cross_entropy(torch.tensor([0.25, 0.5]), torch.tensor([1.0, 0.5]))
+    assert loss.item() == pytest.approx((math.log(4) + math.log(2)) / 2)
+    assert math.isfinite(pixel_cross_entropy(torch.tensor([0.0]), torch.tensor([1.0])).item())
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_only_the_shown_truth_is_encoded(settings: VaeSettings) -> None:
+    torch.manual_seed(0)
+    model = VaeGenerator(settings, SHAPE).eval()
+    none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
+    still, other = torch.zeros(2, 3), torch.ones(2, 3)
+    with torch.no_grad():
+        painted = model(none, noise=still, truth=truth)[0]
+        mean, log_variance = model.encode(truth[:, 0])
+        assert model.latent_cost is not None
+        torch.testing.assert_close(model.latent_cost, gaussian_divergence(mean, log_variance))
+        torch.testing.assert_close(painted, model(none, noise=mean)[0])  # without noise the code is its mean
+        assert model.latent_cost is None, "drawn from the prior, a code costs nothing"
+        moved = model(none, noise=other, truth=truth)[0]
+        torch.testing.assert_close(moved, model(none, noise=mean + (log_variance / 2).exp())[0])
+
+
+def test_the_bound_is_what_the_objective_minimises() -> None:
+    """(cross-entropy summed over the pixels + KL) / pixels, as by hand."""
+    torch.manual_seed(0)
+    model = VaeGenerator(SETTINGS[0], SHAPE)
+    batch = Batch(torch.empty(3, 0, *SHAPE), torch.rand(3, 1, *SHAPE), torch.arange(3))
+    pictures = model(batch.context, noise=torch.randn(3, 3), truth=batch.future)
+    step = Step(batch, pictures, 0, latent_cost=model.latent_cost)
+    losses = Objective(load_config("vae.yaml").objective).phases()[0].losses(step)
+    assert model.latent_cost is not None
+    entropy = torch.nn.functional.binary_cross_entropy(pictures[0], batch.future, reduction="sum")
+    bound = (entropy + model.latent_cost.sum()) / 3
+    assert losses.total.item() * 64 == pytest.approx(bound.item(), rel=1e-5)
+    losses.total.backward()
+    assert all(parameter.grad is not None for parameter in model.encoder.parameters())
+
+
+def test_the_divergence_needs_an_encoder() -> None:
+    with pytest.raises(ConfigError, match="objective.kl_weight"):
+        load_config("dcgan_mnist.yaml", {"objective.kl_weight": 1.0})

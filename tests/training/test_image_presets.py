@@ -1,0 +1,90 @@
+"""Every image preset trains with the one command, and what is special about it can be seen in what it logs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.picture_files import IMAGE_PRESETS, small_preset
+from vidpred.checkpoint import find_checkpoint
+from vidpred.config import load_config, preset_folder
+from vidpred.data.batch import Batch
+from vidpred.errors import ConfigError
+from vidpred.inference.sample_images import Sampler
+from vidpred.models.dcgan import DcganDiscriminator, DcganJudgeSettings
+from vidpred.models.images import Shape
+from vidpred.run import train
+from vidpred.training.losses import class_loss
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step
+
+
+def run_preset(name: str, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """Train a preset's small twin; its run folder and the lines of its log."""
+    run = train(small_preset(name, folder)).folder
+    return run, [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_no_image_preset_is_forgotten() -> None:
+    presets = {file.stem for file in preset_folder().glob("*.yaml") if not load_config(file).data.context_frames}
+    assert presets == set(IMAGE_PRESETS)
+
+
+@pytest.mark.parametrize("name", IMAGE_PRESETS)
+def test_presets_train_and_sample(name: str, tmp_path: Path) -> None:
+    run, lines = run_preset(name, tmp_path)
+    assert any(IMAGE_PRESETS[name][1] in line for line in lines), f"no {IMAGE_PRESETS[name][1]} in the log"
+    from vidpred.inference.predictor import Predictor
+
+    pictures = torch.stack([picture for _, picture, _ in Sampler(Predictor.load(run)).samples(3)])
+    assert bool(pictures.isfinite().all())
+    assert not torch.equal(pictures[0], pictures[1])
+
+
+def test_wgan_clips_its_critic_and_trains_the_generator_in_every_fifth_step(tmp_path: Path) -> None:
+    run, lines = run_preset("wgan", tmp_path)
+    for name, values in find_checkpoint(run).tensors("discriminator").items():
+        if "running" not in name and "tracked" not in name:
+            assert float(values.abs().max()) <= 0.01, name
+    learnt = [line["step"] for line in lines if "generator/adversarial" in line]
+    assert learnt == [5]
+
+
+def test_minimax_and_the_non_saturating_loss_differ_in_the_log(tmp_path: Path) -> None:
+    """log(1 - D) is below 0, -log D above."""
+    for name, sign in (("mlp_gan", 1), ("mlp_gan_minimax", -1)):
+        _, lines = run_preset(name, tmp_path)
+        assert all(line["generator/adversarial"] * sign > 0 for line in lines if "generator/adversarial" in line)
+
+
+def test_only_labelled_pictures_teach_classes() -> None:
+    by_class = torch.tensor([[2.0, 0], [0, 0], [5, -5]])
+    loss = class_loss(by_class, torch.tensor([0, -1, -1]))
+    torch.testing.assert_close(loss, torch.tensor(np.log1p(np.exp(-2.0)), dtype=torch.float32))
+    assert class_loss(by_class, torch.tensor([-1, -1, -1])).item() == 0
+
+
+def test_classes_judge_by_the_sum_of_their_exponentials() -> None:
+    """D = Z / (Z + 1), so its logit is log Z; the class term is of the true pictures alone."""
+    torch.manual_seed(0)
+    judge = DcganDiscriminator(DcganJudgeSettings(width=4, classes=3), Shape(1, 8, 8))
+    true, false = torch.rand(4, 1, 1, 8, 8), [torch.rand(4, 1, 1, 8, 8)]
+    none, labels = true[:, :0], torch.tensor([0, 2, -1, 1])
+    logits, by_class = judge(none, [true], with_classes=True)
+    total = by_class.exp().sum(1, keepdim=True)
+    torch.testing.assert_close(logits.sigmoid(), total / (total + 1))
+    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1, class_weight=2)
+    step = Step(Batch(none, true, torch.arange(4), labels=labels), false, 0)
+    losses = Objective(settings, judge, judge).discriminator_losses(step)
+    told = torch.nn.functional.cross_entropy(by_class[[0, 1, 3]], labels[[0, 1, 3]])
+    torch.testing.assert_close(losses.parts["classes"], told)
+    torch.testing.assert_close(losses.total, losses.parts["real"] + losses.parts["fake"] + 2 * told)
+
+
+def test_class_weight_needs_classes() -> None:
+    with pytest.raises(ConfigError, match="discriminator.classes"):
+        load_config("dcgan_mnist.yaml", {"objective.class_weight": 1.0})

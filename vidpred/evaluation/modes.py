@@ -1,0 +1,54 @@
+"""What a generator covers of a world of Gaussians (the protocol of Srivastava et al. 2017, "VEEGAN", section 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from vidpred.data.points import Gaussians, to_points
+from vidpred.models.conditions import num_labels
+from vidpred.models.noise import seeded_noise
+from vidpred.models.pyramid import as_pyramid
+
+POINTS, GOOD = 2500, 3.0  # points drawn; how many deviations from a centre a good one lies at most
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """covered: Gaussians with at least one good point. good: the share of good points. divergence: KL(share of each
+    Gaussian among the good points | equal shares), 0 where all are drawn equally often; infinite without good ones."""
+
+    covered: int
+    good: float
+    divergence: float
+
+
+def coverage(points: np.ndarray, world: Gaussians) -> Coverage:
+    """points: `(N, 2)`. A good point lies within 3 deviations of the nearest centre."""
+    distances = np.linalg.norm(points[:, None] - world.centres[None], axis=2)
+    good = distances.min(1) <= GOOD * world.deviation
+    counts = np.bincount(distances.argmin(1)[good], minlength=len(world.centres))
+    shares = counts[counts > 0] / max(1, counts.sum())
+    divergence = float((shares * np.log(shares * len(counts))).sum()) if len(shares) else float("inf")
+    return Coverage(int((counts > 0).sum()), float(good.mean()), divergence)
+
+
+@torch.inference_mode()
+def draw_points(generator: nn.Module, count: int = POINTS, seed: int = 0) -> np.ndarray:
+    """`(count, 2)` from a generator of points; a function of the seed."""
+    noise = seeded_noise(generator, count, seed)
+    context = torch.empty(count, 0, 1, 2, 1)
+    classes = num_labels(generator)
+    told = {"labels": torch.arange(count) % classes} if classes else {}
+    training = generator.training
+    device = next(generator.parameters()).device
+    pictures = as_pyramid(
+        generator.eval()(
+            context.to(device), noise=noise.to(device), **{key: value.to(device) for key, value in told.items()}
+        )
+    )[-1]
+    generator.train(training)
+    return to_points(pictures.float().cpu())

@@ -1,0 +1,127 @@
+"""A mixture of Gaussians on the principal axes of pictures: a density that can be written down, fitted by expectation
+and maximisation instead of gradients. Needs scikit-learn."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
+from vidpred.models.images import ImageGenerator, ImageSettings, Shape, picture_shape
+
+NEGLIGIBLE = 1e-9  # below this, a principal axis has no variance to be whitened
+
+
+class MixtureSettings(ImageSettings):
+    """The mixture. noise_channels: one number chooses the component, each of the others belongs to a principal axis of
+    the pictures, whitened. components: how many Gaussians, each with a covariance of its own; ridge: what is added to
+    their variances; iterations: of expectation and maximisation, after k-means; most_pictures: to fit it to."""
+
+    fitted: ClassVar[bool] = True
+
+    name: Literal["mixture"] = "mixture"
+    noise_channels: int = Field(51, ge=2, le=1024)
+    components: int = Field(100, ge=1)
+    ridge: float = Field(1e-6, gt=0)
+    iterations: int = Field(100, ge=1)
+    most_pictures: int = Field(20_000, ge=2)
+
+    def build(self, data: DataSettings) -> MixtureGenerator:
+        return MixtureGenerator(self, picture_shape(data))
+
+
+class MixtureGenerator(ImageGenerator):
+    """x = mean + axes (m_k + L_k z), component k chosen by the first number of the noise, z the others."""
+
+    def __init__(self, settings: MixtureSettings, shape: Shape) -> None:
+        super().__init__(settings, shape)
+        self.settings = settings
+        count, size, values = settings.components, settings.noise_channels - 1, shape.values
+        if size > values:
+            raise ConfigError(
+                f"[model.noise_channels={size + 1}] a picture of {values} values has no {size} principal axes; set "
+                f"model.noise_channels={values + 1} or less"
+            )
+        sizes = {
+            "mean": (values,), "axes": (values, size), "weights": (count,), "centres": (count, size),
+            "factors": (count, size, size), "dropped": (),
+        }  # fmt: skip
+        for name, dimensions in sizes.items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(dimensions), requires_grad=False))
+
+    mean: Tensor
+    axes: Tensor
+    weights: Tensor
+    centres: Tensor
+    factors: Tensor
+    dropped: Tensor  # the mean variance of the axes that were left out
+
+    def fit(self, pictures: Tensor, seed: int) -> None:
+        """pictures: `(N, C, H, W)` in [0, 1]. Raises ConfigError without scikit-learn or with too few pictures."""
+        mixtures, decomposition = scikit_learn()
+        settings, size = self.settings, self.noise_channels - 1
+        flat = pictures.flatten(1).double().numpy()
+        if len(flat) < max(settings.components, size + 1):
+            raise ConfigError(
+                f"[model.components={settings.components}] {len(flat)} pictures are too few; set model.components and "
+                "model.noise_channels below their number"
+            )
+        analysis = decomposition.PCA(size, whiten=True, svd_solver="covariance_eigh").fit(flat)
+        coded = analysis.transform(flat)
+        mixture = mixtures.GaussianMixture(
+            settings.components, reg_covar=settings.ridge, max_iter=settings.iterations, random_state=seed % 2**32
+        )
+        with np.errstate(all="ignore"):
+            mixture.fit(coded)
+        scale = np.sqrt(np.maximum(analysis.explained_variance_, NEGLIGIBLE))
+        found = {
+            "mean": analysis.mean_, "axes": analysis.components_.T * scale, "weights": mixture.weights_,
+            "centres": mixture.means_, "factors": np.linalg.cholesky(mixture.covariances_),
+            "dropped": np.asarray(max(analysis.noise_variance_, NEGLIGIBLE)),
+        }  # fmt: skip
+        with torch.no_grad():
+            for name, values in found.items():
+                getattr(self, name).copy_(torch.from_numpy(np.asarray(values)))
+
+    def forward(self, context: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)` -> a list of `(B, 1, C, H, W)`, cut off at [0, 1]."""
+        drawn = self.latent(context, noise, None)
+        chance = (1 + torch.erf(drawn[:, 0] / math.sqrt(2))) / 2
+        component = torch.searchsorted(self.weights.cumsum(0), chance).clamp(max=len(self.weights) - 1)
+        coded = self.centres[component] + torch.einsum("bij,bj->bi", self.factors[component], drawn[:, 1:])
+        flat = self.mean + coded @ self.axes.T
+        return [flat.clamp(0, 1).view(-1, 1, *self.shape)]
+
+    def log_density(self, pictures: Tensor) -> Tensor:
+        """log p of `(N, C, H, W)` in [0, 1], `(N,)` in nats: the mixture on the axes, and the axes that were left out
+        as Gaussians of their mean variance (Tipping & Bishop 1999, "Mixtures of probabilistic principal component
+        analysers")."""
+        flat = pictures.flatten(1).double() - self.mean.double()
+        axes, size = self.axes.double(), self.axes.shape[1]
+        lengths = axes.norm(dim=0)
+        coded = flat @ axes / lengths**2
+        steps = coded[:, None] - self.centres.double()[None]  # (N, components, size)
+        factors = self.factors.double()
+        solved = torch.linalg.solve_triangular(factors, steps.permute(1, 2, 0), upper=False)  # (components, size, N)
+        volumes = factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        inside = -(solved.square().sum(1) / 2 + volumes[:, None]) - size * math.log(2 * math.pi) / 2
+        mixed = (inside + self.weights.double().log()[:, None]).logsumexp(0)
+        left, count = flat - coded @ axes.T, flat.shape[1] - size
+        outside = -left.square().sum(1) / (2 * self.dropped.double())
+        outside = outside - count * math.log(2 * math.pi * float(self.dropped)) / 2
+        return mixed - lengths.log().sum() + outside
+
+
+def scikit_learn() -> tuple[Any, Any]:
+    """sklearn.mixture and sklearn.decomposition. Raises ConfigError where it is not installed."""
+    try:
+        from sklearn import decomposition, mixture
+    except ImportError:
+        raise ConfigError("[model.name=mixture] scikit-learn is not installed; pip install 'vidpred[images]'") from None
+    return mixture, decomposition

@@ -1,0 +1,120 @@
+"""The networks of the first GANs (Goodfellow et al. 2014): a fully connected generator, a maxout discriminator."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidpred.data.settings import DataSettings
+from vidpred.models.images import (
+    ImageGenerator,
+    ImageJudgeSettings,
+    ImageSettings,
+    MinibatchDiscrimination,
+    Shape,
+    each_kind,
+    label_planes,
+    picture_shape,
+)
+from vidpred.models.noise import NoiseName
+
+SLOPE = 0.2
+
+
+class MlpSettings(ImageSettings):
+    """The generator: z -> hidden layers of these widths with ReLU -> sigmoid (the paper: 1200 and 1200)."""
+
+    name: Literal["mlp"] = "mlp"
+    hidden: list[int] = Field([1200, 1200], min_length=1)
+    noise: NoiseName = "uniform"
+
+    def build(self, data: DataSettings) -> MlpGenerator:
+        return MlpGenerator(self, picture_shape(data))
+
+
+class MlpJudgeSettings(ImageJudgeSettings):
+    """The discriminator: hidden layers of these widths, each the largest of `pieces` linear maps (maxout, Goodfellow et
+    al. 2013; 1: one map and LeakyReLU), then one logit. dropout: the share of hidden units that are left out.
+    minibatch_kernels: of minibatch discrimination before the last layer (Salimans et al. 2016; 0: none).
+    """
+
+    name: Literal["mlp"] = "mlp"
+    hidden: list[int] = Field([240, 240], min_length=1)
+    pieces: int = Field(5, ge=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+    minibatch_kernels: int = Field(0, ge=0)
+
+    def build(self, num_scales: int, data: DataSettings) -> MlpDiscriminator:
+        return MlpDiscriminator(self, picture_shape(data))
+
+
+class MlpGenerator(ImageGenerator):
+    """Fully connected layers from z to all pixels."""
+
+    def __init__(self, settings: MlpSettings, shape: Shape) -> None:
+        super().__init__(settings, shape)
+        widths = [self.latent_size, *settings.hidden]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], shape.values))
+
+    def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
+        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`."""
+        flat = torch.sigmoid(self.layers(self.latent(context, noise, labels)).float())
+        return [flat.view(-1, 1, *self.shape)]
+
+
+class Maxout(nn.Module):
+    """The largest of `pieces` linear maps, unit by unit: max over k of x W_k + b_k."""
+
+    def __init__(self, features: int, width: int, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+        self.maps = nn.Linear(features, width * pieces)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`(B, features)` -> `(B, width)`."""
+        maps: Tensor = self.maps(features)
+        return maps.unflatten(1, (-1, self.pieces)).amax(2)
+
+
+class MlpDiscriminator(nn.Module):
+    """Judges all pixels at once."""
+
+    num_scales = 1
+    by_kind = True
+
+    def __init__(self, settings: MlpJudgeSettings, shape: Shape) -> None:
+        super().__init__()
+        self.num_labels = settings.num_labels
+        widths = [shape.values + settings.num_labels * shape.height * shape.width, *settings.hidden]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            hidden = (
+                Maxout(before, after, settings.pieces)
+                if settings.pieces > 1
+                else nn.Sequential(nn.Linear(before, after), nn.LeakyReLU(SLOPE, inplace=True))
+            )
+            layers += [hidden, nn.Dropout(settings.dropout)]
+        self.layers = nn.Sequential(*layers)
+        kernels = settings.minibatch_kernels
+        self.minibatch = MinibatchDiscrimination(widths[-1], kernels) if kernels else None
+        self.last = nn.Linear(widths[-1] + kernels, 1)
+
+    def forward(
+        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
+        kinds: int = 1,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
+        """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`.
+
+        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `kinds` kinds one after another. context is not read.
+        """
+        hidden = self.layers(label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1).flatten(1))
+        seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, kinds)
+        logits = self.last(seen).float()
+        return (logits, [hidden]) if with_features else logits

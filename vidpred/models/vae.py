@@ -1,0 +1,88 @@
+"""Variational auto-encoder (Kingma & Welling 2013, "Auto-encoding variational Bayes"), fully connected or
+convolutional."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vidpred.data.settings import DataSettings
+from vidpred.models.dcgan import DcganDiscriminator, DcganGenerator, DcganJudgeSettings, DcganSettings
+from vidpred.models.images import ImageGenerator, ImageSettings, Shape, label_planes, picture_shape
+from vidpred.models.mlp import MlpGenerator, MlpSettings
+from vidpred.models.multiscale import as_channels_last
+
+
+class VaeSettings(ImageSettings):
+    """Encoder and decoder. hidden: the widths of fully connected layers, from the picture on; the decoder has them the
+    other way round. width: instead of them, the feature maps of a DCGAN's networks (0: fully connected).
+    noise_channels: of the code z."""
+
+    has_encoder: ClassVar[bool] = True
+
+    name: Literal["vae"] = "vae"
+    noise_channels: int = Field(20, ge=1, le=1024)
+    hidden: list[int] = Field([400], min_length=1)
+    width: int = Field(0, ge=0)
+
+    def build(self, data: DataSettings) -> VaeGenerator:
+        return VaeGenerator(self, picture_shape(data))
+
+
+class VaeGenerator(ImageGenerator):
+    """z from the prior N(0, I) -> picture. Shown the truth x, in training, it takes z from q(z | x) = N(m(x), s(x)^2)
+    instead and keeps KL(q | prior) in `latent_cost`, for the objective to add."""
+
+    takes_truth = True
+
+    def __init__(self, settings: VaeSettings, shape: Shape) -> None:
+        super().__init__(settings, shape)
+        self.latent_cost: Tensor | None = None
+        told = {"noise_channels": settings.noise_channels, "num_labels": settings.num_labels}
+        self.encoder: nn.Module
+        self.decoder: MlpGenerator | DcganGenerator
+        if settings.width:
+            self.encoder = DcganDiscriminator(
+                DcganJudgeSettings(width=settings.width, classes=2 * settings.noise_channels,
+                                   num_labels=settings.num_labels), shape)  # fmt: skip
+            self.decoder = DcganGenerator(DcganSettings(width=settings.width, **told), shape)
+        else:
+            widths = [shape.values + settings.num_labels * shape.height * shape.width, *settings.hidden]
+            layers: list[nn.Module] = [nn.Flatten()]
+            for before, after in pairwise(widths):
+                layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
+            self.encoder = nn.Sequential(*layers, nn.Linear(widths[-1], 2 * settings.noise_channels))
+            self.decoder = MlpGenerator(MlpSettings(hidden=settings.hidden[::-1], **told), shape)
+
+    def encode(self, pictures: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`(B, C, H, W)` in [0, 1] -> mean and log variance of the code, `(B, noise_channels)` each."""
+        if isinstance(self.encoder, DcganDiscriminator):
+            empty = pictures[:, None][:, :0]
+            _, both = self.encoder(empty, [pictures[:, None]], labels=labels, with_classes=True)
+        else:
+            both = self.encoder(label_planes(labels, self.num_labels, as_channels_last(pictures * 2 - 1)))
+        mean, log_variance = both.float().chunk(2, 1)
+        return mean, log_variance
+
+    def forward(
+        self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None, truth: Tensor | None = None
+    ) -> list[Tensor]:
+        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`; truth,
+        `(B, 1, C, H, W)`: what is to be encoded and painted again, the noise then being that of the code."""
+        self.latent_cost = None
+        if truth is not None:
+            mean, log_variance = self.encode(truth[:, 0], labels)
+            noise = torch.randn_like(mean) if noise is None else noise.to(mean)
+            noise = mean + noise * (log_variance / 2).exp()
+            self.latent_cost = gaussian_divergence(mean, log_variance)
+        return self.decoder(context, noise=noise, labels=labels)
+
+
+def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) | N(0, 1)) of every sample, summed over the code: `(B, Z)` twice -> `(B,)` (Kingma & Welling
+    2013, appendix B)."""
+    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2

@@ -1,0 +1,72 @@
+"""For models that are fitted at once instead of trained by steps: the same run folder, without a loop."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vidpred.data.clips import TrainingSource
+from vidpred.inference.render import training_picture, write_png
+from vidpred.models.conditions import Conditions
+from vidpred.models.mixture import MixtureGenerator
+from vidpred.training.tracking import Tracker
+from vidpred.training.trainer import TrainingParts
+
+BLOCK, SHOWN = 512, 64
+
+
+class Fitting:
+    """Fits the generator to the training pictures and saves it as the run's one checkpoint."""
+
+    def __init__(self, parts: TrainingParts, model: MixtureGenerator, held_out: TrainingSource | None) -> None:
+        """held_out: pictures whose likelihood is measured; none where there are none."""
+        self.parts, self.model, self.held_out = parts, model, held_out
+
+    def run(self) -> int:
+        """Returns the step that it began from: the last one where the run was fitted before. Raises ConfigError where
+        the model cannot be fitted, StorageError where it cannot be saved."""
+        parts, last = self.parts, self.parts.training.steps
+        if parts.folder.newest() is not None:
+            return last
+        pictures = pictures_of(parts.samples.source, self.model.settings.most_pictures, parts.seed)
+        self.model.fit(pictures, parts.seed)
+        tracker = Tracker(parts.folder.path, last, 0, parts.accelerator.is_main_process, parts.training.tensorboard)
+        numbers = self._likelihoods(pictures)
+        tracker.log(last, numbers)
+        tracker.say(", ".join(f"{name} {value:.5g}" for name, value in numbers.items()))
+        tracker.close()
+        if parts.accelerator.is_main_process:
+            torch.manual_seed(parts.seed)
+            truth = pictures[:SHOWN, None]
+            drawn = self.model(truth[:, :0], **Conditions().arguments(self.model, 0, 0))[-1]
+            write_png(
+                parts.folder.path / "pictures" / f"step-{last:06}.png", training_picture(truth[:, :0], truth, drawn)
+            )
+            weights = self.model.state_dict()
+            parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, parts.checkpoint.keep)
+        parts.accelerator.wait_for_everyone()
+        return 0
+
+    def _likelihoods(self, pictures: Tensor) -> dict[str, float]:
+        """Mean log likelihoods, in nats a picture."""
+        sets = {"fit/log_likelihood": pictures}
+        if self.held_out is not None:
+            held_out = pictures_of(self.held_out, self.model.settings.most_pictures, self.parts.seed)
+            sets["validation/log_likelihood"] = held_out
+        return {name: mean_log_likelihood(self.model, chosen) for name, chosen in sets.items()}
+
+
+def mean_log_likelihood(model: MixtureGenerator, pictures: Tensor) -> float:
+    """Of `(N, C, H, W)` in [0, 1], in nats a picture."""
+    total = sum(
+        float(model.log_density(pictures[first : first + BLOCK]).sum()) for first in range(0, len(pictures), BLOCK)
+    )
+    return total / len(pictures)
+
+
+def pictures_of(source: TrainingSource, most: int, seed: int) -> Tensor:
+    """At most so many pictures of a source, each once, `(N, C, H, W)` float32 in [0, 1]."""
+    count = min(most, len(source))
+    blocks = [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
+    batches = (source.draw(list(block), list(block), seed).to(torch.device("cpu")) for block in blocks)
+    return torch.cat([batch.future[:, 0] for batch in batches])
