@@ -43,7 +43,7 @@ class VideoSet(DataSet):
 
     def found(self) -> tuple[dict[str, VideoInfo], list[Part], Reasons]:
         """(videos, parts, left out), scanned once. Raises DataError where none can be read."""
-        videos, left_out = scan(self.source, progress=True)
+        videos, left_out = scan(self.source, progress=True, processes=True)
         if not videos:
             require_videos(self.source, "skip")
         known = {video.path: video for video in videos}

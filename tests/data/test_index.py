@@ -188,3 +188,14 @@ def test_camera_and_raw_suffixes_are_found(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
     (tmp_path / "notes.txt").write_bytes(b"x")
     assert find_videos(tmp_path) == [name]
+
+
+def test_processes_find_what_threads_find(tmp_path: Path) -> None:
+    for folder in ("threads", "processes"):
+        for number in range(index_module.WORTH_PROCESSES):
+            write_video(tmp_path / folder / f"{number}.mp4", numbered_frames(3 + number, 32, 32))
+        (tmp_path / folder / "broken.mp4").write_bytes(b"nothing")
+    (videos, bad), (others, other_bad) = scan(tmp_path / "threads"), scan(tmp_path / "processes", processes=True)
+    assert [{**asdict(v), "mtime_ns": 0} for v in videos] == [{**asdict(v), "mtime_ns": 0} for v in others]
+    assert bad == other_bad
+    assert [name for name, _ in bad] == ["broken.mp4"]

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from vidpred.data.containers import printable
 from vidpred.data.limits import Limits
 from vidpred.data.probe import probe
-from vidpred.data.processes import available_cores
+from vidpred.data.processes import available_cores, in_processes
 from vidpred.data.video import VideoInfo
 from vidpred.errors import DataError
 
@@ -38,6 +38,7 @@ VERSION = {"format": "vidpred index", "version": 2}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 NAMED = 3  # bad files named in an error line
 TOO_SHORT = "too short"
+WORTH_PROCESSES = 8  # files; fewer are done before a process has started
 SAVE_SECONDS = 20.0  # an interrupted scan of a large folder loses no more than this
 
 
@@ -96,9 +97,13 @@ def check(root: Path, limits: Limits | None = None, progress: bool = False) -> l
 
 
 def scan(
-    root: Path, progress: bool = False, limits: Limits | None = None
+    root: Path, progress: bool = False, limits: Limits | None = None, processes: bool = False
 ) -> tuple[list[VideoInfo], list[tuple[str, str]]]:
-    """(videos, bad): everything below `root`, scanned anew only where it changed; bad are (relative path, reason)."""
+    """(videos, bad): everything below `root`, scanned anew only where it changed; bad are (relative path, reason).
+
+    processes: look at many files in several processes instead of threads, which is faster for small pictures; only for
+    programs, for a script without a main guard would be run again by each of them.
+    """
     limits = limits or Limits()
     base = root if root.is_dir() else root.parent
     known = _load(_index_file(root))
@@ -117,7 +122,7 @@ def scan(
         else:
             todo.append(name)
     saved = time.monotonic()
-    for name, result in _probe_all(base, todo, progress, limits):
+    for name, result in _probe_all(base, todo, progress, limits, processes):
         if isinstance(result, VideoInfo):
             videos[name] = result
         else:
@@ -131,19 +136,25 @@ def scan(
 
 
 def _probe_all(
-    base: Path, names: Sequence[str], progress: bool, limits: Limits
+    base: Path, names: Sequence[str], progress: bool, limits: Limits, processes: bool
 ) -> Iterator[tuple[str, VideoInfo | str]]:
-    """(name, info or reason) for every file, several at a time: FFmpeg works outside Python's lock."""
+    """(name, info or reason) for every file, several at a time."""
+    shown = progress and len(names) > 3
+    jobs = [(base, name, limits) for name in names]
+    if processes and len(names) >= WORTH_PROCESSES:
+        yield from in_processes(_look, jobs, None, "scan videos", shown)
+        return
+    with ThreadPoolExecutor(available_cores()) as pool:  # FFmpeg works outside Python's lock
+        results = tqdm(pool.map(_look, jobs), "scan videos", len(names), unit="file", disable=not shown)
+        yield from zip(names, results, strict=True)
 
-    def look(name: str) -> tuple[str, VideoInfo | str]:
-        try:
-            return name, probe(base / name, name, limits)
-        except DataError as error:
-            return name, str(error).rsplit(" [", 1)[0]
 
-    with ThreadPoolExecutor(available_cores()) as pool:
-        shown = progress and len(names) > 3
-        yield from tqdm(pool.map(look, names), "scan videos", len(names), unit="file", disable=not shown)
+def _look(job: tuple[Path, str, Limits]) -> VideoInfo | str:
+    base, name, limits = job
+    try:
+        return probe(base / name, name, limits)
+    except DataError as error:
+        return str(error).rsplit(" [", 1)[0]
 
 
 def require_videos(
