@@ -12,8 +12,10 @@ from tests.test_compare import read
 from tests.video_files import numbered_frames, write_video
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
-from vidpred.demo import DEFINITIONS, FORKS, GHOST, PRESETS, demo_config, run_demo
+from vidpred.data.synthetic import TwoWayWorld
+from vidpred.demo import DEFINITIONS, FORKS, GHOST, PRESETS, cells, demo_config, measure, run_demo, side_notes
 from vidpred.errors import DataError
+from vidpred.evaluation.forks import find_forks
 from vidpred.together import LOG, steps_done, train_together
 
 
@@ -48,6 +50,20 @@ def test_the_report_carries_everything(made: tuple[Path, str]) -> None:
     results = json.loads((output / "results.json").read_text())
     for values in results["models"].values():
         assert f"{values['PSNR']:.2f}" in page.cells
+
+
+def test_a_model_that_knows_one_side_is_said() -> None:
+    """Of four balls: three near the right future, one a ghost."""
+    forks = find_forks(TwoWayWorld(4, 1, 16), 4)
+    mostly = forks.right.clone()
+    mostly[3] = forks.ghost[3]
+    both = torch.stack([forks.left[0], forks.left[1], forks.right[2], forks.right[3]])
+    numbers = measure(forks, {GHOST: forks.ghost, "mostly": mostly, "both": both})
+    assert [numbers[name]["to the left"] for name in (GHOST, "mostly", "both")] == [None, 0, 0.5]
+    (note,) = side_notes(numbers)
+    assert note.startswith("mostly: 100.0% of the balls go to the right")
+    assert side_notes(measure(forks, {"left": forks.left}))[0].startswith("left: 100.0% of the balls go to the left")
+    assert cells(numbers[GHOST])[-1] == "-"
 
 
 def test_same_start_same_samples(made: tuple[Path, str]) -> None:

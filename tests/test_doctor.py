@@ -78,6 +78,7 @@ def one(step: int) -> float:
             lines(5000, real=lambda s: 0.5 + s // 400 % 2 / 2, fake=lambda s: 0.5 + s // 400 % 2 / 2),
         ),
         ("constant predictions", lines(diversity=0.01)),
+        ("draws that are all alike", lines(draws=0.01)),
         ("predictions that stand still", lines(motion=0.05)),
         ("blurred predictions", lines(sharpness=0.1)),
         ("noisy predictions", lines(sharpness=5.0)),
@@ -98,7 +99,9 @@ def test_what_is_no_fault_is_not_found() -> None:
     """A sure discriminator that is wrong at times, numbers on their way, early numbers, a game won now and then."""
     assert titles(lines(real=one, fake=one, saturated=0.5)) == []
     assert titles(lines(sharpness=lambda step: step / 2000)) == [], "still getting sharper"
-    assert titles(lines(150, sharpness=0.05, motion=0.0)) == []
+    assert titles(lines(150, sharpness=0.05, motion=0.0, draws=0.0)) == []
+    assert titles(lines(draws=lambda step: step / 1e4)) == [], "the noise comes into use"
+    assert titles(lines(draws=0.2)) == [], "most clips have one future"
     assert titles(lines(2000, real=lambda s: 0.5 + s // 10 % 2 / 2)) == []
     assert titles(lines(diversity=None, motion=None, sharpness=None)) == [], "nothing moved: there is no such number"
 
@@ -163,6 +166,29 @@ def test_a_constant_generator_is_said_once_and_shown(tmp_path: Path, capsys: pyt
     assert (tmp_path / "page.html").read_text().count("data:image/png") == len(diagnosis.found) + 1, (
         "the numbers of each, and all"
     )
+
+
+class Deaf(nn.Module):
+    """Copies the last frame, whatever its noise says."""
+
+    noise_channels = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(3, 1, 1))
+
+    def forward(self, context: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+        fine = context[:, -1:] + self.shift
+        return [nn.functional.avg_pool2d(fine[:, 0], 2)[:, None], fine]
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_a_generator_that_ignores_its_noise_is_found(deaf: bool, tmp_path: Path) -> None:
+    settings = {"training.steps": 200, "objective.adversarial_weight": 0.0, "model.noise_channels": 1,
+                "discriminator.size": "release", "training.batch_size": 2, "objective.draws": 2}  # fmt: skip
+    run.train(tiny(tmp_path / "run", **settings), generator=Deaf() if deaf else None)
+    found = [finding.title for finding in doctor.examine_run(tmp_path / "run").found]
+    assert ("draws that are all alike" in found) is deaf
 
 
 def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

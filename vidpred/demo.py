@@ -19,7 +19,7 @@ from vidpred.compare import curve_keys, draw_curves, read_metrics
 from vidpred.config import Config, load_config
 from vidpred.data.synthetic import TwoWayWorld
 from vidpred.demo_clip import add_clip
-from vidpred.evaluation.forks import Forks, find_forks, gradient_energy, is_near, is_sharp, pooled_psnr
+from vidpred.evaluation.forks import Forks, find_forks, goes_left, gradient_energy, is_near, is_sharp, pooled_psnr
 from vidpred.evaluation.page import Page
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, stack, write_png
@@ -42,7 +42,10 @@ DEFINITIONS = {
     "gradient energy": "squared differences of neighbouring pixels, as a share of the true frames'",
     "PSNR": "of the squared error pooled over all pixels and both outcomes of the coin, in dB; the mean of both "
     "futures is the best that squared error can do, so a sharp prediction has to lose here",
+    "to the left": "share of the near predictions that are nearer to the left future; a model without noise answers "
+    "every scene in one way, so nothing makes it choose both sides equally often",
 }
+ONE_SIDED = 0.05  # share of the predictions to one side below which the other is all that a model knows
 
 
 def run_demo(
@@ -85,7 +88,8 @@ def run_demo(
         results["clip"] = add_clip(page, output, clip, seed, scale, steps)
     write_atomically(output / "results.json", (json.dumps(results, indent=1) + "\n").encode())
     page.write(output / "report.html", f"vidpred {__version__}, torch {torch.__version__}, seed {seed}")
-    return text_table(numbers) + f"\nlook at {output / 'report.html'} and {output / 'comparison.png'}"
+    said = [text_table(numbers), *side_notes(numbers)]
+    return "\n".join([*said, f"look at {output / 'report.html'} and {output / 'comparison.png'}"])
 
 
 def demo_config(
@@ -108,29 +112,48 @@ def forks_for(predictor: Predictor, count: int = FORKS) -> Forks:
     return find_forks(TwoWayWorld(predictor.history_frames, 1, data.patch_size or 32, data.channels, WORLD_SEED), count)
 
 
-def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
-    """What `DEFINITIONS` says, for each model's predictions."""
+def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[str, float | None]]:
+    """What `DEFINITIONS` says, for each model's predictions; None where it has no meaning."""
     return {
         name: {
             "near": float(is_near(pictures, forks).float().mean()),
             "sharp": float(is_sharp(pictures, forks).float().mean()),
             "gradient energy": gradient_energy(pictures, forks),
             "PSNR": pooled_psnr(pictures, forks),
+            "to the left": left_share(pictures, forks),
         }
         for name, pictures in predictions.items()
     }
 
 
-def cells(values: Mapping[str, float]) -> list[str]:
-    return [
-        f"{values['near']:.1%}",
-        f"{values['sharp']:.1%}",
-        f"{values['gradient energy']:.2f}",
-        f"{values['PSNR']:.2f}",
-    ]
+def left_share(pictures: Tensor, forks: Forks) -> float | None:
+    """Of the predictions that are near a future, the share that are near the left one; None where none is near."""
+    left = goes_left(pictures, forks)[is_near(pictures, forks)]
+    return float(left.float().mean()) if len(left) else None
 
 
-def text_table(numbers: Mapping[str, Mapping[str, float]]) -> str:
+def cells(values: Mapping[str, float | None]) -> list[str]:
+    formats = {"near": ".1%", "sharp": ".1%", "gradient energy": ".2f", "PSNR": ".2f", "to the left": ".1%"}
+    shown = {name: values[name] for name in DEFINITIONS}
+    return ["-" if value is None else f"{value:{formats[name]}}" for name, value in shown.items()]
+
+
+def side_notes(numbers: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """A sentence for every model that knows one side only."""
+    notes = []
+    for name, values in numbers.items():
+        left = values["to the left"]
+        if left is not None and min(left, 1 - left) < ONE_SIDED:
+            side = "left" if left > ONE_SIDED else "right"
+            notes.append(
+                f"{name}: {max(left, 1 - left):.1%} of the balls go to the {side}. Each is sharp and possible, but "
+                "together they are no sample of what can happen; a model with noise draws both sides "
+                "(vidpred train --config two_way_samples.yaml)"
+            )
+    return notes
+
+
+def text_table(numbers: Mapping[str, Mapping[str, float | None]]) -> str:
     """The table for the terminal."""
     title = f"{FORKS} fresh forks, next frame"
     width = max(len(name) for name in [title, *numbers])
@@ -171,6 +194,8 @@ def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Confi
         ["", *DEFINITIONS], [[name, *cells(values)] for name, values in results["models"].items()],
         f"next frame, {about['forks']} fresh forking scenes, one prediction each, seed {about['seed']}",
     )  # fmt: skip
+    for note in side_notes(results["models"]):
+        page.text(f"{note}.")
     for name, definition in DEFINITIONS.items():
         page.text(f"{name}: {definition}.")
     page.heading("How they were trained")

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from vidpred.data.batch import Batch
 from vidpred.training.adversarial import saturation
 from vidpred.training.game import weigh
-from vidpred.training.monitors import as_table, gradient_norm, is_due, measure, measure_pictures, spread, summarise
+from vidpred.training.monitors import (
+    as_table,
+    gradient_norm,
+    is_due,
+    measure,
+    measure_draws,
+    measure_pictures,
+    spread,
+    summarise,
+)
 from vidpred.training.objectives import Step
 
 
@@ -66,6 +75,36 @@ def test_spread_is_the_mean_squared_distance_of_pairs() -> None:
     pairs = [(flat[i] - flat[j]).square().mean() for i in range(4) for j in range(i)]
     torch.testing.assert_close(spread(pictures), torch.stack(pairs).mean())
     assert float(spread(pictures[:1])) == 0
+
+
+class Sides(nn.Module):
+    """Half-grey plus its noise times a share: +-1 are `share` to either side."""
+
+    context_frames, pred_frames, step, channels, noise_channels, noise = 2, 1, 1, 1, 1, "binary"
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, context: Tensor, noise: Tensor) -> list[Tensor]:
+        assert not self.training, "in training it might draw, or count batches"
+        return [torch.full_like(context[:, :1], 0.5) + self.share * noise[:, :, None, None, None]]
+
+
+@pytest.mark.parametrize("share", [0.25, 0.0, 0.05])
+def test_draws_apart_as_a_share_of_their_error(share: float) -> None:
+    """The truth is one side or the other, 0.25 from the middle; both draws together are sqrt(0.25^2 + share^2) off."""
+    frames = torch.full((6, 2, 1, 4, 4), 0.5)
+    truth = torch.full((6, 1, 1, 4, 4), 0.75)
+    generator = Sides(share).train()
+    before = torch.get_rng_state()
+    found = measure_draws(generator, Batch(frames, truth, torch.arange(6)), 1)
+    assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
+    assert generator.training
+    everything = measure_pictures(frames, truth, [truth]) | found
+    ratio = summarise(*as_table({key: value.float() for key, value in everything.items()}))["monitor/draws"]
+    assert ratio == pytest.approx(2 * share / math.hypot(0.25, share), abs=1e-6)
+    assert measure_draws(nn.Identity(), Batch(frames, truth, torch.arange(6)), 1) == {}, "without noise there are none"
 
 
 def test_edges_that_stand_still_do_not_count() -> None:

@@ -133,6 +133,11 @@ RULES: tuple[Rule, ...] = (
         "objective.adversarial_weight, and begin with a run without an adversary (training.start_from)",
     ),
     Rule(
+        "draws that are all alike", "warning", ("monitor/draws",), rules.draws_alike,
+        "the noise is ignored: where several futures are possible the model has one, whatever is drawn",
+        "set objective.draws=2 and objective.other_draws_weight=0.1, which keep it in use; an adversary alone does not",
+    ),
+    Rule(
         "predictions that stand still", "serious", ("monitor/motion",), rules.still,
         "the generator copies the last known frame, which scores well where little moves and predicts nothing",
         "train on what moves (data.patch_size, data.movement_threshold), raise data.frame_skip or train longer",

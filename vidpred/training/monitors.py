@@ -8,11 +8,16 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from vidpred.data.batch import Batch
+from vidpred.inference.rollout import unroll
+from vidpred.models.conditions import Conditions
+from vidpred.models.noise import noise_channels, seeded_noise
 from vidpred.training.game import Losses
 from vidpred.training.objectives import Step
 
 MOVED = 1 / 32  # by how much of the range a pixel of the truth changes where it counts as moving
 TINY = 1e-12
+DRAWN = 4  # clips of which two futures are drawn
 LOWEST, HIGHEST = ("input_min", "prediction_min"), ("input_max", "prediction_max")  # over processes; others: the mean
 
 
@@ -77,6 +82,31 @@ def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tenso
     }
 
 
+def measure_draws(generator: nn.Module, batch: Batch, times: int) -> dict[str, Tensor]:
+    """How far two opposite draws of a clip's future lie apart, and how far they are from the truth: mean squared
+    distances. Nothing for a generator without noise.
+
+    The draws are the same in every measurement. times: how often the generator is applied (`data.unroll`).
+    """
+    if not noise_channels(generator):
+        return {}
+    context, truth = batch.context[:DRAWN], batch.future[:DRAWN].float()
+    actions = None if batch.actions is None else batch.actions[:DRAWN]
+    noise = seeded_noise(generator, len(context), 0).to(context)
+    learning = generator.training
+    generator.eval()
+    try:
+        with torch.no_grad():
+            one, other = (
+                unroll(generator, generator, context, Conditions(draw, actions), times)[-1].float()
+                for draw in (noise, -noise)
+            )
+    finally:
+        generator.train(learning)
+    errors = [(draw - truth).square().mean() for draw in (one, other)]
+    return {"draws_apart": (one - other).square().mean(), "draws_error": torch.stack(errors).mean()}
+
+
 def spread(pictures: Tensor) -> Tensor:
     """The mean squared distance of two different samples of a batch `(B, ...)`, a mean over their values: twice the
     unbiased variance. 0 for a batch of one."""
@@ -102,7 +132,8 @@ def summarise(names: Sequence[str], values: Tensor) -> dict[str, float]:
     root mean squared distance between the predictions of a batch, as a share of that between the true frames. motion:
     mean |prediction - last known frame| as a share of the truth's. sharpness: squared-gradient energy where the truth
     moves, as a share of the truth's. input_min, _max, _std, _extremes (share of values that are exactly 0 or 1),
-    prediction_min, _max: in the range that training sees, which should be [0, 1]. non_finite: how many values.
+    prediction_min, _max: in the range that training sees, which should be [0, 1]. non_finite: how many values. draws:
+    the root mean squared distance between two draws of one future, as a share of that between a draw and the truth.
     Numbers that are not finite and shares of nothing are left out.
     """
     found = {
@@ -117,6 +148,9 @@ def summarise(names: Sequence[str], values: Tensor) -> dict[str, float]:
         prediction, truth = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
         if truth > TINY:
             plain[name] = (prediction / truth) ** (0.5 if name == "diversity" else 1)
+    apart, error = plain.pop("draws_apart", 0.0), plain.pop("draws_error", 0.0)
+    if error > TINY:
+        plain["draws"] = (apart / error) ** 0.5
     return {f"monitor/{name}": value for name, value in plain.items() if _finite(value)}
 
 

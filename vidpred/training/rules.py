@@ -22,6 +22,7 @@ PERFECT, SURE = 0.99, 0.9  # accuracy of a perfect discriminator, and how much o
 HIGH, LOW, BIAS, SWINGS = 0.9, 0.6, 0.5, 4  # between what an oscillating discriminator goes back and forth, how often
 JUDGED = 200  # pictures over which its accuracy is averaged before that is asked
 CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and sharpness as shares of the truth's
+ALIKE = 0.05  # the distance of two draws, as a share of their distance from the truth
 BETTER = 1.2  # by what factor a share comes closer to 1, from one quarter of the run to the next, if it is on its way
 ADVERSARIAL = ("monitor/gradient_adversarial", "monitor/gradient_feature_matching")
 RECONSTRUCTION = ("monitor/gradient_lp", "monitor/gradient_gdl")
@@ -220,6 +221,13 @@ def constant_predictions(history: History) -> str | None:
     if not shares or max(shares) > CONSTANT or history.last_step < EARLY:
         return None
     return f"predictions of different clips differ by {max(shares):.1%} of what the true frames differ by"
+
+
+def draws_alike(history: History) -> str | None:
+    share = history.settled("monitor/draws")
+    if share is None or share > ALIKE:
+        return None
+    return f"two draws of one clip's future differ by {share:.1%} of what they differ from the truth by"
 
 
 def still(history: History) -> str | None:

@@ -38,7 +38,7 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.training.findings import findings
-from vidpred.training.monitors import as_table, is_due, measure, summarise
+from vidpred.training.monitors import as_table, is_due, measure, measure_draws, summarise
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
@@ -182,6 +182,7 @@ class Trainer:
                 losses = phase.losses(step)
                 if phase.network == "generator" and self._is_measured(number):
                     self.measured = measure(step, losses, network.parameters)
+                    self.measured |= measure_draws(network.module, batch, self.parts.unroll)
                 self.accelerator.backward(losses.total)
             self._update(network, phase.network, losses.parts, losses.total, step)
             phase.after_update()
