@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpred.compare import compare, methods
+from vidpred.compare import compare, draw_curves, methods
 from vidpred.config import load_config
 from vidpred.errors import StorageError
 from vidpred.evaluation.page import Page
@@ -86,6 +86,26 @@ def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
     assert [line[:2] for line in lines] == [["one", "1"], ["two", "1"], ["copy last", "-"], ["optical flow", "-"]]
     with pytest.raises(StorageError, match=r"cannot read the run's settings \[.*nowhere"):
         methods(predictors, [tmp_path / "nowhere"] * 2)
+
+
+def test_a_run_has_one_colour_in_all_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where other runs have no such number; the legend names every run that has any."""
+    from matplotlib import pyplot
+
+    logged = {
+        "one": [{"step": 1, "generator/lp": 1.0}],
+        "two": [{"step": 1, "generator/lp": 2.0, "discriminator/accuracy": 0.5}],
+        "none": [],
+    }
+    monkeypatch.setattr(pyplot, "close", lambda figure: None)
+    draw_curves(tmp_path / "curves.png", logged, ["discriminator/accuracy", "generator/lp"])
+    figure = pyplot.gcf()
+    monkeypatch.undo()
+    accuracy, lp = ([line.get_color() for line in axis.get_lines()] for axis in figure.axes)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    pyplot.close(figure)
+    assert accuracy == lp[1:] != lp[:1]
+    assert named == ["one", "two"]
 
 
 def test_texts_are_escaped(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ def add_pictures(
     for number, index in enumerate(spread(len(source), PICTURED_WINDOWS)):
         file = folder / f"window-{number}.png"
         write_png(file, pictured(models, source, index, result.steps, predictors[0].device))
-        page.picture(file, f"{source.clip_name(index)}: known frame, truth, and the predictions", pixels=True)
+        page.picture(file, f"{source.clip_name(index)}: known frame, truth, and the predictions")
 
 
 def pictured(models: dict[str, nn.Module], source: Source, index: int, steps: int, device: torch.device) -> np.ndarray:
@@ -164,7 +165,7 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
 
 
 def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Sequence[str]) -> None:
-    """One panel for each key, one line for each run, against the step."""
+    """One panel for each key, one line for each run, the same colour in every panel, against the step."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -175,15 +176,20 @@ def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Seq
     figure, axes = pyplot.subplots(
         rows, columns, figsize=(4 * columns, 2.7 * rows), layout="constrained", squeeze=False
     )
+    shown: dict[str, Any] = {}  # a run's first line stands for all of them in the legend
     for axis, key in zip(axes.flat, keys, strict=False):
-        for name, lines in logged.items():
+        for number, (name, lines) in enumerate(logged.items()):
             points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
             if points:
-                axis.plot(*zip(*points, strict=True), label=name, linewidth=1, marker="." if len(points) < 30 else "")
+                marker = "." if len(points) < 30 else ""
+                (curve,) = axis.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=1, marker=marker)
+                shown.setdefault(name, curve)
         axis.set_title(key)
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(keys) :]:
         axis.axis("off")
-    axes[0, 0].legend()
+    if len(logged) > 1:
+        ordered = {name: shown[name] for name in logged if name in shown}
+        figure.legend(ordered.values(), ordered.keys(), loc="outside upper center", ncols=4)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

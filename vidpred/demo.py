@@ -186,9 +186,7 @@ def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Confi
         "A ball falls onto a wedge and leaves to the left or to the right by a fair coin. From the same past, both "
         "futures are right; their mean is neither.",
     )
-    page.picture(
-        output / "comparison.png", "Known frame, both true futures, and what each model predicts.", pixels=True
-    )
+    page.picture(output / "comparison.png", "Known frame, both true futures, and what each model predicts.")
     page.heading("Numbers")
     page.table(
         ["", *DEFINITIONS], [[name, *cells(values)] for name, values in results["models"].items()],
@@ -209,6 +207,10 @@ def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Confi
     keys = curve_keys(logged)
     if keys:
         draw_curves(output / "curves.png", logged, keys)
-        page.picture(output / "curves.png", "Losses of the three continuations, and the discriminator's accuracy.")
-    page.picture(output / "comparison.mp4", "The same scenes as a video.", pixels=True)
+        caption = (
+            "Losses of the three continuations (lp is squared for mean squared error, absolute for the others), and "
+            "the discriminator's accuracy."
+        )
+        page.picture(output / "curves.png", caption)
+    page.picture(output / "comparison.mp4", "The same scenes as a video.")
     return page

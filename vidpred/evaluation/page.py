@@ -26,7 +26,6 @@ th:first-child, td:first-child { text-align: left; }
 tr.best td { font-weight: 600; }
 figure { margin: 1rem 0; }
 img, video { max-width: 100%; height: auto; }
-img.pixels, video.pixels { image-rendering: pixelated; }
 figcaption { color: var(--faint); font-size: .92rem; max-width: 46rem; }
 code, pre { font: .9em ui-monospace, monospace; }
 pre { overflow-x: auto; padding: .8rem 1rem; border: 1px solid var(--line); border-radius: 6px; }
@@ -62,18 +61,15 @@ class Page:
             f'<div class="scroll"><table>{said}<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
         )
 
-    def picture(self, file: Path, caption: str, pixels: bool = False) -> None:
-        """A .png, .gif or .mp4 file, carried in the page. pixels: show enlarged pixels as squares."""
+    def picture(self, file: Path, caption: str) -> None:
+        """A .png, .gif or .mp4 file, carried in the page."""
         kind = KINDS[file.suffix.lower()]
         source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
-        style = ' class="pixels"' if pixels else ""
         said = html.escape(caption, quote=True)
         if kind == "video/mp4":
-            shown = (
-                f'<video{style} src="{source}" aria-label="{said}" autoplay loop muted playsinline controls></video>'
-            )
+            shown = f'<video src="{source}" aria-label="{said}" autoplay loop muted playsinline controls></video>'
         else:
-            shown = f'<img{style} src="{source}" alt="{said}">'
+            shown = f'<img src="{source}" alt="{said}">'
         self.body.append(f"<figure>{shown}<figcaption>{said}</figcaption></figure>")
 
     def write(self, path: Path, footer: str) -> None:
