@@ -91,14 +91,14 @@ def measure_draws(generator: nn.Module, batch: Batch, times: int) -> dict[str, T
     if not noise_channels(generator):
         return {}
     context, truth = batch.context[:DRAWN], batch.future[:DRAWN].float()
-    actions = None if batch.actions is None else batch.actions[:DRAWN]
+    actions, labels = (None if rows is None else rows[:DRAWN] for rows in (batch.actions, batch.labels))
     noise = seeded_noise(generator, len(context), 0).to(context)
     learning = generator.training
     generator.eval()
     try:
         with torch.no_grad():
             one, other = (
-                unroll(generator, generator, context, Conditions(draw, actions), times)[-1].float()
+                unroll(generator, generator, context, Conditions(draw, actions, labels), times)[-1].float()
                 for draw in (noise, -noise)
             )
     finally:
