@@ -58,6 +58,14 @@ IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
         {**NARROW, **FLAT, "model.scales": 2, "model.noise_channels": 80},
         "discriminator/real",
     ),
+    "progressive": (
+        {**NARROW, "model.noise_channels": 8, "training.precision": "auto", "training.log_every": 1},
+        "discriminator/drift",
+    ),
+    "stylegan": (
+        {**NARROW, "model.noise_channels": 8, "model.mapping_layers": 2, "training.picture_every": 3},
+        "discriminator/r1",
+    ),
     "vae": ({"model.hidden": [16]}, "generator/kl"),
     "vae_dcgan": ({"model.width": 4}, "generator/kl"),
     "mixture": (

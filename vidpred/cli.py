@@ -139,6 +139,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise: sample i is a function of (seed, i).")] = 0,
     labels: Annotated[str | None, typer.Option(help="Classes by number, in turn, as 0,1,2 (default: all).")] = None,
     interpolate: Annotated[bool, typer.Option("--interpolate", help="Rows from one sample to another.")] = False,
+    mix: Annotated[bool, typer.Option("--mix", help="A table of mixed styles (StyleGAN).")] = False,
     arithmetic: Annotated[
         str | None, typer.Option(help="On the mean noise of samples by number, as 3,8,12-5,9,11+2,7,20.")
     ] = None,
@@ -154,7 +155,7 @@ def sample(
 
     choose_device(device, "--device ")
     sampler = Sampler(Predictor.load(run, checkpoint, device), seed, parse_labels(labels))
-    for line in draw(sampler, SampleOptions(count, output, grid, interpolate, arithmetic, walk, overwrite)):
+    for line in draw(sampler, SampleOptions(count, output, grid, interpolate, mix, arithmetic, walk, overwrite)):
         typer.echo(line)
 
 

@@ -161,7 +161,10 @@ def build_accelerator(config: Config) -> Accelerator:
         cpu=device.type == "cpu",
         mixed_precision="bf16" if precision == "bfloat16" else "no",
         kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False),
+            # Networks that grow do not use their finer scales from the beginning.
+            DistributedDataParallelKwargs(
+                broadcast_buffers=False, find_unused_parameters=bool(getattr(config.model, "growing", False))
+            ),
             InitProcessGroupKwargs(timeout=PEER_TIMEOUT),
         ],
     )

@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
 
 
 # Between them they have every image model.
-IMAGES = ("dcgan_conditional", "mlp_gan", "lapgan", "vae", "mixture", "improved_gan")
+IMAGES = ("dcgan_conditional", "mlp_gan", "lapgan", "vae", "mixture", "improved_gan", "progressive", "stylegan")
 
 
 def all_fields(section: type[BaseModel], prefix: str = "") -> set[str]:
@@ -56,7 +56,8 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
                 **shared, "run": str(tmp_path / "adversarial"), "objective.adversarial_weight": 0.1,
                 "objective.r1_weight": 0.1, "discriminator.size": "strided", "objective.real_label": 0.9,
                 "objective.gradient_penalty_weight": 0.1, "objective.feature_matching_weight": 0.1,
-                "objective.adversarial_ramp": 1, "objective.weight_clip": 1.0, "objective.history_weight": 0.1,
+                "objective.adversarial_ramp": 1, "objective.drift_weight": 0.1,
+                "objective.weight_clip": 1.0, "objective.history_weight": 0.1,
                 "objective.wrong_pairs": True, "training.discriminator_schedule.shape": "cosine",
                 "training.discriminator_schedule.hold": 0.0,
                 "training.discriminator.name": "rmsprop",

@@ -18,6 +18,7 @@ from vidpred.inference.render import picture_grid, to_uint8, write_png
 from vidpred.inference.writer import check_output, replaced, write_video
 from vidpred.models.conditions import num_labels
 from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.stylegan import StyleganGenerator
 
 AT_ONCE = 64  # pictures in memory of the network
 STEPS = 9  # of an interpolation, its ends included, as in the paper's figure
@@ -108,6 +109,31 @@ def walk(sampler: Sampler, stops: int) -> Iterator[np.ndarray]:
             yield enlarged(to_uint8(picture), LEAST_GRID // 2)
 
 
+def mixed_styles(sampler: Sampler, count: int) -> Tensor:
+    """`((count + 1) ** 2, C, H, W)`: below a row of samples, those of the first column with the finer half of their
+    layers in the style of the column's head. Raises ConfigError for a generator without styles."""
+    generator = sampler.predictor.generator
+    if not isinstance(generator, StyleganGenerator):
+        raise ConfigError(f"[--mix] {sampler.predictor.name} has no styles; use a run of stylegan.yaml")
+    numbers, device = range(2 * count), sampler.predictor.device
+    labels = sampler.label_of(numbers)
+    noise = sampler.noise(numbers).to(device)
+    context = torch.empty(len(noise), 0, *generator.shape, device=device)
+    with torch.inference_mode():
+        latent = generator.latent(context, noise, None if labels is None else labels.to(device))
+        styles = generator.truncate(generator.map(latent)[:, None].repeat(1, generator.num_layers, 1))
+        rows, columns, half = styles[:count], styles[count:], generator.num_layers // 2
+        table = [rows[:, None].repeat(1, count, 1, 1)[row] for row in range(count)]
+        for mixed in table:
+            mixed[:, half:] = columns[:, half:]
+        drawn = [generator.synthesise(part) for part in (columns, rows, *table)]
+    heads, sides, *cells = [((part + 1) / 2).clamp(0, 1).cpu() for part in drawn]
+    lines = [torch.ones_like(heads[:1]), heads]
+    for row, cell in enumerate(cells):
+        lines += [sides[row : row + 1], cell]
+    return torch.cat(lines)
+
+
 def parse_labels(text: str | None) -> list[int] | None:
     """ "0,3" -> [0, 3]. Raises ConfigError."""
     if text is None:
@@ -192,6 +218,7 @@ class SampleOptions:
     output: Path
     grid: bool = False
     interpolate: bool = False
+    mix: bool = False
     arithmetic: str | None = None
     walk: Path | None = None
     overwrite: bool = False
@@ -199,7 +226,7 @@ class SampleOptions:
 
 def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
     """Do all of it; returns a line for each file. Raises vidpred's errors, before any work where that can be."""
-    pictured = [name for name in ("grid", "interpolate", "arithmetic") if getattr(options, name)]
+    pictured = [name for name in ("grid", "interpolate", "mix", "arithmetic") if getattr(options, name)]
     if len(pictured) > 1:
         raise ConfigError(f"[--{pictured[0]}, --{pictured[1]}] give one of them; each writes a picture of its own")
     if pictured:
@@ -214,6 +241,10 @@ def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
         rows = max(1, options.count // STEPS)
         write_grid(options.output, interpolations(sampler, rows), STEPS)
         lines.append(f"{options.output}: {rows} rows, each from one sample to another in {STEPS} steps")
+    elif options.mix:
+        rows = min(options.count, 8)
+        write_grid(options.output, mixed_styles(sampler, rows), rows + 1)
+        lines.append(f"{options.output}: coarse styles by row, fine ones by column")
     elif options.arithmetic:
         terms = parse_arithmetic(options.arithmetic)
         pictures = arithmetic(sampler, options.arithmetic)

@@ -16,7 +16,9 @@ from vidpred.models.lapgan import LapganJudgeSettings, LapganSettings
 from vidpred.models.mixture import MixtureSettings
 from vidpred.models.mlp import MlpJudgeSettings, MlpSettings
 from vidpred.models.multiscale import GeneratorSettings
+from vidpred.models.progressive import ProgressiveJudgeSettings, ProgressiveSettings
 from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.models.stylegan import StyleganSettings
 from vidpred.models.vae import VaeSettings
 
 # `model.name` and `discriminator.name` choose from these; the first is the default.
@@ -26,6 +28,8 @@ GENERATORS: dict[str, type[ModelSettings]] = {
     "film_unet": FilmUnetSettings,
     "mlp": MlpSettings,
     "lapgan": LapganSettings,
+    "progressive": ProgressiveSettings,
+    "stylegan": StyleganSettings,
     "vae": VaeSettings,
     "mixture": MixtureSettings,
 }
@@ -34,6 +38,7 @@ DISCRIMINATORS: dict[str, type[JudgeSettings]] = {
     "dcgan": DcganJudgeSettings,
     "mlp": MlpJudgeSettings,
     "lapgan": LapganJudgeSettings,
+    "progressive": ProgressiveJudgeSettings,
 }
 
 

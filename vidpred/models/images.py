@@ -125,9 +125,10 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """`(B, F)` -> `(B, F + kernels)`: the features, and the closeness to the others."""
         table = self.projection(features).unflatten(1, (self.kernels, -1)).float()  # (B, kernels, size)
-        distances = (table[:, None] - table[None]).abs().sum(-1)  # (B, B, kernels)
-        others = 1 - torch.eye(len(features), device=features.device)[:, :, None]
-        closeness = (torch.exp(-distances) * others).sum(1)
+        by_kernel = table.transpose(0, 1).contiguous()
+        distances = torch.cdist(by_kernel, by_kernel, p=1)  # (kernels, B, B)
+        others = 1 - torch.eye(len(features), device=features.device)
+        closeness = (torch.exp(-distances) * others).sum(2).T
         return torch.cat([features, closeness.to(features)], 1)
 
 

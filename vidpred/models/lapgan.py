@@ -29,9 +29,11 @@ KERNELS = [7, 7, 5]
 
 
 class LapganSettings(ImageSettings):
-    """The generators, one for each of `scales`, each twice the size of the one before. noise_channels: those that the
-    coarsest takes and one for each pixel of every finer scale. hidden: fully connected widths of the coarsest; width:
-    feature maps of the finer ones."""
+    """The generators, one for each of `scales`, each twice the size of the one before.
+
+    noise_channels: those that the coarsest takes and one for each pixel of every finer scale. hidden: fully connected
+    widths of the coarsest; width: feature maps of the finer ones.
+    """
 
     name: Literal["lapgan"] = "lapgan"
     scales: int = Field(3, ge=2, le=6)

@@ -30,7 +30,8 @@ class GameSettings(Settings):
     Without these two weights there is no discriminator.
     real_label is what it should say of true pictures (below 1: one-sided label smoothing).
     r1_weight times R1 is added every r1_every-th step of the discriminator (0: never), gradient_penalty_weight times
-    the gradient penalty in every step. weight_clip bounds its weights (none: free).
+    the gradient penalty in every step. drift_weight: of the mean square of its logits of true pictures, which keeps a
+    critic from drifting off (Karras et al. 2018). weight_clip bounds its weights (none: free).
     wrong_pairs shows it (context of one sample, future of another) as a third, false kind of pair.
     discriminator_steps: the generator learns only in every so-manieth step, the discriminator in each of them.
     history_weight pulls the weights of both players to the average of their past.
@@ -45,6 +46,7 @@ class GameSettings(Settings):
     r1_weight: float = Field(0.0, ge=0)
     r1_every: int = Field(16, ge=1)
     gradient_penalty_weight: float = Field(0.0, ge=0)
+    drift_weight: float = Field(0.0, ge=0)
     weight_clip: float | None = Field(None, gt=0)
     wrong_pairs: bool = False
     discriminator_steps: int = Field(1, ge=1)
@@ -138,6 +140,8 @@ class Game:
             terms["r1"] = settings.r1_weight, r1_penalty(on_real, real)
         if settings.gradient_penalty_weight:
             terms["gradient_penalty"] = settings.gradient_penalty_weight, gradient_penalty(rest[-1], kinds[-1])
+        if settings.drift_weight:
+            terms["drift"] = settings.drift_weight, on_real.square().mean(0).sum()
         losses = weigh(terms | self.history_terms("discriminator"))
         return Losses(losses.total, losses.parts | self._accuracies(on_real, on_false[0]), losses.weights)
 

@@ -35,6 +35,7 @@ from vidpred.errors import ConfigError, DataError, DivergedError, StoppedError
 from vidpred.inference.render import pictured_samples, training_picture, write_png
 from vidpred.inference.rollout import unroll
 from vidpred.models.conditions import Conditions
+from vidpred.models.equalised import Growing
 from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.training.findings import findings
@@ -169,6 +170,9 @@ class Trainer:
     def train_step(self, number: int, batch: Batch) -> dict[str, Tensor]:
         """One update of every network. Randomness is a function of (seed, step, process), so resuming is exact."""
         torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
+        for network in self.networks.values():
+            if isinstance(network.module, Growing):  # a function of the step: resuming is exact
+                network.module.grow(number / self.settings.steps)
         phases = self.objective.phases(number)
         # One forward of the generator serves all phases; its graph is kept where it learns.
         with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):

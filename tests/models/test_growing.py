@@ -1,0 +1,196 @@
+"""Progressive growing and StyleGAN: exact arithmetic of their parts, growth, fading, mixing, truncation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from vidpred.errors import ConfigError
+from vidpred.models.equalised import (
+    EqualisedConv,
+    EqualisedLinear,
+    adaptive_instance_norm,
+    feature_maps,
+    minibatch_deviation,
+    pixel_norm,
+    progress_at,
+)
+from vidpred.models.images import Shape
+from vidpred.models.progressive import (
+    ProgressiveDiscriminator,
+    ProgressiveGenerator,
+    ProgressiveJudgeSettings,
+    ProgressiveSettings,
+)
+from vidpred.models.pyramid import upsample
+from vidpred.models.stylegan import StyleganGenerator, StyleganSettings
+
+SHAPE = Shape(1, 16, 16)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
+
+
+def test_equalised_weights_by_hand() -> None:
+    """Weight 3, bias 1, four inputs: 3 sqrt(2) / sqrt(4) a input, plus 1; a rate of 1/100 divides what is stored."""
+    layer = EqualisedLinear(4, 1)
+    layer.weight.fill_(3.0)
+    layer.bias.fill_(1.0)
+    torch.testing.assert_close(layer(torch.ones(1, 4)), torch.tensor([[4 * 3 * math.sqrt(2) / 2 + 1]]))
+    assert float(EqualisedLinear(400, 400).weight.std()) == pytest.approx(1, abs=0.01)
+    slow = EqualisedLinear(400, 400, rate=0.01)
+    assert float(slow.weight.std()) == pytest.approx(100, rel=0.01)
+    assert float(slow(torch.randn(100, 400)).std()) == pytest.approx(math.sqrt(2), rel=0.05)
+    convolution = EqualisedConv(2, 1, 3, gain=1)
+    convolution.weight.fill_(1.0)
+    middle = convolution(torch.ones(1, 2, 3, 3))[0, 0, 1, 1]
+    assert float(middle) == pytest.approx(18 / math.sqrt(18))
+
+
+def test_pixel_norm_by_hand() -> None:
+    found = pixel_norm(torch.tensor([3.0, 4]).view(1, 2, 1, 1)).flatten()
+    torch.testing.assert_close(found, torch.tensor([3.0, 4]) / math.sqrt(12.5))
+
+
+def test_minibatch_deviation_by_hand() -> None:
+    """Four samples, groups of two: samples 0 and 2 (1 and 5: deviation 2), samples 1 and 3 (equal: 0)."""
+    features = torch.tensor([1.0, 3, 5, 3]).view(4, 1, 1, 1).expand(4, 2, 2, 2)
+    found = minibatch_deviation(features, 2)
+    assert found.shape == (4, 3, 2, 2)
+    torch.testing.assert_close(found[:, 2, 0, 0], torch.tensor([2.0, 1e-4, 2, 1e-4]))
+    torch.testing.assert_close(found[:, :2], features)
+    assert minibatch_deviation(features[:3], 2).shape == (3, 3, 2, 2)  # 3 samples are one group of one each
+
+
+def test_adaptive_instance_norm_by_hand() -> None:
+    """Pixels 1 and 3: mean 2, deviation 1, so -1 and 1; times 5, plus 2."""
+    features = torch.tensor([1.0, 3]).view(1, 1, 1, 2)
+    found = adaptive_instance_norm(features, torch.tensor([[5.0]]), torch.tensor([[2.0]]))
+    torch.testing.assert_close(found.flatten(), torch.tensor([-3.0, 7]))
+
+
+def test_feature_maps_are_the_papers() -> None:
+    assert [feature_maps(512, level) for level in range(9)] == [512, 512, 512, 512, 512, 256, 128, 64, 32]
+
+
+def test_the_timetable_by_hand() -> None:
+    """Two doublings: five equal parts, 4x4, fade, 8x8, fade, 16x16."""
+    shares = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0]
+    wanted = [0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2]
+    assert [progress_at(share, 2) for share in shares] == pytest.approx(wanted)
+
+
+def generators() -> list[ProgressiveGenerator | StyleganGenerator]:
+    return [
+        ProgressiveGenerator(ProgressiveSettings(width=8, noise_channels=6), SHAPE),
+        StyleganGenerator(StyleganSettings(width=8, noise_channels=6, mapping_layers=2), SHAPE).eval(),
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_growth_and_fading(number: int) -> None:
+    generator = generators()[number]
+    noise, none = torch.randn(2, 6), torch.empty(2, 0, *SHAPE)
+
+    def at(progress: float) -> torch.Tensor:
+        generator.progress.fill_(progress)
+        return generator(none, noise=noise)[0][:, 0]
+
+    small = at(0)
+    assert torch.equal(small, upsample(upsample(small[..., ::4, ::4]))), "4x4 pixels, repeated"
+    assert not torch.equal(at(2), upsample(at(2)[..., ::2, ::2]))
+    whole, half = at(1), at(0.5)
+    # A picture in between is the mean of the coarser one, doubled, and of the finer one.
+    torch.testing.assert_close(half, (small + whole) / 2)
+    torch.testing.assert_close(at(1e-6), small, atol=1e-4, rtol=0)
+
+
+def test_the_judge_grows_alike() -> None:
+    judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8), SHAPE)
+    none, fine = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
+    coarse = torch.nn.functional.avg_pool2d(fine[:, 0], 4)
+    judge.progress.fill_(0)
+    torch.testing.assert_close(judge(none, [fine]), judge(none, [upsample(upsample(coarse))[:, None]]))
+    before = judge(none, [fine])
+    judge.progress.fill_(1e-6)
+    torch.testing.assert_close(judge(none, [fine]), before, atol=1e-4, rtol=0)
+    judge.progress.fill_(1)
+    assert not torch.allclose(judge(none, [fine]), before, atol=1e-3)
+    judge.grow(0)
+    assert judge.stage() == (0, 1.0)
+
+
+def test_the_judge_sees_whether_a_batch_is_all_alike() -> None:
+    judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8, growing=False), SHAPE)
+    alone = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8, growing=False, deviation_group=0), SHAPE)
+    none, pictures = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
+    copies = pictures[:1].repeat(4, 1, 1, 1, 1)
+    assert not torch.allclose(judge(none, [pictures])[0], judge(none, [copies])[0])
+    torch.testing.assert_close(alone(none, [pictures])[0], alone(none, [copies])[0])
+    both = judge(none.repeat(2, 1, 1, 1, 1), [torch.cat([pictures, copies])], kinds=2)
+    torch.testing.assert_close(both[:4], judge(none, [pictures]))
+
+
+def style_gan(**settings: float) -> StyleganGenerator:
+    chosen = {"width": 8, "noise_channels": 6, "mapping_layers": 2, "growing": False, **settings}
+    return StyleganGenerator(StyleganSettings.model_validate(chosen), SHAPE)
+
+
+def test_truncation_pulls_the_coarse_styles_to_the_mean() -> None:
+    generator = style_gan(truncation=0.25, truncation_cutoff=2).eval()
+    generator.mean_style.fill_(1.0)
+    styles = torch.full((1, generator.num_layers, 8), 5.0)
+    assert generator.truncate(styles)[0, :, 0].tolist() == [2.0, 2.0, 5, 5, 5, 5]
+    none = torch.empty(2, 0, *SHAPE)
+    still = style_gan(truncation=0, truncation_cutoff=8).eval()
+    one, two = still(none)[0]  # two draws of noise, one style
+    torch.testing.assert_close(one, two)
+
+
+def test_the_mean_style_is_kept_in_training_only() -> None:
+    generator = style_gan()
+    noise, none = torch.randn(2, 6), torch.empty(2, 0, *SHAPE)
+    generator.eval()(none, noise=noise)
+    assert not generator.mean_style.any()
+    generator.train()(none, noise=noise)
+    torch.testing.assert_close(generator.mean_style, 0.005 * generator.map(noise).mean(0))
+
+
+def test_styles_are_mixed_at_a_crossover() -> None:
+    generator = style_gan(mixing=1.0)
+    none = torch.empty(50, 0, *SHAPE)
+    own = torch.zeros(50, generator.num_layers, 8)
+    mixed = generator._mixed(own, none, None)
+    changed = (mixed != 0).any(2).int()
+    assert bool((changed[:, 0] == 0).all())
+    assert bool((changed[:, -1] == 1).all())
+    assert bool((changed.diff(dim=1) >= 0).all()), "once changed, the style stays"
+    assert len(changed.sum(1).unique()) == generator.num_layers - 1, "at any layer"
+    assert torch.equal(style_gan(mixing=0)._mixed(own, none, None), own)
+    some = style_gan(mixing=0.5)._mixed(own.repeat(8, 1, 1), none.repeat(8, 1, 1, 1, 1), None)
+    assert float((some != 0).any(2).any(1).float().mean()) == pytest.approx(0.5, abs=0.1)
+
+
+def test_every_layer_has_noise_of_its_own_while_training() -> None:
+    generator = style_gan(mixing=0)
+    noise, none = torch.randn(1, 6), torch.empty(1, 0, *SHAPE)
+    for layer in generator.layers:
+        layer.noise_weight.fill_(0.1)
+    assert not torch.equal(generator(none, noise=noise)[0], generator(none, noise=noise)[0])
+    generator.eval()
+    assert torch.equal(generator(none, noise=noise)[0], generator(none, noise=noise)[0])
+    assert all(
+        layer.fixed.shape[-1] == side for layer, side in zip(generator.layers, (4, 4, 8, 8, 16, 16), strict=True)
+    )
+
+
+def test_sides_are_powers_of_two() -> None:
+    with pytest.raises(ConfigError, match="data.patch_size=28"):
+        ProgressiveGenerator(ProgressiveSettings(width=8), Shape(1, 28, 28))

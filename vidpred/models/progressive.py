@@ -1,0 +1,157 @@
+"""Progressive growing of GANs (Karras et al. 2018): both networks begin at 4x4 pixels and grow."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
+from vidpred.models.equalised import (
+    EqualisedConv,
+    EqualisedLinear,
+    Growing,
+    feature_maps,
+    leaky,
+    minibatch_deviation,
+    pixel_norm,
+)
+from vidpred.models.images import (
+    ImageGenerator,
+    ImageJudgeSettings,
+    ImageSettings,
+    Shape,
+    as_frames,
+    label_planes,
+    picture_shape,
+)
+from vidpred.models.pyramid import upsample
+
+
+class ProgressiveSettings(ImageSettings):
+    """The generator. width: the most feature maps (the paper: 512). growing: from 4x4 to the whole picture while it
+    trains, a scale after the other; else it begins at the whole size."""
+
+    name: Literal["progressive"] = "progressive"
+    noise_channels: int = Field(512, ge=1, le=100_000)
+    width: int = Field(512, ge=1)
+    growing: bool = True
+
+    def build(self, data: DataSettings) -> ProgressiveGenerator:
+        return ProgressiveGenerator(self, picture_shape(data))
+
+
+class ProgressiveJudgeSettings(ImageJudgeSettings):
+    """The discriminator. width: the most feature maps; growing: as the generator's. deviation_group: how many samples
+    the minibatch standard deviation is over (0: it has none)."""
+
+    name: Literal["progressive"] = "progressive"
+    width: int = Field(512, ge=1)
+    growing: bool = True
+    deviation_group: int = Field(4, ge=0)
+
+    def build(self, num_scales: int, data: DataSettings) -> ProgressiveDiscriminator:
+        return ProgressiveDiscriminator(self, picture_shape(data))
+
+
+def doublings(shape: Shape) -> int:
+    """How often 4 is doubled to the picture's side. Raises ConfigError where it is not."""
+    count = max(1, (shape.height // 4).bit_length() - 1)
+    if 4 << count != shape.height:
+        raise ConfigError(
+            f"[data.patch_size={shape.height}] networks that grow double 4 pixels again and again; "
+            "take 8, 16, 32, 64, ..."
+        )
+    return count
+
+
+def fade(coarse: Tensor, fine: Tensor, share: float) -> Tensor:
+    """The coarser picture, doubled, blended into the finer one."""
+    return fine if share == 1 else torch.lerp(upsample(coarse).float(), fine.float(), share)
+
+
+def enlarge(picture: Tensor, side: int) -> Tensor:
+    return picture if picture.shape[-1] == side else interpolate(picture, size=(side, side), mode="nearest")
+
+
+class ProgressiveGenerator(Growing, ImageGenerator):
+    """z on the unit sphere -> 4x4 -> doubled and convolved twice at each scale, every pixel normalised."""
+
+    def __init__(self, settings: ProgressiveSettings, shape: Shape) -> None:
+        ImageGenerator.__init__(self, settings, shape)
+        self.prepare_growth(doublings(shape), settings.growing)
+        widths = [feature_maps(settings.width, level) for level in range(self.doublings + 1)]
+        self.first = EqualisedLinear(self.latent_size, widths[0] * 16, gain=2**0.5 / 4)
+        self.blocks = nn.ModuleList([nn.ModuleList([EqualisedConv(widths[0], widths[0], 3)])])
+        for before, after in pairwise(widths):
+            self.blocks.append(nn.ModuleList([EqualisedConv(before, after, 3), EqualisedConv(after, after, 3)]))
+        self.pictures = nn.ModuleList(EqualisedConv(width, shape.channels, 1, gain=1) for width in widths)
+
+    def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
+        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`: of the
+        present scale, its pixels repeated up to the whole size."""
+        level, share = self.stage()
+        latent = pixel_norm(self.latent(context, noise, labels))
+        features = pixel_norm(leaky(self.first(latent).unflatten(1, (-1, 4, 4))))
+        before = features
+        for number, block in enumerate(self.blocks[: level + 1]):
+            before, features = features, upsample(features) if number else features
+            for layer in block:  # type: ignore[attr-defined]
+                features = pixel_norm(leaky(layer(features)))
+        picture = self.pictures[level](features).float()
+        if share < 1:
+            picture = fade(self.pictures[level - 1](before), picture, share)
+        return [as_frames(enlarge(picture, self.shape.width))]
+
+
+class ProgressiveDiscriminator(Growing):
+    """The generator turned round; sees pictures at its present scale. Beside 4x4 features stands how much the samples
+    of a batch differ."""
+
+    num_scales = 1
+    by_kind = True
+
+    def __init__(self, settings: ProgressiveJudgeSettings, shape: Shape) -> None:
+        super().__init__()
+        self.prepare_growth(doublings(shape), settings.growing)
+        self.num_labels, self.group = settings.num_labels, settings.deviation_group
+        widths = [feature_maps(settings.width, level) for level in range(self.doublings + 1)]
+        channels = shape.channels + settings.num_labels
+        self.pictures = nn.ModuleList(EqualisedConv(channels, width, 1) for width in widths)
+        self.blocks = nn.ModuleList()
+        for after, before in pairwise(widths):
+            self.blocks.append(nn.ModuleList([EqualisedConv(before, before, 3), EqualisedConv(before, after, 3)]))
+        self.last = EqualisedConv(widths[0] + (1 if self.group else 0), widths[0], 3)
+        self.hidden = EqualisedLinear(widths[0] * 16, widths[0])
+        self.logit = EqualisedLinear(widths[0], 1, gain=1)
+
+    def forward(
+        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
+        kinds: int = 1,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
+        """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`.
+
+        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `kinds` kinds one after another. context is not read.
+        """
+        level, share = self.stage()
+        seen = label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1)
+        if level < self.doublings:
+            seen = avg_pool2d(seen, 2 ** (self.doublings - level))
+        features = leaky(self.pictures[level](seen))
+        for number in reversed(range(level)):
+            for layer in self.blocks[number]:  # type: ignore[attr-defined]
+                features = leaky(layer(features))
+            features = avg_pool2d(features, 2)
+            if number == level - 1 and share < 1:
+                coarse = leaky(self.pictures[number](avg_pool2d(seen, 2)))
+                features = torch.lerp(coarse.float(), features.float(), share)
+        if self.group:
+            features = torch.cat([minibatch_deviation(part, self.group) for part in features.chunk(kinds)])
+        hidden = leaky(self.hidden(leaky(self.last(features)).flatten(1)))
+        logits = self.logit(hidden).float()
+        return (logits, [hidden]) if with_features else logits
