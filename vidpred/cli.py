@@ -180,23 +180,37 @@ def evaluate(
         Path | None,
         typer.Option("--plot", help="Draw quality against steps ahead here (.png, .pdf, .svg); replaces a file."),
     ] = None,
+    count: Annotated[int, typer.Option(min=20, help="Pictures to draw from runs that make pictures.")] = 2000,
+    features: Annotated[
+        Path | None, typer.Option(help="A network (torch.export) whose features pictures are compared by.")
+    ] = None,
+    neighbours: Annotated[
+        Path | None, typer.Option(help="Write samples above their nearest training pictures here (.png).")
+    ] = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
-    """Measure runs on held-out video, frame by frame ahead, with copy-last and optical flow beside them."""
+    """Measure runs on held-out video, frame by frame ahead, with copy-last and optical flow beside them; or runs that
+    make pictures, by the features of a network."""
     from vidpred.evaluation import report
     from vidpred.evaluation.learned import Learned
     from vidpred.inference.predictor import Predictor, choose_device
     from vidpred.inference.writer import check_output
     from vidpred.run import about_evaluation, evaluate_predictors
 
-    for option, file, suffixes in (("--json", json, None), ("--plot", plot, report.PLOT_SUFFIXES)):
+    outputs = (("--json", json, None), ("--plot", plot, report.PLOT_SUFFIXES), ("--neighbours", neighbours, (".png",)))
+    for option, file, suffixes in outputs:
         if file:
             check_output(file, True, option, suffixes)
     files = {name: file for name, file in (("lpips", lpips), ("fid", fid), ("fvd", fvd)) if file}
     place = choose_device(device, "--device ")
     learned = Learned(files, place) if files else None
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
+    if not any(predictor.history_frames for predictor in predictors):
+        from vidpred.evaluation.images import evaluate_runs
+
+        typer.echo(evaluate_runs(predictors, split, count, features, data, seed, json, neighbours))
+        return
     result = evaluate_predictors(
         predictors, steps, split, windows or None, data, True, protocol, samples, seed, learned
     )

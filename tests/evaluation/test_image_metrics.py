@@ -1,0 +1,112 @@
+"""Statistics on features: hand-worked and analytic values, another library's, and a run from end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.picture_files import small_preset, write_digits
+from vidpred.data.images import image_windows
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError, DataError
+from vidpred.evaluation.classifier import features_of, load_network, train_classifier
+from vidpred.evaluation.image_metrics import class_score, copied_share, frechet_distance, nearest_neighbours
+from vidpred.evaluation.images import evaluate_images, evaluate_runs, pictures_of
+from vidpred.run import train
+
+
+def test_frechet_distance_by_hand() -> None:
+    """Means 0 and 3; sample variances 2 and 8: 9 + 2 + 8 - 2 sqrt(16) = 11."""
+    one, other = torch.tensor([[-1.0], [1.0]]), torch.tensor([[1.0], [5.0]])
+    assert frechet_distance(one, other) == pytest.approx(11)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-12)
+
+
+def test_frechet_distance_is_scipys_formula() -> None:
+    from scipy.linalg import sqrtm
+
+    torch.manual_seed(0)
+    one, other = torch.randn(200, 5) @ torch.randn(5, 5), torch.randn(300, 5) @ torch.randn(5, 5) + 1
+    first, second = np.cov(one.double().T), np.cov(other.double().T)
+    means = float((one.double().mean(0) - other.double().mean(0)).square().sum())
+    wanted = means + np.trace(first + second - 2 * np.real(sqrtm(first @ second)))
+    assert frechet_distance(one, other) == pytest.approx(wanted, rel=1e-8)
+    assert frechet_distance(other, one) == pytest.approx(wanted, rel=1e-8)
+
+
+def test_class_score_by_hand() -> None:
+    """Sure of one of 4 classes, each as often: 4. Always the same class, or undecided: 1."""
+    sure = torch.eye(4).repeat(10, 1) * 1000
+    assert class_score(sure, 1)[0] == pytest.approx(4)
+    assert class_score(sure[:1].repeat(40, 1), 4)[0] == pytest.approx(1)
+    assert class_score(torch.zeros(40, 4), 4)[0] == pytest.approx(1)
+    mean, deviation = class_score(torch.cat([sure[:4], sure[:1].repeat(4, 1)]), 2)
+    assert (mean, deviation) == (pytest.approx(2.5), pytest.approx(1.5))
+
+
+def test_nearest_neighbours_by_hand() -> None:
+    found = nearest_neighbours(torch.tensor([[0.0, 0], [3, 4]]), torch.tensor([[3.0, 3], [0, 1]]))
+    assert found.numbers.tolist() == [1, 0]
+    torch.testing.assert_close(found.distances, torch.full((2,), 1 / math.sqrt(2), dtype=torch.float64))
+
+
+def test_copies_are_found() -> None:
+    torch.manual_seed(0)
+    known, held_out, new = torch.rand(300, 8), torch.rand(101, 8), torch.rand(400, 8)
+    assert copied_share(known[:50], held_out, known) == 1
+    assert copied_share(new, held_out, known) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
+    file = write_digits(tmp_path / "digits.npz", 900)
+    data = DataSettings(root=str(file), context_frames=0, channels=1, patch_size=8, flip=False)
+    source, test = (image_windows(file, data, split) for split in ("train", "test"))
+    assert source is not None
+    assert test is not None
+    one, other = train_classifier(source, 60), train_classifier(source, 60)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    _, logits = features_of(one, pictures_of(test, len(test)))
+    assert logits is not None
+    assert (logits.argmax(1).numpy() == test.labels).mean() > 0.8
+
+
+def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
+    class Halves(nn.Module):
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return torch.stack([pictures[..., :4].mean((1, 2, 3)), pictures[..., 4:].mean((1, 2, 3))], 1)
+
+    batch = ({0: torch.export.Dim("batch")},)
+    exported = torch.export.export(Halves(), (torch.rand(2, 1, 8, 8),), dynamic_shapes=batch)
+    torch.export.save(exported, tmp_path / "halves.pt2")
+    predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
+    found = evaluate_runs(
+        [predictor], "test", 40, tmp_path / "halves.pt2", None, 0, tmp_path / "n.json", tmp_path / "near.png"
+    )
+    numbers = json.loads((tmp_path / "n.json").read_text())["numbers"]["dcgan_mnist"]
+    assert numbers["frechet"] > numbers["frechet_of_training"], "after six steps, samples are no digits"
+    assert "class_score" not in numbers, "the network gives no classes"
+    assert "halves.pt2" in found
+    assert (tmp_path / "near.png").is_file()
+    for wrong in (tmp_path / "nothing.pt2", tmp_path / "n.json"):
+        with pytest.raises(ConfigError, match="--features"):
+            load_network(wrong)
+
+
+def test_without_classes_a_network_is_asked_for(tmp_path: Path) -> None:
+    predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
+    np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8))
+    with pytest.raises(DataError, match="--features"):
+        evaluate_images({"run": predictor}, root=str(tmp_path / "plain.npy"))
+
+
+def test_points_are_measured_by_what_they_cover(tmp_path: Path) -> None:
+    predictor = train(small_preset("gaussians_gan", tmp_path)).predictor()
+    numbers = evaluate_images({"run": predictor}).numbers["run"]
+    assert 0 <= numbers["covered"] <= 25
+    assert set(numbers) == {"covered", "good", "divergence"}

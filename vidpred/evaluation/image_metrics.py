@@ -1,0 +1,66 @@
+"""How far a set of generated pictures is from a set of true ones, by the features of any network; whether they are
+copies. Pure functions, in float64.
+
+With Inception's features these are the Frechet inception distance and the inception score; with any other network's
+they are the same statistics on other features, comparable only with themselves, and must not be called by those names.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def frechet_distance(one: Tensor, other: Tensor) -> float:
+    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of features `(N, F)`, m their mean, S their sample covariance: the
+    squared Frechet distance of two Gaussians (Dowson & Landau 1982; Heusel et al. 2017, equation 6)."""
+    one, other = one.double(), other.double()
+    covariances = [features.T.cov().reshape(features.shape[1], -1) for features in (one, other)]
+    root = _square_root(covariances[0])
+    # tr (S1 S2)^(1/2) = tr (S1^(1/2) S2 S1^(1/2))^(1/2), whose argument is symmetric.
+    mixed = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp(min=0).sqrt().sum()
+    means = (one.mean(0) - other.mean(0)).square().sum()
+    return max(0.0, float(means + covariances[0].trace() + covariances[1].trace() - 2 * mixed))
+
+
+def _square_root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+
+
+def class_score(logits: Tensor, parts: int = 10) -> tuple[float, float]:
+    """exp E KL(p(y | x) | p(y)) from a classifier's logits `(N, K)`: the mean over so many parts of the pictures, and
+    its standard deviation (Salimans et al. 2016, section 4). From 1, each picture as undecided as any, to K."""
+    scores = []
+    for part in logits.double().chunk(parts):
+        log_shares = part.log_softmax(1)
+        log_mean = log_shares.logsumexp(0) - math.log(len(part))
+        scores.append((log_shares.exp() * (log_shares - log_mean)).sum(1).mean().exp())
+    values = torch.stack(scores)
+    return float(values.mean()), float(values.std(correction=0))
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Of each generated picture, the nearest true one: its number and its root mean squared distance, `(N,)` each."""
+
+    numbers: Tensor
+    distances: Tensor
+
+
+def nearest_neighbours(generated: Tensor, true: Tensor, block: int = 512) -> Neighbours:
+    """Pictures (or features) `(N, ...)` and `(M, ...)`."""
+    flat, known = generated.flatten(1).double(), true.flatten(1).double()
+    found = [torch.cdist(part, known).min(1) for part in flat.split(block)]
+    distances = torch.cat([part.values for part in found]) / math.sqrt(flat.shape[1])
+    return Neighbours(torch.cat([part.indices for part in found]), distances)
+
+
+def copied_share(generated: Tensor, held_out: Tensor, true: Tensor) -> float:
+    """The share of generated pictures that are nearer to a training picture than half of the held-out pictures are: 1/2
+    for pictures as new as those, 1 for copies. `(N, ...)`, `(L, ...)`, `(M, ...)`."""
+    usual = nearest_neighbours(held_out, true).distances.median()
+    return float((nearest_neighbours(generated, true).distances < usual).double().mean())

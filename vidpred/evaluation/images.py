@@ -1,0 +1,135 @@
+"""Runs that make pictures, measured: on features of a network, against held-out pictures, with the nearest training
+picture beside each sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vidpred.checkpoint import write_atomically
+from vidpred.data.build import build_source
+from vidpred.data.clips import TrainingSource
+from vidpred.data.points import POINTS
+from vidpred.errors import ConfigError
+from vidpred.evaluation.classifier import features_of, load_network, train_classifier
+from vidpred.evaluation.image_metrics import class_score, copied_share, frechet_distance, nearest_neighbours
+from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
+from vidpred.evaluation.modes import coverage, draw_points
+from vidpred.inference.predictor import Predictor
+from vidpred.inference.sample_images import Sampler, write_grid
+
+MOST_TRAINING = 20_000
+SHOWN = 10
+NAMES = {
+    "frechet": "squared Frechet distance of {features} between the samples and the {split} pictures; lower is better",
+    "frechet_of_training": "the same between as many training pictures and the {split} pictures: what to reach",
+    "class_score": "exp E KL(p(y|x) | p(y)) of {features}, from 1 to the number of classes",
+    "copied": "share of samples nearer to a training picture than half of the {split} pictures are; 0.5: as new",
+    "covered": "Gaussians with a sample within 3 deviations",
+    "good": "share of samples within 3 deviations of a Gaussian",
+    "divergence": "KL of how often each Gaussian is hit against equally often",
+}
+
+
+@dataclass(frozen=True)
+class ImageEvaluation:
+    """numbers: run -> name -> value. definitions: of the names."""
+
+    numbers: dict[str, dict[str, float]]
+    definitions: dict[str, str]
+    count: int
+    neighbours: dict[str, Tensor] = field(default_factory=dict)  # run -> samples above their nearest training pictures
+
+    def text(self) -> str:
+        names = list(next(iter(self.numbers.values())))
+        width = max(map(len, self.numbers))
+        lines = [f"{'':<{width}}  " + "  ".join(f"{name:>20}" for name in names)]
+        for run, values in self.numbers.items():
+            lines.append(f"{run:<{width}}  " + "  ".join(f"{values[name]:>20.4g}" for name in names))
+        return "\n".join([*lines, "", *(f"{name}: {self.definitions[name]}" for name in names)])
+
+
+def evaluate_images(
+    predictors: dict[str, Predictor], split: str = "test", count: int = 2000, features: Path | None = None,
+    root: str | None = None, seed: int = 0,
+) -> ImageEvaluation:  # fmt: skip
+    """Draw `count` samples of every run and compare them with as many pictures of a split of the first one's data.
+
+    features: a network of the user's (torch.export); None: a small classifier trained here on the training pictures and
+    their labels. Raises ConfigError for runs of different pictures, DataError where there are none or no classes.
+    """
+    data = next(iter(predictors.values())).data
+    data = data if root is None else data.model_copy(update={"root": root})
+    for key in ("channels", "patch_size", "context_frames"):
+        found = sorted({str(getattr(predictor.data, key)) for predictor in predictors.values()})
+        if len(found) > 1:
+            raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate one by one")
+    if data.root is None:
+        world = POINTS[data.world]
+        covered = {
+            name: asdict(coverage(draw_points(predictor.generator, seed=seed), world))
+            for name, predictor in predictors.items()
+        }
+        return ImageEvaluation(covered, NAMES, POINTS_DRAWN)
+    plain = data.model_copy(update={"labelled": None, "flip": False})
+    train, held_out = (build_source(plain, part, [0]) for part in ("train", split))
+    network = load_network(features) if features else train_classifier(train)
+    what = f"the features of {features}" if features else "64 features of a small classifier of the set's classes"
+    true, known = pictures_of(held_out, count), pictures_of(train, MOST_TRAINING)
+    numbers, beside = {}, {}
+    for name, predictor in predictors.items():
+        sampler = Sampler(predictor, seed)
+        samples = torch.stack([picture for _, picture, _ in sampler.samples(count)])
+        numbers[name] = compare(network, samples, true, known)
+        near = nearest_neighbours(samples[:SHOWN], known).numbers
+        beside[name] = torch.cat([samples[:SHOWN], known[near]])
+    definitions = {name: text.format(features=what, split=split) for name, text in NAMES.items()}
+    return ImageEvaluation(numbers, definitions, count, beside)
+
+
+def evaluate_runs(
+    predictors: Sequence[Predictor], split: str, count: int, features: Path | None, root: str | None, seed: int,
+    numbers: Path | None, neighbours: Path | None,
+) -> str:  # fmt: skip
+    """The table of `evaluate_images`, which is also written as JSON, and the picture of neighbours, where wanted."""
+    names = [f"{predictor.name} ({place})" for place, predictor in enumerate(predictors, 1)]
+    if len({predictor.name for predictor in predictors}) == len(predictors):
+        names = [predictor.name for predictor in predictors]
+    found = evaluate_images(dict(zip(names, predictors, strict=True)), split, count, features, root, seed)
+    if numbers:
+        content = {"numbers": found.numbers, "definitions": found.definitions, "samples": found.count, "split": split}
+        write_atomically(numbers, json.dumps(content, indent=1).encode())
+    if neighbours:
+        if not found.neighbours:
+            raise ConfigError(f"[--neighbours {neighbours}] points in the plane have no pictures; leave it out")
+        write_neighbours(neighbours, found)
+    return found.text()
+
+
+def compare(network: nn.Module, samples: Tensor, held_out: Tensor, known: Tensor) -> dict[str, float]:
+    """The numbers of one set of samples `(N, C, H, W)`."""
+    drawn, logits = features_of(network, samples)
+    true, _ = features_of(network, held_out)
+    again, _ = features_of(network, known[: len(held_out)])
+    numbers = {"frechet": frechet_distance(drawn, true), "frechet_of_training": frechet_distance(again, true)}
+    if logits is not None:
+        numbers["class_score"] = class_score(logits)[0]
+    return numbers | {"copied": copied_share(samples[:500], held_out[:500], known)}
+
+
+def pictures_of(source: TrainingSource, most: int) -> Tensor:
+    """At most so many pictures, evenly spread over the source, `(N, C, H, W)` in [0, 1]."""
+    count = min(most, len(source))
+    places = [number * len(source) // count for number in range(count)]
+    batch = source.draw(places, range(count), 0).to(torch.device("cpu"))
+    return batch.future[:, 0]
+
+
+def write_neighbours(path: Path, evaluation: ImageEvaluation) -> None:
+    """For every run a row of samples, above the training pictures that are nearest to them."""
+    write_grid(path, torch.cat(list(evaluation.neighbours.values())), SHOWN)
