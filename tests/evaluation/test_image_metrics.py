@@ -16,7 +16,8 @@ from vidpred.data.images import image_windows
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
-from vidpred.evaluation.image_metrics import class_score, copied_share, frechet_distance, nearest_neighbours
+from vidpred.evaluation.frechet import distance_of
+from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
 from vidpred.evaluation.images import evaluate_images, evaluate_runs, pictures_of
 from vidpred.run import train
 
@@ -24,8 +25,8 @@ from vidpred.run import train
 def test_frechet_distance_by_hand() -> None:
     """Means 0 and 3; sample variances 2 and 8: 9 + 2 + 8 - 2 sqrt(16) = 11."""
     one, other = torch.tensor([[-1.0], [1.0]]), torch.tensor([[1.0], [5.0]])
-    assert frechet_distance(one, other) == pytest.approx(11)
-    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-12)
+    assert distance_of(one, other) == pytest.approx(11)
+    assert distance_of(one, one) == pytest.approx(0, abs=1e-12)
 
 
 def test_frechet_distance_is_scipys_formula() -> None:
@@ -36,8 +37,8 @@ def test_frechet_distance_is_scipys_formula() -> None:
     first, second = np.cov(one.double().T), np.cov(other.double().T)
     means = float((one.double().mean(0) - other.double().mean(0)).square().sum())
     wanted = means + np.trace(first + second - 2 * np.real(sqrtm(first @ second)))
-    assert frechet_distance(one, other) == pytest.approx(wanted, rel=1e-8)
-    assert frechet_distance(other, one) == pytest.approx(wanted, rel=1e-8)
+    assert distance_of(one, other) == pytest.approx(wanted, rel=1e-8)
+    assert distance_of(other, one) == pytest.approx(wanted, rel=1e-8)
 
 
 def test_class_score_by_hand() -> None:

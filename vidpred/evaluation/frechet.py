@@ -44,6 +44,14 @@ def distance(first: Moments, second: Moments) -> float:
     return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
 
 
+def distance_of(one: Tensor, other: Tensor) -> float:
+    """`distance` of two sets of features `(N, F)`."""
+    sets = Moments(), Moments()
+    for moments, features in zip(sets, (one, other), strict=True):
+        moments.add(features)
+    return distance(*sets)
+
+
 def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covariance_2: Tensor) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Dowson & Landau 1982; Heusel et al. 2017, equation 6).
 

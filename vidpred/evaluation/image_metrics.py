@@ -14,23 +14,6 @@ import torch
 from torch import Tensor
 
 
-def frechet_distance(one: Tensor, other: Tensor) -> float:
-    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of features `(N, F)`, m their mean, S their sample covariance: the
-    squared Frechet distance of two Gaussians (Dowson & Landau 1982; Heusel et al. 2017, equation 6)."""
-    one, other = one.double(), other.double()
-    covariances = [features.T.cov().reshape(features.shape[1], -1) for features in (one, other)]
-    root = _square_root(covariances[0])
-    # tr (S1 S2)^(1/2) = tr (S1^(1/2) S2 S1^(1/2))^(1/2), whose argument is symmetric.
-    mixed = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp(min=0).sqrt().sum()
-    means = (one.mean(0) - other.mean(0)).square().sum()
-    return max(0.0, float(means + covariances[0].trace() + covariances[1].trace() - 2 * mixed))
-
-
-def _square_root(matrix: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
-
-
 def class_score(logits: Tensor, parts: int = 10) -> tuple[float, float]:
     """exp E KL(p(y | x) | p(y)) from a classifier's logits `(N, K)`: the mean over so many parts of the pictures, and
     its standard deviation (Salimans et al. 2016, section 4). From 1, each picture as undecided as any, to K."""

@@ -17,7 +17,8 @@ from vidpred.data.clips import TrainingSource
 from vidpred.data.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
-from vidpred.evaluation.image_metrics import class_score, copied_share, frechet_distance, nearest_neighbours
+from vidpred.evaluation.frechet import distance_of
+from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.inference.predictor import Predictor
@@ -116,7 +117,7 @@ def compare(network: nn.Module, samples: Tensor, held_out: Tensor, known: Tensor
     drawn, logits = features_of(network, samples)
     true, _ = features_of(network, held_out)
     again, _ = features_of(network, known[: len(held_out)])
-    numbers = {"frechet": frechet_distance(drawn, true), "frechet_of_training": frechet_distance(again, true)}
+    numbers = {"frechet": distance_of(drawn, true), "frechet_of_training": distance_of(again, true)}
     if logits is not None:
         numbers["class_score"] = class_score(logits)[0]
     return numbers | {"copied": copied_share(samples[:500], held_out[:500], known)}
