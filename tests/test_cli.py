@@ -188,7 +188,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys: pytest.Captur
         ("predict a.mp4 --run x --output o.mp4 --steps 0", "see vidpred predict --help"),
         ("evaluate", "see vidpred evaluate --help"),
         ("evaluate --run", "see vidpred evaluate --help"),
-        ("evaluate --run x --bogus", "no such option: --bogus; see vidpred evaluate --help"),
+        ("evaluate --run x --qqq", "no such option: --qqq; see vidpred evaluate --help"),
         ("predct a.mp4", "see vidpred --help"),
         ("--bogus", "see vidpred --help"),
     ],
