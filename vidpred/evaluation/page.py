@@ -21,8 +21,9 @@ p { max-width: 46rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .8rem 0; }
 caption { text-align: left; color: var(--faint); padding-bottom: .4rem; }
-th, td { padding: .35rem .9rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tr.best td { font-weight: 600; }
 figure { margin: 1rem 0; }
 img, video { max-width: 100%; height: auto; }

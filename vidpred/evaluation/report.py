@@ -205,7 +205,8 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
     for axis in axes[1]:
         axis.set_xlabel("frames ahead")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 0].legend()
+    handles, names_shown = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names_shown, loc="outside upper center", ncols=columns)
     try:
         with replaced(path) as temporary:
             path.parent.mkdir(parents=True, exist_ok=True)
