@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness import append_row, commit, machine
 from benchmarks.proof_rows import RUNS, Row, real_clips
+from benchmarks.proofs_images import IMAGE_ROWS
 from benchmarks.proofs_ladder import LADDER_ROWS
 from benchmarks.proofs_planning import PLANNING_ROWS
 from benchmarks.proofs_sharp import SHARP_ROWS
@@ -152,6 +153,7 @@ ROWS = [
     *PLANNING_ROWS,
     *SHARP_ROWS,
     *LADDER_ROWS,
+    *IMAGE_ROWS,
 ]
 
 

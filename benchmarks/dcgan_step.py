@@ -1,0 +1,126 @@
+"""Time of one DCGAN training step (64x64 colour pictures, batch 128): ours against PyTorch's public DCGAN example. Its
+networks and settings are written down here from its description. Run: python -m benchmarks.dcgan_step."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from benchmarks.harness import machine, report, time_in_turns
+from vidpred.checkpoint import RunFolder
+from vidpred.config import load_config
+from vidpred.data.batch import Batch
+from vidpred.data.clips import TrainingSamples
+from vidpred.data.points import PointWindows
+from vidpred.models.build import build_discriminator, build_generator
+from vidpred.training.hardware import choose_precision
+from vidpred.training.trainer import Trainer, TrainingParts
+
+REFERENCE = "the public example"
+SIDE, BATCH, LATENT, WIDTH = 64, 128, 100, 64
+
+
+def build_trainer(precision: str, side: int = SIDE, width: int = WIDTH) -> Trainer:
+    """Ours, on the networks of the example."""
+    config = load_config(
+        "dcgan_faces.yaml",
+        {"model.width": width, "discriminator.width": width, "data.patch_size": side, "training.monitor_every": 0},
+    )
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if precision == "bfloat16" else "no"
+    )
+    torch.manual_seed(0)
+    return Trainer(
+        TrainingParts(
+            seed=0,
+            training=config.training,
+            objective=config.objective,
+            checkpoint=config.checkpoint,
+            workers=0,
+            timeout_seconds=0,
+            folder=RunFolder("unused"),
+            accelerator=accelerator,
+            samples=TrainingSamples(PointWindows("eight_gaussians", 8, 0), 0),  # the batch is handed over instead
+            generator=build_generator(config.model, config.data),
+            discriminator=build_discriminator(config.discriminator, config.model.num_scales, config.data),
+            validate=None,
+        )
+    )
+
+
+def example_networks(side: int = SIDE, width: int = WIDTH) -> tuple[nn.Sequential, nn.Sequential]:
+    """Generator and discriminator as the example has them: 4x4 kernels, no biases, batch norm, sigmoid at the end."""
+    levels = (side // 4).bit_length() - 1
+    maps = [width << level for level in range(levels)]
+    generator: list[nn.Module] = [nn.ConvTranspose2d(LATENT, maps[-1], 4, 1, 0, bias=False)]
+    for before, after in zip(maps[::-1], [*maps[-2::-1], 3], strict=True):
+        generator += [nn.BatchNorm2d(before), nn.ReLU(True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+    judge: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
+    for before, after in pairwise(maps):
+        judge += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2, True)]
+    judge += [nn.Conv2d(maps[-1], 1, 4, 1, 0, bias=False), nn.Flatten(), nn.Sigmoid()]
+    networks = nn.Sequential(*generator, nn.Tanh()), nn.Sequential(*judge)
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, 0.0, 0.02)
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.weight, 1.0, 0.02)
+    return networks
+
+
+def example_step(pictures: Tensor, side: int = SIDE, width: int = WIDTH) -> Callable[[], None]:
+    """Its step: the discriminator on true pictures, on generated ones, its update; then the generator's.
+
+    pictures: `(B, 3, H, W)` in [-1, 1].
+    """
+    torch.manual_seed(0)
+    generator, judge = (network.to(pictures.device) for network in example_networks(side, width))
+    optimizers = [torch.optim.Adam(network.parameters(), 2e-4, betas=(0.5, 0.999)) for network in (generator, judge)]
+    loss, ones = nn.BCELoss(), torch.ones(len(pictures), 1, device=pictures.device)
+
+    def step() -> None:
+        judge.zero_grad()
+        loss(judge(pictures), ones).backward()
+        fake = generator(torch.randn(len(pictures), LATENT, 1, 1, device=pictures.device))
+        loss(judge(fake.detach()), torch.zeros_like(ones)).backward()
+        optimizers[1].step()
+        generator.zero_grad()
+        loss(judge(fake), ones).backward()
+        optimizers[0].step()
+
+    return step
+
+
+def rivals(batch: int = BATCH, side: int = SIDE, width: int = WIDTH) -> dict[str, Callable[[], object]]:
+    """By name: the example's step, ours in float32, and ours by default where that is another precision."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    frames = torch.rand(batch, 1, 3, side, side, device=device)
+    data = Batch(frames[:, :0], frames, torch.arange(batch))
+    found: dict[str, Callable[[], object]] = {REFERENCE: example_step(frames[:, 0] * 2 - 1, side, width)}
+    for precision in dict.fromkeys(("float32", choose_precision("auto", device))):
+        trainer, count = build_trainer(precision, side, width), iter(range(10**9))
+        found[f"vidpred ({precision})"] = lambda trainer=trainer, count=count: trainer.train_step(next(count), data)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    for key, value in machine().items():
+        print(f"{key}: {value}")
+    title = f"DCGAN, {SIDE}x{SIDE} pixels, batch {BATCH}, one training step"
+    print(report(title, time_in_turns(rivals(), rounds), REFERENCE))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Evidence on image generators, rows for `benchmarks.proofs`: worlds of points, Fashion-MNIST, growth and styles."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.proof_rows import Row
+from vidpred.config import load_config
+from vidpred.data.points import POINTS
+from vidpred.errors import DataError
+from vidpred.evaluation.images import evaluate_images, write_neighbours
+from vidpred.evaluation.modes import coverage, draw_points
+from vidpred.inference.predictor import Predictor
+from vidpred.inference.render import picture_grid, write_png
+from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid
+from vidpred.run import train
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+POINT_PRESETS = ("gaussians_gan", "gaussians_minibatch", "gaussians_wgan_gp")
+SAMPLES = 10_000
+# Steps that take about four minutes each on two idle cores; all at half the presets' width.
+HALF = {"model.width": 32, "discriminator.width": 32}
+FASHION_RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dcgan": ("dcgan_fashion.yaml", {**HALF, "training.steps": 3000}),
+    "wgan_gp": ("wgan_gp.yaml", {**HALF, "training.steps": 4000}),
+    "lapgan": ("lapgan.yaml", {**HALF, "training.steps": 600, "data.patch_size": 28, "model.noise_channels": 1080}),
+    "vae": ("vae_dcgan.yaml", {"model.width": 32, "training.steps": 3000}),
+    "mixture": ("mixture.yaml", {"model.most_pictures": 10_000}),
+}
+
+
+def points(folder: Path, seed: int) -> dict[str, Any]:
+    """Covered Gaussians of 25 and the share of good samples, of each preset, from the averaged weights."""
+    found = {}
+    for name in POINT_PRESETS:
+        run = train(load_config(f"{name}.yaml", {"run": str(folder / name), "seed": seed}))
+        covered = coverage(draw_points(run.predictor("last").generator, SAMPLES, seed), POINTS["twenty_five_gaussians"])
+        found[name] = {**vars(covered), "samples": SAMPLES}
+    return found
+
+
+def fashion(folder: Path, seed: int, root: Path = FASHION, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Five generators of clothes: their grids, and the distance of a small classifier's features."""
+    if not root.is_dir():
+        raise DataError(f"no Fashion-MNIST [{root}]; install the Debian package dataset-fashion-mnist")
+    predictors, seconds = {}, {}
+    for name, (preset, settings) in FASHION_RUNS.items():
+        start = time.monotonic()
+        own = {key: value for key, value in (changes or {}).items() if name != "mixture" or "steps" not in key}
+        config = load_config(
+            preset, {**settings, "data.root": str(root), "run": str(folder / name), "seed": seed, **own}
+        )
+        predictors[name] = train(config).predictor("last")
+        seconds[name] = round(time.monotonic() - start, 1)
+        pictures = [picture for _, picture, _ in Sampler(predictors[name], seed).samples(64)]
+        write_grid(folder / f"{name}.png", torch.stack(pictures))
+    result = evaluate_images(predictors, count=2000 if changes is None else 100, seed=seed)
+    write_neighbours(folder / "neighbours.png", result)
+    return {"numbers": result.numbers, "definitions": result.definitions, "seconds": seconds}
+
+
+def growth(folder: Path, seed: int, root: Path = FASHION, steps: int = 3000, width: int = 64) -> dict[str, Any]:
+    """A StyleGAN of 32 pixels on clothes: a grid at every scale while it grows, and a table of mixed styles."""
+    every = max(1, steps // 14)
+    settings = {
+        "data.root": str(root), "data.size": 32, "data.patch_size": 32, "data.channels": 1, "data.workers": 0,
+        "model.width": width, "discriminator.width": width, "model.noise_channels": width, "training.steps": steps,
+        "checkpoint.every": every, "checkpoint.keep": 20, "run": str(folder / "stylegan"), "seed": seed,
+        "training.ema_decay": 0.995,
+    }  # fmt: skip
+    run = train(load_config("stylegan.yaml", settings))
+    rows, stages = [], {}
+    for step in sorted(int(path.name[5:]) for path in (run.folder / "checkpoints").glob("step-*")):
+        predictor = Predictor.load(run.folder, f"step-{step}")
+        stages[str(step)] = round(float(predictor.generator.progress), 3)  # type: ignore[arg-type]
+        rows += [picture for _, picture, _ in Sampler(predictor, seed).samples(12)]
+    write_png(folder / "growth.png", enlarged(picture_grid(torch.stack(rows), 12)))
+    write_grid(folder / "mixed.png", mixed_styles(Sampler(run.predictor("last"), seed), 6), 7)
+    return {"scales_by_step": stages}
+
+
+IMAGE_ROWS = [
+    *(Row("points in the plane, three generators", seed, points) for seed in (0, 1, 2)),
+    *(Row("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
+    Row("a StyleGAN that grows", 0, growth),
+]

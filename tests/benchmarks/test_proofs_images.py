@@ -1,0 +1,61 @@
+"""The rows on image generators run from end to end on a few digits; what they measure is not looked at here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.proofs_images import FASHION_RUNS, fashion, growth
+from tests.picture_files import digits, write_idx
+from vidpred.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """IDX files of 28x28 pixels, as Fashion-MNIST has them."""
+    folder = tmp_path_factory.mktemp("clothes")
+    pictures, labels = digits()
+    large = np.pad(pictures.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2)))
+    for name, part in (("train", slice(0, 400)), ("t10k", slice(400, 520))):
+        write_idx(folder / f"{name}-images-idx3-ubyte.gz", large[part], compressed=True)
+        write_idx(folder / f"{name}-labels-idx1-ubyte.gz", labels[part], compressed=True)
+    return folder
+
+
+def test_five_generators_are_compared(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidpred.evaluation.images.train_classifier", few_steps)
+    small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8, "model.components": 3}
+    for name, (_, settings) in FASHION_RUNS.items():
+        keys = ("components",) if name == "mixture" else ("width", "batch_size")
+        kept = {key: value for key, value in small.items() if key.split(".")[1] in keys}
+        if name == "vae":
+            kept.pop("discriminator.width")
+        monkeypatch.setitem(FASHION_RUNS, name, (FASHION_RUNS[name][0], {**settings, **kept}))
+    found = fashion(tmp_path, 0, clothes, {"training.steps": 2})
+    assert set(found["numbers"]) == set(FASHION_RUNS)
+    for name in FASHION_RUNS:
+        assert found["numbers"][name]["frechet"] > found["numbers"][name]["frechet_of_training"]
+        assert (tmp_path / f"{name}.png").is_file()
+
+
+def few_steps(source):  # type: ignore[no-untyped-def]
+    from vidpred.evaluation.classifier import train_classifier
+
+    return train_classifier(source, 30)
+
+
+def test_a_growing_stylegan_is_shown(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = growth(tmp_path, 0, clothes, steps=7, width=8)
+    scales = list(found["scales_by_step"].values())
+    assert scales[0] == 0
+    assert scales == sorted(scales)
+    assert scales[-1] > 2
+    assert (tmp_path / "growth.png").is_file()
+    assert (tmp_path / "mixed.png").is_file()
+
+
+def test_without_the_package_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="dataset-fashion-mnist"):
+        fashion(tmp_path, 0, tmp_path / "nothing")
