@@ -29,7 +29,7 @@ SHOWN = 10
 NAMES = {
     "frechet": "squared Frechet distance of {features} between the samples and the {split} pictures; lower is better",
     "frechet_of_training": "the same between as many training pictures and the {split} pictures: what to reach",
-    "class_score": "exp E KL(p(y|x) | p(y)) of {features}, from 1 to the number of classes",
+    "class_score": "exp E KL(p(y|x) | p(y)) of the classes that the same network sees, from 1 to their number",
     "copied": "share of samples nearer to a training picture than half of the {split} pictures are; 0.5: as new",
     "covered": "Gaussians with a sample within 3 deviations",
     "good": "share of samples within 3 deviations of a Gaussian",
