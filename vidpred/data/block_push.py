@@ -2,7 +2,8 @@
 
 Lengths are in widths of the square arena, x to the right and y down. The disc goes where the action says; where it
 would overlap the block, the block gives way along the contact's normal (quasi-static, without friction): a face pushed
-on moves the block straight, a corner pushes it aside, and past a corner the disc slips off. Walls stop both.
+on moves the block straight, a corner pushes it aside, and past a corner the disc slips off. Walls stop both;
+only where a wall leaves the disc no way out may it reach into the block, by less than 0.01.
 """
 
 from __future__ import annotations

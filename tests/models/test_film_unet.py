@@ -1,0 +1,73 @@
+"""The modulated U-Net: begins as copy-last, sees every condition, fits any picture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vidpred.config import load_config
+from vidpred.data.settings import DataSettings
+from vidpred.models.film_unet import FilmUnet, FilmUnetSettings
+
+
+def built(data: DataSettings | None = None, **change: object) -> FilmUnet:
+    torch.manual_seed(0)
+    settings = FilmUnetSettings.model_validate({"widths": (4, 8), "action_size": 2, **change})
+    return settings.build(data or DataSettings(context_frames=2, pred_frames=3))
+
+
+def painted(generator: FilmUnet) -> FilmUnet:
+    """The same with a last layer that paints something."""
+    torch.nn.init.normal_(generator.paint.weight, std=0.5)
+    return generator
+
+
+@pytest.mark.parametrize("size", [(8, 8), (13, 22), (1, 5)])
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_it_begins_as_copy_last_whatever_the_picture(size: tuple[int, int], patch: int) -> None:
+    context = torch.rand(2, 2, 3, *size)
+    (frames,) = built(patch=patch)(context, actions=torch.randn(2, 4, 2))
+    torch.testing.assert_close(frames, context[:, -1:].expand(-1, 3, -1, -1, -1))
+
+
+def test_every_action_and_the_noise_reach_the_picture() -> None:
+    generator = painted(built(noise_channels=1))
+    context, actions, noise = torch.rand(1, 2, 3, 12, 12), torch.randn(1, 4, 2), torch.randn(1, 1)
+    (frames,) = generator(context, noise, actions)
+    for row in range(4):
+        changed = actions.clone()
+        changed[:, row, 1] += 1
+        assert not torch.equal(generator(context, noise, changed)[0], frames)
+    assert not torch.equal(generator(context, noise + 1, actions)[0], frames)
+    (frames.sum()).backward()
+    assert all(parameter.grad is not None for parameter in generator.parameters())
+
+
+def test_without_conditions_it_is_a_plain_unet() -> None:
+    generator = painted(built(action_size=0))
+    assert not any("film" in name or "condition" in name for name, _ in generator.named_parameters())
+    assert generator(torch.rand(1, 2, 3, 8, 8))[0].shape == (1, 3, 3, 8, 8)
+
+
+def test_positions_tell_places_apart() -> None:
+    """A flat picture has the same change everywhere, but for the border, unless the network knows places."""
+    flat = torch.full((1, 2, 3, 64, 64), 0.5)
+    for positions, equal in ((False, True), (True, False)):
+        generator = painted(built(action_size=0, positions=positions, widths=(16, 16)))
+        frames = generator(flat)[0][0, 0, 0, 24:40:4, 24:40:4]
+        assert torch.allclose(frames, frames[0, 0].expand_as(frames), rtol=0, atol=1e-5) is equal
+
+
+def test_wrong_actions_are_refused() -> None:
+    context = torch.rand(2, 2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"takes actions \(2, 4, 2\), not \(2, 3, 2\)"):
+        built()(context, actions=torch.zeros(2, 3, 2))
+    with pytest.raises(ValueError, match=r"takes actions \(2, 4, 2\), not None"):
+        built()(context)
+    with pytest.raises(ValueError, match=r"takes no actions .*, not \(2, 4, 2\)"):
+        built(action_size=0)(context, actions=torch.zeros(2, 4, 2))
+
+
+def test_the_preset_builds_it() -> None:
+    config = load_config("block_push.yaml", {"data.root": "somewhere"})
+    assert isinstance(config.model.build(config.data), FilmUnet)

@@ -1,0 +1,131 @@
+"""Receding horizon in closed loop, with models whose quality is known; the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.planning.worlds_for_tests import UNIT, Brighten
+from vidpred.cli import main
+from vidpred.data.block_push import BlockPush
+from vidpred.planning.closed_loop import outcome, play, play_all, play_policy, wilson_interval
+from vidpred.planning.costs import DesignatedPixel
+from vidpred.planning.plan import Budget
+from vidpred.planning.receding import RecedingHorizon
+from vidpred.planning.solvers import CrossEntropy, Plan, Problem
+from vidpred.planning.true_world import StillWorld, TrueWorld
+from vidpred.planning.world_model import WorldModel
+from vidpred.planning.worlds import BlockPushWorld, to_picture
+
+
+def test_wilson_interval_is_that_of_the_books() -> None:
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
+    for successes, trials, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611),
+                                         (1, 29, 0.0061, 0.1718)):  # fmt: skip
+        assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_true_world_as_a_model_is_the_world() -> None:
+    world = BlockPush(16)
+    world.reset(3)
+    actions = torch.rand(1, 2, 5, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    frames = TrueWorld(world).rollout(torch.zeros(1, 1, 3, 16, 16), actions)
+    for step in range(5):
+        seen = world.step(actions[0, 1, step].double().numpy())[0]
+        torch.testing.assert_close(frames[0, 1, step], to_picture(seen))
+
+
+def test_a_planner_that_knows_the_truth_succeeds_and_one_that_sees_no_motion_does_not() -> None:
+    world, budget = BlockPushWorld(16), Budget()
+    true = budget.controller(TrueWorld(world.inner), world)
+    still = budget.controller(StillWorld(2), world)
+    knowing = play_all(lambda _, seed: play(world, true, seed), 4)
+    result = outcome(knowing)
+    assert result.successes == 4
+    assert result.mean_steps is not None
+    assert result.mean_steps < 30
+    assert [len(episode.seconds) for episode in knowing] == [-(-episode.steps // 2) for episode in knowing]
+    assert outcome(play_all(lambda _, seed: play(world, still, seed), 4)).successes == 0
+    assert outcome([play_policy(world, "uniform", seed) for seed in range(10)]).successes == 0
+    again = play(world, true, knowing[1].seed)
+    assert np.array_equal(again.seen[-1], knowing[1].seen[-1]), "an episode is a function of its seed"
+
+
+class Spy:
+    """A solver that notes its problems and plans 1/100, 2/100, ..."""
+
+    needs_gradient = False
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def solve(self, problem: Problem, random: torch.Generator) -> Plan:
+        self.problems.append(problem)
+        problem.evaluate(torch.zeros(1, 1, problem.horizon, 2))  # Brighten checks that frames and actions fit
+        steps = torch.arange(1, problem.horizon + 1)[None, :, None] / 100 + len(self.problems) - 1
+        return Plan(steps.expand(1, -1, 2), torch.zeros(1))
+
+
+def test_plans_begin_where_the_last_one_was_going() -> None:
+    spy = Spy()
+    controller = RecedingHorizon(WorldModel(Brighten(3)), spy, UNIT, horizon=5, execute=2)
+    frame, done = torch.full((3, 4, 4), 0.1), []
+    cost = DesignatedPixel((1, 1, 1), (0.5, 0.5))
+    for _ in range(4):
+        action = controller.act(frame, cost)
+        done.append(round(float(action[0]), 2))
+        frame = frame + torch.tensor([*action, 0.0])[:, None, None]
+    assert done == [0.01, 0.02, 1.01, 1.02]
+    assert spy.problems[0].start is None
+    start = spy.problems[1].start
+    assert start is not None
+    torch.testing.assert_close(start[0, :, 0], torch.tensor([0.03, 0.04, 0.05, 0.05, 0.05]))
+    controller.reset(0)
+    controller.act(frame, cost)
+    assert spy.problems[-1].start is None, "another episode's plan was used"
+    with pytest.raises(ValueError, match="execute must be 1 to horizon=2, not 3"):
+        RecedingHorizon(WorldModel(Brighten()), CrossEntropy(), UNIT, horizon=2, execute=3)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["vidpred", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+def test_from_recording_to_a_plan_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run, numbers, video = (tmp_path / name for name in ("data", "run", "plan.json", "plan.mp4"))
+    assert (
+        command(monkeypatch, "record", data, "--env", "block_push", "--episodes", 10, "--size", 16, "--workers", 1) == 0
+    )
+    assert command(
+        monkeypatch, "train", "--config", "block_push.yaml", f"data.root={data}", f"run={run}", "training.steps=2",
+        "training.validation_windows=1", "model.widths=[4, 4]",
+    ) == 0  # fmt: skip
+    words = ["plan", "--run", run, "--episodes", 1, "--candidates", 4, "--iterations", 1, "--horizon", 3]
+    assert command(monkeypatch, *words, "--beside", "--json", numbers, "--video", video) == 0
+    found = json.loads(numbers.read_text())
+    assert list(found["results"]) == [
+        "run", "copy last", "true simulator", "uniform actions", "random actions", "scripted actions",
+    ]  # fmt: skip
+    assert found["results"]["scripted actions"]["rate"] == 1
+    assert found["results"]["run"]["episodes"] == 1
+    assert video.stat().st_size > 1000
+    assert "episodes reached the goal" in capsys.readouterr().out
+    for option, words_wanted in (
+        (["--solver", "newton"], "choose from cem, mppi, random, gradient"),
+        (["--execute", 4], "must be at most --horizon 3"),
+        (["--env", "nowhere-v0"], "no such world"),
+        (["--precision", "int4"], "choose from float32, bfloat16"),
+        (["--video", tmp_path / "plan.png"], ".mp4, .gif"),
+    ):
+        assert command(monkeypatch, *words, *option) == 2
+        assert words_wanted in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""Costs on pictures whose answers are known by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidpred.planning.costs import (
+    DesignatedPixel,
+    GoalImage,
+    PushBehind,
+    RegionMask,
+    last_only,
+    place_of_colour,
+)
+
+RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+
+
+def picture(**places: tuple[int, int]) -> Tensor:
+    """`(3, 10, 20)` black with 2x2 squares of colours, by their upper left (row, column)."""
+    frame = torch.zeros(3, 10, 20)
+    for name, (row, column) in places.items():
+        frame[0 if name == "red" else 2, row : row + 2, column : column + 2] = 1
+    return frame
+
+
+def test_a_colour_is_found_where_it_is() -> None:
+    found = place_of_colour(picture(red=(4, 10), blue=(0, 0)), RED)
+    torch.testing.assert_close(found, torch.tensor([11 / 20, 5 / 10]), rtol=0, atol=1e-3)
+
+
+def test_designated_pixel_is_the_distance_in_every_step() -> None:
+    frames = torch.stack([torch.stack([picture(red=(4, 2)), picture(red=(4, 10))])])
+    cost = DesignatedPixel(RED, (11 / 20, 0.5))
+    torch.testing.assert_close(cost(frames), torch.tensor([[8 / 20, 0.0]]), rtol=0, atol=2e-3)
+    torch.testing.assert_close(last_only(cost)(frames), torch.tensor([0.0]), rtol=0, atol=2e-3)
+
+
+def test_goal_image_is_zero_at_the_goal_and_tells_near_from_far() -> None:
+    goal = picture(blue=(4, 10))
+    near, far = picture(blue=(4, 13)), picture(blue=(4, 16))
+    cost = GoalImage(goal)
+    values = cost(torch.stack([goal, near, far])[None])[0]
+    assert values[0] == 0
+    assert values[0] < values[1] < values[2]
+    pixels = GoalImage(goal, scales=(1,))(torch.stack([goal, near, far])[None])[0]
+    assert pixels[1] == pytest.approx(2 * 4 / 600), "two squares of 4 pixels in one of 3 channels"
+    assert pixels[1] == pixels[2], "single pixels cannot tell them apart"
+
+
+def test_region_mask_is_the_share_outside() -> None:
+    mask = torch.zeros(10, 20)
+    mask[:, :11] = 1
+    cost = RegionMask(RED, mask)
+    frames = torch.stack([picture(red=(4, 2)), picture(red=(4, 10)), picture(red=(4, 15))])[None]
+    torch.testing.assert_close(cost(frames), torch.tensor([[0.0, 0.5, 1.0]]), rtol=0, atol=1e-3)
+
+
+def test_push_behind_wants_the_tool_behind_the_thing() -> None:
+    cost = PushBehind(RED, BLUE, goal=(0.95, 0.5), reach=0.2, weight=0.5)
+    behind, before = picture(blue=(4, 10), red=(4, 6)), picture(blue=(4, 10), red=(4, 14))
+    values = cost(torch.stack([behind, before])[None])[0]
+    torch.testing.assert_close(values, torch.tensor([0.4, 0.4 + 0.5 * 0.4]), rtol=0, atol=5e-3)
+
+
+def test_costs_have_gradients() -> None:
+    frames = (picture(red=(4, 6), blue=(4, 10)) * 0.9).expand(1, 2, -1, -1, -1).clone().requires_grad_(True)
+    for cost in (
+        GoalImage(picture(red=(2, 2))), DesignatedPixel(RED, (0.1, 0.1)), PushBehind(RED, BLUE, (0.9, 0.9), 0.2),
+        RegionMask(RED, torch.ones(10, 20).triu()),
+    ):  # fmt: skip
+        (gradient,) = torch.autograd.grad(cost(frames).sum(), frames)
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0

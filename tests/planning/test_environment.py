@@ -1,0 +1,81 @@
+"""A model as a Gymnasium environment."""
+
+from __future__ import annotations
+
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+from tests.planning.worlds_for_tests import Brighten
+from vidpred.planning.costs import GoalImage
+from vidpred.planning.environment import WorldModelEnv, WorldModelVectorEnv
+from vidpred.planning.world_model import Bounds, WorldModel
+
+BOUNDS = Bounds.of([-0.5, -0.25], [0.5, 0.25])
+STARTS = torch.linspace(0.3, 0.6, 4)[:, None, None, None, None].expand(-1, 1, 3, 6, 8)
+COST = GoalImage(torch.full((3, 6, 8), 0.5), scales=(1,))
+
+
+def env(steps: int = 5) -> WorldModelEnv:
+    return WorldModelEnv(WorldModel(Brighten()), STARTS, BOUNDS, COST, steps=steps)
+
+
+def test_it_passes_gymnasiums_checker() -> None:
+    with warnings.catch_warnings():
+        # Actions keep the units of the data, which need not be -1 to 1; an env that gymnasium did not make has no spec.
+        warnings.filterwarnings("ignore", message=".*recommend.*symmetric and normalized.*")
+        warnings.filterwarnings("ignore", message=".*Not able to test alternative render modes.*")
+        check_env(env())
+
+
+def test_a_step_is_what_the_model_imagines() -> None:
+    one = env(steps=2)
+    frame, info = one.reset(seed=1)
+    value = float(STARTS[info["start"], 0, 0, 0, 0])
+    assert frame.shape == (6, 8, 3)
+    assert (frame == round(value * 255)).all()
+    frame, reward, terminated, truncated, _ = one.step(np.array([0.1, -0.2], np.float32))
+    expected = np.array([value + 0.1, value - 0.2, value])
+    np.testing.assert_allclose(frame[2, 3], expected * 255, atol=0.51)
+    assert reward == pytest.approx(-((expected - 0.5) ** 2).mean(), abs=1e-6)
+    assert not terminated
+    assert not truncated
+    assert one.step(np.zeros(2, np.float32))[3], "two steps were asked for"
+    with pytest.raises(ValueError, match="are not in"):
+        one.step(np.array([0.6, 0.0]))
+    assert one.reset(options={"start": 3})[1]["start"] == 3
+    with pytest.raises(ValueError, match="there are 4 starts"):
+        one.reset(options={"start": 4})
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env().step(np.zeros(2))
+
+
+def test_the_vector_is_many_of_them_and_starts_anew_after_the_end() -> None:
+    many = WorldModelVectorEnv(3, WorldModel(Brighten()), STARTS, BOUNDS, COST, steps=2)
+    frames, info = many.reset(seed=2)
+    assert frames.shape == many.observation_space.shape == (3, 6, 8, 3)
+    actions = np.array([[0.1, 0.2], [-0.1, 0.0], [0.0, -0.2]], np.float32)
+    seen, rewards, _, truncated, _ = many.step(actions)
+    for row in range(3):
+        alone = env(steps=2)
+        alone.reset(options={"start": info["start"][row]})
+        frame, reward, _, _, _ = alone.step(actions[row])
+        assert np.array_equal(seen[row], frame)
+        assert rewards[row] == pytest.approx(reward)
+    assert not truncated.any()
+    *_, truncated, _ = many.step(actions * 0)
+    assert truncated.all()
+    fresh, rewards, _, truncated, _ = many.step(actions)
+    assert not truncated.any()
+    assert (rewards == 0).all()
+    starts = {round(float(value) * 255) for value in STARTS[:, 0, 0, 0, 0]}
+    assert {int(value) for value in fresh[:, 0, 0, 2]} <= starts
+
+
+def test_starts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"context must be \(B, T, C, H, W\) with T >= 2"):
+        WorldModelEnv(WorldModel(Brighten(2)), STARTS, BOUNDS, COST)

@@ -1,0 +1,115 @@
+"""Recorded episodes: what the world did, resumable and extendable, from Gymnasium's worlds too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import pytest
+
+from vidpred.data.block_push import BlockPushState, advance, paint
+from vidpred.data.prepared import Manifest, PreparedFrames
+from vidpred.errors import ConfigError, StorageError
+from vidpred.planning.record import Recording, record
+from vidpred.planning.worlds import make_world
+
+
+def recorded(folder: Path, episodes: int, **change: Any) -> Any:
+    return record(Recording("block_push", episodes, size=16, **change), folder, workers=1, progress=False)
+
+
+def test_actions_lead_from_frame_to_frame(tmp_path: Path) -> None:
+    """Played again from the recorded states, every action gives the next state, and every state its frame."""
+    recorded(tmp_path / "set", 10)
+    manifest = Manifest.load(tmp_path / "set")
+    assert manifest is not None
+    assert (manifest.action_size, manifest.state_size, manifest.settings["frame_size"]) == (2, 4, 16)
+    counts = {}
+    for split in ("train", "validation", "test"):
+        prepared = PreparedFrames(tmp_path / "set", manifest, split)
+        counts[split] = len(prepared.clips)
+        for clip in prepared.clips:
+            states, actions = prepared.states(clip).astype(np.float64), prepared.actions(clip)
+            assert len(actions) == len(states) == 41 or len(states) < 41
+            now = BlockPushState(states[:, :2], states[:, 2:])
+            after = advance(now, actions)
+            np.testing.assert_allclose(after.values()[:-1], states[1:], atol=1e-5)
+            frames = prepared.frames(clip).transpose(0, 2, 3, 1).astype(int)
+            assert np.abs(paint(now, 16) - frames).max() <= 1, "roundings of states to float32"
+    assert counts == {"train": 8, "validation": 1, "test": 1}
+
+
+def test_more_episodes_leave_the_first_as_they_are(tmp_path: Path) -> None:
+    first = recorded(tmp_path / "set", 20)
+    assert (first.written, first.reused) == (1, 0)
+    more = recorded(tmp_path / "set", 45)
+    assert (more.written, more.reused) == (2, 1)
+    assert [clip for clip in more.clips if clip.clip < "episode 000020"] == first.clips
+    assert recorded(tmp_path / "set", 45).written == 0
+    whole = recorded(tmp_path / "whole", 45)
+    for clip in whole.clips:
+        a, b = (PreparedFrames(folder, whole.manifest, clip.split) for folder in (tmp_path / "set", tmp_path / "whole"))
+        assert np.array_equal(a.frames(clip), b.frames(clip))
+    with pytest.raises(StorageError, match="prepared otherwise"):
+        recorded(tmp_path / "set", 45, seed=1)
+    with pytest.raises(ConfigError, match=r"no such policy \[--policy clever\]; choose from random, scripted"):
+        recorded(tmp_path / "other", 45, policy="clever")
+
+
+class Lamp(gymnasium.Env[np.ndarray, Any]):
+    """A picture that is as bright as the actions so far; reached at 200."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    observation_space = gymnasium.spaces.Box(0, 255, (1,), np.float32)
+
+    def __init__(self, discrete: bool = False, render_mode: str | None = None) -> None:
+        self.render_mode, self.discrete, self.level = render_mode, discrete, 0.0
+        box = gymnasium.spaces.Box(np.array([[-20.0], [0.0]]), np.array([[20.0], [1.0]]), dtype=np.float64)
+        self.action_space = gymnasium.spaces.Discrete(3) if discrete else box  # type: ignore[assignment]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.level = float(self.np_random.integers(150, 195))
+        return np.array([self.level], np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        change = 10.0 * (int(action) - 1) if self.discrete else float(action[0, 0])
+        self.level = float(np.clip(self.level + change, 0, 255))
+        reached = abs(self.level - 200) < 5
+        return np.array([self.level], np.float32), 0.0, reached, False, {}
+
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        return np.full((24, 32, 3), round(self.level), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def lamps() -> Iterator[None]:
+    for name, discrete in (("Lamp-v0", False), ("Switch-v0", True)):
+        gymnasium.register(name, entry_point=Lamp, max_episode_steps=12, kwargs={"discrete": discrete})
+    yield
+    for name in ("Lamp-v0", "Switch-v0"):
+        del gymnasium.registry[name]
+
+
+@pytest.mark.parametrize(("name", "size"), [("Lamp-v0", 2), ("Switch-v0", 3)])
+def test_gymnasiums_worlds_are_recorded(tmp_path: Path, name: str, size: int) -> None:
+    summary = record(Recording(name, 10, size=12), tmp_path / "set", workers=1, progress=False)
+    assert (summary.manifest.action_size, summary.manifest.state_size) == (size, 1)
+    prepared = PreparedFrames(tmp_path / "set", summary.manifest, "train")
+    for clip in prepared.clips:
+        assert (clip.height, clip.width) == (12, 16)
+        levels, actions = prepared.states(clip)[:, 0], prepared.actions(clip)[:-1]
+        change = actions[:, 0] if name == "Lamp-v0" else 10 * (actions.argmax(1) - 1)
+        np.testing.assert_allclose(levels[1:], np.clip(levels[:-1] + change, 0, 255), atol=1e-3)
+        np.testing.assert_allclose(prepared.frames(clip)[:, 0, 0, 0], np.round(levels), atol=0.5)
+    assert {clip.frames for clip in summary.clips} != {13}, "no episode ended early: ends are not tested"
+
+
+def test_worlds_that_are_not_there_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"no such world \[--env Moon-v7\]"):
+        make_world("Moon-v7")
+    with pytest.raises(ConfigError, match="says no goal of its own"):
+        make_world("Lamp-v0").cost(None)

@@ -1,0 +1,131 @@
+"""Solvers on problems whose best plan is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidpred.errors import ConfigError
+from vidpred.planning.solvers import (
+    CrossEntropy,
+    GradientDescent,
+    PathIntegral,
+    Plan,
+    Problem,
+    RandomShooting,
+    Solver,
+    coloured_noise,
+    make_solver,
+)
+from vidpred.planning.world_model import Bounds
+
+BOUNDS = Bounds.of([-1.0, 0.0], [1.0, 4.0])
+HORIZON = 4
+
+
+def goals() -> Tensor:
+    """Two situations: the best plan of the first is inside the bounds, that of the second outside (so at the edge)."""
+    inside = torch.tensor([[0.5, 1.0], [-0.3, 2.0], [0.2, 3.0], [-0.8, 0.5]])
+    return torch.stack([inside, inside * 0 + torch.tensor([2.0, -1.0])])
+
+
+def quadratic(plans: Tensor) -> Tensor:
+    """Squared distance in half ranges, stretched 3:1 between the two values."""
+    scaled = (plans - goals()[:, None]) / torch.tensor([1.0, 2.0])
+    return (scaled**2 * torch.tensor([3.0, 1.0])).sum((-1, -2))
+
+
+def solve(solver: Solver, start: Tensor | None = None, seed: int = 0) -> Plan:
+    return solver.solve(Problem(quadratic, BOUNDS, 2, HORIZON, start), torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("solver", "slack"),
+    [
+        (CrossEntropy(256, 12, 24, colour=0.0), 0.05),
+        (CrossEntropy(256, 12, 24, keep=0.0, momentum=0.2, colour=0.0), 0.1),
+        (PathIntegral(512, 10, colour=0.0), 0.1),
+        (GradientDescent(100, 4), 0.02),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_optimum_is_found(solver: Solver, slack: float) -> None:
+    plan = solve(solver)
+    best = BOUNDS.clip(goals())
+    assert BOUNDS.contain(plan.actions)
+    error = ((plan.actions - best) / torch.tensor([1.0, 2.0])).abs().amax((1, 2))
+    assert (error < slack).all(), error
+    torch.testing.assert_close(plan.cost, quadratic(plan.actions[:, None])[:, 0])
+
+
+def test_random_shooting_finds_the_optimum_of_few_numbers() -> None:
+    problem = Problem(lambda plans: ((plans - goals()[:, None, :1]) ** 2).sum((-1, -2)), BOUNDS, 2, 1)
+    plan = RandomShooting(4096).solve(problem, torch.Generator().manual_seed(0))
+    assert (plan.actions - BOUNDS.clip(goals()[:, :1])).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("solver", [CrossEntropy(16, 2, 4), PathIntegral(16, 2), RandomShooting(16)])
+def test_a_plan_is_a_function_of_the_seed(solver: Solver) -> None:
+    assert torch.equal(solve(solver, seed=4).actions, solve(solver, seed=4).actions)
+    assert not torch.equal(solve(solver, seed=4).actions, solve(solver, seed=5).actions)
+
+
+@pytest.mark.parametrize("solver", [CrossEntropy(16, 2, 4), RandomShooting(16), GradientDescent(2, 2)])
+def test_a_good_start_is_not_lost(solver: Solver) -> None:
+    best = BOUNDS.clip(goals())
+    kept = solve(solver, best)
+    assert (kept.cost <= quadratic(best[:, None])[:, 0] + 0.05).all(), "the start was the optimum"
+
+
+def test_cem_finds_the_deeper_of_two_valleys_and_keeps_its_best() -> None:
+    """With elites kept, the best cost never rises from one iteration to the next."""
+    seen: list[float] = []
+
+    def valleys(plans: Tensor) -> Tensor:
+        first = plans[..., 0].mean(-1)
+        cost = torch.minimum((first - 0.6) ** 2, (first + 0.6) ** 2 + 0.05)
+        seen.append(float(cost.min()))
+        return cost
+
+    plan = CrossEntropy(128, 8, 8).solve(Problem(valleys, BOUNDS, 1, HORIZON), torch.Generator().manual_seed(0))
+    assert plan.actions[0, :, 0].mean() == pytest.approx(0.6, abs=0.03)
+    assert float(plan.cost) == pytest.approx(min(seen))
+
+
+def test_coloured_noise_has_unit_variance_and_the_asked_for_slope() -> None:
+    random = torch.Generator().manual_seed(0)
+    for steps in (7, 8, 32):
+        for exponent in (0.0, 1.0, 2.5):
+            noise = coloured_noise((2, 8000, steps, 2), exponent, random)
+            assert noise.shape == (2, 8000, steps, 2)
+            torch.testing.assert_close(noise.var((0, 1, 3)), torch.ones(steps), rtol=0.05, atol=0)
+            power = torch.fft.rfft(noise, dim=2).abs().square().mean((0, 1, 3))
+            inner = power[1 : (steps + 1) // 2]  # all but the mean and the fastest wave
+            frequencies = torch.fft.rfftfreq(steps)[1 : (steps + 1) // 2]
+            slope = torch.log(inner[-1] / inner[0]) / torch.log(frequencies[-1] / frequencies[0])
+            assert float(slope) == pytest.approx(-exponent, abs=0.1)
+
+
+def test_costs_without_a_gradient_are_refused() -> None:
+    with pytest.raises(ValueError, match="no gradient"):
+        GradientDescent(2, 2).solve(
+            Problem(lambda plans: plans.detach().sum((-1, -2)), BOUNDS, 2, 2), torch.Generator()
+        )
+
+
+def test_solvers_by_name_have_the_budget() -> None:
+    for name in ("cem", "mppi", "random"):
+        count = 0
+
+        def counting(plans: Tensor) -> Tensor:
+            nonlocal count
+            count += plans.shape[1]
+            return quadratic(plans)
+
+        make_solver(name, 32, 3).solve(Problem(counting, BOUNDS, 2, HORIZON), torch.Generator().manual_seed(0))
+        assert 96 <= count <= 97
+    with pytest.raises(ConfigError, match="no such solver .*choose from cem, mppi, random, gradient"):
+        make_solver("newton", 32, 3)
+    with pytest.raises(ValueError, match="elites must be 1 to candidates=4"):
+        CrossEntropy(4, elites=5)

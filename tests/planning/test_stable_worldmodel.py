@@ -1,0 +1,75 @@
+"""The adapter, alone and under the real package's solver where that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from tests.planning.worlds_for_tests import UNIT, Brighten, brightened
+from vidpred.planning.costs import GoalImage
+from vidpred.planning.stable_worldmodel import CostModel
+from vidpred.planning.world_model import WorldModel
+
+FRAME = torch.full((3, 4, 4), 0.3)
+
+
+def test_costs_are_those_of_each_situations_own_goal() -> None:
+    goals = torch.stack([FRAME + 0.1, FRAME - 0.2])
+    plans = torch.rand(2, 5, 3, 2) / 10
+    info = {
+        "pixels": FRAME.expand(2, 5, 1, -1, -1, -1), "goal": goals[:, None, None].expand(-1, 5, -1, -1, -1, -1),
+    }  # fmt: skip
+    found = CostModel(WorldModel(Brighten())).get_cost(info, plans)
+    expected = torch.stack(
+        [GoalImage(goal)(brightened(FRAME, row)).sum(1) for goal, row in zip(goals, plans, strict=True)]
+    )
+    torch.testing.assert_close(found, expected)
+    bounded = CostModel(WorldModel(Brighten(), bounds=UNIT))
+    torch.testing.assert_close(bounded.get_cost(info, plans + 5), bounded.get_cost(info, torch.ones_like(plans)))
+
+
+def test_past_actions_go_along() -> None:
+    past = torch.tensor([[[0.05, -0.05]]])
+    context = torch.cat([FRAME[None], brightened(FRAME, past[0])])
+    info = {
+        "pixels": context.expand(1, 4, -1, -1, -1, -1), "action_history": past[:, None].expand(-1, 4, -1, -1),
+        "goal": FRAME.expand(1, 4, 1, -1, -1, -1),
+    }  # fmt: skip
+    # Brighten itself checks that past actions and frames belong together.
+    assert CostModel(WorldModel(Brighten(2))).get_cost(info, torch.zeros(1, 4, 2, 2)).shape == (1, 4)
+
+
+def cem_solver() -> Any:
+    """stable_worldmodel's CEMSolver without its data sets and simulators, which importing the package would want."""
+    for needed in ("stable_worldmodel", "loguru"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    spec = importlib.util.find_spec("stable_worldmodel")
+    assert spec is not None
+    assert spec.origin is not None
+    package = types.ModuleType("stable_worldmodel")
+    package.__path__ = [str(Path(spec.origin).parent)]
+    sys.modules["stable_worldmodel"] = package
+    return importlib.import_module("stable_worldmodel.solver").CEMSolver
+
+
+def test_the_real_solver_finds_the_way() -> None:
+    solver = cem_solver()(CostModel(WorldModel(Brighten())), num_samples=200, n_steps=15, topk=20, var_scale=0.2)
+    space = gymnasium.spaces.Box(-1, 1, (2, 2))
+    solver.configure(action_space=space, n_envs=2, config=SimpleNamespace(horizon=2, action_block=1))
+    moves = torch.tensor([[0.2, -0.1], [0.1, 0.3]])
+    goals = torch.stack([brightened(FRAME, move[None])[-1] for move in moves])
+    info = {"pixels": FRAME.expand(2, 1, -1, -1, -1), "goal": goals[:, None]}
+    actions = solver.solve(info)["actions"]
+    # The cheapest way is to be there after the first step and to stay.
+    expected = torch.stack([moves, torch.zeros(2, 2)], 1)
+    np.testing.assert_allclose(actions, expected, atol=0.05)

@@ -1,0 +1,128 @@
+"""The contract of planning: alignment, chunks, gradients, uncertainty, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.planning.worlds_for_tests import UNIT, Brighten, brightened
+from vidpred.config import load_config
+from vidpred.errors import ConfigError
+from vidpred.models.baselines import CopyLast
+from vidpred.planning.world_model import WorldModel
+from vidpred.run import train
+
+
+def problem(known: int, batch: int = 2, plans: int = 5, steps: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Context, actions and past actions of Brighten's world, all different, small enough to stay within [0, 1]."""
+    torch.manual_seed(0)
+    past, actions = torch.rand(batch, known - 1, 2) / 40, torch.rand(batch, plans, steps, 2) / 40
+    first = torch.full((3, 4, 5), 0.2)
+    context = torch.stack([torch.cat([first[None], brightened(first, row)]) for row in past])
+    return context, actions, past
+
+
+@pytest.mark.parametrize("known", [1, 3, 5])
+@pytest.mark.parametrize("chunk", [None, 1, 3, 100])
+def test_every_plan_gets_its_own_frames(known: int, chunk: int | None) -> None:
+    context, actions, past = problem(known)
+    generator = Brighten(min(known, 3))
+    frames = WorldModel(generator, chunk=chunk).rollout(context, actions, past)
+    for row in range(2):
+        expected = brightened(context[row, -1], actions[row])
+        torch.testing.assert_close(frames[row], expected)
+    assert generator.largest_batch == min(chunk or 10, 10), "memory is not bounded by the chunk"
+
+
+def test_costs_are_those_of_the_frames_and_chunks_change_nothing() -> None:
+    context, actions, past = problem(3)
+    frames = WorldModel(Brighten(3)).rollout(context, actions, past)
+    for chunk in (1, 4, 10):
+        model = WorldModel(Brighten(3), chunk=chunk)
+        by_step = model.costs(context, actions, past, lambda seen: seen[:, :, 0].mean((-1, -2)))
+        torch.testing.assert_close(by_step, frames[:, :, :, 0].mean((-1, -2)).sum(-1))
+        last = model.costs(context, actions, past, lambda seen: seen[:, -1, 1].amax((-1, -2)))
+        torch.testing.assert_close(last, frames[:, :, -1, 1].amax((-1, -2)))
+
+
+def test_uint8_frames_are_the_same_as_floats() -> None:
+    context = torch.randint(0, 200, (1, 1, 3, 4, 5), dtype=torch.uint8)
+    model, actions = WorldModel(Brighten()), torch.zeros(1, 1, 2, 2)
+    torch.testing.assert_close(model.rollout(context, actions), model.rollout(context.float() / 255, actions))
+
+
+def test_gradients_reach_the_actions_where_they_are_asked_for() -> None:
+    context, actions, past = problem(2)
+    actions.requires_grad_(True)
+    model = WorldModel(Brighten(2), chunk=3)
+    assert not model.rollout(context, actions, past).requires_grad
+    frames = model.rollout(context, actions, past, differentiable=True)
+    frames[:, :, 1, 0, 0, 0].sum().backward()  # red of the second coming frame: the first two actions' first values
+    expected = torch.zeros_like(actions)
+    expected[:, :, :2, 0] = 1
+    torch.testing.assert_close(actions.grad, expected)
+
+
+class Noisy(Brighten):
+    """Green grows by the noise as well."""
+
+    noise_channels = 1
+
+    def forward(self, context: Tensor, noise: Tensor, actions: Tensor) -> list[Tensor]:  # type: ignore[override]
+        grown = context[:, -1:].clone()
+        grown[:, :, 1] += noise[:, :, None, None]
+        return [grown]
+
+
+def test_spread_is_that_of_sampled_futures() -> None:
+    context, actions, past = problem(1, batch=1, plans=2, steps=2)
+    model = WorldModel(Noisy(), chunk=1)
+    torch.manual_seed(3)
+    mean, spread = model.spread(context, actions, past, samples=4)
+    torch.manual_seed(3)
+    noise = torch.cat([torch.randn(1) for _ in range(4)])
+    torch.testing.assert_close(mean[0, 0, 1, 1], (context[0, 0, 1] + 2 * noise.mean()))
+    expected = noise.std(correction=0) / 3**0.5  # one of three channels varies
+    torch.testing.assert_close(spread, torch.stack([expected, 2 * expected]).expand(1, 2, 2))
+    with pytest.raises(ConfigError, match="takes no noise"):
+        WorldModel(Brighten()).spread(context, actions, past)
+
+
+def test_what_does_not_fit_is_refused_by_its_shape() -> None:
+    context, actions, past = problem(3)
+    model = WorldModel(Brighten(3), bounds=UNIT)
+    hot, far = actions.clone(), actions.clone()
+    hot[0, 0, 0, 0], far[1, 2, 0, 1] = float("nan"), 1.5
+    wrong: list[tuple[tuple[Tensor, Tensor, Tensor | None], str]] = [
+        (
+            (context[:, :2], actions, past[:, :1]),
+            r"context must be \(B, T, C, H, W\) with T >= 3, not \(2, 2, 3, 4, 5\)",
+        ),
+        ((context, actions[..., :1], past), r"\(B, S, K, A\) = \(2, S, K, 2\), not \(2, 5, 3, 1\)"),
+        ((context, actions[0], past), r"\(B, S, K, A\) = \(2, S, K, 2\), not \(5, 3, 2\)"),
+        ((context, actions, None), r"past_actions must be \(B, T-1, A\) = \(2, 2, 2\), not None"),
+        ((context, actions, past[:, 1:]), r"past_actions must be .* = \(2, 2, 2\), not \(2, 1, 2\)"),
+        ((context, hot, past), r"actions \(2, 5, 3, 2\) must be finite"),
+        (
+            (context, far, past),
+            r"actions \(2, 5, 3, 2\) lie in .*1.5\], outside the bounds \[-1.0, -1.0\] to \[1.0, 1.0\]",
+        ),
+    ]
+    for arguments, words in wrong:
+        with pytest.raises(ValueError, match=words):
+            model.rollout(*arguments)
+
+
+def test_a_model_without_actions_cannot_plan(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"takes no actions \[model.action_size=0\]"):
+        WorldModel(CopyLast())
+    train(load_config(None, {
+        "run": str(tmp_path / "run"), "training.steps": 1, "training.batch_size": 2, "model.scales": 1,
+        "model.feature_maps": [[4]], "model.kernel_sizes": [[3, 3]], "training.device": "cpu",
+        "training.validate_every": 0,
+    }))  # fmt: skip
+    with pytest.raises(ConfigError, match=r"takes no actions \[model.action_size=0\]"):
+        WorldModel.load(tmp_path / "run", device="cpu")

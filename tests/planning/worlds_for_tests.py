@@ -1,0 +1,33 @@
+"""Small worlds whose models are exact."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vidpred.planning.world_model import Bounds
+
+UNIT = Bounds.of([-1.0, -1.0], [1.0, 1.0])
+
+
+class Brighten(nn.Module):
+    """An action is how much brighter red and green become; checks that the actions it is given fit the frames."""
+
+    def __init__(self, context_frames: int = 1) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, 1, 1, 3
+        self.action_size = 2
+        self.largest_batch = 0
+        self.place = nn.Parameter(torch.zeros(1))
+
+    def forward(self, context: Tensor, actions: Tensor) -> list[Tensor]:
+        self.largest_batch = max(self.largest_batch, len(context))
+        change = torch.cat([actions, torch.zeros_like(actions[..., :1])], -1)[..., None, None]
+        assert torch.allclose(context.diff(dim=1), change[:, :-1].expand_as(context[:, 1:]), atol=1e-5), "out of line"
+        return [context[:, -1:] + change[:, -1:]]
+
+
+def brightened(start: Tensor, moves: Tensor) -> Tensor:
+    """Frames `(..., n, 3, h, w)` after each of the moves `(..., n, 2)`, from a frame `(3, h, w)`."""
+    total = torch.cat([moves, torch.zeros_like(moves[..., :1])], -1).cumsum(-2)
+    return start + total[..., None, None]

@@ -1,0 +1,171 @@
+"""A trained predictor as a Gymnasium environment: every step is imagined. Needs gymnasium, the extra `sim`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from vidpred.data.batch import to_float
+from vidpred.inference.render import to_uint8
+from vidpred.planning.world_model import Bounds, Cost, WorldModel, summed
+
+STEPS = 50
+
+
+class Imagination:
+    """Several worlds that a model imagines at once, each from a start of its own.
+
+    starts: `(N, T, C, H, W)` uint8 or float in [0, 1], known frames to begin with, T >= model.history_frames;
+    past_actions: `(N, T-1, A)` between them (not needed for T = 1). cost: of frames, as in `vidpred.planning.costs`.
+    """
+
+    def __init__(
+        self, model: WorldModel, starts: Tensor, bounds: Bounds, cost: Cost, past_actions: Tensor | None, steps: int
+    ) -> None:
+        size = model.action_size
+        if past_actions is None and starts.dim() == 5 and starts.shape[1] == 1:
+            past_actions = torch.zeros(len(starts), 0, size)
+        model.check(starts, torch.zeros(len(starts), 1, 1, size), past_actions)  # shapes, before anything else
+        assert past_actions is not None
+        self.model, self.cost, self.bounds, self.steps = model, cost, bounds, steps
+        self.starts, self.start_moves = to_float(starts), past_actions.float()
+        channels, height, width = self.starts.shape[2:]
+        shape = (height, width, 3 if channels == 1 else channels)
+        self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        self.action_space = gymnasium.spaces.Box(bounds.low.numpy(), bounds.high.numpy(), dtype=np.float32)
+
+    def begin(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Context and past actions of some starts."""
+        return self.starts[torch.from_numpy(chosen)], self.start_moves[torch.from_numpy(chosen)]
+
+    @torch.no_grad()
+    def step(self, known: tuple[Tensor, Tensor], actions: np.ndarray) -> tuple[tuple[Tensor, Tensor], np.ndarray]:
+        """What is known after one action each, `(B, A)`, and the rewards `(B,)`: minus the cost of the new frames.
+        Raises ValueError for actions of another shape, not finite or out of bounds."""
+        moves = torch.as_tensor(np.asarray(actions, np.float32))
+        if not bool(moves.isfinite().all()) or not self.bounds.contain(moves):
+            raise ValueError(f"actions {moves.tolist()} are not in [{self.bounds.low}, {self.bounds.high}]")
+        context, past = known
+        frames = self.model.rollout(context, moves[:, None, None], past)[:, 0].cpu()  # (B, 1, C, H, W)
+        rewards = -summed(self.cost(frames)).numpy()
+        return (torch.cat([context, frames], 1)[:, 1:], torch.cat([past, moves[:, None]], 1)[:, 1:]), rewards
+
+
+class WorldModelEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """One imagined world. reset chooses one of the starts (options={"start": i}: that one); `steps` make an episode.
+
+    Observations are frames `(H, W, 3)` uint8, rewards minus the cost.
+    """
+
+    metadata = {  # noqa: RUF012 (gymnasium declares it so)
+        "render_modes": ["rgb_array"],
+        "render_fps": 10,
+    }
+
+    def __init__(
+        self,
+        model: WorldModel,
+        starts: Tensor,
+        bounds: Bounds,
+        cost: Cost,
+        past_actions: Tensor | None = None,
+        steps: int = STEPS,
+        render_mode: str | None = "rgb_array",
+    ) -> None:
+        self.world = Imagination(model, starts, bounds, cost, past_actions, steps)
+        self.observation_space, self.action_space = self.world.observation_space, self.world.action_space
+        self.render_mode = render_mode
+        self.known: tuple[Tensor, Tensor] | None = None
+        self.done = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        count = len(self.world.starts)
+        start = (options or {}).get("start")
+        chosen = int(self.np_random.integers(count)) if start is None else int(start)
+        if not 0 <= chosen < count:
+            raise ValueError(f"there are {count} starts, numbered from 0, not {chosen}")
+        self.known, self.done = self.world.begin(np.array([chosen])), 0
+        return self._seen(), {"start": chosen}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        if self.known is None:
+            raise gymnasium.error.ResetNeeded("call reset before step")
+        self.known, rewards = self.world.step(self.known, np.asarray(action)[None])
+        self.done += 1
+        return self._seen(), float(rewards[0]), False, self.done >= self.world.steps, {}
+
+    def render(self) -> np.ndarray | None:
+        return self._seen() if self.known is not None and self.render_mode == "rgb_array" else None
+
+    def _seen(self) -> np.ndarray:
+        assert self.known is not None
+        return to_uint8(self.known[0][0, -1])
+
+
+class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """`num_envs` imagined worlds in one batch: a step of all costs one prediction. Ended episodes begin anew at the
+    next step (gymnasium's AutoresetMode.NEXT_STEP)."""
+
+    metadata = {  # noqa: RUF012 (gymnasium declares it so)
+        
+        "render_modes": ["rgb_array"], "render_fps": 10, "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        num_envs: int,
+        model: WorldModel,
+        starts: Tensor,
+        bounds: Bounds,
+        cost: Cost,
+        past_actions: Tensor | None = None,
+        steps: int = STEPS,
+    ) -> None:
+        self.world, self.num_envs, self.render_mode = (
+            Imagination(model, starts, bounds, cost, past_actions, steps), num_envs, "rgb_array",
+        )  # fmt: skip
+        self.single_observation_space, self.single_action_space = (
+            self.world.observation_space, self.world.action_space,
+        )  # fmt: skip
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed[0] if isinstance(seed, list) else seed)
+        chosen = self.np_random.integers(len(self.world.starts), size=self.num_envs)
+        self.known, self.done = self.world.begin(chosen), np.zeros(self.num_envs, np.int64)
+        return self._seen(), {"start": chosen}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        ended = self.done >= self.world.steps
+        (context, past), rewards = self.world.step(self.known, actions)
+        if ended.any():
+            places = torch.from_numpy(np.flatnonzero(ended))
+            fresh = self.world.begin(self.np_random.integers(len(self.world.starts), size=len(places)))
+            context[places], past[places] = fresh[0], fresh[1]
+            rewards[ended] = 0
+        self.known, self.done = (context, past), np.where(ended, 0, self.done + 1)
+        return (
+            self._seen(),
+            rewards.astype(np.float64),
+            np.zeros(self.num_envs, bool),
+            self.done >= self.world.steps,
+            {},
+        )
+
+    def render(self) -> tuple[np.ndarray, ...]:
+        return tuple(self._seen())
+
+    def _seen(self) -> np.ndarray:
+        return to_uint8(self.known[0][:, -1])
