@@ -36,7 +36,9 @@ def applications(
             forward(history[:, : generator.context_frames], **conditions.arguments(generator, first, rows))
         )
         yield pictures
-        history = torch.cat([history, _finest(pictures, history)], 1)[:, -needed:]
+        frames = _finest(pictures, history)
+        # Where they are enough, the older ones need not be copied.
+        history = (frames if frames.shape[1] >= needed else torch.cat([history, frames], 1))[:, -needed:]
         first += pictures[-1].shape[1]
 
 

@@ -1,0 +1,61 @@
+"""From logged episodes to a plan, in Python: python -m demos.plan_block_push --output runs/plan_block_push
+
+Records random play, learns to predict it and pushes a block to three goals. Training takes most of the time, a few
+minutes on a CPU core.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from vidpred import load_config, train
+from vidpred.data.block_push import BLOCK, DISC, HALF, RADIUS, BlockPush
+from vidpred.planning.costs import PushBehind
+from vidpred.planning.receding import RecedingHorizon
+from vidpred.planning.record import Recording, record
+from vidpred.planning.solvers import CrossEntropy
+from vidpred.planning.world_model import Bounds, WorldModel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/plan_block_push"))
+    parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--tries", type=int, default=3)
+    options = parser.parse_args()
+
+    # 1. Episodes: frames, and the actions that led from each to the next. Yours come from `vidpred prepare` instead.
+    record(Recording("block_push", options.episodes, "random", size=32), options.output / "episodes", workers=1)
+
+    # 2. A predictor that takes actions. The same call again resumes it, or finds nothing left to do.
+    settings = {"data.root": str(options.output / "episodes"), "run": str(options.output / "run")}
+    run = train(load_config("block_push.yaml", {**settings, "training.steps": options.steps}))
+
+    # 3. The predictor as a planner's model of the world, and a controller that plans with it at every second step.
+    bounds = Bounds.of([-1, -1], [1, 1])
+    model = WorldModel.load(run.folder, bounds=bounds)
+    controller = RecedingHorizon(
+        model, CrossEntropy(candidates=32, iterations=3, elites=4), bounds, horizon=6, execute=2
+    )
+
+    world = BlockPush(size=32)
+    for number in range(options.tries):
+        frame, info = world.reset(seed=number)
+        controller.reset(seed=number)
+        # What the planner wants, as a function of predicted frames: the blue block at the goal, the red disc behind it.
+        cost = PushBehind(DISC.tolist(), BLOCK.tolist(), world.goal.tolist(), reach=HALF + RADIUS)
+        over = False
+        while not (over or info["success"]):
+            seen = torch.from_numpy(frame).permute(2, 0, 1).float() / 255
+            action = controller.act(seen, cost)
+            frame, _, _, over, info = world.step(action.numpy())
+        result = "reached the goal" if info["success"] else f"ended {info['distance']:.2f} arena widths from the goal"
+        print(f"try {number}: {result} after {world.steps} steps")
+
+
+if __name__ == "__main__":
+    main()
