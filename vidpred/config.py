@@ -149,13 +149,13 @@ def refuse_ignored(config: Config) -> None:
         ignored["with data.root"] = ["data.world"]
     else:
         ignored["without data.root (a folder of videos)"] = list(VIDEOS_ONLY)
-        points = config.data.world != "two_way"
+        points = config.data.has_points
         if points:
             ignored[f"in data.world={config.data.world}"] = ["data.size", "data.patch_size", "data.flip"]
         side, patch = values["data.size"], values["data.patch_size"]
         if config.objective.has_discriminator and not points and side not in (None, patch):
             raise ConfigError(
-                f"[data.patch_size={patch}] no patches are cut from the two-way world, and an adversary judges one "
+                f"[data.patch_size={patch}] no patches are cut from an embedded world, and an adversary judges one "
                 f"size; set data.patch_size={side} or data.root"
             )
     if not config.objective.has_discriminator:
@@ -164,7 +164,7 @@ def refuse_ignored(config: Config) -> None:
             *game, *(key for key in values if key.startswith(ADVERSARY_ONLY))
         ]  # fmt: skip
     if not config.data.context_frames:
-        watched = config.data.world != "two_way" and config.data.root is None  # what of it is covered can be measured
+        watched = config.data.has_points  # what of it is covered can be measured
         ignored["without known frames (data.context_frames)"] = [
             key for key in FRAMES_ONLY if not (watched and key == "training.validate_every")
         ]

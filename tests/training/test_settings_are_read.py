@@ -86,6 +86,11 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             },
         ),
         *(small_preset(name, tmp_path) for name in IMAGES),
+        load_config(
+            "lotter_mse.yaml",
+            {"run": str(tmp_path / "lotter"), "training.steps": 2, "training.batch_size": 2, "data.patch_size": 16,
+             "model.maps": [4], "model.hidden": 8, "training.device": "cpu"},
+        ),
     ]  # fmt: skip
     prefixes = {number: prefix for config in configs for number, prefix in places(config).items()}
     sections = {

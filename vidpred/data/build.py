@@ -15,6 +15,7 @@ from vidpred.data.prepared import Manifest
 from vidpred.data.prepared_windows import PreparedWindows
 from vidpred.data.sampling import kept_cuts, kept_frames
 from vidpred.data.settings import DataSettings
+from vidpred.data.solids import SolidWindows
 from vidpred.data.splits import SPLITS, by_listing, divide, whole
 from vidpred.data.video import VideoInfo
 from vidpred.data.video_windows import Segment, VideoWindows
@@ -35,9 +36,11 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
 
 def whole_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool) -> TrainingSource:
     """The same, with every label that is known."""
-    if settings.root is None and settings.context_frames == 0 and settings.world == "two_way":
+    if settings.root is None and settings.context_frames == 0 and not settings.has_points:
         raise DataError("an image model needs pictures [data.root]; give a folder of pictures, an .npz or IDX files")
-    if settings.root is None and settings.world != "two_way":
+    if settings.world == "rotating_solids" and settings.root is None:
+        return SolidWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
+    if settings.has_points:
         return PointWindows(settings.world, POINTS_COUNT[split], WORLD_SEEDS[split])
     if settings.root is None:
         return WorldWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])

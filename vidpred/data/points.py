@@ -14,7 +14,6 @@ import torch
 
 from vidpred.data.batch import Batch
 from vidpred.data.draws import uniform
-from vidpred.data.settings import PointsName
 
 EXTENT = 5.0  # half the side of the plane that is seen
 
@@ -58,9 +57,9 @@ def to_points(pictures: torch.Tensor) -> np.ndarray:
 
 
 class PointWindows:
-    """A world of points as a source: every window is a new point, and the number of its Gaussian is its class."""
+    """A world of points (a name in `POINTS`) as a source: every window is a new point, its class the Gaussian's number."""
 
-    def __init__(self, name: PointsName, count: int, seed: int) -> None:
+    def __init__(self, name: str, count: int, seed: int) -> None:
         self.name, self.world, self.count, self.seed = name.replace("_", " "), POINTS[name], count, seed
         self.classes = [str(number) for number in range(len(self.world.centres))]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -10,15 +10,15 @@ from vidpred.data.limits import Limits
 from vidpred.settings import Settings
 
 PointsName = Literal["eight_gaussians", "twenty_five_gaussians"]
-WorldName = Literal["two_way", PointsName]
+WorldName = Literal["two_way", "rotating_solids", PointsName]
 
 
 class DataSettings(Settings):
     """Videos, windows and patches.
 
     root: a folder of videos at any depth, or one video; none: the embedded `world`, `two_way` (a ball that may fall to
-    either side), `eight_gaussians` or `twenty_five_gaussians` (points in the plane). Pictures are turned upright, laid
-    over black where they are transparent, scaled to the size of a video's first where that changes.
+    either side), `rotating_solids`, `eight_gaussians` or `twenty_five_gaussians` (points in the plane). Pictures are
+    turned upright, laid over black where they are transparent, scaled to the size of a video's first where that changes.
     on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
     pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
     context_frames known frames go in (0: none, for generators of pictures; root may then be a folder of pictures, whose
@@ -82,9 +82,14 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _points(self) -> Self:
-        if self.root is None and self.world != "two_way" and (self.channels, self.context_frames) != (1, 0):
+        if self.has_points and (self.channels, self.context_frames) != (1, 0):
             raise ValueError(f"world: points of {self.world} are pictures; set data.channels=1, data.context_frames=0")
         return self
+
+    @property
+    def has_points(self) -> bool:
+        """Whether the run is on one of the worlds of points."""
+        return self.root is None and self.world in get_args(PointsName)
 
     @property
     def future_frames(self) -> int:

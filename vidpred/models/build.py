@@ -13,6 +13,7 @@ from vidpred.models.dcgan import DcganJudgeSettings, DcganSettings
 from vidpred.models.discriminators import DiscriminatorSettings
 from vidpred.models.film_unet import FilmUnetSettings
 from vidpred.models.lapgan import LapganJudgeSettings, LapganSettings
+from vidpred.models.lotter import LotterSettings
 from vidpred.models.mixture import MixtureSettings
 from vidpred.models.mlp import MlpJudgeSettings, MlpSettings
 from vidpred.models.multiscale import GeneratorSettings
@@ -28,6 +29,7 @@ GENERATORS: dict[str, type[ModelSettings]] = {
     "film_unet": FilmUnetSettings,
     "mlp": MlpSettings,
     "lapgan": LapganSettings,
+    "lotter": LotterSettings,
     "progressive": ProgressiveSettings,
     "stylegan": StyleganSettings,
     "vae": VaeSettings,

@@ -1,0 +1,82 @@
+"""The predictive generative network of Lotter, Kreiman & Cox 2015 ("Unsupervised learning of visual structure using
+predictive generative networks"): convolutions, a recurrent memory, deconvolutions."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal, Self
+
+import torch
+from einops import rearrange
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
+from vidpred.models.multiscale import as_channels_last
+from vidpred.models.settings import ModelSettings
+
+
+class LotterSettings(ModelSettings):
+    """The network, for frames of one size (data.patch_size). maps: feature maps of each convolution of the encoder, whose
+    results are pooled to half the size; hidden: units of the recurrent memory (LSTM); kernel: side of all kernels."""
+
+    name: Literal["lotter"] = "lotter"
+    maps: list[int] = Field([32, 64], min_length=1, max_length=6)
+    hidden: int = Field(512, ge=1)
+    kernel: Literal[3, 5, 7] = 5
+
+    @model_validator(mode="after")
+    def _frames_only(self) -> Self:
+        if self.noise_channels or self.action_size:
+            raise ValueError("name: lotter takes neither noise nor actions; set noise_channels=0 and action_size=0")
+        return self
+
+    def build(self, data: DataSettings) -> LotterPredictor:
+        if data.patch_size is None or data.patch_size % 2 ** len(self.maps):
+            raise ConfigError(
+                f"[data.patch_size={data.patch_size}] model.name=lotter halves its frames {len(self.maps)} times; "
+                f"set a multiple of {2 ** len(self.maps)}"
+            )
+        return LotterPredictor(self, data)
+
+
+class LotterPredictor(nn.Module):
+    """Every known frame -> convolutions, ReLU, 2x2 max pooling -> LSTM over the frames -> its last state is unfolded to
+    feature maps and doubled by convolutions to the coming frames."""
+
+    def __init__(self, settings: LotterSettings, data: DataSettings) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step = data.context_frames, data.pred_frames, data.step
+        assert data.patch_size is not None
+        self.channels, self.side = data.channels, data.patch_size
+        maps, kernel = settings.maps, settings.kernel
+        encoder: list[nn.Module] = []
+        for before, after in pairwise([data.channels, *maps]):
+            encoder += [nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        self.encoder = nn.Sequential(*encoder)
+        self.small = self.side >> len(maps)
+        self.memory = nn.LSTM(maps[-1] * self.small**2, settings.hidden, batch_first=True)
+        self.unfold = nn.Linear(settings.hidden, maps[-1] * self.small**2)
+        widths = [*maps[::-1], data.pred_frames * data.channels]
+        self.decoder = nn.ModuleList(
+            nn.Conv2d(before, after, kernel, padding=kernel // 2) for before, after in pairwise(widths)
+        )
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1]. Raises ValueError for frames of
+        another size than it was made for."""
+        if tuple(context.shape[-2:]) != (self.side, self.side):
+            raise ValueError(
+                f"the network was made for frames of {self.side}x{self.side} (data.patch_size), not "
+                f"{context.shape[-1]}x{context.shape[-2]}; set data.size so that whole frames are as large"
+            )
+        frames = rearrange(context * 2 - 1, "b t c h w -> (b t) c h w")
+        seen = self.encoder(as_channels_last(frames)).flatten(1).unflatten(0, (len(context), -1))
+        states, _ = self.memory(seen)
+        features = self.unfold(states[:, -1]).relu().unflatten(1, (-1, self.small, self.small))
+        for number, layer in enumerate(self.decoder):
+            features = layer(as_channels_last(interpolate(features, scale_factor=2, mode="nearest")))
+            features = features if number == len(self.decoder) - 1 else features.relu()
+        return [rearrange(torch.sigmoid(features.float()), "b (k c) h w -> b k c h w", c=self.channels)]
