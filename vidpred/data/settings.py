@@ -18,7 +18,7 @@ class DataSettings(Settings):
 
     root: a folder of videos at any depth, or one video; none: the embedded `world`, `two_way` (a ball that may fall to
     either side), `rotating_solids`, `eight_gaussians` or `twenty_five_gaussians` (points in the plane). Pictures are
-    turned upright, laid over black where they are transparent, scaled to the size of a video's first where that changes.
+    turned upright, laid over black where they are transparent, scaled to a video's first where their size changes.
     on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
     pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
     context_frames known frames go in (0: none, for generators of pictures; root may then be a folder of pictures, whose

@@ -19,8 +19,8 @@ from vidpred.models.settings import ModelSettings
 
 
 class LotterSettings(ModelSettings):
-    """The network, for frames of one size (data.patch_size). maps: feature maps of each convolution of the encoder, whose
-    results are pooled to half the size; hidden: units of the recurrent memory (LSTM); kernel: side of all kernels."""
+    """The network, for frames of one size (data.patch_size). maps: feature maps of each convolution of the encoder,
+    pooled to half the size after it; hidden: units of the recurrent memory (LSTM); kernel: side of all kernels."""
 
     name: Literal["lotter"] = "lotter"
     maps: list[int] = Field([32, 64], min_length=1, max_length=6)
