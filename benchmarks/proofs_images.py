@@ -21,7 +21,7 @@ from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, wri
 from vidpred.run import train
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
-POINT_PRESETS = ("gaussians_gan", "gaussians_minibatch", "gaussians_wgan_gp")
+POINT_PRESETS = ("gaussians_gan", "gaussians_minibatch", "gaussians_r1", "gaussians_wgan_gp")
 SAMPLES = 10_000
 # Steps that take about four minutes each on two idle cores; all at half the presets' width.
 HALF = {"model.width": 32, "discriminator.width": 32}
@@ -107,7 +107,7 @@ def solids(folder: Path, seed: int, steps: int = 5000) -> dict[str, Any]:
 
 
 IMAGE_ROWS = [
-    *(Row("points in the plane, three generators", seed, points) for seed in (0, 1, 2)),
+    *(Row("points in the plane, four generators", seed, points) for seed in (0, 1, 2)),
     *(Row("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
     Row("a StyleGAN that grows", 0, growth),
     *(Row("rotating solids, details", seed, solids) for seed in (0, 1, 2)),

@@ -76,6 +76,7 @@ IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "improved_gan": (NARROW, "discriminator/class_accuracy"),
     "gaussians_gan": (POINTS, "validation/covered"),
     "gaussians_minibatch": (POINTS, "validation/good"),
+    "gaussians_r1": (POINTS, "discriminator/r1"),
     "gaussians_wgan_gp": (POINTS, "validation/divergence"),
 }  # fmt: skip
 

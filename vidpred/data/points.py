@@ -57,7 +57,7 @@ def to_points(pictures: torch.Tensor) -> np.ndarray:
 
 
 class PointWindows:
-    """A world of points (a name in `POINTS`) as a source: every window is a new point, its class that of its Gaussian."""
+    """A world of points (a name in `POINTS`) as a source: every window is a new point, its class its Gaussian."""
 
     def __init__(self, name: str, count: int, seed: int) -> None:
         self.name, self.world, self.count, self.seed = name.replace("_", " "), POINTS[name], count, seed
