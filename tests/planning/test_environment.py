@@ -11,9 +11,8 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from tests.planning.worlds_for_tests import Brighten
+from vidpred.planning import Bounds, WorldModel, WorldModelEnv, WorldModelVectorEnv
 from vidpred.planning.costs import GoalImage
-from vidpred.planning.environment import WorldModelEnv, WorldModelVectorEnv
-from vidpred.planning.world_model import Bounds, WorldModel
 
 BOUNDS = Bounds.of([-0.5, -0.25], [0.5, 0.25])
 STARTS = torch.linspace(0.3, 0.6, 4)[:, None, None, None, None].expand(-1, 1, 3, 6, 8)

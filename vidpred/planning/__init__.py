@@ -1,0 +1,30 @@
+"""Planning with a predictor that takes actions; see docs/planning.md.
+
+Public names are loaded on first use: the environments need gymnasium, the rest does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {  # public name -> the module that defines it
+    "Bounds": "vidpred.planning.world_model",
+    "WorldModel": "vidpred.planning.world_model",
+    "RecedingHorizon": "vidpred.planning.receding",
+    "WorldModelEnv": "vidpred.planning.environment",
+    "WorldModelVectorEnv": "vidpred.planning.environment",
+}
+__all__ = ["Bounds", "RecedingHorizon", "WorldModel", "WorldModelEnv", "WorldModelVectorEnv"]
+
+if TYPE_CHECKING:
+    from vidpred.planning.environment import WorldModelEnv, WorldModelVectorEnv
+    from vidpred.planning.receding import RecedingHorizon
+    from vidpred.planning.world_model import Bounds, WorldModel
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vidpred.planning' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
