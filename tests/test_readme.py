@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.picture_files import write_digits
 from tests.video_files import numbered_frames, write_video
 
 CHECKOUT = Path(__file__).parent.parent
@@ -23,6 +24,16 @@ SMALLER = {
     ],
     "train --config tiny.yaml data.root=clips run=runs/noise model.noise_channels=1 objective.draws=2": [
         "training.steps=2",
+    ],
+    "record data/block_push --env block_push --episodes 1000 --size 32": ["--episodes", "6", "--steps", "12"],
+    "train --config block_push.yaml data.root=data/block_push": [
+        "training.steps=2", "training.batch_size=2", "training.validation_windows=1",
+    ],
+    "plan --run runs/block_push --env block_push --episodes 50 --json plan.json --video plan.mp4": [
+        "--episodes", "1", "--candidates", "4", "--iterations", "1",
+    ],
+    "train --config dcgan_mnist.yaml data.root=digits.npz run=runs/digits": [
+        "training.steps=2", "training.batch_size=8", "model.width=8", "discriminator.width=8", "data.size=28",
     ],
 }  # fmt: skip
 PROGRAMS = {
@@ -38,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_video(folder / "clips" / f"{number}.mp4", numbered_frames(40, 64, 80, first=number * 40))
     write_video(folder / "clip.mp4", numbered_frames(30, 64, 80))
     write_ucf101(folder / "data")
+    write_digits(folder / "digits.npz")
     return folder
 
 
@@ -86,6 +98,9 @@ def test_readme_runs(folder: Path) -> None:
         "metrics.png",
         "compare.html",
         "doctor.html",
+        "plan.json",
+        "plan.mp4",
+        "digits.png",
         "runs/again",
         "runs/average",
     ):
