@@ -63,22 +63,23 @@ def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
 def render(solid: Solid, angle: float, side: int = SIDE, details: bool = True) -> np.ndarray:
     """`(side, side)` uint8: the spheres from the front, the nearest at every pixel, lit from one side, four points a
     pixel. details: with ears and rod, or without them."""
-    shown = slice(None) if details else ~solid.details
-    centres = (solid.centres @ rotation(solid.axis, angle).T)[shown]
-    radii, brightness = solid.radii[shown], solid.brightness[shown]
+    centres = solid.centres @ rotation(solid.axis, angle).T
     places = (np.arange(2 * side) + 0.5) / side - 1
-    x, y = np.meshgrid(places, places)
-    steps_x, steps_y = x[None] - centres[:, 0, None, None], y[None] - centres[:, 1, None, None]
-    depth = radii[:, None, None] ** 2 - steps_x**2 - steps_y**2
-    height = np.sqrt(np.maximum(depth, 0))
-    front = np.where(depth > 0, centres[:, 2, None, None] + height, -np.inf)
-    nearest = front.argmax(0)[None]
-    normal = [np.take_along_axis(part, nearest, 0)[0] for part in (steps_x, steps_y, height)]
-    lit = sum(part * light for part, light in zip(normal, LIGHT, strict=True)) / radii[nearest[0]]
-    values = brightness[nearest[0]] * (0.35 + 0.65 * np.clip(lit, 0, 1))
-    values = np.where(front.max(0) > -np.inf, values, 0.0)
-    small = values.reshape(side, 2, side, 2).mean((1, 3))
-    return np.rint(small * 255).astype(np.uint8)
+    front, values = np.full((2 * side, 2 * side), -np.inf), np.zeros((2 * side, 2 * side))
+    for (x, y, z), radius, brightness, small in zip(centres, solid.radii, solid.brightness, solid.details, strict=True):
+        if small and not details:
+            continue
+        # Only where the sphere may be: most of them are a few pixels wide.
+        columns, rows = (slice(*np.searchsorted(places, (middle - radius, middle + radius))) for middle in (x, y))
+        right, down = (places[columns] - x)[None], (places[rows] - y)[:, None]
+        depth = radius**2 - right**2 - down**2
+        height = np.sqrt(np.maximum(depth, 0))
+        seen = (depth > 0) & (z + height > front[rows, columns])
+        lit = (right * LIGHT[0] + down * LIGHT[1] + height * LIGHT[2]) / radius
+        front[rows, columns] = np.where(seen, z + height, front[rows, columns])
+        values[rows, columns] = np.where(seen, brightness * (0.35 + 0.65 * np.clip(lit, 0, 1)), values[rows, columns])
+    mean = values.reshape(side, 2, side, 2).mean((1, 3))
+    return np.rint(mean * 255).astype(np.uint8)
 
 
 def clip(solid: Solid, numbers: Sequence[int], side: int = SIDE, details: bool = True) -> np.ndarray:
