@@ -85,6 +85,17 @@ def test_classes_judge_by_the_sum_of_their_exponentials() -> None:
     torch.testing.assert_close(losses.total, losses.parts["real"] + losses.parts["fake"] + 2 * told)
 
 
+def test_the_objective_has_true_and_false_pictures_normalised_apart() -> None:
+    """The cost of true pictures is that of a batch of them alone, whatever the false ones beside them are."""
+    torch.manual_seed(0)
+    judge = DcganDiscriminator(DcganJudgeSettings(width=4), Shape(1, 16, 16))
+    true = torch.rand(4, 1, 1, 16, 16)
+    objective = Objective(ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1), judge, judge)
+    step = Step(Batch(true[:, :0], true, torch.arange(4)), [torch.rand(4, 1, 1, 16, 16) * 0.1], 0)
+    alone = torch.nn.functional.softplus(-judge(true[:, :0], [true])).mean()
+    torch.testing.assert_close(objective.discriminator_losses(step).parts["real"], alone)
+
+
 def test_class_weight_needs_classes() -> None:
     with pytest.raises(ConfigError, match="discriminator.classes"):
         load_config("dcgan_mnist.yaml", {"objective.class_weight": 1.0})
