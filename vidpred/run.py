@@ -309,7 +309,7 @@ def plan(config: Config) -> str:
         )
     check_actions(generator, source)
     sample = source.window(0).shape
-    side = config.data.patch_size
+    side = None if config.data.has_points else config.data.patch_size
     height, width = (side, side) if side else sample[1:3]
     return "\n".join(
         [

@@ -13,7 +13,7 @@ from tests.picture_files import write_digits
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config, refuse_ignored
 from vidpred.errors import ConfigError
-from vidpred.run import evaluate, train
+from vidpred.run import evaluate, plan, train
 
 SMALL: dict[str, Any] = {
     "data.patch_size": 8, "model.width": 4, "discriminator.width": 4, "training.batch_size": 4,
@@ -73,3 +73,15 @@ def test_evaluation_says_what_to_do_instead(tmp_path: Path) -> None:
     train(load_config("dcgan_mnist.yaml", {**SMALL, "data.root": root, "run": run, "training.steps": 1}))
     with pytest.raises(ConfigError, match="vidpred sample"):
         evaluate(run)
+
+
+def test_the_plan_counts_deconvolutions_and_knows_the_size_of_points(tmp_path: Path) -> None:
+    """In 4 bytes a value: 4x4 maps of 4 channels and 8x8 pixels of the generator; 4x4x4 and a logit, judged thrice."""
+    root = str(write_digits(tmp_path / "digits.npz"))
+    large = {**SMALL, "data.root": root, "data.patch_size": 8, "training.batch_size": 50_000}
+    text = plan(load_config("dcgan_mnist.yaml", large))
+    memory = int(text.split("memory      about ")[1].split(" MB")[0].replace(",", ""))
+    in_generator = 50_000 * (4 * 4 * 4 + 8 * 8) * 4
+    in_discriminator = 3 * 50_000 * (4 * 4 * 4 + 1) * 4
+    assert memory * 2**20 == pytest.approx(in_generator + in_discriminator, rel=0.02)
+    assert "1x2 pixels" in plan(load_config("gaussians_gan.yaml", {"training.device": "cpu"}))

@@ -8,7 +8,11 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import action_size
+from vidpred.models.equalised import EqualisedConv, EqualisedLinear
 from vidpred.training.settings import TrainingSettings
+
+# What keeps most of the activations.
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, EqualisedConv, EqualisedLinear)
 
 
 def describe_plan(
@@ -63,7 +67,7 @@ def estimate_memory(
         nonlocal counted
         counted += output.numel()
 
-    layers = [m for network in networks.values() for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [m for network in networks.values() for m in network.modules() if isinstance(m, LAYERS)]
     handles = [layer.register_forward_hook(count) for layer in layers]
     context = torch.empty(draws * training.batch_size, data.context_frames, data.channels, *size, device="meta")
     known = data.history_frames + data.pred_frames - 1
