@@ -21,6 +21,7 @@ from benchmarks.harness import append_row, commit, machine
 from benchmarks.proof_rows import RUNS, Row, real_clips
 from benchmarks.proofs_images import IMAGE_ROWS
 from benchmarks.proofs_ladder import LADDER_ROWS
+from benchmarks.proofs_motion import MOTION_ROWS
 from benchmarks.proofs_planning import PLANNING_ROWS
 from benchmarks.proofs_sharp import SHARP_ROWS
 from vidpred.checkpoint import find_checkpoint
@@ -98,7 +99,8 @@ def three_ways(folder: Path, seed: int) -> dict[str, Any]:
             "recursively": trained["next"].generator,
             "jointly": trained["joint"].generator,
             "directly": Leads(leads, data.context_frames, data.channels),
-        }
+        },
+        8,
     )
     source = build_source(data, "test", evaluation_offsets(data, 8))
     result = evaluate_models(models, source, 8, progress=True)
@@ -154,6 +156,7 @@ ROWS = [
     *SHARP_ROWS,
     *LADDER_ROWS,
     *IMAGE_ROWS,
+    *MOTION_ROWS,
 ]
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from tests.video_files import numbered_frames, write_video
 from vidpred import cli
+from vidpred.models.baselines import BASELINES
 
 TRAIN = [
     "training.steps=2", "training.batch_size=2", "data.patch_size=32", "model.scales=2",
@@ -137,7 +138,7 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     assert code == 0
     assert "optical flow" in out
     content = json.loads(numbers.read_text())
-    assert list(content["models"]) == ["run", "copy last", "optical flow"]
+    assert list(content["models"]) == ["run", *BASELINES]
     assert len(content["models"]["run"]["overall"]["psnr"]["mean"]) == 4
     assert content["split"] == "test"
 
@@ -161,7 +162,7 @@ def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_pat
     assert "noisy, best of 3" in out
     assert "spread of 3" in out
     rows = [f"noisy, {kind} of 3" for kind in ("best", "mean", "worst")]
-    assert list(json.loads(numbers.read_text())["models"]) == [*rows, "run", "copy last", "optical flow"]
+    assert list(json.loads(numbers.read_text())["models"]) == [*rows, "run", *BASELINES]
     plain = ("--run", f"{work}/run", "--samples", "3")
     refused(call(capsys, "predict", clip, *plain, "--output", f"{tmp_path}/x.png"), 2, "takes no noise", "--samples 3")
     refused(call(capsys, "evaluate", *plain), 2, "takes no noise", "--samples 3")

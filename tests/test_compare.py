@@ -15,6 +15,7 @@ from vidpred.evaluation.page import Page
 from vidpred.evaluation.paper_table import paper_rows
 from vidpred.evaluation.report import clip_rows, rows
 from vidpred.inference.predictor import Predictor
+from vidpred.models.baselines import BASELINES
 from vidpred.run import train
 
 
@@ -72,7 +73,7 @@ def test_the_page_holds_numbers_pictures_and_curves(runs: list[Path], tmp_path: 
             assert set(row) <= set(reader.cells), "the page's cells are the numbers that were measured"
     assert len(reader.sources) == 1 + 4 + 1, "plot, windows, curves"
     assert all(source.startswith("data:image/png;base64,") for source in reader.sources), "nothing is fetched"
-    assert [row[0] for row in rows(result, 1)] == ["one", "two", "copy last", "optical flow", "n"]
+    assert [row[0] for row in rows(result, 1)] == ["one", "two", *BASELINES, "n"]
     values, gains = clip_rows(result)
     assert len(values) == len(gains) == 1
 
@@ -82,7 +83,7 @@ def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
     predictors = [Predictor.load(run, "last") for run in runs]
     result = compare(predictors, runs, tmp_path / "page.html", steps=1, windows=2, paper=True)
     head, lines = paper_rows(result, {"one": ["one"], "two": ["two"]})
-    assert read(tmp_path / "page.html").cells[: 5 * len(head)] == [*head, *(cell for line in lines for cell in line)]
+    assert read(tmp_path / "page.html").cells[: (1 + len(lines)) * len(head)] == [*head, *(cell for line in lines for cell in line)]
     assert [line[:2] for line in lines] == [["one", "1"], ["two", "1"], ["copy last", "-"], ["optical flow", "-"]]
     with pytest.raises(StorageError, match=r"cannot read the run's settings \[.*nowhere"):
         methods(predictors, [tmp_path / "nowhere"] * 2)

@@ -109,6 +109,8 @@ def test_mistakes_are_one_clear_line(text: str, words: list[str], tmp_path: Path
         (["data.movement_threshold=0.5"], ["[data.movement_threshold=0.5]", "without data.root"]),
         (["data.split=time", "data.split_file=a.csv"], ["[data.split=time, data.split_file=a.csv]"]),
         (["data.split_fractions=[0.5, 0.25, 0.25]"], ["[data.split_fractions=[0.5, 0.25, 0.25]]"]),
+        (["data.reverse=true", "data.speed=2"], ["[data.reverse=true, data.speed=2]", "without data.root"]),
+        (["data.world=motion", "data.root=clips"], ["[data.world=motion]", "with data.root", "data.world=two_way"]),
         (["objective.r1_weight=0.1"], ["[objective.r1_weight=0.1]", "without an adversary"]),
         (["objective.wrong_pairs=true"], ["[objective.wrong_pairs=true]", "set objective.wrong_pairs=false"]),
         (["discriminator.size=strided"], ["[discriminator.size=strided]"]),

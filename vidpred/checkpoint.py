@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from vidpred.errors import StorageError
 
 MANIFEST = "manifest.json"
+PRETRAINED = "pretrained"  # the name of the shipped weights, wherever a run is asked for
+SHIPPED = Path(__file__).parent / "weights" / "motion"
 STEP_NAME = re.compile(r"step-(\d+)")
 TensorFiles = Mapping[str, Mapping[str, Tensor]]
 
@@ -81,14 +83,14 @@ def find_damage(path: Path) -> str | None:
                 return f"{path.name}/{name}: missing"
             if file.stat().st_size != expected["bytes"]:
                 return f"{path.name}/{name}: {file.stat().st_size} bytes, not {expected['bytes']}"
-            if _hash(file) != expected["sha256"]:
+            if hash_file(file) != expected["sha256"]:
                 return f"{path.name}/{name}: sha256 differs"
         return None if "state.json" in files else f"{path.name}/{MANIFEST}: names no state.json"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{path.name}/{MANIFEST}: missing or unreadable"
 
 
-def _hash(file: Path) -> str:
+def hash_file(file: Path) -> str:
     digest = sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -143,7 +145,8 @@ class RunFolder:
             if self.config_file.is_file():
                 shutil.copy(self.config_file, temporary / "config.yaml")
             manifest = {
-                file.name: {"bytes": file.stat().st_size, "sha256": _hash(file)} for file in sorted(temporary.iterdir())
+                file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+                for file in sorted(temporary.iterdir())
             }
             (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": manifest}, indent=1))
             for file in temporary.iterdir():
@@ -199,12 +202,23 @@ class RunFolder:
         return None
 
 
+def pretrained() -> Checkpoint:
+    """The weights that come with the package, their hashes checked. Raises StorageError."""
+    damage = find_damage(SHIPPED)
+    if damage is not None:
+        raise StorageError(f"the weights that come with vidpred are damaged [{damage}]; install it again")
+    return Checkpoint(SHIPPED)
+
+
 def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
-    """A checkpoint by run folder and name ("best", "last", "step-500"), or by its own folder. Raises StorageError.
+    """A checkpoint by run folder and name ("best", "last", "step-500"), or by its own folder; "pretrained", where there
+    is no such folder, is the one that comes with the package. Raises StorageError.
 
     "best" falls back to the newest one where a run has not chosen yet.
     """
     path = Path(path)
+    if str(path) == PRETRAINED and not path.exists():
+        return pretrained()
     if (path / MANIFEST).is_file():
         return Checkpoint(path)
     run = RunFolder(path)

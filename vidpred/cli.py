@@ -91,8 +91,11 @@ def show_config(config: Annotated[str | None, typer.Argument()] = None, override
 @app.command()
 def predict(
     clip: Annotated[Path, typer.Argument(help="A video file.")],
-    run: Runs,
     output: Annotated[Path, typer.Option("--output", "-o", help="An .mp4, .gif or .png (a strip) file.")],
+    run: Annotated[
+        list[Path] | None,
+        typer.Option("--run", "-r", help="A run folder or a checkpoint folder; without it the weights of the package."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 8,
     start: Annotated[
         int | None,
@@ -115,13 +118,14 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
 ) -> None:
     """Predict a clip's coming frames and render them; several --run stand side by side."""
+    from vidpred.checkpoint import PRETRAINED
     from vidpred.inference.predict_video import VideoPrediction, predict_video
     from vidpred.inference.predictor import Predictor, choose_device
     from vidpred.inference.writer import check_output
 
     check_output(output, overwrite)
     choose_device(device, "--device ")
-    predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
+    predictors = [Predictor.load(folder, checkpoint, device) for folder in run or [Path(PRETRAINED)]]
     prediction = VideoPrediction(clip, predictors, steps, start, size, after_end, samples, seed, actions)
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)

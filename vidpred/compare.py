@@ -108,7 +108,7 @@ def add_pictures(
     page: Page, predictors: Sequence[Predictor], result: Evaluation, split: str, root: str | None, folder: Path
 ) -> None:
     """The last known frame, then truth and predictions at some steps, for windows spread over the split."""
-    models = with_baselines({n: p.generator for n, p in zip(named(predictors), predictors, strict=True)})
+    models = with_baselines({n: p.generator for n, p in zip(named(predictors), predictors, strict=True)}, result.steps)
     data = predictors[0].data if root is None else predictors[0].data.model_copy(update={"root": root})
     source = build_source(data, split, range(known_frames(models) + result.steps))
     page.heading("What they predict")

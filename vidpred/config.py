@@ -42,7 +42,8 @@ class Config(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         weights = self.objective
-        if weights.lp_weight == weights.gdl_weight == weights.pixel_entropy_weight == 0 and not self.model.fitted:
+        reconstruction = (weights.lp_weight, weights.gdl_weight, weights.log_weight, weights.pixel_entropy_weight)
+        if not any(reconstruction) and not self.model.fitted:
             if not weights.has_discriminator:
                 raise ValueError("objective: all weights are 0; set objective.lp_weight=1")
             if weights.adversarial_start and not weights.feature_matching_weight:
@@ -125,7 +126,8 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
 VIDEOS_ONLY = (
     "data.on_bad_video", "data.frame_skip", "data.movement_threshold", "data.skip_cuts", "data.split",
     "data.split_fractions", "data.split_file", "data.memory_mb", "data.rate", "data.max_pixels", "data.max_frames",
-    "data.max_hours",
+    "data.max_hours", "data.flip_vertical", "data.transpose", "data.reverse", "data.colour", "data.speed",
+    "data.synthetic_share",
 )  # fmt: skip
 # Pictures from noise have no truth to be compared with, one by one.
 FRAMES_ONLY = (
@@ -153,6 +155,8 @@ def refuse_ignored(config: Config) -> None:
         if points:
             ignored[f"in data.world={config.data.world}"] = ["data.size", "data.patch_size", "data.flip"]
         side, patch = values["data.size"], values["data.patch_size"]
+        if config.data.world == "motion":
+            side = patch or side
         if config.objective.has_discriminator and not points and side not in (None, patch):
             raise ConfigError(
                 f"[data.patch_size={patch}] no patches are cut from an embedded world, and an adversary judges one "

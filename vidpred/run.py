@@ -350,7 +350,7 @@ def evaluate_predictors(
     seed: int = 0,
     learned: Learned | None = None,
 ) -> Evaluation:
-    """Measure predictors on the whole frames of a split of the first one's data, copy-last and optical flow beside.
+    """Measure predictors on the whole frames of a split of the first one's data, the baselines beside.
 
     windows: at most so many, evenly spread over the split (None: all). root: other videos than the run's, read with
     its settings. protocol: plain, mathieu2016 or openstl. samples: draw so many futures from the runs that take noise,
@@ -370,7 +370,7 @@ def evaluate_predictors(
         raise ConfigError(f"no such protocol [--protocol {protocol}]; choose from {', '.join(PROTOCOLS)}")
     if samples is not None and not any(noise_channels(predictor.generator) for predictor in predictors):
         predictors[0].check_samples(samples, "--samples ")
-    models = with_baselines({n: p.generator for n, p in zip(named(predictors), predictors, strict=True)})
+    models = with_baselines({n: p.generator for n, p in zip(named(predictors), predictors, strict=True)}, steps)
     data = predictors[0].data if root is None else predictors[0].data.model_copy(update={"root": root})
     # Each model sees the newest known frames that it needs.
     offsets = range(known_frames(models) + steps)

@@ -140,7 +140,7 @@ def test_movement_is_the_mean_square_in_unit_range() -> None:
 class Halves(VideoWindows):
     """The left half moves, the right half is still."""
 
-    def window(self, index: int, stray: bool = False) -> np.ndarray:
+    def window(self, index: int, stray: bool = False, speed: int = 1) -> np.ndarray:
         frames = np.zeros((5, 48, 64, 3), np.uint8)
         frames[4, :, :32] = 200
         return frames

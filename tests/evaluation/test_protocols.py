@@ -62,7 +62,7 @@ class Oracle(nn.Module):
 
 def test_the_right_frames_are_compared() -> None:
     """Frame t+k against frame t+k: the oracle stays nearly exact, copying falls behind with every step."""
-    models = with_baselines({"oracle": Oracle()})
+    models = with_baselines({"oracle": Oracle()}, 4)
     assert known_frames(models) == 2
     result = evaluate_models(models, Drift(2 + 4), 4)
     assert result.windows == 6
@@ -138,7 +138,7 @@ def test_validation_measures_the_frames_that_are_learned(step: int, pred_frames:
 
 
 def test_tables_json_and_plot(tmp_path: Path) -> None:
-    models = with_baselines({"mine": CopyLast()})
+    models = with_baselines({"mine": CopyLast()}, 3)
     source = WorldWindows(DataSettings(), range(2 + 3), 5, 0)
     result = evaluate_models(models, source, 3)
     text = table(result)
@@ -167,7 +167,7 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_prints_its_numbers(tmp_path: Path, name: str) -> None:
     protocol = PROTOCOLS[name]
-    result = evaluate_models(with_baselines({}), Drift(2 + 2), 2, protocol=protocol)
+    result = evaluate_models(with_baselines({}, 2), Drift(2 + 2), 2, protocol=protocol)
     assert result.windows == (2 if protocol.one_window_a_clip else 6)
     text = table(result) + clip_table(result)
     for measure in protocol.measures:

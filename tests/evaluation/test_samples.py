@@ -48,7 +48,7 @@ class Gray(nn.Module):
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return evaluate_models(with_baselines({"mine": Gray()}), Still(), STEPS, samples=SAMPLES, seed=SEED)
+    return evaluate_models(with_baselines({"mine": Gray()}, STEPS), Still(), STEPS, samples=SAMPLES, seed=SEED)
 
 
 def test_best_mean_and_worst_by_hand(evaluation: Evaluation) -> None:
@@ -66,6 +66,7 @@ def test_best_mean_and_worst_by_hand(evaluation: Evaluation) -> None:
     assert list(evaluation.spread) == ["mine"]
     assert list(evaluation.scores) == [
         "mine, best of 5", "mine, mean of 5", "mine, worst of 5", "copy last", "optical flow",
+        "half copy, half flow",
     ]  # fmt: skip
 
 
@@ -107,9 +108,9 @@ def test_n_stands_beside_every_number(evaluation: Evaluation, tmp_path: Path) ->
 
 def test_one_prediction_has_one_row_and_no_spread() -> None:
     """Also of a model with noise, whose one draw is the first of several."""
-    models = with_baselines({"mine": Gray()})
+    models = with_baselines({"mine": Gray()}, STEPS)
     one = evaluate_models(models, Still(), STEPS, seed=SEED)
-    assert list(one.scores) == ["mine", "copy last", "optical flow"]
+    assert list(one.scores) == ["mine", "copy last", "optical flow", "half copy, half flow"]
     assert "spread" not in table(one)
     assert "samples" not in to_json(one, {})
     expected = [20 * math.log10(2 / (1 + float(seeded_noise(Gray(), 1, SEED, window, 0)) / 2)) for window in (0, 1)]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vidpred.data.flow import dense_flow, to_gray
-from vidpred.models.baselines import BASELINES, CopyLast, FlowExtrapolation, warp_backward
+from vidpred.inference.rollout import rollout
+from vidpred.models.baselines import BASELINES, CopyLast, FlowExtrapolation, build_baselines, warp_backward
 
 
 def texture(height: int, width: int, channels: int = 1) -> Tensor:
@@ -82,6 +83,14 @@ def test_flow_uses_the_last_two_frames_of_a_longer_context() -> None:
     clip = moving_clip(4, 48, 48, 2, -1)
     (from_four,), (from_two,) = FlowExtrapolation()(clip), FlowExtrapolation()(clip[:, -2:])
     assert torch.equal(from_four, from_two)
+
+
+def test_half_and_half_is_the_mean_of_both_rollouts_at_every_step() -> None:
+    context = moving_clip(2, 48, 48, 2, -1)
+    copied, flowed = (rollout(model, context, 3) for model in (CopyLast(), FlowExtrapolation()))
+    for steps in (3, 4):  # asked for no fewer frames than the rollout has
+        half = rollout(build_baselines(steps)["half copy, half flow"], context, 3)
+        torch.testing.assert_close(half, (copied + flowed) / 2, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (7, 9), (59, 61), (1, 1)])

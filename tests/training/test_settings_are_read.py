@@ -85,6 +85,18 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
                 "run": str(tmp_path / "unet"), "model.name": "film_unet", "model.noise_channels": 1,
             },
         ),
+        load_config(
+            None,
+            {
+                **{key: value for key, value in shared.items() if not key.startswith("model.")},
+                "run": str(tmp_path / "motion"), "model.name": "motion", "model.widths": [4, 4, 4],
+                "model.head_width": 4, "data.synthetic_share": 0.5, "data.colour": 0.1, "data.speed": 2,
+                "objective.log_weight": 1.0,
+            },
+        ),
+        load_config(
+            None, {**SMALL, "data.world": "motion", "data.patch_size": 32, "run": str(tmp_path / "things")}
+        ),
         *(small_preset(name, tmp_path) for name in IMAGES),
         load_config(
             "lotter_mse.yaml",

@@ -10,6 +10,7 @@ from vidpred.data.clips import TrainingSource, WorldWindows, training_offsets
 from vidpred.data.images import image_windows
 from vidpred.data.index import note_short_videos, require_videos
 from vidpred.data.labels import FewLabels
+from vidpred.data.mixture import Mixture
 from vidpred.data.points import PointWindows
 from vidpred.data.prepared import Manifest
 from vidpred.data.prepared_windows import PreparedWindows
@@ -17,6 +18,7 @@ from vidpred.data.sampling import kept_cuts, kept_frames
 from vidpred.data.settings import DataSettings
 from vidpred.data.solids import SolidWindows
 from vidpred.data.splits import SPLITS, by_listing, divide, whole
+from vidpred.data.synthetic_motion import MotionWindows
 from vidpred.data.video import VideoInfo
 from vidpred.data.video_windows import Segment, VideoWindows
 from vidpred.errors import DataError
@@ -31,11 +33,18 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     assert split in SPLITS
     source = whole_source(settings, split, offsets, progress)
     few = settings.labelled is not None and split == "train"
-    return FewLabels(source, settings.labelled) if few and settings.labelled else source
+    source = FewLabels(source, settings.labelled) if few and settings.labelled else source
+    if split != "train" or not settings.synthetic_share or list(offsets) != training_offsets(settings):
+        return source
+    return Mixture(source, moving_things(settings, split, offsets), settings.synthetic_share)
+
+
+def moving_things(settings: DataSettings, split: str, offsets: Sequence[int]) -> MotionWindows:
+    return MotionWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
 
 
 def whole_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool) -> TrainingSource:
-    """The same, with every label that is known."""
+    """The same, with every label that is known, and nothing mixed in."""
     if settings.root is None and settings.context_frames == 0 and not settings.has_points:
         raise DataError("an image model needs pictures [data.root]; give a folder of pictures, an .npz or IDX files")
     if settings.world == "rotating_solids" and settings.root is None:
@@ -43,6 +52,8 @@ def whole_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if settings.has_points:
         return PointWindows(settings.world, POINTS_COUNT[split], WORLD_SEEDS[split])
     if settings.root is None:
+        if settings.world == "motion":
+            return moving_things(settings, split, offsets)
         return WorldWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
     root = Path(settings.root)
     manifest = Manifest.load(root)

@@ -211,6 +211,10 @@ def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> 
         )
     if settings.flip and manifest.action_size:
         raise DataError(f"mirrored frames would contradict the actions [{folder}]; set data.flip=false")
+    changes = ("flip_vertical", "transpose", "reverse", "colour", "speed", "synthetic_share")
+    wanted = [name for name in changes if getattr(settings, name) != DataSettings.model_fields[name].default]
+    if wanted:
+        raise DataError(f"of a prepared set, samples are only mirrored [data.{wanted[0]}] [{folder}]; leave it out")
     if settings.rate is not None:
         raise DataError(f"its frames were chosen when it was prepared [data.rate={settings.rate:g}]; leave it out")
     if settings.split_file is not None:

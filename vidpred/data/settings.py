@@ -10,15 +10,17 @@ from vidpred.data.limits import Limits
 from vidpred.settings import Settings
 
 PointsName = Literal["eight_gaussians", "twenty_five_gaussians"]
-WorldName = Literal["two_way", "rotating_solids", PointsName]
+WorldName = Literal["two_way", "motion", "rotating_solids", PointsName]
 
 
 class DataSettings(Settings):
     """Videos, windows and patches.
 
     root: a folder of videos at any depth, or one video; none: the embedded `world`, `two_way` (a ball that may fall to
-    either side), `rotating_solids`, `eight_gaussians` or `twenty_five_gaussians` (points in the plane). Pictures are
-    turned upright, laid over black where they are transparent, scaled to a video's first where their size changes.
+    either side), `motion` (moving things), `rotating_solids`, `eight_gaussians` or `twenty_five_gaussians` (points in
+    the plane). synthetic_share: of the training samples from videos, so many are clips of the world of moving things
+    instead. Pictures are turned upright, laid over black where they are transparent, scaled to a video's first where
+    their size changes.
     on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
     pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
     context_frames known frames go in (0: none, for generators of pictures; root may then be a folder of pictures, whose
@@ -32,7 +34,10 @@ class DataSettings(Settings):
     patch_size: the side of the square training patches (none: whole frames).
     movement_threshold: the least mean squared difference (of values in [0, 1]) between a patch's last known and first
     future frame; patches that move less are drawn again.
-    flip: mirror half of the training samples. skip_cuts: leave out windows that span a hard cut.
+    flip: mirror half of the training samples; flip_vertical: turn half upside down; transpose: swap height and width of
+    half; reverse: play half backwards; colour: change every sample's gains and gamma by up to this much of a factor e;
+    speed: keep every n-th frame of a sample, n drawn from 1 to this (where the shot is long enough). All frames of a
+    clip are treated alike. skip_cuts: leave out windows that span a hard cut.
     split: how videos are divided in train, validation and test by split_fractions: by whole file, by time within each
     file, or `auto` (by file from 5 files on). split_file, lines of `relative/path,train|validation|test`, overrides
     it; a splits.csv in the root is found by itself.
@@ -44,6 +49,7 @@ class DataSettings(Settings):
 
     root: str | None = None
     world: WorldName = "two_way"
+    synthetic_share: float = Field(0.0, ge=0, lt=1)
     on_bad_video: Literal["error", "skip"] = "error"
     max_pixels: int = Field(Limits.pixels, ge=1)
     max_frames: int = Field(Limits.frames, ge=1)
@@ -59,6 +65,11 @@ class DataSettings(Settings):
     patch_size: int | None = Field(32, ge=8)
     movement_threshold: float = Field(0.0, ge=0)
     flip: bool = True
+    flip_vertical: bool = False
+    transpose: bool = False
+    reverse: bool = False
+    colour: float = Field(0.0, ge=0, le=1)
+    speed: int = Field(1, ge=1, le=8)
     skip_cuts: bool = True
     split: Literal["auto", "file", "time"] = "auto"
     split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
@@ -72,6 +83,12 @@ class DataSettings(Settings):
     def _fractions(self) -> Self:
         if min(self.split_fractions) < 0 or abs(sum(self.split_fractions) - 1) > 1e-6 or self.split_fractions[0] == 0:
             raise ValueError(f"split_fractions: three parts that add up to 1, got {self.split_fractions}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.synthetic_share and self.patch_size is None:
+            raise ValueError("synthetic_share: samples of one size are mixed; set patch_size")
         return self
 
     @model_validator(mode="after")

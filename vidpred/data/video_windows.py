@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vidpred.data import stretches
+from vidpred.data.augment import augment
 from vidpred.data.clips import OneByOne
 from vidpred.data.sampling import kept_frames
 from vidpred.data.settings import DataSettings
@@ -70,14 +71,15 @@ class VideoWindows(OneByOne):
     def clip_name(self, index: int) -> str:
         return self.locate(index)[0].path
 
-    def window(self, index: int, stray: bool = False) -> np.ndarray:
-        """Whole frames `(n, H, W, C)` uint8. stray: it is not asked for in the order of `order`."""
+    def window(self, index: int, stray: bool = False, speed: int = 1) -> np.ndarray:
+        """Whole frames `(n, H, W, C)` uint8. stray: it is not asked for in the order of `order`. speed: so many times
+        as far apart, or less where the shot ends before."""
         video, _ = self.locate(index)
         if self._keep:
             if video.path not in self._kept:
                 self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))
-            return self._kept[video.path][self._places(index)]
-        if self._cache is not None and self._stretches is not None:
+            return self._kept[video.path][self._places(index, speed)]
+        if speed == 1 and self._cache is not None and self._stretches is not None:
             number = self._stretches.number(index)
             held = self._cache.get(number)
             if held is None and not stray:
@@ -87,16 +89,18 @@ class VideoWindows(OneByOne):
             if held is not None:
                 places, frames = held
                 return frames[np.searchsorted(places, self._places(index))]
-        return self._read(video, self._places(index))
+        return self._read(video, self._places(index, speed))
 
     def _read(self, video: VideoInfo, places: Sequence[int]) -> np.ndarray:
         path = self.root / video.path if self.root.is_dir() else self.root
         kept = self._kept_frames[video.path]
         return read_frames(path, video, [kept[place] for place in places], self._size(video), self.settings.channels)
 
-    def _places(self, index: int) -> list[int]:
+    def _places(self, index: int, speed: int = 1) -> list[int]:
         first = self.locate(index)[1]
-        return [first + offset for offset in self.offsets]
+        end = self.segments[bisect_right(self._ends, index)].end
+        speed = max(1, min(speed, (end - 1 - first) // max(self.offsets[-1], 1)))
+        return [first + offset * speed for offset in self.offsets]
 
     def _stretch_places(self, windows: range) -> np.ndarray:
         """The places of all frames of a stretch's windows, ascending."""
@@ -136,21 +140,22 @@ class VideoWindows(OneByOne):
         settings = self.settings
         best, most = None, -1.0
         for attempt in range(WINDOW_TRIES):
-            frames = self.window(window, stray=attempt > 0)
+            speed = int(random.integers(1, settings.speed + 1)) if settings.speed > 1 else 1
+            frames = self.window(window, stray=attempt > 0, speed=speed)
             for _ in range(PATCH_TRIES):
                 patch = self._cut(frames, random, self.locate(window)[0])
                 if settings.movement_threshold == 0:
-                    return self._flip(patch, random)
+                    return augment(patch, settings, random)
                 moved = movement(patch[settings.context_frames - 1], patch[settings.context_frames])
                 if moved >= settings.movement_threshold:
-                    return self._flip(patch, random)
+                    return augment(patch, settings, random)
                 if moved > most:
                     best, most = patch, moved
                 if settings.patch_size is None:
                     break
             window = int(random.integers(len(self)))
         assert best is not None
-        return self._flip(best, random)
+        return augment(best, settings, random)
 
     def _cut(self, frames: np.ndarray, random: np.random.Generator, video: VideoInfo) -> np.ndarray:
         side = self.settings.patch_size
@@ -161,9 +166,6 @@ class VideoWindows(OneByOne):
             raise DataError(f"frames of {width}x{height} are smaller than data.patch_size={side} [{video.path}]")
         top, left = random.integers(height - side + 1), random.integers(width - side + 1)
         return frames[:, top : top + side, left : left + side]
-
-    def _flip(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        return frames[:, :, ::-1] if self.settings.flip and random.random() < 0.5 else frames
 
 
 def movement(first: np.ndarray, second: np.ndarray) -> float:

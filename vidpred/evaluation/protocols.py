@@ -15,7 +15,7 @@ from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.samples import Spread, row_names, summarise
 from vidpred.inference.rollout import stream_rollout
-from vidpred.models.baselines import BASELINES
+from vidpred.models.baselines import build_baselines
 from vidpred.models.build import history_frames
 from vidpred.models.noise import noise_channels, seeded_noise
 
@@ -98,8 +98,9 @@ def window_of_each_clip(source: Source) -> list[int]:
     return [numbers[len(numbers) // 2] for numbers in windows.values()]
 
 
-def with_baselines(models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    return {**models, **{name: baseline() for name, baseline in BASELINES.items() if name not in models}}
+def with_baselines(models: Mapping[str, nn.Module], steps: int) -> dict[str, nn.Module]:
+    """The baselines beside the models, for rollouts of `steps` frames."""
+    return {**models, **{name: baseline for name, baseline in build_baselines(steps).items() if name not in models}}
 
 
 def known_frames(models: Mapping[str, nn.Module]) -> int:

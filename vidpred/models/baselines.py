@@ -39,6 +39,29 @@ class FlowExtrapolation(nn.Module):
         return [warp_backward(last, dense_flow(last, earlier))[:, None]]
 
 
+class HalfAndHalf(nn.Module):
+    """The mean of the two above: hard to beat far ahead, where squared error asks for the mean of what may come.
+
+    Each of them recurses by itself: at step k it is the mean of the last known frame and of the k-th frame of the
+    flow's own rollout, not a flow of means. That is why its frames come all at once.
+    """
+
+    def __init__(self, pred_frames: int = 1) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step = 2, pred_frames, 1
+        self.flow = FlowExtrapolation()
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        """`(B, T, C, H, W)` in [0, 1], C = 1 or 3, T >= 2 -> a list of one, `(B, pred_frames, C, H, W)` in [0, 1]."""
+        last = to_float(context[:, -1:])
+        known, pictures = to_float(context[:, -2:]), []
+        for _ in range(self.pred_frames):
+            (moved,) = self.flow(known)
+            pictures.append((last + moved) / 2)
+            known = torch.cat([known[:, -1:], moved], 1)
+        return [torch.cat(pictures, 1)]
+
+
 def warp_backward(pictures: Tensor, flow: Tensor) -> Tensor:
     """The picture whose pixel (x, y) is pictures(x + flow[0], y + flow[1]), bilinear, the border repeated outside.
 
@@ -55,7 +78,13 @@ def warp_backward(pictures: Tensor, flow: Tensor) -> Tensor:
     return warped.clamp(0, 1)  # the bilinear weights, once rounded, may sum to a little over 1
 
 
-BASELINES: dict[str, type[CopyLast] | type[FlowExtrapolation]] = {
+BASELINES: dict[str, type[CopyLast] | type[FlowExtrapolation] | type[HalfAndHalf]] = {
     "copy last": CopyLast,
     "optical flow": FlowExtrapolation,
+    "half copy, half flow": HalfAndHalf,
 }
+
+
+def build_baselines(steps: int) -> dict[str, nn.Module]:
+    """One of each, for rollouts of `steps` frames."""
+    return {name: kind(pred_frames=steps) if kind is HalfAndHalf else kind() for name, kind in BASELINES.items()}

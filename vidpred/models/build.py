@@ -16,6 +16,7 @@ from vidpred.models.lapgan import LapganJudgeSettings, LapganSettings
 from vidpred.models.lotter import LotterSettings
 from vidpred.models.mixture import MixtureSettings
 from vidpred.models.mlp import MlpJudgeSettings, MlpSettings
+from vidpred.models.motion import MotionSettings
 from vidpred.models.multiscale import GeneratorSettings
 from vidpred.models.progressive import ProgressiveJudgeSettings, ProgressiveSettings
 from vidpred.models.settings import JudgeSettings, ModelSettings
@@ -34,6 +35,7 @@ GENERATORS: dict[str, type[ModelSettings]] = {
     "stylegan": StyleganSettings,
     "vae": VaeSettings,
     "mixture": MixtureSettings,
+    "motion": MotionSettings,
 }
 DISCRIMINATORS: dict[str, type[JudgeSettings]] = {
     "multiscale": DiscriminatorSettings,

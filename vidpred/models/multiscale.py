@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.actions import ActionScale
-from vidpred.models.noise import draw_noise
+from vidpred.models.conditions import condition_planes
 from vidpred.models.pyramid import build_pyramid, upsample
 from vidpred.models.settings import ModelSettings
 
@@ -124,7 +124,7 @@ class MultiscaleGenerator(nn.Module):
         Raises ValueError where they have another shape, or the model takes none.
         """
         height, width = context.shape[-2:]
-        planes = self._planes(noise, actions, context)  # (B, n, 1, 1), None without noise and actions
+        planes = condition_planes(self, noise, actions, context)  # (B, n, 1, 1), None without noise and actions
         predictions: list[Tensor] = []
         previous: Tensor | None = None  # the coarser scale's prediction, (B, K*C, h, w) in [-1, 1]
         coarser: Tensor | None = None  # the coarser scale's last known frame, as often as frames are predicted
@@ -147,25 +147,6 @@ class MultiscaleGenerator(nn.Module):
             predictions.append((rearrange(previous, "b (k c) h w -> b k c h w", c=self.channels) + 1) / 2)
         predictions[-1] = predictions[-1][..., :height, :width]
         return predictions
-
-    def _planes(self, noise: Tensor | None, actions: Tensor | None, context: Tensor) -> Tensor | None:
-        if noise is None and self.noise_channels:
-            noise = draw_noise(self, len(context))
-        given: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
-            "noise": (noise, (len(context), self.noise_channels)),
-            "actions": (actions, (len(context), self.moves, self.action_size)),
-        }
-        found = []
-        for name, (values, wanted) in given.items():
-            shape = None if values is None else tuple(values.shape)
-            if shape != (wanted if wanted[-1] else None):
-                setting = "noise_channels" if name == "noise" else "action_size"
-                what = f"{name} {wanted}" if wanted[-1] else f"no {name} (model.{setting}=0)"
-                raise ValueError(f"the generator takes {what}, not {shape}")
-            if values is not None:
-                values = self.action_scale(values) if name == "actions" else values
-                found.append(values.to(context).flatten(1))
-        return torch.cat(found, 1)[:, :, None, None] if found else None
 
 
 def as_channels_last(pictures: Tensor) -> Tensor:

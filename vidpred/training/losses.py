@@ -37,6 +37,16 @@ def gradient_difference_loss(prediction: Tensor, target: Tensor, alpha: float, e
     return total
 
 
+def log_squared_error(prediction: Tensor, target: Tensor, floor: float = 1e-4, each: bool = False) -> Tensor:
+    """The mean over the frames of log10(mean squared error + floor): a tenth of the PSNR's change, negative, so that
+    every frame counts alike, however much moves in it. The floor keeps still frames from ruling.
+
+    Both `(B, K, C, H, W)`. Returns a scalar; each: the mean of every sample, `(B,)`.
+    """
+    errors = (prediction.float() - target.float()).square().mean((-3, -2, -1))
+    return _mean(torch.log10(errors + floor), each)
+
+
 def _mean(values: Tensor, each: bool) -> Tensor:
     return values.flatten(1).mean(1) if each else values.mean()
 

@@ -15,16 +15,23 @@ from vidpred.data.batch import Batch
 from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
 from vidpred.training.game import Game, GameSettings, Losses, sum_of, weigh
-from vidpred.training.losses import class_loss, gradient_difference_loss, lp_loss, pixel_cross_entropy
+from vidpred.training.losses import (
+    class_loss,
+    gradient_difference_loss,
+    log_squared_error,
+    lp_loss,
+    pixel_cross_entropy,
+)
 
 
 class ObjectiveSettings(GameSettings):
     """Weights of the losses: L = lp_weight L_p + gdl_weight L_gdl + adversarial_weight L_adv (Mathieu et al., eq. 7).
 
     lp_exponent is p, gdl_alpha the exponent of the gradient difference; both losses are means over pixels in [-1, 1],
-    summed over scales. A term with weight 0 is not computed. The rest belongs to the game.
+    summed over scales. log_weight is that of the logarithm of each frame's squared error, which asks for PSNR: every
+    frame counts alike, however much moves in it. A term with weight 0 is not computed. The rest belongs to the game.
     draws: futures that the generator draws for each sample, in antithetic pairs (above 1: with model.noise_channels).
-    L_p and L_gdl count for the draw nearest to the truth, by their own weighted sum: best of N, or multiple choice
+    These losses count for the draw nearest to the truth, by their own weighted sum: best of N, or multiple choice
     learning (Guzman-Rivera et al. 2012; for futures of videos Fragkiadaki et al. 2017). other_draws_weight: the share
     that the other draws have of them together (Rupprecht et al. 2017; 0: none). The adversary judges all draws.
     Variational auto-encoders minimise pixel_entropy_weight times the cross-entropy of pixels (or L_2) plus kl_weight
@@ -40,6 +47,7 @@ class ObjectiveSettings(GameSettings):
     pixel_entropy_weight: float = Field(0.0, ge=0)
     kl_weight: float = Field(0.0, ge=0)
     class_weight: float = Field(0.0, ge=0)
+    log_weight: float = Field(0.0, ge=0)
     draws: int = Field(1, ge=1)
     other_draws_weight: float = Field(0.0, ge=0, lt=1)
 
@@ -118,6 +126,9 @@ class Objective:
             visible = [(p, t) for p, t in pairs if min(p.shape[-2:]) > 1]
             gdl = sum_of(gradient_difference_loss(p * 2 - 1, t * 2 - 1, settings.gdl_alpha, each) for p, t in visible)
             terms["gdl"] = settings.gdl_weight, gdl
+        if settings.log_weight:
+            log = sum_of(log_squared_error(p * 2 - 1, t * 2 - 1, each=each) for p, t in pairs)
+            terms["log"] = settings.log_weight, log
         if each and terms:
             terms = nearest_draw(terms, step.draws, settings.other_draws_weight)
 

@@ -42,7 +42,7 @@ class TrainingSettings(Settings):
     monitor_every: steps between the measurements that `vidpred doctor` reads (0: none); they change no weight.
     best_by: the validation number that chooses the best checkpoint; `last` takes the newest (the right choice with an
     adversary: PSNR would choose the blurriest). tensorboard: write its files, too.
-    start_from: another run whose weights to begin with.
+    start_from: another run whose weights to begin with; `pretrained`: those that come with the package (motion.yaml).
     """
 
     steps: int = Field(2000, ge=1)

@@ -1,0 +1,50 @@
+"""Speed of the motion-aware generator beside optical flow alone: `python -m benchmarks.motion`.
+
+Frames a second at three sizes: the flow's extrapolation frame by frame, the generator's eight frames at once and its
+next frame alone. Rivals take turns within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from functools import partial
+
+import torch
+
+from benchmarks.harness import machine, time_in_turns
+from vidpred.models.baselines import FlowExtrapolation
+from vidpred.models.motion import MotionGenerator, MotionSettings
+
+SIZES = {"64x64": (64, 64), "240x320": (240, 320), "720x1280": (720, 1280)}
+
+
+def smooth_clip(height: int, width: int, frames: int = 3) -> torch.Tensor:
+    """`(1, T, 3, H, W)` in [0, 1]: smooth noise that moves by two pixels a frame."""
+    noise = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=torch.Generator().manual_seed(0))
+    picture = torch.nn.functional.interpolate(noise, (height, width + 2 * frames), mode="bicubic").clamp(0, 1)
+    return torch.stack([picture[..., 2 * time : 2 * time + width] for time in range(frames)], 1)
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    for key, value in machine().items():
+        print(f"{key}: {value}")
+    print(f"{'frames a second':<12}{'flow alone':>14}{'next frame':>14}{'eight frames':>14}")
+    flow = FlowExtrapolation()
+    once, eight = (MotionGenerator(MotionSettings(), 3, frames).eval() for frames in (1, 8))
+    for name, (height, width) in SIZES.items():
+        context = smooth_clip(height, width)
+        networks = {"flow": flow, "once": once, "eight": eight}
+        rivals = {key: partial(network, context) for key, network in networks.items()}
+        seconds = time_in_turns(rivals, rounds, warm_up=1)
+        medians = {key: statistics.median(values) for key, values in seconds.items()}
+        rates = [1 / medians["flow"], 1 / medians["once"], 8 / medians["eight"]]
+        print(f"{name:<15}" + "".join(f"{rate:>11.1f}   " for rate in rates))
+
+
+if __name__ == "__main__":
+    main()

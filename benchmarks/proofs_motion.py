@@ -1,0 +1,171 @@
+"""The fixed protocol of prediction on real video: seven unseen clips, short side 160, frames 1, 2, 4 and 8.
+
+Every clip counts alike: four windows of each, evenly spread, free of cuts and of repeated frames (those measure the
+recorder), averaged within the clip, then over the clips. The test clips are looked at by these rows alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from benchmarks.proof_rows import Row
+from benchmarks.real_clips import clip_folder
+from benchmarks.rivals import SimVP, WarpedMultiscale
+from vidpred.config import load_config
+from vidpred.data.build import build_source
+from vidpred.data.clips import TrainingSource
+from vidpred.data.settings import DataSettings
+from vidpred.data.video_windows import movement
+from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
+from vidpred.inference.predictor import Predictor
+from vidpred.run import train
+
+KNOWN, STEPS, SHORT_SIDE, WINDOWS = 4, 8, 160, 4
+SHOWN = (1, 2, 4, 8)
+MEASURED = ("psnr", "ssim", "psnr_moving")
+REPEATED = 1e-6  # mean squared difference under which a frame repeats the one before: 60 dB
+WHOLE = {"data.split": "file", "data.split_fractions": [1, 0, 0]}  # all clips of a folder are of one split
+
+
+class EvenWindows:
+    """`per_clip` windows of every clip of a source, evenly spread among those without a repeated frame."""
+
+    def __init__(self, source: TrainingSource, per_clip: int) -> None:
+        self.source, self.name = source, source.name
+        by_clip: dict[str, list[int]] = {}
+        for index in range(len(source)):
+            by_clip.setdefault(source.clip_name(index), []).append(index)
+        self.chosen: list[int] = []
+        for windows in by_clip.values():
+            moving = [index for index in windows if self._moves(index)]
+            self.chosen += [moving[(2 * place + 1) * len(moving) // (2 * per_clip)] for place in range(per_clip)]
+
+    def _moves(self, index: int) -> bool:
+        frames = self.source.window(index)
+        return all(movement(a, b) > REPEATED for a, b in pairwise(frames))
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def window(self, index: int) -> np.ndarray:
+        return self.source.window(self.chosen[index])
+
+    def clip_name(self, index: int) -> str:
+        return self.source.clip_name(self.chosen[index])
+
+
+def measure(models: Mapping[str, nn.Module], split: str = "test", per_clip: int = WINDOWS) -> dict[str, Any]:
+    """What every model and baseline scores on the clips of a split."""
+    settings = DataSettings(
+        root=str(clip_folder(split)), size=SHORT_SIDE, patch_size=None, split="file", split_fractions=(1, 0, 0)
+    )
+    source = EvenWindows(build_source(settings, "train", range(KNOWN + STEPS)), per_clip)
+    result = evaluate_models(with_baselines(models, STEPS), source, STEPS, progress=True, names=MEASURED)
+    return summarise(result)
+
+
+def summarise(result: Evaluation) -> dict[str, Any]:
+    """Means over clips of the shown frames; and each model's gain in PSNR over each baseline, with its standard error
+    over the clips and the smallest clip's."""
+    scores: dict[str, Any] = {}
+    for name, found in result.scores.items():
+        scores[name] = {
+            measure: [
+                round(statistics.fmean(clip[measure][step - 1].mean for clip in found.by_clip.values()), 4)
+                for step in SHOWN
+            ]
+            for measure in MEASURED
+        }
+        scores[name]["psnr_by_clip"] = {
+            clip: [round(values["psnr"][step - 1].mean, 3) for step in SHOWN] for clip, values in found.by_clip.items()
+        }
+    for name in scores:
+        scores[name]["psnr_gain"] = {other: gain(scores[name], scores[other]) for other in scores if other != name}
+    return {"windows": result.windows, "frames": list(SHOWN), "scores": scores}
+
+
+def gain(model: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {"mean": [], "standard_error": [], "least": []}
+    for place in range(len(SHOWN)):
+        differences = [
+            values[place] - other["psnr_by_clip"][clip][place] for clip, values in model["psnr_by_clip"].items()
+        ]
+        found["mean"].append(round(statistics.fmean(differences), 3))
+        error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else float("nan")
+        found["standard_error"].append(round(error, 3))
+        found["least"].append(round(min(differences), 3))
+    return found
+
+
+def show(numbers: Mapping[str, Any]) -> str:
+    """The table of means over clips: PSNR / SSIM / PSNR on moving pixels."""
+    lines = [f"{'':<28}" + "".join(f"{f'frame {step}':>28}" for step in numbers["frames"])]
+    for name, scores in numbers["scores"].items():
+        cells = zip(scores["psnr"], scores["ssim"], scores["psnr_moving"], strict=True)
+        lines.append(f"{name:<28}" + "".join(f"{f'{a:.2f} / {b:.4f} / {c:.2f}':>28}" for a, b, c in cells))
+    return "\n".join(lines)
+
+
+def proof(
+    folder: Path, seed: int, changes: Mapping[str, Any], generator: Callable[[], nn.Module] | None = None
+) -> dict[str, Any]:
+    """Train motion.yaml with some settings changed, or a module of another kind with it, on the train clips; measure on
+    the test clips. seconds: of the processor, over all threads."""
+    overrides = {"data.root": str(clip_folder("train")), **WHOLE, "run": str(folder / "run"), "seed": seed, **changes}
+    start = time.process_time()
+    train(load_config("motion.yaml", overrides), generator() if generator else None)
+    seconds = time.process_time() - start
+    trained = Predictor.load(folder / "run", "last", generator=generator() if generator else None)
+    numbers = measure({"trained": trained.generator})
+    print(show(numbers))
+    return {"training_cpu_seconds_this_sitting": round(seconds), **numbers}
+
+
+def shipped(folder: Path, seed: int) -> dict[str, Any]:
+    """The weights of the package, untrained further."""
+    numbers = measure({"pretrained": Predictor.load("pretrained").generator})
+    print(show(numbers))
+    return numbers
+
+
+def motion(folder: Path, seed: int) -> dict[str, Any]:
+    return proof(folder, seed, {})
+
+
+def without_paint(folder: Path, seed: int) -> dict[str, Any]:
+    return proof(folder, seed, {"model.paint": False})
+
+
+def without_synthetic(folder: Path, seed: int) -> dict[str, Any]:
+    return proof(folder, seed, {"data.synthetic_share": 0.0})
+
+
+def simvp(folder: Path, seed: int) -> dict[str, Any]:
+    """Squared error as in the paper; as many steps as motion.yaml has."""
+    changes = {"objective.log_weight": 0, "objective.lp_weight": 1, "objective.lp_exponent": 2,
+               "training.steps": SIMVP_STEPS}  # fmt: skip
+    return proof(folder, seed, changes, lambda: SimVP(3, STEPS))
+
+
+def warped_multiscale(folder: Path, seed: int) -> dict[str, Any]:
+    changes = {"data.pred_frames": 1, "data.unroll": 2, "training.steps": WARPED_STEPS}
+    return proof(folder, seed, changes, lambda: WarpedMultiscale(3))
+
+
+SIMVP_STEPS, WARPED_STEPS = 760, 760
+MOTION_ROWS = [
+    Row("motion, shipped weights", 0, shipped),
+    *(Row("motion, trained from scratch", seed, motion) for seed in (0, 1, 2)),
+    Row("motion, no paint", 0, without_paint),
+    Row("motion, no synthetic clips", 0, without_synthetic),
+    Row("motion, rival: SimVP", 0, simvp),
+    Row("motion, rival: multi-scale on the warped frame", 0, warped_multiscale),
+]

@@ -1,0 +1,45 @@
+"""Make a finished run the weights that come with the package: `python -m benchmarks.ship RUN`.
+
+What is shipped is a checkpoint folder like any other, with the averaged weights alone: safetensors, the settings, and a
+manifest with sizes and sha256.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import yaml
+
+from benchmarks.harness import commit
+from vidpred.checkpoint import MANIFEST, SHIPPED, find_checkpoint, find_damage, hash_file
+
+MOST_BYTES = 5_000_000
+ABOUT = {
+    "data": "the world of moving things, and the train clips of benchmarks/real_clips.py (CC0, CC BY, BSD-3-Clause)",
+    "credits": "Big Buck Bunny, (c) 2008 Blender Foundation, www.bigbuckbunny.org; Kivy's cityCC0.mpg; Pose2Sim's demo",
+}
+
+
+def ship(run: str, folder: Path = SHIPPED) -> None:
+    """Replaces what was shipped before."""
+    found = find_checkpoint(run, "last")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(found.path / "ema.safetensors", folder)
+    tree = yaml.safe_load((found.path / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    state = {"step": found.step, "commit": commit(), **ABOUT}
+    (folder / "state.json").write_text(json.dumps(state, indent=1))
+    files = {file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps({"step": found.step, "files": files}, indent=1))
+    assert find_damage(folder) is None
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    assert size < MOST_BYTES, f"{size} bytes are too many"
+    print(f"{folder}: {size} bytes")
+
+
+if __name__ == "__main__":
+    ship(sys.argv[1])

@@ -1,0 +1,88 @@
+"""The weights that come with the package: whole, small, found by name, useful at once, a start for other runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models.test_baselines import moving_clip
+from tests.video_files import numbered_frames, write_video
+from vidpred import checkpoint, cli
+from vidpred.checkpoint import SHIPPED, find_checkpoint
+from vidpred.config import load_config
+from vidpred.errors import StorageError
+from vidpred.evaluation.metrics import psnr
+from vidpred.inference.predictor import Predictor
+from vidpred.run import train
+
+
+def test_they_are_whole_small_and_say_what_they_were_trained_on() -> None:
+    found = find_checkpoint("pretrained")
+    assert found.path == SHIPPED
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 5_000_000
+    assert {"data", "credits", "commit"} <= set(json.loads((SHIPPED / "state.json").read_text()))
+
+
+def test_without_training_they_beat_copying_at_every_step() -> None:
+    clip = moving_clip(11, 96, 96, 2, -1)[0]
+    predicted = Predictor.load("pretrained").predict(clip[:3], 8)
+    inside = (..., slice(20, -20), slice(20, -20))
+    gains = psnr(predicted[inside], clip[3:][inside]) - psnr(clip[2:3].expand(8, -1, -1, -1)[inside], clip[3:][inside])
+    assert bool((gains > 1).all()), gains
+
+
+def test_a_damaged_copy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "motion"
+    shutil.copytree(SHIPPED, copy)
+    content = bytearray((copy / "ema.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "ema.safetensors").write_bytes(content)
+    monkeypatch.setattr(checkpoint, "SHIPPED", copy)
+    with pytest.raises(StorageError, match="damaged .*sha256 differs"):
+        find_checkpoint("pretrained")
+
+
+def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pretrained").mkdir()
+    with pytest.raises(StorageError, match="no checkpoint in the run folder"):
+        find_checkpoint("pretrained")
+
+
+def test_predict_needs_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "clip.mp4", numbered_frames(14, 48, 64))
+    words = [
+        "predict",
+        str(tmp_path / "clip.mp4"),
+        "--output",
+        str(tmp_path / "out.png"),
+        "--steps",
+        "2",
+        "--size",
+        "48",
+    ]
+    monkeypatch.setattr("sys.argv", ["vidpred", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert "predicted 12-13" in capsys.readouterr().out
+    assert (tmp_path / "out.png").stat().st_size > 0
+
+
+def test_training_starts_from_them(tmp_path: Path) -> None:
+    write_video(tmp_path / "clips" / "clip.mp4", numbered_frames(60, 48, 64))
+    overrides = {
+        "data.root": str(tmp_path / "clips"), "run": str(tmp_path / "run"), "data.size": None, "data.patch_size": 32,
+        "data.pred_frames": 2, "data.movement_threshold": 0, "training.start_from": "pretrained", "training.steps": 1,
+        "training.batch_size": 1, "training.generator.learning_rate": 1e-12, "training.device": "cpu",
+    }  # fmt: skip
+    train(load_config("motion.yaml", overrides))
+    own, shipped = (find_checkpoint(path, "last").tensors("generator" if path != "pretrained" else "ema")
+                    for path in (tmp_path / "run", "pretrained"))  # fmt: skip
+    assert all(torch.allclose(own[name], shipped[name], atol=1e-6) for name in shipped)

@@ -1,0 +1,164 @@
+"""The motion-aware generator: what it starts from, sizes, leads, conditions; its geometry by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.models.test_baselines import interior_psnr, moving_clip
+from vidpred.data.settings import DataSettings
+from vidpred.inference.rollout import rollout
+from vidpred.models.build import build_generator
+from vidpred.models.motion import MotionGenerator, MotionSettings, follow, observe, push, sample
+
+SMALL = {"widths": (8, 8, 8), "head_width": 8}
+
+
+def generator(
+    context_frames: int = 3, pred_frames: int = 2, step: int = 1, channels: int = 3, **settings: int
+) -> MotionGenerator:
+    torch.manual_seed(0)
+    return MotionGenerator(MotionSettings(**SMALL, **settings), context_frames, pred_frames, step, channels)
+
+
+def shaken(model: MotionGenerator) -> MotionGenerator:
+    """With an output layer that is not zero, as after training."""
+    torch.nn.init.normal_(model.last.weight, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (16, 24), (33, 50)])
+@pytest.mark.parametrize(("frames", "channels"), [(1, 3), (2, 1), (4, 3)])
+def test_any_size_and_number_of_frames(size: tuple[int, int], frames: int, channels: int) -> None:
+    model = shaken(generator(frames, 2, channels=channels))
+    (pictures,) = model(torch.rand(2, frames, channels, *size))
+    assert pictures.shape == (2, 2, channels, *size)
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+
+
+def test_before_training_it_is_the_mean_of_its_candidates() -> None:
+    """Of things that keep still all candidates are the last frame, and so is their mean (but for the blurred one)."""
+    frame = torch.full((1, 1, 3, 24, 24), 0.25)
+    (pictures,) = generator()(frame.expand(-1, 3, -1, -1, -1))
+    torch.testing.assert_close(pictures, frame.expand(-1, 2, -1, -1, -1))
+
+
+@pytest.mark.parametrize("candidate", [2, 3])
+def test_the_moved_candidates_keep_up_with_a_translation_at_every_lead(candidate: int) -> None:
+    clip = moving_clip(7, 64, 80, 2, -1)
+    model = generator(pred_frames=4)
+    with torch.no_grad():
+        model.last.bias[4 * candidate : 4 * candidate + 4] = 50.0  # its shares, one for each of the 2x2 pixels
+    (pictures,) = model(clip[:, :3])
+    for lead in range(4):
+        assert interior_psnr(pictures[:, lead], clip[:, 3 + lead], border=14) > 30
+        assert interior_psnr(clip[:, 2], clip[:, 3 + lead], border=14) < 25
+
+
+def test_a_path_follows_the_flow_where_it_leads() -> None:
+    flow = torch.zeros(1, 2, 1, 8)
+    flow[0, 0, 0] = torch.tensor([0.0, 1, 1, 2, 2, 1, 0, -1])
+    paths = list(follow(flow, 3))
+    # From 1 to 2, on by the flow at 2 to 3, by that to 5; from 3 to 5, to 6, where nothing moves.
+    wanted = [[0, 1, 1, 2, 2, 1, 0, -1], [0, 2, 3, 3, 2, 1, 0, -1], [0, 4, 4, 3, 2, 1, 0, -1]]
+    torch.testing.assert_close(torch.stack(paths)[:, 0, 0, 0], torch.tensor(wanted).float(), atol=1e-5, rtol=0)
+    assert not torch.stack(paths)[:, 0, 1].any()
+
+
+def test_pushing_brings_a_thing_to_where_it_has_not_been() -> None:
+    """A thing two pixels wide moves three pixels a frame over still ground: it arrives whole where following sees only
+    ground, and what it hid is filled as `elsewhere` says."""
+    flow = torch.zeros(1, 2, 1, 10)
+    flow[0, 0, 0, 1:3] = -3.0  # it came from three to the left
+    (followed,) = follow(flow, 1)
+    path = push(flow, 1, torch.full_like(flow, 7.0))
+    assert followed[0, 0, 0, 4:6].tolist() == [0, 0]
+    assert path[0, 0, 0].tolist() == pytest.approx([0, 7, 7, 0, -3, -3, 0, 0, 0, 0], abs=0.2)
+    assert push(flow, 2, flow)[0, 0, 0, 7:9].tolist() == pytest.approx([-6, -6], abs=0.4)
+    # The ground that arrives there too counts e^3 times less, but not nothing: hence the tolerance.
+    assert path[0, 0, 0, 4] == pytest.approx(-3 * math.exp(3) / (math.exp(3) + 1), abs=1e-4)
+
+
+def test_pushing_halfway_between_pixels_leaves_no_cracks() -> None:
+    flow = torch.full((1, 2, 6, 6), -0.5)
+    path = push(flow, 1, torch.full_like(flow, 9.0))
+    torch.testing.assert_close(path[..., 1:, 1:], flow[..., 1:, 1:])
+
+
+def test_what_is_observed_of_a_translation() -> None:
+    motion = observe(moving_clip(3, 64, 64, 2, -1))
+    inside = (..., slice(12, -12), slice(12, -12))
+    wanted = torch.tensor([-2.0, 1.0]).view(1, 2, 1, 1)  # back to where it came from
+    assert (motion.flow - wanted)[inside].abs().median() < 0.1
+    assert (motion.older - wanted)[inside].abs().median() < 0.1
+    assert motion.doubt[inside].mean() < 0.02
+
+
+def test_sampling_reads_where_the_path_points() -> None:
+    maps = torch.arange(12.0).view(1, 1, 3, 4)
+    path = torch.zeros(1, 2, 3, 4)
+    path[:, 0], path[:, 1] = 1.0, 0.5
+    expected = torch.tensor([[3.0, 4, 5, 5], [7, 8, 9, 9], [9, 10, 11, 11]])
+    torch.testing.assert_close(sample(maps, path)[0, 0], expected)
+
+
+def test_leads_are_those_of_the_same_frames_at_once() -> None:
+    """Frames t+1 to t+4 at once, or only t+3 and t+4: the same network gives the same frames."""
+    all_leads = shaken(generator(pred_frames=4))
+    late = generator(pred_frames=2, step=3)
+    late.load_state_dict(all_leads.state_dict())
+    context = moving_clip(3, 32, 32, 1, 1)
+    torch.testing.assert_close(late(context)[0], all_leads(context)[0][:, 2:])
+
+
+def test_rollouts_go_on_beyond_its_frames() -> None:
+    model = shaken(generator(pred_frames=2))
+    context = moving_clip(4, 24, 24, 1, 0)
+    frames = rollout(model, context, 3)
+    assert torch.equal(frames[:, :2], model(context[:, -3:])[0])
+    known = torch.cat([context[:, -1:], frames[:, :2]], 1)
+    torch.testing.assert_close(frames[:, 2], model(known)[0][:, 0])
+
+
+def gradients(model: MotionGenerator, pictures: Tensor) -> dict[str, float]:
+    pictures.square().mean().backward()
+    return {name: float(p.grad.abs().sum()) for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_every_weight_learns() -> None:
+    model = shaken(generator(noise_channels=1, action_size=2))
+    clip = moving_clip(3, 32, 32, 2, 1)
+    (pictures,) = model(clip, torch.ones(1, 1), torch.ones(1, model.moves, 2))
+    found = gradients(model, pictures)
+    assert set(found) == {name for name, _ in model.named_parameters()}
+    assert min(found.values()) > 0
+
+
+def test_without_paint_every_pixel_is_between_known_ones() -> None:
+    model = shaken(generator(paint=False))
+    context = torch.rand(1, 3, 3, 32, 32) * 0.5 + 0.25
+    (pictures,) = model(context)
+    assert pictures.min() >= context.min() - 1e-6
+    assert pictures.max() <= context.max() + 1e-6
+
+
+def test_noise_and_actions_change_the_prediction() -> None:
+    model = shaken(generator(noise_channels=1, action_size=2))
+    context, moves = moving_clip(3, 32, 32, 2, 1), torch.zeros(1, 4, 2)
+    still, noisy = model(context, torch.zeros(1, 1), moves)[0], model(context, torch.ones(1, 1), moves)[0]
+    assert not torch.equal(still, noisy)
+    assert not torch.equal(still, model(context, torch.zeros(1, 1), moves + 1)[0])
+    with pytest.raises(ValueError, match="takes actions"):
+        model(context, torch.zeros(1, 1))
+
+
+def test_it_is_built_by_name_and_planned_without_data() -> None:
+    data = DataSettings(context_frames=3, pred_frames=2, patch_size=32)
+    with torch.device("meta"):
+        model = build_generator(MotionSettings(), data)
+        (pictures,) = model(torch.empty(2, 3, 3, 32, 32))
+    assert pictures.shape == (2, 2, 3, 32, 32)
