@@ -91,6 +91,7 @@ def test_readme_runs(folder: Path) -> None:
             )
             assert done.returncode == 0, f"{' '.join(command)[:200]}\n{done.stderr[-2000:]}"
     for name in (
+        "coming.mp4",
         "prediction.mp4",
         "side_by_side.mp4",
         "futures.mp4",
