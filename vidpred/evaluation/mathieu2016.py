@@ -14,7 +14,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
-from torchvision.utils import flow_to_image
 
 from vidpred.data.flow import LUMA, dense_flow
 
@@ -34,6 +33,8 @@ def moving_mask(first: Tensor, second: Tensor) -> Tensor:
     for no motion, saturated for the fastest pixel of the picture: a pixel counts if it moves at 0.8 or more of that
     speed, roughly. The flow is DIS; the authors' method is not public with their code.
     """
+    from torchvision.utils import flow_to_image  # here: with torchvision comes torch's compiler, seconds of start-up
+
     flow = dense_flow(first, second)
     still = flow.flatten(1).abs().amax(1) == 0  # nothing to scale by
     colours = flow_to_image(torch.where(still.view(-1, 1, 1, 1), torch.ones_like(flow), flow)).float() / 255
