@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/vidpred demo
 
 test: .venv/installed
-	$(TEST_ENV) $(BIN)/python -m pytest
+	$(TEST_ENV) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/installed
 	$(BIN)/ruff check .
