@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+EVIDENCE = Path("docs/proofs.jsonl")  # what `benchmarks.proofs` writes
+
 
 def time_in_turns(rivals: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
     """Seconds of every call: each round calls every rival once, after `warm_up` rounds that do not count."""
@@ -55,15 +57,18 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "threads": torch.get_num_threads(), "device": device, "torch": torch.__version__}
 
 
-def commit() -> str:
-    """The checkout's commit, with + where it has changes; "unknown" outside a checkout."""
+def commit(checkout: Path = Path()) -> str:
+    """The checkout's commit, with + where tracked files have changes, the rows of evidence apart; "unknown" outside a
+    checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=10"], capture_output=True, text=True, check=True
-        )
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(top,exclude){EVIDENCE}")
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip()
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import append_row, commit, machine
+from benchmarks.harness import EVIDENCE, append_row, commit, machine
 from benchmarks.proof_rows import RUNS, Row, real_clips
 from benchmarks.proofs_images import IMAGE_ROWS
 from benchmarks.proofs_ladder import LADDER_ROWS
@@ -32,8 +32,6 @@ from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_basel
 from vidpred.evaluation.report import clip_table, table, write_plot
 from vidpred.inference.predictor import Predictor
 from vidpred.run import evaluate_predictors, train
-
-RESULTS = Path("docs/proofs.jsonl")
 
 
 def summary(result: Evaluation, name: str) -> dict[str, Any]:
@@ -161,9 +159,9 @@ ROWS = [
 
 
 def finished() -> set[tuple[str, int]]:
-    if not RESULTS.is_file():
+    if not EVIDENCE.is_file():
         return set()
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = [json.loads(line) for line in EVIDENCE.read_text().splitlines()]
     return {(row["name"], row["seed"]) for row in rows}
 
 
@@ -183,7 +181,7 @@ def main() -> None:
         numbers = row.prove(folder, row.seed)
         seconds = round(time.monotonic() - start, 1)
         about = {"name": row.name, "seed": row.seed, "commit": started_at, "seconds_this_sitting": seconds}
-        append_row(RESULTS, {**about, **numbers, "machine": machine()})
+        append_row(EVIDENCE, {**about, **numbers, "machine": machine()})
 
 
 if __name__ == "__main__":

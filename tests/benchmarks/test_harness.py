@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import append_row
+from benchmarks.harness import EVIDENCE, append_row, commit
 
 PROOFS = Path(__file__).parent.parent.parent / "docs" / "proofs.jsonl"
 
@@ -33,3 +34,26 @@ def test_rows_hold_no_nan(tmp_path: Path) -> None:
 def test_the_proofs_are_valid_json() -> None:
     for line in PROOFS.read_text().splitlines():
         assert {"name", "seed", "commit"} <= set(strict(line))
+
+
+def test_the_commit_of_a_row(tmp_path: Path) -> None:
+    """Rows that were written before are no change; any other tracked file is."""
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert commit(tmp_path) == "unknown"
+    git("init")
+    code, rows = tmp_path / "code.py", tmp_path / EVIDENCE
+    rows.parent.mkdir()
+    code.touch()
+    rows.touch()
+    git("add", ".")
+    git("commit", "-m", "first")
+    head = git("rev-parse", "HEAD")[:10]
+    rows.write_text("a row")
+    (tmp_path / "untracked").touch()
+    assert commit(tmp_path) == commit(rows.parent) == head
+    code.write_text("changed")
+    assert commit(tmp_path) == commit(rows.parent) == f"{head}+"
