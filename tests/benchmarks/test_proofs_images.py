@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.proofs_images import FASHION_RUNS, fashion, growth
+from benchmarks.proofs_images import FASHION_RUNS, fashion, growth, points, solids
 from tests.picture_files import digits, write_idx
 from vidpred.errors import DataError
 
@@ -54,6 +54,18 @@ def test_a_growing_stylegan_is_shown(clothes: Path, tmp_path: Path, monkeypatch:
     assert scales[-1] > 2
     assert (tmp_path / "growth.png").is_file()
     assert (tmp_path / "mixed.png").is_file()
+
+
+def test_what_is_covered_of_points_is_counted(tmp_path: Path) -> None:
+    found = points(tmp_path, 0, {"training.steps": 5, "training.validate_every": 0})
+    assert set(found) == {"gaussians_gan", "gaussians_minibatch", "gaussians_r1", "gaussians_wgan_gp"}
+    assert all(0 <= row["covered"] <= 25 and 0 <= row["good"] <= 1 for row in found.values())
+
+
+def test_details_of_solids_are_measured(tmp_path: Path) -> None:
+    found = solids(tmp_path, 0, steps=2, count=12)
+    assert set(found) == {"lotter_mse", "lotter_adversarial"}
+    assert (tmp_path / "solids.png").is_file()
 
 
 def test_without_the_package_it_says_so(tmp_path: Path) -> None:
