@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.proof_rows import Row
 from vidpred.config import load_config
+from vidpred.data.build import build_source
+from vidpred.data.clips import to_frames
 from vidpred.data.points import POINTS
 from vidpred.errors import DataError
 from vidpred.evaluation.details import detail_clips, painted_share
@@ -90,26 +93,58 @@ def growth(folder: Path, seed: int, root: Path = FASHION, steps: int = 3000, wid
     return {"scales_by_step": stages}
 
 
-def solids(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict[str, Any]:
-    """How much of a turning head's ears and rod the next frame shows: squared error, and an adversary from its weights;
-    beside it the squared error for as many steps more."""
-    shared = {"seed": seed, "training.steps": steps}
+def lotter(folder: Path, seed: int, steps: int, world: str) -> dict[str, Predictor]:
+    """Squared error, and an adversary from its weights; beside it the squared error for as many steps more."""
+    shared = {"seed": seed, "training.steps": steps, "data.world": world}
     start = train(load_config("lotter_mse.yaml", {**shared, "run": str(folder / "start")}))
-    context, true, bare = detail_clips(count, 5, seed=99, side=32)
-    found, shown = {}, [context[:8, -1], true[:8]]
+    found = {}
     for name in ("lotter_mse", "lotter_adversarial"):
         own = {**shared, "run": str(folder / name), "training.start_from": str(start.folder)}
-        predictor = train(load_config(f"{name}.yaml", own)).predictor("last")
+        found[name] = train(load_config(f"{name}.yaml", own)).predictor("last")
+    return found
+
+
+def psnr(frames: Tensor, true: Tensor) -> float:
+    """The mean over frames `(N, C, H, W)`, in dB."""
+    return round(float(-10 * (frames - true).square().mean((1, 2, 3)).log10().mean()), 3)
+
+
+def solids(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict[str, Any]:
+    """How much of a turning head's ears and rod the next frame shows, without and with an adversary."""
+    context, true, bare = detail_clips(count, 5, seed=99, side=32)
+    found, shown = {}, [context[:8, -1], true[:8]]
+    for name, predictor in lotter(folder, seed, steps, "rotating_solids").items():
         frames = predictor.predict(context, steps=1)[:, 0]
         shares = painted_share(frames, true, bare)
         found[name] = {
             "painted_share": round(float(shares.mean()), 4),
             "standard_error": round(float(shares.std() / len(shares) ** 0.5), 4),
-            "psnr": round(float(-10 * (frames - true).square().mean((1, 2, 3)).log10().mean()), 3),
+            "psnr": psnr(frames, true),
         }
         shown.append(frames[:8])
     write_grid(folder / "solids.png", torch.cat(shown), 8)  # last known, true, squared error, adversary
     return found
+
+
+def balls(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict[str, Any]:
+    """The sixth frame of bouncing balls from five: how near, and how much of its light is neither black nor white."""
+    predictors = lotter(folder, seed, steps, "bouncing_balls")
+    source = build_source(predictors["lotter_mse"].data, "test", range(6))
+    frames = torch.stack([to_frames(source.window(index)) for index in range(min(count, len(source)))])
+    context, true = frames[:, :5], frames[:, 5]
+    predicted = {name: predictor.predict(context, steps=1)[:, 0] for name, predictor in predictors.items()}
+    predicted = {"true": true, "copy_last": context[:, -1], **predicted}
+    write_grid(folder / "balls.png", torch.cat([frames[:8] for frames in predicted.values()]), 8)
+    found: dict[str, Any] = {name: {"gray_share": gray_share(frames)} for name, frames in predicted.items()}
+    for name in list(predicted)[1:]:
+        found[name]["psnr"] = psnr(predicted[name], true)
+    return found
+
+
+def gray_share(frames: Tensor) -> float:
+    """Of the pixels that are lit at all, those between a tenth and nine tenths: blur makes more of them."""
+    gray = ((frames > 0.1) & (frames < 0.9)).sum() / (frames > 0.1).sum()
+    return round(float(gray), 4)
 
 
 IMAGE_ROWS = [
@@ -117,4 +152,5 @@ IMAGE_ROWS = [
     *(Row("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
     Row("a StyleGAN that grows", 0, growth),
     *(Row("rotating solids, details", seed, solids) for seed in (0, 1, 2)),
+    *(Row("bouncing balls, the sixth frame", seed, balls) for seed in (0, 1, 2)),
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.proofs_images import FASHION_RUNS, fashion, growth, points, solids
+from benchmarks.proofs_images import FASHION_RUNS, balls, fashion, growth, points, solids
 from tests.picture_files import digits, write_idx
 from vidpred.errors import DataError
 
@@ -66,6 +66,9 @@ def test_details_of_solids_are_measured(tmp_path: Path) -> None:
     found = solids(tmp_path, 0, steps=2, count=12)
     assert set(found) == {"lotter_mse", "lotter_adversarial"}
     assert (tmp_path / "solids.png").is_file()
+    found = balls(tmp_path / "balls", 0, steps=2, count=12)
+    assert set(found) == {"true", "copy_last", "lotter_mse", "lotter_adversarial"}
+    assert (tmp_path / "balls" / "balls.png").is_file()
 
 
 def test_without_the_package_it_says_so(tmp_path: Path) -> None:

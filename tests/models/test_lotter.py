@@ -70,9 +70,13 @@ def test_the_share_of_a_detail_by_hand() -> None:
     torch.testing.assert_close(painted_share(half, true, bare), torch.full((4,), 0.5, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("preset", ["lotter_mse", "lotter_adversarial"])
-def test_presets_train_and_are_evaluated_like_any_predictor(preset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("preset", "world"),
+    [("lotter_mse", "rotating_solids"), ("lotter_adversarial", "rotating_solids"), ("lotter_mse", "bouncing_balls")],
+)
+def test_presets_train_and_are_evaluated_like_any_predictor(preset: str, world: str, tmp_path: Path) -> None:
     settings = {
+        "data.world": world,
         "run": str(tmp_path / "run"), "training.steps": 2, "training.batch_size": 4, "training.device": "cpu",
         "model.maps": [4, 8], "model.hidden": 16, "training.validation_windows": 2, "data.patch_size": 16,
     }  # fmt: skip

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from vidpred.data.clips import TrainingSource, WorldWindows, training_offsets
+from vidpred.data.balls import BallWindows
+from vidpred.data.clips import CertainWorld, TrainingSource, WorldWindows, training_offsets
 from vidpred.data.images import image_windows
 from vidpred.data.index import note_short_videos, require_videos
 from vidpred.data.labels import FewLabels
@@ -25,6 +26,7 @@ from vidpred.errors import DataError
 
 WORLD_CLIPS: dict[str, int] = {"train": 20_000, "validation": 128, "test": 256}
 POINTS_COUNT: dict[str, int] = {"train": 1_000_000, "validation": 2_500, "test": 2_500}
+CERTAIN_WORLDS: dict[str, type[CertainWorld]] = {"rotating_solids": SolidWindows, "bouncing_balls": BallWindows}
 WORLD_SEEDS: dict[str, int] = {"train": 11, "validation": 12, "test": 13}
 
 
@@ -47,8 +49,8 @@ def whole_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     """The same, with every label that is known, and nothing mixed in."""
     if settings.root is None and settings.context_frames == 0 and not settings.has_points:
         raise DataError("an image model needs pictures [data.root]; give a folder of pictures, an .npz or IDX files")
-    if settings.world == "rotating_solids" and settings.root is None:
-        return SolidWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
+    if settings.root is None and settings.world in CERTAIN_WORLDS:
+        return CERTAIN_WORLDS[settings.world](settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
     if settings.has_points:
         return PointWindows(settings.world, POINTS_COUNT[split], WORLD_SEEDS[split])
     if settings.root is None:

@@ -10,17 +10,17 @@ from vidpred.data.limits import Limits
 from vidpred.settings import Settings
 
 PointsName = Literal["eight_gaussians", "twenty_five_gaussians"]
-WorldName = Literal["two_way", "motion", "rotating_solids", PointsName]
+WorldName = Literal["two_way", "motion", "rotating_solids", "bouncing_balls", PointsName]
 
 
 class DataSettings(Settings):
     """Videos, windows and patches.
 
     root: a folder of videos at any depth, or one video; none: the embedded `world`, `two_way` (a ball that may fall to
-    either side), `motion` (moving things), `rotating_solids`, `eight_gaussians` or `twenty_five_gaussians` (points in
-    the plane). synthetic_share: of the training samples from videos, so many are clips of the world of moving things
-    instead. Pictures are turned upright, laid over black where they are transparent, scaled to a video's first where
-    their size changes.
+    either side), `motion` (moving things), `rotating_solids`, `bouncing_balls`, `eight_gaussians` or
+    `twenty_five_gaussians` (points in the plane). synthetic_share: of the training samples from videos, so many are
+    clips of the world of moving things instead. Pictures are turned upright, laid over black where they are
+    transparent, scaled to a video's first where their size changes.
     on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
     pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
     context_frames known frames go in (0: none, for generators of pictures; root may then be a folder of pictures, whose

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidpred.data.clips import OneByOne
-from vidpred.data.settings import DataSettings
+from vidpred.data.clips import CertainWorld
 
 SIDE = 32
 LIGHT = np.array([-0.5, -0.6, 0.62])  # towards the light, the viewer at +z; length 1
@@ -87,24 +86,11 @@ def clip(solid: Solid, numbers: Sequence[int], side: int = SIDE, details: bool =
     return np.stack([render(solid, solid.start + number * solid.turn, side, details) for number in numbers])[..., None]
 
 
-class SolidWindows(OneByOne):
+class SolidWindows(CertainWorld):
     """The world as a source: every window is a solid of its own."""
 
     name = "the embedded world of rotating solids"
+    side = SIDE
 
-    def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
-        self.settings, self.offsets, self.count, self.seed = settings, list(offsets), count, seed
-        self.side = settings.size or settings.patch_size or SIDE
-
-    def __len__(self) -> int:
-        return self.count
-
-    def clip_name(self, index: int) -> str:
-        return "rotating solids"
-
-    def window(self, index: int) -> np.ndarray:
-        frames = clip(make_solid(self.seed, index), self.offsets, self.side)
-        return np.repeat(frames, self.settings.channels, 3)
-
-    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
-        return self.window(window)
+    def frames(self, index: int) -> np.ndarray:
+        return clip(make_solid(self.seed, index), self.offsets, self.side)
