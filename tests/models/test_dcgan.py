@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from vidpred.errors import ConfigError
-from vidpred.models.dcgan import DcganDiscriminator, DcganGenerator, DcganJudgeSettings, DcganSettings, halvings
-from vidpred.models.images import MinibatchDiscrimination, Shape
+from vidpred.models.dcgan import DcganDiscriminator, DcganGenerator, DcganJudgeSettings, DcganSettings, halved_sides
+from vidpred.models.images import MinibatchDiscrimination, Shape, VirtualBatchNorm
 
 SHAPE = Shape(3, 64, 64)
 
@@ -46,15 +46,29 @@ def test_the_discriminator_follows_the_guidelines() -> None:
     assert all(layer.stride == (2, 2) for layer in layers if isinstance(layer, nn.Conv2d))
 
 
-@pytest.mark.parametrize(("side", "expected"), [(8, (1, 4)), (28, (2, 7)), (32, (3, 4)), (64, (4, 4)), (96, (4, 6))])
-def test_sides(side: int, expected: tuple[int, int]) -> None:
-    assert halvings(side) == expected
+@pytest.mark.parametrize(("side", "expected"), [(8, [4]), (28, [14, 7, 4]), (32, [16, 8, 4]), (96, [48, 24, 12, 6])])
+def test_sides(side: int, expected: list[int]) -> None:
+    """As they are computed, as the discriminator's maps have them, as the generator's have them."""
+    assert halved_sides(side) == [side, *expected]
+    shape = Shape(1, side, side)
+    judge, generator = (
+        DcganDiscriminator(DcganJudgeSettings(width=2), shape),
+        DcganGenerator(DcganSettings(width=2), shape),
+    )
+    (picture,) = generator(torch.empty(2, 0, *shape))
+    assert picture.shape[2:] == shape
+    seen: list[int] = []
+    for layer in [*judge.layers, *generator.layers]:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.shape[-1]))
+    judge(torch.empty(2, 0, *shape), generator(torch.empty(2, 0, *shape)))
+    assert seen == [*reversed(halved_sides(side)), *expected]
 
 
 @pytest.mark.parametrize("side", [27, 50, 4])
 def test_sides_that_cannot_be_doubled_to(side: int) -> None:
     with pytest.raises(ConfigError, match="data.patch_size"):
-        halvings(side)
+        halved_sides(side)
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +134,44 @@ def test_classes_reach_both_players() -> None:
             generator(none, noise=noise, labels=labels)
     with pytest.raises(ValueError, match="noise"):
         generator(none, noise=noise[:2], labels=torch.tensor([0, 1, 1]))
+
+
+def test_virtual_batch_norm_by_hand() -> None:
+    """Reference (0, 2): mean 1, mean square 2. Of (2, 6) they are 4 and 20, and in half and half 2.5 and 11, so its
+    variance is 11 - 2.5^2 = 4.75."""
+    layer = VirtualBatchNorm(1, reference=1)
+    layer.weight.fill_(3)
+    layer.bias.fill_(1)
+    found = layer(torch.tensor([[0.0, 2], [2, 6]])[:, None, None])
+    wanted = torch.tensor([[-1, 1], [-0.5 / 4.75**0.5, 3.5 / 4.75**0.5]]) * 3 + 1
+    torch.testing.assert_close(found[:, 0, 0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def virtual(**settings: Any) -> DcganGenerator:
+    torch.manual_seed(0)
+    return DcganGenerator(DcganSettings(width=4, virtual_batch=6, **settings), Shape(1, 16, 16))
+
+
+def test_a_virtually_normalised_picture_is_one_of_its_own_in_training_and_after() -> None:
+    generator = virtual()
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in generator.layers)
+    noise, none = torch.randn(5, 100), torch.empty(5, 0, 1, 16, 16)
+    (pictures,) = generator(none, noise=noise)
+    assert pictures.shape == (5, 1, 1, 16, 16)
+    torch.testing.assert_close(generator(none[:1], noise=noise[:1])[0], pictures[:1])
+    torch.testing.assert_close(generator.eval()(none, noise=noise)[0], pictures)
+    generator.reference += 1  # it is what the others are normalised by
+    assert not torch.allclose(generator(none, noise=noise)[0], pictures, atol=1e-3)
+
+
+def test_the_reference_batch_is_kept_with_the_weights() -> None:
+    generator = virtual(num_labels=4)
+    assert generator.reference[:, 100:].argmax(1).tolist() == [0, 1, 2, 3, 0, 1]
+    torch.manual_seed(1)
+    other = DcganGenerator(DcganSettings(width=4, virtual_batch=6, num_labels=4), Shape(1, 16, 16))
+    assert not torch.equal(other.reference, generator.reference)
+    other.load_state_dict(generator.state_dict())
+    noise, none, labels = torch.randn(2, 100), torch.empty(2, 0, 1, 16, 16), torch.tensor([3, 1])
+    given = {"noise": noise, "labels": labels}
+    torch.testing.assert_close(other(none, **given), generator(none, **given))
+    assert "reference" not in DcganGenerator(DcganSettings(width=4), Shape(1, 16, 16)).state_dict()

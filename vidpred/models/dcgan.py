@@ -17,6 +17,7 @@ from vidpred.models.images import (
     ImageSettings,
     MinibatchDiscrimination,
     Shape,
+    VirtualBatchNorm,
     as_frames,
     each_kind,
     initialise,
@@ -26,15 +27,17 @@ from vidpred.models.images import (
 from vidpred.models.multiscale import as_channels_last
 
 KERNEL, STRIDE, PADDING, SLOPE = 4, 2, 1, 0.2
-COARSEST = (4, 7)  # the side of the smallest feature maps: what halving leads to
+COARSEST = (4, 6)  # the side of the smallest feature maps: what halving leads to
 
 
 class DcganSettings(ImageSettings):
     """The generator. width: feature maps before the picture, doubled at every coarser resolution (the paper: 64 for
-    its smaller pictures, 128)."""
+    its smaller pictures, 128). virtual_batch: samples of the reference batch of virtual batch norm, drawn once where
+    training starts (Salimans et al. 2016, section 3.5; 0: batch norm)."""
 
     name: Literal["dcgan"] = "dcgan"
     width: int = Field(64, ge=1)
+    virtual_batch: int = Field(0, ge=0)
 
     def build(self, data: DataSettings) -> DcganGenerator:
         return DcganGenerator(self, picture_shape(data))
@@ -59,16 +62,22 @@ class DcganJudgeSettings(ImageJudgeSettings):
         return DcganDiscriminator(self, picture_shape(data))
 
 
-def halvings(side: int) -> tuple[int, int]:
-    """How often a picture's side is halved, and what is left. Raises ConfigError where that is not 4 to 7 pixels."""
-    count, left = 0, side
-    while left % 2 == 0 and left // 2 >= COARSEST[0]:
-        count, left = count + 1, left // 2
-    if not count or left > COARSEST[1]:
+def halved_sides(side: int) -> list[int]:
+    """A picture's side, and what halving leads to, down to 4, 5 or 6 pixels; half of 7 is 4. Raises ConfigError where
+    it does not lead there."""
+    sides = [side]
+    while sides[-1] == 7 or (sides[-1] % 2 == 0 and sides[-1] // 2 >= COARSEST[0]):
+        sides.append(-(-sides[-1] // 2))
+    if len(sides) == 1 or sides[-1] > COARSEST[1]:
         raise ConfigError(
             f"[data.patch_size={side}] a DCGAN doubles 4, 5, 6 or 7 pixels several times; take 28, 32, 48, 64 or 96"
         )
-    return count, left
+    return sides
+
+
+def kernel(side: int) -> int:
+    """Of the convolution that halves a side, or of the one that doubles to it."""
+    return KERNEL - side % 2
 
 
 class DcganGenerator(ImageGenerator):
@@ -76,21 +85,29 @@ class DcganGenerator(ImageGenerator):
 
     def __init__(self, settings: DcganSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        count, coarsest = halvings(shape.height)
-        widths = [settings.width << level for level in reversed(range(count))]
+        *sides, coarsest = halved_sides(shape.height)
+        widths = [settings.width << level for level in reversed(range(len(sides)))]
         layers: list[nn.Module] = [nn.ConvTranspose2d(self.latent_size, widths[0], coarsest, bias=False)]
-        for index, width in enumerate(widths):
-            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            last = index == count - 1
+        reference = settings.virtual_batch
+        for index, (width, side) in enumerate(zip(widths, reversed(sides), strict=True)):
+            norm = VirtualBatchNorm(width, reference) if reference else nn.BatchNorm2d(width)
+            layers += [norm, nn.ReLU(inplace=True)]
+            last = index == len(sides) - 1
             after = shape.channels if last else widths[index + 1]
-            layers.append(nn.ConvTranspose2d(width, after, KERNEL, STRIDE, PADDING, bias=last))
+            layers.append(nn.ConvTranspose2d(width, after, kernel(side), STRIDE, PADDING, bias=last))
         self.layers = nn.Sequential(*layers)
         initialise(self)
+        classes = torch.arange(reference) % max(1, self.num_labels)
+        known = self.latent(torch.empty(reference, 0), None, classes if self.num_labels else None)
+        self.reference: Tensor
+        self.register_buffer("reference", known, persistent=bool(reference))  # checkpoints of others stay as they were
 
     def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
         """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`."""
-        latent = self.latent(context, noise, labels)[:, :, None, None]
-        return [as_frames(torch.tanh(self.layers(as_channels_last(latent)).float()))]
+        latent = self.latent(context, noise, labels)
+        latent = torch.cat([self.reference.to(latent), latent])[:, :, None, None]
+        painted = self.layers(as_channels_last(latent))[len(self.reference) :]
+        return [as_frames(torch.tanh(painted.float()))]
 
 
 class DcganDiscriminator(nn.Module):
@@ -102,14 +119,14 @@ class DcganDiscriminator(nn.Module):
 
     def __init__(self, settings: DcganJudgeSettings, shape: Shape) -> None:
         super().__init__()
-        count, coarsest = halvings(shape.height)
+        *sides, coarsest = halved_sides(shape.height)
         self.num_labels, self.classes = settings.num_labels, settings.classes
         layers: list[nn.Module] = []
         channels = shape.channels + settings.num_labels
-        for level in range(count):
+        for level, side in enumerate(sides):
             width = settings.width << level
             normed = settings.batch_norm and level > 0
-            layers.append(nn.Conv2d(channels, width, KERNEL, STRIDE, PADDING, bias=not normed))
+            layers.append(nn.Conv2d(channels, width, kernel(side), STRIDE, PADDING, bias=not normed))
             layers += [nn.BatchNorm2d(width)] if normed else []
             layers.append(nn.LeakyReLU(SLOPE, inplace=True))
             channels = width

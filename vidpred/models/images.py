@@ -20,6 +20,8 @@ from vidpred.models.conditions import check_labels
 from vidpred.models.noise import NoiseName, draw_noise
 from vidpred.models.settings import JudgeSettings, ModelSettings
 
+VARIANCE_FLOOR = 1e-5  # added to variances, as in torch's batch norm
+
 
 class Shape(NamedTuple):
     """Of a picture."""
@@ -132,12 +134,39 @@ class MinibatchDiscrimination(nn.Module):
         return torch.cat([features, closeness.to(features)], 1)
 
 
+class VirtualBatchNorm(nn.Module):
+    """Batch norm by a reference batch that stays the same (Salimans et al. 2016, section 3.5): a picture's features are
+    normalised by the reference's mean and mean square of each map together with its own, as one sample more, so what
+    becomes of it does not depend on the others of its batch. The reference itself is normalised by itself."""
+
+    def __init__(self, channels: int, reference: int) -> None:
+        """reference: how many samples, the first of every batch, are the reference batch."""
+        super().__init__()
+        self.reference = reference
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`(reference + B, C, H, W)` -> the same shape."""
+        values = features.float()
+        means, squares = values.mean((2, 3)), values.square().mean((2, 3))
+        share = 1 / (self.reference + 1)
+
+        def mixed(moments: Tensor) -> Tensor:
+            fixed = moments[: self.reference].mean(0, keepdim=True)
+            own = torch.lerp(fixed, moments[self.reference :], share)
+            return torch.cat([fixed.expand(self.reference, -1), own])[:, :, None, None]
+
+        mean, square = mixed(means), mixed(squares)
+        normed = (values - mean) * (square - mean.square()).clamp(min=0).add(VARIANCE_FLOOR).rsqrt()
+        return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(features)
+
+
 def initialise(network: nn.Module, deviation: float = 0.02) -> None:
     """The DCGAN guidelines' start: weights from N(0, 0.02), those of batch norms from N(1, 0.02), no biases."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, deviation)
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | VirtualBatchNorm):
             nn.init.normal_(module.weight, 1.0, deviation)
         else:
             continue
