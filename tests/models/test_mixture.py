@@ -47,6 +47,66 @@ def test_left_out_axes_are_gaussian_noise() -> None:
     assert float(model.log_density(pictures).mean()) == pytest.approx(-entropy, abs=0.02)
 
 
+def two_components(count: int, values: int, axes: int) -> tuple[MixtureGenerator, torch.Tensor]:
+    """A mixture fitted to two clouds; pictures of one row."""
+    random = np.random.default_rng(2)
+    where = random.random((count, 1)) < 0.3
+    spread = random.standard_normal((values, values)) * 0.02
+    points = np.where(where, 0.35, 0.6) + random.standard_normal((count, values)) @ spread
+    pictures = torch.from_numpy(points).view(-1, 1, 1, values).float().clamp(0, 1)
+    model = MixtureGenerator(MixtureSettings(components=2, noise_channels=axes + 1), Shape(1, 1, values))
+    model.fit(pictures, 0)
+    return model, pictures
+
+
+def dense(model: MixtureGenerator) -> tuple[np.ndarray, np.ndarray]:
+    """Means and covariances of the components on all values, written down."""
+    axes, factors = (value.double().numpy() for value in (model.axes, model.factors))
+    units = axes / np.linalg.norm(axes, axis=0)
+    rest = np.eye(len(axes)) - units @ units.T
+    spreads = [axes @ factor @ factor.T @ axes.T + float(model.dropped) * rest for factor in factors]
+    return model.mean.double().numpy() + model.centres.double().numpy() @ axes.T, np.stack(spreads)
+
+
+@pytest.mark.parametrize("axes", [3, 6])
+def test_holes_are_filled_with_the_conditional_mean(axes: int) -> None:
+    """Against the textbook's formula with whole matrices, with axes left out and with none left out."""
+    model, pictures = two_components(2000, 6, axes)
+    known = torch.tensor([True, False, True, True, False, False]).view(1, 1, 6)
+    seen, hole = (np.flatnonzero(mask.flatten().numpy()) for mask in (known, ~known))
+    means, spreads = dense(model)
+    for picture in pictures[:5]:
+        values, logs, filled = picture.flatten().double().numpy(), [], []
+        for weight, mean, spread in zip(model.weights.numpy(), means, spreads, strict=True):
+            inverse = np.linalg.inv(spread[np.ix_(seen, seen)])
+            apart = values[seen] - mean[seen]
+            logs.append(np.log(weight) - apart @ inverse @ apart / 2 + np.linalg.slogdet(inverse)[1] / 2)
+            filled.append(mean[hole] + spread[np.ix_(hole, seen)] @ inverse @ apart)
+        shares = np.exp(np.array(logs) - max(logs))
+        wanted = shares @ np.array(filled) / shares.sum()
+        found = model.expected(picture[None], known).flatten().numpy()
+        np.testing.assert_allclose(found[hole], wanted, atol=1e-5)
+        np.testing.assert_array_equal(found[seen], picture.flatten().numpy()[seen])
+
+
+def test_drawn_completions_have_the_conditional_moments() -> None:
+    """Of a component alone: mean and covariance of what is missing, given what is not."""
+    model, _ = two_components(2000, 6, 3)
+    model.weights.copy_(torch.tensor([1.0, 0.0]))
+    known = torch.tensor([True, False, True, True, False, False]).view(1, 1, 6)
+    seen, hole = (np.flatnonzero(mask.flatten().numpy()) for mask in (known, ~known))
+    means, spreads = dense(model)
+    picture = torch.from_numpy(means[0] + 0.01).float().view(1, 1, 1, 6)
+    drawn = model.completions(picture, known, 40_000, 1)[0].flatten(1).double().numpy()
+    np.testing.assert_array_equal(drawn[:, seen], np.repeat(picture.flatten()[None].numpy(), 40_000, 0)[:, seen])
+    gain = spreads[0][np.ix_(hole, seen)] @ np.linalg.inv(spreads[0][np.ix_(seen, seen)])
+    wanted = spreads[0][np.ix_(hole, hole)] - gain @ spreads[0][np.ix_(seen, hole)]
+    np.testing.assert_allclose(np.cov(drawn[:, hole].T), wanted, rtol=0.05, atol=5e-5)
+    np.testing.assert_allclose(
+        drawn[:, hole].mean(0), model.expected(picture, known).flatten().numpy()[hole], atol=1e-3
+    )
+
+
 def test_samples_have_the_moments_of_the_mixture() -> None:
     random = np.random.default_rng(1)
     where = random.random(3000) < 0.25

@@ -4,7 +4,7 @@ and maximisation instead of gradients. Needs scikit-learn."""
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from vidpred.errors import ConfigError
 from vidpred.models.images import ImageGenerator, ImageSettings, Shape, picture_shape
 
 NEGLIGIBLE = 1e-9  # below this, a principal axis has no variance to be whitened
+ROUNDING = 1 / 255**2 / 12  # the variance that rounding to 8 bits adds: pixels are not known better
 
 
 class MixtureSettings(ImageSettings):
@@ -116,6 +117,75 @@ class MixtureGenerator(ImageGenerator):
         outside = -left.square().sum(1) / (2 * self.dropped.double())
         outside = outside - count * math.log(2 * math.pi * float(self.dropped)) / 2
         return mixed - lengths.log().sum() + outside
+
+    def expected(self, pictures: Tensor, known: Tensor) -> Tensor:
+        """The mean of all pictures that have the known values of these: `(N, C, H, W)` and a mask `(C, H, W)` of bool
+        -> `(N, C, H, W)`, cut off at [0, 1]. Exact: a conditioned mixture of Gaussians is one again (Bishop 2006,
+        "Pattern recognition and machine learning", section 2.3)."""
+        given = self._given(pictures, known)
+        return self._finished((given.shares[..., None] * given.means).sum(1), pictures, known)
+
+    def completions(self, pictures: Tensor, known: Tensor, count: int, seed: int) -> Tensor:
+        """`count` draws of each from the same distribution, `(N, count, C, H, W)`: a draw from a component, which is
+        then moved to the known values (Doucet 2010, "A note on efficient conditional simulation of Gaussian
+        vectors")."""
+        given, random = self._given(pictures, known), np.random.default_rng(seed)
+        directions, lengths = self._directions()
+        drawn = []
+        for picture, shares in zip(pictures, given.shares.numpy(), strict=True):
+            chosen = torch.from_numpy(random.choice(len(shares), count, p=shares / shares.sum()))
+            inside = torch.from_numpy(random.standard_normal((count, len(lengths))))
+            outside = torch.from_numpy(random.standard_normal((count, len(directions)))) * self._outside.sqrt()
+            inside = torch.einsum("bij,bj->bi", self.factors.double()[chosen], inside) * lengths
+            free = given.centres[chosen] + (inside - outside @ directions) @ directions.T + outside
+            short = (picture.flatten().double() - free) * known.flatten()
+            moved = torch.einsum("bij,bj->bi", given.gains[chosen], short @ directions) @ directions.T
+            drawn.append(self._finished(free + moved, picture.expand(count, *picture.shape), known))
+        return torch.stack(drawn)
+
+    @property
+    def _outside(self) -> Tensor:
+        """The variance of the axes that were left out."""
+        return self.dropped.double().clamp(min=ROUNDING)
+
+    def _directions(self) -> tuple[Tensor, Tensor]:
+        """The axes as unit vectors, `(values, size)`, and their deviations, `(size,)`."""
+        lengths = self.axes.double().norm(dim=0)
+        return self.axes.double() / lengths, lengths
+
+    def _given(self, pictures: Tensor, known: Tensor) -> _Given:
+        """Component k of the values is N(c, s I + U M U'), U the directions and s the dropped variance. Of its known
+        rows U_K only G = U_K' U_K is needed: the rest is the matrix inversion lemma."""
+        directions, lengths = self._directions()
+        size, seen, dropped = len(lengths), known.flatten().double(), self._outside
+        spread = self.factors.double() * lengths[:, None]
+        unit = torch.eye(size, dtype=torch.float64)
+        matrices = spread @ spread.transpose(1, 2) - dropped * unit  # M
+        inner = dropped * unit + matrices @ (directions.T @ (seen[:, None] * directions))
+        gains = torch.linalg.solve(inner, matrices)
+        centres = self.mean.double() + self.centres.double() @ (directions * lengths).T  # (components, values)
+        apart = (pictures.flatten(1).double()[:, None] - centres) * seen  # (N, components, values)
+        coded = apart @ directions
+        moved = torch.einsum("kij,nkj->nki", gains, coded)
+        squares = (apart.square().sum(2) - (coded * moved).sum(2)) / dropped
+        volumes = torch.linalg.slogdet(inner).logabsdet + (seen.sum() - size) * dropped.log()
+        shares = (self.weights.double().log() - (squares + volumes) / 2).softmax(1)
+        return _Given(shares, centres + moved @ directions.T, centres, gains)
+
+    def _finished(self, flat: Tensor, pictures: Tensor, known: Tensor) -> Tensor:
+        """What was found where nothing is known, the pictures elsewhere."""
+        return torch.where(known, pictures, flat.view(-1, *self.shape).clamp(0, 1).to(pictures))
+
+
+class _Given(NamedTuple):
+    """Pictures of which some values are known. shares: how likely each has come of each component, `(N, components)`;
+    means: what it would then be, `(N, components, values)`; centres: of the components, `(components, values)`; gains:
+    how far each moves along the directions for known values that lie along them, `(components, size, size)`."""
+
+    shares: Tensor
+    means: Tensor
+    centres: Tensor
+    gains: Tensor
 
 
 def scikit_learn() -> tuple[Any, Any]:
