@@ -18,7 +18,7 @@ LAYERS = [  # lowest first; a module may import its own layer and those below
     {"evaluation", "planning"},
     {"training"},
     {"config"},
-    {"run"},
+    {"run", "complete"},
     {"together", "compare", "doctor", "launch"},
     {"demo", "demo_clip"},
     {"cli"},

@@ -164,6 +164,46 @@ def sample(
 
 
 @app.command()
+def complete(
+    run: Annotated[Path, typer.Option("--run", "-r", help="A run folder or a checkpoint folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .png: a row for each picture.")],
+    pictures: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PICTURE]...", help="Picture files (default: some of the run's).")
+    ] = None,
+    hole: Annotated[
+        str | None, typer.Option(help="Left, top, width and height in pixels, as 8,8,12,12 (default: the middle).")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Instead of --hole, a picture, white where one is.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures of the run's data, where none is given.")] = 8,
+    split: Annotated[str, typer.Option(help="test, validation or train: which of them.")] = "test",
+    samples: Annotated[int, typer.Option(min=1, help="Completions of each picture, the best first.")] = 1,
+    restarts: Annotated[int, typer.Option(min=1, help="Starts of the search for each picture.")] = 4,
+    steps: Annotated[int, typer.Option(min=0, help="Of each search.")] = 300,
+    prior: Annotated[float, typer.Option(min=0, help="Weight of what the discriminator says of it.")] = 0.003,
+    blend: Annotated[bool, typer.Option(help="Let what is painted meet the known pixels smoothly.")] = True,
+    label: Annotated[int | None, typer.Option(min=0, help="The pictures' class, for a run that is told it.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search's starts, or of the draws.")] = 0,
+    checkpoint: CheckpointOption = "best",
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+) -> None:
+    """Fill a hole in pictures with a run that makes pictures: by a search in its latent space, exactly by a mixture."""
+    from vidpred.complete import Completer, Search, parse_hole, pictures_to_complete, read_mask, write_completions
+    from vidpred.inference.predictor import choose_device
+    from vidpred.inference.writer import check_output
+
+    check_output(output, overwrite, "--output", (".png",))
+    choose_device(device, "--device ")
+    if hole and mask:
+        raise ConfigError("[--hole, --mask] give one of them; both say what is missing")
+    completer = Completer.load(run, checkpoint, device)
+    known = read_mask(mask, completer.side) if mask else parse_hole(hole, completer.side)
+    whole = pictures_to_complete(completer.predictor, pictures or [], count, split)
+    completed = completer.complete(whole, known, samples, seed, Search(steps, restarts, prior, blend), label)
+    typer.echo(write_completions(output, whole, known, completed))
+
+
+@app.command()
 def evaluate(
     run: Runs,
     steps: Annotated[int, typer.Option(min=1, help="Frames ahead.")] = 8,
