@@ -136,8 +136,8 @@ def predict(
 def sample(
     run: Annotated[Path, typer.Option("--run", "-r", help="A run folder or a checkpoint folder.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder (one folder a class), an .npz, or a .png of many.")
-    ],
+        Path | None, typer.Option("--output", "-o", help="A folder (one folder a class), an .npz, or a .png of many.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 64,
     grid: Annotated[bool, typer.Option("--grid", help="All in one picture.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise: sample i is a function of (seed, i).")] = 0,
@@ -148,6 +148,10 @@ def sample(
         str | None, typer.Option(help="On the mean noise of samples by number, as 3,8,12-5,9,11+2,7,20.")
     ] = None,
     walk: Annotated[Path | None, typer.Option(help="A video (.mp4, .gif) of a walk through latent space, too.")] = None,
+    statistic: Annotated[
+        str | None,
+        typer.Option(help="Print its mean over the samples and the error: brightness, contrast, lit or roughness."),
+    ] = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
@@ -158,7 +162,17 @@ def sample(
     from vidpred.inference.sample_images import sample as draw
 
     choose_device(device, "--device ")
+    if output is None and (statistic is None or grid or interpolate or mix or arithmetic or walk):
+        raise ConfigError("[--output] say where the pictures go, or what of them to estimate with --statistic")
     sampler = Sampler(Predictor.load(run, checkpoint, device), seed, parse_labels(labels))
+    if statistic is not None:
+        from vidpred.evaluation.monte_carlo import monte_carlo, named
+
+        if count < 2:
+            raise ConfigError(f"[--count {count}] an error needs two samples or more; raise it")
+        typer.echo(f"{statistic} {monte_carlo(sampler, named(statistic), count)}")
+    if output is None:
+        return
     for line in draw(sampler, SampleOptions(count, output, grid, interpolate, mix, arithmetic, walk, overwrite)):
         typer.echo(line)
 

@@ -1,0 +1,79 @@
+"""Expectations under a model, estimated by drawing from it: the mean of a statistic over samples, and its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vidpred.errors import ConfigError
+from vidpred.evaluation.frechet import Moments
+from vidpred.inference.sample_images import AT_ONCE, Sampler
+
+Statistic = Callable[[Tensor], Tensor]  # pictures (N, C, H, W) in [0, 1] -> (N,)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """mean of `count` independent values; error: its standard error, the values' deviation over the root of count."""
+
+    mean: float
+    error: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.6g} +- {self.error:.2g} (mean and standard error over {self.count:,} samples)"
+
+
+def estimate(values: Iterable[Tensor]) -> Estimate:
+    """From independent values in parts, `(n,)` each, two or more in all. Raises ValueError for fewer, and for values
+    that are not finite."""
+    moments = Moments()
+    for part in values:
+        if not bool(part.isfinite().all()):
+            raise ValueError("the statistic is NaN or infinite for some samples, so it has no mean")
+        if len(part):
+            moments.add(part[:, None])
+    if moments.count < 2:
+        raise ValueError(f"an error needs two samples or more, not {moments.count}")
+    error = (float(moments.covariance[0, 0]) / moments.count) ** 0.5
+    return Estimate(float(moments.mean[0]), error, moments.count)
+
+
+def monte_carlo(sampler: Sampler, statistic: Statistic, count: int) -> Estimate:
+    """The expectation of a statistic of the run's pictures, by so many samples, of which few are held at a time."""
+
+    def values() -> Iterable[Tensor]:
+        held: list[Tensor] = []
+        for _, picture, _ in sampler.samples(count):
+            held.append(picture)
+            if len(held) == AT_ONCE:
+                yield statistic(torch.stack(held))
+                held = []
+        if held:
+            yield statistic(torch.stack(held))
+
+    return estimate(values())
+
+
+def roughness(pictures: Tensor) -> Tensor:
+    """The mean absolute difference of neighbouring pixels, side by side and one above the other."""
+    across, down = pictures.diff(dim=3).abs(), pictures.diff(dim=2).abs()
+    return (across.flatten(1).sum(1) + down.flatten(1).sum(1)) / (across[0].numel() + down[0].numel())
+
+
+STATISTICS: dict[str, Statistic] = {
+    "brightness": lambda pictures: pictures.flatten(1).mean(1),
+    "contrast": lambda pictures: pictures.flatten(1).std(1, correction=0),
+    "lit": lambda pictures: (pictures > 0.5).flatten(1).float().mean(1),
+    "roughness": roughness,
+}
+
+
+def named(name: str) -> Statistic:
+    """Raises ConfigError for a name that is none of `STATISTICS`."""
+    if name not in STATISTICS:
+        raise ConfigError(f"[--statistic {name}] is none of {', '.join(STATISTICS)}; choose one of them")
+    return STATISTICS[name]
