@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +15,17 @@ from benchmarks.proof_rows import Row
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.clips import to_frames
+from vidpred.data.labels import choose_evenly
 from vidpred.data.points import POINTS
+from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
+from vidpred.evaluation.classifier import features_of, train_classifier
 from vidpred.evaluation.details import detail_clips, painted_share
 from vidpred.evaluation.images import evaluate_images, write_neighbours
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import picture_grid, write_png
-from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid
+from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid, write_samples
 from vidpred.run import train
 
 # Debian's package dataset-fashion-mnist, or wherever the four IDX files lie.
@@ -158,10 +162,55 @@ def gray_share(frames: Tensor) -> float:
     return round(float(gray), 4)
 
 
+def augmentation(
+    folder: Path, seed: int, root: Path = FASHION, known: int = 1000, drawn: int = 5000, steps: int = 4000,
+    learning: int = 1500, changes: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Accuracy, on the test pictures, of a classifier that learns from few pictures of clothes; from them, half of the
+    times mirrored; from samples of a conditional DCGAN that knew only those few; from the few and the samples. All for
+    as many steps."""
+    data = {"context_frames": 0, "channels": 1, "patch_size": 28, "flip": False}
+    every = build_source(DataSettings(root=str(root), **data), "train", [0])
+    few = choose_evenly(every.labels, known)  # type: ignore[attr-defined]
+    batch = every.draw(few.tolist(), range(known), 0)
+    pictures, labels = batch.future[:, 0, 0].numpy(), batch.labels
+    assert labels is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "few.npz", images=pictures, labels=labels.numpy())
+    config = load_config(
+        "dcgan_conditional.yaml",
+        {
+            **hurried(1e-3, 2e-4), "data.root": str(folder / "few.npz"), "data.split_fractions": [1.0, 0.0, 0.0],
+            "training.steps": steps, "run": str(folder / "dcgan"), "seed": seed, **(changes or {}),
+        },
+    )  # fmt: skip
+    sampler = Sampler(train(config).predictor("last"), seed)
+    write_grid(folder / "samples.png", torch.stack([picture for _, picture, _ in sampler.samples(100)]), 10)
+    write_samples(sampler, drawn, folder / "drawn.npz", overwrite=True)
+    samples = np.load(folder / "drawn.npz")
+    both = np.concatenate([pictures, samples["images"]]), np.concatenate([labels.numpy(), samples["labels"]])
+    np.savez(folder / "both.npz", images=both[0], labels=both[1])
+    test = build_source(DataSettings(root=str(root), **data), "test", [0])
+    held_out = test.draw(range(len(test)), range(len(test)), 0).to(torch.device("cpu"))
+    found: dict[str, float] = {}
+    for name, file, flip in (
+        ("few", "few", False), ("few, mirrored", "few", True), ("samples alone", "drawn", False),
+        ("few and samples", "both", False),
+    ):  # fmt: skip
+        own = DataSettings(root=str(folder / f"{file}.npz"), split_fractions=(1.0, 0.0, 0.0), **{**data, "flip": flip})
+        classifier = train_classifier(build_source(own, "train", [0]), learning, seed)
+        _, logits = features_of(classifier, held_out.future[:, 0])
+        assert logits is not None
+        found[name] = round(float((logits.argmax(1) == held_out.labels).float().mean()), 4)
+        print(f"{name:<20} {found[name]:.4f}")
+    return {"accuracy": found, "known": known, "drawn": drawn, "test_pictures": len(test)}
+
+
 IMAGE_ROWS = [
     *(Row("points in the plane, four generators", seed, points) for seed in (0, 1, 2)),
     *(Row("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
     Row("a StyleGAN that grows", 0, growth),
+    *(Row("samples as training data", seed, augmentation) for seed in (0, 1, 2)),
     *(Row("rotating solids, details", seed, solids) for seed in (0, 1, 2)),
     *(Row("bouncing balls, the sixth frame", seed, balls) for seed in (0, 1, 2)),
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.proofs_images import FASHION_RUNS, balls, fashion, growth, points, solids
+from benchmarks.proofs_images import FASHION_RUNS, augmentation, balls, fashion, growth, points, solids
 from tests.picture_files import digits, write_idx
 from vidpred.errors import DataError
 
@@ -54,6 +54,16 @@ def test_a_growing_stylegan_is_shown(clothes: Path, tmp_path: Path, monkeypatch:
     assert scales[-1] > 2
     assert (tmp_path / "growth.png").is_file()
     assert (tmp_path / "mixed.png").is_file()
+
+
+def test_samples_are_tried_as_training_data(clothes: Path, tmp_path: Path) -> None:
+    small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8}
+    found = augmentation(tmp_path, 0, clothes, known=40, drawn=60, steps=2, learning=20, changes=small)
+    assert set(found["accuracy"]) == {"few", "few, mirrored", "samples alone", "few and samples"}
+    assert found["test_pictures"] == 120
+    labels = np.load(tmp_path / "few.npz")["labels"]
+    assert np.bincount(labels).tolist() == [4] * 10
+    assert len(np.load(tmp_path / "both.npz")["labels"]) == 100
 
 
 def test_what_is_covered_of_points_is_counted(tmp_path: Path) -> None:
