@@ -12,7 +12,7 @@ import torch
 
 from tests.picture_files import IMAGE_PRESETS, small_preset
 from vidpred.checkpoint import find_checkpoint
-from vidpred.config import load_config, preset_folder
+from vidpred.config import flatten, load_config, preset_folder
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.inference.sample_images import Sampler
@@ -32,6 +32,58 @@ def run_preset(name: str, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
 def test_no_image_preset_is_forgotten() -> None:
     presets = {file.stem for file in preset_folder().glob("*.yaml") if not load_config(file).data.context_frames}
     assert presets == set(IMAGE_PRESETS)
+
+
+GUIDELINES = {
+    "model.name": "dcgan", "model.noise_channels": 100, "discriminator.batch_norm": True, "training.batch_size": 128,
+    "training.generator.learning_rate": 2e-4, "training.generator.betas": [0.5, 0.999],
+    "training.discriminator.learning_rate": 2e-4, "training.discriminator.betas": [0.5, 0.999],
+}  # fmt: skip
+# What makes each preset what it is called; that these settings do what they say is tested where they are read.
+CHARACTER: dict[str, dict[str, Any]] = {
+    "dcgan_mnist": GUIDELINES,
+    "dcgan_fashion": GUIDELINES,
+    "dcgan_faces": {**GUIDELINES, "model.width": 128, "data.patch_size": 64},
+    "dcgan_conditional": {"model.num_labels": 10, "discriminator.num_labels": 10},
+    "mlp_gan": {"discriminator.pieces": 5, "discriminator.dropout": 0.5, "objective.adversarial": "bce",
+                "training.generator.name": "sgd"},
+    "mlp_gan_minimax": {"discriminator.pieces": 5, "objective.adversarial": "minimax"},
+    "wgan": {
+        "objective.adversarial": "wasserstein", "objective.weight_clip": 0.01, "objective.discriminator_steps": 5,
+        "training.generator.name": "rmsprop", "training.generator.learning_rate": 5e-5,
+    },
+    "wgan_gp": {
+        "objective.adversarial": "wasserstein", "objective.gradient_penalty_weight": 10.0,
+        "objective.discriminator_steps": 5, "objective.weight_clip": None, "discriminator.batch_norm": False,
+    },
+    "lapgan": {"model.name": "lapgan", "model.scales": 3, "discriminator.name": "lapgan"},
+    "improved_gan": {
+        "objective.feature_matching_weight": 1.0, "discriminator.classes": 10, "objective.class_weight": 1.0,
+        "data.labelled": 100, "model.virtual_batch": 64, "objective.adversarial_weight": 0.0,
+    },
+    "progressive": {
+        "model.name": "progressive", "discriminator.name": "progressive", "objective.adversarial": "wasserstein",
+        "objective.drift_weight": 1e-3, "objective.gradient_penalty_weight": 10.0,
+        "training.generator.betas": [0.0, 0.99], "training.ema_decay": 0.999,
+    },
+    "stylegan": {
+        "model.name": "stylegan", "model.mixing": 0.9, "model.truncation": 0.7, "objective.r1_weight": 10.0,
+        "training.ema_decay": 0.999,
+    },
+    "vae": {"model.name": "vae", "objective.kl_weight": 1.0, "objective.pixel_entropy_weight": 1.0, "model.width": 0},
+    "vae_dcgan": {"model.name": "vae", "objective.kl_weight": 1.0, "model.width": 64},
+    "mixture": {"model.name": "mixture", "model.components": 100},
+    "gaussians_gan": {"objective.adversarial": "bce", "discriminator.minibatch_kernels": 0, "objective.r1_weight": 0.0},
+    "gaussians_minibatch": {"discriminator.minibatch_kernels": 10},
+    "gaussians_r1": {"objective.r1_weight": 0.1},
+    "gaussians_wgan_gp": {"objective.adversarial": "wasserstein", "objective.gradient_penalty_weight": 0.1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMAGE_PRESETS)
+def test_presets_have_what_they_are_named_after(name: str) -> None:
+    values = dict(flatten(load_config(f"{name}.yaml").model_dump(mode="json")))
+    assert {key: values[key] for key in CHARACTER[name]} == CHARACTER[name]
 
 
 @pytest.mark.parametrize("name", IMAGE_PRESETS)
