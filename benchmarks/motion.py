@@ -19,7 +19,7 @@ from vidpred.models.motion import MotionGenerator, MotionSettings
 SIZES = {"64x64": (64, 64), "240x320": (240, 320), "720x1280": (720, 1280)}
 
 
-def smooth_clip(height: int, width: int, frames: int = 3) -> torch.Tensor:
+def smooth_clip(height: int, width: int, frames: int = 10) -> torch.Tensor:
     """`(1, T, 3, H, W)` in [0, 1]: smooth noise that moves by two pixels a frame."""
     noise = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=torch.Generator().manual_seed(0))
     picture = torch.nn.functional.interpolate(noise, (height, width + 2 * frames), mode="bicubic").clamp(0, 1)
@@ -35,7 +35,7 @@ def main() -> None:
         print(f"{key}: {value}")
     print(f"{'frames a second':<12}{'flow alone':>14}{'next frame':>14}{'eight frames':>14}")
     flow = FlowExtrapolation()
-    once, eight = (MotionGenerator(MotionSettings(), 3, frames).eval() for frames in (1, 8))
+    once, eight = (MotionGenerator(MotionSettings(), 10, frames).eval() for frames in (1, 8))
     for name, (height, width) in SIZES.items():
         context = smooth_clip(height, width)
         networks = {"flow": flow, "once": once, "eight": eight}

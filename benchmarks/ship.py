@@ -30,6 +30,7 @@ def ship(run: str, folder: Path = SHIPPED) -> None:
     folder.mkdir(parents=True)
     shutil.copy(found.path / "ema.safetensors", folder)
     tree = yaml.safe_load((found.path / "config.yaml").read_text())
+    tree["run"] = "runs/motion"  # wherever it was trained
     (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     state = {"step": found.step, "commit": commit(), **ABOUT}
     (folder / "state.json").write_text(json.dumps(state, indent=1))

@@ -126,8 +126,8 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
 VIDEOS_ONLY = (
     "data.on_bad_video", "data.frame_skip", "data.movement_threshold", "data.skip_cuts", "data.split",
     "data.split_fractions", "data.split_file", "data.memory_mb", "data.rate", "data.max_pixels", "data.max_frames",
-    "data.max_hours", "data.flip_vertical", "data.transpose", "data.reverse", "data.colour", "data.speed",
-    "data.synthetic_share",
+    "data.max_hours", "data.flip_vertical", "data.transpose", "data.reverse", "data.shake", "data.colour", "data.speed",
+    "data.wander", "data.synthetic_share",
 )  # fmt: skip
 # Pictures from noise have no truth to be compared with, one by one.
 FRAMES_ONLY = (

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.video_files import numbered_frames, write_video
-from vidpred.data.augment import augment, recolour
+from vidpred.data.augment import augment, recolour, shake
 from vidpred.data.build import build_source
 from vidpred.data.clips import training_offsets
 from vidpred.data.settings import DataSettings
-from vidpred.data.video_windows import VideoWindows
+from vidpred.data.video_windows import VideoWindows, wander
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 3), dtype=np.uint8)
 CHANGES = {
@@ -51,6 +51,30 @@ def test_colours_keep_their_order_and_are_the_same_in_all_frames() -> None:
     assert (white >= np.exp(-0.3) - 0.01).all()
 
 
+def test_shaking_moves_whole_frames_along_a_path_and_shows_no_border() -> None:
+    across = np.tile(np.arange(40, 200, 2, dtype=np.uint8)[None, None, :, None], (9, 60, 1, 1))  # x = (value - 40) / 2
+    places = []
+    for number in range(20):
+        shaken = shake(across, 2.0, np.random.default_rng(number))
+        assert shaken.shape == across.shape
+        assert np.array_equal(shaken, shake(across, 2.0, np.random.default_rng(number)))
+        steps = np.diff(shaken[:, 30, 10:-10, 0].astype(float), axis=0) / 2  # pixels that the frame moved
+        assert steps.std(1).max() < 0.5  # everywhere alike, but for rounding
+        places.append(shaken[:, 30, 40, 0] / 2)
+    moved = np.abs(np.diff(places, axis=1))
+    assert moved.max() > 1.5
+    assert moved.max() < 2 * 5  # of a deviation of at most 2
+    assert moved.min() < 0.2
+
+
+def test_a_frame_without_size_to_spare_is_shaken_within_its_border() -> None:
+    inside = np.full((12, 32, 32, 3), 100, np.uint8)
+    inside[:, [0, -1]] = inside[:, :, [0, -1]] = 120
+    shaken = shake(inside, 50.0, np.random.default_rng(1))
+    assert shaken.max() <= 125  # cubic overshoot; mirrored ground would show the frame twice
+    assert (shaken[:, 8:-8, 8:-8] == 100).all()
+
+
 def source(folder: Path, **values: object) -> VideoWindows:
     shared = {"root": str(folder), "patch_size": None, "context_frames": 2, "flip": False, "split_fractions": (1, 0, 0)}
     settings = DataSettings(**{**shared, **values})  # type: ignore[arg-type]
@@ -77,3 +101,34 @@ def test_speed_takes_frames_as_many_times_apart(tmp_path: Path, memory_mb: int) 
         if np.array_equal(windows.sample(0, np.random.default_rng(number)), windows.window(0, stray=True, speed=speed))
     }
     assert drawn == {1, 2, 3}
+
+
+def test_a_wandering_path_changes_its_velocity_step_by_step_and_never_stands_still() -> None:
+    paths = [wander(30, 2, np.random.default_rng(number)) for number in range(200)]
+    velocities = np.diff(paths, axis=1)
+    assert set(np.unique(velocities).tolist()) == {-2, -1, 1, 2}
+    assert {path[0] for path in paths} == {0}
+    order = np.searchsorted([-2, -1, 1, 2], velocities)
+    assert np.abs(np.diff(order, axis=1)).max() == 1
+    changes = (np.diff(order, axis=1) != 0).mean(1)
+    assert changes.min() == 0
+    assert 0.05 < changes.mean() < 0.2  # the mean chance is 1/8, less what runs into the fastest
+
+
+@pytest.mark.parametrize("memory_mb", [0, 1024])
+def test_wandering_windows_show_the_frames_of_their_path(tmp_path: Path, memory_mb: int) -> None:
+    write_video(tmp_path / "clip.mp4", numbered_frames(30, 16, 16))
+    windows = source(tmp_path, speed=2, wander=1.0, split="time", memory_mb=memory_mb)
+    each = np.concatenate([windows.window(index, stray=True)[:1] for index in range(len(windows))])
+    for number in range(20):
+        shown = windows.wandering_window(0, np.random.default_rng(number))
+        path = wander(len(shown), 2, np.random.default_rng(number))
+        first = -int(path.min())
+        assert np.array_equal(shown, each[first + path])
+    assert np.array_equal(windows.sample(0, np.random.default_rng(3)).shape, shown.shape)
+
+
+def test_where_a_shot_is_too_short_to_wander_it_is_the_window(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", numbered_frames(3, 16, 16))
+    windows = source(tmp_path, speed=8, wander=1.0, split="time")
+    assert np.array_equal(windows.wandering_window(0, np.random.default_rng(0)), windows.window(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vidpred.data.flow import dense_flow, to_gray
+from vidpred.data.flow import Care, dense_flow, to_gray
 from vidpred.inference.rollout import rollout
 from vidpred.models.baselines import BASELINES, CopyLast, FlowExtrapolation, build_baselines, warp_backward
 
@@ -124,10 +125,11 @@ def test_warp_backward_is_worked_by_hand() -> None:
     )
 
 
+@pytest.mark.parametrize("care", get_args(Care))
 @pytest.mark.parametrize("size", [(64, 64), (59, 61), (32, 32), (16, 16), (12, 12), (12, 40), (40, 100), (100, 40)])
-def test_dense_flow_is_in_pixels_from_the_first_frame_to_the_second(size: tuple[int, int]) -> None:
+def test_dense_flow_is_in_pixels_from_the_first_frame_to_the_second(size: tuple[int, int], care: Care) -> None:
     clip = moving_clip(2, *size, right=2, down=-1)[0]
-    flow = dense_flow(clip[:1], clip[1:])
+    flow = dense_flow(clip[:1], clip[1:], care)
     assert flow.shape == (1, 2, *size)
     assert flow.dtype == torch.float32
     error = (flow - torch.tensor([2.0, -1.0]).view(1, 2, 1, 1)).norm(dim=1)[:, 3:-3, 3:-3]
@@ -143,10 +145,25 @@ def test_dense_flow_is_in_pixels_from_the_first_frame_to_the_second(size: tuple[
 @example(height=11, width=500, channels=1, seed=0)  # and raises on this one
 def test_dense_flow_takes_any_size(height: int, width: int, channels: int, seed: int) -> None:
     pictures = torch.rand(2, 2, channels, height, width, generator=torch.Generator().manual_seed(seed))
-    flow = dense_flow(pictures[0], pictures[1])
-    assert flow.shape == (2, 2, height, width)
-    assert flow.isfinite().all()
-    assert not dense_flow(pictures[0], pictures[0]).any()
+    for care in get_args(Care):
+        flow = dense_flow(pictures[0], pictures[1], care)
+        assert flow.shape == (2, 2, height, width)
+        assert flow.isfinite().all()
+        assert not dense_flow(pictures[0], pictures[0], care).any()
+
+
+def test_care_changes_the_flow_as_it_says() -> None:
+    """A fine grain moves over still ground: the fine flow finds its edge best, the smooth one changes least."""
+    ground, thing = texture(64, 64)[None], texture(64, 64)[None].flip(-1)
+    clip = torch.cat([ground, ground])
+    clip[0, :, 20:40, 20:40], clip[1, :, 20:40, 22:42] = thing[0, :, 20:40, 20:40], thing[0, :, 20:40, 20:40]
+    true = torch.zeros(1, 2, 64, 64)
+    true[:, 0, 20:40, 20:40] = 2
+    flows = {care: dense_flow(clip[:1], clip[1:], care) for care in get_args(Care)}
+    error = {care: float((flow - true).square().mean()) for care, flow in flows.items()}
+    variation = {care: float(flow.diff(dim=-1).abs().mean()) for care, flow in flows.items()}
+    assert error["fine"] < error["medium"]
+    assert variation["smooth"] < variation["medium"]
 
 
 def test_dense_flow_of_a_picture_does_not_depend_on_the_pictures_before_it() -> None:

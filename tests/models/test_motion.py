@@ -12,9 +12,19 @@ from tests.models.test_baselines import interior_psnr, moving_clip
 from vidpred.data.settings import DataSettings
 from vidpred.inference.rollout import rollout
 from vidpred.models.build import build_generator
-from vidpred.models.motion import MotionGenerator, MotionSettings, follow, observe, push, sample
+from vidpred.models.motion import (
+    LEADS,
+    USUAL_TRUST,
+    MotionGenerator,
+    MotionSettings,
+    follow,
+    observe,
+    push,
+    sample,
+    trust_at,
+)
 
-SMALL = {"widths": (8, 8, 8), "head_width": 8}
+SMALL = {"gate_width": 8, "widths": (8, 8, 8), "head_width": 8}
 
 
 def generator(
@@ -25,22 +35,23 @@ def generator(
 
 
 def shaken(model: MotionGenerator) -> MotionGenerator:
-    """With an output layer that is not zero, as after training."""
-    torch.nn.init.normal_(model.last.weight, std=0.3)
+    """With output layers that are not zero, as after training."""
+    for layer in (model.gate[-1], model.detail[-1], *([model.refinement.last] if model.refinement else [])):
+        torch.nn.init.normal_(layer.weight, std=0.3)
     return model
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (16, 24), (33, 50)])
-@pytest.mark.parametrize(("frames", "channels"), [(1, 3), (2, 1), (4, 3)])
-def test_any_size_and_number_of_frames(size: tuple[int, int], frames: int, channels: int) -> None:
-    model = shaken(generator(frames, 2, channels=channels))
+@pytest.mark.parametrize(("frames", "channels", "refine"), [(1, 3, True), (2, 1, True), (4, 3, False)])
+def test_any_size_and_number_of_frames(size: tuple[int, int], frames: int, channels: int, refine: bool) -> None:
+    model = shaken(generator(frames, 2, channels=channels, refine=refine))
     (pictures,) = model(torch.rand(2, frames, channels, *size))
     assert pictures.shape == (2, 2, channels, *size)
     assert pictures.min() >= 0
     assert pictures.max() <= 1
 
 
-def test_before_training_it_is_the_mean_of_its_candidates() -> None:
+def test_before_training_what_keeps_still_is_the_last_frame() -> None:
     """Of things that keep still all candidates are the last frame, and so is their mean (but for the blurred one)."""
     frame = torch.full((1, 1, 3, 24, 24), 0.25)
     (pictures,) = generator()(frame.expand(-1, 3, -1, -1, -1))
@@ -52,7 +63,7 @@ def test_the_moved_candidates_keep_up_with_a_translation_at_every_lead(candidate
     clip = moving_clip(7, 64, 80, 2, -1)
     model = generator(pred_frames=4)
     with torch.no_grad():
-        model.last.bias[4 * candidate : 4 * candidate + 4] = 50.0  # its shares, one for each of the 2x2 pixels
+        model.gate[-1].bias[candidate] = 50.0
     (pictures,) = model(clip[:, :3])
     for lead in range(4):
         assert interior_psnr(pictures[:, lead], clip[:, 3 + lead], border=14) > 30
@@ -98,6 +109,67 @@ def test_what_is_observed_of_a_translation() -> None:
     assert motion.doubt[inside].mean() < 0.02
 
 
+def test_a_backtest_trusts_motion_that_went_on_and_not_motion_that_turned() -> None:
+    steady = moving_clip(10, 64, 80, 1, 0)
+    trust = observe(steady).trust[..., 2:-2, 2:-2]
+    assert trust.shape[1] == len(LEADS)
+    assert bool((trust.mean((0, 2, 3)) > torch.tensor(USUAL_TRUST) + 0.01).all())
+    swaying = steady[:, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]  # what one flow says, the next takes back
+    motion = observe(swaying)
+    assert motion.trust.mean((0, 2, 3))[0] < 0.6
+    assert motion.evidence[:, 1].mean() < 0  # from t-1, all went the other way
+
+
+def test_where_nothing_can_be_tried_trust_is_the_usual() -> None:
+    clip = moving_clip(10, 32, 32, 1, 0)
+    for motion, tried in ((observe(clip[:, -2:]), 0), (observe(clip[:, -4:]), 2), (observe(clip, backtests=False), 0)):
+        assert motion.trust[:, tried:].amax((0, 2, 3)).tolist() == pytest.approx(USUAL_TRUST[tried:])
+        assert not motion.evidence[:, 3 * tried :].any()
+        assert bool(motion.evidence[:, : 3 * tried].any()) == bool(tried)
+
+
+def test_trust_between_the_tried_leads() -> None:
+    trust = torch.tensor([0.9, 0.8, 0.6, 0.2]).view(1, 4, 1, 1)
+    found = [float(trust_at(trust, lead)) for lead in (1, 2, 3, 4, 8, 20)]
+    assert found == pytest.approx([0.9, 0.8, 0.8 - 0.2 * math.log2(1.5), 0.6, 0.2, 0.2])
+
+
+@torch.no_grad()
+def test_before_training_shares_are_those_of_the_backtest() -> None:
+    """The share of the last frame is what trust leaves, so a clip that sways is copied more than one that goes on."""
+    steady = moving_clip(10, 48, 48, 1, 0)
+    model = generator(10, 1).eval()
+    swaying = steady[:, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]
+    kept = []
+    for clip in (steady, swaying):
+        motion, (picture,) = observe(clip), model(clip)
+        copied, pushed = clip[:, -1], sample(clip[:, -1], push(motion.flow, 1, motion.flow))
+        moved = (pushed - copied)[..., 12:-12, 12:-12]
+        change = (picture[:, 0] - copied)[..., 12:-12, 12:-12]
+        kept.append(float((change * moved).sum() / moved.square().sum()))
+    assert kept[0] > kept[1] + 0.15
+
+
+def test_it_makes_do_with_fewer_known_frames() -> None:
+    model = shaken(generator(10, 2)).eval()
+    clip = moving_clip(4, 32, 32, 1, 0)
+    assert rollout(model, clip, 5).shape == (1, 5, 3, 32, 32)
+    with pytest.raises(ValueError, match="1 context frames given, 2 needed"):
+        rollout(model, clip[:, :1], 1)
+    late = shaken(generator(10, 1, step=3)).eval()  # with a lead of 3, t+1 is predicted from what ends at t-2
+    torch.testing.assert_close(rollout(late, clip, 1), late(clip[:, :2])[0])
+    with pytest.raises(ValueError, match="4 context frames given, 12 needed"):
+        rollout(generator(10, 1, step=3, action_size=1, refine=True), clip, 1, actions=torch.zeros(1, 4, 1))
+
+
+def test_training_knows_that_clips_may_be_short() -> None:
+    model, clip = shaken(generator(10, 1)), moving_clip(10, 32, 32, 1, 0)
+    with torch.no_grad():
+        short = model.eval()(clip[:, -3:])[0]
+        drawn = [torch.equal(model.train()(clip)[0], short) for _ in range(60)]
+    assert 0 < sum(drawn) < 30
+
+
 def test_sampling_reads_where_the_path_points() -> None:
     maps = torch.arange(12.0).view(1, 1, 3, 4)
     path = torch.zeros(1, 2, 3, 4)
@@ -106,17 +178,18 @@ def test_sampling_reads_where_the_path_points() -> None:
     torch.testing.assert_close(sample(maps, path)[0, 0], expected)
 
 
-def test_leads_are_those_of_the_same_frames_at_once() -> None:
+@pytest.mark.parametrize("refine", [True, False])
+def test_leads_are_those_of_the_same_frames_at_once(refine: bool) -> None:
     """Frames t+1 to t+4 at once, or only t+3 and t+4: the same network gives the same frames."""
-    all_leads = shaken(generator(pred_frames=4))
-    late = generator(pred_frames=2, step=3)
+    all_leads = shaken(generator(pred_frames=4, refine=refine)).eval()
+    late = generator(pred_frames=2, step=3, refine=refine).eval()
     late.load_state_dict(all_leads.state_dict())
     context = moving_clip(3, 32, 32, 1, 1)
     torch.testing.assert_close(late(context)[0], all_leads(context)[0][:, 2:])
 
 
 def test_rollouts_go_on_beyond_its_frames() -> None:
-    model = shaken(generator(pred_frames=2))
+    model = shaken(generator(pred_frames=2)).eval()
     context = moving_clip(4, 24, 24, 1, 0)
     frames = rollout(model, context, 3)
     assert torch.equal(frames[:, :2], model(context[:, -3:])[0])
@@ -130,7 +203,7 @@ def gradients(model: MotionGenerator, pictures: Tensor) -> dict[str, float]:
 
 
 def test_every_weight_learns() -> None:
-    model = shaken(generator(noise_channels=1, action_size=2))
+    model = shaken(generator(noise_channels=1, action_size=2, refine=True))
     clip = moving_clip(3, 32, 32, 2, 1)
     (pictures,) = model(clip, torch.ones(1, 1), torch.ones(1, model.moves, 2))
     found = gradients(model, pictures)
@@ -138,8 +211,8 @@ def test_every_weight_learns() -> None:
     assert min(found.values()) > 0
 
 
-def test_without_paint_every_pixel_is_between_known_ones() -> None:
-    model = shaken(generator(paint=False))
+def test_without_refining_every_pixel_is_between_known_ones() -> None:
+    model = shaken(generator())
     context = torch.rand(1, 3, 3, 32, 32) * 0.5 + 0.25
     (pictures,) = model(context)
     assert pictures.min() >= context.min() - 1e-6
@@ -147,7 +220,7 @@ def test_without_paint_every_pixel_is_between_known_ones() -> None:
 
 
 def test_noise_and_actions_change_the_prediction() -> None:
-    model = shaken(generator(noise_channels=1, action_size=2))
+    model = shaken(generator(noise_channels=1, action_size=2, refine=True))
     context, moves = moving_clip(3, 32, 32, 2, 1), torch.zeros(1, 4, 2)
     still, noisy = model(context, torch.zeros(1, 1), moves)[0], model(context, torch.ones(1, 1), moves)[0]
     assert not torch.equal(still, noisy)
@@ -156,9 +229,23 @@ def test_noise_and_actions_change_the_prediction() -> None:
         model(context, torch.zeros(1, 1))
 
 
-def test_it_is_built_by_name_and_planned_without_data() -> None:
+def test_noise_and_actions_need_the_network_that_sees_them() -> None:
+    with pytest.raises(ValueError, match=r"set model\.refine=true"):
+        MotionSettings(action_size=2)
+
+
+def test_before_training_refining_changes_nothing_where_nothing_moves_otherwise() -> None:
+    """One candidate more, which is the pushed one, and no paint: what is predicted lies nearer to that one."""
+    clip = moving_clip(10, 48, 48, 1, 0)
+    plain, refined = generator(10, 2).eval(), generator(10, 2, refine=True).eval()
+    error = [(model(clip)[0] - clip[:, -1:])[..., 12:-12, 12:-12].abs().mean() for model in (plain, refined)]
+    assert error[0] < error[1] < 1.3 * error[0]
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_it_is_built_by_name_and_planned_without_data(refine: bool) -> None:
     data = DataSettings(context_frames=3, pred_frames=2, patch_size=32)
     with torch.device("meta"):
-        model = build_generator(MotionSettings(), data)
+        model = build_generator(MotionSettings(refine=refine), data)
         (pictures,) = model(torch.empty(2, 3, 3, 32, 32))
     assert pictures.shape == (2, 2, 3, 32, 32)

@@ -90,8 +90,8 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             {
                 **{key: value for key, value in shared.items() if not key.startswith("model.")},
                 "run": str(tmp_path / "motion"), "model.name": "motion", "model.widths": [4, 4, 4],
-                "model.head_width": 4, "data.synthetic_share": 0.5, "data.colour": 0.1, "data.speed": 2,
-                "objective.log_weight": 1.0,
+                "model.refine": True, "model.head_width": 4, "model.gate_width": 4, "data.synthetic_share": 0.5,
+                "data.colour": 0.1, "data.speed": 2, "data.shake": 1, "data.wander": 0.5, "objective.log_weight": 1.0,
             },
         ),
         load_config(

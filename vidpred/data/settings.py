@@ -35,9 +35,11 @@ class DataSettings(Settings):
     movement_threshold: the least mean squared difference (of values in [0, 1]) between a patch's last known and first
     future frame; patches that move less are drawn again.
     flip: mirror half of the training samples; flip_vertical: turn half upside down; transpose: swap height and width of
-    half; reverse: play half backwards; colour: change every sample's gains and gamma by up to this much of a factor e;
-    speed: keep every n-th frame of a sample, n drawn from 1 to this (where the shot is long enough). All frames of a
-    clip are treated alike. skip_cuts: leave out windows that span a hard cut.
+    half; reverse: play half backwards; shake: move half as an unsteady camera of up to so many pixels a frame would;
+    colour: change every sample's gains and gamma by up to this much of a factor e; speed: keep every n-th frame of a
+    sample, n drawn from 1 to this (where the shot is long enough); wander: let this share of the samples change their
+    speed on the way, up to `speed`, and turn round in time. All frames of a clip are treated alike. skip_cuts: leave
+    out windows that span a hard cut.
     split: how videos are divided in train, validation and test by split_fractions: by whole file, by time within each
     file, or `auto` (by file from 5 files on). split_file, lines of `relative/path,train|validation|test`, overrides
     it; a splits.csv in the root is found by itself.
@@ -68,8 +70,10 @@ class DataSettings(Settings):
     flip_vertical: bool = False
     transpose: bool = False
     reverse: bool = False
+    shake: float = Field(0.0, ge=0)
     colour: float = Field(0.0, ge=0, le=1)
     speed: int = Field(1, ge=1, le=8)
+    wander: float = Field(0.0, ge=0, le=1)
     skip_cuts: bool = True
     split: Literal["auto", "file", "time"] = "auto"
     split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)

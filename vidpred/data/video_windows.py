@@ -76,9 +76,7 @@ class VideoWindows(OneByOne):
         as far apart, or less where the shot ends before."""
         video, _ = self.locate(index)
         if self._keep:
-            if video.path not in self._kept:
-                self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))
-            return self._kept[video.path][self._places(index, speed)]
+            return self._whole(video)[self._places(index, speed)]
         if speed == 1 and self._cache is not None and self._stretches is not None:
             number = self._stretches.number(index)
             held = self._cache.get(number)
@@ -90,6 +88,25 @@ class VideoWindows(OneByOne):
                 places, frames = held
                 return frames[np.searchsorted(places, self._places(index))]
         return self._read(video, self._places(index, speed))
+
+    def wandering_window(self, index: int, random: np.random.Generator) -> np.ndarray:
+        """As many frames as `window` gives, at places of the shot that go on at changing speeds and turn round (see
+        `wander`), beginning near the window's own; the window itself where the shot is too short for that."""
+        video, first = self.locate(index)
+        segment = self.segments[bisect_right(self._ends, index)]
+        path = wander(len(self.offsets), self.settings.speed, random) * self.settings.frame_skip
+        if path.max() - path.min() >= segment.end - segment.first:
+            return self.window(index, stray=True)
+        first = int(np.clip(first, segment.first - path.min(), segment.end - 1 - path.max()))
+        places, back = np.unique(first + path, return_inverse=True)
+        frames = self._whole(video)[places] if self._keep else self._read(video, places.tolist())
+        return frames[back]
+
+    def _whole(self, video: VideoInfo) -> np.ndarray:
+        """All kept frames of a video, which stay in memory."""
+        if video.path not in self._kept:
+            self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))
+        return self._kept[video.path]
 
     def _read(self, video: VideoInfo, places: Sequence[int]) -> np.ndarray:
         path = self.root / video.path if self.root.is_dir() else self.root
@@ -141,7 +158,10 @@ class VideoWindows(OneByOne):
         best, most = None, -1.0
         for attempt in range(WINDOW_TRIES):
             speed = int(random.integers(1, settings.speed + 1)) if settings.speed > 1 else 1
-            frames = self.window(window, stray=attempt > 0, speed=speed)
+            if settings.wander and random.random() < settings.wander:
+                frames = self.wandering_window(window, random)
+            else:
+                frames = self.window(window, stray=attempt > 0, speed=speed)
             for _ in range(PATCH_TRIES):
                 patch = self._cut(frames, random, self.locate(window)[0])
                 if settings.movement_threshold == 0:
@@ -166,6 +186,20 @@ class VideoWindows(OneByOne):
             raise DataError(f"frames of {width}x{height} are smaller than data.patch_size={side} [{video.path}]")
         top, left = random.integers(height - side + 1), random.integers(width - side + 1)
         return frames[:, top : top + side, left : left + side]
+
+
+def wander(count: int, fastest: int, random: np.random.Generator) -> np.ndarray:
+    """`count` places in time, whole numbers from 0 on: velocities are up to `fastest` forwards or backwards, never 0.
+    With a chance drawn for the whole path, up to a quarter a frame, the velocity changes to the next one."""
+    velocities = [*range(-fastest, 0), *range(1, fastest + 1)]
+    chance = random.uniform(0, 0.25)
+    place = int(random.integers(len(velocities)))
+    path = [0]
+    for _ in range(count - 1):
+        if random.random() < chance:
+            place = int(np.clip(place + random.choice((-1, 1)), 0, len(velocities) - 1))
+        path.append(path[-1] + velocities[place])
+    return np.array(path)
 
 
 def movement(first: np.ndarray, second: np.ndarray) -> float:

@@ -70,7 +70,8 @@ def choose_window(
             f"the runs keep different frames [data.frame_skip: {sorted(strides)}]; render them one by one"
         )
     stride, history = strides.pop(), max(predictor.history_frames for predictor in predictors)
-    needed = (history - 1) * stride + 1
+    least = max(predictor.least_history for predictor in predictors)
+    needed = (least - 1) * stride + 1
     if frames < needed:
         raise DataError(
             f"{frames} frames are too few: the model needs {needed} known ones [{info.path}]; use a longer clip"
@@ -81,9 +82,9 @@ def choose_window(
     if not needed - 1 + stride <= start <= frames - 1 + stride:
         raise ConfigError(
             f"[--start {start}] must lie between {needed - 1 + stride} and {frames - 1 + stride}: "
-            f"the video has {frames} frames and the model needs {history} known ones"
+            f"the video has {frames} frames and the model needs {least} known ones"
         )
-    shown = max(history, min(CONTEXT_SHOWN, (start - stride) // stride + 1))
+    shown = min(max(history, CONTEXT_SHOWN), (start - stride) // stride + 1)
     return Window([start - k * stride for k in range(shown, 0, -1)], stride, start, frames)
 
 

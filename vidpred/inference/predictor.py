@@ -18,7 +18,7 @@ from vidpred.data.batch import to_float
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
 from vidpred.inference.rollout import rollout
-from vidpred.models.build import AnyModel, adopt, build_generator, history_frames
+from vidpred.models.build import AnyModel, adopt, build_generator, history_frames, least_history
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import noise_channels, seeded_noise
 from vidpred.models.pyramid import as_pyramid
@@ -68,8 +68,13 @@ class Predictor:
 
     @property
     def history_frames(self) -> int:
-        """How many known frames a prediction needs at least."""
+        """How many known frames a prediction is made from."""
         return history_frames(self.generator)
+
+    @property
+    def least_history(self) -> int:
+        """How many it needs at least; most models need all."""
+        return least_history(self.generator)
 
     def predict(
         self,
@@ -81,7 +86,7 @@ class Predictor:
     ) -> Tensor:
         """Predict the next `steps` frames, by recursion beyond what the generator gives at once.
 
-        frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], T >= history_frames (the newest are
+        frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], T >= least_history (the newest are
         used), any H and W. Returns `(steps, C, H, W)` or `(B, steps, C, H, W)`, float32 in [0, 1], on the CPU.
         samples: draw so many futures, each with noise of its own that it keeps through all its steps; returns
         `(samples, steps, C, H, W)` or `(B, samples, steps, C, H, W)`. seed: sample i is then a function of (seed, i),
@@ -94,7 +99,7 @@ class Predictor:
         if samples is not None:
             self.check_samples(samples)
         channels = int(self.generator.channels)  # type: ignore[arg-type]
-        tensor = check_frames(frames, channels, self.history_frames)
+        tensor = check_frames(frames, channels, self.least_history)
         batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
         moves = None if actions is None else torch.as_tensor(actions, dtype=torch.float32, device=self.device)
         moves = moves[None] if moves is not None and tensor.dim() == 4 else moves

@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from vidpred.models.build import history_frames
+from vidpred.models.build import history_frames, least_history
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import draw_noise, noise_channels
 from vidpred.models.pyramid import as_pyramid
@@ -22,18 +22,18 @@ def applications(
     its pyramids, coarse to fine.
 
     forward: what is called: the generator, or it as training wrapped it. context: `(B, T', C, H, W)`; the newest
-    `history_frames` are used.
+    `history_frames` are used, or as many as there are.
     """
     needed = history_frames(generator)
     known = context.shape[1]
     history = context[:, -needed:]
     if conditions.noise is None and noise_channels(generator):  # one draw for all steps: see `stream_rollout`
         conditions = replace(conditions, noise=draw_noise(generator, len(context)).to(context.device))
-    rows = needed + int(generator.pred_frames) - 1  # type: ignore[arg-type]
+    rows, lead = needed + int(generator.pred_frames) - 1, int(generator.step)  # type: ignore[arg-type]
     first = known - history.shape[1]
     while True:
         pictures = as_pyramid(
-            forward(history[:, : generator.context_frames], **conditions.arguments(generator, first, rows))
+            forward(history[:, : history.shape[1] - lead + 1], **conditions.arguments(generator, first, rows))
         )
         yield pictures
         frames = _finest(pictures, history)
@@ -58,8 +58,8 @@ def stream_rollout(
 
     generator: `(B, T, C, H, W)` -> pyramid of `(B, K, C, h, w)`, with the attributes context_frames (T), pred_frames
     (K frames at once) and step (its lead: the first of them comes `step` frames after its context).
-    context: `(B, T', C, H, W)` in [0, 1] with T' >= T + step - 1: with a lead of k, frame t+1 is predicted from the
-    frames up to t+1-k, and frame t+k from those up to t.
+    context: `(B, T', C, H, W)` in [0, 1] with T' >= T + step - 1 (or `least_history`): with a lead of k, frame t+1 is
+    predicted from the frames up to t+1-k, and frame t+k from those up to t.
     noise: a draw for each sample, `(B, noise_channels)`, for a generator that takes any; None: drawn from torch's
     random stream. It is kept through the whole rollout: a draw stands for one outcome, and a coin that was tossed anew
     in every frame would change the story half-way.
@@ -68,7 +68,7 @@ def stream_rollout(
     Raises ValueError where the context is too short, the generator's frames have another shape, there is noise for
     one that takes none, or actions are missing or of another shape.
     """
-    needed = history_frames(generator)
+    needed = least_history(generator)
     if context.shape[1] < needed:
         raise ValueError(f"{context.shape[1]} context frames given, {needed} needed")
     conditions = Conditions(

@@ -9,6 +9,7 @@ from torch import nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.conditions import action_size
 from vidpred.models.dcgan import DcganJudgeSettings, DcganSettings
 from vidpred.models.discriminators import DiscriminatorSettings
 from vidpred.models.film_unet import FilmUnetSettings
@@ -91,6 +92,14 @@ def adopt(generator: nn.Module, data: DataSettings) -> nn.Module:
 def history_frames(generator: nn.Module) -> int:
     """How many known frames a rollout of this generator starts from: its context, and its lead over that."""
     return int(generator.context_frames) + int(generator.step) - 1  # type: ignore[arg-type]
+
+
+def least_history(generator: nn.Module) -> int:
+    """How many known frames it makes do with, if not all of `history_frames` are there: its `least_frames` and its lead
+    over that. Models without that attribute need all, and so do those that take actions, a row for every frame."""
+    context = int(generator.context_frames)  # type: ignore[arg-type]
+    least = context if action_size(generator) else int(getattr(generator, "least_frames", context))
+    return min(least, context) + int(generator.step) - 1  # type: ignore[arg-type]
 
 
 def count_parameters(module: nn.Module) -> int:
