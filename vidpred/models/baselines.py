@@ -7,7 +7,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from vidpred.data.batch import to_float
-from vidpred.data.flow import dense_flow
+from vidpred.data.flow import Care, dense_flow
 
 
 class CopyLast(nn.Module):
@@ -23,20 +23,21 @@ class CopyLast(nn.Module):
 
 
 class FlowExtrapolation(nn.Module):
-    """Everything keeps its velocity: frame_t+1(x) = frame_t(x + flow_t->t-1(x)), the flow by `dense_flow`.
+    """Everything keeps its velocity: frame_t+1(x) = frame_t(x + flow_t->t-1(x)), the flow by `dense_flow`, with `care`.
 
     The flow is read where a pixel arrives and not where it leaves from, which is the same wherever the motion is
     smooth. The background that a moving thing uncovers is therefore not painted in.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, care: Care = "medium") -> None:
         super().__init__()
         self.context_frames, self.pred_frames, self.step = 2, 1, 1
+        self.care: Care = care
 
     def forward(self, context: Tensor) -> list[Tensor]:
         """`(B, T, C, H, W)` in [0, 1], C = 1 or 3, T >= 2 (the last two count) -> a list of one, `(B, 1, C, H, W)`."""
         earlier, last = to_float(context[:, -2]), to_float(context[:, -1])
-        return [warp_backward(last, dense_flow(last, earlier))[:, None]]
+        return [warp_backward(last, dense_flow(last, earlier, self.care))[:, None]]
 
 
 class HalfAndHalf(nn.Module):
