@@ -34,7 +34,7 @@ from vidpred.run import train
 KNOWN, STEPS, SHORT_SIDE, WINDOWS = 10, 8, 160, 4
 MOVING = 4 + STEPS  # so many newest frames of a window repeat none
 SHOWN = (1, 2, 4, 8)
-MEASURED = ("psnr", "ssim", "psnr_moving")
+MEASURED = ("psnr", "ssim", "psnr_moving", "sharpness")
 REPEATED = 1e-6  # mean squared difference under which a frame repeats the one before: 60 dB
 WHOLE = {"data.split": "file", "data.split_fractions": [1, 0, 0]}  # all clips of a folder are of one split
 
