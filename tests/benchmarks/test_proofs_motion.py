@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import real_clips
-from benchmarks.proofs_motion import EvenWindows, gain, summarise
+from benchmarks.proofs_motion import MEASURED, EvenWindows, gain, summarise
 from benchmarks.rivals import SimVP, WarpedMultiscale
 from vidpred.evaluation.protocols import Evaluation, Scores
 from vidpred.models.baselines import FlowExtrapolation
@@ -47,7 +47,7 @@ def test_clips_count_alike_however_many_windows_they_have() -> None:
     for name, values in {"one": [("a", 30.0), ("a", 34.0), ("b", 20.0)], "two": [("a", 31.0), ("b", 20.5)]}.items():
         for clip, value in values:
             for step in range(8):
-                for measure in ("psnr", "ssim", "psnr_moving"):
+                for measure in MEASURED:
                     result.scores[name].add(clip, step, measure, value + step, 0.0)
     scores = summarise(result)["scores"]
     assert scores["one"]["psnr"] == [26, 27, 29, 33]
