@@ -70,7 +70,7 @@ def play(
     world: World, controller: RecedingHorizon, seed: int, goal: Tensor | None = None, keep_pictures: bool = False
 ) -> Episode:
     """One episode under a planner. seed: of the world and the planner. goal: a picture, where the world needs one."""
-    frame = world.reset(seed)
+    frame = world.begin(seed)
     controller.reset(seed)
     episode, cost = Episode(seed, goal=world.goal_picture(goal)), world.cost(goal)
     over = False
@@ -92,7 +92,7 @@ def play(
 
 def play_policy(world: World, name: str, seed: int) -> Episode:
     """One episode under one of the world's own policies, with nothing planned. uniform: any action, each as likely."""
-    world.reset(seed)
+    world.begin(seed)
     random = np.random.default_rng(seed)
     low, high = world.bounds.low.numpy(), world.bounds.high.numpy()
     act = (lambda: random.uniform(low, high)) if name == "uniform" else world.policy(name, random)

@@ -21,6 +21,17 @@ def last_only(cost: Cost) -> Cost:
     return lambda frames: summed(cost(frames[:, -1:]))
 
 
+def soonest(cost: Cost, delay: float = 0.02) -> Cost:
+    """For goals that count as soon as they are reached: the cost `(N,)` of the step of a plan that costs least; every
+    step before it adds the share `delay`. A plan judged by its last step may put the goal off for ever."""
+
+    def judged(frames: Tensor) -> Tensor:
+        costs = cost(frames)
+        return (costs * (1 + delay * torch.arange(costs.shape[1], device=costs.device))).amin(1)
+
+    return judged
+
+
 @dataclass(frozen=True)
 class GoalImage:
     """Mean squared difference to a goal picture `(C, H, W)`, averaged over blurred versions of both.
@@ -36,9 +47,38 @@ class GoalImage:
         difference = (frames - self.goal.to(frames)).flatten(0, 1)
         total = torch.zeros(frames.shape[:2], device=frames.device)
         for side in self.scales:
-            blurred = functional.avg_pool2d(difference, side, 1, side // 2) if side > 1 else difference
-            total = total + (blurred**2).mean((1, 2, 3)).unflatten(0, frames.shape[:2])
+            total = total + (_blurred(difference, side) ** 2).mean((1, 2, 3)).unflatten(0, frames.shape[:2])
         return total / len(self.scales)
+
+
+@dataclass(frozen=True)
+class GoalThings:
+    """For things of known colours, how far they are from where a goal picture `(C, H, W)` shows them: the distance of
+    their mean places, all together one point, in widths of the picture; and `shape` times how unlike their blurred maps
+    of likeness to the colour are to the goal's (0: alike; 1: as a picture without the thing), which tells turned from
+    unturned. A thing's weight does not depend on its size, as it does in `GoalImage`.
+
+    colours: each `(C,)` in [0, 1]; scales: sides of the averaging windows, in pixels; width: of colours, as below.
+    """
+
+    goal: Tensor
+    colours: Sequence[Sequence[float]]
+    shape: float = 0.05
+    scales: tuple[int, ...] = (5, 11)
+    width: float = 0.1
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        goal = self.goal.to(frames)
+        apart, unlike = torch.zeros((2, *frames.shape[:2]), device=frames.device)
+        for colour in self.colours:
+            places = [place_of_colour(seen, colour, self.width) for seen in (frames, goal)]
+            apart = apart + distance(*places) ** 2
+            seen, wanted = (colour_weights(picture, colour, self.width) for picture in (frames, goal))
+            for side in self.scales:
+                is_one, shall_be = _blurred(seen, side), _blurred(wanted[None], side)
+                share = ((is_one - shall_be) ** 2).sum((-2, -1)) / (shall_be**2).sum()
+                unlike = unlike + share / (len(self.scales) * len(self.colours))
+        return (apart + 1e-12).sqrt() + self.shape * (unlike + 1e-12).sqrt()
 
 
 @dataclass(frozen=True)
@@ -95,6 +135,11 @@ class PushBehind:
         far = distance(thing, goal)
         behind = thing - self.reach * missing / (far[..., None] + 1e-3)
         return far + self.weight * distance(tool, behind)
+
+
+def _blurred(pictures: Tensor, side: int) -> Tensor:
+    """Averages over windows of side x side pixels."""
+    return functional.avg_pool2d(pictures, side, 1, side // 2) if side > 1 else pictures
 
 
 def colour_weights(frames: Tensor, colour: Sequence[float], width: float) -> Tensor:

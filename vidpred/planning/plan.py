@@ -18,9 +18,9 @@ from vidpred.inference.writer import write_video
 from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, outcome, pictures, play, play_all, play_policy
 from vidpred.planning.receding import RecedingHorizon
 from vidpred.planning.solvers import make_solver
-from vidpred.planning.true_world import StillWorld, TrueWorld
+from vidpred.planning.true_world import StillWorld
 from vidpred.planning.world_model import Imagines, WorldModel
-from vidpred.planning.worlds import BlockPushWorld, World, make_world, to_picture
+from vidpred.planning.worlds import World, make_world, to_picture
 
 VIDEO_RATE = 4.0
 VIDEO_EPISODES = 4
@@ -122,9 +122,7 @@ def play_model(
 def references(world: World, budget: Budget, episodes: int, goal: Tensor | None) -> dict[str, Callable[[], Outcome]]:
     """What the numbers are held against: the same planner with a world that stands still, and with the true one where
     it is known; actions drawn with equal chances; the world's policies."""
-    models: dict[str, Imagines] = {"copy last": StillWorld(len(world.bounds.low))}
-    if isinstance(world, BlockPushWorld):
-        models["true simulator"] = TrueWorld(world.inner)
+    models: dict[str, Imagines] = {"copy last": StillWorld(len(world.bounds.low)), **world.truths()}
     found: dict[str, Callable[[], Outcome]] = {
         name: partial(play_model, model, world, budget, episodes, goal) for name, model in models.items()
     }

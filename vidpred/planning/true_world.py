@@ -1,12 +1,15 @@
-"""Models that learnt nothing, to compare a learned one with: the true simulator, and a world that never moves."""
+"""Models that learnt nothing, to compare a learned one with: true simulators, and a world that never moves."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vidpred.data.block_push import BlockPush, BlockPushState, advance, paint
+from vidpred.planning.pusht import PushT
 from vidpred.planning.world_model import Cost, summed
 
 
@@ -36,6 +39,40 @@ class TrueWorld:
     ) -> Tensor:
         frames = self.rollout(context, actions)
         return summed(cost(frames.flatten(0, 1))).unflatten(0, actions.shape[:2])
+
+
+class TruePushT:
+    """PushT as its own model: a second one, set to the state of the world, plays every plan.
+
+    judge: states `(N, K, 7)` -> costs `(N,)`, to judge plans by these instead of by pictures.
+    """
+
+    action_size, history_frames = 2, 1
+
+    def __init__(self, world: PushT, judge: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self.world, self.judge, self.played = world, judge, PushT(world.size)
+
+    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+        frames = [[self.played.render() for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
+        pictures = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
+        return pictures.unflatten(0, actions.shape[:2])
+
+    def costs(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+    ) -> Tensor:
+        if self.judge is None:
+            found = summed(cost(self.rollout(context, actions).flatten(0, 1)))
+        else:
+            states = [[self.played.state for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
+            found = torch.from_numpy(self.judge(np.array(states))).float()
+        return found.unflatten(0, actions.shape[:2])
+
+    def _play(self, plan: Tensor) -> Iterator[None]:
+        """The steps of a plan `(K, A)`, in turn."""
+        self.played.state = self.world.state
+        for action in plan.double().numpy():
+            self.played.advance(action)
+            yield
 
 
 class StillWorld:

@@ -1,4 +1,4 @@
-"""Worlds to record episodes of and to plan in: block_push, and every Gymnasium environment that renders RGB frames."""
+"""Worlds to record episodes of and to plan in: block_push, PushT, and every Gymnasium environment with RGB frames."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from vidpred.data.block_push import BLOCK, DISC, EPISODE_STEPS, HALF, POLICIES, 
 from vidpred.data.frame_writer import scaled
 from vidpred.data.video import scaled_size
 from vidpred.errors import ConfigError
-from vidpred.planning.costs import GoalImage, PushBehind
-from vidpred.planning.world_model import Bounds, Cost
+from vidpred.planning import pusht
+from vidpred.planning.costs import GoalImage, GoalThings, PushBehind, soonest
+from vidpred.planning.true_world import TruePushT, TrueWorld
+from vidpred.planning.world_model import Bounds, Cost, Imagines
 
 Act = Callable[[], np.ndarray]  # the next action of a policy, in the world as it stands
 
@@ -30,7 +32,7 @@ class Seen:
 
 
 class World(Protocol):
-    """policies: names that `policy` knows. steps: the longest episode."""
+    """policies: names that `policy` knows. steps: the longest episode, of the kind that has begun."""
 
     @property
     def name(self) -> str: ...
@@ -45,7 +47,10 @@ class World(Protocol):
     def bounds(self) -> Bounds: ...
 
     def reset(self, seed: int) -> np.ndarray:
-        """The first frame of an episode that is a function of the seed."""
+        """The first frame of an episode to record, a function of the seed."""
+
+    def begin(self, seed: int) -> np.ndarray:
+        """The first frame of an episode to plan in, which has a goal, a function of the seed."""
 
     def step(self, action: np.ndarray) -> Seen: ...
 
@@ -58,6 +63,9 @@ class World(Protocol):
         """Of this episode's goal; goal: a picture `(C, H, W)` of it, for worlds that do not know their own."""
 
     def goal_picture(self, goal: Tensor | None) -> Tensor: ...
+
+    def truths(self) -> dict[str, Imagines]:
+        """Models that know this very world, by name; none where there are none."""
 
 
 class BlockPushWorld:
@@ -73,6 +81,8 @@ class BlockPushWorld:
 
     def reset(self, seed: int) -> np.ndarray:
         return self.inner.reset(seed)[0]
+
+    begin = reset
 
     def step(self, action: np.ndarray) -> Seen:
         frame, _, success, over, _ = self.inner.step(action)
@@ -91,6 +101,80 @@ class BlockPushWorld:
 
     def goal_picture(self, goal: Tensor | None) -> Tensor:
         return to_picture(self.inner.goal_picture())
+
+    def truths(self) -> dict[str, Imagines]:
+        return {"true simulator": TrueWorld(self.inner)}
+
+
+class PushTWorld:
+    """See `vidpred.planning.pusht`. Start and goal are two moments of an episode that the scripted policy plays, 25
+    steps of the environment apart, between which the block moves by more than the test of success forgives."""
+
+    name = pusht.NAME
+    policies = tuple(pusht.POLICIES)
+    recorded_steps, planned_steps = 30, 10
+    steps_to_goal, steps_before = 5, 8  # of the episode that goals are from; before the start, at most
+
+    def __init__(self, size: int | None = None) -> None:
+        self.inner = pusht.PushT(size or 64)
+        self.bounds = Bounds.of([-1.0, -1.0], [1.0, 1.0])
+        self.goal: np.ndarray | None = None
+
+    @property
+    def steps(self) -> int:
+        return self.recorded_steps if self.goal is None else self.planned_steps
+
+    def reset(self, seed: int) -> np.ndarray:
+        self.inner.reset(seed)
+        self.goal = None
+        return self.inner.render()
+
+    def begin(self, seed: int) -> np.ndarray:
+        random = np.random.default_rng(seed)
+        act = self.policy("scripted", random)
+        self.inner.reset(seed)
+        left = int(random.integers(self.steps_before + 1))
+        while True:
+            for _ in range(left):
+                self.inner.step(act())
+            start, first = self.inner.state, self.inner.render()
+            for _ in range(self.steps_to_goal):
+                self.inner.step(act())
+            goal, left = self.inner.state, 0
+            if not pusht.is_near(np.array([*goal[:2], *start[2:]]), goal):
+                break
+        self.goal, self.goal_frame = goal, self.inner.render()
+        self.inner.state = start
+        return first
+
+    def step(self, action: np.ndarray) -> Seen:
+        self.inner.step(action)
+        success = self.goal is not None and bool(pusht.is_near(self.inner.state, self.goal))
+        return Seen(self.inner.render(), success, success)
+
+    def state(self) -> np.ndarray:
+        return self.inner.state.astype(np.float32)
+
+    def policy(self, name: str, random: np.random.Generator) -> Act:
+        chosen = pusht.POLICIES[name](random)
+        return lambda: chosen(self.inner)
+
+    def cost(self, goal: Tensor | None) -> Cost:
+        return soonest(GoalThings(self.goal_picture(goal), (pusht.AGENT.tolist(), pusht.BLOCK.tolist())))
+
+    def goal_picture(self, goal: Tensor | None) -> Tensor:
+        return to_picture(self.goal_frame)
+
+    def truths(self) -> dict[str, Imagines]:
+        def judge(states: np.ndarray) -> np.ndarray:
+            assert self.goal is not None
+            misses = np.hypot(*pusht.misses(states, self.goal))
+            return np.asarray((misses + 0.1 * np.arange(states.shape[-2])).min(-1))
+
+        return {
+            "true simulator, cost of pictures": TruePushT(self.inner),
+            "true simulator, cost of states": TruePushT(self.inner, judge),
+        }
 
 
 class GymnasiumWorld:
@@ -136,6 +220,8 @@ class GymnasiumWorld:
         self._note(observation)
         return self._frame()
 
+    begin = reset
+
     def step(self, action: np.ndarray) -> Seen:
         space = self.env.action_space
         given = int(np.argmax(action)) if self.discrete else action.reshape(space.shape).astype(space.dtype)
@@ -174,10 +260,14 @@ class GymnasiumWorld:
             raise ConfigError(f"[--env {self.name}] says no goal of its own; give a picture of it, --goal FILE.png")
         return goal
 
+    def truths(self) -> dict[str, Imagines]:
+        return {}
+
 
 def make_world(name: str, size: int | None = None) -> World:
     """size: the short side of frames in pixels; None: the world's own. Raises ConfigError."""
-    return BlockPushWorld(size) if name == BlockPushWorld.name else GymnasiumWorld(name, size)
+    own: dict[str, Callable[[int | None], World]] = {BlockPushWorld.name: BlockPushWorld, PushTWorld.name: PushTWorld}
+    return own[name](size) if name in own else GymnasiumWorld(name, size)
 
 
 def to_picture(frame: np.ndarray) -> Tensor:
