@@ -7,7 +7,7 @@ import torch
 
 from vidpred.config import load_config
 from vidpred.data.settings import DataSettings
-from vidpred.models.film_unet import FilmUnet, FilmUnetSettings
+from vidpred.models.film_unet import FilmUnet, FilmUnetSettings, spots
 
 
 def built(data: DataSettings | None = None, **change: object) -> FilmUnet:
@@ -56,6 +56,23 @@ def test_positions_tell_places_apart() -> None:
         generator = painted(built(action_size=0, positions=positions, widths=(16, 16)))
         frames = generator(flat)[0][0, 0, 0, 24:40:4, 24:40:4]
         assert torch.allclose(frames, frames[0, 0].expand_as(frames), rtol=0, atol=1e-5) is equal
+
+
+def test_spots_are_where_the_actions_are() -> None:
+    found = spots(torch.tensor([[[0.375, 0.25]]]), (4, 8), (6, 8))  # x = 3, y = 1 in pixels
+    assert found.shape == (1, 1, 6, 8)
+    half, far = -0.5 * 0.5, -0.5 * (2.5**2 + 0.5)
+    assert found[0, 0, 0, 2:4].log().tolist() == pytest.approx([half, half])
+    assert found[0, 0, 1, 2:4].log().tolist() == pytest.approx([half, half])
+    assert float(found[0, 0, 3, 3].log()) == pytest.approx(far + 0.5 * 0.25)
+    seen: list[torch.Tensor] = []
+    generator = built(spots=(-1, 3), positions=False, patch=1)
+    generator.down[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    actions = torch.rand(1, 4, 2)
+    generator(torch.rand(1, 2, 3, 8, 8), actions=actions)
+    torch.testing.assert_close(seen[0][:, 6:], 2 * spots((actions + 1) / 4, (8, 8), (8, 8)) - 1)
+    with pytest.raises(ValueError, match="spots need actions of x and y in turn"):
+        built(spots=(0, 1), action_size=3)
 
 
 def test_wrong_actions_are_refused() -> None:

@@ -88,6 +88,10 @@ def test_plans_begin_where_the_last_one_was_going() -> None:
     controller.reset(0)
     controller.act(frame, cost)
     assert spy.problems[-1].start is None, "another episode's plan was used"
+    controller.reset(0, torch.tensor([0.25, -0.5]))
+    controller.act(frame, cost)
+    assert spy.problems[-1].start is not None
+    assert spy.problems[-1].start.tolist() == [[[0.25, -0.5]] * 5]
     with pytest.raises(ValueError, match="execute must be 1 to horizon=2, not 3"):
         RecedingHorizon(WorldModel(Brighten()), CrossEntropy(), UNIT, horizon=2, execute=3)
 

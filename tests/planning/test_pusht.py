@@ -97,7 +97,7 @@ def test_goals_are_reachable_and_not_reached_at_the_start() -> None:
     assert not pusht.is_near(np.array([*goal[:2], *start[2:]]), goal), "the block has to move"
     context = to_picture(first)[None, None]
     models = world.truths()
-    actions = torch.rand(1, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    actions = torch.rand(1, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 400 + 50
     frames = models["true simulator, cost of pictures"].rollout(context, actions)
     assert frames.shape == (1, 3, 2, 3, 32, 32)
     world.inner.advance(actions[0, 1, 0].double().numpy())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as functional
 from einops import rearrange
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
@@ -24,12 +25,21 @@ class FilmUnetSettings(ModelSettings):
 
     widths: channels of each level, fine to coarse; each level has half the resolution of the one before. The finest
     level's cells are patch x patch pixels. positions: show the network where in the picture it is (walls do not move).
+    spots: where actions are places in the picture, x and y in turn, their values at its left or upper and at its right
+    or lower edge; the network then sees each as a spot on a map, too (Wu et al. 2020, "Spatial action maps").
     """
 
     name: Literal["film_unet"] = "film_unet"
     widths: tuple[int, ...] = Field((24, 32, 48), min_length=1, max_length=6)
     patch: Literal[1, 2, 4] = 2
     positions: bool = True
+    spots: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _spots_are_pairs(self) -> Self:
+        if self.spots is not None and (self.action_size % 2 or not self.action_size or self.spots[0] == self.spots[1]):
+            raise ValueError("spots need actions of x and y in turn (an even action_size) and two different edges")
+        return self
 
     def build(self, data: DataSettings) -> FilmUnet:
         return FilmUnet(self, data.context_frames, data.pred_frames, data.step, data.channels)
@@ -68,7 +78,7 @@ class FilmUnet(nn.Module):
         self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
         self.noise_channels, self.noise = settings.noise_channels, settings.noise
         self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
-        self.patch, self.positions = settings.patch, settings.positions
+        self.patch, self.positions, self.spots = settings.patch, settings.positions, settings.spots
         given = self.moves * settings.action_size + settings.noise_channels
         if settings.action_size:
             self.action_scale = ActionScale(settings.action_size)
@@ -77,7 +87,8 @@ class FilmUnet(nn.Module):
         if given:
             self.condition = nn.Sequential(nn.Linear(given, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         widths, cells = settings.widths, settings.patch**2
-        seen = [context_frames * channels * cells + 2 * settings.positions, *widths[:-1]]
+        maps = context_frames * channels + (self.moves * settings.action_size // 2 if settings.spots else 0)
+        seen = [maps * cells + 2 * settings.positions, *widths[:-1]]
         self.down = nn.ModuleList(Block(s, width, hidden) for s, width in zip(seen, widths, strict=True))
         pairs = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(Block(fine + coarse, fine, hidden) for fine, coarse in pairs)
@@ -96,7 +107,12 @@ class FilmUnet(nn.Module):
         height, width = context.shape[-2:]
         condition = self._condition(noise, actions, context)
         padded = pad_to_multiple(context, self.patch * 2 ** (len(self.down) - 1))
-        level = functional.pixel_unshuffle(rearrange(padded, "b t c h w -> b (t c) h w"), self.patch) * 2 - 1
+        level = rearrange(padded, "b t c h w -> b (t c) h w")
+        if self.spots is not None and actions is not None:
+            first, last = self.spots
+            places = (rearrange(actions.to(level), "b n (a xy) -> b (n a) xy", xy=2) - first) / (last - first)
+            level = torch.cat([level, spots(places, (height, width), level.shape[-2:])], 1)
+        level = functional.pixel_unshuffle(level, self.patch) * 2 - 1
         if self.positions:
             level = torch.cat([level, _places(level)], 1)
         level = as_channels_last(level)
@@ -124,6 +140,17 @@ class FilmUnet(nn.Module):
         if noise is not None:
             found.append(noise.to(context))
         return None if self.condition is None else self.condition(torch.cat(found, 1))
+
+
+def spots(places: Tensor, picture: Sequence[int], canvas: Sequence[int]) -> Tensor:
+    """Maps `(B, N, *canvas)` that are 1 at a place and fall off within two pixels: exp(-squared distance / 2).
+
+    places: `(B, N, 2)`, x and y from 0 to 1 over the picture (height, width), at the upper left of the canvas.
+    """
+    rows, columns = (torch.arange(side, device=places.device, dtype=places.dtype) + 0.5 for side in canvas)
+    across = columns - places[..., :1] * picture[1]
+    down = rows - places[..., 1:] * picture[0]
+    return torch.exp(-0.5 * (across[..., None, :] ** 2 + down[..., :, None] ** 2))
 
 
 def _places(level: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -71,7 +72,7 @@ def play(
 ) -> Episode:
     """One episode under a planner. seed: of the world and the planner. goal: a picture, where the world needs one."""
     frame = world.begin(seed)
-    controller.reset(seed)
+    controller.reset(seed, torch.from_numpy(world.rest()).float())
     episode, cost = Episode(seed, goal=world.goal_picture(goal)), world.cost(goal)
     over = False
     while not over and episode.steps < world.steps:

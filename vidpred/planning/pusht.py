@@ -1,9 +1,9 @@
 """PushT (gym-pusht, the extra `sim`): an agent pushes a T-shaped block, in blocks of five of the environment's steps.
 
-Lengths are in pixels of its arena of 512 x 512, x to the right and y down. An action is where the agent shall go, as
-seen from where it is, in units of `REACH`; it is held for `HELD_STEPS` steps of the environment (0.5 s), at whose end
-the agent has all but come to rest, so that one picture shows the state. States are DINO-WM's: agent x y, block x y,
-block's angle, agent's velocity x y.
+Lengths are in pixels of its arena of 512 x 512, x to the right and y down. An action is the place that the agent shall
+go to, as the environment takes it; it is held for `HELD_STEPS` steps of the environment (0.5 s), at whose end the
+agent has all but come to rest, so that one picture shows the state. States are DINO-WM's: agent x y, block x y, block's
+angle, agent's velocity x y.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ NAME = "gym_pusht/PushT-v0"
 ARENA = 512.0
 MARGIN = 20.0  # between the places that the agent is sent to and the walls
 HELD_STEPS = 5  # of the environment, for one action
-REACH = 80.0  # how far an action of 1 sends the agent
-OVERSAMPLED = 4  # the environment scales its pictures without averaging
+REACH = 80.0  # how far the policies send the agent with one action
+PICTURE = 256  # side of the environment's pictures, which it scales without averaging; those wanted are smaller
 NEAR_POSITION, NEAR_ANGLE = 20.0, np.pi / 9
 AGENT, BLOCK = np.array([65, 105, 225]) / 255, np.array([119, 136, 153]) / 255  # colours
 BAR, STEM = np.array([[-60.0, 0.0], [60.0, 30.0]]), np.array([[-15.0, 30.0], [15.0, 120.0]])  # the T, in its own frame
@@ -40,8 +40,7 @@ class PushT:
             import gymnasium
         except ImportError as error:
             raise ConfigError(f"[--env {NAME}] needs gym-pusht ({error}); pip install 'vidpred[sim]'") from None
-        side = OVERSAMPLED * size
-        made = gymnasium.make(NAME, observation_width=side, observation_height=side)
+        made = gymnasium.make(NAME, observation_width=PICTURE, observation_height=PICTURE)
         self.size = size
         self.env: Any = made.unwrapped
         self.reset(0)
@@ -65,20 +64,16 @@ class PushT:
             self.env.space.reindex_shapes_for_body(body)
 
     def step(self, action: np.ndarray) -> None:
-        """Hold an action `(2,)`, clipped to [-1, 1]."""
-        target = self._target(action)
+        """Hold an action `(2,)`."""
         for _ in range(HELD_STEPS):
-            self.env.step(target)
+            self.env.step(action)
 
     def advance(self, action: np.ndarray) -> None:
         """The same, without measuring how much of the environment's own goal is covered, which takes most time."""
-        env, target = self.env, self._target(action)
+        env = self.env
         for _ in range(HELD_STEPS * round(1 / (env.dt * env.control_hz))):
-            env.agent.velocity += (env.k_p * (target - env.agent.position) - env.k_v * env.agent.velocity) * env.dt
+            env.agent.velocity += (env.k_p * (action - env.agent.position) - env.k_v * env.agent.velocity) * env.dt
             env.space.step(env.dt)
-
-    def _target(self, action: np.ndarray) -> np.ndarray:
-        return np.clip(self.state[:2] + np.clip(action, -1, 1) * REACH, MARGIN, ARENA - MARGIN)
 
     def render(self) -> np.ndarray:
         self.env.obs_type = "pixels"  # not `env.render()`, which marks the last action
@@ -127,7 +122,7 @@ class RandomPolicy:
             self.target = near if random.random() < 0.7 else random.uniform(MARGIN, ARENA - MARGIN, 2)
             self.left, self.speed = int(random.integers(1, 6)), random.uniform(0.3, 1)
         self.left -= 1
-        return towards(state, self.target, self.speed) + random.normal(0, 0.2, 2)
+        return towards(state, self.target, self.speed, random.normal(0, 0.2, 2))
 
 
 class PushingPolicy:
@@ -145,12 +140,11 @@ class PushingPolicy:
         if not self.path:
             self.path = self._push(state)
         target, speed = self.path[0]
-        action = towards(state, target, speed)
         if self.random.random() < 0.2:
-            return np.asarray(self.random.uniform(-1, 1, 2))
+            return towards(state, state[:2], 1, self.random.uniform(-1, 1, 2))
         if np.linalg.norm(target - state[:2]) < speed * REACH:
             self.path.pop(0)
-        return np.clip(action + self.random.normal(0, 0.1, 2), -1, 1)
+        return towards(state, target, speed, self.random.normal(0, 0.1, 2))
 
     def _push(self, state: np.ndarray) -> list[tuple[np.ndarray, float]]:
         random, middle = self.random, middle_of(state)
@@ -177,10 +171,11 @@ def middle_of(state: np.ndarray) -> np.ndarray:
     return state[2:4] + turned(MIDDLE, state[4])
 
 
-def towards(state: np.ndarray, target: np.ndarray, speed: float) -> np.ndarray:
-    """The action that sends the agent to a place, by at most speed * `REACH`."""
+def towards(state: np.ndarray, target: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
+    """The action that sends the agent to a place, or speed * `REACH` nearer to it. noise: `(2,)`, of `REACH` = 1."""
     way = (target - state[:2]) / REACH
-    return way * min(1.0, speed / max(float(np.linalg.norm(way)), 1e-6))
+    way = way * min(1.0, speed / max(float(np.linalg.norm(way)), 1e-6)) + noise
+    return np.clip(state[:2] + np.clip(way, -1, 1) * REACH, MARGIN, ARENA - MARGIN)
 
 
 def crosses(start: np.ndarray, end: np.ndarray, middle: np.ndarray, distance: float = 70.0) -> bool:

@@ -27,6 +27,7 @@ class RecedingHorizon:
     seed: int = 0
     context: list[Tensor] = field(init=False)  # frames (C, H, W), the newest last
     done: list[Tensor] = field(init=False)  # actions (A,) between them and after the newest
+    first: Tensor | None = field(init=False)  # (A,)
     plan: Plan | None = field(init=False)
     ahead: int = field(init=False)  # actions of the plan that are done
     known: tuple[Tensor, Tensor] = field(init=False)  # context and past actions of the plan
@@ -36,9 +37,10 @@ class RecedingHorizon:
             raise ValueError(f"execute must be 1 to horizon={self.horizon}, not {self.execute}")
         self.reset(self.seed)
 
-    def reset(self, seed: int) -> None:
-        """Forget what was seen and planned; the next decisions are a function of the seed."""
-        self.random = torch.Generator().manual_seed(seed)
+    def reset(self, seed: int, first: Tensor | None = None) -> None:
+        """Forget what was seen and planned; the next decisions are a function of the seed. first: the action `(A,)`
+        around which the first search begins (None: the middle of the bounds)."""
+        self.random, self.first = torch.Generator().manual_seed(seed), first
         self.context, self.done, self.plan, self.ahead = [], [], None, 0
 
     @property
@@ -75,6 +77,8 @@ class RecedingHorizon:
         past = torch.stack(moves)[None] if moves else torch.zeros(1, 0, self.model.action_size)
         self.known = context, past
         start = None
+        if self.plan is None and self.first is not None:
+            start = self.first.expand(1, self.horizon, -1)
         if self.plan is not None and self.execute < self.horizon:
             rest = self.plan.actions[:, self.execute :]
             start = torch.cat([rest, rest[:, -1:].expand(-1, self.execute, -1)], 1)

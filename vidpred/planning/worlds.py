@@ -57,6 +57,9 @@ class World(Protocol):
     def state(self) -> np.ndarray | None:
         """`(S,)` numbers that are recorded beside the frame; None where there are none."""
 
+    def rest(self) -> np.ndarray:
+        """The action `(A,)` that plans begin around."""
+
     def policy(self, name: str, random: np.random.Generator) -> Act: ...
 
     def cost(self, goal: Tensor | None) -> Cost:
@@ -91,6 +94,9 @@ class BlockPushWorld:
     def state(self) -> np.ndarray:
         return self.inner.state.values()
 
+    def rest(self) -> np.ndarray:
+        return np.zeros(2)
+
     def policy(self, name: str, random: np.random.Generator) -> Act:
         chosen = POLICIES[name](random)
         return lambda: chosen(self.inner)
@@ -116,8 +122,8 @@ class PushTWorld:
     steps_to_goal, steps_before = 5, 8  # of the episode that goals are from; before the start, at most
 
     def __init__(self, size: int | None = None) -> None:
-        self.inner = pusht.PushT(size or 64)
-        self.bounds = Bounds.of([-1.0, -1.0], [1.0, 1.0])
+        self.inner = pusht.PushT(size or 32)
+        self.bounds = Bounds.of([pusht.MARGIN] * 2, [pusht.ARENA - pusht.MARGIN] * 2)
         self.goal: np.ndarray | None = None
 
     @property
@@ -154,6 +160,9 @@ class PushTWorld:
 
     def state(self) -> np.ndarray:
         return self.inner.state.astype(np.float32)
+
+    def rest(self) -> np.ndarray:
+        return self.inner.state[:2]
 
     def policy(self, name: str, random: np.random.Generator) -> Act:
         chosen = pusht.POLICIES[name](random)
@@ -242,6 +251,9 @@ class GymnasiumWorld:
 
     def state(self) -> np.ndarray | None:
         return self._state
+
+    def rest(self) -> np.ndarray:
+        return (self.bounds.low.numpy() + self.bounds.high.numpy()) / 2
 
     def policy(self, name: str, random: np.random.Generator) -> Act:
         count = int(self.env.action_space.n) if self.discrete else 0
