@@ -345,7 +345,7 @@ def prepare(words: typer.Context) -> None:
 @app.command()
 def record(
     target: Annotated[Path, typer.Argument(help="Folder to write to; a prepared set.")],
-    env: Annotated[str, typer.Option(help="block_push, or a Gymnasium environment that renders RGB frames.")],
+    env: Annotated[str, typer.Option(help="block_push, gym_pusht/PushT-v0, or another of Gymnasium that renders.")],
     episodes: Annotated[int, typer.Option(min=1, help="Asked for more later, it records what is missing.")] = 100,
     policy: Annotated[str, typer.Option(help="random or scripted (where the world has a script).")] = "random",
     size: Annotated[int | None, typer.Option(min=8, help="Short side of frames (default: the world's own).")] = None,
@@ -363,7 +363,7 @@ def record(
 @app.command()
 def plan(
     run: Annotated[Path, typer.Option("--run", "-r", help="A run folder of a model that takes actions.")],
-    env: Annotated[str, typer.Option(help="block_push, or a Gymnasium environment.")] = "block_push",
+    env: Annotated[str, typer.Option(help="block_push, gym_pusht/PushT-v0, or another of Gymnasium.")] = "block_push",
     solver: Annotated[str, typer.Option(help="cem, mppi, random or gradient.")] = "cem",
     episodes: Annotated[int, typer.Option(min=1)] = 50,
     candidates: Annotated[int, typer.Option(min=2, help="Plans that an iteration compares.")] = 32,
