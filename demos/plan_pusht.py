@@ -40,7 +40,7 @@ def main() -> None:
     world = PushTWorld(size=32)
     model = WorldModel.load(run.folder, bounds=world.bounds)
     solver = CrossEntropy(candidates=64, iterations=5, elites=8)
-    controller = RecedingHorizon(model, solver, world.bounds, horizon=5, execute=1)
+    controller = RecedingHorizon(model, solver, world.bounds, horizon=5, execute=1, reach=world.reach)
 
     for number in range(options.tries):
         frame = world.begin(seed=number)

@@ -96,6 +96,17 @@ def test_plans_begin_where_the_last_one_was_going() -> None:
         RecedingHorizon(WorldModel(Brighten()), CrossEntropy(), UNIT, horizon=2, execute=3)
 
 
+def test_plans_stay_within_reach_of_what_was_done() -> None:
+    spy, frame = Spy(), torch.full((3, 4, 4), 0.1)
+    controller = RecedingHorizon(WorldModel(Brighten(1)), spy, UNIT, horizon=3, execute=1, reach=0.2)
+    controller.reset(0, torch.tensor([0.25, -0.5]))
+    cost = DesignatedPixel((1, 1, 1), (0.5, 0.5))
+    assert controller.act(frame, cost).tolist() == pytest.approx([0.05, -0.3])  # 0.01 was planned for both
+    assert controller.plan is not None
+    assert controller.plan.actions[0].flatten().tolist() == pytest.approx([0.05, -0.3, 0.02, -0.1, 0.03, 0.03])
+    assert controller.act(frame, cost).tolist() == pytest.approx([0.25, -0.1])  # 1.01 was planned
+
+
 def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
     monkeypatch.setattr(sys, "argv", ["vidpred", *map(str, words)])
     with pytest.raises(SystemExit) as stopped:

@@ -41,7 +41,7 @@ class Budget:
         if self.execute > self.horizon:
             raise ConfigError(f"[--execute {self.execute}] must be at most --horizon {self.horizon}")
         solver = make_solver(self.solver, self.candidates, self.iterations)
-        return RecedingHorizon(model, solver, world.bounds, self.horizon, self.execute)
+        return RecedingHorizon(model, solver, world.bounds, self.horizon, self.execute, reach=world.reach)
 
 
 def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple[WorldModel, int | None]:

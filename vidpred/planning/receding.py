@@ -16,7 +16,8 @@ class RecedingHorizon:
     """A controller for one world. Give it every frame that is seen; it says what to do.
 
     horizon: steps that plans look ahead; execute: how many of them are done before the next plan. The rest of a plan is
-    where the next search begins.
+    where the next search begins. reach: where actions are places, how far each may be from the one before in any
+    direction (None: any); plans that go further are shortened, so that the model is asked what it has learnt.
     """
 
     model: Imagines
@@ -25,6 +26,7 @@ class RecedingHorizon:
     horizon: int = 10
     execute: int = 1
     seed: int = 0
+    reach: float | None = None
     context: list[Tensor] = field(init=False)  # frames (C, H, W), the newest last
     done: list[Tensor] = field(init=False)  # actions (A,) between them and after the newest
     first: Tensor | None = field(init=False)  # (A,)
@@ -56,7 +58,8 @@ class RecedingHorizon:
             self.context, self.done = [frame] * (needed - 1), [torch.zeros(size)] * (needed - 1)
         self.context = [*self.context, frame][-needed:]
         if self.is_due:
-            self.plan, self.ahead = self.solver.solve(self._problem(cost), self.random), 0
+            found = self.solver.solve(self._problem(cost), self.random)
+            self.plan, self.ahead = Plan(self._shortened(found.actions), found.cost), 0
         assert self.plan is not None
         action = self.plan.actions[0, self.ahead]
         self.ahead += 1
@@ -83,5 +86,15 @@ class RecedingHorizon:
             rest = self.plan.actions[:, self.execute :]
             start = torch.cat([rest, rest[:, -1:].expand(-1, self.execute, -1)], 1)
         wanted = self.solver.needs_gradient
-        evaluate: Evaluate = lambda plans: self.model.costs(context, plans, past, cost, wanted)
+        evaluate: Evaluate = lambda plans: self.model.costs(context, self._shortened(plans), past, cost, wanted)
         return Problem(evaluate, self.bounds, 1, self.horizon, start)
+
+    def _shortened(self, plans: Tensor) -> Tensor:
+        """Plans `(..., K, A)` within reach."""
+        last = self.done[-1] if self.plan is not None else self.first
+        if self.reach is None or last is None:
+            return plans
+        found = [last.expand_as(plans[..., 0, :])]
+        for action in plans.unbind(-2):
+            found.append(found[-1] + (action - found[-1]).clamp(-self.reach, self.reach))
+        return torch.stack(found[1:], -2)

@@ -32,7 +32,8 @@ class Seen:
 
 
 class World(Protocol):
-    """policies: names that `policy` knows. steps: the longest episode, of the kind that has begun."""
+    """policies: names that `policy` knows. steps: the longest episode, of the kind that has begun. reach: see
+    `vidpred.planning.receding`."""
 
     @property
     def name(self) -> str: ...
@@ -45,6 +46,9 @@ class World(Protocol):
 
     @property
     def bounds(self) -> Bounds: ...
+
+    @property
+    def reach(self) -> float | None: ...
 
     def reset(self, seed: int) -> np.ndarray:
         """The first frame of an episode to record, a function of the seed."""
@@ -77,6 +81,7 @@ class BlockPushWorld:
     name = "block_push"
     policies = tuple(POLICIES)
     steps = EPISODE_STEPS
+    reach = None
 
     def __init__(self, size: int | None = None) -> None:
         self.inner = BlockPush(size or 32)
@@ -118,6 +123,7 @@ class PushTWorld:
 
     name = pusht.NAME
     policies = tuple(pusht.POLICIES)
+    reach = pusht.REACH
     recorded_steps, planned_steps = 30, 10
     steps_to_goal, steps_before = 5, 8  # of the episode that goals are from; before the start, at most
 
@@ -194,6 +200,7 @@ class GymnasiumWorld:
     """
 
     policies: tuple[str, ...] = ("random",)
+    reach = None
 
     def __init__(self, name: str, size: int | None = None) -> None:
         """Raises ConfigError without gymnasium, for a name that it does not know and for other action spaces."""
