@@ -122,7 +122,7 @@ def pusht_model_row(folder: Path, seed: int) -> dict[str, Any]:
     run = folder / "run"
     config = load_config("pusht.yaml", {"data.root": str(data), "run": str(run), "seed": seed})
     trained = timed_training(config)
-    model, size = load_model(run, "best", "cpu", "float32")
+    model, size = load_model(run, "best", "cpu", "bfloat16")
     world, first = fitting_world(pusht.NAME, size, model), FIRST_SEED + 1000 * seed
     video = folder / "episodes.mp4"
     planned = play_model(model, world, PUSHT_BUDGET, PUSHT_EPISODES, video=video, first=first)

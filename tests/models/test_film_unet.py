@@ -7,7 +7,7 @@ import torch
 
 from vidpred.config import load_config
 from vidpred.data.settings import DataSettings
-from vidpred.models.film_unet import FilmUnet, FilmUnetSettings, spots
+from vidpred.models.film_unet import DISPLACED, FilmUnet, FilmUnetSettings, spots
 
 
 def built(data: DataSettings | None = None, **change: object) -> FilmUnet:
@@ -24,9 +24,10 @@ def painted(generator: FilmUnet) -> FilmUnet:
 
 @pytest.mark.parametrize("size", [(8, 8), (13, 22), (1, 5)])
 @pytest.mark.parametrize("patch", [1, 2, 4])
-def test_it_begins_as_copy_last_whatever_the_picture(size: tuple[int, int], patch: int) -> None:
+@pytest.mark.parametrize("warp", [False, True])
+def test_it_begins_as_copy_last_whatever_the_picture(size: tuple[int, int], patch: int, warp: bool) -> None:
     context = torch.rand(2, 2, 3, *size)
-    (frames,) = built(patch=patch)(context, actions=torch.randn(2, 4, 2))
+    (frames,) = built(patch=patch, warp=warp)(context, actions=torch.randn(2, 4, 2))
     torch.testing.assert_close(frames, context[:, -1:].expand(-1, 3, -1, -1, -1))
 
 
@@ -47,6 +48,33 @@ def test_without_conditions_it_is_a_plain_unet() -> None:
     generator = painted(built(action_size=0))
     assert not any("film" in name or "condition" in name for name, _ in generator.named_parameters())
     assert generator(torch.rand(1, 2, 3, 8, 8))[0].shape == (1, 3, 3, 8, 8)
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_displacements_move_the_last_frame_by_so_many_pixels(patch: int) -> None:
+    generator = built(warp=True, patch=patch)
+    bias = generator.paint.bias
+    assert bias is not None
+    maps = bias.data.view(3, 5, patch**2)  # coming frames; three colours, x, y; pixels of a cell
+    maps[0, 3], maps[1, 4], maps[2, 0] = 2 / DISPLACED, -1 / DISPLACED, 0.25
+    context = torch.rand(1, 2, 3, 12, 16) * 0.7
+    last = context[:, -1]
+    frames = generator(context, actions=torch.randn(1, 4, 2))[0]
+    torch.testing.assert_close(frames[:, 0, ..., :-2], last[..., 2:])  # read two to the right: moved to the left
+    torch.testing.assert_close(frames[:, 1, :, 1:], last[:, :, :-1])
+    torch.testing.assert_close(frames[:, 2, 0], last[:, 0] + 0.25)
+    torch.testing.assert_close(frames[:, 2, 1:], last[:, 1:])
+
+
+def test_displacements_learn_where_a_thing_went() -> None:
+    generator = built(warp=True, patch=1, action_size=0)
+    wave = 0.5 + 0.4 * torch.sin(torch.arange(16) * (2 * torch.pi / 16))  # smooth: noise says nothing of where
+    context = wave.expand(4, 2, 3, 16, 16).clone()
+    frames = generator(context)[0]
+    (frames - context[:, -1:].roll(1, -1)).square().mean().backward()
+    assert generator.paint.bias is not None
+    assert generator.paint.bias.grad is not None
+    assert (generator.paint.bias.grad.view(3, 5)[:, 3] > 0).all()  # to be lowered: read from the left
 
 
 def test_positions_tell_places_apart() -> None:

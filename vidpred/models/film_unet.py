@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.actions import ActionScale
+from vidpred.models.baselines import warp_backward
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.noise import draw_noise
 from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
+
+DISPLACED = 4.0  # pixels of displacement that an output of 1 stands for
 
 
 class FilmUnetSettings(ModelSettings):
@@ -27,6 +30,8 @@ class FilmUnetSettings(ModelSettings):
     level's cells are patch x patch pixels. positions: show the network where in the picture it is (walls do not move).
     spots: where actions are places in the picture, x and y in turn, their values at its left or upper and at its right
     or lower edge; the network then sees each as a spot on a map, too (Wu et al. 2020, "Spatial action maps").
+    warp: the last known frame is moved first, every pixel by its own displacement, and then painted over: things that
+    move as one stay whole (compare Finn et al. 2016, "Unsupervised learning for physical interaction", section 3.1).
     """
 
     name: Literal["film_unet"] = "film_unet"
@@ -34,6 +39,7 @@ class FilmUnetSettings(ModelSettings):
     patch: Literal[1, 2, 4] = 2
     positions: bool = True
     spots: tuple[float, float] | None = None
+    warp: bool = False
 
     @model_validator(mode="after")
     def _spots_are_pairs(self) -> Self:
@@ -65,6 +71,7 @@ class Block(nn.Module):
 
 class FilmUnet(nn.Module):
     """Y = X_T + Net(X_1..T, actions, noise): pred_frames frames at once, the first `step` frames after the last known.
+    With `warp`, X_T moved by displacements that Net gives, too.
 
     One scale. Any height and width: the picture is padded inside and cropped back.
     """
@@ -79,6 +86,7 @@ class FilmUnet(nn.Module):
         self.noise_channels, self.noise = settings.noise_channels, settings.noise
         self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
         self.patch, self.positions, self.spots = settings.patch, settings.positions, settings.spots
+        self.painted = channels + 2 * settings.warp  # maps for each coming frame: what is added, where from in x and y
         given = self.moves * settings.action_size + settings.noise_channels
         if settings.action_size:
             self.action_scale = ActionScale(settings.action_size)
@@ -92,7 +100,7 @@ class FilmUnet(nn.Module):
         self.down = nn.ModuleList(Block(s, width, hidden) for s, width in zip(seen, widths, strict=True))
         pairs = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(Block(fine + coarse, fine, hidden) for fine, coarse in pairs)
-        self.paint = nn.Conv2d(widths[0], pred_frames * channels * cells, 3, padding=1)
+        self.paint = nn.Conv2d(widths[0], pred_frames * self.painted * cells, 3, padding=1)
         nn.init.zeros_(self.paint.weight)  # begins as copy-last
         assert self.paint.bias is not None
         nn.init.zeros_(self.paint.bias)
@@ -123,7 +131,9 @@ class FilmUnet(nn.Module):
         for block, finer in zip(self.up, passed[-2::-1], strict=True):
             level = block(torch.cat([functional.interpolate(level, scale_factor=2.0), finer], 1), condition)
         change = functional.pixel_shuffle(self.paint(level).float(), self.patch)
-        frames = padded[:, -1:].float() + rearrange(change, "b (k c) h w -> b k c h w", c=self.channels)
+        change = rearrange(change, "b (k c) h w -> b k c h w", c=self.painted)
+        added, displacement = change.split([self.channels, self.painted - self.channels], 2)
+        frames = moved(padded[:, -1:].float(), displacement * DISPLACED) + added
         return [frames[..., :height, :width].clamp(0, 1)]
 
     def _condition(self, noise: Tensor | None, actions: Tensor | None, context: Tensor) -> Tensor | None:
@@ -140,6 +150,16 @@ class FilmUnet(nn.Module):
         if noise is not None:
             found.append(noise.to(context))
         return None if self.condition is None else self.condition(torch.cat(found, 1))
+
+
+def moved(frame: Tensor, displacement: Tensor) -> Tensor:
+    """`(B, 1, C, H, W)` with every pixel read from a displacement `(B, K, 2, H, W)` beside it, in pixels (x, y):
+    `(B, K, C, H, W)`. Without displacements, `(B, K, 0, H, W)`, the frame itself."""
+    if not displacement.shape[2]:
+        return frame
+    count = displacement.shape[1]
+    copies = frame.expand(-1, count, -1, -1, -1).flatten(0, 1)
+    return warp_backward(copies, displacement.flatten(0, 1)).unflatten(0, (-1, count))
 
 
 def spots(places: Tensor, picture: Sequence[int], canvas: Sequence[int]) -> Tensor:
