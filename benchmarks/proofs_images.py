@@ -99,23 +99,27 @@ def fashion(folder: Path, seed: int, root: Path = FASHION, changes: dict[str, An
     return {"numbers": result.numbers, "definitions": result.definitions, "processor_seconds": seconds}
 
 
-def growth(folder: Path, seed: int, root: Path = FASHION, steps: int = 3000, width: int = 64) -> dict[str, Any]:
-    """A StyleGAN of 32 pixels on clothes: a grid at every scale while it grows, and a table of mixed styles."""
+def growth(
+    folder: Path, seed: int, preset: str = "stylegan", root: Path = FASHION, steps: int = 3000, width: int = 64
+) -> dict[str, Any]:
+    """A StyleGAN or progressive GAN of 32 pixels on clothes: a grid at every scale while it grows; of the first, a
+    table of mixed styles, too."""
     every = max(1, steps // 14)
     settings = {
         "data.root": str(root), "data.size": 32, "data.patch_size": 32, "data.channels": 1, "data.workers": 0,
         "model.width": width, "discriminator.width": width, "model.noise_channels": width, "training.steps": steps,
-        "checkpoint.every": every, "checkpoint.keep": 20, "run": str(folder / "stylegan"), "seed": seed,
+        "checkpoint.every": every, "checkpoint.keep": 20, "run": str(folder / preset), "seed": seed,
         "training.ema_decay": 0.995,
     }  # fmt: skip
-    run = train(load_config("stylegan.yaml", settings))
+    run = train(load_config(f"{preset}.yaml", settings))
     rows, stages = [], {}
     for step in sorted(int(path.name[5:]) for path in (run.folder / "checkpoints").glob("step-*")):
         predictor = Predictor.load(run.folder, f"step-{step}")
         stages[str(step)] = round(float(predictor.generator.progress), 3)  # type: ignore[arg-type]
         rows += [picture for _, picture, _ in Sampler(predictor, seed).samples(12)]
     write_png(folder / "growth.png", enlarged(picture_grid(torch.stack(rows), 12)))
-    write_grid(folder / "mixed.png", mixed_styles(Sampler(run.predictor("last"), seed), 6), 7)
+    if preset == "stylegan":
+        write_grid(folder / "mixed.png", mixed_styles(Sampler(run.predictor("last"), seed), 6), 7)
     return {"scales_by_step": stages}
 
 
@@ -221,6 +225,7 @@ IMAGE_ROWS = [
     *(Row("points in the plane, four generators", seed, points) for seed in (0, 1, 2)),
     *(Row("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
     Row("a StyleGAN that grows", 0, growth),
+    Row("a progressive GAN that grows", 0, lambda folder, seed: growth(folder, seed, "progressive")),
     *(Row("samples as training data", seed, augmentation) for seed in (0, 1, 2)),
     *(Row("rotating solids, details", seed, solids) for seed in (0, 1, 2)),
     *(Row("bouncing balls, the sixth frame", seed, balls) for seed in (0, 1, 2)),

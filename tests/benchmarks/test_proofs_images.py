@@ -47,7 +47,7 @@ def few_steps(source):  # type: ignore[no-untyped-def]
 
 
 def test_a_growing_stylegan_is_shown(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = growth(tmp_path, 0, clothes, steps=7, width=8)
+    found = growth(tmp_path, 0, root=clothes, steps=7, width=8)
     scales = list(found["scales_by_step"].values())
     assert scales[0] == 0
     assert scales == sorted(scales)
