@@ -158,7 +158,11 @@ def adversarial(folder: Path, seed: int) -> dict[str, Any]:
     train(load_config("motion.yaml", {**shared, **refine, "run": str(start)}))
     models = {"start": Predictor.load(start, "last").generator}
     seconds = {}
-    for name, change in {"with adversary": {}, "without": {"objective.adversarial_weight": 0}}.items():
+    nobody: dict[str, Any] = {
+        "objective.adversarial_weight": 0, "objective.r1_weight": 0, "discriminator.size": "release",
+        "training.discriminator.learning_rate": 1e-3, "training.discriminator.betas": [0.9, 0.99],
+    }  # fmt: skip
+    for name, change in {"with adversary": {}, "without": nobody}.items():
         run, begun = folder / name.replace(" ", "-"), time.process_time()
         own = {**shared, "training.start_from": str(start), "run": str(run), **change}
         train(load_config("motion_adversarial.yaml", own))
