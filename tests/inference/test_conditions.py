@@ -98,6 +98,15 @@ def test_unrolling_feeds_the_generator_its_own_frames() -> None:
     assert not torch.allclose(through_all, last_only), "no gradient passes through the earlier frames"
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_training_with_a_lead_sees_the_whole_context(step: int) -> None:
+    torch.manual_seed(0)
+    moves = torch.rand(2, 2 + step, 1)  # of 3 known frames and `step` coming ones
+    frames, generator = world(moves), Add(3, 1, step)
+    found = unroll(generator, generator, frames[:, :3], Conditions(actions=moves), 1)[-1]
+    torch.testing.assert_close(found, frames[:, -1:])
+
+
 def test_training_unrolls_and_judges_all_frames(tmp_path: Path) -> None:
     overrides = {
         "run": str(tmp_path / "run"), "data.unroll": 3, "training.steps": 2, "training.batch_size": 2,

@@ -46,9 +46,16 @@ def unroll(
     forward: Callable[..., list[Tensor] | Tensor], generator: nn.Module, context: Tensor, conditions: Conditions,
     times: int,
 ) -> list[Tensor]:  # fmt: skip
-    """`times` predictions in a row with their graph, at every scale `(B, times * K, C, h, w)`."""
+    """`times` predictions in a row with their graph, at every scale `(B, times * K, C, h, w)`.
+
+    context: `(B, T, C, H, W)`, what the generator sees first; with a lead it is applied once, for the frames that come
+    between are in no training sample.
+    """
+    if times == 1:
+        moves = history_frames(generator) + int(generator.pred_frames) - 1  # type: ignore[arg-type]
+        return as_pyramid(forward(context, **conditions.arguments(generator, 0, moves)))
     pyramids = list(islice(applications(forward, generator, context, conditions), times))
-    return pyramids[0] if times == 1 else [torch.cat(scale, 1) for scale in zip(*pyramids, strict=True)]
+    return [torch.cat(scale, 1) for scale in zip(*pyramids, strict=True)]
 
 
 def stream_rollout(
