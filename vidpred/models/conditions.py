@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from vidpred.models.noise import draw_noise, noise_channels
+from vidpred.data.batch import Batch
+from vidpred.models.noise import noise_channels
 
 
 def action_size(generator: nn.Module) -> int:
@@ -35,6 +37,12 @@ class Conditions:
     actions: Tensor | None = None
     labels: Tensor | None = None
     truth: Tensor | None = None
+
+    @classmethod
+    def of(cls, batch: Batch, count: int | None = None) -> Self:
+        """What a batch says beside its frames, of its first `count` samples (None: all)."""
+        actions, labels = (None if rows is None else rows[:count] for rows in (batch.actions, batch.labels))
+        return cls(actions=actions, labels=labels)
 
     def repeat(self, times: int) -> Conditions:
         """The same for `times` copies of the batch, one after the other; the noise is of all copies already."""
@@ -91,32 +99,3 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
         raise ValueError(f"the model is told the class of each picture; pass labels (B,) from 0 to {classes - 1}")
     if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ValueError(f"labels must lie between 0 and {classes - 1}, not {int(labels.min())} to {int(labels.max())}")
-
-
-def condition_planes(
-    generator: nn.Module, noise: Tensor | None, actions: Tensor | None, context: Tensor
-) -> Tensor | None:
-    """Noise and actions as planes that are the same everywhere, `(B, n, 1, 1)`; None for a generator without both.
-
-    noise: `(B, noise_channels)`; None: drawn here from torch's random stream. actions: `(B, moves, action_size)`.
-    generator: says noise_channels, action_size and moves. Raises ValueError where they have another shape, or it takes
-    none.
-    """
-    channels, size, moves = noise_channels(generator), action_size(generator), int(generator.moves)  # type: ignore[arg-type]
-    if noise is None and channels:
-        noise = draw_noise(generator, len(context))
-    given: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
-        "noise": (noise, (len(context), channels)),
-        "actions": (actions, (len(context), moves, size)),
-    }
-    found = []
-    for name, (values, wanted) in given.items():
-        shape = None if values is None else tuple(values.shape)
-        if shape != (wanted if wanted[-1] else None):
-            setting = "noise_channels" if name == "noise" else "action_size"
-            what = f"{name} {wanted}" if wanted[-1] else f"no {name} (model.{setting}=0)"
-            raise ValueError(f"the generator takes {what}, not {shape}")
-        if values is not None:
-            values = generator.action_scale(values) if name == "actions" else values  # type: ignore[operator]
-            found.append(values.to(context).flatten(1))
-    return torch.cat(found, 1)[:, :, None, None] if found else None

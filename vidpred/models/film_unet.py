@@ -13,10 +13,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
-from vidpred.models.actions import ActionScale
 from vidpred.models.baselines import warp_backward
+from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.multiscale import as_channels_last
-from vidpred.models.noise import draw_noise
 from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
@@ -69,7 +68,7 @@ class Block(nn.Module):
         return functional.relu(self.second(functional.relu(inner)))
 
 
-class FilmUnet(nn.Module):
+class FilmUnet(ConditionedPredictor):
     """Y = X_T + Net(X_1..T, actions, noise): pred_frames frames at once, the first `step` frames after the last known.
     With `warp`, X_T moved by displacements that Net gives, too.
 
@@ -81,15 +80,10 @@ class FilmUnet(nn.Module):
     def __init__(
         self, settings: FilmUnetSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
     ) -> None:
-        super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
-        self.noise_channels, self.noise = settings.noise_channels, settings.noise
-        self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
+        super().__init__(settings, context_frames, pred_frames, step, channels)
         self.patch, self.positions, self.spots = settings.patch, settings.positions, settings.spots
         self.painted = channels + 2 * settings.warp  # maps for each coming frame: what is added, where from in x and y
-        given = self.moves * settings.action_size + settings.noise_channels
-        if settings.action_size:
-            self.action_scale = ActionScale(settings.action_size)
+        given = self.condition_size
         hidden = 64 if given else 0
         self.condition = None
         if given:
@@ -113,7 +107,7 @@ class FilmUnet(nn.Module):
         Raises ValueError where they have another shape, or the model takes none.
         """
         height, width = context.shape[-2:]
-        condition = self._condition(noise, actions, context)
+        condition = self._condition(context, noise, actions)
         padded = pad_to_multiple(context, self.patch * 2 ** (len(self.down) - 1))
         level = rearrange(padded, "b t c h w -> b (t c) h w")
         if self.spots is not None and actions is not None:
@@ -136,20 +130,10 @@ class FilmUnet(nn.Module):
         frames = moved(padded[:, -1:].float(), displacement * DISPLACED) + added
         return [frames[..., :height, :width].clamp(0, 1)]
 
-    def _condition(self, noise: Tensor | None, actions: Tensor | None, context: Tensor) -> Tensor | None:
-        if noise is None and self.noise_channels:
-            noise = draw_noise(self, len(context))
-        found = []
-        wanted = (len(context), self.moves, self.action_size) if self.action_size else None
-        shape = None if actions is None else tuple(actions.shape)
-        if shape != wanted:
-            what = f"actions {wanted}" if wanted else "no actions (model.action_size=0)"
-            raise ValueError(f"the generator takes {what}, not {shape}")
-        if actions is not None:
-            found.append(self.action_scale(actions.to(context)).flatten(1))
-        if noise is not None:
-            found.append(noise.to(context))
-        return None if self.condition is None else self.condition(torch.cat(found, 1))
+    def _condition(self, context: Tensor, noise: Tensor | None, actions: Tensor | None) -> Tensor | None:
+        found = self.conditions(context, noise, actions)
+        seen = [found[name] for name in ("actions", "noise") if name in found]  # the order of checkpoints
+        return None if self.condition is None else self.condition(torch.cat(seen, 1))
 
 
 def moved(frame: Tensor, displacement: Tensor) -> Tensor:

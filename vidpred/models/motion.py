@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from vidpred.data.flow import Care, dense_flow
 from vidpred.data.settings import DataSettings
-from vidpred.models.actions import ActionScale
 from vidpred.models.baselines import warp_backward
-from vidpred.models.conditions import condition_planes
+from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
@@ -101,7 +100,7 @@ class Scene(NamedTuple):
     seen: Tensor
 
 
-class MotionGenerator(nn.Module):
+class MotionGenerator(ConditionedPredictor):
     """Frames t+k for k = step, ..., step + pred_frames - 1, each straight from the known frames, whatever k is.
 
     How far motion can be trusted is measured on the known frames first (`backtest`). Candidates for a coming frame
@@ -123,12 +122,7 @@ class MotionGenerator(nn.Module):
     def __init__(
         self, settings: MotionSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
     ) -> None:
-        super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
-        self.noise_channels, self.noise = settings.noise_channels, settings.noise
-        self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
-        if settings.action_size:
-            self.action_scale = ActionScale(settings.action_size)
+        super().__init__(settings, context_frames, pred_frames, step, channels)
         self.backtests = settings.backtest
         width = settings.gate_width
         self.gate = nn.Sequential(
@@ -138,17 +132,16 @@ class MotionGenerator(nn.Module):
         self.detail = nn.Sequential(
             nn.Conv2d(SEEN, 8, 1), nn.ReLU(inplace=True), nn.Conv2d(8, NUM_CANDIDATES, 1, bias=False)
         )
-        conditions = settings.noise_channels + self.moves * settings.action_size
-        self.refinement = Refinement(settings, channels, conditions) if settings.refine else None
+        self.refinement = Refinement(settings, channels, self.condition_size) if settings.refine else None
         for layer in (self.gate[-1], self.detail[-1]):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.gate[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None) -> list[Tensor]:
         """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1]. noise and actions: see
-        `condition_planes`, which raises ValueError where they do not fit."""
+        `ConditionedPredictor.conditions`, which raises ValueError where they do not fit."""
         height, width = context.shape[-2:]
-        planes = condition_planes(self, noise, actions, context)
+        planes = self.planes(context, noise, actions)
         if self.training and float(torch.rand((), device="cpu")) < SHORT:
             context = context[:, -3:]
         motion = observe(context, self.backtests)

@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
-from vidpred.models.actions import ActionScale
-from vidpred.models.conditions import condition_planes
+from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.pyramid import build_pyramid, upsample
 from vidpred.models.settings import ModelSettings
 
@@ -82,7 +81,7 @@ def convolutions(channels: list[int], kernels: list[int], padding: Literal["same
     return nn.Sequential(*layers)
 
 
-class MultiscaleGenerator(nn.Module):
+class MultiscaleGenerator(ConditionedPredictor):
     """Paints the coming frames coarse to fine: G_k(X) = tanh(Net_k(X_k, up(Y_{k-1})) + up(Y_{k-1})).
 
     context_frames known frames in, pred_frames frames out at once, the first of them `step` frames after the last
@@ -96,14 +95,9 @@ class MultiscaleGenerator(nn.Module):
     def __init__(
         self, settings: GeneratorSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
     ) -> None:
-        super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
-        self.noise_channels, self.noise = settings.noise_channels, settings.noise
+        super().__init__(settings, context_frames, pred_frames, step, channels)
         pictures = pred_frames * channels
-        self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
-        if settings.action_size:
-            self.action_scale = ActionScale(settings.action_size)
-        seen = context_frames * channels + settings.noise_channels + self.moves * settings.action_size
+        seen = context_frames * channels + self.condition_size
         maps, kernels = settings.layers()
         self.networks = nn.ModuleList(
             convolutions([seen + (pictures if index else 0), *widths, pictures], sizes, "same")
@@ -124,7 +118,7 @@ class MultiscaleGenerator(nn.Module):
         Raises ValueError where they have another shape, or the model takes none.
         """
         height, width = context.shape[-2:]
-        planes = condition_planes(self, noise, actions, context)  # (B, n, 1, 1), None without noise and actions
+        planes = self.planes(context, noise, actions)  # (B, n, 1, 1), None without noise and actions
         predictions: list[Tensor] = []
         previous: Tensor | None = None  # the coarser scale's prediction, (B, K*C, h, w) in [-1, 1]
         coarser: Tensor | None = None  # the coarser scale's last known frame, as often as frames are predicted

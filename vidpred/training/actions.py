@@ -6,8 +6,8 @@ from torch import nn
 
 from vidpred.data.clips import ActionSource, Source
 from vidpred.errors import ConfigError
-from vidpred.models.actions import ActionScale
 from vidpred.models.conditions import action_size
+from vidpred.models.scale import ValueScale
 
 
 def check_actions(generator: nn.Module, source: Source) -> None:
@@ -33,5 +33,5 @@ def fit_action_scale(generator: nn.Module, source: Source) -> None:
     check_actions(generator, source)
     if action_size(generator) and isinstance(source, ActionSource):
         for module in generator.modules():
-            if isinstance(module, ActionScale):
+            if isinstance(module, ValueScale):
                 module.fit(*source.action_statistics())

@@ -4,6 +4,7 @@ gradient, no random number."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -91,14 +92,14 @@ def measure_draws(generator: nn.Module, batch: Batch, times: int) -> dict[str, T
     if not noise_channels(generator):
         return {}
     context, truth = batch.context[:DRAWN], batch.future[:DRAWN].float()
-    actions, labels = (None if rows is None else rows[:DRAWN] for rows in (batch.actions, batch.labels))
+    conditions = Conditions.of(batch, DRAWN)
     noise = seeded_noise(generator, len(context), 0).to(context)
     learning = generator.training
     generator.eval()
     try:
         with torch.no_grad():
             one, other = (
-                unroll(generator, generator, context, Conditions(draw, actions, labels), times)[-1].float()
+                unroll(generator, generator, context, replace(conditions, noise=draw), times)[-1].float()
                 for draw in (noise, -noise)
             )
     finally:

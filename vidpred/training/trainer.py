@@ -214,7 +214,7 @@ class Trainer:
         those of the true frames."""
         generator, draws = self.networks["generator"], self.parts.objective.draws
         context, future = batch.context, batch.future
-        conditions = Conditions(actions=batch.actions, labels=batch.labels, truth=batch.future)
+        conditions = replace(Conditions.of(batch), truth=batch.future)
         if draws > 1:
             noise = antithetic_noise(generator.module, len(context), draws).flatten(0, 1).to(context)
             conditions = replace(conditions, noise=noise).repeat(draws)
@@ -315,10 +315,7 @@ class Trainer:
         count = pictured_samples(batch.context)
         context, truth = batch.context[:count], batch.future[:count]
         with torch.inference_mode():
-            conditions = Conditions(
-                actions=None if batch.actions is None else batch.actions[:count],
-                labels=None if batch.labels is None else batch.labels[:count],
-            )
+            conditions = Conditions.of(batch, count)
             prediction = unroll(self.average, self.average, context, conditions, self.parts.unroll)[-1]
         picture = training_picture(context.cpu(), truth.cpu(), prediction.float().cpu())
         folder = self.parts.folder.path / "pictures"

@@ -1,0 +1,60 @@
+"""What the frame predictors share that take noise and actions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vidpred.models.noise import draw_noise
+from vidpred.models.scale import ValueScale
+from vidpred.models.settings import ModelSettings
+
+
+class ConditionedPredictor(nn.Module):
+    """Base of the predictors `(B, T, C, H, W)` -> pred_frames (K) frames at once, the first of them `step` frames after
+    the last known one, under noise and actions.
+
+    condition_size: how many numbers these are in all. moves: actions between the first known and the last coming frame.
+    """
+
+    def __init__(
+        self, settings: ModelSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
+        self.noise_channels, self.noise = settings.noise_channels, settings.noise
+        self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
+        if settings.action_size:
+            self.action_scale = ValueScale(settings.action_size)
+        self.condition_size = self.noise_channels + self.moves * self.action_size
+
+    def conditions(self, context: Tensor, noise: Tensor | None, actions: Tensor | None) -> dict[str, Tensor]:
+        """What the network is to see of each, `(B, n)` by name, in units of their deviation; nothing of what the model
+        does not take.
+
+        noise: `(B, noise_channels)`; None: drawn here from torch's random stream. actions: `(B, moves, action_size)` in
+        the data's units. Raises ValueError where they have another shape, or the model takes none.
+        """
+        if noise is None and self.noise_channels:
+            noise = draw_noise(self, len(context))
+        given: dict[str, tuple[Tensor | None, str, tuple[int, ...]]] = {
+            "noise": (noise, "noise_channels", (self.noise_channels,)),
+            "actions": (actions, "action_size", (self.moves, self.action_size)),
+        }
+        found = {}
+        for name, (values, setting, wanted) in given.items():
+            shape = None if values is None else tuple(values.shape)
+            if shape != ((len(context), *wanted) if wanted[-1] else None):
+                what = f"{name} {(len(context), *wanted)}" if wanted[-1] else f"no {name} (model.{setting}=0)"
+                raise ValueError(f"the generator takes {what}, not {shape}")
+            if values is not None:
+                found[name] = self._scaled(name, values.to(context)).flatten(1)
+        return found
+
+    def _scaled(self, name: str, values: Tensor) -> Tensor:
+        return self.action_scale(values) if name == "actions" else values
+
+    def planes(self, context: Tensor, noise: Tensor | None, actions: Tensor | None) -> Tensor | None:
+        """The same as planes that are the same everywhere, `(B, condition_size, 1, 1)`; None without any."""
+        found = list(self.conditions(context, noise, actions).values())
+        return torch.cat(found, 1)[:, :, None, None] if found else None
