@@ -113,6 +113,9 @@ def predict(
     actions: Annotated[
         Path | None, typer.Option(help="An .npy file (frames, values) for runs that take actions: row i moves frame i.")
     ] = None,
+    states: Annotated[
+        Path | None, typer.Option(help="An .npy file (frames, values) for runs that take states: row i is frame i's.")
+    ] = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
@@ -126,7 +129,7 @@ def predict(
     check_output(output, overwrite)
     choose_device(device, "--device ")
     predictors = [Predictor.load(folder, checkpoint, device) for folder in run or [Path(PRETRAINED)]]
-    prediction = VideoPrediction(clip, predictors, steps, start, size, after_end, samples, seed, actions)
+    prediction = VideoPrediction(clip, predictors, steps, start, size, after_end, samples, seed, actions, states)
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)
     typer.echo(f"{output}: {count} pictures, blue known, green truth, orange predicted")

@@ -16,7 +16,7 @@ from torch import nn
 from vidpred import __version__
 from vidpred.config import flatten
 from vidpred.data.build import build_source
-from vidpred.data.clips import Source, to_frames, window_actions
+from vidpred.data.clips import Source, to_frames, window_actions, window_states
 from vidpred.errors import StorageError
 from vidpred.evaluation import report
 from vidpred.evaluation.measures import MEASURES
@@ -120,13 +120,14 @@ def add_pictures(
 
 def pictured(models: dict[str, nn.Module], source: Source, index: int, steps: int, device: torch.device) -> np.ndarray:
     frames = to_frames(source.window(index))[None].to(device)
-    known, actions = frames.shape[1] - steps, window_actions(source, index)
+    known = frames.shape[1] - steps
+    actions, states = window_actions(source, index), window_states(source, index, known)
     shown = report.doubling_steps(steps)
     last = Panel("t", frames[0, known - 1].cpu(), "context")
     rows = [compose([last, *(Panel(f"truth t+{k}", frames[0, known + k - 1].cpu(), "truth") for k in shown)])]
     for name, model in models.items():
         noise = seeded_noise(model, 1, 0, index) if noise_channels(model) else None  # one of its futures
-        predicted = rollout(model, frames[:, :known], steps, noise, actions)[0].cpu()
+        predicted = rollout(model, frames[:, :known], steps, noise, actions, states)[0].cpu()
         panels = [Panel(f"{name} t+{k}", predicted[k - 1], "prediction") for k in shown]
         first = error_map(predicted[0], frames[0, known].cpu())
         rows.append(compose([Panel("error t+1", first, "error"), *panels]))

@@ -78,6 +78,8 @@ class Config(Settings):
             raise ValueError("objective.kl_weight: only an encoder's code costs something; set model.name=vae")
         if self.objective.class_weight and not getattr(self.discriminator, "classes", 0):
             raise ValueError("objective.class_weight: the discriminator has no classes; set discriminator.classes")
+        if self.model.state_size and self.data.flip:
+            raise ValueError("data.flip: mirrored frames would contradict the states (model.state_size); set false")
         if not self.data.context_frames and max(self.data.pred_frames, self.data.step, self.data.unroll) > 1:
             raise ValueError("data.context_frames: 0 needs data.pred_frames=1, data.step=1 and data.unroll=1")
         return self
@@ -131,8 +133,8 @@ VIDEOS_ONLY = (
 )  # fmt: skip
 # Pictures from noise have no truth to be compared with, one by one.
 FRAMES_ONLY = (
-    "data.movement_threshold", "model.action_size", "training.validate_every", "training.validation_windows",
-    "training.best_by", "objective.draws",
+    "data.movement_threshold", "model.action_size", "model.state_size", "training.validate_every",
+    "training.validation_windows", "training.best_by", "objective.draws",
 )  # fmt: skip
 READ_BY_FITTING = ("training.steps", "training.device", "training.tensorboard", "training.batch_size")
 ADVERSARY_ONLY = ("discriminator.", "training.discriminator")

@@ -41,7 +41,7 @@ from vidpred.models.build import adopt, build_discriminator, build_generator, co
 from vidpred.models.mixture import MixtureGenerator
 from vidpred.models.noise import noise_channels
 from vidpred.models.settings import JudgeSettings, ModelSettings
-from vidpred.training.actions import check_actions, fit_action_scale
+from vidpred.training.conditions import check_conditions, fit_conditions
 from vidpred.training.fitting import Fitting
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
@@ -109,7 +109,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
         check_classes(config, train_source)
-        fit_action_scale(generator, train_source)
+        fit_conditions(generator, train_source)
         validate = build_validation(config, accelerator)
         if accelerator.is_main_process:
             prepare_folder(folder, config)
@@ -307,7 +307,7 @@ def plan(config: Config) -> str:
             if config.objective.has_discriminator
             else None
         )
-    check_actions(generator, source)
+    check_conditions(generator, source)
     sample = source.window(0).shape
     side = None if config.data.has_points else config.data.patch_size
     height, width = (side, side) if side else sample[1:3]
@@ -376,7 +376,7 @@ def evaluate_predictors(
     offsets = range(known_frames(models) + steps)
     source = build_source(data, split, offsets, progress=progress)
     for predictor in predictors:
-        check_actions(predictor.generator, source)
+        check_conditions(predictor.generator, source)
     return evaluate_models(
         models, source, steps, windows, progress, PROTOCOLS[protocol], device=predictors[0].device,
         samples=samples, seed=seed, learned=learned,

@@ -1,4 +1,4 @@
-"""Actions in rollouts, and predictions in a row for training."""
+"""Actions and states in rollouts, and predictions in a row for training."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from torch import Tensor, nn
 
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
+from vidpred.data.batch import Batch
 from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
 from vidpred.inference.rollout import rollout, unroll
+from vidpred.models.build import adopt
 from vidpred.models.conditions import Conditions
+from vidpred.models.dynamics import StateDynamics
+from vidpred.models.film_unet import FilmUnetSettings
+from vidpred.models.motion import MotionSettings
 from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.settings import ModelSettings
 from vidpred.run import train
 
 
@@ -52,6 +59,90 @@ def test_every_frame_gets_its_own_action(context_frames: int, pred_frames: int, 
     torch.testing.assert_close(future, frames[:, known:])
 
 
+class Noting(nn.Module):
+    """Notes the states that it is given; a frame's brightness is the number of frames before it."""
+
+    def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, 3
+        self.action_size, self.state_size = 1, 2
+        self.state_dynamics = StateDynamics(2, 1)
+        # In its own units: x' = 0.9 x + a, y' = x.
+        self.state_dynamics.change.copy_(torch.tensor([[-0.1, 1.0], [0.0, -1.0], [1.0, 0.0], [0.0, 0.0]]))
+        self.given: list[Tensor] = []
+
+    def forward(self, context: Tensor, actions: Tensor, states: Tensor) -> list[Tensor]:
+        assert states.shape[1] == context.shape[1] == self.context_frames
+        self.given.append(states)
+        ahead = torch.arange(self.step, self.step + self.pred_frames)[:, None, None, None] / 100
+        return [context[:, -1:] + ahead]
+
+
+def numbered(count: int) -> Tensor:
+    return (torch.arange(count) / 100)[:, None, None, None].expand(2, -1, 3, 4, 4)
+
+
+def follow(states: Tensor, moves: Tensor, count: int) -> Tensor:
+    """All states `(B, count, 2)`, by hand."""
+    rows = list(states.unbind(1))
+    while len(rows) < count:
+        x, _ = rows[-1].unbind(1)
+        rows.append(torch.stack([0.9 * x + moves[:, len(rows) - 1, 0], x], 1))
+    return torch.stack(rows, 1)
+
+
+@pytest.mark.parametrize("context_frames", [1, 3])
+@pytest.mark.parametrize("pred_frames", [1, 2])
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("spare", [0, 2])
+def test_every_frame_gets_its_own_state(context_frames: int, pred_frames: int, step: int, spare: int) -> None:
+    torch.manual_seed(0)
+    known = context_frames + step - 1 + spare
+    moves, states = torch.rand(2, known - 1 + 7, 1) / 9, torch.rand(2, known, 2)
+    generator = Noting(context_frames, pred_frames, step)
+    future = rollout(generator, numbered(known), 7, actions=moves, states=states)
+    torch.testing.assert_close(future, numbered(known + 7)[:, known:])
+    expected = follow(states, moves, known + 7)
+    for number, given in enumerate(generator.given):
+        first = known - step + 1 - context_frames + number * pred_frames
+        torch.testing.assert_close(given, expected[:, first : first + context_frames])
+
+
+@pytest.mark.parametrize("pred_frames", [1, 2])
+def test_training_gives_the_states_that_inference_gives(pred_frames: int) -> None:
+    torch.manual_seed(0)
+    steps = 3 * pred_frames
+    moves, states = torch.rand(2, 2 + steps, 1) / 9, torch.rand(2, 3 + steps, 2)  # measured for coming frames, too
+    batch = Batch(numbered(3), numbered(steps), torch.arange(2), moves, states)
+    learning, playing = Noting(3, pred_frames), Noting(3, pred_frames)
+    for count, rows in ((None, 2), (1, 1)):
+        learning.given, playing.given = [], []
+        unroll(learning, learning, batch.context[:rows], Conditions.of(batch, count), 3)
+        rollout(playing, batch.context[:rows], steps, actions=moves[:rows], states=states[:rows, :3])
+        assert len(learning.given) == len(playing.given) == 3
+        for one, other in zip(learning.given, playing.given, strict=True):
+            assert torch.equal(one, other)
+    twice = Conditions.of(batch).repeat(2)
+    assert twice.states is not None
+    assert torch.equal(twice.states, states[:, :3].repeat(2, 1, 1))
+
+
+def test_wrong_states_are_refused() -> None:
+    moves = torch.zeros(2, 4, 1)
+    for states, words in (
+        (None, r"conditioned on states; pass states \(B, T, 2\)"),
+        (torch.zeros(2, 3, 3), r"states must be \(B, T, 2\), not \(2, 3, 3\)"),
+        (torch.full((2, 3, 2), float("inf")), "states must be finite"),
+        (torch.zeros(2, 5, 2), "5 states given; 3 known frames need one each"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            rollout(Noting(3), numbered(3), 2, actions=moves, states=states)
+    lacking = Noting(4)
+    del lacking.state_dynamics
+    with pytest.raises(ConfigError, match="does not say how they go on"):
+        adopt(lacking, DataSettings())
+
+
 def test_wrong_actions_are_refused() -> None:
     frames = torch.zeros(2, 3, 3, 4, 4)
     for moves, words in (
@@ -81,6 +172,38 @@ def test_the_multiscale_generator_sees_every_action() -> None:
             assert not torch.equal(scale, other), f"action {row} reaches not every scale"
     with pytest.raises(ValueError, match=r"takes actions \(2, 4, 2\), not \(2, 3, 2\)"):
         generator(context, actions=actions[:, 1:])
+
+
+@pytest.mark.parametrize("build", [
+    small(action_size=1, state_size=2, noise_channels=1),
+    FilmUnetSettings(widths=(4, 4), patch=1, action_size=1, state_size=2, noise_channels=1),
+    MotionSettings(refine=True, widths=(4, 4, 4), gate_width=4, head_width=4, action_size=1, state_size=2),
+], ids=["multiscale", "film_unet", "motion"])  # fmt: skip
+def test_models_see_every_state_in_units_of_its_deviation(build: ModelSettings) -> None:
+    torch.manual_seed(0)
+    generator = build.build(DataSettings(context_frames=3, pred_frames=2)).eval()
+    for parameter in generator.parameters():  # some begin as copies of the last frame
+        torch.nn.init.normal_(parameter, std=0.2)
+    context, states = torch.rand(2, 3, 3, 16, 16) / 2 + 0.25, torch.rand(2, 3, 2)
+    noise = torch.zeros(2, 1) if build.noise_channels else None
+    pictures = generator(context, noise, torch.zeros(2, 4, 1), states)
+    for row in range(3):
+        changed = states.clone()
+        changed[:, row, 1] += 1
+        for scale, other in zip(pictures, generator(context, noise, torch.zeros(2, 4, 1), changed), strict=True):
+            assert not torch.equal(scale, other), f"state {row} reaches not every scale"
+    scale = generator.state_dynamics.states  # type: ignore[union-attr]
+    scale.fit([3.0, -20.0], [0.5, 10.0])  # type: ignore[operator]
+    same = generator(context, noise, torch.zeros(2, 4, 1), scale.undo(states))  # type: ignore[operator]
+    for one, other in zip(pictures, same, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    for wrong, words in ((None, "None"), (states[:, :2], r"\(2, 2, 2\)")):
+        with pytest.raises(ValueError, match=rf"takes states \(2, 3, 2\), not {words}"):
+            generator(context, noise, torch.zeros(2, 4, 1), wrong)
+    plain = build.model_copy(update={"state_size": 0}).build(DataSettings(context_frames=3, pred_frames=2))
+    assert not [name for name in plain.state_dict() if "state" in name], "checkpoints without states have changed"
+    with pytest.raises(ValueError, match=r"no states \(model.state_size=0\)"):
+        plain(context, noise, torch.zeros(2, 4, 1), states)
 
 
 def test_unrolling_feeds_the_generator_its_own_frames() -> None:

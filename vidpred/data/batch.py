@@ -55,6 +55,11 @@ class Batch:
         """`(B, N-T, A)`: the actions from the last known frame on."""
         return None if self.actions is None else self.actions[:, self.context.shape[1] - 1 :]
 
+    @property
+    def known_states(self) -> Tensor | None:
+        """`(B, T, S)`: the states in which the known frames were taken."""
+        return None if self.states is None else self.states[:, : self.context.shape[1]]
+
 
 def to_float(frames: Tensor) -> Tensor:
     """uint8 in [0, 255] -> float32 in [0, 1]; floating point frames are taken to be in [0, 1] already.

@@ -60,10 +60,35 @@ class ActionSource(Source, Protocol):
         """`(n - 1, action_size)` float32 of window `index`; None without actions."""
 
 
+@runtime_checkable
+class StateSource(Source, Protocol):
+    """A source whose frames may come with states."""
+
+    @property
+    def state_size(self) -> int:
+        """How many values a state has; 0: there are none."""
+
+    def state_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each value over the training data."""
+
+    def window_states(self, index: int) -> np.ndarray | None:
+        """`(n, state_size)` float32 of window `index`; None without states."""
+
+    def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Every stretch that windows are taken from: the states `(n, state_size)` of the frames that windows keep, and
+        the actions `(n - 1, action_size)` between them, where there are any."""
+
+
 def window_actions(source: Source, index: int) -> torch.Tensor | None:
     """A window's actions as a batch of one, `(1, n - 1, A)`; None where the source has none."""
     found = source.window_actions(index) if isinstance(source, ActionSource) else None
     return None if found is None else torch.from_numpy(found.copy())[None]
+
+
+def window_states(source: Source, index: int, known: int) -> torch.Tensor | None:
+    """The states of a window's `known` first frames as a batch of one, `(1, known, S)`; None where it has none."""
+    found = source.window_states(index) if isinstance(source, StateSource) else None
+    return None if found is None else torch.from_numpy(found[:known].copy())[None]
 
 
 class TrainingSource(Source, Protocol):

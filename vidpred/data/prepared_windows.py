@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -151,11 +151,14 @@ class PreparedWindows:
 
     def actions(self, clip: int, first: int) -> np.ndarray | None:
         """`(N-1, A * frame_skip)` float32 of the window of clip number `clip` that begins at frame `first`."""
+        return self._actions(clip, first, int(self.offsets[-1]))
+
+    def _actions(self, clip: int, first: int, frames: int) -> np.ndarray | None:
+        """The same of a stretch that ends `frames` frames later, a multiple of data.frame_skip."""
         if not self.manifest.action_size:
             return None
-        last = int(self.offsets[-1])
-        rows = self.prepared.actions(self.prepared.clips[clip])[first : first + last]
-        return rows.reshape(last // self.settings.frame_skip, -1)
+        rows = self.prepared.actions(self.prepared.clips[clip])[first : first + frames]
+        return rows.reshape(frames // self.settings.frame_skip, -1)
 
     @property
     def action_size(self) -> int:
@@ -171,10 +174,28 @@ class PreparedWindows:
 
     def states(self, clip: int, first: int) -> np.ndarray | None:
         """`(N, S)` float32 of the window of clip number `clip` that begins at frame `first`."""
-        if not self.manifest.state_size:
-            return None
+        return self._states(clip, first, int(self.offsets[-1])) if self.manifest.state_size else None
+
+    def _states(self, clip: int, first: int, frames: int) -> np.ndarray:
         rows = self.prepared.states(self.prepared.clips[clip])
-        return rows[first : first + int(self.offsets[-1]) + 1 : self.settings.frame_skip]
+        return rows[first : first + frames + 1 : self.settings.frame_skip]
+
+    @property
+    def state_size(self) -> int:
+        return self.manifest.state_size
+
+    def state_statistics(self) -> tuple[list[float], list[float]]:
+        known = self.manifest.statistics["states"]
+        return known["mean"], known["deviation"]
+
+    def window_states(self, index: int) -> np.ndarray | None:
+        return self.states(*self.locate(index))
+
+    def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """See `vidpred.data.clips.StateSource`."""
+        for (clip, first), windows in zip(self._stretches, np.diff([0, *self._ends]).tolist(), strict=True):
+            frames = (windows - 1) * self.settings.frame_skip + int(self.offsets[-1])
+            yield self._states(clip, first, frames), self._actions(clip, first, frames)
 
     def _stack(self, rows: list[np.ndarray | None], size: int) -> Tensor | None:
         return torch.from_numpy(np.stack([row for row in rows if row is not None])) if size else None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vidpred.data.clips import Source, to_frames, window_actions
+from vidpred.data.clips import Source, to_frames, window_actions, window_states
 from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.samples import Spread, row_names, summarise
@@ -125,7 +125,8 @@ def evaluate_models(
     """Predict `steps` frames in every chosen window, with every model, and measure them against the true frames.
 
     The source's windows hold `known_frames(models)` known frames and `steps` coming ones; every model sees the newest
-    it needs, and the true actions where it takes any. Whole frames, in float32. protocol says what is measured and on
+    it needs, and the true actions and the
+    states of the known frames where it takes any. Whole frames, in float32. protocol says what is measured and on
     which windows; names picks some of its measures. One window is in memory at a time.
     samples: futures drawn in every window from a model that takes noise, which then has three rows (best, mean and
     worst of so many) and a spread; None: one, and one row. A draw's noise is a function of (seed, window, sample).
@@ -140,8 +141,8 @@ def evaluate_models(
         frames = to_frames(source.window(index))[None]
         if device is not None:
             frames = frames.to(device)
-        actions = window_actions(source, index)
         known = frames.shape[1] - steps
+        actions, states = window_actions(source, index), window_states(source, index, known)
         clip = source.clip_name(index)
         true = [TrueFrames(frames, known + step) for step in range(steps)]
         values: dict[tuple[str, int, str], float] = {}
@@ -149,7 +150,7 @@ def evaluate_models(
             learned.see_truth(frames[:, known:])
         for name, model in models.items():
             count = samples or 1 if name in apart else 1
-            draws = draw_windows(model, frames[:, :known], steps, (seed, index), count, actions)
+            draws = draw_windows(model, frames[:, :known], steps, (seed, index), count, actions, states)
             if learned is not None:
                 draws = learned.watch(name, draws, frames[:, known:])
             spreads, drawn = measure_draws(draws, true, names or protocol.measures)
@@ -165,13 +166,19 @@ def evaluate_models(
 
 
 def draw_windows(
-    model: nn.Module, context: Tensor, steps: int, key: tuple[int, ...], count: int, actions: Tensor | None = None
+    model: nn.Module,
+    context: Tensor,
+    steps: int,
+    key: tuple[int, ...],
+    count: int,
+    actions: Tensor | None = None,
+    states: Tensor | None = None,
 ) -> Iterator[Iterator[Tensor]]:
-    """`count` rollouts of one window, each a stream of frames; their noise is a function of (key, sample). actions: the
-    window's, as `stream_rollout` takes them."""
+    """`count` rollouts of one window, each a stream of frames; their noise is a function of (key, sample). actions,
+    states: the window's, as `stream_rollout` takes them."""
     for sample in range(count):
         noise = seeded_noise(model, 1, *key, sample) if noise_channels(model) else None
-        yield stream_rollout(model, context, steps, noise, actions)
+        yield stream_rollout(model, context, steps, noise, actions, states)
 
 
 def measure_draws(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, error_map, stack
 from vidpred.inference.rollout import stream_rollout
 from vidpred.inference.writer import write_video
-from vidpred.models.conditions import action_size
+from vidpred.models.conditions import action_size, state_size
 
 FRAMES_A_READ = 16  # a read begins at a keyframe: frame by frame would decode the same frames again and again
 REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
@@ -95,12 +95,32 @@ def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Win
     n rows one after the other. Raises ConfigError where a run takes actions and there is no file, or the other way
     round, or they are of another size; DataError where the file cannot be read or ends too early.
     """
+    moves = len(window.numbers) - 1 + steps
+    first, last = window.numbers[0], window.numbers[0] + moves * window.stride
     sizes = {predictor.name: action_size(predictor.generator) for predictor in predictors}
+    rows = _read_rows(file, "actions", sizes, first, last)
+    return None if rows is None else _fitting(rows.reshape(1, moves, -1), file, "actions", sizes)
+
+
+def read_states(file: Path | None, predictors: Sequence[Predictor], window: Window) -> Tensor | None:
+    """The states of a window's known frames, `(1, known, S)`; None without a file.
+
+    file: .npy, `(n, S)`: row i is the state in which kept frame i of the video was taken. Raises what `read_actions`
+    raises.
+    """
+    first, last = window.numbers[0], window.numbers[-1] + 1
+    sizes = {predictor.name: state_size(predictor.generator) for predictor in predictors}
+    rows = _read_rows(file, "states", sizes, first, last)
+    return None if rows is None else _fitting(rows[None, :: window.stride], file, "states", sizes)
+
+
+def _read_rows(file: Path | None, name: str, sizes: Mapping[str, int], first: int, last: int) -> Tensor | None:
+    """Rows first to last - 1 of a file of actions or states, `(last - first, values)`; sizes: what each run takes."""
+    takes = {run: size for run, size in sizes.items() if size}
     if file is None:
-        if any(sizes.values()):
-            name, size = next((name, size) for name, size in sizes.items() if size)
+        for run, size in takes.items():
             raise ConfigError(
-                f"{name} is conditioned on actions of {size} values, and a video has none; add --actions FILE.npy, one "
+                f"{run} is conditioned on {name} of {size} values, and a video has none; add --{name} FILE.npy, one "
                 "row a frame, or use vidpred evaluate, which takes them from the run's data"
             )
         return None
@@ -108,17 +128,19 @@ def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Win
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"no array that can be read ({str(error).splitlines()[0][:80]}) [{file}]") from None
-    if not any(sizes.values()):
-        raise ConfigError(f"[--actions {file}] no run takes actions; leave it out")
-    moves = len(window.numbers) - 1 + steps
-    first, last = window.numbers[0], window.numbers[0] + moves * window.stride
+    if not takes:
+        raise ConfigError(f"[--{name} {file}] no run takes {name}; leave it out")
     if rows.ndim != 2 or len(rows) < last:
-        raise DataError(f"actions of shape {rows.shape}; frames {first} to {last} need {last} rows of values [{file}]")
-    found = torch.from_numpy(rows[first:last].astype(np.float32)).reshape(1, moves, -1)
-    for name, size in sizes.items():
-        if size not in (0, found.shape[-1]):
-            raise ConfigError(f"{name} takes actions of {size} values, these have {found.shape[-1]} [--actions {file}]")
-    return found
+        end = last - (name == "states")
+        raise DataError(f"{name} of shape {rows.shape}; frames {first} to {end} need {last} rows of values [{file}]")
+    return torch.from_numpy(rows[first:last].astype(np.float32))
+
+
+def _fitting(rows: Tensor, file: Path | None, name: str, sizes: Mapping[str, int]) -> Tensor:
+    for run, size in sizes.items():
+        if size not in (0, rows.shape[-1]):
+            raise ConfigError(f"{run} takes {name} of {size} values, these have {rows.shape[-1]} [--{name} {file}]")
+    return rows
 
 
 class VideoPrediction:
@@ -135,10 +157,11 @@ class VideoPrediction:
         samples: int | None = None,
         seed: int = 0,
         actions: Path | None = None,
+        states: Path | None = None,
     ) -> None:
         """size: the short side to predict at; None: the runs' data.size, 0: the video's. samples: futures to draw from
-        each run (None: one of each, with a map of its error), their noise a function of (seed, sample). actions: an
-        .npy file for runs that take actions, as `read_actions` reads it.
+        each run (None: one of each, with a map of its error), their noise a function of (seed, sample). actions and
+        states: .npy files for runs that take them, as `read_actions` and `read_states` read them.
         Raises vidpred's errors."""
         for predictor in predictors:
             predictor.check_known_frames()
@@ -166,6 +189,7 @@ class VideoPrediction:
             start = len(self.kept) - 1 + predictors[0].data.frame_skip
         self.window = choose_window(self.info, len(self.kept), predictors, steps, start)
         self.actions = read_actions(actions, predictors, self.window, steps)
+        self.states = read_states(states, predictors, self.window)
 
     def describe(self) -> str:
         window, last = self.window, self.window.first + (self.steps - 1) * self.window.stride
@@ -219,7 +243,9 @@ class VideoPrediction:
     @torch.inference_mode()
     def _predicted(self, known: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
         streams = [
-            stream_rollout(predictor.generator, known[None].to(predictor.device), self.steps, noise, self.actions)
+            stream_rollout(
+                predictor.generator, known[None].to(predictor.device), self.steps, noise, self.actions, self.states
+            )
             for predictor in self.predictors
             for noise in (predictor.noise(1, sample, self.seed) for sample in range(self.samples or 1))
         ]

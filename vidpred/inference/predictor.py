@@ -83,6 +83,7 @@ class Predictor:
         samples: int | None = None,
         seed: int | None = None,
         actions: Tensor | np.ndarray | None = None,
+        states: Tensor | np.ndarray | None = None,
     ) -> Tensor:
         """Predict the next `steps` frames, by recursion beyond what the generator gives at once.
 
@@ -92,7 +93,8 @@ class Predictor:
         `(samples, steps, C, H, W)` or `(B, samples, steps, C, H, W)`. seed: sample i is then a function of (seed, i),
         however many are drawn; None: of torch's random stream.
         actions: for a model that takes any, `(T-1+steps, A)` or `(B, T-1+steps, A)`, in the units of its data: row i
-        moves frame i to frame i+1, known frames first.
+        moves frame i to frame i+1, known frames first. states: for a model that takes any, `(T, S)` or `(B, T, S)`, in
+        which the known frames were taken; the model says by itself how they go on.
         Raises ValueError or TypeError naming what is wrong, ConfigError where samples are asked of a model that takes
         no noise.
         """
@@ -101,14 +103,20 @@ class Predictor:
         channels = int(self.generator.channels)  # type: ignore[arg-type]
         tensor = check_frames(frames, channels, self.least_history)
         batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
-        moves = None if actions is None else torch.as_tensor(actions, dtype=torch.float32, device=self.device)
-        moves = moves[None] if moves is not None and tensor.dim() == 4 else moves
+        moves, known = (self._rows(values, tensor.dim() == 4) for values in (actions, states))
         futures = [
-            rollout(self.generator, batched, steps, self.noise(len(batched), sample, seed), moves).cpu()
+            rollout(self.generator, batched, steps, self.noise(len(batched), sample, seed), moves, known).cpu()
             for sample in range(samples or 1)
         ]
         future = futures[0] if samples is None else torch.stack(futures, 1)
         return future if tensor.dim() == 5 else future[0]
+
+    def _rows(self, values: Tensor | np.ndarray | None, one: bool) -> Tensor | None:
+        """Actions or states as a batch on the model's device; one: they are of a single clip."""
+        if values is None:
+            return None
+        rows = torch.as_tensor(values, dtype=torch.float32, device=self.device)
+        return rows[None] if one else rows
 
     def draw(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Pictures of a generator that knows no frames: noise `(B, noise_channels)`, labels `(B,)` -> `(B, C, H, W)`

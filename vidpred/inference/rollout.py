@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.models.build import history_frames, least_history
-from vidpred.models.conditions import Conditions
+from vidpred.models.conditions import Conditions, state_size
 from vidpred.models.noise import draw_noise, noise_channels
 from vidpred.models.pyramid import as_pyramid
 
@@ -32,9 +32,9 @@ def applications(
     rows, lead = needed + int(generator.pred_frames) - 1, int(generator.step)  # type: ignore[arg-type]
     first = known - history.shape[1]
     while True:
-        pictures = as_pyramid(
-            forward(history[:, : history.shape[1] - lead + 1], **conditions.arguments(generator, first, rows))
-        )
+        seen = history[:, : history.shape[1] - lead + 1]
+        conditions = conditions.extended(generator, first + seen.shape[1])
+        pictures = as_pyramid(forward(seen, **conditions.arguments(generator, first, rows)))
         yield pictures
         frames = _finest(pictures, history)
         # Where they are enough, the older ones need not be copied.
@@ -59,7 +59,12 @@ def unroll(
 
 
 def stream_rollout(
-    generator: nn.Module, context: Tensor, steps: int, noise: Tensor | None = None, actions: Tensor | None = None
+    generator: nn.Module,
+    context: Tensor,
+    steps: int,
+    noise: Tensor | None = None,
+    actions: Tensor | None = None,
+    states: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Yield the frames t+1, t+2, ..., t+steps, each `(B, C, H, W)` float32 in [0, 1]; memory does not grow with steps.
 
@@ -72,16 +77,19 @@ def stream_rollout(
     in every frame would change the story half-way.
     actions: `(B, T'-1+steps, A)`, for a generator that takes any: row i moves frame i of the context, and then of the
     future, to the next one.
+    states: `(B, T', S)`, for a generator that takes any: those in which the frames of the context were taken. Those of
+    coming frames follow from them by the generator's `state_dynamics`.
     Raises ValueError where the context is too short, the generator's frames have another shape, there is noise for
-    one that takes none, or actions are missing or of another shape.
+    one that takes none, or actions or states are missing or of another shape.
     """
     needed = least_history(generator)
     if context.shape[1] < needed:
         raise ValueError(f"{context.shape[1]} context frames given, {needed} needed")
-    conditions = Conditions(
-        None if noise is None else noise.to(context.device), None if actions is None else actions.to(context.device)
-    )
+    noise, actions, states = (None if rows is None else rows.to(context.device) for rows in (noise, actions, states))
+    conditions = Conditions(noise, actions, states=states)
     conditions.check(generator)
+    if states is not None and state_size(generator) and states.shape[1] != context.shape[1]:
+        raise ValueError(f"{states.shape[1]} states given; {context.shape[1]} known frames need one each")
     if actions is not None and actions.shape[1] != context.shape[1] - 1 + steps:
         raise ValueError(
             f"{actions.shape[1]} actions given; {context.shape[1]} known frames and {steps} coming ones have "
@@ -109,9 +117,14 @@ def _finest(pictures: list[Tensor] | Tensor, history: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def rollout(
-    generator: nn.Module, context: Tensor, steps: int, noise: Tensor | None = None, actions: Tensor | None = None
+    generator: nn.Module,
+    context: Tensor,
+    steps: int,
+    noise: Tensor | None = None,
+    actions: Tensor | None = None,
+    states: Tensor | None = None,
 ) -> Tensor:
     """All frames of `stream_rollout` at once: `(B, steps, C, H, W)` float32 in [0, 1]."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
-    return torch.stack(list(stream_rollout(generator, context, steps, noise, actions)), 1)
+    return torch.stack(list(stream_rollout(generator, context, steps, noise, actions, states)), 1)

@@ -9,9 +9,10 @@ from torch import nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
-from vidpred.models.conditions import action_size
+from vidpred.models.conditions import action_size, state_size
 from vidpred.models.dcgan import DcganJudgeSettings, DcganSettings
 from vidpred.models.discriminators import DiscriminatorSettings
+from vidpred.models.dynamics import StateDynamics
 from vidpred.models.film_unet import FilmUnetSettings
 from vidpred.models.lapgan import LapganJudgeSettings, LapganSettings
 from vidpred.models.lotter import LotterSettings
@@ -79,13 +80,18 @@ def build_discriminator(settings: JudgeSettings, num_scales: int, data: DataSett
 
 def adopt(generator: nn.Module, data: DataSettings) -> nn.Module:
     """Give a module of the user's the attributes that rollouts read, where it lacks them. Raises ConfigError where it
-    has others than the settings."""
+    has others than the settings, or takes states and does not say how they go on."""
     for name in ("context_frames", "pred_frames", "step", "channels"):
         wanted = getattr(data, name)
         if not hasattr(generator, name):
             setattr(generator, name, wanted)
         elif getattr(generator, name) != wanted:
             raise ConfigError(f"[data.{name}] is {wanted}, but the generator's {name} is {getattr(generator, name)}")
+    if state_size(generator) and not isinstance(getattr(generator, "state_dynamics", None), StateDynamics):
+        raise ConfigError(
+            f"the generator takes states (state_size={state_size(generator)}) and does not say how they go on; give it "
+            "state_dynamics = vidpred.models.dynamics.StateDynamics(state_size, action_size)"
+        )
     return generator
 
 
@@ -96,9 +102,11 @@ def history_frames(generator: nn.Module) -> int:
 
 def least_history(generator: nn.Module) -> int:
     """How many known frames it makes do with, if not all of `history_frames` are there: its `least_frames` and its lead
-    over that. Models without that attribute need all, and so do those that take actions, a row for every frame."""
+    over that. Models without that attribute need all, and so do those that take actions or states, a row for every
+    frame."""
     context = int(generator.context_frames)  # type: ignore[arg-type]
-    least = context if action_size(generator) else int(getattr(generator, "least_frames", context))
+    rows = action_size(generator) or state_size(generator)
+    least = context if rows else int(getattr(generator, "least_frames", context))
     return min(least, context) + int(generator.step) - 1  # type: ignore[arg-type]
 
 

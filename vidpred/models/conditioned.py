@@ -1,10 +1,11 @@
-"""What the frame predictors share that take noise and actions."""
+"""What the frame predictors share that take noise, actions and states."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from vidpred.models.dynamics import StateDynamics
 from vidpred.models.noise import draw_noise
 from vidpred.models.scale import ValueScale
 from vidpred.models.settings import ModelSettings
@@ -12,9 +13,10 @@ from vidpred.models.settings import ModelSettings
 
 class ConditionedPredictor(nn.Module):
     """Base of the predictors `(B, T, C, H, W)` -> pred_frames (K) frames at once, the first of them `step` frames after
-    the last known one, under noise and actions.
+    the last known one, under noise, actions and states.
 
     condition_size: how many numbers these are in all. moves: actions between the first known and the last coming frame.
+    state_dynamics: says the states of frames that are predicted, and the units of all.
     """
 
     def __init__(
@@ -26,20 +28,29 @@ class ConditionedPredictor(nn.Module):
         self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
         if settings.action_size:
             self.action_scale = ValueScale(settings.action_size)
-        self.condition_size = self.noise_channels + self.moves * self.action_size
+        self.state_size = settings.state_size
+        if settings.state_size:
+            self.state_dynamics = StateDynamics(settings.state_size, settings.action_size)
+        self.condition_size = (
+            self.noise_channels + self.moves * self.action_size + self.context_frames * self.state_size
+        )
 
-    def conditions(self, context: Tensor, noise: Tensor | None, actions: Tensor | None) -> dict[str, Tensor]:
+    def conditions(
+        self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None
+    ) -> dict[str, Tensor]:
         """What the network is to see of each, `(B, n)` by name, in units of their deviation; nothing of what the model
         does not take.
 
         noise: `(B, noise_channels)`; None: drawn here from torch's random stream. actions: `(B, moves, action_size)` in
-        the data's units. Raises ValueError where they have another shape, or the model takes none.
+        the data's units; states: `(B, context_frames, state_size)` likewise, those of the known frames. Raises
+        ValueError where they have another shape, or the model takes none.
         """
         if noise is None and self.noise_channels:
             noise = draw_noise(self, len(context))
         given: dict[str, tuple[Tensor | None, str, tuple[int, ...]]] = {
             "noise": (noise, "noise_channels", (self.noise_channels,)),
             "actions": (actions, "action_size", (self.moves, self.action_size)),
+            "states": (states, "state_size", (self.context_frames, self.state_size)),
         }
         found = {}
         for name, (values, setting, wanted) in given.items():
@@ -52,9 +63,13 @@ class ConditionedPredictor(nn.Module):
         return found
 
     def _scaled(self, name: str, values: Tensor) -> Tensor:
-        return self.action_scale(values) if name == "actions" else values
+        if name == "noise":
+            return values
+        return self.action_scale(values) if name == "actions" else self.state_dynamics.states(values)
 
-    def planes(self, context: Tensor, noise: Tensor | None, actions: Tensor | None) -> Tensor | None:
+    def planes(
+        self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None
+    ) -> Tensor | None:
         """The same as planes that are the same everywhere, `(B, condition_size, 1, 1)`; None without any."""
-        found = list(self.conditions(context, noise, actions).values())
+        found = list(self.conditions(context, noise, actions, states).values())
         return torch.cat(found, 1)[:, :, None, None] if found else None

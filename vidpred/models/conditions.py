@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -15,6 +15,11 @@ from vidpred.models.noise import noise_channels
 def action_size(generator: nn.Module) -> int:
     """How many values an action has that this generator takes; 0: it takes none."""
     return int(getattr(generator, "action_size", 0))
+
+
+def state_size(generator: nn.Module) -> int:
+    """How many values a state has that this generator takes; 0: it takes none."""
+    return int(getattr(generator, "state_size", 0))
 
 
 def num_labels(network: nn.Module) -> int:
@@ -31,18 +36,22 @@ def takes_truth(network: nn.Module) -> bool:
 class Conditions:
     """noise: `(B, noise_channels)`, a draw for each sample. actions: `(B, N-1, A)`: row i moves frame i to frame i+1,
     counted from the first of N frames, known and coming. labels: `(B,)` int64, the class of each sample.
-    truth: `(B, K, C, H, W)`, the true pictures, only while training."""
+    truth: `(B, K, C, H, W)`, the true pictures, only while training. states: `(B, T, S)`, those in which the
+    known frames were taken; of coming frames none are given, `extended` predicts them."""
 
     noise: Tensor | None = None
     actions: Tensor | None = None
     labels: Tensor | None = None
     truth: Tensor | None = None
+    states: Tensor | None = None
 
     @classmethod
     def of(cls, batch: Batch, count: int | None = None) -> Self:
         """What a batch says beside its frames, of its first `count` samples (None: all)."""
-        actions, labels = (None if rows is None else rows[:count] for rows in (batch.actions, batch.labels))
-        return cls(actions=actions, labels=labels)
+        actions, labels, states = (
+            None if rows is None else rows[:count] for rows in (batch.actions, batch.labels, batch.known_states)
+        )
+        return cls(actions=actions, labels=labels, states=states)
 
     def repeat(self, times: int) -> Conditions:
         """The same for `times` copies of the batch, one after the other; the noise is of all copies already."""
@@ -51,26 +60,33 @@ class Conditions:
             None if self.actions is None else self.actions.repeat(times, 1, 1),
             None if self.labels is None else self.labels.repeat(times),
             None if self.truth is None else self.truth.repeat(times, 1, 1, 1, 1),
+            None if self.states is None else self.states.repeat(times, 1, 1),
         )
 
     def check(self, generator: nn.Module) -> None:
-        """Raises ValueError where there is noise for a generator that takes none, or actions are missing, not finite
-        or of another size than it takes, or labels are missing or not among its classes."""
+        """Raises ValueError where there is noise for a generator that takes none, or actions or states are missing, not
+        finite or of another size than it takes, or labels are missing or not among its classes."""
         if self.noise is not None and not noise_channels(generator):
             raise ValueError("the generator takes no noise (it has no noise_channels)")
-        size = action_size(generator)
-        if size and self.actions is None:
-            raise ValueError(f"the generator is conditioned on actions; pass actions (B, N-1, {size})")
-        if self.actions is not None and size:
-            if self.actions.dim() != 3 or self.actions.shape[-1] != size:
-                raise ValueError(f"actions must be (B, N-1, {size}), not {tuple(self.actions.shape)}")
-            if not bool(self.actions.isfinite().all()):
-                raise ValueError("actions must be finite; there is NaN or infinity among them")
+        check_rows("actions", self.actions, "N-1", action_size(generator))
+        check_rows("states", self.states, "T", state_size(generator))
         check_labels(self.labels, num_labels(generator))
 
+    def extended(self, generator: nn.Module, count: int) -> Self:
+        """The same with the states of the first `count` frames, known and coming: those that are not given follow from
+        the ones before by the generator's `state_dynamics`, with the actions in between."""
+        if self.states is None or not state_size(generator):
+            return self
+        states = list(self.states.unbind(1))
+        while len(states) < count:
+            actions = self.actions[:, len(states) - 1] if self.actions is not None else None
+            states.append(generator.state_dynamics(states[-1], actions))  # type: ignore[operator]
+        return replace(self, states=torch.stack(states, 1))
+
     def arguments(self, generator: nn.Module, first: int, count: int) -> dict[str, Tensor]:
-        """Keyword arguments of the generator's forward, those that it takes: noise, labels, the true pictures, and the
-        `count` actions from frame `first` on (the last one again where they end: of frames that nobody asked for)."""
+        """Keyword arguments of the generator's forward, those that it takes: noise, labels, the true pictures, the
+        states of the frames that it sees from frame `first` on, and the `count` actions from there on (the last one
+        again where they end: of frames that nobody asked for)."""
         found = self.judged(generator)
         if self.noise is not None and noise_channels(generator):
             found["noise"] = self.noise
@@ -79,6 +95,9 @@ class Conditions:
             if rows.shape[1] < count:
                 rows = torch.cat([rows, self.actions[:, -1:].expand(-1, count - rows.shape[1], -1)], 1)
             found["actions"] = rows
+        if self.states is not None and state_size(generator):
+            seen = int(generator.context_frames)  # type: ignore[arg-type]
+            found["states"] = self.states[:, first : first + seen]
         return found
 
     def judged(self, network: nn.Module) -> dict[str, Tensor]:
@@ -89,6 +108,18 @@ class Conditions:
         if self.truth is not None and takes_truth(network):
             found["truth"] = self.truth
         return found
+
+
+def check_rows(name: str, rows: Tensor | None, count: str, size: int) -> None:
+    """Raises ValueError unless rows are `(B, count, size)` and finite; where size is 0, they are not looked at."""
+    if not size:
+        return
+    if rows is None:
+        raise ValueError(f"the generator is conditioned on {name}; pass {name} (B, {count}, {size})")
+    if rows.dim() != 3 or rows.shape[-1] != size:
+        raise ValueError(f"{name} must be (B, {count}, {size}), not {tuple(rows.shape)}")
+    if not bool(rows.isfinite().all()):
+        raise ValueError(f"{name} must be finite; there is NaN or infinity among them")
 
 
 def check_labels(labels: Tensor | None, classes: int) -> None:

@@ -69,8 +69,8 @@ class Block(nn.Module):
 
 
 class FilmUnet(ConditionedPredictor):
-    """Y = X_T + Net(X_1..T, actions, noise): pred_frames frames at once, the first `step` frames after the last known.
-    With `warp`, X_T moved by displacements that Net gives, too.
+    """Y = X_T + Net(X_1..T, actions, noise, states): pred_frames frames at once, the first `step` frames after the last
+    known. With `warp`, X_T moved by displacements that Net gives, too.
 
     One scale. Any height and width: the picture is padded inside and cropped back.
     """
@@ -99,15 +99,19 @@ class FilmUnet(ConditionedPredictor):
         assert self.paint.bias is not None
         nn.init.zeros_(self.paint.bias)
 
-    def forward(self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None) -> list[Tensor]:
+    def forward(
+        self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
+        states: Tensor | None = None,
+    ) -> list[Tensor]:  # fmt: skip
         """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1].
 
         noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream.
         actions: `(B, N-1, action_size)` in the data's units, N frames from the first known to the last coming one.
+        states: `(B, T, state_size)` in the data's units, in which the known frames were taken.
         Raises ValueError where they have another shape, or the model takes none.
         """
         height, width = context.shape[-2:]
-        condition = self._condition(context, noise, actions)
+        condition = self._condition(context, noise, actions, states)
         padded = pad_to_multiple(context, self.patch * 2 ** (len(self.down) - 1))
         level = rearrange(padded, "b t c h w -> b (t c) h w")
         if self.spots is not None and actions is not None:
@@ -130,9 +134,11 @@ class FilmUnet(ConditionedPredictor):
         frames = moved(padded[:, -1:].float(), displacement * DISPLACED) + added
         return [frames[..., :height, :width].clamp(0, 1)]
 
-    def _condition(self, context: Tensor, noise: Tensor | None, actions: Tensor | None) -> Tensor | None:
-        found = self.conditions(context, noise, actions)
-        seen = [found[name] for name in ("actions", "noise") if name in found]  # the order of checkpoints
+    def _condition(
+        self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None
+    ) -> Tensor | None:
+        found = self.conditions(context, noise, actions, states)
+        seen = [found[name] for name in ("actions", "noise", "states") if name in found]  # the order of checkpoints
         return None if self.condition is None else self.condition(torch.cat(seen, 1))
 
 

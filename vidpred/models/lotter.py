@@ -29,8 +29,10 @@ class LotterSettings(ModelSettings):
 
     @model_validator(mode="after")
     def _frames_only(self) -> Self:
-        if self.noise_channels or self.action_size:
-            raise ValueError("name: lotter takes neither noise nor actions; set noise_channels=0 and action_size=0")
+        if self.noise_channels or self.action_size or self.state_size:
+            raise ValueError(
+                "name: lotter takes no noise, actions or states; set noise_channels=0, action_size=0 and state_size=0"
+            )
         return self
 
     def build(self, data: DataSettings) -> LotterPredictor:

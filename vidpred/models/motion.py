@@ -43,8 +43,8 @@ class MotionSettings(ModelSettings):
 
     gate_width: feature maps of the network that chooses, for every coming frame and place, between the candidates.
     backtest: whether extrapolation is tried on the known frames first. refine: whether a UNet looks at the frames
-    themselves, corrects motion and paints; what takes noise or actions needs it. widths: its feature maps at 1/2, 1/4
-    and 1/8 of the resolution; head_width: those of its last layers, which see every coming frame.
+    themselves, corrects motion and paints; what takes noise, actions or states needs it. widths: its feature maps at
+    1/2, 1/4 and 1/8 of the resolution; head_width: those of its last layers, which see every coming frame.
     """
 
     name: Literal["motion"] = "motion"
@@ -56,8 +56,10 @@ class MotionSettings(ModelSettings):
 
     @model_validator(mode="after")
     def _conditions(self) -> Self:
-        if (self.noise_channels or self.action_size) and not self.refine:
-            raise ValueError("refine: noise and actions are seen by the refining network alone; set model.refine=true")
+        if (self.noise_channels or self.action_size or self.state_size) and not self.refine:
+            raise ValueError(
+                "refine: noise, actions and states are seen by the refining network alone; set model.refine=true"
+            )
         return self
 
     def build(self, data: DataSettings) -> MotionGenerator:
@@ -111,7 +113,7 @@ class MotionGenerator(ConditionedPredictor):
     With `refine`, a UNet at half resolution looks at the known frames once. For every k its features are carried along
     with the motion, and a head of three convolutions, which sees them where they were and where they arrive, adds to
     the shares, to one more candidate, moved with a correction of its own, and paints in proportion to how much the
-    candidates differ. Noise and actions are planes that the UNet sees.
+    candidates differ. Noise, actions and states are planes that the UNet sees.
     The flow is OpenCV's DIS, of whole frames: at borders of patches it would be trusted too little.
 
     Any height and width, any number of known frames (the newest ten are looked at), 1 or 3 channels.
@@ -137,11 +139,14 @@ class MotionGenerator(ConditionedPredictor):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.gate[-1].bias)  # type: ignore[arg-type]
 
-    def forward(self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None) -> list[Tensor]:
-        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1]. noise and actions: see
-        `ConditionedPredictor.conditions`, which raises ValueError where they do not fit."""
+    def forward(
+        self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
+        states: Tensor | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1]. noise, actions, states:
+        see `ConditionedPredictor.conditions`, which raises ValueError where they do not fit."""
         height, width = context.shape[-2:]
-        planes = self.planes(context, noise, actions)
+        planes = self.planes(context, noise, actions, states)
         if self.training and float(torch.rand((), device="cpu")) < SHORT:
             context = context[:, -3:]
         motion = observe(context, self.backtests)

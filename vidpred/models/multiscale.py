@@ -89,7 +89,8 @@ class MultiscaleGenerator(ConditionedPredictor):
     last known frame at scale k, clamped instead of squashed): G_k(X) = Net_k(...) + up(Y_{k-1}) + L_k - up(L_{k-1}).
     With noise, every Net_k sees one more plane for each number z_i of the draw, z_i everywhere: one draw is one
     coherent future, whatever the size of the picture. `noise_channels` and `noise` say how to draw. With actions, every
-    Net_k sees one more plane for each value of each action between the first known and the last coming frame.
+    Net_k sees one more plane for each value of each action between the first known and the last coming frame; with
+    states, one for each value of the states in which the known frames were taken.
     """
 
     def __init__(
@@ -109,16 +110,20 @@ class MultiscaleGenerator(ConditionedPredictor):
     def num_scales(self) -> int:
         return len(self.networks)
 
-    def forward(self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None) -> list[Tensor]:
+    def forward(
+        self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
+        states: Tensor | None = None,
+    ) -> list[Tensor]:  # fmt: skip
         """`(B, T, C, H, W)` in [0, 1] -> predictions at every scale, coarse to fine, `(B, K, C, h, w)` in [0, 1].
 
         The last one has the height and width of the context; the others those of the padded pyramid.
         noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream.
         actions: `(B, N-1, action_size)` in the data's units, N frames from the first known to the last coming one.
+        states: `(B, T, state_size)` in the data's units, in which the known frames were taken.
         Raises ValueError where they have another shape, or the model takes none.
         """
         height, width = context.shape[-2:]
-        planes = self.planes(context, noise, actions)  # (B, n, 1, 1), None without noise and actions
+        planes = self.planes(context, noise, actions, states)  # (B, n, 1, 1), None without any
         predictions: list[Tensor] = []
         previous: Tensor | None = None  # the coarser scale's prediction, (B, K*C, h, w) in [-1, 1]
         coarser: Tensor | None = None  # the coarser scale's last known frame, as often as frames are predicted

@@ -19,6 +19,7 @@ class ModelSettings(Settings):
     noise_channels: random numbers of a draw (0: no noise, one prediction); noise: what they are, `gaussian`,
     `uniform` in (-1, 1) or `binary` (1 or -1 with equal chances: n channels choose between 2^n futures).
     action_size: how many values an action of the data has (0: the model takes no actions).
+    state_size: how many values a state of the data has, the state in which a frame was taken (0: the model takes none).
     num_labels: how many classes the data has (0: the model is told none).
     """
 
@@ -31,6 +32,7 @@ class ModelSettings(Settings):
     noise_channels: int = Field(0, ge=0, le=100_000)
     noise: NoiseName = "gaussian"
     action_size: int = Field(0, ge=0, le=1024)
+    state_size: int = Field(0, ge=0, le=1024)
     num_labels: int = Field(0, ge=0, le=100_000)
 
     @property
@@ -39,7 +41,8 @@ class ModelSettings(Settings):
         return 1
 
     def build(self, data: DataSettings) -> nn.Module:
-        """The generator. It says context_frames, pred_frames, step, channels, noise_channels and action_size."""
+        """The generator. It says context_frames, pred_frames, step, channels, noise_channels, action_size and
+        state_size."""
         raise NotImplementedError
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.build import count_parameters
-from vidpred.models.conditions import action_size
+from vidpred.models.conditions import Conditions, action_size, state_size
 from vidpred.models.equalised import EqualisedConv, EqualisedLinear
 from vidpred.training.settings import TrainingSettings
 
@@ -71,9 +71,11 @@ def estimate_memory(
     handles = [layer.register_forward_hook(count) for layer in layers]
     context = torch.empty(draws * training.batch_size, data.context_frames, data.channels, *size, device="meta")
     known = data.history_frames + data.pred_frames - 1
-    size_of_actions = action_size(networks["generator"])
-    actions = torch.empty(len(context), known, size_of_actions, device="meta")
-    pictures = networks["generator"](context, **({"actions": actions} if size_of_actions else {}))
+    conditions = Conditions(
+        actions=torch.empty(len(context), known, action_size(networks["generator"]), device="meta"),
+        states=torch.empty(*context.shape[:2], state_size(networks["generator"]), device="meta"),
+    )
+    pictures = networks["generator"](context, **conditions.arguments(networks["generator"], 0, known))
     if "discriminator" in networks:
         for _ in range(3):  # true and predicted frames in its own phase, predicted ones in the generator's
             networks["discriminator"](context, pictures)
