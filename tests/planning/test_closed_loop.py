@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from tests.planning.worlds_for_tests import UNIT, Brighten
+from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful
 from vidpred.cli import main
+from vidpred.config import load_config
 from vidpred.data.block_push import BlockPush
+from vidpred.errors import ConfigError
 from vidpred.planning.closed_loop import outcome, play, play_all, play_policy, wilson_interval
 from vidpred.planning.costs import DesignatedPixel
-from vidpred.planning.plan import Budget
+from vidpred.planning.plan import Budget, fitting_world, load_model
 from vidpred.planning.receding import RecedingHorizon
+from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CrossEntropy, Plan, Problem
 from vidpred.planning.true_world import StillWorld, TrueWorld
 from vidpred.planning.world_model import WorldModel
 from vidpred.planning.worlds import BlockPushWorld, to_picture
+from vidpred.run import train
 
 
 def test_wilson_interval_is_that_of_the_books() -> None:
@@ -96,6 +100,23 @@ def test_plans_begin_where_the_last_one_was_going() -> None:
         RecedingHorizon(WorldModel(Brighten()), CrossEntropy(), UNIT, horizon=2, execute=3)
 
 
+def test_the_controller_keeps_the_states_of_its_frames() -> None:
+    controller = RecedingHorizon(WorldModel(Stateful(3)), Spy(), UNIT, horizon=3, execute=2)
+    frame, state, cost = torch.full((3, 4, 4), 0.1), torch.tensor([0.02, 0.03]), DesignatedPixel((1, 1, 1), (0.5, 0.5))
+    for number in range(4):  # Stateful checks that states and actions fit
+        action = controller.act(frame, cost, state)
+        if number == 2:
+            assert controller.imagined()[0, 2, 0, 0] == pytest.approx(0.1 + 0.02 + 0.03)
+        state = state + action
+    controller.reset(0)
+    controller.act(frame, cost, torch.zeros(2))  # the episode before is forgotten
+    for wrong, words in ((None, "not None"), (torch.zeros(3), r"not \(3,\)")):
+        with pytest.raises(ValueError, match=rf"takes a state \(2,\), {words}"):
+            controller.act(frame, cost, wrong)
+    with pytest.raises(ValueError, match=r"takes no state, not \(2,\)"):
+        RecedingHorizon(WorldModel(Brighten()), Spy(), UNIT).act(frame, cost, state)
+
+
 def test_plans_stay_within_reach_of_what_was_done() -> None:
     spy, frame = Spy(), torch.full((3, 4, 4), 0.1)
     controller = RecedingHorizon(WorldModel(Brighten(1)), spy, UNIT, horizon=3, execute=1, reach=0.2)
@@ -105,6 +126,29 @@ def test_plans_stay_within_reach_of_what_was_done() -> None:
     assert controller.plan is not None
     assert controller.plan.actions[0].flatten().tolist() == pytest.approx([0.05, -0.3, 0.02, -0.1, 0.03, 0.03])
     assert controller.act(frame, cost).tolist() == pytest.approx([0.25, -0.1])  # 1.01 was planned
+
+
+def test_a_model_that_takes_states_is_told_those_of_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a recording over training to episodes: the states are the ones that the recording would hold."""
+    record(Recording("block_push", 10, size=16), tmp_path / "set", workers=1, progress=False)
+    train(load_config("block_push.yaml", {
+        "data.root": str(tmp_path / "set"), "run": str(tmp_path / "run"), "training.steps": 2, "model.state_size": 4,
+        "training.validation_windows": 1, "model.widths": (4, 4), "training.device": "cpu",
+    }))  # fmt: skip
+    model, size = load_model(tmp_path / "run", "best", "cpu", "float32")
+    world = fitting_world("block_push", size, model)
+    given: list[list[float]] = []
+    costs = model.costs
+    monkeypatch.setattr(model, "costs", lambda *a, **k: (given.append(k["states"][0, -1].tolist()), costs(*a, **k))[1])
+    monkeypatch.setattr(world, "steps", 3, raising=False)
+    budget = Budget(candidates=4, iterations=1, horizon=2, execute=1)
+    episode = play(world, budget.controller(model, world), 5, keep_pictures=True)
+    world.reset(5)
+    assert given[0] == pytest.approx(world.state().tolist())
+    assert len({tuple(state) for state in given}) == episode.steps == 3, "one state for each frame"
+    model.state_size = 3
+    with pytest.raises(ConfigError, match=r"block_push has states of 4 values, the model takes 3 \[model.state_size\]"):
+        fitting_world("block_push", size, model)
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from tests.planning.worlds_for_tests import Brighten
+from tests.planning.worlds_for_tests import Brighten, Stateful
+from vidpred.errors import ConfigError
 from vidpred.planning import Bounds, WorldModel, WorldModelEnv, WorldModelVectorEnv
 from vidpred.planning.costs import GoalImage
 
@@ -21,6 +22,13 @@ COST = GoalImage(torch.full((3, 6, 8), 0.5), scales=(1,))
 
 def env(steps: int = 5) -> WorldModelEnv:
     return WorldModelEnv(WorldModel(Brighten()), STARTS, BOUNDS, COST, steps=steps)
+
+
+def test_a_model_that_takes_states_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"takes states \[model.state_size=2\], which an imagined environment does not"
+    ):
+        WorldModelEnv(WorldModel(Stateful()), STARTS, BOUNDS, COST)
 
 
 def test_it_passes_gymnasiums_checker() -> None:

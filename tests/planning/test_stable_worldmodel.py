@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.planning.worlds_for_tests import UNIT, Brighten, brightened
+from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful, brightened
+from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
 from vidpred.planning.stable_worldmodel import CostModel
 from vidpred.planning.world_model import WorldModel
@@ -46,6 +47,11 @@ def test_past_actions_go_along() -> None:
     }  # fmt: skip
     # Brighten itself checks that past actions and frames belong together.
     assert CostModel(WorldModel(Brighten(2))).get_cost(info, torch.zeros(1, 4, 2, 2)).shape == (1, 4)
+
+
+def test_a_model_that_takes_states_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"takes states \[model.state_size=2\], and these solvers give it none"):
+        CostModel(WorldModel(Stateful()))
 
 
 def cem_solver() -> Any:

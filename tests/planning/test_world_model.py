@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.planning.worlds_for_tests import UNIT, Brighten, brightened
+from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful, brightened
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.models.baselines import CopyLast
@@ -114,6 +114,39 @@ def test_what_does_not_fit_is_refused_by_its_shape() -> None:
     for arguments, words in wrong:
         with pytest.raises(ValueError, match=words):
             model.rollout(*arguments)
+
+
+@pytest.mark.parametrize("known", [1, 3])
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_every_plan_gets_the_states_that_it_leads_to(known: int, chunk: int | None) -> None:
+    _, actions, past = problem(known)
+    actions.requires_grad_(True)
+    states = torch.rand(2, 1, 2) / 40 + torch.cat([torch.zeros(2, 1, 2), past.cumsum(1)], 1)
+    context = torch.full((2, known, 3, 4, 5), 0.2)
+    model = WorldModel(Stateful(known), chunk=chunk)
+    frames = model.rollout(context, actions, past, differentiable=True, states=states)
+    led_to = states[:, None, -1:, 0] + torch.cat([torch.zeros(2, 5, 1), actions[..., :-1, 0].cumsum(2)], 2)
+    torch.testing.assert_close(frames[:, :, :, 2], (0.2 + led_to.cumsum(2))[..., None, None].expand(-1, -1, -1, 4, 5))
+    costs = model.costs(context, actions, past, lambda seen: seen[:, :, 2].mean((-1, -2)), states=states)
+    torch.testing.assert_close(costs, frames[:, :, :, 2, 0, 0].sum(-1))
+    (gradient,) = torch.autograd.grad(frames[:, :, 2, 2, 0, 0].sum(), actions)
+    assert gradient[0, 0, :, 0].tolist() == pytest.approx([2, 1, 0]), "an action moves the states after it"
+    with pytest.raises(ConfigError, match="takes no noise"):
+        model.spread(context, actions, past, states=states)
+
+
+def test_states_that_do_not_fit_are_refused_by_their_shape() -> None:
+    context, actions, past = problem(3)
+    model, states = WorldModel(Stateful(3)), torch.zeros(2, 3, 2)
+    for given, words in (
+        (None, r"states must be \(B, T, state_size\) = \(2, 3, 2\), not None"),
+        (states[:, 1:], r"= \(2, 3, 2\), not \(2, 2, 2\)"),
+        (states + float("nan"), r"states \(2, 3, 2\) must be finite"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.rollout(context, actions, past, states=given)
+    with pytest.raises(ValueError, match=r"takes no states \[model.state_size=0\], not \(2, 3, 2\)"):
+        WorldModel(Brighten(3)).costs(context, actions, past, lambda frames: frames.mean((-3, -2, -1)), states=states)
 
 
 def test_a_model_without_actions_cannot_plan(tmp_path: Path) -> None:

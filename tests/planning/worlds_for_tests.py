@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vidpred.models.dynamics import StateDynamics
 from vidpred.planning.world_model import Bounds
 
 UNIT = Bounds.of([-1.0, -1.0], [1.0, 1.0])
@@ -25,6 +26,24 @@ class Brighten(nn.Module):
         change = torch.cat([actions, torch.zeros_like(actions[..., :1])], -1)[..., None, None]
         assert torch.allclose(context.diff(dim=1), change[:, :-1].expand_as(context[:, 1:]), atol=1e-5), "out of line"
         return [context[:, -1:] + change[:, -1:]]
+
+
+class Stateful(Brighten):
+    """Blue grows by the first value of the newest state; states grow by the action, (x, y)' = (x, y) + action. Checks
+    that states and actions fit."""
+
+    def __init__(self, context_frames: int = 1) -> None:
+        super().__init__(context_frames)
+        self.state_size = 2
+        self.state_dynamics = StateDynamics(2, 2)
+        self.state_dynamics.change[2:4] = torch.eye(2)
+
+    def forward(self, context: Tensor, actions: Tensor, states: Tensor) -> list[Tensor]:  # type: ignore[override]
+        self.largest_batch = max(self.largest_batch, len(context))
+        assert torch.allclose(states.diff(dim=1), actions[:, : states.shape[1] - 1], atol=1e-5), "out of line"
+        grown = context[:, -1:].clone()
+        grown[:, :, 2] += states[:, -1:, :1, None]
+        return [grown]
 
 
 def brightened(start: Tensor, moves: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vidpred.inference.render import Panel, compose, stack
 from vidpred.planning.receding import RecedingHorizon
-from vidpred.planning.worlds import World, to_picture
+from vidpred.planning.worlds import World, to_picture, world_state
 
 SHOWN_STEPS = 8  # of a plan, in a video
 FIRST_SEED = 1_000_000  # of the first episode: no recording with a seed of its own begins there
@@ -77,7 +77,8 @@ def play(
     over = False
     while not over and episode.steps < world.steps:
         deciding, start = controller.is_due, time.perf_counter()
-        action = controller.act(to_picture(frame), cost)
+        state = world_state(world) if controller.model.state_size else None
+        action = controller.act(to_picture(frame), cost, state)
         if deciding:
             episode.seconds.append(time.perf_counter() - start)
         if keep_pictures:

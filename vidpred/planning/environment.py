@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from vidpred.data.batch import to_float
+from vidpred.errors import ConfigError
 from vidpred.inference.render import to_uint8
 from vidpred.planning.world_model import Bounds, Cost, WorldModel, summed
 
@@ -23,12 +24,18 @@ class Imagination:
 
     starts: `(N, T, C, H, W)` uint8 or float in [0, 1], known frames to begin with, T >= model.history_frames;
     past_actions: `(N, T-1, A)` between them (not needed for T = 1). cost: of frames, as in `vidpred.planning.costs`.
+    Raises ConfigError for a model that takes states.
     """
 
     def __init__(
         self, model: WorldModel, starts: Tensor, bounds: Bounds, cost: Cost, past_actions: Tensor | None, steps: int
     ) -> None:
         size = model.action_size
+        if model.state_size:
+            raise ConfigError(
+                f"the model takes states [model.state_size={model.state_size}], which an imagined environment does not "
+                "have; train one with model.state_size=0, or plan with WorldModel.rollout(..., states=)"
+            )
         if past_actions is None and starts.dim() == 5 and starts.shape[1] == 1:
             past_actions = torch.zeros(len(starts), 0, size)
         model.check(starts, torch.zeros(len(starts), 1, 1, size), past_actions)  # shapes, before anything else

@@ -20,7 +20,7 @@ from vidpred.planning.receding import RecedingHorizon
 from vidpred.planning.solvers import make_solver
 from vidpred.planning.true_world import StillWorld
 from vidpred.planning.world_model import Imagines, WorldModel
-from vidpred.planning.worlds import World, make_world, to_picture
+from vidpred.planning.worlds import World, make_world, to_picture, world_state
 
 VIDEO_RATE = 4.0
 VIDEO_EPISODES = 4
@@ -63,7 +63,7 @@ def trained_size(predictor: Predictor) -> int | None:
 
 
 def fitting_world(env: str, size: int | None, model: WorldModel) -> World:
-    """Raises ConfigError where the world's actions are not the model's."""
+    """Raises ConfigError where the world's actions are not the model's, or its states."""
     world = make_world(env, size)
     found = len(world.bounds.low)
     if found != model.action_size:
@@ -71,6 +71,15 @@ def fitting_world(env: str, size: int | None, model: WorldModel) -> World:
             f"{env} has actions of {found} values, the model takes {model.action_size} "
             "[model.action_size, data.frame_skip]; plan with a run that was trained on its episodes"
         )
+    if model.state_size:
+        world.reset(0)
+        state = world_state(world)
+        found = 0 if state is None else len(state)
+        if found != model.state_size:
+            raise ConfigError(
+                f"{env} has states of {found} values, the model takes {model.state_size} [model.state_size]; plan with "
+                "a run that was trained on its episodes"
+            )
     model.bounds = world.bounds
     return world
 

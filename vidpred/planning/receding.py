@@ -29,10 +29,11 @@ class RecedingHorizon:
     reach: float | None = None
     context: list[Tensor] = field(init=False)  # frames (C, H, W), the newest last
     done: list[Tensor] = field(init=False)  # actions (A,) between them and after the newest
+    states: list[Tensor] = field(init=False)  # (S,), of the frames, where the model takes any
     first: Tensor | None = field(init=False)  # (A,)
     plan: Plan | None = field(init=False)
     ahead: int = field(init=False)  # actions of the plan that are done
-    known: tuple[Tensor, Tensor] = field(init=False)  # context and past actions of the plan
+    known: tuple[Tensor, Tensor, Tensor | None] = field(init=False)  # context, past actions and states of the plan
 
     def __post_init__(self) -> None:
         if not 1 <= self.execute <= self.horizon:
@@ -43,20 +44,26 @@ class RecedingHorizon:
         """Forget what was seen and planned; the next decisions are a function of the seed. first: the action `(A,)`
         around which the first search begins (None: the middle of the bounds)."""
         self.random, self.first = torch.Generator().manual_seed(seed), first
-        self.context, self.done, self.plan, self.ahead = [], [], None, 0
+        self.context, self.done, self.states, self.plan, self.ahead = [], [], [], None, 0
 
     @property
     def is_due(self) -> bool:
         """Whether the next `act` makes a new plan."""
         return self.plan is None or self.ahead == self.execute
 
-    def act(self, frame: Tensor, cost: Cost) -> Tensor:
+    def act(self, frame: Tensor, cost: Cost, state: Tensor | None = None) -> Tensor:
         """The action `(A,)` to do now. frame: `(C, H, W)` in [0, 1], seen after the last action; at the start, where
-        the model wants more than one known frame, the first is taken to have stood still under actions of 0."""
+        the model wants more than one known frame, the first is taken to have stood still under actions of 0. state:
+        `(S,)`, in which the frame was taken. Raises ValueError unless the model takes such states, or none."""
         needed, size = self.model.history_frames, self.model.action_size
+        shape, wanted = None if state is None else tuple(state.shape), self.model.state_size
+        if shape != ((wanted,) if wanted else None):
+            raise ValueError(f"the model takes {f'a state ({wanted},)' if wanted else 'no state'}, not {shape}")
         if not self.context:
             self.context, self.done = [frame] * (needed - 1), [torch.zeros(size)] * (needed - 1)
         self.context = [*self.context, frame][-needed:]
+        if state is not None:
+            self.states = [*(self.states or [state] * (needed - 1)), state][-needed:]
         if self.is_due:
             found = self.solver.solve(self._problem(cost), self.random)
             self.plan, self.ahead = Plan(self._shortened(found.actions), found.cost), 0
@@ -71,14 +78,15 @@ class RecedingHorizon:
         assert self.plan is not None
         assert self.ahead == 1, "the world has moved on since the plan was made"
         with torch.inference_mode():
-            past = self.known[1]
-            return self.model.rollout(self.known[0], self.plan.actions[:, None], past)[0, 0]
+            context, past, states = self.known
+            return self.model.rollout(context, self.plan.actions[:, None], past, states=states)[0, 0]
 
     def _problem(self, cost: Cost) -> Problem:
         context = torch.stack(self.context)[None]
         moves = self.done[-(len(self.context) - 1) :] if len(self.context) > 1 else []
         past = torch.stack(moves)[None] if moves else torch.zeros(1, 0, self.model.action_size)
-        self.known = context, past
+        states = torch.stack(self.states)[None] if self.states else None
+        self.known = context, past, states
         start = None
         if self.plan is None and self.first is not None:
             start = self.first.expand(1, self.horizon, -1)
@@ -86,7 +94,9 @@ class RecedingHorizon:
             rest = self.plan.actions[:, self.execute :]
             start = torch.cat([rest, rest[:, -1:].expand(-1, self.execute, -1)], 1)
         wanted = self.solver.needs_gradient
-        evaluate: Evaluate = lambda plans: self.model.costs(context, self._shortened(plans), past, cost, wanted)
+        evaluate: Evaluate = lambda plans: self.model.costs(
+            context, self._shortened(plans), past, cost, wanted, states=states
+        )
         return Problem(evaluate, self.bounds, 1, self.horizon, start)
 
     def _shortened(self, plans: Tensor) -> Tensor:

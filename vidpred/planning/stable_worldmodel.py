@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
 from vidpred.planning.world_model import Cost, WorldModel
 
@@ -18,6 +19,12 @@ class CostModel:
     """cost: of predicted frames, for all situations; None: `GoalImage` of each situation's info["goal"]."""
 
     def __init__(self, model: WorldModel, cost: Cost | None = None) -> None:
+        """Raises ConfigError for a model that takes states: solvers hand on none that it could read."""
+        if model.state_size:
+            raise ConfigError(
+                f"the model takes states [model.state_size={model.state_size}], and these solvers give it none; train "
+                "one with model.state_size=0, or plan with vidpred.planning.RecedingHorizon"
+            )
         self.model, self.cost = model, cost
 
     def get_cost(self, info: dict[str, Any], action_candidates: Tensor) -> Tensor:

@@ -16,12 +16,14 @@ from vidpred.planning.world_model import Cost, summed
 class TrueWorld:
     """`block_push` itself as its model: it looks at the world's state, not at the context, and paints what comes."""
 
-    action_size, history_frames = BlockPush.action_size, 1
+    action_size, state_size, history_frames = BlockPush.action_size, 0, 1
 
     def __init__(self, world: BlockPush) -> None:
         self.world = world
 
-    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+    def rollout(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, *, states: Tensor | None = None
+    ) -> Tensor:
         state = self.world.state
         moves = actions.double().numpy()
         plans = moves.shape[:2]
@@ -35,7 +37,14 @@ class TrueWorld:
         return torch.from_numpy(frames).movedim(-1, -3).float() / 255
 
     def costs(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None,
+        cost: Cost,
+        differentiable: bool = False,
+        *,
+        states: Tensor | None = None,
     ) -> Tensor:
         frames = self.rollout(context, actions)
         return summed(cost(frames.flatten(0, 1))).unflatten(0, actions.shape[:2])
@@ -47,24 +56,33 @@ class TruePushT:
     judge: states `(N, K, 7)` -> costs `(N,)`, to judge plans by these instead of by pictures.
     """
 
-    action_size, history_frames = 2, 1
+    action_size, state_size, history_frames = 2, 0, 1
 
     def __init__(self, world: PushT, judge: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
         self.world, self.judge, self.played = world, judge, PushT(world.size)
 
-    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+    def rollout(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, *, states: Tensor | None = None
+    ) -> Tensor:
         frames = [[self.played.render() for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
         pictures = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
         return pictures.unflatten(0, actions.shape[:2])
 
     def costs(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None,
+        cost: Cost,
+        differentiable: bool = False,
+        *,
+        states: Tensor | None = None,
     ) -> Tensor:
         if self.judge is None:
             found = summed(cost(self.rollout(context, actions).flatten(0, 1)))
         else:
-            states = [[self.played.state for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
-            found = torch.from_numpy(self.judge(np.array(states))).float()
+            played = [[self.played.state for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
+            found = torch.from_numpy(self.judge(np.array(played))).float()
         return found.unflatten(0, actions.shape[:2])
 
     def _play(self, plan: Tensor) -> Iterator[None]:
@@ -79,13 +97,22 @@ class StillWorld:
     """Copy-last as a model: whatever is done, the last frame stays. Who trusts it cannot tell plans apart."""
 
     def __init__(self, size: int, history_frames: int = 1) -> None:
-        self.action_size, self.history_frames = size, history_frames
+        self.action_size, self.state_size, self.history_frames = size, 0, history_frames
 
-    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+    def rollout(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, *, states: Tensor | None = None
+    ) -> Tensor:
         return context[:, None, -1:].expand(-1, *actions.shape[1:3], -1, -1, -1)
 
     def costs(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None,
+        cost: Cost,
+        differentiable: bool = False,
+        *,
+        states: Tensor | None = None,
     ) -> Tensor:
         frames = self.rollout(context, actions)
         return summed(cost(frames.flatten(0, 1))).unflatten(0, actions.shape[:2])

@@ -15,7 +15,7 @@ from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.rollout import stream_rollout
 from vidpred.models.build import history_frames
-from vidpred.models.conditions import action_size
+from vidpred.models.conditions import action_size, state_size
 from vidpred.models.noise import draw_noise, noise_channels
 
 Cost = Callable[[Tensor], Tensor]  # predicted frames (N, K, C, H, W) in [0, 1] -> (N,) costs, or (N, K), summed over K
@@ -47,23 +47,33 @@ class Imagines(Protocol):
     """What planning asks of a model of the world, learned or true."""
 
     action_size: int
+    state_size: int  # 0: it is not told the states of known frames
     history_frames: int
 
     def costs(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None,
+        cost: Cost,
+        differentiable: bool = False,
+        *,
+        states: Tensor | None = None,
     ) -> Tensor:
         """`(B, S)`: the cost of what every plan `(B, S, K, A)` leads to; differentiable: with its graph, if it can."""
 
-    def rollout(self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None) -> Tensor:
+    def rollout(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, *, states: Tensor | None = None
+    ) -> Tensor:
         """`(B, S, K, C, H, W)`: what every plan leads to."""
 
 
 class WorldModel:
     """A trained predictor that takes actions, as planners want it.
 
-    Frames are uint8 or float in [0, 1] going in and float32 in [0, 1] coming out, actions in the units of the training
-    data. bounds: where given, actions outside are refused. chunk: candidates that are predicted at once (None: as many
-    as `CHUNK_FRAMES` allows for the picture's size); memory is bounded by it, but for what is returned.
+    Frames are uint8 or float in [0, 1] going in and float32 in [0, 1] coming out, actions and states in the units of
+    the training data. bounds: where given, actions outside are refused. chunk: candidates that are predicted at once
+    (None: as many as `CHUNK_FRAMES` allows for the picture's size); memory is bounded by it, but for what is returned.
     precision: bfloat16 is faster where the hardware computes it natively.
     """
 
@@ -76,7 +86,8 @@ class WorldModel:
     ) -> None:
         """Raises ConfigError for a generator that takes no actions."""
         self.generator, self.bounds, self.chunk, self.precision = generator.eval(), bounds, chunk, precision
-        self.action_size, self.history_frames = action_size(generator), history_frames(generator)
+        self.action_size, self.state_size = action_size(generator), state_size(generator)
+        self.history_frames = history_frames(generator)
         if not self.action_size:
             raise ConfigError(
                 "the model takes no actions [model.action_size=0], so it cannot plan; train one on data with actions"
@@ -100,42 +111,65 @@ class WorldModel:
         return next(self.generator.parameters()).device
 
     def rollout(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, differentiable: bool = False
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None = None,
+        differentiable: bool = False,
+        *,
+        states: Tensor | None = None,
     ) -> Tensor:
         """What every plan leads to: `(B, S, K, C, H, W)`.
 
         context: `(B, T, C, H, W)`, the known frames, the newest last; T >= history_frames. actions: `(B, S, K, A)`, S
         plans of K steps for each: step 0 moves the last known frame to the first coming one. past_actions:
         `(B, T-1, A)`, between the known frames; not needed for T = 1. differentiable: keep the graph from the frames
-        back to the actions. Raises ValueError naming the shapes, or values that are not finite or out of bounds.
+        back to the actions. states: `(B, T, state_size)`, in which the known frames were taken, for a model that takes
+        any. Raises ValueError naming the shapes, or values that are not finite or out of bounds.
         """
-        context, past_actions = self.check(context, actions, past_actions)
-        chunks = self._chunks(context, actions, past_actions, differentiable)
+        context, past_actions, states = self.check(context, actions, past_actions, states)
+        chunks = self._chunks(context, actions, past_actions, states, differentiable)
         return torch.cat(list(chunks)).unflatten(0, actions.shape[:2])
 
     def costs(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, cost: Cost, differentiable: bool = False
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None,
+        cost: Cost,
+        differentiable: bool = False,
+        *,
+        states: Tensor | None = None,
     ) -> Tensor:
         """The cost of what every plan leads to, `(B, S)`. Only one chunk's frames are in memory. Shapes: see `rollout`.
 
         cost: frames `(N, K, C, H, W)` -> `(N,)`, or `(N, K)`, which are summed over the steps; N plans, whatever B is.
         """
-        context, past_actions = self.check(context, actions, past_actions)
-        found = [summed(cost(frames)) for frames in self._chunks(context, actions, past_actions, differentiable)]
-        return torch.cat(found).unflatten(0, actions.shape[:2])
+        context, past_actions, states = self.check(context, actions, past_actions, states)
+        chunks = self._chunks(context, actions, past_actions, states, differentiable)
+        return torch.cat([summed(cost(frames)) for frames in chunks]).unflatten(0, actions.shape[:2])
 
     def spread(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, samples: int = 8
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None = None,
+        samples: int = 8,
+        *,
+        states: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """How uncertain plans are: mean `(B, S, K, C, H, W)` and standard deviation `(B, S, K)` (root of the pixels'
         mean variance) over `samples` sampled futures. Raises ConfigError for a model that takes no noise."""
         if not noise_channels(self.generator):
             raise ConfigError("the model takes no noise [model.noise_channels=0], so all its futures are the same")
-        drawn = torch.stack([self.rollout(context, actions, past_actions) for _ in range(samples)])
+        drawn = torch.stack([self.rollout(context, actions, past_actions, states=states) for _ in range(samples)])
         return drawn.mean(0), drawn.var(0, correction=0).mean((-3, -2, -1)).sqrt()
 
-    def check(self, context: Tensor, actions: Tensor, past_actions: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The arguments of `rollout` on the model's device: frames in [0, 1], past actions `(B, T-1, A)`."""
+    def check(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor | None, states: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The arguments of `rollout` on the model's device: frames in [0, 1], past actions `(B, T-1, A)`, and states
+        where it takes any."""
         size, needed = self.action_size, self.history_frames
         if context.dim() != 5 or context.shape[1] < needed:
             raise ValueError(f"context must be (B, T, C, H, W) with T >= {needed}, not {tuple(context.shape)}")
@@ -148,8 +182,16 @@ class WorldModel:
         if past_actions is None or past_actions.shape != wanted:
             found = None if past_actions is None else tuple(past_actions.shape)
             raise ValueError(f"past_actions must be (B, T-1, A) = {wanted}, not {found}")
-        for name, given in (("actions", actions), ("past_actions", past_actions)):
-            if not bool(given.isfinite().all()):
+        if states is not None and not self.state_size:
+            raise ValueError(
+                f"the model takes no states [model.state_size=0], not {tuple(states.shape)}; leave them out"
+            )
+        wanted = (batch, known, self.state_size)
+        if self.state_size and (states is None or states.shape != wanted):
+            found = None if states is None else tuple(states.shape)
+            raise ValueError(f"states must be (B, T, state_size) = {wanted}, not {found}; pass states=")
+        for name, given in (("actions", actions), ("past_actions", past_actions), ("states", states)):
+            if given is not None and not bool(given.isfinite().all()):
                 raise ValueError(f"{name} {tuple(given.shape)} must be finite; there is NaN or infinity among them")
         if self.bounds is not None and not self.bounds.contain(actions):
             low, high = self.bounds.low.tolist(), self.bounds.high.tolist()
@@ -157,9 +199,12 @@ class WorldModel:
                 f"actions {tuple(actions.shape)} lie in [{float(actions.min()):g}, {float(actions.max()):g}], outside "
                 f"the bounds {low} to {high}; clip them"
             )
-        return to_float(context.to(self.device)), past_actions.to(self.device, torch.float32)
+        known_states = None if states is None else states.to(self.device, torch.float32)
+        return to_float(context.to(self.device)), past_actions.to(self.device, torch.float32), known_states
 
-    def _chunks(self, context: Tensor, actions: Tensor, past_actions: Tensor, differentiable: bool) -> Iterator[Tensor]:
+    def _chunks(
+        self, context: Tensor, actions: Tensor, past_actions: Tensor, states: Tensor | None, differentiable: bool
+    ) -> Iterator[Tensor]:
         """Frames `(n, K, C, H, W)` of a few plans after the other; the context is expanded for those only."""
         batch, plans, steps = actions.shape[:3]
         owner = torch.arange(batch, device=self.device).repeat_interleave(plans)
@@ -170,8 +215,10 @@ class WorldModel:
             own = owner[rows]
             moves = torch.cat([past_actions[own], coming[rows]], 1)
             draw = None if noise is None else noise.expand(len(own), -1)
+            known = None if states is None else states[own]
             with torch.set_grad_enabled(differentiable), self._autocast():
-                frames = torch.stack(list(stream_rollout(self.generator, context[own], steps, draw, moves)), 1)
+                stream = stream_rollout(self.generator, context[own], steps, draw, moves, known)
+                frames = torch.stack(list(stream), 1)
             yield frames
 
     def _autocast(self) -> torch.autocast:

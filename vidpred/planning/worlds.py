@@ -289,6 +289,12 @@ def make_world(name: str, size: int | None = None) -> World:
     return own[name](size) if name in own else GymnasiumWorld(name, size)
 
 
+def world_state(world: World) -> Tensor | None:
+    """The state that is recorded beside the newest frame, `(S,)` float32; None where there is none."""
+    state = world.state()
+    return None if state is None else torch.from_numpy(np.asarray(state, np.float32).copy())
+
+
 def to_picture(frame: np.ndarray) -> Tensor:
     """`(H, W, 3)` uint8 -> `(3, H, W)` float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).float() / 255
