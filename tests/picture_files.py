@@ -81,7 +81,8 @@ IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-def small_preset(name: str, folder: Path) -> Config:
+def small_preset(name: str, folder: Path, changes: dict[str, Any] | None = None) -> Config:
     """A preset with small networks, a few steps and the digits of `folder`; its run is there, too."""
     world = {} if name.startswith("gaussians") else {**DIGITS, "data.root": str(write_digits(folder / "digits.npz"))}
-    return load_config(f"{name}.yaml", {**SMALL, **world, **IMAGE_PRESETS[name][0], "run": str(folder / name)})
+    own = {**SMALL, **world, **IMAGE_PRESETS[name][0], "run": str(folder / name)}
+    return load_config(f"{name}.yaml", {**own, **(changes or {})})

@@ -150,6 +150,9 @@ def sample(
     arithmetic: Annotated[
         str | None, typer.Option(help="On the mean noise of samples by number, as 3,8,12-5,9,11+2,7,20.")
     ] = None,
+    truncation: Annotated[
+        float | None, typer.Option(min=0, max=1, help="How far styles may be from their mean (StyleGAN; 1: whole).")
+    ] = None,
     walk: Annotated[Path | None, typer.Option(help="A video (.mp4, .gif) of a walk through latent space, too.")] = None,
     statistic: Annotated[
         str | None,
@@ -167,7 +170,7 @@ def sample(
     choose_device(device, "--device ")
     if output is None and (statistic is None or grid or interpolate or mix or arithmetic or walk):
         raise ConfigError("[--output] say where the pictures go, or what of them to estimate with --statistic")
-    sampler = Sampler(Predictor.load(run, checkpoint, device), seed, parse_labels(labels))
+    sampler = Sampler(Predictor.load(run, checkpoint, device), seed, parse_labels(labels), truncation)
     if statistic is not None:
         from vidpred.evaluation.monte_carlo import monte_carlo, named
 

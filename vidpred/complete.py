@@ -16,9 +16,9 @@ from vidpred.checkpoint import find_checkpoint, load_weights
 from vidpred.config import Config
 from vidpred.data.build import build_source
 from vidpred.data.frame_writer import with_channels
+from vidpred.data.images import pictures_of
 from vidpred.data.pictures import read_picture, squared
 from vidpred.errors import ConfigError
-from vidpred.evaluation.images import pictures_of
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import write_grid
 from vidpred.models.build import build_discriminator

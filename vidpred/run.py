@@ -217,6 +217,21 @@ def check_classes(config: Config, source: TrainingSource) -> None:
                 f"[{section}.num_labels={network.num_labels}] the data has {classes or 'no'} classes [{source.name}]; "
                 f"set {section}.num_labels={classes}"
             )
+        if network.num_labels and config.data.labelled is not None:
+            raise ConfigError(
+                f"[data.labelled={config.data.labelled}] hides classes that {section}.num_labels tells the network; "
+                f"leave it out or set {section}.num_labels=0"
+            )
+    known = int(getattr(config.discriminator, "classes", 0))
+    if config.objective.class_weight and not 0 < classes <= known:
+        raise ConfigError(
+            f"[discriminator.classes={known}] the data has {classes or 'no'} classes [{source.name}]; "
+            + (
+                f"set discriminator.classes={classes}"
+                if classes
+                else "set objective.class_weight=0, or use labelled data"
+            )
+        )
 
 
 def build_validation(config: Config, accelerator: Accelerator) -> Validate | None:

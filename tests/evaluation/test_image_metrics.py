@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from tests.picture_files import small_preset, write_digits
-from vidpred.data.images import image_windows
+from tests.picture_files import digits, small_preset, write_digits
+from vidpred.data.images import image_windows, pictures_of
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
-from vidpred.evaluation.images import evaluate_images, evaluate_runs, pictures_of
+from vidpred.evaluation.images import evaluate_images, evaluate_runs
 from vidpred.run import train
 
 
@@ -97,6 +97,35 @@ def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
     for wrong in (tmp_path / "nothing.pt2", tmp_path / "n.json"):
         with pytest.raises(ConfigError, match="--features"):
             load_network(wrong)
+    with pytest.raises(ConfigError, match=r"does not take pictures \(4, 1, 9, 9\)"):
+        load_network(tmp_path / "halves.pt2")(torch.rand(4, 1, 9, 9))
+    with pytest.raises(ConfigError, match="no such split"):
+        evaluate_images({"run": predictor}, "tset", 40, tmp_path / "halves.pt2")
+
+
+def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> None:
+    pictures, labels = digits()
+    order = labels.argsort(kind="stable")
+    shades = np.broadcast_to((labels[order] * 25)[:, None, None], pictures.shape).astype(np.uint8)
+    np.savez(tmp_path / "sorted.npz", images=shades, labels=labels[order])
+    data = DataSettings(
+        root=str(tmp_path / "sorted.npz"), context_frames=0, channels=1, patch_size=8, flip=False,
+        split_fractions=(1, 0, 0),
+    )  # fmt: skip
+    source = image_windows(tmp_path / "sorted.npz", data, "train")
+    assert source is not None
+    chosen = (pictures_of(source, 700)[:, 0, 0, 0] * 255 / 25).round().long().bincount(minlength=10)
+    assert chosen.min() >= 60, "ten classes of which none is left out"
+    whole = pictures_of(source, 5000)
+    assert len(whole) == len(pictures)
+    assert (whole[:, 0, 0, 0].diff() >= 0).all(), "each once, in their order"
+
+
+def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
+    one = train(small_preset("gaussians_gan", tmp_path / "a")).predictor()
+    other = train(small_preset("gaussians_gan", tmp_path / "b", {"data.world": "eight_gaussians"})).predictor()
+    with pytest.raises(ConfigError, match=r"data\.world: eight_gaussians, twenty_five_gaussians"):
+        evaluate_images({"one": one, "other": other})
 
 
 def test_without_classes_a_network_is_asked_for(tmp_path: Path) -> None:

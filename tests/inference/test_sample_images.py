@@ -121,6 +121,7 @@ def test_arithmetic_adds_means(run: Run) -> None:
     ("words", "said"),
     [
         (["--labels", "10"], "numbered from 0 to 9"),
+        (["--truncation", "0.5"], "no styles"),
         (["--labels", "seven"], "classes by number"),
         (["--grid", "--interpolate"], "give one of them"),
         (["--grid", "-o", "grid.bmp"], "ends in none of .png"),

@@ -149,6 +149,9 @@ def test_truncation_pulls_the_coarse_styles_to_the_mean() -> None:
     styles = torch.full((1, generator.num_layers, 8), 5.0)
     assert generator.truncate(styles)[0, :, 0].tolist() == [2.0, 2.0, 5, 5, 5, 5]
     none = torch.empty(2, 0, *SHAPE)
+    with generator.truncated(1.0):
+        assert torch.equal(generator.truncate(styles), styles)
+    assert generator.truncate(styles)[0, :, 0].tolist() == [2.0, 2.0, 5, 5, 5, 5], "its own again"
     still = style_gan(truncation=0, truncation_cutoff=8).eval()
     one, two = still(none)[0]  # two draws of noise, one style
     torch.testing.assert_close(one, two)

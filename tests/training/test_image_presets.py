@@ -148,6 +148,13 @@ def test_the_objective_has_true_and_false_pictures_normalised_apart() -> None:
     torch.testing.assert_close(objective.discriminator_losses(step).parts["real"], alone)
 
 
+def test_networks_that_are_told_classes_need_all_of_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.labelled=100"):
+        train(small_preset("dcgan_conditional", tmp_path, {"data.labelled": 100}))
+    with pytest.raises(ConfigError, match=r"set discriminator\.classes=10"):
+        train(small_preset("improved_gan", tmp_path, {"discriminator.classes": 5}))
+
+
 def test_class_weight_needs_classes() -> None:
     with pytest.raises(ConfigError, match="discriminator.classes"):
         load_config("dcgan_mnist.yaml", {"objective.class_weight": 1.0})

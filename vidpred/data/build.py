@@ -22,7 +22,7 @@ from vidpred.data.splits import SPLITS, by_listing, divide, whole
 from vidpred.data.synthetic_motion import MotionWindows
 from vidpred.data.video import VideoInfo
 from vidpred.data.video_windows import Segment, VideoWindows
-from vidpred.errors import DataError
+from vidpred.errors import ConfigError, DataError
 
 WORLD_CLIPS: dict[str, int] = {"train": 20_000, "validation": 128, "test": 256}
 POINTS_COUNT: dict[str, int] = {"train": 1_000_000, "validation": 2_500, "test": 2_500}
@@ -31,8 +31,10 @@ WORLD_SEEDS: dict[str, int] = {"train": 11, "validation": 12, "test": 13}
 
 
 def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> TrainingSource:
-    """The windows of one split. Raises DataError where there is none; see `data.on_bad_video` for bad files."""
-    assert split in SPLITS
+    """The windows of one split. Raises ConfigError for a split of another name, DataError where there is none; see
+    `data.on_bad_video` for bad files."""
+    if split not in SPLITS:
+        raise ConfigError(f"no such split [{split}]; choose from {', '.join(SPLITS)}")
     source = whole_source(settings, split, offsets, progress)
     few = settings.labelled is not None and split == "train"
     source = FewLabels(source, settings.labelled) if few and settings.labelled else source

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vidpred.data.batch import Batch
-from vidpred.data.clips import different_sizes
+from vidpred.data.clips import TrainingSource, different_sizes
 from vidpred.data.containers import printable
 from vidpred.data.draws import uniform
 from vidpred.data.frame_writer import with_channels
 from vidpred.data.pictures import Pictures, find_pictures, squared
 from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
+
+BLOCK = 512  # pictures read at once
 
 
 class ImageWindows:
@@ -86,6 +89,20 @@ class ImageWindows:
             top, left = int(chances[1] * (height - side + 1)), int(chances[2] * (width - side + 1))
             picture = picture[top : top + side, left : left + side]
         return picture[:, ::-1] if self.settings.flip and chances[0] < 0.5 else picture
+
+
+def evenly(length: int, most: int) -> list[int]:
+    """At most so many numbers below `length`, evenly spread: sources may be sorted by class."""
+    count = min(most, length)
+    return [number * length // count for number in range(count)]
+
+
+def pictures_of(source: TrainingSource, most: int, seed: int = 0) -> Tensor:
+    """At most so many pictures, evenly spread over the source, each once, `(N, C, H, W)` float32 in [0, 1]."""
+    places = evenly(len(source), most)
+    blocks = [range(first, min(first + BLOCK, len(places))) for first in range(0, len(places), BLOCK)]
+    batches = (source.draw([places[place] for place in block], block, seed) for block in blocks)
+    return torch.cat([batch.to(torch.device("cpu")).future[:, 0] for batch in batches])
 
 
 def image_windows(root: Path, settings: DataSettings, split: str) -> ImageWindows | None:

@@ -3,6 +3,7 @@ network that the user brings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def train_classifier(source: TrainingSource, steps: int = 1500, seed: int = 0) -
 
 
 @torch.inference_mode()
-def features_of(network: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
+def features_of(network: Callable[[Tensor], Any], pictures: Tensor) -> tuple[Tensor, Tensor | None]:
     """`(N, C, H, W)` in [0, 1] -> features `(N, F)` and, where the network gives any, logits `(N, K)`."""
     parts = [network(part) for part in pictures.split(AT_ONCE)]
     pairs = [part if isinstance(part, tuple) else (part, None) for part in parts]
@@ -66,13 +67,37 @@ def features_of(network: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor | 
     return torch.cat([pair[0] for pair in pairs]), None if logits[0] is None else torch.cat(logits)
 
 
-def load_network(path: Path) -> Any:
+def load_network(path: Path) -> Callable[[Tensor], Any]:
     """A network that the user exported with torch.export, the number of pictures dynamic: `(B, C, H, W)` in [0, 1] ->
-    features `(B, F)`, or features and logits. Raises ConfigError."""
+    features `(B, F)`, or features and logits. Raises ConfigError, as the network does for pictures that it does not
+    take."""
     if not path.is_file():
         raise ConfigError(f"no such file [--features {path}]; write it with torch.export.save")
     try:
-        return torch.export.load(path).module()
+        network = torch.export.load(path).module()
     except Exception as error:  # whatever torch's reader meets in a file that is something else
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
-        raise ConfigError(f"cannot read the network ({first}) [--features {path}]; use torch.export.save") from None
+        reason = first_line(error)
+        raise ConfigError(f"cannot read the network ({reason}) [--features {path}]; use torch.export.save") from None
+
+    def run(pictures: Tensor) -> Any:
+        shape = tuple(pictures.shape)
+        try:
+            found = network(pictures)
+        except Exception as error:  # whatever the user's network meets
+            raise ConfigError(
+                f"the network does not take pictures {shape} ({first_line(error)}) [--features {path}]; export it for "
+                "such pictures, their number dynamic"
+            ) from None
+        features = found[0] if isinstance(found, tuple) else found
+        if features.dim() != 2 or len(features) != len(pictures):
+            raise ConfigError(
+                f"the network gives {tuple(features.shape)} for pictures {shape} [--features {path}]; it has to give "
+                "features (pictures, F)"
+            )
+        return found
+
+    return run
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

@@ -4,16 +4,17 @@ picture beside each sample."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.checkpoint import write_atomically
 from vidpred.data.build import build_source
-from vidpred.data.clips import TrainingSource
+from vidpred.data.images import evenly, pictures_of
 from vidpred.data.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
@@ -23,6 +24,7 @@ from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
+from vidpred.models.stylegan import StyleganGenerator
 
 MOST_TRAINING = 20_000
 SHOWN = 10
@@ -30,7 +32,8 @@ NAMES = {
     "frechet": "squared Frechet distance of {features} between the samples and the {split} pictures; lower is better",
     "frechet_of_training": "the same between as many training pictures and the {split} pictures: what to reach",
     "class_score": "exp E KL(p(y|x) | p(y)) of the classes that the same network sees, from 1 to their number",
-    "copied": "share of samples nearer to a training picture than half of the {split} pictures are; 0.5: as new",
+    "copied": "share of samples nearer (pixels, mean square) to one of at most {most:,} training pictures than half of "
+    "the {split} pictures are; 0.5: as new, but blur counts as nearness",
     "covered": "Gaussians with a sample within 3 deviations",
     "good": "share of samples within 3 deviations of a Gaussian",
     "divergence": "KL of how often each Gaussian is hit against equally often",
@@ -66,30 +69,35 @@ def evaluate_images(
     """
     data = next(iter(predictors.values())).data
     data = data if root is None else data.model_copy(update={"root": root})
-    for key in ("channels", "patch_size", "context_frames"):
+    same = ["channels", "patch_size", "size", "context_frames"]
+    if root is None:  # each is measured against the first one's pictures
+        same += ["root", "world"] if data.root is None else ["root"]
+    for key in same:
         found = sorted({str(getattr(predictor.data, key)) for predictor in predictors.values()})
         if len(found) > 1:
             raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate one by one")
     if data.root is None:
-        world = POINTS[data.world]
+        centres = POINTS[data.world]
         covered = {
-            name: asdict(coverage(draw_points(predictor.generator, seed=seed), world))
+            name: asdict(coverage(draw_points(predictor.generator, seed=seed), centres))
             for name, predictor in predictors.items()
         }
         return ImageEvaluation(covered, NAMES, POINTS_DRAWN)
     plain = data.model_copy(update={"labelled": None, "flip": False})
     train, held_out = (build_source(plain, part, [0]) for part in ("train", split))
-    network = load_network(features) if features else train_classifier(train)
+    network: Callable[[Tensor], Any] = load_network(features) if features else train_classifier(train)
     what = f"the features of {features}" if features else "64 features of a small classifier of the set's classes"
     true, known = pictures_of(held_out, count), pictures_of(train, MOST_TRAINING)
     numbers, beside = {}, {}
     for name, predictor in predictors.items():
-        sampler = Sampler(predictor, seed)
+        # Truncation hides what a generator cannot do: it is measured whole (Karras et al. 2019 do so, too).
+        whole = 1.0 if isinstance(predictor.generator, StyleganGenerator) else None
+        sampler = Sampler(predictor, seed, truncation=whole)
         samples = torch.stack([picture for _, picture, _ in sampler.samples(count)])
         numbers[name] = compare(network, samples, true, known)
         near = nearest_neighbours(samples[:SHOWN], known).numbers
         beside[name] = torch.cat([samples[:SHOWN], known[near]])
-    definitions = {name: text.format(features=what, split=split) for name, text in NAMES.items()}
+    definitions = {name: text.format(features=what, split=split, most=MOST_TRAINING) for name, text in NAMES.items()}
     return ImageEvaluation(numbers, definitions, count, beside)
 
 
@@ -112,23 +120,15 @@ def evaluate_runs(
     return found.text()
 
 
-def compare(network: nn.Module, samples: Tensor, held_out: Tensor, known: Tensor) -> dict[str, float]:
+def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor, known: Tensor) -> dict[str, float]:
     """The numbers of one set of samples `(N, C, H, W)`."""
     drawn, logits = features_of(network, samples)
     true, _ = features_of(network, held_out)
-    again, _ = features_of(network, known[: len(held_out)])
+    again, _ = features_of(network, known[evenly(len(known), len(held_out))])
     numbers = {"frechet": distance_of(drawn, true), "frechet_of_training": distance_of(again, true)}
     if logits is not None:
         numbers["class_score"] = class_score(logits)[0]
-    return numbers | {"copied": copied_share(samples[:500], held_out[:500], known)}
-
-
-def pictures_of(source: TrainingSource, most: int) -> Tensor:
-    """At most so many pictures, evenly spread over the source, `(N, C, H, W)` in [0, 1]."""
-    count = min(most, len(source))
-    places = [number * len(source) // count for number in range(count)]
-    batch = source.draw(places, range(count), 0).to(torch.device("cpu"))
-    return batch.future[:, 0]
+    return numbers | {"copied": copied_share(samples[:500], held_out[evenly(len(held_out), 500)], known)}
 
 
 def write_neighbours(path: Path, evaluation: ImageEvaluation) -> None:

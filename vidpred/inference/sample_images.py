@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +34,7 @@ class Sampler:
     predictor: Predictor
     seed: int = 0
     labels: Sequence[int] | None = None  # of the samples in turn; None: every class in turn
+    truncation: float | None = None  # of a StyleGAN, in place of its own
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a run that predicts frames, and for labels that it does not know."""
@@ -42,6 +44,8 @@ class Sampler:
                 f"{self.predictor.name} predicts frames from frames; use vidpred predict CLIP --run RUN, or sample "
                 "a run with data.context_frames=0 (dcgan_mnist.yaml)"
             )
+        if self.truncation is not None and not isinstance(generator, StyleganGenerator):
+            raise ConfigError(f"[--truncation] {self.predictor.name} has no styles; use a run of stylegan.yaml")
         if self.labels is not None and not classes:
             raise ConfigError("[--labels] the run's generator knows no classes; train it with model.num_labels")
         wrong = [label for label in self.labels or () if not 0 <= label < classes]
@@ -61,10 +65,16 @@ class Sampler:
     def pictures(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """`(N, C, H, W)` in [0, 1] on the CPU."""
         drawn = []
-        for first in range(0, len(noise), AT_ONCE):
-            part = noise[first : first + AT_ONCE]
-            drawn.append(self.predictor.draw(part, None if labels is None else labels[first : first + AT_ONCE]))
+        with self.truncated():
+            for first in range(0, len(noise), AT_ONCE):
+                part = noise[first : first + AT_ONCE]
+                drawn.append(self.predictor.draw(part, None if labels is None else labels[first : first + AT_ONCE]))
         return torch.cat(drawn)
+
+    def truncated(self) -> AbstractContextManager[None]:
+        """While it lasts, the generator has this sampler's truncation."""
+        generator = self.predictor.generator
+        return generator.truncated(self.truncation) if isinstance(generator, StyleganGenerator) else nullcontext()
 
     def samples(self, count: int) -> Iterator[tuple[int, Tensor, int | None]]:
         """(number, picture `(C, H, W)`, label) of the samples 0, 1, ..., count - 1."""
@@ -119,7 +129,7 @@ def mixed_styles(sampler: Sampler, count: int) -> Tensor:
     labels = sampler.label_of(numbers)
     noise = sampler.noise(numbers).to(device)
     context = torch.empty(len(noise), 0, *generator.shape, device=device)
-    with torch.inference_mode():
+    with torch.inference_mode(), sampler.truncated():
         latent = generator.latent(context, noise, None if labels is None else labels.to(device))
         styles = generator.truncate(generator.map(latent)[:, None].repeat(1, generator.num_layers, 1))
         rows, columns, half = styles[:count], styles[count:], generator.num_layers // 2

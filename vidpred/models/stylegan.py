@@ -3,6 +3,8 @@ discriminator is that of `progressive`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Literal
 
@@ -122,6 +124,16 @@ class StyleganGenerator(Growing, ImageGenerator):
         if share < 1:
             picture = fade(self.pictures[level - 1](before), picture, share)
         return enlarge(picture, self.shape.width)
+
+    @contextmanager
+    def truncated(self, truncation: float | None) -> Iterator[None]:
+        """Another truncation for a while; None: its own."""
+        own = self.truncation
+        self.truncation = own if truncation is None else truncation
+        try:
+            yield
+        finally:
+            self.truncation = own
 
     def truncate(self, styles: Tensor) -> Tensor:
         """`(B, num_layers, width)`: those before the cutoff pulled to the mean style."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vidpred.data.clips import TrainingSource
+from vidpred.data.images import pictures_of
 from vidpred.inference.render import training_picture, write_png
 from vidpred.models.conditions import Conditions
 from vidpred.models.mixture import MixtureGenerator
@@ -62,11 +63,3 @@ def mean_log_likelihood(model: MixtureGenerator, pictures: Tensor) -> float:
         float(model.log_density(pictures[first : first + BLOCK]).sum()) for first in range(0, len(pictures), BLOCK)
     )
     return total / len(pictures)
-
-
-def pictures_of(source: TrainingSource, most: int, seed: int) -> Tensor:
-    """At most so many pictures of a source, each once, `(N, C, H, W)` float32 in [0, 1]."""
-    count = min(most, len(source))
-    blocks = [range(first, min(first + BLOCK, count)) for first in range(0, count, BLOCK)]
-    batches = (source.draw(list(block), list(block), seed).to(torch.device("cpu")) for block in blocks)
-    return torch.cat([batch.future[:, 0] for batch in batches])
