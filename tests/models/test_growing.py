@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.models.equalised import (
     EqualisedConv,
@@ -27,6 +28,8 @@ from vidpred.models.progressive import (
 )
 from vidpred.models.pyramid import upsample
 from vidpred.models.stylegan import StyleganGenerator, StyleganSettings
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step
+from vidpred.training.penalties import r1_penalty
 
 SHAPE = Shape(1, 16, 16)
 
@@ -112,6 +115,24 @@ def test_growth_and_fading(number: int) -> None:
     torch.testing.assert_close(at(1e-6), small, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_pictures_do_not_depend_on_the_size_of_a_layer(number: int) -> None:
+    """Pixel normalisation and AdaIN take it out again; without them, pictures change."""
+    generator = generators()[number].eval()
+    generator.progress.fill_(2)
+    noise, none = torch.randn(2, 6), torch.empty(2, 0, *SHAPE)
+    torch.manual_seed(1)
+    before = generator(none, noise=noise)[0]
+    layers = [
+        module for module in generator.modules() if isinstance(module, EqualisedConv) and module.weight.shape[-1] == 3
+    ]
+    assert len(layers) >= 4
+    for layer in layers:
+        layer.weight.mul_(3)
+    torch.manual_seed(1)
+    torch.testing.assert_close(generator(none, noise=noise)[0], before, atol=1e-3, rtol=0)
+
+
 def test_the_judge_grows_alike() -> None:
     judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8), SHAPE)
     none, fine = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
@@ -125,6 +146,39 @@ def test_the_judge_grows_alike() -> None:
     assert not torch.allclose(judge(none, [fine]), before, atol=1e-3)
     judge.grow(0)
     assert judge.stage() == (0, 1.0)
+
+
+def test_true_pictures_are_faded_in_like_false_ones() -> None:
+    judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8), SHAPE)
+    true = torch.rand(2, 1, *SHAPE)
+    pooled = {side: torch.nn.functional.avg_pool2d(true[:, 0], side) for side in (2, 4)}
+    for progress, expected in (
+        (0.0, true), (1.0, true),  # a judge of a whole scale pools by itself
+        (1.25, torch.lerp(upsample(pooled[2]), true[:, 0], 0.25)[:, None]),
+        (0.5, upsample((upsample(pooled[4]) + pooled[2]) / 2)[:, None]),
+    ):  # fmt: skip
+        judge.progress.fill_(progress)
+        torch.testing.assert_close(judge.as_made(true), expected)
+        coarser = torch.nn.functional.avg_pool2d(judge.as_made(true)[:, 0], 4)
+        torch.testing.assert_close(coarser, pooled[4], msg="only detail is missing")
+
+
+@torch.enable_grad()
+def test_the_objective_judges_faded_true_pictures() -> None:
+    judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8, deviation_group=0), SHAPE)
+    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1, r1_weight=1, r1_every=1)
+    objective = Objective(settings, judge, judge)
+    judge.progress.fill_(1.5)
+    true, false = torch.rand(4, 1, *SHAPE), torch.rand(4, 1, *SHAPE)
+    found = objective.discriminator_losses(Step(Batch(true[:, :0], true, torch.arange(4)), [false], 0)).parts
+    faded = judge.as_made(true).requires_grad_()
+    logits = judge(true[:, :0], [faded])
+    torch.testing.assert_close(found["real"], torch.nn.functional.softplus(-logits).mean())
+    torch.testing.assert_close(found["r1"], r1_penalty(logits, [faded]))
+    judge.progress.fill_(1.0)
+    found = objective.discriminator_losses(Step(Batch(true[:, :0], true, torch.arange(4)), [false], 0)).parts
+    whole = true.clone().requires_grad_()
+    torch.testing.assert_close(found["r1"], 4 * r1_penalty(judge(true[:, :0], [whole]), [whole]))
 
 
 def test_the_judge_sees_whether_a_batch_is_all_alike() -> None:

@@ -67,7 +67,7 @@ CHARACTER: dict[str, dict[str, Any]] = {
         "training.generator.betas": [0.0, 0.99], "training.ema_decay": 0.999,
     },
     "stylegan": {
-        "model.name": "stylegan", "model.mixing": 0.9, "model.truncation": 0.7, "objective.r1_weight": 10.0,
+        "model.name": "stylegan", "model.mixing": 0.9, "model.truncation": 0.7, "objective.r1_weight": 2.5,
         "training.ema_decay": 0.999,
     },
     "vae": {"model.name": "vae", "objective.kl_weight": 1.0, "objective.pixel_entropy_weight": 1.0, "model.width": 0},

@@ -22,6 +22,20 @@ def test_r1_of_a_known_judge() -> None:
     torch.testing.assert_close(r1_penalty((pictures * weights).sum((1, 2, 3)), [pictures]), torch.tensor(4.5))
 
 
+def test_penalties_are_of_what_a_growing_judge_sees() -> None:
+    """A judge of 4x4 pixels has the same penalties whether pictures have so many or repeat each of them 16 times."""
+    torch.manual_seed(0)
+    weights, small = torch.randn(4, 4), torch.rand(3, 1, 4, 4)
+    found = []
+    for repeated in (1, 4):
+        pictures = small.repeat_interleave(repeated, 2).repeat_interleave(repeated, 3).requires_grad_()
+        logits = (torch.nn.functional.avg_pool2d(pictures, repeated) * weights).square().sum((1, 2, 3))
+        found.append(
+            (r1_penalty(logits, [pictures], repeated), gradient_penalty(logits[:, None], [pictures], repeated))
+        )
+    torch.testing.assert_close(found[1], found[0])
+
+
 @pytest.mark.parametrize(("length", "expected"), [(1.0, 0.0), (3.0, 4.0), (0.5, 0.25)])
 def test_gradient_penalty_of_a_linear_critic(length: float, expected: float) -> None:
     """(|w| - 1)^2: nothing for a critic of slope 1, which is 1-Lipschitz."""

@@ -88,6 +88,11 @@ class Growing(nn.Module):
         if self.growing:
             self.progress.fill_(progress_at(share, self.doublings))
 
+    @property
+    def repeated(self) -> int:
+        """The side, in pixels of the whole picture, of a pixel at the finest scale."""
+        return 2 ** (self.doublings - self.stage()[0])
+
     def stage(self) -> tuple[int, float]:
         """The finest scale (0: 4x4) and its share."""
         progress = float(self.doublings) if self.progress.is_meta else float(self.progress)

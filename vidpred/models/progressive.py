@@ -130,6 +130,15 @@ class ProgressiveDiscriminator(Growing):
         self.hidden = EqualisedLinear(widths[0] * 16, widths[0])
         self.logit = EqualisedLinear(widths[0], 1, gain=1)
 
+    def as_made(self, frames: Tensor) -> Tensor:
+        """True frames `(B, 1, C, H, W)` as the generator makes false ones while a scale is faded in: with that share of
+        its detail (Karras et al. 2018, figure 2)."""
+        share = self.stage()[1]
+        if share == 1:
+            return frames
+        fine = avg_pool2d(frames[:, 0], self.repeated)
+        return enlarge(fade(avg_pool2d(fine, 2), fine, share), frames.shape[-1])[:, None]
+
     def forward(
         self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         kinds: int = 1,
@@ -141,7 +150,7 @@ class ProgressiveDiscriminator(Growing):
         level, share = self.stage()
         seen = label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1)
         if level < self.doublings:
-            seen = avg_pool2d(seen, 2 ** (self.doublings - level))
+            seen = avg_pool2d(seen, self.repeated)
         features = leaky(self.pictures[level](seen))
         for number in reversed(range(level)):
             for layer in self.blocks[number]:  # type: ignore[attr-defined]

@@ -30,8 +30,10 @@ class GameSettings(Settings):
     Without these two weights there is no discriminator.
     real_label is what it should say of true pictures (below 1: one-sided label smoothing).
     r1_weight times R1 is added every r1_every-th step of the discriminator (0: never), gradient_penalty_weight times
-    the gradient penalty in every step. drift_weight: of the mean square of its logits of true pictures, which keeps a
-    critic from drifting off (Karras et al. 2018). weight_clip bounds its weights (none: free).
+    the gradient penalty in every step; both are of gradients with respect to values in [0, 1], which are twice those
+    of papers with [-1, 1] (an R1 of weight 10 there is one of 2.5 here). drift_weight: of the
+    mean square of its logits of true pictures, which keeps a critic from drifting off (Karras et al. 2018). weight_clip
+    bounds its weights (none: free).
     wrong_pairs shows it (context of one sample, future of another) as a third, false kind of pair.
     discriminator_steps: the generator learns only in every so-manieth step, the discriminator in each of them.
     history_weight pulls the weights of both players to the average of their past.
@@ -114,12 +116,13 @@ class Game:
         return terms | self.history_terms("generator")
 
     def discriminator_losses(
-        self, judge: Callable[[list[Tensor]], Tensor], real: list[Tensor], false: Sequence[list[Tensor]], step: int
-    ) -> Losses:
+        self, judge: Callable[[list[Tensor]], Tensor], real: list[Tensor], false: Sequence[list[Tensor]], step: int,
+        repeated: int = 1,
+    ) -> Losses:  # fmt: skip
         """True pictures against each kind of false ones (which weigh together as much), summed over scales.
 
         judge -> logits, for pictures of several kinds one after another along the batch. false: the generator's
-        pictures first, then any others. All are taken as constants.
+        pictures first, then any others. All are taken as constants. repeated: see `r1_penalty`.
         """
         settings, game = self.settings, self.loss
         with_r1 = settings.r1_weight > 0 and step % settings.r1_every == 0
@@ -137,9 +140,12 @@ class Game:
             "fake": (1.0, sum_of(game.fake(judged) for judged in on_false) / len(on_false) * scales),
         }
         if with_r1:
-            terms["r1"] = settings.r1_weight, r1_penalty(on_real, real)
+            terms["r1"] = settings.r1_weight, r1_penalty(on_real, real, repeated)
         if settings.gradient_penalty_weight:
-            terms["gradient_penalty"] = settings.gradient_penalty_weight, gradient_penalty(rest[-1], kinds[-1])
+            terms["gradient_penalty"] = (
+                settings.gradient_penalty_weight,
+                gradient_penalty(rest[-1], kinds[-1], repeated),
+            )
         if settings.drift_weight:
             terms["drift"] = settings.drift_weight, on_real.square().mean(0).sum()
         losses = weigh(terms | self.history_terms("discriminator"))

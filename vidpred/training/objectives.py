@@ -114,7 +114,7 @@ class Objective:
 
     def generator_losses(self, step: Step) -> Losses:
         """L_p, GDL and adversarial terms of every scale, weighted."""
-        settings, judge, true = self.settings, self.judge, targets(step)
+        settings, judge, true = self.settings, self.judge, self._true(step)
         terms: dict[str, tuple[float, Tensor]] = {}
         each = step.draws > 1  # then a loss of every draw of every sample, to choose between
         pairs = [(p, t.repeat(step.draws, 1, 1, 1, 1)) for p, t in zip(step.predictions, true, strict=True)]
@@ -148,7 +148,12 @@ class Objective:
 
     def discriminator_losses(self, step: Step) -> Losses:
         """Real pairs against predicted and, if asked for, mismatched ones."""
-        context_of_one, true, discriminator, judge = step.batch.context, targets(step), self.discriminator, self.judge
+        context_of_one, true, discriminator, judge = (
+            step.batch.context,
+            self._true(step),
+            self.discriminator,
+            self.judge,
+        )
         false = [list(draw) for draw in zip(*(p.chunk(step.draws) for p in step.predictions), strict=True)]
         if self.settings.wrong_pairs:
             false.append([picture.roll(1, 0) for picture in true])
@@ -165,10 +170,16 @@ class Objective:
             return logits
 
         of_classes: list[Tensor] = []
-        losses = self.game.discriminator_losses(conditional, true, false, step.number)
+        repeated = int(getattr(judge, "repeated", 1))
+        losses = self.game.discriminator_losses(conditional, true, false, step.number, repeated)
         return (
             with_classes(losses, self.settings.class_weight, of_classes[0], step.batch.labels) if of_classes else losses
         )
+
+    def _true(self, step: Step) -> list[Tensor]:
+        """The true frames, at every scale as the generator would make them if it were perfect."""
+        true, as_made = targets(step), getattr(self.judge, "as_made", None)
+        return true if as_made is None else [as_made(frames) for frames in true]
 
 
 def with_classes(losses: Losses, weight: float, by_class: Tensor, labels: Tensor | None) -> Losses:
