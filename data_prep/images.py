@@ -42,7 +42,7 @@ class Images(DataSet):
     splits: Path | None = Field(None, description="CSV of path,train|validation|test (default: as the set says)")
     fractions: Fractions = Field((0.9, 0.05, 0.05), description="of train, validation and test, where it says nothing")
     torchvision: str | None = Field(
-        None, description="the name of a set of torchvision.datasets that lies in SOURCE, as in CIFAR10 or CelebA"
+        None, description="the name of a set of torchvision.datasets that lies in SOURCE, as in CIFAR10 or SVHN"
     )
 
     def items(self) -> list[Item]:
@@ -92,10 +92,19 @@ def one_size(frames: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
         yield frame
 
 
+# Sets of torchvision that have no one class a picture, or are too large to be held in memory as the others are.
+UNCLASSIFIED = {
+    "CelebA": "its pictures are a folder, which is read as it is: SOURCE is .../celeba/img_align_celeba",
+    "LSUN": "its databases have to be exported as folders of pictures, a folder a class: SOURCE is the folder of these",
+}
+
+
 def from_torchvision(root: Path, name: str) -> Pictures:
     """A classified set of torchvision that lies on the disk; nothing is downloaded. Raises ConfigError, DataError."""
     from torchvision import datasets
 
+    if name in UNCLASSIFIED:
+        raise ConfigError(f"[--torchvision {name}] {UNCLASSIFIED[name]}; leave the option out")
     kind = getattr(datasets, name, None)
     if not isinstance(kind, type):
         raise ConfigError(f"[--torchvision {name}] torchvision.datasets has no such set")
