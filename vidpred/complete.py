@@ -9,19 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as functional
-import yaml
 from torch import Tensor, nn
 
-from vidpred.checkpoint import find_checkpoint, load_weights
-from vidpred.config import Config
+from vidpred.checkpoint import find_checkpoint
 from vidpred.data.build import build_source
 from vidpred.data.frame_writer import with_channels
 from vidpred.data.images import pictures_of
 from vidpred.data.pictures import read_picture, squared
 from vidpred.errors import ConfigError
+from vidpred.inference.judge import load_judge
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import write_grid
-from vidpred.models.build import build_discriminator
 from vidpred.models.conditions import Conditions, num_labels
 from vidpred.models.images import Shape
 from vidpred.models.mixture import MixtureGenerator
@@ -59,13 +57,8 @@ class Completer:
         predictor = Predictor.load(run, checkpoint, device)
         if predictor.history_frames or predictor.data.has_points:
             raise ConfigError(f"{predictor.name} makes no pictures from noise; use a run of dcgan_mnist.yaml, say")
-        found = find_checkpoint(run, checkpoint)
-        if not found.has("discriminator"):
-            return cls(predictor)
-        config = Config.model_validate(yaml.safe_load((found.path / "config.yaml").read_text(encoding="utf-8")))
-        judge = build_discriminator(config.discriminator, config.model.num_scales, config.data)
-        load_weights(judge, found.tensors("discriminator"), str(found.path))
-        return cls(predictor, judge.eval().requires_grad_(False).to(predictor.device), config.objective.adversarial)
+        judge = load_judge(find_checkpoint(run, checkpoint), predictor.device)
+        return cls(predictor) if judge is None else cls(predictor, judge.network, judge.config.objective.adversarial)
 
     @property
     def side(self) -> int:

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from pydantic import ValidationError
 
 from vidpred.data.build import build_source
 from vidpred.data.labels import FewLabels, choose_evenly
@@ -58,8 +60,6 @@ def test_few_labels_are_as_even_as_can_be() -> None:
 
 
 def test_untold_labels_stay_hidden(tmp_path: object) -> None:
-    import torch
-
     class Labelled(PointWindows):
         labels = torch.arange(40).numpy() % 8
 
@@ -74,6 +74,29 @@ def test_untold_labels_stay_hidden(tmp_path: object) -> None:
     assert np.bincount(labels[labels >= 0].numpy()).tolist() == [2] * 8
     with pytest.raises(DataError, match="data.labelled"):
         FewLabels(PointWindows("eight_gaussians", 40, 0), 4)
+
+
+def test_a_share_of_the_samples_tells_its_class() -> None:
+    class Labelled(PointWindows):
+        labels = np.arange(4000) % 8
+
+        def draw(self, windows, positions, seed):  # type: ignore[no-untyped-def]
+            batch = super().draw(windows, positions, seed)
+            return type(batch)(batch.context, batch.future, batch.positions, labels=torch.tensor(windows) % 8)
+
+    few = FewLabels(Labelled("eight_gaussians", 4000, 0), 16, 0.25)
+    places = list(range(2000))
+    labels = few.draw(places, places, 0).labels
+    assert labels is not None
+    assert (labels >= 0).float().mean() == pytest.approx(0.25, abs=0.03)
+    assert labels[labels >= 0].bincount().min() > 35, "every class is met"
+    again, other = few.draw(places[500:], places[500:], 0).labels, few.draw(places, places, 1).labels
+    assert again is not None
+    assert torch.equal(labels[500:], again), "a function of seed and position"
+    assert other is not None
+    assert not torch.equal(labels, other)
+    with pytest.raises(ValidationError, match="labelled_share"):
+        DataSettings(labelled_share=0.2)
 
 
 def test_an_image_model_without_pictures_is_told() -> None:

@@ -12,13 +12,15 @@ import torch
 from torch import nn
 
 from tests.picture_files import digits, small_preset, write_digits
-from vidpred.data.images import image_windows, pictures_of
+from vidpred.data.build import build_source
+from vidpred.data.images import ImageWindows, image_windows, pictures_of
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
-from vidpred.evaluation.images import evaluate_images, evaluate_runs
+from vidpred.evaluation.images import ImageEvaluation, class_accuracy, compare, evaluate_images, evaluate_runs
+from vidpred.inference.judge import load_judge
 from vidpred.run import train
 
 
@@ -126,6 +128,45 @@ def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
     other = train(small_preset("gaussians_gan", tmp_path / "b", {"data.world": "eight_gaussians"})).predictor()
     with pytest.raises(ConfigError, match=r"data\.world: eight_gaussians, twenty_five_gaussians"):
         evaluate_images({"one": one, "other": other})
+
+
+def test_the_discriminators_classes_are_held_against_those_of_held_out_pictures(tmp_path: Path) -> None:
+    """30 labelled digits among hundreds: far above chance, which is 0.1; and what is reported is what one counts."""
+    learning = {"training.steps": 150, "data.labelled": 30, "data.labelled_share": 0.5, "discriminator.width": 16,
+                "training.batch_size": 32, "training.discriminator.learning_rate": 2e-3}  # fmt: skip
+    predictor = train(small_preset("improved_gan", tmp_path, learning)).predictor()
+    assert predictor.checkpoint is not None
+    judge = load_judge(predictor.checkpoint, predictor.device)
+    assert judge is not None
+    source = build_source(predictor.data, "test", [0])
+    assert isinstance(source, ImageWindows)
+    found = class_accuracy(predictor, source)["class_accuracy"]
+    assert found > 0.4
+    pictures = pictures_of(source, len(source))
+    _, by_class = judge.network(pictures[:, None][:, :0], [pictures[:, None]], with_classes=True)
+    assert found == pytest.approx((by_class.argmax(1).numpy() == source.labels).mean())
+    plain = train(small_preset("dcgan_mnist", tmp_path)).predictor()
+    assert class_accuracy(plain, source) == {}, "it tells true from false and nothing else"
+
+
+def test_runs_without_a_number_have_a_dash_in_the_table() -> None:
+    names = {"frechet": "f", "class_accuracy": "c"}
+    text = ImageEvaluation({"one": {"frechet": 1}, "other": {"frechet": 2, "class_accuracy": 0.5}}, names, 20).text()
+    rows = [line.split() for line in text.splitlines()[:3]]
+    assert rows == [["frechet", "class_accuracy"], ["one", "1", "-"], ["other", "2", "0.5"]]
+
+
+def test_sharpness_is_that_of_true_pictures_at_1() -> None:
+    torch.manual_seed(0)
+    true, known = torch.rand(200, 1, 8, 8), torch.rand(300, 1, 8, 8)
+    blurred = nn.functional.avg_pool2d(true, 3, 1, 1)
+
+    def network(pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.flatten(1)[:, :3]
+
+    found = [compare(network, samples, true, known)["sharpness"] for samples in (true, 0.5 * true, blurred)]
+    assert found[:2] == [pytest.approx(1), pytest.approx(0.5)]
+    assert found[2] < 0.5
 
 
 def test_without_classes_a_network_is_asked_for(tmp_path: Path) -> None:

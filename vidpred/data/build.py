@@ -37,7 +37,8 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
         raise ConfigError(f"no such split [{split}]; choose from {', '.join(SPLITS)}")
     source = whole_source(settings, split, offsets, progress)
     few = settings.labelled is not None and split == "train"
-    source = FewLabels(source, settings.labelled) if few and settings.labelled else source
+    if few and settings.labelled:
+        source = FewLabels(source, settings.labelled, settings.labelled_share)
     if split != "train" or not settings.synthetic_share or list(offsets) != training_offsets(settings):
         return source
     return Mixture(source, moving_things(settings, split, offsets), settings.synthetic_share)

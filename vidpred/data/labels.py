@@ -15,9 +15,13 @@ UNKNOWN = -1
 
 
 class FewLabels:
-    """A source whose windows do not tell their class, but `told` of them, as many of each class as can be."""
+    """A source whose windows do not tell their class, but `told` of them, as many of each class as can be.
 
-    def __init__(self, source: TrainingSource, told: int) -> None:
+    A training sample is, with chance `share`, one of these instead of the window that is due: among ten thousands of
+    pictures a hundred would hardly be met. Which is a function of (seed, position).
+    """
+
+    def __init__(self, source: TrainingSource, told: int, share: float = 0.0) -> None:
         """Raises DataError where the source has no classes, or fewer windows than are to be told."""
         labels = getattr(source, "labels", None)
         if labels is None or not len(labels):
@@ -26,7 +30,7 @@ class FewLabels:
             raise DataError(f"[data.labelled={told}] there are {len(labels)} pictures [{source.name}]; lower it")
         self.source, self.name = source, source.name
         self.classes: list[str] = source.classes  # type: ignore[attr-defined]
-        self.told = choose_evenly(labels, told)
+        self.told, self.share = choose_evenly(labels, told), share
 
     def __len__(self) -> int:
         return len(self.source)
@@ -41,11 +45,17 @@ class FewLabels:
         return self.source.order(random)
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        if self.share:
+            windows = [self._drawn(*pair, seed) for pair in zip(windows, positions, strict=True)]
         batch = self.source.draw(windows, positions, seed)
         assert batch.labels is not None
         told = torch.from_numpy(np.isin(windows, self.told))
         labels = torch.where(told, batch.labels, torch.full_like(batch.labels, UNKNOWN))
         return Batch(batch.context, batch.future, batch.positions, batch.actions, batch.states, labels)
+
+    def _drawn(self, window: int, position: int, seed: int) -> int:
+        random = np.random.default_rng((seed, 3, position))
+        return int(random.choice(self.told)) if random.random() < self.share else window
 
 
 def choose_evenly(labels: np.ndarray, count: int) -> np.ndarray:

@@ -44,6 +44,7 @@ class DataSettings(Settings):
     file, or `auto` (by file from 5 files on). split_file, lines of `relative/path,train|validation|test`, overrides
     it; a splits.csv in the root is found by itself.
     labelled: how many pictures of the training split tell their class, as many of each as can be (none: all).
+    labelled_share: the least share of training samples that are such pictures, in the mean.
     workers: processes that read data beside the training. timeout_seconds: how long the training waits for a batch of
     theirs before it ends and names the file that was being read (0: for ever). memory_mb: what each process that reads
     videos may keep of them decoded: all if they fit, else as much as is soon needed again; below 512 nothing.
@@ -79,6 +80,7 @@ class DataSettings(Settings):
     split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
     split_file: str | None = None
     labelled: int | None = Field(None, ge=1)
+    labelled_share: float = Field(0.0, ge=0, lt=1)
     workers: int = Field(0, ge=0)
     timeout_seconds: float = Field(120.0, ge=0)
     memory_mb: int = Field(1024, ge=0)
@@ -93,6 +95,12 @@ class DataSettings(Settings):
     def _one_size(self) -> Self:
         if self.synthetic_share and self.patch_size is None:
             raise ValueError("synthetic_share: samples of one size are mixed; set patch_size")
+        return self
+
+    @model_validator(mode="after")
+    def _some_labelled(self) -> Self:
+        if self.labelled_share and self.labelled is None:
+            raise ValueError("labelled_share: is of the pictures that tell their class; set labelled to their number")
         return self
 
     @model_validator(mode="after")

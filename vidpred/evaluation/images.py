@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vidpred.checkpoint import write_atomically
 from vidpred.data.build import build_source
+from vidpred.data.clips import Source
 from vidpred.data.images import evenly, pictures_of
 from vidpred.data.points import POINTS
 from vidpred.errors import ConfigError
@@ -22,6 +24,8 @@ from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import coverage, draw_points
+from vidpred.evaluation.monte_carlo import roughness
+from vidpred.inference.judge import load_judge
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.models.stylegan import StyleganGenerator
@@ -32,6 +36,9 @@ NAMES = {
     "frechet": "squared Frechet distance of {features} between the samples and the {split} pictures; lower is better",
     "frechet_of_training": "the same between as many training pictures and the {split} pictures: what to reach",
     "class_score": "exp E KL(p(y|x) | p(y)) of the classes that the same network sees, from 1 to their number",
+    "sharpness": "mean absolute difference of neighbouring pixels (`roughness`), that of the {split} pictures being 1: "
+    "below it they are blurred, above it noisy",
+    "class_accuracy": "share of at most {most:,} {split} pictures whose class the run's discriminator names",
     "copied": "share of samples nearer (pixels, mean square) to one of at most {most:,} training pictures than half of "
     "the {split} pictures are; 0.5: as new, but blur counts as nearness",
     "covered": "Gaussians with a sample within 3 deviations",
@@ -50,11 +57,11 @@ class ImageEvaluation:
     neighbours: dict[str, Tensor] = field(default_factory=dict)  # run -> samples above their nearest training pictures
 
     def text(self) -> str:
-        names = list(next(iter(self.numbers.values())))
+        names = list(dict.fromkeys(name for values in self.numbers.values() for name in values))
         width = max(map(len, self.numbers))
         lines = [f"{'':<{width}}  " + "  ".join(f"{name:>20}" for name in names)]
         for run, values in self.numbers.items():
-            lines.append(f"{run:<{width}}  " + "  ".join(f"{values[name]:>20.4g}" for name in names))
+            lines.append(f"{run:<{width}}  " + "  ".join(f"{values[name]:>20.4g}" if name in values else f"{'-':>20}" for name in names))
         return "\n".join([*lines, "", *(f"{name}: {self.definitions[name]}" for name in names)])
 
 
@@ -94,7 +101,7 @@ def evaluate_images(
         whole = 1.0 if isinstance(predictor.generator, StyleganGenerator) else None
         sampler = Sampler(predictor, seed, truncation=whole)
         samples = torch.stack([picture for _, picture, _ in sampler.samples(count)])
-        numbers[name] = compare(network, samples, true, known)
+        numbers[name] = compare(network, samples, true, known) | class_accuracy(predictor, held_out)
         near = nearest_neighbours(samples[:SHOWN], known).numbers
         beside[name] = torch.cat([samples[:SHOWN], known[near]])
     definitions = {name: text.format(features=what, split=split, most=MOST_TRAINING) for name, text in NAMES.items()}
@@ -128,7 +135,19 @@ def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor,
     numbers = {"frechet": distance_of(drawn, true), "frechet_of_training": distance_of(again, true)}
     if logits is not None:
         numbers["class_score"] = class_score(logits)[0]
+    numbers["sharpness"] = float(roughness(samples).mean() / roughness(held_out).mean())
     return numbers | {"copied": copied_share(samples[:500], held_out[evenly(len(held_out), 500)], known)}
+
+
+def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
+    """How often the discriminator of a semi-supervised run is right; nothing for other runs, or without classes."""
+    labels: np.ndarray | None = getattr(held_out, "labels", None)
+    judge = None if predictor.checkpoint is None else load_judge(predictor.checkpoint, predictor.device)
+    if judge is None or not judge.classes or labels is None or not len(labels):
+        return {}
+    named = judge.class_logits(pictures_of(held_out, MOST_TRAINING)).argmax(1)
+    right = named == torch.from_numpy(labels[evenly(len(labels), MOST_TRAINING)])
+    return {"class_accuracy": float(right.double().mean())}
 
 
 def write_neighbours(path: Path, evaluation: ImageEvaluation) -> None:

@@ -29,11 +29,14 @@ class Predictor:
     """A trained generator with its settings, for predicting frames. Weights are the moving average of training."""
 
     def __init__(
-        self, generator: nn.Module, data: DataSettings, name: str = "model", step: int = 0, classes: Sequence[str] = ()
-    ) -> None:
-        """data: the run's data settings (its sizes and splits); step: the checkpoint's; classes: their names."""
+        self, generator: nn.Module, data: DataSettings, name: str = "model", step: int = 0,
+        classes: Sequence[str] = (), checkpoint: Checkpoint | None = None,
+    ) -> None:  # fmt: skip
+        """data: the run's data settings (its sizes and splits); classes: their names; checkpoint: where its weights are
+        from, if from one, and step: that one's."""
         self.generator = generator.eval()
         self.data, self.name, self.step, self.classes = data, name, step, list(classes)
+        self.checkpoint = checkpoint
 
     @classmethod
     def load(
@@ -60,7 +63,8 @@ class Predictor:
             generator = build_generator(model, data)
         adopt(generator, data)
         load_weights(generator, found.tensors("ema"), str(found.path))
-        return cls(generator.to(place), data, Path(path).name, found.step, found.state.get("classes") or ())
+        classes = found.state.get("classes") or ()
+        return cls(generator.to(place), data, Path(path).name, found.step, classes, found)
 
     @property
     def device(self) -> torch.device:
