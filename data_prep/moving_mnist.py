@@ -16,7 +16,6 @@ from __future__ import annotations
 import gzip
 import io
 import struct
-import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +29,7 @@ from data_prep.command import main
 from vidpred.data.containers import printable, short
 from vidpred.data.frame_writer import Clip, Item
 from vidpred.data.splits import SPLITS
-from vidpred.errors import DataError
+from vidpred.errors import UNREADABLE, DataError
 
 BLOCK = 500  # clips that one process makes in one go
 STEP = 0.1  # of the free width, a frame
@@ -166,7 +165,7 @@ def read_digits(path: Path) -> np.ndarray:
             content = path.read_bytes()
             content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
             digits = _idx(content) if content[:2] == b"\0\0" else _csv(content)
-    except (OSError, ValueError, EOFError, zlib.error, struct.error) as error:
+    except UNREADABLE as error:
         raise DataError(f"no digits that can be read ({short(error)}) [{printable(path)}]") from None
     if digits.ndim != 3 or digits.dtype != np.uint8 or not len(digits):
         kind = f"{digits.dtype} {digits.shape}"
@@ -194,7 +193,7 @@ def standard_test(path: Path) -> np.ndarray:
     """The standard test file, `(20, clips, height, width)` uint8, mapped. Raises DataError."""
     try:
         sequences = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot read the test file ({short(error)}) [{printable(path)}]") from None
     if sequences.ndim != 4 or sequences.dtype != np.uint8 or sequences.shape[0] != 20:
         kind = f"{sequences.dtype} {sequences.shape}"

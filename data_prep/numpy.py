@@ -24,7 +24,7 @@ from data_prep.command import main
 from vidpred.data.containers import printable
 from vidpred.data.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
-from vidpred.errors import DataError
+from vidpred.errors import UNREADABLE, DataError, one_line
 
 BLOCK = 500  # clips of one .npy file that one process reads in one go
 FRAME_KEYS = ("frames", "video", "images")
@@ -135,7 +135,7 @@ class Numpy(DividedSet):
                 return {"frames": np.load(path, mmap_mode="r", allow_pickle=False)}
             with np.load(path, allow_pickle=False) as archive:
                 return {kind: archive[key] for kind, key in self._keys(archive.files).items()}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise _damaged(path, error) from None
 
     def _counts(self, path: Path) -> tuple[int, int]:
@@ -154,7 +154,7 @@ class Numpy(DividedSet):
                             else np.lib.format.read_array_header_2_0
                         )
                         shape = read(file)[0]
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise _damaged(path, error) from None
         sizes = dict(zip(self._layout(shape, path), shape, strict=True))
         return sizes.get("N", 1), sizes["T"]
@@ -216,7 +216,7 @@ def array_files(source: Path) -> dict[str, Path]:
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"no array that can be read ({str(error).splitlines()[0][:80]}) [{printable(path)}]")
+    return DataError(f"no array that can be read ({one_line(error)[:80]}) [{printable(path)}]")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import re
+import struct
+import zipfile
+import zlib
+
+# What reading arrays and compressed files of a damaged or another kind raises: numpy, zipfile, gzip, struct.
+UNREADABLE: tuple[type[Exception], ...] = (
+    OSError, ValueError, EOFError, KeyError, OverflowError, MemoryError, NotImplementedError, RuntimeError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 
 class VidpredError(Exception):

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_prep.images import Images
 from tests.picture_files import digits, write_digits, write_idx
@@ -37,8 +39,8 @@ def test_every_picture_keeps_its_label_plain_and_prepared(tmp_path: Path) -> Non
     target = tmp_path / "prepared"
     prepare(Images(source=file, channels=1, fractions=(1, 0, 0)), target, workers=1, progress=False)
     for root in (file, target):
-        settings = DataSettings(root=str(root), split_fractions=(1, 0, 0), **PLAIN)
-        source = build_source(settings, "train", [0])
+        chosen = DataSettings(root=str(root), split_fractions=(1, 0, 0), **PLAIN)
+        source = build_source(chosen, "train", [0])
         assert len(source) == 300
         assert source.classes == [str(label) for label in range(10)]  # type: ignore[attr-defined]
         assert by_label(source, 300) == wanted
@@ -68,9 +70,9 @@ def test_folders_are_classes(tmp_path: Path) -> None:
                 path = tmp_path / split / kind / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), np.full((20, 30, 3), value + number, np.uint8))
-    settings = DataSettings(root=str(tmp_path), context_frames=0, size=16, patch_size=16, split_fractions=(1, 0, 0))
+    chosen = DataSettings(root=str(tmp_path), context_frames=0, size=16, patch_size=16, split_fractions=(1, 0, 0))
     for split in ("train", "test"):
-        source = build_source(settings, split, [0])
+        source = build_source(chosen, split, [0])
         batch = source.draw(range(6), range(6), 0)
         assert source.classes == ["cat", "dog"]  # type: ignore[attr-defined]
         assert batch.future.shape == (6, 1, 3, 16, 16)
@@ -86,10 +88,10 @@ def test_the_middle_square_is_scaled() -> None:
 def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -> None:
     pictures = np.arange(2 * 12 * 12, dtype=np.uint16).astype(np.uint8).reshape(2, 12, 12)
     np.save(tmp_path / "a.npy", pictures)
-    settings = DataSettings(root=str(tmp_path / "a.npy"), split_fractions=(1, 0, 0), **{**PLAIN, "flip": True})
-    source = build_source(settings, "train", [0])
+    chosen = DataSettings(root=str(tmp_path / "a.npy"), split_fractions=(1, 0, 0), **{**PLAIN, "flip": True})
+    source = build_source(chosen, "train", [0])
     batch = source.draw([0] * 40, range(40), 3)
-    again = build_source(settings, "train", [0]).draw([0, 0], [7, 30], 3)
+    again = build_source(chosen, "train", [0]).draw([0, 0], [7, 30], 3)
     np.testing.assert_array_equal(again.future[0], batch.future[7])
     np.testing.assert_array_equal(again.future[1], batch.future[30])
     steps = batch.future[:, 0, 0, 0, 1].int() - batch.future[:, 0, 0, 0, 0].int()
@@ -130,3 +132,50 @@ def test_a_csv_of_digits(tmp_path: Path) -> None:
     assert found.labels is not None
     np.testing.assert_array_equal(found.arrays, pictures[:20])
     np.testing.assert_array_equal(np.array(found.classes, int)[found.labels], labels[:20])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_are_said_to_be_unreadable(tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever bytes of a file are changed or cut off: pictures, or an error that names the file."""
+    files = damageable(tmp_path)
+    name = data.draw(st.sampled_from(sorted(files)))
+    content = bytearray(files[name])
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+    file = tmp_path / "damaged" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    found, error = None, ""
+    try:
+        found = find_pictures(file)
+    except DataError as raised:
+        error = str(raised)
+    if found is None:
+        assert file.name in error
+        assert "\n" not in error
+    else:
+        assert found.read(0).dtype == np.uint8
+
+
+def damageable(folder: Path) -> dict[str, bytes]:
+    """name -> content of a file of every kind, written once."""
+    kept = folder / "whole"
+    if not kept.is_dir():
+        kept.mkdir()
+        pictures, labels = (values[:20] for values in digits())
+        write_idx(kept / "train-images-idx3-ubyte.gz", pictures, True)
+        write_idx(kept / "train-images-idx3-ubyte", pictures)
+        np.savez_compressed(kept / "small.npz", images=pictures, labels=labels)
+        np.savez(kept / "plain.npz", images=pictures / 255, labels=labels)
+        np.save(kept / "array.npy", pictures)
+        np.savetxt(kept / "table.csv", pictures.reshape(20, -1), "%d", ",")
+    return {file.name: file.read_bytes() for file in sorted(kept.iterdir())}
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8), (3, 0, 8)])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_files_without_a_pixel_are_refused(tmp_path: Path, shape: tuple[int, ...], kind: type) -> None:
+    np.savez(tmp_path / "empty.npz", images=np.zeros(shape, kind))
+    with pytest.raises(DataError, match=r"hold no pictures \[.*empty.npz\]"):
+        find_pictures(tmp_path / "empty.npz")

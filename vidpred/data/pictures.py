@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from vidpred.data.containers import printable
 from vidpred.data.frame_writer import scaled
 from vidpred.data.splits import SPLITS, by_folder, by_hash, by_listing
-from vidpred.errors import DataError
+from vidpred.errors import UNREADABLE, DataError, one_line
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
 PICTURE_KEYS, LABEL_KEYS = ("images", "pictures", "x", "data", "frames"), ("labels", "targets", "y")
@@ -183,17 +182,19 @@ def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"cannot read the file: {error} [{printable(str(path))}]") from None
+    except UNREADABLE as error:
+        raise DataError(f"cannot read the file ({one_line(error)}) [{printable(str(path))}]") from None
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Pictures and labels of an .npy or .npz file: uint8, or float in [0, 1]."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        tables = {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read the arrays: {error} [{path}]") from None
+        with path.open("rb") as file:  # numpy leaves files that it cannot read open
+            loaded = np.load(file, allow_pickle=False)
+            alone = isinstance(loaded, np.ndarray)
+            tables = {"images": loaded} if alone else {key: loaded[key] for key in loaded.files}
+    except UNREADABLE as error:
+        raise DataError(f"cannot read the arrays ({one_line(error)}) [{path}]") from None
     key = next((key for key in PICTURE_KEYS if key in tables), "")
     if not key:
         raise DataError(f"has none of the arrays {', '.join(PICTURE_KEYS)} [{path}]; name one so")
@@ -202,10 +203,12 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         pictures = pictures.transpose(0, 2, 3, 1)
     if pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[-1] not in (1, 3)):
         raise DataError(f"{key} of shape {pictures.shape} are no pictures (N, H, W) or (N, H, W, 1 or 3) [{path}]")
-    if np.issubdtype(pictures.dtype, np.floating):
+    if np.issubdtype(pictures.dtype, np.floating) and pictures.size:
         if not (pictures.min() >= 0 and pictures.max() <= 1):
             raise DataError(f"{key} lie in [{pictures.min():g}, {pictures.max():g}], not in [0, 1] [{path}]")
         pictures = np.rint(pictures * 255).astype(np.uint8)
+    if not pictures.size:
+        raise DataError(f"{key} of shape {pictures.shape} hold no pictures [{path}]; use another file")
     if pictures.dtype != np.uint8:
         raise DataError(f"{key} are {pictures.dtype}; they must be uint8, or float in [0, 1] [{path}]")
     labels = next((tables[name] for name in LABEL_KEYS if name in tables), None)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vidpred.checkpoint import write_atomically
 from vidpred.data.build import build_source
-from vidpred.data.clips import Source
+from vidpred.data.clips import TrainingSource
 from vidpred.data.images import evenly, pictures_of
 from vidpred.data.points import POINTS
 from vidpred.errors import ConfigError
@@ -61,7 +61,8 @@ class ImageEvaluation:
         width = max(map(len, self.numbers))
         lines = [f"{'':<{width}}  " + "  ".join(f"{name:>20}" for name in names)]
         for run, values in self.numbers.items():
-            lines.append(f"{run:<{width}}  " + "  ".join(f"{values[name]:>20.4g}" if name in values else f"{'-':>20}" for name in names))
+            shown = (f"{values[name]:.4g}" if name in values else "-" for name in names)
+            lines.append(f"{run:<{width}}  " + "  ".join(f"{value:>20}" for value in shown))
         return "\n".join([*lines, "", *(f"{name}: {self.definitions[name]}" for name in names)])
 
 
@@ -139,7 +140,7 @@ def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor,
     return numbers | {"copied": copied_share(samples[:500], held_out[evenly(len(held_out), 500)], known)}
 
 
-def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
+def class_accuracy(predictor: Predictor, held_out: TrainingSource) -> dict[str, float]:
     """How often the discriminator of a semi-supervised run is right; nothing for other runs, or without classes."""
     labels: np.ndarray | None = getattr(held_out, "labels", None)
     judge = None if predictor.checkpoint is None else load_judge(predictor.checkpoint, predictor.device)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from vidpred.data.probe import probe
 from vidpred.data.sampling import kept_frames
 from vidpred.data.video import VideoInfo, read_frames, scaled_size
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import Panel, compose, error_map, stack
 from vidpred.inference.rollout import stream_rollout
@@ -126,8 +126,8 @@ def _read_rows(file: Path | None, name: str, sizes: Mapping[str, int], first: in
         return None
     try:
         rows = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"no array that can be read ({str(error).splitlines()[0][:80]}) [{file}]") from None
+    except UNREADABLE as error:
+        raise DataError(f"no array that can be read ({one_line(error)[:80]}) [{file}]") from None
     if not takes:
         raise ConfigError(f"[--{name} {file}] no run takes {name}; leave it out")
     if rows.ndim != 2 or len(rows) < last:
