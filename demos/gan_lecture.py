@@ -28,11 +28,20 @@ from vidpred.training.losses import adversarial_loss
 LINE = np.linspace(-4, 4, 401)
 SEEN = 3.3  # of the plane, from the middle
 SHOWN_STEPS = (0, 50, 200, 1000)  # of the GAN on the line, as shares of its steps / 1000
+COLUMNS = 5  # plots side by side
 REMEDIES: dict[str, dict[str, Any]] = {
     "minimax loss": {"objective.adversarial": "minimax"},
     "non-saturating loss": {},
     "least squares": {"objective.adversarial": "least_squares"},
     "minibatch discrimination": {"discriminator.minibatch_kernels": 10},
+    "feature matching": {"objective.adversarial_weight": 0.0, "objective.feature_matching_weight": 1.0},
+    "labels of 0.9": {"objective.real_label": 0.9},
+    "historical averaging": {"objective.history_weight": 1e-4},
+    "WGAN-GP": {
+        "objective.adversarial": "wasserstein",
+        "objective.gradient_penalty_weight": 0.1,
+        "objective.discriminator_steps": 5,
+    },
     "R1": {"objective.r1_weight": 0.1, "objective.r1_every": 1},
     "no noise to speak of": {"model.noise_channels": 1, "model.hidden": [4]},
 }
@@ -137,12 +146,13 @@ def try_remedies(folder: Path, steps: int) -> dict[str, tuple[int, float, np.nda
 
 
 def draw(path: Path, plots: int, paint: Callable[[Any, int], None]) -> Path:
-    """A row of plots."""
+    """Rows of plots."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * plots, 2.9), dpi=110, layout="constrained")
-    for number, axes in enumerate(np.atleast_1d(figure.subplots(1, plots))):
-        paint(axes, number)
+    columns, rows = min(plots, COLUMNS), -(-plots // COLUMNS)
+    figure = Figure(figsize=(3.2 * columns, 2.9 * rows), dpi=110, layout="constrained")
+    for number in range(plots):
+        paint(figure.add_subplot(rows, columns, number + 1), number)
     figure.savefig(path)
     return path
 
@@ -235,8 +245,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/lecture"), help="folder of page and runs")
     parser.add_argument("--steps", type=int, default=1500, help="of the GAN on the line")
-    parser.add_argument("--point-steps", type=int, default=1500, help="of each GAN on eight Gaussians")
+    parser.add_argument("--point-steps", type=int, default=2500, help="of each GAN on eight Gaussians")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # networks so small are slower with several, much so beside other work
     numbers = write_page(options.output, options.steps, options.point_steps)
     (options.output / "lecture.json").write_text(json.dumps(numbers, indent=1))
     print(f"look at {options.output / 'lecture.html'}")

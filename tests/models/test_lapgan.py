@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.models.images import Shape
 from vidpred.models.lapgan import LapganDiscriminator, LapganGenerator, LapganJudgeSettings, LapganSettings
 from vidpred.models.pyramid import build_pyramid, upsample
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 
 SHAPE = Shape(1, 16, 16)
 SETTINGS = LapganSettings(scales=3, hidden=[8], width=4, noise_channels=5 + 64 + 256)
@@ -75,3 +77,27 @@ def test_too_little_noise_says_how_much() -> None:
         LapganGenerator(SETTINGS.model_copy(update={"noise_channels": 320}), SHAPE)
     with pytest.raises(ConfigError, match="multiple of 4"):
         LapganGenerator(SETTINGS, Shape(1, 18, 18))
+
+
+def test_the_objective_has_both_players_judge_on_the_true_coarser_picture(generator: LapganGenerator) -> None:
+    """True and generated pictures of a scale are details added to the same true coarser one, whatever was generated at
+    the scales below."""
+    torch.manual_seed(0)
+    judge = LapganDiscriminator(LapganJudgeSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
+    none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
+    with torch.no_grad():
+        made = generator(none, truth=truth)
+    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1)
+    objective = Objective(settings, judge, judge)
+    step = Step(Batch(none, truth, torch.arange(2)), made, 0)
+    softplus = torch.nn.functional.softplus
+    on_true = judge(none, build_pyramid(truth, 3), truth=truth)
+    on_made = judge(none, made, truth=truth)
+    alone = judge(none, made)  # on the coarser pictures that were made: another game
+    found = objective.discriminator_losses(step).parts
+    torch.testing.assert_close(found["real"], softplus(-on_true).mean(0).sum())
+    torch.testing.assert_close(found["fake"], softplus(on_made).mean(0).sum())
+    assert not torch.allclose(found["fake"], softplus(alone).mean(0).sum())
+    learnt = objective.generator_losses(step).parts["adversarial"]
+    torch.testing.assert_close(learnt, softplus(-on_made).mean(0).sum())
+    assert not torch.allclose(learnt, softplus(-alone).mean(0).sum())
