@@ -15,13 +15,14 @@ from benchmarks.proof_rows import Row
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.clips import to_frames
+from vidpred.data.images import evenly, pictures_of
 from vidpred.data.labels import choose_evenly
 from vidpred.data.points import POINTS
 from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
 from vidpred.evaluation.classifier import features_of, train_classifier
 from vidpred.evaluation.details import detail_clips, painted_share
-from vidpred.evaluation.images import evaluate_images, write_neighbours
+from vidpred.evaluation.images import MOST_TRAINING, class_accuracy, evaluate_images, write_neighbours
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.render import picture_grid, write_png
@@ -221,12 +222,47 @@ def augmentation(
     return {"accuracy": found, "known": known, "drawn": drawn, "test_pictures": len(test)}
 
 
+def semi_supervised(
+    folder: Path, seed: int, root: Path = FASHION, told: int = 100, steps: int = 3000,
+    changes: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Accuracy, on the test pictures, of a GAN's discriminator of classes that was told a hundred of them, and of the
+    small classifier that learns from these hundred alone."""
+    own = {
+        "data.root": str(root),
+        "data.labelled": told,
+        "training.steps": steps,
+        "run": str(folder / "run"),
+        "seed": seed,
+    }
+    predictor = train(load_config("improved_gan.yaml", {**own, **(changes or {})})).predictor("last")
+    write_grid(
+        folder / "samples.png", torch.stack([picture for _, picture, _ in Sampler(predictor, seed).samples(64)]), 8
+    )
+    plain = predictor.data.model_copy(update={"labelled": None, "labelled_share": 0.0})
+    every, test = (build_source(plain, split, [0]) for split in ("train", "test"))
+    few = every.draw(choose_evenly(every.labels, told).tolist(), range(told), 0)  # type: ignore[attr-defined]
+    assert few.labels is not None
+    np.savez(folder / "few.npz", images=few.future[:, 0, 0].numpy(), labels=few.labels.numpy())
+    alone = plain.model_copy(update={"root": str(folder / "few.npz"), "split_fractions": (1.0, 0.0, 0.0)})
+    classifier = train_classifier(build_source(alone, "train", [0]), 500, seed)
+    _, logits = features_of(classifier, pictures_of(test, MOST_TRAINING))
+    assert logits is not None
+    labels = torch.from_numpy(test.labels[evenly(len(test), MOST_TRAINING)])  # type: ignore[attr-defined]
+    found = {
+        "discriminator of classes": class_accuracy(predictor, test)["class_accuracy"],
+        "classifier of the labelled alone": float((logits.argmax(1) == labels).double().mean()),
+    }
+    return {"accuracy": {name: round(value, 4) for name, value in found.items()}, "labelled": told, "steps": steps}
+
+
 IMAGE_ROWS = [
     *(Row("points in the plane, four generators", seed, points) for seed in (0, 1, 2)),
     *(Row("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
     Row("a StyleGAN that grows", 0, growth),
     Row("a progressive GAN that grows", 0, lambda folder, seed: growth(folder, seed, "progressive")),
     *(Row("samples as training data", seed, augmentation) for seed in (0, 1, 2)),
+    *(Row("a hundred labels", seed, semi_supervised) for seed in (0, 1, 2)),
     *(Row("rotating solids, details", seed, solids) for seed in (0, 1, 2)),
     *(Row("bouncing balls, the sixth frame", seed, balls) for seed in (0, 1, 2)),
 ]

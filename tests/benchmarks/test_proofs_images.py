@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.proofs_images import FASHION_RUNS, augmentation, balls, fashion, growth, points, solids
+from benchmarks.proofs_images import FASHION_RUNS, augmentation, balls, fashion, growth, points, semi_supervised, solids
 from tests.picture_files import digits, write_idx
 from vidpred.errors import DataError
 
@@ -64,6 +64,14 @@ def test_samples_are_tried_as_training_data(clothes: Path, tmp_path: Path) -> No
     labels = np.load(tmp_path / "few.npz")["labels"]
     assert np.bincount(labels).tolist() == [4] * 10
     assert len(np.load(tmp_path / "both.npz")["labels"]) == 100
+
+
+def test_few_labels_are_tried(clothes: Path, tmp_path: Path) -> None:
+    small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8, "model.virtual_batch": 4}
+    found = semi_supervised(tmp_path, 0, clothes, told=20, steps=2, changes=small)
+    assert all(0 <= share <= 1 for share in found["accuracy"].values())
+    assert len(found["accuracy"]) == 2
+    assert np.bincount(np.load(tmp_path / "few.npz")["labels"]).tolist() == [2] * 10
 
 
 def test_what_is_covered_of_points_is_counted(tmp_path: Path) -> None:
