@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -18,39 +19,12 @@ from vidpred.models import build
 from vidpred.models.build import GENERATORS, choice
 from vidpred.run import train
 
-FILE = '''
-from typing import Literal
-import torch
-from torch import nn
-from vidpred.models.images import ImageGenerator, ImageSettings, as_frames, picture_shape
-
-class StripesSettings(ImageSettings):
-    """Stripes. width: of its one hidden layer."""
-    name: Literal["stripes"] = "stripes"
-    width: int = 4
-    def build(self, data):
-        return Stripes(self, picture_shape(data))
-
-class Stripes(ImageGenerator):
-    def __init__(self, settings, shape):
-        super().__init__(settings, shape)
-        self.layers = nn.Sequential(nn.Linear(self.latent_size, settings.width), nn.Tanh(),
-                                    nn.Linear(settings.width, shape.channels * shape.width))
-    def forward(self, context, noise=None, labels=None):
-        columns = torch.tanh(self.layers(self.latent(context, noise, labels)).float())
-        shape = self.shape
-        return [as_frames(columns.view(-1, shape.channels, 1, shape.width).expand(-1, -1, shape.height, -1))]
-'''
-YAML = """
-data: {context_frames: 0, channels: 1, patch_size: 8, flip: false}
-model: {name: stripes, width: 6, noise_channels: 3}
-discriminator: {name: dcgan, width: 4}
-objective: {lp_weight: 0.0, gdl_weight: 0.0, adversarial_weight: 1.0}
-"""
+SHOWN = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCKS = dict(re.findall(r"```(python|yaml)\n(.*?)```", SHOWN, re.DOTALL))
 
 
 def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "stripes.py").write_text(FILE)
+    (tmp_path / "stripes.py").write_text(BLOCKS["python"])
     spec = importlib.util.spec_from_file_location("stripes", tmp_path / "stripes.py")
     assert spec is not None
     assert spec.loader is not None
@@ -66,7 +40,7 @@ def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(config_module, "Config", Wider)
     monkeypatch.setattr("vidpred.inference.predictor.AnyModel", kind)
-    (tmp_path / "stripes.yaml").write_text(YAML)
+    (tmp_path / "stripes.yaml").write_text(BLOCKS["yaml"])
     root = str(write_digits(tmp_path / "digits.npz"))
     config = load_config(tmp_path / "stripes.yaml", {**SMALL, "data.root": root, "run": str(tmp_path / "run")})
     run = train(config)
