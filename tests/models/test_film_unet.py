@@ -116,3 +116,23 @@ def test_wrong_actions_are_refused() -> None:
 def test_the_preset_builds_it() -> None:
     config = load_config("block_push.yaml", {"data.root": "somewhere"})
     assert isinstance(config.model.build(config.data), FilmUnet)
+
+
+def test_normalised_channels_do_not_know_how_strong_their_kernels_are() -> None:
+    context, actions = torch.rand(2, 2, 3, 16, 16), torch.randn(2, 4, 2)
+    for normalise in (False, True):
+        generator = built(normalise=normalise)
+        torch.nn.init.normal_(generator.paint.weight, std=0.02)
+        with torch.no_grad():
+            (frames,) = generator(context, actions=actions)
+            for module in generator.modules():
+                if isinstance(module, torch.nn.Conv2d) and module is not generator.paint:
+                    module.weight *= 7
+                    assert module.bias is not None
+                    module.bias *= 7
+            (stronger,) = generator(context, actions=actions)
+        assert torch.allclose(frames, stronger, atol=2e-3) is normalise
+    names = [name for name, _ in built().named_parameters() if ".first." in name]
+    assert names[:2] == ["down.0.first.weight", "down.0.first.bias"], "checkpoints without it stay readable"
+    wide = built(widths=(12, 16), normalise=True)
+    assert [m.num_groups for m in wide.down.modules() if isinstance(m, torch.nn.GroupNorm)] == [4, 4, 8, 8]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import gcd
 from typing import Literal, Self
 
 import torch
@@ -19,6 +20,7 @@ from vidpred.models.multiscale import as_channels_last
 from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
+GROUPS = 8  # of channels that are normalised together, at most
 DISPLACED = 4.0  # pixels of displacement that an output of 1 stands for
 
 
@@ -29,6 +31,8 @@ class FilmUnetSettings(ModelSettings):
     level's cells are patch x patch pixels. positions: show the network where in the picture it is (walls do not move).
     spots: where actions are places in the picture, x and y in turn, their values at its left or upper and at its right
     or lower edge; the network then sees each as a spot on a map, too (Wu et al. 2020, "Spatial action maps").
+    normalise: what every convolution gives, in groups of channels (Wu & He 2018, "Group normalization"): what happens
+    where things touch is learnt much sooner.
     warp: the last known frame is moved first, every pixel by its own displacement, and then painted over: things that
     move as one stay whole (compare Finn et al. 2016, "Unsupervised learning for physical interaction", section 3.1).
     """
@@ -38,6 +42,7 @@ class FilmUnetSettings(ModelSettings):
     patch: Literal[1, 2, 4] = 2
     positions: bool = True
     spots: tuple[float, float] | None = None
+    normalise: bool = False
     warp: bool = False
 
     @model_validator(mode="after")
@@ -54,11 +59,11 @@ class Block(nn.Module):
     """Two convolutions; between them every channel is scaled and shifted as the condition says (FiLM, Perez et al.
     2018, "FiLM: visual reasoning with a general conditioning layer", eq. 1 and 2)."""
 
-    def __init__(self, seen: int, width: int, condition: int) -> None:
+    def __init__(self, seen: int, width: int, condition: int, normalise: bool) -> None:
         super().__init__()
-        self.first = nn.Conv2d(seen, width, 3, padding=1)
+        self.first = convolution(seen, width, normalise)
         self.film = nn.Linear(condition, 2 * width) if condition else None
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.second = convolution(width, width, normalise)
 
     def forward(self, seen: Tensor, condition: Tensor | None) -> Tensor:
         inner = self.first(seen)
@@ -66,6 +71,12 @@ class Block(nn.Module):
             scale, shift = self.film(condition)[:, :, None, None].to(inner).chunk(2, 1)
             inner = inner * (1 + scale) + shift
         return functional.relu(self.second(functional.relu(inner)))
+
+
+def convolution(seen: int, width: int, normalise: bool) -> nn.Module:
+    """3x3, with or without group normalisation behind it."""
+    plain = nn.Conv2d(seen, width, 3, padding=1)
+    return nn.Sequential(plain, nn.GroupNorm(gcd(width, GROUPS), width)) if normalise else plain
 
 
 class FilmUnet(ConditionedPredictor):
@@ -91,9 +102,10 @@ class FilmUnet(ConditionedPredictor):
         widths, cells = settings.widths, settings.patch**2
         maps = context_frames * channels + (self.moves * settings.action_size // 2 if settings.spots else 0)
         seen = [maps * cells + 2 * settings.positions, *widths[:-1]]
-        self.down = nn.ModuleList(Block(s, width, hidden) for s, width in zip(seen, widths, strict=True))
+        normalise = settings.normalise
+        self.down = nn.ModuleList(Block(s, width, hidden, normalise) for s, width in zip(seen, widths, strict=True))
         pairs = list(pairwise(widths))[::-1]
-        self.up = nn.ModuleList(Block(fine + coarse, fine, hidden) for fine, coarse in pairs)
+        self.up = nn.ModuleList(Block(fine + coarse, fine, hidden, normalise) for fine, coarse in pairs)
         self.paint = nn.Conv2d(widths[0], pred_frames * self.painted * cells, 3, padding=1)
         nn.init.zeros_(self.paint.weight)  # begins as copy-last
         assert self.paint.bias is not None
