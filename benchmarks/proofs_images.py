@@ -264,5 +264,6 @@ IMAGE_ROWS = [
     *(Row("samples as training data", seed, augmentation) for seed in (0, 1, 2)),
     *(Row("a hundred labels", seed, semi_supervised) for seed in (0, 1, 2)),
     *(Row("rotating solids, details", seed, solids) for seed in (0, 1, 2)),
+    *(Row("faint details after a short training", seed, lambda f, s: solids(f, s, steps=1000)) for seed in (0, 1, 2)),
     *(Row("bouncing balls, the sixth frame", seed, balls) for seed in (0, 1, 2)),
 ]
