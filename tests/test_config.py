@@ -16,11 +16,11 @@ from vidpred.config import (
     load_config,
     load_with_origins,
     preset_folder,
-    refuse_ignored,
     sections_of,
     to_yaml,
 )
 from vidpred.errors import ConfigError
+from vidpred.ignored import refuse_ignored
 
 PRESETS = sorted(file.name for file in preset_folder().glob("*.yaml"))
 

@@ -18,9 +18,11 @@ LAYERS = [  # lowest first; a module may import its own layer and those below
     {"evaluation", "planning"},
     {"training"},
     {"config"},
+    {"ignored", "resuming"},
     {"run", "complete"},
     {"together", "compare", "doctor", "launch"},
     {"demo", "demo_clip"},
+    {"ending"},
     {"cli"},
     {"__init__", "__main__"},
 ]

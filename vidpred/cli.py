@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from vidpred import __version__
-from vidpred.errors import ConfigError, DistributedError, StoppedError, VidpredError, one_line
+from vidpred.ending import end, leave_exit_code, runs_here
+from vidpred.errors import ConfigError, DistributedError, VidpredError, one_line
 
 app = typer.Typer(
     help="Predict the future frames of a video: train, predict, evaluate.",
@@ -68,9 +68,9 @@ def train(
     if dry_run:
         typer.echo(run.plan(settings))
         return
-    _runs_here(Path(settings.run))
+    runs_here(Path(settings.run))
     result = run.train(settings)
-    _leave_exit_code(0, "trained")
+    leave_exit_code(0, "trained")
     if os.environ.get("RANK", "0") == "0":
         pictures = f"look at {result.folder}/pictures; " if (result.folder / "pictures").is_dir() else ""
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
@@ -428,34 +428,25 @@ def demo(
     typer.echo(run_demo(output, seconds, seed, clip, steps))
 
 
-_run_folder: Path | None = None  # where this process leaves its exit code, once it is known
-
-
-def _runs_here(folder: Path) -> None:
-    global _run_folder
-    _run_folder = folder
-
-
 def main() -> None:
     """Run the command line. Failures that the user can mend are one line on stderr and the documented exit code."""
-    global _run_folder
-    _run_folder = None  # this line's, not that of one run before in the same process
+    runs_here(None)  # this line's, not that of one run before in the same process
     debug = "--debug" in sys.argv
     if debug:  # accepted anywhere on the line
         sys.argv.remove("--debug")
     try:
         code = app(standalone_mode=False, prog_name="vidpred")
     except VidpredError as error:
-        _end(error, debug)
+        end(error, debug)
     except USAGE_ERROR as error:
-        _end(_usage_error(error), debug)
+        end(_usage_error(error), debug)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         lost = "torch.distributed" in sys.modules and type(error).__name__.startswith(("Dist", "Connection"))
         if lost or "Connection closed by peer" in str(error):
-            _end(DistributedError(f"another process of the run was lost [{one_line(error)[:120]}]"), debug)
-        _leave_exit_code(1, f"{type(error).__name__}: {one_line(error)}")
+            end(DistributedError(f"another process of the run was lost [{one_line(error)[:120]}]"), debug)
+        leave_exit_code(1, f"{type(error).__name__}: {one_line(error)}")
         raise
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -469,52 +460,3 @@ def _usage_error(error: Any) -> ConfigError:
     verbs = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     verb = next((f" {word}" for word in sys.argv[1:2] if word in verbs), "")
     return ConfigError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see vidpred{verb} --help")
-
-
-def _end(error: VidpredError, debug: bool) -> NoReturn:
-    message = one_line(error)
-    # Failures are agreed on by all processes, so one of them reports; a lost peer is reported by who is left.
-    if os.environ.get("RANK", "0") == "0" or error.exit_code == DistributedError.exit_code:
-        if debug:
-            import traceback
-
-            traceback.print_exception(error)
-        stopped = error.exit_code == StoppedError.exit_code
-        print(f"vidpred: {message}" if stopped else f"vidpred: error: {message}", file=sys.stderr)
-    _leave_exit_code(error.exit_code, message)
-    sys.exit(error.exit_code)
-
-
-def _leave_exit_code(code: int, message: str) -> None:
-    """In the run folder; under a launcher, whose own code says little, also for what failed before it was made."""
-    from vidpred import launch
-
-    folder = _run_folder
-    if folder is None and launch.under_launcher():
-        folder = _requested_run(sys.argv[1:])
-    if folder is not None:
-        from vidpred.run import write_exit
-
-        write_exit(folder, code, message, make_folder=launch.under_launcher())
-
-
-def _requested_run(words: list[str]) -> Path | None:
-    """The run folder that a `train` line asks for, though the line or the config may be wrong otherwise."""
-    if words[:1] != ["train"] or "--dry-run" in words:
-        return None
-    import yaml
-
-    from vidpred.config import Config, find_preset, parse_text
-
-    given = [word.removeprefix("run=") for word in words if word.startswith("run=")]
-    presets = [after for word, after in pairwise(words) if word in ("--config", "-c")]
-    presets += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    run = Config.model_fields["run"].default
-    try:
-        if presets and not given:
-            run = yaml.safe_load(find_preset(presets[-1]).read_text(encoding="utf-8"))["run"]
-        elif given:
-            run = parse_text(given[-1])
-    except (VidpredError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return None
-    return Path(run) if isinstance(run, str) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -58,7 +59,9 @@ class Completer:
         if predictor.history_frames or predictor.data.has_points:
             raise ConfigError(f"{predictor.name} makes no pictures from noise; use a run of dcgan_mnist.yaml, say")
         judge = load_judge(find_checkpoint(run, checkpoint), predictor.device)
-        return cls(predictor) if judge is None else cls(predictor, judge.network, judge.config.objective.adversarial)
+        return (
+            cls(predictor) if judge is None else cls(predictor, judge.network, cast(AdversarialName, judge.adversarial))
+        )
 
     @property
     def side(self) -> int:

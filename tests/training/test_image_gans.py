@@ -11,8 +11,9 @@ import torch
 
 from tests.picture_files import write_digits
 from vidpred.checkpoint import find_checkpoint
-from vidpred.config import load_config, refuse_ignored
+from vidpred.config import load_config
 from vidpred.errors import ConfigError
+from vidpred.ignored import refuse_ignored
 from vidpred.run import evaluate, plan, train
 
 SMALL: dict[str, Any] = {

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.checkpoint import Checkpoint
-from vidpred.config import load_config, refuse_ignored
+from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
+from vidpred.ignored import refuse_ignored
 from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
 from vidpred.models.pyramid import build_pyramid
 from vidpred.run import train

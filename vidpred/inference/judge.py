@@ -6,20 +6,22 @@ from typing import NamedTuple
 
 import torch
 import yaml
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from vidpred.checkpoint import Checkpoint, load_weights
-from vidpred.config import Config
-from vidpred.models.build import build_discriminator
+from vidpred.errors import StorageError
+from vidpred.inference.predictor import read_sections
+from vidpred.models.build import AnyJudge, build_discriminator
 
 AT_ONCE = 500
 
 
 class Judge(NamedTuple):
-    """In evaluation mode, without gradients; config: of the run."""
+    """In evaluation mode, without gradients. adversarial: the name of the loss that it learnt by."""
 
     network: nn.Module
-    config: Config
+    adversarial: str
 
     @property
     def classes(self) -> int:
@@ -42,7 +44,16 @@ def load_judge(checkpoint: Checkpoint, device: torch.device) -> Judge | None:
     """None for a run that had no adversary. Raises StorageError."""
     if not checkpoint.has("discriminator"):
         return None
-    config = Config.model_validate(yaml.safe_load((checkpoint.path / "config.yaml").read_text(encoding="utf-8")))
-    network = build_discriminator(config.discriminator, config.model.num_scales, config.data)
+    data, model = read_sections(checkpoint)
+    file = checkpoint.path / "config.yaml"
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings = TypeAdapter(AnyJudge).validate_python(tree["discriminator"])
+        adversarial = str(tree["objective"]["adversarial"])
+    except (KeyError, TypeError, ValidationError):
+        raise StorageError(
+            f"cannot read the discriminator's settings [{file}]; copy the run's config.yaml there"
+        ) from None
+    network = build_discriminator(settings, model.num_scales, data)
     load_weights(network, checkpoint.tensors("discriminator"), str(checkpoint.path))
-    return Judge(network.eval().requires_grad_(False).to(device), config)
+    return Judge(network.eval().requires_grad_(False).to(device), adversarial)
