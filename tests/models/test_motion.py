@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.models.test_baselines import interior_psnr, moving_clip
+from vidpred.data.flow import Care, dense_flow
 from vidpred.data.settings import DataSettings
 from vidpred.inference.rollout import rollout
 from vidpred.models.build import build_generator
@@ -23,6 +24,7 @@ from vidpred.models.motion import (
     sample,
     trust_at,
 )
+from vidpred.planning.world_model import WorldModel
 
 SMALL = {"gate_width": 8, "widths": (8, 8, 8), "head_width": 8}
 
@@ -227,6 +229,25 @@ def test_noise_and_actions_change_the_prediction() -> None:
     assert not torch.equal(still, model(context, torch.zeros(1, 1), moves + 1)[0])
     with pytest.raises(ValueError, match="takes actions"):
         model(context, torch.zeros(1, 1))
+
+
+def test_known_frames_are_looked_at_once_for_all_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, actions = torch.rand(2, 4, 3, 32, 40), torch.randn(2, 5, 1, 2)
+    model = WorldModel(shaken(generator(4, 1, refine=True, action_size=2)), chunk=10)
+    past = torch.zeros(2, 3, 2)
+    seen: list[int] = []
+
+    def counted(starts: torch.Tensor, ends: torch.Tensor, care: Care) -> torch.Tensor:
+        seen.append(len(starts))
+        return dense_flow(starts, ends, care)
+
+    monkeypatch.setattr("vidpred.models.motion.dense_flow", counted)
+    together = model.rollout(frames, actions, past)
+    for_all, seen[:] = sum(seen), []
+    one_by_one = [model.rollout(frames[:1], actions[:1, n : n + 1], past[:1]) for n in range(5)]
+    assert for_all == 2 * sum(seen) / 5, "the flows of two contexts, however many plans"
+    torch.testing.assert_close(together[:1], torch.cat(one_by_one, 1), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together[0, 0], together[0, 1]), "plans differ"
 
 
 def test_noise_and_actions_need_the_network_that_sees_them() -> None:
