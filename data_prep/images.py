@@ -3,6 +3,7 @@
     vidpred prepare images faces/ data/faces-64 --size 64
     vidpred prepare images /usr/share/datasets/fashion-mnist data/fashion --channels 1
     vidpred prepare images downloads/ data/cifar --torchvision CIFAR10
+    vidpred prepare images downloads/ data/faces-64 --torchvision CelebA --size 64
 
 Every class of every split becomes a clip; the class is the folder that a picture lies in, or the label beside it in a
 file. With --size, the middle square of a picture is scaled to it.
@@ -20,13 +21,13 @@ from pydantic import Field
 
 from data_prep.base import DataSet, Fractions
 from data_prep.command import main
+from data_prep.torchvision_sets import from_torchvision
 from vidpred.data.frame_writer import Clip, Item
 from vidpred.data.pictures import Pictures, find_pictures, squared
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import DataError
 
 RATE = 10.0  # pictures have no rate; the format wants one
 BLOCK = 5000  # pictures that one process reads in one go
-OFFICIAL = ("train", "test")
 
 
 class Images(DataSet):
@@ -42,7 +43,8 @@ class Images(DataSet):
     splits: Path | None = Field(None, description="CSV of path,train|validation|test (default: as the set says)")
     fractions: Fractions = Field((0.9, 0.05, 0.05), description="of train, validation and test, where it says nothing")
     torchvision: str | None = Field(
-        None, description="the name of a set of torchvision.datasets that lies in SOURCE, as in CIFAR10 or SVHN"
+        None,
+        description="the name of a set of torchvision.datasets that lies in SOURCE: CIFAR10, CelebA, LSUN (with lmdb)",
     )
 
     def items(self) -> list[Item]:
@@ -90,45 +92,6 @@ def one_size(frames: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
         if frame.shape[:2] != shape:
             raise DataError(f"pictures of different sizes in {name}; give --size")
         yield frame
-
-
-# Sets of torchvision that have no one class a picture, or are too large to be held in memory as the others are.
-UNCLASSIFIED = {
-    "CelebA": "its pictures are a folder, which is read as it is: SOURCE is .../celeba/img_align_celeba",
-    "LSUN": "its databases have to be exported as folders of pictures, a folder a class: SOURCE is the folder of these",
-}
-
-
-def from_torchvision(root: Path, name: str) -> Pictures:
-    """A classified set of torchvision that lies on the disk; nothing is downloaded. Raises ConfigError, DataError."""
-    from torchvision import datasets
-
-    if name in UNCLASSIFIED:
-        raise ConfigError(f"[--torchvision {name}] {UNCLASSIFIED[name]}; leave the option out")
-    kind = getattr(datasets, name, None)
-    if not isinstance(kind, type):
-        raise ConfigError(f"[--torchvision {name}] torchvision.datasets has no such set")
-    parts = {split: _one_of_torchvision(kind, root, split) for split in OFFICIAL}
-    arrays = np.concatenate([pictures for pictures, _ in parts.values()])
-    labels = np.concatenate([labels for _, labels in parts.values()])
-    splits = [split for split, (pictures, _) in parts.items() for _ in range(len(pictures))]
-    numbers = np.unique(labels)
-    kinds, labels = numbers, np.searchsorted(numbers, labels)
-    return Pictures([f"{n:08}" for n in range(len(arrays))], labels, [str(k) for k in kinds], splits, arrays=arrays)
-
-
-def _one_of_torchvision(kind: type, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        try:
-            data = kind(str(root), train=split == "train", download=False)
-        except TypeError:  # some sets name their splits
-            data = kind(str(root), split=split, download=False)
-        pairs = [(np.asarray(picture.convert("RGB")), int(label)) for picture, label in data]
-    except (RuntimeError, OSError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"torchvision cannot read its {kind.__name__} ({error}) [{root}]") from None
-    if len({picture.shape for picture, _ in pairs}) != 1:
-        raise DataError(f"{kind.__name__} has pictures of different sizes [{root}]; write them to a folder instead")
-    return np.stack([picture for picture, _ in pairs]), np.array([label for _, label in pairs], np.int64)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Pictures:
     labels: np.ndarray | None
     classes: list[str]
     splits: list[str]
-    arrays: np.ndarray | None = None
+    arrays: Sequence[np.ndarray] | np.ndarray | None = None
     files: list[Path] | None = None
 
     def __len__(self) -> int:

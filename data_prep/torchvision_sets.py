@@ -1,0 +1,126 @@
+"""Sets of torchvision that lie on the disk, as pictures; nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidpred.data.containers import printable
+from vidpred.data.pictures import Pictures
+from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
+
+NOT_THE_SET: tuple[type[Exception], ...] = (*UNREADABLE, TypeError, AttributeError)
+OFFICIAL = ("train", "test")
+CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}  # of list_eval_partition.txt
+LSUN_SPLITS = {"train": "train", "val": "test"}  # the test pictures have no classes
+
+
+def from_torchvision(root: Path, name: str) -> Pictures:
+    """A set by its name in torchvision.datasets. Raises ConfigError, DataError."""
+    from torchvision import datasets
+
+    if name in LARGE:
+        return LARGE[name](root)
+    kind = getattr(datasets, name, None)
+    if not isinstance(kind, type):
+        raise ConfigError(f"[--torchvision {name}] torchvision.datasets has no such set")
+    parts = {split: _classified(kind, root, split) for split in OFFICIAL}
+    arrays = np.concatenate([pictures for pictures, _ in parts.values()])
+    labels = np.concatenate([labels for _, labels in parts.values()])
+    splits = [split for split, (pictures, _) in parts.items() for _ in range(len(pictures))]
+    numbers = np.unique(labels)
+    kinds, labels = numbers, np.searchsorted(numbers, labels)
+    return Pictures([f"{n:08}" for n in range(len(arrays))], labels, [str(k) for k in kinds], splits, arrays=arrays)
+
+
+def _classified(kind: type, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and labels of one split of a set with one class a picture."""
+    try:
+        try:
+            data = kind(str(root), train=split == "train", download=False)
+        except TypeError:  # some sets name their splits
+            data = kind(str(root), split=split, download=False)
+        pairs = [(np.asarray(picture.convert("RGB")), int(label)) for picture, label in data]
+    except NOT_THE_SET as error:
+        raise DataError(f"torchvision cannot read its {kind.__name__} ({one_line(error)}) [{root}]") from None
+    if len({picture.shape for picture, _ in pairs}) != 1:
+        raise DataError(f"{kind.__name__} has pictures of different sizes [{root}]; write them to a folder instead")
+    return np.stack([picture for picture, _ in pairs]), np.array([label for _, label in pairs], np.int64)
+
+
+def celeba(root: Path) -> Pictures:
+    """CelebA: its aligned faces as they lie on the disk, with its official splits, without classes (it has forty
+    attributes a picture). Raises DataError."""
+    base = root / "celeba" if (root / "celeba").is_dir() else root
+    listing, folder = base / "list_eval_partition.txt", base / "img_align_celeba"
+    try:
+        rows = [line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+        splits = [CELEBA_SPLITS[number] for _, number in rows]
+    except NOT_THE_SET as error:
+        raise DataError(
+            f"no list of CelebA's splits ({one_line(error)}) [{listing}]; SOURCE holds celeba/list_eval_partition.txt "
+            "and celeba/img_align_celeba/"
+        ) from None
+    names = [name for name, _ in rows]
+    missing = next((name for name in names if not (folder / name).is_file()), None)
+    if missing is not None or not names:
+        raise DataError(f"no picture {missing or ''} of CelebA [{folder}]; extract img_align_celeba.zip there")
+    return Pictures(names, None, [], splits, files=[folder / name for name in names])
+
+
+class Lazily(Sequence[np.ndarray]):
+    """Pictures of several sets, one after another, each read when it is asked for."""
+
+    def __init__(self, sets: Sequence[Any]) -> None:
+        self.sets, self.ends = sets, list(accumulate(len(own) for own in sets))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: Any) -> Any:
+        place = int(np.searchsorted(self.ends, index, side="right"))
+        first = self.ends[place - 1] if place else 0
+        try:
+            picture, _ = self.sets[place][index - first]
+            return np.asarray(picture.convert("RGB"))
+        except UNREADABLE as error:
+            raise DataError(
+                f"picture {index} cannot be decoded ({one_line(error)}) [{self.sets[place].root}]"
+            ) from None
+
+
+def lsun(root: Path) -> Pictures:
+    """LSUN: the scene categories whose databases (bedroom_train_lmdb, bedroom_val_lmdb, ...) are there. Raises
+    ConfigError without lmdb, DataError."""
+    from torchvision import datasets
+
+    found = {
+        (path.name.removesuffix(f"_{own}_lmdb"), own): split
+        for path in sorted(root.glob("*_lmdb"))
+        for own, split in LSUN_SPLITS.items()
+        if path.name.endswith(f"_{own}_lmdb")
+    }
+    if not found:
+        raise DataError(
+            f"no database of LSUN, as in bedroom_train_lmdb [{printable(root)}]; extract its .zip files there"
+        )
+    try:
+        sets = [datasets.LSUN(str(root), classes=[f"{category}_{own}"]) for category, own in found]
+    except ImportError as error:
+        raise ConfigError(f"[--torchvision LSUN] needs lmdb ({error}); pip install lmdb") from None
+    except Exception as error:  # lmdb has errors of its own
+        raise DataError(f"torchvision cannot read its LSUN ({one_line(error)}) [{printable(root)}]") from None
+    classes = sorted({category for category, _ in found})
+    labels = np.concatenate([np.full(len(own), classes.index(key[0])) for key, own in zip(found, sets, strict=True)])
+    splits = [split for split, own in zip(found.values(), sets, strict=True) for _ in range(len(own))]
+    if not len(labels):
+        raise DataError(f"LSUN's databases are empty [{printable(root)}]; fetch them again")
+    names = [f"{number:08}" for number in range(len(labels))]
+    return Pictures(names, labels.astype(np.int64), classes, splits, arrays=Lazily(sets))
+
+
+LARGE = {"CelebA": celeba, "LSUN": lsun}  # read a picture at a time
