@@ -29,10 +29,10 @@ from torch.utils.data import DataLoader
 from benchmarks.harness import machine
 from data_prep.folder import Folder
 from vidpred.data.build import build_source
-from vidpred.data.clips import StepSampler, TrainingSamples, collate, training_offsets
-from vidpred.data.preparation import prepare
+from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.settings import DataSettings
-from vidpred.data.video import stream_frames
+from vidpred.data.sources import StepSampler, TrainingSamples, collate, training_offsets
+from vidpred.data.videos.reader import stream_frames
 
 FRAMES, SIDE, HEIGHT, WIDTH = 5, 64, 240, 320
 SCALED = (64, 85)  # height, width: the short side scaled to 64

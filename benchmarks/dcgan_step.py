@@ -16,8 +16,8 @@ from benchmarks.harness import machine, report, time_in_turns
 from vidpred.checkpoint import RunFolder
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
-from vidpred.data.clips import TrainingSamples
-from vidpred.data.points import PointWindows
+from vidpred.data.sources import TrainingSamples
+from vidpred.data.worlds.points import PointWindows
 from vidpred.models.build import build_discriminator, build_generator
 from vidpred.training.hardware import choose_precision
 from vidpred.training.trainer import Trainer, TrainingParts

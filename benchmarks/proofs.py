@@ -27,11 +27,12 @@ from benchmarks.proofs_sharp import SHARP_ROWS
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.data.build import build_source
-from vidpred.data.clips import evaluation_offsets
+from vidpred.data.sources import evaluation_offsets
+from vidpred.evaluation.evaluate import evaluate_predictors
 from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, write_plot
 from vidpred.inference.predictor import Predictor
-from vidpred.run import evaluate_predictors, train
+from vidpred.run import train
 
 
 def summary(result: Evaluation, name: str) -> dict[str, Any]:

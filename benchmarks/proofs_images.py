@@ -14,19 +14,19 @@ from torch import Tensor
 from benchmarks.proof_rows import Row
 from vidpred.config import load_config
 from vidpred.data.build import build_source
-from vidpred.data.clips import to_frames
-from vidpred.data.images import evenly, pictures_of
-from vidpred.data.labels import choose_evenly
-from vidpred.data.points import POINTS
+from vidpred.data.few_labels import choose_evenly
+from vidpred.data.images.windows import evenly, pictures_of
 from vidpred.data.settings import DataSettings
+from vidpred.data.sources import to_frames
+from vidpred.data.worlds.points import POINTS
 from vidpred.errors import DataError
 from vidpred.evaluation.classifier import features_of, train_classifier
 from vidpred.evaluation.details import detail_clips, painted_share
 from vidpred.evaluation.images import MOST_TRAINING, class_accuracy, evaluate_images, write_neighbours
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.render import picture_grid, write_png
 from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid, write_samples
+from vidpred.media.render import picture_grid, write_png
 from vidpred.run import train
 
 # Debian's package dataset-fashion-mnist, or wherever the four IDX files lie.

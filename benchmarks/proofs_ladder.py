@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.proof_rows import Row, real_clips, trained
+from vidpred.commands.run_demo import demo_config
 from vidpred.config import Config, load_config
-from vidpred.demo import demo_config
+from vidpred.evaluation.evaluate import evaluate_predictors
 from vidpred.evaluation.protocols import Evaluation
 from vidpred.inference.predictor import Predictor
-from vidpred.run import evaluate_predictors
 
 SEEDS = (0, 1, 2)
 FRAMES = 2

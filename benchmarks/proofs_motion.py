@@ -22,9 +22,9 @@ from benchmarks.real_clips import clip_folder
 from benchmarks.rivals import SimVP, WarpedMultiscale
 from vidpred.config import load_config
 from vidpred.data.build import build_source
-from vidpred.data.clips import TrainingSource
 from vidpred.data.settings import DataSettings
-from vidpred.data.video_windows import movement
+from vidpred.data.sources import TrainingSource
+from vidpred.data.videos.windows import movement
 from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
 from vidpred.inference.predictor import Predictor
 from vidpred.models.baselines import FlowExtrapolation

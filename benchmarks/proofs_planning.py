@@ -14,15 +14,16 @@ from benchmarks.proof_rows import RUNS, Row
 from vidpred.checkpoint import RunFolder
 from vidpred.config import Config, load_config
 from vidpred.data.build import build_source
-from vidpred.data.clips import Source
+from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import evaluate_models, known_frames
 from vidpred.inference.predictor import Predictor
-from vidpred.planning import pusht
+from vidpred.planning.baselines import StillWorld
 from vidpred.planning.closed_loop import FIRST_SEED
+from vidpred.planning.envs import pusht
+from vidpred.planning.envs.block_push import BlockPushWorld
+from vidpred.planning.envs.pusht import PushTWorld
 from vidpred.planning.plan import Budget, fitting_world, load_model, play_model, references
 from vidpred.planning.record import Recording, record
-from vidpred.planning.true_world import StillWorld
-from vidpred.planning.worlds import BlockPushWorld, PushTWorld
 from vidpred.run import train
 
 SIZE, EPISODES = 32, 100

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.proof_rows import Row, trained
+from vidpred.commands.run_demo import GHOST, PRESETS, WORLD_SEED, demo_config, forks_for, measure
 from vidpred.config import load_config
-from vidpred.data.synthetic import TwoWayWorld
-from vidpred.demo import GHOST, PRESETS, WORLD_SEED, demo_config, forks_for, measure
+from vidpred.data.worlds.two_way import TwoWayWorld
 from vidpred.evaluation.forks import Forks, both_occur, find_certain, find_forks, goes_left, sharp_share
 
 FORKS = 600

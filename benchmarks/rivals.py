@@ -6,9 +6,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from vidpred.data.flow import dense_flow
-from vidpred.models.baselines import warp_backward
 from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.optical_flow import dense_flow, warp_backward
 from vidpred.models.pyramid import pad_to_multiple
 
 

@@ -15,10 +15,11 @@ from benchmarks.harness import machine, report, time_in_turns
 from vidpred.checkpoint import RunFolder
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
-from vidpred.data.clips import TrainingSamples, WorldWindows, training_offsets
+from vidpred.data.sources import TrainingSamples, training_offsets
+from vidpred.data.worlds.two_way import WorldWindows
+from vidpred.losses.reconstruction import adversarial_loss, gradient_difference_loss, lp_loss
 from vidpred.models.build import build_discriminator, build_generator
 from vidpred.training.hardware import choose_precision
-from vidpred.training.losses import adversarial_loss, gradient_difference_loss, lp_loss
 from vidpred.training.objectives import Step, targets
 from vidpred.training.trainer import Trainer, TrainingParts
 

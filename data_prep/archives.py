@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vidpred.data.containers import printable
+from vidpred.data.videos.containers import printable
 from vidpred.errors import ConfigError, DataError, StorageError
 
 SUFFIXES = (".rar", ".zip", ".001")

@@ -18,8 +18,8 @@ from pydantic import Field
 from data_prep.base import DataSet
 from data_prep.command import main
 from data_prep.tfrecords import Feature, bytes_value, float_values, read_example, read_records
-from vidpred.data.containers import printable
-from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.prepared.frame_writer import Clip, Item
+from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
 
 SIDE = 64

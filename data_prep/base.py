@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vidpred.data.frame_writer import Clip, Item
-from vidpred.data.preparation import read_through
+from vidpred.data.prepared.frame_writer import Clip, Item
+from vidpred.data.prepared.pipeline import read_through
 from vidpred.data.splits import Part, by_folder, by_listing, divide, whole
 from vidpred.errors import DataError
 from vidpred.settings import Settings
@@ -23,7 +23,7 @@ Fractions = Annotated[tuple[float, float, float], BeforeValidator(_from_words)]
 
 
 class DataSet(Settings):
-    """A set of clips. Implements vidpred.data.frame_writer.Preparation.
+    """A set of clips. Implements vidpred.data.prepared.frame_writer.Preparation.
 
     about: its line in the list of sets. expects: what `source` is expected to hold. default_size: the short side of its
     prepared frames in pixels where the user says none (None: as the source has it). keeps_videos: the source are

@@ -51,7 +51,7 @@ def run_set(program: str, kind: type[DataSet], words: Sequence[str]) -> str:
     options, unknown = parser.parse_known_intermixed_args(list(words))
     if unknown:
         raise ConfigError(_unknown(unknown[0], parser))
-    from vidpred.data.preparation import check, prepare
+    from vidpred.data.prepared.pipeline import check, prepare
 
     preparation = _make_set(kind, {key: value for key, value in vars(options).items() if key not in COMMON[1:]})
     _refuse_combinations(preparation, options)
@@ -151,7 +151,7 @@ def _report(preparation: DataSet, rows: list[dict[str, Any]], file: Path | None)
     if file:
         text = json.dumps({"set": preparation.name, "source": str(preparation.source), "files": rows}, indent=1)
         try:
-            from vidpred.data.processes import write_whole
+            from vidpred.files import write_whole
 
             write_whole(file, text + "\n")
         except StorageError as error:

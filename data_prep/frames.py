@@ -20,8 +20,8 @@ from pydantic import Field
 
 from data_prep.base import DividedSet, clip_name, parts_by_clip
 from data_prep.command import main
-from vidpred.data.containers import printable
-from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.prepared.frame_writer import Clip, Item
+from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])

@@ -22,8 +22,8 @@ from pydantic import Field
 from data_prep.base import DataSet, Fractions
 from data_prep.command import main
 from data_prep.torchvision_sets import from_torchvision
-from vidpred.data.frame_writer import Clip, Item
-from vidpred.data.pictures import Pictures, find_pictures, squared
+from vidpred.data.images.files import Pictures, find_pictures, squared
+from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.errors import DataError
 
 RATE = 10.0  # pictures have no rate; the format wants one

@@ -20,10 +20,10 @@ from pydantic import Field
 
 from data_prep.command import main
 from data_prep.videos import VideoSet, stretch
-from vidpred.data.containers import printable
-from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import Part, whole
-from vidpred.data.video import stream_frames
+from vidpred.data.videos.containers import printable
+from vidpred.data.videos.reader import stream_frames
 from vidpred.errors import DataError
 
 NAME = re.compile(r"person(?P<person>\d\d)_(?P<action>\w+)_d(?P<scene>\d)_uncomp\.avi")

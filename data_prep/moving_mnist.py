@@ -26,9 +26,9 @@ from pydantic import Field
 
 from data_prep.base import DataSet
 from data_prep.command import main
-from vidpred.data.containers import printable, short
-from vidpred.data.frame_writer import Clip, Item
+from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import SPLITS
+from vidpred.data.videos.containers import printable, short
 from vidpred.errors import UNREADABLE, DataError
 
 BLOCK = 500  # clips that one process makes in one go

@@ -21,9 +21,9 @@ from pydantic import Field, field_validator
 
 from data_prep.base import DividedSet, clip_name, parts_by_clip
 from data_prep.command import main
-from vidpred.data.containers import printable
-from vidpred.data.frame_writer import Clip, Item, reason
+from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
+from vidpred.data.videos.containers import printable
 from vidpred.errors import UNREADABLE, DataError, one_line
 
 BLOCK = 500  # clips of one .npy file that one process reads in one go

@@ -12,10 +12,10 @@ import numpy as np
 
 from data_prep.base import DataSet
 from data_prep.videos import VideoSet, evenly
-from vidpred.data.containers import printable
-from vidpred.data.prepared import ClipEntry, Manifest, PreparedFrames
+from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
 from vidpred.data.splits import SPLITS
-from vidpred.data.video import VideoInfo, read_frames, scaled_size
+from vidpred.data.videos.containers import printable
+from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError, StorageError
 
 ROWS, COLUMNS = 12, 8  # clips shown, frames of each

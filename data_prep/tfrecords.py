@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidpred.data.containers import printable
+from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
 
 POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vidpred.data.containers import printable
-from vidpred.data.pictures import Pictures
+from vidpred.data.images.files import Pictures
+from vidpred.data.videos.containers import printable
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
 
 NOT_THE_SET: tuple[type[Exception], ...] = (*UNREADABLE, TypeError, AttributeError)

@@ -22,7 +22,7 @@ from pydantic import Field
 from data_prep.archives import extract, is_archive, read_archive
 from data_prep.command import main
 from data_prep.videos import VideoSet
-from vidpred.data.frame_writer import Item
+from vidpred.data.prepared.frame_writer import Item
 from vidpred.data.splits import Part, whole
 from vidpred.errors import ConfigError, DataError
 

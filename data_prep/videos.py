@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from data_prep.base import DataSet, clip_name, parts_by_clip
-from vidpred.data.frame_writer import Clip, Item
-from vidpred.data.index import find_videos, require_videos, scan
-from vidpred.data.preparation import LEFT_OUT, claim, left_out_lines, totals
-from vidpred.data.prepared import MANIFEST, Manifest
-from vidpred.data.probe import probe
-from vidpred.data.processes import csv_text, write_whole
+from vidpred.data.prepared.format import MANIFEST, Manifest
+from vidpred.data.prepared.frame_writer import Clip, Item
+from vidpred.data.prepared.pipeline import LEFT_OUT, claim, left_out_lines, totals
 from vidpred.data.splits import SPLITS, Part
-from vidpred.data.video import VideoInfo, scaled_size, stream_frames
+from vidpred.data.videos.index import find_videos, require_videos, scan
+from vidpred.data.videos.probe import probe
+from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
 from vidpred.errors import DataError
+from vidpred.files import csv_text, write_whole
 
 Reasons = list[tuple[str, str]]
 

@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 
 from vidpred import load_config, train
-from vidpred.data.synthetic import TwoWayWorld
+from vidpred.data.worlds.two_way import TwoWayWorld
 from vidpred.evaluation.forks import find_forks, gradient_energy, is_near, is_sharp
-from vidpred.inference.render import Panel, compose, stack, write_png
+from vidpred.media.render import Panel, compose, stack, write_png
 
 PRESETS = {
     "squared error": "two_way_mse.yaml",

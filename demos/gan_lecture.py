@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from vidpred import load_config, train
-from vidpred.data.points import POINTS
+from vidpred.data.worlds.points import POINTS
 from vidpred.evaluation.modes import coverage, draw_points
-from vidpred.evaluation.page import Page
-from vidpred.training.adversarial import ADVERSARIAL_LOSSES, minimax_loss
-from vidpred.training.losses import adversarial_loss
+from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, minimax_loss
+from vidpred.losses.reconstruction import adversarial_loss
+from vidpred.media.html_page import Page
 
 LINE = np.linspace(-4, 4, 401)
 SEEN = 3.3  # of the plane, from the middle

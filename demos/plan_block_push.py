@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from vidpred import load_config, train
-from vidpred.data.block_push import BLOCK, DISC, HALF, RADIUS, BlockPush
 from vidpred.planning.costs import PushBehind
+from vidpred.planning.envs.block_push import BLOCK, DISC, HALF, RADIUS, BlockPush
 from vidpred.planning.receding import RecedingHorizon
 from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CrossEntropy

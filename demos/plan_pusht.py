@@ -13,11 +13,13 @@ from pathlib import Path
 import torch
 
 from vidpred import load_config, train
-from vidpred.planning import RecedingHorizon, WorldModel, pusht
+from vidpred.planning import RecedingHorizon, WorldModel
 from vidpred.planning.costs import GoalThings, soonest
+from vidpred.planning.envs import pusht
+from vidpred.planning.envs.base import to_picture
+from vidpred.planning.envs.pusht import PushTWorld
 from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CrossEntropy
-from vidpred.planning.worlds import PushTWorld, to_picture
 
 
 def main() -> None:

@@ -11,16 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from vidpred.checkpoint import (
-    RunFolder,
-    find_checkpoint,
-    find_damage,
-    load_weights,
-    pack_optimizer,
-    unpack_optimizer,
-    write_atomically,
-)
+from vidpred.checkpoint import RunFolder, find_checkpoint, find_damage, load_weights, pack_optimizer, unpack_optimizer
 from vidpred.errors import StorageError
+from vidpred.files import write_atomically
 
 
 @pytest.fixture

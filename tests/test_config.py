@@ -20,7 +20,7 @@ from vidpred.config import (
     to_yaml,
 )
 from vidpred.errors import ConfigError
-from vidpred.ignored import refuse_ignored
+from vidpred.unused_settings import refuse_ignored
 
 PRESETS = sorted(file.name for file in preset_folder().glob("*.yaml"))
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.picture_files import write_digits
 from tests.video_files import numbered_frames, write_video
-from vidpred import cli
+from vidpred.commands import app
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
@@ -90,7 +90,7 @@ def run(command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, envir
         monkeypatch.chdir(folder)
         monkeypatch.setattr("sys.argv", ["vidpred", *command[3:]])
         try:
-            cli.main()
+            app.main()
         except SystemExit as ended:
             return int(ended.code or 0)
         return 0

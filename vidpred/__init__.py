@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from vidpred.version import __version__
 
 _HOMES = {  # public name -> the module that defines it
     "Config": "vidpred.config",
     "load_config": "vidpred.config",
     "Predictor": "vidpred.inference.predictor",
-    "rollout": "vidpred.inference.rollout",
+    "rollout": "vidpred.models.rollout",
     "train": "vidpred.run",
     "evaluate": "vidpred.run",
     "VidpredError": "vidpred.errors",
@@ -24,9 +24,10 @@ __all__ = ["Config", "Predictor", "VidpredError", "__version__", "evaluate", "lo
 if TYPE_CHECKING:
     from vidpred.config import Config, load_config
     from vidpred.errors import VidpredError
+    from vidpred.evaluation.evaluate import evaluate
     from vidpred.inference.predictor import Predictor
-    from vidpred.inference.rollout import rollout
-    from vidpred.run import evaluate, train
+    from vidpred.models.rollout import rollout
+    from vidpred.run import train
 
 
 def __getattr__(name: str) -> Any:

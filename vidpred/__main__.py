@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidpred.cli import main
+from vidpred.commands.app import main
 
 if __name__ == "__main__":
     main()

@@ -25,27 +25,19 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import yaml
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vidpred.errors import StorageError
+from vidpred.files import write_atomically
+from vidpred.settings import flatten
 
 MANIFEST = "manifest.json"
 PRETRAINED = "pretrained"  # the name of the shipped weights, wherever a run is asked for
 SHIPPED = Path(__file__).parent / "weights" / "motion"
 STEP_NAME = re.compile(r"step-(\d+)")
 TensorFiles = Mapping[str, Mapping[str, Tensor]]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step. Raises StorageError."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"cannot write [{path}]: {error.strerror}; free space or choose another run=") from None
 
 
 class Checkpoint:
@@ -285,3 +277,26 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics.jsonl, but for one that is still being written; none where there is no such file."""
+    file = run / "metrics.jsonl"
+    lines: list[dict[str, float]] = []
+    for text in file.read_text().splitlines() if file.is_file() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
+
+
+def read_settings(run: Path) -> dict[str, object]:
+    """The settings of a run or checkpoint folder by dotted key. Raises StorageError."""
+    file = run / "config.yaml"
+    try:
+        return dict(flatten(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    except (OSError, yaml.YAMLError, ValueError, AttributeError):
+        raise StorageError(f"cannot read the run's settings [{file}]; is it a run folder?") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -18,7 +18,7 @@ from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyJudge, AnyModel
 from vidpred.models.discriminators import DiscriminatorSettings
 from vidpred.models.multiscale import GeneratorSettings
 from vidpred.models.settings import JudgeSettings, ModelSettings
-from vidpred.settings import Settings
+from vidpred.settings import Settings, flatten
 from vidpred.training.objectives import ObjectiveSettings
 from vidpred.training.settings import CheckpointSettings, TrainingSettings
 
@@ -311,15 +311,6 @@ def _length(parts: list[str]) -> int:
     for part in parts[:-1]:
         section = section.model_fields[part].annotation
     return len(get_args(section.model_fields[parts[-1]].annotation))
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything in nested mappings."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def as_yaml(value: Any) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vidpred.data.frame_writer import Clip, Item
-from vidpred.data.preparation import read_through
+from vidpred.data.prepared.frame_writer import Clip, Item
+from vidpred.data.prepared.pipeline import read_through
 from vidpred.data.splits import SPLITS
 from vidpred.errors import DataError
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.video_files import numbered_frames, write_video
-from vidpred.data.augment import augment, recolour, shake
 from vidpred.data.build import build_source
-from vidpred.data.clips import training_offsets
 from vidpred.data.settings import DataSettings
-from vidpred.data.video_windows import VideoWindows, wander
+from vidpred.data.sources import training_offsets
+from vidpred.data.videos.augment import augment, recolour, shake
+from vidpred.data.videos.windows import VideoWindows, wander
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 3), dtype=np.uint8)
 CHANGES = {

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tests.video_files import numbered_frames, write_video
-from vidpred.data import containers
-from vidpred.data.containers import OpenVideo
-from vidpred.data.limits import Limits
-from vidpred.data.probe import probe
+from vidpred.data.videos import containers
+from vidpred.data.videos.containers import OpenVideo
+from vidpred.data.videos.limits import Limits
+from vidpred.data.videos.probe import probe
 from vidpred.errors import DataError
 
 

@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from vidpred.data.balls import RADIUS, Balls, make_balls, render
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
+from vidpred.data.worlds.balls import RADIUS, Balls, make_balls, render
 
 
 def test_a_central_collision_exchanges_velocities() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from data_prep.images import Images
 from tests.picture_files import digits, write_digits, write_idx
 from vidpred.data.build import build_source
-from vidpred.data.pictures import find_pictures, squared
-from vidpred.data.preparation import prepare
+from vidpred.data.images.files import find_pictures, squared
+from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
 

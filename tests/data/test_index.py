@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.video_files import numbered_frames, write_video
-from vidpred.data import index as index_module
 from vidpred.data.build import build_source
-from vidpred.data.index import check, find_videos, require_videos, scan
-from vidpred.data.limits import Limits
 from vidpred.data.settings import DataSettings
+from vidpred.data.videos import index as index_module
+from vidpred.data.videos.index import check, find_videos, require_videos, scan
+from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError
 
 

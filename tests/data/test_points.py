@@ -10,9 +10,9 @@ import torch
 from pydantic import ValidationError
 
 from vidpred.data.build import build_source
-from vidpred.data.labels import FewLabels, choose_evenly
-from vidpred.data.points import POINTS, PointWindows, to_pictures, to_points
+from vidpred.data.few_labels import FewLabels, choose_evenly
 from vidpred.data.settings import DataSettings
+from vidpred.data.worlds.points import POINTS, PointWindows, to_pictures, to_points
 from vidpred.errors import DataError
 from vidpred.evaluation.modes import coverage
 

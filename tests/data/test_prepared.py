@@ -12,12 +12,13 @@ import torch
 
 from tests.data.numbered_set import HEIGHT, WIDTH, NumberedSet, numbered_clip
 from vidpred.data.build import build_source
-from vidpred.data.clips import TrainingSamples, evaluation_offsets, training_offsets
-from vidpred.data.frame_writer import Clip, with_channels
-from vidpred.data.preparation import check, prepare
-from vidpred.data.prepared import FRAMES, Manifest, PreparedFrames, read_index
-from vidpred.data.prepared_windows import PreparedWindows
+from vidpred.data.prepared.format import FRAMES, Manifest, PreparedFrames, read_index
+from vidpred.data.prepared.frame_writer import Clip
+from vidpred.data.prepared.pipeline import check, prepare
+from vidpred.data.prepared.windows import PreparedWindows
+from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
+from vidpred.data.sources import TrainingSamples, evaluation_offsets, training_offsets
 from vidpred.data.splits import by_hash
 from vidpred.errors import DataError, StorageError
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.video_files import numbered_frames, read_number, turn, write_video
-from vidpred.data import video as video_module
-from vidpred.data.containers import OpenVideo
-from vidpred.data.probe import find_cuts, probe
-from vidpred.data.video import VideoInfo, close_all, read_frames, scaled_size, stream_frames
+from vidpred.data.videos import reader as video_module
+from vidpred.data.videos.containers import OpenVideo
+from vidpred.data.videos.probe import find_cuts, probe
+from vidpred.data.videos.reader import VideoInfo, close_all, read_frames, scaled_size, stream_frames
 from vidpred.errors import DataError
 
 FRAMES = 40

@@ -19,7 +19,7 @@ from data_prep.command import run
 from data_prep.preview import Shown, motion
 from tests.set_files import folder_set, numpy_set
 from tests.video_files import numbered_frames, write_video
-from vidpred.data.prepared import Manifest, read_index
+from vidpred.data.prepared.format import Manifest, read_index
 from vidpred.errors import ConfigError, DataError, StorageError
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -31,7 +31,7 @@ def prepare(*words: object) -> str:
 
 
 def test_help_lists_the_sets_without_torch() -> None:
-    code = "import sys; from vidpred import cli; sys.argv = ['vidpred', 'prepare', '--help']\n"
+    code = "import sys; from vidpred.commands import app as cli; sys.argv = ['vidpred', 'prepare', '--help']\n"
     code += "try: cli.main()\nexcept SystemExit: pass\n"
     code += "print([name for name in ('torch', 'matplotlib', 'pyarrow') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=True)
@@ -132,7 +132,7 @@ def test_check_lists_every_file_with_its_reason(tmp_path: Path, monkeypatch: pyt
     (source / "EMPTY.AVI").touch()
     (source / "notes.txt").touch()
     before = sorted(tmp_path.rglob("*"))
-    code = "import sys; from vidpred import cli; sys.argv = ['vidpred', *sys.argv[1:]]; cli.main()"
+    code = "import sys; from vidpred.commands import app as cli; sys.argv = ['vidpred', *sys.argv[1:]]; cli.main()"
     words = ["prepare", "folder", str(source), "--check", "--json", str(tmp_path / "check.json")]
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, env=ENVIRONMENT, check=False

@@ -11,8 +11,8 @@ from data_prep.command import run as prepare
 from tests.set_files import SETS
 from tests.video_files import numbered_frames, write_video
 from vidpred import load_config, train
-from vidpred.data.prepared import Manifest
-from vidpred.run import evaluate_predictors
+from vidpred.data.prepared.format import Manifest
+from vidpred.evaluation.evaluate import evaluate_predictors
 
 TINY = {
     "model.size": "release", "model.scales": 2, "model.feature_maps": [[4], [4]], "model.kernel_sizes": [[3, 3]] * 2,

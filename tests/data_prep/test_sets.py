@@ -21,10 +21,10 @@ from data_prep.moving_mnist import bouncing_digits, read_digits, split_digits, t
 from data_prep.numpy import guessed_layout, one_clip
 from tests.set_files import FRAMES, SETS, SIDE, episode, find_square, lerobot_set, numpy_set
 from tests.video_files import numbered_frames, read_number, write_video
-from vidpred.data.frame_writer import reason
-from vidpred.data.index import require_videos
-from vidpred.data.prepared import ClipEntry, Manifest, PreparedFrames, read_index
-from vidpred.data.video import read_frames, scaled_size
+from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames, read_index
+from vidpred.data.prepared.frame_writer import reason
+from vidpred.data.videos.index import require_videos
+from vidpred.data.videos.reader import read_frames, scaled_size
 from vidpred.errors import ConfigError, DataError
 
 SPLITS = ("train", "validation", "test")
@@ -132,8 +132,8 @@ def test_cached_frames_equal_those_of_the_video(tmp_path: Path, codec: str, suff
 
 def test_a_cache_is_divided_as_the_videos_are(tmp_path: Path) -> None:
     """By file, and by time where there are few: the same as vidpred.data.build does without a cache."""
-    from vidpred.data.build import split_videos
     from vidpred.data.settings import DataSettings
+    from vidpred.data.videos.build import split_videos
 
     for count in (6, 2):
         root = tmp_path / str(count)

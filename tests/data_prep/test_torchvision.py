@@ -13,7 +13,7 @@ from torchvision import datasets
 from data_prep.images import Images
 from data_prep.torchvision_sets import from_torchvision
 from vidpred.data.build import build_source
-from vidpred.data.preparation import prepare
+from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from vidpred.data.clips import to_frames
-from vidpred.data.synthetic import TwoWayWorld
+from vidpred.data.sources import to_frames
+from vidpred.data.worlds.two_way import TwoWayWorld
 from vidpred.evaluation.forks import (
     Forks,
     both_occur,

@@ -13,14 +13,14 @@ from torch import nn
 
 from tests.picture_files import digits, small_preset, write_digits
 from vidpred.data.build import build_source
-from vidpred.data.images import ImageWindows, image_windows, pictures_of
+from vidpred.data.images.windows import ImageWindows, image_windows, pictures_of
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
 from vidpred.evaluation.images import ImageEvaluation, class_accuracy, compare, evaluate_images, evaluate_runs
-from vidpred.inference.judge import load_judge
+from vidpred.inference.discriminator import load_judge
 from vidpred.run import train
 
 

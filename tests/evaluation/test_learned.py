@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.evaluation.test_protocols import Drift
-from vidpred.cli import main
+from vidpred.commands.app import main
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.evaluation.frechet import Moments, distance

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.picture_files import small_preset
-from vidpred import cli
+from vidpred.commands import app
 from vidpred.data.settings import DataSettings
 from vidpred.evaluation.monte_carlo import STATISTICS, estimate, monte_carlo
 from vidpred.inference.predictor import Predictor
@@ -85,7 +85,7 @@ def test_the_command_prints_mean_and_error(tmp_path: Path, capsys: pytest.Captur
         arguments, sys.argv = sys.argv, ["vidpred", "sample", "--run", str(run.folder), *words]
         try:
             with pytest.raises(SystemExit) as end:
-                cli.main()
+                app.main()
         finally:
             sys.argv = arguments
         assert end.value.code == code

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vidpred.data.clips import WorldWindows
 from vidpred.data.settings import DataSettings
+from vidpred.data.worlds.two_way import WorldWindows
 from vidpred.evaluation.measures import CAP, MEASURES, PROTOCOLS
 from vidpred.evaluation.protocols import (
     Sum,

@@ -13,13 +13,13 @@ from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
-from vidpred.inference.rollout import rollout, unroll
 from vidpred.models.build import adopt
 from vidpred.models.conditions import Conditions
 from vidpred.models.dynamics import StateDynamics
 from vidpred.models.film_unet import FilmUnetSettings
 from vidpred.models.motion import MotionSettings
 from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.rollout import rollout, unroll
 from vidpred.models.settings import ModelSettings
 from vidpred.run import train
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.rollout import rollout
 from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.rollout import rollout
 
 
 class Walk(nn.Module):

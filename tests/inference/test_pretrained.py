@@ -11,8 +11,9 @@ import torch
 
 from tests.models.test_baselines import moving_clip
 from tests.video_files import numbered_frames, write_video
-from vidpred import checkpoint, cli
+from vidpred import checkpoint
 from vidpred.checkpoint import SHIPPED, find_checkpoint
+from vidpred.commands import app
 from vidpred.config import load_config
 from vidpred.errors import StorageError
 from vidpred.evaluation.metrics import psnr
@@ -69,7 +70,7 @@ def test_predict_needs_no_run(
     ]
     monkeypatch.setattr("sys.argv", ["vidpred", *words])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert ended.value.code == 0
     assert "predicted 12-13" in capsys.readouterr().out
     assert (tmp_path / "out.png").stat().st_size > 0

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.picture_files import write_digits
-from vidpred import cli
+from vidpred.commands import app
 from vidpred.config import load_config
-from vidpred.data.pictures import find_pictures
+from vidpred.data.images.files import find_pictures
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import (
@@ -46,7 +46,7 @@ def call(*words: str) -> int:
     arguments = sys.argv
     sys.argv = ["vidpred", *words]
     try:
-        cli.main()
+        app.main()
     except SystemExit as end:
         return int(end.code or 0)
     finally:

@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vidpred.data.flow import Care, dense_flow, to_gray
-from vidpred.inference.rollout import rollout
-from vidpred.models.baselines import BASELINES, CopyLast, FlowExtrapolation, build_baselines, warp_backward
+from vidpred.models.baselines import BASELINES, CopyLast, FlowExtrapolation, build_baselines
+from vidpred.models.optical_flow import Care, dense_flow, to_gray, warp_backward
+from vidpred.models.rollout import rollout
 
 
 def texture(height: int, width: int, channels: int = 1) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidpred.data.prepared import value_statistics
+from vidpred.data.prepared.format import value_statistics
 from vidpred.models.dynamics import REACH, StateDynamics
 
 KEEP = np.array([[0.9, 0.2, 0.0], [-0.1, 0.8, 0.0], [0.0, 0.0, 1.0]])  # the third value never changes

@@ -10,6 +10,7 @@ import torch
 
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
+from vidpred.losses.penalties import r1_penalty
 from vidpred.models.equalised import (
     EqualisedConv,
     EqualisedLinear,
@@ -29,7 +30,6 @@ from vidpred.models.progressive import (
 from vidpred.models.pyramid import upsample
 from vidpred.models.stylegan import StyleganGenerator, StyleganSettings
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
-from vidpred.training.penalties import r1_penalty
 
 SHAPE = Shape(1, 16, 16)
 

@@ -12,11 +12,12 @@ import torch
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
-from vidpred.data.solids import clip, make_solid, render, rotation
+from vidpred.data.worlds.solids import clip, make_solid, render, rotation
 from vidpred.errors import ConfigError
 from vidpred.evaluation.details import detail_clips, painted_share
+from vidpred.evaluation.evaluate import evaluate
 from vidpred.models.lotter import LotterPredictor, LotterSettings
-from vidpred.run import evaluate, train
+from vidpred.run import train
 
 DATA = DataSettings(world="rotating_solids", context_frames=5, channels=1, patch_size=16, flip=False)
 SETTINGS = LotterSettings(maps=[4, 8], hidden=16)

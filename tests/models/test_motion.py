@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.models.test_baselines import interior_psnr, moving_clip
-from vidpred.data.flow import Care, dense_flow
 from vidpred.data.settings import DataSettings
-from vidpred.inference.rollout import rollout
 from vidpred.models.build import build_generator
 from vidpred.models.motion import (
     LEADS,
@@ -24,6 +22,8 @@ from vidpred.models.motion import (
     sample,
     trust_at,
 )
+from vidpred.models.optical_flow import Care, dense_flow
+from vidpred.models.rollout import rollout
 from vidpred.planning.world_model import WorldModel
 
 SMALL = {"gate_width": 8, "widths": (8, 8, 8), "head_width": 8}

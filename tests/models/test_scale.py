@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from vidpred.data.prepared import value_statistics
+from vidpred.data.prepared.format import value_statistics
 from vidpred.models.scale import ValueScale
 
 

@@ -11,9 +11,9 @@ from torch.distributions import Independent, Normal, kl_divergence
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
+from vidpred.losses.reconstruction import pixel_cross_entropy
 from vidpred.models.images import Shape
 from vidpred.models.vae import VaeGenerator, VaeSettings, gaussian_divergence
-from vidpred.training.losses import pixel_cross_entropy
 from vidpred.training.objectives import Objective, Step
 
 SHAPE = Shape(1, 8, 8)

@@ -11,19 +11,19 @@ import pytest
 import torch
 
 from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful
-from vidpred.cli import main
+from vidpred.commands.app import main
 from vidpred.config import load_config
-from vidpred.data.block_push import BlockPush
 from vidpred.errors import ConfigError
+from vidpred.planning.baselines import StillWorld
 from vidpred.planning.closed_loop import outcome, play, play_all, play_policy, wilson_interval
 from vidpred.planning.costs import DesignatedPixel
+from vidpred.planning.envs.base import to_picture
+from vidpred.planning.envs.block_push import BlockPush, BlockPushWorld, TrueWorld
 from vidpred.planning.plan import Budget, fitting_world, load_model
 from vidpred.planning.receding import RecedingHorizon
 from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CrossEntropy, Plan, Problem
-from vidpred.planning.true_world import StillWorld, TrueWorld
 from vidpred.planning.world_model import WorldModel
-from vidpred.planning.worlds import BlockPushWorld, to_picture
 from vidpred.run import train
 
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from vidpred.data.prepared import Manifest, PreparedFrames
+from vidpred.data.prepared.format import Manifest, PreparedFrames
 from vidpred.errors import ConfigError
-from vidpred.planning import pusht
 from vidpred.planning.closed_loop import play, play_policy
+from vidpred.planning.envs import pusht
+from vidpred.planning.envs.base import to_picture
+from vidpred.planning.envs.pusht import PushTWorld
+from vidpred.planning.envs.registry import make_world
 from vidpred.planning.plan import Budget, references
 from vidpred.planning.record import Recording, record
-from vidpred.planning.worlds import PushTWorld, make_world, to_picture
 
 needs_pusht = pytest.mark.skipif(find_spec("gym_pusht") is None, reason="gym-pusht (the extra sim) is not installed")
 

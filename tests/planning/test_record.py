@@ -10,11 +10,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from vidpred.data.block_push import BlockPushState, advance, paint
-from vidpred.data.prepared import Manifest, PreparedFrames
+from vidpred.data.prepared.format import Manifest, PreparedFrames
 from vidpred.errors import ConfigError, StorageError
+from vidpred.planning.envs.block_push import BlockPushState, advance, paint
+from vidpred.planning.envs.registry import make_world
 from vidpred.planning.record import Recording, record
-from vidpred.planning.worlds import make_world
 
 
 def recorded(folder: Path, episodes: int, **change: Any) -> Any:

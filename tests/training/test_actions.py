@@ -13,11 +13,12 @@ from tests.video_files import write_video
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.data.build import build_source
-from vidpred.data.clips import window_actions
+from vidpred.data.sources import window_actions
 from vidpred.errors import ConfigError, DataError
+from vidpred.evaluation.evaluate import evaluate_predictors
 from vidpred.inference.predict_video import VideoPrediction
 from vidpred.inference.predictor import Predictor
-from vidpred.run import evaluate_predictors, plan, train
+from vidpred.run import plan, train
 
 MEAN, DEVIATION = np.array([3.0, -20.0]), np.array([0.5, 10.0])
 
@@ -25,7 +26,7 @@ MEAN, DEVIATION = np.array([3.0, -20.0]), np.array([0.5, 10.0])
 def write_slides(folder: Path, clips: int = 10, frames: int = 12) -> None:
     """A bright bar that moves by (action - mean) / deviation pixels; the actions are in odd units on purpose."""
     from data_prep.numpy import Numpy
-    from vidpred.data.preparation import prepare
+    from vidpred.data.prepared.pipeline import prepare
 
     random = np.random.default_rng(0)
     moves = random.integers(-2, 3, (clips, frames, 2)) * [1, 0]

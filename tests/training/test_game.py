@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
+from vidpred.losses.reconstruction import feature_matching_loss
 from vidpred.training.game import Game, GameSettings, ramp
-from vidpred.training.losses import feature_matching_loss
 
 
 class Critic(nn.Module):

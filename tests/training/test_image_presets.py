@@ -12,14 +12,15 @@ import torch
 
 from tests.picture_files import IMAGE_PRESETS, small_preset
 from vidpred.checkpoint import find_checkpoint
-from vidpred.config import flatten, load_config, preset_folder
+from vidpred.config import load_config, preset_folder
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.inference.sample_images import Sampler
+from vidpred.losses.reconstruction import class_loss
 from vidpred.models.dcgan import DcganDiscriminator, DcganJudgeSettings
 from vidpred.models.images import Shape
 from vidpred.run import train
-from vidpred.training.losses import class_loss
+from vidpred.settings import flatten
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
-from vidpred.training.adversarial import saturation
+from vidpred.losses.gan_losses import saturation
 from vidpred.training.game import weigh
 from vidpred.training.monitors import (
     as_table,

@@ -14,12 +14,12 @@ from vidpred.checkpoint import Checkpoint
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
-from vidpred.ignored import refuse_ignored
+from vidpred.losses.reconstruction import gradient_difference_loss, lp_loss
 from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
 from vidpred.models.pyramid import build_pyramid
 from vidpred.run import train
-from vidpred.training.losses import gradient_difference_loss, lp_loss
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step, nearest_draw
+from vidpred.unused_settings import refuse_ignored
 
 SMALL: dict[str, Any] = {
     "training.steps": 3, "training.batch_size": 2, "model.scales": 2, "training.device": "cpu", "data.patch_size": 32,

@@ -12,16 +12,17 @@ import torch
 from tests.data.numbered_set import NumberedSet
 from tests.video_files import write_video
 from vidpred.checkpoint import find_checkpoint
-from vidpred.compare import pictured
 from vidpred.config import load_config
 from vidpred.data.build import build_source
-from vidpred.data.clips import window_states
-from vidpred.data.preparation import prepare
+from vidpred.data.prepared.pipeline import prepare
+from vidpred.data.sources import window_states
 from vidpred.errors import ConfigError, DataError
+from vidpred.evaluation.compare import pictured
+from vidpred.evaluation.evaluate import evaluate_predictors
 from vidpred.inference.predict_video import VideoPrediction
 from vidpred.inference.predictor import Predictor
 from vidpred.models.dynamics import StateDynamics
-from vidpred.run import evaluate_predictors, plan, train
+from vidpred.run import plan, train
 
 MEAN, DEVIATION = -20.0, 10.0
 

@@ -18,8 +18,8 @@ import pytest
 from tests.training.test_trainer import TINY
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import load_config
-from vidpred.data import video
-from vidpred.data.worker_notes import WorkerNotes
+from vidpred.data.videos import reader
+from vidpred.data.videos.worker_status import WorkerNotes
 from vidpred.errors import DataError
 from vidpred.run import train
 
@@ -34,7 +34,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def failing(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> None:
     """Workers, which are forked, meet the fault at the third file that they read."""
-    read = video._read_frames
+    read = reader._read_frames
     count = 0
 
     def faulty(path: Path, *rest: Any) -> Any:
@@ -46,7 +46,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> Non
                 fault()
         return read(path, *rest)
 
-    monkeypatch.setattr(video, "_read_frames", faulty)
+    monkeypatch.setattr(reader, "_read_frames", faulty)
 
 
 def settings(clips: Path, run: Path, **more: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_nothing_is_noted_between_files(tmp_path: Path) -> None:
         assert notes.reading(0) is None
         code = f"""
 from pathlib import Path
-from vidpred.data.worker_notes import reading, take_notes
+from vidpred.data.videos.worker_status import reading, take_notes
 import os
 take_notes({notes.folder!r}, 0)
 with reading(Path("first.mp4")):

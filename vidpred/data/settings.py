@@ -6,7 +6,7 @@ from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from vidpred.data.limits import Limits
+from vidpred.data.videos.limits import Limits
 from vidpred.settings import Settings
 
 PointsName = Literal["eight_gaussians", "twenty_five_gaussians"]

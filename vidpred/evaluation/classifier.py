@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidpred.data.clips import TrainingSource
+from vidpred.data.sources import TrainingSource
 from vidpred.errors import ConfigError, DataError
 
 FEATURES, WIDTH, BATCH, RATE = 64, 32, 128, 2e-3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidpred.data.clips import to_frames
-from vidpred.data.solids import clip, make_solid
+from vidpred.data.sources import to_frames
+from vidpred.data.worlds.solids import clip, make_solid
 
 
 def detail_clips(count: int, known: int, seed: int, side: int, channels: int = 1) -> tuple[Tensor, Tensor, Tensor]:

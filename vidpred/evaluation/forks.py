@@ -14,8 +14,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from vidpred.data.clips import to_frames
-from vidpred.data.synthetic import TwoWayWorld
+from vidpred.data.sources import to_frames
+from vidpred.data.worlds.two_way import TwoWayWorld
 
 SHARP_SHARE = 0.5  # of the way from a future to the mean of both
 

@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.checkpoint import write_atomically
 from vidpred.data.build import build_source
-from vidpred.data.clips import TrainingSource
-from vidpred.data.images import evenly, pictures_of
-from vidpred.data.points import POINTS
+from vidpred.data.images.windows import evenly, pictures_of
+from vidpred.data.sources import TrainingSource
+from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
@@ -25,7 +24,8 @@ from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.monte_carlo import roughness
-from vidpred.inference.judge import load_judge
+from vidpred.files import write_atomically
+from vidpred.inference.discriminator import load_judge
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.models.stylegan import StyleganGenerator

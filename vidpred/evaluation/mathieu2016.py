@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from vidpred.data.flow import LUMA, dense_flow
+from vidpred.models.optical_flow import LUMA, dense_flow
 
 HALF_RANGE = 128.0  # what [-1, 1] is scaled by; 127.5 would be exact
 PEAK = 255.0

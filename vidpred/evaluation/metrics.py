@@ -15,7 +15,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from vidpred.data.batch import to_float
-from vidpred.data.flow import dense_flow
+from vidpred.models.optical_flow import dense_flow
 
 MINIMUM_MOVING_PIXELS = 16
 SSIM_WINDOW = 11  # pixels
@@ -72,7 +72,7 @@ def moving_pixels(previous: Tensor, current: Tensor, threshold: float = 0.2) -> 
     """Which pixels of `current` moved by more than `threshold` pixels since `previous`: `(N, H, W)` bool.
 
     Both are true frames, t-1 and t, `(N, C, H, W)` in [0, 1] with 1 or 3 channels. The motion is the optical flow from
-    t back to t-1 (`vidpred.data.flow.dense_flow`), so the mask lies on the pixels of frame t, where predictions are
+    t back to t-1 (`optical_flow.dense_flow`), so the mask lies on the pixels of frame t, where predictions are
     judged. Works at any size: small pictures are enlarged for the flow, and the threshold stays in their own pixels.
     On flat ground, where nothing shows whether it moves, the flow spreads from the things that do move.
     """

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vidpred.data.points import Gaussians, to_points
+from vidpred.data.worlds.points import Gaussians, to_points
 from vidpred.models.conditions import num_labels
 from vidpred.models.noise import seeded_noise
 from vidpred.models.pyramid import as_pyramid

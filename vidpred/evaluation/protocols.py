@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vidpred.data.clips import Source, to_frames, window_actions, window_states
+from vidpred.data.sources import Source, to_frames, window_actions, window_states
 from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.samples import Spread, row_names, summarise
-from vidpred.inference.rollout import stream_rollout
 from vidpred.models.baselines import build_baselines
 from vidpred.models.build import history_frames
 from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.rollout import stream_rollout
 
 REFERENCE = "copy last"
 AVERAGING = "each number is the mean over n frames (one of each window); +- is the standard error of that mean"

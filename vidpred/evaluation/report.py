@@ -11,7 +11,7 @@ from typing import Any
 from vidpred.evaluation.measures import MEASURES, Protocol
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, Sum
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
-from vidpred.inference.writer import replaced
+from vidpred.files import replaced
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 

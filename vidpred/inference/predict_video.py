@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vidpred.data.probe import probe
-from vidpred.data.sampling import kept_frames
-from vidpred.data.video import VideoInfo, read_frames, scaled_size
+from vidpred.data.videos.frame_rate import kept_frames
+from vidpred.data.videos.probe import probe
+from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.render import Panel, compose, error_map, stack
-from vidpred.inference.rollout import stream_rollout
-from vidpred.inference.writer import write_video
+from vidpred.media.render import Panel, compose, error_map, stack
+from vidpred.media.video_writer import write_video
 from vidpred.models.conditions import action_size, state_size
+from vidpred.models.rollout import stream_rollout
 
 FRAMES_A_READ = 16  # a read begins at a keyframe: frame by frame would decode the same frames again and again
 REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"

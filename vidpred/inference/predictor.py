@@ -17,11 +17,11 @@ from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights
 from vidpred.data.batch import to_float
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
-from vidpred.inference.rollout import rollout
 from vidpred.models.build import AnyModel, adopt, build_generator, history_frames, least_history
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import noise_channels, seeded_noise
 from vidpred.models.pyramid import as_pyramid
+from vidpred.models.rollout import rollout
 from vidpred.models.settings import ModelSettings
 
 

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from vidpred.errors import ConfigError, StorageError
+from vidpred.files import check_output, replaced
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.render import picture_grid, to_uint8, write_png
-from vidpred.inference.writer import check_output, replaced, write_video
+from vidpred.media.render import picture_grid, to_uint8, write_png
+from vidpred.media.video_writer import SUFFIXES, write_video
 from vidpred.models.conditions import num_labels
 from vidpred.models.noise import noise_channels, seeded_noise
 from vidpred.models.stylegan import StyleganGenerator
@@ -242,7 +243,7 @@ def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
     if pictured:
         check_output(options.output, options.overwrite, "--output", (".png",))
     if options.walk:
-        check_output(options.walk, options.overwrite, "--walk")
+        check_output(options.walk, options.overwrite, "--walk", SUFFIXES)
     lines = []
     if options.grid:
         write_grid(options.output, torch.stack([picture for _, picture, _ in sampler.samples(options.count)]))

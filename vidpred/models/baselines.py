@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from vidpred.data.batch import to_float
-from vidpred.data.flow import Care, dense_flow
+from vidpred.models.optical_flow import Care, dense_flow, warp_backward
 
 
 class CopyLast(nn.Module):
@@ -61,22 +60,6 @@ class HalfAndHalf(nn.Module):
             pictures.append((last + moved) / 2)
             known = torch.cat([known[:, -1:], moved], 1)
         return [torch.cat(pictures, 1)]
-
-
-def warp_backward(pictures: Tensor, flow: Tensor) -> Tensor:
-    """The picture whose pixel (x, y) is pictures(x + flow[0], y + flow[1]), bilinear, the border repeated outside.
-
-    pictures: `(N, C, H, W)` in [0, 1]; flow: `(N, 2, H, W)` in pixels. Returns `(N, C, H, W)` float32 in [0, 1].
-    """
-    height, width = pictures.shape[-2:]
-    rows = torch.arange(height, dtype=torch.float32, device=pictures.device)[:, None]
-    columns = torch.arange(width, dtype=torch.float32, device=pictures.device)
-    # With align_corners, -1 and 1 are the centres of the first and last pixel; a side of 1 has only the one centre.
-    horizontal = (columns + flow[:, 0]) * (2 / max(width - 1, 1)) - 1
-    vertical = (rows + flow[:, 1]) * (2 / max(height - 1, 1)) - 1
-    grid = torch.stack([horizontal, vertical], dim=-1)
-    warped = functional.grid_sample(pictures.float(), grid, "bilinear", padding_mode="border", align_corners=True)
-    return warped.clamp(0, 1)  # the bilinear weights, once rounded, may sum to a little over 1
 
 
 BASELINES: dict[str, type[CopyLast] | type[FlowExtrapolation] | type[HalfAndHalf]] = {

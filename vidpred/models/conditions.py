@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
+from vidpred.data.sources import ActionSource, Source, StateSource
+from vidpred.errors import ConfigError
 from vidpred.models.noise import noise_channels
 
 
@@ -130,3 +132,23 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
         raise ValueError(f"the model is told the class of each picture; pass labels (B,) from 0 to {classes - 1}")
     if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ValueError(f"labels must lie between 0 and {classes - 1}, not {int(labels.min())} to {int(labels.max())}")
+
+
+def check_conditions(generator: nn.Module, source: Source) -> None:
+    """Raises ConfigError where the generator takes actions or states and the source has none, or of another size."""
+    actions = source.action_size if isinstance(source, ActionSource) else 0
+    states = source.state_size if isinstance(source, StateSource) else 0
+    for wanted, found, setting, name, what in (
+        (action_size(generator), actions, "model.action_size", "actions", "from one frame to the next"),
+        (state_size(generator), states, "model.state_size", "states", "a frame"),
+    ):
+        if wanted and not found:
+            raise ConfigError(
+                f"[{setting}={wanted}] the data has no {name} [{source.name}]; set {setting}=0, or use a prepared set "
+                "that has them (vidpred record, vidpred prepare numpy)"
+            )
+        if wanted and found != wanted:
+            raise ConfigError(
+                f"[{setting}={wanted}] the data's {name} have {found} values {what} [{source.name}]; "
+                f"set {setting}={found}"
+            )

@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
-from vidpred.models.baselines import warp_backward
 from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.multiscale import as_channels_last
+from vidpred.models.optical_flow import warp_backward
 from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
 

@@ -13,8 +13,8 @@ import torch.nn.functional as functional
 from pydantic import Field
 from torch import Tensor, nn
 
-from vidpred.data.points import POINTS
 from vidpred.data.settings import DataSettings
+from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.models.conditions import check_labels
 from vidpred.models.noise import NoiseName, draw_noise

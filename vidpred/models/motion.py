@@ -17,10 +17,9 @@ from einops import repeat
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vidpred.data.flow import Care, dense_flow
 from vidpred.data.settings import DataSettings
-from vidpred.models.baselines import warp_backward
 from vidpred.models.conditioned import ConditionedPredictor
+from vidpred.models.optical_flow import Care, dense_flow, warp_backward
 from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
 

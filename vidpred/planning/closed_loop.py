@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vidpred.inference.render import Panel, compose, stack
+from vidpred.media.render import Panel, compose, stack
+from vidpred.planning.envs.base import World, to_picture, world_state
 from vidpred.planning.receding import RecedingHorizon
-from vidpred.planning.worlds import World, to_picture, world_state
 
 SHOWN_STEPS = 8  # of a plan, in a video
 FIRST_SEED = 1_000_000  # of the first episode: no recording with a seed of its own begins there

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError
-from vidpred.inference.render import to_uint8
+from vidpred.media.render import to_uint8
 from vidpred.planning.world_model import Bounds, Cost, WorldModel, summed
 
 STEPS = 50

@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.data.prepared import Manifest
+from vidpred.data.prepared.format import Manifest
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.writer import write_video
+from vidpred.media.video_writer import write_video
+from vidpred.planning.baselines import StillWorld
 from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, outcome, pictures, play, play_all, play_policy
+from vidpred.planning.envs.base import World, to_picture, world_state
+from vidpred.planning.envs.registry import make_world
 from vidpred.planning.receding import RecedingHorizon
 from vidpred.planning.solvers import make_solver
-from vidpred.planning.true_world import StillWorld
 from vidpred.planning.world_model import Imagines, WorldModel
-from vidpred.planning.worlds import World, make_world, to_picture, world_state
 
 VIDEO_RATE = 4.0
 VIDEO_EPISODES = 4
@@ -90,8 +91,8 @@ def read_goal(file: Path | None, size: int | None) -> Tensor | None:
         return None
     from PIL import Image
 
-    from vidpred.data.frame_writer import scaled
-    from vidpred.data.video import scaled_size
+    from vidpred.data.resize import scaled
+    from vidpred.data.videos.reader import scaled_size
 
     try:
         with Image.open(file) as picture:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from vidpred.data.frame_writer import Clip, Item
-from vidpred.data.preparation import Summary, prepare, read_through
+from vidpred.data.prepared.frame_writer import Clip, Item
+from vidpred.data.prepared.pipeline import Summary, prepare, read_through
 from vidpred.errors import ConfigError
-from vidpred.planning.worlds import World, make_world
+from vidpred.planning.envs.base import World
+from vidpred.planning.envs.registry import make_world
 
 EPISODES_AN_ITEM = 20
 TENTHS = ("validation", "test")  # which of ten episodes are not for training: the last ones
@@ -21,7 +22,7 @@ RATE = 10.0  # frames a second that are written down; no world says its own
 
 @dataclass(frozen=True)
 class Recording:
-    """`episodes` episodes of a world under a policy. Implements vidpred.data.frame_writer.Preparation.
+    """`episodes` episodes of a world under a policy. Implements vidpred.data.prepared.frame_writer.Preparation.
 
     Episode i is a function of (seed, i), whatever else is recorded. size: the short side of the frames (None: the
     world's own); steps: the longest episode (None: the world's own).

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.rollout import stream_rollout
 from vidpred.models.build import history_frames
 from vidpred.models.conditions import action_size, state_size
 from vidpred.models.noise import draw_noise, noise_channels
+from vidpred.models.rollout import stream_rollout
 
 Cost = Callable[[Tensor], Tensor]  # predicted frames (N, K, C, H, W) in [0, 1] -> (N,) costs, or (N, K), summed over K
 CHUNK_FRAMES = 2048  # frames of 64x64 pixels that one chunk of candidates predicts in all: about 100 MB

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidpred.data.clips import TrainingSource
-from vidpred.data.images import pictures_of
-from vidpred.inference.render import training_picture, write_png
+from vidpred.data.images.windows import pictures_of
+from vidpred.data.sources import TrainingSource
+from vidpred.media.render import training_picture, write_png
 from vidpred.models.conditions import Conditions
 from vidpred.models.mixture import MixtureGenerator
 from vidpred.training.tracking import Tracker

@@ -14,10 +14,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, AdversarialName, accuracy, saturation
+from vidpred.losses.penalties import HistoricalAverage, clip_weights, gradient_penalty, interpolate, r1_penalty
+from vidpred.losses.reconstruction import feature_matching_loss
 from vidpred.settings import Settings
-from vidpred.training.adversarial import ADVERSARIAL_LOSSES, AdversarialName, accuracy, saturation
-from vidpred.training.losses import feature_matching_loss
-from vidpred.training.penalties import HistoricalAverage, clip_weights, gradient_penalty, interpolate, r1_penalty
 
 
 class GameSettings(Settings):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
-from vidpred.inference.rollout import unroll
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.rollout import unroll
 from vidpred.training.game import Losses
 from vidpred.training.objectives import Step
 

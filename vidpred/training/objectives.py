@@ -12,16 +12,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
-from vidpred.models.conditions import Conditions
-from vidpred.models.pyramid import build_pyramid
-from vidpred.training.game import Game, GameSettings, Losses, sum_of, weigh
-from vidpred.training.losses import (
+from vidpred.losses.reconstruction import (
     class_loss,
     gradient_difference_loss,
     log_squared_error,
     lp_loss,
     pixel_cross_entropy,
 )
+from vidpred.models.conditions import Conditions
+from vidpred.models.pyramid import build_pyramid
+from vidpred.training.game import Game, GameSettings, Losses, sum_of, weigh
 
 
 class ObjectiveSettings(GameSettings):

@@ -12,8 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vidpred.checkpoint import write_atomically
 from vidpred.errors import ConfigError
+from vidpred.files import write_atomically
 
 REMEMBERED_LINES = 1000
 

@@ -18,24 +18,18 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vidpred.checkpoint import (
-    Checkpoint,
-    RunFolder,
-    load_weights,
-    pack_optimizer,
-    unpack_optimizer,
-    write_atomically,
-)
+from vidpred.checkpoint import Checkpoint, RunFolder, load_weights, pack_optimizer, unpack_optimizer
 from vidpred.data.batch import Batch
-from vidpred.data.clips import StepSampler, TrainingSamples, collate
-from vidpred.data.worker_notes import WorkerNotes
+from vidpred.data.sources import StepSampler, TrainingSamples, collate
+from vidpred.data.videos.worker_status import WorkerNotes
 from vidpred.errors import ConfigError, DivergedError, StoppedError
-from vidpred.inference.render import pictured_samples, training_picture, write_png
-from vidpred.inference.rollout import unroll
+from vidpred.files import write_atomically
+from vidpred.media.render import pictured_samples, training_picture, write_png
 from vidpred.models.conditions import Conditions
 from vidpred.models.equalised import Growing
 from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
+from vidpred.models.rollout import unroll
 from vidpred.training.findings import findings
 from vidpred.training.monitors import as_table, is_due, measure, measure_draws, summarise
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step

@@ -12,8 +12,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from vidpred.data.batch import Batch
-from vidpred.data.containers import printable
-from vidpred.data.worker_notes import WorkerNotes, take_notes
+from vidpred.data.videos.containers import printable
+from vidpred.data.videos.worker_status import WorkerNotes, take_notes
 from vidpred.errors import DataError
 
 WORKER_GRACE_SECONDS = 60

@@ -1,0 +1,498 @@
+"""The command line as a user meets it: instant help, one line for every mistake, documented exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.video_files import numbered_frames, write_video
+from vidpred.commands import app
+from vidpred.models.baselines import BASELINES
+
+TRAIN = [
+    "training.steps=2", "training.batch_size=2", "data.patch_size=32", "model.scales=2",
+    "model.feature_maps=[[4],[4]]", "model.kernel_sizes=[[3,3],[3,3]]", "training.device=cpu",
+]  # fmt: skip
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+    arguments = sys.argv
+    sys.argv = ["vidpred", *words]
+    try:
+        app.main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = arguments
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with clips and a trained run."""
+    folder = tmp_path_factory.mktemp("work")
+    for number in range(5):
+        write_video(folder / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))
+    sys.argv = ["vidpred", "train", f"data.root={folder}/clips", f"run={folder}/run", *TRAIN]
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert not end.value.code
+    return folder
+
+
+def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
+    """The exit code, and a last line on stderr with these words; no traceback."""
+    found, _, errors = result
+    assert found == code, errors
+    assert "Traceback" not in errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("vidpred: error: ")
+    for word in words:
+        assert word in last
+
+
+SHOW_HELP = """
+import sys
+from vidpred.commands import app
+sys.argv = ["vidpred", "--help"]
+try:
+    app.main()
+finally:
+    print("heavy:", [name for name in %r if name in sys.modules])
+"""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """That is what makes it instant."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parents[2])}
+    heavy = ("torch", "numpy", "av", "cv2", "matplotlib", "accelerate", "vidpred.config", "vidpred.run")
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_HELP % (heavy,)], capture_output=True, text=True, env=environment, check=True
+    )
+    for verb in ("train", "config", "predict", "evaluate", "prepare", "demo"):
+        assert verb in done.stdout
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    import vidpred
+
+    assert call(capsys, "--version")[:2] == (0, f"vidpred {vidpred.__version__}\n")
+
+
+@pytest.mark.parametrize("verb", ["train", "config", "predict", "evaluate", "prepare", "demo"])
+def test_every_verb_has_help(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    code, out, _ = call(capsys, verb, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_config_shows_origins(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "config", "ucf101.yaml", "training.steps=7")
+    assert code == 0
+    lines = {line.split(":")[0]: line for line in out.splitlines()}
+    assert lines["training.steps"].endswith("# command line")
+    assert "# ucf101.yaml:" in lines["model.size"]
+    assert lines["data.channels"].endswith("# default")
+
+
+def test_dry_run_prints_the_plan_and_trains_nothing(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+    run = work / "planned"
+    code, out, _ = call(
+        capsys, "train", "--config", "ucf101.yaml", "--dry-run", f"data.root={work}/clips", f"run={run}"
+    )
+    assert code == 0
+    for words in ("12,569,740 parameters", "20,640,388 parameters", "500000 steps", "MB", "32x32"):
+        assert words in out
+    assert not run.exists()
+
+
+def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+    """Predict, side by side, and evaluate what was trained."""
+    clip, run = str(work / "clips" / "0.mp4"), str(work / "run")
+    video = work / "prediction.mp4"
+    code, out, _ = call(capsys, "predict", clip, "--run", run, "--steps", "8", "--output", str(video))
+    assert code == 0
+    assert "known 8-15, predicted 16-23" in out
+    assert video.stat().st_size > 0
+    both = ("--run", run, "--run", run, "--steps", "3", "--output", str(work / "both.png"), "--after-end")
+    code, out, _ = call(capsys, "predict", clip, *both)
+    assert code == 0
+    assert "predicted 24-26" in out
+    assert "not known beyond the end" in out
+    numbers = work / "metrics.json"
+    code, out, _ = call(capsys, "evaluate", "--run", run, "--steps", "4", "--json", str(numbers))
+    assert code == 0
+    assert "optical flow" in out
+    content = json.loads(numbers.read_text())
+    assert list(content["models"]) == ["run", *BASELINES]
+    assert len(content["models"]["run"]["overall"]["psnr"]["mean"]) == 4
+    assert content["split"] == "test"
+
+
+def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    """Of a model with noise, rendered side by side and measured as best, mean and worst; others say they cannot."""
+    clip, run = str(work / "clips" / "0.mp4"), f"{tmp_path}/noisy"
+    noise = ["model.noise_channels=1", "model.noise=binary", "objective.draws=2"]
+    assert call(capsys, "train", f"data.root={work}/clips", f"run={run}", *TRAIN, *noise)[0] == 0
+    pictures = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
+    for picture, seed in zip(pictures, ("0", "0", "1"), strict=True):
+        words = ("--run", run, "--steps", "2", "--samples", "6", "--seed", seed, "--output", str(picture))
+        assert call(capsys, "predict", clip, *words)[0] == 0
+    one, again, other = (picture.read_bytes() for picture in pictures)
+    assert one == again
+    assert one != other
+    numbers = tmp_path / "metrics.json"
+    words = ("--run", run, "--run", f"{work}/run", "--steps", "2", "--samples", "3", "--json", str(numbers))
+    code, out, _ = call(capsys, "evaluate", *words)
+    assert code == 0
+    assert "noisy, best of 3" in out
+    assert "spread of 3" in out
+    rows = [f"noisy, {kind} of 3" for kind in ("best", "mean", "worst")]
+    assert list(json.loads(numbers.read_text())["models"]) == [*rows, "run", *BASELINES]
+    plain = ("--run", f"{work}/run", "--samples", "3")
+    refused(call(capsys, "predict", clip, *plain, "--output", f"{tmp_path}/x.png"), 2, "takes no noise", "--samples 3")
+    refused(call(capsys, "evaluate", *plain), 2, "takes no noise", "--samples 3")
+
+
+def test_training_again_says_that_nothing_is_left(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+    code, out, _ = call(capsys, "train", f"data.root={work}/clips", f"run={work}/run", *TRAIN)
+    assert code == 0
+    assert "nothing left to do" in out
+
+
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, errors = call(capsys, "train", "--config", "nothing.yaml", "--debug")
+    assert code == 2
+    assert errors.startswith("Traceback (most recent call last):")
+    assert "find_preset" in errors
+    assert errors.splitlines()[-1].startswith("vidpred: error: no such config file or preset [nothing.yaml]")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("predict --run x --output o.mp4", "missing argument 'clip'; see vidpred predict --help"),
+        ("predict a.mp4 --run x --output o.mp4 --steps 0", "see vidpred predict --help"),
+        ("evaluate", "see vidpred evaluate --help"),
+        ("evaluate --run", "see vidpred evaluate --help"),
+        ("evaluate --run x --qqq", "no such option: --qqq; see vidpred evaluate --help"),
+        ("predct a.mp4", "see vidpred --help"),
+        ("--bogus", "see vidpred --help"),
+    ],
+)
+def test_misused_verbs_are_one_line(capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
+    result = call(capsys, *words.split())
+    refused(result, 2, message)
+    assert len(result[2].splitlines()) == 1
+
+
+def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, errors = call(capsys)
+    assert "evaluate" in out + errors
+    assert "vidpred: error" not in errors
+
+
+def test_what_nobody_expected_leaves_its_exit_code_too(
+    capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidpred.training.trainer import Trainer
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(Trainer, "train_step", fail)
+    with pytest.raises(ZeroDivisionError):
+        call(capsys, "train", f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN)
+    record = json.loads((tmp_path / "run" / "exit.json").read_text())
+    assert (record["code"], record["message"]) == (1, "ZeroDivisionError: a mistake of ours")
+
+
+@pytest.mark.parametrize("how", ["word", "preset", "default", "usage"])
+def test_a_launched_run_leaves_its_exit_code_when_the_settings_are_wrong(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """As under `accelerate launch`, before anything of the run exists."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("run: mine\ntraning: {steps: 1}\n")
+    words, run = {
+        "word": (("training.stepps=1", "run=given"), "given"),
+        "preset": (("--config", "mine.yaml"), "mine"),
+        "default": (("training.stepps=1",), "runs/default"),
+        "usage": (("--bogus", "run=given"), "given"),
+    }[how]
+    assert call(capsys, "train", *words)[0] == 2
+    assert not (tmp_path / run).exists(), "without a launcher the exit code itself says it"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    assert call(capsys, "train", *words)[0] == 2
+    assert json.loads((tmp_path / run / "exit.json").read_text())["code"] == 2
+
+
+def test_bad_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    refused(call(capsys, "train", "--config", "ufc101.yaml"), 2, "did you mean ucf101.yaml?")
+    refused(call(capsys, "train", "trainin.steps=1"), 2, "did you mean training.steps?")
+    refused(call(capsys, "config", str(tmp_path / "no.yaml")), 2, "no such config file or preset")
+    for words in (("--dry-run",), (f"run={tmp_path}/run",)):
+        refused(call(capsys, "train", *words, "data.frame_skip=3"), 2, "[data.frame_skip=3]", "without data.root")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    refused(
+        call(capsys, "train", "training.device=cuda", f"run={tmp_path}/run"),
+        2,
+        "no GPU is available",
+        "[training.device=cuda]",
+    )
+    result = call(capsys, "evaluate", "--run", str(work / "run"), "--device", "cuda")
+    refused(result, 2, "no GPU is available", "[--device cuda]", "auto or cpu")
+
+
+def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = call(capsys, "train", "--config", "ucf101.yaml")
+    refused(result, 3, "UCF-101/<Class>/v_<Class>_gXX_cYY.avi", "vidpred prepare ucf101", "data/UCF-101")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "no video files", str(empty))
+    (empty / "bad.mp4").write_bytes(b"")
+    refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "bad.mp4: empty file", "ffmpeg -i")
+    write_video(tmp_path / "short" / "a.mp4", numbered_frames(3, 40, 40))
+    result = call(capsys, "train", f"data.root={tmp_path}/short", f"run={tmp_path}/run")
+    refused(result, 3, "of the 5 needed", "data.context_frames", "of 3 frames")
+    write_video(tmp_path / "small" / "a.mp4", numbered_frames(60, 24, 24))
+    result = call(capsys, "train", f"data.root={tmp_path}/small", f"run={tmp_path}/run2", "training.steps=1")
+    refused(result, 3, "24x24 are smaller than data.patch_size=32")
+
+
+def write_sound(path: Path) -> Path:
+    """A second of silence, and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), "fltp", "mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_bad_clips_for_predict(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    run, output = str(work / "run"), str(tmp_path / "out.mp4")
+    rest = ("--run", run, "--output", output)
+    refused(
+        call(capsys, "predict", str(tmp_path / "absent.mp4"), *rest), 3, "absent.mp4]; check its path", "No such file"
+    )
+    (tmp_path / "page.mp4").write_text("<html></html>")
+    result = call(capsys, "predict", str(tmp_path / "page.mp4"), *rest)
+    refused(result, 3, "HTML page", "page.mp4", "; download it again")
+    assert "ffmpeg" not in result[2], "it has its own remedy"
+    whole = (work / "clips" / "0.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    refused(
+        call(capsys, "predict", str(tmp_path / "cut.mp4"), *rest), 3, "cut.mp4]; re-encode it (ffmpeg -i IN OUT.mp4)"
+    )
+    sound = write_sound(tmp_path / "sound.mp4")
+    refused(call(capsys, "predict", str(sound), *rest), 3, "only audio", "or use another clip")
+    short = write_video(tmp_path / "short.mp4", numbered_frames(3, 40, 40))
+    refused(call(capsys, "predict", str(short), *rest), 3, "3 frames are too few", "needs 4", "longer clip")
+    clip = str(work / "clips" / "0.mp4")
+    refused(call(capsys, "predict", clip, *rest, "--start", "2"), 2, "--start 2", "between 4 and 24")
+    assert not Path(output).exists()
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_bad_outputs(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    clip, run = str(work / "clips" / "0.mp4"), str(work / "run")
+    output = tmp_path / "out.mp4"
+    output.write_text("precious")
+    refused(call(capsys, "predict", clip, "--run", run, "--output", str(output)), 4, "--overwrite", "out.mp4")
+    assert output.read_text() == "precious"
+    assert call(capsys, "predict", clip, "--run", run, "--output", str(output), "--overwrite")[0] == 0
+    refused(call(capsys, "predict", clip, "--run", run, "--output", str(output / "x.mp4")), 4, "cannot write here")
+    refused(call(capsys, "predict", clip, "--run", run, "--output", "out.avi"), 2, ".mp4, .gif, .png")
+    refused(call(capsys, "train", f"run={output}/run", *TRAIN), 4, "cannot write the run folder", "run=")
+
+
+def test_bad_outputs_of_an_evaluation_are_found_before_it(
+    capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidpred.evaluation import evaluate
+
+    def too_late(*_: object, **__: object) -> None:
+        raise AssertionError("the evaluation began before its outputs were checked")
+
+    file = tmp_path / "file"
+    file.write_text("precious")
+    words = ("evaluate", "--run", str(work / "run"), "--steps", "1", "--windows", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate_predictors", too_late)
+        refused(call(capsys, *words, "--json", f"{file}/x.json"), 4, "cannot write here", "choose another --json")
+        refused(call(capsys, *words, "--plot", f"{file}/x.png"), 4, "cannot write here", "choose another --plot")
+        refused(call(capsys, *words, "--json", str(tmp_path)), 4, "is a folder", "--json")
+        refused(call(capsys, *words, "--plot", f"{tmp_path}/x.foo"), 2, "[--plot ", ".png, .pdf, .svg")
+    assert file.read_text() == "precious"
+    code, _, _ = call(capsys, *words, "--json", str(file), "--plot", f"{tmp_path}/new/folder/x.svg")
+    assert code == 0
+    assert json.loads(file.read_text())["windows"] == 1
+    assert (tmp_path / "new" / "folder" / "x.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_unknown_devices(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, verb: str) -> None:
+    clip = (str(work / "clips" / "0.mp4"), "--output", str(tmp_path / "x.mp4")) if verb == "predict" else ()
+    result = call(capsys, verb, *clip, "--run", str(work / "run"), "--device", "gpu")
+    refused(result, 2, "[--device gpu]", "auto, cpu, cuda")
+
+
+def test_gray_and_colour_do_not_mix(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    gray = str(tmp_path / "gray")
+    words = (f"data.root={work}/clips", f"run={gray}", *TRAIN, "training.steps=1", "data.channels=1")
+    assert call(capsys, "train", *words)[0] == 0
+    both = ("--run", str(work / "run"), "--run", gray)
+    clip, output = str(work / "clips" / "0.mp4"), str(tmp_path / "x.mp4")
+    for size in ((), ("--size", "40")):
+        code, _, errors = call(capsys, "predict", clip, *both, "--output", output, *size)
+        refused((code, "", errors), 2, "[data.channels: [1, 3]]", "one by one")
+        assert "--size" not in errors, "another size would not help"
+    refused(call(capsys, "evaluate", *both), 2, "[data.channels: [1, 3]]", "one by one")
+
+
+def test_bad_checkpoints(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    import shutil
+
+    refused(call(capsys, "evaluate", "--run", str(tmp_path / "no")), 4, "no such run folder", "vidpred train")
+    run = str(work / "run")
+    refused(call(capsys, "evaluate", "--run", run, "--checkpoint", "step-9"), 4, "there are best, last, step-2")
+    other = tmp_path / "other"
+    shutil.copytree(work / "run", other)
+    checkpoint = other / "checkpoints" / "step-2"
+    settings = yaml.safe_load((checkpoint / "config.yaml").read_text())
+    settings["model"]["feature_maps"] = [[5], [5]]
+    _rewrite(checkpoint, "config.yaml", yaml.safe_dump(settings).encode())
+    result = call(capsys, "evaluate", "--run", str(other))
+    refused(result, 4, "parameter networks.0.0.weight is (4, 12, 3, 3) in the checkpoint, (5, 12, 3, 3) in the model")
+    (checkpoint / "ema.safetensors").write_bytes(b"short")
+    refused(call(capsys, "evaluate", "--run", str(other)), 4, "step-2/ema.safetensors: 5 bytes")
+
+
+def _rewrite(checkpoint: Path, name: str, content: bytes) -> None:
+    """Change a file and its entry in the manifest."""
+    from hashlib import sha256
+
+    (checkpoint / name).write_bytes(content)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["files"][name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_that_changes_during_training(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Found by whoever reads it, a data worker too: one line, exit 3."""
+    for number in range(5):
+        write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))
+    from vidpred import run
+
+    prepare = run.prepare_folder
+
+    def meddle(*arguments: object) -> None:
+        prepare(*arguments)  # type: ignore[arg-type]
+        for file in (tmp_path / "clips").glob("*.mp4"):
+            file.write_bytes(b"gone")
+
+    monkeypatch.setattr(run, "prepare_folder", meddle)
+    words = [f"data.root={tmp_path}/clips", f"run={tmp_path}/run", f"data.workers={workers}", *TRAIN]
+    result = call(capsys, "train", *words, "training.validate_every=0")
+    refused(result, 3, "changed since it was scanned", ".mp4")
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 3
+
+
+def test_starting_from_another_model(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+    words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, f"training.start_from={work}/run"]
+    result = call(capsys, "train", *words, "model.feature_maps=[[5],[5]]")
+    refused(
+        result, 4, f"[training.start_from={work}/run]", "networks.0.0.weight", "use the model section", "config.yaml"
+    )
+
+
+def test_tensorboard_is_an_extra(
+    capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, "training.tensorboard=true"]
+    refused(call(capsys, "train", *words), 2, "training.tensorboard", "pip install 'vidpred[tensorboard]'")
+
+
+def test_unknown_splits(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+    refused(call(capsys, "evaluate", "--run", str(work / "run"), "--split", "tset"), 2, "train, validation, test")
+
+
+def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    root, lists = tmp_path / "UCF-101", tmp_path / "ucfTrainTestlist"
+    lists.mkdir()
+    names = {group: f"Archery/v_Archery_g{group:02}_c01.avi" for group in (1, 7, 8, 22, 23, 25)}
+    for number, name in enumerate(names.values()):
+        write_video(root / name, numbered_frames(8, 32, 32, number), "mpeg4")
+    (lists / "trainlist01.txt").write_text("".join(f"{names[group]} 3\n" for group in (8, 22, 23, 25)))
+    (lists / "testlist01.txt").write_text("".join(f"{names[group]}\n" for group in (1, 7)))
+    code, out, _ = call(capsys, "prepare", "ucf101", str(root), "--lists", str(lists))
+    assert code == 0
+    assert "6 clips (2 train, 2 validation, 2 test)" in out
+    assert "left out" not in out
+    overrides = [f"data.root={root}", f"run={tmp_path}/run", "data.workers=0", *TRAIN]
+    assert (
+        call(
+            capsys, "train", "--config", "ucf101.yaml", *overrides, "model.size=release", "discriminator.size=strided"
+        )[0]
+        == 0
+    )
+    refused(call(capsys, "prepare", "ucf101", str(root), "--lists", str(tmp_path)), 3, "trainlist01.txt", "expected")
+    refused(call(capsys, "prepare", "ucf110", str(root)), 2, "did you mean ucf101?", "there are folder, ")
+
+
+def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
+    """Built, unpacked somewhere else and run there: presets by name, data_prep, the typing marker."""
+    checkout = Path(__file__).parents[2]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        str(tmp_path),
+        str(checkout),
+    ]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("vidpred-*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    words = ["-c", "import vidpred; print(vidpred.__file__)"]
+    home = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert home.stdout.startswith(str(site))
+    shown = subprocess.run(
+        [sys.executable, "-m", "vidpred", "config", "ucf101.yaml"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert "model.size: paper" in shown.stdout, shown.stderr
+    for name in ("vidpred/py.typed", "vidpred/configs/tiny.yaml", "data_prep/ucf101.py"):
+        assert (site / name).is_file()

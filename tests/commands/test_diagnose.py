@@ -1,0 +1,261 @@
+"""Planted faults are found; a healthy run has none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vidpred import run
+from vidpred.checkpoint import find_checkpoint
+from vidpred.commands import diagnose
+from vidpred.config import Config, load_config
+from vidpred.errors import StorageError
+from vidpred.models.discriminators import MultiscaleDiscriminator
+
+ADVERSARIAL = {"objective.adversarial_weight": 0.05}
+HEALTHY = {
+    "input_min": 0.0, "input_max": 1.0, "input_std": 0.25, "input_extremes": 0.01, "prediction_min": 0.01,
+    "prediction_max": 0.99, "non_finite": 0.0, "diversity": 0.95, "motion": 1.1, "sharpness": 0.8,
+    "gradient_lp": 1.0, "gradient_gdl": 0.3, "gradient_adversarial": 0.4,
+}  # fmt: skip
+GAME = {"accuracy_real": 0.7, "accuracy_fake": 0.6, "accuracy": 0.65, "saturated": 0.05}
+
+
+def lines(steps: int = 400, real: Any = None, fake: Any = None, **monitored: Any) -> list[dict[str, Any]]:
+    """A run's log: healthy but for what is given, a value or a function of the step."""
+    written: list[dict[str, Any]] = []
+    for step in range(10, steps + 1, 10):
+        game = GAME | {f"accuracy_{n}": f(step) for n, f in (("real", real), ("fake", fake)) if f}
+        game["accuracy"] = (game["accuracy_real"] + game["accuracy_fake"]) / 2
+        game |= {name: monitored[name] for name in ("saturated",) if name in monitored}
+        written.append({"step": step, "generator/lp": 0.1, **{f"discriminator/{n}": v for n, v in game.items()}})
+        if step % 50 == 0:
+            numbers = HEALTHY | {name: value for name, value in monitored.items() if name != "saturated"}
+            values = {name: value(step) if callable(value) else value for name, value in numbers.items()}
+            written.append({"step": step, **{f"monitor/{name}": v for name, v in values.items() if v is not None}})
+    return written
+
+
+def titles(written: list[dict[str, Any]], **settings: Any) -> list[str]:
+    found = diagnose.findings(written, load_config(None, {**ADVERSARIAL, "training.steps": 400, **settings}))
+    assert all(finding.saw and finding.why and finding.remedy for finding in found)
+    return [finding.title for finding in found]
+
+
+def test_healthy_numbers_have_no_finding() -> None:
+    assert titles(lines()) == []
+    assert titles([]) == []
+
+
+def one(step: int) -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("title", "written"),
+    [
+        ("values that are not finite", lines(non_finite=lambda step: float(step == 300))),
+        ("values that are not finite", [*lines(), {"step": 410, "generator/lp": float("nan")}]),
+        ("frames outside [0, 1]", lines(input_max=255.0, input_std=60.0)),
+        ("frames outside [0, 1]", lines(input_min=-1.0)),
+        ("constant frames", lines(input_min=0.5, input_max=0.5, input_std=0.0)),
+        ("constant frames", lines(input_min=0.0, input_max=0.0, input_std=0.0, input_extremes=1.0)),
+        ("frames scaled twice", lines(input_max=1 / 255, input_std=0.001)),
+        ("frames of 0 and 1 only", lines(input_extremes=1.0)),
+        ("predictions outside [0, 1]", lines(prediction_min=-1.0)),
+        ("no gradient from the discriminator", lines(gradient_adversarial=0.0)),
+        ("an adversary without weight", lines(gradient_adversarial=1e-3)),
+        ("an adversary that drowns the reconstruction", lines(gradient_adversarial=50.0)),
+        ("a perfect discriminator", lines(real=one, fake=one, saturated=0.99)),
+        ("an oscillating game", lines(5000, real=lambda s: float(s // 400 % 2), fake=lambda s: 1 - s // 400 % 2)),
+        (
+            "an oscillating game",
+            lines(5000, real=lambda s: 0.5 + s // 400 % 2 / 2, fake=lambda s: 0.5 + s // 400 % 2 / 2),
+        ),
+        ("constant predictions", lines(diversity=0.01)),
+        ("draws that are all alike", lines(draws=0.01)),
+        ("predictions that stand still", lines(motion=0.05)),
+        ("blurred predictions", lines(sharpness=0.1)),
+        ("noisy predictions", lines(sharpness=5.0)),
+    ],
+)
+def test_each_fault_is_found_alone(title: str, written: list[dict[str, Any]]) -> None:
+    assert titles(written) == [title]
+
+
+def test_faults_that_come_together() -> None:
+    still = lines(motion=0.05, real=lambda s: 0.5, fake=lambda s: 0.5)
+    assert titles(still) == ["predictions that stand still", "a discriminator that sees nothing"]
+    dead = lines(gradient_lp=0.0, gradient_gdl=0.0, gradient_adversarial=0.0)
+    assert "the generator does not learn" in titles(dead)
+
+
+def test_what_is_no_fault_is_not_found() -> None:
+    """A sure discriminator that is wrong at times, numbers on their way, early numbers, a game won now and then."""
+    assert titles(lines(real=one, fake=one, saturated=0.5)) == []
+    assert titles(lines(sharpness=lambda step: step / 2000)) == [], "still getting sharper"
+    assert titles(lines(150, sharpness=0.05, motion=0.0, draws=0.0)) == []
+    assert titles(lines(draws=lambda step: step / 1e4)) == [], "the noise comes into use"
+    assert titles(lines(draws=0.2)) == [], "most clips have one future"
+    assert titles(lines(2000, real=lambda s: 0.5 + s // 10 % 2 / 2)) == []
+    assert titles(lines(diversity=None, motion=None, sharpness=None)) == [], "nothing moved: there is no such number"
+
+
+def test_settings_that_leave_the_adversary_out() -> None:
+    matching = {"objective.adversarial_weight": 0.0, "objective.feature_matching_weight": 1.0}
+    assert titles(lines(), **matching) == ["a discriminator without an adversarial loss"]
+    assert titles(lines(), **{"objective.adversarial_start": 400}) == ["an adversary that never begins"]
+
+
+# Real runs, as small as can be.
+
+
+def tiny(folder: Path, **more: Any) -> Config:
+    settings = {
+        "run": str(folder), "data.size": 16, "data.patch_size": 16, "model.scales": 2, "model.feature_maps": [[4], [4]],
+        "model.kernel_sizes": [[3, 3], [3, 3]], "discriminator.size": "strided", "training.steps": 60,
+        "training.batch_size": 4, "training.log_every": 2, "training.monitor_every": 10, "training.validate_every": 0,
+        "training.picture_every": 0, "training.device": "cpu", **ADVERSARIAL, **more,
+    }  # fmt: skip
+    return load_config(None, settings)
+
+
+class Constant(nn.Module):
+    """Pictures of its own, whatever it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures = nn.ParameterList(nn.Parameter(torch.zeros(3, side, side)) for side in (8, 16))
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        return [picture.sigmoid().expand(len(context), 1, -1, -1, -1) for picture in self.pictures]
+
+
+def test_a_healthy_run_has_no_finding_and_monitors_change_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, every in (("with", 1), ("without", 0)):
+        run.train(tiny(tmp_path / name, **{"training.monitor_every": every, "objective.discriminator_steps": 2}))
+    with_, without = (find_checkpoint(tmp_path / name, "last").path for name in ("with", "without"))
+    for file in with_.glob("*.safetensors"):
+        other = load_file(without / file.name)
+        for key, value in load_file(file).items():
+            assert torch.equal(value, other[key]), f"{file.name}/{key} differs"
+    assert "warning" not in capsys.readouterr().err.replace("without validation", "")
+    diagnosis = diagnose.examine_run(tmp_path / "with")
+    assert diagnosis.found == []
+    assert "nothing found in 60 steps" in diagnose.describe(diagnosis)
+    monitored = [line for line in diagnosis.lines if "monitor/motion" in line]
+    assert [line["step"] for line in monitored] == list(range(2, 61, 2)), "where the generator learns"
+    assert not any("monitor/motion" in line for line in diagnose.examine_run(tmp_path / "without").lines)
+
+
+def test_a_constant_generator_is_said_once_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run.train(tiny(tmp_path / "run"), generator=Constant())
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "constant predictions" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("vidpred: warning: step 50: constant predictions: ")
+    diagnosis = diagnose.examine_run(tmp_path / "run")
+    assert "constant predictions" in [finding.title for finding in diagnosis.found]
+    diagnose.write_page(tmp_path / "page.html", diagnosis)
+    assert (tmp_path / "page.html").read_text().count("data:image/png") == len(diagnosis.found) + 1, (
+        "the numbers of each, and all"
+    )
+
+
+class Deaf(nn.Module):
+    """Copies the last frame, whatever its noise says."""
+
+    noise_channels = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(3, 1, 1))
+
+    def forward(self, context: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+        fine = context[:, -1:] + self.shift
+        return [nn.functional.avg_pool2d(fine[:, 0], 2)[:, None], fine]
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_a_generator_that_ignores_its_noise_is_found(deaf: bool, tmp_path: Path) -> None:
+    settings = {"training.steps": 200, "objective.adversarial_weight": 0.0, "model.noise_channels": 1,
+                "discriminator.size": "release", "training.batch_size": 2, "objective.draws": 2}  # fmt: skip
+    run.train(tiny(tmp_path / "run", **settings), generator=Deaf() if deaf else None)
+    found = [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
+    assert ("draws that are all alike" in found) is deaf
+
+
+def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = MultiscaleDiscriminator.forward
+
+    def detached(self: Any, context: Tensor, pictures: list[Tensor], with_features: bool = False) -> Any:
+        return whole(self, context, [picture.detach() for picture in pictures], with_features)
+
+    monkeypatch.setattr(MultiscaleDiscriminator, "forward", detached)
+    run.train(tiny(tmp_path / "run", **{"training.steps": 20}))
+    found = diagnose.examine_run(tmp_path / "run").found
+    assert [finding.title for finding in found] == ["no gradient from the discriminator"]
+    assert "adversarial" in found[0].saw
+
+
+def test_a_perfect_discriminator_is_found(tmp_path: Path) -> None:
+    slow = {"training.generator.learning_rate": 1e-9, "training.discriminator.learning_rate": 5e-3}
+    run.train(tiny(tmp_path / "run", **slow))
+    assert "a perfect discriminator" in [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
+
+
+@pytest.mark.parametrize(
+    ("title", "scale", "offset"),
+    [("frames outside [0, 1]", 2.0, -1.0), ("frames scaled twice", 1 / 255, 0.0), ("constant frames", 0.0, 0.5)],
+)
+def test_a_wrong_range_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, title: str, scale: float, offset: float
+) -> None:
+    from vidpred.data import batch
+
+    right = batch.to_float
+    monkeypatch.setattr(batch, "to_float", lambda frames: right(frames) * scale + offset)
+    run.train(tiny(tmp_path / "run", **{"training.steps": 6}))
+    assert title in [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
+
+
+def test_checkpoints_and_ends_are_examined(tmp_path: Path) -> None:
+    run.train(tiny(tmp_path / "run", **{"training.steps": 4}))
+    folder = find_checkpoint(tmp_path / "run", "last").path
+    with (folder / "generator.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\xff")
+    (tmp_path / "run" / "exit.json").write_text(json.dumps({"code": 3, "message": "no video", "process": 0}))
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 5, "generator/l')  # being written
+    found = {finding.title: finding.saw for finding in diagnose.examine_run(tmp_path / "run").found}
+    assert found == {
+        "a damaged checkpoint": "step-4/generator.safetensors: sha256 differs",
+        "a run that failed": "exit code 3: no video",
+    }
+    with pytest.raises(StorageError, match="run's settings"):
+        diagnose.examine_run(tmp_path)
+
+
+def test_a_config_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {
+        "data.size": 32, "discriminator.size": "strided", "training.batch_size": 2, "training.device": "cpu",
+        "objective.adversarial_weight": 0.05, "objective.adversarial_start": 5000,
+    }  # fmt: skip
+    words = [f"{key}={value}" for key, value in settings.items()]
+    with diagnose.examine("tiny.yaml", words, steps=4) as diagnosis:
+        assert [finding.title for finding in diagnosis.found] == ["an adversary that never begins"]
+        assert any("monitor/gradient_adversarial" in line for line in diagnosis.lines), "the trial does not wait"
+    with diagnose.examine("tiny.yaml", [*words, "training.generator.learning_rate=1e30"], steps=3) as diagnosis:
+        assert "a run that diverged" in [finding.title for finding in diagnosis.found]
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+    with pytest.raises(StorageError, match="no such run folder"), diagnose.examine("runs/absent"):
+        pass

@@ -1,0 +1,121 @@
+"""The demo on a tiny setting: what it writes, and that its three trainings differ in nothing but the objective."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.evaluation.test_compare import read
+from tests.video_files import numbered_frames, write_video
+from vidpred.checkpoint import find_checkpoint
+from vidpred.commands.parallel_runs import LOG, steps_done, train_together
+from vidpred.commands.run_demo import (
+    DEFINITIONS,
+    FORKS,
+    GHOST,
+    PRESETS,
+    cells,
+    demo_config,
+    measure,
+    run_demo,
+    side_notes,
+)
+from vidpred.config import load_config
+from vidpred.data.worlds.two_way import TwoWayWorld
+from vidpred.errors import DataError
+from vidpred.evaluation.forks import find_forks
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo")
+    write_video(folder / "clip.mp4", numbered_frames(80, 96, 112))
+    return folder / "out", run_demo(folder / "out", seed=3, clip=folder / "clip.mp4", steps=2)
+
+
+def test_it_writes_what_it_promises(made: tuple[Path, str]) -> None:
+    output, text = made
+    for name in ("comparison.png", "comparison.gif", "comparison.mp4", "report.html", "results.json", "clip.mp4"):
+        assert (output / name).stat().st_size > 0, name
+    results = json.loads((output / "results.json").read_text())
+    assert results["about"]["forks"] == FORKS >= 500
+    assert list(results["models"]) == [GHOST, *PRESETS]
+    for name, values in results["models"].items():
+        assert set(values) == set(DEFINITIONS)
+        assert name in text
+    ghost = results["models"][GHOST]
+    assert (ghost["near"], ghost["sharp"]) == (0, 0)
+    assert 0.4 < ghost["gradient energy"] < 0.9
+    assert all(values["PSNR"] < ghost["PSNR"] for name, values in results["models"].items() if name != GHOST)
+
+
+def test_the_report_carries_everything(made: tuple[Path, str]) -> None:
+    output, _ = made
+    page = read(output / "report.html")
+    assert len(page.sources) >= 4
+    assert all(source.startswith("data:") for source in page.sources)
+    results = json.loads((output / "results.json").read_text())
+    for values in results["models"].values():
+        assert f"{values['PSNR']:.2f}" in page.cells
+
+
+def test_a_model_that_knows_one_side_is_said() -> None:
+    """Of four balls: three near the right future, one a ghost."""
+    forks = find_forks(TwoWayWorld(4, 1, 16), 4)
+    mostly = forks.right.clone()
+    mostly[3] = forks.ghost[3]
+    both = torch.stack([forks.left[0], forks.left[1], forks.right[2], forks.right[3]])
+    numbers = measure(forks, {GHOST: forks.ghost, "mostly": mostly, "both": both})
+    assert [numbers[name]["to the left"] for name in (GHOST, "mostly", "both")] == [None, 0, 0.5]
+    (note,) = side_notes(numbers)
+    assert note.startswith("mostly: 100.0% of the balls go to the right")
+    assert side_notes(measure(forks, {"left": forks.left}))[0].startswith("left: 100.0% of the balls go to the left")
+    assert cells(numbers[GHOST])[-1] == "-"
+
+
+def test_same_start_same_samples(made: tuple[Path, str]) -> None:
+    """The three begin with the weights of one start and see the same samples; then they differ."""
+    output, _ = made
+    checksums, weights = [], []
+    for preset in PRESETS.values():
+        run = output / Path(preset).stem
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        checksums.append([line["data_checksum"] for line in lines if "data_checksum" in line])
+        weights.append(find_checkpoint(run, "last").tensors("generator"))
+        settings = load_config(run / "config.yaml")
+        assert settings.training.start_from == str(output / "start")
+        assert settings.seed == 3
+    assert checksums[0] == checksums[1] == checksums[2] != []
+    name = next(iter(weights[0]))
+    assert not torch.equal(weights[0][name], weights[2][name])
+    models = [load_config(preset).model for preset in PRESETS.values()]
+    assert models[0] == models[1] == models[2]
+
+
+def test_a_second_time_nothing_is_trained(made: tuple[Path, str]) -> None:
+    output, text = made
+    before = {file: file.stat().st_mtime_ns for file in output.rglob("*.safetensors")}
+    assert run_demo(output, seed=3, steps=2).splitlines()[:-1] == text.splitlines()[:-1]
+    assert {file: file.stat().st_mtime_ns for file in output.rglob("*.safetensors")} == before
+
+
+def test_trainings_together_are_those_alone(tmp_path: Path) -> None:
+    """One process each, one thread: the weights are the ones that a training alone ends with."""
+    configs = [demo_config("two_way_mse.yaml", tmp_path / name, 0, 1, steps) for name, steps in (("a", 3), ("b", 4))]
+    train_together(configs, "two", threads=1)
+    assert [steps_done(config) for config in configs] == [3, 4]
+    assert all((Path(config.run) / LOG).is_file() for config in configs)
+    alone = demo_config("two_way_mse.yaml", tmp_path / "alone", 0, 1, 3)
+    train_together([alone], "one")
+    one, other = (find_checkpoint(tmp_path / name, "last").tensors("generator") for name in ("a", "alone"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_failure_of_one_ends_all(tmp_path: Path) -> None:
+    good = demo_config("two_way_mse.yaml", tmp_path / "good", 0, 1, 2)
+    bad = load_config("tiny.yaml", {"data.root": str(tmp_path / "absent"), "run": str(tmp_path / "bad")})
+    with pytest.raises(DataError, match="no such folder"):
+        train_together([bad, good], "two")

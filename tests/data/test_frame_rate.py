@@ -1,0 +1,109 @@
+"""Frames by time: worked out by hand, and the same from the file, its windows, its splits and its predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.video_files import numbered_frames, read_number, write_video
+from vidpred.data.build import build_source
+from vidpred.data.settings import DataSettings
+from vidpred.data.videos.build import split_videos, without_cuts
+from vidpred.data.videos.frame_rate import kept_cuts, kept_frames
+from vidpred.data.videos.probe import probe
+from vidpred.data.videos.reader import VideoInfo
+from vidpred.data.videos.windows import Segment
+from vidpred.inference.predict_video import VideoPrediction
+from vidpred.inference.predictor import Predictor
+from vidpred.models.baselines import CopyLast
+
+#                 0   1   2    3    4    5    6    7     8
+MILLISECONDS = [0, 40, 80, 240, 280, 320, 480, 900, 1000]
+
+
+def video(pts: list[int], time_base: str = "1/1000", rate: float = 25.0) -> VideoInfo:
+    return VideoInfo(
+        path="a.mkv", bytes=1, mtime_ns=1, codec="h264", frames=len(pts), rate=rate, width=64, height=48, rotation=0,
+        time_base=time_base, pts=pts, keyframes=[0], keyframe_dts=[], cuts=[],
+    )  # fmt: skip
+
+
+def test_worked_out_by_hand() -> None:
+    #                             ms 0  100 200 300 400 500 600 700 800 900 1000
+    assert kept_frames(video(MILLISECONDS), 10) == [0, 2, 2, 4, 5, 6, 6, 6, 6, 7, 8]
+    #                            ms 0  250 500 750 1000
+    assert kept_frames(video(MILLISECONDS), 4) == [0, 3, 6, 6, 8]
+    assert kept_frames(video([5000 + time for time in MILLISECONDS]), 4) == [0, 3, 6, 6, 8], "a late start"
+    assert kept_frames(video(MILLISECONDS), None) == range(9)
+    assert kept_frames(video([7]), 10) == [0]
+
+
+def test_files_without_time_stamps_follow_the_rate_of_the_container() -> None:
+    raw = replace(video([]), frames=10, rate=25.0)
+    #                    ms 0 100 200 300; frames begin at 0, 40, 80, ... 360
+    assert kept_frames(raw, 10) == [0, 2, 5, 7]
+    assert kept_frames(raw, 50) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9]
+
+
+@given(st.sampled_from([24, 25, 30, Fraction(30000, 1001), 50]), st.sampled_from([1000, 12800, 90000, 10**9]))
+def test_the_rate_of_the_file_keeps_every_frame_once(rate: Fraction, base: int) -> None:
+    """Though time stamps are rounded to the time base."""
+    pts = [round(k / rate * base) for k in range(300)]
+    assert kept_frames(video(pts, f"1/{base}"), float(rate)) == list(range(300))
+
+
+def test_a_cut_begins_at_the_first_kept_frame_of_its_shot() -> None:
+    info = replace(video(MILLISECONDS), cuts=[4, 7])
+    kept = kept_frames(info, 4)  # [0, 3, 6, 6, 8]
+    assert kept_cuts(info, kept) == [2, 4]
+    assert [(s.first, s.end) for s in without_cuts(Segment(info, 0, 5), 4)] == [(0, 2), (2, 4), (4, 5)]
+    assert kept_cuts(info, range(9)) == [4, 7]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames, by turns 40 and 160 ms long: frame 2k begins at 200 k ms."""
+    pts = [200 * (k // 2) + 40 * (k % 2) for k in range(60)]
+    folder = tmp_path_factory.mktemp("variable")
+    return write_video(folder / "clip.mkv", numbered_frames(60, 48, 64), pts=pts, time_base=Fraction(1, 1000))
+
+
+@pytest.mark.parametrize("memory_mb", [0, 100])
+def test_windows_by_time(clip: Path, memory_mb: int) -> None:
+    settings = DataSettings(
+        root=str(clip), rate=10, split_fractions=(1, 0, 0), skip_cuts=False, patch_size=None, memory_mb=memory_mb
+    )
+    source = build_source(settings, "train", range(4))
+    # At 0, 100, 200, ... ms the frames 0, 1, 2, 3, ...: the last, shown from 5840 ms on, is left out.
+    assert len(source) == 59 - 3
+    assert [read_number(frame) for frame in source.window(10)] == [10, 11, 12, 13]
+    half = build_source(settings.model_copy(update={"rate": 5.0}), "train", range(4))
+    assert [read_number(frame) for frame in half.window(0)] == [0, 2, 4, 6]
+    thinned = build_source(settings.model_copy(update={"frame_skip": 3}), "train", range(4))
+    assert [read_number(frame) for frame in thinned.window(1)] == [3, 6, 9, 12]
+    twice = build_source(settings.model_copy(update={"rate": 20.0}), "train", range(4))
+    #                                                       ms 0  50 100 150
+    assert [read_number(frame) for frame in twice.window(0)] == [0, 1, 1, 1]
+
+
+def test_split_by_time_counts_kept_frames(clip: Path) -> None:
+    settings = DataSettings(root=str(clip), rate=5, split="time", split_fractions=(0.5, 0.25, 0.25))
+    splits = split_videos(clip, [probe(clip)], settings)  # 30 kept frames, windows of 5
+    places = {split: [(segment.first, segment.end) for segment in splits[split]] for split in splits}
+    assert places == {"train": [(0, 10)], "validation": [(15, 22)], "test": [(27, 30)]}
+
+
+def test_predicting_by_time(clip: Path) -> None:
+    """The known frames and the truth are those that the run would have seen."""
+    data = DataSettings(rate=5.0, context_frames=2, patch_size=None)
+    prediction = VideoPrediction(clip, [Predictor(CopyLast(), data)], steps=3, start=10)
+    known = prediction._read(prediction.window.numbers)
+    truths = [truth for truth in prediction._truths() if truth is not None]
+    numbers = [read_number((frame * 255).byte().permute(1, 2, 0).numpy()) for frame in [*known, *truths]]
+    assert numbers == [2 * place for place in range(10 - len(known), 13)]
+    assert prediction.describe().startswith("30 frames")

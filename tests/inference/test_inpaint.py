@@ -1,0 +1,146 @@
+"""Holes in pictures: the search finds what the generator can paint, known pixels stay, the seam is smooth."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.picture_files import small_preset
+from vidpred.commands import app
+from vidpred.config import load_config
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
+from vidpred.inference.inpaint import Completer, Search, blended, parse_hole
+from vidpred.inference.predictor import Predictor
+from vidpred.models.images import Shape
+from vidpred.models.mlp import MlpGenerator, MlpSettings
+from vidpred.run import train
+
+KNOWN = parse_hole("2,2,4,4", 8)
+PLAIN = Search(steps=200, restarts=3, prior_weight=0, blend=False)
+
+
+class LikesDark(nn.Module):
+    """A discriminator for which dark pictures are true ones."""
+
+    num_scales = 1
+
+    def forward(self, context: Tensor, pictures: list[Tensor]) -> Tensor:
+        return 10 * (0.5 - pictures[-1].flatten(1).mean(1, keepdim=True))
+
+
+def completer(judge: nn.Module | None = None) -> Completer:
+    torch.manual_seed(0)
+    generator = MlpGenerator(MlpSettings(hidden=[32], noise_channels=3), Shape(1, 8, 8))
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter *= 4  # untrained, all its pictures would be gray
+    return Completer(Predictor(generator, DataSettings(context_frames=0, channels=1, patch_size=8)), judge)
+
+
+def painted(found: Completer, *noise: float) -> Tensor:
+    return found.predictor.draw(torch.tensor([noise]))
+
+
+def test_the_search_finds_what_the_generator_can_paint() -> None:
+    found = completer()
+    truth = torch.cat([painted(found, 0.5, -0.3, 0.2), painted(found, -0.6, 0.1, 0.7)])
+    holed = torch.where(KNOWN, truth, torch.zeros(()))
+    filled = found.complete(holed, KNOWN, search=PLAIN)
+    assert filled.shape == (2, 1, 1, 8, 8)
+    assert torch.equal(filled[:, 0][..., KNOWN], holed[..., KNOWN])
+    torch.testing.assert_close(filled[:, 0], truth, atol=0.05, rtol=0)
+    nothing = found.complete(holed, KNOWN, search=Search(steps=0, restarts=1, prior_weight=0, blend=False))
+    assert float((nothing[:, 0] - truth).abs().max()) > 0.2
+
+
+def test_the_best_of_the_restarts_comes_first() -> None:
+    found = completer()
+    truth = painted(found, 0.5, -0.3, 0.2)
+    short = Search(steps=3, restarts=5, prior_weight=0, blend=False)
+    painted_, costs = found._search(truth, KNOWN.expand(1, 8, 8), 0, short, None)
+    apart = ((painted_[0] - truth) * KNOWN).abs().flatten(1).sum(1) / KNOWN.sum()
+    torch.testing.assert_close(costs[0], apart)
+    chosen = found.complete(truth, KNOWN, count=5, search=short)[0]
+    for place, best in enumerate(apart.argsort()):
+        torch.testing.assert_close(chosen[place][:, ~KNOWN], painted_[0, best][:, ~KNOWN])
+
+
+def test_the_discriminator_is_asked() -> None:
+    """log(1 - D) is minimised: what it takes for true, here darkness, is painted."""
+    asked, alone = completer(LikesDark()), completer()
+    truth = painted(alone, 0.5, -0.3, 0.2)
+    strong = Search(steps=100, restarts=1, prior_weight=10, blend=False)
+    hole = ~KNOWN
+    dark = asked.complete(truth, KNOWN, search=strong)[0, 0, 0][hole].mean()
+    assert float(dark) < 0.7 * float(alone.complete(truth, KNOWN, search=PLAIN)[0, 0, 0][hole].mean())
+
+
+def test_blending_keeps_gradients_and_meets_the_border() -> None:
+    """What differs by a linear function, which is harmonic, is found again; without a hole at the frame's edge."""
+    torch.manual_seed(0)
+    truth = torch.rand(2, 1, 8, 8) * 0.4 + 0.3
+    slope = torch.linspace(-0.2, 0.2, 8)
+    torch.testing.assert_close(blended(truth + slope, truth, KNOWN.expand(1, 8, 8)), truth, atol=1e-5, rtol=0)
+    flat = blended(truth - 0.1, truth, parse_hole("0,0,5,8", 8).expand(1, 8, 8))
+    torch.testing.assert_close(flat, truth, atol=1e-4, rtol=0)
+
+
+def call(*words: str) -> int:
+    arguments = sys.argv
+    sys.argv = ["vidpred", "complete", *words]
+    try:
+        app.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = arguments
+    return 0
+
+
+@pytest.mark.parametrize("name", ["dcgan_mnist", "wgan_gp", "lapgan", "stylegan", "vae", "mixture"])
+def test_every_kind_of_run_completes_pictures(name: str, tmp_path: Path) -> None:
+    run = train(small_preset(name, tmp_path))
+    picture = tmp_path / "picture.png"
+    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8))
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:, :3] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    words = ["--run", str(run.folder), "--samples", "2", "--restarts", "2", "--steps", "2"]
+    assert call(*words, "-o", str(tmp_path / "own.png"), "--count", "3") == 0
+    assert call(*words, "-o", str(tmp_path / "given.png"), "--mask", str(tmp_path / "mask.png"), str(picture)) == 0
+    # Rows of four: as it was, with its hole, twice completed.
+    own, given = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("own", "given"))
+    assert own.shape[0] / own.shape[1] == pytest.approx(3 / 4, abs=0.05)
+    assert given.shape[0] < given.shape[1] / 3
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(small_preset("dcgan_conditional", tmp_path))
+    words = ["--run", str(run.folder), "-o", str(tmp_path / "out.png"), "--steps", "1"]
+    for more, said in (
+        (["--hole", "4,4,5,2"], "no part of the run's pictures of 8x8"),
+        (["--hole", "0,0,8,8"], "no part of the run's pictures"),
+        (["--hole", "middle"], "left, top, width and height"),
+        ([], "give one from 0 to 9"),
+        (["--label", "10"], "give one from 0 to 9"),
+        (["--label", "1", "--restarts", "2", "--samples", "3"], "raise it to 3"),
+        (["--hole", "1,1,2,2", "--mask", "mask.png"], "give one of them"),
+    ):
+        assert call(*words, *more) == 2
+        assert said in capsys.readouterr().err
+    assert call(*words, "--label", "3") == 0
+    dark = tmp_path / "dark.png"
+    cv2.imwrite(str(dark), np.zeros((8, 8), np.uint8))
+    assert call(*words, "--label", "3", "--overwrite", "--mask", str(dark)) == 2
+    assert "paint the hole white" in capsys.readouterr().err
+    small = {"training.steps": 1, "training.batch_size": 2, "model.scales": 1, "training.device": "cpu"}
+    frames = train(load_config(None, {**small, "run": str(tmp_path / "frames"), "training.validate_every": 0}))
+    with pytest.raises(ConfigError, match="makes no pictures"):
+        Completer.load(frames.folder)

@@ -1,0 +1,117 @@
+"""The world's physics by hand, what is always true of it, and its pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vidpred.planning.envs.block_push import (
+    BLOCK,
+    HALF,
+    POLICIES,
+    RADIUS,
+    REACH,
+    START_DISTANCE,
+    SUCCESS_DISTANCE,
+    BlockPush,
+    BlockPushState,
+    advance,
+    paint,
+)
+
+
+def state(disc: tuple[float, float], block: tuple[float, float]) -> BlockPushState:
+    return BlockPushState(np.array(disc), np.array(block))
+
+
+def test_a_face_pushes_straight_by_what_the_disc_reaches_in() -> None:
+    touching = state((0.5 - HALF - RADIUS, 0.53), (0.5, 0.5))  # off the middle: without friction that does not matter
+    after = advance(touching, np.array([0.5, 0.0]))
+    np.testing.assert_allclose(after.disc, [0.5 - HALF - RADIUS + REACH / 2, 0.53])
+    np.testing.assert_allclose(after.block, [0.5 + REACH / 2, 0.5])
+
+
+def test_no_contact_no_motion_and_actions_are_clipped() -> None:
+    after = advance(state((0.2, 0.2), (0.6, 0.6)), np.array([7.0, -0.25]))
+    np.testing.assert_allclose(after.disc, [0.2 + REACH, 0.2 - REACH / 4])
+    np.testing.assert_allclose(after.block, [0.6, 0.6])
+
+
+def test_a_corner_pushes_aside_and_lets_the_disc_slip_off() -> None:
+    grazing = state((0.5 - HALF - RADIUS, 0.5 - HALF - 0.6 * RADIUS), (0.5, 0.5))
+    for _ in range(6):
+        grazing = advance(grazing, np.array([1.0, 0.0]))
+    assert grazing.block[0] > 0.5
+    assert grazing.block[1] > 0.5, "the normal at a corner is slanted"
+    assert grazing.disc[0] > grazing.block[0], "the disc has passed"
+
+
+def test_a_block_at_the_wall_stops_the_disc() -> None:
+    stuck = state((1 - 2 * HALF - RADIUS, 0.5), (1 - HALF, 0.5))
+    after = advance(stuck, np.array([1.0, 0.0]))
+    np.testing.assert_allclose(after.block, [1 - HALF, 0.5])
+    np.testing.assert_allclose(after.disc, [1 - 2 * HALF - RADIUS, 0.5])
+
+
+def test_nothing_overlaps_or_leaves_the_arena_and_worlds_side_by_side_do_not_mix() -> None:
+    random = np.random.default_rng(0)
+    many = BlockPushState(random.uniform(RADIUS, 0.25, (500, 2)), random.uniform(0.45, 0.8, (500, 2)))
+    one = state(tuple(many.disc[7]), tuple(many.block[7]))
+    moved, squeezed = np.zeros(500, bool), 0
+    for _ in range(60):
+        pull = many.block - many.disc + random.normal(0, 0.15, (500, 2))
+        actions = pull / REACH
+        before = many.block
+        many, one = advance(many, actions), advance(one, actions[7])
+        moved |= np.abs(many.block - before).max(1) > 0
+        reach = np.maximum(np.abs(many.disc - many.block) - HALF, 0)
+        free = np.linalg.norm(reach, axis=1)
+        assert (free > RADIUS - 0.01).all()
+        squeezed += int((free < RADIUS - 1e-6).sum())
+        assert ((many.block >= HALF - 1e-9) & (many.block <= 1 - HALF + 1e-9)).all()
+        assert ((many.disc >= RADIUS - 1e-9) & (many.disc <= 1 - RADIUS + 1e-9)).all()
+    assert squeezed < 0.002 * 60 * 500, "only where a corner of the arena leaves the disc no way out"
+    assert moved.mean() > 0.9, "hardly any contact: nothing was tested"
+    np.testing.assert_allclose(one.disc, many.disc[7])
+    np.testing.assert_allclose(one.block, many.block[7])
+
+
+def test_episodes_start_far_from_their_goals_and_are_functions_of_the_seed() -> None:
+    world = BlockPush()
+    for seed in range(100):
+        _, info = world.reset(seed)
+        assert info["distance"] >= START_DISTANCE
+        assert not info["success"]
+    first, again = BlockPush().reset(5)[0], BlockPush().reset(5)[0]
+    assert np.array_equal(first, again)
+    world.state = state((0.1, 0.1), (world.goal[0] + SUCCESS_DISTANCE * 0.9, world.goal[1]))
+    assert world.info()["success"]
+    with pytest.raises(ValueError, match="two finite numbers"):
+        world.step(np.array([np.nan, 0]))
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_pictures_show_the_things_where_they_are(size: int) -> None:
+    picture = paint(state((0.2, 0.75), (0.55, 0.4)), size)
+    assert picture.shape == (size, size, 3)
+    cover = (BLOCK * 255 - picture.astype(float)).__abs__().sum(-1) < 6
+    rows, columns = np.nonzero(cover)
+    np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], np.array([0.55, 0.4]) * size, atol=0.6)
+    assert cover.mean() == pytest.approx((2 * HALF) ** 2, abs=2 * HALF * 4 / size)
+    alone = paint(state((0.2, 0.75), (0.55, 0.4)), size, with_disc=False)
+    assert (alone != picture).any(-1).mean() == pytest.approx(np.pi * RADIUS**2, abs=4 * RADIUS * 4 / size)
+
+
+def test_the_script_reaches_every_goal_and_wandering_does_not() -> None:
+    reached = {}
+    for name, make in POLICIES.items():
+        reached[name] = 0
+        for seed in range(20):
+            world = BlockPush(8)
+            world.reset(seed)
+            policy, over, success = make(np.random.default_rng(seed)), False, False
+            while not (over or success):
+                _, _, success, over, _ = world.step(policy(world))
+            reached[name] += success
+    assert reached["scripted"] == 20
+    assert reached["random"] <= 3

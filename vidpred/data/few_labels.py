@@ -1,0 +1,68 @@
+"""Classes that only some of the training pictures tell, as semi-supervised learning has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from vidpred.data.batch import Batch
+from vidpred.data.sources import TrainingSource
+from vidpred.errors import DataError
+
+UNKNOWN = -1
+
+
+class FewLabels:
+    """A source whose windows do not tell their class, but `told` of them, as many of each class as can be.
+
+    A training sample is, with chance `share`, one of these instead of the window that is due: among ten thousands of
+    pictures a hundred would hardly be met. Which is a function of (seed, position).
+    """
+
+    def __init__(self, source: TrainingSource, told: int, share: float = 0.0) -> None:
+        """Raises DataError where the source has no classes, or fewer windows than are to be told."""
+        labels = getattr(source, "labels", None)
+        if labels is None or not len(labels):
+            raise DataError(f"[data.labelled={told}] the data has no classes [{source.name}]; leave it out")
+        if told > len(labels):
+            raise DataError(f"[data.labelled={told}] there are {len(labels)} pictures [{source.name}]; lower it")
+        self.source, self.name = source, source.name
+        self.classes: list[str] = source.classes  # type: ignore[attr-defined]
+        self.told, self.share = choose_evenly(labels, told), share
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def window(self, index: int) -> np.ndarray:
+        return self.source.window(index)
+
+    def clip_name(self, index: int) -> str:
+        return self.source.clip_name(index)
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        return self.source.order(random)
+
+    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        if self.share:
+            windows = [self._drawn(*pair, seed) for pair in zip(windows, positions, strict=True)]
+        batch = self.source.draw(windows, positions, seed)
+        assert batch.labels is not None
+        told = torch.from_numpy(np.isin(windows, self.told))
+        labels = torch.where(told, batch.labels, torch.full_like(batch.labels, UNKNOWN))
+        return Batch(batch.context, batch.future, batch.positions, batch.actions, batch.states, labels)
+
+    def _drawn(self, window: int, position: int, seed: int) -> int:
+        random = np.random.default_rng((seed, 3, position))
+        return int(random.choice(self.told)) if random.random() < self.share else window
+
+
+def choose_evenly(labels: np.ndarray, count: int) -> np.ndarray:
+    """`count` places, ascending: one of each class in turn, in an order that only the labels decide."""
+    order = np.random.default_rng(5).permutation(len(labels))
+    turns = np.empty(len(labels), np.int64)  # how many of its class come before each place
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        turns[own] = np.arange(len(own))
+    return np.sort(order[np.argsort(turns[order], kind="stable")][:count])

@@ -1,0 +1,117 @@
+"""Pictures as windows of one frame, without known frames before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidpred.data.batch import Batch
+from vidpred.data.counter_random import uniform
+from vidpred.data.images.files import Pictures, find_pictures, squared
+from vidpred.data.resize import with_channels
+from vidpred.data.settings import DataSettings
+from vidpred.data.sources import TrainingSource, different_sizes
+from vidpred.data.videos.containers import printable
+from vidpred.errors import DataError
+
+BLOCK = 512  # pictures read at once
+
+
+class ImageWindows:
+    """The pictures of one split as windows of one frame: the whole ones, or in training patches, mirrored or not."""
+
+    def __init__(self, pictures: Pictures, numbers: np.ndarray, settings: DataSettings) -> None:
+        self.name = str(settings.root)
+        self.pictures, self.numbers, self.settings = pictures, numbers, settings
+        self._kept: dict[int, np.ndarray] = {}
+        self._left = settings.memory_mb << 20
+
+    @property
+    def classes(self) -> list[str]:
+        return self.pictures.classes
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The class of every window, `(len,)`."""
+        return None if self.pictures.labels is None else self.pictures.labels[self.numbers]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def clip_name(self, index: int) -> str:
+        return self.pictures.names[self.numbers[index]]
+
+    def window(self, index: int) -> np.ndarray:
+        """`(1, H, W, C)` uint8."""
+        return self._picture(int(self.numbers[index]))[None]
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        return random.permutation(len(self))
+
+    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        chances = uniform(seed, np.asarray(positions), 3)
+        numbers = [int(self.numbers[window]) for window in windows]
+        patches = [self._patch(number, row) for number, row in zip(numbers, chances, strict=True)]
+        shapes = {(patch.shape[2], *patch.shape[:2]) for patch in patches}
+        if len(shapes) > 1:
+            raise different_sizes(shapes)
+        future = torch.from_numpy(np.stack(patches)[:, None]).permute(0, 1, 4, 2, 3).contiguous()
+        labels = self.pictures.labels
+        return Batch(
+            future[:, :0], future, torch.tensor(positions),
+            labels=None if labels is None else torch.from_numpy(labels[numbers]),
+        )  # fmt: skip
+
+    def _picture(self, number: int) -> np.ndarray:
+        """`(H, W, C)` uint8 with the channels and size of the settings; kept as long as memory_mb allows."""
+        if number not in self._kept:
+            picture = with_channels(self.pictures.read(number), self.settings.channels)
+            picture = squared(picture, self.settings.size) if self.settings.size else picture
+            if picture.nbytes > self._left:
+                return picture
+            self._left -= picture.nbytes
+            self._kept[number] = picture
+        return self._kept[number]
+
+    def _patch(self, number: int, chances: np.ndarray) -> np.ndarray:
+        picture, side = self._picture(number), self.settings.patch_size
+        if side is not None:
+            height, width = picture.shape[:2]
+            if min(height, width) < side:
+                raise DataError(
+                    f"a picture of {width}x{height} is smaller than data.patch_size={side} "
+                    f"[{printable(self.pictures.names[number])}]; set data.size={side}, or a smaller data.patch_size"
+                )
+            top, left = int(chances[1] * (height - side + 1)), int(chances[2] * (width - side + 1))
+            picture = picture[top : top + side, left : left + side]
+        return picture[:, ::-1] if self.settings.flip and chances[0] < 0.5 else picture
+
+
+def evenly(length: int, most: int) -> list[int]:
+    """At most so many numbers below `length`, evenly spread: sources may be sorted by class."""
+    count = min(most, length)
+    return [number * length // count for number in range(count)]
+
+
+def pictures_of(source: TrainingSource, most: int, seed: int = 0) -> Tensor:
+    """At most so many pictures, evenly spread over the source, each once, `(N, C, H, W)` float32 in [0, 1]."""
+    places = evenly(len(source), most)
+    blocks = [range(first, min(first + BLOCK, len(places))) for first in range(0, len(places), BLOCK)]
+    batches = (source.draw([places[place] for place in block], block, seed) for block in blocks)
+    return torch.cat([batch.to(torch.device("cpu")).future[:, 0] for batch in batches])
+
+
+def image_windows(root: Path, settings: DataSettings, split: str) -> ImageWindows | None:
+    """The windows of one split; None where the root holds no pictures. Raises DataError where the split has none."""
+    pictures = find_pictures(root)
+    if pictures is None:
+        return None
+    listing = Path(settings.split_file) if settings.split_file else None
+    source = ImageWindows(pictures, pictures.divided(settings.split_fractions, listing)[split], settings)
+    if not len(source):
+        raise DataError(f"none of the {len(pictures):,} pictures is in the {split} split [{root}]; add some")
+    return source

@@ -1,0 +1,209 @@
+"""Prepare a data set: read every item of a source once, in several processes, and write the frames down.
+
+A set's script (data_prep/) says what its items are and how an item is read; everything else is done here: scaling,
+writing whole files or none, resuming, skipping what cannot be read and saying why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidpred.data.prepared.format import FRAMES, INDEX, MANIFEST, ClipEntry, Manifest, value_statistics
+from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, reason, recorded, write_item
+from vidpred.data.splits import SPLITS
+from vidpred.data.videos.containers import printable
+from vidpred.errors import DataError, StorageError
+from vidpred.files import csv_text, write_whole
+from vidpred.processes import in_processes
+
+LEFT_OUT = "left_out.csv"
+
+
+@dataclass
+class Summary:
+    """What a preparation did. left_out: (item, reason). reused: items that were prepared already."""
+
+    target: Path
+    manifest: Manifest
+    clips: list[ClipEntry]
+    left_out: list[tuple[str, str]]
+    reused: int
+    written: int
+
+    def text(self) -> str:
+        frames = sum(clip.frames for clip in self.clips)
+        hours = sum(clip.frames / clip.rate for clip in self.clips) / 3600
+        size = sum(clip.bytes for clip in self.clips)
+        counts = {split: sum(clip.split == split for clip in self.clips) for split in SPLITS}
+        lines = [f"{totals(counts, frames, hours, size)} [{self.target}]"]
+        if not self.written:
+            lines.append("everything was prepared already; nothing to do")
+        elif self.reused:
+            lines.append(f"{self.reused:,} of {self.reused + self.written:,} items were prepared already")
+        return "\n".join(lines + left_out_lines(self.left_out, self.target / LEFT_OUT))
+
+
+def totals(clips: dict[str, int], frames: int, hours: float, size: int) -> str:
+    """One line: clips of every split, frames, hours, bytes."""
+    counts = ", ".join(f"{count:,} {split}" for split, count in clips.items())
+    return f"{sum(clips.values()):,} clips ({counts}), {frames:,} frames, {hours:.2f} hours, {size / 1e6:,.1f} MB"
+
+
+def left_out_lines(left_out: list[tuple[str, str]], file: Path | None) -> list[str]:
+    """What was left out and why, the first ten by name."""
+    if not left_out:
+        return []
+    where = f" (all in {file})" if file else ""
+    return [f"left out: {len(left_out):,}{where}"] + [f"  {printable(name)}: {why}" for name, why in left_out[:10]]
+
+
+def prepare(
+    preparation: Preparation, target: Path, size: int | None = None, workers: int | None = None, progress: bool = True
+) -> Summary:
+    """Write the frames of a whole set to `target`; interrupted or repeated, only what is missing or changed is done.
+
+    size: the short side in pixels (None: as the source has it). workers: processes (None: one a core).
+    Raises DataError where nothing can be read, StorageError where `target` cannot be written or holds another set.
+    """
+    items = preparation.items()
+    check_names(items)
+    described = {**preparation.described(), "size": size}
+    claim(target, preparation.name, described)
+    done: dict[str, list[ClipEntry]] = {}
+    left_out = [(item.name, item.bad) for item in items if item.bad]
+    todo = []
+    for item in items:
+        if not item.bad:
+            entries = recorded(target, item, described)
+            if entries is None:
+                todo.append(item)
+            else:
+                done[item.name] = entries
+    reused = len(done)
+    jobs = [(preparation, item, target, size, described) for item in todo]
+    for item, result in in_processes(write_item, jobs, workers, f"prepare {preparation.name}", progress):
+        if isinstance(result, str):
+            left_out.append((item.name, result))
+        else:
+            done[item.name] = result
+    clips = sorted((clip for entries in done.values() for clip in entries), key=_place)
+    left_out.sort()
+    if not clips:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:3])
+        raise DataError(f"none of the {len(items)} items can be prepared [{preparation.source}]: {reasons}")
+    if len({clip.clip for clip in clips}) < len(clips):
+        raise DataError(f"two clips have the same name [{preparation.source}]; rename one of them")
+    manifest = _manifest(preparation, size, described, target, clips)
+    write_whole(target / INDEX, "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips))
+    write_whole(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
+    write_whole(target / MANIFEST, manifest.to_json())
+    _remove_others(target / FRAMES, {clip.file for clip in clips})
+    return Summary(target, manifest, clips, left_out, reused, len(done) - reused)
+
+
+def check(preparation: Preparation, workers: int | None = None, progress: bool = True) -> list[dict[str, Any]]:
+    """Read every item and write nothing: a row for each, {item, ok, reason, ...what was found}."""
+    items = preparation.candidates()
+    check_names(items)
+    rows = [{"item": printable(item.name), "ok": False, "reason": item.bad} for item in items if item.bad]
+    jobs = [(preparation, item) for item in items if not item.bad]
+    for item, result in in_processes(_look_at_item, jobs, workers, f"check {preparation.name}", progress):
+        good = not isinstance(result, str)
+        found = result if good else {}
+        rows.append({"item": printable(item.name), "ok": good, "reason": None if good else result, **found})
+    return sorted(rows, key=lambda row: str(row["item"]))
+
+
+def read_through(preparation: Preparation, item: Item) -> dict[str, Any]:
+    """`look` for a set whose items can only be judged by reading all their clips."""
+    clips = frames = 0
+    seconds = 0.0
+    with ItemWriter({}, "", None, preparation.channels) as writer:
+        for clip in preparation.clips(item, None):
+            writer.add(clip, item)
+    for entry in writer.entries:
+        clips, frames, seconds = clips + 1, frames + entry.frames, seconds + entry.frames / entry.rate
+    return {"clips": clips, "frames": frames, "seconds": round(seconds, 3)}
+
+
+def check_names(items: list[Item]) -> None:
+    """Raises DataError for two items of one name, which would overwrite each other."""
+    seen: set[str] = set()
+    for item in items:
+        if item.name in seen:
+            raise DataError(f"two items have the same name [{printable(item.name)}]; rename one of them")
+        seen.add(item.name)
+
+
+def _look_at_item(job: tuple[Preparation, Item]) -> dict[str, Any] | str:
+    preparation, item = job
+    try:
+        return preparation.look(item)
+    except DataError as error:
+        return reason(error)
+
+
+def _place(clip: ClipEntry) -> tuple[int, str]:
+    return SPLITS.index(clip.split), clip.clip
+
+
+def claim(target: Path, name: str, described: dict[str, Any], frames: bool = True) -> None:
+    """Make the folder, and that of its frames. Raises StorageError: not writable, or something else is in it."""
+    known = Manifest.load(target)
+    if known is not None and (known.name, known.settings) != (name, described):
+        raise StorageError(
+            f"holds the set {known.name!r} prepared otherwise [{target}]; choose another target or remove it"
+        )
+    try:
+        if known is None and target.is_dir() and set(os.listdir(target)) - ({FRAMES} if frames else set()):
+            raise StorageError(f"the folder is not empty and no prepared set [{target}]; choose another target")
+        (target / FRAMES if frames else target).mkdir(parents=True, exist_ok=True)
+        for left in (target / FRAMES).glob(".tmp-*"):
+            left.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write here: {error.strerror} [{target}]; choose another target") from None
+
+
+def _remove_others(frames: Path, stems: set[str]) -> None:
+    """Remove the files of items that are in the set no longer."""
+    for path in frames.iterdir():
+        if path.name.split(".")[0] not in stems:
+            path.unlink(missing_ok=True)
+
+
+def _manifest(
+    preparation: Preparation, size: int | None, described: dict[str, Any], target: Path, clips: list[ClipEntry]
+) -> Manifest:
+    """Raises DataError where the items disagree about actions or states."""
+    sizes: dict[str, int] = {}
+    statistics = {}
+    files = {clip.file: [other for other in clips if other.file == clip.file] for clip in clips}
+    trained = {"train"} if any(clip.split == "train" for clip in clips) else set(SPLITS)
+    for kind in ("actions", "states"):
+        paths = {file: target / FRAMES / f"{file}.{kind}.f32" for file in files}
+        present = [file for file in files if paths[file].exists()]
+        if not present:
+            continue
+        if len(present) < len(files):
+            raise DataError(f"{len(files) - len(present)} of {len(files)} items have no {kind} [{preparation.source}]")
+        rows = {
+            file: np.fromfile(paths[file], np.float32).reshape(sum(clip.frames for clip in files[file]), -1)
+            for file in files
+        }
+        widths = {values.shape[1] for values in rows.values()}
+        if len(widths) > 1:
+            raise DataError(f"{kind} of different sizes, {sorted(widths)} [{preparation.source}]")
+        (sizes[kind],) = widths
+        statistics[kind] = value_statistics(
+            [rows[clip.file][clip.first : clip.first + clip.frames] for clip in clips if clip.split in trained]
+        )
+    return Manifest(
+        preparation.name, described, None, size, preparation.channels,
+        sizes.get("actions", 0), sizes.get("states", 0), statistics, preparation.classes(),
+    )  # fmt: skip

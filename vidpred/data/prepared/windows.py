@@ -1,0 +1,262 @@
+"""Windows of a prepared set: whole batches cut from memory-mapped frames at once."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidpred.data.batch import Batch
+from vidpred.data.counter_random import uniform
+from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
+from vidpred.data.settings import DataSettings
+from vidpred.data.sources import different_sizes
+from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, movement
+from vidpred.errors import DataError
+
+TRIES = PATCH_TRIES * WINDOW_TRIES  # places tried for enough movement
+DRAWS_A_TRY = 3  # which window, row and column
+
+
+class PreparedWindows:
+    """All windows of one split of a prepared set; none spans a cut (`skip_cuts`)."""
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, split: str, settings: DataSettings, offsets: Sequence[int]
+    ) -> None:
+        """Raises DataError where the settings contradict how the set was prepared."""
+        check_settings(folder, manifest, settings)
+        self.name = str(folder)
+        self.manifest, self.settings = manifest, settings
+        self.offsets = np.array(offsets) * settings.frame_skip
+        self.prepared = PreparedFrames(folder, manifest, split)
+        self.longest = 0
+        self._stretches: list[tuple[int, int]] = []  # (clip, first frame) of stretches long enough for a window
+        counts = []
+        for number, clip in enumerate(self.prepared.clips):
+            for first, end in _shots(clip, settings.skip_cuts):
+                self.longest = max(self.longest, end - first)
+                windows = (end - first - int(self.offsets[-1]) - 1) // settings.frame_skip + 1
+                if windows > 0:
+                    self._stretches.append((number, first))
+                    counts.append(windows)
+        self._ends = list(accumulate(counts))
+        self._frames: dict[int, np.ndarray] = {}
+
+    @property
+    def classes(self) -> list[str]:
+        return self.manifest.classes
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The class of every window, `(len,)`."""
+        own = [self.prepared.clips[clip].label for clip, _ in self._stretches]
+        return np.repeat(own, np.diff([0, *self._ends])) if self.classes and own else None
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def locate(self, window: int) -> tuple[int, int]:
+        """The clip's number and the first frame of window `window`."""
+        place = bisect_right(self._ends, window)
+        clip, first = self._stretches[place]
+        return clip, first + (window - (self._ends[place - 1] if place else 0)) * self.settings.frame_skip
+
+    def clip_name(self, window: int) -> str:
+        return self.prepared.clips[self.locate(window)[0]].clip
+
+    def frames(self, clip: int) -> np.ndarray:
+        """All frames of clip number `clip`, `(n, C, H, W)` uint8, mapped."""
+        if clip not in self._frames:
+            self._frames[clip] = self.prepared.frames(self.prepared.clips[clip])
+        return self._frames[clip]
+
+    def window(self, window: int) -> np.ndarray:
+        """Whole frames `(n, H, W, C)` uint8."""
+        clip, first = self.locate(window)
+        return self.frames(clip)[first + self.offsets].transpose(0, 2, 3, 1)
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        return random.permutation(len(self))
+
+    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        settings = self.settings
+        tries = TRIES if settings.movement_threshold else 1
+        chances = uniform(seed, np.asarray(positions), 1 + DRAWS_A_TRY * tries)
+        places = [self._place(window, row) for window, row in zip(windows, chances[:, 1:].tolist(), strict=True)]
+        shapes = {place.shape for place in places}
+        if len(shapes) > 1:
+            raise different_sizes(shapes)
+        skip, known, coming = settings.frame_skip, settings.context_frames, settings.future_frames
+        jump = (known - 1 + settings.step) * skip  # from the first known frame to the first future one
+        context = np.empty((len(places), known, *places[0].shape), np.uint8)
+        future = np.empty((len(places), coming, *places[0].shape), np.uint8)
+        for row, place in enumerate(places):
+            patch = place.patch
+            if known:
+                context[row] = patch[place.first : place.first + (known - 1) * skip + 1 : skip]
+            start = place.first + jump
+            future[row] = patch[start : start + (coming - 1) * skip + 1 : skip]
+        if settings.flip:
+            for row in np.flatnonzero(chances[:, 0] < 0.5).tolist():
+                if known:
+                    mirror(context[row])
+                mirror(future[row])
+        actions = self._stack([self.actions(place.clip, place.first) for place in places], self.manifest.action_size)
+        states = self._stack([self.states(place.clip, place.first) for place in places], self.manifest.state_size)
+        return Batch(
+            torch.from_numpy(context), torch.from_numpy(future), torch.tensor(positions), actions, states,
+            torch.tensor([self.prepared.clips[place.clip].label for place in places]) if self.classes else None,
+        )  # fmt: skip
+
+    def _place(self, window: int, chances: list[float]) -> Place:
+        """Where a sample is cut: the first try that moves enough, else the one that moves most."""
+        settings = self.settings
+        best, most = None, -1.0
+        for number in range(len(chances) // DRAWS_A_TRY):
+            if number and number % PATCH_TRIES == 0:
+                window = int(chances[number * DRAWS_A_TRY] * len(self))
+            clip, first = self.locate(window)
+            row, column = chances[number * DRAWS_A_TRY + 1 : (number + 1) * DRAWS_A_TRY]
+            place = Place(clip, first, self._patch(clip, row, column))
+            if not settings.movement_threshold:
+                return place
+            last = first + (settings.context_frames - 1) * settings.frame_skip
+            moved = movement(place.patch[last], place.patch[last + settings.step * settings.frame_skip])
+            if moved >= settings.movement_threshold:
+                return place
+            if moved > most:
+                best, most = place, moved
+        assert best is not None
+        return best
+
+    def _patch(self, clip: int, row: float, column: float) -> np.ndarray:
+        """All frames of a clip, cut to a patch; row and column in [0, 1) choose its place."""
+        frames, side = self.frames(clip), self.settings.patch_size
+        if side is None:
+            return frames
+        height, width = frames.shape[2:]
+        if min(height, width) < side:
+            name = self.prepared.clips[clip].clip
+            raise DataError(f"frames of {width}x{height} are smaller than data.patch_size={side} [{name}]")
+        top, left = int(row * (height - side + 1)), int(column * (width - side + 1))
+        return frames[:, :, top : top + side, left : left + side]
+
+    def actions(self, clip: int, first: int) -> np.ndarray | None:
+        """`(N-1, A * frame_skip)` float32 of the window of clip number `clip` that begins at frame `first`."""
+        return self._actions(clip, first, int(self.offsets[-1]))
+
+    def _actions(self, clip: int, first: int, frames: int) -> np.ndarray | None:
+        """The same of a stretch that ends `frames` frames later, a multiple of data.frame_skip."""
+        if not self.manifest.action_size:
+            return None
+        rows = self.prepared.actions(self.prepared.clips[clip])[first : first + frames]
+        return rows.reshape(frames // self.settings.frame_skip, -1)
+
+    @property
+    def action_size(self) -> int:
+        return self.manifest.action_size * self.settings.frame_skip
+
+    def action_statistics(self) -> tuple[list[float], list[float]]:
+        known = self.manifest.statistics["actions"]
+        skip = self.settings.frame_skip  # a row holds the actions of so many frames
+        return known["mean"] * skip, known["deviation"] * skip
+
+    def window_actions(self, index: int) -> np.ndarray | None:
+        return self.actions(*self.locate(index))
+
+    def states(self, clip: int, first: int) -> np.ndarray | None:
+        """`(N, S)` float32 of the window of clip number `clip` that begins at frame `first`."""
+        return self._states(clip, first, int(self.offsets[-1])) if self.manifest.state_size else None
+
+    def _states(self, clip: int, first: int, frames: int) -> np.ndarray:
+        rows = self.prepared.states(self.prepared.clips[clip])
+        return rows[first : first + frames + 1 : self.settings.frame_skip]
+
+    @property
+    def state_size(self) -> int:
+        return self.manifest.state_size
+
+    def state_statistics(self) -> tuple[list[float], list[float]]:
+        known = self.manifest.statistics["states"]
+        return known["mean"], known["deviation"]
+
+    def window_states(self, index: int) -> np.ndarray | None:
+        return self.states(*self.locate(index))
+
+    def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """See `vidpred.data.sources.StateSource`."""
+        for (clip, first), windows in zip(self._stretches, np.diff([0, *self._ends]).tolist(), strict=True):
+            frames = (windows - 1) * self.settings.frame_skip + int(self.offsets[-1])
+            yield self._states(clip, first, frames), self._actions(clip, first, frames)
+
+    def _stack(self, rows: list[np.ndarray | None], size: int) -> Tensor | None:
+        return torch.from_numpy(np.stack([row for row in rows if row is not None])) if size else None
+
+
+def mirror(frames: np.ndarray) -> None:
+    """Turn left and right of contiguous `(..., H, W)` uint8 around, in place; OpenCV does it 16 values at a time."""
+    rows = frames.reshape(-1, frames.shape[-1])
+    cv2.flip(rows, 1, rows)
+
+
+class Place(NamedTuple):
+    """Where a sample lies: a clip's number, the first frame, and all the clip's frames cut to the patch."""
+
+    clip: int
+    first: int
+    patch: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.patch.shape[1:]
+
+
+def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> None:
+    """Raises DataError where the settings ask for other frames than the folder holds."""
+    if settings.size not in (None, manifest.size):
+        raise DataError(
+            f"prepared at size {manifest.size or 'of its source'}, data.size={settings.size} asked for [{folder}]; set "
+            f"data.size={'null' if manifest.size is None else manifest.size} or prepare it again with --size"
+        )
+    if settings.channels != manifest.channels:
+        raise DataError(
+            f"its frames have {manifest.channels} channels [{folder}]; set data.channels={manifest.channels}"
+        )
+    if settings.flip and manifest.action_size:
+        raise DataError(f"mirrored frames would contradict the actions [{folder}]; set data.flip=false")
+    changes = ("flip_vertical", "transpose", "reverse", "colour", "speed", "synthetic_share")
+    wanted = [name for name in changes if getattr(settings, name) != DataSettings.model_fields[name].default]
+    if wanted:
+        raise DataError(f"of a prepared set, samples are only mirrored [data.{wanted[0]}] [{folder}]; leave it out")
+    if settings.rate is not None:
+        raise DataError(f"its frames were chosen when it was prepared [data.rate={settings.rate:g}]; leave it out")
+    if settings.split_file is not None:
+        raise DataError(f"a prepared set has its own splits [data.split_file={settings.split_file}]; leave it out")
+
+
+def _shots(clip: ClipEntry, skip_cuts: bool) -> list[tuple[int, int]]:
+    """(first, end) of the stretches of a clip that windows are taken from."""
+    cuts = [cut for cut in clip.cuts if 0 < cut < clip.frames] if skip_cuts else []
+    return list(pairwise([0, *cuts, clip.frames]))
+
+
+def prepared_source(
+    folder: Path, manifest: Manifest, settings: DataSettings, split: str, offsets: Sequence[int]
+) -> PreparedWindows:
+    """The windows of one split of a prepared set. Raises DataError where there is none."""
+    source = PreparedWindows(folder, manifest, split, settings, offsets)
+    if not len(source):
+        raise DataError(
+            f"no {split} window: {len(source.prepared.clips)} clips, the longest stretch has {source.longest} frames "
+            f"of the {source.offsets[-1] + 1} needed [{folder}]; lower data.context_frames, data.pred_frames or "
+            "data.frame_skip"
+        )
+    return source

@@ -1,0 +1,31 @@
+"""Resize frames and change their channels."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from vidpred.errors import DataError
+
+
+def scaled(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """`(H, W, C)` uint8 resized to shape = (height, width): by areas downwards, bicubic upwards."""
+    if frame.shape[:2] == shape:
+        return frame
+    shrinks = frame.shape[0] >= shape[0] and frame.shape[1] >= shape[1]
+    resized = cv2.resize(frame, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return resized.reshape(*shape, frame.shape[2])
+
+
+def with_channels(frame: np.ndarray, channels: int) -> np.ndarray:
+    """`(H, W)` or `(H, W, 1 | 3)` uint8 as `(H, W, channels)`; gray from colour is luma (ITU-R BT.601)."""
+    if frame.dtype != np.uint8:
+        raise DataError(f"frames of type {frame.dtype}; they must be uint8")
+    frame = frame[..., None] if frame.ndim == 2 else frame
+    if frame.ndim != 3 or frame.shape[2] not in (1, 3):
+        raise DataError(f"frames of shape {frame.shape}; they must be gray or RGB")
+    if frame.shape[2] == channels:
+        return frame
+    if frame.shape[2] == 1:
+        return np.repeat(frame, 3, 2)
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None]

@@ -1,0 +1,56 @@
+"""From a folder of scanned videos to the segments of each split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from vidpred.data.settings import DataSettings
+from vidpred.data.sources import training_offsets
+from vidpred.data.splits import SPLITS, by_listing, divide, whole
+from vidpred.data.videos.frame_rate import kept_cuts, kept_frames
+from vidpred.data.videos.reader import VideoInfo
+from vidpred.data.videos.windows import Segment
+from vidpred.errors import DataError
+
+
+def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings) -> dict[str, list[Segment]]:
+    """Divide videos as `data.split_file`, `data.split` and `data.split_fractions` say; parts of a video divided by time
+    have gaps as long as a training window between them. Raises DataError."""
+    known = {video.path: video for video in videos}
+    lengths = {path: len(kept_frames(video, settings.rate)) for path, video in known.items()}
+    listing = Path(settings.split_file) if settings.split_file else root / "splits.csv"
+    if settings.split_file or listing.is_file():
+        parts = whole(lengths, by_listing(listing, lengths))
+    else:
+        window = training_offsets(settings)[-1] * settings.frame_skip + 1
+        parts = divide(lengths, settings.split, settings.split_fractions, window)
+    splits: dict[str, list[Segment]] = {split: [] for split in SPLITS}
+    for part in sorted(parts, key=lambda part: (part.clip, part.first)):
+        splits[part.split].append(Segment(known[part.clip], part.first, part.end))
+    return splits
+
+
+def without_cuts(segment: Segment, rate: float | None = None) -> list[Segment]:
+    """The shots of a segment: no window may span a hard cut."""
+    cuts = kept_cuts(segment.video, kept_frames(segment.video, rate)) if segment.video.cuts else []
+    borders = [segment.first, *(cut for cut in cuts if segment.first < cut < segment.end), segment.end]
+    return [Segment(segment.video, a, b) for a, b in pairwise(borders) if b > a]
+
+
+def _too_short(
+    settings: DataSettings,
+    split: str,
+    offsets: Sequence[int],
+    segments: Sequence[Segment],
+    videos: Sequence[VideoInfo],
+) -> DataError:
+    needed = offsets[-1] * settings.frame_skip + 1
+    longest = max((segment.end - segment.first for segment in segments), default=0)
+    return DataError(
+        f"no {split} window: the longest stretch has {longest} frames of the {needed} needed [{settings.root}]; "
+        f"lower data.context_frames, data.pred_frames or data.frame_skip, or add longer videos "
+        f"({len(videos)} found, the longest of {max(video.frames for video in videos)} frames"
+        f"{'' if settings.rate is None else f', of which data.rate={settings.rate:g} keeps some'})"
+    )

@@ -1,0 +1,244 @@
+"""Opening video files that nobody vouches for: what is refused before anything of it is decoded, and why."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from vidpred.data.videos.limits import Limits
+from vidpred.errors import DataError
+
+# Formats by content, not by suffix: a picture, a playlist or a script renamed to .mp4 is no video.
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,h264,hevc,mjpeg,m4v,ivf"
+# FFmpeg has hundreds of decoders, most for formats that nobody trains on; a decoder that cannot be reached cannot
+# be attacked.
+CODECS = (
+    "h264 hevc mpeg4 mpeg1video mpeg2video mpegvideo vp8 vp9 libvpx libvpx-vp9 av1 libdav1d mjpeg gif qtrle png ffv1 "
+    "huffyuv ffvhuff rawvideo v210 prores dnxhd dvvideo cinepak svq1 svq3 theora flv h261 h263 h263p msmpeg4v1 "
+    "msmpeg4v2 msmpeg4 wmv1 wmv2 wmv3 vc1 msvideo1 utvideo vp6 vp6f"
+)
+# The usual decoders of VP8 and VP9 leave the alpha channel out.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+TEXT_BYTES = frozenset(range(32, 127)) | {9, 10, 13}
+
+
+# Beginnings of files that are no video at all, and what to say of them.
+BEGINNINGS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a Git-LFS pointer, not the video itself; run git lfs pull"),
+    (b"ffconcat", "a playlist script, not a video"),
+    (b"#EXTM3U", "a playlist script, not a video"),
+    (b"#!", "a script, not a video"),
+    (b"\x89PNG", "a picture or sound, not a video"),
+    (b"\xff\xd8\xff", "a picture or sound, not a video"),
+    (b"BM", "a picture or sound, not a video"),
+    (b"II*\0", "a picture or sound, not a video"),
+    (b"MM\0*", "a picture or sound, not a video"),
+    (b"ID3", "a picture or sound, not a video"),
+    (b"fLaC", "a picture or sound, not a video"),
+    (b"PK\x03\x04", "an archive, not a video; extract it"),
+    (b"Rar!", "an archive, not a video; extract it"),
+    (b"7z\xbc\xaf", "an archive, not a video; extract it"),
+    (b"\x1f\x8b", "an archive, not a video; extract it"),
+    (b"%PDF", "a PDF document, not a video"),
+    (b"MZ", "a program, not a video"),
+    (b"\x7fELF", "a program, not a video"),
+)
+TS_PACKET, TS_SYNC = 188, b"G"  # transport streams: the bytes of a packet, and its first
+STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # pictures in the container of MP4
+FILE_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def printable(path: Path | str) -> str:
+    """A path that can be printed whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n")
+
+
+def short(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:80]
+
+
+def file_status(path: Path) -> os.stat_result:
+    """The status of a regular file. Raises DataError: absent, or a pipe or device, which could be read for ever."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        if path.is_symlink():
+            raise DataError(f"a link to a file that is not there [{printable(path)}]") from None
+        raise DataError(f"cannot read the file: {error.strerror} [{printable(path)}]") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for is_kind, name in FILE_KINDS if is_kind(status.st_mode)), "something else")
+        raise DataError(f"{kind}, not a file [{printable(path)}]")
+    return status
+
+
+def explain_bytes(path: Path) -> None:
+    """Name the common ways in which a file is no video at all. Raises DataError."""
+    status = file_status(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+            file.seek(max(0, status.st_size - 1))
+            last = file.read(1)
+    except OSError as error:
+        raise DataError(f"cannot read the file: {error.strerror} [{printable(path)}]") from None
+    reason = _reason(head, path.suffix.lower())
+    if head.startswith(b"GIF8") and last != b";":
+        reason = "truncated: the end of the GIF is missing"
+    if head[:1] == head[TS_PACKET : TS_PACKET + 1] == TS_SYNC and status.st_size % TS_PACKET:
+        reason = "truncated: it ends within a packet"
+    if reason:
+        raise DataError(f"{reason} [{printable(path)}]")
+
+
+def check_packets(path: Path, container: Any) -> None:
+    """Transport streams promise no length, and their readers look for the next packet where one is damaged: without a
+    word, frames would be missing. Raises DataError without the path."""
+    if container.format.name != "mpegts":
+        return
+    firsts = np.memmap(path, np.uint8, "r")[::TS_PACKET] == TS_SYNC[0]
+    if firsts[:2].all() and not firsts.all():  # others have packets of another size
+        raise DataError(f"damaged: packet {int(np.argmin(firsts))} of its transport stream is none")
+
+
+def _reason(head: bytes, suffix: str) -> str | None:
+    if not head:
+        return "empty file (0 bytes)"
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, not a video; download it again"
+    if head.startswith(b"\xff\xd8\xff") and suffix in (".mjpeg", ".mjpg"):
+        return None
+    for beginning, reason in BEGINNINGS:
+        if head.startswith(beginning):
+            return reason
+    riff_but_no_video = head[:4] == b"RIFF" and head[8:12] != b"AVI "
+    if riff_but_no_video or (head[4:8] == b"ftyp" and head[8:12] in STILL_BRANDS):
+        return "a picture or sound, not a video"
+    return "a text, not a video" if set(head) <= TEXT_BYTES else None
+
+
+@dataclass
+class OpenVideo:
+    """An open video file: its container, its first video stream, and the decoder for it (one thread)."""
+
+    container: Any
+    stream: Any
+    decoder: Any
+
+    def frames(self) -> Iterator[Any]:
+        """Decoded frames from where the container stands. Raises av.FFmpegError."""
+        for packet in self.container.demux(self.stream):
+            yield from self.decode(packet)
+
+    def decode(self, packet: Any) -> list[Any]:
+        frames: list[Any] = self.decoder.decode(packet if packet.size else None)
+        return frames
+
+    def seek(self, time: int) -> None:
+        """To the last keyframe at or before a time in units of the stream's time base."""
+        self.container.seek(time, stream=self.stream, backward=True)
+        if self.decoder.is_open:
+            self.decoder.flush_buffers()
+
+    def close(self) -> None:
+        self.container.close()
+
+
+def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
+    """Raises DataError with the reason. limits: None for a file that was scanned within them and has not changed."""
+    av.logging.set_level(None)  # FFmpeg's own chatter; every failure is reported by an exception
+    explain_bytes(path)
+    try:
+        container = av.open(str(path), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
+    except (av.FFmpegError, OSError, ValueError) as error:
+        # Refusal by the list is an invalid argument, whatever the format was.
+        why = "of none of the formats that are read" if isinstance(error, av.ArgumentError) else short(error)
+        raise DataError(f"not a video that can be opened ({why}) [{printable(path)}]") from None
+    try:
+        return _choose_stream(container, limits)
+    except DataError as error:
+        container.close()
+        raise DataError(f"{error} [{printable(path)}]") from None
+
+
+def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
+    if not container.streams.video:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise DataError(f"no video stream, only {kinds}")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise DataError("no decoder for its codec")
+    decoder = stream.codec_context
+    if decoder.name not in CODECS.split():
+        raise DataError(f"its codec {decoder.name} is none of those that are read")
+    if limits is not None:
+        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        seconds = seconds or (container.duration or 0) / av.time_base
+        reason = limits.of_size(stream.width, stream.height) or limits.of_length(stream.frames, seconds)
+        if reason:
+            raise DataError(reason)
+    if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:
+        decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
+    decoder.thread_count = 1
+    options = {"codec_whitelist": CODECS.replace(" ", ",")}  # the second lock, inside FFmpeg
+    if limits is not None:
+        options["max_pixels"] = str(limits.pixels)
+    decoder.options = options
+    return OpenVideo(container, stream, decoder)
+
+
+# Scaling may start as many threads as there are processors, for every picture.
+_ONE_THREAD = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
+
+
+class Scaler:
+    """Scales and converts pictures; kept as long as the pictures are alike, for its tables take long to make."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._alpha: dict[str, bool] = {}
+
+    def array(self, frame: Any, size: tuple[int, int], pixels: str = "rgb24") -> np.ndarray:
+        """A decoded frame as `(H, W, 3)` or, for "gray", `(H, W)` uint8, scaled to size = (height, width).
+
+        16-bit values are divided by 257. Pictures with an alpha channel are laid over black.
+        """
+        if self._has_alpha(frame.format):
+            frame = over_black(frame)
+        picture = self._reformatter.reformat(
+            frame,
+            width=size[1],
+            height=size[0],
+            format=pixels,
+            interpolation="AREA" if frame.width > size[1] else "BICUBIC",
+            **_ONE_THREAD,
+        )
+        array: np.ndarray = picture.to_ndarray()
+        return array
+
+    def _has_alpha(self, pixels: Any) -> bool:
+        if pixels.name not in self._alpha:
+            self._alpha[pixels.name] = pixels.has_palette or any(part.is_alpha for part in pixels.components)
+        return self._alpha[pixels.name]
+
+
+def over_black(frame: Any) -> Any:
+    """The frame without its alpha channel, colours weighted with it. Before scaling: hidden colours must not show."""
+    colours = frame.to_ndarray(format="rgba")
+    if colours[..., 3].min() < 255:
+        weighted = colours[..., :3].astype(np.uint16) * colours[..., 3:] + 127
+        colours[..., :3] = weighted // 255
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(colours[..., :3]), format="rgb24")

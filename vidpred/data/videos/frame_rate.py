@@ -1,0 +1,41 @@
+"""Which frames of a video are kept: all, or those shown at even times (`data.rate`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from vidpred.data.videos.reader import VideoInfo
+
+LARGEST_DENOMINATOR = 100_000  # rates like 30000/1001 are told from their decimals
+
+
+def kept_frames(video: VideoInfo, rate: float | None) -> Sequence[int]:
+    """The numbers of the frames shown at the times 0, 1/rate, 2/rate, ... after the first one, up to the last frame.
+
+    The frame shown at a time t is the last that began at or before t; a frame may be kept several times. Beginnings
+    are rounded to whole units of the time base, so half a unit is allowed for. Without time stamps, frames are taken
+    to follow one another at the container's rate. rate: frames a second; None: every frame.
+    """
+    if rate is None:
+        return range(video.frames)
+    wanted = Fraction(rate).limit_denominator(LARGEST_DENOMINATOR)
+    if video.pts:
+        unit, begins = Fraction(video.time_base), np.array(video.pts) - video.pts[0]
+    else:
+        unit, begins = 1 / Fraction(video.rate).limit_denominator(LARGEST_DENOMINATOR) / 1000, np.arange(video.frames)
+        begins = begins * 1000
+    step = 1 / (wanted * unit)  # in units of the time base
+    count = (int(begins[-1]) + Fraction(1, 2)) // step + 1
+    times = [(2 * k * step.numerator + step.denominator) // (2 * step.denominator) for k in range(int(count))]
+    kept: list[int] = (np.searchsorted(begins, times, side="right") - 1).tolist()
+    return kept
+
+
+def kept_cuts(video: VideoInfo, kept: Sequence[int]) -> list[int]:
+    """Places in the list of kept frames at which a new shot begins."""
+    if isinstance(kept, range):
+        return video.cuts
+    return sorted(set(np.searchsorted(kept, video.cuts, side="left").tolist()))

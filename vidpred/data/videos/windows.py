@@ -1,0 +1,207 @@
+"""Windows of the frames of video files: which frames belong to a window, and patches drawn from it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from vidpred.data.settings import DataSettings
+from vidpred.data.sources import OneByOne
+from vidpred.data.videos import decode_order
+from vidpred.data.videos.augment import augment
+from vidpred.data.videos.decode_order import StretchCache, Stretches, stretch_ends
+from vidpred.data.videos.frame_rate import kept_frames
+from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
+from vidpred.errors import DataError
+
+PATCH_TRIES = 8  # places in one window tried for enough movement
+WINDOW_TRIES = 4  # windows tried before the one that moves most is taken
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The kept frames (`data.rate`) with places first <= place < end of one video, free of cuts and of one split."""
+
+    video: VideoInfo
+    first: int
+    end: int
+
+
+class VideoWindows(OneByOne):
+    """All windows of some segments of videos. Consecutive windows start one (kept) frame apart."""
+
+    def __init__(self, root: Path, segments: Sequence[Segment], settings: DataSettings, offsets: Sequence[int]) -> None:
+        self.name = str(root)
+        self.root, self.settings = root, settings
+        self.offsets = [offset * settings.frame_skip for offset in offsets]
+        length = self.offsets[-1] + 1
+        self.segments = [segment for segment in segments if segment.end - segment.first >= length]
+        counts = [(segment.end - segment.first - length) // settings.frame_skip + 1 for segment in self.segments]
+        self._ends = list(accumulate(counts))
+        videos = {segment.video.path: segment.video for segment in self.segments}
+        self._kept_frames = {path: kept_frames(video, settings.rate) for path, video in videos.items()}
+        total = sum(len(self._kept_frames[path]) * self._frame_bytes(video) for path, video in videos.items())
+        self._keep = total <= settings.memory_mb * 2**20
+        self._kept: dict[str, np.ndarray] = {}
+        self._stretches: Stretches | None = None
+        self._cache: StretchCache | None = None
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def _size(self, video: VideoInfo) -> tuple[int, int]:
+        return scaled_size(video.height, video.width, self.settings.size)
+
+    def _frame_bytes(self, video: VideoInfo) -> int:
+        height, width = self._size(video)
+        return height * width * self.settings.channels
+
+    def locate(self, index: int) -> tuple[VideoInfo, int]:
+        """The video of window `index`, and the place of its first frame among the video's kept ones."""
+        place = bisect_right(self._ends, index)
+        before = self._ends[place - 1] if place else 0
+        segment = self.segments[place]
+        return segment.video, segment.first + (index - before) * self.settings.frame_skip
+
+    def clip_name(self, index: int) -> str:
+        return self.locate(index)[0].path
+
+    def window(self, index: int, stray: bool = False, speed: int = 1) -> np.ndarray:
+        """Whole frames `(n, H, W, C)` uint8. stray: it is not asked for in the order of `order`. speed: so many times
+        as far apart, or less where the shot ends before."""
+        video, _ = self.locate(index)
+        if self._keep:
+            return self._whole(video)[self._places(index, speed)]
+        if speed == 1 and self._cache is not None and self._stretches is not None:
+            number = self._stretches.number(index)
+            held = self._cache.get(number)
+            if held is None and not stray:
+                places = self._stretch_places(self._stretches.windows(number))
+                held = (places, self._read(video, places.tolist()))
+                self._cache.put(number, *held)
+            if held is not None:
+                places, frames = held
+                return frames[np.searchsorted(places, self._places(index))]
+        return self._read(video, self._places(index, speed))
+
+    def wandering_window(self, index: int, random: np.random.Generator) -> np.ndarray:
+        """As many frames as `window` gives, at places of the shot that go on at changing speeds and turn round (see
+        `wander`), beginning near the window's own; the window itself where the shot is too short for that."""
+        video, first = self.locate(index)
+        segment = self.segments[bisect_right(self._ends, index)]
+        path = wander(len(self.offsets), self.settings.speed, random) * self.settings.frame_skip
+        if path.max() - path.min() >= segment.end - segment.first:
+            return self.window(index, stray=True)
+        first = int(np.clip(first, segment.first - path.min(), segment.end - 1 - path.max()))
+        places, back = np.unique(first + path, return_inverse=True)
+        frames = self._whole(video)[places] if self._keep else self._read(video, places.tolist())
+        return frames[back]
+
+    def _whole(self, video: VideoInfo) -> np.ndarray:
+        """All kept frames of a video, which stay in memory."""
+        if video.path not in self._kept:
+            self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))
+        return self._kept[video.path]
+
+    def _read(self, video: VideoInfo, places: Sequence[int]) -> np.ndarray:
+        path = self.root / video.path if self.root.is_dir() else self.root
+        kept = self._kept_frames[video.path]
+        return read_frames(path, video, [kept[place] for place in places], self._size(video), self.settings.channels)
+
+    def _places(self, index: int, speed: int = 1) -> list[int]:
+        first = self.locate(index)[1]
+        end = self.segments[bisect_right(self._ends, index)].end
+        speed = max(1, min(speed, (end - 1 - first) // max(self.offsets[-1], 1)))
+        return [first + offset * speed for offset in self.offsets]
+
+    def _stretch_places(self, windows: range) -> np.ndarray:
+        """The places of all frames of a stretch's windows, ascending."""
+        firsts = self.locate(windows[0])[1] + np.arange(len(windows)) * self.settings.frame_skip
+        return np.unique(firsts[:, None] + np.array(self.offsets))
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        """Every window's number once. Shuffled so that the frames of windows that lie together in a video are decoded
+        once for all of them (see `Stretches`); whoever asks for it is taken to read the windows in this order."""
+        if self._stretches is None:
+            self._stretches = self._divide()
+            # Without memory for the pool, frames would be decoded for one window and be gone before the next.
+            if not self._keep and self.settings.memory_mb * 2**20 >= decode_order.POOL_BYTES:
+                self._cache = StretchCache(self.settings.memory_mb * 2**20)
+        return self._stretches.shuffle(random)
+
+    def _divide(self) -> Stretches:
+        skip, span = self.settings.frame_skip, self.offsets[-1] + 1
+        ends: list[int] = []
+        costs: list[int] = []
+        before = 0
+        for segment, end in zip(self.segments, self._ends, strict=True):
+            places = segment.first + np.arange(end - before) * skip
+            numbers = np.asarray(self._kept_frames[segment.video.path])[places]
+            size = self._frame_bytes(segment.video)
+            most = max(1, (decode_order.POOL_BYTES // decode_order.POOL_PARTS // size - span) // skip)
+            begin = 0
+            for stretch in stretch_ends(numbers, segment.video.keyframes, -(-span // skip), most):
+                windows = stretch - begin
+                costs.append(size * min(windows * len(self.offsets), (windows - 1) * skip + span))
+                ends.append(before + stretch)
+                begin = stretch
+            before = end
+        return Stretches(ends, costs)
+
+    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
+        settings = self.settings
+        best, most = None, -1.0
+        for attempt in range(WINDOW_TRIES):
+            speed = int(random.integers(1, settings.speed + 1)) if settings.speed > 1 else 1
+            if settings.wander and random.random() < settings.wander:
+                frames = self.wandering_window(window, random)
+            else:
+                frames = self.window(window, stray=attempt > 0, speed=speed)
+            for _ in range(PATCH_TRIES):
+                patch = self._cut(frames, random, self.locate(window)[0])
+                if settings.movement_threshold == 0:
+                    return augment(patch, settings, random)
+                moved = movement(patch[settings.context_frames - 1], patch[settings.context_frames])
+                if moved >= settings.movement_threshold:
+                    return augment(patch, settings, random)
+                if moved > most:
+                    best, most = patch, moved
+                if settings.patch_size is None:
+                    break
+            window = int(random.integers(len(self)))
+        assert best is not None
+        return augment(best, settings, random)
+
+    def _cut(self, frames: np.ndarray, random: np.random.Generator, video: VideoInfo) -> np.ndarray:
+        side = self.settings.patch_size
+        if side is None:
+            return frames
+        height, width = frames.shape[1:3]
+        if min(height, width) < side:
+            raise DataError(f"frames of {width}x{height} are smaller than data.patch_size={side} [{video.path}]")
+        top, left = random.integers(height - side + 1), random.integers(width - side + 1)
+        return frames[:, top : top + side, left : left + side]
+
+
+def wander(count: int, fastest: int, random: np.random.Generator) -> np.ndarray:
+    """`count` places in time, whole numbers from 0 on: velocities are up to `fastest` forwards or backwards, never 0.
+    With a chance drawn for the whole path, up to a quarter a frame, the velocity changes to the next one."""
+    velocities = [*range(-fastest, 0), *range(1, fastest + 1)]
+    chance = random.uniform(0, 0.25)
+    place = int(random.integers(len(velocities)))
+    path = [0]
+    for _ in range(count - 1):
+        if random.random() < chance:
+            place = int(np.clip(place + random.choice((-1, 1)), 0, len(velocities) - 1))
+        path.append(path[-1] + velocities[place])
+    return np.array(path)
+
+
+def movement(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean squared difference of two uint8 pictures, values taken in [0, 1]."""
+    return float(np.mean((first.astype(np.float32) - second.astype(np.float32)) ** 2)) / 255**2

@@ -1,0 +1,83 @@
+"""Toy worlds of points in the plane: eight Gaussians on a ring, twenty-five on a grid. What a generator leaves out of
+them can be counted.
+
+A point is a picture of one column and two rows, `(1, 2, 1)`: its coordinates, scaled from [-5, 5] to [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vidpred.data.batch import Batch
+from vidpred.data.counter_random import uniform
+
+EXTENT = 5.0  # half the side of the plane that is seen
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """Equally likely round Gaussians. centres: `(modes, 2)`; deviation: of each coordinate."""
+
+    centres: np.ndarray
+    deviation: float
+
+    def sample(self, chances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`(N, 3)` in [0, 1) -> points `(N, 2)` and the number of the Gaussian of each, `(N,)`.
+
+        One chance chooses the Gaussian, two make its normal numbers (Box & Muller 1958).
+        """
+        modes = (chances[:, 0] * len(self.centres)).astype(np.int64)
+        radius = np.sqrt(-2 * np.log(1 - chances[:, 1])) * self.deviation
+        angle = 2 * np.pi * chances[:, 2]
+        return self.centres[modes] + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1), modes
+
+
+_ANGLES = np.arange(8) * np.pi / 4
+_GRID = np.arange(-4.0, 5.0, 2.0)
+POINTS: dict[str, Gaussians] = {
+    # Metz et al. 2017, "Unrolled generative adversarial networks", appendix A: radius 2, deviation 0.02.
+    "eight_gaussians": Gaussians(2 * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1), 0.02),
+    # Srivastava et al. 2017, "VEEGAN", section 4.1: a grid from -4 to 4, deviation 0.05.
+    "twenty_five_gaussians": Gaussians(np.stack(np.meshgrid(_GRID, _GRID), -1).reshape(-1, 2), 0.05),
+}
+
+
+def to_pictures(points: np.ndarray) -> np.ndarray:
+    """`(N, 2)` -> `(N, 1, 2, 1)` float32 in [0, 1], cut off beyond the plane."""
+    return np.clip((points + EXTENT) / (2 * EXTENT), 0, 1).astype(np.float32)[:, None, :, None]
+
+
+def to_points(pictures: torch.Tensor) -> np.ndarray:
+    """The inverse: `(N, 1, 2, 1)` in [0, 1] -> `(N, 2)` float64."""
+    return pictures.reshape(-1, 2).double().numpy() * 2 * EXTENT - EXTENT
+
+
+class PointWindows:
+    """A world of points (a name in `POINTS`) as a source: every window is a new point, its class its Gaussian."""
+
+    def __init__(self, name: str, count: int, seed: int) -> None:
+        self.name, self.world, self.count, self.seed = name.replace("_", " "), POINTS[name], count, seed
+        self.classes = [str(number) for number in range(len(self.world.centres))]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def clip_name(self, index: int) -> str:
+        return self.name
+
+    def window(self, index: int) -> np.ndarray:
+        """`(1, 2, 1, 1)` float32 in [0, 1], `(n, H, W, C)`."""
+        points, _ = self.world.sample(uniform(self.seed, np.array([index]), 3))
+        return to_pictures(points).transpose(0, 2, 3, 1)
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        return random.permutation(len(self))
+
+    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        points, modes = self.world.sample(uniform(self.seed, np.asarray(windows), 3))
+        future = torch.from_numpy(to_pictures(points))[:, None]
+        return Batch(future[:, :0], future, torch.tensor(positions), labels=torch.from_numpy(modes))

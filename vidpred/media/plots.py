@@ -1,0 +1,44 @@
+"""Plots of logged numbers and of evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def curve_keys(logged: dict[str, list[dict[str, float]]]) -> list[str]:
+    """The losses and validation numbers among what runs logged; the monitors' are for `vidpred doctor`."""
+    keys = {key for lines in logged.values() for line in lines for key in line if "/" in key}
+    return sorted(key for key in keys if not key.startswith("monitor/"))
+
+
+def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Sequence[str]) -> None:
+    """One panel for each key, one line for each run, the same colour in every panel, against the step."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as pyplot
+
+    columns = min(3, len(keys))
+    rows = -(-len(keys) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(4 * columns, 2.7 * rows), layout="constrained", squeeze=False
+    )
+    shown: dict[str, Any] = {}  # a run's first line stands for all of them in the legend
+    for axis, key in zip(axes.flat, keys, strict=False):
+        for number, (name, lines) in enumerate(logged.items()):
+            points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+            if points:
+                marker = "." if len(points) < 30 else ""
+                (curve,) = axis.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=1, marker=marker)
+                shown.setdefault(name, curve)
+        axis.set_title(key)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(keys) :]:
+        axis.axis("off")
+    if len(logged) > 1:
+        ordered = {name: shown[name] for name in logged if name in shown}
+        figure.legend(ordered.values(), ordered.keys(), loc="outside upper center", ncols=4)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,191 @@
+"""Writes pictures as MP4, GIF or a PNG strip, one at a time; the file appears whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vidpred.errors import ConfigError, StorageError
+from vidpred.files import check_output, replaced
+
+if TYPE_CHECKING:
+    import av.filter
+
+STRIP_PICTURES = 12
+SUFFIXES = (".mp4", ".gif", ".png")
+GIF_MOST = 50  # pictures a second: browsers slow a shorter delay than 2/100 s down to 1/10 s
+BT709 = 1  # the code for "BT.709" in H.264's matrix, primaries and transfer fields (ITU-T H.264, table E-3 to E-5)
+LIMITED_RANGE = 1
+
+
+def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float, overwrite: bool = False) -> int:
+    """Write `(H, W, 3)` uint8 pictures of one size at `rate` a second; returns how many.
+
+    .mp4 is H.264 in yuv420p (BT.709), which plays in browsers; odd sizes are padded by repeating the edge. .gif loops,
+    each picture with its own 256 colours, 50 a second at most. .png is a strip of at most 12 of the pictures, evenly
+    chosen, one below the other. Pictures are not kept, but for the strip's.
+
+    Raises what `check_output` raises, ConfigError for a rate that is not above 0, ValueError without any picture or
+    for one of another size or type, StorageError where the file cannot be written. What `pictures` raises is not
+    changed.
+    """
+    import av
+
+    check_output(path, overwrite, "--output", SUFFIXES)
+    exact = exact_rate(rate)
+    source = _Source(pictures)
+    first = next(source, None)
+    if first is None:
+        raise ValueError("there is no picture to write")
+    everything = chain([first], source)
+    del first  # else it would be kept to the end
+    writers = {".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_strip}
+    try:
+        with replaced(path) as temporary:
+            return writers[path.suffix.lower()](temporary, everything, exact)
+    except StorageError:
+        if isinstance(source.failure, OSError):  # a failure to read the pictures, not to write them
+            raise source.failure from None
+        raise
+    except av.FFmpegError as error:
+        if error is source.failure:
+            raise
+        raise StorageError(f"cannot encode [{path}]: {error.strerror}; predict at a smaller --size") from None
+
+
+def exact_rate(rate: float) -> Fraction:
+    """Pictures a second as a fraction; 29.97003 is 30000/1001. Raises ConfigError unless 0.001 <= rate <= 1000."""
+    if not 0.001 <= rate <= 1000:  # not a number is refused too
+        raise ConfigError(f"[--rate {rate}] must lie between 0.001 and 1000 pictures a second")
+    return Fraction(rate).limit_denominator(1001)
+
+
+class _Source:
+    """The caller's pictures, checked. Remembers what they raised, so that it is not taken for a failure to write."""
+
+    def __init__(self, pictures: Iterable[np.ndarray]) -> None:
+        self.failure: BaseException | None = None
+        self._pictures = iter(pictures)
+        self._shape: tuple[int, ...] | None = None
+
+    def __iter__(self) -> _Source:
+        return self
+
+    def __next__(self) -> np.ndarray:
+        try:
+            picture = next(self._pictures)
+        except StopIteration:
+            raise
+        except BaseException as failure:
+            self.failure = failure
+            raise
+        self._shape = self._shape or picture.shape
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.shape != self._shape:
+            wanted = f"uint8 (H, W, 3) of one size, the first being {self._shape}"
+            raise ValueError(f"pictures must be {wanted}; this one is {picture.dtype} {picture.shape}")
+        return picture
+
+
+def _write_mp4(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> int:
+    import av
+
+    count = 0
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream: Any = None
+        for picture in pictures:
+            height, width = picture.shape[:2]
+            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # yuv420p wants even
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "medium"})
+                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+                codec = stream.codec_context
+                codec.thread_count = 1
+                # Without these marks players guess the matrix from the size, and colours shift.
+                codec.colorspace = codec.color_primaries = codec.color_trc = BT709
+                codec.color_range = LIMITED_RANGE
+            rgb = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = rgb.reformat(format="yuv420p", dst_colorspace="ITU709")
+            frame.pts, frame.time_base = count, 1 / rate
+            container.mux(stream.encode(frame))
+            count += 1
+        container.mux(stream.encode())
+    return count
+
+
+def _write_gif(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> int:
+    """By FFmpeg, not Pillow, whose GIF writer keeps every picture until the last has come."""
+    import av
+
+    rate = min(rate, Fraction(GIF_MOST))
+    count = 0
+    with av.open(str(path), "w", options={"loop": "0"}) as container:
+        stream: Any = None
+        for picture in pictures:
+            if stream is None:
+                stream = container.add_stream("gif", rate=rate)
+                height, width = picture.shape[:2]
+                stream.height, stream.width, stream.pix_fmt = height, width, "pal8"
+                graph = _palette_graph(height, width, 1 / rate)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = count, 1 / rate
+            graph.vpush(frame)
+            count += 1
+            _drain(graph, container, stream)
+        graph.vpush(None)
+        _drain(graph, container, stream)
+        container.mux(stream.encode())
+    return count
+
+
+def _palette_graph(height: int, width: int, time_base: Fraction) -> av.filter.Graph:
+    """Filters that give every picture its own palette of 256 colours."""
+    import av
+    import av.filter
+
+    graph = av.filter.Graph()
+    pixels = av.VideoFormat("rgb24", width, height)
+    source = graph.add_buffer(width=width, height=height, format=pixels, time_base=time_base)
+    split = graph.add("split")
+    palette = graph.add("palettegen", "stats_mode=single:reserve_transparent=0")
+    coloured = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=5")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(coloured, 0, 0)
+    split.link_to(palette, 1, 0)
+    palette.link_to(coloured, 0, 1)
+    coloured.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _drain(graph: av.filter.Graph, container: Any, stream: Any) -> None:
+    """Encode what the filters have ready."""
+    import av
+
+    while True:
+        try:
+            frame = graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        container.mux(stream.encode(frame))
+
+
+def _write_strip(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> int:
+    """Keeps every n-th picture; n doubles, and every other one goes, whenever more are kept than wanted."""
+    from PIL import Image
+
+    kept: list[np.ndarray] = []
+    every, count = 1, 0
+    for picture in pictures:
+        if count % every == 0:
+            kept.append(picture.copy())  # the caller may use its array again
+            if len(kept) > STRIP_PICTURES:
+                kept, every = kept[::2], every * 2
+        count += 1
+    Image.fromarray(np.concatenate(kept)).save(path, format="PNG")
+    return count

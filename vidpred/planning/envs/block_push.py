@@ -1,0 +1,253 @@
+"""A world for planning: a disc, moved by actions, pushes a block to a goal; seen from above, all of it known.
+
+Lengths are in widths of the square arena, x to the right and y down. The disc goes where the action says; where it
+would overlap the block, the block gives way along the contact's normal (quasi-static, without friction): a face pushed
+on moves the block straight, a corner pushes it aside, and past a corner the disc slips off. Walls stop both;
+only where a wall leaves the disc no way out may it reach into the block, by less than 0.01.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidpred.planning.baselines import Untaught
+from vidpred.planning.costs import PushBehind
+from vidpred.planning.envs.base import Act, Seen, to_picture
+from vidpred.planning.world_model import Bounds, Cost, Imagines
+
+RADIUS = 0.055  # of the disc
+HALF = 0.1  # half of the block's side
+REACH = 0.08  # how far an action of 1 moves the disc
+SUBSTEPS = 4  # of a step; one moves the disc by less than its radius, so it cannot jump into the block
+MARGIN = 0.22  # between blocks and goals at the start and the walls: the disc fits in between
+START_DISTANCE = 0.3  # least distance between block and goal at the start
+SUCCESS_DISTANCE = 0.05
+EPISODE_STEPS = 40
+BACKGROUND, BLOCK, DISC = np.array([0.86, 0.86, 0.82]), np.array([0.1, 0.25, 0.75]), np.array([0.85, 0.3, 0.1])
+
+
+@dataclass(frozen=True)
+class BlockPushState:
+    """Many worlds at once: positions `(..., 2)` of the disc's and the block's centre."""
+
+    disc: np.ndarray
+    block: np.ndarray
+
+    def values(self) -> np.ndarray:
+        """`(..., 4)` float32: disc, block."""
+        return np.concatenate([self.disc, self.block], -1).astype(np.float32)
+
+
+def advance(state: BlockPushState, actions: np.ndarray) -> BlockPushState:
+    """One step of every world. actions: `(..., 2)`, clipped to [-1, 1], in units of `REACH`."""
+    move = np.clip(actions, -1, 1) * (REACH / SUBSTEPS)
+    disc, block = np.broadcast_arrays(state.disc, state.block)
+    for _ in range(SUBSTEPS):
+        disc = np.clip(disc + move, RADIUS, 1 - RADIUS)
+        block = np.clip(block - _overlap(disc, block), HALF, 1 - HALF)
+        # A block at the wall does not give way: the disc does.
+        disc = np.clip(disc + _overlap(disc, block), RADIUS, 1 - RADIUS)
+    return BlockPushState(disc, block)
+
+
+def _overlap(disc: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """`(..., 2)`: how far the disc reaches into the block, along the contact's normal, which points to the disc."""
+    outside = disc - block - np.clip(disc - block, -HALF, HALF)  # from the block's nearest point to the disc's centre
+    distance = np.linalg.norm(outside, axis=-1, keepdims=True)
+    return outside / np.maximum(distance, 1e-9) * np.maximum(RADIUS - distance, 0)
+
+
+def paint(state: BlockPushState, size: int, with_disc: bool = True) -> np.ndarray:
+    """The worlds from above, `(..., size, size, 3)` uint8, edges one pixel soft."""
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
+    x, y = centres[None, :], centres[:, None]
+
+    def blend(picture: np.ndarray, colour: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        cover = np.clip(inside * size + 0.5, 0, 1)[..., None]
+        return picture + cover * (colour.astype(np.float32) - picture)
+
+    def offsets(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place = centre.astype(np.float32)[..., None, None]
+        return x - place[..., 0, :, :], y - place[..., 1, :, :]
+
+    across, down = offsets(state.block)
+    picture = blend(BACKGROUND.astype(np.float32), BLOCK, HALF - np.maximum(np.abs(across), np.abs(down)))
+    if with_disc:
+        across, down = offsets(state.disc)
+        picture = blend(picture, DISC, RADIUS - np.sqrt(across**2 + down**2))
+    return np.round(picture * 255).astype(np.uint8)
+
+
+class BlockPush:
+    """One world with the calls of a Gymnasium environment, which it does not need; see also
+    `vidpred.planning.environment`. `state` may be set. Pictures are `(size, size, 3)` uint8.
+    """
+
+    action_size = 2
+
+    def __init__(self, size: int = 32) -> None:
+        self.size = size
+        self.random = np.random.default_rng()
+        self.goal = np.array([0.5, 0.5])
+        self.state = BlockPushState(np.array([0.1, 0.1]), np.array([0.5, 0.5]))
+        self.steps = 0
+
+    def reset(self, seed: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """A new start and goal, `START_DISTANCE` or more apart, a function of the seed where there is one."""
+        if seed is not None:
+            self.random = np.random.default_rng(seed)
+        random, apart = self.random, 0.0
+        while apart < START_DISTANCE:
+            block, self.goal = random.uniform(MARGIN, 1 - MARGIN, (2, 2))
+            apart = float(np.linalg.norm(block - self.goal))
+        touching = True
+        while touching:
+            disc = random.uniform(RADIUS, 1 - RADIUS, 2)
+            touching = bool(np.abs(_overlap(disc, block)).any() or (np.abs(disc - block) < HALF).all())
+        self.state, self.steps = BlockPushState(disc, block), 0
+        return self.render(), self.info()
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """(picture, reward, terminated, truncated, info); the reward is minus the block's distance from the goal."""
+        action = np.asarray(action, np.float64)
+        if action.shape != (2,) or not np.isfinite(action).all():
+            raise ValueError(f"an action is two finite numbers (2,), not {action}")
+        self.state, self.steps = advance(self.state, action), self.steps + 1
+        info = self.info()
+        return self.render(), -info["distance"], info["success"], self.steps >= EPISODE_STEPS, info
+
+    def render(self) -> np.ndarray:
+        return paint(self.state, self.size)
+
+    def goal_picture(self) -> np.ndarray:
+        """The block where it shall be, without the disc."""
+        return paint(BlockPushState(self.state.disc, self.goal), self.size, with_disc=False)
+
+    def info(self) -> dict[str, Any]:
+        distance = float(np.linalg.norm(self.state.block - self.goal))
+        return {"state": self.state.values(), "distance": distance, "success": distance <= SUCCESS_DISTANCE}
+
+
+Policy = Callable[[BlockPush], np.ndarray]
+
+
+class RandomPolicy:
+    """Wanders: to random places at random speeds, every other one of them on the block, so that it is often met."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self.random, self.left = random, 0
+        self.target, self.speed = np.zeros(2), 1.0
+
+    def __call__(self, world: BlockPush) -> np.ndarray:
+        random = self.random
+        if self.left == 0:
+            near = world.state.block + random.uniform(-1.3, 1.3, 2) * HALF
+            self.target = near if random.random() < 0.6 else random.uniform(0, 1, 2)
+            self.left, self.speed = int(random.integers(2, 9)), random.uniform(0.3, 1.2)
+        self.left -= 1
+        way = (self.target - world.state.disc) / REACH
+        way *= self.speed / max(1.0, float(np.abs(way).max()))
+        return np.clip(way + random.normal(0, 0.3, 2), -1, 1)
+
+
+class ScriptedPolicy:
+    """Pushes the block to the goal along one axis, then along the other, with a little noise."""
+
+    def __init__(self, random: np.random.Generator, noise: float = 0.1) -> None:
+        self.random, self.noise, self.axis = random, noise, 0
+
+    def __call__(self, world: BlockPush) -> np.ndarray:
+        missing = world.goal - world.state.block
+        if world.steps == 0 or abs(missing[self.axis]) < 0.02:  # the longer way first
+            self.axis = int(np.abs(missing).argmax())
+        way = self._way(world.state.disc, world.state.block, missing)
+        return np.clip(way / REACH + self.random.normal(0, self.noise, 2), -1, 1)
+
+    def _way(self, disc: np.ndarray, block: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """Where the disc has to go next, `(2,)`: behind the block as seen from the goal, round it if need be."""
+        along, across = self.axis, 1 - self.axis
+        side = float(np.sign(missing[along]))
+        touch, away, way = HALF + RADIUS, disc - block, np.zeros(2)
+        behind = side * away[along] < -touch + 0.03
+        if behind and abs(away[across]) < 0.6 * HALF:
+            way[along] = missing[along] - away[along] - side * touch
+            way[across] = -0.5 * away[across]
+        elif behind or abs(away[across]) > touch:
+            way[along] = -away[along] - side * (touch + 0.02)
+            way[across] = -away[across] if side * away[along] < -touch else 0.0
+        else:
+            way[across] = REACH * (np.sign(away[across]) or 1.0)
+        return way
+
+
+POLICIES: dict[str, Callable[[np.random.Generator], Policy]] = {"random": RandomPolicy, "scripted": ScriptedPolicy}
+
+
+class TrueWorld(Untaught):
+    """`block_push` itself as its model: it looks at the world's state, not at the context, and paints what comes."""
+
+    action_size, history_frames = BlockPush.action_size, 1
+
+    def __init__(self, world: BlockPush) -> None:
+        self.world = world
+
+    def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
+        state = self.world.state
+        moves = actions.double().numpy()
+        plans = moves.shape[:2]
+        now = BlockPushState(np.broadcast_to(state.disc, (*plans, 2)), np.broadcast_to(state.block, (*plans, 2)))
+        discs, blocks = [], []
+        for step in range(moves.shape[2]):
+            now = advance(now, moves[:, :, step])
+            discs.append(now.disc)
+            blocks.append(now.block)
+        frames = paint(BlockPushState(np.stack(discs, 2), np.stack(blocks, 2)), self.world.size)
+        return torch.from_numpy(frames).movedim(-1, -3).float() / 255
+
+
+class BlockPushWorld:
+    """See `BlockPush`. Each size of a frame is a render of its own."""
+
+    name = "block_push"
+    policies = tuple(POLICIES)
+    steps = EPISODE_STEPS
+    reach = None
+
+    def __init__(self, size: int | None = None) -> None:
+        self.inner = BlockPush(size or 32)
+        self.bounds = Bounds.of([-1.0, -1.0], [1.0, 1.0])
+
+    def reset(self, seed: int) -> np.ndarray:
+        return self.inner.reset(seed)[0]
+
+    begin = reset
+
+    def step(self, action: np.ndarray) -> Seen:
+        frame, _, success, over, _ = self.inner.step(action)
+        return Seen(frame, success or over, success)
+
+    def state(self) -> np.ndarray:
+        return self.inner.state.values()
+
+    def rest(self) -> np.ndarray:
+        return np.zeros(2)
+
+    def policy(self, name: str, random: np.random.Generator) -> Act:
+        chosen = POLICIES[name](random)
+        return lambda: chosen(self.inner)
+
+    def cost(self, goal: Tensor | None) -> Cost:
+        place = self.inner.goal.tolist()
+        return PushBehind(DISC.tolist(), BLOCK.tolist(), place, HALF + RADIUS)
+
+    def goal_picture(self, goal: Tensor | None) -> Tensor:
+        return to_picture(self.inner.goal_picture())
+
+    def truths(self) -> dict[str, Imagines]:
+        return {"true simulator": TrueWorld(self.inner)}

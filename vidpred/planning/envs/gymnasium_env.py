@@ -1,0 +1,106 @@
+"""Environments of Gymnasium that render RGB frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from vidpred.data.resize import scaled
+from vidpred.data.videos.reader import scaled_size
+from vidpred.errors import ConfigError
+from vidpred.planning.costs import GoalImage
+from vidpred.planning.envs.base import Act, Seen
+from vidpred.planning.world_model import Bounds, Cost, Imagines
+
+
+class GymnasiumWorld:
+    """Any environment of Gymnasium with a Box or Discrete action space; discrete actions are recorded one-hot.
+
+    Frames are what `render()` gives, scaled to `size` (short side). An observation that is a vector is the state.
+    Success is what `info` calls is_success or success, or else that the episode terminated.
+    """
+
+    policies: tuple[str, ...] = ("random",)
+    reach = None
+
+    def __init__(self, name: str, size: int | None = None) -> None:
+        """Raises ConfigError without gymnasium, for a name that it does not know and for other action spaces."""
+        try:
+            import gymnasium
+        except ImportError:
+            raise ConfigError(f"[--env {name}] needs gymnasium; pip install 'vidpred[sim]'") from None
+        try:
+            self.env: Any = gymnasium.make(name, render_mode="rgb_array")
+        except (gymnasium.error.Error, ImportError, TypeError) as error:
+            reason = str(error).splitlines()[0][:120]
+            raise ConfigError(f"no such world [--env {name}]: {reason}; block_push is built in") from None
+        self.name, self.size = name, size
+        self.discrete = isinstance(self.env.action_space, gymnasium.spaces.Discrete)
+        if not self.discrete and not isinstance(self.env.action_space, gymnasium.spaces.Box):
+            raise ConfigError(f"its actions are neither Box nor Discrete [--env {name}]: {self.env.action_space}")
+        limit = self.env.spec.max_episode_steps if self.env.spec else None
+        self.steps = int(limit or 200)
+        self.bounds = self._bounds()
+
+    def _bounds(self) -> Bounds:
+        space = self.env.action_space
+        if self.discrete:
+            return Bounds.of(np.zeros(int(space.n)), np.ones(int(space.n)))
+        low, high = np.ravel(space.low).astype(np.float32), np.ravel(space.high).astype(np.float32)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise ConfigError(f"its actions have no bounds [--env {self.name}]; wrap it in a bounded Box")
+        return Bounds.of(low, high)
+
+    def reset(self, seed: int) -> np.ndarray:
+        observation, _ = self.env.reset(seed=seed)
+        self.env.action_space.seed(seed)
+        self._note(observation)
+        return self._frame()
+
+    begin = reset
+
+    def step(self, action: np.ndarray) -> Seen:
+        space = self.env.action_space
+        given = int(np.argmax(action)) if self.discrete else action.reshape(space.shape).astype(space.dtype)
+        observation, _, terminated, truncated, info = self.env.step(given)
+        self._note(observation)
+        success = bool(info.get("is_success", info.get("success", terminated)))
+        return Seen(self._frame(), bool(terminated or truncated or success), success)
+
+    def _note(self, observation: Any) -> None:
+        is_vector = isinstance(observation, np.ndarray) and observation.ndim == 1 and observation.size <= 1024
+        self._state = observation.astype(np.float32) if is_vector else None
+
+    def _frame(self) -> np.ndarray:
+        frame = np.asarray(self.env.render())
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise ConfigError(f"it renders no RGB frames [--env {self.name}]: {frame.dtype} {frame.shape}")
+        return scaled(frame, scaled_size(frame.shape[0], frame.shape[1], self.size))
+
+    def state(self) -> np.ndarray | None:
+        return self._state
+
+    def rest(self) -> np.ndarray:
+        return (self.bounds.low.numpy() + self.bounds.high.numpy()) / 2
+
+    def policy(self, name: str, random: np.random.Generator) -> Act:
+        count = int(self.env.action_space.n) if self.discrete else 0
+
+        def act() -> np.ndarray:
+            drawn = self.env.action_space.sample()
+            return np.eye(count)[int(drawn)] if self.discrete else np.ravel(drawn).astype(np.float64)
+
+        return act
+
+    def cost(self, goal: Tensor | None) -> Cost:
+        return GoalImage(self.goal_picture(goal))
+
+    def goal_picture(self, goal: Tensor | None) -> Tensor:
+        if goal is None:
+            raise ConfigError(f"[--env {self.name}] says no goal of its own; give a picture of it, --goal FILE.png")
+        return goal
+
+    def truths(self) -> dict[str, Imagines]:
+        return {}

@@ -1,0 +1,299 @@
+"""PushT (gym-pusht, the extra `sim`): an agent pushes a T-shaped block, in blocks of five of the environment's steps.
+
+Lengths are in pixels of its arena of 512 x 512, x to the right and y down. An action is the place that the agent shall
+go to, as the environment takes it; it is held for `HELD_STEPS` steps of the environment (0.5 s), at whose end the
+agent has all but come to rest, so that one picture shows the state. States are DINO-WM's: agent x y, block x y, block's
+angle, agent's velocity x y.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidpred.data.resize import scaled
+from vidpred.errors import ConfigError
+from vidpred.planning.baselines import Untaught
+from vidpred.planning.costs import GoalThings, soonest
+from vidpred.planning.envs.base import Act, Seen, to_picture
+from vidpred.planning.world_model import Bounds, Cost, Imagines
+
+NAME = "gym_pusht/PushT-v0"
+ARENA = 512.0
+MARGIN = 20.0  # between the places that the agent is sent to and the walls
+HELD_STEPS = 5  # of the environment, for one action
+REACH = 80.0  # how far the policies send the agent with one action
+PICTURE = 256  # side of the environment's pictures, which it scales without averaging; those wanted are smaller
+NEAR_POSITION, NEAR_ANGLE = 20.0, np.pi / 9
+AGENT, BLOCK = np.array([65, 105, 225]) / 255, np.array([119, 136, 153]) / 255  # colours
+BAR, STEM = np.array([[-60.0, 0.0], [60.0, 30.0]]), np.array([[-15.0, 30.0], [15.0, 120.0]])  # the T, in its own frame
+MIDDLE = np.array([0.0, 45.0])
+
+
+class PushT:
+    """The environment, with a state that may be set. Pictures are `(size, size, 3)` uint8."""
+
+    def __init__(self, size: int) -> None:
+        """Raises ConfigError without gym-pusht."""
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        try:
+            import gym_pusht  # noqa: F401, it registers its environment
+            import gymnasium
+        except ImportError as error:
+            raise ConfigError(f"[--env {NAME}] needs gym-pusht ({error}); pip install 'vidpred[sim]'") from None
+        made = gymnasium.make(NAME, observation_width=PICTURE, observation_height=PICTURE)
+        self.size = size
+        self.env: Any = made.unwrapped
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        self.env.reset(seed=seed)
+
+    @property
+    def state(self) -> np.ndarray:
+        """`(7,)`"""
+        agent, block = self.env.agent, self.env.block
+        return np.array([*agent.position, *block.position, block.angle, *agent.velocity])
+
+    @state.setter
+    def state(self, state: np.ndarray) -> None:
+        agent, block = self.env.agent, self.env.block
+        agent.position, agent.velocity = tuple(state[:2].tolist()), tuple(state[5:].tolist())
+        block.angle = float(state[4])  # first: a block turns about its middle, which moves its position
+        block.position, block.velocity, block.angular_velocity = tuple(state[2:4].tolist()), (0.0, 0.0), 0.0
+        for body in (agent, block):
+            self.env.space.reindex_shapes_for_body(body)
+
+    def step(self, action: np.ndarray) -> None:
+        """Hold an action `(2,)`."""
+        for _ in range(HELD_STEPS):
+            self.env.step(action)
+
+    def advance(self, action: np.ndarray) -> None:
+        """The same, without measuring how much of the environment's own goal is covered, which takes most time."""
+        env = self.env
+        for _ in range(HELD_STEPS * round(1 / (env.dt * env.control_hz))):
+            env.agent.velocity += (env.k_p * (action - env.agent.position) - env.k_v * env.agent.velocity) * env.dt
+            env.space.step(env.dt)
+
+    def render(self) -> np.ndarray:
+        self.env.obs_type = "pixels"  # not `env.render()`, which marks the last action
+        frame = self.env.get_obs()
+        self.env.obs_type = "state"
+        return scaled(frame, (self.size, self.size))
+
+
+def turned(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Points `(..., 2)` turned by an angle `(...)`."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([cos * points[..., 0] - sin * points[..., 1], sin * points[..., 0] + cos * points[..., 1]], -1)
+
+
+def angle_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """In [0, pi]."""
+    return np.abs((one - other + np.pi) % (2 * np.pi) - np.pi)
+
+
+def misses(states: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far states `(..., 7)` are from a goal's: the distance of the places of agent and block, as one point in four
+    dimensions, in units of `NEAR_POSITION`, and the block's angle in units of `NEAR_ANGLE`."""
+    position = np.linalg.norm(states[..., :4] - goal[:4], axis=-1) / NEAR_POSITION
+    return position, angle_between(states[..., 4], goal[4]) / NEAR_ANGLE
+
+
+def is_near(states: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """DINO-WM's test of success (Zhou et al. 2024; `eval_state` of its env/pusht)."""
+    position, angle = misses(states, goal)
+    return (position < 1) & (angle < 1)
+
+
+Policy = Callable[[PushT], np.ndarray]
+
+
+class RandomPolicy:
+    """Wanders: to random places at random speeds, most of them on the block or near it."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self.random, self.left, self.target, self.speed = random, 0, np.zeros(2), 1.0
+
+    def __call__(self, world: PushT) -> np.ndarray:
+        random, state = self.random, world.state
+        if self.left == 0:
+            near = middle_of(state) + random.normal(0, 60, 2)
+            self.target = near if random.random() < 0.7 else random.uniform(MARGIN, ARENA - MARGIN, 2)
+            self.left, self.speed = int(random.integers(1, 6)), random.uniform(0.3, 1)
+        self.left -= 1
+        return towards(state, self.target, self.speed, random.normal(0, 0.2, 2))
+
+
+class PushingPolicy:
+    """Pushes the block again and again: goes round it to a place beside it, then through a random point of it. One
+    action in five is any, so that the recorded ones are as varied as those that planners try."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self.random = random
+        self.path: list[tuple[np.ndarray, float]] = []  # places to go to, each with how fast
+
+    def __call__(self, world: PushT) -> np.ndarray:
+        state = world.state
+        while self.path and np.linalg.norm(self.path[0][0] - state[:2]) < 15:
+            self.path.pop(0)
+        if not self.path:
+            self.path = self._push(state)
+        target, speed = self.path[0]
+        if self.random.random() < 0.2:
+            return towards(state, state[:2], 1, self.random.uniform(-1, 1, 2))
+        if np.linalg.norm(target - state[:2]) < speed * REACH:
+            self.path.pop(0)
+        return towards(state, target, speed, self.random.normal(0, 0.1, 2))
+
+    def _push(self, state: np.ndarray) -> list[tuple[np.ndarray, float]]:
+        random, middle = self.random, middle_of(state)
+        while True:
+            low, high = BAR if random.random() < 0.5 else STEM
+            point = state[2:4] + turned(random.uniform(low, high), state[4])
+            angle = random.uniform(-np.pi, np.pi)
+            way = np.array([np.cos(angle), np.sin(angle)])
+            start, end = point - way * 110, point + way * random.uniform(0, 90)
+            outwards = float((middle - ARENA / 2) @ way)  # a block at the wall is pushed inwards
+            if outwards < 80 and np.all((start > MARGIN) & (start < ARENA - MARGIN)):
+                break
+        path, speed = [(start, 1.0)], random.uniform(0.35, 1)
+        if crosses(state[:2], start, middle):
+            side = turned(middle - start, np.array(np.pi / 2))
+            side = side / np.linalg.norm(side) * 125
+            corners = [np.clip(middle + sign * side, MARGIN, ARENA - MARGIN) for sign in (1, -1)]
+            path.insert(0, (min(corners, key=lambda corner: float(np.linalg.norm(corner - state[:2]))), 1.0))
+        return [*path, (end, speed)]
+
+
+def middle_of(state: np.ndarray) -> np.ndarray:
+    """Of the block, `(2,)`."""
+    return state[2:4] + turned(MIDDLE, state[4])
+
+
+def towards(state: np.ndarray, target: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
+    """The action that sends the agent to a place, or speed * `REACH` nearer to it. noise: `(2,)`, of `REACH` = 1."""
+    way = (target - state[:2]) / REACH
+    way = way * min(1.0, speed / max(float(np.linalg.norm(way)), 1e-6)) + noise
+    return np.clip(state[:2] + np.clip(way, -1, 1) * REACH, MARGIN, ARENA - MARGIN)
+
+
+def crosses(start: np.ndarray, end: np.ndarray, middle: np.ndarray, distance: float = 70.0) -> bool:
+    """Whether the straight way passes a place at less than the distance."""
+    way = end - start
+    share = np.clip((middle - start) @ way / max(float(way @ way), 1e-6), 0, 1)
+    return bool(np.linalg.norm(start + share * way - middle) < distance)
+
+
+POLICIES: dict[str, Callable[[np.random.Generator], Policy]] = {"random": RandomPolicy, "scripted": PushingPolicy}
+
+
+class TruePushT(Untaught):
+    """PushT as its own model: a second one, set to the state of the world, plays every plan.
+
+    judge: states `(N, K, 7)` -> costs `(N,)`, to judge plans by these instead of by pictures.
+    """
+
+    action_size, history_frames = 2, 1
+
+    def __init__(self, world: PushT, judge: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self.world, self.judge, self.played = world, judge, PushT(world.size)
+
+    def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
+        frames = [[self.played.render() for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
+        pictures = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
+        return pictures.unflatten(0, actions.shape[:2])
+
+    def judged(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
+        if self.judge is None:
+            return super().judged(context, actions, cost)
+        played = [[self.played.state for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
+        return torch.from_numpy(self.judge(np.array(played))).float()
+
+    def _play(self, plan: Tensor) -> Iterator[None]:
+        """The steps of a plan `(K, A)`, in turn."""
+        self.played.state = self.world.state
+        for action in plan.double().numpy():
+            self.played.advance(action)
+            yield
+
+
+class PushTWorld:
+    """See `PushT`. Start and goal are two moments of an episode that the scripted policy plays, 25
+    steps of the environment apart, between which the block moves by more than the test of success forgives."""
+
+    name = NAME
+    policies = tuple(POLICIES)
+    reach = REACH
+    recorded_steps, planned_steps = 30, 10
+    steps_to_goal, steps_before = 5, 8  # of the episode that goals are from; before the start, at most
+
+    def __init__(self, size: int | None = None) -> None:
+        self.inner = PushT(size or 32)
+        self.bounds = Bounds.of([MARGIN] * 2, [ARENA - MARGIN] * 2)
+        self.goal: np.ndarray | None = None
+
+    @property
+    def steps(self) -> int:
+        return self.recorded_steps if self.goal is None else self.planned_steps
+
+    def reset(self, seed: int) -> np.ndarray:
+        self.inner.reset(seed)
+        self.goal = None
+        return self.inner.render()
+
+    def begin(self, seed: int) -> np.ndarray:
+        random = np.random.default_rng(seed)
+        act = self.policy("scripted", random)
+        self.inner.reset(seed)
+        left = int(random.integers(self.steps_before + 1))
+        while True:
+            for _ in range(left):
+                self.inner.step(act())
+            start, first = self.inner.state, self.inner.render()
+            for _ in range(self.steps_to_goal):
+                self.inner.step(act())
+            goal, left = self.inner.state, 0
+            if not is_near(np.array([*goal[:2], *start[2:]]), goal):
+                break
+        self.goal, self.goal_frame = goal, self.inner.render()
+        self.inner.state = start
+        return first
+
+    def step(self, action: np.ndarray) -> Seen:
+        self.inner.step(action)
+        success = self.goal is not None and bool(is_near(self.inner.state, self.goal))
+        return Seen(self.inner.render(), success, success)
+
+    def state(self) -> np.ndarray:
+        return self.inner.state.astype(np.float32)
+
+    def rest(self) -> np.ndarray:
+        return self.inner.state[:2]
+
+    def policy(self, name: str, random: np.random.Generator) -> Act:
+        chosen = POLICIES[name](random)
+        return lambda: chosen(self.inner)
+
+    def cost(self, goal: Tensor | None) -> Cost:
+        return soonest(GoalThings(self.goal_picture(goal), (AGENT.tolist(), BLOCK.tolist())))
+
+    def goal_picture(self, goal: Tensor | None) -> Tensor:
+        return to_picture(self.goal_frame)
+
+    def truths(self) -> dict[str, Imagines]:
+        def judge(states: np.ndarray) -> np.ndarray:
+            assert self.goal is not None
+            missed = np.hypot(*misses(states, self.goal))
+            return np.asarray((missed + 0.1 * np.arange(states.shape[-2])).min(-1))
+
+        return {
+            "true simulator, cost of pictures": TruePushT(self.inner),
+            "true simulator, cost of states": TruePushT(self.inner, judge),
+        }
