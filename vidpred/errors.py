@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 
 # What reading arrays and compressed files of a damaged or another kind raises: numpy, zipfile, gzip, struct.
 UNREADABLE: tuple[type[Exception], ...] = (
     OSError, ValueError, EOFError, KeyError, OverflowError, MemoryError, NotImplementedError, RuntimeError, SyntaxError,
-    zipfile.BadZipFile, zlib.error, struct.error,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
 )  # fmt: skip
 
 

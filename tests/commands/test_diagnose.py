@@ -206,7 +206,11 @@ def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_perfect_discriminator_is_found(tmp_path: Path) -> None:
-    slow = {"training.generator.learning_rate": 1e-9, "training.discriminator.learning_rate": 5e-3}
+    slow = {
+        "training.generator.learning_rate": 1e-9,
+        "training.discriminator.learning_rate": 5e-3,
+        "training.steps": 150,
+    }
     run.train(tiny(tmp_path / "run", **slow))
     assert "a perfect discriminator" in [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
 
