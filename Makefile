@@ -1,6 +1,8 @@
-# make demo   train and render the comparison of blurry against sharp    make test   what CI runs
-# make lint   ruff and mypy        make proofs   long evidence, row by row, resumable        make bench   speed
-.PHONY: demo test lint proofs bench lock clean
+# make demo    train and render the comparison of blurry against sharp
+# make test    all tests, under 10 minutes        make quick   the fast ones, under a minute
+# make lint    ruff and mypy; CI runs lint and test
+# make proofs  long evidence, row by row, resumable        make bench   speed
+.PHONY: demo test quick lint proofs bench lock clean
 .DELETE_ON_ERROR:
 export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS = 1
@@ -14,6 +16,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(TEST_ENV) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+quick: .venv/installed
+	$(TEST_ENV) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
