@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vidpred import config as config_module
+import vidpred
 from vidpred.config import (
     Config,
     describe,
@@ -19,8 +19,8 @@ from vidpred.config import (
     sections_of,
     to_yaml,
 )
+from vidpred.config.unused_settings import refuse_ignored
 from vidpred.errors import ConfigError
-from vidpred.unused_settings import refuse_ignored
 
 PRESETS = sorted(file.name for file in preset_folder().glob("*.yaml"))
 
@@ -223,7 +223,7 @@ def test_every_setting_is_documented_in_its_section() -> None:
 
 
 def test_yaml_is_only_loaded_safely() -> None:
-    for file in Path(config_module.__file__).parent.rglob("*.py"):
+    for file in Path(vidpred.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
                 loaders = [word.value.id for word in node.keywords if isinstance(word.value, ast.Name)]

@@ -19,7 +19,7 @@ LAYERS = [  # lowest first; a module may import its own layer and those below
     {"evaluation", "planning"},
     {"training"},
     {"config"},
-    {"unused_settings", "resume"},
+    {"resume"},
     {"run"},
     {"commands"},
     {"__init__", "__main__"},

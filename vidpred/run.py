@@ -17,6 +17,7 @@ from torch import nn
 
 from vidpred.checkpoint import RunFolder
 from vidpred.config import Config
+from vidpred.config.unused_settings import refuse_ignored
 from vidpred.data.build import build_source
 from vidpred.data.sources import TrainingSamples, TrainingSource, evaluation_offsets, training_offsets
 from vidpred.data.worlds.points import POINTS
@@ -37,7 +38,6 @@ from vidpred.training.fitting import Fitting
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
 from vidpred.training.trainer import Trainer, TrainingParts, Validate
-from vidpred.unused_settings import refuse_ignored
 
 PEER_TIMEOUT = timedelta(minutes=30)
 

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import proofs_ladder
 from benchmarks.proofs_ladder import FINE, RUNGS, real_rung, world_rung
 from benchmarks.proofs_sharp import SETTLED, WINDOW, balance_numbers
-from vidpred.unused_settings import refuse_ignored
+from vidpred.config.unused_settings import refuse_ignored
 
 
 def test_balance_is_of_means_over_the_last_steps() -> None:

@@ -12,7 +12,6 @@ import torch
 from pydantic import TypeAdapter
 
 from tests.picture_files import SMALL, write_digits
-from vidpred import config as config_module
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import Config, load_config
 from vidpred.models import build
@@ -38,7 +37,8 @@ def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     class Wider(Config):
         model: kind = GENERATORS["multiscale"]()  # type: ignore[valid-type]
 
-    monkeypatch.setattr(config_module, "Config", Wider)
+    monkeypatch.setattr("vidpred.config.load.Config", Wider)
+    monkeypatch.setattr("vidpred.resume.Config", Wider)
     monkeypatch.setattr("vidpred.inference.predictor.AnyModel", kind)
     (tmp_path / "stripes.yaml").write_text(BLOCKS["yaml"])
     root = str(write_digits(tmp_path / "digits.npz"))

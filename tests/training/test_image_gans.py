@@ -12,10 +12,10 @@ import torch
 from tests.picture_files import write_digits
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
+from vidpred.config.unused_settings import refuse_ignored
 from vidpred.errors import ConfigError
 from vidpred.evaluation.evaluate import evaluate
 from vidpred.run import plan, train
-from vidpred.unused_settings import refuse_ignored
 
 SMALL: dict[str, Any] = {
     "data.patch_size": 8, "model.width": 4, "discriminator.width": 4, "training.batch_size": 4,

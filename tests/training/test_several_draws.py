@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vidpred.checkpoint import Checkpoint
 from vidpred.config import load_config
+from vidpred.config.unused_settings import refuse_ignored
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import gradient_difference_loss, lp_loss
@@ -19,7 +20,6 @@ from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscr
 from vidpred.models.pyramid import build_pyramid
 from vidpred.run import train
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step, nearest_draw
-from vidpred.unused_settings import refuse_ignored
 
 SMALL: dict[str, Any] = {
     "training.steps": 3, "training.batch_size": 2, "model.scales": 2, "training.device": "cpu", "data.patch_size": 32,

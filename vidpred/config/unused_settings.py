@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vidpred.config import Config, as_yaml
+from vidpred.config.tree import Config
+from vidpred.config.yaml_files import as_yaml
 from vidpred.errors import ConfigError
 from vidpred.settings import flatten
 from vidpred.training.game import GameSettings

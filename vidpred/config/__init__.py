@@ -1,0 +1,28 @@
+"""The whole configuration: the tree of settings, loaded from a YAML preset and dotted overrides."""
+
+from vidpred.config.explain import describe
+from vidpred.config.load import (
+    LoadedConfig,
+    find_preset,
+    load_config,
+    load_with_origins,
+    preset_folder,
+    to_yaml,
+)
+from vidpred.config.tree import CHOICES, Config, sections_of
+from vidpred.config.yaml_files import as_yaml, parse_text
+
+__all__ = [
+    "CHOICES",
+    "Config",
+    "LoadedConfig",
+    "as_yaml",
+    "describe",
+    "find_preset",
+    "load_config",
+    "load_with_origins",
+    "parse_text",
+    "preset_folder",
+    "sections_of",
+    "to_yaml",
+]

@@ -1,0 +1,151 @@
+"""Loading a config: a preset or a YAML file, with dotted overrides on top."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vidpred.config.tree import CHOICES, Config, known_keys, text_keys, tuple_length
+from vidpred.config.yaml_files import parse_text, parse_yaml, read_yaml
+from vidpred.errors import ConfigError
+from vidpred.settings import flatten
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A config with the origin of each value: dotted key -> "default", "FILE:LINE" or "command line"."""
+
+    config: Config
+    origins: dict[str, str]
+
+
+def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | Iterable[str] = ()) -> Config:
+    """Read a preset (by name) or a YAML file (by path) and apply overrides.
+
+    path: "ucf101.yaml" finds the shipped preset unless a file of that name lies here. None: the defaults.
+    overrides: a mapping of dotted keys, or strings "key=value" whose values are read as YAML, but for paths (data.root,
+    run, ...), which are taken as they stand.
+    Raises ConfigError naming file, key and the nearest valid name.
+    """
+    return load_with_origins(path, overrides).config
+
+
+def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | Iterable[str] = ()) -> LoadedConfig:
+    """`load_config`, and where each value came from."""
+    tree: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    if path is not None:
+        file = find_preset(path)
+        tree = read_yaml(file, origins)
+        for key, where in origins.items():
+            _check_key(key, where)
+    for key, value in _parse_overrides(overrides):
+        # A mapping sets what it names and leaves the rest of its section as it was.
+        for leaf, inner in flatten(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]:
+            _check_key(leaf, "command line")
+            _assign(tree, leaf, inner)
+            origins[leaf] = "command line"
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins, path)) from None
+    return LoadedConfig(config, {key: origins.get(key, "default") for key, _ in flatten(config.model_dump())})
+
+
+def preset_folder() -> Path:
+    """Where the shipped presets lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def find_preset(path: str | Path) -> Path:
+    """A file by path, else a shipped preset by name (with or without .yaml). Raises ConfigError."""
+    file = Path(path)
+    if file.is_file():
+        return file
+    presets = {preset.name: preset for preset in sorted(preset_folder().glob("*.yaml"))}
+    if file.parent == Path("."):
+        for name in (file.name, f"{file.name}.yaml"):
+            if name in presets:
+                return presets[name]
+    near = difflib.get_close_matches(file.name, presets, 1, 0.5)
+    hint = f"; did you mean {near[0]}?" if near else f"; presets: {', '.join(presets)}"
+    raise ConfigError(f"no such config file or preset [{path}]{hint}")
+
+
+def _parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> Iterable[tuple[str, Any]]:
+    if isinstance(overrides, Mapping):
+        yield from overrides.items()
+        return
+    for item in overrides:
+        key, separator, text = item.partition("=")
+        if not separator:
+            raise ConfigError(f"an override is written key=value, as in training.steps=100 [{item}]")
+        key = key.strip()
+        _check_key(key, "command line")
+        if not text.strip():
+            raise ConfigError(f"an empty value [{item}]; if none is meant, write {key}=null")
+        yield key, parse_text(text) if key in text_keys(Config, "") else parse_yaml(text, item)
+
+
+def _check_key(key: str, where: str) -> None:
+    """Raises ConfigError unless the dotted key exists; names the nearest one."""
+    known = known_keys(Config, "")
+    if key in known:
+        return
+    # The right name in the wrong section, or else a name spelled alike.
+    near = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    near = near or difflib.get_close_matches(key, known, 1, 0.5)
+    hint = f"; did you mean {near[0]}?" if near else "; `vidpred config` lists the keys"
+    raise ConfigError(f"unknown key [{key}] ({where}){hint}")
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        if not isinstance(tree.get(section), dict):
+            tree[section] = {}
+        tree = tree[section]
+    tree[name] = value
+
+
+def _explain(error: ValidationError, origins: dict[str, str], path: str | Path | None) -> str:
+    """Pydantic's first complaint as one line: key, what was expected, what was given, where."""
+    problem = error.errors()[0]
+    # Locations may run on into lists and unions; the key is the part that the tree knows.
+    parts = [str(part) for part in problem["loc"]]
+    if problem["type"] == "union_tag_invalid":
+        return _unknown_choice(parts[0], problem["ctx"]["tag"], origins, path)
+    if len(parts) > 1 and parts[1] in CHOICES.get(parts[0], {}):
+        del parts[1]  # which kind of section it is
+    known = set(known_keys(Config, ""))
+    while parts and ".".join(parts) not in known:
+        parts.pop()
+    key = ".".join(parts)
+    where = origins.get(key) or (str(path) if path else "defaults")
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    given = problem.get("input")
+    if problem["type"] == "missing" and isinstance(given, list | tuple):  # every setting has a default: a short tuple
+        message = f"{tuple_length(parts)} values are wanted"
+    shown = "" if isinstance(given, dict | BaseModel) else f", got {given!r}"
+    return f"{f'[{key}] ' if key else ''}{message}{shown} ({where})"
+
+
+def _unknown_choice(section: str, name: str, origins: dict[str, str], path: str | Path | None) -> str:
+    where = origins.get(f"{section}.name") or str(path)
+    near = difflib.get_close_matches(name, CHOICES[section], 1, 0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"[{section}.name] choose from {', '.join(CHOICES[section])}, got {name!r} ({where}){hint}"
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved config as YAML that `load_config` reads back to an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)

@@ -1,0 +1,112 @@
+"""The tree of all settings: the sections composed, and the rules between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self, get_args
+
+from pydantic import BaseModel, Field, model_validator
+
+from vidpred.data.settings import DataSettings
+from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyJudge, AnyModel
+from vidpred.models.discriminators import DiscriminatorSettings
+from vidpred.models.multiscale import GeneratorSettings
+from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.settings import Settings
+from vidpred.training.objectives import ObjectiveSettings
+from vidpred.training.settings import CheckpointSettings, TrainingSettings
+
+# Sections that are one of several kinds, chosen by their name.
+CHOICES: dict[str, Mapping[str, Any]] = {"model": GENERATORS, "discriminator": DISCRIMINATORS}
+
+
+class Config(Settings):
+    """Everything that a run is made of. `vidpred config PRESET` prints it with the origin of every value."""
+
+    seed: int = Field(0, ge=0)
+    run: str = "runs/default"
+    data: DataSettings = DataSettings()
+    model: AnyModel = GeneratorSettings()
+    discriminator: AnyJudge = DiscriminatorSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingSettings = TrainingSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        weights = self.objective
+        reconstruction = (weights.lp_weight, weights.gdl_weight, weights.log_weight, weights.pixel_entropy_weight)
+        if not any(reconstruction) and not self.model.fitted:
+            if not weights.has_discriminator:
+                raise ValueError("objective: all weights are 0; set objective.lp_weight=1")
+            if weights.adversarial_start and not weights.feature_matching_weight:
+                raise ValueError("objective.adversarial_start: nothing is learnt before it; set objective.lp_weight=1")
+        if weights.has_discriminator and self.data.patch_size is None:
+            raise ValueError("data.patch_size: an adversary judges square patches; set data.patch_size=32")
+        if weights.draws > 1 and not self.model.noise_channels:
+            raise ValueError(
+                "objective.draws: without noise all draws are the same; set model.noise_channels=1 or objective.draws=1"
+            )
+        if weights.wrong_pairs and self.training.batch_size < 2:
+            raise ValueError("objective.wrong_pairs: needs training.batch_size of 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _frames(self) -> Self:
+        networks: dict[str, ModelSettings | JudgeSettings] = {"model": self.model}
+        if self.objective.has_discriminator:
+            networks["discriminator"] = self.discriminator
+        for section, network in networks.items():
+            if network.needs_frames and not self.data.context_frames:
+                others = [name for name, kind in CHOICES[section].items() if not kind.needs_frames]
+                raise ValueError(
+                    f"{section}.name: {network.name} needs known frames; set data.context_frames=4, or "
+                    f"{section}.name={'|'.join(others)} for pictures from noise"
+                )
+            if not network.needs_frames and self.data.context_frames:
+                raise ValueError(
+                    f"data.context_frames: {section}.name={network.name} knows no frames; set data.context_frames=0"
+                )
+        if self.objective.kl_weight and not self.model.has_encoder:
+            raise ValueError("objective.kl_weight: only an encoder's code costs something; set model.name=vae")
+        if self.objective.class_weight and not getattr(self.discriminator, "classes", 0):
+            raise ValueError("objective.class_weight: the discriminator has no classes; set discriminator.classes")
+        if self.model.state_size and self.data.flip:
+            raise ValueError("data.flip: mirrored frames would contradict the states (model.state_size); set false")
+        if not self.data.context_frames and max(self.data.pred_frames, self.data.step, self.data.unroll) > 1:
+            raise ValueError("data.context_frames: 0 needs data.pred_frames=1, data.step=1 and data.unroll=1")
+        return self
+
+
+def known_keys(section: type[BaseModel], prefix: str) -> list[str]:
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        for kind in sections_of(field.annotation):
+            keys += known_keys(kind, f"{prefix}{name}.")
+    return list(dict.fromkeys(keys))
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes that a field may hold: several where it is a choice, none where it is a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_of(part)]
+
+
+def text_keys(section: type[BaseModel], prefix: str) -> set[str]:
+    """The dotted keys of settings that are free text: paths."""
+    fields = section.model_fields
+    keys = {prefix + name for name, field in fields.items() if field.annotation in (str, str | None)}
+    for name, field in fields.items():
+        for kind in sections_of(field.annotation):
+            keys |= text_keys(kind, f"{prefix}{name}.")
+    return keys
+
+
+def tuple_length(parts: list[str]) -> int:
+    """How many values the tuple at this key holds."""
+    section: Any = Config
+    for part in parts[:-1]:
+        section = section.model_fields[part].annotation
+    return len(get_args(section.model_fields[parts[-1]].annotation))
