@@ -1,0 +1,74 @@
+"""`record` and `plan`: act in environments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidpred.commands.options import CheckpointOption, Device
+
+
+def record(
+    target: Annotated[Path, typer.Argument(help="Folder to write to; a prepared set.")],
+    env: Annotated[str, typer.Option(help="block_push, gym_pusht/PushT-v0, or another of Gymnasium that renders.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Asked for more later, it records what is missing.")] = 100,
+    policy: Annotated[str, typer.Option(help="random or scripted (where the world has a script).")] = "random",
+    size: Annotated[int | None, typer.Option(min=8, help="Short side of frames (default: the world's own).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of starts and policy.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Longest episode (default: the world's own).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
+) -> None:
+    """Record episodes of a world, frames with actions, as a prepared set to train on."""
+    from vidpred.planning.record import Recording
+    from vidpred.planning.record import record as record_episodes
+
+    typer.echo(record_episodes(Recording(env, episodes, policy, size, seed, steps), target, workers).text())
+
+
+def plan(
+    run: Annotated[Path, typer.Option("--run", "-r", help="A run folder of a model that takes actions.")],
+    env: Annotated[str, typer.Option(help="block_push, gym_pusht/PushT-v0, or another of Gymnasium.")] = "block_push",
+    solver: Annotated[str, typer.Option(help="cem, mppi, random or gradient.")] = "cem",
+    episodes: Annotated[int, typer.Option(min=1)] = 50,
+    candidates: Annotated[int, typer.Option(min=2, help="Plans that an iteration compares.")] = 32,
+    iterations: Annotated[int, typer.Option(min=1)] = 3,
+    horizon: Annotated[int, typer.Option(min=1, help="Steps that a plan looks ahead.")] = 6,
+    execute: Annotated[int, typer.Option(min=1, help="Steps of a plan that are done before the next plan.")] = 2,
+    goal: Annotated[Path | None, typer.Option(help="A picture of the goal, for worlds that have none.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Short side of frames (default: the run's).")] = None,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Play the same with copy-last, the true simulator, and random actions.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")] = None,
+    video: Annotated[
+        Path | None, typer.Option("--video", help="Saw, imagined and happened (.mp4, .gif); replaces a file.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    checkpoint: CheckpointOption = "best",
+    device: Device = "auto",
+) -> None:
+    """Act in a world by planning with a trained model; say how often the goal was reached."""
+    from vidpred.evaluation.report import write_json
+    from vidpred.files import check_output
+    from vidpred.inference.predictor import choose_device
+    from vidpred.planning import plan as planning
+    from vidpred.planning.closed_loop import summary
+
+    for option, file, suffixes in (("--json", json, None), ("--video", video, (".mp4", ".gif"))):
+        if file:
+            check_output(file, True, option, suffixes)
+    choose_device(device, "--device ")
+    model, trained = planning.load_model(run, checkpoint, device, precision)
+    world = planning.fitting_world(env, size or trained, model)
+    budget = planning.Budget(solver, candidates, iterations, horizon, execute)
+    picture = planning.read_goal(goal, size or trained)
+    results = {run.name: planning.play_model(model, world, budget, episodes, picture, video)}
+    typer.echo(summary(run.name, results[run.name]))
+    for name, play in planning.references(world, budget, episodes, picture).items() if beside else ():
+        results[name] = play()
+        typer.echo(summary(name, results[name]))
+    if json:
+        about = {"env": env, "budget": vars(budget), "precision": precision}
+        write_json(json, {**about, "results": {name: result.to_json() for name, result in results.items()}})

@@ -1,0 +1,51 @@
+"""`train` and `config`: the settings of a run, and training with them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidpred.commands.exit_status import leave_exit_code, runs_here
+from vidpred.commands.options import ConfigOption, Overrides
+
+
+def train(
+    overrides: Overrides = None,
+    config: ConfigOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Train a predictor, or resume where the run's folder left off (the same command again)."""
+    from vidpred.config import load_config
+
+    settings = load_config(config, overrides or [])
+    from vidpred.commands import launch
+
+    processes = launch.requested_processes()
+    if processes > 1 and settings.training.device != "cuda" and not dry_run:
+        launch.start_processes(processes, sys.argv[1:])
+    from vidpred import run
+
+    if dry_run:
+        typer.echo(run.plan(settings))
+        return
+    runs_here(Path(settings.run))
+    result = run.train(settings)
+    leave_exit_code(0, "trained")
+    if os.environ.get("RANK", "0") == "0":
+        pictures = f"look at {result.folder}/pictures; " if (result.folder / "pictures").is_dir() else ""
+        done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
+        verb = "evaluate" if settings.data.context_frames else "sample"
+        typer.echo(f"{done}: {result.folder} ({pictures}vidpred {verb} --run {result.folder})")
+
+
+def show_config(config: Annotated[str | None, typer.Argument()] = None, overrides: Overrides = None) -> None:
+    """Print the resolved settings with where each value came from."""
+    from vidpred.config import describe, load_with_origins
+
+    first = [config] if config and "=" in config else []
+    preset = None if first else config
+    typer.echo(describe(load_with_origins(preset, [*first, *(overrides or [])])))
