@@ -23,7 +23,7 @@ from benchmarks.rivals import SimVP, WarpedMultiscale
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import TrainingSource
+from vidpred.data.sources import Source
 from vidpred.data.videos.windows import movement
 from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
 from vidpred.inference.predictor import Predictor
@@ -39,10 +39,10 @@ REPEATED = 1e-6  # mean squared difference under which a frame repeats the one b
 WHOLE = {"data.split": "file", "data.split_fractions": [1, 0, 0]}  # all clips of a folder are of one split
 
 
-class EvenWindows:
+class EvenWindows(Source):
     """`per_clip` windows of every clip of a source, evenly spread among those whose newest frames repeat none."""
 
-    def __init__(self, source: TrainingSource, per_clip: int) -> None:
+    def __init__(self, source: Source, per_clip: int) -> None:
         self.source, self.name = source, source.name
         by_clip: dict[str, list[int]] = {}
         for index in range(len(source)):

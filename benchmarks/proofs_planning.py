@@ -14,7 +14,7 @@ from benchmarks.proof_rows import RUNS, Row
 from vidpred.checkpoint import RunFolder
 from vidpred.config import Config, load_config
 from vidpred.data.build import build_source
-from vidpred.data.sources import Source
+from vidpred.data.sources import Source, WrappedSource
 from vidpred.evaluation.protocols import evaluate_models, known_frames
 from vidpred.inference.predictor import Predictor
 from vidpred.planning.baselines import StillWorld
@@ -32,28 +32,15 @@ PUSHT_SIZE, PUSHT_EPISODES = 32, 50
 PUSHT_BUDGET = Budget(candidates=64, iterations=5, horizon=5, execute=1)
 
 
-class OtherActions:
+class OtherActions(WrappedSource):
     """A source whose windows come with the actions of other windows: a model that ignores them never notices."""
 
     def __init__(self, source: Source, seed: int) -> None:
-        self.source, self.name = source, source.name
+        super().__init__(source)
         self.others = np.random.default_rng(seed).permutation(len(source))
-        self.action_size: int = source.action_size  # type: ignore[attr-defined]
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def window(self, index: int) -> np.ndarray:
-        return self.source.window(index)
-
-    def clip_name(self, index: int) -> str:
-        return self.source.clip_name(index)
-
-    def action_statistics(self) -> tuple[list[float], list[float]]:
-        return self.source.action_statistics()  # type: ignore[attr-defined, no-any-return]
-
-    def window_actions(self, index: int) -> np.ndarray:
-        return self.source.window_actions(int(self.others[index]))  # type: ignore[attr-defined, no-any-return]
+    def window_actions(self, index: int) -> np.ndarray | None:
+        return self.source.window_actions(int(self.others[index]))
 
 
 def world_row(folder: Path, seed: int) -> dict[str, Any]:

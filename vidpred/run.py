@@ -19,7 +19,7 @@ from vidpred.checkpoint import RunFolder
 from vidpred.config import Config
 from vidpred.config.unused_settings import refuse_ignored
 from vidpred.data.build import build_source
-from vidpred.data.sources import TrainingSamples, TrainingSource, evaluation_offsets, training_offsets
+from vidpred.data.sources import Source, TrainingSamples, evaluation_offsets, training_offsets
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError, DataError, PeerError, VidpredError
 from vidpred.evaluation.modes import coverage, draw_points
@@ -102,7 +102,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         state={
             "own_generator": type(generator).__qualname__ if own else None,
             "processes": accelerator.num_processes,
-            "classes": list(getattr(train_source, "classes", ())),
+            "classes": list(train_source.classes),
             "torch": torch.__version__,
         },
     )
@@ -113,7 +113,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     return Run(folder.path, first_step, config.training.steps)
 
 
-def held_out_pictures(config: Config) -> TrainingSource | None:
+def held_out_pictures(config: Config) -> Source | None:
     """The validation split; None where there is none."""
     try:
         return build_source(config.data, "validation", training_offsets(config.data))
@@ -175,9 +175,9 @@ def all_or_none(accelerator: Accelerator) -> Iterator[None]:
         raise PeerError(int(code))
 
 
-def check_classes(config: Config, source: TrainingSource) -> None:
+def check_classes(config: Config, source: Source) -> None:
     """Raises ConfigError where a network is told of classes that the data does not have."""
-    classes = len(getattr(source, "classes", ()))
+    classes = len(source.classes)
     networks: dict[str, ModelSettings | JudgeSettings] = {"model": config.model}
     if config.objective.has_discriminator:
         networks["discriminator"] = config.discriminator

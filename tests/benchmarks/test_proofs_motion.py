@@ -15,11 +15,12 @@ import torch
 from benchmarks import real_clips
 from benchmarks.proofs_motion import MEASURED, EvenWindows, gain, summarise
 from benchmarks.rivals import SimVP, WarpedMultiscale
+from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import Evaluation, Scores
 from vidpred.models.baselines import FlowExtrapolation
 
 
-class Repeating:
+class Repeating(Source):
     """Two clips of windows of which every third holds one frame twice."""
 
     name = "here"
@@ -36,7 +37,7 @@ class Repeating:
 
 
 def test_every_clip_has_as_many_windows_and_none_repeats_a_frame() -> None:
-    windows = EvenWindows(Repeating(), 4)  # type: ignore[arg-type]
+    windows = EvenWindows(Repeating(), 4)
     assert [windows.clip_name(index) for index in range(len(windows))] == ["long"] * 4 + ["short"] * 4
     assert all(index % 3 for index in windows.chosen)
     assert windows.chosen == sorted(set(windows.chosen))

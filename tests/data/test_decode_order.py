@@ -19,7 +19,6 @@ from vidpred.data.sources import StepSampler, TrainingSamples, collate
 from vidpred.data.videos import decode_order
 from vidpred.data.videos import windows as video_windows
 from vidpred.data.videos.decode_order import StretchCache, Stretches, stretch_ends
-from vidpred.data.videos.reader import close_all
 from vidpred.data.videos.windows import VideoWindows
 
 FRAMES = 120
@@ -167,4 +166,3 @@ def test_memory_stays_flat(source: Callable[..., VideoWindows]) -> None:
             windows.window(int(window))
         sizes.append(process.memory_info().rss)
     assert sizes[-1] - sizes[1] < 8 * 2**20
-    close_all()

@@ -23,7 +23,7 @@ PLAIN = {"context_frames": 0, "channels": 1, "patch_size": 8, "flip": False}
 
 def by_label(source: object, count: int) -> dict[int, set[bytes]]:
     """label -> the pictures that the first `count` draws give."""
-    batch = source.draw(range(count), range(count), 0)  # type: ignore[attr-defined]
+    batch = source.draw(range(count), range(count), 0)
     assert batch.context.shape[:2] == (count, 0)
     assert batch.labels is not None
     found: dict[int, set[bytes]] = {}
@@ -42,7 +42,7 @@ def test_every_picture_keeps_its_label_plain_and_prepared(tmp_path: Path) -> Non
         chosen = DataSettings(root=str(root), split_fractions=(1, 0, 0), **PLAIN)
         source = build_source(chosen, "train", [0])
         assert len(source) == 300
-        assert source.classes == [str(label) for label in range(10)]  # type: ignore[attr-defined]
+        assert source.classes == [str(label) for label in range(10)]
         assert by_label(source, 300) == wanted
 
 
@@ -74,7 +74,7 @@ def test_folders_are_classes(tmp_path: Path) -> None:
     for split in ("train", "test"):
         source = build_source(chosen, split, [0])
         batch = source.draw(range(6), range(6), 0)
-        assert source.classes == ["cat", "dog"]  # type: ignore[attr-defined]
+        assert source.classes == ["cat", "dog"]
         assert batch.future.shape == (6, 1, 3, 16, 16)
         assert [int(value) // 200 for value in batch.future.amax((1, 2, 3, 4))] == batch.labels.tolist()  # type: ignore[union-attr]
 

@@ -12,7 +12,7 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos import index as index_module
-from vidpred.data.videos.index import check, find_videos, require_videos, scan
+from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError
 
@@ -136,23 +136,19 @@ def test_limits_hold_for_what_was_scanned_before(clips: Path) -> None:
         build_source(DataSettings(root=str(clips), max_frames=4), "train", [0])
 
 
-def test_a_check_lists_every_file(clips: Path) -> None:
+def test_a_scan_lists_every_file(clips: Path) -> None:
     (clips / "empty.mp4").write_bytes(b"")
     (clips / "pointer.avi").write_text("version https://git-lfs.github.com/spec/v1\n")
-    reports = {report.path: report for report in check(clips)}
-    assert list(reports) == ["A.MP4", "b.mp4", "deep/er/ä ö.mp4", "empty.mp4", "pointer.avi"]
-    good = reports["b.mp4"]
-    assert asdict(good) == {
-        "path": "b.mp4", "ok": True, "reason": None, "frames": 5, "rate": 25.0, "width": 32, "height": 32,
-        "codec": "h264", "seconds": 0.2, "bytes": (clips / "b.mp4").stat().st_size,
-    }  # fmt: skip
-    bad = reports["pointer.avi"]
-    assert not bad.ok
-    assert bad.reason == "a Git-LFS pointer, not the video itself; run git lfs pull"
-    assert bad.frames is None
-    assert bad.bytes == 43
-    with pytest.raises(DataError, match="no such folder"):
-        check(clips / "absent")
+    videos, bad = scan(clips)
+    assert [video.path for video in videos] == ["A.MP4", "b.mp4", "deep/er/ä ö.mp4"]
+    good = videos[1]
+    assert (good.frames, good.rate, good.width, good.height, good.codec) == (5, 25.0, 32, 32, "h264")
+    assert good.seconds == pytest.approx(0.2)
+    assert good.bytes == (clips / "b.mp4").stat().st_size
+    assert bad == [
+        ("empty.mp4", "empty file (0 bytes)"),
+        ("pointer.avi", "a Git-LFS pointer, not the video itself; run git lfs pull"),
+    ]
 
 
 def test_short_videos_are_listed_and_counted(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,32 +59,20 @@ def test_few_labels_are_as_even_as_can_be() -> None:
     assert np.bincount(labels[choose_evenly(labels, 25)]).tolist() == [10, 5, 10]
 
 
-def test_untold_labels_stay_hidden(tmp_path: object) -> None:
-    class Labelled(PointWindows):
-        labels = torch.arange(40).numpy() % 8
-
-        def draw(self, windows, positions, seed):  # type: ignore[no-untyped-def]
-            batch = super().draw(windows, positions, seed)
-            return type(batch)(batch.context, batch.future, batch.positions, labels=torch.tensor(windows) % 8)
-
-    few = FewLabels(Labelled("eight_gaussians", 40, 0), 16)
-    labels = few.draw(list(range(40)), list(range(40)), 0).labels
+def test_untold_labels_stay_hidden() -> None:
+    few = FewLabels(PointWindows("eight_gaussians", 400, 0), 16)
+    labels = few.draw(list(range(400)), list(range(400)), 0).labels
     assert labels is not None
+    assert few.labels is not None
+    assert labels.tolist() == few.labels.tolist()
     assert (labels >= 0).nonzero().flatten().tolist() == few.told.tolist()
     assert np.bincount(labels[labels >= 0].numpy()).tolist() == [2] * 8
     with pytest.raises(DataError, match="data.labelled"):
-        FewLabels(PointWindows("eight_gaussians", 40, 0), 4)
+        FewLabels(build_source(DataSettings(), "train", [0]), 4)
 
 
 def test_a_share_of_the_samples_tells_its_class() -> None:
-    class Labelled(PointWindows):
-        labels = np.arange(4000) % 8
-
-        def draw(self, windows, positions, seed):  # type: ignore[no-untyped-def]
-            batch = super().draw(windows, positions, seed)
-            return type(batch)(batch.context, batch.future, batch.positions, labels=torch.tensor(windows) % 8)
-
-    few = FewLabels(Labelled("eight_gaussians", 4000, 0), 16, 0.25)
+    few = FewLabels(PointWindows("eight_gaussians", 4000, 0), 16, 0.25)
     places = list(range(2000))
     labels = few.draw(places, places, 0).labels
     assert labels is not None

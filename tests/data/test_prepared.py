@@ -146,10 +146,6 @@ def test_samples_and_their_actions(folder: Path, changes: dict[str, int]) -> Non
             assert torch.equal(batch.actions[row, :, 2 * part + 1], (times[:-1] + part).float())
             assert (batch.actions[row, :, 2 * part] == clip).all()
     assert len(seen) == len(windows), "every window once an epoch"
-    assert batch.past_actions is not None
-    assert batch.coming_actions is not None
-    assert batch.past_actions.shape[1] == 2
-    assert batch.coming_actions.shape[1] == frames - 3
 
 
 def test_one_by_one_and_together(tmp_path: Path) -> None:

@@ -1,25 +1,37 @@
-"""Windows, splits, and the order that does not depend on who asks."""
+"""The contract of every kind of source; windows, splits, and the order that does not depend on who asks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, get_args
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.numbered_set import NumberedSet
+from tests.picture_files import digits, write_digits, write_idx
+from tests.video_files import numbered_frames, write_video
 from vidpred.data.batch import Batch
 from vidpred.data.build import build_source
-from vidpred.data.settings import DataSettings
-from vidpred.data.sources import StepSampler, TrainingSamples, evaluation_offsets, training_offsets
+from vidpred.data.mixed_source import Mixture
+from vidpred.data.prepared.format import Manifest
+from vidpred.data.prepared.frame_writer import Clip, Item
+from vidpred.data.prepared.pipeline import prepare
+from vidpred.data.settings import DataSettings, PointsName, WorldName
+from vidpred.data.sources import Source, StepSampler, TrainingSamples, evaluation_offsets, training_offsets
 from vidpred.data.splits import divide
 from vidpred.data.videos.build import split_videos, without_cuts
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.data.videos.windows import Segment, VideoWindows, movement
 from vidpred.data.worlds.two_way import WorldWindows
-from vidpred.errors import DataError
+from vidpred.errors import ConfigError, DataError
 
 
 def video(path: str = "a.mp4", frames: int = 100, cuts: tuple[int, ...] = ()) -> VideoInfo:
@@ -27,6 +39,197 @@ def video(path: str = "a.mp4", frames: int = 100, cuts: tuple[int, ...] = ()) ->
         path=path, bytes=1, mtime_ns=1, codec="h264", frames=frames, rate=25.0, width=64, height=48, rotation=0,
         time_base="1/25", pts=list(range(frames)), keyframes=[0], keyframe_dts=[], cuts=list(cuts),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LabelledSet(NumberedSet):
+    """The same set with three classes."""
+
+    def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
+        for number, clip in enumerate(super().clips(item, size)):
+            yield replace(clip, label=number)
+
+    def classes(self) -> list[str]:
+        return ["short", "long", "none"]
+
+
+class Own(Source):
+    """The least that a source of a user's own writes."""
+
+    name, context_frames = "own", 2
+
+    def __len__(self) -> int:
+        return 5
+
+    def window(self, index: int) -> np.ndarray:
+        return numbered_frames(3, 16, 16, first=3 * index)
+
+
+class OwnWithRows(Own):
+    """A source of a user's own with all that windows may come with."""
+
+    action_size, state_size, classes = 2, 3, ("a", "b")
+    labels = np.array([0, 1, 0, 1, 1])
+
+    def window_actions(self, index: int) -> np.ndarray:
+        return np.full((2, 2), index, np.float32)
+
+    def action_statistics(self) -> tuple[list[float], list[float]]:
+        return [2.0, 2.0], [1.4, 1.4]
+
+    def window_states(self, index: int) -> np.ndarray:
+        return np.full((3, 3), -index, np.float32)
+
+    def state_statistics(self) -> tuple[list[float], list[float]]:
+        return [-2.0] * 3, [1.4] * 3
+
+
+def videos(folder: Path) -> str:
+    for number in range(2):
+        write_video(folder / "videos" / f"{number}.mp4", numbered_frames(30, 24, 32, first=30 * number))
+    return str(folder / "videos")
+
+
+def listed(folder: Path) -> str:
+    videos(folder)
+    (folder / "prepared.json").write_text(Manifest("listed", {}, videos="videos").to_json())
+    (folder / "splits.csv").write_text("0.mp4,train\n1.mp4,test\n")
+    return str(folder)
+
+
+def prepared(folder: Path) -> str:
+    prepare(LabelledSet(folder), folder / "set", workers=1, progress=False)
+    return str(folder / "set")
+
+
+def picture_folders(folder: Path) -> str:
+    for number in range(12):
+        path = folder / f"class {number % 3}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.full((20, 20 + number, 3), 20 * number, np.uint8))
+    return str(folder)
+
+
+def digit_file(folder: Path) -> str:
+    return str(write_digits(folder / "digits.npz", 100))
+
+
+def idx_files(folder: Path) -> str:
+    pictures, labels = digits()
+    write_idx(folder / "train-images-idx3-ubyte.gz", pictures[:100], compressed=True)
+    write_idx(folder / "train-labels-idx1-ubyte", labels[:100])
+    return str(folder)
+
+
+SMALL = {"context_frames": 2, "patch_size": 16, "flip": False}
+PREPARED = {**SMALL, "patch_size": 8}
+IMAGES = {"context_frames": 0, "patch_size": 8}
+POINTS = {"context_frames": 0, "channels": 1}
+KINDS: dict[str, tuple[Callable[[Path], str] | None, dict[str, Any]]] = {
+    "videos": (videos, SMALL),
+    "videos, whole frames": (videos, {**SMALL, "patch_size": None, "frame_skip": 2, "step": 2, "channels": 1}),
+    "videos, augmented": (videos, {**SMALL, "wander": 0.5, "speed": 2, "shake": 1.0, "movement_threshold": 0.01}),
+    "videos and moving things": (videos, {**SMALL, "synthetic_share": 0.5}),
+    "listed videos": (listed, SMALL),
+    "prepared": (prepared, PREPARED),
+    "prepared, with a lead": (prepared, {**PREPARED, "frame_skip": 2, "step": 2}),
+    "prepared, few labels": (prepared, {**PREPARED, "labelled": 7, "labelled_share": 0.3}),
+    "folders of pictures": (picture_folders, {**IMAGES, "size": 16}),
+    "digits": (digit_file, {**IMAGES, "channels": 1}),
+    "IDX files": (idx_files, {**IMAGES, "channels": 1}),
+    "digits, few labels": (digit_file, {**IMAGES, "labelled": 11, "labelled_share": 0.3}),
+    **{name: (None, {**(POINTS if name in get_args(PointsName) else SMALL), "world": name})
+       for name in [*get_args(WorldName)[:4], *get_args(PointsName)]},
+}  # fmt: skip
+
+
+def build(kind: str, folder: Path) -> tuple[Source, DataSettings]:
+    if kind.startswith("own"):
+        return (Own() if kind == "own" else OwnWithRows()), DataSettings(context_frames=2)
+    make, values = KINDS[kind]
+    settings = DataSettings(**values)
+    if make is not None:
+        settings = settings.model_copy(update={"root": make(folder)})
+    return build_source(settings, "train", training_offsets(settings)), settings
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "own", "own with rows"])
+def test_what_every_source_keeps(kind: str, tmp_path: Path) -> None:
+    source, settings = build(kind, tmp_path)
+    count, span = len(source), training_offsets(settings)[-1] + 1 if settings.context_frames else 1
+    assert isinstance(source, Source)
+    assert isinstance(source.name, str)
+    assert count > 4
+    assert source.context_frames == settings.context_frames
+    windows = sorted({0, 1, count // 2, count - 1})
+    for index in windows:
+        window, actions, states = source.window(index), source.window_actions(index), source.window_states(index)
+        assert window.shape[0] == settings.context_frames + settings.future_frames
+        assert window.ndim == 4
+        assert window.dtype == (np.float32 if settings.has_points else np.uint8)
+        assert window.shape[3] == (settings.channels if kind != "own" else 3)
+        np.testing.assert_array_equal(window, source.window(index))
+        assert isinstance(source.clip_name(index), str)
+        for rows, length, size in ((actions, span - 1, source.action_size), (states, span, source.state_size)):
+            assert (rows is None) == (size == 0)
+            if rows is not None:
+                assert rows.shape == (length, size)
+                assert rows.dtype == np.float32
+    for size, statistics in (
+        (source.action_size, source.action_statistics),
+        (source.state_size, source.state_statistics),
+    ):
+        if size:
+            assert [len(values) for values in statistics()] == [size, size]
+    for sequence, moves in source.sequences() if source.state_size else ():
+        assert sequence.shape[1] == source.state_size
+        assert moves is None or moves.shape == (len(sequence) - 1, source.action_size)
+    assert (source.labels is None) == (not source.classes)
+    if source.labels is not None:
+        assert source.labels.shape == (count,)
+        assert source.labels.dtype == np.int64
+        assert source.labels.min() >= -1
+        assert source.labels.max() < len(source.classes)
+    order = source.order(np.random.default_rng(3))
+    assert np.array_equal(np.sort(order), np.arange(count))
+    assert np.array_equal(order, source.order(np.random.default_rng(3)))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "own", "own with rows"])
+def test_what_every_source_draws(kind: str, tmp_path: Path) -> None:
+    """A sample is a function of (seed, position), in whatever process it is drawn and with whatever others."""
+    source, settings = build(kind, tmp_path)
+    positions = list(range(7, 19))
+    windows = [position % min(len(source), 40) for position in positions]
+    batch = source.draw(windows, positions, 1)
+    assert batch.context.shape[:2] == (12, settings.context_frames)
+    assert batch.future.shape[:2] == (12, settings.future_frames)
+    assert batch.context.shape[2:] == batch.future.shape[2:]
+    assert batch.future.dtype == (torch.float32 if settings.has_points else torch.uint8)
+    assert batch.positions.tolist() == positions
+    span = training_offsets(settings)[-1] + 1
+    for rows, length, size in (
+        (batch.actions, span - 1, source.action_size),
+        (batch.states, span, source.state_size),
+    ):
+        assert (rows is None) == (size == 0)
+        assert rows is None or rows.shape == (12, length, size)
+    assert (batch.labels is None) == (source.labels is None)
+    if batch.labels is not None and source.labels is not None and not settings.labelled_share:
+        assert batch.labels.tolist() == source.labels[windows].tolist()
+    part = pickle.loads(pickle.dumps(source)).draw(windows[3:5], positions[3:5], 1)
+    for name in ("context", "future", "positions", "actions", "states", "labels"):
+        own, other = getattr(batch, name), getattr(part, name)
+        assert (own is None and other is None) or torch.equal(own[3:5], other), name
+
+
+def test_a_mixture_drops_nothing() -> None:
+    """Clips without actions, states or classes among those that have them would be trained on with none."""
+    with pytest.raises(ConfigError, match=r"data.synthetic_share=0.5\] own and own do not have the same actions"):
+        Mixture(OwnWithRows(), Own(), 0.5)
+    mixed = Mixture(OwnWithRows(), OwnWithRows(), 0.5)
+    assert mixed.draw([0] * 30, list(range(30)), 0).labels.float().mean() > 0.1  # type: ignore[union-attr]
+    assert (mixed.action_size, mixed.state_size, mixed.classes) == (2, 3, ("a", "b"))
 
 
 def test_offsets_of_the_three_ways_to_predict() -> None:

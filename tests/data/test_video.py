@@ -14,7 +14,7 @@ from tests.video_files import numbered_frames, read_number, turn, write_video
 from vidpred.data.videos import reader as video_module
 from vidpred.data.videos.containers import OpenVideo
 from vidpred.data.videos.probe import find_cuts, probe
-from vidpred.data.videos.reader import VideoInfo, close_all, read_frames, scaled_size, stream_frames
+from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size, stream_frames
 from vidpred.errors import DataError
 
 FRAMES = 40
@@ -84,7 +84,6 @@ def test_random_access_equals_sequential_decoding(folder: Path, name: str) -> No
         assert np.array_equal(read_frames(path, info, numbers, SMALL), small[numbers])
     forward = [read_frames(path, info, [number])[0] for number in range(0, FRAMES, 3)]  # reads on without jumping
     assert np.array_equal(np.stack(forward), sequential[::3])
-    close_all()
 
 
 def test_files_without_time_stamps_are_entered_where_that_is_possible(folder: Path) -> None:
@@ -118,7 +117,6 @@ def test_a_jump_that_leads_too_far_is_noticed(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(OpenVideo, "seek", lambda self, time: jump(self, info.pts[36]))
     for number in (30, 14, 38, 25):
         assert read_number(read_frames(path, info, [number])[0]) == number
-    close_all()
 
 
 def test_odd_sizes_and_gray(folder: Path) -> None:
@@ -267,7 +265,6 @@ def test_containers_are_closed_again(folder: Path) -> None:
     for path, info in zip(paths, infos, strict=True):
         read_frames(path, info, [1])
     assert len(os.listdir("/proc/self/fd")) - before <= video_module.OPEN_CONTAINERS
-    close_all()
 
 
 def test_cuts_are_found_and_motion_is_not(folder: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.picture_files import digits, small_preset, write_digits
 from vidpred.data.build import build_source
-from vidpred.data.images.windows import ImageWindows, image_windows, pictures_of
+from vidpred.data.images.windows import ImageWindows, pictures_of
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
@@ -69,9 +69,7 @@ def test_copies_are_found() -> None:
 def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
     file = write_digits(tmp_path / "digits.npz", 900)
     data = DataSettings(root=str(file), context_frames=0, channels=1, patch_size=8, flip=False)
-    source, test = (image_windows(file, data, split) for split in ("train", "test"))
-    assert source is not None
-    assert test is not None
+    source, test = (build_source(data, split, [0]) for split in ("train", "test"))
     one, other = train_classifier(source, 60), train_classifier(source, 60)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     _, logits = features_of(one, pictures_of(test, len(test)))
@@ -114,8 +112,7 @@ def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> 
         root=str(tmp_path / "sorted.npz"), context_frames=0, channels=1, patch_size=8, flip=False,
         split_fractions=(1, 0, 0),
     )  # fmt: skip
-    source = image_windows(tmp_path / "sorted.npz", data, "train")
-    assert source is not None
+    source = build_source(data, "train", [0])
     chosen = (pictures_of(source, 700)[:, 0, 0, 0] * 255 / 25).round().long().bincount(minlength=10)
     assert chosen.min() >= 60, "ten classes of which none is left out"
     whole = pictures_of(source, 5000)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.data.sources import Source
 from vidpred.data.worlds.two_way import WorldWindows
 from vidpred.evaluation.measures import CAP, MEASURES, PROTOCOLS
 from vidpred.evaluation.protocols import (
@@ -27,7 +28,7 @@ from vidpred.evaluation.report import clip_table, doubling_steps, table, to_json
 from vidpred.models.baselines import CopyLast
 
 
-class Drift:
+class Drift(Source):
     """A source whose frame t is a fixed texture shifted by t pixels; clips of two names."""
 
     name = "drift"

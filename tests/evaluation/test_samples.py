@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, to_json, write_plot
 from vidpred.evaluation.samples import Spread, summarise
@@ -19,7 +20,7 @@ from vidpred.models.noise import seeded_noise
 STEPS, SAMPLES, SEED = 2, 5, 3
 
 
-class Still:
+class Still(Source):
     """Two windows of black frames."""
 
     name = "still"

@@ -46,16 +46,6 @@ class Batch:
         )
 
     @property
-    def past_actions(self) -> Tensor | None:
-        """`(B, T-1, A)`: the actions between the known frames."""
-        return None if self.actions is None else self.actions[:, : self.context.shape[1] - 1]
-
-    @property
-    def coming_actions(self) -> Tensor | None:
-        """`(B, N-T, A)`: the actions from the last known frame on."""
-        return None if self.actions is None else self.actions[:, self.context.shape[1] - 1 :]
-
-    @property
     def known_states(self) -> Tensor | None:
         """`(B, T, S)`: the states in which the known frames were taken."""
         return None if self.states is None else self.states[:, : self.context.shape[1]]

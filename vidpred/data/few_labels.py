@@ -1,48 +1,38 @@
-"""Classes that only some of the training pictures tell, as semi-supervised learning has them."""
+"""Labels for a part of the training pictures only, as semi-supervised learning has them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from vidpred.data.batch import Batch
-from vidpred.data.sources import TrainingSource
+from vidpred.data.sources import Source, WrappedSource
 from vidpred.errors import DataError
 
 UNKNOWN = -1
 
 
-class FewLabels:
-    """A source whose windows do not tell their class, but `told` of them, as many of each class as can be.
+class FewLabels(WrappedSource):
+    """A source that hides all labels except `told` of them, balanced over the classes.
 
     A training sample is, with chance `share`, one of these instead of the window that is due: among ten thousands of
     pictures a hundred would hardly be met. Which is a function of (seed, position).
     """
 
-    def __init__(self, source: TrainingSource, told: int, share: float = 0.0) -> None:
-        """Raises DataError where the source has no classes, or fewer windows than are to be told."""
-        labels = getattr(source, "labels", None)
+    def __init__(self, source: Source, told: int, share: float = 0.0) -> None:
+        """Raises DataError where the source has no classes, or fewer windows than labels are asked for."""
+        labels = source.labels
         if labels is None or not len(labels):
             raise DataError(f"[data.labelled={told}] the data has no classes [{source.name}]; leave it out")
         if told > len(labels):
             raise DataError(f"[data.labelled={told}] there are {len(labels)} pictures [{source.name}]; lower it")
-        self.source, self.name = source, source.name
-        self.classes: list[str] = source.classes  # type: ignore[attr-defined]
+        super().__init__(source)
         self.told, self.share = choose_evenly(labels, told), share
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def window(self, index: int) -> np.ndarray:
-        return self.source.window(index)
-
-    def clip_name(self, index: int) -> str:
-        return self.source.clip_name(index)
-
-    def order(self, random: np.random.Generator) -> np.ndarray:
-        return self.source.order(random)
+        self.labels = np.full_like(labels, UNKNOWN)
+        self.labels[self.told] = labels[self.told]
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         if self.share:
@@ -50,8 +40,7 @@ class FewLabels:
         batch = self.source.draw(windows, positions, seed)
         assert batch.labels is not None
         told = torch.from_numpy(np.isin(windows, self.told))
-        labels = torch.where(told, batch.labels, torch.full_like(batch.labels, UNKNOWN))
-        return Batch(batch.context, batch.future, batch.positions, batch.actions, batch.states, labels)
+        return replace(batch, labels=batch.labels.masked_fill(~told, UNKNOWN))
 
     def _drawn(self, window: int, position: int, seed: int) -> int:
         random = np.random.default_rng((seed, 3, position))

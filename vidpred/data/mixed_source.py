@@ -7,28 +7,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from vidpred.data.batch import Batch
-from vidpred.data.sources import TrainingSource, collate
+from vidpred.data.sources import Source, WrappedSource, collate
+from vidpred.errors import ConfigError
 
 
-class Mixture:
+class Mixture(WrappedSource):
     """Windows of `main`; a training sample is, with chance `share`, one of `other`'s instead. Which is a function of
     (seed, position)."""
 
-    def __init__(self, main: TrainingSource, other: TrainingSource, share: float) -> None:
-        self.main, self.other, self.share = main, other, share
+    def __init__(self, main: Source, other: Source, share: float) -> None:
+        """Raises ConfigError where only one of them has actions, states or classes, or they differ."""
+        super().__init__(main)
+        self.other, self.share = other, share
         self.name = f"{main.name}, and {share:.0%} from {other.name}"
-
-    def __len__(self) -> int:
-        return len(self.main)
-
-    def clip_name(self, index: int) -> str:
-        return self.main.clip_name(index)
-
-    def window(self, index: int) -> np.ndarray:
-        return self.main.window(index)
-
-    def order(self, random: np.random.Generator) -> np.ndarray:
-        return self.main.order(random)
+        for what, one, two in (
+            ("actions", main.action_size, other.action_size),
+            ("states", main.state_size, other.state_size),
+            ("classes", list(main.classes), list(other.classes)),
+        ):
+            if one != two:
+                raise ConfigError(
+                    f"[data.synthetic_share={share:g}] {main.name} and {other.name} do not have the same {what}; "
+                    "set data.synthetic_share=0"
+                )
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         batches = []
@@ -37,5 +38,5 @@ class Mixture:
             if random.random() < self.share:
                 batches.append(self.other.draw([int(random.integers(len(self.other)))], [position], seed))
             else:
-                batches.append(self.main.draw([window], [position], seed))
+                batches.append(self.source.draw([window], [position], seed))
         return collate(batches)

@@ -6,11 +6,12 @@ number of processes and workers, and however often the run was stopped, step s s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from vidpred.data.batch import Batch
@@ -30,105 +31,144 @@ def evaluation_offsets(settings: DataSettings, steps: int) -> list[int]:
     return list(range(settings.history_frames + steps))
 
 
-class Source(Protocol):
-    """Numbered windows of frames, as evaluation sees them."""
+class Source(ABC):
+    """Numbered windows of frames and everything that the rest of the package asks of them; base of every source.
+
+    A source of your own sets `name` and `context_frames` and writes `__len__` and `window`. One with actions, states or
+    classes also sets the attributes below that describe them; everything else has a default.
+    """
 
     name: str
+    """What the source is called in messages: its path, or the name of its world."""
+    context_frames: int
+    """How many frames of a training sample are context; the others are future."""
+    action_size: int = 0
+    """Values of an action from one frame of a window to the next; 0 without actions."""
+    state_size: int = 0
+    """Values of the state of a frame; 0 without states."""
+    classes: Sequence[str] = ()
+    """Names of the classes; empty without classes."""
+    labels: np.ndarray | None = None
+    """`(len(self),)` int64: the number of each window's class, -1 where it is hidden; None without classes."""
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def window(self, index: int) -> np.ndarray:
-        """Whole frames `(n, H, W, C)` uint8, always the same for an index."""
+        """Return the whole frames of window `index`, a function of the index: `(n, H, W, C)`, uint8 or float32 in
+        [0, 1]."""
 
     def clip_name(self, index: int) -> str:
-        """The video that window `index` comes from."""
-
-
-@runtime_checkable
-class ActionSource(Source, Protocol):
-    """A source whose frames may come with actions."""
-
-    @property
-    def action_size(self) -> int:
-        """How many values lead from one frame of a window to the next; 0: there are no actions."""
-
-    def action_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each value over the training data."""
+        """Name the clip that window `index` comes from; evaluation averages over the windows of a clip."""
+        return self.name
 
     def window_actions(self, index: int) -> np.ndarray | None:
-        """`(n - 1, action_size)` float32 of window `index`; None without actions."""
+        """Return the actions of window `index`, `(N - 1, action_size)` float32 for the N frames from its first to its
+        last, those between that `window` leaves out included; None without actions."""
+        return None
 
-
-@runtime_checkable
-class StateSource(Source, Protocol):
-    """A source whose frames may come with states."""
-
-    @property
-    def state_size(self) -> int:
-        """How many values a state has; 0: there are none."""
-
-    def state_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each value over the training data."""
+    def action_statistics(self) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each value of the actions over the training data."""
+        raise NotImplementedError(f"{type(self).__name__}.action_statistics")
 
     def window_states(self, index: int) -> np.ndarray | None:
-        """`(n, state_size)` float32 of window `index`; None without states."""
+        """Return the states of window `index`, `(N, state_size)` float32, N as for the actions; None without states."""
+        return None
+
+    def state_statistics(self) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each value of the states over the training data."""
+        raise NotImplementedError(f"{type(self).__name__}.state_statistics")
 
     def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Every stretch that windows are taken from: the states `(n, state_size)` of the frames that windows keep, and
-        the actions `(n - 1, action_size)` between them, where there are any."""
+        """Yield all states `(N, state_size)`, with the actions `(N - 1, action_size)` between them where there are any:
+        by default window by window."""
+        for index in range(len(self)):
+            states = self.window_states(index)
+            if states is not None:
+                yield states, self.window_actions(index)
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        """Return the order of one epoch: the number of every window once."""
+        return random.permutation(len(self))
+
+    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
+        """Return a training sample from a window, `(n, H, W, C)`: by default the window itself, else a patch of it,
+        changed at random."""
+        return self.window(window)
+
+    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        """Return a training sample from each window, a function of (seed, position)."""
+        pairs = zip(windows, positions, strict=True)
+        frames = stack_frames(
+            [self.sample(window, np.random.default_rng((seed, 1, position))) for window, position in pairs]
+        )
+        return Batch(
+            frames[:, : self.context_frames].contiguous(),
+            frames[:, self.context_frames :].contiguous(),
+            torch.tensor(positions),
+            stack_rows(map(self.window_actions, windows)) if self.action_size else None,
+            stack_rows(map(self.window_states, windows)) if self.state_size else None,
+            None if self.labels is None else torch.from_numpy(self.labels[np.asarray(windows)]),
+        )
 
 
-def window_actions(source: Source, index: int) -> torch.Tensor | None:
-    """A window's actions as a batch of one, `(1, n - 1, A)`; None where the source has none."""
-    found = source.window_actions(index) if isinstance(source, ActionSource) else None
+class WrappedSource(Source):
+    """A source that passes everything on from another one; base of sources that change a part of it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.name, self.context_frames = source.name, source.context_frames
+        self.action_size, self.state_size = source.action_size, source.state_size
+        self.classes, self.labels = source.classes, source.labels
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def window(self, index: int) -> np.ndarray:
+        return self.source.window(index)
+
+    def clip_name(self, index: int) -> str:
+        return self.source.clip_name(index)
+
+    def window_actions(self, index: int) -> np.ndarray | None:
+        return self.source.window_actions(index)
+
+    def action_statistics(self) -> tuple[list[float], list[float]]:
+        return self.source.action_statistics()
+
+    def window_states(self, index: int) -> np.ndarray | None:
+        return self.source.window_states(index)
+
+    def state_statistics(self) -> tuple[list[float], list[float]]:
+        return self.source.state_statistics()
+
+    def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        return self.source.sequences()
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        return self.source.order(random)
+
+    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
+        return self.source.draw(windows, positions, seed)
+
+
+def window_actions(source: Source, index: int) -> Tensor | None:
+    """Return a window's actions as a batch of one, `(1, N - 1, A)`; None where the source has none."""
+    found = source.window_actions(index)
     return None if found is None else torch.from_numpy(found.copy())[None]
 
 
-def window_states(source: Source, index: int, known: int) -> torch.Tensor | None:
-    """The states of a window's `known` first frames as a batch of one, `(1, known, S)`; None where it has none."""
-    found = source.window_states(index) if isinstance(source, StateSource) else None
+def window_states(source: Source, index: int, known: int) -> Tensor | None:
+    """Return the states of a window's `known` first frames as a batch of one, `(1, known, S)`; None without states."""
+    found = source.window_states(index)
     return None if found is None else torch.from_numpy(found[:known].copy())[None]
-
-
-class TrainingSource(Source, Protocol):
-    """Windows that training draws samples from."""
-
-    def order(self, random: np.random.Generator) -> np.ndarray:
-        """One epoch: every window's number once."""
-
-    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
-        """A training sample from each window (a patch of it, augmented), a function of (seed, position)."""
-
-
-class OneByOne:
-    """Base of training sources that draw a sample at a time, with a random generator of its own."""
-
-    settings: DataSettings
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
-        """`(n, H, W, C)` uint8 from window `window`: the same, or a patch of it, augmented at random."""
-        raise NotImplementedError
-
-    def order(self, random: np.random.Generator) -> np.ndarray:
-        return random.permutation(len(self))
-
-    def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
-        known = self.settings.context_frames
-        return collate(
-            [
-                batch_of_window(self.sample(window, np.random.default_rng((seed, 1, position))), known, position)
-                for window, position in zip(windows, positions, strict=True)
-            ]
-        )
 
 
 class TrainingSamples(Dataset[Batch]):
     """Samples by position: epoch = position // windows, window = its place in that epoch's order."""
 
-    def __init__(self, source: TrainingSource, seed: int) -> None:
+    def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -165,12 +205,10 @@ class StepSampler(Sampler[list[int]]):
 
 
 def collate(batches: list[Batch]) -> Batch:
-    """Batches one after the other as one. Raises DataError where frames are of different sizes."""
+    """Join batches, one after the other. Raises DataError where frames are of different sizes."""
     if len(batches) == 1:
         return batches[0]
-    sizes = {tuple(batch.context.shape[2:]) for batch in batches}
-    if len(sizes) > 1:
-        raise different_sizes(sizes)
+    check_sizes({tuple(batch.context.shape[2:]) for batch in batches})
     actions = [batch.actions for batch in batches if batch.actions is not None]
     states = [batch.states for batch in batches if batch.states is not None]
     labels = [batch.labels for batch in batches if batch.labels is not None]
@@ -184,16 +222,24 @@ def collate(batches: list[Batch]) -> Batch:
     )
 
 
-def different_sizes(sizes: set[tuple[int, ...]]) -> DataError:
-    """The failure to put frames of these sizes, (..., height, width), into one batch."""
-    named = ", ".join(f"{width}x{height}" for *_, height, width in sorted(sizes)[:3])
-    return DataError(f"whole frames of different sizes cannot share a batch ({named}) [data.patch_size]; set a number")
+def stack_frames(samples: Sequence[np.ndarray]) -> Tensor:
+    """Stack samples `(n, H, W, C)` to `(B, n, C, H, W)`. Raises DataError where frames are of different sizes."""
+    check_sizes({(sample.shape[3], *sample.shape[1:3]) for sample in samples})
+    return torch.from_numpy(np.stack(samples)).permute(0, 1, 4, 2, 3)
 
 
-def batch_of_window(frames: np.ndarray, known: int, position: int) -> Batch:
-    """One sample `(n, H, W, C)` uint8 as a batch of one."""
-    tensor = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    return Batch(tensor[None, :known], tensor[None, known:], torch.tensor([position]))
+def stack_rows(rows: Iterable[np.ndarray | None]) -> Tensor:
+    """Stack the actions or states of several windows to `(B, n, values)`."""
+    return torch.from_numpy(np.stack([row for row in rows if row is not None]))
+
+
+def check_sizes(sizes: set[tuple[int, ...]]) -> None:
+    """Raises DataError where frames of several sizes, (..., height, width), are to share a batch."""
+    if len(sizes) > 1:
+        named = ", ".join(f"{width}x{height}" for *_, height, width in sorted(sizes)[:3])
+        raise DataError(
+            f"whole frames of different sizes cannot share a batch ({named}) [data.patch_size]; set a number"
+        )
 
 
 def to_frames(window: np.ndarray) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidpred.data.sources import TrainingSource
+from vidpred.data.sources import Source
 from vidpred.errors import ConfigError, DataError
 
 FEATURES, WIDTH, BATCH, RATE = 64, 32, 128, 2e-3
@@ -34,9 +34,9 @@ class Classifier(nn.Module):
         return features, self.last(features)
 
 
-def train_classifier(source: TrainingSource, steps: int = 1500, seed: int = 0) -> Classifier:
+def train_classifier(source: Source, steps: int = 1500, seed: int = 0) -> Classifier:
     """On the training pictures of a labelled set, a function of the seed. Raises DataError where it has no classes."""
-    classes = len(getattr(source, "classes", ()))
+    classes = len(source.classes)
     if classes < 2:
         raise DataError(f"no classes to learn features from [{source.name}]; give --features NETWORK.pt")
     devices = range(torch.cuda.device_count())

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import evenly, pictures_of
-from vidpred.data.sources import TrainingSource
+from vidpred.data.sources import Source
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
@@ -140,9 +139,9 @@ def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor,
     return numbers | {"copied": copied_share(samples[:500], held_out[evenly(len(held_out), 500)], known)}
 
 
-def class_accuracy(predictor: Predictor, held_out: TrainingSource) -> dict[str, float]:
+def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
     """How often the discriminator of a semi-supervised run is right; nothing for other runs, or without classes."""
-    labels: np.ndarray | None = getattr(held_out, "labels", None)
+    labels = held_out.labels
     judge = None if predictor.checkpoint is None else load_judge(predictor.checkpoint, predictor.device)
     if judge is None or not judge.classes or labels is None or not len(labels):
         return {}

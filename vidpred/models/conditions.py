@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
-from vidpred.data.sources import ActionSource, Source, StateSource
+from vidpred.data.sources import Source
 from vidpred.errors import ConfigError
 from vidpred.models.noise import noise_channels
 
@@ -136,11 +136,9 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
 
 def check_conditions(generator: nn.Module, source: Source) -> None:
     """Raises ConfigError where the generator takes actions or states and the source has none, or of another size."""
-    actions = source.action_size if isinstance(source, ActionSource) else 0
-    states = source.state_size if isinstance(source, StateSource) else 0
     for wanted, found, setting, name, what in (
-        (action_size(generator), actions, "model.action_size", "actions", "from one frame to the next"),
-        (state_size(generator), states, "model.state_size", "states", "a frame"),
+        (action_size(generator), source.action_size, "model.action_size", "actions", "from one frame to the next"),
+        (state_size(generator), source.state_size, "model.state_size", "states", "a frame"),
     ):
         if wanted and not found:
             raise ConfigError(

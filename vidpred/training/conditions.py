@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from vidpred.data.sources import ActionSource, Source, StateSource
+from vidpred.data.sources import Source
 from vidpred.models.conditions import action_size, check_conditions, state_size
 from vidpred.models.dynamics import StateDynamics
 from vidpred.models.scale import ValueScale
@@ -16,11 +16,11 @@ def fit_conditions(generator: nn.Module, source: Source) -> None:
     check_conditions(generator, source)
     dynamics = [module for module in generator.modules() if isinstance(module, StateDynamics)]
     of_states = [module.states for module in dynamics]
-    if action_size(generator) and isinstance(source, ActionSource):
+    if action_size(generator):
         for module in generator.modules():
             if isinstance(module, ValueScale) and not any(module is scale for scale in of_states):
                 module.fit(*source.action_statistics())
-    if state_size(generator) and isinstance(source, StateSource):
+    if state_size(generator):
         for one in dynamics:
             one.states.fit(*source.state_statistics())
             one.fit(source.sequences())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vidpred.data.images.windows import pictures_of
-from vidpred.data.sources import TrainingSource
+from vidpred.data.sources import Source
 from vidpred.media.render import training_picture, write_png
 from vidpred.models.conditions import Conditions
 from vidpred.models.mixture import MixtureGenerator
@@ -19,7 +19,7 @@ BLOCK, SHOWN = 512, 64
 class Fitting:
     """Fits the generator to the training pictures and saves it as the run's one checkpoint."""
 
-    def __init__(self, parts: TrainingParts, model: MixtureGenerator, held_out: TrainingSource | None) -> None:
+    def __init__(self, parts: TrainingParts, model: MixtureGenerator, held_out: Source | None) -> None:
         """held_out: pictures whose likelihood is measured; none where there are none."""
         self.parts, self.model, self.held_out = parts, model, held_out
 

@@ -14,30 +14,24 @@ from vidpred.data.counter_random import uniform
 from vidpred.data.images.files import Pictures, find_pictures, squared
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import TrainingSource, different_sizes
+from vidpred.data.sources import Source, stack_frames
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
 
 BLOCK = 512  # pictures read at once
 
 
-class ImageWindows:
+class ImageWindows(Source):
     """The pictures of one split as windows of one frame: the whole ones, or in training patches, mirrored or not."""
 
+    context_frames = 0
+
     def __init__(self, pictures: Pictures, numbers: np.ndarray, settings: DataSettings) -> None:
-        self.name = str(settings.root)
+        self.name, self.classes = str(settings.root), pictures.classes
+        self.labels = None if pictures.labels is None else pictures.labels[numbers]
         self.pictures, self.numbers, self.settings = pictures, numbers, settings
         self._kept: dict[int, np.ndarray] = {}
         self._left = settings.memory_mb << 20
-
-    @property
-    def classes(self) -> list[str]:
-        return self.pictures.classes
-
-    @property
-    def labels(self) -> np.ndarray | None:
-        """The class of every window, `(len,)`."""
-        return None if self.pictures.labels is None else self.pictures.labels[self.numbers]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -49,22 +43,12 @@ class ImageWindows:
         """`(1, H, W, C)` uint8."""
         return self._picture(int(self.numbers[index]))[None]
 
-    def order(self, random: np.random.Generator) -> np.ndarray:
-        return random.permutation(len(self))
-
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         chances = uniform(seed, np.asarray(positions), 3)
-        numbers = [int(self.numbers[window]) for window in windows]
-        patches = [self._patch(number, row) for number, row in zip(numbers, chances, strict=True)]
-        shapes = {(patch.shape[2], *patch.shape[:2]) for patch in patches}
-        if len(shapes) > 1:
-            raise different_sizes(shapes)
-        future = torch.from_numpy(np.stack(patches)[:, None]).permute(0, 1, 4, 2, 3).contiguous()
-        labels = self.pictures.labels
-        return Batch(
-            future[:, :0], future, torch.tensor(positions),
-            labels=None if labels is None else torch.from_numpy(labels[numbers]),
-        )  # fmt: skip
+        pairs = zip(windows, chances, strict=True)
+        future = stack_frames([self._patch(int(self.numbers[window]), row)[None] for window, row in pairs]).contiguous()
+        labels = None if self.labels is None else torch.from_numpy(self.labels[np.asarray(windows)])
+        return Batch(future[:, :0], future, torch.tensor(positions), labels=labels)
 
     def _picture(self, number: int) -> np.ndarray:
         """`(H, W, C)` uint8 with the channels and size of the settings; kept as long as memory_mb allows."""
@@ -97,7 +81,7 @@ def evenly(length: int, most: int) -> list[int]:
     return [number * length // count for number in range(count)]
 
 
-def pictures_of(source: TrainingSource, most: int, seed: int = 0) -> Tensor:
+def pictures_of(source: Source, most: int, seed: int = 0) -> Tensor:
     """At most so many pictures, evenly spread over the source, each once, `(N, C, H, W)` float32 in [0, 1]."""
     places = evenly(len(source), most)
     blocks = [range(first, min(first + BLOCK, len(places))) for first in range(0, len(places), BLOCK)]
@@ -105,9 +89,13 @@ def pictures_of(source: TrainingSource, most: int, seed: int = 0) -> Tensor:
     return torch.cat([batch.to(torch.device("cpu")).future[:, 0] for batch in batches])
 
 
-def image_windows(root: Path, settings: DataSettings, split: str) -> ImageWindows | None:
-    """The windows of one split; None where the root holds no pictures. Raises DataError where the split has none."""
-    pictures = find_pictures(root)
+def image_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source | None:
+    """Build the windows of an image model's pictures; None for other models, or where `data.root` holds no pictures.
+
+    Raises DataError where the split has none.
+    """
+    root = Path(str(settings.root))
+    pictures = find_pictures(root) if settings.context_frames == 0 else None
     if pictures is None:
         return None
     listing = Path(settings.split_file) if settings.split_file else None

@@ -11,13 +11,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import different_sizes
+from vidpred.data.sources import Source, check_sizes, stack_rows
 from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, movement
 from vidpred.errors import DataError
 
@@ -25,7 +24,7 @@ TRIES = PATCH_TRIES * WINDOW_TRIES  # places tried for enough movement
 DRAWS_A_TRY = 3  # which window, row and column
 
 
-class PreparedWindows:
+class PreparedWindows(Source):
     """All windows of one split of a prepared set; none spans a cut (`skip_cuts`)."""
 
     def __init__(
@@ -33,8 +32,9 @@ class PreparedWindows:
     ) -> None:
         """Raises DataError where the settings contradict how the set was prepared."""
         check_settings(folder, manifest, settings)
-        self.name = str(folder)
+        self.name, self.context_frames = str(folder), settings.context_frames
         self.manifest, self.settings = manifest, settings
+        self.action_size, self.state_size = manifest.action_size * settings.frame_skip, manifest.state_size
         self.offsets = np.array(offsets) * settings.frame_skip
         self.prepared = PreparedFrames(folder, manifest, split)
         self.longest = 0
@@ -49,16 +49,9 @@ class PreparedWindows:
                     counts.append(windows)
         self._ends = list(accumulate(counts))
         self._frames: dict[int, np.ndarray] = {}
-
-    @property
-    def classes(self) -> list[str]:
-        return self.manifest.classes
-
-    @property
-    def labels(self) -> np.ndarray | None:
-        """The class of every window, `(len,)`."""
-        own = [self.prepared.clips[clip].label for clip, _ in self._stretches]
-        return np.repeat(own, np.diff([0, *self._ends])) if self.classes and own else None
+        self.classes = manifest.classes
+        if self.classes and counts:
+            self.labels = np.repeat([self.prepared.clips[clip].label for clip, _ in self._stretches], counts)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -69,8 +62,8 @@ class PreparedWindows:
         clip, first = self._stretches[place]
         return clip, first + (window - (self._ends[place - 1] if place else 0)) * self.settings.frame_skip
 
-    def clip_name(self, window: int) -> str:
-        return self.prepared.clips[self.locate(window)[0]].clip
+    def clip_name(self, index: int) -> str:
+        return self.prepared.clips[self.locate(index)[0]].clip
 
     def frames(self, clip: int) -> np.ndarray:
         """All frames of clip number `clip`, `(n, C, H, W)` uint8, mapped."""
@@ -78,22 +71,16 @@ class PreparedWindows:
             self._frames[clip] = self.prepared.frames(self.prepared.clips[clip])
         return self._frames[clip]
 
-    def window(self, window: int) -> np.ndarray:
-        """Whole frames `(n, H, W, C)` uint8."""
-        clip, first = self.locate(window)
+    def window(self, index: int) -> np.ndarray:
+        clip, first = self.locate(index)
         return self.frames(clip)[first + self.offsets].transpose(0, 2, 3, 1)
-
-    def order(self, random: np.random.Generator) -> np.ndarray:
-        return random.permutation(len(self))
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         settings = self.settings
         tries = TRIES if settings.movement_threshold else 1
         chances = uniform(seed, np.asarray(positions), 1 + DRAWS_A_TRY * tries)
         places = [self._place(window, row) for window, row in zip(windows, chances[:, 1:].tolist(), strict=True)]
-        shapes = {place.shape for place in places}
-        if len(shapes) > 1:
-            raise different_sizes(shapes)
+        check_sizes({place.shape for place in places})
         skip, known, coming = settings.frame_skip, settings.context_frames, settings.future_frames
         jump = (known - 1 + settings.step) * skip  # from the first known frame to the first future one
         context = np.empty((len(places), known, *places[0].shape), np.uint8)
@@ -109,12 +96,14 @@ class PreparedWindows:
                 if known:
                     mirror(context[row])
                 mirror(future[row])
-        actions = self._stack([self.actions(place.clip, place.first) for place in places], self.manifest.action_size)
-        states = self._stack([self.states(place.clip, place.first) for place in places], self.manifest.state_size)
         return Batch(
-            torch.from_numpy(context), torch.from_numpy(future), torch.tensor(positions), actions, states,
+            torch.from_numpy(context),
+            torch.from_numpy(future),
+            torch.tensor(positions),
+            stack_rows(self.actions(place.clip, place.first) for place in places) if self.action_size else None,
+            stack_rows(self.states(place.clip, place.first) for place in places) if self.state_size else None,
             torch.tensor([self.prepared.clips[place.clip].label for place in places]) if self.classes else None,
-        )  # fmt: skip
+        )
 
     def _place(self, window: int, chances: list[float]) -> Place:
         """Where a sample is cut: the first try that moves enough, else the one that moves most."""
@@ -160,10 +149,6 @@ class PreparedWindows:
         rows = self.prepared.actions(self.prepared.clips[clip])[first : first + frames]
         return rows.reshape(frames // self.settings.frame_skip, -1)
 
-    @property
-    def action_size(self) -> int:
-        return self.manifest.action_size * self.settings.frame_skip
-
     def action_statistics(self) -> tuple[list[float], list[float]]:
         known = self.manifest.statistics["actions"]
         skip = self.settings.frame_skip  # a row holds the actions of so many frames
@@ -180,10 +165,6 @@ class PreparedWindows:
         rows = self.prepared.states(self.prepared.clips[clip])
         return rows[first : first + frames + 1 : self.settings.frame_skip]
 
-    @property
-    def state_size(self) -> int:
-        return self.manifest.state_size
-
     def state_statistics(self) -> tuple[list[float], list[float]]:
         known = self.manifest.statistics["states"]
         return known["mean"], known["deviation"]
@@ -192,13 +173,9 @@ class PreparedWindows:
         return self.states(*self.locate(index))
 
     def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """See `vidpred.data.sources.StateSource`."""
         for (clip, first), windows in zip(self._stretches, np.diff([0, *self._ends]).tolist(), strict=True):
             frames = (windows - 1) * self.settings.frame_skip + int(self.offsets[-1])
             yield self._states(clip, first, frames), self._actions(clip, first, frames)
-
-    def _stack(self, rows: list[np.ndarray | None], size: int) -> Tensor | None:
-        return torch.from_numpy(np.stack([row for row in rows if row is not None])) if size else None
 
 
 def mirror(frames: np.ndarray) -> None:
@@ -249,9 +226,13 @@ def _shots(clip: ClipEntry, skip_cuts: bool) -> list[tuple[int, int]]:
 
 
 def prepared_source(
-    folder: Path, manifest: Manifest, settings: DataSettings, split: str, offsets: Sequence[int]
-) -> PreparedWindows:
-    """The windows of one split of a prepared set. Raises DataError where there is none."""
+    settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False
+) -> Source | None:
+    """Build the windows of a set with prepared frames; None for other data. Raises DataError where there are none."""
+    folder = Path(str(settings.root))
+    manifest = Manifest.load(folder)
+    if manifest is None or manifest.videos is not None:
+        return None
     source = PreparedWindows(folder, manifest, split, settings, offsets)
     if not len(source):
         raise DataError(
@@ -260,3 +241,16 @@ def prepared_source(
             "data.frame_skip"
         )
     return source
+
+
+def listed_videos(settings: DataSettings) -> DataSettings:
+    """Replace the root by the videos, and their splits, that a prepared set lists; other settings stay as they are."""
+    manifest = Manifest.load(Path(settings.root)) if settings.root is not None else None
+    if manifest is None or manifest.videos is None:
+        return settings
+    folder = Path(str(settings.root))
+    listing = folder / "splits.csv"  # absent where few videos are divided by time
+    changes = {"root": str(folder / manifest.videos)}
+    if settings.split_file is None and listing.is_file():
+        changes["split_file"] = str(listing)
+    return settings.model_copy(update=changes)

@@ -7,12 +7,33 @@ from itertools import pairwise
 from pathlib import Path
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import training_offsets
+from vidpred.data.sources import Source, training_offsets
 from vidpred.data.splits import SPLITS, by_listing, divide, whole
 from vidpred.data.videos.frame_rate import kept_cuts, kept_frames
+from vidpred.data.videos.index import note_short_videos, require_videos
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.data.videos.windows import Segment
+from vidpred.data.videos.windows import Segment, VideoWindows
 from vidpred.errors import DataError
+
+
+def video_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:
+    """Build the windows of a folder of videos, or of one video.
+
+    progress: show how far the scan is, and warn of videos shorter than a window. Raises DataError where there are no
+    videos or no window; see `data.on_bad_video` for bad files.
+    """
+    root = Path(str(settings.root))
+    videos = require_videos(root, settings.on_bad_video, progress, settings.limits)
+    if progress:
+        kept = [len(kept_frames(video, settings.rate)) for video in videos]
+        note_short_videos(root, videos, offsets[-1] * settings.frame_skip + 1, kept, settings.on_bad_video)
+    segments = split_videos(root, videos, settings)[split]
+    if settings.skip_cuts:
+        segments = [shot for segment in segments for shot in without_cuts(segment, settings.rate)]
+    source = VideoWindows(root, segments, settings, offsets)
+    if not len(source):
+        raise _too_short(settings, split, offsets, segments, videos)
+    return source
 
 
 def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings) -> dict[str, list[Segment]]:

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -56,44 +55,6 @@ def find_videos(root: Path) -> list[str]:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
         ]
     return sorted(found)
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """One video file as `check` found it; the numbers of a file that is not ok are None but for its bytes, if known.
-
-    codec: the name of its decoder. rate: frames a second on average. seconds: from its first frame to its end.
-    """
-
-    path: str
-    ok: bool
-    reason: str | None
-    frames: int | None
-    rate: float | None
-    width: int | None
-    height: int | None
-    codec: str | None
-    seconds: float | None
-    bytes: int | None
-
-
-def check(root: Path, limits: Limits | None = None, progress: bool = False) -> list[FileReport]:
-    """Every file below `root` with a video's suffix, sorted by path. Raises DataError where `root` is absent."""
-    if not root.exists():
-        raise DataError(_absent(root))
-    videos, bad = scan(root, progress, limits)
-    base = root if root.is_dir() else root.parent
-    reports = [
-        FileReport(
-            video.path, True, None, video.frames, round(video.rate, 3), video.width, video.height, video.codec,
-            round(video.seconds, 3), video.bytes,
-        )
-        for video in videos
-    ]  # fmt: skip
-    for name, reason in bad:
-        size = (base / name).stat().st_size if (base / name).is_file() else None
-        reports.append(FileReport(name, False, reason, None, None, None, None, None, None, size))
-    return sorted(reports, key=lambda report: report.path)
 
 
 def scan(

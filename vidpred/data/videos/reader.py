@@ -151,12 +151,6 @@ def _reader(path: Path, info: VideoInfo) -> Reader:
     return _open[key]
 
 
-def close_all() -> None:
-    """Close this process's containers."""
-    for key in [key for key in _open if key[0] == os.getpid()]:
-        _open.pop(key).close()
-
-
 _scaler = Scaler()
 
 

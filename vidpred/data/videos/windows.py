@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import OneByOne
+from vidpred.data.sources import Source
 from vidpred.data.videos import decode_order
 from vidpred.data.videos.augment import augment
 from vidpred.data.videos.decode_order import StretchCache, Stretches, stretch_ends
@@ -32,11 +32,11 @@ class Segment:
     end: int
 
 
-class VideoWindows(OneByOne):
+class VideoWindows(Source):
     """All windows of some segments of videos. Consecutive windows start one (kept) frame apart."""
 
     def __init__(self, root: Path, segments: Sequence[Segment], settings: DataSettings, offsets: Sequence[int]) -> None:
-        self.name = str(root)
+        self.name, self.context_frames = str(root), settings.context_frames
         self.root, self.settings = root, settings
         self.offsets = [offset * settings.frame_skip for offset in offsets]
         length = self.offsets[-1] + 1

@@ -1,4 +1,4 @@
-"""What the embedded worlds share."""
+"""What the embedded worlds of moving pictures share."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from collections.abc import Sequence
 import numpy as np
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import OneByOne
-from vidpred.data.worlds.two_way import REFERENCE_SIDE
+from vidpred.data.sources import Source
 
 
-class CertainWorld(OneByOne):
-    """Base of embedded worlds without chance, of gray pictures: every window is a clip of its own, a function of the
-    world's seed and its number."""
+class World(Source):
+    """Base of embedded worlds: `count` windows, each a clip of its own, a function of the world's seed and its number.
 
-    name: str
-    side = REFERENCE_SIDE  # where the settings name none
+    side: the pictures' side where the settings name none.
+    """
+
+    side: int
 
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
-        self.settings, self.offsets, self.count, self.seed = settings, list(offsets), count, seed
+        self.settings, self.context_frames = settings, settings.context_frames
+        self.offsets, self.count, self.seed = list(offsets), count, seed
         self.side = settings.size or settings.patch_size or self.side
-
-    def frames(self, index: int) -> np.ndarray:
-        """The frames `offsets` of clip `index`, `(n, side, side, 1)` uint8."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.count
 
     def clip_name(self, index: int) -> str:
-        return self.name.removeprefix("the embedded world of ")
+        return self.name.removeprefix("the embedded ").removeprefix("world of ")
+
+
+class CertainWorld(World):
+    """Base of embedded worlds without chance, of gray pictures."""
+
+    def frames(self, index: int) -> np.ndarray:
+        """Return the frames `offsets` of clip `index`, `(n, side, side, 1)` uint8."""
+        raise NotImplementedError
 
     def window(self, index: int) -> np.ndarray:
         return np.repeat(self.frames(index), self.settings.channels, 3)
-
-    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
-        return self.window(window)

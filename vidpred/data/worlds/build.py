@@ -5,22 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vidpred.data.settings import DataSettings
+from vidpred.data.sources import Source
 from vidpred.data.worlds.balls import BallWindows
-from vidpred.data.worlds.base import CertainWorld
+from vidpred.data.worlds.base import World
 from vidpred.data.worlds.moving_things import MotionWindows
+from vidpred.data.worlds.points import PointWindows
 from vidpred.data.worlds.solids import SolidWindows
+from vidpred.data.worlds.two_way import WorldWindows
+from vidpred.errors import DataError
 
+WORLDS: dict[str, type[World]] = {
+    "two_way": WorldWindows,
+    "motion": MotionWindows,
+    "rotating_solids": SolidWindows,
+    "bouncing_balls": BallWindows,
+}
 WORLD_CLIPS: dict[str, int] = {"train": 20_000, "validation": 128, "test": 256}
-
-
 POINTS_COUNT: dict[str, int] = {"train": 1_000_000, "validation": 2_500, "test": 2_500}
-
-
-CERTAIN_WORLDS: dict[str, type[CertainWorld]] = {"rotating_solids": SolidWindows, "bouncing_balls": BallWindows}
-
-
 WORLD_SEEDS: dict[str, int] = {"train": 11, "validation": 12, "test": 13}
 
 
-def moving_things(settings: DataSettings, split: str, offsets: Sequence[int]) -> MotionWindows:
-    return MotionWindows(settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])
+def world_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source | None:
+    """Build the windows of the embedded world; None where the settings name a `root`.
+
+    Raises DataError for an image model on a world of moving pictures.
+    """
+    if settings.root is not None:
+        return None
+    if settings.has_points:
+        return PointWindows(settings.world, POINTS_COUNT[split], WORLD_SEEDS[split])
+    if settings.context_frames == 0:
+        raise DataError("an image model needs pictures [data.root]; give a folder of pictures, an .npz or IDX files")
+    return moving_world(settings.world, settings, split, offsets)
+
+
+def moving_world(name: str, settings: DataSettings, split: str, offsets: Sequence[int]) -> World:
+    """Build the windows of one of `WORLDS`."""
+    return WORLDS[name](settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])

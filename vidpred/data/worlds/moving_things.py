@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import OneByOne
+from vidpred.data.worlds.base import World
 
 MOST_THINGS = 6
 REFERENCE_SIDE = 160  # speeds below are in pixels a frame at this side
@@ -159,24 +159,16 @@ def shape(random: np.random.Generator, size: int) -> np.ndarray:
     return np.asarray(cv2.GaussianBlur(mask, (3, 3), 0), np.float32)
 
 
-class MotionWindows(OneByOne):
+class MotionWindows(World):
     """The world as a source of windows: a training sample is one of its clips, whole."""
 
     name = "the embedded world of moving things"
+    side = REFERENCE_SIDE
 
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
-        side = settings.patch_size or settings.size or REFERENCE_SIDE
-        self.settings, self.offsets, self.count = settings, list(offsets), count
-        self.world = MotionWorld(offsets[-1] + 1, side, settings.channels, seed)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def clip_name(self, index: int) -> str:
-        return "moving things"
+        super().__init__(settings, offsets, count, seed)
+        self.side = settings.patch_size or self.side  # of the patches with which its clips are mixed
+        self.world = MotionWorld(offsets[-1] + 1, self.side, settings.channels, seed)
 
     def window(self, index: int) -> np.ndarray:
         return self.world.clip(index)[self.offsets]
-
-    def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
-        return self.window(window)

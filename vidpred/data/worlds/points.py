@@ -14,6 +14,7 @@ import torch
 
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
+from vidpred.data.sources import Source
 
 EXTENT = 5.0  # half the side of the plane that is seen
 
@@ -56,26 +57,23 @@ def to_points(pictures: torch.Tensor) -> np.ndarray:
     return pictures.reshape(-1, 2).double().numpy() * 2 * EXTENT - EXTENT
 
 
-class PointWindows:
+class PointWindows(Source):
     """A world of points (a name in `POINTS`) as a source: every window is a new point, its class its Gaussian."""
+
+    context_frames = 0
 
     def __init__(self, name: str, count: int, seed: int) -> None:
         self.name, self.world, self.count, self.seed = name.replace("_", " "), POINTS[name], count, seed
         self.classes = [str(number) for number in range(len(self.world.centres))]
+        self.labels = self.world.sample(uniform(seed, np.arange(count), 3))[1]
 
     def __len__(self) -> int:
         return self.count
-
-    def clip_name(self, index: int) -> str:
-        return self.name
 
     def window(self, index: int) -> np.ndarray:
         """`(1, 2, 1, 1)` float32 in [0, 1], `(n, H, W, C)`."""
         points, _ = self.world.sample(uniform(self.seed, np.array([index]), 3))
         return to_pictures(points).transpose(0, 2, 3, 1)
-
-    def order(self, random: np.random.Generator) -> np.ndarray:
-        return random.permutation(len(self))
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         points, modes = self.world.sample(uniform(self.seed, np.asarray(windows), 3))

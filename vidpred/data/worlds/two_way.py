@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import OneByOne
+from vidpred.data.worlds.base import World
 
 Kind = Literal["fork", "free", "not reached", "ramp"]
 KINDS: tuple[Kind, ...] = ("fork", "free", "not reached", "ramp")
@@ -112,26 +112,19 @@ def _blend(picture: np.ndarray, colour: np.ndarray, inside: np.ndarray) -> np.nd
     return picture * (1 - cover) + colour * cover
 
 
-class WorldWindows(OneByOne):
-    """The two-way world as a source: `count` scenes; drawing tosses the coin anew, a window's coin is fixed."""
+class WorldWindows(World):
+    """The two-way world as a source: drawing tosses the coin anew, a window's coin is fixed."""
 
     name = "the embedded two-way world"
+    side = REFERENCE_SIDE
 
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
-        side = settings.size or settings.patch_size or REFERENCE_SIDE
+        super().__init__(settings, offsets, count, seed)
         known = settings.history_frames
-        self.settings = settings
-        self.world = TwoWayWorld(known, offsets[-1] + 1 - known, side, settings.channels, seed)
-        self.offsets, self.count = list(offsets), count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def clip_name(self, index: int) -> str:
-        return "two-way world"
+        self.world = TwoWayWorld(known, offsets[-1] + 1 - known, self.side, settings.channels, seed)
 
     def window(self, index: int) -> np.ndarray:
-        return self.sample(index, np.random.default_rng((self.world.seed, index, 1)))
+        return self.sample(index, np.random.default_rng((self.seed, index, 1)))
 
     def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
         return self.world.clip(window, 1 if random.random() < 0.5 else -1)[self.offsets]
