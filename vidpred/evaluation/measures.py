@@ -47,13 +47,17 @@ Function = Callable[[Tensor, TrueFrames], Tensor]  # prediction (1, C, H, W), th
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a predicted frame; NaN where it is not defined."""
+    """One number of a predicted frame; NaN where it is not defined.
+
+    protocols: names of the protocols that print it, in the order of `MEASURES`.
+    """
 
     title: str
     definition: str
     function: Function
     lower_is_better: bool = False
     least_side: int = 1  # pixels a side that it needs
+    protocols: tuple[str, ...] = ("plain",)
 
 
 def _as_released(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Function:
@@ -91,80 +95,81 @@ MEASURES: dict[str, Measure] = {
         "sharpness", "sharpness difference in dB (Mathieu et al. 2016), sharper in the right places; at most 100",
         lambda prediction, true: metrics.sharpness_difference(prediction, true.truth).clamp(max=CAP), least_side=2,
     ),
+    "psnr_as_released": Measure(
+        "PSNR released", f"psnr {_RELEASED}", _as_released(mathieu2016.psnr), protocols=("mathieu2016",)
+    ),
+    "ssim_as_released": Measure(
+        "SSIM released", f"ssim of the luma in [0, 255], zeros beyond the border, {_RELEASED}",
+        _as_released(mathieu2016.ssim),
+        protocols=("mathieu2016",),
+    ),
+    "sharpness_as_released": Measure(
+        "sharp. released", f"sharpness difference, a border of one pixel left out, {_RELEASED}",
+        _as_released(mathieu2016.sharpness_difference), least_side=3,
+        protocols=("mathieu2016",),
+    ),
     "psnr_moving": Measure(
         "PSNR moving", f"psnr {_MOVING}",
         lambda prediction, true: metrics.masked_psnr(prediction, true.truth, true.moving).clamp(max=CAP),
+        protocols=("plain", "mathieu2016"),
     ),
     "ssim_moving": Measure(
         "SSIM moving", f"the mean of the ssim map {_MOVING}",
         lambda prediction, true: metrics.masked_ssim(prediction, true.truth, true.moving),
         least_side=metrics.SSIM_WINDOW,
+        protocols=("plain", "mathieu2016"),
     ),
     "sharpness_moving": Measure(
         "sharpness moving", f"sharpness difference {_MOVING}",
         lambda prediction, true: _sharpness_moving(prediction, true).clamp(max=CAP), least_side=2,
-    ),
-    "psnr_as_released": Measure("PSNR released", f"psnr {_RELEASED}", _as_released(mathieu2016.psnr)),
-    "ssim_as_released": Measure(
-        "SSIM released", f"ssim of the luma in [0, 255], zeros beyond the border, {_RELEASED}",
-        _as_released(mathieu2016.ssim),
-    ),
-    "sharpness_as_released": Measure(
-        "sharp. released", f"sharpness difference, a border of one pixel left out, {_RELEASED}",
-        _as_released(mathieu2016.sharpness_difference), least_side=3,
+        protocols=("plain", "mathieu2016"),
     ),
     "openstl_mse_sum": Measure(
         "MSE (sum)", "squared error summed over channels and pixels, values in [0, 1] (OpenSTL)",
         lambda prediction, true: openstl.mse_sum(prediction, true.truth), lower_is_better=True,
+        protocols=("openstl",),
     ),
     "openstl_mae_sum": Measure(
         "MAE (sum)", "absolute error summed over channels and pixels, values in [0, 1] (OpenSTL)",
         lambda prediction, true: openstl.mae_sum(prediction, true.truth), lower_is_better=True,
+        protocols=("openstl",),
     ),
     "openstl_ssim": Measure(
         "SSIM (7x7)",
         "ssim with scikit-image's defaults: 7x7 uniform window, sample covariance, data range 2 (OpenSTL)",
         lambda prediction, true: openstl.ssim(prediction, true.truth), least_side=openstl.SSIM_SIDE,
+        protocols=("openstl",),
     ),
     "openstl_psnr": Measure(
         "PSNR (peak 1)", "psnr of whole frames, values in [0, 1] (OpenSTL); at most 100",
         lambda prediction, true: openstl.psnr(prediction, true.truth).clamp(max=CAP),
+        protocols=("openstl",),
     ),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is measured, and on which windows."""
+    """What is measured, and on which windows.
+
+    shown: the measure of tables by clip.
+    """
 
     name: str
-    measures: tuple[str, ...]
-    shown: str  # the measure of tables by clip
+    shown: str
     one_window_a_clip: bool = False
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of its measures, in the order of `MEASURES`."""
+        return tuple(name for name, one in MEASURES.items() if self.name in one.protocols)
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol(
-            "plain",
-            ("psnr", "ssim", "sharpness", "psnr_moving", "ssim_moving", "sharpness_moving"),
-            "psnr_moving",
-        ),
-        Protocol(
-            "mathieu2016",
-            ("psnr_as_released", "ssim_as_released", "sharpness_as_released",
-             "psnr_moving", "ssim_moving", "sharpness_moving"),
-            "psnr_moving",
-            one_window_a_clip=True,
-        ),
-        Protocol(
-            "openstl",
-            ("openstl_mse_sum", "openstl_mae_sum", "openstl_ssim", "openstl_psnr"),
-            "openstl_psnr",
-        ),
-    )
-}  # fmt: skip
+    "plain": Protocol("plain", "psnr_moving"),
+    "mathieu2016": Protocol("mathieu2016", "psnr_moving", one_window_a_clip=True),
+    "openstl": Protocol("openstl", "openstl_psnr"),
+}
 
 
 def measure(name: str, prediction: Tensor, true: TrueFrames) -> float:
