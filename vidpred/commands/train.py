@@ -42,10 +42,20 @@ def train(
         typer.echo(f"{done}: {result.folder} ({pictures}vidpred {verb} --run {result.folder})")
 
 
-def show_config(config: Annotated[str | None, typer.Argument()] = None, overrides: Overrides = None) -> None:
+def show_config(
+    config: Annotated[str | None, typer.Argument()] = None,
+    overrides: Overrides = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the meaning of all settings, or of a section: --explain data.")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the explanation as Markdown.")] = False,
+) -> None:
     """Print the resolved settings with where each value came from."""
-    from vidpred.config import describe, load_with_origins
+    from vidpred import config as settings
 
+    if explain:
+        typer.echo(settings.explain(config, markdown))
+        return
     first = [config] if config and "=" in config else []
     preset = None if first else config
-    typer.echo(describe(load_with_origins(preset, [*first, *(overrides or [])])))
+    typer.echo(settings.describe(settings.load_with_origins(preset, [*first, *(overrides or [])])))

@@ -1,6 +1,6 @@
 """The whole configuration: the tree of settings, loaded from a YAML preset and dotted overrides."""
 
-from vidpred.config.explain import describe
+from vidpred.config.explain import describe, explain
 from vidpred.config.load import (
     LoadedConfig,
     find_preset,
@@ -18,6 +18,7 @@ __all__ = [
     "LoadedConfig",
     "as_yaml",
     "describe",
+    "explain",
     "find_preset",
     "load_config",
     "load_with_origins",

@@ -21,16 +21,21 @@ CHOICES: dict[str, Mapping[str, Any]] = {"model": GENERATORS, "discriminator": D
 
 
 class Config(Settings):
-    """Everything that a run is made of. `vidpred config PRESET` prints it with the origin of every value."""
+    """The settings of a run. `vidpred config PRESET` prints them with the origin of every value."""
 
-    seed: int = Field(0, ge=0)
-    run: str = "runs/default"
-    data: DataSettings = DataSettings()
-    model: AnyModel = GeneratorSettings()
-    discriminator: AnyJudge = DiscriminatorSettings()
-    objective: ObjectiveSettings = ObjectiveSettings()
-    training: TrainingSettings = TrainingSettings()
-    checkpoint: CheckpointSettings = CheckpointSettings()
+    seed: int = Field(0, ge=0, description="Seed of the weights, the samples and all other random numbers.")
+    run: str = Field(
+        "runs/default", description="Run folder, created if it does not exist. A run that is in it already is resumed."
+    )
+    data: DataSettings = Field(DataSettings(), description="What is read and how training windows are cut from it.")
+    model: AnyModel = Field(GeneratorSettings(), description="The generator; model.name chooses its kind.")
+    discriminator: AnyJudge = Field(
+        DiscriminatorSettings(),
+        description="The discriminator, if the objective has one; discriminator.name chooses its kind.",
+    )
+    objective: ObjectiveSettings = Field(ObjectiveSettings(), description="The losses.")
+    training: TrainingSettings = Field(TrainingSettings(), description="The training loop.")
+    checkpoint: CheckpointSettings = Field(CheckpointSettings(), description="The checkpoints.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -14,76 +14,114 @@ WorldName = Literal["two_way", "motion", "rotating_solids", "bouncing_balls", Po
 
 
 class DataSettings(Settings):
-    """Videos, windows and patches.
+    """Settings of the data: what is read and how training windows are cut from it."""
 
-    root: a folder of videos at any depth, or one video; none: the embedded `world`, `two_way` (a ball that may fall to
-    either side), `motion` (moving things), `rotating_solids`, `bouncing_balls`, `eight_gaussians` or
-    `twenty_five_gaussians` (points in the plane). synthetic_share: of the training samples from videos, so many are
-    clips of the world of moving things instead. Pictures are turned upright, laid over black where they are
-    transparent, scaled to a video's first where their size changes.
-    on_bad_video: stop at a video that cannot be read, or skip it (listed in bad_videos.csv). So can those not that have
-    pictures of more than max_pixels, more than max_frames of them, or last longer than max_hours.
-    context_frames known frames go in (0: none, for generators of pictures; root may then be a folder of pictures, whose
-    folders are classes, or a file of them), pred_frames come out at once; the first of them lies `step` frames after
-    the last known one (1: the next frame). unroll: how many predictions training makes one after the other, each but
-    the first from the generator's own frames, and judges against unroll * pred_frames true ones.
-    rate: the frames of a video that are shown at this many even times a second (none: every frame of the file);
-    frame_skip n keeps every n-th of them.
-    channels: 3 for colour, 1 for gray.
-    size: the short side in pixels to which videos are scaled (none: as they are).
-    patch_size: the side of the square training patches (none: whole frames).
-    movement_threshold: the least mean squared difference (of values in [0, 1]) between a patch's last known and first
-    future frame; patches that move less are drawn again.
-    flip: mirror half of the training samples; flip_vertical: turn half upside down; transpose: swap height and width of
-    half; reverse: play half backwards; shake: move half as an unsteady camera of up to so many pixels a frame would;
-    colour: change every sample's gains and gamma by up to this much of a factor e; speed: keep every n-th frame of a
-    sample, n drawn from 1 to this (where the shot is long enough); wander: let this share of the samples change their
-    speed on the way, up to `speed`, and turn round in time. All frames of a clip are treated alike. skip_cuts: leave
-    out windows that span a hard cut.
-    split: how videos are divided in train, validation and test by split_fractions: by whole file, by time within each
-    file, or `auto` (by file from 5 files on). split_file, lines of `relative/path,train|validation|test`, overrides
-    it; a splits.csv in the root is found by itself.
-    labelled: how many pictures of the training split tell their class, as many of each as can be (none: all).
-    labelled_share: the least share of training samples that are such pictures, in the mean.
-    workers: processes that read data beside the training. timeout_seconds: how long the training waits for a batch of
-    theirs before it ends and names the file that was being read (0: for ever). memory_mb: what each process that reads
-    videos may keep of them decoded: all if they fit, else as much as is soon needed again; below 512 nothing.
-    """
-
-    root: str | None = None
-    world: WorldName = "two_way"
-    synthetic_share: float = Field(0.0, ge=0, lt=1)
-    on_bad_video: Literal["error", "skip"] = "error"
-    max_pixels: int = Field(Limits.pixels, ge=1)
-    max_frames: int = Field(Limits.frames, ge=1)
-    max_hours: float = Field(Limits.hours, gt=0)
-    context_frames: int = Field(4, ge=0)
-    pred_frames: int = Field(1, ge=1)
-    step: int = Field(1, ge=1)
-    unroll: int = Field(1, ge=1, le=64)
-    rate: float | None = Field(None, gt=0, le=1000)
-    frame_skip: int = Field(1, ge=1)
-    channels: Literal[1, 3] = 3
-    size: int | None = Field(None, ge=8)
-    patch_size: int | None = Field(32, ge=8)
-    movement_threshold: float = Field(0.0, ge=0)
-    flip: bool = True
-    flip_vertical: bool = False
-    transpose: bool = False
-    reverse: bool = False
-    shake: float = Field(0.0, ge=0)
-    colour: float = Field(0.0, ge=0, le=1)
-    speed: int = Field(1, ge=1, le=8)
-    wander: float = Field(0.0, ge=0, le=1)
-    skip_cuts: bool = True
-    split: Literal["auto", "file", "time"] = "auto"
-    split_fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
-    split_file: str | None = None
-    labelled: int | None = Field(None, ge=1)
-    labelled_share: float = Field(0.0, ge=0, lt=1)
-    workers: int = Field(0, ge=0)
-    timeout_seconds: float = Field(120.0, ge=0)
-    memory_mb: int = Field(1024, ge=0)
+    root: str | None = Field(
+        None,
+        description="Folder of videos at any depth, a video, a prepared set, or images (a folder, whose subfolders are"
+        " classes, or a file of them). null: an embedded world.",
+    )
+    world: WorldName = Field(
+        "two_way",
+        description="World to train on without a root: two_way (a ball that may fall to either side), motion (moving "
+        "things), rotating_solids, bouncing_balls, or points in the plane.",
+    )
+    synthetic_share: float = Field(
+        0.0, ge=0, lt=1, description="Share of the training samples that are synthetic clips of moving things."
+    )
+    on_bad_video: Literal["error", "skip"] = Field(
+        "error", description="Stop at a video that cannot be read, or skip it and list it in bad_videos.csv."
+    )
+    max_pixels: int = Field(
+        Limits.pixels, ge=1, description="Largest number of pixels in a frame. Larger videos are bad videos."
+    )
+    max_frames: int = Field(
+        Limits.frames, ge=1, description="Largest number of frames in a video. Longer videos are bad videos."
+    )
+    max_hours: float = Field(
+        Limits.hours, gt=0, description="Longest duration of a video in hours. Longer videos are bad videos."
+    )
+    context_frames: int = Field(4, ge=0, description="Number of context frames. 0: none, for generators of images.")
+    pred_frames: int = Field(1, ge=1, description="Number of frames that the generator predicts at once.")
+    step: int = Field(1, ge=1, description="Distance in frames from the last context frame to the first prediction.")
+    unroll: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Number of predictions in a row in training, each but the first from predicted frames. The losses "
+        "compare all of them with unroll * pred_frames true frames.",
+    )
+    rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Frames per second at which videos are read, at even times. null: every frame of the file.",
+    )
+    frame_skip: int = Field(1, ge=1, description="Keep every n-th frame.")
+    channels: Literal[1, 3] = Field(3, description="Channels of a frame: 3 for color, 1 for gray.")
+    size: int | None = Field(
+        None, ge=8, description="Short side in pixels to which frames are scaled. null: as they are."
+    )
+    patch_size: int | None = Field(
+        32, ge=8, description="Side of the square training crops in pixels. null: whole frames."
+    )
+    movement_threshold: float = Field(
+        0.0,
+        ge=0,
+        description="Least mean squared difference, of values in [0, 1], between the last context frame and the first "
+        "future frame of a crop. Crops that move less are drawn again.",
+    )
+    flip: bool = Field(True, description="Mirror half of the training samples.")
+    flip_vertical: bool = Field(False, description="Turn half of the training samples upside down.")
+    transpose: bool = Field(False, description="Swap height and width of half of the training samples.")
+    reverse: bool = Field(False, description="Play half of the training samples backwards.")
+    shake: float = Field(
+        0.0,
+        ge=0,
+        description="Largest displacement per frame, in pixels, of an unsteady camera in half of the training samples.",
+    )
+    colour: float = Field(
+        0.0, ge=0, le=1, description="Largest change of the gains and the gamma of a training sample, as a power of e."
+    )
+    speed: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Keep every n-th frame of a training sample, n drawn from 1 to this where the shot is long enough.",
+    )
+    wander: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the training samples whose speed and direction of time change on the way.",
+    )
+    skip_cuts: bool = Field(True, description="Leave out windows that span a hard cut.")
+    split: Literal["auto", "file", "time"] = Field(
+        "auto", description="Divide videos by whole file, by time within each file, or auto (by file from 5 files on)."
+    )
+    split_fractions: tuple[float, float, float] = Field(
+        (0.7, 0.1, 0.2), description="Shares of training, validation and test; they add up to 1."
+    )
+    split_file: str | None = Field(
+        None,
+        description="CSV file of `relative/path,train|validation|test` lines instead of a division. null: splits.csv "
+        "in the root, if there is one.",
+    )
+    labelled: int | None = Field(
+        None, ge=1, description="Number of training images whose class is used, balanced over classes. null: all."
+    )
+    labelled_share: float = Field(
+        0.0, ge=0, lt=1, description="Least mean share of the training samples that are labelled images."
+    )
+    workers: int = Field(0, ge=0, description="Number of processes that read data. 0: the training process reads.")
+    timeout_seconds: float = Field(
+        120.0,
+        ge=0,
+        description="How long training waits for a batch of a data worker before it ends, in seconds. 0: forever.",
+    )
+    memory_mb: int = Field(
+        1024, ge=0, description="Memory that each reading process may use for decoded video, in MB. Below 512: none."
+    )
 
     @model_validator(mode="after")
     def _fractions(self) -> Self:

@@ -31,32 +31,42 @@ COARSEST = (4, 6)  # the side of the smallest feature maps: what halving leads t
 
 
 class DcganSettings(ImageSettings):
-    """The generator. width: feature maps before the picture, doubled at every coarser resolution (the paper: 64 for
-    its smaller pictures, 128). virtual_batch: samples of the reference batch of virtual batch norm, drawn once where
-    training starts (Salimans et al. 2016, section 3.5; 0: batch norm)."""
+    """Settings of the DCGAN generator."""
 
-    name: Literal["dcgan"] = "dcgan"
-    width: int = Field(64, ge=1)
-    virtual_batch: int = Field(0, ge=0)
+    name: Literal["dcgan"] = Field("dcgan", description="Kind of generator.")
+    width: int = Field(
+        64, ge=1, description="Feature maps of the finest layer, doubled at every coarser resolution (the paper: 128)."
+    )
+    virtual_batch: int = Field(
+        0,
+        ge=0,
+        description="Samples in the reference batch of virtual batch normalization, drawn once (Salimans et al. 2016, "
+        "section 3.5). 0: batch normalization.",
+    )
 
     def build(self, data: DataSettings) -> DcganGenerator:
         return DcganGenerator(self, picture_shape(data))
 
 
 class DcganJudgeSettings(ImageJudgeSettings):
-    """The discriminator. width: feature maps of the first layer, doubled at every coarser resolution.
+    """Settings of the DCGAN discriminator."""
 
-    batch_norm: between its layers (none with a gradient penalty, which is of single pictures).
-    minibatch_kernels: of minibatch discrimination before the last layer (Salimans et al. 2016; 0: none).
-    classes: it has a logit for each of so many classes of true pictures instead of one for all, and D = Z / (Z + 1),
-    Z the sum of their exponentials (semi-supervised; Salimans et al. 2016, section 5; 0: no classes).
-    """
-
-    name: Literal["dcgan"] = "dcgan"
-    width: int = Field(64, ge=1)
-    batch_norm: bool = True
-    minibatch_kernels: int = Field(0, ge=0)
-    classes: int = Field(0, ge=0)
+    name: Literal["dcgan"] = Field("dcgan", description="Kind of discriminator.")
+    width: int = Field(64, ge=1, description="Feature maps of the first layer, doubled at every coarser resolution.")
+    batch_norm: bool = Field(
+        True, description="Normalize batches between the layers; must be off with a gradient penalty."
+    )
+    minibatch_kernels: int = Field(
+        0,
+        ge=0,
+        description="Kernels of minibatch discrimination before the last layer (Salimans et al. 2016). 0: none.",
+    )
+    classes: int = Field(
+        0,
+        ge=0,
+        description="Number of classes with a logit each instead of one for all; D = Z / (Z + 1), Z the sum of their "
+        "exponentials (semi-supervised; Salimans et al. 2016, section 5). 0: no classes.",
+    )
 
     def build(self, num_scales: int, data: DataSettings) -> DcganDiscriminator:
         return DcganDiscriminator(self, picture_shape(data))

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from einops import rearrange
+from pydantic import Field
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
@@ -31,16 +32,15 @@ STRIDED_KERNEL = 4
 
 
 class DiscriminatorSettings(JudgeSettings):
-    """The discriminators.
+    """Settings of the multi-scale discriminators."""
 
-    size: `paper` and `release` are the valid convolutions of Mathieu et al.; `strided` halves the picture with 4x4
-    convolutions of stride 2 and LeakyReLU, which trains more steadily with a gradient penalty.
-    spectral_norm divides every layer's weight by its largest singular value.
-    """
-
-    name: Literal["multiscale"] = "multiscale"
-    size: Literal["paper", "release", "strided"] = "release"
-    spectral_norm: bool = False
+    name: Literal["multiscale"] = Field("multiscale", description="Kind of discriminator.")
+    size: Literal["paper", "release", "strided"] = Field(
+        "release",
+        description="Layers: the valid convolutions of the paper or of the authors' release (Mathieu et al.), or 4x4 "
+        "convolutions of stride 2 with LeakyReLU, which train more steadily with a gradient penalty.",
+    )
+    spectral_norm: bool = Field(False, description="Divide every layer's weight by its largest singular value.")
 
     def build(self, num_scales: int, data: DataSettings) -> MultiscaleDiscriminator:
         assert data.patch_size is not None  # the config refuses an adversary on whole frames

@@ -25,25 +25,31 @@ DISPLACED = 4.0  # pixels of displacement that an output of 1 stands for
 
 
 class FilmUnetSettings(ModelSettings):
-    """The modulated U-Net, for worlds of small things that actions move.
+    """Settings of the modulated U-Net, for worlds of small things that actions move."""
 
-    widths: channels of each level, fine to coarse; each level has half the resolution of the one before. The finest
-    level's cells are patch x patch pixels. positions: show the network where in the picture it is (walls do not move).
-    spots: where actions are places in the picture, x and y in turn, their values at its left or upper and at its right
-    or lower edge; the network then sees each as a spot on a map, too (Wu et al. 2020, "Spatial action maps").
-    normalise: what every convolution gives, in groups of channels (Wu & He 2018, "Group normalization"): what happens
-    where things touch is learnt much sooner.
-    warp: the last known frame is moved first, every pixel by its own displacement, and then painted over: things that
-    move as one stay whole (compare Finn et al. 2016, "Unsupervised learning for physical interaction", section 3.1).
-    """
-
-    name: Literal["film_unet"] = "film_unet"
-    widths: tuple[int, ...] = Field((24, 32, 48), min_length=1, max_length=6)
-    patch: Literal[1, 2, 4] = 2
-    positions: bool = True
-    spots: tuple[float, float] | None = None
-    normalise: bool = False
-    warp: bool = False
+    name: Literal["film_unet"] = Field("film_unet", description="Kind of generator.")
+    widths: tuple[int, ...] = Field(
+        (24, 32, 48),
+        min_length=1,
+        max_length=6,
+        description="Channels of each level, fine to coarse; each level has half the resolution of the one before.",
+    )
+    patch: Literal[1, 2, 4] = Field(2, description="Side in pixels of the finest level's cells.")
+    positions: bool = Field(True, description="Give the network the position of every cell (walls do not move).")
+    spots: tuple[float, float] | None = Field(
+        None,
+        description="Values of an action at the left or upper and the right or lower edge, if actions are places (x "
+        "and y in turn); the network then receives a map with each of them (Wu et al. 2020, spatial action"
+        " maps). null: actions are plain values.",
+    )
+    normalise: bool = Field(
+        False, description="Normalize the output of every convolution in groups of channels (Wu & He 2018)."
+    )
+    warp: bool = Field(
+        False,
+        description="Move the last context frame first, every pixel by its own displacement, then correct it: things "
+        "that move as one stay whole (compare Finn et al. 2016, section 3.1).",
+    )
 
     @model_validator(mode="after")
     def _spots_are_pairs(self) -> Self:

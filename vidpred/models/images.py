@@ -45,17 +45,20 @@ def picture_shape(data: DataSettings) -> Shape:
 
 
 class ImageSettings(ModelSettings):
-    """Base of the image generators' settings. noise_channels: the length of z, the noise of a picture."""
+    """Base of the image generators' settings."""
 
     needs_frames: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = True
 
-    noise_channels: int = Field(100, ge=1, le=100_000)
-    noise: NoiseName = "gaussian"
+    noise_channels: int = Field(100, ge=1, le=100_000, description="Length of z, the noise of an image.")
+    noise: NoiseName = Field(
+        "gaussian",
+        description="Noise distribution: gaussian, uniform in (-1, 1), or binary (1 or -1 with equal chances).",
+    )
 
 
 class ImageJudgeSettings(JudgeSettings):
-    """Base of the settings of discriminators of single pictures."""
+    """Base of the settings of discriminators of single images."""
 
     needs_frames: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = True

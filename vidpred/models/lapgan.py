@@ -29,18 +29,24 @@ KERNELS = [7, 7, 5]
 
 
 class LapganSettings(ImageSettings):
-    """The generators, one for each of `scales`, each twice the size of the one before.
+    """Settings of the LAPGAN generators, one a scale, each twice the size of the one before."""
 
-    noise_channels: those that the coarsest takes and one for each pixel of every finer scale. hidden: fully connected
-    widths of the coarsest; width: feature maps of the finer ones.
-    """
-
-    name: Literal["lapgan"] = "lapgan"
-    scales: int = Field(3, ge=2, le=6)
-    hidden: list[int] = Field([1200, 1200], min_length=1)
-    width: int = Field(64, ge=1)
-    noise_channels: int = Field(1380, ge=1, le=100_000)
-    noise: NoiseName = "uniform"
+    name: Literal["lapgan"] = Field("lapgan", description="Kind of generator.")
+    scales: int = Field(3, ge=2, le=6, description="Number of scales.")
+    hidden: list[int] = Field(
+        [1200, 1200], min_length=1, description="Widths of the coarsest generator's fully connected layers."
+    )
+    width: int = Field(64, ge=1, description="Feature maps of the finer generators.")
+    noise_channels: int = Field(
+        1380,
+        ge=1,
+        le=100_000,
+        description="Number of noise values: those of the coarsest scale plus one per pixel of every finer scale.",
+    )
+    noise: NoiseName = Field(
+        "uniform",
+        description="Noise distribution: gaussian, uniform in (-1, 1), or binary (1 or -1 with equal chances).",
+    )
 
     @property
     def num_scales(self) -> int:
@@ -51,13 +57,14 @@ class LapganSettings(ImageSettings):
 
 
 class LapganJudgeSettings(ImageJudgeSettings):
-    """The discriminators, one a scale. hidden: fully connected widths of the coarsest; width: feature maps of the finer
-    ones; dropout: the share of their features that are left out."""
+    """Settings of the LAPGAN discriminators, one a scale."""
 
-    name: Literal["lapgan"] = "lapgan"
-    hidden: list[int] = Field([600, 600], min_length=1)
-    width: int = Field(64, ge=1)
-    dropout: float = Field(0.5, ge=0, lt=1)
+    name: Literal["lapgan"] = Field("lapgan", description="Kind of discriminator.")
+    hidden: list[int] = Field(
+        [600, 600], min_length=1, description="Widths of the coarsest discriminator's fully connected layers."
+    )
+    width: int = Field(64, ge=1, description="Feature maps of the finer discriminators.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Share of the finer discriminators' features that is dropped.")
 
     def build(self, num_scales: int, data: DataSettings) -> LapganDiscriminator:
         return LapganDiscriminator(self, num_scales, picture_shape(data))

@@ -19,13 +19,17 @@ from vidpred.models.settings import ModelSettings
 
 
 class LotterSettings(ModelSettings):
-    """The network, for frames of one size (data.patch_size). maps: feature maps of each convolution of the encoder,
-    pooled to half the size after it; hidden: units of the recurrent memory (LSTM); kernel: side of all kernels."""
+    """Settings of the network of Lotter et al., for frames of one size (data.patch_size)."""
 
-    name: Literal["lotter"] = "lotter"
-    maps: list[int] = Field([32, 64], min_length=1, max_length=6)
-    hidden: int = Field(512, ge=1)
-    kernel: Literal[3, 5, 7] = 5
+    name: Literal["lotter"] = Field("lotter", description="Kind of generator.")
+    maps: list[int] = Field(
+        [32, 64],
+        min_length=1,
+        max_length=6,
+        description="Feature maps of each convolution of the encoder; each one is pooled to half the size.",
+    )
+    hidden: int = Field(512, ge=1, description="Units of the recurrent memory (LSTM).")
+    kernel: Literal[3, 5, 7] = Field(5, description="Side of all kernels in pixels.")
 
     @model_validator(mode="after")
     def _frames_only(self) -> Self:

@@ -20,18 +20,18 @@ ROUNDING = 1 / 255**2 / 12  # the variance that rounding to 8 bits adds: pixels 
 
 
 class MixtureSettings(ImageSettings):
-    """The mixture. noise_channels: one number chooses the component, each of the others belongs to a principal axis of
-    the pictures, whitened. components: how many Gaussians, each with a covariance of its own; ridge: what is added to
-    their variances; iterations: of expectation and maximisation, after k-means; most_pictures: to fit it to."""
+    """Settings of the Gaussian mixture, fitted in one go."""
 
     fitted: ClassVar[bool] = True
 
-    name: Literal["mixture"] = "mixture"
-    noise_channels: int = Field(51, ge=2, le=1024)
-    components: int = Field(100, ge=1)
-    ridge: float = Field(1e-6, gt=0)
-    iterations: int = Field(100, ge=1)
-    most_pictures: int = Field(20_000, ge=2)
+    name: Literal["mixture"] = Field("mixture", description="Kind of generator.")
+    noise_channels: int = Field(
+        51, ge=2, le=1024, description="Noise values: one chooses the component, the others are along principal axes."
+    )
+    components: int = Field(100, ge=1, description="Number of Gaussians, each with its own covariance.")
+    ridge: float = Field(1e-6, gt=0, description="Addition to the variances.")
+    iterations: int = Field(100, ge=1, description="Iterations of expectation maximization, after k-means.")
+    most_pictures: int = Field(20_000, ge=2, description="Largest number of images to fit.")
 
     def build(self, data: DataSettings) -> MixtureGenerator:
         return MixtureGenerator(self, picture_shape(data))

@@ -26,27 +26,37 @@ SLOPE = 0.2
 
 
 class MlpSettings(ImageSettings):
-    """The generator: z -> hidden layers of these widths with ReLU -> sigmoid (the paper: 1200 and 1200)."""
+    """Settings of the fully connected generator: noise, hidden layers with ReLU, sigmoid."""
 
-    name: Literal["mlp"] = "mlp"
-    hidden: list[int] = Field([1200, 1200], min_length=1)
-    noise: NoiseName = "uniform"
+    name: Literal["mlp"] = Field("mlp", description="Kind of generator.")
+    hidden: list[int] = Field(
+        [1200, 1200], min_length=1, description="Widths of the hidden layers (the paper: 1200 and 1200)."
+    )
+    noise: NoiseName = Field(
+        "uniform",
+        description="Noise distribution: gaussian, uniform in (-1, 1), or binary (1 or -1 with equal chances).",
+    )
 
     def build(self, data: DataSettings) -> MlpGenerator:
         return MlpGenerator(self, picture_shape(data))
 
 
 class MlpJudgeSettings(ImageJudgeSettings):
-    """The discriminator: hidden layers of these widths, each the largest of `pieces` linear maps (maxout, Goodfellow et
-    al. 2013; 1: one map and LeakyReLU), then one logit. dropout: the share of hidden units that are left out.
-    minibatch_kernels: of minibatch discrimination before the last layer (Salimans et al. 2016; 0: none).
-    """
+    """Settings of the fully connected discriminator: maxout layers (Goodfellow et al. 2013), one logit."""
 
-    name: Literal["mlp"] = "mlp"
-    hidden: list[int] = Field([240, 240], min_length=1)
-    pieces: int = Field(5, ge=1)
-    dropout: float = Field(0.5, ge=0, lt=1)
-    minibatch_kernels: int = Field(0, ge=0)
+    name: Literal["mlp"] = Field("mlp", description="Kind of discriminator.")
+    hidden: list[int] = Field([240, 240], min_length=1, description="Widths of the hidden layers.")
+    pieces: int = Field(
+        5,
+        ge=1,
+        description="Number of linear maps of which each maxout unit takes the largest. 1: one map and LeakyReLU.",
+    )
+    dropout: float = Field(0.5, ge=0, lt=1, description="Share of the hidden units that is dropped.")
+    minibatch_kernels: int = Field(
+        0,
+        ge=0,
+        description="Kernels of minibatch discrimination before the last layer (Salimans et al. 2016). 0: none.",
+    )
 
     def build(self, num_scales: int, data: DataSettings) -> MlpDiscriminator:
         return MlpDiscriminator(self, picture_shape(data))

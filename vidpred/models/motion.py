@@ -38,20 +38,24 @@ TOLD, SEEN = 12 + 3 * len(LEADS), 5  # channels of what the gate is told and of 
 
 
 class MotionSettings(ModelSettings):
-    """The motion-aware generator.
+    """Settings of the motion-aware generator."""
 
-    gate_width: feature maps of the network that chooses, for every coming frame and place, between the candidates.
-    backtest: whether extrapolation is tried on the known frames first. refine: whether a UNet looks at the frames
-    themselves, corrects motion and paints; what takes noise, actions or states needs it. widths: its feature maps at
-    1/2, 1/4 and 1/8 of the resolution; head_width: those of its last layers, which see every coming frame.
-    """
-
-    name: Literal["motion"] = "motion"
-    gate_width: int = Field(32, ge=4)
-    backtest: bool = True
-    refine: bool = False
-    widths: tuple[int, int, int] = (32, 64, 96)
-    head_width: int = Field(32, ge=4)
+    name: Literal["motion"] = Field("motion", description="Kind of generator.")
+    gate_width: int = Field(
+        32, ge=4, description="Feature maps of the network that weighs the candidates for every future frame and place."
+    )
+    backtest: bool = Field(True, description="Measure on the context frames first how well extrapolation works.")
+    refine: bool = Field(
+        False,
+        description="Add a UNet that takes the frames themselves, corrects motion and adds details; needed for noise, "
+        "actions and states.",
+    )
+    widths: tuple[int, int, int] = Field(
+        (32, 64, 96), description="Feature maps of the refining UNet at 1/2, 1/4 and 1/8 of the resolution."
+    )
+    head_width: int = Field(
+        32, ge=4, description="Feature maps of the refining UNet's last layers, which run for every future frame."
+    )
 
     @model_validator(mode="after")
     def _conditions(self) -> Self:

@@ -23,21 +23,26 @@ KERNEL_SIZES: list[list[int]] = [[3, 3, 3, 3], [5, 3, 3, 5], [5, 3, 3, 3, 3, 5],
 
 
 class GeneratorSettings(ModelSettings):
-    """The multi-scale generator.
+    """Settings of the multi-scale generator."""
 
-    size picks the feature maps of the paper (12.57 M parameters with 4 frames of RGB) or of the authors' release
-    (0.22 M). scales keeps the finest ones (fewer than 4) or repeats the coarsest (more). feature_maps and kernel_sizes,
-    one list a scale, replace the table; a scale has one kernel more than it has feature maps.
-    residual: what a scale's network adds to. `coarse`, the paper's, is the up-sampled coarser prediction; `last_frame`
-    gives that the details of the last known frame, so that a network that adds nothing copies it.
-    """
-
-    name: Literal["multiscale"] = "multiscale"
-    size: Literal["paper", "release"] = "release"
-    scales: int = Field(4, ge=1, le=8)
-    feature_maps: list[list[int]] | None = None
-    kernel_sizes: list[list[int]] | None = None
-    residual: Literal["coarse", "last_frame"] = "coarse"
+    name: Literal["multiscale"] = Field("multiscale", description="Kind of generator.")
+    size: Literal["paper", "release"] = Field(
+        "release", description="Feature maps of the paper (12.57 M parameters) or of the authors' release (0.22 M)."
+    )
+    scales: int = Field(
+        4, ge=1, le=8, description="Number of scales: fewer than 4 keeps the finest ones, more repeats the coarsest."
+    )
+    feature_maps: list[list[int]] | None = Field(
+        None, description="Feature maps of each scale, coarse to fine, instead of those of size."
+    )
+    kernel_sizes: list[list[int]] | None = Field(
+        None, description="Kernel sizes of each scale, coarse to fine, one more than it has feature maps."
+    )
+    residual: Literal["coarse", "last_frame"] = Field(
+        "coarse",
+        description="What a scale's network adds to: the upsampled coarser prediction (as in the paper), or that with "
+        "the details of the last context frame, so that a network that adds nothing copies it.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -34,26 +34,28 @@ from vidpred.models.pyramid import upsample
 
 
 class ProgressiveSettings(ImageSettings):
-    """The generator. width: the most feature maps (the paper: 512). growing: from 4x4 to the whole picture while it
-    trains, a scale after the other; else it begins at the whole size."""
+    """Settings of the progressive GAN's generator."""
 
-    name: Literal["progressive"] = "progressive"
-    noise_channels: int = Field(512, ge=1, le=100_000)
-    width: int = Field(512, ge=1)
-    growing: bool = True
+    name: Literal["progressive"] = Field("progressive", description="Kind of generator.")
+    noise_channels: int = Field(512, ge=1, le=100_000, description="Length of z, the noise of an image.")
+    width: int = Field(512, ge=1, description="Largest number of feature maps (the paper: 512).")
+    growing: bool = Field(
+        True, description="Grow from 4x4 to the full size during training. false: start at the full size."
+    )
 
     def build(self, data: DataSettings) -> ProgressiveGenerator:
         return ProgressiveGenerator(self, picture_shape(data))
 
 
 class ProgressiveJudgeSettings(ImageJudgeSettings):
-    """The discriminator. width: the most feature maps; growing: as the generator's. deviation_group: how many samples
-    the minibatch standard deviation is over (0: it has none)."""
+    """Settings of the progressive GAN's discriminator."""
 
-    name: Literal["progressive"] = "progressive"
-    width: int = Field(512, ge=1)
-    growing: bool = True
-    deviation_group: int = Field(4, ge=0)
+    name: Literal["progressive"] = Field("progressive", description="Kind of discriminator.")
+    width: int = Field(512, ge=1, description="Largest number of feature maps (the paper: 512).")
+    growing: bool = Field(True, description="Grow from 4x4 to the full size during training, as the generator.")
+    deviation_group: int = Field(
+        4, ge=0, description="Number of samples in a group of the minibatch standard deviation. 0: none."
+    )
 
     def build(self, num_scales: int, data: DataSettings) -> ProgressiveDiscriminator:
         return ProgressiveDiscriminator(self, picture_shape(data))

@@ -31,21 +31,27 @@ MAPPING_RATE, AVERAGE_DECAY = 0.01, 0.995
 
 
 class StyleganSettings(ImageSettings):
-    """The generator. width: the most feature maps, and the size of w (the paper: 512); mapping_layers: from z to w.
+    """Settings of the StyleGAN generator."""
 
-    mixing: the share of training samples whose style changes, at a random layer, to that of another z. truncation:
-    outside training, how far w may be from its mean, as a share, in the layers before truncation_cutoff (1: whole).
-    growing: from 4x4 to the whole picture while it trains; else it begins at the whole size.
-    """
-
-    name: Literal["stylegan"] = "stylegan"
-    noise_channels: int = Field(512, ge=1, le=100_000)
-    width: int = Field(512, ge=1)
-    mapping_layers: int = Field(8, ge=1)
-    mixing: float = Field(0.9, ge=0, le=1)
-    truncation: float = Field(0.7, ge=0, le=1)
-    truncation_cutoff: int = Field(8, ge=0)
-    growing: bool = True
+    name: Literal["stylegan"] = Field("stylegan", description="Kind of generator.")
+    noise_channels: int = Field(512, ge=1, le=100_000, description="Length of z, the noise of an image.")
+    width: int = Field(512, ge=1, description="Largest number of feature maps, and the length of w (the paper: 512).")
+    mapping_layers: int = Field(8, ge=1, description="Number of layers from z to w.")
+    mixing: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Share of the training samples whose style changes, at a random layer, to that of another z.",
+    )
+    truncation: float = Field(
+        0.7, ge=0, le=1, description="Distance of w from its mean outside training, as a share (1: not truncated)."
+    )
+    truncation_cutoff: int = Field(
+        8, ge=0, description="Number of layers, from the coarsest on, that use the truncated w."
+    )
+    growing: bool = Field(
+        True, description="Grow from 4x4 to the full size during training. false: start at the full size."
+    )
 
     def build(self, data: DataSettings) -> StyleganGenerator:
         return StyleganGenerator(self, picture_shape(data))

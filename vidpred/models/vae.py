@@ -18,16 +18,20 @@ from vidpred.models.multiscale import as_channels_last
 
 
 class VaeSettings(ImageSettings):
-    """Encoder and decoder. hidden: the widths of fully connected layers, from the picture on; the decoder has them the
-    other way round. width: instead of them, the feature maps of a DCGAN's networks (0: fully connected).
-    noise_channels: of the code z."""
+    """Settings of the variational auto-encoder."""
 
     has_encoder: ClassVar[bool] = True
 
-    name: Literal["vae"] = "vae"
-    noise_channels: int = Field(20, ge=1, le=1024)
-    hidden: list[int] = Field([400], min_length=1)
-    width: int = Field(0, ge=0)
+    name: Literal["vae"] = Field("vae", description="Kind of generator.")
+    noise_channels: int = Field(20, ge=1, le=1024, description="Length of the code z.")
+    hidden: list[int] = Field(
+        [400],
+        min_length=1,
+        description="Widths of the encoder's fully connected layers; the decoder has them in reverse.",
+    )
+    width: int = Field(
+        0, ge=0, description="Feature maps of convolutional networks, as DCGAN's. 0: fully connected ones."
+    )
 
     def build(self, data: DataSettings) -> VaeGenerator:
         return VaeGenerator(self, picture_shape(data))

@@ -21,38 +21,43 @@ from vidpred.settings import Settings
 
 
 class GameSettings(Settings):
-    """The adversarial game.
+    """Settings of the adversarial game. Without its two weights there is no discriminator."""
 
-    adversarial names the adversary's loss: bce (non-saturating), minimax, least_squares, hinge or wasserstein; its
-    weight is adversarial_weight, times 0 up to step adversarial_start and from there up to 1 over adversarial_ramp
-    steps; the discriminator learns from the first step on. adversarial is a mean over the batch, summed over scales.
-    feature_matching_weight: for the distance of the batch means of the discriminator's hidden features.
-    Without these two weights there is no discriminator.
-    real_label is what it should say of true pictures (below 1: one-sided label smoothing).
-    r1_weight times R1 is added every r1_every-th step of the discriminator (0: never), gradient_penalty_weight times
-    the gradient penalty in every step; both are of gradients with respect to values in [0, 1], which are twice those
-    of papers with [-1, 1] (an R1 of weight 10 there is one of 2.5 here). drift_weight: of the
-    mean square of its logits of true pictures, which keeps a critic from drifting off (Karras et al. 2018). weight_clip
-    bounds its weights (none: free).
-    wrong_pairs shows it (context of one sample, future of another) as a third, false kind of pair.
-    discriminator_steps: the generator learns only in every so-manieth step, the discriminator in each of them.
-    history_weight pulls the weights of both players to the average of their past.
-    """
-
-    adversarial: AdversarialName = "bce"
-    adversarial_weight: float = Field(0.0, ge=0)
-    adversarial_start: int = Field(0, ge=0)
-    adversarial_ramp: int = Field(0, ge=0)
-    feature_matching_weight: float = Field(0.0, ge=0)
-    real_label: float = Field(1.0, gt=0, le=1)
-    r1_weight: float = Field(0.0, ge=0)
-    r1_every: int = Field(16, ge=1)
-    gradient_penalty_weight: float = Field(0.0, ge=0)
-    drift_weight: float = Field(0.0, ge=0)
-    weight_clip: float | None = Field(None, gt=0)
-    wrong_pairs: bool = False
-    discriminator_steps: int = Field(1, ge=1)
-    history_weight: float = Field(0.0, ge=0)
+    adversarial: AdversarialName = Field("bce", description="Adversarial loss; bce is the non-saturating one.")
+    adversarial_weight: float = Field(
+        0.0, ge=0, description="Weight of the generator's adversarial loss, summed over scales."
+    )
+    adversarial_start: int = Field(
+        0, ge=0, description="Step at which the generator's adversarial loss starts; the discriminator always trains."
+    )
+    adversarial_ramp: int = Field(0, ge=0, description="Number of steps over which the adversarial weight rises.")
+    feature_matching_weight: float = Field(
+        0.0, ge=0, description="Weight of the distance between the batch means of the discriminator's hidden features."
+    )
+    real_label: float = Field(
+        1.0, gt=0, le=1, description="Discriminator target for real images; below 1: one-sided label smoothing."
+    )
+    r1_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the R1 penalty, of gradients with respect to values in [0, 1]: a weight of 10 in papers"
+        " with [-1, 1] is 2.5 here.",
+    )
+    r1_every: int = Field(16, ge=1, description="Discriminator steps between R1 penalties.")
+    gradient_penalty_weight: float = Field(
+        0.0, ge=0, description="Weight of the gradient penalty, of gradients with respect to values in [0, 1]."
+    )
+    drift_weight: float = Field(
+        0.0, ge=0, description="Weight of the mean squared logit of real images (Karras et al. 2018)."
+    )
+    weight_clip: float | None = Field(None, gt=0, description="Bound of the discriminator's weights. null: none.")
+    wrong_pairs: bool = Field(False, description="Train the discriminator to reject the future of another sample, too.")
+    discriminator_steps: int = Field(
+        1, ge=1, description="Update the generator every n-th step, the discriminator in every step."
+    )
+    history_weight: float = Field(
+        0.0, ge=0, description="Weight of the distance of the weights of both networks from the average of their past."
+    )
 
     @model_validator(mode="after")
     def _labelled(self) -> Self:

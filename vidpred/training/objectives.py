@@ -25,31 +25,47 @@ from vidpred.training.game import Game, GameSettings, Losses, sum_of, weigh
 
 
 class ObjectiveSettings(GameSettings):
-    """Weights of the losses: L = lp_weight L_p + gdl_weight L_gdl + adversarial_weight L_adv (Mathieu et al., eq. 7).
+    """Weights of the losses (Mathieu et al. 2016, equation 7). A term of weight 0 is not computed."""
 
-    lp_exponent is p, gdl_alpha the exponent of the gradient difference; both losses are means over pixels in [-1, 1],
-    summed over scales. log_weight is that of the logarithm of each frame's squared error, which asks for PSNR: every
-    frame counts alike, however much moves in it. A term with weight 0 is not computed. The rest belongs to the game.
-    draws: futures that the generator draws for each sample, in antithetic pairs (above 1: with model.noise_channels).
-    These losses count for the draw nearest to the truth, by their own weighted sum: best of N, or multiple choice
-    learning (Guzman-Rivera et al. 2012; for futures of videos Fragkiadaki et al. 2017). other_draws_weight: the share
-    that the other draws have of them together (Rupprecht et al. 2017; 0: none). The adversary judges all draws.
-    Variational auto-encoders minimise pixel_entropy_weight times the cross-entropy of pixels (or L_2) plus kl_weight
-    times the divergence of the code, both a mean over the values of a picture: with both 1 that is the negative
-    evidence lower bound over their number.
-    class_weight: of the discriminator's cross-entropy on true pictures whose class is told (it needs classes).
-    """
-
-    lp_weight: float = Field(1.0, ge=0)
-    lp_exponent: float = Field(1.0, ge=1)
-    gdl_weight: float = Field(1.0, ge=0)
-    gdl_alpha: float = Field(1.0, ge=1)
-    pixel_entropy_weight: float = Field(0.0, ge=0)
-    kl_weight: float = Field(0.0, ge=0)
-    class_weight: float = Field(0.0, ge=0)
-    log_weight: float = Field(0.0, ge=0)
-    draws: int = Field(1, ge=1)
-    other_draws_weight: float = Field(0.0, ge=0, lt=1)
+    lp_weight: float = Field(
+        1.0, ge=0, description="Weight of the L_p loss, a mean over pixels in [-1, 1], summed over scales."
+    )
+    lp_exponent: float = Field(1.0, ge=1, description="Exponent p of the L_p loss.")
+    gdl_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of the gradient difference loss, a mean over pixels in [-1, 1], summed over scales.",
+    )
+    gdl_alpha: float = Field(1.0, ge=1, description="Exponent of the gradient difference loss.")
+    pixel_entropy_weight: float = Field(
+        0.0, ge=0, description="Weight of the cross-entropy of pixels, a mean over the values of an image."
+    )
+    kl_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the divergence of a variational auto-encoder's code. With both this and "
+        "pixel_entropy_weight 1 the loss is the negative evidence lower bound per value.",
+    )
+    class_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the discriminator's cross-entropy on labelled real images; needs discriminator.classes.",
+    )
+    log_weight: float = Field(
+        0.0, ge=0, description="Weight of the logarithm of each frame's squared error, which is PSNR up to a factor."
+    )
+    draws: int = Field(
+        1,
+        ge=1,
+        description="Number of futures per training sample, in antithetic pairs. Above 1, which needs noise, the "
+        "losses count for the nearest one (best of N; Guzman-Rivera et al. 2012).",
+    )
+    other_draws_weight: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the loss that all samples but the nearest have together (Rupprecht et al. 2017).",
+    )
 
 
 @dataclass(frozen=True)

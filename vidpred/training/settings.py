@@ -10,64 +10,69 @@ from vidpred.settings import Settings
 
 
 class OptimizerSettings(Settings):
-    """One network's optimizer. momentum is read by sgd and rmsprop, betas by adam and adamw."""
+    """Settings of one network's optimizer."""
 
-    name: Literal["sgd", "rmsprop", "adam", "adamw"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
-    momentum: float = Field(0.0, ge=0, lt=1)
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(0.0, ge=0)
+    name: Literal["sgd", "rmsprop", "adam", "adamw"] = Field("adam", description="Optimizer.")
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate before the schedule.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd and rmsprop.")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="Decay rates of the moments of adam and adamw.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay; decoupled from the gradient in adamw.")
 
 
 class ScheduleSettings(Settings):
-    """What a learning rate is multiplied by: up over warmup_steps, 1 until the fraction `hold` of the run, then down to
-    `final` along a straight line or half a cosine."""
+    """Settings of the factor that multiplies a learning rate: warm-up, 1, then a decay."""
 
-    shape: Literal["constant", "linear", "cosine"] = "linear"
-    warmup_steps: int = Field(0, ge=0)
-    hold: float = Field(0.6, ge=0, le=1)
-    final: float = Field(0.1, ge=0, le=1)
+    shape: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="Shape of the decay: none, a straight line, or half a cosine."
+    )
+    warmup_steps: int = Field(0, ge=0, description="Number of steps over which the factor rises to 1.")
+    hold: float = Field(0.6, ge=0, le=1, description="Fraction of the run after which the decay begins.")
+    final: float = Field(0.1, ge=0, le=1, description="Factor at the end of the run.")
 
 
 class TrainingSettings(Settings):
-    """The training loop.
+    """Settings of the training loop."""
 
-    steps: batches of batch_size samples (over all processes), each of which trains every network, or, with
-    objective.discriminator_steps, the generator less often.
-    device: auto takes the GPU where there is one. precision: auto is bfloat16 where the hardware computes it natively.
-    generator, discriminator: their optimizers; schedule: what multiplies their learning rates; discriminator_schedule:
-    one of its own for the discriminator's (none: the same).
-    clip_norm: gradients longer than this are shortened. ema_decay: of the averaged weights, which predictions use.
-    validate_every, picture_every, log_every: in steps, 0 is never. validation_windows: windows of one validation.
-    monitor_every: steps between the measurements that `vidpred doctor` reads (0: none); they change no weight.
-    best_by: the validation number that chooses the best checkpoint; `last` takes the newest (the right choice with an
-    adversary: PSNR would choose the blurriest). tensorboard: write its files, too.
-    start_from: another run whose weights to begin with; `pretrained`: those that come with the package (motion.yaml).
-    """
-
-    steps: int = Field(2000, ge=1)
-    batch_size: int = Field(16, ge=1)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    generator: OptimizerSettings = OptimizerSettings()
-    discriminator: OptimizerSettings = OptimizerSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
-    discriminator_schedule: ScheduleSettings | None = None
-    clip_norm: float | None = Field(None, gt=0)
-    ema_decay: float = Field(0.995, ge=0, lt=1)
-    validate_every: int = Field(500, ge=0)
-    validation_windows: int = Field(16, ge=1)
-    best_by: Literal["psnr", "psnr_moving", "ssim", "last"] = "psnr_moving"
-    picture_every: int = Field(500, ge=0)
-    log_every: int = Field(10, ge=1)
-    monitor_every: int = Field(50, ge=0)
-    tensorboard: bool = False
-    start_from: str | None = None
+    steps: int = Field(2000, ge=1, description="Number of training steps in all; a resumed run continues up to it.")
+    batch_size: int = Field(16, ge=1, description="Number of samples in a batch, over all processes.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device; auto uses the GPU if there is one.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Precision of the forward pass; auto is bfloat16 if the hardware computes it natively."
+    )
+    generator: OptimizerSettings = Field(OptimizerSettings(), description="The generator's optimizer.")
+    discriminator: OptimizerSettings = Field(OptimizerSettings(), description="The discriminator's optimizer.")
+    schedule: ScheduleSettings = Field(ScheduleSettings(), description="Schedule of the learning rates.")
+    discriminator_schedule: ScheduleSettings | None = Field(
+        None, description="Schedule of the discriminator's learning rate. null: as training.schedule."
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, description="Largest norm of a network's gradient; longer ones are shortened. null: no limit."
+    )
+    ema_decay: float = Field(
+        0.995, ge=0, lt=1, description="Decay per step of the averaged weights, which predictions use. 0: no average."
+    )
+    validate_every: int = Field(500, ge=0, description="Steps between validations. 0: never.")
+    validation_windows: int = Field(16, ge=1, description="Number of windows in a validation.")
+    best_by: Literal["psnr", "psnr_moving", "ssim", "last"] = Field(
+        "psnr_moving",
+        description="Validation number that chooses the best checkpoint; `last` takes the newest, which is right with "
+        "an adversary, because PSNR prefers blurry frames.",
+    )
+    picture_every: int = Field(500, ge=0, description="Steps between training images. 0: never.")
+    log_every: int = Field(10, ge=1, description="Steps between lines in metrics.jsonl.")
+    monitor_every: int = Field(
+        50, ge=0, description="Steps between the measurements that `vidpred doctor` reads. 0: never."
+    )
+    tensorboard: bool = Field(False, description="Write TensorBoard files, too.")
+    start_from: str | None = Field(
+        None,
+        description="Run or checkpoint folder whose weights to start with; `pretrained`: the weights in the package "
+        "(motion.yaml).",
+    )
 
 
 class CheckpointSettings(Settings):
-    """every: steps between checkpoints; the last step is always kept. keep: how many of the newest to keep, beside
-    the best one."""
+    """Settings of the run folder's checkpoints."""
 
-    every: int = Field(500, ge=1)
-    keep: int = Field(2, ge=1)
+    every: int = Field(500, ge=1, description="Steps between checkpoints. The last step always has one.")
+    keep: int = Field(2, ge=1, description="Number of newest checkpoints to keep, in addition to the best one.")
