@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from data_prep.base import DataSet
+    from .base import DataSet
 
 
 def sets() -> dict[str, type[DataSet]]:
     """All sets by name. Imported when asked for, so that `python -m data_prep.NAME` runs its module once."""
-    from data_prep import bair, folder, frames, images, kth, lerobot, moving_mnist, numpy, ucf101
+    from . import bair, folder, frames, images, kth, lerobot, moving_mnist, numpy, ucf101
 
     return {
         "folder": folder.Folder,

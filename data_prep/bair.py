@@ -15,12 +15,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.base import DataSet
-from data_prep.command import main
-from data_prep.tfrecords import Feature, bytes_value, float_values, read_example, read_records
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
+
+from .base import DataSet
+from .command import main
+from .tfrecords import Feature, bytes_value, float_values, read_example, read_records
 
 SIDE = 64
 FOLDER = "softmotion30_44k"

@@ -13,9 +13,10 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from data_prep import sets
-from data_prep.base import DataSet
 from vidpred.errors import ConfigError, DataError, StorageError, VidpredError
+
+from . import sets
+from .base import DataSet
 
 COMMON = ("source", "target", "size", "cache", "workers", "check", "json", "preview")
 
@@ -67,11 +68,11 @@ def run_set(program: str, kind: type[DataSet], words: Sequence[str]) -> str:
         size = options.size or preparation.default_size
         text = prepare(preparation, options.target, size, options.workers).text()
     else:
-        from data_prep.videos import keep_videos
+        from .videos import keep_videos
 
         text = keep_videos(unpacked, options.target)  # type: ignore[arg-type]
     if options.preview:
-        from data_prep.preview import write_preview
+        from .preview import write_preview
 
         text += f"\nlook at {write_preview(unpacked, options.target or options.source)}"
     return text

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from data_prep.base import DividedSet
-from data_prep.command import main
-from data_prep.videos import VideoSet
+from .base import DividedSet
+from .command import main
+from .videos import VideoSet
 
 
 class Folder(DividedSet, VideoSet):

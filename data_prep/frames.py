@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from data_prep.base import DividedSet, clip_name, parts_by_clip
-from data_prep.command import main
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
+
+from .base import DividedSet, clip_name, parts_by_clip
+from .command import main
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
 

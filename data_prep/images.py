@@ -19,12 +19,13 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from data_prep.base import DataSet, Fractions
-from data_prep.command import main
-from data_prep.torchvision_sets import from_torchvision
 from vidpred.data.images.files import Pictures, find_pictures, squared
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.errors import DataError
+
+from .base import DataSet, Fractions
+from .command import main
+from .torchvision_sets import from_torchvision
 
 RATE = 10.0  # pictures have no rate; the format wants one
 BLOCK = 5000  # pictures that one process reads in one go

@@ -18,13 +18,14 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.command import main
-from data_prep.videos import VideoSet, stretch
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import Part, whole
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.reader import stream_frames
 from vidpred.errors import DataError
+
+from .command import main
+from .videos import VideoSet, stretch
 
 NAME = re.compile(r"person(?P<person>\d\d)_(?P<action>\w+)_d(?P<scene>\d)_uncomp\.avi")
 TEST_PERSONS = range(17, 26)

@@ -19,15 +19,16 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from data_prep.base import DividedSet, clip_name
-from data_prep.command import main
-from data_prep.videos import stretch
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import FOLDERS, Part, whole
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
 from vidpred.errors import ConfigError, DataError
+
+from .base import DividedSet, clip_name
+from .command import main
+from .videos import stretch
 
 INFO = "meta/info.json"
 

@@ -24,12 +24,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.base import DataSet
-from data_prep.command import main
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable, short
 from vidpred.errors import UNREADABLE, DataError
+
+from .base import DataSet
+from .command import main
 
 BLOCK = 500  # clips that one process makes in one go
 STEP = 0.1  # of the free width, a frame

@@ -19,12 +19,13 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from data_prep.base import DividedSet, clip_name, parts_by_clip
-from data_prep.command import main
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
 from vidpred.data.videos.containers import printable
 from vidpred.errors import UNREADABLE, DataError, one_line
+
+from .base import DividedSet, clip_name, parts_by_clip
+from .command import main
 
 BLOCK = 500  # clips of one .npy file that one process reads in one go
 FRAME_KEYS = ("frames", "video", "images")

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.base import DataSet
-from data_prep.videos import VideoSet, evenly
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError, StorageError
+
+from .base import DataSet
+from .videos import VideoSet, evenly
 
 ROWS, COLUMNS = 12, 8  # clips shown, frames of each
 SAMPLED_CLIPS, SAMPLED_PAIRS = 300, 16  # for the histogram

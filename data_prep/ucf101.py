@@ -19,12 +19,13 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from data_prep.archives import extract, is_archive, read_archive
-from data_prep.command import main
-from data_prep.videos import VideoSet
 from vidpred.data.prepared.frame_writer import Item
 from vidpred.data.splits import Part, whole
 from vidpred.errors import ConfigError, DataError
+
+from .archives import extract, is_archive, read_archive
+from .command import main
+from .videos import VideoSet
 
 NAME = re.compile(r"v_(?P<action>\w+)_g(?P<group>\d\d)_c\d\d\.avi")
 MEMBER = re.compile(r"(?:\./)?(?:UCF-101/)?(?P<path>(?P<action>\w+)/v_(?P=action)_g\d\d_c\d\d\.avi)")

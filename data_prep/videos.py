@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from data_prep.base import DataSet, clip_name, parts_by_clip
 from vidpred.data.prepared.format import MANIFEST, Manifest
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import LEFT_OUT, claim, left_out_lines, totals
@@ -20,6 +19,8 @@ from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
 from vidpred.errors import DataError
 from vidpred.files import csv_text, write_whole
+
+from .base import DataSet, clip_name, parts_by_clip
 
 Reasons = list[tuple[str, str]]
 

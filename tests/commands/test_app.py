@@ -465,34 +465,43 @@ def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str]
     refused(call(capsys, "prepare", "ucf110", str(root)), 2, "did you mean ucf101?", "there are folder, ")
 
 
-def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
-    """Built, unpacked somewhere else and run there: presets by name, data_prep, the typing marker."""
-    checkout = Path(__file__).parents[2]
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "-q",
-        "-w",
-        str(tmp_path),
-        str(checkout),
-    ]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel's files, unpacked away from the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ["--no-deps", "--no-build-isolation", "-q", "-w", str(folder)]
+    build = [sys.executable, "-m", "pip", "wheel", *options, str(Path(__file__).parents[2])]
     subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("vidpred-*.whl")
-    site = tmp_path / "site"
+    (wheel,) = folder.glob("vidpred-*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def outside(site: Path, folder: Path, *words: str) -> str:
+    """What Python prints with these words, with the unpacked wheel instead of the checkout."""
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    words = ["-c", "import vidpred; print(vidpred.__file__)"]
-    home = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert home.stdout.startswith(str(site))
-    shown = subprocess.run(
-        [sys.executable, "-m", "vidpred", "config", "ucf101.yaml"],
-        capture_output=True, text=True, cwd=tmp_path, env=environment,
-    )  # fmt: skip
-    assert "model.size: paper" in shown.stdout, shown.stderr
-    for name in ("vidpred/py.typed", "vidpred/configs/tiny.yaml", "data_prep/ucf101.py"):
-        assert (site / name).is_file()
+    command = [sys.executable, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_wheel_works_outside_the_checkout(site: Path, tmp_path: Path) -> None:
+    """Presets by name, the typing marker, and one top-level module only."""
+    assert outside(site, tmp_path, "-c", "import vidpred; print(vidpred.__file__)").startswith(str(site))
+    assert "model.size: paper" in outside(site, tmp_path, "-m", "vidpred", "config", "ucf101.yaml")
+    assert {path.name for path in site.iterdir() if path.suffix != ".dist-info"} == {"vidpred"}
+    for name in ("py.typed", "configs/tiny.yaml", "data_prep/ucf101.py"):
+        assert (site / "vidpred" / name).is_file()
+
+
+def test_a_wheel_prepares_in_several_processes(site: Path, tmp_path: Path) -> None:
+    """Workers that are spawned find a set's class in the package."""
+    for number in range(3):
+        write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(8, 32, 32, number))
+    assert "numpy" in outside(site, tmp_path, "-m", "vidpred", "prepare", "--help")
+    words = ["prepare", "folder", "clips", "out", "--cache", "--workers", "2"]
+    assert "24 frames" in outside(site, tmp_path, "-m", "vidpred", *words)
+    code = "import vidpred.data_prep as found; print(found.__file__)"
+    assert outside(site, tmp_path, "-c", code).startswith(str(site))
