@@ -15,9 +15,9 @@ from benchmarks.proof_rows import Row
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.few_labels import choose_evenly
-from vidpred.data.images.windows import evenly, pictures_of
+from vidpred.data.images.windows import pictures_of
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import to_frames
+from vidpred.data.sources import spread, to_frames
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import DataError
 from vidpred.evaluation.classifier import features_of, train_classifier
@@ -248,7 +248,7 @@ def semi_supervised(
     classifier = train_classifier(build_source(alone, "train", [0]), 500, seed)
     _, logits = features_of(classifier, pictures_of(test, MOST_TRAINING))
     assert logits is not None
-    labels = torch.from_numpy(test.labels[evenly(len(test), MOST_TRAINING)])
+    labels = torch.from_numpy(test.labels[spread(len(test), MOST_TRAINING, middle=False)])
     found = {
         "discriminator of classes": class_accuracy(predictor, test)["class_accuracy"],
         "classifier of the labelled alone": float((logits.argmax(1) == labels).double().mean()),

@@ -23,7 +23,7 @@ from benchmarks.rivals import SimVP, WarpedMultiscale
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source
+from vidpred.data.sources import Source, spread
 from vidpred.data.videos.windows import movement
 from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
 from vidpred.inference.predictor import Predictor
@@ -50,7 +50,7 @@ class EvenWindows(Source):
         self.chosen: list[int] = []
         for windows in by_clip.values():
             moving = [index for index in windows if self._moves(index)]
-            self.chosen += [moving[(2 * place + 1) * len(moving) // (2 * per_clip)] for place in range(per_clip)]
+            self.chosen += [moving[place] for place in spread(len(moving), per_clip)]
 
     def _moves(self, index: int) -> bool:
         frames = self.source.window(index)[-MOVING:]

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source
+from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.two_way import WorldWindows
 from vidpred.evaluation.measures import CAP, MEASURES, PROTOCOLS
 from vidpred.evaluation.protocols import (
     Sum,
     evaluate_models,
     known_frames,
-    spread,
     validation_numbers,
     window_of_each_clip,
     with_baselines,
@@ -114,6 +113,7 @@ def test_windows_are_spread_evenly() -> None:
     assert spread(100, None) == list(range(100))
     assert spread(100, 4) == [12, 37, 62, 87]
     assert spread(100, 1000) == list(range(100))
+    assert spread(100, 4, middle=False) == [0, 25, 50, 75]
 
 
 @pytest.mark.parametrize(("step", "pred_frames"), [(1, 1), (3, 1), (1, 2), (2, 2)])

@@ -7,7 +7,9 @@ number of processes and workers, and however often the run was stopped, step s s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -151,6 +153,30 @@ class WrappedSource(Source):
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         return self.source.draw(windows, positions, seed)
+
+
+def spread(count: int, wanted: int | None, middle: bool = True) -> list[int]:
+    """Return at most `wanted` (None: all) of the numbers below `count`, evenly spread: one of each of `wanted` equal
+    parts, its middle or its first; always the same ones."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [(2 * part + middle) * count // (2 * wanted) for part in range(wanted)]
+
+
+class Runs:
+    """Numbers windows that come in runs, such as those of one shot after another. counts: windows in each run."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.counts = counts
+        self._ends = list(accumulate(counts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Return the run of window `index` and the window's place in it."""
+        run = bisect_right(self._ends, index)
+        return run, index - (self._ends[run - 1] if run else 0)
 
 
 def window_actions(source: Source, index: int) -> Tensor | None:

@@ -12,12 +12,12 @@ from torch import nn
 
 from vidpred.checkpoint import read_metrics, read_settings
 from vidpred.data.build import build_source
-from vidpred.data.sources import Source, to_frames, window_actions, window_states
+from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
 from vidpred.evaluation import report
 from vidpred.evaluation.evaluate import evaluate_predictors, named
 from vidpred.evaluation.measures import MEASURES
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
-from vidpred.evaluation.protocols import Evaluation, known_frames, spread, with_baselines
+from vidpred.evaluation.protocols import Evaluation, known_frames, with_baselines
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves

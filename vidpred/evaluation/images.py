@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from vidpred.data.build import build_source
-from vidpred.data.images.windows import evenly, pictures_of
-from vidpred.data.sources import Source
+from vidpred.data.images.windows import pictures_of
+from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
@@ -131,12 +131,12 @@ def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor,
     """The numbers of one set of samples `(N, C, H, W)`."""
     drawn, logits = features_of(network, samples)
     true, _ = features_of(network, held_out)
-    again, _ = features_of(network, known[evenly(len(known), len(held_out))])
+    again, _ = features_of(network, known[spread(len(known), len(held_out), middle=False)])
     numbers = {"frechet": distance_of(drawn, true), "frechet_of_training": distance_of(again, true)}
     if logits is not None:
         numbers["class_score"] = class_score(logits)[0]
     numbers["sharpness"] = float(roughness(samples).mean() / roughness(held_out).mean())
-    return numbers | {"copied": copied_share(samples[:500], held_out[evenly(len(held_out), 500)], known)}
+    return numbers | {"copied": copied_share(samples[:500], held_out[spread(len(held_out), 500, middle=False)], known)}
 
 
 def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
@@ -146,7 +146,7 @@ def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
     if judge is None or not judge.classes or labels is None or not len(labels):
         return {}
     named = judge.class_logits(pictures_of(held_out, MOST_TRAINING)).argmax(1)
-    right = named == torch.from_numpy(labels[evenly(len(labels), MOST_TRAINING)])
+    right = named == torch.from_numpy(labels[spread(len(labels), MOST_TRAINING, middle=False)])
     return {"class_accuracy": float(right.double().mean())}
 
 

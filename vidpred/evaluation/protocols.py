@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vidpred.data.sources import Source, to_frames, window_actions, window_states
+from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
 from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.samples import Spread, row_names, summarise
@@ -81,13 +81,6 @@ class Evaluation:
     samples: int | None = None  # futures drawn in every window; None: one prediction
     seed: int = 0  # of their noise
     spread: dict[str, list[Sum]] = field(default_factory=dict)  # model with noise -> its spread, one for every step
-
-
-def spread(count: int, most: int | None) -> list[int]:
-    """At most `most` of range(count), evenly spread; always the same ones."""
-    if most is None or most >= count:
-        return list(range(count))
-    return [(2 * place + 1) * count // (2 * most) for place in range(most)]
 
 
 def window_of_each_clip(source: Source) -> list[int]:

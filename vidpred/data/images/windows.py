@@ -14,7 +14,7 @@ from vidpred.data.counter_random import uniform
 from vidpred.data.images.files import Pictures, find_pictures, squared
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source, stack_frames
+from vidpred.data.sources import Source, spread, stack_frames
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
 
@@ -75,15 +75,9 @@ class ImageWindows(Source):
         return picture[:, ::-1] if self.settings.flip and chances[0] < 0.5 else picture
 
 
-def evenly(length: int, most: int) -> list[int]:
-    """At most so many numbers below `length`, evenly spread: sources may be sorted by class."""
-    count = min(most, length)
-    return [number * length // count for number in range(count)]
-
-
 def pictures_of(source: Source, most: int, seed: int = 0) -> Tensor:
     """At most so many pictures, evenly spread over the source, each once, `(N, C, H, W)` float32 in [0, 1]."""
-    places = evenly(len(source), most)
+    places = spread(len(source), most, middle=False)
     blocks = [range(first, min(first + BLOCK, len(places))) for first in range(0, len(places), BLOCK)]
     batches = (source.draw([places[place] for place in block], block, seed) for block in blocks)
     return torch.cat([batch.to(torch.device("cpu")).future[:, 0] for batch in batches])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +15,8 @@ from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source, check_sizes, stack_rows
-from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, movement
+from vidpred.data.sources import Runs, Source, check_sizes, stack_rows
+from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, first_moving, movement
 from vidpred.errors import DataError
 
 TRIES = PATCH_TRIES * WINDOW_TRIES  # places tried for enough movement
@@ -47,20 +46,20 @@ class PreparedWindows(Source):
                 if windows > 0:
                     self._stretches.append((number, first))
                     counts.append(windows)
-        self._ends = list(accumulate(counts))
+        self._runs = Runs(counts)
         self._frames: dict[int, np.ndarray] = {}
         self.classes = manifest.classes
         if self.classes and counts:
             self.labels = np.repeat([self.prepared.clips[clip].label for clip, _ in self._stretches], counts)
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(self._runs)
 
     def locate(self, window: int) -> tuple[int, int]:
         """The clip's number and the first frame of window `window`."""
-        place = bisect_right(self._ends, window)
-        clip, first = self._stretches[place]
-        return clip, first + (window - (self._ends[place - 1] if place else 0)) * self.settings.frame_skip
+        run, place = self._runs.locate(window)
+        clip, first = self._stretches[run]
+        return clip, first + place * self.settings.frame_skip
 
     def clip_name(self, index: int) -> str:
         return self.prepared.clips[self.locate(index)[0]].clip
@@ -79,7 +78,10 @@ class PreparedWindows(Source):
         settings = self.settings
         tries = TRIES if settings.movement_threshold else 1
         chances = uniform(seed, np.asarray(positions), 1 + DRAWS_A_TRY * tries)
-        places = [self._place(window, row) for window, row in zip(windows, chances[:, 1:].tolist(), strict=True)]
+        places = [
+            first_moving(self._tried(window, row), self._movement, settings.movement_threshold)
+            for window, row in zip(windows, chances[:, 1:].tolist(), strict=True)
+        ]
         check_sizes({place.shape for place in places})
         skip, known, coming = settings.frame_skip, settings.context_frames, settings.future_frames
         jump = (known - 1 + settings.step) * skip  # from the first known frame to the first future one
@@ -105,26 +107,19 @@ class PreparedWindows(Source):
             torch.tensor([self.prepared.clips[place.clip].label for place in places]) if self.classes else None,
         )
 
-    def _place(self, window: int, chances: list[float]) -> Place:
-        """Where a sample is cut: the first try that moves enough, else the one that moves most."""
-        settings = self.settings
-        best, most = None, -1.0
+    def _tried(self, window: int, chances: list[float]) -> Iterator[Place]:
+        """Yield where a sample may be cut: places of its window and then of others."""
         for number in range(len(chances) // DRAWS_A_TRY):
             if number and number % PATCH_TRIES == 0:
                 window = int(chances[number * DRAWS_A_TRY] * len(self))
             clip, first = self.locate(window)
             row, column = chances[number * DRAWS_A_TRY + 1 : (number + 1) * DRAWS_A_TRY]
-            place = Place(clip, first, self._patch(clip, row, column))
-            if not settings.movement_threshold:
-                return place
-            last = first + (settings.context_frames - 1) * settings.frame_skip
-            moved = movement(place.patch[last], place.patch[last + settings.step * settings.frame_skip])
-            if moved >= settings.movement_threshold:
-                return place
-            if moved > most:
-                best, most = place, moved
-        assert best is not None
-        return best
+            yield Place(clip, first, self._patch(clip, row, column))
+
+    def _movement(self, place: Place) -> float:
+        """Compare the last context frame with the first future one."""
+        last = place.first + (self.settings.context_frames - 1) * self.settings.frame_skip
+        return movement(place.patch[last], place.patch[last + self.settings.step * self.settings.frame_skip])
 
     def _patch(self, clip: int, row: float, column: float) -> np.ndarray:
         """All frames of a clip, cut to a patch; row and column in [0, 1) choose its place."""
@@ -173,7 +168,7 @@ class PreparedWindows(Source):
         return self.states(*self.locate(index))
 
     def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        for (clip, first), windows in zip(self._stretches, np.diff([0, *self._ends]).tolist(), strict=True):
+        for (clip, first), windows in zip(self._stretches, self._runs.counts, strict=True):
             frames = (windows - 1) * self.settings.frame_skip + int(self.offsets[-1])
             yield self._states(clip, first, frames), self._actions(clip, first, frames)
 

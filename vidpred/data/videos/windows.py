@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source
+from vidpred.data.sources import Runs, Source
 from vidpred.data.videos import decode_order
 from vidpred.data.videos.augment import augment
 from vidpred.data.videos.decode_order import StretchCache, Stretches, stretch_ends
 from vidpred.data.videos.frame_rate import kept_frames
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError
+
+Candidate = TypeVar("Candidate")
 
 PATCH_TRIES = 8  # places in one window tried for enough movement
 WINDOW_TRIES = 4  # windows tried before the one that moves most is taken
@@ -42,7 +43,7 @@ class VideoWindows(Source):
         length = self.offsets[-1] + 1
         self.segments = [segment for segment in segments if segment.end - segment.first >= length]
         counts = [(segment.end - segment.first - length) // settings.frame_skip + 1 for segment in self.segments]
-        self._ends = list(accumulate(counts))
+        self._runs = Runs(counts)
         videos = {segment.video.path: segment.video for segment in self.segments}
         self._kept_frames = {path: kept_frames(video, settings.rate) for path, video in videos.items()}
         total = sum(len(self._kept_frames[path]) * self._frame_bytes(video) for path, video in videos.items())
@@ -52,7 +53,7 @@ class VideoWindows(Source):
         self._cache: StretchCache | None = None
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return len(self._runs)
 
     def _size(self, video: VideoInfo) -> tuple[int, int]:
         return scaled_size(video.height, video.width, self.settings.size)
@@ -63,10 +64,9 @@ class VideoWindows(Source):
 
     def locate(self, index: int) -> tuple[VideoInfo, int]:
         """The video of window `index`, and the place of its first frame among the video's kept ones."""
-        place = bisect_right(self._ends, index)
-        before = self._ends[place - 1] if place else 0
-        segment = self.segments[place]
-        return segment.video, segment.first + (index - before) * self.settings.frame_skip
+        run, place = self._runs.locate(index)
+        segment = self.segments[run]
+        return segment.video, segment.first + place * self.settings.frame_skip
 
     def clip_name(self, index: int) -> str:
         return self.locate(index)[0].path
@@ -93,7 +93,7 @@ class VideoWindows(Source):
         """As many frames as `window` gives, at places of the shot that go on at changing speeds and turn round (see
         `wander`), beginning near the window's own; the window itself where the shot is too short for that."""
         video, first = self.locate(index)
-        segment = self.segments[bisect_right(self._ends, index)]
+        segment = self.segments[self._runs.locate(index)[0]]
         path = wander(len(self.offsets), self.settings.speed, random) * self.settings.frame_skip
         if path.max() - path.min() >= segment.end - segment.first:
             return self.window(index, stray=True)
@@ -115,7 +115,7 @@ class VideoWindows(Source):
 
     def _places(self, index: int, speed: int = 1) -> list[int]:
         first = self.locate(index)[1]
-        end = self.segments[bisect_right(self._ends, index)].end
+        end = self.segments[self._runs.locate(index)[0]].end
         speed = max(1, min(speed, (end - 1 - first) // max(self.offsets[-1], 1)))
         return [first + offset * speed for offset in self.offsets]
 
@@ -139,8 +139,8 @@ class VideoWindows(Source):
         ends: list[int] = []
         costs: list[int] = []
         before = 0
-        for segment, end in zip(self.segments, self._ends, strict=True):
-            places = segment.first + np.arange(end - before) * skip
+        for segment, count in zip(self.segments, self._runs.counts, strict=True):
+            places = segment.first + np.arange(count) * skip
             numbers = np.asarray(self._kept_frames[segment.video.path])[places]
             size = self._frame_bytes(segment.video)
             most = max(1, (decode_order.POOL_BYTES // decode_order.POOL_PARTS // size - span) // skip)
@@ -150,32 +150,30 @@ class VideoWindows(Source):
                 costs.append(size * min(windows * len(self.offsets), (windows - 1) * skip + span))
                 ends.append(before + stretch)
                 begin = stretch
-            before = end
+            before += count
         return Stretches(ends, costs)
 
     def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
+        settings, known = self.settings, self.settings.context_frames
+        patch = first_moving(
+            self._patches(window, random),
+            lambda frames: movement(frames[known - 1], frames[known]),
+            settings.movement_threshold,
+        )
+        return augment(patch, settings, random)
+
+    def _patches(self, window: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield patches of a window and then of others, drawn one at a time."""
         settings = self.settings
-        best, most = None, -1.0
         for attempt in range(WINDOW_TRIES):
             speed = int(random.integers(1, settings.speed + 1)) if settings.speed > 1 else 1
             if settings.wander and random.random() < settings.wander:
                 frames = self.wandering_window(window, random)
             else:
                 frames = self.window(window, stray=attempt > 0, speed=speed)
-            for _ in range(PATCH_TRIES):
-                patch = self._cut(frames, random, self.locate(window)[0])
-                if settings.movement_threshold == 0:
-                    return augment(patch, settings, random)
-                moved = movement(patch[settings.context_frames - 1], patch[settings.context_frames])
-                if moved >= settings.movement_threshold:
-                    return augment(patch, settings, random)
-                if moved > most:
-                    best, most = patch, moved
-                if settings.patch_size is None:
-                    break
+            for _ in range(1 if settings.patch_size is None else PATCH_TRIES):
+                yield self._cut(frames, random, self.locate(window)[0])
             window = int(random.integers(len(self)))
-        assert best is not None
-        return augment(best, settings, random)
 
     def _cut(self, frames: np.ndarray, random: np.random.Generator, video: VideoInfo) -> np.ndarray:
         side = self.settings.patch_size
@@ -200,6 +198,22 @@ def wander(count: int, fastest: int, random: np.random.Generator) -> np.ndarray:
             place = int(np.clip(place + random.choice((-1, 1)), 0, len(velocities) - 1))
         path.append(path[-1] + velocities[place])
     return np.array(path)
+
+
+def first_moving(candidates: Iterable[Candidate], moves: Callable[[Candidate], float], threshold: float) -> Candidate:
+    """Return the first candidate that moves at least `threshold`, else the one that moves most; the first one where
+    `threshold` is 0."""
+    best, most = None, -1.0
+    for candidate in candidates:
+        if threshold == 0:
+            return candidate
+        moved = moves(candidate)
+        if moved >= threshold:
+            return candidate
+        if moved > most:
+            best, most = candidate, moved
+    assert best is not None
+    return best
 
 
 def movement(first: np.ndarray, second: np.ndarray) -> float:
