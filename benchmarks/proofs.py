@@ -28,8 +28,8 @@ from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.sources import evaluation_offsets
-from vidpred.evaluation.evaluate import evaluate_predictors
-from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
+from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
+from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, write_plot
 from vidpred.inference.predictor import Predictor
 from vidpred.run import train
@@ -59,7 +59,7 @@ def real_video(folder: Path, seed: int, residual: str) -> dict[str, Any]:
     overrides = {"data.root": real_clips(), "run": str(folder / "run"), "seed": seed, "model.residual": residual}
     train(load_config("release.yaml", overrides))
     predictor = Predictor.load(folder / "run")
-    result = evaluate_predictors([predictor], steps=8, windows=None, progress=True)
+    result = evaluate_predictors([predictor], EvaluationRequest(steps=8, windows=None, progress=True))
     print(table(result), clip_table(result), sep="\n\n")
     write_plot(folder / "quality.png", result)
     return summary(result, predictor.name)
@@ -102,7 +102,7 @@ def three_ways(folder: Path, seed: int) -> dict[str, Any]:
         8,
     )
     source = build_source(data, "test", evaluation_offsets(data, 8))
-    result = evaluate_models(models, source, 8, progress=True)
+    result = evaluate_models(models, source, Measurement(8, progress=True))
     print(table(result))
     write_plot(folder / "quality.png", result)
     return {"models": {name: summary(result, name) for name in models}}

@@ -22,7 +22,7 @@ from vidpred.data.worlds.points import POINTS
 from vidpred.errors import DataError
 from vidpred.evaluation.classifier import features_of, train_classifier
 from vidpred.evaluation.details import detail_clips, painted_share
-from vidpred.evaluation.images import MOST_TRAINING, class_accuracy, evaluate_images, write_neighbours
+from vidpred.evaluation.images import MOST_TRAINING, ImageRequest, class_accuracy, evaluate_images, write_neighbours
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid, write_samples
@@ -94,7 +94,7 @@ def fashion(folder: Path, seed: int, root: Path = FASHION, changes: dict[str, An
         seconds[name] = round(time.process_time() - start, 1)
         pictures = [picture for _, picture, _ in Sampler(predictors[name], seed).samples(64)]
         write_grid(folder / f"{name}.png", torch.stack(pictures))
-    result = evaluate_images(predictors, count=2000 if changes is None else 100, seed=seed)
+    result = evaluate_images(predictors, ImageRequest(count=2000 if changes is None else 100, seed=seed))
     print(result.text())
     write_neighbours(folder / "neighbours.png", result)
     return {"numbers": result.numbers, "definitions": result.definitions, "processor_seconds": seconds}

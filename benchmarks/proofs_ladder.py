@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.proof_rows import Row, real_clips, trained
 from vidpred.commands.run_demo import demo_config
 from vidpred.config import Config, load_config
-from vidpred.evaluation.evaluate import evaluate_predictors
+from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
 from vidpred.evaluation.protocols import Evaluation
 from vidpred.inference.predictor import Predictor
 
@@ -83,7 +83,7 @@ def world_ladder(folder: Path, seed: int) -> dict[str, Any]:
 
 def measured(predictors: list[Predictor]) -> dict[str, Any]:
     """Frames 1 and 2 of every window of the test split, each model with the baselines beside."""
-    result = evaluate_predictors(predictors, FRAMES, windows=None, progress=True)
+    result = evaluate_predictors(predictors, EvaluationRequest(FRAMES, windows=None, progress=True))
     return {"windows": result.windows, "models": {name: means(result, name) for name in result.scores}}
 
 

@@ -25,7 +25,7 @@ from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, spread
 from vidpred.data.videos.windows import movement
-from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
+from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.inference.predictor import Predictor
 from vidpred.models.baselines import FlowExtrapolation
 from vidpred.models.build import build_generator
@@ -72,7 +72,8 @@ def measure(models: Mapping[str, nn.Module], split: str = "test", per_clip: int 
         root=str(clip_folder(split)), size=SHORT_SIDE, patch_size=None, split="file", split_fractions=(1, 0, 0)
     )
     source = EvenWindows(build_source(settings, "train", range(KNOWN + STEPS)), per_clip)
-    result = evaluate_models(with_baselines(models, STEPS), source, STEPS, progress=True, names=MEASURED)
+    how = Measurement(STEPS, only=MEASURED, progress=True)
+    result = evaluate_models(with_baselines(models, STEPS), source, how)
     return summarise(result)
 
 

@@ -15,7 +15,7 @@ from vidpred.checkpoint import RunFolder
 from vidpred.config import Config, load_config
 from vidpred.data.build import build_source
 from vidpred.data.sources import Source, WrappedSource
-from vidpred.evaluation.protocols import evaluate_models, known_frames
+from vidpred.evaluation.protocols import Measurement, evaluate_models, known_frames
 from vidpred.inference.predictor import Predictor
 from vidpred.planning.baselines import StillWorld
 from vidpred.planning.closed_loop import FIRST_SEED
@@ -86,7 +86,7 @@ def action_gap(run: Path, seed: int, steps: int = 8) -> dict[str, list[float]]:
     source = build_source(predictor.data, "test", range(known_frames(models) + steps))
     found = {}
     for name, given in {"true actions": source, "other windows' actions": OtherActions(source, seed)}.items():
-        result = evaluate_models(models, given, steps, 400, names=["psnr_moving"])
+        result = evaluate_models(models, given, Measurement(steps, 400, only=("psnr_moving",)))
         found[name] = [round(total.mean, 2) for total in result.scores["model"].overall["psnr_moving"]]
     return found
 

@@ -40,11 +40,22 @@ def write_whole(path: Path, text: str) -> bool:
 
 
 def check_output(
-    path: Path, overwrite: bool, option: str = "--output", suffixes: tuple[str, ...] | None = None
+    path: Path | None, overwrite: bool, option: str = "--output", suffixes: tuple[str, ...] | None = None
 ) -> None:
-    """Raises ConfigError for an unknown suffix, StorageError for a file that exists or a folder that cannot be
-    written; to be asked before any long work. Makes the folder. option: what the errors name; suffixes: None for any.
+    """Check before any long work that a file (None: no file) can be written, and make its folder.
+
+    Args:
+        path: The file.
+        overwrite: Whether it may exist.
+        option: What the errors name.
+        suffixes: Allowed suffixes; None: any.
+
+    Raises:
+        ConfigError: Another suffix.
+        StorageError: The file exists, or its folder cannot be written.
     """
+    if path is None:
+        return
     if suffixes is not None and path.suffix.lower() not in suffixes:
         raise ConfigError(f"[{option} {path}] ends in none of {', '.join(suffixes)}; choose one of them")
     try:

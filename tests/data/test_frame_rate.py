@@ -18,7 +18,7 @@ from vidpred.data.videos.frame_rate import kept_cuts, kept_frames
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.data.videos.windows import Segment
-from vidpred.inference.predict_video import VideoPrediction
+from vidpred.inference.predict_video import PredictRequest, VideoPrediction
 from vidpred.inference.predictor import Predictor
 from vidpred.models.baselines import CopyLast
 
@@ -101,7 +101,7 @@ def test_split_by_time_counts_kept_frames(clip: Path) -> None:
 def test_predicting_by_time(clip: Path) -> None:
     """The known frames and the truth are those that the run would have seen."""
     data = DataSettings(rate=5.0, context_frames=2, patch_size=None)
-    prediction = VideoPrediction(clip, [Predictor(CopyLast(), data)], steps=3, start=10)
+    prediction = VideoPrediction.open(PredictRequest(clip, steps=3, start=10), [Predictor(CopyLast(), data)])
     known = prediction._read(prediction.window.numbers)
     truths = [truth for truth in prediction._truths() if truth is not None]
     numbers = [read_number((frame * 255).byte().permute(1, 2, 0).numpy()) for frame in [*known, *truths]]

@@ -12,7 +12,7 @@ from tests.set_files import SETS
 from tests.video_files import numbered_frames, write_video
 from vidpred import load_config, train
 from vidpred.data.prepared.format import Manifest
-from vidpred.evaluation.evaluate import evaluate_predictors
+from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
 
 TINY = {
     "model.size": "release", "model.scales": 2, "model.feature_maps": [[4], [4]], "model.kernel_sizes": [[3, 3]] * 2,
@@ -30,7 +30,7 @@ def train_and_evaluate(preset: str, target: Path, run: Path, size: int | None) -
     }
     trained = train(load_config(preset, {**TINY, **changes, **extra.get(preset, {})}))
     assert trained.steps == 20
-    result = evaluate_predictors([trained.predictor("last")], steps=3, split="test", windows=4)
+    result = evaluate_predictors([trained.predictor("last")], EvaluationRequest(steps=3, split="test", windows=4))
     assert result.windows > 0
     for scores in result.scores.values():
         assert all(np.isfinite(total.mean) and total.count for total in scores.overall["psnr"])

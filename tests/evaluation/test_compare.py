@@ -11,6 +11,7 @@ import pytest
 from vidpred.config import load_config
 from vidpred.errors import StorageError
 from vidpred.evaluation.compare import compare, methods
+from vidpred.evaluation.evaluate import EvaluationRequest
 from vidpred.evaluation.paper_table import paper_rows
 from vidpred.evaluation.report import clip_rows, rows
 from vidpred.inference.predictor import Predictor
@@ -67,7 +68,7 @@ def read(path: Path) -> Reader:
 
 def test_the_page_holds_numbers_pictures_and_curves(runs: list[Path], tmp_path: Path) -> None:
     predictors = [Predictor.load(run, "last") for run in runs]
-    result = compare(predictors, runs, tmp_path / "page.html", steps=2, windows=3)
+    result = compare(predictors, runs, tmp_path / "page.html", EvaluationRequest(2, 3))
     reader = read(tmp_path / "page.html")
     for step in (1, 2):
         for row in rows(result, step):
@@ -82,7 +83,7 @@ def test_the_page_holds_numbers_pictures_and_curves(runs: list[Path], tmp_path: 
 def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
     """Two runs with different losses are two rows."""
     predictors = [Predictor.load(run, "last") for run in runs]
-    result = compare(predictors, runs, tmp_path / "page.html", steps=1, windows=2, paper=True)
+    result = compare(predictors, runs, tmp_path / "page.html", EvaluationRequest(1, 2), paper=True)
     head, lines = paper_rows(result, {"one": ["one"], "two": ["two"]})
     cells = [*head, *(cell for line in lines for cell in line)]
     assert read(tmp_path / "page.html").cells[: len(cells)] == cells

@@ -19,7 +19,14 @@ from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
-from vidpred.evaluation.images import ImageEvaluation, class_accuracy, compare, evaluate_images, evaluate_runs
+from vidpred.evaluation.images import (
+    ImageEvaluation,
+    ImageRequest,
+    class_accuracy,
+    compare,
+    evaluate_images,
+    evaluate_runs,
+)
 from vidpred.inference.discriminator import load_judge
 from vidpred.run import train
 
@@ -86,9 +93,8 @@ def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
     exported = torch.export.export(Halves(), (torch.rand(2, 1, 8, 8),), dynamic_shapes=batch)
     torch.export.save(exported, tmp_path / "halves.pt2")
     predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
-    found = evaluate_runs(
-        [predictor], "test", 40, tmp_path / "halves.pt2", None, 0, tmp_path / "n.json", tmp_path / "near.png"
-    )
+    request = ImageRequest("test", 40, tmp_path / "halves.pt2")
+    found = evaluate_runs([predictor], request, tmp_path / "n.json", tmp_path / "near.png")
     numbers = json.loads((tmp_path / "n.json").read_text())["numbers"]["dcgan_mnist"]
     assert numbers["frechet"] > numbers["frechet_of_training"], "after six steps, samples are no digits"
     assert "class_score" not in numbers, "the network gives no classes"
@@ -100,7 +106,7 @@ def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not take pictures \(4, 1, 9, 9\)"):
         load_network(tmp_path / "halves.pt2")(torch.rand(4, 1, 9, 9))
     with pytest.raises(ConfigError, match="no such split"):
-        evaluate_images({"run": predictor}, "tset", 40, tmp_path / "halves.pt2")
+        evaluate_images({"run": predictor}, ImageRequest("tset", 40, tmp_path / "halves.pt2"))
 
 
 def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> None:
@@ -170,7 +176,7 @@ def test_without_classes_a_network_is_asked_for(tmp_path: Path) -> None:
     predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8))
     with pytest.raises(DataError, match="--features"):
-        evaluate_images({"run": predictor}, root=str(tmp_path / "plain.npy"))
+        evaluate_images({"run": predictor}, ImageRequest(root=str(tmp_path / "plain.npy")))
 
 
 def test_points_are_measured_by_what_they_cover(tmp_path: Path) -> None:

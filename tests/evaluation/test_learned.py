@@ -18,7 +18,7 @@ from vidpred.errors import ConfigError
 from vidpred.evaluation.frechet import Moments, distance
 from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.networks import KINDS, JudgeNetwork
-from vidpred.evaluation.protocols import evaluate_models
+from vidpred.evaluation.protocols import Measurement, evaluate_models
 from vidpred.models.baselines import BASELINES, CopyLast
 from vidpred.run import train
 
@@ -75,7 +75,8 @@ def test_an_evaluation_feeds_the_networks(files: dict[str, Path]) -> None:
     """Against the same numbers worked out from the windows themselves."""
     source, steps = Drift(frames=5), 3
     learned = Learned(files, CPU)
-    evaluate_models({"copy last": CopyLast()}, source, steps, names=("psnr",), learned=learned)
+    how = Measurement(steps, only=("psnr",))
+    evaluate_models({"copy last": CopyLast()}, source, how, learned=learned)
     windows = [torch.from_numpy(source.window(index)).permute(0, 3, 1, 2) for index in range(len(source))]
     copied = [window[1:2].expand(steps, -1, -1, -1) for window in windows]
     numbers = learned.results()["copy last"]

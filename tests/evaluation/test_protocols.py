@@ -16,6 +16,7 @@ from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.two_way import WorldWindows
 from vidpred.evaluation.measures import CAP, MEASURES, PROTOCOLS
 from vidpred.evaluation.protocols import (
+    Measurement,
     Sum,
     evaluate_models,
     known_frames,
@@ -64,7 +65,7 @@ def test_the_right_frames_are_compared() -> None:
     """Frame t+k against frame t+k: the oracle stays nearly exact, copying falls behind with every step."""
     models = with_baselines({"oracle": Oracle()}, 4)
     assert known_frames(models) == 2
-    result = evaluate_models(models, Drift(2 + 4), 4)
+    result = evaluate_models(models, Drift(2 + 4), Measurement(4))
     assert result.windows == 6
     psnr = {name: [total.mean for total in scores.overall["psnr"]] for name, scores in result.scores.items()}
     assert all(psnr["oracle"][k] > psnr["copy last"][k] + 5 for k in range(4))
@@ -75,7 +76,7 @@ def test_the_right_frames_are_compared() -> None:
 
 
 def test_numbers_are_means_with_their_n_and_by_clip() -> None:
-    result = evaluate_models({"copy last": CopyLast()}, Drift(3), 2)
+    result = evaluate_models({"copy last": CopyLast()}, Drift(3), Measurement(2))
     scores = result.scores["copy last"]
     by_clip = [scores.by_clip[f"clip {number}"]["psnr"][0] for number in range(2)]
     assert [total.count for total in by_clip] == [3, 3]
@@ -83,7 +84,8 @@ def test_numbers_are_means_with_their_n_and_by_clip() -> None:
     assert scores.overall["psnr"][0].mean == pytest.approx((by_clip[0].mean + by_clip[1].mean) / 2)
     assert [total.mean for total in scores.gain["psnr"]] == [0, 0], "copy-last gains nothing over itself"
     window = torch.from_numpy(Drift(3).window(0)).permute(0, 3, 1, 2).float() / 255
-    single = evaluate_models({"copy last": CopyLast()}, Drift(3, windows=1), 2).scores["copy last"].overall["psnr"][1]
+    how = Measurement(2)
+    single = evaluate_models({"copy last": CopyLast()}, Drift(3, windows=1), how).scores["copy last"].overall["psnr"][1]
     assert single.mean == pytest.approx(float(-10 * torch.log10((window[0] - window[2]).square().mean())), abs=1e-4)
 
 
@@ -92,7 +94,7 @@ def test_still_pictures_have_no_moving_number() -> None:
         def window(self, index: int) -> np.ndarray:
             return np.repeat(super().window(index)[:1], self.frames, 0)
 
-    scores = evaluate_models({"copy last": CopyLast()}, Still(2), 1).scores["copy last"].overall
+    scores = evaluate_models({"copy last": CopyLast()}, Still(2), Measurement(1)).scores["copy last"].overall
     assert scores["psnr"][0].mean == CAP
     assert scores["psnr_moving"][0].count == 0
     assert math.isnan(scores["psnr_moving"][0].mean)
@@ -141,7 +143,7 @@ def test_validation_measures_the_frames_that_are_learned(step: int, pred_frames:
 def test_tables_json_and_plot(tmp_path: Path) -> None:
     models = with_baselines({"mine": CopyLast()}, 3)
     source = WorldWindows(DataSettings(), range(2 + 3), 5, 0)
-    result = evaluate_models(models, source, 3)
+    result = evaluate_models(models, source, Measurement(3))
     text = table(result)
     for word in (
         "frame t+1",
@@ -168,7 +170,7 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_prints_its_numbers(tmp_path: Path, name: str) -> None:
     protocol = PROTOCOLS[name]
-    result = evaluate_models(with_baselines({}, 2), Drift(2 + 2), 2, protocol=protocol)
+    result = evaluate_models(with_baselines({}, 2), Drift(2 + 2), Measurement(2, protocol=protocol))
     assert result.windows == (2 if protocol.one_window_a_clip else 6)
     text = table(result) + clip_table(result)
     for measure in protocol.measures:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.sources import Source
-from vidpred.evaluation.protocols import Evaluation, evaluate_models, with_baselines
+from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, to_json, write_plot
 from vidpred.evaluation.samples import Spread, summarise
 from vidpred.models.noise import seeded_noise
@@ -49,7 +49,9 @@ class Gray(nn.Module):
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    return evaluate_models(with_baselines({"mine": Gray()}, STEPS), Still(), STEPS, samples=SAMPLES, seed=SEED)
+    return evaluate_models(
+        with_baselines({"mine": Gray()}, STEPS), Still(), Measurement(STEPS, samples=SAMPLES, seed=SEED)
+    )
 
 
 def test_best_mean_and_worst_by_hand(evaluation: Evaluation) -> None:
@@ -110,7 +112,7 @@ def test_n_stands_beside_every_number(evaluation: Evaluation, tmp_path: Path) ->
 def test_one_prediction_has_one_row_and_no_spread() -> None:
     """Also of a model with noise, whose one draw is the first of several."""
     models = with_baselines({"mine": Gray()}, STEPS)
-    one = evaluate_models(models, Still(), STEPS, seed=SEED)
+    one = evaluate_models(models, Still(), Measurement(STEPS, seed=SEED))
     assert list(one.scores) == ["mine", "copy last", "optical flow", "half copy, half flow"]
     assert "spread" not in table(one)
     assert "samples" not in to_json(one, {})

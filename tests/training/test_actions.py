@@ -15,8 +15,8 @@ from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.sources import window_actions
 from vidpred.errors import ConfigError, DataError
-from vidpred.evaluation.evaluate import evaluate_predictors
-from vidpred.inference.predict_video import VideoPrediction
+from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
+from vidpred.inference.predict_video import PredictRequest, VideoPrediction
 from vidpred.inference.predictor import Predictor
 from vidpred.run import plan, train
 
@@ -80,12 +80,12 @@ def test_the_scale_is_that_of_the_training_data_and_in_the_checkpoint(run: Path)
 
 def test_evaluation_gives_the_true_actions(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor.load(run)
-    truth = evaluate_predictors([predictor], 2, windows=None).scores["run"].overall["psnr"]
+    truth = evaluate_predictors([predictor], EvaluationRequest(2, windows=None)).scores["run"].overall["psnr"]
     monkeypatch.setattr(
         "vidpred.evaluation.protocols.window_actions",
         lambda source, index: window_actions(source, (index + 7) % len(source)),
     )
-    others = evaluate_predictors([predictor], 2, windows=None).scores["run"].overall["psnr"]
+    others = evaluate_predictors([predictor], EvaluationRequest(2, windows=None)).scores["run"].overall["psnr"]
     for true, other in zip(truth, others, strict=True):
         assert true.mean > other.mean + 1, "the actions of another window do as well"
 
@@ -117,17 +117,17 @@ def test_predicting_a_video_takes_actions_from_a_file(run: Path, tmp_path: Path)
     write_video(clip, frames)
     predictor = Predictor.load(run)
     with pytest.raises(ConfigError, match=r"run is conditioned on actions of 2 values.*add --actions FILE.npy"):
-        VideoPrediction(clip, [predictor], 3)
+        VideoPrediction.open(PredictRequest(clip, 3), [predictor])
     rows = np.arange(16, dtype=np.float32).reshape(8, 2)
     np.save(file, rows)
-    prediction = VideoPrediction(clip, [predictor], 3, actions=file)
+    prediction = VideoPrediction.open(PredictRequest(clip, 3, actions=file), [predictor])
     first = prediction.window.numbers[0]
     assert prediction.actions is not None
     assert np.array_equal(prediction.actions[0], rows[first : first + len(prediction.window.numbers) - 1 + 3])
     assert len(list(prediction.pictures())) == len(prediction.window.numbers) + 3
     np.save(file, rows[:5])
     with pytest.raises(DataError, match=r"actions of shape \(5, 2\); frames 0 to 7 need 7 rows"):
-        VideoPrediction(clip, [predictor], 3, actions=file)
+        VideoPrediction.open(PredictRequest(clip, 3, actions=file), [predictor])
     np.save(file, rows[:, :1])
     with pytest.raises(ConfigError, match="run takes actions of 2 values, these have 1"):
-        VideoPrediction(clip, [predictor], 3, actions=file)
+        VideoPrediction.open(PredictRequest(clip, 3, actions=file), [predictor])

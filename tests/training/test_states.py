@@ -18,8 +18,8 @@ from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.sources import window_states
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.compare import pictured
-from vidpred.evaluation.evaluate import evaluate_predictors
-from vidpred.inference.predict_video import VideoPrediction
+from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
+from vidpred.inference.predict_video import PredictRequest, VideoPrediction
 from vidpred.inference.predictor import Predictor
 from vidpred.models.dynamics import StateDynamics
 from vidpred.run import plan, train
@@ -83,7 +83,9 @@ def run(swings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def psnr(predictor: Predictor, steps: int = 3) -> list[float]:
-    scores = evaluate_predictors([predictor], steps, windows=None).scores[predictor.name].overall["psnr"]
+    scores = (
+        evaluate_predictors([predictor], EvaluationRequest(steps, windows=None)).scores[predictor.name].overall["psnr"]
+    )
     return [score.mean for score in scores]
 
 
@@ -151,7 +153,7 @@ def test_with_actions_and_skipped_frames(numbered: Path, tmp_path: Path, skip: i
         assert actions is not None
         np.testing.assert_array_equal(actions[:, 1::2].ravel(), np.arange(len(actions) * skip))
         np.testing.assert_array_equal(states[:, 0], np.arange(len(states)) * skip)
-    scores = evaluate_predictors([predictor], 2, split="train", windows=2)
+    scores = evaluate_predictors([predictor], EvaluationRequest(2, split="train", windows=2))
     assert scores.windows == 2
     assert pictured({"model": predictor.generator}, source, 1, 2, torch.device("cpu")).ndim == 3
 
@@ -193,22 +195,22 @@ def test_predicting_a_video_takes_states_from_a_file(run: Path, tmp_path: Path) 
     write_video(clip, np.stack([np.full((16, 24, 3), 10 * number, np.uint8) for number in range(8)]))
     predictor = Predictor.load(run)
     with pytest.raises(ConfigError, match=r"run is conditioned on states of 2 values.*add --states FILE.npy"):
-        VideoPrediction(clip, [predictor], 3)
+        VideoPrediction.open(PredictRequest(clip, 3), [predictor])
     rows = np.arange(16, dtype=np.float32).reshape(8, 2)
     np.save(file, rows)
-    prediction = VideoPrediction(clip, [predictor], 3, states=file)
+    prediction = VideoPrediction.open(PredictRequest(clip, 3, states=file), [predictor])
     numbers = prediction.window.numbers
     assert prediction.states is not None
     assert np.array_equal(prediction.states[0], rows[numbers])
     assert len(list(prediction.pictures())) == len(numbers) + 3
     np.save(file, rows[:3])
     with pytest.raises(DataError, match=r"states of shape \(3, 2\); frames 0 to 4 need 5 rows"):
-        VideoPrediction(clip, [predictor], 3, states=file)
+        VideoPrediction.open(PredictRequest(clip, 3, states=file), [predictor])
     np.save(file, rows[:, :1])
     with pytest.raises(ConfigError, match="run takes states of 2 values, these have 1"):
-        VideoPrediction(clip, [predictor], 3, states=file)
+        VideoPrediction.open(PredictRequest(clip, 3, states=file), [predictor])
     sparse = Predictor(predictor.generator, predictor.data.model_copy(update={"frame_skip": 2}), "run")
     np.save(file, rows)
-    prediction = VideoPrediction(clip, [sparse], 1, states=file)
+    prediction = VideoPrediction.open(PredictRequest(clip, 1, states=file), [sparse])
     assert prediction.states is not None
     assert np.array_equal(prediction.states[0], rows[prediction.window.numbers])

@@ -8,9 +8,9 @@ from typing import Any
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import load_config
 from vidpred.evaluation import report
-from vidpred.evaluation.evaluate import evaluate_predictors
+from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
 from vidpred.evaluation.measures import MEASURES
-from vidpred.inference.predict_video import VideoPrediction, predict_video
+from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 
@@ -46,10 +46,10 @@ def add_clip(page: Page, output: Path, clip: Path, seed: int, scale: float, step
     ]  # fmt: skip
     train_together(configs[::-1], f"two trainings on {clip.name}")
     predictors = [Predictor.load(config.run, "last", device="cpu") for config in configs]
-    result = evaluate_predictors(predictors, STEPS, windows=WINDOWS)
+    result = evaluate_predictors(predictors, EvaluationRequest(STEPS, WINDOWS))
     video = output / "clip.mp4"
-    predict_video(VideoPrediction(clip, predictors, STEPS, None, None, False), video, 2.0, True)
-    predict_video(VideoPrediction(clip, predictors, 1, None, None, False), output / "clip.png", 2.0, True)
+    for frames, file in ((STEPS, video), (1, output / "clip.png")):
+        predict_video(VideoPrediction.open(PredictRequest(clip, frames), predictors), file, 2.0, overwrite=True)
     page.heading(f"On a real clip: {clip.name}")
     page.text(
         f"Trained on the first 70 % of the clip, measured on {result.windows} windows of its last fifth. "

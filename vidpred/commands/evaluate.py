@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from vidpred.commands.options import CheckpointOption, Device, Runs
+from vidpred.commands.options import CheckpointOption, Device, JsonFile, ProtocolName, Runs, Split, StepsAhead, Windows
 
 
 def evaluate(
     run: Runs,
-    steps: Annotated[int, typer.Option(min=1, help="Frames ahead.")] = 8,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
-    windows: Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")] = 200,
-    protocol: Annotated[str, typer.Option(help="plain, mathieu2016 or openstl: which numbers.")] = "plain",
+    steps: StepsAhead = 8,
+    split: Split = "test",
+    windows: Windows = 200,
+    protocol: ProtocolName = "plain",
     data: Annotated[str | None, typer.Option(help="Other videos than the run's.")] = None,
     samples: Annotated[
         int | None,
@@ -25,7 +25,7 @@ def evaluate(
     lpips: Annotated[Path | None, typer.Option(help="LPIPS, by the network in this TorchScript file.")] = None,
     fid: Annotated[Path | None, typer.Option(help="FID of the frames, by the network in this file.")] = None,
     fvd: Annotated[Path | None, typer.Option(help="FVD of the coming frames, by the network in this file.")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")] = None,
+    json: JsonFile = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", help="Draw quality against steps ahead here (.png, .pdf, .svg); replaces a file."),
@@ -43,45 +43,37 @@ def evaluate(
     """Measure runs on held-out video, frame by frame ahead, with copy-last and optical flow beside them; or runs that
     make pictures, by the features of a network."""
     from vidpred.evaluation import report
-    from vidpred.evaluation.evaluate import about_evaluation, evaluate_predictors
-    from vidpred.evaluation.learned import Learned
+    from vidpred.evaluation.evaluate import EvaluationRequest, about_evaluation, evaluate_predictors
+    from vidpred.evaluation.images import ImageRequest, evaluate_runs
+    from vidpred.evaluation.learned import load_learned
+    from vidpred.evaluation.measures import find_protocol
     from vidpred.files import check_output
-    from vidpred.inference.predictor import Predictor, choose_device
+    from vidpred.inference.predictor import load_predictors
 
-    outputs = (("--json", json, None), ("--plot", plot, report.PLOT_SUFFIXES), ("--neighbours", neighbours, (".png",)))
-    for option, file, suffixes in outputs:
-        if file:
-            check_output(file, True, option, suffixes)
-    files = {name: file for name, file in (("lpips", lpips), ("fid", fid), ("fvd", fvd)) if file}
-    place = choose_device(device, "--device ")
-    learned = Learned(files, place) if files else None
-    predictors = [Predictor.load(folder, checkpoint, device) for folder in run]
+    check_output(json, True, "--json")
+    check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
+    check_output(neighbours, True, "--neighbours", (".png",))
+    predictors = load_predictors(run, checkpoint, device)
     if not any(predictor.history_frames for predictor in predictors):
-        from vidpred.evaluation.images import evaluate_runs
-
-        typer.echo(evaluate_runs(predictors, split, count, features, data, seed, json, neighbours))
+        images = ImageRequest(split, count, features, data, seed)
+        typer.echo(evaluate_runs(predictors, images, json, neighbours))
         return
-    result = evaluate_predictors(
-        predictors, steps, split, windows or None, data, True, protocol, samples, seed, learned
+    request = EvaluationRequest(
+        steps, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data
     )
-    typer.echo(report.table(result))
-    typer.echo("\n" + report.clip_table(result))
-    if learned:
-        typer.echo("\n" + learned.table())
-    if json:
-        numbers = report.to_json(result, about_evaluation(predictors, split, data))
-        report.write_json(json, {**numbers, **(learned.to_json() if learned else {})})
-    if plot:
-        report.write_plot(plot, result)
+    learned = load_learned({"lpips": lpips, "fid": fid, "fvd": fvd}, predictors[0].device)
+    result = evaluate_predictors(predictors, request, learned)
+    typer.echo(report.text(result, learned))
+    report.write(result, about_evaluation(predictors, request), learned, json, plot)
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders or checkpoint folders.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page; replaces a file.")] = Path("compare.html"),
-    steps: Annotated[int, typer.Option(min=1, help="Frames ahead.")] = 8,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
-    windows: Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")] = 200,
-    protocol: Annotated[str, typer.Option(help="plain, mathieu2016 or openstl: which numbers.")] = "plain",
+    steps: StepsAhead = 8,
+    split: Split = "test",
+    windows: Windows = 200,
+    protocol: ProtocolName = "plain",
     data: Annotated[str | None, typer.Option(help="Other videos than the first run's.")] = None,
     paper: Annotated[
         bool,
@@ -92,13 +84,15 @@ def compare(
 ) -> None:
     """Put runs side by side on one self-contained HTML page: numbers, curves, pictures."""
     from vidpred.evaluation import compare, report
+    from vidpred.evaluation.evaluate import EvaluationRequest
+    from vidpred.evaluation.measures import find_protocol
     from vidpred.evaluation.paper_table import paper_table
     from vidpred.files import check_output
-    from vidpred.inference.predictor import Predictor, choose_device
+    from vidpred.inference.predictor import load_predictors
 
     check_output(output, True, "--output", (".html",))
-    choose_device(device, "--device ")
-    predictors = [Predictor.load(folder, checkpoint, device) for folder in runs]
-    result = compare.compare(predictors, runs, output, steps, split, windows or None, data, protocol, True, paper)
+    predictors = load_predictors(runs, checkpoint, device)
+    request = EvaluationRequest(steps, windows or None, find_protocol(protocol), progress=True, split=split, root=data)
+    result = compare.compare(predictors, runs, output, request, paper)
     typer.echo(paper_table(result, compare.methods(predictors, runs)) if paper else report.table(result))
     typer.echo(f"\nlook at {output}")

@@ -14,3 +14,8 @@ ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A pres
 Runs = Annotated[list[Path], typer.Option("--run", "-r", help="A run folder or a checkpoint folder.")]
 CheckpointOption = Annotated[str, typer.Option(help="best, last or step-N.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+StepsAhead = Annotated[int, typer.Option(min=1, help="Frames ahead.")]
+Split = Annotated[str, typer.Option(help="test, validation or train.")]
+Windows = Annotated[int, typer.Option(min=0, help="At most so many windows, evenly spread; 0: all.")]
+ProtocolName = Annotated[str, typer.Option("--protocol", help="plain, mathieu2016 or openstl: which numbers.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")]

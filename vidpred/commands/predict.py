@@ -44,14 +44,14 @@ def predict(
     """Predict a clip's coming frames and render them; several --run stand side by side."""
     from vidpred.checkpoint import PRETRAINED
     from vidpred.files import check_output
-    from vidpred.inference.predict_video import VideoPrediction, predict_video
-    from vidpred.inference.predictor import Predictor, choose_device
+    from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
+    from vidpred.inference.predictor import load_predictors
     from vidpred.media.video_writer import SUFFIXES
 
     check_output(output, overwrite, "--output", SUFFIXES)
-    choose_device(device, "--device ")
-    predictors = [Predictor.load(folder, checkpoint, device) for folder in run or [Path(PRETRAINED)]]
-    prediction = VideoPrediction(clip, predictors, steps, start, size, after_end, samples, seed, actions, states)
+    predictors = load_predictors(run or [Path(PRETRAINED)], checkpoint, device)
+    request = PredictRequest(clip, steps, start, size, after_end, samples, seed, actions, states)
+    prediction = VideoPrediction.open(request, predictors)
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)
     typer.echo(f"{output}: {count} pictures, blue known, green truth, orange predicted")

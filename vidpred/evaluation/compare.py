@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,12 @@ import torch
 from torch import nn
 
 from vidpred.checkpoint import read_metrics, read_settings
-from vidpred.data.build import build_source
-from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
+from vidpred.data.sources import Source, spread
 from vidpred.evaluation import report
-from vidpred.evaluation.evaluate import evaluate_predictors, named
+from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors, models_and_baselines, named
 from vidpred.evaluation.measures import MEASURES
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
-from vidpred.evaluation.protocols import Evaluation, known_frames, with_baselines
+from vidpred.evaluation.protocols import Evaluation, known_frames, load_window
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
@@ -33,30 +33,30 @@ def compare(
     predictors: Sequence[Predictor],
     runs: Sequence[Path],
     output: Path,
-    steps: int = 8,
-    split: str = "test",
-    windows: int | None = 200,
-    root: str | None = None,
-    protocol: str = "plain",
-    progress: bool = False,
+    request: EvaluationRequest,
     paper: bool = False,
 ) -> Evaluation:
-    """Measure runs on the same windows and write the page to `output`; returns the numbers.
+    """Measure runs on the same windows, write the page and return the numbers.
 
-    runs: the predictors' folders, for their training curves; see `evaluate.evaluate_predictors` for the rest.
-    paper: put the table of `paper_table` first. Raises what these raise, and StorageError where the page cannot be
-    written.
+    Args:
+        predictors: Runs that predict frames.
+        runs: Their folders, for the training curves.
+        output: The page's file.
+        request: What to measure.
+        paper: Put the table of `paper_table` first.
+
+    Raises what `evaluate_predictors` and `check_paper` raise, and StorageError where the page cannot be written.
     """
     if paper:
-        check_paper(protocol)
-    result = evaluate_predictors(predictors, steps, split, windows, root, progress, protocol)
-    page = Page("Comparison of " + ", ".join(named(predictors)), lead=about(predictors, result, split, root))
+        check_paper(request.protocol.name)
+    result = evaluate_predictors(predictors, request)
+    page = Page("Comparison of " + ", ".join(named(predictors)), lead=about(predictors, result, request))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if paper:
             page.table(*paper_rows(result, methods(predictors, runs)), caption(result))
         add_numbers(page, result, folder)
-        add_pictures(page, predictors, result, split, root, folder)
+        add_pictures(page, predictors, request, folder)
         add_curves(page, dict(zip(named(predictors), runs, strict=True)), folder)
     page.write(output, f"vidpred {__version__}, torch {torch.__version__}")
     return result
@@ -67,9 +67,10 @@ def methods(predictors: Sequence[Predictor], runs: Sequence[Path]) -> dict[str, 
     return by_method({name: read_settings(run) for name, run in zip(named(predictors), runs, strict=True)})
 
 
-def about(predictors: Sequence[Predictor], result: Evaluation, split: str, root: str | None) -> str:
-    data = root or predictors[0].data.root or "the embedded two-way world"
-    return f"{result.windows} windows of the {split} split of {data}, protocol {result.protocol.name}"
+def about(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
+    """Return a line on what was measured."""
+    data = request.root or predictors[0].data.root or "the embedded two-way world"
+    return f"{result.windows} windows of the {request.split} split of {data}, protocol {result.protocol.name}"
 
 
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
@@ -92,24 +93,21 @@ def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
         page.text(f"{MEASURES[name].title}: {MEASURES[name].definition}.")
 
 
-def add_pictures(
-    page: Page, predictors: Sequence[Predictor], result: Evaluation, split: str, root: str | None, folder: Path
-) -> None:
-    """The last known frame, then truth and predictions at some steps, for windows spread over the split."""
-    models = with_baselines({n: p.generator for n, p in zip(named(predictors), predictors, strict=True)}, result.steps)
-    data = predictors[0].data if root is None else predictors[0].data.model_copy(update={"root": root})
-    source = build_source(data, split, range(known_frames(models) + result.steps))
+def add_pictures(page: Page, predictors: Sequence[Predictor], request: EvaluationRequest, folder: Path) -> None:
+    """Add the last context frame, then ground truth and predictions, for windows spread over the split."""
+    models = models_and_baselines(predictors, request.steps)
+    source = replace(request, progress=False).build_source(predictors[0].data, known_frames(models))
     page.heading("What they predict")
     for number, index in enumerate(spread(len(source), PICTURED_WINDOWS)):
         file = folder / f"window-{number}.png"
-        write_png(file, pictured(models, source, index, result.steps, predictors[0].device))
+        write_png(file, pictured(models, source, index, request.steps, predictors[0].device))
         page.picture(file, f"{source.clip_name(index)}: known frame, truth, and the predictions")
 
 
 def pictured(models: dict[str, nn.Module], source: Source, index: int, steps: int, device: torch.device) -> np.ndarray:
-    frames = to_frames(source.window(index))[None].to(device)
+    """Return a window's frames and every model's predictions, `(H, W, 3)` uint8, a row a model."""
+    frames, actions, states = load_window(source, index, steps, device)
     known = frames.shape[1] - steps
-    actions, states = window_actions(source, index), window_states(source, index, known)
     shown = report.doubling_steps(steps)
     last = Panel("t", frames[0, known - 1].cpu(), "context")
     rows = [compose([last, *(Panel(f"truth t+{k}", frames[0, known + k - 1].cpu(), "truth") for k in shown)])]

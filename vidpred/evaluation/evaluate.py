@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from vidpred.data.build import SPLITS, build_source
+from vidpred.data.settings import DataSettings
+from vidpred.data.sources import Source
 from vidpred.errors import ConfigError
 from vidpred.evaluation.learned import Learned
-from vidpred.evaluation.measures import PROTOCOLS
 from vidpred.evaluation.protocols import (
     Evaluation,
+    Measurement,
     evaluate_models,
     known_frames,
     with_baselines,
@@ -23,6 +27,25 @@ from vidpred.models.build import count_parameters
 from vidpred.models.conditions import check_conditions
 from vidpred.models.noise import noise_channels
 from vidpred.version import __version__
+
+
+@dataclass(frozen=True)
+class EvaluationRequest(Measurement):
+    """Which predictions to measure, and how.
+
+    Attributes:
+        split: Split of the first run's data: test, validation or train.
+        root: Other videos than the run's, read with its settings.
+    """
+
+    windows: int | None = 200
+    split: str = "test"
+    root: str | None = None
+
+    def build_source(self, data: DataSettings, known: int) -> Source:
+        """Return the split's windows of `known` context frames and the future frames."""
+        data = data if self.root is None else data.model_copy(update={"root": self.root})
+        return build_source(data, self.split, range(known + self.steps), progress=self.progress)
 
 
 def evaluate(
@@ -35,54 +58,52 @@ def evaluate(
     samples: int | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """`evaluate_predictors` for one run folder."""
-    predictor = Predictor.load(run, checkpoint)
-    return evaluate_predictors([predictor], steps, split, windows, root, samples=samples, seed=seed)
+    """Measure one run; see `EvaluationRequest` and `evaluate_predictors`."""
+    request = EvaluationRequest(steps, windows, samples=samples, seed=seed, split=split, root=root)
+    return evaluate_predictors([Predictor.load(run, checkpoint)], request)
 
 
 def evaluate_predictors(
-    predictors: Sequence[Predictor],
-    steps: int = 8,
-    split: str = "test",
-    windows: int | None = 200,
-    root: str | None = None,
-    progress: bool = False,
-    protocol: str = "plain",
-    samples: int | None = None,
-    seed: int = 0,
-    learned: Learned | None = None,
+    predictors: Sequence[Predictor], request: EvaluationRequest, learned: Learned | None = None
 ) -> Evaluation:
-    """Measure predictors on the whole frames of a split of the first one's data, the baselines beside.
+    """Measure predictors and the baselines on whole frames of a split of the first one's data.
 
-    windows: at most so many, evenly spread over the split (None: all). root: other videos than the run's, read with
-    its settings. protocol: plain, mathieu2016 or openstl. samples: draw so many futures from the runs that take noise,
-    and report best, mean and worst of them and their spread; seed: of the noise. learned: LPIPS, FID and FVD, which it
-    keeps. Raises ConfigError where none takes noise, for an unknown split or protocol and for runs that differ in
-    data.channels, data.frame_skip or data.rate, DataError where it has no window long enough.
+    Args:
+        predictors: Runs that predict frames.
+        request: What to measure.
+        learned: LPIPS, FID and FVD, which it keeps.
+
+    Raises:
+        ConfigError: No run takes noise, the split is unknown, or runs differ in data.channels, data.frame_skip or
+            data.rate.
+        DataError: The split has no window long enough.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"no such split [--split {split}]; choose from {', '.join(SPLITS)}")
+    check_request(predictors, request)
+    models = models_and_baselines(predictors, request.steps)
+    source = request.build_source(predictors[0].data, known_frames(models))
+    for predictor in predictors:
+        check_conditions(predictor.generator, source)
+    return evaluate_models(models, source, request, predictors[0].device, learned)
+
+
+def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -> None:
+    """Check that the request fits the predictors, and they each other. Raises ConfigError."""
+    if request.split not in SPLITS:
+        raise ConfigError(f"no such split [--split {request.split}]; choose from {', '.join(SPLITS)}")
     for predictor in predictors:
         predictor.check_known_frames()
     for key in ("channels", "frame_skip", "rate"):
         found = sorted({getattr(predictor.data, key) for predictor in predictors}, key=str)
         if len(found) > 1:
             raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"no such protocol [--protocol {protocol}]; choose from {', '.join(PROTOCOLS)}")
-    if samples is not None and not any(noise_channels(predictor.generator) for predictor in predictors):
-        predictors[0].check_samples(samples, "--samples ")
-    models = with_baselines({n: p.generator for n, p in zip(named(predictors), predictors, strict=True)}, steps)
-    data = predictors[0].data if root is None else predictors[0].data.model_copy(update={"root": root})
-    # Each model sees the newest known frames that it needs.
-    offsets = range(known_frames(models) + steps)
-    source = build_source(data, split, offsets, progress=progress)
-    for predictor in predictors:
-        check_conditions(predictor.generator, source)
-    return evaluate_models(
-        models, source, steps, windows, progress, PROTOCOLS[protocol], device=predictors[0].device,
-        samples=samples, seed=seed, learned=learned,
-    )  # fmt: skip
+    if request.samples is not None and not any(noise_channels(predictor.generator) for predictor in predictors):
+        predictors[0].check_samples(request.samples, "--samples ")
+
+
+def models_and_baselines(predictors: Sequence[Predictor], steps: int) -> dict[str, nn.Module]:
+    """Return the predictors' generators and the baselines by name, for rollouts of `steps` frames."""
+    generators = (predictor.generator for predictor in predictors)
+    return with_baselines(dict(zip(named(predictors), generators, strict=True)), steps)
 
 
 def named(predictors: Sequence[Predictor]) -> list[str]:
@@ -93,11 +114,11 @@ def named(predictors: Sequence[Predictor]) -> list[str]:
     return [f"{name} ({place})" for place, name in enumerate(names, 1)]
 
 
-def about_evaluation(predictors: Sequence[Predictor], split: str, root: str | None) -> dict[str, Any]:
-    """What evaluation numbers belong to."""
+def about_evaluation(predictors: Sequence[Predictor], request: EvaluationRequest) -> dict[str, Any]:
+    """Return what evaluation numbers belong to."""
     return {
         "runs": [{"name": p.name, "step": p.step, "parameters": count_parameters(p.generator)} for p in predictors],
-        "data": root or predictors[0].data.root or "the embedded two-way world",
-        "split": split,
+        "data": request.root or predictors[0].data.root or "the embedded two-way world",
+        "split": request.split,
         "versions": {"vidpred": __version__, "torch": torch.__version__},
     }

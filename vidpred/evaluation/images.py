@@ -4,7 +4,7 @@ picture beside each sample."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import pictures_of
+from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
+from vidpred.evaluation.evaluate import named
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
@@ -65,60 +67,85 @@ class ImageEvaluation:
         return "\n".join([*lines, "", *(f"{name}: {self.definitions[name]}" for name in names)])
 
 
-def evaluate_images(
-    predictors: dict[str, Predictor], split: str = "test", count: int = 2000, features: Path | None = None,
-    root: str | None = None, seed: int = 0,
-) -> ImageEvaluation:  # fmt: skip
-    """Draw `count` samples of every run and compare them with as many pictures of a split of the first one's data.
+@dataclass(frozen=True)
+class ImageRequest:
+    """Which images to measure, and how.
 
-    features: a network of the user's (torch.export); None: a small classifier trained here on the training pictures and
-    their labels. Raises ConfigError for runs of different pictures, DataError where there are none or no classes.
+    Attributes:
+        split: Split of the first run's data: test, validation or train.
+        count: Number of samples to draw from every run, and of the split's images to compare them with.
+        features: A network (torch.export); None: a small classifier trained here on labelled training images.
+        root: Other images than the run's.
+        seed: Noise seed.
     """
-    data = next(iter(predictors.values())).data
-    data = data if root is None else data.model_copy(update={"root": root})
-    same = ["channels", "patch_size", "size", "context_frames"]
-    if root is None:  # each is measured against the first one's pictures
-        same += ["root", "world"] if data.root is None else ["root"]
-    for key in same:
-        found = sorted({str(getattr(predictor.data, key)) for predictor in predictors.values()})
-        if len(found) > 1:
-            raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate one by one")
+
+    split: str = "test"
+    count: int = 2000
+    features: Path | None = None
+    root: str | None = None
+    seed: int = 0
+
+
+def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = ImageRequest()) -> ImageEvaluation:
+    """Compare samples of every run with images of a split of the first one's data.
+
+    Raises ConfigError for runs of different images, DataError where there are none or no classes.
+    """
+    data = images_of_all(predictors.values(), request.root)
     if data.root is None:
         centres = POINTS[data.world]
         covered = {
-            name: asdict(coverage(draw_points(predictor.generator, seed=seed), centres))
+            name: asdict(coverage(draw_points(predictor.generator, seed=request.seed), centres))
             for name, predictor in predictors.items()
         }
         return ImageEvaluation(covered, NAMES, POINTS_DRAWN)
     plain = data.model_copy(update={"labelled": None, "flip": False})
-    train, held_out = (build_source(plain, part, [0]) for part in ("train", split))
+    train, held_out = (build_source(plain, part, [0]) for part in ("train", request.split))
+    features = request.features
     network: Callable[[Tensor], Any] = load_network(features) if features else train_classifier(train)
     what = f"the features of {features}" if features else "64 features of a small classifier of the set's classes"
-    true, known = pictures_of(held_out, count), pictures_of(train, MOST_TRAINING)
+    true, known = pictures_of(held_out, request.count), pictures_of(train, MOST_TRAINING)
     numbers, beside = {}, {}
     for name, predictor in predictors.items():
         # Truncation hides what a generator cannot do: it is measured whole (Karras et al. 2019 do so, too).
         whole = 1.0 if isinstance(predictor.generator, StyleganGenerator) else None
-        sampler = Sampler(predictor, seed, truncation=whole)
-        samples = torch.stack([picture for _, picture, _ in sampler.samples(count)])
+        sampler = Sampler(predictor, request.seed, truncation=whole)
+        samples = torch.stack([picture for _, picture, _ in sampler.samples(request.count)])
         numbers[name] = compare(network, samples, true, known) | class_accuracy(predictor, held_out)
         near = nearest_neighbours(samples[:SHOWN], known).numbers
         beside[name] = torch.cat([samples[:SHOWN], known[near]])
-    definitions = {name: text.format(features=what, split=split, most=MOST_TRAINING) for name, text in NAMES.items()}
-    return ImageEvaluation(numbers, definitions, count, beside)
+    definitions = {
+        name: text.format(features=what, split=request.split, most=MOST_TRAINING) for name, text in NAMES.items()
+    }
+    return ImageEvaluation(numbers, definitions, request.count, beside)
+
+
+def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSettings:
+    """Return the data settings of the images that all predictors are measured against. Raises ConfigError."""
+    settings = [predictor.data for predictor in predictors]
+    data = settings[0] if root is None else settings[0].model_copy(update={"root": root})
+    same = ["channels", "patch_size", "size", "context_frames"]
+    if root is None:  # each is measured against the first one's pictures
+        same += ["root", "world"] if data.root is None else ["root"]
+    for key in same:
+        found = sorted({str(getattr(one, key)) for one in settings})
+        if len(found) > 1:
+            raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate one by one")
+    return data
 
 
 def evaluate_runs(
-    predictors: Sequence[Predictor], split: str, count: int, features: Path | None, root: str | None, seed: int,
-    numbers: Path | None, neighbours: Path | None,
-) -> str:  # fmt: skip
-    """The table of `evaluate_images`, which is also written as JSON, and the picture of neighbours, where wanted."""
-    names = [f"{predictor.name} ({place})" for place, predictor in enumerate(predictors, 1)]
-    if len({predictor.name for predictor in predictors}) == len(predictors):
-        names = [predictor.name for predictor in predictors]
-    found = evaluate_images(dict(zip(names, predictors, strict=True)), split, count, features, root, seed)
+    predictors: Sequence[Predictor], request: ImageRequest, numbers: Path | None = None, neighbours: Path | None = None
+) -> str:
+    """Return the table of `evaluate_images`; write it as JSON and the image of neighbours where asked for."""
+    found = evaluate_images(dict(zip(named(predictors), predictors, strict=True)), request)
     if numbers:
-        content = {"numbers": found.numbers, "definitions": found.definitions, "samples": found.count, "split": split}
+        content = {
+            "numbers": found.numbers,
+            "definitions": found.definitions,
+            "samples": found.count,
+            "split": request.split,
+        }
         write_atomically(numbers, json.dumps(content, indent=1).encode())
     if neighbours:
         if not found.neighbours:

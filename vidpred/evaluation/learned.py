@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,12 @@ from torch import Tensor
 
 from vidpred.evaluation.frechet import Moments, distance
 from vidpred.evaluation.networks import KINDS, JudgeNetwork, in_colour, to_bytes
+
+
+def load_learned(files: Mapping[str, Path | None], device: torch.device) -> Learned | None:
+    """Load the networks that have a file, by kind (a key of `KINDS`); None without any. Raises ConfigError."""
+    found = {kind: file for kind, file in files.items() if file is not None}
+    return Learned(found, device) if found else None
 
 
 class Learned:

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from vidpred.errors import ConfigError
 from vidpred.evaluation import mathieu2016, metrics, openstl
 
 CAP = 100.0  # dB: what an exact frame counts, so that a mean over windows stays finite
@@ -178,3 +179,10 @@ def measure(name: str, prediction: Tensor, true: TrueFrames) -> float:
     if min(true.truth.shape[-2:]) < chosen.least_side:
         return math.nan
     return float(chosen.function(prediction, true))
+
+
+def find_protocol(name: str) -> Protocol:
+    """Return the protocol of that name. Raises ConfigError."""
+    if name not in PROTOCOLS:
+        raise ConfigError(f"no such protocol [--protocol {name}]; choose from {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]

@@ -101,52 +101,81 @@ def known_frames(models: Mapping[str, nn.Module]) -> int:
     return max(history_frames(model) for model in models.values())
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """How predictions are measured, whatever the data.
+
+    Attributes:
+        steps: Number of frames ahead.
+        windows: Maximum number of windows, evenly spread; None: all.
+        protocol: Which measures, and on which windows.
+        samples: Futures to draw in each window from models that take noise, which then have three rows (best, mean and
+            worst) and a spread; None: one future, one row.
+        seed: Noise seed; a future's noise is a function of (seed, window, sample).
+        progress: Whether to show a progress bar.
+        only: Names of measures; empty: all of the protocol's.
+    """
+
+    steps: int = 8
+    windows: int | None = None
+    protocol: Protocol = PROTOCOLS["plain"]
+    samples: int | None = None
+    seed: int = 0
+    progress: bool = False
+    only: tuple[str, ...] = ()
+
+    def choose_windows(self, source: Source) -> list[int]:
+        """Return the indices of the windows to measure on, always the same ones."""
+        found = window_of_each_clip(source) if self.protocol.one_window_a_clip else list(range(len(source)))
+        return [found[place] for place in spread(len(found), self.windows)]
+
+
+def load_window(
+    source: Source, index: int, steps: int, device: torch.device | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return a window's frames `(1, T + steps, C, H, W)` on a device (None: the CPU), and its actions and the states of
+    its first T frames as `stream_rollout` takes them."""
+    frames = to_frames(source.window(index))[None]
+    frames = frames if device is None else frames.to(device)
+    return frames, window_actions(source, index), window_states(source, index, frames.shape[1] - steps)
+
+
 @torch.inference_mode()
 def evaluate_models(
     models: Mapping[str, nn.Module],
     source: Source,
-    steps: int,
-    most_windows: int | None = None,
-    progress: bool = False,
-    protocol: Protocol = PROTOCOLS["plain"],
-    names: Sequence[str] | None = None,
+    how: Measurement,
     device: torch.device | None = None,
-    samples: int | None = None,
-    seed: int = 0,
     learned: Learned | None = None,
 ) -> Evaluation:
-    """Predict `steps` frames in every chosen window, with every model, and measure them against the true frames.
+    """Predict the future of every chosen window with every model, and measure it against the true frames.
 
-    The source's windows hold `known_frames(models)` known frames and `steps` coming ones; every model sees the newest
-    it needs, and the true actions and the
-    states of the known frames where it takes any. Whole frames, in float32. protocol says what is measured and on
-    which windows; names picks some of its measures. One window is in memory at a time.
-    samples: futures drawn in every window from a model that takes noise, which then has three rows (best, mean and
-    worst of so many) and a spread; None: one, and one row. A draw's noise is a function of (seed, window, sample).
-    learned: what watches the predictions with networks of its own, and keeps its numbers.
+    Whole frames in float32, one window in memory at a time.
+
+    Args:
+        models: Networks by name; each takes the newest context frames that it needs, actions and states.
+        source: Windows of `known_frames(models)` context and `how.steps` future frames.
+        how: What is measured, and on how many windows.
+        device: Where the networks are; None: on the CPU.
+        learned: Networks that also measure the predictions; it keeps their numbers.
     """
-    chosen = window_of_each_clip(source) if protocol.one_window_a_clip else list(range(len(source)))
-    chosen = [chosen[place] for place in spread(len(chosen), most_windows)]
-    rows = {name: row_names(name, model, samples) for name, model in models.items()}
-    scores = {row: Scores(steps) for names_of in rows.values() for row in names_of.values()}
-    apart = {name: [Sum() for _ in range(steps)] for name, row in rows.items() if len(row) > 1}
-    for index in tqdm(chosen, desc="evaluate", unit="window", disable=not progress):
-        frames = to_frames(source.window(index))[None]
-        if device is not None:
-            frames = frames.to(device)
-        known = frames.shape[1] - steps
-        actions, states = window_actions(source, index), window_states(source, index, known)
-        clip = source.clip_name(index)
-        true = [TrueFrames(frames, known + step) for step in range(steps)]
+    chosen = how.choose_windows(source)
+    rows = {name: row_names(name, model, how.samples) for name, model in models.items()}
+    scores = {row: Scores(how.steps) for names_of in rows.values() for row in names_of.values()}
+    apart = {name: [Sum() for _ in range(how.steps)] for name, row in rows.items() if len(row) > 1}
+    for index in tqdm(chosen, desc="evaluate", unit="window", disable=not how.progress):
+        frames, actions, states = load_window(source, index, how.steps, device)
+        context, future = frames[:, : -how.steps], frames[:, -how.steps :]
+        true = [TrueFrames(frames, context.shape[1] + step) for step in range(how.steps)]
         values: dict[tuple[str, int, str], float] = {}
         if learned is not None:
-            learned.see_truth(frames[:, known:])
+            learned.see_truth(future)
         for name, model in models.items():
-            count = samples or 1 if name in apart else 1
-            draws = draw_windows(model, frames[:, :known], steps, (seed, index), count, actions, states)
+            count = how.samples or 1 if name in apart else 1
+            draws = draw_windows(model, context, how.steps, (how.seed, index), count, actions, states)
             if learned is not None:
-                draws = learned.watch(name, draws, frames[:, known:])
-            spreads, drawn = measure_draws(draws, true, names or protocol.measures)
+                draws = learned.watch(name, draws, future)
+            spreads, drawn = measure_draws(draws, true, how.only or how.protocol.measures)
             for (step, metric), numbers in drawn.items():
                 summary = summarise(numbers, MEASURES[metric].lower_is_better)
                 values |= {(row, step, metric): summary[kind] for kind, row in rows[name].items()}
@@ -154,8 +183,8 @@ def evaluate_models(
                 total.add(spreads[step].value)
         for (name, step, metric), value in values.items():
             reference = values.get((REFERENCE, step, metric), math.nan)
-            scores[name].add(clip, step, metric, value, reference)
-    return Evaluation(len(chosen), steps, scores, protocol, samples, seed, apart)
+            scores[name].add(source.clip_name(index), step, metric, value, reference)
+    return Evaluation(len(chosen), how.steps, scores, how.protocol, how.samples, how.seed, apart)
 
 
 def draw_windows(
@@ -191,9 +220,9 @@ def measure_draws(
 def validation_numbers(generator: nn.Module, source: Source, windows: int, device: torch.device) -> dict[str, float]:
     """What training watches: the mean psnr, psnr_moving and ssim of the frames that the generator learns to predict."""
     lead, together = int(generator.step), int(generator.pred_frames)  # type: ignore[arg-type]
-    names, steps = ("psnr", "psnr_moving", "ssim"), lead - 1 + together
-    result = evaluate_models({"model": generator}, source, steps, windows, names=names, device=device)
+    how = Measurement(lead - 1 + together, windows, only=("psnr", "psnr_moving", "ssim"))
+    result = evaluate_models({"model": generator}, source, how, device)
     overall = result.scores["model"].overall
     # With a lead, the steps before it are predicted from older frames: what it learns are the frames from there on.
-    numbers = {name: [total.mean for total in overall[name]][lead - 1 :] for name in names}
+    numbers = {name: [total.mean for total in overall[name]][lead - 1 :] for name in how.only}
     return {name: sum(values) / len(values) for name, values in numbers.items()}

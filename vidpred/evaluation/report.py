@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, Protocol
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, Sum
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
@@ -65,6 +66,22 @@ def _tables(table: dict[str, list[Sum]]) -> dict[str, dict[str, list[float | int
 def _number(value: float) -> float | None:
     """JSON has no NaN."""
     return round(value, 5) if math.isfinite(value) else None
+
+
+def text(evaluation: Evaluation, learned: Learned | None) -> str:
+    """Return all tables for the terminal."""
+    tables = [table(evaluation), clip_table(evaluation), *([learned.table()] if learned else [])]
+    return "\n\n".join(tables)
+
+
+def write(
+    evaluation: Evaluation, about: dict[str, Any], learned: Learned | None, json: Path | None, plot: Path | None
+) -> None:
+    """Write all numbers and the plot, each where a file is given. Raises StorageError."""
+    if json:
+        write_json(json, {**to_json(evaluation, about), **(learned.to_json() if learned else {})})
+    if plot:
+        write_plot(plot, evaluation)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

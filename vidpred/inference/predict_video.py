@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -88,6 +89,24 @@ def choose_window(
     return Window([start - k * stride for k in range(shown, 0, -1)], stride, start, frames)
 
 
+def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) -> None:
+    """Check that all predictors can take the same frames, and draw samples where asked to. Raises ConfigError."""
+    for predictor in predictors:
+        predictor.check_known_frames()
+        if request.samples is not None:
+            predictor.check_samples(request.samples, "--samples ")
+    if len(channels := {predictor.data.channels for predictor in predictors}) > 1:
+        raise ConfigError(
+            f"the runs differ in their frames [data.channels: {sorted(channels)}]; render them one by one"
+        )
+    if request.size is None and len({predictor.data.size for predictor in predictors}) > 1:
+        raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
+    if len(rates := {predictor.data.rate for predictor in predictors}) > 1:
+        raise ConfigError(
+            f"the runs keep different frames [data.rate: {sorted(map(str, rates))}]; render them one by one"
+        )
+
+
 def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Window, steps: int) -> Tensor | None:
     """The actions of a window as rollouts take them, `(1, known - 1 + steps, A)`; None without a file.
 
@@ -143,57 +162,66 @@ def _fitting(rows: Tensor, file: Path | None, name: str, sizes: Mapping[str, int
     return rows
 
 
-class VideoPrediction:
-    """The pictures of one prediction video: the known frames, then truth, every model's prediction and its error."""
+@dataclass(frozen=True)
+class PredictRequest:
+    """What to predict of a video.
 
-    def __init__(
-        self,
-        clip: Path,
-        predictors: Sequence[Predictor],
-        steps: int,
-        start: int | None = None,
-        size: int | None = None,
-        after_end: bool = False,
-        samples: int | None = None,
-        seed: int = 0,
-        actions: Path | None = None,
-        states: Path | None = None,
-    ) -> None:
-        """size: the short side to predict at; None: the runs' data.size, 0: the video's. samples: futures to draw from
-        each run (None: one of each, with a map of its error), their noise a function of (seed, sample). actions and
-        states: .npy files for runs that take them, as `read_actions` and `read_states` read them.
-        Raises vidpred's errors."""
-        for predictor in predictors:
-            predictor.check_known_frames()
-        if samples is not None:
-            for predictor in predictors:
-                predictor.check_samples(samples, "--samples ")
-        channels = sorted({predictor.data.channels for predictor in predictors})
-        if len(channels) > 1:
-            raise ConfigError(f"the runs differ in their frames [data.channels: {channels}]; render them one by one")
-        if size is None and len({predictor.data.size for predictor in predictors}) > 1:
-            raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
-        self.clip, self.predictors, self.steps, self.samples, self.seed = clip, predictors, steps, samples, seed
+    Attributes:
+        clip: The video's file.
+        steps: Number of frames to predict.
+        start: First frame to predict; None: hold out the clip's last frames as ground truth.
+        size: Short side to predict at; None: the runs' data.size, 0: the video's.
+        after_end: Predict what follows the clip, instead of `start`.
+        samples: Futures to draw from each run; None: one of each, with a map of its error.
+        seed: Noise seed; a future's noise is a function of (seed, sample).
+        actions: An .npy file for runs that take actions, see `read_actions`.
+        states: An .npy file for runs that take states, see `read_states`.
+    """
+
+    clip: Path
+    steps: int = 8
+    start: int | None = None
+    size: int | None = None
+    after_end: bool = False
+    samples: int | None = None
+    seed: int = 0
+    actions: Path | None = None
+    states: Path | None = None
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """The rendered images of one prediction: the context frames, then ground truth, predictions and their errors."""
+
+    request: PredictRequest
+    predictors: Sequence[Predictor]
+    info: VideoInfo
+    kept: Sequence[int]  # the video's frames that data.rate keeps
+    size: tuple[int, int]  # (height, width) to predict at
+    window: Window
+    actions: Tensor | None
+    states: Tensor | None
+
+    @classmethod
+    def open(cls, request: PredictRequest, predictors: Sequence[Predictor]) -> Self:
+        """Scan the clip and choose the frames to predict. Raises vidpred's errors."""
+        check_agreement(request, predictors)
+        data = predictors[0].data
         with remedied():
-            self.info = probe(clip, limits=predictors[0].data.limits)
-        rates = {predictor.data.rate for predictor in predictors}
-        if len(rates) > 1:
-            raise ConfigError(
-                f"the runs keep different frames [data.rate: {sorted(map(str, rates))}]; render them one by one"
-            )
-        self.kept = kept_frames(self.info, rates.pop())
-        self.channels = channels[0]
-        short_side = predictors[0].data.size if size is None else (size or None)
-        self.size = scaled_size(self.info.height, self.info.width, short_side)
-        if after_end:
-            start = len(self.kept) - 1 + predictors[0].data.frame_skip
-        self.window = choose_window(self.info, len(self.kept), predictors, steps, start)
-        self.actions = read_actions(actions, predictors, self.window, steps)
-        self.states = read_states(states, predictors, self.window)
+            info = probe(request.clip, limits=data.limits)
+        kept = kept_frames(info, data.rate)
+        short_side = data.size if request.size is None else (request.size or None)
+        start = len(kept) - 1 + data.frame_skip if request.after_end else request.start
+        window = choose_window(info, len(kept), predictors, request.steps, start)
+        return cls(
+            request, predictors, info, kept, scaled_size(info.height, info.width, short_side), window,
+            read_actions(request.actions, predictors, window, request.steps),
+            read_states(request.states, predictors, window),
+        )  # fmt: skip
 
     def describe(self) -> str:
-        window, last = self.window, self.window.first + (self.steps - 1) * self.window.stride
-        known = window.truth_number(self.steps - 1) is not None
+        window, last = self.window, self.window.first + (self.request.steps - 1) * self.window.stride
+        known = window.truth_number(self.request.steps - 1) is not None
         return (
             f"{len(self.kept)} frames, known {window.numbers[0]}-{window.numbers[-1]}, "
             f"predicted {window.first}-{last} at {self.size[1]}x{self.size[0]}, "
@@ -203,14 +231,14 @@ class VideoPrediction:
     def _read(self, numbers: Sequence[int]) -> Tensor:
         kept = [self.kept[number] for number in numbers]
         with remedied():
-            frames = read_frames(self.clip, self.info, kept, self.size, self.channels)
+            frames = read_frames(self.request.clip, self.info, kept, self.size, self.predictors[0].data.channels)
         return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
 
     def pictures(self) -> Iterator[np.ndarray]:
         """Rendered pictures, uint8 `(H, W, 3)`; only the known frames and one step are in memory."""
         known = self._read(self.window.numbers)
         names = [predictor.name for predictor in self.predictors]
-        maps = [f"{'error' if self.samples is None else 'spread'} {name}" for name in names]
+        maps = [f"{'error' if self.request.samples is None else 'spread'} {name}" for name in names]
         for index, frame in enumerate(known):
             ago = len(known) - 1 - index
             panels = [Panel("known", frame, "context"), *(Panel(name, frame, "context") for name in self._labels())]
@@ -221,21 +249,21 @@ class VideoPrediction:
     def _labels(self) -> list[str]:
         """Of the predictions, in their order: a run's name, or that with the number of its sample."""
         names = [predictor.name for predictor in self.predictors]
-        if self.samples is None:
+        if self.request.samples is None:
             return names
-        return [f"{name} #{sample}" for name in names for sample in range(1, self.samples + 1)]
+        return [f"{name} #{sample}" for name in names for sample in range(1, self.request.samples + 1)]
 
     def _compose(self, panels: list[Panel], caption: str) -> np.ndarray:
         """In one row, but samples in rows of a few."""
-        if self.samples is None:
+        if self.request.samples is None:
             return compose(panels, caption=caption)
         rows = [panels[first : first + PANELS_A_ROW] for first in range(0, len(panels), PANELS_A_ROW)]
         return stack([*(compose(row) for row in rows[:-1]), compose(rows[-1], caption=caption)])
 
     def _truths(self) -> Iterator[Tensor | None]:
         """The true frame of every step, None beyond the end; read a few at a time."""
-        for first in range(0, self.steps, FRAMES_A_READ):
-            steps = range(first, min(first + FRAMES_A_READ, self.steps))
+        for first in range(0, self.request.steps, FRAMES_A_READ):
+            steps = range(first, min(first + FRAMES_A_READ, self.request.steps))
             numbers = [number for step in steps if (number := self.window.truth_number(step)) is not None]
             yield from self._read(numbers) if numbers else ()
             yield from [None] * (len(steps) - len(numbers))
@@ -244,13 +272,18 @@ class VideoPrediction:
     def _predicted(self, known: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
         streams = [
             stream_rollout(
-                predictor.generator, known[None].to(predictor.device), self.steps, noise, self.actions, self.states
+                predictor.generator,
+                known[None].to(predictor.device),
+                self.request.steps,
+                noise,
+                self.actions,
+                self.states,
             )
             for predictor in self.predictors
-            for noise in (predictor.noise(1, sample, self.seed) for sample in range(self.samples or 1))
+            for noise in (predictor.noise(1, sample, self.request.seed) for sample in range(self.request.samples or 1))
         ]
         truths, labels = self._truths(), self._labels()
-        for step in range(self.steps):
+        for step in range(self.request.steps):
             truth = next(truths)
             predictions = [next(stream)[0].cpu() for stream in streams]
             panels = [Panel("truth", truth, "truth")]
@@ -261,7 +294,7 @@ class VideoPrediction:
 
     def _map(self, name: str, predictions: Tensor, truth: Tensor | None) -> Panel:
         """The error of a run's one prediction, or how far its samples `(N, C, H, W)` lie apart."""
-        if self.samples is not None:
+        if self.request.samples is not None:
             deviation = predictions.std(0, correction=0)
             return Panel(f"spread {name}", error_map(deviation, torch.zeros_like(deviation)), "error")
         return Panel(f"error {name}", None if truth is None else error_map(predictions[0], truth), "error")
@@ -271,6 +304,6 @@ def predict_video(
     prediction: VideoPrediction, output: Path, rate: float, overwrite: bool = False, progress: bool = False
 ) -> int:
     """Write the prediction as .mp4, .gif or .png (a strip); returns how many pictures. Raises vidpred's errors."""
-    total = len(prediction.window.numbers) + prediction.steps
+    total = len(prediction.window.numbers) + prediction.request.steps
     pictures = tqdm(prediction.pictures(), desc="predict", total=total, unit="frame", disable=not progress)
     return write_video(output, pictures, rate, overwrite)

@@ -161,6 +161,12 @@ class Predictor:
             )
 
 
+def load_predictors(runs: Sequence[Path], checkpoint: str = "best", device: str = "auto") -> list[Predictor]:
+    """Load several runs onto one device; see `Predictor.load`. Errors name the option --device."""
+    choose_device(device, "--device ")
+    return [Predictor.load(run, checkpoint, device) for run in runs]
+
+
 def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:
     """The data and model sections of a checkpoint's config. Raises StorageError."""
     file = checkpoint.path / "config.yaml"
