@@ -31,17 +31,12 @@ def evaluate(
         typer.Option("--plot", help="Draw quality against steps ahead here (.png, .pdf, .svg); replaces a file."),
     ] = None,
     count: Annotated[int, typer.Option(min=20, help="Pictures to draw from runs that make pictures.")] = 2000,
-    features: Annotated[
-        Path | None, typer.Option(help="A network (torch.export) whose features pictures are compared by.")
-    ] = None,
-    neighbours: Annotated[
-        Path | None, typer.Option(help="Write samples above their nearest training pictures here (.png).")
-    ] = None,
+    features: Annotated[Path | None, typer.Option(help="Compare images by this network (torch.export).")] = None,
+    neighbours: Annotated[Path | None, typer.Option(help="Write samples and their nearest images here (.png).")] = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
-    """Measure runs on held-out video, frame by frame ahead, with copy-last and optical flow beside them; or runs that
-    make pictures, by the features of a network."""
+    """Measure runs on held-out video, next to copy-last and optical flow; or runs that make images, by features."""
     from vidpred.evaluation import report
     from vidpred.evaluation.evaluate import EvaluationRequest, about_evaluation, evaluate_predictors
     from vidpred.evaluation.images import ImageRequest, evaluate_runs
