@@ -12,6 +12,7 @@ from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights
 from vidpred.config import Config, to_yaml
 from vidpred.errors import ConfigError, StorageError
 from vidpred.files import write_atomically
+from vidpred.models.base import Discriminator, Generator
 from vidpred.settings import flatten
 
 # What may change between the runs of one folder: nothing of it changes what the weights will be.
@@ -73,7 +74,7 @@ def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
     return {key: (old[key], new[key]) for key in new if old[key] != new[key] and key not in FREE_ON_RESUME}
 
 
-def start_from(run: str, generator: nn.Module, discriminator: nn.Module | None) -> None:
+def start_from(run: str, generator: Generator, discriminator: Discriminator | None) -> None:
     """Begin with another run's weights. A discriminator made for another patch size keeps its convolutions only: its
     linear layers start afresh. Raises StorageError naming the first parameter of the generator that does not fit."""
     found = find_checkpoint(run)

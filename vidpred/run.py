@@ -27,10 +27,9 @@ from vidpred.evaluation.protocols import (
     validation_numbers,
 )
 from vidpred.inference.predictor import Predictor, choose_device
-from vidpred.models.build import adopt, build_discriminator, build_generator
+from vidpred.models.base import as_generator
+from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.conditions import check_conditions
-from vidpred.models.mixture import MixtureGenerator
-from vidpred.models.noise import noise_channels
 from vidpred.models.settings import JudgeSettings, ModelSettings
 from vidpred.resume import prepare_folder, start_from
 from vidpred.training.conditions import fit_conditions
@@ -63,12 +62,11 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     Raises the errors of `vidpred.errors`.
     """
     refuse_ignored(config)
-    accelerator = build_accelerator(config)
     folder = RunFolder(config.run)
-    own = generator is not None
+    own = None if generator is None else type(generator).__qualname__
     torch.manual_seed(config.seed)
-    generator = build_generator(config.model, config.data) if generator is None else adopt(generator, config.data)
-    if config.objective.draws > 1 and not noise_channels(generator):
+    network = build_generator(config.model, config.data) if generator is None else as_generator(generator, config.data)
+    if config.objective.draws > 1 and not network.noise_channels:
         raise ConfigError(
             f"[objective.draws={config.objective.draws}] the generator says no noise_channels, so all draws would be "
             "the same; give it that attribute and a second argument of forward, or set objective.draws=1"
@@ -76,15 +74,16 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     discriminator = None
     if config.objective.has_discriminator:
         discriminator = build_discriminator(config.discriminator, config.model.num_scales, config.data)
+    accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
     with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
         check_classes(config, train_source)
-        fit_conditions(generator, train_source)
+        fit_conditions(network, train_source)
         validate = build_validation(config, accelerator)
         if accelerator.is_main_process:
             prepare_folder(folder, config)
         if config.training.start_from and not folder.steps():
-            start_from(config.training.start_from, generator, discriminator)
+            start_from(config.training.start_from, network, discriminator)
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,
@@ -95,19 +94,19 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         folder=folder,
         accelerator=accelerator,
         samples=TrainingSamples(train_source, config.seed),
-        generator=generator,
+        generator=network,
         discriminator=discriminator,
         validate=validate,
         unroll=config.data.unroll,
         state={
-            "own_generator": type(generator).__qualname__ if own else None,
+            "own_generator": own,
             "processes": accelerator.num_processes,
             "classes": list(train_source.classes),
             "torch": torch.__version__,
         },
     )
-    if isinstance(generator, MixtureGenerator):
-        first_step = Fitting(parts, generator, held_out_pictures(config)).run()
+    if network.fits_directly:
+        first_step = Fitting(parts, network, held_out_pictures(config)).run()
     else:
         first_step = Trainer(parts).run()
     return Run(folder.path, first_step, config.training.steps)
@@ -121,8 +120,9 @@ def held_out_pictures(config: Config) -> Source | None:
         return None
 
 
-def build_accelerator(config: Config) -> Accelerator:
-    """Raises ConfigError where a GPU is asked for and absent, or the batch cannot be shared out."""
+def build_accelerator(config: Config, growing: bool) -> Accelerator:
+    """growing: whether early steps leave parameters of the networks unused. Raises ConfigError where a GPU is asked for
+    and absent, or the batch cannot be shared out."""
     device = choose_device(config.training.device, "training.device=")
     precision = choose_precision(config.training.precision, device)
     # Accelerate refuses another precision than that of this process's first run; processes stay connected.
@@ -131,10 +131,7 @@ def build_accelerator(config: Config) -> Accelerator:
         cpu=device.type == "cpu",
         mixed_precision="bf16" if precision == "bfloat16" else "no",
         kwargs_handlers=[
-            # Networks that grow do not use their finer scales from the beginning.
-            DistributedDataParallelKwargs(
-                broadcast_buffers=False, find_unused_parameters=bool(getattr(config.model, "growing", False))
-            ),
+            DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=growing),
             InitProcessGroupKwargs(timeout=PEER_TIMEOUT),
         ],
     )
@@ -192,7 +189,7 @@ def check_classes(config: Config, source: Source) -> None:
                 f"[data.labelled={config.data.labelled}] hides classes that {section}.num_labels tells the network; "
                 f"leave it out or set {section}.num_labels=0"
             )
-    known = int(getattr(config.discriminator, "classes", 0))
+    known = config.discriminator.num_classes
     if config.objective.class_weight and not 0 < classes <= known:
         raise ConfigError(
             f"[discriminator.classes={known}] the data has {classes or 'no'} classes [{source.name}]; "

@@ -74,7 +74,7 @@ class Config(Settings):
                 )
         if self.objective.kl_weight and not self.model.has_encoder:
             raise ValueError("objective.kl_weight: only an encoder's code costs something; set model.name=vae")
-        if self.objective.class_weight and not getattr(self.discriminator, "classes", 0):
+        if self.objective.class_weight and not self.discriminator.num_classes:
             raise ValueError("objective.class_weight: the discriminator has no classes; set discriminator.classes")
         if self.model.state_size and self.data.flip:
             raise ValueError("data.flip: mirrored frames would contradict the states (model.state_size); set false")

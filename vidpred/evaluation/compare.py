@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from vidpred.checkpoint import read_metrics, read_settings
 from vidpred.data.sources import Source, spread
@@ -22,7 +21,8 @@ from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
 from vidpred.media.render import Panel, compose, error_map, stack, write_png
-from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.base import Generator
+from vidpred.models.noise import seeded_noise
 from vidpred.models.rollout import rollout
 from vidpred.version import __version__
 
@@ -104,7 +104,7 @@ def add_pictures(page: Page, predictors: Sequence[Predictor], request: Evaluatio
         page.picture(file, f"{source.clip_name(index)}: known frame, truth, and the predictions")
 
 
-def pictured(models: dict[str, nn.Module], source: Source, index: int, steps: int, device: torch.device) -> np.ndarray:
+def pictured(models: dict[str, Generator], source: Source, index: int, steps: int, device: torch.device) -> np.ndarray:
     """Return a window's frames and every model's predictions, `(H, W, 3)` uint8, a row a model."""
     frames, actions, states = load_window(source, index, steps, device)
     known = frames.shape[1] - steps
@@ -112,7 +112,7 @@ def pictured(models: dict[str, nn.Module], source: Source, index: int, steps: in
     last = Panel("t", frames[0, known - 1].cpu(), "context")
     rows = [compose([last, *(Panel(f"truth t+{k}", frames[0, known + k - 1].cpu(), "truth") for k in shown)])]
     for name, model in models.items():
-        noise = seeded_noise(model, 1, 0, index) if noise_channels(model) else None  # one of its futures
+        noise = seeded_noise(model, 1, 0, index) if model.noise_channels else None  # one of its futures
         predicted = rollout(model, frames[:, :known], steps, noise, actions, states)[0].cpu()
         panels = [Panel(f"{name} t+{k}", predicted[k - 1], "prediction") for k in shown]
         first = error_map(predicted[0], frames[0, known].cpu())

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from vidpred.data.build import SPLITS, build_source
 from vidpred.data.settings import DataSettings
@@ -23,9 +22,9 @@ from vidpred.evaluation.protocols import (
     with_baselines,
 )
 from vidpred.inference.predictor import Predictor
+from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import check_conditions
-from vidpred.models.noise import noise_channels
 from vidpred.version import __version__
 
 
@@ -96,11 +95,11 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         found = sorted({getattr(predictor.data, key) for predictor in predictors}, key=str)
         if len(found) > 1:
             raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
-    if request.samples is not None and not any(noise_channels(predictor.generator) for predictor in predictors):
+    if request.samples is not None and not any(predictor.generator.noise_channels for predictor in predictors):
         predictors[0].check_samples(request.samples, "--samples ")
 
 
-def models_and_baselines(predictors: Sequence[Predictor], steps: int) -> dict[str, nn.Module]:
+def models_and_baselines(predictors: Sequence[Predictor], steps: int) -> dict[str, Generator]:
     """Return the predictors' generators and the baselines by name, for rollouts of `steps` frames."""
     generators = (predictor.generator for predictor in predictors)
     return with_baselines(dict(zip(named(predictors), generators, strict=True)), steps)

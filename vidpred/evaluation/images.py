@@ -29,7 +29,6 @@ from vidpred.files import write_atomically
 from vidpred.inference.discriminator import load_judge
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
-from vidpred.models.stylegan import StyleganGenerator
 
 MOST_TRAINING = 20_000
 SHOWN = 10
@@ -108,7 +107,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     numbers, beside = {}, {}
     for name, predictor in predictors.items():
         # Truncation hides what a generator cannot do: it is measured whole (Karras et al. 2019 do so, too).
-        whole = 1.0 if isinstance(predictor.generator, StyleganGenerator) else None
+        whole = 1.0 if predictor.generator.num_styles else None
         sampler = Sampler(predictor, request.seed, truncation=whole)
         samples = torch.stack([picture for _, picture, _ in sampler.samples(request.count)])
         numbers[name] = compare(network, samples, true, known) | class_accuracy(predictor, held_out)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from vidpred.data.worlds.points import Gaussians, to_points
-from vidpred.models.conditions import num_labels
+from vidpred.models.base import Generator
+from vidpred.models.conditions import Conditions
 from vidpred.models.noise import seeded_noise
 from vidpred.models.pyramid import as_pyramid
 
@@ -37,18 +37,14 @@ def coverage(points: np.ndarray, world: Gaussians) -> Coverage:
 
 
 @torch.inference_mode()
-def draw_points(generator: nn.Module, count: int = POINTS, seed: int = 0) -> np.ndarray:
+def draw_points(generator: Generator, count: int = POINTS, seed: int = 0) -> np.ndarray:
     """`(count, 2)` from a generator of points; a function of the seed."""
     noise = seeded_noise(generator, count, seed)
-    context = torch.empty(count, 0, 1, 2, 1)
-    classes = num_labels(generator)
-    told = {"labels": torch.arange(count) % classes} if classes else {}
+    classes = generator.num_labels
     training = generator.training
     device = next(generator.parameters()).device
-    pictures = as_pyramid(
-        generator.eval()(
-            context.to(device), noise=noise.to(device), **{key: value.to(device) for key, value in told.items()}
-        )
-    )[-1]
+    conditions = Conditions(noise.to(device), labels=torch.arange(count, device=device) % classes if classes else None)
+    context = generator.empty_context(count, device)
+    pictures = as_pyramid(generator.eval()(context, **conditions.arguments(generator, 0, 0)))[-1]
     generator.train(training)
     return to_points(pictures.float().cpu())

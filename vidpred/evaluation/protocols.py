@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
 from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.samples import Spread, row_names, summarise
+from vidpred.models.base import Generator
 from vidpred.models.baselines import build_baselines
-from vidpred.models.build import history_frames
-from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.noise import seeded_noise
 from vidpred.models.rollout import stream_rollout
 
 REFERENCE = "copy last"
@@ -91,14 +91,14 @@ def window_of_each_clip(source: Source) -> list[int]:
     return [numbers[len(numbers) // 2] for numbers in windows.values()]
 
 
-def with_baselines(models: Mapping[str, nn.Module], steps: int) -> dict[str, nn.Module]:
+def with_baselines(models: Mapping[str, Generator], steps: int) -> dict[str, Generator]:
     """The baselines beside the models, for rollouts of `steps` frames."""
     return {**models, **{name: baseline for name, baseline in build_baselines(steps).items() if name not in models}}
 
 
-def known_frames(models: Mapping[str, nn.Module]) -> int:
+def known_frames(models: Mapping[str, Generator]) -> int:
     """The history that windows need, so that every model finds enough known frames."""
-    return max(history_frames(model) for model in models.values())
+    return max(model.history_frames for model in models.values())
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def load_window(
 
 @torch.inference_mode()
 def evaluate_models(
-    models: Mapping[str, nn.Module],
+    models: Mapping[str, Generator],
     source: Source,
     how: Measurement,
     device: torch.device | None = None,
@@ -188,7 +188,7 @@ def evaluate_models(
 
 
 def draw_windows(
-    model: nn.Module,
+    model: Generator,
     context: Tensor,
     steps: int,
     key: tuple[int, ...],
@@ -199,7 +199,7 @@ def draw_windows(
     """`count` rollouts of one window, each a stream of frames; their noise is a function of (key, sample). actions,
     states: the window's, as `stream_rollout` takes them."""
     for sample in range(count):
-        noise = seeded_noise(model, 1, *key, sample) if noise_channels(model) else None
+        noise = seeded_noise(model, 1, *key, sample) if model.noise_channels else None
         yield stream_rollout(model, context, steps, noise, actions, states)
 
 
@@ -217,9 +217,9 @@ def measure_draws(
     return spreads, drawn
 
 
-def validation_numbers(generator: nn.Module, source: Source, windows: int, device: torch.device) -> dict[str, float]:
+def validation_numbers(generator: Generator, source: Source, windows: int, device: torch.device) -> dict[str, float]:
     """What training watches: the mean psnr, psnr_moving and ssim of the frames that the generator learns to predict."""
-    lead, together = int(generator.step), int(generator.pred_frames)  # type: ignore[arg-type]
+    lead, together = generator.step, generator.pred_frames
     how = Measurement(lead - 1 + together, windows, only=("psnr", "psnr_moving", "ssim"))
     result = evaluate_models({"model": generator}, source, how, device)
     overall = result.scores["model"].overall

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vidpred.models.noise import noise_channels
+from vidpred.models.base import Generator
 
 SPREAD = "spread"
 DEFINITIONS = {
@@ -26,9 +26,9 @@ def definitions(samples: int) -> dict[str, str]:
     return {name.format(samples=samples): text.format(samples=samples) for name, text in DEFINITIONS.items()}
 
 
-def row_names(name: str, model: nn.Module, samples: int | None) -> dict[str, str]:
+def row_names(name: str, model: Generator, samples: int | None) -> dict[str, str]:
     """Statistic -> the name of its row in an evaluation; one row, of one prediction, for a model without noise."""
-    if samples is None or not noise_channels(model):
+    if samples is None or not model.noise_channels:
         return {"mean": name}
     return {kind: row_name(name, kind, samples) for kind in ("best", "mean", "worst")}
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.checkpoint import Checkpoint, load_weights
 from vidpred.errors import StorageError
 from vidpred.inference.predictor import read_sections
+from vidpred.models.base import Discriminator
 from vidpred.models.build import AnyJudge, build_discriminator
 
 AT_ONCE = 500
@@ -20,13 +21,13 @@ AT_ONCE = 500
 class Judge(NamedTuple):
     """In evaluation mode, without gradients. adversarial: the name of the loss that it learnt by."""
 
-    network: nn.Module
+    network: Discriminator
     adversarial: str
 
     @property
     def classes(self) -> int:
         """How many it tells apart; 0: it only tells true from false."""
-        return int(getattr(self.network, "classes", 0))
+        return self.network.classes
 
     @torch.inference_mode()
     def class_logits(self, pictures: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.checkpoint import find_checkpoint
 from vidpred.data.build import build_source
@@ -22,9 +22,8 @@ from vidpred.inference.discriminator import load_judge
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import write_grid
 from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, AdversarialName
-from vidpred.models.conditions import Conditions, num_labels
-from vidpred.models.images import Shape
-from vidpred.models.mixture import MixtureGenerator
+from vidpred.models.base import Discriminator
+from vidpred.models.conditions import Conditions
 from vidpred.models.noise import seeded_noise
 from vidpred.models.pyramid import as_pyramid
 
@@ -49,7 +48,7 @@ class Completer:
     """A run that makes pictures, with the discriminator that it was trained against (None: it had none)."""
 
     predictor: Predictor
-    judge: nn.Module | None = None
+    judge: Discriminator | None = None
     adversarial: AdversarialName = "bce"
 
     @classmethod
@@ -66,7 +65,7 @@ class Completer:
     @property
     def side(self) -> int:
         """Of its pictures, in pixels."""
-        return int(self.predictor.generator.shape[1])  # type: ignore[index]
+        return self.predictor.generator.shape.height
 
     def complete(
         self, pictures: Tensor, known: Tensor, count: int = 1, seed: int = 0, search: Search = Search(),
@@ -80,12 +79,12 @@ class Completer:
         """
         generator = self.predictor.generator
         known = known.expand(pictures.shape[1:])
-        if isinstance(generator, MixtureGenerator):
+        if generator.has_density:
             expected = generator.cpu().expected(pictures, known)[:, None]
             if count == 1:
                 return expected
             return torch.cat([expected, generator.completions(pictures, known, count - 1, seed)], 1)
-        classes = num_labels(generator)
+        classes = generator.num_labels
         if classes and not (label is not None and 0 <= label < classes):
             raise ConfigError(f"[--label] the run is told the class of its pictures; give one from 0 to {classes - 1}")
         if not classes and label is not None:
@@ -113,7 +112,7 @@ class Completer:
         wanted = pictures.repeat_interleave(search.restarts, 0).to(device)
         seen = known.to(device).float()
         labels = None if label is None else torch.full((count,), label, device=device)
-        bounded = getattr(generator, "noise", "gaussian") != "gaussian"
+        bounded = generator.noise != "gaussian"
         optimizer = torch.optim.Adam([noise], RATE)
         for step in range(search.steps + 1):
             with torch.random.fork_rng(range(torch.cuda.device_count())):  # a StyleGAN's noise is always the same
@@ -131,7 +130,7 @@ class Completer:
 
     def _paint(self, noise: Tensor, labels: Tensor | None) -> list[Tensor]:
         generator = self.predictor.generator
-        context = torch.empty(len(noise), 0, *generator.shape, device=noise.device)  # type: ignore[misc]
+        context = generator.empty_context(len(noise), noise.device)
         return as_pyramid(generator(context, **Conditions(noise, labels=labels).arguments(generator, 0, 0)))
 
     def _prior(self, scales: list[Tensor], noise: Tensor, labels: Tensor | None) -> Tensor:
@@ -185,7 +184,7 @@ def read_mask(path: Path, side: int) -> Tensor:
 
 def pictures_to_complete(predictor: Predictor, files: list[Path], count: int, split: str) -> Tensor:
     """The middle squares of picture files, or `count` pictures of the run's own data, `(N, C, H, W)` in [0, 1]."""
-    shape: Shape = predictor.generator.shape  # type: ignore[assignment]
+    shape = predictor.generator.shape
     if not files:
         return pictures_of(build_source(predictor.data.model_copy(update={"flip": False}), split, [0]), count)
     read = [squared(with_channels(read_picture(file), shape.channels), shape.height) for file in files]

@@ -20,7 +20,6 @@ from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
 from vidpred.inference.predictor import Predictor
 from vidpred.media.render import Panel, compose, error_map, stack
 from vidpred.media.video_writer import write_video
-from vidpred.models.conditions import action_size, state_size
 from vidpred.models.rollout import stream_rollout
 
 FRAMES_A_READ = 16  # a read begins at a keyframe: frame by frame would decode the same frames again and again
@@ -116,7 +115,7 @@ def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Win
     """
     moves = len(window.numbers) - 1 + steps
     first, last = window.numbers[0], window.numbers[0] + moves * window.stride
-    sizes = {predictor.name: action_size(predictor.generator) for predictor in predictors}
+    sizes = {predictor.name: predictor.generator.action_size for predictor in predictors}
     rows = _read_rows(file, "actions", sizes, first, last)
     return None if rows is None else _fitting(rows.reshape(1, moves, -1), file, "actions", sizes)
 
@@ -128,7 +127,7 @@ def read_states(file: Path | None, predictors: Sequence[Predictor], window: Wind
     raises.
     """
     first, last = window.numbers[0], window.numbers[-1] + 1
-    sizes = {predictor.name: state_size(predictor.generator) for predictor in predictors}
+    sizes = {predictor.name: predictor.generator.state_size for predictor in predictors}
     rows = _read_rows(file, "states", sizes, first, last)
     return None if rows is None else _fitting(rows[None, :: window.stride], file, "states", sizes)
 

@@ -17,9 +17,10 @@ from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights
 from vidpred.data.batch import to_float
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
-from vidpred.models.build import AnyModel, adopt, build_generator, history_frames, least_history
+from vidpred.models.base import as_generator
+from vidpred.models.build import AnyModel, build_generator
 from vidpred.models.conditions import Conditions
-from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.noise import seeded_noise
 from vidpred.models.pyramid import as_pyramid
 from vidpred.models.rollout import rollout
 from vidpred.models.settings import ModelSettings
@@ -34,7 +35,7 @@ class Predictor:
     ) -> None:  # fmt: skip
         """data: the run's data settings (its sizes and splits); classes: their names; checkpoint: where its weights are
         from, if from one, and step: that one's."""
-        self.generator = generator.eval()
+        self.generator = as_generator(generator, data).eval()
         self.data, self.name, self.step, self.classes = data, name, step, list(classes)
         self.checkpoint = checkpoint
 
@@ -61,10 +62,10 @@ class Predictor:
                     "pass it: Predictor.load(run, generator=my_module)"
                 )
             generator = build_generator(model, data)
-        adopt(generator, data)
-        load_weights(generator, found.tensors("ema"), str(found.path))
+        own = as_generator(generator, data)
+        load_weights(own, found.tensors("ema"), str(found.path))
         classes = found.state.get("classes") or ()
-        return cls(generator.to(place), data, Path(path).name, found.step, classes, found)
+        return cls(own.to(place), data, Path(path).name, found.step, classes, found)
 
     @property
     def device(self) -> torch.device:
@@ -73,12 +74,12 @@ class Predictor:
     @property
     def history_frames(self) -> int:
         """How many known frames a prediction is made from."""
-        return history_frames(self.generator)
+        return self.generator.history_frames
 
     @property
     def least_history(self) -> int:
         """How many it needs at least; most models need all."""
-        return least_history(self.generator)
+        return self.generator.least_history
 
     def predict(
         self,
@@ -104,8 +105,7 @@ class Predictor:
         """
         if samples is not None:
             self.check_samples(samples)
-        channels = int(self.generator.channels)  # type: ignore[arg-type]
-        tensor = check_frames(frames, channels, self.least_history)
+        tensor = check_frames(frames, self.generator.channels, self.least_history)
         batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
         moves, known = (self._rows(values, tensor.dim() == 4) for values in (actions, states))
         futures = [
@@ -129,8 +129,7 @@ class Predictor:
             raise ConfigError(f"{self.name} predicts frames from known ones; use predict")
         conditions = Conditions(noise.to(self.device), labels=None if labels is None else labels.to(self.device))
         conditions.check(self.generator)
-        shape = self.generator.shape
-        context = torch.empty(len(noise), 0, *shape, device=self.device)  # type: ignore[misc]
+        context = self.generator.empty_context(len(noise), self.device)
         with torch.inference_mode():
             pictures = as_pyramid(self.generator(context, **conditions.arguments(self.generator, 0, 0)))[-1]
         return pictures[:, 0].float().clamp(0, 1).cpu()
@@ -138,7 +137,7 @@ class Predictor:
     def noise(self, count: int, sample: int = 0, seed: int | None = None) -> Tensor | None:
         """The noise of sample number `sample`, for `count` clips: `(count, noise_channels)`; None for a model that
         takes none, and without a seed (it is then drawn in the rollout)."""
-        if seed is None or not noise_channels(self.generator):
+        if seed is None or not self.generator.noise_channels:
             return None
         return seeded_noise(self.generator, count, seed, sample)
 
@@ -154,7 +153,7 @@ class Predictor:
         """Raises ValueError below 1, ConfigError where the model can only predict one future."""
         if samples < 1:
             raise ValueError(f"samples must be at least 1, not {samples}")
-        if not noise_channels(self.generator):
+        if not self.generator.noise_channels:
             raise ConfigError(
                 f"{self.name} takes no noise and predicts one future only [{setting}{samples}]; leave it out, or use a "
                 "run with model.noise_channels above 0 (two_way_samples.yaml)"

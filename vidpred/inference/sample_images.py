@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +17,7 @@ from vidpred.files import check_output, replaced
 from vidpred.inference.predictor import Predictor
 from vidpred.media.render import picture_grid, to_uint8, write_png
 from vidpred.media.video_writer import SUFFIXES, write_video
-from vidpred.models.conditions import num_labels
-from vidpred.models.noise import noise_channels, seeded_noise
-from vidpred.models.stylegan import StyleganGenerator
+from vidpred.models.noise import seeded_noise
 
 AT_ONCE = 64  # pictures in memory of the network
 STEPS = 9  # of an interpolation, its ends included, as in the paper's figure
@@ -39,13 +36,13 @@ class Sampler:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a run that predicts frames, and for labels that it does not know."""
-        generator, classes = self.predictor.generator, num_labels(self.predictor.generator)
-        if self.predictor.history_frames or not noise_channels(generator):
+        generator, classes = self.predictor.generator, self.predictor.generator.num_labels
+        if self.predictor.history_frames or not generator.noise_channels:
             raise ConfigError(
                 f"{self.predictor.name} predicts frames from frames; use vidpred predict CLIP --run RUN, or sample "
                 "a run with data.context_frames=0 (dcgan_mnist.yaml)"
             )
-        if self.truncation is not None and not isinstance(generator, StyleganGenerator):
+        if self.truncation is not None and not generator.num_styles:
             raise ConfigError(f"[--truncation] {self.predictor.name} has no styles; use a run of stylegan.yaml")
         if self.labels is not None and not classes:
             raise ConfigError("[--labels] the run's generator knows no classes; train it with model.num_labels")
@@ -59,23 +56,18 @@ class Sampler:
 
     def label_of(self, numbers: Sequence[int]) -> Tensor | None:
         """`(N,)` int64: the classes of the samples with these numbers; None for a generator without classes."""
-        classes = num_labels(self.predictor.generator)
+        classes = self.predictor.generator.num_labels
         chosen = list(self.labels or range(classes))
         return torch.tensor([chosen[number % len(chosen)] for number in numbers]) if classes else None
 
     def pictures(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """`(N, C, H, W)` in [0, 1] on the CPU."""
         drawn = []
-        with self.truncated():
+        with self.predictor.generator.truncated(self.truncation):
             for first in range(0, len(noise), AT_ONCE):
                 part = noise[first : first + AT_ONCE]
                 drawn.append(self.predictor.draw(part, None if labels is None else labels[first : first + AT_ONCE]))
         return torch.cat(drawn)
-
-    def truncated(self) -> AbstractContextManager[None]:
-        """While it lasts, the generator has this sampler's truncation."""
-        generator = self.predictor.generator
-        return generator.truncated(self.truncation) if isinstance(generator, StyleganGenerator) else nullcontext()
 
     def samples(self, count: int) -> Iterator[tuple[int, Tensor, int | None]]:
         """(number, picture `(C, H, W)`, label) of the samples 0, 1, ..., count - 1."""
@@ -103,7 +95,7 @@ def between(start: Tensor, end: Tensor, steps: int, spherical: bool) -> Tensor:
 
 def interpolations(sampler: Sampler, rows: int) -> Tensor:
     """`(rows * STEPS, C, H, W)`: row r leads from sample 2r to sample 2r+1, both of the class of the first."""
-    spherical = getattr(sampler.predictor.generator, "noise", "gaussian") == "gaussian"
+    spherical = sampler.predictor.generator.noise == "gaussian"
     noise = sampler.noise(range(2 * rows))
     path = torch.cat([between(noise[2 * row], noise[2 * row + 1], STEPS, spherical) for row in range(rows)])
     labels = sampler.label_of(range(rows))
@@ -112,7 +104,7 @@ def interpolations(sampler: Sampler, rows: int) -> Tensor:
 
 def walk(sampler: Sampler, stops: int) -> Iterator[np.ndarray]:
     """Pictures `(H, W, 3)` uint8 of a way through the samples 0, 1, ..., stops - 1 and back to the first."""
-    spherical = getattr(sampler.predictor.generator, "noise", "gaussian") == "gaussian"
+    spherical = sampler.predictor.generator.noise == "gaussian"
     noise, labels = sampler.noise(range(stops)), sampler.label_of([0])
     for start, end in pairwise([*noise, noise[0]]):
         part = between(start, end, WALK_PICTURES + 1, spherical)[:-1]
@@ -124,21 +116,18 @@ def mixed_styles(sampler: Sampler, count: int) -> Tensor:
     """`((count + 1) ** 2, C, H, W)`: below a row of samples, those of the first column with the finer half of their
     layers in the style of the column's head. Raises ConfigError for a generator without styles."""
     generator = sampler.predictor.generator
-    if not isinstance(generator, StyleganGenerator):
+    if not generator.num_styles:
         raise ConfigError(f"[--mix] {sampler.predictor.name} has no styles; use a run of stylegan.yaml")
     numbers, device = range(2 * count), sampler.predictor.device
     labels = sampler.label_of(numbers)
     noise = sampler.noise(numbers).to(device)
-    context = torch.empty(len(noise), 0, *generator.shape, device=device)
-    with torch.inference_mode(), sampler.truncated():
-        latent = generator.latent(context, noise, None if labels is None else labels.to(device))
-        styles = generator.truncate(generator.map(latent)[:, None].repeat(1, generator.num_layers, 1))
-        rows, columns, half = styles[:count], styles[count:], generator.num_layers // 2
+    with torch.inference_mode(), generator.truncated(sampler.truncation):
+        styles = generator.styles(noise, None if labels is None else labels.to(device))
+        rows, columns, half = styles[:count], styles[count:], generator.num_styles // 2
         table = [rows[:, None].repeat(1, count, 1, 1)[row] for row in range(count)]
         for mixed in table:
             mixed[:, half:] = columns[:, half:]
-        drawn = [generator.synthesise(part) for part in (columns, rows, *table)]
-    heads, sides, *cells = [((part + 1) / 2).clamp(0, 1).cpu() for part in drawn]
+        heads, sides, *cells = [generator.images_of_styles(part).cpu() for part in (columns, rows, *table)]
     lines = [torch.ones_like(heads[:1]), heads]
     for row, cell in enumerate(cells):
         lines += [sides[row : row + 1], cell]
@@ -169,7 +158,7 @@ def arithmetic(sampler: Sampler, text: str) -> Tensor:
     of the means, signs as given, and small steps around it (the paper's figure 7: a quarter of uniform noise)."""
     terms = parse_arithmetic(text)
     columns = max(len(numbers) for _, numbers in terms) + 1
-    rows, total = [], torch.zeros(noise_channels(sampler.predictor.generator))
+    rows, total = [], torch.zeros(sampler.predictor.generator.noise_channels)
     for sign, numbers in terms:
         noise = sampler.noise(numbers)
         total = total + sign * noise.mean(0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.data.batch import to_float
+from vidpred.models.base import Generator
 from vidpred.models.optical_flow import Care, dense_flow, warp_backward
 
 
-class CopyLast(nn.Module):
+class CopyLast(Generator):
     """Nothing moves: the next frame is the last known one."""
 
     def __init__(self, context_frames: int = 1) -> None:
@@ -21,7 +22,7 @@ class CopyLast(nn.Module):
         return [to_float(context[:, -1:])]
 
 
-class FlowExtrapolation(nn.Module):
+class FlowExtrapolation(Generator):
     """Everything keeps its velocity: frame_t+1(x) = frame_t(x + flow_t->t-1(x)), the flow by `dense_flow`, with `care`.
 
     The flow is read where a pixel arrives and not where it leaves from, which is the same wherever the motion is
@@ -39,7 +40,7 @@ class FlowExtrapolation(nn.Module):
         return [warp_backward(last, dense_flow(last, earlier, self.care))[:, None]]
 
 
-class HalfAndHalf(nn.Module):
+class HalfAndHalf(Generator):
     """The mean of the two above: hard to beat far ahead, where squared error asks for the mean of what may come.
 
     Each of them recurses by itself: at step k it is the mean of the last known frame and of the k-th frame of the
@@ -69,6 +70,6 @@ BASELINES: dict[str, type[CopyLast] | type[FlowExtrapolation] | type[HalfAndHalf
 }
 
 
-def build_baselines(steps: int) -> dict[str, nn.Module]:
+def build_baselines(steps: int) -> dict[str, Generator]:
     """One of each, for rollouts of `steps` frames."""
     return {name: kind(pred_frames=steps) if kind is HalfAndHalf else kind() for name, kind in BASELINES.items()}

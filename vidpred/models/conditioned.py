@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vidpred.models.base import Generator
 from vidpred.models.dynamics import StateDynamics
 from vidpred.models.noise import draw_noise
 from vidpred.models.scale import ValueScale
 from vidpred.models.settings import ModelSettings
 
 
-class ConditionedPredictor(nn.Module):
+class ConditionedPredictor(Generator):
     """Base of the predictors `(B, T, C, H, W)` -> pred_frames (K) frames at once, the first of them `step` frames after
     the last known one, under noise, actions and states.
 
@@ -65,7 +66,10 @@ class ConditionedPredictor(nn.Module):
     def _scaled(self, name: str, values: Tensor) -> Tensor:
         if name == "noise":
             return values
-        return self.action_scale(values) if name == "actions" else self.state_dynamics.states(values)
+        if name == "actions":
+            return self.action_scale(values)
+        assert self.state_dynamics is not None
+        return self.state_dynamics.states(values)
 
     def planes(
         self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None

@@ -6,32 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.data.batch import Batch
 from vidpred.data.sources import Source
 from vidpred.errors import ConfigError
-from vidpred.models.noise import noise_channels
-
-
-def action_size(generator: nn.Module) -> int:
-    """How many values an action has that this generator takes; 0: it takes none."""
-    return int(getattr(generator, "action_size", 0))
-
-
-def state_size(generator: nn.Module) -> int:
-    """How many values a state has that this generator takes; 0: it takes none."""
-    return int(getattr(generator, "state_size", 0))
-
-
-def num_labels(network: nn.Module) -> int:
-    """How many classes this generator or discriminator is told of; 0: none."""
-    return int(getattr(network, "num_labels", 0))
-
-
-def takes_truth(network: nn.Module) -> bool:
-    """Whether it is shown the true pictures in training: an encoder's input, or the coarser truth to build on."""
-    return bool(getattr(network, "takes_truth", False))
+from vidpred.models.base import Discriminator, Generator
 
 
 @dataclass(frozen=True)
@@ -65,49 +45,49 @@ class Conditions:
             None if self.states is None else self.states.repeat(times, 1, 1),
         )
 
-    def check(self, generator: nn.Module) -> None:
+    def check(self, generator: Generator) -> None:
         """Raises ValueError where there is noise for a generator that takes none, or actions or states are missing, not
         finite or of another size than it takes, or labels are missing or not among its classes."""
-        if self.noise is not None and not noise_channels(generator):
+        if self.noise is not None and not generator.noise_channels:
             raise ValueError("the generator takes no noise (it has no noise_channels)")
-        check_rows("actions", self.actions, "N-1", action_size(generator))
-        check_rows("states", self.states, "T", state_size(generator))
-        check_labels(self.labels, num_labels(generator))
+        check_rows("actions", self.actions, "N-1", generator.action_size)
+        check_rows("states", self.states, "T", generator.state_size)
+        check_labels(self.labels, generator.num_labels)
 
-    def extended(self, generator: nn.Module, count: int) -> Self:
+    def extended(self, generator: Generator, count: int) -> Self:
         """The same with the states of the first `count` frames, known and coming: those that are not given follow from
         the ones before by the generator's `state_dynamics`, with the actions in between."""
-        if self.states is None or not state_size(generator):
+        if self.states is None or not generator.state_size:
             return self
         states = list(self.states.unbind(1))
         while len(states) < count:
             actions = self.actions[:, len(states) - 1] if self.actions is not None else None
-            states.append(generator.state_dynamics(states[-1], actions))  # type: ignore[operator]
+            assert generator.state_dynamics is not None
+            states.append(generator.state_dynamics(states[-1], actions))
         return replace(self, states=torch.stack(states, 1))
 
-    def arguments(self, generator: nn.Module, first: int, count: int) -> dict[str, Tensor]:
+    def arguments(self, generator: Generator, first: int, count: int) -> dict[str, Tensor]:
         """Keyword arguments of the generator's forward, those that it takes: noise, labels, the true pictures, the
         states of the frames that it sees from frame `first` on, and the `count` actions from there on (the last one
         again where they end: of frames that nobody asked for)."""
         found = self.judged(generator)
-        if self.noise is not None and noise_channels(generator):
+        if self.noise is not None and generator.noise_channels:
             found["noise"] = self.noise
-        if self.actions is not None and action_size(generator):
+        if self.actions is not None and generator.action_size:
             rows = self.actions[:, first : first + count]
             if rows.shape[1] < count:
                 rows = torch.cat([rows, self.actions[:, -1:].expand(-1, count - rows.shape[1], -1)], 1)
             found["actions"] = rows
-        if self.states is not None and state_size(generator):
-            seen = int(generator.context_frames)  # type: ignore[arg-type]
-            found["states"] = self.states[:, first : first + seen]
+        if self.states is not None and generator.state_size:
+            found["states"] = self.states[:, first : first + generator.context_frames]
         return found
 
-    def judged(self, network: nn.Module) -> dict[str, Tensor]:
+    def judged(self, network: Generator | Discriminator) -> dict[str, Tensor]:
         """Keyword arguments of a discriminator's forward, those that it takes: labels and the true pictures."""
         found = {}
-        if self.labels is not None and num_labels(network):
+        if self.labels is not None and network.num_labels:
             found["labels"] = self.labels
-        if self.truth is not None and takes_truth(network):
+        if self.truth is not None and network.takes_truth:
             found["truth"] = self.truth
         return found
 
@@ -134,11 +114,11 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
         raise ValueError(f"labels must lie between 0 and {classes - 1}, not {int(labels.min())} to {int(labels.max())}")
 
 
-def check_conditions(generator: nn.Module, source: Source) -> None:
+def check_conditions(generator: Generator, source: Source) -> None:
     """Raises ConfigError where the generator takes actions or states and the source has none, or of another size."""
     for wanted, found, setting, name, what in (
-        (action_size(generator), source.action_size, "model.action_size", "actions", "from one frame to the next"),
-        (state_size(generator), source.state_size, "model.state_size", "states", "a frame"),
+        (generator.action_size, source.action_size, "model.action_size", "actions", "from one frame to the next"),
+        (generator.state_size, source.state_size, "model.state_size", "states", "a frame"),
     ):
         if wanted and not found:
             raise ConfigError(

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.base import Discriminator, Shape
 from vidpred.models.images import (
     ImageGenerator,
     ImageJudgeSettings,
     ImageSettings,
     MinibatchDiscrimination,
-    Shape,
     VirtualBatchNorm,
     as_frames,
     each_kind,
@@ -67,6 +67,10 @@ class DcganJudgeSettings(ImageJudgeSettings):
         description="Number of classes with a logit each instead of one for all; D = Z / (Z + 1), Z the sum of their "
         "exponentials (semi-supervised; Salimans et al. 2016, section 5). 0: no classes.",
     )
+
+    @property
+    def num_classes(self) -> int:
+        return self.classes
 
     def build(self, num_scales: int, data: DataSettings) -> DcganDiscriminator:
         return DcganDiscriminator(self, picture_shape(data))
@@ -120,11 +124,10 @@ class DcganGenerator(ImageGenerator):
         return [as_frames(torch.tanh(painted.float()))]
 
 
-class DcganDiscriminator(nn.Module):
+class DcganDiscriminator(Discriminator):
     """Strided convolutions with LeakyReLU, batch norm between them, one logit. True and false pictures are normalised
     apart, as batches of their own."""
 
-    num_scales = 1
     by_kind = True  # forward takes `kinds`
 
     def __init__(self, settings: DcganJudgeSettings, shape: Shape) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.base import Discriminator
 from vidpred.models.multiscale import as_channels_last, choose_scales
 from vidpred.models.pyramid import build_pyramid
 from vidpred.models.settings import JudgeSettings
@@ -95,7 +96,7 @@ class ScaleDiscriminator(nn.Module):
         return last(features).float().squeeze(1), features
 
 
-class MultiscaleDiscriminator(nn.Module):
+class MultiscaleDiscriminator(Discriminator):
     """D_k(X_k, Y_k) for every scale k: is this frame the true continuation of this context?"""
 
     def __init__(
@@ -118,7 +119,7 @@ class MultiscaleDiscriminator(nn.Module):
         kernels = [[STRIDED_KERNEL] * len(row) for row in maps] if strided else KERNEL_SIZES
         rows = [choose_scales(table, scales) for table in (maps, connected, kernels)]
         judged = (context_frames + pred_frames) * channels
-        self.patch = patch
+        self.patch, self.num_scales = patch, scales
         self.networks = nn.ModuleList(
             # Only the finest scale of the paper's network ends in a 2x2 max-pooling.
             ScaleDiscriminator(
@@ -128,10 +129,6 @@ class MultiscaleDiscriminator(nn.Module):
         )
         if settings.spectral_norm:
             add_spectral_norm(self)
-
-    @property
-    def num_scales(self) -> int:
-        return len(self.networks)
 
     def forward(
         self, context: Tensor, pictures: list[Tensor], with_features: bool = False

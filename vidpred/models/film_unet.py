@@ -92,8 +92,6 @@ class FilmUnet(ConditionedPredictor):
     One scale. Any height and width: the picture is padded inside and cropped back.
     """
 
-    num_scales = 1
-
     def __init__(
         self, settings: FilmUnetSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
     ) -> None:

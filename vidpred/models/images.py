@@ -6,7 +6,7 @@ out, `(B, 1, C, H, W)` at every scale, coarse to fine, in [0, 1].
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as functional
@@ -16,23 +16,12 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
+from vidpred.models.base import Generator, NoiseName, Shape
 from vidpred.models.conditions import check_labels
-from vidpred.models.noise import NoiseName, draw_noise
+from vidpred.models.noise import draw_noise
 from vidpred.models.settings import JudgeSettings, ModelSettings
 
 VARIANCE_FLOOR = 1e-5  # added to variances, as in torch's batch norm
-
-
-class Shape(NamedTuple):
-    """Of a picture."""
-
-    channels: int
-    height: int
-    width: int
-
-    @property
-    def values(self) -> int:
-        return self.channels * self.height * self.width
 
 
 def picture_shape(data: DataSettings) -> Shape:
@@ -64,7 +53,7 @@ class ImageJudgeSettings(JudgeSettings):
     takes_labels: ClassVar[bool] = True
 
 
-class ImageGenerator(nn.Module):
+class ImageGenerator(Generator):
     """Base of the image generators. `shape` is that of its pictures."""
 
     def __init__(self, settings: ModelSettings, shape: Shape) -> None:

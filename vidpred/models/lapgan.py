@@ -11,18 +11,17 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.base import Discriminator, NoiseName, Shape
 from vidpred.models.images import (
     ImageGenerator,
     ImageJudgeSettings,
     ImageSettings,
-    Shape,
     as_frames,
     initialise,
     label_planes,
     picture_shape,
 )
 from vidpred.models.multiscale import as_channels_last, convolutions
-from vidpred.models.noise import NoiseName
 from vidpred.models.pyramid import build_pyramid, upsample
 
 KERNELS = [7, 7, 5]
@@ -89,7 +88,7 @@ class LapganGenerator(ImageGenerator):
 
     def __init__(self, settings: LapganSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        self.sides = sides(shape, settings.scales)
+        self.num_scales, self.sides = settings.scales, sides(shape, settings.scales)
         planes = [side**2 for side in self.sides[1:]]
         first = settings.noise_channels - sum(planes)
         if first < 1:
@@ -129,7 +128,7 @@ class LapganGenerator(ImageGenerator):
         return pictures
 
 
-class LapganDiscriminator(nn.Module):
+class LapganDiscriminator(Discriminator):
     """D_0 judges the coarsest picture; D_k the details that were added to up(I_k-1), and that picture beside them."""
 
     takes_truth = True

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.base import Generator
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.settings import ModelSettings
 
@@ -48,7 +49,7 @@ class LotterSettings(ModelSettings):
         return LotterPredictor(self, data)
 
 
-class LotterPredictor(nn.Module):
+class LotterPredictor(Generator):
     """Every known frame -> convolutions, ReLU, 2x2 max pooling -> LSTM over the frames -> its last state is unfolded to
     feature maps and doubled by convolutions to the coming frames."""
 

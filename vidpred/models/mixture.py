@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
-from vidpred.models.images import ImageGenerator, ImageSettings, Shape, picture_shape
+from vidpred.models.base import Shape
+from vidpred.models.images import ImageGenerator, ImageSettings, picture_shape
 
 NEGLIGIBLE = 1e-9  # below this, a principal axis has no variance to be whitened
 ROUNDING = 1 / 255**2 / 12  # the variance that rounding to 8 bits adds: pixels are not known better
@@ -40,9 +41,11 @@ class MixtureSettings(ImageSettings):
 class MixtureGenerator(ImageGenerator):
     """x = mean + axes (m_k + L_k z), component k chosen by the first number of the noise, z the others."""
 
+    fits_directly = has_density = True
+
     def __init__(self, settings: MixtureSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        self.settings = settings
+        self.settings, self.max_fit_images = settings, settings.most_pictures
         count, size, values = settings.components, settings.noise_channels - 1, shape.values
         if size > values:
             raise ConfigError(

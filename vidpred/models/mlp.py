@@ -10,17 +10,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.models.base import Discriminator, NoiseName, Shape
 from vidpred.models.images import (
     ImageGenerator,
     ImageJudgeSettings,
     ImageSettings,
     MinibatchDiscrimination,
-    Shape,
     each_kind,
     label_planes,
     picture_shape,
 )
-from vidpred.models.noise import NoiseName
 
 SLOPE = 0.2
 
@@ -93,10 +92,9 @@ class Maxout(nn.Module):
         return maps.unflatten(1, (-1, self.pieces)).amax(2)
 
 
-class MlpDiscriminator(nn.Module):
+class MlpDiscriminator(Discriminator):
     """Judges all pixels at once."""
 
-    num_scales = 1
     by_kind = True
 
     def __init__(self, settings: MlpJudgeSettings, shape: Shape) -> None:

@@ -109,11 +109,7 @@ class MultiscaleGenerator(ConditionedPredictor):
             convolutions([seen + (pictures if index else 0), *widths, pictures], sizes, "same")
             for index, (widths, sizes) in enumerate(zip(maps, kernels, strict=True))
         )
-        self.copies = settings.residual == "last_frame"
-
-    @property
-    def num_scales(self) -> int:
-        return len(self.networks)
+        self.num_scales, self.copies = len(self.networks), settings.residual == "last_frame"
 
     def forward(
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,

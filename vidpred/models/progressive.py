@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.base import Discriminator, Shape
 from vidpred.models.equalised import (
     EqualisedConv,
     EqualisedLinear,
@@ -25,7 +26,6 @@ from vidpred.models.images import (
     ImageGenerator,
     ImageJudgeSettings,
     ImageSettings,
-    Shape,
     as_frames,
     label_planes,
     picture_shape,
@@ -111,11 +111,10 @@ class ProgressiveGenerator(Growing, ImageGenerator):
         return [as_frames(enlarge(picture, self.shape.width))]
 
 
-class ProgressiveDiscriminator(Growing):
+class ProgressiveDiscriminator(Growing, Discriminator):
     """The generator turned round; sees pictures at its present scale. Beside 4x4 features stands how much the samples
     of a batch differ."""
 
-    num_scales = 1
     by_kind = True
 
     def __init__(self, settings: ProgressiveJudgeSettings, shape: Shape) -> None:

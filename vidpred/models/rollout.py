@@ -7,16 +7,16 @@ from dataclasses import replace
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vidpred.models.build import history_frames, least_history
-from vidpred.models.conditions import Conditions, state_size
-from vidpred.models.noise import draw_noise, noise_channels
+from vidpred.models.base import Generator, as_generator
+from vidpred.models.conditions import Conditions
+from vidpred.models.noise import draw_noise
 from vidpred.models.pyramid import as_pyramid
 
 
 def applications(
-    forward: Callable[..., list[Tensor] | Tensor], generator: nn.Module, context: Tensor, conditions: Conditions
+    forward: Callable[..., list[Tensor] | Tensor], generator: Generator, context: Tensor, conditions: Conditions
 ) -> Iterator[list[Tensor]]:
     """The generator applied again and again, without end, each time to the newest frames, its own among them: yields
     its pyramids, coarse to fine.
@@ -24,12 +24,12 @@ def applications(
     forward: what is called: the generator, or it as training wrapped it. context: `(B, T', C, H, W)`; the newest
     `history_frames` are used, or as many as there are.
     """
-    needed = history_frames(generator)
+    needed = generator.history_frames
     known = context.shape[1]
     history = context[:, -needed:]
-    if conditions.noise is None and noise_channels(generator):  # one draw for all steps: see `stream_rollout`
+    if conditions.noise is None and generator.noise_channels:  # one draw for all steps: see `stream_rollout`
         conditions = replace(conditions, noise=draw_noise(generator, len(context)).to(context.device))
-    rows, lead = needed + int(generator.pred_frames) - 1, int(generator.step)  # type: ignore[arg-type]
+    rows, lead = needed + generator.pred_frames - 1, generator.step
     first = known - history.shape[1]
     while True:
         seen = history[:, : history.shape[1] - lead + 1]
@@ -43,7 +43,7 @@ def applications(
 
 
 def unroll(
-    forward: Callable[..., list[Tensor] | Tensor], generator: nn.Module, context: Tensor, conditions: Conditions,
+    forward: Callable[..., list[Tensor] | Tensor], generator: Generator, context: Tensor, conditions: Conditions,
     times: int,
 ) -> list[Tensor]:  # fmt: skip
     """`times` predictions in a row with their graph, at every scale `(B, times * K, C, h, w)`.
@@ -52,14 +52,14 @@ def unroll(
     between are in no training sample.
     """
     if times == 1:
-        moves = history_frames(generator) + int(generator.pred_frames) - 1  # type: ignore[arg-type]
+        moves = generator.history_frames + generator.pred_frames - 1
         return as_pyramid(forward(context, **conditions.arguments(generator, 0, moves)))
     pyramids = list(islice(applications(forward, generator, context, conditions), times))
     return [torch.cat(scale, 1) for scale in zip(*pyramids, strict=True)]
 
 
 def stream_rollout(
-    generator: nn.Module,
+    generator: Generator,
     context: Tensor,
     steps: int,
     noise: Tensor | None = None,
@@ -82,13 +82,14 @@ def stream_rollout(
     Raises ValueError where the context is too short, the generator's frames have another shape, there is noise for
     one that takes none, or actions or states are missing or of another shape.
     """
-    needed = least_history(generator)
+    generator = as_generator(generator)
+    needed = generator.least_history
     if context.shape[1] < needed:
         raise ValueError(f"{context.shape[1]} context frames given, {needed} needed")
     noise, actions, states = (None if rows is None else rows.to(context.device) for rows in (noise, actions, states))
     conditions = Conditions(noise, actions, states=states)
     conditions.check(generator)
-    if states is not None and state_size(generator) and states.shape[1] != context.shape[1]:
+    if states is not None and generator.state_size and states.shape[1] != context.shape[1]:
         raise ValueError(f"{states.shape[1]} states given; {context.shape[1]} known frames need one each")
     if actions is not None and actions.shape[1] != context.shape[1] - 1 + steps:
         raise ValueError(
@@ -117,7 +118,7 @@ def _finest(pictures: list[Tensor] | Tensor, history: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def rollout(
-    generator: nn.Module,
+    generator: Generator,
     context: Tensor,
     steps: int,
     noise: Tensor | None = None,

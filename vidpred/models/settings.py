@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pydantic import Field
-from torch import nn
 
 from vidpred.data.settings import DataSettings
-from vidpred.models.noise import NoiseName
+from vidpred.models.base import Discriminator, Generator, NoiseName
 from vidpred.settings import Settings
 
 
@@ -46,9 +45,8 @@ class ModelSettings(Settings):
         """How many pictures a prediction has, coarse to fine."""
         return 1
 
-    def build(self, data: DataSettings) -> nn.Module:
-        """The generator. It says context_frames, pred_frames, step, channels, noise_channels, action_size and
-        state_size."""
+    def build(self, data: DataSettings) -> Generator:
+        """Build the generator."""
         raise NotImplementedError
 
 
@@ -66,6 +64,11 @@ class JudgeSettings(Settings):
         description="Number of classes in the data that the discriminator is conditioned on (0: none).",
     )
 
-    def build(self, num_scales: int, data: DataSettings) -> nn.Module:
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that the discriminator predicts; 0: none."""
+        return 0
+
+    def build(self, num_scales: int, data: DataSettings) -> Discriminator:
         """What judges `num_scales` pictures of the frames to come. Raises ConfigError where they are too small."""
         raise NotImplementedError

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from vidpred.data.settings import DataSettings
+from vidpred.models.base import Shape
 from vidpred.models.equalised import (
     EqualisedConv,
     EqualisedLinear,
@@ -23,7 +24,7 @@ from vidpred.models.equalised import (
     leaky,
     pixel_norm,
 )
-from vidpred.models.images import ImageGenerator, ImageSettings, Shape, as_frames, picture_shape
+from vidpred.models.images import ImageGenerator, ImageSettings, as_frames, picture_shape
 from vidpred.models.noise import draw_noise
 from vidpred.models.progressive import doublings, enlarge, fade
 
@@ -104,10 +105,7 @@ class StyleganGenerator(Growing, ImageGenerator):
             for first, second in ((before, after), (after, after)):
                 self.layers.append(StyleLayer(EqualisedConv(first, second, 3), after, width, 4 << level))
         self.pictures = nn.ModuleList(EqualisedConv(width, shape.channels, 1, gain=1) for width in widths)
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.layers)
+        self.num_styles = len(self.layers)
 
     def map(self, latent: Tensor) -> Tensor:
         """z (and the class) `(B, latent_size)` -> w `(B, width)`."""
@@ -144,8 +142,15 @@ class StyleganGenerator(Growing, ImageGenerator):
     def truncate(self, styles: Tensor) -> Tensor:
         """`(B, num_layers, width)`: those before the cutoff pulled to the mean style."""
         near = torch.lerp(self.mean_style.expand_as(styles), styles, self.truncation)
-        before = torch.arange(self.num_layers, device=styles.device) < self.cutoff
+        before = torch.arange(self.num_styles, device=styles.device) < self.cutoff
         return torch.where(before[None, :, None], near, styles)
+
+    def styles(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        style = self.map(self.latent(self.empty_context(len(noise), noise.device), noise, labels))
+        return self.truncate(style[:, None].repeat(1, self.num_styles, 1))
+
+    def images_of_styles(self, styles: Tensor) -> Tensor:
+        return as_frames(self.synthesise(styles))[:, 0].clamp(0, 1)
 
     def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
         """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`.
@@ -153,7 +158,7 @@ class StyleganGenerator(Growing, ImageGenerator):
         In training the mean of w is kept up to date and styles are mixed; else they are truncated.
         """
         style = self.map(self.latent(context, noise, labels)).float()
-        styles = style[:, None].repeat(1, self.num_layers, 1)
+        styles = style[:, None].repeat(1, self.num_styles, 1)
         if self.training:
             self._remember(style)
             styles = self._mixed(styles, context, labels)
@@ -173,6 +178,6 @@ class StyleganGenerator(Growing, ImageGenerator):
         other = self.map(self.latent(context, draw_noise(self, count), labels)).float()
         used = 2 * (self.stage()[0] + 1)
         crossover = torch.randint(1, used, (count,))  # the first layer of the other style
-        crossover[torch.rand(count) >= self.mixing] = self.num_layers
-        later = torch.arange(self.num_layers)[None] >= crossover[:, None]
+        crossover[torch.rand(count) >= self.mixing] = self.num_styles
+        later = torch.arange(self.num_styles)[None] >= crossover[:, None]
         return torch.where(later.to(styles.device)[:, :, None], other[:, None], styles)

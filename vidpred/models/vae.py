@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.models.base import Shape
 from vidpred.models.dcgan import DcganDiscriminator, DcganGenerator, DcganJudgeSettings, DcganSettings
-from vidpred.models.images import ImageGenerator, ImageSettings, Shape, label_planes, picture_shape
+from vidpred.models.images import ImageGenerator, ImageSettings, label_planes, picture_shape
 from vidpred.models.mlp import MlpGenerator, MlpSettings
 from vidpred.models.multiscale import as_channels_last
 
@@ -45,7 +46,6 @@ class VaeGenerator(ImageGenerator):
 
     def __init__(self, settings: VaeSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        self.latent_cost: Tensor | None = None
         told = {"noise_channels": settings.noise_channels, "num_labels": settings.num_labels}
         self.encoder: nn.Module
         self.decoder: MlpGenerator | DcganGenerator

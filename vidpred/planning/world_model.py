@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
-from vidpred.models.build import history_frames
-from vidpred.models.conditions import action_size, state_size
-from vidpred.models.noise import draw_noise, noise_channels
+from vidpred.models.base import as_generator
+from vidpred.models.noise import draw_noise
 from vidpred.models.rollout import stream_rollout
 
 Cost = Callable[[Tensor], Tensor]  # predicted frames (N, K, C, H, W) in [0, 1] -> (N,) costs, or (N, K), summed over K
@@ -85,9 +84,10 @@ class WorldModel:
         precision: torch.dtype = torch.float32,
     ) -> None:
         """Raises ConfigError for a generator that takes no actions."""
-        self.generator, self.bounds, self.chunk, self.precision = generator.eval(), bounds, chunk, precision
-        self.action_size, self.state_size = action_size(generator), state_size(generator)
-        self.history_frames = history_frames(generator)
+        self.generator = as_generator(generator).eval()
+        self.bounds, self.chunk, self.precision = bounds, chunk, precision
+        self.action_size, self.state_size = self.generator.action_size, self.generator.state_size
+        self.history_frames = self.generator.history_frames
         if not self.action_size:
             raise ConfigError(
                 "the model takes no actions [model.action_size=0], so it cannot plan; train one on data with actions"
@@ -160,7 +160,7 @@ class WorldModel:
     ) -> tuple[Tensor, Tensor]:
         """How uncertain plans are: mean `(B, S, K, C, H, W)` and standard deviation `(B, S, K)` (root of the pixels'
         mean variance) over `samples` sampled futures. Raises ConfigError for a model that takes no noise."""
-        if not noise_channels(self.generator):
+        if not self.generator.noise_channels:
             raise ConfigError("the model takes no noise [model.noise_channels=0], so all its futures are the same")
         drawn = torch.stack([self.rollout(context, actions, past_actions, states=states) for _ in range(samples)])
         return drawn.mean(0), drawn.var(0, correction=0).mean((-3, -2, -1)).sqrt()
@@ -210,7 +210,7 @@ class WorldModel:
         owner = torch.arange(batch, device=self.device).repeat_interleave(plans)
         coming = actions.to(self.device, torch.float32).flatten(0, 1)
         # Plans are compared under the same luck, whatever the chunks.
-        noise = draw_noise(self.generator, 1) if noise_channels(self.generator) else None
+        noise = draw_noise(self.generator, 1) if self.generator.noise_channels else None
         for rows in torch.arange(batch * plans, device=self.device).split(self._chunk_size(context, steps)):
             own = owner[rows]
             moves = torch.cat([past_actions[own], coming[rows]], 1)

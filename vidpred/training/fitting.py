@@ -8,8 +8,8 @@ from torch import Tensor
 from vidpred.data.images.windows import pictures_of
 from vidpred.data.sources import Source
 from vidpred.media.render import training_picture, write_png
+from vidpred.models.base import Generator
 from vidpred.models.conditions import Conditions
-from vidpred.models.mixture import MixtureGenerator
 from vidpred.training.tracking import Tracker
 from vidpred.training.trainer import TrainingParts
 
@@ -19,7 +19,7 @@ BLOCK, SHOWN = 512, 64
 class Fitting:
     """Fits the generator to the training pictures and saves it as the run's one checkpoint."""
 
-    def __init__(self, parts: TrainingParts, model: MixtureGenerator, held_out: Source | None) -> None:
+    def __init__(self, parts: TrainingParts, model: Generator, held_out: Source | None) -> None:
         """held_out: pictures whose likelihood is measured; none where there are none."""
         self.parts, self.model, self.held_out = parts, model, held_out
 
@@ -29,10 +29,10 @@ class Fitting:
         parts, last = self.parts, self.parts.training.steps
         if parts.folder.newest() is not None:
             return last
-        pictures = pictures_of(parts.samples.source, self.model.settings.most_pictures, parts.seed)
+        pictures = pictures_of(parts.samples.source, self.model.max_fit_images, parts.seed)
         self.model.fit(pictures, parts.seed)
         tracker = Tracker(parts.folder.path, last, 0, parts.accelerator.is_main_process, parts.training.tensorboard)
-        numbers = self._likelihoods(pictures)
+        numbers = self._likelihoods(pictures) if self.model.has_density else {}
         tracker.log(last, numbers)
         tracker.say(", ".join(f"{name} {value:.5g}" for name, value in numbers.items()))
         tracker.close()
@@ -52,12 +52,12 @@ class Fitting:
         """Mean log likelihoods, in nats a picture."""
         sets = {"fit/log_likelihood": pictures}
         if self.held_out is not None:
-            held_out = pictures_of(self.held_out, self.model.settings.most_pictures, self.parts.seed)
+            held_out = pictures_of(self.held_out, self.model.max_fit_images, self.parts.seed)
             sets["validation/log_likelihood"] = held_out
         return {name: mean_log_likelihood(self.model, chosen) for name, chosen in sets.items()}
 
 
-def mean_log_likelihood(model: MixtureGenerator, pictures: Tensor) -> float:
+def mean_log_likelihood(model: Generator, pictures: Tensor) -> float:
     """Of `(N, C, H, W)` in [0, 1], in nats a picture."""
     total = sum(
         float(model.log_density(pictures[first : first + BLOCK]).sum()) for first in range(0, len(pictures), BLOCK)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
+from vidpred.models.base import Generator
 from vidpred.models.conditions import Conditions
-from vidpred.models.noise import noise_channels, seeded_noise
+from vidpred.models.noise import seeded_noise
 from vidpred.models.rollout import unroll
 from vidpred.training.game import Losses
 from vidpred.training.objectives import Step
@@ -83,13 +84,13 @@ def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tenso
     }
 
 
-def measure_draws(generator: nn.Module, batch: Batch, times: int) -> dict[str, Tensor]:
+def measure_draws(generator: Generator, batch: Batch, times: int) -> dict[str, Tensor]:
     """How far two opposite draws of a clip's future lie apart, and how far they are from the truth: mean squared
     distances. Nothing for a generator without noise.
 
     The draws are the same in every measurement. times: how often the generator is applied (`data.unroll`).
     """
-    if not noise_channels(generator):
+    if not generator.noise_channels:
         return {}
     context, truth = batch.context[:DRAWN], batch.future[:DRAWN].float()
     conditions = Conditions.of(batch, DRAWN)

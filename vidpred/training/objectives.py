@@ -19,6 +19,7 @@ from vidpred.losses.reconstruction import (
     lp_loss,
     pixel_cross_entropy,
 )
+from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
 from vidpred.training.game import Game, GameSettings, Losses, sum_of, weigh
@@ -104,8 +105,8 @@ class Objective:
         self,
         settings: ObjectiveSettings,
         discriminator: nn.Module | None = None,
-        judge: nn.Module | None = None,
-        generator: nn.Module | None = None,
+        judge: Discriminator | None = None,
+        generator: Generator | None = None,
     ) -> None:
         self.settings, self.discriminator, self.judge = settings, discriminator, judge
         players = {"generator": generator, "discriminator": judge}
@@ -178,7 +179,7 @@ class Objective:
             assert discriminator is not None
             assert judge is not None
             context, conditions = conditioned(step, judge, pictures)
-            kinds = {"kinds": len(pictures[0]) // len(context_of_one)} if getattr(judge, "by_kind", False) else {}
+            kinds = {"kinds": len(pictures[0]) // len(context_of_one)} if judge.by_kind else {}
             if not self.settings.class_weight:
                 return discriminator(context, pictures, **conditions, **kinds)
             logits, by_class = discriminator(context, pictures, with_classes=True, **conditions, **kinds)
@@ -186,7 +187,7 @@ class Objective:
             return logits
 
         of_classes: list[Tensor] = []
-        repeated = int(getattr(judge, "repeated", 1))
+        repeated = 1 if judge is None else judge.repeated
         losses = self.game.discriminator_losses(conditional, true, false, step.number, repeated)
         return (
             with_classes(losses, self.settings.class_weight, of_classes[0], step.batch.labels) if of_classes else losses
@@ -194,8 +195,8 @@ class Objective:
 
     def _true(self, step: Step) -> list[Tensor]:
         """The true frames, at every scale as the generator would make them if it were perfect."""
-        true, as_made = targets(step), getattr(self.judge, "as_made", None)
-        return true if as_made is None else [as_made(frames) for frames in true]
+        true = targets(step)
+        return true if self.judge is None else [self.judge.as_made(frames) for frames in true]
 
 
 def with_classes(losses: Losses, weight: float, by_class: Tensor, labels: Tensor | None) -> Losses:
@@ -224,7 +225,7 @@ def nearest_draw(
     }
 
 
-def conditioned(step: Step, judge: nn.Module, pictures: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def conditioned(step: Step, judge: Discriminator, pictures: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The context of every picture, `(n * B, T, C, H, W)`, where the pictures are of n kinds one after another; and
     what else the judge takes beside them."""
     times = len(pictures[0]) // len(step.batch.context)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.models.base import Discriminator, Generator
 from vidpred.models.build import count_parameters
-from vidpred.models.conditions import Conditions, action_size, state_size
+from vidpred.models.conditions import Conditions
 from vidpred.models.equalised import EqualisedConv, EqualisedLinear
 from vidpred.training.settings import TrainingSettings
 
@@ -15,9 +16,14 @@ from vidpred.training.settings import TrainingSettings
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, EqualisedConv, EqualisedLinear)
 
 
+def networks_of(generator: Generator, discriminator: Discriminator | None) -> dict[str, nn.Module]:
+    """Return the networks by name; without the discriminator where there is none."""
+    return {"generator": generator} | ({"discriminator": discriminator} if discriminator else {})
+
+
 def describe_plan(
-    generator: nn.Module,
-    discriminator: nn.Module | None,
+    generator: Generator,
+    discriminator: Discriminator | None,
     training: TrainingSettings,
     data: DataSettings,
     size: tuple[int, int],
@@ -27,7 +33,7 @@ def describe_plan(
 ) -> list[str]:
     """Lines on sizes, parameters, steps and memory. The networks are on the meta device; size is (height, width), draws
     the futures drawn for each sample."""
-    networks = {"generator": generator, **({"discriminator": discriminator} if discriminator else {})}
+    networks = networks_of(generator, discriminator)
     lines = [
         f"samples     {data.context_frames} frames in, {data.future_frames} out (lead {data.step}, every "
         f"{data.frame_skip}. frame), {data.channels} channels, {size[1]}x{size[0]} pixels"
@@ -38,13 +44,14 @@ def describe_plan(
             f"{name:<13} {count_parameters(network):,} parameters, {optimizer.name} {optimizer.learning_rate:g}"
         )
     lines.append(f"training    {training.steps} steps of {training.batch_size} samples, {precision} on {device}")
-    memory = estimate_memory(networks, training, data, size, precision, draws)
+    memory = estimate_memory(generator, discriminator, training, data, size, precision, draws)
     lines.append(f"memory      about {memory / 2**20:,.0f} MB for weights, optimizers and activations")
     return lines
 
 
 def estimate_memory(
-    networks: dict[str, nn.Module],
+    generator: Generator,
+    discriminator: Discriminator | None,
     training: TrainingSettings,
     data: DataSettings,
     size: tuple[int, int],
@@ -56,7 +63,7 @@ def estimate_memory(
     Activations are counted by running the networks on the meta device, which computes shapes only.
     """
     bytes_each = 2 if precision == "bfloat16" else 4
-    weights = 0
+    weights, networks = 0, networks_of(generator, discriminator)
     for name, network in networks.items():
         momentum = int(getattr(training, name).momentum > 0)
         copies = {"sgd": 2 + momentum, "rmsprop": 3 + momentum, "adam": 4, "adamw": 4}[getattr(training, name).name]
@@ -72,13 +79,13 @@ def estimate_memory(
     context = torch.empty(draws * training.batch_size, data.context_frames, data.channels, *size, device="meta")
     known = data.history_frames + data.pred_frames - 1
     conditions = Conditions(
-        actions=torch.empty(len(context), known, action_size(networks["generator"]), device="meta"),
-        states=torch.empty(*context.shape[:2], state_size(networks["generator"]), device="meta"),
+        actions=torch.empty(len(context), known, generator.action_size, device="meta"),
+        states=torch.empty(*context.shape[:2], generator.state_size, device="meta"),
     )
-    pictures = networks["generator"](context, **conditions.arguments(networks["generator"], 0, known))
-    if "discriminator" in networks:
+    pictures = generator(context, **conditions.arguments(generator, 0, known))
+    if discriminator is not None:
         for _ in range(3):  # true and predicted frames in its own phase, predicted ones in the generator's
-            networks["discriminator"](context, pictures)
+            discriminator(context, pictures)
     for handle in handles:
         handle.remove()
     return weights + counted * bytes_each

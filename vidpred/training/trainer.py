@@ -25,8 +25,8 @@ from vidpred.data.videos.worker_status import WorkerNotes
 from vidpred.errors import ConfigError, DivergedError, StoppedError
 from vidpred.files import write_atomically
 from vidpred.media.render import pictured_samples, training_picture, write_png
+from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
-from vidpred.models.equalised import Growing
 from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.models.rollout import unroll
@@ -38,14 +38,14 @@ from vidpred.training.settings import CheckpointSettings, OptimizerSettings, Sch
 from vidpred.training.tracking import Tracker
 from vidpred.training.workers import closing_workers, prepare_worker, worker_failure
 
-Validate = Callable[[nn.Module], dict[str, float]]
+Validate = Callable[[Generator], dict[str, float]]
 
 
 @dataclass
 class Network:
     """One trained network: as it is, as Accelerate wrapped it (the forward that training calls), its optimizer."""
 
-    module: nn.Module
+    module: Generator | Discriminator
     wrapped: nn.Module
     optimizer: torch.optim.Optimizer
     learning_rate: float
@@ -69,8 +69,8 @@ class TrainingParts:
     folder: RunFolder
     accelerator: Accelerator
     samples: TrainingSamples
-    generator: nn.Module
-    discriminator: nn.Module | None
+    generator: Generator
+    discriminator: Discriminator | None
     validate: Validate | None
     unroll: int = 1  # predictions in a row, each from the generator's own frames
     state: Mapping[str, Any] = field(default_factory=dict)  # extra entries for every checkpoint's state.json
@@ -93,13 +93,15 @@ class Trainer:
             judge.wrapped if judge else None,
             # Unwrapped from data parallelism, but still with Accelerate's mixed precision.
             self.accelerator.unwrap_model(judge.wrapped) if judge else None,
-            self.networks["generator"].module,
+            parts.generator,
         )
         self.measured: dict[str, Tensor] = {}  # of this step, where it is one that is measured
         self._said: set[str] = set()
         self._stop_signal: int | None = None
 
-    def _network(self, module: nn.Module, settings: OptimizerSettings, schedule: ScheduleSettings) -> Network:
+    def _network(
+        self, module: Generator | Discriminator, settings: OptimizerSettings, schedule: ScheduleSettings
+    ) -> Network:
         module = module.to(self.accelerator.device)
         for parameter in module.parameters():
             if parameter.dim() == 4:  # a module's own `to` would refuse the 5-D weights of 3-D convolutions
@@ -163,14 +165,12 @@ class Trainer:
         """One update of every network. Randomness is a function of (seed, step, process), so resuming is exact."""
         torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
         for network in self.networks.values():
-            if isinstance(network.module, Growing):  # a function of the step: resuming is exact
-                network.module.grow(number / self.settings.steps)
+            network.module.grow(number / self.settings.steps)  # a function of the step: resuming is exact
         phases = self.objective.phases(number)
         # One forward of the generator serves all phases; its graph is kept where it learns.
         with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
             predictions = self._predict(batch)
-            cost = getattr(self.networks["generator"].module, "latent_cost", None)
-            step = Step(batch, predictions, number, self.parts.objective.draws, cost)
+            step = Step(batch, predictions, number, self.parts.objective.draws, self.parts.generator.latent_cost)
         parts: dict[str, Tensor] = {}
         for phase in phases:
             network = self.networks[phase.network]
@@ -178,7 +178,7 @@ class Trainer:
                 losses = phase.losses(step)
                 if phase.network == "generator" and self._is_measured(number):
                     self.measured = measure(step, losses, network.parameters)
-                    self.measured |= measure_draws(network.module, batch, self.parts.unroll)
+                    self.measured |= measure_draws(self.parts.generator, batch, self.parts.unroll)
                 self.accelerator.backward(losses.total)
             self._update(network, phase.network, losses.parts, losses.total, step)
             phase.after_update()
@@ -204,17 +204,17 @@ class Trainer:
     def _predict(self, batch: Batch) -> list[Tensor]:
         """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are
         those of the true frames."""
-        generator, draws = self.networks["generator"], self.parts.objective.draws
+        generator, draws = self.parts.generator, self.parts.objective.draws
         context, future = batch.context, batch.future
         conditions = replace(Conditions.of(batch), truth=batch.future)
         if draws > 1:
-            noise = antithetic_noise(generator.module, len(context), draws).flatten(0, 1).to(context)
+            noise = antithetic_noise(generator, len(context), draws).flatten(0, 1).to(context)
             conditions = replace(conditions, noise=noise).repeat(draws)
             context, future = (frames.repeat(draws, 1, 1, 1, 1) for frames in (context, future))
-        predictions = unroll(generator.wrapped, generator.module, context, conditions, self.parts.unroll)
+        predictions = unroll(self.networks["generator"].wrapped, generator, context, conditions, self.parts.unroll)
         judge = self.parts.discriminator
         try:
-            check_pyramid(predictions, future, judge.num_scales if judge else None)  # type: ignore[arg-type]
+            check_pyramid(predictions, future, judge.num_scales if judge else None)
         except ValueError as error:
             raise ConfigError(f"{error} [data.pred_frames{', model.scales' if judge else ''}]; mend it") from None
         return predictions
