@@ -32,6 +32,7 @@ from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, write_plot
 from vidpred.inference.predictor import Predictor
+from vidpred.models.base import Generator
 from vidpred.run import train
 
 
@@ -65,7 +66,7 @@ def real_video(folder: Path, seed: int, residual: str) -> dict[str, Any]:
     return summary(result, predictor.name)
 
 
-class Leads(nn.Module):
+class Leads(Generator):
     """Direct predictors of several leads as one that gives all frames at once; leads without a model are NaN."""
 
     def __init__(self, by_lead: dict[int, nn.Module], context_frames: int, channels: int) -> None:

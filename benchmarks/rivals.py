@@ -6,6 +6,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from vidpred.models.base import Generator
 from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
 from vidpred.models.optical_flow import dense_flow, warp_backward
 from vidpred.models.pyramid import pad_to_multiple
@@ -36,7 +37,7 @@ class Inception(nn.Module):
         return torch.stack([branch(squeezed) for branch in self.branches]).sum(0)
 
 
-class SimVP(nn.Module):
+class SimVP(Generator):
     """A network like SimVP (Gao, Tan, Wu & Li 2022, "SimVP: Simpler yet better video prediction", section 3), after the
     paper: frames are encoded one by one to a quarter of the resolution, a U-shaped stack of Inception blocks maps the
     features of all known frames to those of all coming ones, a decoder with a skip from the first layer paints them.
@@ -82,7 +83,7 @@ class SimVP(nn.Module):
         return [pictures[..., :height, :width].clamp(0, 1)]
 
 
-class WarpedMultiscale(nn.Module):
+class WarpedMultiscale(Generator):
     """The paper's multi-scale generator (release size) given the extrapolated frame as one more known frame, to which
     it adds: how much of the motion-aware generator's win is its input."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, spread
@@ -25,6 +25,7 @@ from vidpred.evaluation.protocols import (
     with_baselines,
 )
 from vidpred.evaluation.report import clip_table, doubling_steps, table, to_json, write_plot
+from vidpred.models.base import Generator
 from vidpred.models.baselines import CopyLast
 
 
@@ -49,7 +50,7 @@ class Drift(Source):
         return f"clip {index % 2}"
 
 
-class Oracle(nn.Module):
+class Oracle(Generator):
     """Knows that the texture moves by two pixels: exact but for the two new columns."""
 
     def __init__(self) -> None:
@@ -122,7 +123,7 @@ def test_windows_are_spread_evenly() -> None:
 def test_validation_measures_the_frames_that_are_learned(step: int, pred_frames: int) -> None:
     """With a lead of 3 only frame t+3 counts: a generator that is right there alone is perfect."""
 
-    class Lead(nn.Module):
+    class Lead(Generator):
         def __init__(self) -> None:
             super().__init__()
             self.context_frames, self.pred_frames, self.step, self.channels = 1, pred_frames, step, 3

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, to_json, write_plot
 from vidpred.evaluation.samples import Spread, summarise
+from vidpred.models.base import Generator
 from vidpred.models.noise import seeded_noise
 
 STEPS, SAMPLES, SEED = 2, 5, 3
@@ -35,7 +36,7 @@ class Still(Source):
         return f"clip {index}"
 
 
-class Gray(nn.Module):
+class Gray(Generator):
     """A gray frame, as bright as a quarter or three quarters: as the coin says."""
 
     def __init__(self) -> None:

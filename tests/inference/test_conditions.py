@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
-from vidpred.models.build import adopt
+from vidpred.models.base import Generator, as_generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.dynamics import StateDynamics
 from vidpred.models.film_unet import FilmUnetSettings
@@ -24,7 +24,7 @@ from vidpred.models.settings import ModelSettings
 from vidpred.run import train
 
 
-class Add(nn.Module):
+class Add(Generator):
     """A world in which an action is how much the coming frame is brighter than the last; checks what it is given."""
 
     def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
@@ -59,7 +59,7 @@ def test_every_frame_gets_its_own_action(context_frames: int, pred_frames: int, 
     torch.testing.assert_close(future, frames[:, known:])
 
 
-class Noting(nn.Module):
+class Noting(Generator):
     """Notes the states that it is given; a frame's brightness is the number of frames before it."""
 
     def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
@@ -139,8 +139,8 @@ def test_wrong_states_are_refused() -> None:
             rollout(Noting(3), numbered(3), 2, actions=moves, states=states)
     lacking = Noting(4)
     del lacking.state_dynamics
-    with pytest.raises(ConfigError, match="does not say how they go on"):
-        adopt(lacking, DataSettings())
+    with pytest.raises(ConfigError, match="does not predict them"):
+        as_generator(lacking, DataSettings())
 
 
 def test_wrong_actions_are_refused() -> None:

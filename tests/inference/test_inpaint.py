@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.picture_files import small_preset
 from vidpred.commands import app
@@ -18,6 +18,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.inference.inpaint import Completer, Search, blended, parse_hole
 from vidpred.inference.predictor import Predictor
+from vidpred.models.base import Discriminator
 from vidpred.models.images import Shape
 from vidpred.models.mlp import MlpGenerator, MlpSettings
 from vidpred.run import train
@@ -26,7 +27,7 @@ KNOWN = parse_hole("2,2,4,4", 8)
 PLAIN = Search(steps=200, restarts=3, prior_weight=0, blend=False)
 
 
-class LikesDark(nn.Module):
+class LikesDark(Discriminator):
     """A discriminator for which dark pictures are true ones."""
 
     num_scales = 1
@@ -35,7 +36,7 @@ class LikesDark(nn.Module):
         return 10 * (0.5 - pictures[-1].flatten(1).mean(1, keepdim=True))
 
 
-def completer(judge: nn.Module | None = None) -> Completer:
+def completer(judge: Discriminator | None = None) -> Completer:
     torch.manual_seed(0)
     generator = MlpGenerator(MlpSettings(hidden=[32], noise_channels=3), Shape(1, 8, 8))
     with torch.no_grad():

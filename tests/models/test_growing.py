@@ -200,7 +200,7 @@ def style_gan(**settings: float) -> StyleganGenerator:
 def test_truncation_pulls_the_coarse_styles_to_the_mean() -> None:
     generator = style_gan(truncation=0.25, truncation_cutoff=2).eval()
     generator.mean_style.fill_(1.0)
-    styles = torch.full((1, generator.num_layers, 8), 5.0)
+    styles = torch.full((1, generator.num_styles, 8), 5.0)
     assert generator.truncate(styles)[0, :, 0].tolist() == [2.0, 2.0, 5, 5, 5, 5]
     none = torch.empty(2, 0, *SHAPE)
     with generator.truncated(1.0):
@@ -223,13 +223,13 @@ def test_the_mean_style_is_kept_in_training_only() -> None:
 def test_styles_are_mixed_at_a_crossover() -> None:
     generator = style_gan(mixing=1.0)
     none = torch.empty(50, 0, *SHAPE)
-    own = torch.zeros(50, generator.num_layers, 8)
+    own = torch.zeros(50, generator.num_styles, 8)
     mixed = generator._mixed(own, none, None)
     changed = (mixed != 0).any(2).int()
     assert bool((changed[:, 0] == 0).all())
     assert bool((changed[:, -1] == 1).all())
     assert bool((changed.diff(dim=1) >= 0).all()), "once changed, the style stays"
-    assert len(changed.sum(1).unique()) == generator.num_layers - 1, "at any layer"
+    assert len(changed.sum(1).unique()) == generator.num_styles - 1, "at any layer"
     assert torch.equal(style_gan(mixing=0)._mixed(own, none, None), own)
     some = style_gan(mixing=0.5)._mixed(own.repeat(8, 1, 1), none.repeat(8, 1, 1, 1, 1), None)
     assert float((some != 0).any(2).any(1).float().mean()) == pytest.approx(0.5, abs=0.1)

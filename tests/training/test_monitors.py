@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
 from vidpred.losses.gan_losses import saturation
+from vidpred.models.base import Generator
 from vidpred.training.game import weigh
 from vidpred.training.monitors import (
     as_table,
@@ -77,7 +78,7 @@ def test_spread_is_the_mean_squared_distance_of_pairs() -> None:
     assert float(spread(pictures[:1])) == 0
 
 
-class Sides(nn.Module):
+class Sides(Generator):
     """Half-grey plus its noise times a share: +-1 are `share` to either side."""
 
     context_frames, pred_frames, step, channels, noise_channels, noise = 2, 1, 1, 1, 1, "binary"
