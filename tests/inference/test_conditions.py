@@ -138,7 +138,7 @@ def test_wrong_states_are_refused() -> None:
         with pytest.raises(ValueError, match=words):
             rollout(Noting(3), numbered(3), 2, actions=moves, states=states)
     lacking = Noting(4)
-    del lacking.state_dynamics
+    lacking.state_dynamics = None
     with pytest.raises(ConfigError, match="does not predict them"):
         as_generator(lacking, DataSettings())
 

@@ -105,7 +105,7 @@ def test_draws_apart_as_a_share_of_their_error(share: float) -> None:
     everything = measure_pictures(frames, truth, [truth]) | found
     ratio = summarise(*as_table({key: value.float() for key, value in everything.items()}))["monitor/draws"]
     assert ratio == pytest.approx(2 * share / math.hypot(0.25, share), abs=1e-6)
-    assert measure_draws(nn.Identity(), Batch(frames, truth, torch.arange(6)), 1) == {}, "without noise there are none"
+    assert measure_draws(Generator(), Batch(frames, truth, torch.arange(6)), 1) == {}, "without noise there are none"
 
 
 def test_edges_that_stand_still_do_not_count() -> None:

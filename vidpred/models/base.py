@@ -206,6 +206,13 @@ class AdaptedGenerator(Generator):
         self.latent_cost = getattr(self.module, "latent_cost", None)
         return prediction
 
+    def __getattr__(self, name: str) -> Any:
+        """Look up what the contract does not have in the module."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("module"), name)
+
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Return the module's, whose names runs keep."""
         return self.module.state_dict(*args, **kwargs)
