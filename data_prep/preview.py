@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
+from vidpred.data.sources import spread
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError, StorageError
 
 from .base import DataSet
-from .videos import VideoSet, evenly
+from .videos import VideoSet
 
 ROWS, COLUMNS = 12, 8  # clips shown, frames of each
 SAMPLED_CLIPS, SAMPLED_PAIRS = 300, 16  # for the histogram
@@ -55,8 +56,8 @@ def write_preview(preparation: DataSet, target: Path) -> Path:
         shown = _videos(preparation)
     if not shown:
         raise DataError(f"no clips to look at [{target}]")
-    motions = {index: motion(shown[index]) for index in evenly(len(shown), SAMPLED_CLIPS)}
-    rows = evenly(len(shown), ROWS)
+    motions = {index: motion(shown[index]) for index in spread(len(shown), SAMPLED_CLIPS)}
+    rows = spread(len(shown), ROWS)
     motions.update({index: motion(shown[index]) for index in rows if index not in motions})
     output = target / "preview.png"
     temporary = target / f".tmp-{os.getpid()}-preview.png"
@@ -78,7 +79,7 @@ def write_preview(preparation: DataSet, target: Path) -> Path:
 
 def motion(clip: Shown) -> Motion:
     """Of pairs evenly spread over the clip."""
-    firsts = evenly(clip.frames - 1, SAMPLED_PAIRS)
+    firsts = spread(clip.frames - 1, SAMPLED_PAIRS)
     if not firsts:
         return Motion(0.0, 0.0)
     numbers = sorted({number for first in firsts for number in (first, first + 1)})
@@ -144,7 +145,7 @@ def _draw(path: Path, name: str, rows: list[tuple[Shown, Motion]], motions: list
         )
         axes = figure.add_subplot(grid[row, 3:])
         axes.axis("off")
-        numbers = evenly(clip.frames, COLUMNS)
+        numbers = spread(clip.frames, COLUMNS)
         strip, lefts = _strip(clip.read(numbers))
         axes.imshow(strip, vmin=0, vmax=255)
         for number, left in zip(numbers, lefts, strict=True):

@@ -157,8 +157,3 @@ def _index_stamps(source: Path) -> list[int]:
 
 def _same(target: Path, source: Path) -> bool:
     return target.resolve() == source.resolve()
-
-
-def evenly(count: int, wanted: int) -> list[int]:
-    """At most `wanted` of the numbers below count, evenly spread."""
-    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted))}) if count else []

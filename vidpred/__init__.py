@@ -6,9 +6,13 @@ nothing and configures nothing.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidpred.version import __version__
+
+if not Path(__file__).with_name("data_prep").is_dir():  # a checkout, where it lies next to the package
+    __path__.append(str(Path(__file__).parents[1]))
 
 _HOMES = {  # public name -> the module that defines it
     "Config": "vidpred.config",

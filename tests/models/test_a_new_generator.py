@@ -18,7 +18,8 @@ from vidpred.models import build
 from vidpred.models.build import GENERATORS, choice
 from vidpred.run import train
 
-SHOWN = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+SHOWN = TEXT.partition("## A new model")[2].partition("\n## ")[0]
 BLOCKS = dict(re.findall(r"```(python|yaml)\n(.*?)```", SHOWN, re.DOTALL))
 
 
