@@ -14,18 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
 from pydantic import Field
 
+from vidpred.data.images.files import SUFFIXES, read_picture
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
 
 from .base import DividedSet, clip_name, parts_by_clip
 from .command import main
-
-SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
 
 
 class Frames(DividedSet):
@@ -79,17 +77,15 @@ def read_pictures(paths: tuple[str, ...]) -> Iterator[np.ndarray]:
     shape = None
     for path in paths:
         try:
-            content = np.fromfile(path, np.uint8)
-        except OSError as error:
-            raise DataError(f"cannot read {Path(path).name}: {error.strerror} [{printable(path)}]") from None
-        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-        if picture is None:
-            raise DataError(f"{printable(Path(path).name)} is no picture that can be decoded [{printable(path)}]")
+            picture = read_picture(Path(path))
+        except DataError as error:
+            why = str(error).partition(" [")[0]
+            raise DataError(f"{printable(Path(path).name)}: {why} [{printable(path)}]") from None
         shape = shape or picture.shape
         if picture.shape != shape:
             sizes = f"{picture.shape[1]}x{picture.shape[0]}, the ones before {shape[1]}x{shape[0]}"
             raise DataError(f"{printable(Path(path).name)} is {sizes} [{printable(path)}]")
-        yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        yield picture
 
 
 if __name__ == "__main__":

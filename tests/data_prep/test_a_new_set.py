@@ -47,6 +47,7 @@ def check(prepared: Path, clips: list[np.ndarray]) -> None:
 def test_one_file_and_one_line(tmp_path: Path) -> None:
     clips = flipbooks(tmp_path / "books")
     shutil.copytree(CHECKOUT / "data_prep", tmp_path / "site" / "data_prep")
+    (tmp_path / "site" / "vidpred").symlink_to(CHECKOUT / "vidpred")
     table = tmp_path / "site" / "data_prep" / "__init__.py"
     table.write_text(table.read_text().replace("SETS = {", f"SETS = {{\n    {LINE}"))
     (table.parent / "flipbooks.py").write_text(BLOCKS["python"])

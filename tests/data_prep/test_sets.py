@@ -201,7 +201,7 @@ def test_bad_pictures_are_named(tmp_path: Path) -> None:
     assert "clip1" not in text  # picture 3 is not kept
     assert {clip.frames for clip in read_index(tmp_path / "out")} == {3}
     assert {clip.rate for clip in read_index(tmp_path / "out")} == {5.0}
-    with pytest.raises(DataError, match="2 of 6 files are bad .* 3.png is no picture"):
+    with pytest.raises(DataError, match="2 of 6 files are bad .* 3.png: no picture"):
         run("vidpred prepare", ["frames", str(tmp_path / "set"), "--check", "--workers", "1"])
 
 
