@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
-from vidpred.models.optical_flow import Care, dense_flow, warp_backward
+from vidpred.models.optical_flow import Care, dense_flow, warp, warp_backward
 from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
@@ -217,7 +217,7 @@ class Refinement(nn.Module):
         coarse_path = functional.avg_pool2d(scene.path, 2) / 2
         seen = [
             features,
-            sample(features, coarse_path),
+            warp(features, coarse_path),
             unshuffle(scene.seen),
             coarse_path * 2 / FLOW_SCALE,
             torch.full_like(coarse_path[:, :1], lead / 8),
@@ -232,7 +232,7 @@ class Refinement(nn.Module):
         pushed = shares[:, PUSHED : PUSHED + 1]
         picture = blend(candidates, torch.cat([shares, pushed], 1) + functional.pixel_shuffle(gates, 2))
         differing = (scene.candidates[:, 0] - scene.candidates[:, PUSHED]).abs().mean(1, keepdim=True)
-        differing = differing + sample(motion.doubt, scene.path).mean(1, keepdim=True)
+        differing = differing + warp(motion.doubt, scene.path).mean(1, keepdim=True)
         return picture + functional.pixel_shuffle(paint, 2) * enlarge(functional.avg_pool2d(differing, 2))
 
 
@@ -259,7 +259,7 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Sce
         "pushed": pushed,
         "steady": warp_backward(motion.last, steady_path),
         # From t on back to t-1: one step more along the flow that is found where the path ends.
-        "earlier": warp_backward(motion.before, path + sample(motion.flow, path)),
+        "earlier": warp_backward(motion.before, path + warp(motion.flow, path)),
         "blurred": enlarge(functional.avg_pool2d(pushed, 2)),
         "veiled": enlarge(functional.avg_pool2d((copied + pushed) / 2, 4), 4),
     }
@@ -267,7 +267,7 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Sce
     prior = torch.cat([1 - trust, *(share * trust for share in MOVED.values())], 1).log()
     differences = [other - pushed for other in (copied, moved["steady"], moved["earlier"])]
     sizes = torch.cat([difference.abs().mean(1, keepdim=True) for difference in differences], 1)
-    seen = (torch.cat([sizes, sample(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
+    seen = (torch.cat([sizes, warp(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
     flows = (motion.flow, motion.older - motion.flow, motion.smooth - motion.flow)
     squares = [part.square().mean(1, keepdim=True) for part in (*differences, *motion.doubt.split(1, 1), *flows)]
     edges = (motion.last - enlarge(functional.avg_pool2d(motion.last, 2))).square().mean(1, keepdim=True)
@@ -306,7 +306,7 @@ def observe(context: Tensor, backtests: bool = True) -> Motion:
     flow, older = flows_at(frames, [0, 1], "fine")
     smooth, *old_flows = flows_at(frames, origins, "smooth")
     oldest, before, last = padded[:, -3:].unbind(1)
-    older = sample(older, flow)
+    older = warp(older, flow)
     doubts = [warp_backward(before, flow), warp_backward(oldest, flow + older)]
     doubt = torch.cat([(last - moved).abs().mean(1, keepdim=True) for moved in doubts], 1)
     trust, evidence = backtest(padded, dict(zip(origins[1:], old_flows, strict=True)))
@@ -377,7 +377,7 @@ def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
     """
     path = torch.zeros_like(flow)
     for _ in range(steps):
-        path = path + sample(flow, path)
+        path = path + warp(flow, path)
         yield path
 
 
@@ -405,17 +405,6 @@ def push(flow: Tensor, lead: int, elsewhere: Tensor) -> Tensor:
         written.scatter_add_(2, place[:, None].expand(-1, 4, -1), values.flatten(2))
     path, total, arrived = written.unflatten(2, (height, width)).split([2, 1, 1], 1)
     return torch.where(arrived > 0.3, path / total.clamp(min=1e-6), elsewhere)
-
-
-def sample(maps: Tensor, path: Tensor) -> Tensor:
-    """`warp_backward` for maps of any values, `(B, F, H, W)`."""
-    height, width = maps.shape[-2:]
-    rows = torch.arange(height, dtype=torch.float32, device=maps.device)[:, None]
-    columns = torch.arange(width, dtype=torch.float32, device=maps.device)
-    horizontal = (columns + path[:, 0]) * (2 / max(width - 1, 1)) - 1
-    vertical = (rows + path[:, 1]) * (2 / max(height - 1, 1)) - 1
-    grid = torch.stack([horizontal, vertical], -1)
-    return functional.grid_sample(maps.float(), grid, "bilinear", padding_mode="border", align_corners=True)
 
 
 def unshuffle(pictures: Tensor) -> Tensor:

@@ -85,17 +85,26 @@ def _flow_between(start: NDArray[np.uint8], end: NDArray[np.uint8], care: Care) 
     return np.asarray(method.calc(start, end, None), np.float32)  # type: ignore[call-overload]
 
 
-def warp_backward(pictures: Tensor, flow: Tensor) -> Tensor:
-    """The picture whose pixel (x, y) is pictures(x + flow[0], y + flow[1]), bilinear, the border repeated outside.
+def warp(maps: Tensor, flow: Tensor) -> Tensor:
+    """Read every pixel (x, y) at maps(x + flow[0], y + flow[1]), bilinear, the border repeated outside.
 
-    pictures: `(N, C, H, W)` in [0, 1]; flow: `(N, 2, H, W)` in pixels. Returns `(N, C, H, W)` float32 in [0, 1].
+    Args:
+        maps: `(N, C, H, W)` of any values.
+        flow: `(N, 2, H, W)` in pixels.
+
+    Returns:
+        `(N, C, H, W)` float32.
     """
-    height, width = pictures.shape[-2:]
-    rows = torch.arange(height, dtype=torch.float32, device=pictures.device)[:, None]
-    columns = torch.arange(width, dtype=torch.float32, device=pictures.device)
+    height, width = maps.shape[-2:]
+    rows = torch.arange(height, dtype=torch.float32, device=maps.device)[:, None]
+    columns = torch.arange(width, dtype=torch.float32, device=maps.device)
     # With align_corners, -1 and 1 are the centres of the first and last pixel; a side of 1 has only the one centre.
     horizontal = (columns + flow[:, 0]) * (2 / max(width - 1, 1)) - 1
     vertical = (rows + flow[:, 1]) * (2 / max(height - 1, 1)) - 1
     grid = torch.stack([horizontal, vertical], dim=-1)
-    warped = functional.grid_sample(pictures.float(), grid, "bilinear", padding_mode="border", align_corners=True)
-    return warped.clamp(0, 1)  # the bilinear weights, once rounded, may sum to a little over 1
+    return functional.grid_sample(maps.float(), grid, "bilinear", padding_mode="border", align_corners=True)
+
+
+def warp_backward(images: Tensor, flow: Tensor) -> Tensor:
+    """Return `warp` of images in [0, 1], which stay there: bilinear weights, once rounded, may sum to a little over 1."""
+    return warp(images, flow).clamp(0, 1)
