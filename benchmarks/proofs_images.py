@@ -116,7 +116,7 @@ def growth(
     rows, stages = [], {}
     for step in sorted(int(path.name[5:]) for path in (run.folder / "checkpoints").glob("step-*")):
         predictor = Predictor.load(run.folder, f"step-{step}")
-        stages[str(step)] = round(float(predictor.generator.progress), 3)  # type: ignore[arg-type]
+        stages[str(step)] = round(float(predictor.generator.progress), 3)
         rows += [picture for _, picture, _ in Sampler(predictor, seed).samples(12)]
     write_png(folder / "growth.png", enlarged(picture_grid(torch.stack(rows), 12)))
     if preset == "stylegan":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,9 +21,12 @@ from vidpred.models import build
 from vidpred.models.build import GENERATORS, choice
 from vidpred.run import train
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-SHOWN = TEXT.partition("## A new model")[2].partition("\n## ")[0]
-BLOCKS = dict(re.findall(r"```(python|yaml)\n(.*?)```", SHOWN, re.DOTALL))
+SHOWN = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", SHOWN, re.DOTALL | re.MULTILINE))
+BLOCKS, PACKAGE = (
+    dict(re.findall(r"```(python|yaml|toml)\n(.*?)```", SECTIONS[title], re.DOTALL))
+    for title in ("A new model", "A model in a package of its own")
+)
 
 
 def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +56,51 @@ def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert torch.equal(picture, picture[:1].expand(8, -1)), "stripes"
     assert TypeAdapter(kind).validate_python({"name": "stripes"}).width == 4
     assert build.GENERATORS is GENERATORS
+
+
+def install(site: Path, name: str, entries: dict[str, str]) -> None:
+    """Write what an installer writes of a package's entry points."""
+    folder = site / f"{name.replace('-', '_')}-1.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = [f"{key} = {value}" for key, value in entries.items()]
+    (folder / "entry_points.txt").write_text("\n".join(["[vidpred.models]", *lines]) + "\n")
+
+
+def vidpred(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(site), str(Path(__file__).parents[2])]
+    return subprocess.run(
+        [sys.executable, "-m", "vidpred", *words],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )  # fmt: skip
+
+
+def test_a_model_in_a_package_of_its_own(tmp_path: Path) -> None:
+    """Installed packages register models by an entry point; the broken ones of them disturb nobody."""
+    project = tomllib.loads(PACKAGE["toml"])["project"]
+    site = tmp_path / "site"
+    install(site, project["name"], project["entry-points"]["vidpred.models"])
+    (site / "vidpred_fade.py").write_text(PACKAGE["python"])
+    install(site, "vidpred-gone", {"gone": "no_such_module:Settings"})
+    install(site, "vidpred-taken", {"dcgan": "vidpred.models.dcgan:DcganSettings"})
+    install(site, "vidpred-wrong", {"wrong": "vidpred.models.dcgan:DcganGenerator", "more": "vidpred.config:Config"})
+    (tmp_path / "fade.yaml").write_text("model: {name: fade, start: 0.5}\n")
+    small = ["training.steps=2", "training.batch_size=2", "data.workers=0", "training.device=cpu"]
+    done = vidpred(
+        site, "train", "--config", str(tmp_path / "fade.yaml"), f"run={tmp_path / 'run'}", *small,
+        "training.validation_windows=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("vidpred: warning")]
+    for line, reason in zip(warnings, (
+        r"dcgan is left out: the name dcgan is taken \[vidpred-taken, vidpred.models: vidpred.models.dcgan:Dcgan",
+        r"gone is left out: No module named 'no_such_module' \[vidpred-gone, ",
+        r"more is left out: .*circular import.* \[vidpred-wrong, ",
+        r"wrong is left out: it is no class below Settings \[vidpred-wrong, ",
+    ), strict=True):  # fmt: skip
+        assert re.search(reason, line), line
+    assert find_checkpoint(tmp_path / "run").tensors("ema")["factor"] == pytest.approx(0.5, abs=0.01)
+    shown = vidpred(site, "config", "model.name=fade", "model.start=2")
+    assert "model.start: 2.0" in shown.stdout, shown.stderr
+    unknown = vidpred(site, "config", "model.name=fad")
+    assert "did you mean fade?" in unknown.stderr

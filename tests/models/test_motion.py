@@ -19,10 +19,9 @@ from vidpred.models.motion import (
     follow,
     observe,
     push,
-    sample,
     trust_at,
 )
-from vidpred.models.optical_flow import Care, dense_flow
+from vidpred.models.optical_flow import Care, dense_flow, warp
 from vidpred.models.rollout import rollout
 from vidpred.planning.world_model import WorldModel
 
@@ -145,7 +144,7 @@ def test_before_training_shares_are_those_of_the_backtest() -> None:
     kept = []
     for clip in (steady, swaying):
         motion, (picture,) = observe(clip), model(clip)
-        copied, pushed = clip[:, -1], sample(clip[:, -1], push(motion.flow, 1, motion.flow))
+        copied, pushed = clip[:, -1], warp(clip[:, -1], push(motion.flow, 1, motion.flow))
         moved = (pushed - copied)[..., 12:-12, 12:-12]
         change = (picture[:, 0] - copied)[..., 12:-12, 12:-12]
         kept.append(float((change * moved).sum() / moved.square().sum()))
@@ -177,7 +176,7 @@ def test_sampling_reads_where_the_path_points() -> None:
     path = torch.zeros(1, 2, 3, 4)
     path[:, 0], path[:, 1] = 1.0, 0.5
     expected = torch.tensor([[3.0, 4, 5, 5], [7, 8, 9, 9], [9, 10, 11, 11]])
-    torch.testing.assert_close(sample(maps, path)[0, 0], expected)
+    torch.testing.assert_close(warp(maps, path)[0, 0], expected)
 
 
 @pytest.mark.parametrize("refine", [True, False])

@@ -1,11 +1,11 @@
-"""From settings to networks."""
+"""From settings to networks: the tables of models, those of installed packages included."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
 
-from pydantic import BaseModel, Tag
 from pydantic import Discriminator as TagOf
+from pydantic import Tag
 from torch import nn
 
 from vidpred.data.settings import DataSettings
@@ -23,6 +23,8 @@ from vidpred.models.progressive import ProgressiveJudgeSettings, ProgressiveSett
 from vidpred.models.settings import JudgeSettings, ModelSettings
 from vidpred.models.stylegan import StyleganSettings
 from vidpred.models.vae import VaeSettings
+from vidpred.plugins import plugged_in
+from vidpred.settings import Settings
 
 # `model.name` and `discriminator.name` choose from these; the first is the default.
 GENERATORS: dict[str, type[ModelSettings]] = {
@@ -47,6 +49,21 @@ DISCRIMINATORS: dict[str, type[JudgeSettings]] = {
 }
 
 
+def add_plugin(kind: type[Settings]) -> None:
+    """Add the settings class of another package to the table of its kind, under its own name.
+
+    Raises:
+        ValueError: It is no settings class of a model, or its name is taken.
+    """
+    table: dict[str, Any] = GENERATORS if issubclass(kind, ModelSettings) else DISCRIMINATORS
+    if not issubclass(kind, ModelSettings | JudgeSettings):
+        raise ValueError("it derives from neither ModelSettings nor JudgeSettings")
+    name = kind.model_fields["name"].default
+    if name in table:
+        raise ValueError(f"the name {name} is taken")
+    table[name] = kind
+
+
 def choice(table: dict[str, Any]) -> Any:
     """The type of a config section that is one of a table's, chosen by its name."""
     default = next(iter(table))
@@ -54,13 +71,14 @@ def choice(table: dict[str, Any]) -> Any:
         return table[default]
 
     def name(section: Any) -> str:
-        if isinstance(section, BaseModel):
-            return str(section.name)  # type: ignore[attr-defined]
+        if isinstance(section, ModelSettings | JudgeSettings):
+            return section.name
         return str(section.get("name", default)) if isinstance(section, dict) else default
 
     return Annotated[Union[tuple(Annotated[kind, Tag(key)] for key, kind in table.items())], TagOf(name)]  # noqa: UP007
 
 
+plugged_in("vidpred.models", Settings, add=add_plugin)
 if TYPE_CHECKING:
     AnyModel: TypeAlias = ModelSettings
     AnyJudge: TypeAlias = JudgeSettings

@@ -106,5 +106,5 @@ def warp(maps: Tensor, flow: Tensor) -> Tensor:
 
 
 def warp_backward(images: Tensor, flow: Tensor) -> Tensor:
-    """Return `warp` of images in [0, 1], which stay there: bilinear weights, once rounded, may sum to a little over 1."""
-    return warp(images, flow).clamp(0, 1)
+    """Return `warp` of images in [0, 1], which stay in that range."""
+    return warp(images, flow).clamp(0, 1)  # the bilinear weights, once rounded, may sum to a little over 1
