@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,26 +15,20 @@ from vidpred.checkpoint import RunFolder
 from vidpred.config import Config
 from vidpred.config.unused_settings import refuse_ignored
 from vidpred.data.build import build_source
-from vidpred.data.sources import Source, TrainingSamples, evaluation_offsets, training_offsets
-from vidpred.data.worlds.points import POINTS
-from vidpred.errors import ConfigError, DataError, PeerError, VidpredError
-from vidpred.evaluation.modes import coverage, draw_points
-from vidpred.evaluation.protocols import (
-    validation_numbers,
-)
+from vidpred.data.sources import TrainingSamples, training_offsets
+from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor, choose_device
-from vidpred.models.base import as_generator
+from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.conditions import check_conditions
-from vidpred.models.settings import JudgeSettings, ModelSettings
 from vidpred.resume import prepare_folder, start_from
-from vidpred.training.conditions import fit_conditions
+from vidpred.training.conditions import check_classes, fit_conditions
 from vidpred.training.fitting import Fitting
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
-from vidpred.training.trainer import Trainer, TrainingParts, Validate
-
-PEER_TIMEOUT = timedelta(minutes=30)
+from vidpred.training.processes_agree import PEER_TIMEOUT, all_or_none, main_process_first
+from vidpred.training.trainer import Trainer, TrainingParts
+from vidpred.training.validation import build_validation, held_out_images
 
 
 @dataclass(frozen=True)
@@ -65,21 +55,13 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     folder = RunFolder(config.run)
     own = None if generator is None else type(generator).__qualname__
     torch.manual_seed(config.seed)
-    network = build_generator(config.model, config.data) if generator is None else as_generator(generator, config.data)
-    if config.objective.draws > 1 and not network.noise_channels:
-        raise ConfigError(
-            f"[objective.draws={config.objective.draws}] the generator says no noise_channels, so all draws would be "
-            "the same; give it that attribute and a second argument of forward, or set objective.draws=1"
-        )
-    discriminator = None
-    if config.objective.has_discriminator:
-        discriminator = build_discriminator(config.discriminator, config.model.num_scales, config.data)
+    network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
     with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
-        check_classes(config, train_source)
+        check_classes(train_source, config.data, config.objective, config.model, config.discriminator)
         fit_conditions(network, train_source)
-        validate = build_validation(config, accelerator)
+        validate = build_validation(config.data, config.training.validation_windows, accelerator)
         if accelerator.is_main_process:
             prepare_folder(folder, config)
         if config.training.start_from and not folder.steps():
@@ -106,18 +88,24 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         },
     )
     if network.fits_directly:
-        first_step = Fitting(parts, network, held_out_pictures(config)).run()
+        first_step = Fitting(parts, network, held_out_images(config.data)).run()
     else:
         first_step = Trainer(parts).run()
     return Run(folder.path, first_step, config.training.steps)
 
 
-def held_out_pictures(config: Config) -> Source | None:
-    """The validation split; None where there is none."""
-    try:
-        return build_source(config.data, "validation", training_offsets(config.data))
-    except DataError:
-        return None
+def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[Generator, Discriminator | None]:
+    """Return the generator (the given one where there is one) and the discriminator, if the objective has one. Raises
+    ConfigError."""
+    network = build_generator(config.model, config.data) if generator is None else as_generator(generator, config.data)
+    if config.objective.draws > 1 and not network.noise_channels:
+        raise ConfigError(
+            f"[objective.draws={config.objective.draws}] the generator says no noise_channels, so all draws would be "
+            "the same; give it that attribute and a second argument of forward, or set objective.draws=1"
+        )
+    if not config.objective.has_discriminator:
+        return network, None
+    return network, build_discriminator(config.discriminator, config.model.num_scales, config.data)
 
 
 def build_accelerator(config: Config, growing: bool) -> Accelerator:
@@ -143,93 +131,13 @@ def build_accelerator(config: Config, growing: bool) -> Accelerator:
     return accelerator
 
 
-@contextmanager
-def main_process_first(accelerator: Accelerator) -> Iterator[None]:
-    """Within, the main process goes first and the others wait for it; its failure does not leave them waiting."""
-    if not accelerator.is_main_process:
-        accelerator.wait_for_everyone()
-    try:
-        yield
-    finally:
-        if accelerator.is_main_process:
-            accelerator.wait_for_everyone()
-
-
-@contextmanager
-def all_or_none(accelerator: Accelerator) -> Iterator[None]:
-    """Where the block fails on one process, it fails on all of them: none is left waiting for the others."""
-    failure: VidpredError | None = None
-    try:
-        yield
-    except VidpredError as error:
-        failure = error
-    code = torch.tensor(failure.exit_code if failure else 0, device=accelerator.device)
-    if accelerator.num_processes > 1:
-        code = accelerator.gather(code[None]).max()
-    if failure is not None:
-        raise failure
-    if int(code):
-        raise PeerError(int(code))
-
-
-def check_classes(config: Config, source: Source) -> None:
-    """Raises ConfigError where a network is told of classes that the data does not have."""
-    classes = len(source.classes)
-    networks: dict[str, ModelSettings | JudgeSettings] = {"model": config.model}
-    if config.objective.has_discriminator:
-        networks["discriminator"] = config.discriminator
-    for section, network in networks.items():
-        if network.num_labels and network.num_labels != classes:
-            raise ConfigError(
-                f"[{section}.num_labels={network.num_labels}] the data has {classes or 'no'} classes [{source.name}]; "
-                f"set {section}.num_labels={classes}"
-            )
-        if network.num_labels and config.data.labelled is not None:
-            raise ConfigError(
-                f"[data.labelled={config.data.labelled}] hides classes that {section}.num_labels tells the network; "
-                f"leave it out or set {section}.num_labels=0"
-            )
-    known = config.discriminator.num_classes
-    if config.objective.class_weight and not 0 < classes <= known:
-        raise ConfigError(
-            f"[discriminator.classes={known}] the data has {classes or 'no'} classes [{source.name}]; "
-            + (
-                f"set discriminator.classes={classes}"
-                if classes
-                else "set objective.class_weight=0, or use labelled data"
-            )
-        )
-
-
-def build_validation(config: Config, accelerator: Accelerator) -> Validate | None:
-    """What measures the averaged weights on the validation split; None where that split has no window, or there are no
-    known frames to predict from."""
-    if not config.data.context_frames:
-        world = POINTS.get(config.data.world) if config.data.root is None else None
-        return None if world is None else lambda generator: asdict(coverage(draw_points(generator), world))
-    steps = config.data.step - 1 + config.data.future_frames
-    try:
-        source = build_source(config.data, "validation", evaluation_offsets(config.data, steps))
-    except DataError as error:
-        if accelerator.is_main_process:
-            print(f"vidpred: warning: training without validation: {error}", file=sys.stderr)
-        return None
-    windows = config.training.validation_windows
-    return lambda generator: validation_numbers(generator, source, windows, accelerator.device)
-
-
 def plan(config: Config) -> str:
     """What `train` would do, without doing it: sizes, parameters, steps, memory."""
     refuse_ignored(config)
     device = choose_device(config.training.device, "training.device=")
     source = build_source(config.data, "train", training_offsets(config.data), progress=True)
     with torch.device("meta"):
-        generator = build_generator(config.model, config.data)
-        discriminator = (
-            build_discriminator(config.discriminator, config.model.num_scales, config.data)
-            if config.objective.has_discriminator
-            else None
-        )
+        generator, discriminator = build_networks(config)
     check_conditions(generator, source)
     sample = source.window(0).shape
     side = None if config.data.has_points else config.data.patch_size

@@ -1,12 +1,16 @@
-"""Whether a generator and the data agree on actions and states, and what the generator takes from the data's."""
+"""Whether networks and data agree on actions, states and classes, and what the generator takes from the data's."""
 
 from __future__ import annotations
 
+from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
+from vidpred.errors import ConfigError
 from vidpred.models.base import Generator
 from vidpred.models.conditions import check_conditions
 from vidpred.models.dynamics import StateDynamics
 from vidpred.models.scale import ValueScale
+from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.training.objectives import ObjectiveSettings
 
 
 def fit_conditions(generator: Generator, source: Source) -> None:
@@ -23,3 +27,38 @@ def fit_conditions(generator: Generator, source: Source) -> None:
         for one in dynamics:
             one.states.fit(*source.state_statistics())
             one.fit(source.sequences())
+
+
+def check_classes(
+    source: Source,
+    data: DataSettings,
+    objective: ObjectiveSettings,
+    model: ModelSettings,
+    discriminator: JudgeSettings,
+) -> None:
+    """Check that the networks' classes are those of the data. Raises ConfigError."""
+    classes = len(source.classes)
+    networks: dict[str, ModelSettings | JudgeSettings] = {"model": model}
+    if objective.has_discriminator:
+        networks["discriminator"] = discriminator
+    for section, network in networks.items():
+        if network.num_labels and network.num_labels != classes:
+            raise ConfigError(
+                f"[{section}.num_labels={network.num_labels}] the data has {classes or 'no'} classes [{source.name}]; "
+                f"set {section}.num_labels={classes}"
+            )
+        if network.num_labels and data.labelled is not None:
+            raise ConfigError(
+                f"[data.labelled={data.labelled}] hides classes that {section}.num_labels tells the network; "
+                f"leave it out or set {section}.num_labels=0"
+            )
+    known = discriminator.num_classes
+    if objective.class_weight and not 0 < classes <= known:
+        raise ConfigError(
+            f"[discriminator.classes={known}] the data has {classes or 'no'} classes [{source.name}]; "
+            + (
+                f"set discriminator.classes={classes}"
+                if classes
+                else "set objective.class_weight=0, or use labelled data"
+            )
+        )
