@@ -83,22 +83,11 @@ def complete(
 ) -> None:
     """Fill a hole in pictures with a run that makes pictures: by a search in its latent space, exactly by a mixture."""
     from vidpred.files import check_output
-    from vidpred.inference.inpaint import (
-        Completer,
-        Search,
-        parse_hole,
-        pictures_to_complete,
-        read_mask,
-        write_completions,
-    )
+    from vidpred.inference.inpaint import Completer, CompletionRequest, Search, complete_images
     from vidpred.inference.predictor import choose_device
 
     check_output(output, overwrite, "--output", (".png",))
     choose_device(device, "--device ")
-    if hole and mask:
-        raise ConfigError("[--hole, --mask] give one of them; both say what is missing")
-    completer = Completer.load(run, checkpoint, device)
-    known = read_mask(mask, completer.side) if mask else parse_hole(hole, completer.side)
-    whole = pictures_to_complete(completer.predictor, pictures or [], count, split)
-    completed = completer.complete(whole, known, samples, seed, Search(steps, restarts, prior, blend), label)
-    typer.echo(write_completions(output, whole, known, completed))
+    search = Search(steps, restarts, prior, blend)
+    request = CompletionRequest(output, pictures or (), hole, mask, count, split, samples, label, seed, search)
+    typer.echo(complete_images(Completer.load(run, checkpoint, device), request))

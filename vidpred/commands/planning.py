@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidpred.commands.options import CheckpointOption, Device
+from vidpred.commands.options import CheckpointOption, Device, JsonFile
 
 
 def record(
@@ -41,7 +41,7 @@ def plan(
     beside: Annotated[
         bool, typer.Option("--beside", help="Play the same with copy-last, the true simulator, and random actions.")
     ] = False,
-    json: Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")] = None,
+    json: JsonFile = None,
     video: Annotated[
         Path | None, typer.Option("--video", help="Saw, imagined and happened (.mp4, .gif); replaces a file.")
     ] = None,
@@ -52,23 +52,16 @@ def plan(
     """Act in a world by planning with a trained model; say how often the goal was reached."""
     from vidpred.evaluation.report import write_json
     from vidpred.files import check_output
-    from vidpred.inference.predictor import choose_device
-    from vidpred.planning import plan as planning
     from vidpred.planning.closed_loop import summary
+    from vidpred.planning.plan import Budget, PlanRequest, play_request
 
-    for option, file, suffixes in (("--json", json, None), ("--video", video, (".mp4", ".gif"))):
-        if file:
-            check_output(file, True, option, suffixes)
-    choose_device(device, "--device ")
-    model, trained = planning.load_model(run, checkpoint, device, precision)
-    world = planning.fitting_world(env, size or trained, model)
-    budget = planning.Budget(solver, candidates, iterations, horizon, execute)
-    picture = planning.read_goal(goal, size or trained)
-    results = {run.name: planning.play_model(model, world, budget, episodes, picture, video)}
-    typer.echo(summary(run.name, results[run.name]))
-    for name, play in planning.references(world, budget, episodes, picture).items() if beside else ():
-        results[name] = play()
-        typer.echo(summary(name, results[name]))
+    check_output(json, True, "--json")
+    check_output(video, True, "--video", (".mp4", ".gif"))
+    budget = Budget(solver, candidates, iterations, horizon, execute)
+    request = PlanRequest(run, env, budget, episodes, goal, size, beside, video, precision, checkpoint, device)
+    results = {}
+    for name, result in play_request(request):
+        results[name] = result.to_json()
+        typer.echo(summary(name, result))
     if json:
-        about = {"env": env, "budget": vars(budget), "precision": precision}
-        write_json(json, {**about, "results": {name: result.to_json() for name, result in results.items()}})
+        write_json(json, {**request.about(), "results": results})

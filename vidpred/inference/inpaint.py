@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -182,7 +183,7 @@ def read_mask(path: Path, side: int) -> Tensor:
     return known
 
 
-def pictures_to_complete(predictor: Predictor, files: list[Path], count: int, split: str) -> Tensor:
+def pictures_to_complete(predictor: Predictor, files: Sequence[Path], count: int, split: str) -> Tensor:
     """The middle squares of picture files, or `count` pictures of the run's own data, `(N, C, H, W)` in [0, 1]."""
     shape = predictor.generator.shape
     if not files:
@@ -202,3 +203,46 @@ def write_completions(path: Path, pictures: Tensor, known: Tensor, completed: Te
         f"{path}: {len(pictures)} rows, as it was, with its hole, completed; within the hole the first completion is "
         f"{float(apart):.4f} off on average (values in [0, 1])"
     )
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """Which images to complete, and how.
+
+    Attributes:
+        output: A .png file: a row for each image.
+        files: Image files; empty: images of the run's data.
+        hole: Left, top, width and height in pixels, see `parse_hole`; None: the middle half.
+        mask: Instead of a hole, an image that is bright where something is missing.
+        count: Number of images of the run's data.
+        split: Their split: test, validation or train.
+        samples: Completions of each image.
+        label: Class of all images, for a run that takes labels.
+        seed: Seed of the search's starts, or of the draws.
+        search: Settings of the search.
+    """
+
+    output: Path
+    files: Sequence[Path] = ()
+    hole: str | None = None
+    mask: Path | None = None
+    count: int = 8
+    split: str = "test"
+    samples: int = 1
+    label: int | None = None
+    seed: int = 0
+    search: Search = Search()
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a hole and a mask."""
+        if self.hole and self.mask:
+            raise ConfigError("[--hole, --mask] give one of them; both say what is missing")
+
+
+def complete_images(completer: Completer, request: CompletionRequest) -> str:
+    """Complete the images, write them and return a line about it. Raises ConfigError, DataError and StorageError."""
+    side = completer.side
+    known = read_mask(request.mask, side) if request.mask else parse_hole(request.hole, side)
+    whole = pictures_to_complete(completer.predictor, request.files, request.count, request.split)
+    completed = completer.complete(whole, known, request.samples, request.seed, request.search, request.label)
+    return write_completions(request.output, whole, known, completed)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from vidpred.data.prepared.format import Manifest
 from vidpred.errors import ConfigError, DataError
-from vidpred.inference.predictor import Predictor
+from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
 from vidpred.planning.baselines import StillWorld
 from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, outcome, pictures, play, play_all, play_policy
@@ -43,6 +44,53 @@ class Budget:
             raise ConfigError(f"[--execute {self.execute}] must be at most --horizon {self.horizon}")
         solver = make_solver(self.solver, self.candidates, self.iterations)
         return RecedingHorizon(model, solver, world.bounds, self.horizon, self.execute, reach=world.reach)
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """Which episodes to play with a run.
+
+    Attributes:
+        run: Folder of a model that takes actions.
+        env: The environment's name.
+        budget: The planner's settings.
+        episodes: Number of episodes.
+        goal: An image of the goal, for environments that have none.
+        size: Short side of frames; None: the run's.
+        with_references: Whether to play `references` too.
+        video: File for a video of the first episodes.
+        precision: float32 or bfloat16.
+        checkpoint: best, last or step-N.
+        device: auto, cpu or cuda.
+    """
+
+    run: Path
+    env: str
+    budget: Budget
+    episodes: int
+    goal: Path | None = None
+    size: int | None = None
+    with_references: bool = False
+    video: Path | None = None
+    precision: str = "float32"
+    checkpoint: str = "best"
+    device: str = "auto"
+
+    def about(self) -> dict[str, Any]:
+        """Return what the numbers belong to."""
+        return {"env": self.env, "budget": vars(self.budget), "precision": self.precision}
+
+
+def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
+    """Play the episodes; yield a name and an outcome for the run, then for each reference. Raises vidpred's errors."""
+    choose_device(request.device, "--device ")
+    model, trained = load_model(request.run, request.checkpoint, request.device, request.precision)
+    size = request.size or trained
+    world, goal = fitting_world(request.env, size, model), read_goal(request.goal, size)
+    yield request.run.name, play_model(model, world, request.budget, request.episodes, goal, request.video)
+    if request.with_references:
+        for name, reference in references(world, request.budget, request.episodes, goal).items():
+            yield name, reference()
 
 
 def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple[WorldModel, int | None]:

@@ -9,8 +9,17 @@ from vidpred.planning.envs.block_push import BlockPushWorld
 from vidpred.planning.envs.gymnasium_env import GymnasiumWorld
 from vidpred.planning.envs.pusht import PushTWorld
 
+WORLDS: dict[str, Callable[[int | None], World]] = {
+    BlockPushWorld.name: BlockPushWorld,
+    PushTWorld.name: PushTWorld,
+}
+
 
 def make_world(name: str, size: int | None = None) -> World:
-    """size: the short side of frames in pixels; None: the world's own. Raises ConfigError."""
-    own: dict[str, Callable[[int | None], World]] = {BlockPushWorld.name: BlockPushWorld, PushTWorld.name: PushTWorld}
-    return own[name](size) if name in own else GymnasiumWorld(name, size)
+    """Make a world of the table, else Gymnasium's environment of that name. Raises ConfigError.
+
+    Args:
+        name: The environment's name.
+        size: Short side of frames in pixels; None: the world's own.
+    """
+    return WORLDS[name](size) if name in WORLDS else GymnasiumWorld(name, size)
