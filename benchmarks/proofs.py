@@ -24,7 +24,7 @@ from benchmarks.proofs_ladder import LADDER_ROWS
 from benchmarks.proofs_motion import MOTION_ROWS
 from benchmarks.proofs_planning import PLANNING_ROWS
 from benchmarks.proofs_sharp import SHARP_ROWS
-from vidpred.checkpoint import find_checkpoint
+from vidpred.checkpoint import find_checkpoint, read_metrics
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.sources import evaluation_offsets
@@ -126,7 +126,7 @@ def one_and_two_processes(folder: Path, seed: int) -> dict[str, Any]:
         subprocess.run(
             [sys.executable, *launch, "-m", "vidpred", "train", *words, f"run={run}"], check=True, env=environment
         )
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        lines = read_metrics(run)
         logs[name] = {line["step"]: line["data_checksum"] for line in lines if "data_checksum" in line}
 
     def weights(name: str, step: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.proof_rows import Row, trained
+from vidpred.checkpoint import read_metrics
 from vidpred.commands.run_demo import GHOST, PRESETS, WORLD_SEED, demo_config, forks_for, measure
 from vidpred.config import load_config
 from vidpred.data.worlds.two_way import TwoWayWorld
@@ -73,7 +73,7 @@ def balance(folder: Path, seed: int) -> dict[str, Any]:
     overrides = [*GAME, f"training.steps={GAME_STEPS}", "training.log_every=1", f"seed={seed}", f"run={folder / 'run'}"]
     config = load_config(None, [*overrides, "training.picture_every=0", "training.validate_every=0"])
     trained(config)
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(folder / "run")
     by_step = {line["step"]: line for line in lines if "discriminator/accuracy" in line}
     numbers = balance_numbers([by_step[step]["discriminator/accuracy"] for step in range(1, GAME_STEPS + 1)])
     numbers["mean saturated"] = sum(line["discriminator/saturated"] for line in by_step.values()) / len(by_step)

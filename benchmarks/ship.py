@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.harness import commit
-from vidpred.checkpoint import MANIFEST, SHIPPED, find_checkpoint, find_damage, hash_file
+from vidpred.checkpoint import MANIFEST, SHIPPED, find_checkpoint, find_damage, hash_file, read_config
 
 MOST_BYTES = 5_000_000
 ABOUT = {
@@ -29,7 +29,7 @@ def ship(run: str, folder: Path = SHIPPED) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(found.path / "ema.safetensors", folder)
-    tree = yaml.safe_load((found.path / "config.yaml").read_text())
+    tree = read_config(found.path, dict)
     tree["run"] = "runs/motion"  # wherever it was trained
     (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     state = {"step": found.step, "commit": commit(), **ABOUT}

@@ -8,7 +8,6 @@ goes on where it was.
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from vidpred.data.videos.containers import printable
 from vidpred.errors import ConfigError, DataError, StorageError
+from vidpred.files import atomic_write
 
 SUFFIXES = (".rar", ".zip", ".001")
 
@@ -64,17 +64,12 @@ def read_archive(archive: Path, members: re.Pattern[str]) -> dict[str, Any]:
 
 
 def _write_file(file: Path, size: int | None, blocks: Iterator[bytes], archive: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
-    try:
+    with atomic_write(file, "free space or choose another target") as temporary:
         with temporary.open("wb") as output:
             for block in blocks:
                 output.write(block)
         if size is not None and temporary.stat().st_size != size:
             raise DataError(f"{file.name} has {temporary.stat().st_size} of {size} bytes [{printable(archive)}]")
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _files(

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from vidpred.errors import ConfigError, DataError, StorageError, VidpredError
+from vidpred.errors import ConfigError, DataError, VidpredError
 
 from . import sets
 from .base import DataSet
@@ -151,12 +151,9 @@ def _report(preparation: DataSet, rows: list[dict[str, Any]], file: Path | None)
     bad = [row for row in rows if not row["ok"]]
     if file:
         text = json.dumps({"set": preparation.name, "source": str(preparation.source), "files": rows}, indent=1)
-        try:
-            from vidpred.files import write_whole
+        from vidpred.files import write_file
 
-            write_whole(file, text + "\n")
-        except StorageError as error:
-            raise StorageError(str(error).replace("another target", "another --json")) from None
+        write_file(file, text + "\n", "free space or choose another --json")
     if bad:
         named = "; ".join(f"{row['item']}: {row['reason']}" for row in bad[:3])
         more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,8 @@ from vidpred.data.sources import spread
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
-from vidpred.errors import DataError, StorageError
+from vidpred.errors import DataError
+from vidpred.files import atomic_write
 
 from .base import DataSet
 from .videos import VideoSet
@@ -60,20 +60,9 @@ def write_preview(preparation: DataSet, target: Path) -> Path:
     rows = spread(len(shown), ROWS)
     motions.update({index: motion(shown[index]) for index in rows if index not in motions})
     output = target / "preview.png"
-    temporary = target / f".tmp-{os.getpid()}-preview.png"
-    try:
-        _draw(
-            temporary,
-            preparation.name,
-            [(shown[index], motions[index]) for index in rows],
-            list(motions.values()),
-            len(shown),
-        )
-        os.replace(temporary, output)
-    except OSError as error:
-        raise StorageError(f"cannot write [{output}]: {error.strerror}; free space or choose another target") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    drawn = [(shown[index], motions[index]) for index in rows]
+    with atomic_write(output, "free space or choose another target") as temporary:
+        _draw(temporary, preparation.name, drawn, list(motions.values()), len(shown))
     return output
 
 

@@ -18,7 +18,7 @@ from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
 from vidpred.errors import DataError
-from vidpred.files import csv_text, write_whole
+from vidpred.files import csv_text, write_file
 
 from .base import DataSet, clip_name, parts_by_clip
 
@@ -114,9 +114,9 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
     if whole_videos and folder.is_dir() and (apart or preparation.writes_splits()):
         ordered = sorted(parts, key=lambda part: part.clip)
         rows = [("path", "split"), *((part.clip, part.split) for part in ordered)]
-        changed = write_whole(folder / "splits.csv", csv_text(rows)) or changed
+        changed = write_file(folder / "splits.csv", csv_text(rows)) or changed
     if target is not None and apart:
-        write_whole(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
+        write_file(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
         manifest = Manifest(
             preparation.name,
             described,
@@ -124,7 +124,7 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
             None,
             preparation.channels,
         )
-        changed = write_whole(target / MANIFEST, manifest.to_json()) or changed
+        changed = write_file(target / MANIFEST, manifest.to_json()) or changed
     lines = [_totals(known, parts, folder)]
     if not changed:
         lines.append("everything was prepared already; nothing to do")

@@ -13,7 +13,7 @@ from torch import nn
 
 from vidpred.checkpoint import RunFolder, find_checkpoint, find_damage, load_weights, pack_optimizer, unpack_optimizer
 from vidpred.errors import StorageError
-from vidpred.files import write_atomically
+from vidpred.files import write_file
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_failed_write_leaves_everything_as_it_was(run: RunFolder, monkeypatch:
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(StorageError, match=r"step-16\]: No space left on device; free space"):
         run.save(16, {"ema": {"weight": torch.zeros(3)}}, {}, keep=1)
     assert run.steps() == [4, 8, 12]
@@ -148,9 +148,14 @@ def test_optimizers_round_trip(kind: type) -> None:
 
 def test_atomic_writes_replace(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    write_atomically(file, b"1")
-    write_atomically(file, b"2")
+    assert write_file(file, b"1")
+    assert write_file(file, b"2")
+    assert not write_file(file, "2")
     assert file.read_bytes() == b"2"
     assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(StorageError, match=r"cannot write \[.*b.json\]: .*; choose another --json"):
+        write_file(file / "b.json", b"1", "choose another --json")
+    (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError):
-        write_atomically(tmp_path / "no" / "a.json", b"1")
+        write_file(tmp_path / "folder", b"1")
+    assert sorted(tmp_path.iterdir()) == [file, tmp_path / "folder"]

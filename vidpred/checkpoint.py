@@ -13,15 +13,14 @@ A checkpoint is written under a temporary name, flushed to disk, then renamed. N
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -30,13 +29,16 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vidpred.errors import StorageError
-from vidpred.files import write_atomically
+from vidpred.files import atomic_write, write_file
 from vidpred.settings import flatten
 
 MANIFEST = "manifest.json"
+CONFIG = "config.yaml"
+MEND = "free space or choose another run="
 PRETRAINED = "pretrained"  # the name of the shipped weights, wherever a run is asked for
 SHIPPED = Path(__file__).parent / "weights" / "motion"
 STEP_NAME = re.compile(r"step-(\d+)")
+Parsed = TypeVar("Parsed")
 TensorFiles = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -99,7 +101,7 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        return self.path / "config.yaml"
+        return self.path / CONFIG
 
     def create(self) -> None:
         """Make the folder and check that it can be written, before any work is done. Raises StorageError."""
@@ -126,35 +128,24 @@ class RunFolder:
     def save(self, step: int, files: TensorFiles, state: Mapping[str, Any], keep: int) -> Path:
         """Write the checkpoint of a step, then drop all but the newest `keep` and the best. Raises StorageError."""
         final = self.folder(step)
-        temporary = self.checkpoints / f".tmp-step-{step}-{uuid.uuid4().hex}"
         try:
-            self._check_space(files)
-            temporary.mkdir(parents=True)
-            for name, tensors in files.items():
-                plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-                safetensors.torch.save_file(plain, temporary / f"{name}.safetensors")
-            (temporary / "state.json").write_text(json.dumps({**state, "step": step}, indent=1))
-            if self.config_file.is_file():
-                shutil.copy(self.config_file, temporary / "config.yaml")
-            manifest = {
-                file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
-                for file in sorted(temporary.iterdir())
-            }
-            (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": manifest}, indent=1))
-            for file in temporary.iterdir():
-                _flush(file)
-            _flush(temporary)
-            if final.exists():
-                shutil.rmtree(final)
-            os.rename(temporary, final)
-            _flush(self.checkpoints)
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            reason = getattr(error, "strerror", None) or str(error)
-            raise StorageError(
-                f"cannot write the checkpoint [{final}]: {reason}; free space or choose another run="
-            ) from None
-        write_atomically(self.path / "last.json", json.dumps({"step": step}).encode())
+            with atomic_write(final, MEND, durable=True) as temporary:
+                self._check_space(files)
+                temporary.mkdir()
+                for name, tensors in files.items():
+                    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+                    safetensors.torch.save_file(plain, temporary / f"{name}.safetensors")
+                (temporary / "state.json").write_text(json.dumps({**state, "step": step}, indent=1))
+                if self.config_file.is_file():
+                    shutil.copy(self.config_file, temporary / CONFIG)
+                manifest = {
+                    file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+                    for file in sorted(temporary.iterdir())
+                }
+                (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": manifest}, indent=1))
+        except SafetensorError as error:
+            raise StorageError(f"cannot write [{final}]: {error}; {MEND}") from None
+        write_file(self.path / "last.json", json.dumps({"step": step}), MEND, durable=True)
         best = self.best()
         for old in self.steps()[:-keep]:
             if best is None or old != best["step"]:
@@ -179,7 +170,7 @@ class RunFolder:
 
     def mark_best(self, step: int, metric: str, value: float) -> None:
         record = {"step": step, "metric": metric, "value": value}
-        write_atomically(self.path / "best.json", json.dumps(record).encode())
+        write_file(self.path / "best.json", json.dumps(record), MEND, durable=True)
 
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint. Damaged ones are set aside as step-N.corrupt with a line on stderr."""
@@ -228,14 +219,6 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
         known = ", ".join(f"step-{step}" for step in steps)
         raise StorageError(f"no checkpoint {which} [{path}]; there are best, last, {known}")
     return Checkpoint(run.folder(int(match[1])))
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -293,10 +276,20 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return lines
 
 
-def read_settings(run: Path) -> dict[str, object]:
-    """The settings of a run or checkpoint folder by dotted key. Raises StorageError."""
-    file = run / "config.yaml"
+def read_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed], mend: str = "is it a run folder?") -> Parsed:
+    """Return what `parse` makes of the settings of a run or checkpoint folder, a mapping of sections.
+
+    Raises:
+        StorageError: There are no settings, or `parse` finds them wrong (ValueError, KeyError, TypeError). The message
+            ends with `mend`.
+    """
+    file = folder / CONFIG
     try:
-        return dict(flatten(yaml.safe_load(file.read_text(encoding="utf-8"))))
-    except (OSError, yaml.YAMLError, ValueError, AttributeError):
-        raise StorageError(f"cannot read the run's settings [{file}]; is it a run folder?") from None
+        return parse(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
+        raise StorageError(f"cannot read the run's settings [{file}]; {mend}") from None
+
+
+def read_settings(run: Path) -> dict[str, object]:
+    """Return the settings of a run or checkpoint folder by dotted key. Raises StorageError."""
+    return read_config(run, lambda tree: dict(flatten(tree)))

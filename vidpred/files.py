@@ -5,38 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vidpred.errors import ConfigError, StorageError
-
-if TYPE_CHECKING:
-    pass
 
 
 def csv_text(rows: list[tuple[str, str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def write_whole(path: Path, text: str) -> bool:
-    """Write a file whole or not at all; False where it has this content already. Raises StorageError."""
-    content = text.encode("utf-8", "surrogateescape")
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        if path.is_file() and path.read_bytes() == content:
-            return False
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(f"cannot write [{path}]: {error.strerror}; free space or choose another target") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
 
 
 def check_output(
@@ -72,26 +53,54 @@ def check_output(
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and is removed when it does not.
-    Raises StorageError where the file cannot be written."""
+def atomic_write(path: Path, mend: str = "choose another folder", durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of `path` when the block ends well, and is removed otherwise.
+
+    The block may write a file or make a folder there; what it writes has the suffix of `path`.
+
+    Args:
+        path: What to write. An existing file is replaced, its folder made where it is missing.
+        mend: What the error advises.
+        durable: Flush everything to the disk before and after the renaming.
+
+    Raises:
+        StorageError: The block or the renaming raised OSError.
+    """
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if durable:
+            for written in [*temporary.rglob("*"), temporary]:
+                _flush(written)
+        if temporary.is_dir() and path.exists():
+            shutil.rmtree(path)
         os.replace(temporary, path)
+        if durable:
+            _flush(path.parent)
     except OSError as error:
-        raise StorageError(f"cannot write [{path}]: {error.strerror or error}; choose another folder") from None
+        raise StorageError(f"cannot write [{path}]: {error.strerror or error}; {mend}") from None
     finally:
         with suppress(OSError):  # it is gone, or its folder never was one
-            temporary.unlink()
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step. Raises StorageError."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
+def write_file(
+    path: Path, content: str | bytes, mend: str = "free space or choose another folder", durable: bool = False
+) -> bool:
+    """Write text (UTF-8) or bytes by `atomic_write`; return False where the file has this content already."""
+    encoded = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    with suppress(OSError):
+        if path.read_bytes() == encoded:
+            return False
+    with atomic_write(path, mend, durable) as temporary:
+        temporary.write_bytes(encoded)
+    return True
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"cannot write [{path}]: {error.strerror}; free space or choose another run=") from None
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import yaml
 from torch import nn
 
-from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights
+from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights, read_config
 from vidpred.config import Config, to_yaml
 from vidpred.errors import ConfigError, StorageError
-from vidpred.files import write_atomically
+from vidpred.files import write_file
 from vidpred.models.base import Discriminator, Generator
 from vidpred.settings import flatten
 
@@ -51,10 +50,7 @@ def prepare_folder(folder: RunFolder, config: Config) -> None:
             f"[{folder.path}]; set training.steps={steps[-1]} or more, or choose another run="
         )
     if folder.config_file.is_file() and steps:
-        try:
-            before = Config.model_validate(yaml.safe_load(folder.config_file.read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError, ValueError):
-            raise StorageError(f"cannot read the run's settings [{folder.config_file}]; choose another run=") from None
+        before = read_config(folder.path, Config.model_validate, "choose another run=")
         changed = changed_keys(before, config)
         refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in NOTED_ON_RESUME]
         if refused:
@@ -65,7 +61,7 @@ def prepare_folder(folder: RunFolder, config: Config) -> None:
         for key, (old, new) in changed.items():
             print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)
     folder.create()
-    write_atomically(folder.config_file, to_yaml(config).encode())
+    write_file(folder.config_file, to_yaml(config), "free space or choose another run=")
 
 
 def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:

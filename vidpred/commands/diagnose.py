@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vidpred.checkpoint import RunFolder, find_damage, read_metrics
+from vidpred.checkpoint import RunFolder, find_damage, read_config, read_metrics
 from vidpred.config import Config, find_preset, load_config
 from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageError
 from vidpred.media.html_page import Page
@@ -68,18 +66,10 @@ def examine(target: str, overrides: Sequence[str] = (), steps: int = 40) -> Iter
 def examine_run(run: Path) -> Diagnosis:
     """Raises StorageError where the folder holds no run or its settings cannot be read."""
     folder = RunFolder(run)
-    config = read_config(folder)
+    config = read_config(run, Config.model_validate)
     lines = read_metrics(run)
     found = [*findings(lines, config), *damaged(folder), *ended_badly(run)]
     return Diagnosis(str(run), lines, found, len(folder.steps()))
-
-
-def read_config(folder: RunFolder) -> Config:
-    """A run's settings. Raises StorageError."""
-    try:
-        return Config.model_validate(yaml.safe_load(folder.config_file.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValueError):
-        raise StorageError(f"cannot read the run's settings [{folder.config_file}]; is it a run folder?") from None
 
 
 def try_config(config: Config, name: str, run: Path, steps: int) -> Diagnosis:

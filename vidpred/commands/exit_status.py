@@ -70,7 +70,7 @@ def requested_run(words: list[str]) -> Path | None:
 def write_exit(folder: Path, code: int, message: str, make_folder: bool = False) -> None:
     """Leave this process's exit code in the run folder, if there is one or it shall be made: under a launcher, whose
     own code says little, that is what tells the processes apart. Never fails itself."""
-    from vidpred.files import write_atomically
+    from vidpred.files import write_file
 
     rank = int(os.environ.get("RANK", "0"))
     name = "exit.json" if rank == 0 else f"exit-process-{rank}.json"
@@ -78,6 +78,6 @@ def write_exit(folder: Path, code: int, message: str, make_folder: bool = False)
         if make_folder:
             folder.mkdir(parents=True, exist_ok=True)
         if folder.is_dir():
-            write_atomically(folder / name, json.dumps({"code": code, "message": message, "process": rank}).encode())
+            write_file(folder / name, json.dumps({"code": code, "message": message, "process": rank}))
     except (OSError, StorageError):
         return

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from vidpred.checkpoint import read_metrics
 from vidpred.config import Config
 from vidpred.run import train
 
@@ -59,9 +60,5 @@ def train_quietly(config: Config, threads: int) -> None:
 
 def steps_done(config: Config) -> int:
     """How far a run has come, by its log of numbers."""
-    file = Path(config.run) / "metrics.jsonl"
-    try:
-        last = file.read_text().rstrip().rsplit("\n", 1)[-1]
-        return min(int(last.split('"step": ')[1].split(",")[0].rstrip("}")), config.training.steps)
-    except (OSError, IndexError, ValueError):
-        return 0
+    lines = read_metrics(Path(config.run))
+    return min(int(lines[-1]["step"]), config.training.steps) if lines else 0

@@ -19,7 +19,7 @@ from vidpred.commands.parallel_runs import train_together
 from vidpred.config import Config, load_config
 from vidpred.data.worlds.two_way import TwoWayWorld
 from vidpred.evaluation.forks import Forks, find_forks, goes_left, gradient_energy, is_near, is_sharp, pooled_psnr
-from vidpred.files import write_atomically
+from vidpred.files import write_file
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
@@ -87,7 +87,7 @@ def run_demo(
     page = report(output, results, configs)
     if clip is not None:
         results["clip"] = add_clip(page, output, clip, seed, scale, steps)
-    write_atomically(output / "results.json", (json.dumps(results, indent=1) + "\n").encode())
+    write_file(output / "results.json", json.dumps(results, indent=1) + "\n")
     page.write(output / "report.html", f"vidpred {__version__}, torch {torch.__version__}, seed {seed}")
     said = [text_table(numbers), *side_notes(numbers)]
     return "\n".join([*said, f"look at {output / 'report.html'} and {output / 'comparison.png'}"])

@@ -25,7 +25,7 @@ from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.monte_carlo import roughness
-from vidpred.files import write_atomically
+from vidpred.files import write_file
 from vidpred.inference.discriminator import load_judge
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
@@ -145,7 +145,7 @@ def evaluate_runs(
             "samples": found.count,
             "split": request.split,
         }
-        write_atomically(numbers, json.dumps(content, indent=1).encode())
+        write_file(numbers, json.dumps(content, indent=1))
     if neighbours:
         if not found.neighbours:
             raise ConfigError(f"[--neighbours {neighbours}] points in the plane have no pictures; leave it out")

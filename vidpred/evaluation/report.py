@@ -12,7 +12,7 @@ from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, Protocol
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, Sum
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
-from vidpred.files import replaced
+from vidpred.files import atomic_write, write_file
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -86,9 +86,7 @@ def write(
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Written whole or not at all, an existing file replaced; makes the folder. Raises StorageError."""
-    with replaced(path) as temporary:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> str:
@@ -225,8 +223,7 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
     handles, names_shown = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names_shown, loc="outside upper center", ncols=columns)
     try:
-        with replaced(path) as temporary:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=110)
     finally:
         pyplot.close(figure)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from vidpred.checkpoint import Checkpoint, load_weights
-from vidpred.errors import StorageError
+from vidpred.checkpoint import Checkpoint, load_weights, read_config
 from vidpred.inference.predictor import read_sections
 from vidpred.models.base import Discriminator
 from vidpred.models.build import AnyJudge, build_discriminator
+from vidpred.models.settings import JudgeSettings
 
 AT_ONCE = 500
 
@@ -46,15 +45,12 @@ def load_judge(checkpoint: Checkpoint, device: torch.device) -> Judge | None:
     if not checkpoint.has("discriminator"):
         return None
     data, model = read_sections(checkpoint)
-    file = checkpoint.path / "config.yaml"
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+
+    def parse(tree: dict[str, Any]) -> tuple[JudgeSettings, str]:
         settings = TypeAdapter(AnyJudge).validate_python(tree["discriminator"])
-        adversarial = str(tree["objective"]["adversarial"])
-    except (KeyError, TypeError, ValidationError):
-        raise StorageError(
-            f"cannot read the discriminator's settings [{file}]; copy the run's config.yaml there"
-        ) from None
+        return settings, str(tree["objective"]["adversarial"])
+
+    settings, adversarial = read_config(checkpoint.path, parse, "copy the run's config.yaml there")
     network = build_discriminator(settings, model.num_scales, data)
     load_weights(network, checkpoint.tensors("discriminator"), str(checkpoint.path))
     return Judge(network.eval().requires_grad_(False).to(device), adversarial)

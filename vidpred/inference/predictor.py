@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights
+from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights, read_config
 from vidpred.data.batch import to_float
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
@@ -168,14 +167,11 @@ def load_predictors(runs: Sequence[Path], checkpoint: str = "best", device: str 
 
 def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:
     """The data and model sections of a checkpoint's config. Raises StorageError."""
-    file = checkpoint.path / "config.yaml"
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+
+    def parse(tree: dict[str, Any]) -> tuple[DataSettings, ModelSettings]:
         return DataSettings.model_validate(tree["data"]), TypeAdapter(AnyModel).validate_python(tree["model"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError):
-        raise StorageError(
-            f"cannot read the checkpoint's settings [{file}]; copy the run's config.yaml there"
-        ) from None
+
+    return read_config(checkpoint.path, parse, "copy the run's config.yaml there")
 
 
 def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Tensor:

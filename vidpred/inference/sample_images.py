@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vidpred.errors import ConfigError, StorageError
-from vidpred.files import check_output, replaced
+from vidpred.files import atomic_write, check_output
 from vidpred.inference.predictor import Predictor
 from vidpred.media.render import picture_grid, to_uint8, write_png
 from vidpred.media.video_writer import SUFFIXES, write_video
@@ -190,7 +190,7 @@ def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = 
         arrays = {"images": images}
         if drawn[0][2] is not None:
             arrays["labels"] = np.array([label for _, _, label in drawn])
-        with replaced(output) as temporary:
+        with atomic_write(output) as temporary:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
         return f"{output}: {count} samples as {' and '.join(arrays)}"
     if output.is_file():

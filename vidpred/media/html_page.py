@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidpred.files import write_atomically
+from vidpred.files import write_file
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #888; --accent: #d9822b; }
@@ -83,4 +83,4 @@ class Page:
             f"<h1>{html.escape(self.title)}</h1>{lead}\n" + "\n".join(self.body)
             + f"\n<footer>{html.escape(footer)}</footer></body></html>\n"
         )  # fmt: skip
-        write_atomically(path, text.encode())
+        write_file(path, text)

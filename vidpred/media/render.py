@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.errors import StorageError
-from vidpred.files import replaced
+from vidpred.files import atomic_write
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -163,11 +162,7 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     """Write `(H, W, 3)` uint8, whole or not at all, over what is there; makes the folder. Raises StorageError."""
     from PIL import Image
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write here: {error.strerror} [{path.parent}]; choose another folder") from None
-    with replaced(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidpred.errors import ConfigError, StorageError
-from vidpred.files import check_output, replaced
+from vidpred.files import atomic_write, check_output
 
 if TYPE_CHECKING:
     import av.filter
@@ -46,7 +46,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float, overwri
     del first  # else it would be kept to the end
     writers = {".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_strip}
     try:
-        with replaced(path) as temporary:
+        with atomic_write(path) as temporary:
             return writers[path.suffix.lower()](temporary, everything, exact)
     except StorageError:
         if isinstance(source.failure, OSError):  # a failure to read the pictures, not to write them

@@ -12,8 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vidpred.checkpoint import read_metrics
 from vidpred.errors import ConfigError
-from vidpred.files import write_atomically
+from vidpred.files import write_file
 
 REMEMBERED_LINES = 1000
 
@@ -39,14 +40,8 @@ class Tracker:
     def _drop_later_lines(self, first_step: int) -> None:
         if not self._path.is_file():
             return
-        kept = []
-        for line in self._path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= first_step:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue  # a line cut short by a kill
-        write_atomically(self._path, "".join(f"{line}\n" for line in kept).encode())
+        kept = [line for line in read_metrics(self._path.parent) if line["step"] <= first_step]
+        write_file(self._path, "".join(f"{json.dumps(line)}\n" for line in kept), "free space or choose another run=")
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """One line for a step; floats are rounded to 6 significant digits, those that are not finite left out: JSON

@@ -23,7 +23,7 @@ from vidpred.data.batch import Batch
 from vidpred.data.sources import StepSampler, TrainingSamples, collate
 from vidpred.data.videos.worker_status import WorkerNotes
 from vidpred.errors import ConfigError, DivergedError, StoppedError
-from vidpred.files import write_atomically
+from vidpred.files import write_file
 from vidpred.media.render import pictured_samples, training_picture, write_png
 from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
@@ -259,7 +259,7 @@ class Trainer:
         }
         folder = self.parts.folder.path
         file = folder / f"diverged-step-{step.number + 1}-process-{self.accelerator.process_index}.json"
-        write_atomically(file, json.dumps(record, indent=1).encode())
+        write_file(file, json.dumps(record, indent=1), "free space or choose another run=")
         culprit = ", ".join(f"{key}={float(value.detach()):.3g}" for key, value in parts.items())
         raise DivergedError(
             f"{name}'s loss or gradient is not finite at step {step.number + 1} [{culprit}, gradient norm {norm:.3g}]; "

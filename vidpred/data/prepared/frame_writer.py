@@ -20,7 +20,7 @@ from vidpred.data.videos.containers import printable
 from vidpred.data.videos.probe import THUMBNAIL, find_cuts
 from vidpred.data.videos.reader import scaled_size
 from vidpred.errors import DataError, StorageError
-from vidpred.files import write_whole
+from vidpred.files import write_file
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def write_item(job: WriteJob) -> list[ClipEntry] | str:
             if path.exists():
                 os.replace(path, folder / f"{stem}.{kind}")
         record = {"fingerprint": fingerprint, "clips": [asdict(entry) for entry in writer.entries]}
-        write_whole(folder / f"{stem}.json", json.dumps(record, ensure_ascii=False))
+        write_file(folder / f"{stem}.json", json.dumps(record, ensure_ascii=False))
         return writer.entries
     except DataError as error:
         return reason(error)

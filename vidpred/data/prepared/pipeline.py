@@ -19,7 +19,7 @@ from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, re
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError, StorageError
-from vidpred.files import csv_text, write_whole
+from vidpred.files import csv_text, write_file
 from vidpred.processes import in_processes
 
 LEFT_OUT = "left_out.csv"
@@ -100,9 +100,9 @@ def prepare(
     if len({clip.clip for clip in clips}) < len(clips):
         raise DataError(f"two clips have the same name [{preparation.source}]; rename one of them")
     manifest = _manifest(preparation, size, described, target, clips)
-    write_whole(target / INDEX, "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips))
-    write_whole(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
-    write_whole(target / MANIFEST, manifest.to_json())
+    write_file(target / INDEX, "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips))
+    write_file(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
+    write_file(target / MANIFEST, manifest.to_json())
     _remove_others(target / FRAMES, {clip.file for clip in clips})
     return Summary(target, manifest, clips, left_out, reused, len(done) - reused)
 

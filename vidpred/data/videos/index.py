@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from vidpred.data.videos.containers import printable
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.errors import DataError
+from vidpred.errors import DataError, StorageError
+from vidpred.files import write_file
 from vidpred.processes import available_cores, in_processes
 
 # Of the containers that `containers.py` lets in; what a file really is, its content decides.
@@ -225,10 +227,5 @@ def _save(root: Path, videos: Sequence[VideoInfo]) -> None:
 
 def _write(file: Path, text: str) -> None:
     """Whole or not at all; an index that cannot be kept is made again next time."""
-    temporary = file.with_name(f".tmp-{os.getpid()}-{file.name}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-        os.replace(temporary, file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    with suppress(StorageError):
+        write_file(file, text)
