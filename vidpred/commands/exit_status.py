@@ -36,13 +36,25 @@ def end(error: VidpredError, debug: bool) -> NoReturn:
 
 def leave_exit_code(code: int, message: str) -> None:
     """In the run folder; under a launcher, whose own code says little, also for what failed before it was made."""
-    from vidpred.commands import launch
-
     folder = _run_folder
-    if folder is None and launch.under_launcher():
+    if folder is None and under_launcher():
         folder = requested_run(sys.argv[1:])
     if folder is not None:
-        write_exit(folder, code, message, make_folder=launch.under_launcher())
+        write_exit(folder, code, message, make_folder=under_launcher())
+
+
+def under_launcher() -> bool:
+    """Return whether the launcher of Accelerate or torch started this process."""
+    return "RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def started_alone() -> bool:
+    """Return whether Accelerate was asked for several processes and started one, as it does without GPUs.
+
+    It then leaves the address for several in the environment, but no rank; the number is not to be found there.
+    """
+    address = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+    return address and "RANK" not in os.environ
 
 
 def requested_run(words: list[str]) -> Path | None:

@@ -9,8 +9,13 @@ from typing import Annotated
 
 import typer
 
-from vidpred.commands.exit_status import leave_exit_code, runs_here
+from vidpred.commands.exit_status import leave_exit_code, runs_here, started_alone
 from vidpred.commands.options import ConfigOption, Overrides
+
+ALONE = (
+    "one process runs, although several were asked for: Accelerate starts several only on GPUs; on CPUs use "
+    "torchrun --nproc_per_node N -m vidpred train ..."
+)
 
 
 def train(
@@ -22,16 +27,13 @@ def train(
     from vidpred.config import load_config
 
     settings = load_config(config, overrides or [])
-    from vidpred.commands import launch
-
-    processes = launch.requested_processes()
-    if processes > 1 and settings.training.device != "cuda" and not dry_run:
-        launch.start_processes(processes, sys.argv[1:])
     from vidpred import run
 
     if dry_run:
         typer.echo(run.plan(settings))
         return
+    if started_alone():
+        print("vidpred: warning: " + ALONE, file=sys.stderr)
     runs_here(Path(settings.run))
     result = run.train(settings)
     leave_exit_code(0, "trained")
