@@ -3,14 +3,72 @@
 from __future__ import annotations
 
 import importlib
+import re
+from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
+from vidpred.errors import ConfigError
 
-def prepare(words: typer.Context) -> None:
+SETTING = re.compile(r"[A-Za-z_]\w*=")  # a path that looks like one is written ./a=b
+
+
+def prepare(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME SOURCE [TARGET] [KEY=VALUE]...",
+            help="A set, where it is, the folder to write to, and settings of the set, as in size=64.",
+        ),
+    ] = None,
+    cache: Annotated[bool, typer.Option("--cache", help="Decode videos once into frames that load fast.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one a core).")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read everything and write nothing; exit code 3 where something is bad.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="With --check: list every file with ok or the reason why not.")
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw TARGET/preview.png: clips, their motion, a histogram of it.")
+    ] = False,
+    show_help: Annotated[
+        bool, typer.Option("--help", "-h", help="Show this message; after a NAME, the settings of that set.")
+    ] = False,
+) -> None:
     """Prepare a data set: check its files, write its splits, and its frames so that they load fast."""
-    typer.echo(import_data_prep("command").run("vidpred prepare", words.args))
+    command: Any = import_data_prep("command")
+    name, *rest = words or [""]
+    kind = command.find_set(name) if name else None
+    if show_help or not rest:
+        about = command.describe_sets() if kind is None else command.describe_set(kind)
+        typer.echo(f"{context.get_help()}\n\n{about}")
+        return
+    if old := next((word for word in rest if word.startswith("-")), None):
+        raise ConfigError(_unknown_option(old, list(kind.model_fields), context))
+    settings = [word for word in rest if SETTING.match(word)]
+    places = [word for word in rest if not SETTING.match(word)]
+    if not 1 <= len(places) <= 2:
+        raise ConfigError(f"{len(places)} paths, where SOURCE or SOURCE TARGET is wanted; see vidpred prepare --help")
+    source, target = Path(places[0]), Path(places[1]) if len(places) == 2 else None
+    typer.echo(command.run(command.Request(kind, source, target, settings, cache, workers, check, json, preview)))
+
+
+def _unknown_option(word: str, fields: list[str], context: typer.Context) -> str:
+    """Name the setting that an option of before 0.1.0 has become, or the nearest option."""
+    name, _, value = word.lstrip("-").replace("-", "_").partition("=")
+    if name in fields:
+        return f"{word.partition('=')[0]} is a setting of the set: write {name}={value or 'VALUE'}"
+    if name.removeprefix("no_") in fields:
+        return f"{word} is a setting of the set: write {name.removeprefix('no_')}=false"
+    known = [option for parameter in context.command.params for option in parameter.opts if option.startswith("--")]
+    near = get_close_matches(word.partition("=")[0], [*known, *(f"--{field}" for field in fields)], 1)
+    meant = near[0].removeprefix("--") + "=VALUE" if near and near[0] not in known else "".join(near)
+    return f"no option {word}" + (f"; did you mean {meant}?" if near else "; see vidpred prepare --help")
 
 
 def import_data_prep(name: str) -> ModuleType:
