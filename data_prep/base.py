@@ -1,12 +1,12 @@
-"""What all sets share. A set's fields are its options on the command line, with their descriptions as help."""
+"""What all sets share. The fields of a set are its settings on the command line (KEY=VALUE)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import read_through
@@ -14,29 +14,25 @@ from vidpred.data.splits import Part, by_folder, by_listing, divide, whole
 from vidpred.errors import DataError
 from vidpred.settings import Settings
 
-
-def _from_words(value: Any) -> Any:
-    return value.split(",") if isinstance(value, str) else value
-
-
-Fractions = Annotated[tuple[float, float, float], BeforeValidator(_from_words)]
+Fractions = tuple[float, float, float]
 
 
 class DataSet(Settings):
-    """A set of clips. Implements vidpred.data.prepared.frame_writer.Preparation.
+    """A set of clips, a `Preparation` of vidpred.data.prepared.frame_writer.
 
-    about: its line in the list of sets. expects: what `source` is expected to hold. default_size: the short side of its
-    prepared frames in pixels where the user says none (None: as the source has it). keeps_videos: the source are
-    videos, which stay as they are unless --cache is given.
+    Attributes:
+        about: Its line in the list of sets.
+        expects: What `source` is expected to hold.
+        keeps_videos: Whether the source is videos, which stay as they are unless --cache is given.
     """
 
     name: ClassVar[str]
     about: ClassVar[str]
     expects: ClassVar[str]
-    default_size: ClassVar[int | None] = None
     keeps_videos: ClassVar[bool] = False
 
     source: Path = Field(description="where the set is")
+    size: int | None = Field(None, ge=1, description="short side of the written frames in pixels; null: as the source")
     channels: Literal[1, 3] = Field(3, description="of the prepared frames: 3 for colour, 1 for gray")
 
     def items(self) -> list[Item]:
@@ -52,9 +48,10 @@ class DataSet(Settings):
         return read_through(self, item)
 
     def described(self) -> dict[str, Any]:
-        """The options that shape the result. Paths are not among them: what they hold is part of the items."""
+        """Return the settings that shape the result, except paths, whose content is part of the items, and the size."""
         values = self.model_dump(mode="json")
-        return {key: value for key, value in values.items() if not isinstance(getattr(self, key), Path | None)}
+        paths = {key for key in values if isinstance(getattr(self, key), Path | None)}
+        return {key: value for key, value in values.items() if key not in paths | {"size"}}
 
     def classes(self) -> list[str]:
         """The names of the classes, where clips have labels."""
@@ -81,7 +78,7 @@ class DividedSet(DataSet):
         description="without such a list: by folders named train, validation, test; else by whole clip, "
         "or, with fewer than 5, by time within each",
     )
-    fractions: Fractions = Field((0.7, 0.1, 0.2), description="of train, validation and test, as in 0.7,0.1,0.2")
+    fractions: Fractions = Field((0.7, 0.1, 0.2), description="of train, validation and test, as in [0.7,0.1,0.2]")
     gap: int | None = Field(
         None,
         ge=0,

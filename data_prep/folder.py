@@ -1,7 +1,7 @@
 """Any folder of videos, at any depth.
 
 vidpred prepare folder clips                            scan it once, so that training starts at once
-vidpred prepare folder clips data/clips --size 64 --cache   read it once into frames that load fast
+vidpred prepare folder clips data/clips size=64 --cache   read it once into frames that load fast
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Folders of pictures, one folder a clip: KITTI, Caltech Pedestrian, Human3.6M and other sets come this way.
 
-    vidpred prepare frames kitti/raw data/kitti-128 --size 128 --rate 10
-    vidpred prepare frames caltech data/caltech-128 --size 128 --rate 30 --every 3
+    vidpred prepare frames kitti/raw data/kitti-128 size=128 rate=10
+    vidpred prepare frames caltech data/caltech-128 size=128 rate=30 every=3
 
 Pictures are taken in natural order (frame2 before frame10). Every folder that holds pictures is a clip.
 """

@@ -1,12 +1,12 @@
 """Pictures with or without classes, for image generators: a folder of folders, IDX files, arrays, torchvision's sets.
 
-    vidpred prepare images faces/ data/faces-64 --size 64
-    vidpred prepare images /usr/share/datasets/fashion-mnist data/fashion --channels 1
-    vidpred prepare images downloads/ data/cifar --torchvision CIFAR10
-    vidpred prepare images downloads/ data/faces-64 --torchvision CelebA --size 64
+    vidpred prepare images faces/ data/faces-64 size=64
+    vidpred prepare images /usr/share/datasets/fashion-mnist data/fashion channels=1
+    vidpred prepare images downloads/ data/cifar torchvision=CIFAR10
+    vidpred prepare images downloads/ data/faces-64 torchvision=CelebA size=64
 
 Every class of every split becomes a clip; the class is the folder that a picture lies in, or the label beside it in a
-file. With --size, the middle square of a picture is scaled to it.
+file. With size, the middle square of a picture is scaled to it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def one_size(frames: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
     for frame in frames:
         shape = shape or frame.shape[:2]
         if frame.shape[:2] != shape:
-            raise DataError(f"pictures of different sizes in {name}; give --size")
+            raise DataError(f"pictures of different sizes in {name}; give size=")
         yield frame
 
 

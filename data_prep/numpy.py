@@ -1,9 +1,9 @@
 """Arrays of frames in .npy or .npz files, with actions and states beside them in .npz.
 
     vidpred prepare numpy episodes.npz data/episodes
-    vidpred prepare numpy arrays/ data/arrays --layout TNHW --rate 10
+    vidpred prepare numpy arrays/ data/arrays layout=TNHW rate=10
 
-The letters of --layout name the axes: N clips, T time, H height, W width, C channels (1 or 3). Values are uint8, or
+The letters of layout name the axes: N clips, T time, H height, W width, C channels (1 or 3). Values are uint8, or
 float in [0, 1]. Actions have the frames' N and T axes and then their values: row t moves frame t to frame t+1; one
 row less than there are frames is fine.
 """
@@ -127,7 +127,7 @@ class Numpy(DividedSet):
                 wanted[kind] = kind
         for kind, key in wanted.items():
             if (key is None and kind == "frames") or (key is not None and key not in names):
-                raise DataError(f"no array {key or kind!r}, only {', '.join(names)}; say --{kind}-key")
+                raise DataError(f"no array {key or kind!r}, only {', '.join(names)}; set {kind}_key")
         return {kind: key for kind, key in wanted.items() if key is not None}
 
     def _read(self, path: Path) -> dict[str, np.ndarray]:
@@ -165,7 +165,7 @@ class Numpy(DividedSet):
         layout = self.layout or guessed_layout(shape)
         if len(layout) != len(shape):
             known = layout or "THW, THWC, TCHW, NTHW, NTHWC or NTCHW"
-            raise DataError(f"frames of shape {shape} do not fit {known}; say --layout [{printable(path)}]")
+            raise DataError(f"frames of shape {shape} do not fit {known}; set layout [{printable(path)}]")
         sizes = dict(zip(layout, shape, strict=True))
         if sizes.get("C", 1) not in (1, 3) or 0 in shape:
             raise DataError(f"frames of shape {shape} as {layout}; C must be 1 or 3 [{printable(path)}]")

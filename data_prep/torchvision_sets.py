@@ -27,7 +27,7 @@ def from_torchvision(root: Path, name: str) -> Pictures:
         return LARGE[name](root)
     kind = getattr(datasets, name, None)
     if not isinstance(kind, type):
-        raise ConfigError(f"[--torchvision {name}] torchvision.datasets has no such set")
+        raise ConfigError(f"[torchvision={name}] torchvision.datasets has no such set")
     parts = {split: _classified(kind, root, split) for split in OFFICIAL}
     arrays = np.concatenate([pictures for pictures, _ in parts.values()])
     labels = np.concatenate([labels for _, labels in parts.values()])
@@ -111,7 +111,7 @@ def lsun(root: Path) -> Pictures:
     try:
         sets = [datasets.LSUN(str(root), classes=[f"{category}_{own}"]) for category, own in found]
     except ImportError as error:
-        raise ConfigError(f"[--torchvision LSUN] needs lmdb ({error}); pip install lmdb") from None
+        raise ConfigError(f"[torchvision=LSUN] needs lmdb ({error}); pip install lmdb") from None
     except Exception as error:  # lmdb has errors of its own
         raise DataError(f"torchvision cannot read its LSUN ({one_line(error)}) [{printable(root)}]") from None
     classes = sorted({category for category, _ in found})

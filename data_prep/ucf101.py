@@ -1,10 +1,10 @@
 """UCF101: 13,320 videos of 101 actions, from the extracted videos or from the archive as it is downloaded.
 
-    vidpred prepare ucf101 UCF101.rar data/UCF-101 --lists UCF101TrainTestSplits-RecognitionTask.zip
-    vidpred prepare ucf101 data/UCF-101 --lists data/ucfTrainTestlist
-    vidpred prepare ucf101 data/UCF-101 data/ucf101-64 --size 64 --cache
+    vidpred prepare ucf101 UCF101.rar data/UCF-101 lists=UCF101TrainTestSplits-RecognitionTask.zip
+    vidpred prepare ucf101 data/UCF-101 lists=data/ucfTrainTestlist
+    vidpred prepare ucf101 data/UCF-101 data/ucf101-64 size=64 --cache
 
-The clips of one group come from one source video, so groups are never divided: the official test list of --fold stays
+The clips of one group come from one source video, so groups are never divided: the official test list of fold stays
 the test set, and the validation set is made of whole groups of the official training list.
 """
 
@@ -72,7 +72,7 @@ class Ucf101(VideoSet):
             return self
         if target is None:
             raise ConfigError(f"an archive needs a TARGET to extract to [{self.source}]; for example data/UCF-101")
-        _ = self._rows  # a wrong --lists is found before 7 GB are extracted
+        _ = self._rows  # a wrong list is found before 7 GB are extracted
         extract(self.source, target, MEMBER, progress=True)
         return self.model_copy(update={"source": target, "lists": self._lists})
 

@@ -7,9 +7,11 @@ that of frame t plus the action of row t.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import struct
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -223,12 +225,22 @@ def lerobot_set(root: Path, version: str = "v3.0") -> Path:
 
 # name -> (what builds its files and returns SOURCE, further words of the command line)
 SETS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
-    "folder": (folder_set, ["--cache", "--size", "32"]),
-    "frames": (frames_set, ["--size", "32"]),
-    "numpy": (numpy_set, ["--size", "32"]),
+    "folder": (folder_set, ["--cache", "size=32"]),
+    "frames": (frames_set, ["size=32"]),
+    "numpy": (numpy_set, ["size=32"]),
     "ucf101": (ucf101_set, []),
-    "kth": (kth_set, ["--cache", "--size", "32"]),
+    "kth": (kth_set, ["--cache", "size=32"]),
     "bair": (bair_set, []),
-    "moving_mnist": (moving_mnist_set, ["--train-clips", "6", "--validation-clips", "2", "--test-clips", "3"]),
-    "lerobot": (lerobot_set, ["--size", "32"]),
+    "moving_mnist": (moving_mnist_set, ["train_clips=6", "validation_clips=2", "test_clips=3"]),
+    "lerobot": (lerobot_set, ["size=32"]),
 }
+
+
+def prepare(*words: object) -> str:
+    """Run `vidpred prepare` with these words; return what it prints. Raises what the command raises."""
+    from vidpred.commands.app import app
+
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        app(["prepare", *map(str, words)], standalone_mode=False)
+    return printed.getvalue()

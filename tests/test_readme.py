@@ -21,7 +21,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 # The paper's model on 500,000 steps is not for a test: the same command, the same files, a small model, two steps.
 SMALLER = {
     "train --config tiny.yaml data.root=clips run=runs/mine": ["training.steps=100"],
-    "--standalone --nproc_per_node 2 -m vidpred train --config tiny.yaml data.root=clips run=runs/two": ["training.steps=40"],
+    "2 -m vidpred train --config tiny.yaml data.root=clips run=runs/two": ["training.steps=40"],
     "train --config ucf101.yaml": [
         "model.size=release", "discriminator.size=strided", "training.steps=2", "training.batch_size=2",
     ],

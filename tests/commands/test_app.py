@@ -450,7 +450,7 @@ def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str]
         write_video(root / name, numbered_frames(8, 32, 32, number), "mpeg4")
     (lists / "trainlist01.txt").write_text("".join(f"{names[group]} 3\n" for group in (8, 22, 23, 25)))
     (lists / "testlist01.txt").write_text("".join(f"{names[group]}\n" for group in (1, 7)))
-    code, out, _ = call(capsys, "prepare", "ucf101", str(root), "--lists", str(lists))
+    code, out, _ = call(capsys, "prepare", "ucf101", str(root), f"lists={lists}")
     assert code == 0
     assert "6 clips (2 train, 2 validation, 2 test)" in out
     assert "left out" not in out
@@ -461,7 +461,7 @@ def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str]
         )[0]
         == 0
     )
-    refused(call(capsys, "prepare", "ucf101", str(root), "--lists", str(tmp_path)), 3, "trainlist01.txt", "expected")
+    refused(call(capsys, "prepare", "ucf101", str(root), f"lists={tmp_path}"), 3, "trainlist01.txt", "expected")
     refused(call(capsys, "prepare", "ucf110", str(root)), 2, "did you mean ucf101?", "there are folder, ")
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from data_prep.archives import extract, volumes
-from data_prep.command import run
 from data_prep.ucf101 import MEMBER, split_rows
 from tests.rar_files import FOLDER, LINK, archive, member, write_rar, write_volumes
+from tests.set_files import prepare as run
 from tests.set_files import ucf101_set, ucf101_videos, write_ucf101_lists
 from vidpred.errors import ConfigError, DataError
 
@@ -54,12 +54,12 @@ def test_from_the_archive_to_the_official_splits(tmp_path: Path, kind: str) -> N
         for path in (tmp_path / "made" / "ucfTrainTestlist").iterdir():
             made.write(path, f"ucfTrainTestlist/{path.name}")
     target = tmp_path / "data" / "UCF-101"
-    text = run("vidpred prepare", ["ucf101", str(source), str(target)])  # the lists beside the archive
+    text = run("ucf101", str(source), str(target))  # the lists beside the archive
     assert "16 clips (8 train, 4 validation, 4 test)" in text
     assert {name: content for name, content in files_below(target).items() if name.endswith("avi")} == contents
-    again = run("vidpred prepare", ["ucf101", str(source), str(target)])
+    again = run("ucf101", str(source), str(target))
     assert "nothing to do" in again
-    found = run("vidpred prepare", ["ucf101", str(source), "--check", "--json", str(tmp_path / "check.json")])
+    found = run("ucf101", str(source), "--check", "--json", str(tmp_path / "check.json"))
     assert "all 1 files are good" in found
     assert json.loads((tmp_path / "check.json").read_text())["files"][0]["clips"] == 16
 
@@ -125,13 +125,13 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_ucf101_lists(tmp_path / "ucfTrainTestlist")
     words = ["ucf101", str(tmp_path / "UCF101.rar")]
     with pytest.raises(ConfigError, match="an archive needs a TARGET"):
-        run("vidpred prepare", words)
+        run(*words)
     monkeypatch.setitem(sys.modules, "libarchive", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'vidpred[archives]'")):
-        run("vidpred prepare", [*words, str(tmp_path / "out")])
+        run(*words, str(tmp_path / "out"))
     shutil.rmtree(tmp_path / "ucfTrainTestlist")
     with pytest.raises(DataError, match="cannot read the official list trainlist01.txt"):
-        run("vidpred prepare", [*words, str(tmp_path / "out")])
+        run(*words, str(tmp_path / "out"))
     assert not (tmp_path / "out" / "Archery").exists()
 
 
@@ -139,7 +139,7 @@ def test_the_folds_keep_groups_together(tmp_path: Path) -> None:
     source = ucf101_set(tmp_path)
     for fold, test in ((1, {1, 2}), (2, {8, 9}), (3, {15})):
         target = tmp_path / f"fold{fold}"
-        run("vidpred prepare", ["ucf101", str(source), str(target), "--fold", str(fold)])
+        run("ucf101", str(source), str(target), f"fold={fold}")
         rows = [line.split(",") for line in (target / "splits.csv").read_text().splitlines()[1:]]
         assert len(rows) == len(ucf101_videos())
         groups: dict[str, set[int]] = {}
@@ -163,7 +163,7 @@ def test_listed_clips_that_are_missing_or_bad_are_said(tmp_path: Path) -> None:
     missing.unlink()
     bad.write_bytes(b"")
     write_target = tmp_path / "out"
-    text = run("vidpred prepare", ["ucf101", str(source), str(write_target)])
+    text = run("ucf101", str(source), str(write_target))
     assert "14 clips (8 train, 4 validation, 2 test)" in text
     assert "left out: 2" in text
     assert (write_target / "left_out.csv").read_text().splitlines() == [

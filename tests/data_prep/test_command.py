@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,19 +16,14 @@ import numpy as np
 import pytest
 
 from data_prep import sets
-from data_prep.command import run
 from data_prep.preview import Shown, motion
-from tests.set_files import folder_set, numpy_set
+from tests.set_files import folder_set, numpy_set, prepare
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.prepared.format import Manifest, read_index
 from vidpred.errors import ConfigError, DataError, StorageError
 
 CHECKOUT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-
-
-def prepare(*words: object) -> str:
-    return run("vidpred prepare", [str(word) for word in words])
 
 
 def test_help_lists_the_sets_without_torch() -> None:
@@ -60,24 +56,28 @@ def test_every_option_is_described() -> None:
         for field, about in kind.model_fields.items():
             assert about.description, f"{name}.{field}"
             if field != "source":
-                assert f"--{field.replace('_', '-')}" in text
+                assert re.search(rf"^{field} ", text, re.MULTILINE), f"{name}.{field}"
 
 
 def test_refusals(tmp_path: Path) -> None:
     source = folder_set(tmp_path / "clips")
     for words, reason in (
         (("foldr", source), "no set named 'foldr'; did you mean folder?"),
-        (("folder", source, "--gpa", "3"), "no option --gpa; did you mean --gap?"),
-        (("folder", source, "--gap", "-1"), "--gap: .*greater than or equal to 0, got '-1'"),
-        (("folder", source, "--fractions", "0.5,0.6,0.1"), "add up to 1"),
-        (("folder", source, "--split", "tim"), "--split: Input should be 'auto', 'file' or 'time', got 'tim'"),
-        (("ucf101", source, "--fold", "4"), "--fold: Input should be 1, 2 or 3, got '4'"),
-        (("folder", source, "--size", "64"), "--size belongs to --cache"),
+        (("folder", source, "--gpa", "3"), "no option --gpa; did you mean gap=VALUE?"),
+        (("folder", source, "gap=-1"), r"\[gap\] .*greater than or equal to 0, got -1 \(command line\)"),
+        (("folder", source, "fractions=[0.5,0.6,0.1]"), "add up to 1"),
+        (("folder", source, "split=tim"), r"\[split\] input should be 'auto', 'file' or 'time', got 'tim'"),
+        (("ucf101", source, "fold=4"), r"\[fold\] input should be 1, 2 or 3, got 4"),
+        (("folder", source, "size=64"), r"\[size\] belongs to --cache"),
+        (("folder", source, "gpa=3"), r"unknown key \[gpa\] \(command line\); did you mean gap\?"),
+        (("folder", source, "q=3"), r"unknown key \[q\] .*; `vidpred prepare folder --help` lists the keys"),
+        (("folder", source, "--size", "64"), r"\[--size\] settings of a set are written KEY=VALUE: size=64"),
+        (("kth", source, "--no-sequences"), r"\[--no-sequences\] .*: sequences=false"),
         (("folder", source, "--cache"), "where to?"),
         (("folder", source, "--json", "x"), "--json belongs to --check"),
         (("folder", source, "--check", "--preview"), "leave out --preview"),
-        (("folder", source, tmp_path / "o", "--cache", "--size", "0"), "at least 1, not '0'"),
-        (("numpy", source, tmp_path / "o", "--layout", "NHW"), "--layout: each of the letters"),
+        (("folder", source, tmp_path / "o", "--cache", "size=0"), r"\[size\] .*greater than or equal to 1, got 0"),
+        (("numpy", source, tmp_path / "o", "layout=NHW"), r"\[layout\] each of the letters"),
     ):
         with pytest.raises(ConfigError, match=reason):
             prepare(*words)
@@ -90,9 +90,9 @@ def test_targets_of_other_contents_are_refused(tmp_path: Path) -> None:
     (tmp_path / "full" / "precious").touch()
     with pytest.raises(StorageError, match="not empty and no prepared set"):
         prepare("numpy", source, tmp_path / "full")
-    prepare("numpy", source, tmp_path / "out", "--size", "16")
+    prepare("numpy", source, tmp_path / "out", "size=16")
     with pytest.raises(StorageError, match="holds the set 'numpy' prepared otherwise"):
-        prepare("numpy", source, tmp_path / "out", "--size", "32")
+        prepare("numpy", source, tmp_path / "out", "size=32")
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write here"):
         prepare("numpy", source, tmp_path / "file" / "out")
@@ -100,7 +100,7 @@ def test_targets_of_other_contents_are_refused(tmp_path: Path) -> None:
 
 def test_words_in_any_order(tmp_path: Path) -> None:
     source = numpy_set(tmp_path / "arrays")
-    prepare("numpy", "--size", 16, source, "--rate", "5", tmp_path / "out", "--workers", 1)
+    prepare("numpy", "size=16", source, "rate=5", tmp_path / "out", "--workers", 1)
     assert {(clip.height, clip.rate) for clip in read_index(tmp_path / "out")} == {(16, 5.0)}
 
 
@@ -181,7 +181,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     for number in range(10):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(100, 96, 128, number))
     words = [sys.executable, "-m", "data_prep.folder", str(tmp_path / "clips")]
-    options = ["--cache", "--size", "80", "--workers", "2"]
+    options = ["--cache", "size=80", "--workers", "2"]
     out = tmp_path / "out"
     with subprocess.Popen([*words, str(out), *options], env=ENVIRONMENT, start_new_session=True) as process:
         while process.poll() is None and not list((out / "frames").glob("*.json")):
@@ -198,7 +198,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     text = prepare("folder", tmp_path / "clips", out, *options)
     assert " of 10 items were prepared already" in text
     assert all(path.stat().st_mtime_ns == before for path, before in done.items())
-    prepare("folder", tmp_path / "clips", tmp_path / "whole", "--cache", "--size", "80", "--workers", "1")
+    prepare("folder", tmp_path / "clips", tmp_path / "whole", "--cache", "size=80", "--workers", "1")
     assert _tree(out) == _tree(tmp_path / "whole")
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.command import run as prepare
-from tests.set_files import SETS
+from tests.set_files import SETS, prepare
 from tests.video_files import numbered_frames, write_video
 from vidpred import load_config, train
 from vidpred.data.prepared.format import Manifest
@@ -40,7 +39,7 @@ def train_and_evaluate(preset: str, target: Path, run: Path, size: int | None) -
 def test_a_set_prepared_trained_and_evaluated(name: str, tmp_path: Path) -> None:
     build, words = SETS[name]
     source, target = build(tmp_path / "source"), tmp_path / "target"
-    prepare("vidpred prepare", [name, str(source), str(target), *words, "--workers", "1"])
+    prepare(name, source, target, *words, "--workers", "1")
     manifest = Manifest.load(target)
     assert manifest is not None
     train_and_evaluate(f"{name}.yaml", target, tmp_path / "run", manifest.size)
@@ -52,5 +51,5 @@ def test_videos_that_stay_where_they_are(tmp_path: Path, keep: int) -> None:
     source = tmp_path / "clips"
     for number in range(keep):
         write_video(source / f"{number}.mp4", numbered_frames(80, 40, 48, number))
-    prepare("vidpred prepare", ["folder", str(source), str(tmp_path / "target")])
+    prepare("folder", source, tmp_path / "target")
     train_and_evaluate("folder.yaml", tmp_path / "target", tmp_path / "run", 32)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from data_prep import sets
-from data_prep.command import run
 from data_prep.frames import natural_order
 from data_prep.kth import person_split
 from data_prep.moving_mnist import bouncing_digits, read_digits, split_digits, trajectory
 from data_prep.numpy import guessed_layout, one_clip
 from tests.set_files import FRAMES, SETS, SIDE, episode, find_square, lerobot_set, numpy_set
+from tests.set_files import prepare as run
 from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames, read_index
 from vidpred.data.prepared.frame_writer import reason
@@ -31,7 +31,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def prepare(name: str, source: Path, target: Path, *words: str) -> str:
-    return run("vidpred prepare", [name, str(source), str(target), *words, "--workers", "1"])
+    return run(name, source, target, *words, "--workers", "1")
 
 
 @pytest.fixture(scope="module", params=list(SETS))
@@ -83,7 +83,7 @@ def test_check_finds_all_good_and_writes_only_its_file(prepared: tuple[str, Path
     before = sorted(source.rglob("*"))
     words = [word for word in SETS[name][1] if word != "--cache"]
     words = [name, str(source), "--check", "--json", str(tmp_path / "c.json"), "--workers", "1", *words]
-    text = run("vidpred prepare", words)
+    text = run(*words)
     assert text.startswith("all ")
     content = json.loads((tmp_path / "c.json").read_text())
     assert all(row["ok"] and row["reason"] is None and row["clips"] >= 1 for row in content["files"])
@@ -119,7 +119,7 @@ def test_action_t_moves_frame_t_to_frame_t_plus_1(name: str, tmp_path: Path) -> 
 def test_cached_frames_equal_those_of_the_video(tmp_path: Path, codec: str, suffix: str, size: int | None) -> None:
     for number in range(5):
         write_video(tmp_path / "clips" / f"{number}.{suffix}", numbered_frames(20, 48, 64, number * 20), codec)
-    prepare("folder", tmp_path / "clips", tmp_path / "out", "--cache", *(["--size", str(size)] if size else []))
+    prepare("folder", tmp_path / "clips", tmp_path / "out", "--cache", *([f"size={size}"] if size else []))
     videos = {video.path: video for video in require_videos(tmp_path / "clips")}
     assert len(clips_of(tmp_path / "out")) == 5
     for clip, source in clips_of(tmp_path / "out"):
@@ -145,14 +145,14 @@ def test_a_cache_is_divided_as_the_videos_are(tmp_path: Path) -> None:
             for split, segments in split_videos(root, require_videos(root), settings).items()
             for segment in segments
         }
-        prepare("folder", root, tmp_path / f"out{count}", "--cache", "--gap", "5")  # 5: the frames of a window
+        prepare("folder", root, tmp_path / f"out{count}", "--cache", "gap=5")  # 5: the frames of a window
         found = {(clip.clip.split(" [")[0], clip.split, clip.frames) for clip in read_index(tmp_path / f"out{count}")}
         assert found == expected
 
 
 def test_parts_divided_by_time_hold_the_right_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "clips" / "a.mp4", numbered_frames(100, 48, 64), options={"crf": "10"})
-    prepare("folder", tmp_path / "clips", tmp_path / "out", "--cache", "--gap", "4")
+    prepare("folder", tmp_path / "clips", tmp_path / "out", "--cache", "gap=4")
     numbers = {
         clip.split: [read_number(frame.transpose(1, 2, 0)) for frame in source.frames(clip)]
         for clip, source in clips_of(tmp_path / "out")
@@ -169,7 +169,7 @@ def test_folders_and_listings_divide(tmp_path: Path) -> None:
     assert all((split == "test") == name.startswith("test/") for name, split in splits.items())
     assert list(splits.values()).count("validation") == 1
     (tmp_path / "own.csv").write_text("path,split\ntrain/0.mp4,test\ntest/1.mp4,train\n")
-    words = ("--cache", "--splits", str(tmp_path / "own.csv"))
+    words = ("--cache", f"splits={tmp_path / 'own.csv'}")
     text = prepare("folder", tmp_path / "clips", tmp_path / "own", *words)
     assert {clip.clip: clip.split for clip in read_index(tmp_path / "own")} == {
         "train/0.mp4": "test", "test/1.mp4": "train",
@@ -196,13 +196,13 @@ def test_bad_pictures_are_named(tmp_path: Path) -> None:
             cv2.imwrite(str(folder / f"{index}.png"), np.full((20, 30), index * 9, np.uint8))
     (tmp_path / "set" / "clip1" / "3.png").write_bytes(b"")
     cv2.imwrite(str(tmp_path / "set" / "clip2" / "4.png"), np.zeros((21, 30), np.uint8))
-    text = prepare("frames", tmp_path / "set", tmp_path / "out", "--every", "2")
+    text = prepare("frames", tmp_path / "set", tmp_path / "out", "every=2")
     assert "clip2: 4.png is 30x21, the ones before 30x20" in text
     assert "clip1" not in text  # picture 3 is not kept
     assert {clip.frames for clip in read_index(tmp_path / "out")} == {3}
     assert {clip.rate for clip in read_index(tmp_path / "out")} == {5.0}
     with pytest.raises(DataError, match="2 of 6 files are bad .* 3.png: no picture"):
-        run("vidpred prepare", ["frames", str(tmp_path / "set"), "--check", "--workers", "1"])
+        run("frames", tmp_path / "set", "--check", "--workers", "1")
 
 
 def test_layouts_of_arrays() -> None:
@@ -223,16 +223,16 @@ def test_layouts_of_arrays() -> None:
 def test_arrays_of_other_kinds(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (20, 7, 16, 16), dtype=np.uint8)
     np.save(tmp_path / "seq.npy", frames)
-    prepare("numpy", tmp_path / "seq.npy", tmp_path / "uint8", "--layout", "TNHW", "--channels", "1")
+    prepare("numpy", tmp_path / "seq.npy", tmp_path / "uint8", "layout=TNHW", "channels=1")
     np.save(tmp_path / "seq.npy", frames.astype(np.float32) / 255)
-    prepare("numpy", tmp_path / "seq.npy", tmp_path / "float", "--layout", "TNHW", "--channels", "1")
+    prepare("numpy", tmp_path / "seq.npy", tmp_path / "float", "layout=TNHW", "channels=1")
     for target in ("uint8", "float"):
         found = {clip.clip: source.frames(clip) for clip, source in clips_of(tmp_path / target)}
         for number in range(7):
             np.testing.assert_array_equal(found[f"seq/{number:06}"][:, 0], frames[:, number])
     np.save(tmp_path / "seq.npy", frames.astype(np.float32))
     with pytest.raises(DataError, match=r"float frames from .* to 255; scale them"):
-        prepare("numpy", tmp_path / "seq.npy", tmp_path / "wide", "--layout", "TNHW")
+        prepare("numpy", tmp_path / "seq.npy", tmp_path / "wide", "layout=TNHW")
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(DataError, match="objects.npy: no array that can be read"):
         prepare("numpy", tmp_path / "objects.npy", tmp_path / "x")
@@ -243,7 +243,7 @@ def test_keys_and_lengths_of_archives(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", obs=frames[None], act=actions[None], states=states[None, :-2])
     with pytest.raises(DataError, match="no array 'frames', only obs, act, states; say --frames-key"):
         prepare("numpy", tmp_path / "a.npz", tmp_path / "out")
-    words = ("--frames-key", "obs", "--actions-key", "act")
+    words = ("frames_key=obs", "actions_key=act")
     with pytest.raises(DataError, match="has 24 frames, but 22 states"):
         prepare("numpy", tmp_path / "a.npz", tmp_path / "out", *words)
 
@@ -262,7 +262,7 @@ def test_kth_takes_the_listed_stretches(prepared: tuple[str, Path, Path], tmp_pa
         numbers = [read_number(frame.transpose(1, 2, 0)) for frame in frames.frames(clip)]
         assert numbers == [person + n for n in (range(18) if part == "1" else range(20, 40))]
         assert frames.manifest.channels == 1
-    prepare("kth", source, tmp_path / "square", "--cache", "--square", "--size", "48", "--no-sequences")
+    prepare("kth", source, tmp_path / "square", "--cache", "square=true", "size=48", "sequences=false")
     assert {(clip.height, clip.width, clip.frames) for clip in read_index(tmp_path / "square")} == {(48, 48, 40)}
 
 
@@ -318,7 +318,7 @@ def test_moving_mnist_reads_a_package_and_the_standard_test_file(tmp_path: Path)
     assert read_digits(file).shape == (5000, 28, 28)
     sequences = np.random.default_rng(0).integers(0, 256, (20, 6, 64, 64), dtype=np.uint8)
     np.save(tmp_path / "mnist_test_seq.npy", sequences)
-    words = ("--train-clips", "3", "--validation-clips", "2", "--test-file", str(tmp_path / "mnist_test_seq.npy"))
+    words = ("train_clips=3", "validation_clips=2", f"test_file={tmp_path / 'mnist_test_seq.npy'}")
     prepare("moving_mnist", file, tmp_path / "out", *words)
     found = [(clip, source) for clip, source in clips_of(tmp_path / "out") if clip.split == "test"]
     assert len(found) == 6
@@ -345,9 +345,9 @@ def test_lerobot_refuses_by_name(tmp_path: Path) -> None:
         prepare("lerobot", old, tmp_path / "out")
     source = lerobot_set(tmp_path / "new")
     with pytest.raises(ConfigError, match=r"no --camera front; there are observation\.images\.top"):
-        prepare("lerobot", source, tmp_path / "out", "--camera", "front")
+        prepare("lerobot", source, tmp_path / "out", "camera=front")
     with pytest.raises(ConfigError, match="no column --states pose; there are .*observation.state"):
-        prepare("lerobot", source, tmp_path / "out", "--states", "pose")
+        prepare("lerobot", source, tmp_path / "out", "states=pose")
     info = json.loads((source / "meta" / "info.json").read_text())
     (source / "meta" / "info.json").write_text(json.dumps({**info, "fps": 11}))
     with pytest.raises(DataError, match=r"does not fit its video"):

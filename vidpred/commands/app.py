@@ -46,7 +46,6 @@ def common(
     """Predict the future frames of a video: train, predict, evaluate."""
 
 
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}  # to the data set's own options
 app.command()(train)  # in the order of the help
 app.command("config")(show_config)
 app.command()(predict)
@@ -55,7 +54,8 @@ app.command()(complete)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(doctor)
-app.command(add_help_option=False, context_settings=PASSED_ON)(prepare)
+# Its handler names the settings that unknown options have become.
+app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})(prepare)
 app.command()(record)
 app.command()(plan)
 app.command()(demo)

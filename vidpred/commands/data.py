@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -44,12 +45,12 @@ def prepare(
     command: Any = import_data_prep("command")
     name, *rest = words or [""]
     kind = command.find_set(name) if name else None
-    if show_help or not rest:
+    if kind is None or show_help or not rest:
         about = command.describe_sets() if kind is None else command.describe_set(kind)
         typer.echo(f"{context.get_help()}\n\n{about}")
         return
-    if old := next((word for word in rest if word.startswith("-")), None):
-        raise ConfigError(_unknown_option(old, list(kind.model_fields), context))
+    if old := next((pair for pair in zip(rest, [*rest[1:], ""], strict=True) if pair[0].startswith("-")), None):
+        raise ConfigError(_unknown_option(*old, kind.model_fields, context))
     settings = [word for word in rest if SETTING.match(word)]
     places = [word for word in rest if not SETTING.match(word)]
     if not 1 <= len(places) <= 2:
@@ -58,15 +59,17 @@ def prepare(
     typer.echo(command.run(command.Request(kind, source, target, settings, cache, workers, check, json, preview)))
 
 
-def _unknown_option(word: str, fields: list[str], context: typer.Context) -> str:
-    """Name the setting that an option of before 0.1.0 has become, or the nearest option."""
-    name, _, value = word.lstrip("-").replace("-", "_").partition("=")
+def _unknown_option(word: str, following: str, fields: Mapping[str, Any], context: typer.Context) -> str:
+    """Name the setting that an option like --size 64 has become, or the nearest option."""
+    option, _, value = word.partition("=")
+    name = option.lstrip("-").replace("-", "_")
     if name in fields:
-        return f"{word.partition('=')[0]} is a setting of the set: write {name}={value or 'VALUE'}"
+        default = "true" if fields[name].annotation is bool else following
+        return f"[{option}] settings of a set are written KEY=VALUE: {name}={value or default}"
     if name.removeprefix("no_") in fields:
-        return f"{word} is a setting of the set: write {name.removeprefix('no_')}=false"
+        return f"[{option}] settings of a set are written KEY=VALUE: {name.removeprefix('no_')}=false"
     known = [option for parameter in context.command.params for option in parameter.opts if option.startswith("--")]
-    near = get_close_matches(word.partition("=")[0], [*known, *(f"--{field}" for field in fields)], 1)
+    near = get_close_matches(option, [*known, *(f"--{field}" for field in fields)], 1)
     meant = near[0].removeprefix("--") + "=VALUE" if near and near[0] not in known else "".join(near)
     return f"no option {word}" + (f"; did you mean {meant}?" if near else "; see vidpred prepare --help")
 

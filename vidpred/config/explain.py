@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -66,6 +66,12 @@ def explain(section: str | None = None, markdown: bool = False) -> str:
     table = _markdown_table if markdown else _text_table
     parts = [table(title, settings) for title, settings in tables.items()]
     return "\n\n".join([INTRODUCTION.strip(), *parts] if markdown and section is None else parts)
+
+
+def explain_class(kind: type[BaseModel], title: str, without: Sequence[str] = ()) -> str:
+    """Return the table of one class of settings, except those named."""
+    _, settings = next(explained(kind))
+    return _text_table(title, [setting for setting in settings if setting.key not in without])
 
 
 def explained(kind: type[BaseModel], title: str = "", prefix: str = "") -> Iterator[tuple[str, list[Explained]]]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,9 @@ from vidpred.config.tree import CHOICES, Config, known_keys, text_keys, tuple_le
 from vidpred.config.yaml_files import parse_text, parse_yaml, read_yaml
 from vidpred.errors import ConfigError
 from vidpred.settings import flatten
+
+KEYS = "`vidpred config` lists the keys"
+Section = TypeVar("Section", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,22 @@ def find_preset(path: str | Path) -> Path:
     raise ConfigError(f"no such config file or preset [{path}]{hint}")
 
 
-def _parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> Iterable[tuple[str, Any]]:
+def parse_settings(kind: type[Section], words: Iterable[str], fixed: Mapping[str, Any], hint: str) -> Section:
+    """Build a section of settings from words KEY=VALUE, as the overrides of a config are read, and fixed values.
+
+    Raises:
+        ConfigError: A key is unknown (the message names the nearest one, or ends with the hint) or a value is wrong.
+    """
+    given = {**dict(_parse_overrides(words, kind, hint)), **fixed}
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, dict.fromkeys(given, "command line"), None, kind)) from None
+
+
+def _parse_overrides(
+    overrides: Mapping[str, Any] | Iterable[str], tree: type[BaseModel] = Config, hint: str = KEYS
+) -> Iterable[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
         yield from overrides.items()
         return
@@ -89,22 +107,21 @@ def _parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> Iterable[t
         if not separator:
             raise ConfigError(f"an override is written key=value, as in training.steps=100 [{item}]")
         key = key.strip()
-        _check_key(key, "command line")
+        _check_key(key, "command line", tree, hint)
         if not text.strip():
             raise ConfigError(f"an empty value [{item}]; if none is meant, write {key}=null")
-        yield key, parse_text(text) if key in text_keys(Config, "") else parse_yaml(text, item)
+        yield key, parse_text(text) if key in text_keys(tree, "") else parse_yaml(text, item)
 
 
-def _check_key(key: str, where: str) -> None:
+def _check_key(key: str, where: str, tree: type[BaseModel] = Config, hint: str = KEYS) -> None:
     """Raises ConfigError unless the dotted key exists; names the nearest one."""
-    known = known_keys(Config, "")
+    known = known_keys(tree, "")
     if key in known:
         return
     # The right name in the wrong section, or else a name spelled alike.
     near = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     near = near or difflib.get_close_matches(key, known, 1, 0.5)
-    hint = f"; did you mean {near[0]}?" if near else "; `vidpred config` lists the keys"
-    raise ConfigError(f"unknown key [{key}] ({where}){hint}")
+    raise ConfigError(f"unknown key [{key}] ({where}); {f'did you mean {near[0]}?' if near else hint}")
 
 
 def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -116,7 +133,9 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[name] = value
 
 
-def _explain(error: ValidationError, origins: dict[str, str], path: str | Path | None) -> str:
+def _explain(
+    error: ValidationError, origins: dict[str, str], path: str | Path | None, tree: type[BaseModel] = Config
+) -> str:
     """Pydantic's first complaint as one line: key, what was expected, what was given, where."""
     problem = error.errors()[0]
     # Locations may run on into lists and unions; the key is the part that the tree knows.
@@ -125,7 +144,7 @@ def _explain(error: ValidationError, origins: dict[str, str], path: str | Path |
         return _unknown_choice(parts[0], problem["ctx"]["tag"], origins, path)
     if len(parts) > 1 and parts[1] in CHOICES.get(parts[0], {}):
         del parts[1]  # which kind of section it is
-    known = set(known_keys(Config, ""))
+    known = set(known_keys(tree, ""))
     while parts and ".".join(parts) not in known:
         parts.pop()
     key = ".".join(parts)
@@ -134,7 +153,7 @@ def _explain(error: ValidationError, origins: dict[str, str], path: str | Path |
     message = message[0].lower() + message[1:]
     given = problem.get("input")
     if problem["type"] == "missing" and isinstance(given, list | tuple):  # every setting has a default: a short tuple
-        message = f"{tuple_length(parts)} values are wanted"
+        message = f"{tuple_length(parts, tree)} values are wanted"
     shown = "" if isinstance(given, dict | BaseModel) else f", got {given!r}"
     return f"{f'[{key}] ' if key else ''}{message}{shown} ({where})"
 

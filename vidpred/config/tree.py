@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self, get_args
 
 from pydantic import BaseModel, Field, model_validator
@@ -102,16 +103,16 @@ def sections_of(annotation: Any) -> list[type[BaseModel]]:
 def text_keys(section: type[BaseModel], prefix: str) -> set[str]:
     """The dotted keys of settings that are free text: paths."""
     fields = section.model_fields
-    keys = {prefix + name for name, field in fields.items() if field.annotation in (str, str | None)}
+    keys = {prefix + name for name, field in fields.items() if field.annotation in (str, str | None, Path, Path | None)}
     for name, field in fields.items():
         for kind in sections_of(field.annotation):
             keys |= text_keys(kind, f"{prefix}{name}.")
     return keys
 
 
-def tuple_length(parts: list[str]) -> int:
+def tuple_length(parts: list[str], tree: type[BaseModel] = Config) -> int:
     """How many values the tuple at this key holds."""
-    section: Any = Config
+    section: Any = tree
     for part in parts[:-1]:
         section = section.model_fields[part].annotation
     return len(get_args(section.model_fields[parts[-1]].annotation))
