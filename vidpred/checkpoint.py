@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from vidpred.errors import StorageError
 from vidpred.files import write_atomically
-from vidpred.settings import flatten
+from vidpred.settings import flatten, migrate
 
 MANIFEST = "manifest.json"
 PRETRAINED = "pretrained"  # the name of the shipped weights, wherever a run is asked for
@@ -293,10 +293,15 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return lines
 
 
-def read_settings(run: Path) -> dict[str, object]:
-    """The settings of a run or checkpoint folder by dotted key. Raises StorageError."""
-    file = run / "config.yaml"
+def stored_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of a run or checkpoint folder, nested, under the names of today. Raises StorageError."""
+    file = folder / "config.yaml"
     try:
-        return dict(flatten(yaml.safe_load(file.read_text(encoding="utf-8"))))
+        return migrate(yaml.safe_load(file.read_text(encoding="utf-8")), str(file))
     except (OSError, yaml.YAMLError, ValueError, AttributeError):
         raise StorageError(f"cannot read the run's settings [{file}]; is it a run folder?") from None
+
+
+def read_settings(run: Path) -> dict[str, object]:
+    """The settings of a run or checkpoint folder by dotted key. Raises StorageError."""
+    return dict(flatten(stored_settings(run)))

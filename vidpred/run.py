@@ -66,10 +66,11 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     own = None if generator is None else type(generator).__qualname__
     torch.manual_seed(config.seed)
     network = build_generator(config.model, config.data) if generator is None else as_generator(generator, config.data)
-    if config.objective.draws > 1 and not network.noise_channels:
+    if config.objective.num_samples > 1 and not network.noise_channels:
         raise ConfigError(
-            f"[objective.draws={config.objective.draws}] the generator says no noise_channels, so all draws would be "
-            "the same; give it that attribute and a second argument of forward, or set objective.draws=1"
+            f"[objective.num_samples={config.objective.num_samples}] the generator says no noise_channels, so all "
+            "samples would be the same; give it that attribute and a second argument of forward, or set "
+            "objective.num_samples=1"
         )
     discriminator = None
     if config.objective.has_discriminator:
@@ -82,14 +83,14 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         validate = build_validation(config, accelerator)
         if accelerator.is_main_process:
             prepare_folder(folder, config)
-        if config.training.start_from and not folder.steps():
-            start_from(config.training.start_from, network, discriminator)
+        if config.training.init_from and not folder.steps():
+            start_from(config.training.init_from, network, discriminator)
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,
         objective=config.objective,
         checkpoint=config.checkpoint,
-        workers=config.data.workers,
+        workers=config.data.num_workers,
         timeout_seconds=config.data.timeout_seconds,
         folder=folder,
         accelerator=accelerator,
@@ -190,13 +191,13 @@ def check_classes(config: Config, source: Source) -> None:
                 f"leave it out or set {section}.num_labels=0"
             )
     known = config.discriminator.num_classes
-    if config.objective.class_weight and not 0 < classes <= known:
+    if config.objective.adversary.class_weight and not 0 < classes <= known:
         raise ConfigError(
             f"[discriminator.classes={known}] the data has {classes or 'no'} classes [{source.name}]; "
             + (
                 f"set discriminator.classes={classes}"
                 if classes
-                else "set objective.class_weight=0, or use labelled data"
+                else "set objective.adversarial.class_weight=0, or use labelled data"
             )
         )
 
@@ -205,9 +206,9 @@ def build_validation(config: Config, accelerator: Accelerator) -> Validate | Non
     """What measures the averaged weights on the validation split; None where that split has no window, or there are no
     known frames to predict from."""
     if not config.data.context_frames:
-        world = POINTS.get(config.data.world) if config.data.root is None else None
+        world = POINTS.get(config.data.world_settings.name) if config.data.root is None else None
         return None if world is None else lambda generator: asdict(coverage(draw_points(generator), world))
-    steps = config.data.step - 1 + config.data.future_frames
+    steps = config.data.lead - 1 + config.data.future_frames
     try:
         source = build_source(config.data, "validation", evaluation_offsets(config.data, steps))
     except DataError as error:
@@ -232,14 +233,14 @@ def plan(config: Config) -> str:
         )
     check_conditions(generator, source)
     sample = source.window(0).shape
-    side = None if config.data.has_points else config.data.patch_size
+    side = None if config.data.has_points else config.data.crop_size
     height, width = (side, side) if side else sample[1:3]
     return "\n".join(
         [
             f"data        {source.name}: {len(source)} training windows, whole frames {sample[2]}x{sample[1]}",
             *describe_plan(
                 generator, discriminator, config.training, config.data, (height, width), device,
-                choose_precision(config.training.precision, device), config.objective.draws,
+                choose_precision(config.training.precision, device), config.objective.num_samples,
             ),
             f"run folder  {config.run}, a checkpoint every {config.checkpoint.every} steps",
         ]

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vidpred.checkpoint import RunFolder, find_damage, read_metrics
+from vidpred.checkpoint import RunFolder, find_damage, read_metrics, stored_settings
 from vidpred.config import Config, find_preset, load_config
 from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageError
 from vidpred.media.html_page import Page
@@ -77,8 +75,8 @@ def examine_run(run: Path) -> Diagnosis:
 def read_config(folder: RunFolder) -> Config:
     """A run's settings. Raises StorageError."""
     try:
-        return Config.model_validate(yaml.safe_load(folder.config_file.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValueError):
+        return Config.model_validate(stored_settings(folder.path))
+    except ValueError:
         raise StorageError(f"cannot read the run's settings [{folder.config_file}]; is it a run folder?") from None
 
 
@@ -87,10 +85,11 @@ def try_config(config: Config, name: str, run: Path, steps: int) -> Diagnosis:
     changes = config.model_dump(mode="json")
     changes["run"] = str(run)
     changes["training"] |= {
-        "steps": steps, "log_every": 1, "monitor_every": max(1, steps // 10), "validate_every": 0, "picture_every": 0,
+        "steps": steps, "log_every": 1, "monitor_every": max(1, steps // 10), "validate_every": 0, "image_every": 0,
         "tensorboard": False,
     }  # fmt: skip
-    changes["objective"] |= {"adversarial_start": 0, "adversarial_ramp": 0}
+    if config.objective.has_discriminator:
+        changes["objective"]["adversarial"] |= {"start": 0, "ramp": 0}
     changes["checkpoint"]["every"] = steps
     try:
         train(Config.model_validate(changes))
@@ -130,7 +129,7 @@ def ended_badly(run: Path) -> list[Finding]:
         found.append(
             Finding(
                 "a run that diverged", "serious", saw, "the training stopped there to keep the checkpoints good",
-                "lower the network's learning rate or set training.clip_norm=1",
+                "lower the network's learning rate or set training.grad_clip_norm=1",
             )
         )  # fmt: skip
     try:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from vidpred.checkpoint import Checkpoint, load_weights
+from vidpred.checkpoint import Checkpoint, load_weights, stored_settings
 from vidpred.errors import StorageError
 from vidpred.inference.predictor import read_sections
 from vidpred.models.base import Discriminator
@@ -48,10 +47,10 @@ def load_judge(checkpoint: Checkpoint, device: torch.device) -> Judge | None:
     data, model = read_sections(checkpoint)
     file = checkpoint.path / "config.yaml"
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = stored_settings(checkpoint.path)
         settings = TypeAdapter(AnyJudge).validate_python(tree["discriminator"])
-        adversarial = str(tree["objective"]["adversarial"])
-    except (KeyError, TypeError, ValidationError):
+        adversarial = str((tree["objective"].get("adversarial") or {}).get("loss", "bce"))
+    except (AttributeError, KeyError, TypeError, ValidationError):
         raise StorageError(
             f"cannot read the discriminator's settings [{file}]; copy the run's config.yaml there"
         ) from None

@@ -9,11 +9,10 @@ from typing import Self
 
 import numpy as np
 import torch
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights
+from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights, stored_settings
 from vidpred.data.batch import to_float
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
@@ -170,9 +169,9 @@ def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:
     """The data and model sections of a checkpoint's config. Raises StorageError."""
     file = checkpoint.path / "config.yaml"
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = stored_settings(checkpoint.path)
         return DataSettings.model_validate(tree["data"]), TypeAdapter(AnyModel).validate_python(tree["model"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError):
+    except (StorageError, KeyError, TypeError, ValidationError):
         raise StorageError(
             f"cannot read the checkpoint's settings [{file}]; copy the run's config.yaml there"
         ) from None
