@@ -213,11 +213,8 @@ def test_a_mapping_sets_what_it_names(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("data: {size: 48, crop_size: 16}\n")
     loaded = load_with_origins(file, ["data={size: 64, augment: {horizontal_flip: false}}"])
-    assert (
-        loaded.config.data.size,
-        loaded.config.data.patch_size,
-        loaded.config.data.augment_settings.horizontal_flip,
-    ) == (64, 16, False)
+    data = loaded.config.data
+    assert (data.size, data.crop_size, data.augment_settings.horizontal_flip) == (64, 16, False)
     assert (loaded.origins["data.size"], loaded.origins["data.crop_size"]) == ("command line", "mine.yaml:1")
 
 
