@@ -130,7 +130,7 @@ def test_a_resumed_run_with_noise_is_the_uninterrupted_one(tmp_path: Path) -> No
 
 
 def test_draws_without_noise_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"objective\.draws: .* set model\.noise_channels=1"):
+    with pytest.raises(ConfigError, match=r"objective\.num_samples: .* set model\.noise_channels=1"):
         load_config(None, {"objective.num_samples": 2})
 
 
@@ -140,7 +140,7 @@ def test_draws_without_noise_are_refused() -> None:
         ({"model.noise": "binary"}, r"model\.noise=binary\] has no meaning without noise"),
         (
             {"model.noise_channels": 1, "objective.other_samples_weight": 0.1},
-            r"objective\.other_draws_weight=0\.1\] has no meaning with one draw",
+            r"objective\.other_samples_weight=0\.1\] has no meaning with one draw",
         ),
     ],
 )
@@ -166,5 +166,5 @@ class Own(nn.Module):
 def test_a_generator_of_ones_own_can_take_noise(tmp_path: Path) -> None:
     settings = {**SMALL, "model.noise_channels": 2, "objective.num_samples": 3, "training.steps": 1}
     train(load_config(None, {**settings, "run": str(tmp_path / "own")}), Own(2))
-    with pytest.raises(ConfigError, match=r"\[objective\.draws=3\] the generator says no noise_channels"):
+    with pytest.raises(ConfigError, match=r"\[objective\.num_samples=3\] the generator says no noise_channels"):
         train(load_config(None, {**settings, "run": str(tmp_path / "none")}), Own(0))

@@ -147,7 +147,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "blurred predictions", "warning", ("monitor/sharpness",), rules.blurred,
         "a mean over possible futures, or a model that has not learnt the details",
-        "train longer or a larger model; then lp_exponent=1, gdl_weight and adversarial_weight of the objective",
+        "train longer or a larger model; then lp_exponent=1, gdl_weight and adversarial.weight of the objective",
     ),
     Rule(
         "noisy predictions", "warning", ("monitor/sharpness",), rules.noisy,

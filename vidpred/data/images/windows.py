@@ -51,7 +51,7 @@ class ImageWindows(Source):
         return Batch(future[:, :0], future, torch.tensor(positions), labels=labels)
 
     def _picture(self, number: int) -> np.ndarray:
-        """`(H, W, C)` uint8 with the channels and size of the settings; kept as long as memory_mb allows."""
+        """`(H, W, C)` uint8 with the channels and size of the settings; kept as long as cache_mb allows."""
         if number not in self._kept:
             picture = with_channels(self.pictures.read(number), self.settings.channels)
             picture = squared(picture, self.settings.size) if self.settings.size else picture
