@@ -170,9 +170,13 @@ def loader(folder: Path, memory_mb: int, batch: int, steps: int | None = None) -
     """vidpred's loader as training has it, in this process: crop, flip, batch."""
     size = SIDE
     settings = DataSettings(
-        root=str(folder), size=size, patch_size=SIDE, memory_mb=memory_mb, skip_cuts=False,
-        split_fractions=(1.0, 0.0, 0.0), split="time",
-    )  # fmt: skip
+        root=str(folder),
+        size=size,
+        crop_size=SIDE,
+        video={"cache_mb": memory_mb, "skip_cuts": False},
+        split_fractions=(1.0, 0.0, 0.0),
+        split="time",
+    )
     source = build_source(settings, "train", training_offsets(settings))
     sampler = StepSampler(0, steps or len(source) // batch, batch)
     return DataLoader(TrainingSamples(source, 0), batch_sampler=sampler, collate_fn=collate)

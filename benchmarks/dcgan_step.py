@@ -30,7 +30,7 @@ def build_trainer(precision: str, side: int = SIDE, width: int = WIDTH) -> Train
     """Ours, on the networks of the example."""
     config = load_config(
         "dcgan_faces.yaml",
-        {"model.width": width, "discriminator.width": width, "data.patch_size": side, "training.monitor_every": 0},
+        {"model.width": width, "discriminator.width": width, "data.crop_size": side, "training.monitor_every": 0},
     )
     AcceleratorState._reset_state()
     accelerator = Accelerator(

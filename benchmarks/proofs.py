@@ -84,10 +84,10 @@ class Leads(Generator):
 def three_ways(folder: Path, seed: int) -> dict[str, Any]:
     """Frame t+k recursively, jointly and directly: the same network, steps and windows for all."""
     shared = {
-        "data.root": real_clips(), "data.size": 96, "data.patch_size": 48, "seed": seed,
-        "training.steps": 2500, "training.picture_every": 0,
+        "data.root": real_clips(), "data.size": 96, "data.crop_size": 48, "seed": seed,
+        "training.steps": 2500, "training.image_every": 0,
     }  # fmt: skip
-    ways = {"next": {}, "joint": {"data.pred_frames": 8}, **{f"lead-{k}": {"data.step": k} for k in (2, 4, 8)}}
+    ways = {"next": {}, "joint": {"data.pred_frames": 8}, **{f"lead-{k}": {"data.lead": k} for k in (2, 4, 8)}}
     trained = {}
     for name, change in ways.items():
         train(load_config("release.yaml", {**shared, **change, "run": str(folder / name)}))

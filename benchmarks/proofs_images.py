@@ -16,7 +16,7 @@ from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.few_labels import choose_evenly
 from vidpred.data.images.windows import pictures_of
-from vidpred.data.settings import DataSettings
+from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import spread, to_frames
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import DataError
@@ -54,11 +54,11 @@ FASHION_RUNS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **HALF,
             "training.steps": 700,
-            "data.patch_size": 28,
+            "data.crop_size": 28,
             "model.noise_channels": 1080,
             "discriminator.dropout": 0.0,
-            "objective.r1_weight": 1.0,
-            "objective.r1_every": 1,
+            "objective.adversarial.r1_weight": 1.0,
+            "objective.adversarial.r1_every": 1,
         },
     ),
     "vae": ("vae_dcgan.yaml", {"model.width": 32, **FALLING, "training.steps": 5500}),
@@ -107,7 +107,7 @@ def growth(
     table of mixed styles, too."""
     every = max(1, steps // 14)
     settings = {
-        "data.root": str(root), "data.size": 32, "data.patch_size": 32, "data.channels": 1, "data.workers": 0,
+        "data.root": str(root), "data.size": 32, "data.crop_size": 32, "data.channels": 1, "data.num_workers": 0,
         "model.width": width, "discriminator.width": width, "model.noise_channels": width, "training.steps": steps,
         "checkpoint.every": every, "checkpoint.keep": 20, "run": str(folder / preset), "seed": seed,
         "training.ema_decay": 0.995,
@@ -126,11 +126,11 @@ def growth(
 
 def lotter(folder: Path, seed: int, steps: int, world: str) -> dict[str, Predictor]:
     """Squared error, and an adversary from its weights; beside it the squared error for as many steps more."""
-    shared = {"seed": seed, "training.steps": steps, "data.world": world}
+    shared = {"seed": seed, "training.steps": steps, "data.world.name": world}
     start = train(load_config("lotter_mse.yaml", {**shared, "run": str(folder / "start")}))
     found = {}
     for name in ("lotter_mse", "lotter_adversarial"):
-        own = {**shared, "run": str(folder / name), "training.start_from": str(start.folder)}
+        own = {**shared, "run": str(folder / name), "training.init_from": str(start.folder)}
         found[name] = train(load_config(f"{name}.yaml", own)).predictor("last")
     return found
 
@@ -185,7 +185,7 @@ def augmentation(
     """Accuracy, on the test pictures, of a classifier that learns from few pictures of clothes; from them, half of the
     times mirrored; from samples of a conditional DCGAN that knew only those few; from the few and the samples. All for
     as many steps."""
-    data = {"context_frames": 0, "channels": 1, "patch_size": 28, "flip": False}
+    data = {"context_frames": 0, "channels": 1, "crop_size": 28, "augment": AugmentSettings(horizontal_flip=False)}
     every = build_source(DataSettings(root=str(root), **data), "train", [0])
     few = choose_evenly(every.labels, known)
     batch = every.draw(few.tolist(), range(known), 0)
@@ -213,7 +213,8 @@ def augmentation(
         ("few", "few", False), ("few, mirrored", "few", True), ("samples alone", "drawn", False),
         ("few and samples", "both", False),
     ):  # fmt: skip
-        own = DataSettings(root=str(folder / f"{file}.npz"), split_fractions=(1.0, 0.0, 0.0), **{**data, "flip": flip})
+        changes = {"augment": AugmentSettings(horizontal_flip=flip), "split_fractions": (1.0, 0.0, 0.0)}
+        own = DataSettings(root=str(folder / f"{file}.npz"), **{**data, **changes})
         classifier = train_classifier(build_source(own, "train", [0]), learning, seed)
         _, logits = features_of(classifier, held_out.future[:, 0])
         assert logits is not None

@@ -24,14 +24,14 @@ STEPS, FINE_STEPS = 1000, 200
 # the demo's, weighted so that its mean over the four scales has the paper's 0.05.
 ADAM = {"name": "adam", "learning_rate": 1e-3, "betas": [0.5, 0.99]}
 SMALL: dict[str, Any] = {
-    "data.size": 96, "data.on_bad_video": "error", "data.movement_threshold": 0.0005, "data.workers": 0,
+    "data.size": 96, "data.video.on_bad_video": "error", "data.min_motion": 0.0005, "data.num_workers": 0,
     "model.size": "release", "training.steps": STEPS, "training.batch_size": 4, "training.generator": ADAM,
-    "training.ema_decay": 0.99, "training.validate_every": 0, "training.picture_every": 0, "checkpoint.keep": 1,
+    "training.ema_decay": 0.99, "training.validate_every": 0, "training.image_every": 0, "checkpoint.keep": 1,
     "checkpoint.every": 500,
 }  # fmt: skip
 SMALL_ADVERSARY: dict[str, Any] = {
-    "discriminator.size": "strided", "training.discriminator": ADAM, "objective.adversarial_weight": 0.0125,
-    "objective.r1_weight": 0.1,
+    "discriminator.size": "strided", "training.discriminator": ADAM, "objective.adversarial.weight": 0.0125,
+    "objective.adversarial.r1_weight": 0.1,
 }  # fmt: skip
 ONE_SCALE: dict[str, Any] = {"model.scales": 1, "model.feature_maps": None, "model.kernel_sizes": None}
 
@@ -41,7 +41,7 @@ def real_rung(rung: str, folder: Path, seed: int) -> Config:
     if rung.startswith("adv"):
         changes |= SMALL_ADVERSARY
     if rung == FINE:
-        changes |= {"training.start_from": str(folder / "ladder_adv_gdl"), "training.steps": FINE_STEPS}
+        changes |= {"training.init_from": str(folder / "ladder_adv_gdl"), "training.steps": FINE_STEPS}
     return load_config(f"ladder_{rung}.yaml", changes)
 
 

@@ -69,7 +69,7 @@ class EvenWindows(Source):
 def measure(models: Mapping[str, nn.Module], split: str = "test", per_clip: int = WINDOWS) -> dict[str, Any]:
     """What every model and baseline scores on the clips of a split."""
     settings = DataSettings(
-        root=str(clip_folder(split)), size=SHORT_SIDE, patch_size=None, split="file", split_fractions=(1, 0, 0)
+        root=str(clip_folder(split)), size=SHORT_SIDE, crop_size=None, split="file", split_fractions=(1, 0, 0)
     )
     source = EvenWindows(build_source(settings, "train", range(KNOWN + STEPS)), per_clip)
     how = Measurement(STEPS, only=MEASURED, progress=True)
@@ -160,12 +160,12 @@ def adversarial(folder: Path, seed: int) -> dict[str, Any]:
     models = {"start": Predictor.load(start, "last").generator}
     seconds = {}
     nobody: dict[str, Any] = {
-        "objective.adversarial_weight": 0, "objective.r1_weight": 0, "discriminator.size": "release",
+        "objective.adversarial.weight": 0, "objective.adversarial.r1_weight": 0, "discriminator.size": "release",
         "training.discriminator.learning_rate": 1e-3, "training.discriminator.betas": [0.9, 0.99],
     }  # fmt: skip
     for name, change in {"with adversary": {}, "without": nobody}.items():
         run, begun = folder / name.replace(" ", "-"), time.process_time()
-        own = {**shared, "training.start_from": str(start), "run": str(run), **change}
+        own = {**shared, "training.init_from": str(start), "run": str(run), **change}
         train(load_config("motion_adversarial.yaml", own))
         seconds[name] = round(time.process_time() - begun)
         models[name] = Predictor.load(run, "last").generator
@@ -180,7 +180,7 @@ def without_backtest(folder: Path, seed: int) -> dict[str, Any]:
 
 def without_wandering(folder: Path, seed: int) -> dict[str, Any]:
     """Real clips only as they were filmed: at an even speed and with the camera's own motion."""
-    return proof(folder, seed, {"data.wander": 0, "data.shake": 0})
+    return proof(folder, seed, {"data.augment.time_warp": 0, "data.augment.camera_shake": 0})
 
 
 def untrained(folder: Path, seed: int) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def finer_flow(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def without_synthetic(folder: Path, seed: int) -> dict[str, Any]:
-    return proof(folder, seed, {"data.synthetic_share": 0.0})
+    return proof(folder, seed, {"data.world.synthetic_share": 0.0})
 
 
 def simvp(folder: Path, seed: int) -> dict[str, Any]:

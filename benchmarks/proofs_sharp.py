@@ -19,7 +19,7 @@ from vidpred.evaluation.forks import Forks, both_occur, find_certain, find_forks
 FORKS = 600
 CONTEXTS, DRAWS = 200, 20
 SEEDS = (0, 1, 2)
-GAME = ("objective.adversarial_weight=0.05",)  # with nothing else: every other setting at its default
+GAME = ("objective.adversarial.weight=0.05",)  # with nothing else: every other setting at its default
 GAME_STEPS, SETTLED, WINDOW, BALANCED = 2000, 200, 50, (0.5, 0.9)
 
 
@@ -71,7 +71,7 @@ def balance(folder: Path, seed: int) -> dict[str, Any]:
     """An adversary and nothing else but defaults, 2,000 steps: how often the discriminator's accuracy, a mean over the
     last 50 steps, lies in [0.5, 0.9] after step 200. That a row is written says that the run did not diverge."""
     overrides = [*GAME, f"training.steps={GAME_STEPS}", "training.log_every=1", f"seed={seed}", f"run={folder / 'run'}"]
-    config = load_config(None, [*overrides, "training.picture_every=0", "training.validate_every=0"])
+    config = load_config(None, [*overrides, "training.image_every=0", "training.validate_every=0"])
     trained(config)
     lines = read_metrics(folder / "run")
     by_step = {line["step"]: line for line in lines if "discriminator/accuracy" in line}

@@ -32,7 +32,7 @@ def main() -> None:
     start = train(load_config("two_way_mse.yaml", {**settings, "run": str(options.output / "start")}))
     predictors = {}
     for name, preset in PRESETS.items():  # the same weights to begin with, the same samples in the same order
-        run = {"run": str(options.output / Path(preset).stem), "training.start_from": str(start.folder)}
+        run = {"run": str(options.output / Path(preset).stem), "training.init_from": str(start.folder)}
         predictors[name] = train(load_config(preset, {**settings, **run})).predictor("last")
 
     forks = find_forks(TwoWayWorld(known=4, coming=1, seed=1001), count=512)  # context, left and right futures

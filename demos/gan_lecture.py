@@ -30,19 +30,19 @@ SEEN = 3.3  # of the plane, from the middle
 SHOWN_STEPS = (0, 50, 200, 1000)  # of the GAN on the line, as shares of its steps / 1000
 COLUMNS = 5  # plots side by side
 REMEDIES: dict[str, dict[str, Any]] = {
-    "minimax loss": {"objective.adversarial": "minimax"},
+    "minimax loss": {"objective.adversarial.loss": "minimax"},
     "non-saturating loss": {},
-    "least squares": {"objective.adversarial": "least_squares"},
+    "least squares": {"objective.adversarial.loss": "least_squares"},
     "minibatch discrimination": {"discriminator.minibatch_kernels": 10},
-    "feature matching": {"objective.adversarial_weight": 0.0, "objective.feature_matching_weight": 1.0},
-    "labels of 0.9": {"objective.real_label": 0.9},
+    "feature matching": {"objective.adversarial.weight": 0.0, "objective.adversarial.feature_matching_weight": 1.0},
+    "labels of 0.9": {"objective.adversarial.real_label": 0.9},
     "historical averaging": {"objective.history_weight": 1e-4},
     "WGAN-GP": {
-        "objective.adversarial": "wasserstein",
-        "objective.gradient_penalty_weight": 0.1,
-        "objective.discriminator_steps": 5,
+        "objective.adversarial.loss": "wasserstein",
+        "objective.adversarial.gradient_penalty_weight": 0.1,
+        "objective.adversarial.discriminator_steps": 5,
     },
-    "R1": {"objective.r1_weight": 0.1, "objective.r1_every": 1},
+    "R1": {"objective.adversarial.r1_weight": 0.1, "objective.adversarial.r1_every": 1},
     "no noise to speak of": {"model.noise_channels": 1, "model.hidden": [4]},
 }
 
@@ -135,7 +135,7 @@ def try_remedies(folder: Path, steps: int) -> dict[str, tuple[int, float, np.nda
     found = {}
     for name, settings in REMEDIES.items():
         run = folder / name.replace(" ", "-")
-        shared = {"data.world": "eight_gaussians", "training.steps": steps, "training.validate_every": 0,
+        shared = {"data.world.name": "eight_gaussians", "training.steps": steps, "training.validate_every": 0,
                   "training.precision": "float32", "training.log_every": 50, "model.hidden": [64, 64],
                   "discriminator.hidden": [64, 64], "training.ema_decay": 0.99}  # fmt: skip
         predictor = train(load_config("gaussians_gan.yaml", {**shared, **settings, "run": str(run)})).predictor("last")

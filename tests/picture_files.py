@@ -40,7 +40,7 @@ SMALL: dict[str, Any] = {
     "training.steps": 6, "training.batch_size": 8, "training.device": "cpu", "training.log_every": 1,
     "training.precision": "float32",
 }  # fmt: skip
-DIGITS: dict[str, Any] = {"data.patch_size": 8}
+DIGITS: dict[str, Any] = {"data.crop_size": 8}
 NARROW = {"model.width": 4, "discriminator.width": 4}
 FLAT = {"model.hidden": [16], "discriminator.hidden": [16]}
 POINTS = {**FLAT, "training.validate_every": 3}
@@ -48,7 +48,7 @@ POINTS = {**FLAT, "training.validate_every": 3}
 IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "dcgan_mnist": (NARROW, "discriminator/real"),
     "dcgan_fashion": (NARROW, "discriminator/real"),
-    "dcgan_faces": ({**NARROW, "data.channels": 1, "data.size": 8, "data.workers": 0}, "discriminator/real"),
+    "dcgan_faces": ({**NARROW, "data.channels": 1, "data.size": 8, "data.num_workers": 0}, "discriminator/real"),
     "dcgan_conditional": (NARROW, "discriminator/real"),
     "mlp_gan": (FLAT, "discriminator/saturated"),
     "mlp_gan_minimax": (FLAT, "discriminator/saturated"),
@@ -63,7 +63,7 @@ IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
         "discriminator/drift",
     ),
     "stylegan": (
-        {**NARROW, "model.noise_channels": 8, "model.mapping_layers": 2, "training.picture_every": 3},
+        {**NARROW, "model.noise_channels": 8, "model.mapping_layers": 2, "training.image_every": 3},
         "discriminator/r1",
     ),
     "vae": ({"model.hidden": [16]}, "generator/kl"),

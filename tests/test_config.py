@@ -44,7 +44,7 @@ def test_presets_open_with_command_hardware_time_and_score(name: str) -> None:
 def test_stable_keys() -> None:
     keys = load_with_origins(None).origins
     for key in (
-        "seed", "run", "data.root", "data.context_frames", "data.pred_frames", "data.frame_skip", "data.workers",
+        "seed", "run", "data.root", "data.context_frames", "data.pred_frames", "data.frame_skip", "data.num_workers",
         "training.steps", "training.batch_size", "checkpoint.every",
     ):  # fmt: skip
         assert key in keys
@@ -89,7 +89,7 @@ def test_overrides_as_a_mapping() -> None:
         ("a:\n\t- tab", ["mine.yaml:2"]),
         ("run: !!python/object:os.system {}", ["mine.yaml:1"]),
         ("objective: {lp_weight: 0, gdl_weight: 0}", ["all weights are 0"]),
-        ("objective: {adversarial_weight: 1}\ndata: {patch_size: null}", ["data.patch_size"]),
+        ("objective: {adversarial: {weight: 1}}\ndata: {crop_size: null}", ["data.crop_size"]),
     ],
 )
 def test_mistakes_are_one_clear_line(text: str, words: list[str], tmp_path: Path) -> None:
@@ -107,13 +107,22 @@ def test_mistakes_are_one_clear_line(text: str, words: list[str], tmp_path: Path
     ("overrides", "words"),
     [
         (["data.frame_skip=3"], ["[data.frame_skip=3]", "without data.root", "data.frame_skip=1"]),
-        (["data.movement_threshold=0.5"], ["[data.movement_threshold=0.5]", "without data.root"]),
+        (["data.min_motion=0.5"], ["[data.min_motion=0.5]", "without data.root"]),
         (["data.split=time", "data.split_file=a.csv"], ["[data.split=time, data.split_file=a.csv]"]),
         (["data.split_fractions=[0.5, 0.25, 0.25]"], ["[data.split_fractions=[0.5, 0.25, 0.25]]"]),
-        (["data.reverse=true", "data.speed=2"], ["[data.reverse=true, data.speed=2]", "without data.root"]),
-        (["data.world=motion", "data.root=clips"], ["[data.world=motion]", "with data.root", "data.world=two_way"]),
-        (["objective.r1_weight=0.1"], ["[objective.r1_weight=0.1]", "without an adversary"]),
-        (["objective.wrong_pairs=true"], ["[objective.wrong_pairs=true]", "set objective.wrong_pairs=false"]),
+        (
+            ["data.augment.time_reverse=true", "data.augment.max_speed=2"],
+            ["[data.augment.time_reverse=true, data.augment.max_speed=2]", "without data.root"],
+        ),
+        (
+            ["data.world.name=motion", "data.root=clips"],
+            ["[data.world.name=motion]", "with data.root", "data.world.name=two_way"],
+        ),
+        (["objective.adversarial.r1_weight=0.1"], ["[objective.adversarial.r1_weight=0.1]", "without an adversary"]),
+        (
+            ["objective.adversarial.wrong_pairs=true"],
+            ["[objective.adversarial.wrong_pairs=true]", "set objective.adversarial.wrong_pairs=false"],
+        ),
         (["discriminator.size=strided"], ["[discriminator.size=strided]"]),
         (["training.discriminator.weight_decay=0.1"], ["[training.discriminator.weight_decay=0.1]"]),
         (["training.generator.momentum=0.9"], ["[training.generator.momentum=0.9]", "with the optimizer adam"]),
@@ -130,19 +139,19 @@ def test_settings_without_meaning_are_refused(overrides: list[str], words: list[
 
 
 def test_an_adversary_on_whole_frames_of_the_world_is_refused() -> None:
-    overrides = ["data.size=64", "data.patch_size=32", "objective.adversarial_weight=0.1"]
-    with pytest.raises(ConfigError, match=r"\[data.patch_size=32\].* set data.patch_size=64 or data.root"):
+    overrides = ["data.size=64", "data.crop_size=32", "objective.adversarial.weight=0.1"]
+    with pytest.raises(ConfigError, match=r"\[data.crop_size=32\].* set data.crop_size=64 or data.root"):
         refuse_ignored(load_config(None, overrides))
-    refuse_ignored(load_config(None, [*overrides, "data.patch_size=64"]))
+    refuse_ignored(load_config(None, [*overrides, "data.crop_size=64"]))
 
 
 def test_settings_with_a_meaning_are_not_refused() -> None:
     for name in PRESETS:
-        in_a_world = load_config(name).data.world != "two_way"
+        in_a_world = load_config(name).data.world_settings.name != "two_way"
         refuse_ignored(load_config(name, {} if in_a_world else {"data.root": "clips"}))
     for name in ("tiny.yaml", "two_way_mse.yaml", "two_way_adversarial.yaml"):
         refuse_ignored(load_config(name))
-    refuse_ignored(load_config(None, ["data.root=clips", "data.frame_skip=3", "data.movement_threshold=0.5"]))
+    refuse_ignored(load_config(None, ["data.root=clips", "data.frame_skip=3", "data.min_motion=0.5"]))
     refuse_ignored(load_config(None, ["training.generator.name=sgd", "training.generator.momentum=0.9"]))
 
 
@@ -202,10 +211,11 @@ def test_mistakes_in_overrides_are_one_clear_line(override: str, words: list[str
 
 def test_a_mapping_sets_what_it_names(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("data: {size: 48, patch_size: 16}\n")
-    loaded = load_with_origins(file, ["data={size: 64, flip: false}"])
-    assert (loaded.config.data.size, loaded.config.data.patch_size, loaded.config.data.flip) == (64, 16, False)
-    assert (loaded.origins["data.size"], loaded.origins["data.patch_size"]) == ("command line", "mine.yaml:1")
+    file.write_text("data: {size: 48, crop_size: 16}\n")
+    loaded = load_with_origins(file, ["data={size: 64, augment: {horizontal_flip: false}}"])
+    data = loaded.config.data
+    assert (data.size, data.crop_size, data.augment_settings.horizontal_flip) == (64, 16, False)
+    assert (loaded.origins["data.size"], loaded.origins["data.crop_size"]) == ("command line", "mine.yaml:1")
 
 
 def test_every_setting_has_a_description() -> None:

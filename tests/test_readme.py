@@ -25,7 +25,7 @@ SMALLER = {
     "train --config ucf101.yaml": [
         "model.size=release", "discriminator.size=strided", "training.steps=2", "training.batch_size=2",
     ],
-    "train --config tiny.yaml data.root=clips run=runs/noise model.noise_channels=1 objective.draws=2": [
+    "train --config tiny.yaml data.root=clips run=runs/noise model.noise_channels=1 objective.num_samples=2": [
         "training.steps=2",
     ],
     "record data/block_push --env block_push --episodes 1000 --size 32": ["--episodes", "6", "--steps", "12"],

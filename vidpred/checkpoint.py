@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from vidpred.errors import StorageError
 from vidpred.files import atomic_write, write_file
-from vidpred.settings import flatten
+from vidpred.settings import flatten, migrate
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
@@ -277,7 +277,8 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
 
 
 def read_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed], mend: str = "is it a run folder?") -> Parsed:
-    """Return what `parse` makes of the settings of a run or checkpoint folder, a mapping of sections.
+    """Return what `parse` makes of the settings of a run or checkpoint folder, a mapping of sections under
+    the names of today.
 
     Raises:
         StorageError: There are no settings, or `parse` finds them wrong (ValueError, KeyError, TypeError). The message
@@ -285,7 +286,7 @@ def read_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed], mend: s
     """
     file = folder / CONFIG
     try:
-        return parse(yaml.safe_load(file.read_text(encoding="utf-8")))
+        return parse(migrate(yaml.safe_load(file.read_text(encoding="utf-8")), str(file)))
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
         raise StorageError(f"cannot read the run's settings [{file}]; {mend}") from None
 

@@ -12,25 +12,25 @@ from vidpred.config import Config, to_yaml
 from vidpred.errors import ConfigError, StorageError
 from vidpred.files import write_file
 from vidpred.models.base import Discriminator, Generator
-from vidpred.settings import flatten
+from vidpred.settings import flatten, with_all_sections
 
 # What may change between the runs of one folder: nothing of it changes what the weights will be.
 FREE_ON_RESUME = (
     "run",
-    "data.workers",
-    "data.memory_mb",
-    "data.on_bad_video",
-    "data.max_pixels",
-    "data.max_frames",
-    "data.max_hours",
+    "data.num_workers",
+    "data.video.cache_mb",
+    "data.video.on_bad_video",
+    "data.video.max_pixels",
+    "data.video.max_frames",
+    "data.video.max_hours",
     "data.timeout_seconds",
     "training.log_every",
     "training.monitor_every",
     "training.validate_every",
     "training.validation_windows",
-    "training.picture_every",
+    "training.image_every",
     "training.tensorboard",
-    "training.start_from",
+    "training.init_from",
     "checkpoint.every",
     "checkpoint.keep",
 )
@@ -66,7 +66,7 @@ def prepare_folder(folder: RunFolder, config: Config) -> None:
 
 def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> (old, new) for all settings that differ and may not change freely."""
-    old, new = (dict(flatten(config.model_dump(mode="json"))) for config in (before, after))
+    old, new = (dict(flatten(with_all_sections(config).model_dump(mode="json"))) for config in (before, after))
     return {key: (old[key], new[key]) for key in new if old[key] != new[key] and key not in FREE_ON_RESUME}
 
 
@@ -79,7 +79,7 @@ def start_from(run: str, generator: Generator, discriminator: Discriminator | No
     except StorageError as error:
         reason = str(error).removesuffix("; it is another model's checkpoint")
         raise StorageError(
-            f"[training.start_from={run}] {reason}; use the model section, data.context_frames, data.pred_frames and "
+            f"[training.init_from={run}] {reason}; use the model section, data.context_frames, data.pred_frames and "
             f"data.channels of {found.path / 'config.yaml'}"
         ) from None
     if discriminator is None or not found.has("discriminator"):

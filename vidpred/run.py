@@ -64,14 +64,14 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         validate = build_validation(config.data, config.training.validation_windows, accelerator)
         if accelerator.is_main_process:
             prepare_folder(folder, config)
-        if config.training.start_from and not folder.steps():
-            start_from(config.training.start_from, network, discriminator)
+        if config.training.init_from and not folder.steps():
+            start_from(config.training.init_from, network, discriminator)
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,
         objective=config.objective,
         checkpoint=config.checkpoint,
-        workers=config.data.workers,
+        workers=config.data.num_workers,
         timeout_seconds=config.data.timeout_seconds,
         folder=folder,
         accelerator=accelerator,
@@ -98,10 +98,11 @@ def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[
     """Return the generator (the given one where there is one) and the discriminator, if the objective has one. Raises
     ConfigError."""
     network = build_generator(config.model, config.data) if generator is None else as_generator(generator, config.data)
-    if config.objective.draws > 1 and not network.noise_channels:
+    if config.objective.num_samples > 1 and not network.noise_channels:
         raise ConfigError(
-            f"[objective.draws={config.objective.draws}] the generator says no noise_channels, so all draws would be "
-            "the same; give it that attribute and a second argument of forward, or set objective.draws=1"
+            f"[objective.num_samples={config.objective.num_samples}] the generator says no noise_channels, so all "
+            "samples would be the same; give it that attribute and a second argument of forward, or set "
+            "objective.num_samples=1"
         )
     if not config.objective.has_discriminator:
         return network, None
@@ -140,14 +141,14 @@ def plan(config: Config) -> str:
         generator, discriminator = build_networks(config)
     check_conditions(generator, source)
     sample = source.window(0).shape
-    side = None if config.data.has_points else config.data.patch_size
+    side = None if config.data.has_points else config.data.crop_size
     height, width = (side, side) if side else sample[1:3]
     return "\n".join(
         [
             f"data        {source.name}: {len(source)} training windows, whole frames {sample[2]}x{sample[1]}",
             *describe_plan(
                 generator, discriminator, config.training, config.data, (height, width), device,
-                choose_precision(config.training.precision, device), config.objective.draws,
+                choose_precision(config.training.precision, device), config.objective.num_samples,
             ),
             f"run folder  {config.run}, a checkpoint every {config.checkpoint.every} steps",
         ]

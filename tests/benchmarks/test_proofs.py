@@ -43,5 +43,5 @@ def test_rungs_of_both_ladders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 objective.has_discriminator,
             )
             assert found == expected[rung], rung
-    assert real_rung(FINE, tmp_path, 0).data.patch_size == 64
-    assert real_rung(FINE, tmp_path, 0).training.start_from == real_rung("adv_gdl", tmp_path, 0).run
+    assert real_rung(FINE, tmp_path, 0).data.crop_size == 64
+    assert real_rung(FINE, tmp_path, 0).training.init_from == real_rung("adv_gdl", tmp_path, 0).run

@@ -20,7 +20,7 @@ from vidpred.commands import app
 from vidpred.models.baselines import BASELINES
 
 TRAIN = [
-    "training.steps=2", "training.batch_size=2", "data.patch_size=32", "model.scales=2",
+    "training.steps=2", "training.batch_size=2", "data.crop_size=32", "model.scales=2",
     "model.feature_maps=[[4],[4]]", "model.kernel_sizes=[[3,3],[3,3]]", "training.device=cpu",
 ]  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
 def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     """Of a model with noise, rendered side by side and measured as best, mean and worst; others say they cannot."""
     clip, run = str(work / "clips" / "0.mp4"), f"{tmp_path}/noisy"
-    noise = ["model.noise_channels=1", "model.noise=binary", "objective.draws=2"]
+    noise = ["model.noise_channels=1", "model.noise=binary", "objective.num_samples=2"]
     assert call(capsys, "train", f"data.root={work}/clips", f"run={run}", *TRAIN, *noise)[0] == 0
     pictures = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
     for picture, seed in zip(pictures, ("0", "0", "1"), strict=True):
@@ -276,7 +276,7 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     refused(result, 3, "of the 5 needed", "data.context_frames", "of 3 frames")
     write_video(tmp_path / "small" / "a.mp4", numbered_frames(60, 24, 24))
     result = call(capsys, "train", f"data.root={tmp_path}/small", f"run={tmp_path}/run2", "training.steps=1")
-    refused(result, 3, "24x24 are smaller than data.patch_size=32")
+    refused(result, 3, "24x24 are smaller than data.crop_size=32")
 
 
 def write_sound(path: Path) -> Path:
@@ -416,17 +416,17 @@ def test_a_video_that_changes_during_training(
             file.write_bytes(b"gone")
 
     monkeypatch.setattr(run, "prepare_folder", meddle)
-    words = [f"data.root={tmp_path}/clips", f"run={tmp_path}/run", f"data.workers={workers}", *TRAIN]
+    words = [f"data.root={tmp_path}/clips", f"run={tmp_path}/run", f"data.num_workers={workers}", *TRAIN]
     result = call(capsys, "train", *words, "training.validate_every=0")
     refused(result, 3, "changed since it was scanned", ".mp4")
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 3
 
 
 def test_starting_from_another_model(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
-    words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, f"training.start_from={work}/run"]
+    words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, f"training.init_from={work}/run"]
     result = call(capsys, "train", *words, "model.feature_maps=[[5],[5]]")
     refused(
-        result, 4, f"[training.start_from={work}/run]", "networks.0.0.weight", "use the model section", "config.yaml"
+        result, 4, f"[training.init_from={work}/run]", "networks.0.0.weight", "use the model section", "config.yaml"
     )
 
 
@@ -454,7 +454,7 @@ def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str]
     assert code == 0
     assert "6 clips (2 train, 2 validation, 2 test)" in out
     assert "left out" not in out
-    overrides = [f"data.root={root}", f"run={tmp_path}/run", "data.workers=0", *TRAIN]
+    overrides = [f"data.root={root}", f"run={tmp_path}/run", "data.num_workers=0", *TRAIN]
     assert (
         call(
             capsys, "train", "--config", "ucf101.yaml", *overrides, "model.size=release", "discriminator.size=strided"

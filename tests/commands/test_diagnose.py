@@ -18,7 +18,7 @@ from vidpred.config import Config, load_config
 from vidpred.errors import StorageError
 from vidpred.models.discriminators import MultiscaleDiscriminator
 
-ADVERSARIAL = {"objective.adversarial_weight": 0.05}
+ADVERSARIAL = {"objective.adversarial.weight": 0.05}
 HEALTHY = {
     "input_min": 0.0, "input_max": 1.0, "input_std": 0.25, "input_extremes": 0.01, "prediction_min": 0.01,
     "prediction_max": 0.99, "non_finite": 0.0, "diversity": 0.95, "motion": 1.1, "sharpness": 0.8,
@@ -108,9 +108,9 @@ def test_what_is_no_fault_is_not_found() -> None:
 
 
 def test_settings_that_leave_the_adversary_out() -> None:
-    matching = {"objective.adversarial_weight": 0.0, "objective.feature_matching_weight": 1.0}
+    matching = {"objective.adversarial.weight": 0.0, "objective.adversarial.feature_matching_weight": 1.0}
     assert titles(lines(), **matching) == ["a discriminator without an adversarial loss"]
-    assert titles(lines(), **{"objective.adversarial_start": 400}) == ["an adversary that never begins"]
+    assert titles(lines(), **{"objective.adversarial.start": 400}) == ["an adversary that never begins"]
 
 
 # Real runs, as small as can be.
@@ -118,10 +118,10 @@ def test_settings_that_leave_the_adversary_out() -> None:
 
 def tiny(folder: Path, **more: Any) -> Config:
     settings = {
-        "run": str(folder), "data.size": 16, "data.patch_size": 16, "model.scales": 2, "model.feature_maps": [[4], [4]],
+        "run": str(folder), "data.size": 16, "data.crop_size": 16, "model.scales": 2, "model.feature_maps": [[4], [4]],
         "model.kernel_sizes": [[3, 3], [3, 3]], "discriminator.size": "strided", "training.steps": 60,
         "training.batch_size": 4, "training.log_every": 2, "training.monitor_every": 10, "training.validate_every": 0,
-        "training.picture_every": 0, "training.device": "cpu", **ADVERSARIAL, **more,
+        "training.image_every": 0, "training.device": "cpu", **ADVERSARIAL, **more,
     }  # fmt: skip
     return load_config(None, settings)
 
@@ -141,7 +141,9 @@ def test_a_healthy_run_has_no_finding_and_monitors_change_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, every in (("with", 1), ("without", 0)):
-        run.train(tiny(tmp_path / name, **{"training.monitor_every": every, "objective.discriminator_steps": 2}))
+        run.train(
+            tiny(tmp_path / name, **{"training.monitor_every": every, "objective.adversarial.discriminator_steps": 2})
+        )
     with_, without = (find_checkpoint(tmp_path / name, "last").path for name in ("with", "without"))
     for file in with_.glob("*.safetensors"):
         other = load_file(without / file.name)
@@ -185,8 +187,8 @@ class Deaf(nn.Module):
 
 @pytest.mark.parametrize("deaf", [True, False])
 def test_a_generator_that_ignores_its_noise_is_found(deaf: bool, tmp_path: Path) -> None:
-    settings = {"training.steps": 200, "objective.adversarial_weight": 0.0, "model.noise_channels": 1,
-                "discriminator.size": "release", "training.batch_size": 2, "objective.draws": 2}  # fmt: skip
+    settings = {"training.steps": 200, "objective.adversarial.weight": 0.0, "model.noise_channels": 1,
+                "discriminator.size": "release", "training.batch_size": 2, "objective.num_samples": 2}  # fmt: skip
     run.train(tiny(tmp_path / "run", **settings), generator=Deaf() if deaf else None)
     found = [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
     assert ("draws that are all alike" in found) is deaf
@@ -252,7 +254,7 @@ def test_a_config_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     settings = {
         "data.size": 32, "discriminator.size": "strided", "training.batch_size": 2, "training.device": "cpu",
-        "objective.adversarial_weight": 0.05, "objective.adversarial_start": 5000,
+        "objective.adversarial.weight": 0.05, "objective.adversarial.start": 5000,
     }  # fmt: skip
     words = [f"{key}={value}" for key, value in settings.items()]
     with diagnose.examine("tiny.yaml", words, steps=4) as diagnosis:

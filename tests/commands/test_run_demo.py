@@ -86,7 +86,7 @@ def test_same_start_same_samples(made: tuple[Path, str]) -> None:
         checksums.append([line["data_checksum"] for line in lines if "data_checksum" in line])
         weights.append(find_checkpoint(run, "last").tensors("generator"))
         settings = load_config(run / "config.yaml")
-        assert settings.training.start_from == str(output / "start")
+        assert settings.training.init_from == str(output / "start")
         assert settings.seed == 3
     assert checksums[0] == checksums[1] == checksums[2] != []
     name = next(iter(weights[0]))

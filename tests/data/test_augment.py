@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.settings_for_tests import data_settings
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
@@ -16,16 +17,16 @@ from vidpred.data.videos.windows import VideoWindows, wander
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 3), dtype=np.uint8)
 CHANGES = {
-    "flip": FRAMES[:, :, ::-1],
-    "flip_vertical": FRAMES[:, ::-1],
+    "horizontal_flip": FRAMES[:, :, ::-1],
+    "vertical_flip": FRAMES[:, ::-1],
     "transpose": FRAMES.transpose(0, 2, 1, 3),
-    "reverse": FRAMES[::-1],
+    "time_reverse": FRAMES[::-1],
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_one_change_alone_happens_to_half_of_the_samples(name: str) -> None:
-    settings = DataSettings(**{"flip": False, name: True})
+    settings = data_settings(**{"horizontal_flip": False, name: True})
     results = [augment(FRAMES, settings, np.random.default_rng(number)) for number in range(200)]
     changed = [np.array_equal(result, CHANGES[name]) for result in results]
     same = [np.array_equal(result, FRAMES) for result in results]
@@ -35,7 +36,7 @@ def test_one_change_alone_happens_to_half_of_the_samples(name: str) -> None:
 
 def test_nothing_asked_for_changes_nothing() -> None:
     random = np.random.default_rng(0)
-    assert augment(FRAMES, DataSettings(flip=False), random) is FRAMES
+    assert augment(FRAMES, DataSettings(augment={"horizontal_flip": False}), random) is FRAMES
     assert random.random() == np.random.default_rng(0).random()  # nor was anything drawn
 
 
@@ -76,17 +77,23 @@ def test_a_frame_without_size_to_spare_is_shaken_within_its_border() -> None:
 
 
 def source(folder: Path, **values: object) -> VideoWindows:
-    shared = {"root": str(folder), "patch_size": None, "context_frames": 2, "flip": False, "split_fractions": (1, 0, 0)}
-    settings = DataSettings(**{**shared, **values})  # type: ignore[arg-type]
+    shared = {
+        "root": str(folder),
+        "crop_size": None,
+        "context_frames": 2,
+        "horizontal_flip": False,
+        "split_fractions": (1, 0, 0),
+    }
+    settings = data_settings(**{**shared, **values})
     built = build_source(settings, "train", training_offsets(settings))
     assert isinstance(built, VideoWindows)
     return built
 
 
-@pytest.mark.parametrize("memory_mb", [0, 1024])
-def test_speed_takes_frames_as_many_times_apart(tmp_path: Path, memory_mb: int) -> None:
+@pytest.mark.parametrize("cache_mb", [0, 1024])
+def test_speed_takes_frames_as_many_times_apart(tmp_path: Path, cache_mb: int) -> None:
     write_video(tmp_path / "clip.mp4", numbered_frames(12, 48, 64))
-    windows = source(tmp_path, speed=3, split="time", memory_mb=memory_mb)
+    windows = source(tmp_path, max_speed=3, split="time", cache_mb=cache_mb)
     every = windows.window(0, stray=True, speed=1)
     fast = windows.window(0, stray=True, speed=3)
     assert np.array_equal(fast[0], every[0])
@@ -115,10 +122,10 @@ def test_a_wandering_path_changes_its_velocity_step_by_step_and_never_stands_sti
     assert 0.05 < changes.mean() < 0.2  # the mean chance is 1/8, less what runs into the fastest
 
 
-@pytest.mark.parametrize("memory_mb", [0, 1024])
-def test_wandering_windows_show_the_frames_of_their_path(tmp_path: Path, memory_mb: int) -> None:
+@pytest.mark.parametrize("cache_mb", [0, 1024])
+def test_wandering_windows_show_the_frames_of_their_path(tmp_path: Path, cache_mb: int) -> None:
     write_video(tmp_path / "clip.mp4", numbered_frames(30, 16, 16))
-    windows = source(tmp_path, speed=2, wander=1.0, split="time", memory_mb=memory_mb)
+    windows = source(tmp_path, max_speed=2, time_warp=1.0, split="time", cache_mb=cache_mb)
     each = np.concatenate([windows.window(index, stray=True)[:1] for index in range(len(windows))])
     for number in range(20):
         shown = windows.wandering_window(0, np.random.default_rng(number))
@@ -130,5 +137,5 @@ def test_wandering_windows_show_the_frames_of_their_path(tmp_path: Path, memory_
 
 def test_where_a_shot_is_too_short_to_wander_it_is_the_window(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", numbered_frames(3, 16, 16))
-    windows = source(tmp_path, speed=8, wander=1.0, split="time")
+    windows = source(tmp_path, max_speed=8, time_warp=1.0, split="time")
     assert np.array_equal(windows.wandering_window(0, np.random.default_rng(0)), windows.window(0))

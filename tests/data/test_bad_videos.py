@@ -158,9 +158,9 @@ def test_what_is_no_file_is_never_opened(
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(pixels=3071), "frames of 64x48 are over data.max_pixels=3071"),
-        (Limits(frames=29), "30 frames are over data.max_frames=29"),
-        (Limits(hours=1.19 / 3600), "hours are over data.max_hours="),
+        (Limits(pixels=3071), "frames of 64x48 are over data.video.max_pixels=3071"),
+        (Limits(frames=29), "30 frames are over data.video.max_frames=29"),
+        (Limits(hours=1.19 / 3600), "hours are over data.video.max_hours="),
     ],
 )
 def test_what_is_over_a_limit_is_refused_before_decoding(
@@ -175,7 +175,10 @@ def test_what_is_over_a_limit_is_refused_before_decoding(
 
 @pytest.mark.parametrize(
     ("limits", "words"),
-    [(Limits(frames=29), "30 frames are over data.max_frames=29"), (Limits(hours=1 / 3600), "over data.max_hours=")],
+    [
+        (Limits(frames=29), "30 frames are over data.video.max_frames=29"),
+        (Limits(hours=1 / 3600), "over data.video.max_hours="),
+    ],
 )
 def test_a_header_that_says_nothing_does_not_lift_the_limits(tmp_path: Path, limits: Limits, words: str) -> None:
     path = write_video(tmp_path / "raw.h264", numbered_frames(40, 48, 64), container_format="h264")

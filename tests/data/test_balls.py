@@ -71,7 +71,9 @@ def test_frames_show_where_the_balls_are() -> None:
 
 def test_the_world_is_a_source() -> None:
     """Five frames in, the sixth out, as for the rotating solids."""
-    settings = DataSettings(world="bouncing_balls", context_frames=5, channels=3, patch_size=16, flip=False)
+    settings = DataSettings(
+        world={"name": "bouncing_balls"}, context_frames=5, channels=3, crop_size=16, augment={"horizontal_flip": False}
+    )
     source = build_source(settings, "train", range(6))
     batch = source.draw([7, 8], [0, 1], 0)
     assert batch.context.shape == (2, 5, 3, 16, 16)

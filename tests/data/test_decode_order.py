@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tests.settings_for_tests import data_settings
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source
-from vidpred.data.settings import DataSettings
 from vidpred.data.sources import StepSampler, TrainingSamples, collate
 from vidpred.data.videos import decode_order
 from vidpred.data.videos import windows as video_windows
@@ -96,16 +96,23 @@ def source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Video
     monkeypatch.setattr(decode_order, "POOL_PARTS", 4)
 
     def build(**settings: Any) -> VideoWindows:
-        shared = {"root": str(folder), "size": 24, "patch_size": None, "flip": False, "memory_mb": 1, **settings}
-        found = build_source(DataSettings(**shared), "train", range(5))
+        shared = {
+            "root": str(folder),
+            "size": 24,
+            "crop_size": None,
+            "horizontal_flip": False,
+            "cache_mb": 1,
+            **settings,
+        }
+        found = build_source(data_settings(**shared), "train", range(5))
         assert isinstance(found, VideoWindows)
-        found._keep = found._keep and settings.get("memory_mb", 1) > 1  # a megabyte would hold them all
+        found._keep = found._keep and settings.get("cache_mb", 1) > 1  # a megabyte would hold them all
         return found
 
     return build
 
 
-@pytest.mark.parametrize("settings", [{}, {"frame_skip": 3}, {"rate": 10.0}, {"channels": 1, "skip_cuts": False}])
+@pytest.mark.parametrize("settings", [{}, {"frame_skip": 3}, {"fps": 10.0}, {"channels": 1, "skip_cuts": False}])
 def test_every_frame_is_the_right_one(source: Callable[..., VideoWindows], settings: dict[str, Any]) -> None:
     alone, ordered = source(**settings), source(**settings)
     order = ordered.order(np.random.default_rng(1))
@@ -137,10 +144,10 @@ def test_a_stretch_is_decoded_once(source: Callable[..., VideoWindows], monkeypa
 
 
 def test_the_order_depends_on_nothing_that_may_change_on_resume(source: Callable[..., VideoWindows]) -> None:
-    orders = [source(**how).order(np.random.default_rng(5)) for how in ({}, {"memory_mb": 0}, {"memory_mb": 4000})]
+    orders = [source(**how).order(np.random.default_rng(5)) for how in ({}, {"cache_mb": 0}, {"cache_mb": 4000})]
     assert np.array_equal(orders[0], orders[1])
     assert np.array_equal(orders[0], orders[2])
-    little = source(memory_mb=0)
+    little = source(cache_mb=0)
     little.order(np.random.default_rng(5))
     assert little._cache is None, "too little memory to keep frames in"
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.build import build_source
-from vidpred.data.settings import DataSettings
+from vidpred.data.settings import DataSettings, VideoSettings
+from vidpred.data.sources import Source
 from vidpred.data.videos.build import split_videos, without_cuts
 from vidpred.data.videos.frame_rate import kept_cuts, kept_frames
 from vidpred.data.videos.probe import probe
@@ -76,23 +77,35 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("memory_mb", [0, 100])
 def test_windows_by_time(clip: Path, memory_mb: int) -> None:
     settings = DataSettings(
-        root=str(clip), rate=10, split_fractions=(1, 0, 0), skip_cuts=False, patch_size=None, memory_mb=memory_mb
+        root=str(clip),
+        video={"fps": 10, "skip_cuts": False, "cache_mb": memory_mb},
+        split_fractions=(1, 0, 0),
+        crop_size=None,
     )
     source = build_source(settings, "train", range(4))
+
+    def at(fps: float) -> Source:
+        video = VideoSettings(fps=fps, skip_cuts=False)
+        return build_source(settings.model_copy(update={"video": video}), "train", range(4))
+
     # At 0, 100, 200, ... ms the frames 0, 1, 2, 3, ...: the last, shown from 5840 ms on, is left out.
     assert len(source) == 59 - 3
     assert [read_number(frame) for frame in source.window(10)] == [10, 11, 12, 13]
-    half = build_source(settings.model_copy(update={"rate": 5.0}), "train", range(4))
+    half = build_source(
+        settings.model_copy(update={"video": VideoSettings(fps=5.0, skip_cuts=False)}), "train", range(4)
+    )
     assert [read_number(frame) for frame in half.window(0)] == [0, 2, 4, 6]
     thinned = build_source(settings.model_copy(update={"frame_skip": 3}), "train", range(4))
     assert [read_number(frame) for frame in thinned.window(1)] == [3, 6, 9, 12]
-    twice = build_source(settings.model_copy(update={"rate": 20.0}), "train", range(4))
+    twice = build_source(
+        settings.model_copy(update={"video": VideoSettings(fps=20.0, skip_cuts=False)}), "train", range(4)
+    )
     #                                                       ms 0  50 100 150
     assert [read_number(frame) for frame in twice.window(0)] == [0, 1, 1, 1]
 
 
 def test_split_by_time_counts_kept_frames(clip: Path) -> None:
-    settings = DataSettings(root=str(clip), rate=5, split="time", split_fractions=(0.5, 0.25, 0.25))
+    settings = DataSettings(root=str(clip), video={"fps": 5}, split="time", split_fractions=(0.5, 0.25, 0.25))
     splits = split_videos(clip, [probe(clip)], settings)  # 30 kept frames, windows of 5
     places = {split: [(segment.first, segment.end) for segment in splits[split]] for split in splits}
     assert places == {"train": [(0, 10)], "validation": [(15, 22)], "test": [(27, 30)]}
@@ -100,7 +113,7 @@ def test_split_by_time_counts_kept_frames(clip: Path) -> None:
 
 def test_predicting_by_time(clip: Path) -> None:
     """The known frames and the truth are those that the run would have seen."""
-    data = DataSettings(rate=5.0, context_frames=2, patch_size=None)
+    data = DataSettings(video={"fps": 5.0}, context_frames=2, crop_size=None)
     prediction = VideoPrediction.open(PredictRequest(clip, steps=3, start=10), [Predictor(CopyLast(), data)])
     known = prediction._read(prediction.window.numbers)
     truths = [truth for truth in prediction._truths() if truth is not None]

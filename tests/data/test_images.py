@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from data_prep.images import Images
 from tests.picture_files import digits, write_digits, write_idx
+from tests.settings_for_tests import data_settings
 from vidpred.data.build import build_source
 from vidpred.data.images.files import find_pictures, squared
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
 
-PLAIN = {"context_frames": 0, "channels": 1, "patch_size": 8, "flip": False}
+PLAIN = {"context_frames": 0, "channels": 1, "crop_size": 8, "horizontal_flip": False}
 
 
 def by_label(source: object, count: int) -> dict[int, set[bytes]]:
@@ -39,7 +40,7 @@ def test_every_picture_keeps_its_label_plain_and_prepared(tmp_path: Path) -> Non
     target = tmp_path / "prepared"
     prepare(Images(source=file, channels=1, fractions=(1, 0, 0)), target, workers=1, progress=False)
     for root in (file, target):
-        chosen = DataSettings(root=str(root), split_fractions=(1, 0, 0), **PLAIN)
+        chosen = data_settings(root=str(root), split_fractions=(1, 0, 0), **PLAIN)
         source = build_source(chosen, "train", [0])
         assert len(source) == 300
         assert source.classes == [str(label) for label in range(10)]
@@ -70,7 +71,7 @@ def test_folders_are_classes(tmp_path: Path) -> None:
                 path = tmp_path / split / kind / f"{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), np.full((20, 30, 3), value + number, np.uint8))
-    chosen = DataSettings(root=str(tmp_path), context_frames=0, size=16, patch_size=16, split_fractions=(1, 0, 0))
+    chosen = DataSettings(root=str(tmp_path), context_frames=0, size=16, crop_size=16, split_fractions=(1, 0, 0))
     for split in ("train", "test"):
         source = build_source(chosen, split, [0])
         batch = source.draw(range(6), range(6), 0)
@@ -88,7 +89,9 @@ def test_the_middle_square_is_scaled() -> None:
 def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -> None:
     pictures = np.arange(2 * 12 * 12, dtype=np.uint16).astype(np.uint8).reshape(2, 12, 12)
     np.save(tmp_path / "a.npy", pictures)
-    chosen = DataSettings(root=str(tmp_path / "a.npy"), split_fractions=(1, 0, 0), **{**PLAIN, "flip": True})
+    chosen = data_settings(
+        root=str(tmp_path / "a.npy"), split_fractions=(1, 0, 0), **{**PLAIN, "horizontal_flip": True}
+    )
     source = build_source(chosen, "train", [0])
     batch = source.draw([0] * 40, range(40), 3)
     again = build_source(chosen, "train", [0]).draw([0, 0], [7, 30], 3)

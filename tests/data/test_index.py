@@ -79,7 +79,7 @@ def test_all_bad_files_are_named(clips: Path) -> None:
     with pytest.raises(DataError) as caught:
         require_videos(clips)
     message = str(caught.value)
-    for word in ("2 of 5 videos", "empty.mp4: empty file", "page.mp4: an HTML page", "data.on_bad_video=skip"):
+    for word in ("2 of 5 videos", "empty.mp4: empty file", "page.mp4: an HTML page", "data.video.on_bad_video=skip"):
         assert word in message
     assert len(require_videos(clips, "skip")) == 3
     assert (clips / ".vidpred" / "bad_videos.csv").read_text().splitlines()[1] == "empty.mp4,empty file (0 bytes)"
@@ -124,16 +124,16 @@ def test_what_is_no_file_has_its_reason_and_is_not_opened(clips: Path) -> None:
 def test_limits_hold_for_what_was_scanned_before(clips: Path) -> None:
     assert len(scan(clips)[0]) == 3
     for limits, words in (
-        (Limits(pixels=1000), "too large: frames of 32x32 are over data.max_pixels=1000"),
-        (Limits(frames=4), "too long: 5 frames are over data.max_frames=4"),
-        (Limits(hours=0.1 / 3600), "over data.max_hours="),
+        (Limits(pixels=1000), "too large: frames of 32x32 are over data.video.max_pixels=1000"),
+        (Limits(frames=4), "too long: 5 frames are over data.video.max_frames=4"),
+        (Limits(hours=0.1 / 3600), "over data.video.max_hours="),
     ):
         videos, bad = scan(clips, limits=limits)
         assert not videos
         assert all(words in reason for _, reason in bad)
     assert len(scan(clips)[0]) == 3
-    with pytest.raises(DataError, match="data.max_frames=4"):
-        build_source(DataSettings(root=str(clips), max_frames=4), "train", [0])
+    with pytest.raises(DataError, match="data.video.max_frames=4"):
+        build_source(DataSettings(root=str(clips), video={"max_frames": 4}), "train", [0])
 
 
 def test_a_scan_lists_every_file(clips: Path) -> None:
@@ -155,7 +155,9 @@ def test_short_videos_are_listed_and_counted(clips: Path, capsys: pytest.Capture
     (clips / "empty.mp4").write_bytes(b"")
     for name in ("long", "longer", "longest"):
         write_video(clips / f"{name}.mp4", numbered_frames(12, 32, 32))
-    settings = DataSettings(root=str(clips), on_bad_video="skip", split="file", split_fractions=(0.8, 0.1, 0.1))
+    settings = DataSettings(
+        root=str(clips), video={"on_bad_video": "skip"}, split="file", split_fractions=(0.8, 0.1, 0.1)
+    )
     assert len(build_source(settings, "train", list(range(3)), progress=True))
     assert "1 of 7 videos cannot be read and are left out" in capsys.readouterr().err
     table = clips / ".vidpred" / "bad_videos.csv"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests.settings_for_tests import data_settings
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
@@ -73,7 +74,7 @@ def test_composed_maps_act_one_after_the_other() -> None:
 
 
 def test_the_world_is_a_source_of_training_windows() -> None:
-    settings = DataSettings(world="motion", patch_size=32, context_frames=2)
+    settings = DataSettings(world={"name": "motion"}, crop_size=32, context_frames=2)
     source = build_source(settings, "train", training_offsets(settings))
     batch = source.draw([4, 9], [0, 1], seed=0)
     assert batch.context.shape == (2, 2, 3, 32, 32)
@@ -83,8 +84,8 @@ def test_the_world_is_a_source_of_training_windows() -> None:
 
 def test_a_share_of_the_training_samples_is_synthetic(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", numbered_frames(40, 48, 48))
-    values = {"root": str(tmp_path), "patch_size": 16, "context_frames": 2, "flip": False, "split": "time"}
-    plain, mixed = (DataSettings(**values, synthetic_share=share) for share in (0.0, 0.5))
+    values = {"root": str(tmp_path), "crop_size": 16, "context_frames": 2, "horizontal_flip": False, "split": "time"}
+    plain, mixed = (data_settings(**values, synthetic_share=share) for share in (0.0, 0.5))
     offsets = training_offsets(plain)
     videos, mixture = build_source(plain, "train", offsets), build_source(mixed, "train", offsets)
     windows, positions = [place % len(videos) for place in range(60)], list(range(60))

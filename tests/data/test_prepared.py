@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.data.numbered_set import HEIGHT, WIDTH, NumberedSet, numbered_clip
+from tests.settings_for_tests import data_settings
 from vidpred.data.build import build_source
 from vidpred.data.prepared.format import FRAMES, Manifest, PreparedFrames, read_index
 from vidpred.data.prepared.frame_writer import Clip
@@ -31,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(folder: Path, **changes: object) -> DataSettings:
-    values = {"root": str(folder), "patch_size": None, "flip": False, "context_frames": 3, "pred_frames": 2}
-    return DataSettings.model_validate({**values, **changes})
+    values = {"root": str(folder), "crop_size": None, "horizontal_flip": False, "context_frames": 3, "pred_frames": 2}
+    return data_settings(**{**values, **changes})
 
 
 def source(folder: Path, split: str = "train", **changes: object) -> PreparedWindows:
@@ -119,12 +120,12 @@ def test_check_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"step": 2}, {"frame_skip": 2}, {"step": 2, "frame_skip": 2, "pred_frames": 1}]
+    "changes", [{}, {"lead": 2}, {"frame_skip": 2}, {"lead": 2, "frame_skip": 2, "pred_frames": 1}]
 )
 def test_samples_and_their_actions(folder: Path, changes: dict[str, int]) -> None:
     """Frames, actions and states of a sample belong together: action i moves frame i of the window to frame i+1."""
     windows = source(folder, **changes)
-    skip, step = changes.get("frame_skip", 1), changes.get("step", 1)
+    skip, step = changes.get("frame_skip", 1), changes.get("lead", 1)
     samples = TrainingSamples(windows, seed=3)
     (batch,) = samples.__getitems__(list(range(len(windows))))
     seen = set()
@@ -151,7 +152,7 @@ def test_samples_and_their_actions(folder: Path, changes: dict[str, int]) -> Non
 def test_one_by_one_and_together(tmp_path: Path) -> None:
     """A batch holds what its positions would give alone, patches and flips included."""
     prepare(NumberedSet(Path("source"), with_actions=False), tmp_path / "set", workers=1, progress=False)
-    samples = TrainingSamples(source(tmp_path / "set", patch_size=8, flip=True), seed=5)
+    samples = TrainingSamples(source(tmp_path / "set", crop_size=8, horizontal_flip=True), seed=5)
     (batch,) = samples.__getitems__(list(range(40, 100)))
     mirrored = 0
     for row, position in enumerate(range(40, 100)):
@@ -173,7 +174,7 @@ def test_every_place_is_drawn_equally_often(tmp_path: Path) -> None:
             yield Clip("places", "train", [frame] * 5, 10.0)
 
     prepare(Places(Path("source"), 1), tmp_path / "set", workers=1, progress=False)
-    drawn = source(tmp_path / "set", patch_size=8).draw([0] * 4500, list(range(4500)), seed=0)
+    drawn = source(tmp_path / "set", crop_size=8).draw([0] * 4500, list(range(4500)), seed=0)
     corners = np.bincount(drawn.context[:, 0, 0, 0, 0].numpy(), minlength=HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
     counts = corners[: HEIGHT - 7, : WIDTH - 7]
     assert counts.sum() == 4500
@@ -191,7 +192,7 @@ def test_patches_that_move_are_preferred(tmp_path: Path) -> None:
     prepare(Halves(Path("source"), with_actions=False), tmp_path / "set", workers=1, progress=False)
 
     def still(threshold: float) -> float:
-        windows = source(tmp_path / "set", patch_size=8, movement_threshold=threshold)
+        windows = source(tmp_path / "set", crop_size=8, min_motion=threshold)
         batch = windows.draw([0] * 200, list(range(200)), seed=0)
         return float((batch.context[:, 2] == batch.future[:, 0]).flatten(1).all(1).float().mean())
 
@@ -215,10 +216,10 @@ def test_evaluation_windows(folder: Path) -> None:
     [
         ({"size": 8}, "prepared at size of its source, data.size=8 asked for .*--size"),
         ({"channels": 1}, "set data.channels=3"),
-        ({"flip": True}, "contradict the actions .*data.flip=false"),
+        ({"horizontal_flip": True}, "contradict the actions .*data.augment.horizontal_flip=false"),
         ({"split_file": "a.csv"}, "has its own splits"),
         ({"context_frames": 20}, "no train window: 4 clips, the longest stretch has 13 frames of the 22 needed"),
-        ({"patch_size": 14}, "smaller than data.patch_size=14"),
+        ({"crop_size": 14}, "smaller than data.crop_size=14"),
     ],
 )
 def test_settings_that_contradict_the_set(folder: Path, changes: dict[str, object], words: str) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.data.numbered_set import NumberedSet
 from tests.picture_files import digits, write_digits, write_idx
+from tests.settings_for_tests import data_settings
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.batch import Batch
 from vidpred.data.build import build_source
@@ -121,24 +122,24 @@ def idx_files(folder: Path) -> str:
     return str(folder)
 
 
-SMALL = {"context_frames": 2, "patch_size": 16, "flip": False}
-PREPARED = {**SMALL, "patch_size": 8}
-IMAGES = {"context_frames": 0, "patch_size": 8}
+SMALL = {"context_frames": 2, "crop_size": 16, "horizontal_flip": False}
+PREPARED = {**SMALL, "crop_size": 8}
+IMAGES = {"context_frames": 0, "crop_size": 8}
 POINTS = {"context_frames": 0, "channels": 1}
 KINDS: dict[str, tuple[Callable[[Path], str] | None, dict[str, Any]]] = {
     "videos": (videos, SMALL),
-    "videos, whole frames": (videos, {**SMALL, "patch_size": None, "frame_skip": 2, "step": 2, "channels": 1}),
-    "videos, augmented": (videos, {**SMALL, "wander": 0.5, "speed": 2, "shake": 1.0, "movement_threshold": 0.01}),
+    "videos, whole frames": (videos, {**SMALL, "crop_size": None, "frame_skip": 2, "lead": 2, "channels": 1}),
+    "videos, augmented": (videos, {**SMALL, "time_warp": 0.5, "max_speed": 2, "camera_shake": 1.0, "min_motion": 0.01}),
     "videos and moving things": (videos, {**SMALL, "synthetic_share": 0.5}),
     "listed videos": (listed, SMALL),
     "prepared": (prepared, PREPARED),
-    "prepared, with a lead": (prepared, {**PREPARED, "frame_skip": 2, "step": 2}),
+    "prepared, with a lead": (prepared, {**PREPARED, "frame_skip": 2, "lead": 2}),
     "prepared, few labels": (prepared, {**PREPARED, "labelled": 7, "labelled_share": 0.3}),
     "folders of pictures": (picture_folders, {**IMAGES, "size": 16}),
     "digits": (digit_file, {**IMAGES, "channels": 1}),
     "IDX files": (idx_files, {**IMAGES, "channels": 1}),
     "digits, few labels": (digit_file, {**IMAGES, "labelled": 11, "labelled_share": 0.3}),
-    **{name: (None, {**(POINTS if name in get_args(PointsName) else SMALL), "world": name})
+    **{name: (None, {**(POINTS if name in get_args(PointsName) else SMALL), "name": name})
        for name in [*get_args(WorldName)[:4], *get_args(PointsName)]},
 }  # fmt: skip
 
@@ -147,7 +148,7 @@ def build(kind: str, folder: Path) -> tuple[Source, DataSettings]:
     if kind.startswith("own"):
         return (Own() if kind == "own" else OwnWithRows()), DataSettings(context_frames=2)
     make, values = KINDS[kind]
-    settings = DataSettings(**values)
+    settings = data_settings(**values)
     if make is not None:
         settings = settings.model_copy(update={"root": make(folder)})
     return build_source(settings, "train", training_offsets(settings)), settings
@@ -225,7 +226,7 @@ def test_what_every_source_draws(kind: str, tmp_path: Path) -> None:
 
 def test_a_mixture_drops_nothing() -> None:
     """Clips without actions, states or classes among those that have them would be trained on with none."""
-    with pytest.raises(ConfigError, match=r"data.synthetic_share=0.5\] own and own do not have the same actions"):
+    with pytest.raises(ConfigError, match=r"data.world.synthetic_share=0.5\] own and own do not have the same actions"):
         Mixture(OwnWithRows(), Own(), 0.5)
     mixed = Mixture(OwnWithRows(), OwnWithRows(), 0.5)
     assert mixed.draw([0] * 30, list(range(30)), 0).labels.float().mean() > 0.1  # type: ignore[union-attr]
@@ -235,8 +236,8 @@ def test_a_mixture_drops_nothing() -> None:
 def test_offsets_of_the_three_ways_to_predict() -> None:
     assert training_offsets(DataSettings(context_frames=4)) == [0, 1, 2, 3, 4]
     assert training_offsets(DataSettings(context_frames=2, pred_frames=3)) == [0, 1, 2, 3, 4]
-    assert training_offsets(DataSettings(context_frames=1, step=8)) == [0, 8]
-    assert evaluation_offsets(DataSettings(context_frames=2, step=3), 2) == [0, 1, 2, 3, 4, 5]
+    assert training_offsets(DataSettings(context_frames=1, lead=8)) == [0, 8]
+    assert evaluation_offsets(DataSettings(context_frames=2, lead=3), 2) == [0, 1, 2, 3, 4, 5]
 
 
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(0, 39))
@@ -346,11 +347,11 @@ class Halves(VideoWindows):
 
 
 def test_patches_that_move_are_preferred() -> None:
-    settings = DataSettings(patch_size=16, movement_threshold=0.3)
+    settings = DataSettings(crop_size=16, min_motion=0.3)
     source = Halves(Path("none"), [Segment(video(), 0, 100)], settings, [0, 1, 2, 3, 4])
     patches = [source.sample(0, np.random.default_rng(seed)) for seed in range(30)]
     assert all(movement(patch[3], patch[4]) >= 0.3 for patch in patches)
-    anywhere = DataSettings(patch_size=16)
+    anywhere = DataSettings(crop_size=16)
     source = Halves(Path("none"), [Segment(video(), 0, 100)], anywhere, [0, 1, 2, 3, 4])
     patches = [source.sample(0, np.random.default_rng(seed)) for seed in range(30)]
     assert any(movement(patch[3], patch[4]) < 0.3 for patch in patches)

@@ -37,7 +37,9 @@ def run(folder: Path, site: Path, *words: str) -> subprocess.CompletedProcess[st
 
 
 def check(prepared: Path, clips: list[np.ndarray]) -> None:
-    settings = DataSettings(root=str(prepared), channels=3, patch_size=None, flip=False, context_frames=2)
+    settings = DataSettings(
+        root=str(prepared), channels=3, crop_size=None, augment={"horizontal_flip": False}, context_frames=2
+    )
     source = build_source(settings, "train", range(9))
     assert 2 <= len(source) <= 5
     for index in range(len(source)):

@@ -16,7 +16,7 @@ from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
 TINY = {
     "model.size": "release", "model.scales": 2, "model.feature_maps": [[4], [4]], "model.kernel_sizes": [[3, 3]] * 2,
     "training.steps": 20, "training.batch_size": 2, "training.device": "cpu", "training.validate_every": 20,
-    "training.validation_windows": 2, "training.picture_every": 20, "checkpoint.every": 20, "data.workers": 0,
+    "training.validation_windows": 2, "training.image_every": 20, "checkpoint.every": 20, "data.num_workers": 0,
 }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def train_and_evaluate(preset: str, target: Path, run: Path, size: int | None) -
     changes = {"data.root": str(target), "run": str(run), "data.size": size}
     extra: dict[str, dict[str, object]] = {
         "ucf101.yaml": {"discriminator.size": "strided"},
-        "frames.yaml": {"data.patch_size": 32},  # the pictures are small here
+        "frames.yaml": {"data.crop_size": 32},  # the pictures are small here
         "lerobot.yaml": {"model.action_size": 2},  # the robot has two motors here
     }
     trained = train(load_config(preset, {**TINY, **changes, **extra.get(preset, {})}))

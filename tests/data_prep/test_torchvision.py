@@ -59,7 +59,7 @@ def test_celeba_has_its_official_splits(tmp_path: Path) -> None:
     target = tmp_path / "prepared"
     settings = Images(source=tmp_path, torchvision="CelebA")
     prepare(settings, target, size=8, workers=1, progress=False)
-    data = DataSettings(root=str(target), context_frames=0, patch_size=8, flip=False)
+    data = DataSettings(root=str(target), context_frames=0, crop_size=8, augment={"horizontal_flip": False})
     for place, split in enumerate(("train", "validation", "test")):
         batch = build_source(data, split, [0]).draw([0, 1], [0, 1], 0)
         assert sorted(batch.future.flatten(1)[:, 0].tolist()) == [80 * place, 80 * place + 40]

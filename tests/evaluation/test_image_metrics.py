@@ -75,7 +75,7 @@ def test_copies_are_found() -> None:
 
 def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
     file = write_digits(tmp_path / "digits.npz", 900)
-    data = DataSettings(root=str(file), context_frames=0, channels=1, patch_size=8, flip=False)
+    data = DataSettings(root=str(file), context_frames=0, channels=1, crop_size=8, augment={"horizontal_flip": False})
     source, test = (build_source(data, split, [0]) for split in ("train", "test"))
     one, other = train_classifier(source, 60), train_classifier(source, 60)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
@@ -115,9 +115,13 @@ def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> 
     shades = np.broadcast_to((labels[order] * 25)[:, None, None], pictures.shape).astype(np.uint8)
     np.savez(tmp_path / "sorted.npz", images=shades, labels=labels[order])
     data = DataSettings(
-        root=str(tmp_path / "sorted.npz"), context_frames=0, channels=1, patch_size=8, flip=False,
+        root=str(tmp_path / "sorted.npz"),
+        context_frames=0,
+        channels=1,
+        crop_size=8,
+        augment={"horizontal_flip": False},
         split_fractions=(1, 0, 0),
-    )  # fmt: skip
+    )
     source = build_source(data, "train", [0])
     chosen = (pictures_of(source, 700)[:, 0, 0, 0] * 255 / 25).round().long().bincount(minlength=10)
     assert chosen.min() >= 60, "ten classes of which none is left out"
@@ -128,7 +132,7 @@ def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> 
 
 def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
     one = train(small_preset("gaussians_gan", tmp_path / "a")).predictor()
-    other = train(small_preset("gaussians_gan", tmp_path / "b", {"data.world": "eight_gaussians"})).predictor()
+    other = train(small_preset("gaussians_gan", tmp_path / "b", {"data.world.name": "eight_gaussians"})).predictor()
     with pytest.raises(ConfigError, match=r"data\.world: eight_gaussians, twenty_five_gaussians"):
         evaluate_images({"one": one, "other": other})
 

@@ -134,7 +134,7 @@ def test_the_command_line(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = {"run": str(tmp_path / "run"), "training.steps": 1, "training.batch_size": 2, "data.size": 32}
-    train(load_config("tiny.yaml", {**settings, "training.validate_every": 0, "training.picture_every": 0}))
+    train(load_config("tiny.yaml", {**settings, "training.validate_every": 0, "training.image_every": 0}))
     words = ["evaluate", "--run", str(tmp_path / "run"), "--windows", "2", "--steps", "3", "--checkpoint", "last"]
     options = [f"--{kind}={file}" for kind, file in files.items()]
     monkeypatch.setattr("sys.argv", ["vidpred", *words, *options, "--json", str(tmp_path / "numbers.json")])

@@ -16,8 +16,8 @@ def test_runs_that_differ_in_their_seed_are_one_row() -> None:
         "l2 (1)": {**shared, "seed": 0, "run": "a/l2"},
         "l1": {**shared, "seed": 0, "run": "a/l1", "objective.lp_exponent": 1.0},
         "l2 (3)": {**shared, "seed": 1, "run": "b/l2"},
-        "long-0": {**shared, "seed": 0, "run": "c", "training.steps": 6, "training.start_from": "x"},
-        "long-1": {**shared, "seed": 1, "run": "d", "training.steps": 6, "training.start_from": "y"},
+        "long-0": {**shared, "seed": 0, "run": "c", "training.steps": 6, "training.init_from": "x"},
+        "long-1": {**shared, "seed": 1, "run": "d", "training.steps": 6, "training.init_from": "y"},
     }
     assert by_method(settings) == {"l2": ["l2 (1)", "l2 (3)"], "l1": ["l1"], "long": ["long-0", "long-1"]}
 

@@ -234,7 +234,7 @@ def test_training_unrolls_and_judges_all_frames(tmp_path: Path) -> None:
     overrides = {
         "run": str(tmp_path / "run"), "data.unroll": 3, "training.steps": 2, "training.batch_size": 2,
         "model.scales": 2, "model.feature_maps": [[4], [4]], "model.kernel_sizes": [[3, 3], [3, 3]],
-        "objective.adversarial_weight": 0.1, "discriminator.size": "strided", "training.device": "cpu",
+        "objective.adversarial.weight": 0.1, "discriminator.size": "strided", "training.device": "cpu",
     }  # fmt: skip
     train(load_config(None, overrides))
     judge = find_checkpoint(tmp_path / "run").tensors("discriminator")

@@ -42,7 +42,7 @@ def completer(judge: Discriminator | None = None) -> Completer:
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter *= 4  # untrained, all its pictures would be gray
-    return Completer(Predictor(generator, DataSettings(context_frames=0, channels=1, patch_size=8)), judge)
+    return Completer(Predictor(generator, DataSettings(context_frames=0, channels=1, crop_size=8)), judge)
 
 
 def painted(found: Completer, *noise: float) -> Tensor:

@@ -79,8 +79,8 @@ def test_predict_needs_no_run(
 def test_training_starts_from_them(tmp_path: Path) -> None:
     write_video(tmp_path / "clips" / "clip.mp4", numbered_frames(60, 48, 64))
     overrides = {
-        "data.root": str(tmp_path / "clips"), "run": str(tmp_path / "run"), "data.size": None, "data.patch_size": 32,
-        "data.pred_frames": 2, "data.movement_threshold": 0, "training.start_from": "pretrained", "training.steps": 1,
+        "data.root": str(tmp_path / "clips"), "run": str(tmp_path / "run"), "data.size": None, "data.crop_size": 32,
+        "data.pred_frames": 2, "data.min_motion": 0, "training.init_from": "pretrained", "training.steps": 1,
         "training.batch_size": 1, "training.generator.learning_rate": 1e-12, "training.device": "cpu",
     }  # fmt: skip
     train(load_config("motion.yaml", overrides))

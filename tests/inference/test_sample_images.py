@@ -26,7 +26,7 @@ from vidpred.inference.sample_images import (
 from vidpred.run import Run, train
 
 SMALL = {
-    "data.patch_size": 8, "model.width": 4, "discriminator.width": 4, "training.steps": 2, "training.batch_size": 4,
+    "data.crop_size": 8, "model.width": 4, "discriminator.width": 4, "training.steps": 2, "training.batch_size": 4,
     "training.device": "cpu", "training.precision": "float32",
 }  # fmt: skip
 

@@ -85,7 +85,7 @@ def test_a_model_in_a_package_of_its_own(tmp_path: Path) -> None:
     install(site, "vidpred-taken", {"dcgan": "vidpred.models.dcgan:DcganSettings"})
     install(site, "vidpred-wrong", {"wrong": "vidpred.models.dcgan:DcganGenerator", "more": "vidpred.config:Config"})
     (tmp_path / "fade.yaml").write_text("model: {name: fade, start: 0.5}\n")
-    small = ["training.steps=2", "training.batch_size=2", "data.workers=0", "training.device=cpu"]
+    small = ["training.steps=2", "training.batch_size=2", "data.num_workers=0", "training.device=cpu"]
     done = vidpred(
         site, "train", "--config", str(tmp_path / "fade.yaml"), f"run={tmp_path / 'run'}", *small,
         "training.validation_windows=2",

@@ -79,7 +79,7 @@ def test_what_a_model_cannot_do_is_one_line() -> None:
 @pytest.mark.parametrize("name", GENERATORS)
 def test_every_generator_says_what_it_is(name: str) -> None:
     kind = GENERATORS[name]
-    data = DataSettings(context_frames=2 if kind.needs_frames else 0, channels=1, patch_size=16)
+    data = DataSettings(context_frames=2 if kind.needs_frames else 0, channels=1, crop_size=16)
     settings = kind(name=name, **({"noise_channels": 400} if name == "lapgan" else {}))
     with torch.device("meta"):
         generator = settings.build(data)
@@ -93,7 +93,7 @@ def test_every_generator_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", DISCRIMINATORS)
 def test_every_discriminator_says_what_it_is(name: str) -> None:
     kind = DISCRIMINATORS[name]
-    data = DataSettings(context_frames=2 if kind.needs_frames else 0, channels=1, patch_size=32)
+    data = DataSettings(context_frames=2 if kind.needs_frames else 0, channels=1, crop_size=32)
     scales = 2 if name in ("lapgan", "multiscale") else 1
     settings = kind(name=name)
     with torch.device("meta"):

@@ -67,7 +67,7 @@ def test_sides(side: int, expected: list[int]) -> None:
 
 @pytest.mark.parametrize("side", [27, 50, 4])
 def test_sides_that_cannot_be_doubled_to(side: int) -> None:
-    with pytest.raises(ConfigError, match="data.patch_size"):
+    with pytest.raises(ConfigError, match="data.crop_size"):
         halved_sides(side)
 
 

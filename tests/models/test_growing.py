@@ -166,7 +166,7 @@ def test_true_pictures_are_faded_in_like_false_ones() -> None:
 @torch.enable_grad()
 def test_the_objective_judges_faded_true_pictures() -> None:
     judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8, deviation_group=0), SHAPE)
-    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1, r1_weight=1, r1_every=1)
+    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1, "r1_weight": 1, "r1_every": 1})
     objective = Objective(settings, judge, judge)
     judge.progress.fill_(1.5)
     true, false = torch.rand(4, 1, *SHAPE), torch.rand(4, 1, *SHAPE)
@@ -249,5 +249,5 @@ def test_every_layer_has_noise_of_its_own_while_training() -> None:
 
 
 def test_sides_are_powers_of_two() -> None:
-    with pytest.raises(ConfigError, match="data.patch_size=28"):
+    with pytest.raises(ConfigError, match="data.crop_size=28"):
         ProgressiveGenerator(ProgressiveSettings(width=8), Shape(1, 28, 28))

@@ -87,7 +87,7 @@ def test_the_objective_has_both_players_judge_on_the_true_coarser_picture(genera
     none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
     with torch.no_grad():
         made = generator(none, truth=truth)
-    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1)
+    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1})
     objective = Objective(settings, judge, judge)
     step = Step(Batch(none, truth, torch.arange(2)), made, 0)
     softplus = torch.nn.functional.softplus

@@ -19,7 +19,9 @@ from vidpred.evaluation.evaluate import evaluate
 from vidpred.models.lotter import LotterPredictor, LotterSettings
 from vidpred.run import train
 
-DATA = DataSettings(world="rotating_solids", context_frames=5, channels=1, patch_size=16, flip=False)
+DATA = DataSettings(
+    world={"name": "rotating_solids"}, context_frames=5, channels=1, crop_size=16, augment={"horizontal_flip": False}
+)
 SETTINGS = LotterSettings(maps=[4, 8], hidden=16)
 
 
@@ -38,10 +40,10 @@ def test_every_known_frame_is_remembered() -> None:
 
 
 def test_other_sizes_and_conditions_are_refused() -> None:
-    with pytest.raises(ValueError, match="data.patch_size"):
+    with pytest.raises(ValueError, match="data.crop_size"):
         LotterPredictor(SETTINGS, DATA)(torch.rand(1, 5, 1, 20, 20))
     with pytest.raises(ConfigError, match="multiple of 4"):
-        SETTINGS.build(DATA.model_copy(update={"patch_size": 18}))
+        SETTINGS.build(DATA.model_copy(update={"crop_size": 18}))
     with pytest.raises(ConfigError, match="no noise, actions or states"):
         load_config("lotter_mse.yaml", {"model.noise_channels": 2})
 
@@ -77,9 +79,9 @@ def test_the_share_of_a_detail_by_hand() -> None:
 )
 def test_presets_train_and_are_evaluated_like_any_predictor(preset: str, world: str, tmp_path: Path) -> None:
     settings = {
-        "data.world": world,
+        "data.world.name": world,
         "run": str(tmp_path / "run"), "training.steps": 2, "training.batch_size": 4, "training.device": "cpu",
-        "model.maps": [4, 8], "model.hidden": 16, "training.validation_windows": 2, "data.patch_size": 16,
+        "model.maps": [4, 8], "model.hidden": 16, "training.validation_windows": 2, "data.crop_size": 16,
     }  # fmt: skip
     train(load_config(f"{preset}.yaml", settings))
     scores = evaluate(tmp_path / "run", steps=2, windows=2).scores["run"]

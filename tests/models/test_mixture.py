@@ -123,7 +123,7 @@ def test_samples_have_the_moments_of_the_mixture() -> None:
 
 def test_a_fitted_run_is_drawn_from_and_measured(tmp_path: Path) -> None:
     settings = {
-        "data.root": str(write_digits(tmp_path / "digits.npz", 1500)), "data.patch_size": 8,
+        "data.root": str(write_digits(tmp_path / "digits.npz", 1500)), "data.crop_size": 8,
         "run": str(tmp_path / "run"), "model.components": 12, "model.noise_channels": 21, "training.device": "cpu",
     }  # fmt: skip
     run = train(load_config("mixture.yaml", settings))
@@ -136,7 +136,7 @@ def test_a_fitted_run_is_drawn_from_and_measured(tmp_path: Path) -> None:
 
 
 def test_settings_of_gradients_are_refused() -> None:
-    for key, value in (("training.clip_norm", 1.0), ("objective.lp_weight", 0.0)):
+    for key, value in (("training.grad_clip_norm", 1.0), ("objective.lp_weight", 0.0)):
         with pytest.raises(ConfigError, match="fitted at once"):
             train(load_config("mixture.yaml", {key: value}))
 

@@ -264,7 +264,7 @@ def test_before_training_refining_changes_nothing_where_nothing_moves_otherwise(
 
 @pytest.mark.parametrize("refine", [True, False])
 def test_it_is_built_by_name_and_planned_without_data(refine: bool) -> None:
-    data = DataSettings(context_frames=3, pred_frames=2, patch_size=32)
+    data = DataSettings(context_frames=3, pred_frames=2, crop_size=32)
     with torch.device("meta"):
         model = build_generator(MotionSettings(refine=refine), data)
         (pictures,) = model(torch.empty(2, 3, 3, 32, 32))

@@ -116,9 +116,9 @@ def test_discriminators_fit_their_patch(size: str, patch: int) -> None:
 
 
 def test_patches_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.patch_size: .*too small"):
+    with pytest.raises(ConfigError, match=r"data\.crop_size: .*too small"):
         MultiscaleDiscriminator(DiscriminatorSettings(), 4, 16, 4)
-    with pytest.raises(ConfigError, match=r"data\.patch_size: 36 is no multiple of 8"):
+    with pytest.raises(ConfigError, match=r"data\.crop_size: 36 is no multiple of 8"):
         MultiscaleDiscriminator(DiscriminatorSettings(), 4, 36, 4)
 
 

@@ -48,8 +48,9 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(slides: Path, run: Path, **change: Any) -> dict[str, Any]:
     return {
-        "data.root": str(slides), "run": str(run), "data.flip": False, "data.patch_size": None, "data.size": None,
-        "data.context_frames": 2, "data.skip_cuts": False, "model.action_size": 2, "model.scales": 2,
+        "data.root": str(slides), "run": str(run), "data.augment.horizontal_flip": False, "data.crop_size": None,
+        "data.size": None,
+        "data.context_frames": 2, "data.video.skip_cuts": False, "model.action_size": 2, "model.scales": 2,
         "model.feature_maps": [[8], [8]], "model.kernel_sizes": [[3, 3], [3, 3]], "training.steps": 2,
         "training.batch_size": 2, "training.device": "cpu", "training.validation_windows": 1, **change,
     }  # fmt: skip
@@ -62,7 +63,7 @@ def run(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     change = {
         "training.steps": 250, "training.batch_size": 8, "model.feature_maps": [[16], [16]],
         "model.kernel_sizes": [[5, 5], [5, 5]], "training.precision": "float32", "model.residual": "last_frame",
-        "objective.gdl_weight": 0.0, "objective.lp_exponent": 2.0, "training.picture_every": 250,
+        "objective.gdl_weight": 0.0, "objective.lp_exponent": 2.0, "training.image_every": 250,
         "training.generator.learning_rate": 5e-3, "training.monitor_every": 0,
     }  # fmt: skip
     train(load_config(None, settings(slides, folder, **change)))
@@ -94,7 +95,7 @@ def test_sizes_that_do_not_fit_are_named(slides: Path, tmp_path: Path) -> None:
     for change, words in (
         ({"model.action_size": 3}, r"action_size=3\] the data's actions have 2 values .*set model.action_size=2"),
         ({"data.frame_skip": 2}, r"action_size=2\] the data's actions have 4 values .*set model.action_size=4"),
-        ({"data.root": None, "data.skip_cuts": True}, r"has no actions .*set model.action_size=0"),
+        ({"data.root": None, "data.video.skip_cuts": True}, r"has no actions .*set model.action_size=0"),
     ):
         config = load_config(None, settings(slides, tmp_path / "run", **change))
         for verb in (train, plan):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import feature_matching_loss
-from vidpred.training.game import Game, GameSettings, ramp
+from vidpred.training.game import AdversarialSettings, Game, ramp
 
 
 class Critic(nn.Module):
@@ -28,11 +28,13 @@ class Critic(nn.Module):
         return self.last(features), [features]
 
 
-def play(critic: Critic, step: int = 0, **settings: Any) -> tuple[dict[str, Tensor], dict[str, tuple[float, Tensor]]]:
+def play(
+    critic: Critic, step: int = 0, history_weight: float = 0.0, **settings: Any
+) -> tuple[dict[str, Tensor], dict[str, tuple[float, Tensor]]]:
     """The discriminator's parts and the generator's terms for fixed pictures."""
     torch.manual_seed(1)
     real, fake = [torch.randn(6, 1, 2, 2)], [torch.randn(6, 1, 2, 2, requires_grad=True)]
-    game = Game(GameSettings(**{"adversarial_weight": 0.5, **settings}), {"discriminator": critic})
+    game = Game(AdversarialSettings(**{"weight": 0.5, **settings}), {"discriminator": critic}, history_weight)
     losses = game.discriminator_losses(lambda pictures: critic(pictures)[0], real, [fake], step)
     parts = {name: value.detach() for name, value in {"total": losses.total, **losses.parts}.items()}
     terms = game.generator_terms(critic, fake, real, step)
@@ -63,7 +65,7 @@ def test_kinds_of_false_pictures_weigh_together_as_much_as_the_true() -> None:
     critic = Critic()
     torch.manual_seed(1)
     real, one, other = ([torch.randn(4, 1, 2, 2)] for _ in range(3))
-    game = Game(GameSettings(adversarial_weight=1), {"discriminator": critic})
+    game = Game(AdversarialSettings(weight=1), {"discriminator": critic})
 
     def fake(kinds: list[list[Tensor]]) -> Tensor:
         return game.discriminator_losses(lambda pictures: critic(pictures)[0], real, kinds, 0).parts["fake"]
@@ -85,9 +87,9 @@ def test_feature_matching_by_hand() -> None:
 
 
 def test_feature_matching_alone_makes_a_game() -> None:
-    settings = GameSettings(feature_matching_weight=2.0)
+    settings = AdversarialSettings(feature_matching_weight=2.0)
     assert settings.has_discriminator
-    _, terms = play(Critic(), adversarial_weight=0.0, feature_matching_weight=2.0)
+    _, terms = play(Critic(), weight=0.0, feature_matching_weight=2.0)
     assert terms.keys() == {"feature_matching"}
     assert terms["feature_matching"][0] == 2.0
 
@@ -95,33 +97,33 @@ def test_feature_matching_alone_makes_a_game() -> None:
 def test_ramp_by_hand() -> None:
     assert [ramp(step, 2, 3) for step in range(7)] == [0, 0, 0.25, 0.5, 0.75, 1, 1]
     assert [ramp(step, 1, 0) for step in range(3)] == [0, 1, 1]
-    _, early = play(Critic(), step=1, adversarial_start=2)
-    _, later = play(Critic(), step=2, adversarial_start=2, adversarial_ramp=1)
+    _, early = play(Critic(), step=1, start=2)
+    _, later = play(Critic(), step=2, start=2, ramp=1)
     assert early == {}
     assert later["adversarial"][0] == 0.25
 
 
 def test_wasserstein_accuracy_does_not_depend_on_where_the_logits_lie() -> None:
     critic = Critic()
-    before, _ = play(critic, adversarial="wasserstein")
+    before, _ = play(critic, loss="wasserstein")
     with torch.no_grad():
         critic.last.bias += 100
-    after, _ = play(critic, adversarial="wasserstein")
+    after, _ = play(critic, loss="wasserstein")
     assert float(before["accuracy"]) == float(after["accuracy"])
 
 
 @pytest.mark.parametrize("name", ["hinge", "wasserstein"])
 def test_losses_without_labels_refuse_smoothing(name: str) -> None:
     with pytest.raises(ConfigError, match="real_label"):
-        load_config(None, {"objective.adversarial": name, "objective.real_label": 0.9})
+        load_config(None, {"objective.adversarial.loss": name, "objective.adversarial.real_label": 0.9})
 
 
 def test_an_adversary_that_starts_later_needs_something_to_learn_before() -> None:
-    with pytest.raises(ConfigError, match="objective.adversarial_start"):
+    with pytest.raises(ConfigError, match="objective.adversarial.start"):
         load_config(
             None,
             {
-                "objective.lp_weight": 0, "objective.gdl_weight": 0, "objective.adversarial_weight": 1,
-                "objective.adversarial_start": 5,
+                "objective.lp_weight": 0, "objective.gdl_weight": 0, "objective.adversarial.weight": 1,
+                "objective.adversarial.start": 5,
             },
         )  # fmt: skip

@@ -18,14 +18,14 @@ from vidpred.evaluation.evaluate import evaluate
 from vidpred.run import plan, train
 
 SMALL: dict[str, Any] = {
-    "data.patch_size": 8, "model.width": 4, "discriminator.width": 4, "training.batch_size": 4,
+    "data.crop_size": 8, "model.width": 4, "discriminator.width": 4, "training.batch_size": 4,
     "training.device": "cpu", "training.precision": "float32", "training.log_every": 1,
 }  # fmt: skip
 
 
 def test_a_stopped_dcgan_goes_on_exactly(tmp_path: Path) -> None:
     root = str(write_digits(tmp_path / "digits.npz"))
-    settings = {**SMALL, "data.root": root, "checkpoint.every": 2, "training.picture_every": 2}
+    settings = {**SMALL, "data.root": root, "checkpoint.every": 2, "training.image_every": 2}
     for steps in (2, 4):
         train(load_config("dcgan_mnist.yaml", {**settings, "run": str(tmp_path / "a"), "training.steps": steps}))
     train(load_config("dcgan_mnist.yaml", {**settings, "run": str(tmp_path / "b"), "training.steps": 4}))
@@ -52,7 +52,7 @@ def test_the_data_has_the_classes_that_the_networks_are_told(tmp_path: Path) -> 
         ({"data.context_frames": 4}, "dcgan knows no frames; set data.context_frames=0"),
         ({"model.name": "multiscale"}, "model.name: multiscale needs known frames"),
         ({"discriminator.name": "multiscale"}, "discriminator.name: multiscale needs known frames"),
-        ({"data.step": 2}, "data.step=1"),
+        ({"data.lead": 2}, "data.lead=1"),
     ],
 )
 def test_frames_and_pictures_are_not_mixed_up(overrides: dict[str, Any], words: str) -> None:
@@ -64,7 +64,7 @@ def test_frames_and_pictures_are_not_mixed_up(overrides: dict[str, Any], words: 
 
 def test_what_needs_known_frames_is_refused() -> None:
     refuse_ignored(load_config("dcgan_mnist.yaml"))
-    for key, value in (("training.best_by", "ssim"), ("data.movement_threshold", 0.1), ("training.validate_every", 7)):
+    for key, value in (("training.best_by", "ssim"), ("data.min_motion", 0.1), ("training.validate_every", 7)):
         with pytest.raises(ConfigError, match="without known frames"):
             refuse_ignored(load_config("dcgan_mnist.yaml", {key: value}))
 
@@ -80,7 +80,7 @@ def test_evaluation_says_what_to_do_instead(tmp_path: Path) -> None:
 def test_the_plan_counts_deconvolutions_and_knows_the_size_of_points(tmp_path: Path) -> None:
     """In 4 bytes a value: 4x4 maps of 4 channels and 8x8 pixels of the generator; 4x4x4 and a logit, judged thrice."""
     root = str(write_digits(tmp_path / "digits.npz"))
-    large = {**SMALL, "data.root": root, "data.patch_size": 8, "training.batch_size": 50_000}
+    large = {**SMALL, "data.root": root, "data.crop_size": 8, "training.batch_size": 50_000}
     text = plan(load_config("dcgan_mnist.yaml", large))
     memory = int(text.split("memory      about ")[1].split(" MB")[0].replace(",", ""))
     in_generator = 50_000 * (4 * 4 * 4 + 8 * 8) * 4

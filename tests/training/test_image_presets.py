@@ -44,40 +44,48 @@ GUIDELINES = {
 CHARACTER: dict[str, dict[str, Any]] = {
     "dcgan_mnist": GUIDELINES,
     "dcgan_fashion": GUIDELINES,
-    "dcgan_faces": {**GUIDELINES, "model.width": 128, "data.patch_size": 64},
+    "dcgan_faces": {**GUIDELINES, "model.width": 128, "data.crop_size": 64},
     "dcgan_conditional": {"model.num_labels": 10, "discriminator.num_labels": 10},
-    "mlp_gan": {"discriminator.pieces": 5, "discriminator.dropout": 0.5, "objective.adversarial": "bce",
+    "mlp_gan": {"discriminator.pieces": 5, "discriminator.dropout": 0.5, "objective.adversarial.loss": "bce",
                 "training.generator.name": "sgd"},
-    "mlp_gan_minimax": {"discriminator.pieces": 5, "objective.adversarial": "minimax"},
+    "mlp_gan_minimax": {"discriminator.pieces": 5, "objective.adversarial.loss": "minimax"},
     "wgan": {
-        "objective.adversarial": "wasserstein", "objective.weight_clip": 0.01, "objective.discriminator_steps": 5,
+        "objective.adversarial.loss": "wasserstein", "objective.adversarial.weight_clip": 0.01,
+        "objective.adversarial.discriminator_steps": 5,
         "training.generator.name": "rmsprop", "training.generator.learning_rate": 5e-5,
     },
     "wgan_gp": {
-        "objective.adversarial": "wasserstein", "objective.gradient_penalty_weight": 10.0,
-        "objective.discriminator_steps": 5, "objective.weight_clip": None, "discriminator.batch_norm": False,
+        "objective.adversarial.loss": "wasserstein", "objective.adversarial.gradient_penalty_weight": 10.0,
+        "objective.adversarial.discriminator_steps": 5, "objective.adversarial.weight_clip": None,
+        "discriminator.batch_norm": False,
     },
     "lapgan": {"model.name": "lapgan", "model.scales": 3, "discriminator.name": "lapgan"},
     "improved_gan": {
-        "objective.feature_matching_weight": 1.0, "discriminator.classes": 10, "objective.class_weight": 1.0,
-        "data.labelled": 100, "model.virtual_batch": 64, "objective.adversarial_weight": 0.0,
+        "objective.adversarial.feature_matching_weight": 1.0, "discriminator.classes": 10,
+        "objective.adversarial.class_weight": 1.0,
+        "data.labelled": 100, "model.virtual_batch": 64, "objective.adversarial.weight": 0.0,
     },
     "progressive": {
-        "model.name": "progressive", "discriminator.name": "progressive", "objective.adversarial": "wasserstein",
-        "objective.drift_weight": 1e-3, "objective.gradient_penalty_weight": 10.0,
+        "model.name": "progressive", "discriminator.name": "progressive", "objective.adversarial.loss": "wasserstein",
+        "objective.adversarial.drift_weight": 1e-3, "objective.adversarial.gradient_penalty_weight": 10.0,
         "training.generator.betas": [0.0, 0.99], "training.ema_decay": 0.999,
     },
     "stylegan": {
-        "model.name": "stylegan", "model.mixing": 0.9, "model.truncation": 0.7, "objective.r1_weight": 2.5,
+        "model.name": "stylegan", "model.mixing": 0.9, "model.truncation": 0.7, "objective.adversarial.r1_weight": 2.5,
         "training.ema_decay": 0.999,
     },
     "vae": {"model.name": "vae", "objective.kl_weight": 1.0, "objective.pixel_entropy_weight": 1.0, "model.width": 0},
     "vae_dcgan": {"model.name": "vae", "objective.kl_weight": 1.0, "model.width": 64},
     "mixture": {"model.name": "mixture", "model.components": 100},
-    "gaussians_gan": {"objective.adversarial": "bce", "discriminator.minibatch_kernels": 0, "objective.r1_weight": 0.0},
+    "gaussians_gan": {
+        "objective.adversarial.loss": "bce", "discriminator.minibatch_kernels": 0,
+        "objective.adversarial.r1_weight": 0.0,
+    },
     "gaussians_minibatch": {"discriminator.minibatch_kernels": 10},
-    "gaussians_r1": {"objective.r1_weight": 0.1},
-    "gaussians_wgan_gp": {"objective.adversarial": "wasserstein", "objective.gradient_penalty_weight": 0.1},
+    "gaussians_r1": {"objective.adversarial.r1_weight": 0.1},
+    "gaussians_wgan_gp": {
+        "objective.adversarial.loss": "wasserstein", "objective.adversarial.gradient_penalty_weight": 0.1,
+    },
 }  # fmt: skip
 
 
@@ -130,7 +138,7 @@ def test_classes_judge_by_the_sum_of_their_exponentials() -> None:
     logits, by_class = judge(none, [true], with_classes=True)
     total = by_class.exp().sum(1, keepdim=True)
     torch.testing.assert_close(logits.sigmoid(), total / (total + 1))
-    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1, class_weight=2)
+    settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1, "class_weight": 2})
     step = Step(Batch(none, true, torch.arange(4), labels=labels), false, 0)
     losses = Objective(settings, judge, judge).discriminator_losses(step)
     told = torch.nn.functional.cross_entropy(by_class[[0, 1, 3]], labels[[0, 1, 3]])
@@ -143,7 +151,7 @@ def test_the_objective_has_true_and_false_pictures_normalised_apart() -> None:
     torch.manual_seed(0)
     judge = DcganDiscriminator(DcganJudgeSettings(width=4), Shape(1, 16, 16))
     true = torch.rand(4, 1, 1, 16, 16)
-    objective = Objective(ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1), judge, judge)
+    objective = Objective(ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1}), judge, judge)
     step = Step(Batch(true[:, :0], true, torch.arange(4)), [torch.rand(4, 1, 1, 16, 16) * 0.1], 0)
     alone = torch.nn.functional.softplus(-judge(true[:, :0], [true])).mean()
     torch.testing.assert_close(objective.discriminator_losses(step).parts["real"], alone)
@@ -158,4 +166,4 @@ def test_networks_that_are_told_classes_need_all_of_them(tmp_path: Path) -> None
 
 def test_class_weight_needs_classes() -> None:
     with pytest.raises(ConfigError, match="discriminator.classes"):
-        load_config("dcgan_mnist.yaml", {"objective.class_weight": 1.0})
+        load_config("dcgan_mnist.yaml", {"objective.adversarial.class_weight": 1.0})

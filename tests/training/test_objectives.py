@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.settings_for_tests import objective_settings
 from vidpred.data.batch import Batch
 from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
 from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
@@ -43,7 +44,7 @@ def move(*players: torch.nn.Module) -> None:
 def gradients(networks: Any, batch: Batch, number: int = 0, phase: str = "generator", **weights: Any) -> Any:
     """The generator's and the discriminator's gradients from one phase, by parameter name."""
     generator, discriminator = copy.deepcopy(networks)
-    settings = ObjectiveSettings(**{"lp_weight": 0, "gdl_weight": 0, **weights})
+    settings = objective_settings(**{"lp_weight": 0, "gdl_weight": 0, **weights})
     objective = Objective(settings, discriminator, discriminator, generator)
     move(generator, discriminator)
     torch.manual_seed(2)
@@ -60,7 +61,7 @@ def gradients(networks: Any, batch: Batch, number: int = 0, phase: str = "genera
 
 def test_the_adversary_reaches_every_scale_of_the_generator(networks: Any, batch: Batch) -> None:
     """The mistake of the best-known public version: predictions fed back as constants carry no gradient."""
-    generator, discriminator = gradients(networks, batch, adversarial_weight=1.0)
+    generator, discriminator = gradients(networks, batch, weight=1.0)
     for scale in range(3):
         norm = sum(float(g.norm()) for name, g in generator.items() if name.startswith(f"networks.{scale}."))
         assert norm > 0, f"no adversarial gradient at scale {scale}"
@@ -68,7 +69,7 @@ def test_the_adversary_reaches_every_scale_of_the_generator(networks: Any, batch
 
 
 def test_the_discriminators_step_leaves_the_generator_alone(networks: Any, batch: Batch) -> None:
-    generator, discriminator = gradients(networks, batch, phase="discriminator", adversarial_weight=1.0)
+    generator, discriminator = gradients(networks, batch, phase="discriminator", weight=1.0)
     assert generator == {}
     assert all(float(gradient.norm()) > 0 for gradient in discriminator.values())
 
@@ -77,12 +78,12 @@ def flat(gradients: dict[str, Tensor]) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in gradients.values()])
 
 
-BASE = {"lp_weight": 1.0, "lp_exponent": 1.5, "gdl_weight": 1.0, "gdl_alpha": 1.5, "adversarial_weight": 0.05}
+BASE = {"lp_weight": 1.0, "lp_exponent": 1.5, "gdl_weight": 1.0, "gdl_alpha": 1.5, "weight": 0.05}
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("lp_weight", 2.0), ("lp_exponent", 2.0), ("gdl_weight", 2.0), ("gdl_alpha", 2.0), ("adversarial_weight", 0.5)],
+    [("lp_weight", 2.0), ("lp_exponent", 2.0), ("gdl_weight", 2.0), ("gdl_alpha", 2.0), ("weight", 0.5)],
 )
 def test_every_weight_and_exponent_changes_the_gradients(networks: Any, batch: Batch, key: str, value: float) -> None:
     before = flat(gradients(networks, batch, **BASE)[0])
@@ -93,15 +94,15 @@ def test_every_weight_and_exponent_changes_the_gradients(networks: Any, batch: B
 @pytest.mark.parametrize(
     "change",
     [
-        {"adversarial": "minimax"}, {"adversarial": "least_squares"}, {"adversarial": "hinge"},
-        {"adversarial": "wasserstein"}, {"adversarial_ramp": 1}, {"adversarial_start": 1},
+        {"loss": "minimax"}, {"loss": "least_squares"}, {"loss": "hinge"},
+        {"loss": "wasserstein"}, {"ramp": 1}, {"start": 1},
         {"feature_matching_weight": 1000.0}, {"history_weight": 1.0},
     ],
 )  # fmt: skip
 def test_every_part_of_the_game_changes_the_generators_gradients(
     networks: Any, batch: Batch, change: dict[str, Any]
 ) -> None:
-    game = {"lp_weight": 1e-3, "adversarial_weight": 1.0}
+    game = {"lp_weight": 1e-3, "weight": 1.0}
     before, after = (flat(gradients(networks, batch, **game, **more)[0]) for more in ({}, change))
     assert float((after - before).norm() / before.norm()) > 1e-3
 
@@ -110,18 +111,18 @@ def test_every_part_of_the_game_changes_the_generators_gradients(
     "change",
     [
         {"r1_weight": 10.0}, {"wrong_pairs": True}, {"gradient_penalty_weight": 1.0}, {"real_label": 0.9},
-        {"history_weight": 1.0}, {"adversarial": "least_squares"}, {"adversarial": "hinge"},
-        {"adversarial": "wasserstein"},
+        {"history_weight": 1.0}, {"loss": "least_squares"}, {"loss": "hinge"},
+        {"loss": "wasserstein"},
     ],
 )  # fmt: skip
 def test_discriminator_settings_change_its_gradients(networks: Any, batch: Batch, change: dict[str, Any]) -> None:
-    settings = {"phase": "discriminator", "adversarial_weight": 1.0}
+    settings = {"phase": "discriminator", "weight": 1.0}
     before, after = (flat(gradients(networks, batch, **settings, **more)[1]) for more in ({}, change))
     assert float((after - before).norm() / before.norm()) > 1e-3
 
 
 def test_r1_is_lazy(networks: Any, batch: Batch) -> None:
-    settings = {"phase": "discriminator", "adversarial_weight": 1.0, "r1_every": 4}
+    settings = {"phase": "discriminator", "weight": 1.0, "r1_every": 4}
     for number, differs in ((0, True), (1, False), (4, True)):
         plain = flat(gradients(networks, batch, number, **settings)[1])
         penalised = flat(gradients(networks, batch, number, **settings, r1_weight=1.0)[1])
@@ -129,10 +130,8 @@ def test_r1_is_lazy(networks: Any, batch: Batch) -> None:
 
 
 def test_gradients_are_linear_in_the_weights(networks: Any, batch: Batch) -> None:
-    parts = [
-        flat(gradients(networks, batch, **{name: 1.0})[0]) for name in ("lp_weight", "gdl_weight", "adversarial_weight")
-    ]
-    together = gradients(networks, batch, lp_weight=2.0, gdl_weight=0.5, adversarial_weight=0.05)[0]
+    parts = [flat(gradients(networks, batch, **{name: 1.0})[0]) for name in ("lp_weight", "gdl_weight", "weight")]
+    together = gradients(networks, batch, lp_weight=2.0, gdl_weight=0.5, weight=0.05)[0]
     torch.testing.assert_close(flat(together), 2 * parts[0] + 0.5 * parts[1] + 0.05 * parts[2], rtol=1e-4, atol=1e-6)
 
 
@@ -150,19 +149,19 @@ def test_every_scale_counts_in_the_reconstruction(networks: Any, batch: Batch) -
 
 def test_reconstruction_is_one_phase_and_an_adversary_makes_two() -> None:
     assert [phase.network for phase in Objective(ObjectiveSettings()).phases()] == ["generator"]
-    phases = Objective(ObjectiveSettings(adversarial_weight=0.1)).phases()
+    phases = Objective(ObjectiveSettings(adversarial={"weight": 0.1})).phases()
     assert [phase.network for phase in phases] == ["discriminator", "generator"]
 
 
 def test_the_generator_learns_in_every_so_manieth_step() -> None:
-    objective = Objective(ObjectiveSettings(adversarial_weight=0.1, discriminator_steps=3))
+    objective = Objective(ObjectiveSettings(adversarial={"weight": 0.1, "discriminator_steps": 3}))
     learns = ["generator" in [phase.network for phase in objective.phases(number)] for number in range(6)]
     assert learns == [False, False, True, False, False, True]
 
 
 def test_clipping_is_due_after_the_discriminators_update(networks: Any) -> None:
     generator, discriminator = networks
-    settings = ObjectiveSettings(adversarial_weight=1, weight_clip=0.01)
+    settings = ObjectiveSettings(adversarial={"weight": 1, "weight_clip": 0.01})
     phases = Objective(settings, discriminator, discriminator, generator).phases()
     for phase in phases:
         phase.after_update()
@@ -176,7 +175,7 @@ def test_a_blind_judge_costs_ln_2_a_scale(networks: Any, batch: Batch) -> None:
     for parameter in discriminator.parameters():
         torch.nn.init.zeros_(parameter)
     objective = Objective(
-        ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial_weight=1), discriminator, discriminator
+        ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1}), discriminator, discriminator
     )
     step = Step(batch, generator(batch.context), 0)
     ln2 = torch.log(torch.tensor(2.0))

@@ -47,27 +47,29 @@ def places(section: Settings, prefix: str = "") -> dict[int, str]:
 def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c", "d", "e", "f"):
         write_video(tmp_path / "clips" / f"{name}.mp4", numbered_frames(12, 48, 64))
-    shared = {**SMALL, "data.root": str(tmp_path / "clips"), "data.patch_size": 32}
+    shared = {**SMALL, "data.root": str(tmp_path / "clips"), "data.crop_size": 32}
     configs = [
         load_config(None, {**shared, "run": str(tmp_path / "plain"), "training.generator.name": "sgd"}),
         load_config(
             None,
             {
-                **shared, "run": str(tmp_path / "adversarial"), "objective.adversarial_weight": 0.1,
-                "objective.r1_weight": 0.1, "discriminator.size": "strided", "objective.real_label": 0.9,
-                "objective.gradient_penalty_weight": 0.1, "objective.feature_matching_weight": 0.1,
-                "objective.adversarial_ramp": 1, "objective.drift_weight": 0.1,
-                "objective.weight_clip": 1.0, "objective.history_weight": 0.1,
-                "objective.wrong_pairs": True, "training.discriminator_schedule.shape": "cosine",
+                **shared, "run": str(tmp_path / "adversarial"), "objective.adversarial.weight": 0.1,
+                "objective.adversarial.r1_weight": 0.1, "discriminator.size": "strided",
+                "objective.adversarial.real_label": 0.9,
+                "objective.adversarial.gradient_penalty_weight": 0.1,
+                "objective.adversarial.feature_matching_weight": 0.1,
+                "objective.adversarial.ramp": 1, "objective.adversarial.drift_weight": 0.1,
+                "objective.adversarial.weight_clip": 1.0, "objective.history_weight": 0.1,
+                "objective.adversarial.wrong_pairs": True, "training.discriminator_schedule.shape": "cosine",
                 "training.discriminator_schedule.hold": 0.0,
                 "training.discriminator.name": "rmsprop",
-                "training.start_from": str(tmp_path / "plain"), "training.schedule.hold": 0.0,
+                "training.init_from": str(tmp_path / "plain"), "training.schedule.hold": 0.0,
             },
         ),
         load_config(
             None,
             {
-                **shared, "run": str(tmp_path / "adam"), "objective.adversarial_weight": 0.1,
+                **shared, "run": str(tmp_path / "adam"), "objective.adversarial.weight": 0.1,
                 "training.discriminator.name": "adam",
             },
         ),
@@ -75,7 +77,7 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             None,
             {
                 **shared, "run": str(tmp_path / "noise"), "model.noise_channels": 1, "model.noise": "binary",
-                "objective.draws": 2, "objective.other_draws_weight": 0.1,
+                "objective.num_samples": 2, "objective.other_samples_weight": 0.1,
             },
         ),
         load_config(
@@ -90,17 +92,18 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             {
                 **{key: value for key, value in shared.items() if not key.startswith("model.")},
                 "run": str(tmp_path / "motion"), "model.name": "motion", "model.widths": [4, 4, 4],
-                "model.refine": True, "model.head_width": 4, "model.gate_width": 4, "data.synthetic_share": 0.5,
-                "data.colour": 0.1, "data.speed": 2, "data.shake": 1, "data.wander": 0.5, "objective.log_weight": 1.0,
+                "model.refine": True, "model.head_width": 4, "model.gate_width": 4, "data.world.synthetic_share": 0.5,
+                "data.augment.color_jitter": 0.1, "data.augment.max_speed": 2, "data.augment.camera_shake": 1,
+                "data.augment.time_warp": 0.5, "objective.log_weight": 1.0,
             },
         ),
         load_config(
-            None, {**SMALL, "data.world": "motion", "data.patch_size": 32, "run": str(tmp_path / "things")}
+            None, {**SMALL, "data.world.name": "motion", "data.crop_size": 32, "run": str(tmp_path / "things")}
         ),
         *(small_preset(name, tmp_path) for name in IMAGES),
         load_config(
             "lotter_mse.yaml",
-            {"run": str(tmp_path / "lotter"), "training.steps": 2, "training.batch_size": 2, "data.patch_size": 16,
+            {"run": str(tmp_path / "lotter"), "training.steps": 2, "training.batch_size": 2, "data.crop_size": 16,
              "model.maps": [4], "model.hidden": 8, "training.device": "cpu"},
         ),
     ]  # fmt: skip

@@ -22,11 +22,16 @@ from vidpred.run import train
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step, nearest_draw
 
 SMALL: dict[str, Any] = {
-    "training.steps": 3, "training.batch_size": 2, "model.scales": 2, "training.device": "cpu", "data.patch_size": 32,
+    "training.steps": 3, "training.batch_size": 2, "model.scales": 2, "training.device": "cpu", "data.crop_size": 32,
     "model.feature_maps": [[4], [4]], "model.kernel_sizes": [[3, 3], [3, 3]], "training.validate_every": 0,
-    "training.picture_every": 0, "training.log_every": 1,
+    "training.image_every": 0, "training.log_every": 1,
 }  # fmt: skip
-NOISY = {"model.noise_channels": 1, "model.noise": "binary", "objective.draws": 2, "objective.other_draws_weight": 0.1}
+NOISY = {
+    "model.noise_channels": 1,
+    "model.noise": "binary",
+    "objective.num_samples": 2,
+    "objective.other_samples_weight": 0.1,
+}
 
 
 def step_of(draws: list[Tensor], truth: Tensor) -> Step:
@@ -59,7 +64,7 @@ def test_reconstruction_reaches_only_the_chosen_draw() -> None:
     truth = torch.full((2, 1, 3, 4, 4), 0.5)
     near, far = truth + 0.1, truth + 0.3
     draws = [torch.stack([near[0], far[1]]).requires_grad_(), torch.stack([far[0], near[1]]).requires_grad_()]
-    settings = ObjectiveSettings(draws=2, gdl_weight=0)
+    settings = ObjectiveSettings(num_samples=2, gdl_weight=0)
     losses = Objective(settings).generator_losses(step_of(draws, truth))
     torch.testing.assert_close(losses.total, torch.tensor(0.2))  # |0.1| in [0, 1] is 0.2 in [-1, 1]
     losses.total.backward()
@@ -72,7 +77,7 @@ def test_the_adversary_reaches_every_draw_and_the_discriminator_sees_all() -> No
     judge = MultiscaleDiscriminator(DiscriminatorSettings(size="strided"), 1, 32, 1)
     truth = torch.rand(2, 1, 3, 32, 32)
     draws = [torch.rand_like(truth).requires_grad_() for _ in range(2)]
-    objective = Objective(ObjectiveSettings(draws=2, adversarial_weight=1.0), judge, judge)
+    objective = Objective(ObjectiveSettings(num_samples=2, adversarial={"weight": 1.0}), judge, judge)
     step = step_of(draws, truth)
     objective.generator_losses(step).total.backward()
     assert all(bool(draw.grad.flatten(1).any(1).all()) for draw in draws if draw.grad is not None)
@@ -100,7 +105,7 @@ def test_two_equal_draws_cost_what_one_does() -> None:
     torch.manual_seed(0)
     truth, prediction = torch.rand(2, 3, 1, 3, 16, 16)
     one = Objective(ObjectiveSettings()).generator_losses(step_of([prediction], truth))
-    two = Objective(ObjectiveSettings(draws=2)).generator_losses(step_of([prediction, prediction], truth))
+    two = Objective(ObjectiveSettings(num_samples=2)).generator_losses(step_of([prediction, prediction], truth))
     torch.testing.assert_close(two.total, one.total)
 
 
@@ -113,7 +118,7 @@ def weights(run: Path, step: int) -> dict[str, Tensor]:
 
 def test_a_resumed_run_with_noise_is_the_uninterrupted_one(tmp_path: Path) -> None:
     """Both draws of every step are a function of (seed, step, process)."""
-    adversarial = {"objective.adversarial_weight": 0.05, "discriminator.size": "strided"}
+    adversarial = {"objective.adversarial.weight": 0.05, "discriminator.size": "strided"}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for run, steps in ((whole, 4), (stopped, 2), (stopped, 4)):
         changes = {**NOISY, **adversarial, "training.steps": steps, "training.schedule.hold": 1.0, "run": str(run)}
@@ -125,8 +130,8 @@ def test_a_resumed_run_with_noise_is_the_uninterrupted_one(tmp_path: Path) -> No
 
 
 def test_draws_without_noise_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"objective\.draws: .* set model\.noise_channels=1"):
-        load_config(None, {"objective.draws": 2})
+    with pytest.raises(ConfigError, match=r"objective\.num_samples: .* set model\.noise_channels=1"):
+        load_config(None, {"objective.num_samples": 2})
 
 
 @pytest.mark.parametrize(
@@ -134,8 +139,8 @@ def test_draws_without_noise_are_refused() -> None:
     [
         ({"model.noise": "binary"}, r"model\.noise=binary\] has no meaning without noise"),
         (
-            {"model.noise_channels": 1, "objective.other_draws_weight": 0.1},
-            r"objective\.other_draws_weight=0\.1\] has no meaning with one draw",
+            {"model.noise_channels": 1, "objective.other_samples_weight": 0.1},
+            r"objective\.other_samples_weight=0\.1\] has no meaning with one draw",
         ),
     ],
 )
@@ -159,7 +164,7 @@ class Own(nn.Module):
 
 
 def test_a_generator_of_ones_own_can_take_noise(tmp_path: Path) -> None:
-    settings = {**SMALL, "model.noise_channels": 2, "objective.draws": 3, "training.steps": 1}
+    settings = {**SMALL, "model.noise_channels": 2, "objective.num_samples": 3, "training.steps": 1}
     train(load_config(None, {**settings, "run": str(tmp_path / "own")}), Own(2))
-    with pytest.raises(ConfigError, match=r"\[objective\.draws=3\] the generator says no noise_channels"):
+    with pytest.raises(ConfigError, match=r"\[objective\.num_samples=3\] the generator says no noise_channels"):
         train(load_config(None, {**settings, "run": str(tmp_path / "none")}), Own(0))

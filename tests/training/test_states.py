@@ -53,8 +53,9 @@ def swings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(root: Path, run: Path, **change: Any) -> dict[str, Any]:
     return {
-        "data.root": str(root), "run": str(run), "data.flip": False, "data.patch_size": None, "data.size": None,
-        "data.context_frames": 1, "data.skip_cuts": False, "model.state_size": 2, "model.scales": 1,
+        "data.root": str(root), "run": str(run), "data.augment.horizontal_flip": False, "data.crop_size": None,
+        "data.size": None,
+        "data.context_frames": 1, "data.video.skip_cuts": False, "model.state_size": 2, "model.scales": 1,
         "model.feature_maps": [[8]], "model.kernel_sizes": [[3, 3]], "training.steps": 2,
         "training.batch_size": 2, "training.device": "cpu", "training.validation_windows": 1, **change,
     }  # fmt: skip
@@ -132,7 +133,7 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_with_actions_and_skipped_frames(numbered: Path, tmp_path: Path, skip: int) -> None:
     change = {
         "data.frame_skip": skip, "model.action_size": 2 * skip, "data.unroll": 2, "model.noise_channels": 1,
-        "objective.draws": 2, "training.monitor_every": 1, "training.picture_every": 2,
+        "objective.num_samples": 2, "training.monitor_every": 1, "training.image_every": 2,
     }  # fmt: skip
     config = load_config(None, both(numbered, tmp_path / "run", **change))
     assert "run folder" in plan(config)
@@ -174,9 +175,12 @@ def test_predictions_are_a_function_of_the_known_states(run: Path) -> None:
 def test_sizes_that_do_not_fit_are_named(swings: Path, numbered: Path, tmp_path: Path) -> None:
     for change, words in (
         ({"model.state_size": 3}, r"state_size=3\] the data's states have 2 values a frame .*set model.state_size=2"),
-        ({"data.root": None, "data.skip_cuts": True}, r"has no states .*set model.state_size=0"),
+        ({"data.root": None, "data.video.skip_cuts": True}, r"has no states .*set model.state_size=0"),
         ({"model.action_size": 1}, r"has no actions .*set model.action_size=0"),
-        ({"data.flip": True}, r"data.flip: mirrored frames would contradict the states"),
+        (
+            {"data.augment.horizontal_flip": True},
+            r"data.augment.horizontal_flip: mirrored frames would contradict the states",
+        ),
         ({"data.context_frames": 0, "model.name": "dcgan"}, r"state_size=2.*has no meaning without known frames"),
     ):
         chosen = settings(swings, tmp_path / "run", **change)
@@ -187,7 +191,7 @@ def test_sizes_that_do_not_fit_are_named(swings: Path, numbered: Path, tmp_path:
                 verb(load_config(None, chosen))
     for name in ("lotter", "motion"):
         with pytest.raises(ConfigError, match="states"):
-            load_config(None, {"model.name": name, "model.state_size": 2, "data.flip": False})
+            load_config(None, {"model.name": name, "model.state_size": 2, "data.augment.horizontal_flip": False})
 
 
 def test_predicting_a_video_takes_states_from_a_file(run: Path, tmp_path: Path) -> None:

@@ -28,15 +28,19 @@ from vidpred.training.settings import ScheduleSettings
 
 TINY: dict[str, Any] = {
     "training.steps": 12, "training.batch_size": 4, "model.scales": 2, "model.feature_maps": [[4], [4]],
-    "model.kernel_sizes": [[3, 3], [3, 3]], "training.validation_windows": 1, "training.picture_every": 0,
+    "model.kernel_sizes": [[3, 3], [3, 3]], "training.validation_windows": 1, "training.image_every": 0,
     "training.log_every": 1, "checkpoint.every": 3, "training.device": "cpu",
 }  # fmt: skip
-ADVERSARIAL = {"objective.adversarial_weight": 0.1, "objective.r1_weight": 0.1, "objective.r1_every": 2}
+ADVERSARIAL = {
+    "objective.adversarial.weight": 0.1,
+    "objective.adversarial.r1_weight": 0.1,
+    "objective.adversarial.r1_every": 2,
+}
 
 # Whatever remembers or draws lots: averages of the past, singular vectors, places between pictures.
 STATEFUL = {"objective.history_weight": 1e-3, "discriminator.spectral_norm": True,
-            "objective.gradient_penalty_weight": 0.1, "objective.discriminator_steps": 2,
-            "objective.feature_matching_weight": 0.1, "objective.adversarial_ramp": 40}  # fmt: skip
+            "objective.adversarial.gradient_penalty_weight": 0.1, "objective.adversarial.discriminator_steps": 2,
+            "objective.adversarial.feature_matching_weight": 0.1, "objective.adversarial.ramp": 40}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +115,7 @@ def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes
     """Killed in the middle of an epoch, twice, with data workers: weights, averages and optimizers are the
     uninterrupted run's, and so are the samples of every step."""
     settings = {
-        **TINY, **ADVERSARIAL, **STATEFUL, "data.root": str(clips), "data.workers": 2 if processes == 1 else 1,
+        **TINY, **ADVERSARIAL, **STATEFUL, "data.root": str(clips), "data.num_workers": 2 if processes == 1 else 1,
         "training.steps": 60, "checkpoint.every": 7, "training.validate_every": 20,
     }  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -148,7 +152,7 @@ def test_one_and_two_processes_see_the_same_and_end_alike(clips: Path, tmp_path:
 def test_sigterm_saves_and_the_same_command_resumes(clips: Path, tmp_path: Path) -> None:
     settings = {
         **TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 100_000,
-        "training.validate_every": 0, "checkpoint.every": 50_000, "data.workers": 1,
+        "training.validate_every": 0, "checkpoint.every": 50_000, "data.num_workers": 1,
     }  # fmt: skip
     process = start(settings)
     wait_for_step(tmp_path / "run", 4, process)
@@ -188,7 +192,7 @@ def test_a_kept_failure_leaves_no_data_worker_behind(tmp_path: Path) -> None:
     """A program that catches train's error and keeps it ends, and its workers with it."""
     for number in range(5):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))
-    settings = {**TINY, "data.root": str(tmp_path / "clips"), "run": str(tmp_path / "run"), "data.workers": 2,
+    settings = {**TINY, "data.root": str(tmp_path / "clips"), "run": str(tmp_path / "run"), "data.num_workers": 2,
                 "training.validate_every": 0}  # fmt: skip
     words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     process = subprocess.Popen(
@@ -341,8 +345,8 @@ def test_a_pyramid_of_ones_own_trains_against_an_adversary(clips: Path, tmp_path
 def test_fine_tuning_on_other_patches_remakes_the_linear_layers(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "training.steps": 2}
     train(load_config(None, {**settings, "run": str(tmp_path / "first")}))
-    tuned = {**settings, "run": str(tmp_path / "second"), "training.start_from": str(tmp_path / "first"),
-             "data.patch_size": 40, "training.steps": 1, "training.generator.learning_rate": 1e-12,
+    tuned = {**settings, "run": str(tmp_path / "second"), "training.init_from": str(tmp_path / "first"),
+             "data.crop_size": 40, "training.steps": 1, "training.generator.learning_rate": 1e-12,
              "training.discriminator.learning_rate": 1e-12}  # fmt: skip
     train(load_config(None, tuned))
     before, after = tensors(tmp_path / "first"), tensors(tmp_path / "second")
@@ -380,14 +384,14 @@ def test_the_averaged_weights_are_what_predicts(clips: Path, tmp_path: Path) -> 
 def test_the_last_step_leaves_a_picture(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "training.steps": 3}
     for every, steps in ((2, [2, 3]), (50, [3]), (0, [])):
-        run = train(load_config(None, {**settings, "run": str(tmp_path / str(every)), "training.picture_every": every}))
+        run = train(load_config(None, {**settings, "run": str(tmp_path / str(every)), "training.image_every": every}))
         found = sorted(file.name for file in (run.folder / "pictures").glob("*"))
         assert found == [f"step-{step:06d}.png" for step in steps]
 
 
 def test_each_player_has_its_own_rate_and_schedule(clips: Path, tmp_path: Path) -> None:
     """The discriminator's rate falls to 0 at once: its weights stay; the generator's go on, every second step."""
-    settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "objective.discriminator_steps": 2,
+    settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "objective.adversarial.discriminator_steps": 2,
                 "checkpoint.every": 1, "checkpoint.keep": 9, "training.steps": 4, "training.validate_every": 0,
                 "training.discriminator_schedule": {"shape": "linear", "hold": 0.0, "final": 0.0},
                 "training.discriminator.learning_rate": 1e-3}  # fmt: skip

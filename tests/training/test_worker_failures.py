@@ -50,7 +50,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> Non
 
 
 def settings(clips: Path, run: Path, **more: Any) -> dict[str, Any]:
-    base = {**TINY, "data.root": str(clips), "run": str(run), "data.workers": 1, "data.memory_mb": 0}
+    base = {**TINY, "data.root": str(clips), "run": str(run), "data.num_workers": 1, "data.video.cache_mb": 0}
     return {**base, "training.validate_every": 0, **{f"data.{key}": value for key, value in more.items()}}
 
 

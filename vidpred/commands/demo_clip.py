@@ -17,13 +17,13 @@ from vidpred.media.html_page import Page
 PRESET = "release.yaml"
 TRAINING_STEPS = 600
 SHARED: dict[str, Any] = {
-    "data.size": 96, "data.patch_size": 48, "training.batch_size": 8, "training.best_by": "last",
-    "training.picture_every": 0, "training.validate_every": 0, "checkpoint.keep": 1,
+    "data.size": 96, "data.crop_size": 48, "training.batch_size": 8, "training.best_by": "last",
+    "training.image_every": 0, "training.validate_every": 0, "checkpoint.keep": 1,
 }  # fmt: skip
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "mean squared error": {"objective.lp_exponent": 2.0, "objective.gdl_weight": 0.0},
     "with the adversary": {
-        "objective.adversarial_weight": 0.0125, "objective.r1_weight": 0.1, "discriminator.size": "strided",
+        "objective.adversarial.weight": 0.0125, "objective.adversarial.r1_weight": 0.1, "discriminator.size": "strided",
         "training.discriminator.betas": [0.5, 0.99],
     },
 }  # fmt: skip

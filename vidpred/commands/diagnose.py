@@ -77,10 +77,11 @@ def try_config(config: Config, name: str, run: Path, steps: int) -> Diagnosis:
     changes = config.model_dump(mode="json")
     changes["run"] = str(run)
     changes["training"] |= {
-        "steps": steps, "log_every": 1, "monitor_every": max(1, steps // 10), "validate_every": 0, "picture_every": 0,
+        "steps": steps, "log_every": 1, "monitor_every": max(1, steps // 10), "validate_every": 0, "image_every": 0,
         "tensorboard": False,
     }  # fmt: skip
-    changes["objective"] |= {"adversarial_start": 0, "adversarial_ramp": 0}
+    if config.objective.has_discriminator:
+        changes["objective"]["adversarial"] |= {"start": 0, "ramp": 0}
     changes["checkpoint"]["every"] = steps
     try:
         train(Config.model_validate(changes))
@@ -120,7 +121,7 @@ def ended_badly(run: Path) -> list[Finding]:
         found.append(
             Finding(
                 "a run that diverged", "serious", saw, "the training stopped there to keep the checkpoints good",
-                "lower the network's learning rate or set training.clip_norm=1",
+                "lower the network's learning rate or set training.grad_clip_norm=1",
             )
         )  # fmt: skip
     try:

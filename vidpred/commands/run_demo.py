@@ -100,17 +100,17 @@ def demo_config(
     config = load_config(preset)
     changes: dict[str, Any] = {
         "run": str(run), "seed": seed, "training.steps": steps or max(1, round(config.training.steps * scale)),
-        "training.picture_every": 0, "training.validate_every": 0, "training.best_by": "last", "checkpoint.keep": 1,
+        "training.image_every": 0, "training.validate_every": 0, "training.best_by": "last", "checkpoint.keep": 1,
     }  # fmt: skip
     if start is not None:
-        changes["training.start_from"] = str(start)
+        changes["training.init_from"] = str(start)
     return load_config(preset, changes)
 
 
 def forks_for(predictor: Predictor, count: int = FORKS) -> Forks:
     """Fresh forking scenes in the sizes that a predictor was trained with."""
     data = predictor.data
-    return find_forks(TwoWayWorld(predictor.history_frames, 1, data.patch_size or 32, data.channels, WORLD_SEED), count)
+    return find_forks(TwoWayWorld(predictor.history_frames, 1, data.crop_size or 32, data.channels, WORLD_SEED), count)
 
 
 def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[str, float | None]]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from vidpred.config.tree import CHOICES, Config, known_keys, text_keys, tuple_length
 from vidpred.config.yaml_files import parse_text, parse_yaml, read_yaml
 from vidpred.errors import ConfigError
-from vidpred.settings import flatten
+from vidpred.settings import assign, flatten, moved_to
 
 KEYS = "`vidpred config` lists the keys"
 Section = TypeVar("Section", bound=BaseModel)
@@ -47,12 +47,12 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
         file = find_preset(path)
         tree = read_yaml(file, origins)
         for key, where in origins.items():
-            _check_key(key, where)
+            _check_key(key, where, value=dict(flatten(tree)).get(key))
     for key, value in _parse_overrides(overrides):
         # A mapping sets what it names and leaves the rest of its section as it was.
         for leaf, inner in flatten(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]:
-            _check_key(leaf, "command line")
-            _assign(tree, leaf, inner)
+            _check_key(leaf, "command line", value=inner)
+            assign(tree, leaf, inner)
             origins[leaf] = "command line"
     try:
         config = Config.model_validate(tree)
@@ -113,8 +113,11 @@ def _parse_overrides(
         yield key, parse_text(text) if key in text_keys(tree, "") else parse_yaml(text, item)
 
 
-def _check_key(key: str, where: str, tree: type[BaseModel] = Config, hint: str = KEYS) -> None:
-    """Raises ConfigError unless the dotted key exists; names the nearest one."""
+def _check_key(key: str, where: str, tree: type[BaseModel] = Config, hint: str = KEYS, value: Any = None) -> None:
+    """Raises ConfigError unless the dotted key exists; names its new name, or the nearest one."""
+    new = moved_to(key, value) if tree is Config else None
+    if new is not None:
+        raise ConfigError(f"[{key}] moved to {new} ({where})")
     known = known_keys(tree, "")
     if key in known:
         return
@@ -122,15 +125,6 @@ def _check_key(key: str, where: str, tree: type[BaseModel] = Config, hint: str =
     near = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     near = near or difflib.get_close_matches(key, known, 1, 0.5)
     raise ConfigError(f"unknown key [{key}] ({where}); {f'did you mean {near[0]}?' if near else hint}")
-
-
-def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
-    *sections, name = key.split(".")
-    for section in sections:
-        if not isinstance(tree.get(section), dict):
-            tree[section] = {}
-        tree = tree[section]
-    tree[name] = value
 
 
 def _explain(

@@ -40,21 +40,22 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        weights = self.objective
+        weights, adversary = self.objective, self.objective.adversary
         reconstruction = (weights.lp_weight, weights.gdl_weight, weights.log_weight, weights.pixel_entropy_weight)
         if not any(reconstruction) and not self.model.fitted:
             if not weights.has_discriminator:
                 raise ValueError("objective: all weights are 0; set objective.lp_weight=1")
-            if weights.adversarial_start and not weights.feature_matching_weight:
-                raise ValueError("objective.adversarial_start: nothing is learnt before it; set objective.lp_weight=1")
-        if weights.has_discriminator and self.data.patch_size is None:
-            raise ValueError("data.patch_size: an adversary judges square patches; set data.patch_size=32")
-        if weights.draws > 1 and not self.model.noise_channels:
+            if adversary.start and not adversary.feature_matching_weight:
+                raise ValueError("objective.adversarial.start: nothing is learnt before it; set objective.lp_weight=1")
+        if weights.has_discriminator and self.data.crop_size is None:
+            raise ValueError("data.crop_size: an adversary takes square crops; set data.crop_size=32")
+        if weights.num_samples > 1 and not self.model.noise_channels:
             raise ValueError(
-                "objective.draws: without noise all draws are the same; set model.noise_channels=1 or objective.draws=1"
+                "objective.num_samples: without noise all samples are the same; set model.noise_channels=1 or "
+                "objective.num_samples=1"
             )
-        if weights.wrong_pairs and self.training.batch_size < 2:
-            raise ValueError("objective.wrong_pairs: needs training.batch_size of 2 or more")
+        if adversary.wrong_pairs and self.training.batch_size < 2:
+            raise ValueError("objective.adversarial.wrong_pairs: needs training.batch_size of 2 or more")
         return self
 
     @model_validator(mode="after")
@@ -75,12 +76,16 @@ class Config(Settings):
                 )
         if self.objective.kl_weight and not self.model.has_encoder:
             raise ValueError("objective.kl_weight: only an encoder's code costs something; set model.name=vae")
-        if self.objective.class_weight and not self.discriminator.num_classes:
-            raise ValueError("objective.class_weight: the discriminator has no classes; set discriminator.classes")
-        if self.model.state_size and self.data.flip:
-            raise ValueError("data.flip: mirrored frames would contradict the states (model.state_size); set false")
-        if not self.data.context_frames and max(self.data.pred_frames, self.data.step, self.data.unroll) > 1:
-            raise ValueError("data.context_frames: 0 needs data.pred_frames=1, data.step=1 and data.unroll=1")
+        if self.objective.adversary.class_weight and not self.discriminator.num_classes:
+            raise ValueError(
+                "objective.adversarial.class_weight: the discriminator has no classes; set discriminator.classes"
+            )
+        if self.model.state_size and self.data.augment_settings.horizontal_flip:
+            raise ValueError(
+                "data.augment.horizontal_flip: mirrored frames would contradict the states (model.state_size)"
+            )
+        if not self.data.context_frames and max(self.data.pred_frames, self.data.lead, self.data.unroll) > 1:
+            raise ValueError("data.context_frames: 0 needs data.pred_frames=1, data.lead=1 and data.unroll=1")
         return self
 
 

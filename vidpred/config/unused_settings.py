@@ -5,24 +5,24 @@ from __future__ import annotations
 from vidpred.config.tree import Config
 from vidpred.config.yaml_files import as_yaml
 from vidpred.errors import ConfigError
-from vidpred.settings import flatten
-from vidpred.training.game import GameSettings
+from vidpred.settings import flatten, with_all_sections
+from vidpred.training.game import AdversarialSettings
 
 # Settings that nothing reads in some runs. Of videos, the embedded two-way world has no files, cuts or frames to spare.
 VIDEOS_ONLY = (
-    "data.on_bad_video", "data.frame_skip", "data.movement_threshold", "data.skip_cuts", "data.split",
-    "data.split_fractions", "data.split_file", "data.memory_mb", "data.rate", "data.max_pixels", "data.max_frames",
-    "data.max_hours", "data.flip_vertical", "data.transpose", "data.reverse", "data.shake", "data.colour", "data.speed",
-    "data.wander", "data.synthetic_share",
+    "data.video.on_bad_video", "data.frame_skip", "data.min_motion", "data.video.skip_cuts", "data.split",
+    "data.split_fractions", "data.split_file", "data.video.cache_mb", "data.video.fps", "data.video.max_pixels",
+    "data.video.max_frames", "data.video.max_hours", "data.augment.vertical_flip", "data.augment.transpose",
+    "data.augment.time_reverse", "data.augment.camera_shake", "data.augment.color_jitter", "data.augment.max_speed",
+    "data.augment.time_warp", "data.world.synthetic_share",
 )  # fmt: skip
 # Pictures from noise have no truth to be compared with, one by one.
 FRAMES_ONLY = (
-    "data.movement_threshold", "model.action_size", "model.state_size", "training.validate_every",
-    "training.validation_windows", "training.best_by", "objective.draws",
+    "data.min_motion", "model.action_size", "model.state_size", "training.validate_every",
+    "training.validation_windows", "training.best_by", "objective.num_samples",
 )  # fmt: skip
 READ_BY_FITTING = ("training.steps", "training.device", "training.tensorboard", "training.batch_size")
 ADVERSARY_ONLY = ("discriminator.", "training.discriminator")
-WITHOUT_ADVERSARY = {"history_weight"}  # of the game's settings, what the generator reads on its own
 OPTIMIZER_IGNORES = {"sgd": "betas", "rmsprop": "betas", "adam": "momentum", "adamw": "momentum"}
 
 
@@ -31,26 +31,27 @@ def refuse_ignored(config: Config) -> None:
 
     Asked where a run begins, not where a config is loaded: a preset may wait for its data.root.
     """
-    values, defaults = (dict(flatten(c.model_dump(mode="json"))) for c in (config, Config()))
+    values, defaults = (dict(flatten(with_all_sections(c).model_dump(mode="json"))) for c in (config, Config()))
     ignored: dict[str, list[str]] = {}  # why -> keys
     if values["data.root"] is not None:
-        ignored["with data.root"] = ["data.world"]
+        ignored["with data.root"] = ["data.world.name"]
     else:
         ignored["without data.root (a folder of videos)"] = list(VIDEOS_ONLY)
         points = config.data.has_points
         if points:
-            ignored[f"in data.world={config.data.world}"] = ["data.size", "data.patch_size", "data.flip"]
-        side, patch = values["data.size"], values["data.patch_size"]
-        if config.data.world == "motion":
+            name = config.data.world_settings.name
+            ignored[f"in data.world.name={name}"] = ["data.size", "data.crop_size", "data.augment.horizontal_flip"]
+        side, patch = values["data.size"], values["data.crop_size"]
+        if config.data.world_settings.name == "motion":
             side = patch or side
         if config.objective.has_discriminator and not points and side not in (None, patch):
             raise ConfigError(
-                f"[data.patch_size={patch}] no patches are cut from an embedded world, and an adversary judges one "
-                f"size; set data.patch_size={side} or data.root"
+                f"[data.crop_size={patch}] no patches are cut from an embedded world, and an adversary judges one "
+                f"size; set data.crop_size={side} or data.root"
             )
     if not config.objective.has_discriminator:
-        game = [f"objective.{name}" for name in GameSettings.model_fields if name not in WITHOUT_ADVERSARY]
-        ignored["without an adversary (objective.adversarial_weight, objective.feature_matching_weight)"] = [
+        game = [f"objective.adversarial.{name}" for name in AdversarialSettings.model_fields]
+        ignored["without an adversary (objective.adversarial.weight)"] = [
             *game, *(key for key in values if key.startswith(ADVERSARY_ONLY))
         ]  # fmt: skip
     if not config.data.context_frames:
@@ -67,8 +68,8 @@ def refuse_ignored(config: Config) -> None:
             ignored[f"for {section}.name={kind.name}, which takes no labels"] = [f"{section}.num_labels"]
     if not config.model.noise_channels:
         ignored["without noise (model.noise_channels)"] = ["model.noise"]
-    if config.objective.draws == 1:
-        ignored["with one draw (objective.draws)"] = ["objective.other_draws_weight"]
+    if config.objective.num_samples == 1:
+        ignored["with one draw (objective.num_samples)"] = ["objective.other_samples_weight"]
     for network in ("generator", "discriminator"):
         optimizer = values[f"training.{network}.name"]
         if optimizer in OPTIMIZER_IGNORES:

@@ -21,7 +21,7 @@ class Batch:
     future: `(B, K, C, H, W)`, the frames to predict.
     positions: `(B,)` int64, each sample's place in the run's stateless order (what the sample log records).
     actions: `(B, N-1, A)` float32 where the set has them: row i moves frame i of the window to frame i+1. N counts the
-    frames from the first known to the last future one, those that a lead (`data.step`) jumps over included; with
+    frames from the first known to the last future one, those that a lead (`data.lead`) jumps over included; with
     `data.frame_skip` n, a row holds the n actions between two kept frames one after the other.
     states: `(B, N, S)` float32 where the set has them: the state in which frame i was taken.
     labels: `(B,)` int64 where the set has classes: the number of each sample's, or -1 where it is not told.

@@ -27,8 +27,8 @@ BUILDERS: tuple[Callable[[DataSettings, str, Sequence[int], bool], Source | None
 def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:
     """Build the windows of one split, frames `offsets` from the first one of each.
 
-    Raises ConfigError for a split of another name, DataError where there is no window; see `data.on_bad_video` for bad
-    files.
+    Raises ConfigError for a split of another name, DataError where there is no window; see
+    `data.video.on_bad_video` for bad files.
     """
     if split not in SPLITS:
         raise ConfigError(f"no such split [{split}]; choose from {', '.join(SPLITS)}")
@@ -36,6 +36,6 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     source = next(found for build in BUILDERS if (found := build(located, split, offsets, progress)) is not None)
     if settings.labelled is not None and split == "train":
         source = FewLabels(source, settings.labelled, settings.labelled_share)
-    if split != "train" or not settings.synthetic_share or list(offsets) != training_offsets(settings):
+    if split != "train" or not settings.world_settings.synthetic_share or list(offsets) != training_offsets(settings):
         return source
-    return Mixture(source, moving_world("motion", settings, split, offsets), settings.synthetic_share)
+    return Mixture(source, moving_world("motion", settings, split, offsets), settings.world_settings.synthetic_share)

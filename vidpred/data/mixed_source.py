@@ -27,8 +27,8 @@ class Mixture(WrappedSource):
         ):
             if one != two:
                 raise ConfigError(
-                    f"[data.synthetic_share={share:g}] {main.name} and {other.name} do not have the same {what}; "
-                    "set data.synthetic_share=0"
+                    f"[data.world.synthetic_share={share:g}] {main.name} and {other.name} do not have the same {what}; "
+                    "set data.world.synthetic_share=0"
                 )
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:

@@ -24,7 +24,7 @@ from vidpred.errors import DataError
 def training_offsets(settings: DataSettings) -> list[int]:
     """Frame numbers within a training window: the context, then the target `step` frames after its end."""
     context = range(settings.context_frames)
-    first = settings.context_frames - 1 + settings.step
+    first = settings.context_frames - 1 + settings.lead
     return [*context, *range(first, first + settings.future_frames)]
 
 
@@ -264,7 +264,7 @@ def check_sizes(sizes: set[tuple[int, ...]]) -> None:
     if len(sizes) > 1:
         named = ", ".join(f"{width}x{height}" for *_, height, width in sorted(sizes)[:3])
         raise DataError(
-            f"whole frames of different sizes cannot share a batch ({named}) [data.patch_size]; set a number"
+            f"whole frames of different sizes cannot share a batch ({named}) [data.crop_size]; set a number"
         )
 
 

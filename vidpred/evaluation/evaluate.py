@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def evaluate_predictors(
 
     Raises:
         ConfigError: No run takes noise, the split is unknown, or runs differ in data.channels, data.frame_skip or
-            data.rate.
+            data.video.fps.
         DataError: The split has no window long enough.
     """
     check_request(predictors, request)
@@ -91,8 +92,9 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         raise ConfigError(f"no such split [--split {request.split}]; choose from {', '.join(SPLITS)}")
     for predictor in predictors:
         predictor.check_known_frames()
-    for key in ("channels", "frame_skip", "rate"):
-        found = sorted({getattr(predictor.data, key) for predictor in predictors}, key=str)
+    for key in ("channels", "frame_skip", "video.fps"):
+        read = attrgetter(key.replace("video.", "video_settings."))
+        found = sorted({read(predictor.data) for predictor in predictors}, key=str)
         if len(found) > 1:
             raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
     if request.samples is not None and not any(predictor.generator.noise_channels for predictor in predictors):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import pictures_of
-from vidpred.data.settings import DataSettings
+from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
@@ -92,13 +93,13 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     """
     data = images_of_all(predictors.values(), request.root)
     if data.root is None:
-        centres = POINTS[data.world]
+        centres = POINTS[data.world_settings.name]
         covered = {
             name: asdict(coverage(draw_points(predictor.generator, seed=request.seed), centres))
             for name, predictor in predictors.items()
         }
         return ImageEvaluation(covered, NAMES, POINTS_DRAWN)
-    plain = data.model_copy(update={"labelled": None, "flip": False})
+    plain = data.model_copy(update={"labelled": None, "augment": AugmentSettings(horizontal_flip=False)})
     train, held_out = (build_source(plain, part, [0]) for part in ("train", request.split))
     features = request.features
     network: Callable[[Tensor], Any] = load_network(features) if features else train_classifier(train)
@@ -123,11 +124,12 @@ def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSett
     """Return the data settings of the images that all predictors are measured against. Raises ConfigError."""
     settings = [predictor.data for predictor in predictors]
     data = settings[0] if root is None else settings[0].model_copy(update={"root": root})
-    same = ["channels", "patch_size", "size", "context_frames"]
+    same = ["channels", "crop_size", "size", "context_frames"]
     if root is None:  # each is measured against the first one's pictures
-        same += ["root", "world"] if data.root is None else ["root"]
+        same += ["root", "world.name"] if data.root is None else ["root"]
     for key in same:
-        found = sorted({str(getattr(one, key)) for one in settings})
+        read = attrgetter(key.replace("world.", "world_settings."))
+        found = sorted({str(read(one)) for one in settings})
         if len(found) > 1:
             raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate one by one")
     return data

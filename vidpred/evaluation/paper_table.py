@@ -20,7 +20,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 SPREAD = "+- is the standard deviation over seeds"
 # What may differ between the runs of one row: the seed, and where things lie.
-SEEDS_DIFFER = ("seed", "run", "training.start_from")
+SEEDS_DIFFER = ("seed", "run", "training.init_from")
 
 
 def check_paper(protocol: str) -> None:

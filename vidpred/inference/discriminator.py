@@ -48,7 +48,7 @@ def load_judge(checkpoint: Checkpoint, device: torch.device) -> Judge | None:
 
     def parse(tree: dict[str, Any]) -> tuple[JudgeSettings, str]:
         settings = TypeAdapter(AnyJudge).validate_python(tree["discriminator"])
-        return settings, str(tree["objective"]["adversarial"])
+        return settings, str((tree["objective"].get("adversarial") or {}).get("loss", "bce"))
 
     settings, adversarial = read_config(checkpoint.path, parse, "copy the run's config.yaml there")
     network = build_discriminator(settings, model.num_scales, data)

@@ -18,6 +18,7 @@ from vidpred.data.build import build_source
 from vidpred.data.images.files import read_picture, squared
 from vidpred.data.images.windows import pictures_of
 from vidpred.data.resize import with_channels
+from vidpred.data.settings import AugmentSettings
 from vidpred.errors import ConfigError
 from vidpred.inference.discriminator import load_judge
 from vidpred.inference.predictor import Predictor
@@ -187,7 +188,8 @@ def pictures_to_complete(predictor: Predictor, files: Sequence[Path], count: int
     """The middle squares of picture files, or `count` pictures of the run's own data, `(N, C, H, W)` in [0, 1]."""
     shape = predictor.generator.shape
     if not files:
-        return pictures_of(build_source(predictor.data.model_copy(update={"flip": False}), split, [0]), count)
+        data = predictor.data.model_copy(update={"augment": AugmentSettings(horizontal_flip=False)})
+        return pictures_of(build_source(data, split, [0]), count)
     read = [squared(with_channels(read_picture(file), shape.channels), shape.height) for file in files]
     return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).float() / 255
 

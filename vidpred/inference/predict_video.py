@@ -30,7 +30,7 @@ CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
 
 @dataclass(frozen=True)
 class Window:
-    """Which frames of the video are known and which predicted, as places among the frames that data.rate keeps."""
+    """Which frames of the video are known and which predicted, as places among the frames that data.video.fps keeps."""
 
     numbers: list[int]  # the known frames
     stride: int
@@ -100,9 +100,9 @@ def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) ->
         )
     if request.size is None and len({predictor.data.size for predictor in predictors}) > 1:
         raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
-    if len(rates := {predictor.data.rate for predictor in predictors}) > 1:
+    if len(rates := {predictor.data.video_settings.fps for predictor in predictors}) > 1:
         raise ConfigError(
-            f"the runs keep different frames [data.rate: {sorted(map(str, rates))}]; render them one by one"
+            f"the runs keep different frames [data.video.fps: {sorted(map(str, rates))}]; render them one by one"
         )
 
 
@@ -195,7 +195,7 @@ class VideoPrediction:
     request: PredictRequest
     predictors: Sequence[Predictor]
     info: VideoInfo
-    kept: Sequence[int]  # the video's frames that data.rate keeps
+    kept: Sequence[int]  # the video's frames that data.video.fps keeps
     size: tuple[int, int]  # (height, width) to predict at
     window: Window
     actions: Tensor | None
@@ -208,7 +208,7 @@ class VideoPrediction:
         data = predictors[0].data
         with remedied():
             info = probe(request.clip, limits=data.limits)
-        kept = kept_frames(info, data.rate)
+        kept = kept_frames(info, data.video_settings.fps)
         short_side = data.size if request.size is None else (request.size or None)
         start = len(kept) - 1 + data.frame_skip if request.after_end else request.start
         window = choose_window(info, len(kept), predictors, request.steps, start)

@@ -33,6 +33,10 @@ class Shape(NamedTuple):
         return self.channels * self.height * self.width
 
 
+# Attributes of a generator that data settings fix -> those settings.
+FRAMES = {"context_frames": "context_frames", "pred_frames": "pred_frames", "step": "lead", "channels": "channels"}
+
+
 class Generator(nn.Module):
     """Base of the generators: context frames in, the next frames out; or noise in, one image out.
 
@@ -191,9 +195,9 @@ class AdaptedGenerator(Generator):
         """Raises ConfigError where the module lacks frame counts and there are no data settings to take them from."""
         super().__init__()
         self.module = module
-        for name in ("context_frames", "pred_frames", "step", "channels"):
+        for name, setting in FRAMES.items():
             if data is not None:
-                setattr(self, name, getattr(data, name))
+                setattr(self, name, getattr(data, setting))
             elif not hasattr(module, name) and name != "channels":
                 raise ConfigError(f"{type(module).__name__} has no attribute {name}, which rollouts need; set it")
         for name in Generator.__annotations__:
@@ -234,10 +238,11 @@ def as_generator(module: nn.Module, data: DataSettings | None = None) -> Generat
         ConfigError: it contradicts the data settings, or takes states and cannot predict them.
     """
     generator = module if isinstance(module, Generator) else AdaptedGenerator(module, data)
-    for name in ("context_frames", "pred_frames", "step", "channels"):
-        if data is not None and getattr(generator, name) != getattr(data, name):
+    for name, setting in FRAMES.items():
+        if data is not None and getattr(generator, name) != getattr(data, setting):
             raise ConfigError(
-                f"[data.{name}] is {getattr(data, name)}, but the generator's {name} is {getattr(generator, name)}"
+                f"[data.{setting}] is {getattr(data, setting)}, but the generator's {name} is "
+                f"{getattr(generator, name)}"
             )
     if generator.state_size and not isinstance(generator.state_dynamics, StateDynamics):
         raise ConfigError(

@@ -84,7 +84,7 @@ def halved_sides(side: int) -> list[int]:
         sides.append(-(-sides[-1] // 2))
     if len(sides) == 1 or sides[-1] > COARSEST[1]:
         raise ConfigError(
-            f"[data.patch_size={side}] a DCGAN doubles 4, 5, 6 or 7 pixels several times; take 28, 32, 48, 64 or 96"
+            f"[data.crop_size={side}] a DCGAN doubles 4, 5, 6 or 7 pixels several times; take 28, 32, 48, 64 or 96"
         )
     return sides
 

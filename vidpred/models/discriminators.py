@@ -44,9 +44,9 @@ class DiscriminatorSettings(JudgeSettings):
     spectral_norm: bool = Field(False, description="Divide every layer's weight by its largest singular value.")
 
     def build(self, num_scales: int, data: DataSettings) -> MultiscaleDiscriminator:
-        assert data.patch_size is not None  # the config refuses an adversary on whole frames
+        assert data.crop_size is not None  # the config refuses an adversary on whole frames
         return MultiscaleDiscriminator(
-            self, num_scales, data.patch_size, data.context_frames, data.future_frames, data.channels
+            self, num_scales, data.crop_size, data.context_frames, data.future_frames, data.channels
         )
 
 
@@ -73,7 +73,7 @@ class ScaleDiscriminator(nn.Module):
             side //= 2
         if side < 1:
             raise ConfigError(
-                "data.patch_size: the patches are too small for this discriminator; use a larger one, "
+                "data.crop_size: the patches are too small for this discriminator; use a larger one, "
                 "fewer model.scales or discriminator.size=strided"
             )
         features = channels * side * side
@@ -112,7 +112,7 @@ class MultiscaleDiscriminator(Discriminator):
         super().__init__()
         if patch % 2 ** (scales - 1):
             raise ConfigError(
-                f"data.patch_size: {patch} is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
+                f"data.crop_size: {patch} is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
             )
         maps, connected = CONVOLUTION_MAPS[settings.size], CONNECTED_WIDTHS[settings.size]
         strided = settings.size == "strided"

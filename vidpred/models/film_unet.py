@@ -58,7 +58,7 @@ class FilmUnetSettings(ModelSettings):
         return self
 
     def build(self, data: DataSettings) -> FilmUnet:
-        return FilmUnet(self, data.context_frames, data.pred_frames, data.step, data.channels)
+        return FilmUnet(self, data.context_frames, data.pred_frames, data.lead, data.channels)
 
 
 class Block(nn.Module):

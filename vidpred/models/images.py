@@ -26,11 +26,11 @@ VARIANCE_FLOOR = 1e-5  # added to variances, as in torch's batch norm
 
 def picture_shape(data: DataSettings) -> Shape:
     """Of the pictures that a run trains on. Raises ConfigError where the settings do not say it."""
-    if data.root is None and data.world in POINTS:
+    if data.root is None and data.world_settings.name in POINTS:
         return Shape(1, 2, 1)
-    if data.patch_size is None:
-        raise ConfigError("[data.patch_size] an image model makes pictures of one size; set it to their side in pixels")
-    return Shape(data.channels, data.patch_size, data.patch_size)
+    if data.crop_size is None:
+        raise ConfigError("[data.crop_size] an image model makes pictures of one size; set it to their side in pixels")
+    return Shape(data.channels, data.crop_size, data.crop_size)
 
 
 class ImageSettings(ModelSettings):

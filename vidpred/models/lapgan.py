@@ -73,7 +73,7 @@ def sides(shape: Shape, scales: int) -> list[int]:
     """The sides of the pyramid's pictures, coarse to fine. Raises ConfigError where they cannot be halved so often."""
     if shape.height % 2 ** (scales - 1):
         raise ConfigError(
-            f"[data.patch_size={shape.height}] is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
+            f"[data.crop_size={shape.height}] is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
         )
     return [shape.height >> level for level in reversed(range(scales))]
 

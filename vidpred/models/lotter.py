@@ -20,7 +20,7 @@ from vidpred.models.settings import ModelSettings
 
 
 class LotterSettings(ModelSettings):
-    """Settings of the network of Lotter et al., for frames of one size (data.patch_size)."""
+    """Settings of the network of Lotter et al., for frames of one size (data.crop_size)."""
 
     name: Literal["lotter"] = Field("lotter", description="Kind of generator.")
     maps: list[int] = Field(
@@ -41,9 +41,9 @@ class LotterSettings(ModelSettings):
         return self
 
     def build(self, data: DataSettings) -> LotterPredictor:
-        if data.patch_size is None or data.patch_size % 2 ** len(self.maps):
+        if data.crop_size is None or data.crop_size % 2 ** len(self.maps):
             raise ConfigError(
-                f"[data.patch_size={data.patch_size}] model.name=lotter halves its frames {len(self.maps)} times; "
+                f"[data.crop_size={data.crop_size}] model.name=lotter halves its frames {len(self.maps)} times; "
                 f"set a multiple of {2 ** len(self.maps)}"
             )
         return LotterPredictor(self, data)
@@ -55,9 +55,9 @@ class LotterPredictor(Generator):
 
     def __init__(self, settings: LotterSettings, data: DataSettings) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step = data.context_frames, data.pred_frames, data.step
-        assert data.patch_size is not None
-        self.channels, self.side = data.channels, data.patch_size
+        self.context_frames, self.pred_frames, self.step = data.context_frames, data.pred_frames, data.lead
+        assert data.crop_size is not None
+        self.channels, self.side = data.channels, data.crop_size
         maps, kernel = settings.maps, settings.kernel
         encoder: list[nn.Module] = []
         for before, after in pairwise([data.channels, *maps]):
@@ -76,7 +76,7 @@ class LotterPredictor(Generator):
         another size than it was made for."""
         if tuple(context.shape[-2:]) != (self.side, self.side):
             raise ValueError(
-                f"the network was made for frames of {self.side}x{self.side} (data.patch_size), not "
+                f"the network was made for frames of {self.side}x{self.side} (data.crop_size), not "
                 f"{context.shape[-1]}x{context.shape[-2]}; set data.size so that whole frames are as large"
             )
         frames = rearrange(context * 2 - 1, "b t c h w -> (b t) c h w")

@@ -66,7 +66,7 @@ class MotionSettings(ModelSettings):
         return self
 
     def build(self, data: DataSettings) -> MotionGenerator:
-        return MotionGenerator(self, data.context_frames, data.pred_frames, data.step, data.channels)
+        return MotionGenerator(self, data.context_frames, data.pred_frames, data.lead, data.channels)
 
 
 class Motion(NamedTuple):

@@ -61,7 +61,7 @@ class GeneratorSettings(ModelSettings):
         return self.scales
 
     def build(self, data: DataSettings) -> MultiscaleGenerator:
-        return MultiscaleGenerator(self, data.context_frames, data.pred_frames, data.step, data.channels)
+        return MultiscaleGenerator(self, data.context_frames, data.pred_frames, data.lead, data.channels)
 
     def layers(self) -> tuple[list[list[int]], list[list[int]]]:
         """Feature maps and kernel sizes of every scale, coarse to fine."""

@@ -66,7 +66,7 @@ def doublings(shape: Shape) -> int:
     count = max(1, (shape.height // 4).bit_length() - 1)
     if 4 << count != shape.height:
         raise ConfigError(
-            f"[data.patch_size={shape.height}] networks that grow double 4 pixels again and again; "
+            f"[data.crop_size={shape.height}] networks that grow double 4 pixels again and again; "
             "take 8, 16, 32, 64, ..."
         )
     return count

@@ -53,12 +53,12 @@ def check_classes(
                 f"leave it out or set {section}.num_labels=0"
             )
     known = discriminator.num_classes
-    if objective.class_weight and not 0 < classes <= known:
+    if objective.adversary.class_weight and not 0 < classes <= known:
         raise ConfigError(
             f"[discriminator.classes={known}] the data has {classes or 'no'} classes [{source.name}]; "
             + (
                 f"set discriminator.classes={classes}"
                 if classes
-                else "set objective.class_weight=0, or use labelled data"
+                else "set objective.adversarial.class_weight=0, or use labelled data"
             )
         )

@@ -50,7 +50,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "values that are not finite", "serious", ("monitor/non_finite",), rules.non_finite,
         "one of them makes every weight useless in the next update",
-        "lower the learning rates, set training.clip_norm=1; if it is in the frames, mend the data",
+        "lower the learning rates, set training.grad_clip_norm=1; if it is in the frames, mend the data",
     ),
     Rule(
         "frames outside [0, 1]", "serious", INPUT, rules.out_of_range,
@@ -90,30 +90,30 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "a discriminator without an adversarial loss", "note", (), rules.only_features,
         "the discriminator trains, but the generator only matches its features",
-        "if that is not meant, set objective.adversarial_weight=0.05",
+        "if that is not meant, set objective.adversarial.weight=0.05",
     ),
     Rule(
         "an adversary that never begins", "warning", (), rules.never_starts,
         "its weight is 0 to the end",
-        "lower objective.adversarial_start or train longer",
+        "lower objective.adversarial.start or train longer",
     ),
     Rule(
         "an adversary without weight", "warning", (*RECONSTRUCTION, *ADVERSARIAL), rules.adversary_negligible,
         "the generator follows the reconstruction alone and blurs",
-        "raise objective.adversarial_weight; with objective.adversarial=minimax, take bce, whose gradient does not "
-        "vanish where the discriminator is sure",
+        "raise objective.adversarial.weight; with objective.adversarial.loss=minimax, take bce, whose gradient does "
+        "not vanish where the discriminator is sure",
     ),
     Rule(
         "an adversary that drowns the reconstruction", "warning", (*RECONSTRUCTION, *ADVERSARIAL),
         rules.adversary_drowns,
         "predictions may look real and have nothing to do with the clip",
-        "lower objective.adversarial_weight",
+        "lower objective.adversarial.weight",
     ),
     Rule(
         "a perfect discriminator", "serious", (*ACCURACY, "discriminator/saturated"), rules.perfect_discriminator,
         "an adversary that is never in doubt says nothing about the way to better predictions",
-        "lower training.discriminator.learning_rate, set objective.r1_weight=0.1, objective.real_label=0.9 or "
-        "discriminator.spectral_norm=true; see that the generator learns",
+        "lower training.discriminator.learning_rate, set objective.adversarial.r1_weight=0.1, "
+        "objective.adversarial.real_label=0.9 or discriminator.spectral_norm=true; see that the generator learns",
     ),
     Rule(
         "a discriminator that sees nothing", "warning", (*ACCURACY, "monitor/motion", "monitor/sharpness"),
@@ -124,33 +124,35 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "an oscillating game", "warning", ACCURACY, rules.oscillation,
         "the players go round in circles instead of getting better",
-        "lower both learning rates or the betas (0.5), set objective.r1_weight=0.1 or objective.history_weight=1e-4",
+        "lower both learning rates or the betas (0.5), set objective.adversarial.r1_weight=0.1 or "
+        "objective.history_weight=1e-4",
     ),
     Rule(
         "constant predictions", "serious", ("monitor/diversity",), rules.constant_predictions,
         "the generator has collapsed: it paints the same whatever it is shown",
         "see that the context reaches the output; lower training.generator.learning_rate or "
-        "objective.adversarial_weight, and begin with a run without an adversary (training.start_from)",
+        "objective.adversarial.weight, and begin with a run without an adversary (training.init_from)",
     ),
     Rule(
         "draws that are all alike", "warning", ("monitor/draws",), rules.draws_alike,
         "the noise is ignored: where several futures are possible the model has one, whatever is drawn",
-        "set objective.draws=2 and objective.other_draws_weight=0.1, which keep it in use; an adversary alone does not",
+        "set objective.num_samples=2 and objective.other_samples_weight=0.1, which keep it in use; an adversary "
+        "alone does not",
     ),
     Rule(
         "predictions that stand still", "serious", ("monitor/motion",), rules.still,
         "the generator copies the last known frame, which scores well where little moves and predicts nothing",
-        "train on what moves (data.patch_size, data.movement_threshold), raise data.frame_skip or train longer",
+        "train on what moves (data.crop_size, data.min_motion), raise data.frame_skip or train longer",
     ),
     Rule(
         "blurred predictions", "warning", ("monitor/sharpness",), rules.blurred,
         "a mean over possible futures, or a model that has not learnt the details",
-        "train longer or a larger model; then lp_exponent=1, gdl_weight and adversarial_weight of the objective",
+        "train longer or a larger model; then lp_exponent=1, gdl_weight and adversarial.weight of the objective",
     ),
     Rule(
         "noisy predictions", "warning", ("monitor/sharpness",), rules.noisy,
         "edges that the truth does not have: noise or a checkerboard that fools the discriminator",
-        "lower objective.adversarial_weight, set objective.r1_weight=0.1",
+        "lower objective.adversarial.weight, set objective.adversarial.r1_weight=0.1",
     ),
 )  # fmt: skip
 

@@ -20,20 +20,18 @@ from vidpred.losses.reconstruction import feature_matching_loss
 from vidpred.settings import Settings
 
 
-class GameSettings(Settings):
-    """Settings of the adversarial game. Without its two weights there is no discriminator."""
+class AdversarialSettings(Settings):
+    """Settings of the adversary. Without one of its first two weights there is no discriminator."""
 
-    adversarial: AdversarialName = Field("bce", description="Adversarial loss; bce is the non-saturating one.")
-    adversarial_weight: float = Field(
-        0.0, ge=0, description="Weight of the generator's adversarial loss, summed over scales."
-    )
-    adversarial_start: int = Field(
-        0, ge=0, description="Step at which the generator's adversarial loss starts; the discriminator always trains."
-    )
-    adversarial_ramp: int = Field(0, ge=0, description="Number of steps over which the adversarial weight rises.")
+    weight: float = Field(0.0, ge=0, description="Weight of the generator's adversarial loss, summed over scales.")
     feature_matching_weight: float = Field(
         0.0, ge=0, description="Weight of the distance between the batch means of the discriminator's hidden features."
     )
+    loss: AdversarialName = Field("bce", description="Adversarial loss; bce is the non-saturating one.")
+    start: int = Field(
+        0, ge=0, description="Step at which the generator's adversarial loss starts; the discriminator always trains."
+    )
+    ramp: int = Field(0, ge=0, description="Number of steps over which the adversarial weight rises.")
     real_label: float = Field(
         1.0, gt=0, le=1, description="Discriminator target for real images; below 1: one-sided label smoothing."
     )
@@ -55,20 +53,22 @@ class GameSettings(Settings):
     discriminator_steps: int = Field(
         1, ge=1, description="Update the generator every n-th step, the discriminator in every step."
     )
-    history_weight: float = Field(
-        0.0, ge=0, description="Weight of the distance of the weights of both networks from the average of their past."
+    class_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the discriminator's cross-entropy on labelled real images; needs discriminator.classes.",
     )
 
     @model_validator(mode="after")
     def _labelled(self) -> Self:
-        if self.real_label != 1 and not ADVERSARIAL_LOSSES[self.adversarial].smoothable:
-            raise ValueError(f"real_label: the {self.adversarial} loss has no labels to smooth; set real_label=1")
+        if self.real_label != 1 and not ADVERSARIAL_LOSSES[self.loss].smoothable:
+            raise ValueError(f"real_label: the {self.loss} loss has no labels to smooth; set real_label=1")
         return self
 
     @property
     def has_discriminator(self) -> bool:
         """Whether the generator has an adversary."""
-        return self.adversarial_weight > 0 or self.feature_matching_weight > 0
+        return self.weight > 0 or self.feature_matching_weight > 0
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,18 @@ class Losses:
 class Game:
     """Both players' costs. Of its own it keeps only the averages that historical averaging needs (`memory`)."""
 
-    def __init__(self, settings: GameSettings, players: dict[str, nn.Module]) -> None:
+    def __init__(
+        self, settings: AdversarialSettings, players: dict[str, nn.Module], history_weight: float = 0.0
+    ) -> None:
         """players: "generator" and, where there is one, "discriminator", unwrapped."""
-        self.settings, self.players = settings, players
-        self.loss = ADVERSARIAL_LOSSES[settings.adversarial]
-        remembered = players if settings.history_weight else {}
+        self.settings, self.players, self.history_weight = settings, players, history_weight
+        self.loss = ADVERSARIAL_LOSSES[settings.loss]
+        remembered = players if history_weight else {}
         self.memory = {name: HistoricalAverage(player) for name, player in remembered.items()}
 
     def adversarial_weight(self, step: int) -> float:
         """The adversary's weight in a step (from 0)."""
-        return self.settings.adversarial_weight * ramp(
-            step, self.settings.adversarial_start, self.settings.adversarial_ramp
-        )
+        return self.settings.weight * ramp(step, self.settings.start, self.settings.ramp)
 
     def generator_terms(
         self, judge: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]], fake: list[Tensor], real: list[Tensor],
@@ -169,7 +169,7 @@ class Game:
         return found
 
     def history_terms(self, player: str) -> dict[str, tuple[float, Tensor]]:
-        return {"history": (self.settings.history_weight, self.memory[player]())} if player in self.memory else {}
+        return {"history": (self.history_weight, self.memory[player]())} if player in self.memory else {}
 
     def after_update(self, player: str) -> None:
         """What is due when a player's weights have changed: clipping, and taking them into the average."""

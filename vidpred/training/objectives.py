@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
@@ -22,10 +22,11 @@ from vidpred.losses.reconstruction import (
 from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
-from vidpred.training.game import Game, GameSettings, Losses, sum_of, weigh
+from vidpred.settings import Settings, absent_at_defaults
+from vidpred.training.game import AdversarialSettings, Game, Losses, sum_of, weigh
 
 
-class ObjectiveSettings(GameSettings):
+class ObjectiveSettings(Settings):
     """Weights of the losses (Mathieu et al. 2016, equation 7). A term of weight 0 is not computed."""
 
     lp_weight: float = Field(
@@ -47,26 +48,37 @@ class ObjectiveSettings(GameSettings):
         description="Weight of the divergence of a variational auto-encoder's code. With both this and "
         "pixel_entropy_weight 1 the loss is the negative evidence lower bound per value.",
     )
-    class_weight: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the discriminator's cross-entropy on labelled real images; needs discriminator.classes.",
-    )
     log_weight: float = Field(
         0.0, ge=0, description="Weight of the logarithm of each frame's squared error, which is PSNR up to a factor."
     )
-    draws: int = Field(
+    num_samples: int = Field(
         1,
         ge=1,
         description="Number of futures per training sample, in antithetic pairs. Above 1, which needs noise, the "
         "losses count for the nearest one (best of N; Guzman-Rivera et al. 2012).",
     )
-    other_draws_weight: float = Field(
+    history_weight: float = Field(
+        0.0, ge=0, description="Weight of the distance of the weights of both networks from the average of their past."
+    )
+    other_samples_weight: float = Field(
         0.0,
         ge=0,
         lt=1,
         description="Share of the loss that all samples but the nearest have together (Rupprecht et al. 2017).",
     )
+    adversarial: Annotated[AdversarialSettings | None, AfterValidator(absent_at_defaults)] = Field(
+        None, description="The adversary. null: none."
+    )
+
+    @property
+    def adversary(self) -> AdversarialSettings:
+        """The section `adversarial`, or its defaults, which are no adversary."""
+        return self.adversarial or AdversarialSettings()
+
+    @property
+    def has_discriminator(self) -> bool:
+        """Whether the generator has an adversary."""
+        return self.adversary.has_discriminator
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,11 @@ class Objective:
     ) -> None:
         self.settings, self.discriminator, self.judge = settings, discriminator, judge
         players = {"generator": generator, "discriminator": judge}
-        self.game = Game(settings, {name: player for name, player in players.items() if player is not None})
+        self.game = Game(
+            settings.adversary,
+            {name: player for name, player in players.items() if player is not None},
+            settings.history_weight,
+        )
 
     @property
     def memory(self) -> dict[str, nn.Module]:
@@ -126,7 +142,7 @@ class Objective:
             Phase("discriminator", self.discriminator_losses, lambda: self.game.after_update("discriminator")),
             generator,
         ]
-        every = self.settings.discriminator_steps
+        every = self.settings.adversary.discriminator_steps
         return phases if number % every == every - 1 else phases[:1]
 
     def generator_losses(self, step: Step) -> Losses:
@@ -147,7 +163,7 @@ class Objective:
             log = sum_of(log_squared_error(p * 2 - 1, t * 2 - 1, each=each) for p, t in pairs)
             terms["log"] = settings.log_weight, log
         if each and terms:
-            terms = nearest_draw(terms, step.draws, settings.other_draws_weight)
+            terms = nearest_draw(terms, step.draws, settings.other_samples_weight)
 
         if settings.pixel_entropy_weight:
             entropy = sum_of(pixel_cross_entropy(p, t) for p, t in pairs)
@@ -172,7 +188,7 @@ class Objective:
             self.judge,
         )
         false = [list(draw) for draw in zip(*(p.chunk(step.draws) for p in step.predictions), strict=True)]
-        if self.settings.wrong_pairs:
+        if self.settings.adversary.wrong_pairs:
             false.append([picture.roll(1, 0) for picture in true])
 
         def conditional(pictures: list[Tensor]) -> Tensor:
@@ -180,7 +196,7 @@ class Objective:
             assert judge is not None
             context, conditions = conditioned(step, judge, pictures)
             kinds = {"kinds": len(pictures[0]) // len(context_of_one)} if judge.by_kind else {}
-            if not self.settings.class_weight:
+            if not self.settings.adversary.class_weight:
                 return discriminator(context, pictures, **conditions, **kinds)
             logits, by_class = discriminator(context, pictures, with_classes=True, **conditions, **kinds)
             of_classes.append(by_class[: len(context_of_one)])  # those of the true pictures, which come first
@@ -190,7 +206,9 @@ class Objective:
         repeated = 1 if judge is None else judge.repeated
         losses = self.game.discriminator_losses(conditional, true, false, step.number, repeated)
         return (
-            with_classes(losses, self.settings.class_weight, of_classes[0], step.batch.labels) if of_classes else losses
+            with_classes(losses, self.settings.adversary.class_weight, of_classes[0], step.batch.labels)
+            if of_classes
+            else losses
         )
 
     def _true(self, step: Step) -> list[Tensor]:

@@ -35,7 +35,7 @@ def describe_plan(
     the futures drawn for each sample."""
     networks = networks_of(generator, discriminator)
     lines = [
-        f"samples     {data.context_frames} frames in, {data.future_frames} out (lead {data.step}, every "
+        f"samples     {data.context_frames} frames in, {data.future_frames} out (lead {data.lead}, every "
         f"{data.frame_skip}. frame), {data.channels} channels, {size[1]}x{size[0]} pixels"
     ]
     for name, network in networks.items():

@@ -132,22 +132,22 @@ def nothing_learns(history: History) -> str | None:
 
 def only_features(history: History) -> str | None:
     settings = history.objective
-    if settings.has_discriminator and settings.adversarial_weight == 0:
-        weight = settings.feature_matching_weight
-        return f"objective.adversarial_weight=0 beside objective.feature_matching_weight={weight:g}"
+    if settings.has_discriminator and settings.adversary.weight == 0:
+        weight = settings.adversary.feature_matching_weight
+        return f"objective.adversarial.weight=0 beside objective.adversarial.feature_matching_weight={weight:g}"
     return None
 
 
 def never_starts(history: History) -> str | None:
     settings, steps = history.objective, history.training.steps
-    if settings.adversarial_weight > 0 and settings.adversarial_start >= steps:
-        return f"objective.adversarial_start={settings.adversarial_start} in a run of {steps} steps"
+    if settings.adversary.weight > 0 and settings.adversary.start >= steps:
+        return f"objective.adversarial.start={settings.adversary.start} in a run of {steps} steps"
     return None
 
 
 def _adversary_share(history: History) -> float | None:
     """The norm of the adversary's gradients over that of the reconstruction's, once its weight is whole."""
-    whole = history.objective.adversarial_start + history.objective.adversarial_ramp
+    whole = history.objective.adversary.start + history.objective.adversary.ramp
     shares = []
     for line in history.lines:
         own, other = (sum(line.get(key, 0) for key in keys) for keys in (ADVERSARIAL, RECONSTRUCTION))

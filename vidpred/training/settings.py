@@ -45,7 +45,7 @@ class TrainingSettings(Settings):
     discriminator_schedule: ScheduleSettings | None = Field(
         None, description="Schedule of the discriminator's learning rate. null: as training.schedule."
     )
-    clip_norm: float | None = Field(
+    grad_clip_norm: float | None = Field(
         None, gt=0, description="Largest norm of a network's gradient; longer ones are shortened. null: no limit."
     )
     ema_decay: float = Field(
@@ -58,13 +58,13 @@ class TrainingSettings(Settings):
         description="Validation number that chooses the best checkpoint; `last` takes the newest, which is right with "
         "an adversary, because PSNR prefers blurry frames.",
     )
-    picture_every: int = Field(500, ge=0, description="Steps between training images. 0: never.")
+    image_every: int = Field(500, ge=0, description="Steps between training images. 0: never.")
     log_every: int = Field(10, ge=1, description="Steps between lines in metrics.jsonl.")
     monitor_every: int = Field(
         50, ge=0, description="Steps between the measurements that `vidpred doctor` reads. 0: never."
     )
     tensorboard: bool = Field(False, description="Write TensorBoard files, too.")
-    start_from: str | None = Field(
+    init_from: str | None = Field(
         None,
         description="Run or checkpoint folder whose weights to start with; `pretrained`: the weights in the package "
         "(motion.yaml).",

@@ -170,7 +170,7 @@ class Trainer:
         # One forward of the generator serves all phases; its graph is kept where it learns.
         with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
             predictions = self._predict(batch)
-            step = Step(batch, predictions, number, self.parts.objective.draws, self.parts.generator.latent_cost)
+            step = Step(batch, predictions, number, self.parts.objective.num_samples, self.parts.generator.latent_cost)
         parts: dict[str, Tensor] = {}
         for phase in phases:
             network = self.networks[phase.network]
@@ -188,7 +188,7 @@ class Trainer:
 
     def _is_measured(self, number: int) -> bool:
         objective, settings = self.parts.objective, self.settings
-        generator_every = objective.discriminator_steps if objective.has_discriminator else 1
+        generator_every = objective.adversary.discriminator_steps if objective.has_discriminator else 1
         return is_due(number, settings.monitor_every, settings.steps, generator_every)
 
     def _monitor(self, done: int) -> None:
@@ -204,7 +204,7 @@ class Trainer:
     def _predict(self, batch: Batch) -> list[Tensor]:
         """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are
         those of the true frames."""
-        generator, draws = self.parts.generator, self.parts.objective.draws
+        generator, draws = self.parts.generator, self.parts.objective.num_samples
         context, future = batch.context, batch.future
         conditions = replace(Conditions.of(batch), truth=batch.future)
         if draws > 1:
@@ -224,8 +224,8 @@ class Trainer:
         norm = torch.nn.utils.get_total_norm(gradients)
         if not self._everywhere(bool(torch.isfinite(total.detach()) & torch.isfinite(norm))):
             self._diverged(name, parts, float(norm), step)
-        if self.settings.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(network.parameters, self.settings.clip_norm, norm)
+        if self.settings.grad_clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(network.parameters, self.settings.grad_clip_norm, norm)
         factor = schedule_factor(network.schedule, step.number, self.settings.steps)
         for group in network.optimizer.param_groups:
             group["lr"] = network.learning_rate * factor
@@ -263,7 +263,7 @@ class Trainer:
         culprit = ", ".join(f"{key}={float(value.detach()):.3g}" for key, value in parts.items())
         raise DivergedError(
             f"{name}'s loss or gradient is not finite at step {step.number + 1} [{culprit}, gradient norm {norm:.3g}]; "
-            f"lower training.{name}.learning_rate or set training.clip_norm=1 (see {file.name})"
+            f"lower training.{name}.learning_rate or set training.grad_clip_norm=1 (see {file.name})"
         )
 
     def _after_step(self, done: int, batch: Batch) -> None:
@@ -273,7 +273,7 @@ class Trainer:
         value: float | None = None
         if self.parts.validate and settings.validate_every and (last or done % settings.validate_every == 0):
             value = self._validate(done)
-        if settings.picture_every and (last or done % settings.picture_every == 0):
+        if settings.image_every and (last or done % settings.image_every == 0):
             self._picture(done, batch)
         best = self.parts.folder.best()
         better = value is not None and (best is None or value > best["value"])

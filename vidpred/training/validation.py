@@ -27,9 +27,9 @@ def build_validation(data: DataSettings, windows: int, accelerator: Accelerator)
         accelerator: Of the run; its main process warns where there is no window.
     """
     if not data.context_frames:
-        world = POINTS.get(data.world) if data.root is None else None
+        world = POINTS.get(data.world_settings.name) if data.root is None else None
         return None if world is None else lambda generator: asdict(coverage(draw_points(generator), world))
-    steps = data.step - 1 + data.future_frames
+    steps = data.lead - 1 + data.future_frames
     try:
         source = build_source(data, "validation", evaluation_offsets(data, steps))
     except DataError as error:

@@ -55,7 +55,7 @@ def worker_failure(error: RuntimeError, batches: Any, notes: WorkerNotes, second
     how = ", ".join(f"killed by signal {-code}" if code < 0 else f"exit code {code}" for code in codes) or "killed"
     return DataError(
         f"a data worker ended ({how}) while reading {where}; "
-        "leave the file out, or lower data.workers or data.memory_mb if memory ran out"
+        "leave the file out, or lower data.num_workers or data.video.cache_mb if memory ran out"
     )
 
 

@@ -31,7 +31,7 @@ class ImageWindows(Source):
         self.labels = None if pictures.labels is None else pictures.labels[numbers]
         self.pictures, self.numbers, self.settings = pictures, numbers, settings
         self._kept: dict[int, np.ndarray] = {}
-        self._left = settings.memory_mb << 20
+        self._left = settings.video_settings.cache_mb << 20
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -51,7 +51,7 @@ class ImageWindows(Source):
         return Batch(future[:, :0], future, torch.tensor(positions), labels=labels)
 
     def _picture(self, number: int) -> np.ndarray:
-        """`(H, W, C)` uint8 with the channels and size of the settings; kept as long as memory_mb allows."""
+        """`(H, W, C)` uint8 with the channels and size of the settings; kept as long as cache_mb allows."""
         if number not in self._kept:
             picture = with_channels(self.pictures.read(number), self.settings.channels)
             picture = squared(picture, self.settings.size) if self.settings.size else picture
@@ -62,17 +62,17 @@ class ImageWindows(Source):
         return self._kept[number]
 
     def _patch(self, number: int, chances: np.ndarray) -> np.ndarray:
-        picture, side = self._picture(number), self.settings.patch_size
+        picture, side = self._picture(number), self.settings.crop_size
         if side is not None:
             height, width = picture.shape[:2]
             if min(height, width) < side:
                 raise DataError(
-                    f"a picture of {width}x{height} is smaller than data.patch_size={side} "
-                    f"[{printable(self.pictures.names[number])}]; set data.size={side}, or a smaller data.patch_size"
+                    f"a picture of {width}x{height} is smaller than data.crop_size={side} "
+                    f"[{printable(self.pictures.names[number])}]; set data.size={side}, or a smaller data.crop_size"
                 )
             top, left = int(chances[1] * (height - side + 1)), int(chances[2] * (width - side + 1))
             picture = picture[top : top + side, left : left + side]
-        return picture[:, ::-1] if self.settings.flip and chances[0] < 0.5 else picture
+        return picture[:, ::-1] if self.settings.augment_settings.horizontal_flip and chances[0] < 0.5 else picture
 
 
 def pictures_of(source: Source, most: int, seed: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
-from vidpred.data.settings import DataSettings
+from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import Runs, Source, check_sizes, stack_rows
 from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, first_moving, movement
 from vidpred.errors import DataError
@@ -40,7 +40,7 @@ class PreparedWindows(Source):
         self._stretches: list[tuple[int, int]] = []  # (clip, first frame) of stretches long enough for a window
         counts = []
         for number, clip in enumerate(self.prepared.clips):
-            for first, end in _shots(clip, settings.skip_cuts):
+            for first, end in _shots(clip, settings.video_settings.skip_cuts):
                 self.longest = max(self.longest, end - first)
                 windows = (end - first - int(self.offsets[-1]) - 1) // settings.frame_skip + 1
                 if windows > 0:
@@ -76,15 +76,15 @@ class PreparedWindows(Source):
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         settings = self.settings
-        tries = TRIES if settings.movement_threshold else 1
+        tries = TRIES if settings.min_motion else 1
         chances = uniform(seed, np.asarray(positions), 1 + DRAWS_A_TRY * tries)
         places = [
-            first_moving(self._tried(window, row), self._movement, settings.movement_threshold)
+            first_moving(self._tried(window, row), self._movement, settings.min_motion)
             for window, row in zip(windows, chances[:, 1:].tolist(), strict=True)
         ]
         check_sizes({place.shape for place in places})
         skip, known, coming = settings.frame_skip, settings.context_frames, settings.future_frames
-        jump = (known - 1 + settings.step) * skip  # from the first known frame to the first future one
+        jump = (known - 1 + settings.lead) * skip  # from the first known frame to the first future one
         context = np.empty((len(places), known, *places[0].shape), np.uint8)
         future = np.empty((len(places), coming, *places[0].shape), np.uint8)
         for row, place in enumerate(places):
@@ -93,7 +93,7 @@ class PreparedWindows(Source):
                 context[row] = patch[place.first : place.first + (known - 1) * skip + 1 : skip]
             start = place.first + jump
             future[row] = patch[start : start + (coming - 1) * skip + 1 : skip]
-        if settings.flip:
+        if settings.augment_settings.horizontal_flip:
             for row in np.flatnonzero(chances[:, 0] < 0.5).tolist():
                 if known:
                     mirror(context[row])
@@ -119,17 +119,17 @@ class PreparedWindows(Source):
     def _movement(self, place: Place) -> float:
         """Compare the last context frame with the first future one."""
         last = place.first + (self.settings.context_frames - 1) * self.settings.frame_skip
-        return movement(place.patch[last], place.patch[last + self.settings.step * self.settings.frame_skip])
+        return movement(place.patch[last], place.patch[last + self.settings.lead * self.settings.frame_skip])
 
     def _patch(self, clip: int, row: float, column: float) -> np.ndarray:
         """All frames of a clip, cut to a patch; row and column in [0, 1) choose its place."""
-        frames, side = self.frames(clip), self.settings.patch_size
+        frames, side = self.frames(clip), self.settings.crop_size
         if side is None:
             return frames
         height, width = frames.shape[2:]
         if min(height, width) < side:
             name = self.prepared.clips[clip].clip
-            raise DataError(f"frames of {width}x{height} are smaller than data.patch_size={side} [{name}]")
+            raise DataError(f"frames of {width}x{height} are smaller than data.crop_size={side} [{name}]")
         top, left = int(row * (height - side + 1)), int(column * (width - side + 1))
         return frames[:, :, top : top + side, left : left + side]
 
@@ -202,14 +202,19 @@ def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> 
         raise DataError(
             f"its frames have {manifest.channels} channels [{folder}]; set data.channels={manifest.channels}"
         )
-    if settings.flip and manifest.action_size:
-        raise DataError(f"mirrored frames would contradict the actions [{folder}]; set data.flip=false")
-    changes = ("flip_vertical", "transpose", "reverse", "colour", "speed", "synthetic_share")
-    wanted = [name for name in changes if getattr(settings, name) != DataSettings.model_fields[name].default]
-    if wanted:
-        raise DataError(f"of a prepared set, samples are only mirrored [data.{wanted[0]}] [{folder}]; leave it out")
-    if settings.rate is not None:
-        raise DataError(f"its frames were chosen when it was prepared [data.rate={settings.rate:g}]; leave it out")
+    if settings.augment_settings.horizontal_flip and manifest.action_size:
+        raise DataError(
+            f"mirrored frames would contradict the actions [{folder}]; set data.augment.horizontal_flip=false"
+        )
+    only_mirrored = AugmentSettings(horizontal_flip=settings.augment_settings.horizontal_flip)
+    if settings.augment_settings != only_mirrored or settings.world_settings.synthetic_share:
+        raise DataError(
+            f"of a prepared set, samples are only mirrored [data.augment, data.world.synthetic_share] [{folder}]; "
+            "leave them out"
+        )
+    fps = settings.video_settings.fps
+    if fps is not None:
+        raise DataError(f"its frames were chosen when it was prepared [data.video.fps={fps:g}]; leave it out")
     if settings.split_file is not None:
         raise DataError(f"a prepared set has its own splits [data.split_file={settings.split_file}]; leave it out")
 

@@ -15,18 +15,19 @@ def augment(frames: np.ndarray, settings: DataSettings, random: np.random.Genera
 
     Each is tossed for by itself and drawn from `random` only where it is asked for. Transposed frames swap H and W.
     """
-    if settings.flip and random.random() < 0.5:
+    augment = settings.augment_settings
+    if augment.horizontal_flip and random.random() < 0.5:
         frames = frames[:, :, ::-1]
-    if settings.flip_vertical and random.random() < 0.5:
+    if augment.vertical_flip and random.random() < 0.5:
         frames = frames[:, ::-1]
-    if settings.transpose and random.random() < 0.5:
+    if augment.transpose and random.random() < 0.5:
         frames = frames.transpose(0, 2, 1, 3)
-    if settings.reverse and random.random() < 0.5:
+    if augment.time_reverse and random.random() < 0.5:
         frames = frames[::-1]
-    if settings.shake and random.random() < 0.5:
-        frames = shake(frames, settings.shake, random)
-    if settings.colour:
-        frames = recolour(frames, settings.colour, random)
+    if augment.camera_shake and random.random() < 0.5:
+        frames = shake(frames, augment.camera_shake, random)
+    if augment.color_jitter:
+        frames = recolour(frames, augment.color_jitter, random)
     return frames
 
 

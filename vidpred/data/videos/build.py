@@ -20,16 +20,18 @@ def video_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     """Build the windows of a folder of videos, or of one video.
 
     progress: show how far the scan is, and warn of videos shorter than a window. Raises DataError where there are no
-    videos or no window; see `data.on_bad_video` for bad files.
+    videos or no window; see `data.video.on_bad_video` for bad files.
     """
     root = Path(str(settings.root))
-    videos = require_videos(root, settings.on_bad_video, progress, settings.limits)
+    videos = require_videos(root, settings.video_settings.on_bad_video, progress, settings.limits)
     if progress:
-        kept = [len(kept_frames(video, settings.rate)) for video in videos]
-        note_short_videos(root, videos, offsets[-1] * settings.frame_skip + 1, kept, settings.on_bad_video)
+        kept = [len(kept_frames(video, settings.video_settings.fps)) for video in videos]
+        note_short_videos(
+            root, videos, offsets[-1] * settings.frame_skip + 1, kept, settings.video_settings.on_bad_video
+        )
     segments = split_videos(root, videos, settings)[split]
-    if settings.skip_cuts:
-        segments = [shot for segment in segments for shot in without_cuts(segment, settings.rate)]
+    if settings.video_settings.skip_cuts:
+        segments = [shot for segment in segments for shot in without_cuts(segment, settings.video_settings.fps)]
     source = VideoWindows(root, segments, settings, offsets)
     if not len(source):
         raise _too_short(settings, split, offsets, segments, videos)
@@ -40,7 +42,7 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
     """Divide videos as `data.split_file`, `data.split` and `data.split_fractions` say; parts of a video divided by time
     have gaps as long as a training window between them. Raises DataError."""
     known = {video.path: video for video in videos}
-    lengths = {path: len(kept_frames(video, settings.rate)) for path, video in known.items()}
+    lengths = {path: len(kept_frames(video, settings.video_settings.fps)) for path, video in known.items()}
     listing = Path(settings.split_file) if settings.split_file else root / "splits.csv"
     if settings.split_file or listing.is_file():
         parts = whole(lengths, by_listing(listing, lengths))
@@ -68,10 +70,11 @@ def _too_short(
     videos: Sequence[VideoInfo],
 ) -> DataError:
     needed = offsets[-1] * settings.frame_skip + 1
+    fps = settings.video_settings.fps
     longest = max((segment.end - segment.first for segment in segments), default=0)
     return DataError(
         f"no {split} window: the longest stretch has {longest} frames of the {needed} needed [{settings.root}]; "
         f"lower data.context_frames, data.pred_frames or data.frame_skip, or add longer videos "
         f"({len(videos)} found, the longest of {max(video.frames for video in videos)} frames"
-        f"{'' if settings.rate is None else f', of which data.rate={settings.rate:g} keeps some'})"
+        f"{'' if fps is None else f', of which data.video.fps={fps:g} keeps some'})"
     )

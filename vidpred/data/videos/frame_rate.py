@@ -1,4 +1,4 @@
-"""Which frames of a video are kept: all, or those shown at even times (`data.rate`)."""
+"""Which frames of a video are kept: all, or those shown at even times (`data.video.fps`)."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def require_videos(
             raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {named}{more}; {REMEDY}")
         if on_bad == "error":
             many = f"{len(bad)} of {len(bad) + len(videos)} videos cannot be read"
-            raise DataError(f"{many} [{root}]: {named}{more}; remove them or set data.on_bad_video=skip")
+            raise DataError(f"{many} [{root}]: {named}{more}; remove them or set data.video.on_bad_video=skip")
     if on_bad == "skip":
         # Asked again within a run (for another split), what is too short for the run stays in the list.
         short = [] if progress else [row for row in _read_rows(bad_videos_file(root)) if row[1].startswith(TOO_SHORT)]

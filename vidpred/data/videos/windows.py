@@ -26,7 +26,7 @@ WINDOW_TRIES = 4  # windows tried before the one that moves most is taken
 
 @dataclass(frozen=True)
 class Segment:
-    """The kept frames (`data.rate`) with places first <= place < end of one video, free of cuts and of one split."""
+    """The kept frames (`data.video.fps`) with places first <= place < end of one video, of one shot and split."""
 
     video: VideoInfo
     first: int
@@ -45,9 +45,9 @@ class VideoWindows(Source):
         counts = [(segment.end - segment.first - length) // settings.frame_skip + 1 for segment in self.segments]
         self._runs = Runs(counts)
         videos = {segment.video.path: segment.video for segment in self.segments}
-        self._kept_frames = {path: kept_frames(video, settings.rate) for path, video in videos.items()}
+        self._kept_frames = {path: kept_frames(video, settings.video_settings.fps) for path, video in videos.items()}
         total = sum(len(self._kept_frames[path]) * self._frame_bytes(video) for path, video in videos.items())
-        self._keep = total <= settings.memory_mb * 2**20
+        self._keep = total <= settings.video_settings.cache_mb * 2**20
         self._kept: dict[str, np.ndarray] = {}
         self._stretches: Stretches | None = None
         self._cache: StretchCache | None = None
@@ -94,7 +94,7 @@ class VideoWindows(Source):
         `wander`), beginning near the window's own; the window itself where the shot is too short for that."""
         video, first = self.locate(index)
         segment = self.segments[self._runs.locate(index)[0]]
-        path = wander(len(self.offsets), self.settings.speed, random) * self.settings.frame_skip
+        path = wander(len(self.offsets), self.settings.augment_settings.max_speed, random) * self.settings.frame_skip
         if path.max() - path.min() >= segment.end - segment.first:
             return self.window(index, stray=True)
         first = int(np.clip(first, segment.first - path.min(), segment.end - 1 - path.max()))
@@ -130,8 +130,9 @@ class VideoWindows(Source):
         if self._stretches is None:
             self._stretches = self._divide()
             # Without memory for the pool, frames would be decoded for one window and be gone before the next.
-            if not self._keep and self.settings.memory_mb * 2**20 >= decode_order.POOL_BYTES:
-                self._cache = StretchCache(self.settings.memory_mb * 2**20)
+            memory = self.settings.video_settings.cache_mb * 2**20
+            if not self._keep and memory >= decode_order.POOL_BYTES:
+                self._cache = StretchCache(memory)
         return self._stretches.shuffle(random)
 
     def _divide(self) -> Stretches:
@@ -158,30 +159,30 @@ class VideoWindows(Source):
         patch = first_moving(
             self._patches(window, random),
             lambda frames: movement(frames[known - 1], frames[known]),
-            settings.movement_threshold,
+            settings.min_motion,
         )
         return augment(patch, settings, random)
 
     def _patches(self, window: int, random: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield patches of a window and then of others, drawn one at a time."""
-        settings = self.settings
+        settings, changes = self.settings, self.settings.augment_settings
         for attempt in range(WINDOW_TRIES):
-            speed = int(random.integers(1, settings.speed + 1)) if settings.speed > 1 else 1
-            if settings.wander and random.random() < settings.wander:
+            speed = int(random.integers(1, changes.max_speed + 1)) if changes.max_speed > 1 else 1
+            if changes.time_warp and random.random() < changes.time_warp:
                 frames = self.wandering_window(window, random)
             else:
                 frames = self.window(window, stray=attempt > 0, speed=speed)
-            for _ in range(1 if settings.patch_size is None else PATCH_TRIES):
+            for _ in range(1 if settings.crop_size is None else PATCH_TRIES):
                 yield self._cut(frames, random, self.locate(window)[0])
             window = int(random.integers(len(self)))
 
     def _cut(self, frames: np.ndarray, random: np.random.Generator, video: VideoInfo) -> np.ndarray:
-        side = self.settings.patch_size
+        side = self.settings.crop_size
         if side is None:
             return frames
         height, width = frames.shape[1:3]
         if min(height, width) < side:
-            raise DataError(f"frames of {width}x{height} are smaller than data.patch_size={side} [{video.path}]")
+            raise DataError(f"frames of {width}x{height} are smaller than data.crop_size={side} [{video.path}]")
         top, left = random.integers(height - side + 1), random.integers(width - side + 1)
         return frames[:, top : top + side, left : left + side]
 

@@ -21,7 +21,7 @@ class World(Source):
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
         self.settings, self.context_frames = settings, settings.context_frames
         self.offsets, self.count, self.seed = list(offsets), count, seed
-        self.side = settings.size or settings.patch_size or self.side
+        self.side = settings.size or settings.crop_size or self.side
 
     def __len__(self) -> int:
         return self.count

@@ -33,10 +33,10 @@ def world_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if settings.root is not None:
         return None
     if settings.has_points:
-        return PointWindows(settings.world, POINTS_COUNT[split], WORLD_SEEDS[split])
+        return PointWindows(settings.world_settings.name, POINTS_COUNT[split], WORLD_SEEDS[split])
     if settings.context_frames == 0:
         raise DataError("an image model needs pictures [data.root]; give a folder of pictures, an .npz or IDX files")
-    return moving_world(settings.world, settings, split, offsets)
+    return moving_world(settings.world_settings.name, settings, split, offsets)
 
 
 def moving_world(name: str, settings: DataSettings, split: str, offsets: Sequence[int]) -> World:

@@ -167,7 +167,7 @@ class MotionWindows(World):
 
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
         super().__init__(settings, offsets, count, seed)
-        self.side = settings.patch_size or self.side  # of the patches with which its clips are mixed
+        self.side = settings.crop_size or self.side  # of the patches with which its clips are mixed
         self.world = MotionWorld(offsets[-1] + 1, self.side, settings.channels, seed)
 
     def window(self, index: int) -> np.ndarray:

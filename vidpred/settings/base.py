@@ -29,6 +29,23 @@ class Settings(BaseModel):
         return value
 
 
+def absent_at_defaults(section: Settings | None) -> Settings | None:
+    """Return None for a section that is all defaults: both mean the same, so there is one way to write it."""
+    return None if section is None or section == type(section)() else section
+
+
+def with_all_sections(section: Settings) -> Settings:
+    """Return the settings with every section that is absent at its defaults written out."""
+    inner: dict[str, Settings] = {}
+    for name, field in type(section).model_fields.items():
+        value = section.__dict__[name]
+        if value is None and any(getattr(rule, "func", None) is absent_at_defaults for rule in field.metadata):
+            value = get_args(field.annotation)[0]()
+        if isinstance(value, Settings):
+            inner[name] = with_all_sections(value)
+    return section.model_copy(update=inner)
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of everything in nested mappings."""
     for key, value in tree.items():
