@@ -1,0 +1,1 @@
+"""Long experiments: each trains, measures and appends one line to docs/results.jsonl."""
