@@ -1,8 +1,8 @@
 # make demo    train and render the comparison of blurry against sharp
 # make test    all tests, under 10 minutes        make quick   the fast ones, under a minute
 # make lint    ruff and mypy; CI runs lint and test
-# make proofs  long evidence, row by row, resumable        make bench   speed
-.PHONY: demo test quick lint proofs bench lock clean
+# make experiments  long experiments, resumable                 make bench   speed
+.PHONY: demo test quick lint experiments bench lock clean
 .DELETE_ON_ERROR:
 export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS = 1
@@ -25,8 +25,8 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-proofs: .venv/installed
-	$(BIN)/python -m benchmarks.proofs
+experiments: .venv/installed
+	$(BIN)/python -m benchmarks.experiments
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.training_step

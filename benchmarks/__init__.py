@@ -1,1 +1,1 @@
-"""Speed and long evidence. Not part of the package."""
+"""Speed benchmarks and long experiments. Not part of the package."""

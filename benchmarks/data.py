@@ -1,7 +1,7 @@
 """Reading clips: random windows of 5 frames at 64x64 from 320x240 videos, on one core, against other readers; the frame
 cache through the whole loader; memory; preparing on more cores. Run: python -m benchmarks.data
 
-Rivals that are not installed are left out (pip install 'vidpred[bench]').
+Baselines that are not installed are left out (pip install 'vidpred[bench]').
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=1500, help="frames of each video")
-    parser.add_argument("--clips", type=int, default=150, help="clips that each rival reads in a round")
+    parser.add_argument("--clips", type=int, default=150, help="clips that each baseline reads in a round")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
@@ -217,8 +217,8 @@ def main() -> None:
 
 
 def one_file(path: Path, rounds: int, clips: int) -> None:
-    """The table of one video file; rivals take turns in every round."""
-    rivals, why = usable(READERS, path)
+    """The table of one video file; baselines take turns in every round."""
+    baselines, why = usable(READERS, path)
     truth = np.stack(list(stream_frames(path, SCALED)))
     random = np.random.default_rng(0)
     cache = path.parent.with_name(f"{path.parent.name.removesuffix('.avi')}-cache")
@@ -227,18 +227,18 @@ def one_file(path: Path, rounds: int, clips: int) -> None:
     rates: dict[str, list[float]] = {}
     for _ in range(rounds):
         starts = random.permutation(len(truth) - FRAMES + 1)[:clips].tolist()
-        for name, reader in rivals.items():
+        for name, reader in baselines.items():
             rates.setdefault(name, []).append(time_reader(reader, path, starts))
         rates.setdefault("vidpred, video files", []).append(time_loader(path.parent, 1024)[0])
         rates.setdefault("vidpred, frame cache", []).append(time_loader(cache, 8, 600)[0])
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    fastest = max(medians[name] for name in rivals)
+    fastest = max(medians[name] for name in baselines)
     print(f"\n{path.name}, {len(truth)} frames: random clips of {FRAMES} frames, one core")
-    print(f"{'':<22}{'clips/s':>10}{'min - max':>18}{'to fastest rival':>18}{'to decord2':>12}{'right frames':>14}")
+    print(f"{'':<22}{'clips/s':>10}{'min - max':>18}{'to fastest baseline':>18}{'to decord2':>12}{'right frames':>14}")
     for name, values in rates.items():
         spread = f"{min(values):,.0f} - {max(values):,.0f}"
         decord = f"{medians[name] / medians['decord2']:.1f}x" if "decord2" in medians else "-"
-        right = f"{share_right(rivals[name], path, starts[:20], truth):.0%}" if name in rivals else "100% (test)"
+        right = f"{share_right(baselines[name], path, starts[:20], truth):.0%}" if name in baselines else "100% (test)"
         print(f"{name:<22}{medians[name]:>10,.0f}{spread:>18}{medians[name] / fastest:>17.1f}x{decord:>12}{right:>14}")
     for line in why:
         print(f"not measured: {line}")

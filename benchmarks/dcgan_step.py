@@ -99,7 +99,7 @@ def example_step(pictures: Tensor, side: int = SIDE, width: int = WIDTH) -> Call
     return step
 
 
-def rivals(batch: int = BATCH, side: int = SIDE, width: int = WIDTH) -> dict[str, Callable[[], object]]:
+def variants(batch: int = BATCH, side: int = SIDE, width: int = WIDTH) -> dict[str, Callable[[], object]]:
     """By name: the example's step, ours in float32, and ours by default where that is another precision."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
@@ -119,7 +119,7 @@ def main() -> None:
     for key, value in machine().items():
         print(f"{key}: {value}")
     title = f"DCGAN, {SIDE}x{SIDE} pixels, batch {BATCH}, one training step"
-    print(report(title, time_in_turns(rivals(), rounds), REFERENCE))
+    print(report(title, time_in_turns(variants(), rounds), REFERENCE))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
-"""Times rivals in turns within one run, so that ratios hold on a noisy machine."""
+"""Time variants in turns within one run, so that ratios hold on a noisy machine."""
 
 from __future__ import annotations
 
-import json
-import math
 import platform
 import statistics
 import subprocess
@@ -14,16 +12,16 @@ from typing import Any
 
 import torch
 
-EVIDENCE = Path("docs/proofs.jsonl")  # what `benchmarks.proofs` writes
+from benchmarks.results import RESULTS
 
 
-def time_in_turns(rivals: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
-    """Seconds of every call: each round calls every rival once, after `warm_up` rounds that do not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+def time_in_turns(variants: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+    """Seconds of every call: each round calls every variant once, after `warm_up` rounds that do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(warm_up + rounds):
-        for name, rival in rivals.items():
+        for name, variant in variants.items():
             start = time.perf_counter()
-            rival()
+            variant()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn >= warm_up:
@@ -32,7 +30,7 @@ def time_in_turns(rivals: dict[str, Callable[[], object]], rounds: int, warm_up:
 
 
 def report(title: str, seconds: dict[str, list[float]], reference: str) -> str:
-    """A table of medians, the spread, and how many times as fast as the reference each rival is."""
+    """A table of medians, the spread, and how many times as fast as the reference each variant is."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     width = max(len(name) for name in seconds)
     lines = [title, f"{'':<{width}}  {'median ms':>10}  {'min - max ms':>17}  {'speed-up':>8}"]
@@ -58,29 +56,14 @@ def machine() -> dict[str, Any]:
 
 
 def commit(checkout: Path = Path()) -> str:
-    """The checkout's commit, with + where tracked files have changes, the rows of evidence apart; "unknown" outside a
+    """The checkout's commit, with + where tracked files other than the results have changes; "unknown" outside a
     checkout."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(top,exclude){EVIDENCE}")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", f":(top,exclude){RESULTS}")
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    """One line of JSON more; what is not a finite number becomes null, which JSON has, unlike NaN."""
-    line = json.dumps(_finite(row), allow_nan=False)
-    with path.open("a") as file:
-        file.write(line + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

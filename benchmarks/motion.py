@@ -1,7 +1,7 @@
 """Speed of the motion-aware generator beside optical flow alone: `python -m benchmarks.motion`.
 
 Frames a second at three sizes: the flow's extrapolation frame by frame, the generator's eight frames at once and its
-next frame alone. Rivals take turns within one run.
+next frame alone. Variants take turns within one run.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def main() -> None:
     for name, (height, width) in SIZES.items():
         context = smooth_clip(height, width)
         networks = {"flow": flow, "once": once, "eight": eight}
-        rivals = {key: partial(network, context) for key, network in networks.items()}
-        seconds = time_in_turns(rivals, rounds, warm_up=1)
+        variants = {key: partial(network, context) for key, network in networks.items()}
+        seconds = time_in_turns(variants, rounds, warm_up=1)
         medians = {key: statistics.median(values) for key, values in seconds.items()}
         rates = [1 / medians["flow"], 1 / medians["once"], 8 / medians["eight"]]
         print(f"{name:<15}" + "".join(f"{rate:>11.1f}   " for rate in rates))

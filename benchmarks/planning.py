@@ -73,12 +73,12 @@ def main(words: list[str] | None = None) -> None:
     actions = torch.rand(1, options.candidates, options.steps, 2, device=device) * 2 - 1
     exact, fast = WorldModel(generator), WorldModel(generator, precision=torch.bfloat16)
     difference = (plain_loop(generator, context, actions[:, :2]) - exact.rollout(context, actions[:, :2])).abs().max()
-    rivals = {
+    variants = {
         "plain loop, float32": lambda: plain_loop(generator, context, actions),
         "WorldModel, float32": lambda: exact.rollout(context, actions),
         "WorldModel, bfloat16": lambda: fast.rollout(context, actions),
     }
-    seconds = time_in_turns(rivals, options.rounds, warm_up=1)
+    seconds = time_in_turns(variants, options.rounds, warm_up=1)
     frames = options.candidates * options.steps
     print(
         report(

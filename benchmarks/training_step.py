@@ -62,7 +62,7 @@ def plain_step(trainer: Trainer, batch: Batch, freeze: bool) -> Callable[[], Non
     optimizers = [torch.optim.SGD(generator.parameters(), 0.04), torch.optim.SGD(discriminator.parameters(), 0.02)]
 
     def step() -> None:
-        # The models lay their pictures out channels-last by themselves; this rival must not.
+        # The models lay their pictures out channels-last by themselves; this variant must not.
         with (
             patch("vidpred.models.multiscale.as_channels_last", torch.Tensor.contiguous),
             patch("vidpred.models.discriminators.as_channels_last", torch.Tensor.contiguous),
@@ -109,7 +109,7 @@ def main() -> None:
         torch.rand(8, 4, 3, 32, 32, device=device), torch.rand(8, 1, 3, 32, 32, device=device), torch.arange(8)
     )
     count = iter(range(10**9))
-    rivals = {
+    variants = {
         REFERENCE: plain_step(ours, batch, freeze=False),
         f"{REFERENCE}, discriminators frozen": plain_step(ours, batch, freeze=True),
         f"vidpred ({precision}, channels-last)": lambda: ours.train_step(next(count), batch),
@@ -117,7 +117,7 @@ def main() -> None:
     for key, value in machine().items():
         print(f"{key}: {value}")
     title = "paper-size G + D, batch 8, 32x32, one training step"
-    print(report(title, time_in_turns(rivals, rounds), REFERENCE))
+    print(report(title, time_in_turns(variants, rounds), REFERENCE))
 
 
 if __name__ == "__main__":

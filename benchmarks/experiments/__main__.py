@@ -1,6 +1,7 @@
-"""Long evidence, row by row: trains, measures, and appends a JSON line to docs/proofs.jsonl. Run: make proofs.
+"""Run the long experiments: make experiments.
 
-Rows that stand in the file are skipped; a row that was interrupted resumes its trainings where they stopped.
+Each trains, measures and appends one line to docs/results.jsonl. Finished ones are skipped; an interrupted one resumes
+its trainings where they stopped.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import EVIDENCE, append_row, commit, machine
-from benchmarks.proof_rows import RUNS, Row, real_clips
-from benchmarks.proofs_images import IMAGE_ROWS
-from benchmarks.proofs_ladder import LADDER_ROWS
-from benchmarks.proofs_motion import MOTION_ROWS
-from benchmarks.proofs_planning import PLANNING_ROWS
-from benchmarks.proofs_sharp import SHARP_ROWS
+from benchmarks.experiments.base import RUNS, Experiment, real_clips
+from benchmarks.experiments.images import IMAGE_EXPERIMENTS
+from benchmarks.experiments.ladder import LADDER_EXPERIMENTS
+from benchmarks.experiments.motion import MOTION_EXPERIMENTS
+from benchmarks.experiments.planning import PLANNING_EXPERIMENTS
+from benchmarks.experiments.sharpness import SHARP_EXPERIMENTS
+from benchmarks.harness import commit, machine
+from benchmarks.results import RESULTS, append_result, read_results
 from vidpred.checkpoint import find_checkpoint, read_metrics
 from vidpred.config import load_config
 from vidpred.data.build import build_source
@@ -147,43 +149,41 @@ def one_and_two_processes(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-ROWS = [
-    *(Row("real video, release.yaml", seed, lambda f, s: real_video(f, s, "last_frame")) for seed in (0, 1, 2)),
-    Row("frame t+k three ways", 0, three_ways),
-    Row("one and two processes", 0, one_and_two_processes),
-    Row("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
-    *PLANNING_ROWS,
-    *SHARP_ROWS,
-    *LADDER_ROWS,
-    *IMAGE_ROWS,
-    *MOTION_ROWS,
+EXPERIMENTS = [
+    *(Experiment("real video, release.yaml", seed, lambda f, s: real_video(f, s, "last_frame")) for seed in (0, 1, 2)),
+    Experiment("frame t+k three ways", 0, three_ways),
+    Experiment("one and two processes", 0, one_and_two_processes),
+    Experiment("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
+    *PLANNING_EXPERIMENTS,
+    *SHARP_EXPERIMENTS,
+    *LADDER_EXPERIMENTS,
+    *IMAGE_EXPERIMENTS,
+    *MOTION_EXPERIMENTS,
 ]
-
-
-def finished() -> set[tuple[str, int]]:
-    if not EVIDENCE.is_file():
-        return set()
-    rows = [json.loads(line) for line in EVIDENCE.read_text().splitlines()]
-    return {(row["name"], row["seed"]) for row in rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="rows whose name contains this")
-    parser.add_argument("--seed", type=int, help="rows of this seed")
+    parser.add_argument("--only", help="Run the experiments whose name contains this.")
+    parser.add_argument("--seed", type=int, help="Run the experiments of this seed.")
     options = parser.parse_args()
-    for row in ROWS:
-        wanted = (options.only or "") in row.name and options.seed in (None, row.seed)
-        if not wanted or (row.name, row.seed) in finished():
+    for experiment in EXPERIMENTS:
+        wanted = (options.only or "") in experiment.name and options.seed in (None, experiment.seed)
+        if not wanted or (experiment.name, experiment.seed) in read_results():
             continue
-        print(f"== {row.name}, seed {row.seed}")
-        folder = RUNS / f"{row.name.replace(' ', '_').replace(',', '')}-{row.seed}"
+        print(f"== {experiment.name}, seed {experiment.seed}")
+        folder = RUNS / f"{experiment.name.replace(' ', '_').replace(',', '')}-{experiment.seed}"
         folder.mkdir(parents=True, exist_ok=True)
         start, started_at = time.monotonic(), commit()
-        numbers = row.prove(folder, row.seed)
+        numbers = experiment.measure(folder, experiment.seed)
         seconds = round(time.monotonic() - start, 1)
-        about = {"name": row.name, "seed": row.seed, "commit": started_at, "seconds_this_sitting": seconds}
-        append_row(EVIDENCE, {**about, **numbers, "machine": machine()})
+        about = {
+            "name": experiment.name,
+            "seed": experiment.seed,
+            "commit": started_at,
+            "seconds_this_sitting": seconds,
+        }
+        append_result(RESULTS, {**about, **numbers, "machine": machine()})
 
 
 if __name__ == "__main__":

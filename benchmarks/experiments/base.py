@@ -1,4 +1,4 @@
-"""What the files of proofs share: a row, where its trainings lie, the real clips."""
+"""What the experiments share: their folder, the real clips, training."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vidpred.config import Config
 from vidpred.inference.predictor import Predictor
 from vidpred.run import train
 
-RUNS = Path("runs/proofs")
+RUNS = Path("runs/experiments")
 CLIPS = ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One piece of evidence: name and seed are its key in the results."""
+class Experiment:
+    """One measurement: name and seed are its key in the results; `measure(folder, seed)` returns the values."""
 
     name: str
     seed: int
-    prove: Callable[[Path, int], dict[str, Any]]
+    measure: Callable[[Path, int], dict[str, Any]]
 
 
 def real_clips() -> str:

@@ -1,4 +1,4 @@
-"""Evidence on image generators, rows for `benchmarks.proofs`: worlds of points, Fashion-MNIST, growth and styles."""
+"""Experiments with image generators: worlds of points, Fashion-MNIST, growth and styles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.proof_rows import Row
+from benchmarks.experiments.base import Experiment
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.few_labels import choose_evenly
@@ -257,14 +257,17 @@ def semi_supervised(
     return {"accuracy": {name: round(value, 4) for name, value in found.items()}, "labelled": told, "steps": steps}
 
 
-IMAGE_ROWS = [
-    *(Row("points in the plane, four generators", seed, points) for seed in (0, 1, 2)),
-    *(Row("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
-    Row("a StyleGAN that grows", 0, growth),
-    Row("a progressive GAN that grows", 0, lambda folder, seed: growth(folder, seed, "progressive")),
-    *(Row("samples as training data", seed, augmentation) for seed in (0, 1, 2)),
-    *(Row("a hundred labels", seed, semi_supervised) for seed in (0, 1, 2)),
-    *(Row("rotating solids, details", seed, solids) for seed in (0, 1, 2)),
-    *(Row("faint details after a short training", seed, lambda f, s: solids(f, s, steps=1000)) for seed in (0, 1, 2)),
-    *(Row("bouncing balls, the sixth frame", seed, balls) for seed in (0, 1, 2)),
+IMAGE_EXPERIMENTS = [
+    *(Experiment("points in the plane, four generators", seed, points) for seed in (0, 1, 2)),
+    *(Experiment("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
+    Experiment("a StyleGAN that grows", 0, growth),
+    Experiment("a progressive GAN that grows", 0, lambda folder, seed: growth(folder, seed, "progressive")),
+    *(Experiment("samples as training data", seed, augmentation) for seed in (0, 1, 2)),
+    *(Experiment("a hundred labels", seed, semi_supervised) for seed in (0, 1, 2)),
+    *(Experiment("rotating solids, details", seed, solids) for seed in (0, 1, 2)),
+    *(
+        Experiment("faint details after a short training", seed, lambda f, s: solids(f, s, steps=1000))
+        for seed in (0, 1, 2)
+    ),
+    *(Experiment("bouncing balls, the sixth frame", seed, balls) for seed in (0, 1, 2)),
 ]

@@ -1,5 +1,5 @@
-"""Rows of `benchmarks.proofs`: the ladder of Mathieu et al. 2016, from one scale with squared error to the adversary,
-on the real clips and on the two-way world. `vidpred compare RUN ... --paper` prints all seeds as one table."""
+"""The ladder of Mathieu et al. 2016, from one scale with squared error to the adversary, on real clips and on the
+two-way world. `vidpred compare RUN ... --paper` prints all seeds as one table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.proof_rows import Row, real_clips, trained
+from benchmarks.experiments.base import Experiment, real_clips, trained
 from vidpred.commands.run_demo import demo_config
 from vidpred.config import Config, load_config
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
@@ -53,7 +53,7 @@ def real_ladder(folder: Path, seed: int) -> dict[str, Any]:
 
 def world_rung(rung: str, folder: Path, seed: int) -> Config:
     """Squared error for the presets' 1,000 steps; what comes after l2 continues from its weights, as in the demo. The
-    runs that the rows `forks` made are taken from there."""
+    runs of the experiment `forks` are reused."""
     runs = folder.parent
     start = runs / f"two_way_mse-{seed}"
     shared = {
@@ -92,7 +92,7 @@ def means(result: Evaluation, name: str) -> dict[str, list[float]]:
     return {measure: [round(total.mean, 4) for total in overall[measure]] for measure in MEASURES}
 
 
-LADDER_ROWS = [
-    *(Row("ladder, real clips", seed, real_ladder) for seed in SEEDS),
-    *(Row("ladder, two-way world", seed, world_ladder) for seed in SEEDS),
+LADDER_EXPERIMENTS = [
+    *(Experiment("ladder, real clips", seed, real_ladder) for seed in SEEDS),
+    *(Experiment("ladder, two-way world", seed, world_ladder) for seed in SEEDS),
 ]

@@ -2,7 +2,7 @@
 
 Every clip counts alike: four windows of each, evenly spread, free of cuts and, in their newest twelve frames, of
 repeated ones (those measure the recorder), averaged within the clip, then over the clips. The test clips are looked at
-by these rows alone.
+by these experiments alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from benchmarks.proof_rows import Row
+from benchmarks.experiments.base import Experiment
+from benchmarks.experiments.baselines import SimVP, WarpedMultiscale
 from benchmarks.real_clips import clip_folder
-from benchmarks.rivals import SimVP, WarpedMultiscale
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
@@ -119,7 +119,7 @@ def show(numbers: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def proof(
+def experiment(
     folder: Path, seed: int, changes: Mapping[str, Any], generator: Callable[[], nn.Module] | None = None
 ) -> dict[str, Any]:
     """Train motion.yaml with some settings changed, or a module of another kind with it, on the train clips; measure on
@@ -142,12 +142,12 @@ def shipped(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def motion(folder: Path, seed: int) -> dict[str, Any]:
-    return proof(folder, seed, {})
+    return experiment(folder, seed, {})
 
 
 def refined(folder: Path, seed: int) -> dict[str, Any]:
     """With the UNet, for about as many processor seconds."""
-    return proof(folder, seed, {"model.refine": True, "training.steps": REFINED_STEPS})
+    return experiment(folder, seed, {"model.refine": True, "training.steps": REFINED_STEPS})
 
 
 def adversarial(folder: Path, seed: int) -> dict[str, Any]:
@@ -175,12 +175,12 @@ def adversarial(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def without_backtest(folder: Path, seed: int) -> dict[str, Any]:
-    return proof(folder, seed, {"model.backtest": False})
+    return experiment(folder, seed, {"model.backtest": False})
 
 
 def without_wandering(folder: Path, seed: int) -> dict[str, Any]:
     """Real clips only as they were filmed: at an even speed and with the camera's own motion."""
-    return proof(folder, seed, {"data.augment.time_warp": 0, "data.augment.camera_shake": 0})
+    return experiment(folder, seed, {"data.augment.time_warp": 0, "data.augment.camera_shake": 0})
 
 
 def untrained(folder: Path, seed: int) -> dict[str, Any]:
@@ -199,33 +199,33 @@ def finer_flow(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def without_synthetic(folder: Path, seed: int) -> dict[str, Any]:
-    return proof(folder, seed, {"data.world.synthetic_share": 0.0})
+    return experiment(folder, seed, {"data.world.synthetic_share": 0.0})
 
 
 def simvp(folder: Path, seed: int) -> dict[str, Any]:
     """Squared error as in the paper, for about as many processor seconds as motion.yaml takes."""
     changes = {"objective.log_weight": 0, "objective.lp_weight": 1, "objective.lp_exponent": 2,
                "training.steps": SIMVP_STEPS}  # fmt: skip
-    return proof(folder, seed, changes, lambda: SimVP(KNOWN, STEPS))
+    return experiment(folder, seed, changes, lambda: SimVP(KNOWN, STEPS))
 
 
 def warped_multiscale(folder: Path, seed: int) -> dict[str, Any]:
     changes = {"data.context_frames": 3, "data.pred_frames": 1, "data.unroll": 2, "training.steps": WARPED_STEPS}
-    return proof(folder, seed, changes, lambda: WarpedMultiscale(3))
+    return experiment(folder, seed, changes, lambda: WarpedMultiscale(3))
 
 
 # A step of theirs takes 3.4, 1.6 and 1.9 times as long as one of motion.yaml, which has 1,400.
 SIMVP_STEPS, WARPED_STEPS, REFINED_STEPS = 410, 870, 750
-MOTION_ROWS = [
-    Row("motion on ten frames, shipped weights", 0, shipped),
-    *(Row("motion on ten frames, trained from scratch", seed, motion) for seed in (0, 1, 2)),
-    Row("motion on ten frames, untrained", 0, untrained),
-    Row("motion on ten frames, the finer flow alone", 0, finer_flow),
-    Row("motion on ten frames, no backtest", 0, without_backtest),
-    Row("motion on ten frames, no wandering, no shaking", 0, without_wandering),
-    Row("motion on ten frames, refined", 0, refined),
-    Row("motion on ten frames, refined, with an adversary", 0, adversarial),
-    Row("motion on ten frames, no synthetic clips", 0, without_synthetic),
-    Row("motion on ten frames, rival: SimVP", 0, simvp),
-    Row("motion on ten frames, rival: multi-scale on the warped frame", 0, warped_multiscale),
+MOTION_EXPERIMENTS = [
+    Experiment("motion on ten frames, shipped weights", 0, shipped),
+    *(Experiment("motion on ten frames, trained from scratch", seed, motion) for seed in (0, 1, 2)),
+    Experiment("motion on ten frames, untrained", 0, untrained),
+    Experiment("motion on ten frames, the finer flow alone", 0, finer_flow),
+    Experiment("motion on ten frames, no backtest", 0, without_backtest),
+    Experiment("motion on ten frames, no wandering, no shaking", 0, without_wandering),
+    Experiment("motion on ten frames, refined", 0, refined),
+    Experiment("motion on ten frames, refined, with an adversary", 0, adversarial),
+    Experiment("motion on ten frames, no synthetic clips", 0, without_synthetic),
+    Experiment("motion on ten frames, baseline: SimVP", 0, simvp),
+    Experiment("motion on ten frames, baseline: multi-scale on the warped frame", 0, warped_multiscale),
 ]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.experiments.base import RUNS, Experiment
 from benchmarks.harness import machine
-from benchmarks.proof_rows import RUNS, Row
 from vidpred.checkpoint import RunFolder
 from vidpred.config import Config, load_config
 from vidpred.data.build import build_source
@@ -124,9 +124,9 @@ def pusht_model_row(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-PLANNING_ROWS = [
-    Row("block_push, what a planner can do", 0, world_row),
-    *(Row("block_push, planning with a trained model", seed, model_row) for seed in (0, 1, 2)),
-    Row("PushT, what a planner can do", 0, pusht_world_row),
-    Row("PushT, planning with a trained model", 0, pusht_model_row),
+PLANNING_EXPERIMENTS = [
+    Experiment("block_push, what a planner can do", 0, world_row),
+    *(Experiment("block_push, planning with a trained model", seed, model_row) for seed in (0, 1, 2)),
+    Experiment("PushT, what a planner can do", 0, pusht_world_row),
+    Experiment("PushT, planning with a trained model", 0, pusht_model_row),
 ]

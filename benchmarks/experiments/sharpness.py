@@ -1,4 +1,4 @@
-"""Rows of `benchmarks.proofs` about the two-way world: forks with three losses, samples, a game in balance."""
+"""Rows of `benchmarks.experiments` about the two-way world: forks with three losses, samples, a game in balance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.proof_rows import Row, trained
+from benchmarks.experiments.base import Experiment, trained
 from vidpred.checkpoint import read_metrics
 from vidpred.commands.run_demo import GHOST, PRESETS, WORLD_SEED, demo_config, forks_for, measure
 from vidpred.config import load_config
@@ -69,7 +69,7 @@ def left_share(draws: Tensor, fresh: Forks) -> float:
 
 def balance(folder: Path, seed: int) -> dict[str, Any]:
     """An adversary and nothing else but defaults, 2,000 steps: how often the discriminator's accuracy, a mean over the
-    last 50 steps, lies in [0.5, 0.9] after step 200. That a row is written says that the run did not diverge."""
+    last 50 steps, lies in [0.5, 0.9] after step 200. A run that diverges raises, so a result means that it did not."""
     overrides = [*GAME, f"training.steps={GAME_STEPS}", "training.log_every=1", f"seed={seed}", f"run={folder / 'run'}"]
     config = load_config(None, [*overrides, "training.image_every=0", "training.validate_every=0"])
     trained(config)
@@ -101,8 +101,8 @@ def rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-SHARP_ROWS = [
-    Row(name, seed, prove)
-    for name, prove in (("forks", forks), ("samples", samples), ("game in balance", balance))
+SHARP_EXPERIMENTS = [
+    Experiment(name, seed, measure)
+    for name, measure in (("forks", forks), ("samples", samples), ("game in balance", balance))
     for seed in SEEDS
 ]

@@ -1,10 +1,10 @@
-"""The rivals of the DCGAN benchmark do the same work: networks of the same size, the same losses in the first step."""
+"""The variants of the DCGAN benchmark do the same work: the same sizes, the same losses in the first step."""
 
 from __future__ import annotations
 
 import torch
 
-from benchmarks.dcgan_step import REFERENCE, build_trainer, example_networks, rivals
+from benchmarks.dcgan_step import REFERENCE, build_trainer, example_networks, variants
 from vidpred.models.build import count_parameters
 
 
@@ -20,7 +20,7 @@ def test_the_networks_are_those_of_the_example() -> None:
 
 
 def test_every_rival_takes_a_step() -> None:
-    steps = rivals(batch=4, side=16, width=4)
+    steps = variants(batch=4, side=16, width=4)
     assert REFERENCE in steps
     assert "vidpred (float32)" in steps
     for step in steps.values():

@@ -1,4 +1,4 @@
-"""What rows of proofs say of a run, by hand-worked logs; the ladder's rungs differ as the presets do."""
+"""What experiments say of a run, by hand-worked logs; the ladder's rungs differ as the presets do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import proofs_ladder
-from benchmarks.proofs_ladder import FINE, RUNGS, real_rung, world_rung
-from benchmarks.proofs_sharp import SETTLED, WINDOW, balance_numbers
+from benchmarks.experiments import ladder
+from benchmarks.experiments.ladder import FINE, RUNGS, real_rung, world_rung
+from benchmarks.experiments.sharpness import SETTLED, WINDOW, balance_numbers
 from vidpred.config.unused_settings import refuse_ignored
 
 
@@ -25,7 +25,7 @@ def test_balance_is_of_means_over_the_last_steps() -> None:
 
 def test_rungs_of_both_ladders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scales, exponent, gradient difference and adversary are those of the paper's rows, on both data sets."""
-    monkeypatch.setattr(proofs_ladder, "real_clips", lambda: "clips")
+    monkeypatch.setattr(ladder, "real_clips", lambda: "clips")
     expected = {
         "single_l2": (1, 2, False, False), "l2": (4, 2, False, False), "l1": (4, 1, False, False),
         "gdl_l1": (4, 1, True, False), "adv": (4, 1, False, True), "adv_gdl": (4, 1, True, True),

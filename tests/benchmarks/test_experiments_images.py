@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.proofs_images import FASHION_RUNS, augmentation, balls, fashion, growth, points, semi_supervised, solids
+from benchmarks.experiments.images import (
+    FASHION_RUNS,
+    augmentation,
+    balls,
+    fashion,
+    growth,
+    points,
+    semi_supervised,
+    solids,
+)
 from tests.picture_files import digits, write_idx
 from vidpred.errors import DataError
 

@@ -1,4 +1,4 @@
-"""The protocol of prediction on real video: which windows, what is averaged; the rivals' shapes; the clips' table."""
+"""The protocol of prediction on real video: windows, averages, the baselines' shapes, the clips' table."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from benchmarks import real_clips
-from benchmarks.proofs_motion import MEASURED, EvenWindows, gain, summarise
-from benchmarks.rivals import SimVP, WarpedMultiscale
+from benchmarks.experiments.baselines import SimVP, WarpedMultiscale
+from benchmarks.experiments.motion import MEASURED, EvenWindows, gain, summarise
 from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import Evaluation, Scores
 from vidpred.models.baselines import FlowExtrapolation

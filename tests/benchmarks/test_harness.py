@@ -1,4 +1,4 @@
-"""What benchmarks and proofs write can be read by anybody."""
+"""What benchmarks and experiments write can be read by anybody."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import EVIDENCE, append_row, commit
+import pytest
 
-PROOFS = Path(__file__).parent.parent.parent / "docs" / "proofs.jsonl"
+from benchmarks.harness import commit
+from benchmarks.results import RESULTS, append_result, read_results
+
+RESULTS_FILE = Path(__file__).parent.parent.parent / "docs" / "results.jsonl"
 
 
 def strict(line: str) -> Any:
@@ -24,16 +27,29 @@ def strict(line: str) -> Any:
 
 def test_rows_hold_no_nan(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    append_row(file, {"name": "a", "numbers": [1.5, math.nan, (math.inf,)], "deeper": {"error": math.nan, "n": 3}})
-    append_row(file, {"name": "b"})
+    append_result(file, {"name": "a", "numbers": [1.5, math.nan, (math.inf,)], "deeper": {"error": math.nan, "n": 3}})
+    append_result(file, {"name": "b"})
     first, second = map(strict, file.read_text().splitlines())
     assert first == {"name": "a", "numbers": [1.5, None, [None]], "deeper": {"error": None, "n": 3}}
     assert second == {"name": "b"}
 
 
-def test_the_proofs_are_valid_json() -> None:
-    for line in PROOFS.read_text().splitlines():
-        assert {"name", "seed", "commit"} <= set(strict(line))
+def test_the_results_are_valid_json() -> None:
+    for line in RESULTS_FILE.read_text().splitlines():
+        strict(line)
+    assert len(read_results(RESULTS_FILE)) == len(RESULTS_FILE.read_text().splitlines())
+
+
+def test_a_result_is_read_once(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    append_result(file, {"name": "a", "seed": 1, "commit": "c", "machine": {}, "psnr": [1.5]})
+    assert read_results(file)["a", 1].values == {"psnr": [1.5]}
+    append_result(file, {"name": "a", "seed": 1, "commit": "d", "machine": {}})
+    with pytest.raises(ValueError, match="line 2: a second result of a, seed 1"):
+        read_results(file)
+    file.write_text('{"name": "a"}\n')
+    with pytest.raises(ValueError, match="line 1: without commit, machine, seed"):
+        read_results(file)
 
 
 def test_the_commit_of_a_row(tmp_path: Path) -> None:
@@ -45,7 +61,7 @@ def test_the_commit_of_a_row(tmp_path: Path) -> None:
 
     assert commit(tmp_path) == "unknown"
     git("init")
-    code, rows = tmp_path / "code.py", tmp_path / EVIDENCE
+    code, rows = tmp_path / "code.py", tmp_path / RESULTS
     rows.parent.mkdir()
     code.touch()
     rows.touch()

@@ -1,4 +1,4 @@
-"""Planning with a predictor that takes actions; see docs/planning.md.
+"""Planning with a predictor that takes actions; see docs/guide/plan.md.
 
 Public names are loaded on first use: the environments need gymnasium, the rest does not.
 """

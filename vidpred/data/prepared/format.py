@@ -1,4 +1,4 @@
-"""A prepared data set: an index of clips and their frames in memory-mapped files (docs/data_format.md).
+"""A prepared data set: an index of clips and their frames in memory-mapped files (docs/reference/data-format.md).
 
 <folder>/prepared.json   what it is: a `Manifest`
 <folder>/index.jsonl     one `ClipEntry` a line, ordered by split and name
