@@ -1,8 +1,9 @@
 # make demo    train and render the comparison of blurry against sharp
 # make test    all tests, under 10 minutes        make quick   the fast ones, under a minute
 # make lint    ruff and mypy; CI runs lint and test
+# make docs    the site, into site/
 # make experiments  long experiments, resumable                 make bench   speed
-.PHONY: demo test quick lint experiments bench lock clean
+.PHONY: demo test quick lint docs experiments bench lock clean
 .DELETE_ON_ERROR:
 export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS = 1
@@ -24,6 +25,9 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 experiments: .venv/installed
 	$(BIN)/python -m benchmarks.experiments

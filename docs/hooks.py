@@ -1,0 +1,151 @@
+"""Pages of the site that are made from code at build time, so that they cannot be stale."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+from mkdocs.structure.files import File, Files
+
+from vidpred import errors
+from vidpred.commands.app import app
+from vidpred.evaluation.images import NAMES
+from vidpred.evaluation.measures import MEASURES, PROTOCOLS
+from vidpred.evaluation.networks import KINDS
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages (a hook of mkdocs)."""
+    pages = {
+        "reference/cli.md": cli_page(),
+        "reference/presets.md": presets_page(),
+        "reference/metrics.md": metrics_page(),
+        "reference/exit-codes.md": exit_codes_page(),
+    }
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table; pipes in cells are escaped."""
+    header = list(header)
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def cli_page() -> str:
+    """Return the command line's reference: every verb with its arguments, options and defaults."""
+    group: Any = typer.main.get_command(app)
+    names = sorted(name for name, command in group.commands.items() if not command.hidden)
+    parts = [
+        "# Command line",
+        "`vidpred VERB --help` prints the same. Settings are given as `KEY=VALUE`, as in `data.root=clips`; "
+        "[Settings](settings.md) lists them. Exit codes: [0 to 75](exit-codes.md).",
+        table(["verb", "what it does"], ([f"[`{name}`](#{name})", _first(group.commands[name].help)] for name in names)),
+    ]
+    for name in names:
+        command = group.commands[name]
+        parts += [f"## {name}", " ".join(command.help.split())]
+        shown = [parameter for parameter in command.params if not parameter.hidden and parameter.name != "help"]
+        arguments = [parameter for parameter in shown if not parameter.opts[0].startswith("-")]
+        usage = " ".join(_argument(parameter) for parameter in arguments)
+        parts.append(f"```text\nvidpred {name} {usage}{' [OPTIONS]' if len(shown) > len(arguments) else ''}\n```")
+        if name == "prepare":
+            parts.append("`vidpred prepare` lists the data sets, `vidpred prepare NAME --help` the options of one; see "
+                         "[Data sets](../guide/data-sets.md).")  # fmt: skip
+        if shown:
+            rows = ([_names(parameter), _default(parameter), parameter.help or ""] for parameter in shown)
+            parts.append(table(["argument or option", "default", "meaning"], rows))
+    return "\n\n".join(parts)
+
+
+def _first(text: str) -> str:
+    return re.split(r"(?<=[.;:])\s", " ".join(text.split()))[0].rstrip(";:")
+
+
+def _argument(parameter: Any) -> str:
+    name = parameter.metavar or parameter.name.upper()
+    name = name if parameter.required or name.startswith("[") else f"[{name}]"
+    return name if parameter.nargs == 1 or "..." in name else f"{name}..."
+
+
+def _names(parameter: Any) -> str:
+    if not parameter.opts[0].startswith("-"):
+        return f"`{_argument(parameter)}`"
+    return ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    default = parameter.default
+    if default is None or default is False or callable(default):
+        return ""
+    return f"`{'on' if default is True else default}`"
+
+
+def presets_page() -> str:
+    """Return a list of configs/*.yaml: what each trains, from its header comment and settings."""
+    parts = ["# Presets", "`vidpred train --config NAME.yaml` trains one; `vidpred config NAME.yaml` prints every "
+             "setting with where its value came from. Copy a preset's settings into a YAML file of your own, or "
+             "change single ones on the command line."]  # fmt: skip
+    rows = []
+    for path in sorted((CHECKOUT / "configs").glob("*.yaml")):
+        text = path.read_text()
+        tree = yaml.safe_load(text) or {}
+        comment = re.match(r"((?:#.*\n)+)", text)
+        about = " ".join(line.lstrip("# ").strip() for line in (comment.group(1) if comment else "").splitlines())
+        about = re.split(r"\s+\w+:\s", about)[0].strip()
+        rows.append([f"`{path.name}`", tree.get("model", {}).get("name", "multiscale"), about])
+    parts.append(table(["preset", "model", "what"], rows))
+    return "\n\n".join(parts)
+
+
+def metrics_page() -> str:
+    """Return the definition of every metric that an evaluation prints."""
+    frames = ([f"`{name}`", metric.title, _sentence(metric.definition), "lower" if metric.lower_is_better else "higher"]
+              for name, metric in MEASURES.items())  # fmt: skip
+    protocols = ([f"`{protocol.name}`", ", ".join(f"`{name}`" for name in protocol.measures)]
+                 for protocol in PROTOCOLS.values())  # fmt: skip
+    blanks = {"features": "a network", "split": "held-out", "most": "5,000"}
+    images = ([f"`{name}`", _sentence(re.sub(r"\{(\w+)[^}]*\}", lambda m: blanks.get(m[1], m[1]), text))]
+              for name, text in NAMES.items())  # fmt: skip
+    networks = ([f"`--{name}`", kind.title, _sentence(kind.definition)] for name, kind in KINDS.items())
+    return "\n\n".join([
+        "# Metrics",
+        "The definitions below are the ones in the code, in the JSON that `vidpred evaluate --json` writes, and on the "
+        "page that `vidpred compare` writes. All frame metrics are computed in float32 on frames in [0, 1], for one "
+        "frame at a time, then averaged over windows.",
+        "## Frames", table(["metric", "title", "definition", "better"], frames),
+        "## Protocols", "`--protocol` chooses what is measured:", table(["protocol", "metrics"], protocols),
+        "## Images", "`vidpred evaluate` on a run that makes images prints:", table(["metric", "definition"], images),
+        "## With your own network files", "LPIPS, FID and FVD need a network that you provide (TorchScript):",
+        table(["option", "title", "definition"], networks),
+    ])  # fmt: skip
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def exit_codes_page() -> str:
+    """Return the exit codes of the command line, from the exception classes."""
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)
+             if issubclass(kind, errors.VidpredError) and "exit_code" in vars(kind)]  # fmt: skip
+    rows = [[kind.exit_code, f"`{kind.__name__}`", " ".join(inspect.getdoc(kind).split())]
+            for kind in sorted(kinds, key=lambda kind: kind.exit_code)]  # fmt: skip
+    return "\n\n".join([
+        "# Exit codes",
+        "A failure is one line on standard error; `--debug` adds the traceback. From Python the same failures are "
+        "raised as exceptions of `vidpred.errors`. In a distributed run every process also writes its code into the "
+        "run folder (`exit.json`, `exit-process-1.json`).",
+        table(["code", "exception", "meaning"], [[0, "", "Success."], *rows]),
+    ])  # fmt: skip
