@@ -1,4 +1,8 @@
-"""Everything in the README runs: its commands in order, in one folder, and its Python; `make` has its targets."""
+"""Everything in the README and the guides runs: commands (console) and Python (python) in order, in one folder.
+
+Blocks of other kinds are not run: `text` is output, `bash` is what takes long or needs data that is not here, `make` has
+its targets checked.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,13 @@ from vidpred.commands import app
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+GUIDE = CHECKOUT / "docs" / "guide"
+PAGES = ("quickstart", "your-videos", "data-sets", "predict", "evaluate", "compare", "plan", "images", "scale")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # The paper's model on 500,000 steps is not for a test: the same command, the same files, a small model, two steps.
 SMALLER = {
     "train --config tiny.yaml data.root=clips run=runs/mine": ["training.steps=100"],
-    "2 -m vidpred train --config tiny.yaml data.root=clips run=runs/two": ["training.steps=40"],
+    "--standalone --nproc_per_node 2 -m vidpred train --config tiny.yaml data.root=clips run=runs/two": ["training.steps=40"],
     "train --config ucf101.yaml": [
         "model.size=release", "discriminator.size=strided", "training.steps=2", "training.batch_size=2",
     ],
@@ -35,6 +41,11 @@ SMALLER = {
     "plan --run runs/block_push --env block_push --episodes 50 --json plan.json --video plan.mp4": [
         "--episodes", "1", "--candidates", "4", "--iterations", "1",
     ],
+    "evaluate --run runs/mine --json metrics.json --plot metrics.png": ["--windows", "3"],
+    "evaluate --run runs/mine": ["--windows", "2"],
+    "compare runs/mine runs/two --steps 4 --output compare.html": ["--windows", "3"],
+    "compare runs/mine pretrained --steps 4 --output compare.html": ["--windows", "2"],
+    "complete --run runs/digits --hole 8,8,12,12 --samples 2 --count 2 --output completed.png": ["--steps", "3"],
     "train --config dcgan_mnist.yaml data.root=digits.npz run=runs/digits": [
         "training.steps=2", "training.batch_size=8", "model.width=8", "discriminator.width=8", "data.size=28",
     ],
@@ -72,7 +83,7 @@ def commands_of(kind: str, text: str) -> list[list[str]]:
     """What a block of the README runs; `make` only has its targets checked, for it would run these tests themselves."""
     if kind == "python":
         return [[sys.executable, "-c", text]]
-    if kind == "text":  # what a command printed
+    if kind not in ("console", ""):
         return []
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     if all(line.startswith("make ") for line in lines):
@@ -97,12 +108,21 @@ def run(command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, envir
     return subprocess.run(command, cwd=folder, env=environment, timeout=240, check=False).returncode
 
 
-def test_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_blocks(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, done: set[str]) -> None:
+    """Run a page's blocks, except commands that an earlier page has run."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT)}
-    assert len(BLOCKS) >= 7
-    for kind, text in BLOCKS:
-        for command in commands_of(kind, text):
-            assert run(command, folder, monkeypatch, environment) == 0, " ".join(command)[:200]
+    for kind, block in BLOCK.findall(text):
+        for command in commands_of(kind, block):
+            words = " ".join(command)
+            if words not in done:
+                assert run(command, folder, monkeypatch, environment) == 0, words[:200]
+                done.add(words)
+
+
+def test_readme_and_guides_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: set[str] = set()
+    run_blocks(README, folder, monkeypatch, done)
+    assert len(done) >= 7
     for name in (
         "coming.mp4",
         "prediction.mp4",
@@ -119,12 +139,15 @@ def test_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "runs/average",
     ):
         assert (folder / name).exists(), f"{name} was not made"
+    for page in PAGES:
+        run_blocks((GUIDE / f"{page}.md").read_text(), folder, monkeypatch, done)
+    assert {page.stem for page in GUIDE.glob("*.md")} == {*PAGES, "extend"}  # tests/models runs what that one includes
     assert (folder / "data" / "UCF-101" / "splits.csv").read_text().count(",train") == 2
     assert (folder / "runs" / "ucf101" / "checkpoints" / "step-2").is_dir()
 
 
 def test_two_processes_were_two(folder: Path) -> None:
-    """The accelerate line of the README started two processes, on CPUs too."""
+    """The torchrun line of the README started two processes, on CPUs too."""
     state = next((folder / "runs" / "two" / "checkpoints").glob("step-40/state.json")).read_text()
     assert '"processes": 2' in state
 
