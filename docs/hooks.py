@@ -49,7 +49,7 @@ def cli_page() -> str:
         "# Command line",
         "`vidpred VERB --help` prints the same. Settings are given as `KEY=VALUE`, as in `data.root=clips`; "
         "[Settings](settings.md) lists them. Exit codes: [0 to 75](exit-codes.md).",
-        table(["verb", "what it does"], ([f"[`{name}`](#{name})", _first(group.commands[name].help)] for name in names)),
+        table(["verb", "what it does"], ([f"[`{x}`](#{x})", _first(group.commands[x].help)] for x in names)),
     ]
     for name in names:
         command = group.commands[name]

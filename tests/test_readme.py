@@ -1,7 +1,7 @@
 """Everything in the README and the guides runs: commands (console) and Python (python) in order, in one folder.
 
-Blocks of other kinds are not run: `text` is output, `bash` is what takes long or needs data that is not here, `make` has
-its targets checked.
+Blocks of other kinds are not run: `text` is output, `bash` takes long or needs data that is not here, `make` has its
+targets checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # The paper's model on 500,000 steps is not for a test: the same command, the same files, a small model, two steps.
 SMALLER = {
     "train --config tiny.yaml data.root=clips run=runs/mine": ["training.steps=100"],
-    "--standalone --nproc_per_node 2 -m vidpred train --config tiny.yaml data.root=clips run=runs/two": ["training.steps=40"],
+    "--standalone --nproc_per_node 2 -m vidpred train --config tiny.yaml data.root=clips run=runs/two": [
+        "training.steps=40",
+    ],
     "train --config ucf101.yaml": [
         "model.size=release", "discriminator.size=strided", "training.steps=2", "training.batch_size=2",
     ],

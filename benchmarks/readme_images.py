@@ -1,0 +1,44 @@
+"""Make docs/assets/prediction.webp, the animation of the README: python -m benchmarks.readme_images
+
+`vidpred predict` with the shipped weights on a clip that they were not trained on: box.mp4 of OpenCV's documentation
+(Apache-2.0 and BSD-3-Clause; Debian package opencv-doc).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.real_clips import clip_folder
+
+CLIP, START = "box.mp4", 100  # first predicted frame
+TARGET = Path("docs/assets/prediction.webp")
+SHOWN_WIDTH, MOST_BYTES = 960, 600_000
+
+
+def main() -> None:
+    """Predict, then shrink the GIF to an animated WebP."""
+    with tempfile.TemporaryDirectory() as name:
+        gif = Path(name) / "prediction.gif"
+        words = [str(clip_folder("test") / CLIP), "--start", str(START), "--size", "160", "--output", str(gif)]
+        subprocess.run([sys.executable, "-m", "vidpred", "predict", *words], check=True)
+        frames = []
+        with Image.open(gif) as animation:
+            for number in range(animation.n_frames):
+                animation.seek(number)
+                height = animation.height * SHOWN_WIDTH // animation.width
+                frames.append(animation.convert("RGB").resize((SHOWN_WIDTH, height), Image.Resampling.LANCZOS))
+    frames[0].save(
+        TARGET, save_all=True, append_images=frames[1:], duration=[150] * 10 + [450] * 8, loop=0, quality=70, method=6
+    )
+    size = TARGET.stat().st_size
+    assert size < MOST_BYTES, f"{size} bytes are too many"
+    print(f"{TARGET}: {size} bytes")
+
+
+if __name__ == "__main__":
+    main()
