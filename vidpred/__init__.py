@@ -20,7 +20,7 @@ _HOMES = {  # public name -> the module that defines it
     "Predictor": "vidpred.inference.predictor",
     "rollout": "vidpred.models.rollout",
     "train": "vidpred.run",
-    "evaluate": "vidpred.run",
+    "evaluate": "vidpred.evaluation.evaluate",
     "VidpredError": "vidpred.errors",
 }
 __all__ = ["Config", "Predictor", "VidpredError", "__version__", "evaluate", "load_config", "rollout", "train"]

@@ -1,0 +1,55 @@
+"""The documentation site builds without warnings, and its generated pages hold what the code has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vidpred
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    site = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)],
+        cwd=CHECKOUT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "WARNING" not in done.stderr
+    return site
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("cli", ["vidpred predict", "--after-end", "vidpred prepare", "default"]),
+        ("metrics", ["psnr_moving", "openstl_ssim", "frechet", "--fvd"]),
+        ("exit-codes", ["ConfigError", "StoppedError", "75"]),
+        ("presets", ["motion.yaml", "stylegan.yaml"]),
+        ("python", ["Predictor", "WorldModel", "load_config"]),
+        ("settings", ["data.root", "training.steps"]),
+    ],
+)
+def test_reference_pages(site: Path, page: str, words: list[str]) -> None:
+    text = (site / "reference" / f"{page}.html").read_text()
+    for word in words:
+        assert word in text
+
+
+def test_pages_need_no_other_site(site: Path) -> None:
+    text = (site / "index.html").read_text()
+    assert "fonts.googleapis.com" not in text
+
+
+def test_public_names_load() -> None:
+    for name in vidpred.__all__:
+        assert getattr(vidpred, name) is not None
