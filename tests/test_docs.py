@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,12 @@ def test_pages_need_no_other_site(site: Path) -> None:
 def test_public_names_load() -> None:
     for name in vidpred.__all__:
         assert getattr(vidpred, name) is not None
+
+
+def test_pages_name_settings_that_exist() -> None:
+    known = (CHECKOUT / "docs" / "reference" / "settings.md").read_text()
+    pages = [CHECKOUT / "README.md", *(path for path in (CHECKOUT / "docs").rglob("*.md") if path.stem != "changelog")]
+    setting = re.compile(r"(?<![\w./])(?:data|objective|training|checkpoint)\.[a-z_.]+[a-z](?=[=:` ])")
+    for page in pages:
+        for name in setting.findall(page.read_text()):
+            assert f"`{name}" in known, f"{page.name} names {name}"

@@ -7,7 +7,6 @@ its trainings where they stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
