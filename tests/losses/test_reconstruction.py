@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as functional
 
 from vidpred.evaluation.metrics import psnr
-from vidpred.losses.reconstruction import adversarial_loss, gradient_difference_loss, log_squared_error, lp_loss
+from vidpred.losses.reconstruction import (
+    adversarial_loss,
+    charbonnier_loss,
+    gradient_difference_loss,
+    log_squared_error,
+    lp_loss,
+)
 
 
 def test_lp_is_the_mean_of_powers() -> None:
@@ -61,3 +67,11 @@ def test_a_tenth_of_the_psnr_is_won_by_a_tenth_of_the_log_loss() -> None:
     won = float(psnr(near[0], target[0]) - psnr(far[0], target[0]))
     lost = float(log_squared_error(far, target, 0.0) - log_squared_error(near, target, 0.0))
     assert lost == pytest.approx(won / 10, abs=1e-4)
+
+
+def test_charbonnier_by_hand() -> None:
+    """Differences of 0 and 1: the floor, and nearly the absolute difference."""
+    prediction, target = torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2)
+    expected = (1e-3 + math.sqrt(1 + 1e-6)) / 2
+    assert float(charbonnier_loss(prediction, target)) == pytest.approx(expected)
+    assert charbonnier_loss(prediction, target, each=True).tolist() == pytest.approx([expected])

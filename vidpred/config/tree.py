@@ -42,7 +42,7 @@ class Config(Settings):
     def _consistent(self) -> Self:
         weights, adversary = self.objective, self.objective.adversary
         reconstruction = (weights.lp_weight, weights.gdl_weight, weights.log_weight, weights.pixel_entropy_weight)
-        if not any(reconstruction) and not self.model.fitted:
+        if not any(reconstruction) and not weights.loss_weights and not self.model.fitted:
             if not weights.has_discriminator:
                 raise ValueError("objective: all weights are 0; set objective.lp_weight=1")
             if adversary.start and not adversary.feature_matching_weight:

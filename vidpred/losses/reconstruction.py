@@ -47,6 +47,18 @@ def log_squared_error(prediction: Tensor, target: Tensor, floor: float = 1e-4, e
     return _mean(torch.log10(errors + floor), each)
 
 
+def charbonnier_loss(prediction: Tensor, target: Tensor, *, each: bool = False, floor: float = 1e-3) -> Tensor:
+    """Compute the mean of sqrt(difference² + floor²), an l1 loss that is smooth at 0 (Charbonnier et al. 1994).
+
+    Args:
+        prediction: `(B, K, C, H, W)`, in [-1, 1] like the target.
+        target: The same shape.
+        each: Return the mean of every sample, `(B,)`, in place of a scalar.
+        floor: The difference below which the loss is quadratic.
+    """
+    return _mean(((prediction.float() - target.float()).square() + floor**2).sqrt(), each)
+
+
 def _mean(values: Tensor, each: bool) -> Tensor:
     return values.flatten(1).mean(1) if each else values.mean()
 

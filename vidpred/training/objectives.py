@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, create_model
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
@@ -19,11 +19,19 @@ from vidpred.losses.reconstruction import (
     lp_loss,
     pixel_cross_entropy,
 )
+from vidpred.losses.table import LOSSES
 from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
 from vidpred.settings import Settings, absent_at_defaults
 from vidpred.training.game import AdversarialSettings, Game, Losses, sum_of, weigh
+
+LossWeights: type[Settings] = create_model(  # type: ignore[call-overload]
+    "LossWeights",
+    __base__=Settings,
+    __doc__="Weights of the losses of `vidpred.losses.table`, each a mean over pixels in [-1, 1], summed over scales.",
+    **{name: (float, Field(0.0, ge=0, description=f"Weight of the {name} loss.")) for name in LOSSES},
+)
 
 
 class ObjectiveSettings(Settings):
@@ -51,6 +59,9 @@ class ObjectiveSettings(Settings):
     log_weight: float = Field(
         0.0, ge=0, description="Weight of the logarithm of each frame's squared error, which is PSNR up to a factor."
     )
+    losses: Annotated[LossWeights | None, AfterValidator(absent_at_defaults)] = Field(
+        None, description="Weights of further losses. null: none."
+    )
     num_samples: int = Field(
         1,
         ge=1,
@@ -69,6 +80,12 @@ class ObjectiveSettings(Settings):
     adversarial: Annotated[AdversarialSettings | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="The adversary. null: none."
     )
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weights above 0 of the section `losses`, by name."""
+        weights = self.losses or LossWeights()
+        return {name: float(weight) for name in LOSSES if (weight := getattr(weights, name))}
 
     @property
     def adversary(self) -> AdversarialSettings:
@@ -162,6 +179,8 @@ class Objective:
         if settings.log_weight:
             log = sum_of(log_squared_error(p * 2 - 1, t * 2 - 1, each=each) for p, t in pairs)
             terms["log"] = settings.log_weight, log
+        for name, weight in settings.loss_weights.items():
+            terms[name] = weight, sum_of(LOSSES[name](p * 2 - 1, t * 2 - 1, each=each) for p, t in pairs)
         if each and terms:
             terms = nearest_draw(terms, step.draws, settings.other_samples_weight)
 
