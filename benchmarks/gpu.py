@@ -13,6 +13,7 @@ import argparse
 import json
 import shutil
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ PARTS = ("rates", "correctness", "speed", "rollouts", "training")
 OUTPUT_TOLERANCE = 1e-4  # ||cuda - cpu|| / ||cpu|| of predicted frames, float32 without TF32
 UPDATE_TOLERANCE = 2e-3  # the same of the weights' changes over three steps of SGD
 TRAIN_STEPS = 3
+LEAST_TRAINING_SECONDS = 30
 SMALL_MODELS: dict[str, dict[str, Any]] = {
     "multiscale": {"preset": "ucf101.yaml", "data.root": None, "model.size": "release",
                    "discriminator.size": "release"},
@@ -389,7 +391,10 @@ def measure_rollouts(results: Results, clock: Clock, small: bool) -> None:
 
 def measure_training(results: Results, clock: Clock, options: argparse.Namespace) -> None:
     """Train the ladder's rungs with three seeds, all at once, in what is left of the time."""
-    settings: dict[str, Any] = {"size": options.size}
+    if clock.left < LEAST_TRAINING_SECONDS:
+        results.add("training: left out", "no time left")
+        return
+    settings: dict[str, Any] = {"size": options.size, "steps": options.steps}
     if options.small:
         settings = {"size": "release", "rungs": ("ladder_adv_gdl",), "seeds": (0,), "steps": 4}
     figures: Iterator[tuple[str, float, str]] = train_all(options.frames, options.output, clock.left, **settings)
@@ -397,13 +402,15 @@ def measure_training(results: Results, clock: Clock, options: argparse.Namespace
         results.add(f"training: {name}", value, unit)
 
 
-def main(words: list[str] | None = None) -> None:
+def main(words: list[str] | None = None) -> int:
+    """Run the parts asked for; return 1 where one failed or a result was wrong, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8, help="wall-clock budget of everything")
     parser.add_argument("--output", type=Path, required=True, help="folder for gpu.json, runs and predictions")
     parser.add_argument("--frames", type=Path, help="folder that benchmarks.mathieu_long prepared; none: no training")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--size", choices=("paper", "release"), default="paper", help="of the trained generators")
+    parser.add_argument("--steps", type=int, help="of each training; default: as many as the time allows")
     parser.add_argument("--small", action="store_true", help="tiny networks and few rounds, to see that it works")
     options = parser.parse_args(words)
     clock, results = Clock(options.minutes), Results(options.output, about_card())
@@ -426,7 +433,8 @@ def main(words: list[str] | None = None) -> None:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             results.add(f"time left after {name}", clock.left, "s")
+    return int(any("FAILED" in row["name"] + row["unit"] for row in results.rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

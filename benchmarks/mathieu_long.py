@@ -110,7 +110,7 @@ def prepare(folder: Path, clips: Mapping[str, Path]) -> None:
             places = [(2 * place + 1) * len(numbers) // (2 * WINDOWS) for place in range(WINDOWS)]
             windows = np.stack([source.window(numbers[place]) for place in places])
             found[f"{split}/{clip}"] = windows.transpose(0, 1, 4, 2, 3)
-    np.savez_compressed(folder / "windows.npz", **found)
+    np.savez(folder / "windows.npz", **found)
 
 
 def train_all(
