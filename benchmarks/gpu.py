@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import machine, time_in_turns
+from benchmarks.harness import EVIDENCE, append_row, commit, machine, time_in_turns
 from benchmarks.mathieu_long import train_all
 from benchmarks.training_step import plain_step
 from vidpred.checkpoint import Checkpoint, RunFolder
@@ -467,18 +467,31 @@ def measure_training(results: Results, clock: Clock, options: argparse.Namespace
         results.add(f"training: {name}", value, unit)
 
 
+def record(folder: Path) -> None:
+    """Append the figures of a run to the evidence, as one row."""
+    report = json.loads((folder / "gpu.json").read_text())
+    figures = {row["name"]: [row["value"], row["unit"]] for row in report["rows"] if "time left" not in row["name"]}
+    about = {"name": f"GPU: {', '.join(report['parts'])}", "seed": 0, "commit": report["commit"]}
+    append_row(EVIDENCE, {**about, "figures": figures, "machine": report["machine"]})
+
+
 def main(words: list[str] | None = None) -> int:
     """Run the parts asked for; return 1 where one failed or a result was wrong, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8, help="wall-clock budget of everything")
     parser.add_argument("--output", type=Path, required=True, help="folder for gpu.json, runs and predictions")
+    parser.add_argument("--record", action="store_true", help="append what --output holds to the evidence, run nothing")
     parser.add_argument("--frames", type=Path, help="folder that benchmarks.mathieu_long prepared; none: no training")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--size", choices=("paper", "release"), default="paper", help="of the trained generators")
     parser.add_argument("--steps", type=int, help="of each training; default: as many as the time allows")
     parser.add_argument("--small", action="store_true", help="tiny networks and few rounds, to see that it works")
     options = parser.parse_args(words)
-    clock, results = Clock(options.minutes), Results(options.output, about_card())
+    if options.record:
+        record(options.output)
+        return 0
+    about = {**about_card(), "commit": commit(), "parts": list(options.parts)}
+    clock, results = Clock(options.minutes), Results(options.output, about)
     rate = 0.0
 
     def rates() -> None:

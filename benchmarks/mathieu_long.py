@@ -324,6 +324,7 @@ def write_rows(found: Mapping[str, Mapping[str, Numbers]], results: Path) -> Non
             "name": ROW,
             "seed": seed,
             "commit": commit(),
+            "commit_of_trainings": report["commit"],
             "steps": figures["training: steps of each training"],
             "seconds": round(figures["training: all trainings"], 1),
             "trainings_at_once": len(RUNGS) * len(SEEDS),
