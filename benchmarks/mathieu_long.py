@@ -3,6 +3,7 @@
     python -m benchmarks.mathieu_long prepare FOLDER      # clips -> FOLDER/train (prepared frames), FOLDER/windows.npz
     python -m benchmarks.gpu --frames FOLDER --output DIR # trains and predicts on a machine with a GPU
     python -m benchmarks.mathieu_long evaluate DIR --frames FOLDER --features WEIGHTS   # measures, appends rows
+    python -m benchmarks.mathieu_long table test          # the rows as a table
 
 Three rungs of the paper's ladder (squared error; l1 + gradient difference; the same with the adversary), three seeds
 each, the paper's network sizes, the same samples and the same number of steps. The rung without the adversary shows
@@ -341,6 +342,22 @@ def write_rows(found: Mapping[str, Mapping[str, Numbers]], results: Path) -> Non
         append_row(EVIDENCE, row)
 
 
+def table(split: str) -> str:
+    """Print the rows of evidence as a table: the mean over seeds ± the standard deviation, frames 1 / 2 / 4."""
+    lines = [line for line in EVIDENCE.read_text().splitlines() if json.loads(line)["name"] == ROW]
+    rows = [json.loads(line)[split] for line in lines]
+    names = list(rows[0][RUNGS[0]])
+    text = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for model in rows[0]:
+        cells = []
+        for name in names:
+            values = np.array([row[model][name] for row in rows])  # (seeds, frames)
+            spread = f" ±{values.std(0, ddof=1).max():.2f}" if model in RUNGS else ""
+            cells.append(" / ".join(f"{value:.2f}" for value in values.mean(0)) + spread)
+        text.append(f"| {model} | " + " | ".join(cells) + " |")
+    return "\n".join(text)
+
+
 def last_accuracy(log: Path) -> float:
     """Average the discriminators' accuracy, over all scales, over the second half of a training's log."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -384,8 +401,12 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument("results", type=Path, help="the output folder of benchmarks.gpu")
     verb.add_argument("--frames", type=Path, required=True, help="the folder that prepare wrote")
     verb.add_argument("--features", type=Path, required=True, help="see lite0_features")
+    verb = verbs.add_parser("table", help="print the rows of evidence as a table")
+    verb.add_argument("split", choices=SPLITS)
     options = parser.parse_args(words)
-    if options.verb == "evaluate":
+    if options.verb == "table":
+        print(table(options.split))
+    elif options.verb == "evaluate":
         found = evaluate(options.results, options.frames, lite0_features(options.features))
         (options.results / "measured.json").write_text(json.dumps(found))
         write_rows(found, options.results)
