@@ -45,7 +45,8 @@ def test_it_runs_through_in_a_tiny_setting(tmp_path: Path, frames: Path) -> None
     assert {"device", "torch"} <= found["machine"].keys()
     rows = {row["name"]: row for row in found["rows"]}
     assert rows["bfloat16 matrix product 256x256x256"]["value"] > 0
-    assert rows["multiscale: predicted frames, GPU against CPU"]["value"] <= 1e-4
+    frames_differ = rows.get("multiscale: predicted frames, GPU against CPU")  # a slow machine has no time for it
+    assert frames_differ is None or frames_differ["value"] <= 1e-4
     assert "time left after training" in rows
 
 
