@@ -86,7 +86,17 @@ def test_only_the_prepare_verb_knows_data_prep() -> None:
 
 def test_what_every_command_imports_stays_light() -> None:
     """Each of these costs every start seconds, or is an extra that may be missing."""
-    heavy = ("torchvision", "torch._dynamo", "sklearn", "scipy", "matplotlib", "gymnasium", "libarchive", "pyarrow")
+    heavy = (
+        "av",
+        "torchvision",
+        "torch._dynamo",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "gymnasium",
+        "libarchive",
+        "pyarrow",
+    )
     code = f"import sys, vidpred.run; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -6,12 +6,11 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError
@@ -159,6 +158,8 @@ class OpenVideo:
 
 def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
     """Raises DataError with the reason. limits: None for a file that was scanned within them and has not changed."""
+    import av  # training on prepared frames works without it
+
     av.logging.set_level(None)  # FFmpeg's own chatter; every failure is reported by an exception
     explain_bytes(path)
     try:
@@ -175,6 +176,8 @@ def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
 
 
 def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
+    import av
+
     if not container.streams.video:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise DataError(f"no video stream, only {kinds}")
@@ -200,15 +203,10 @@ def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
     return OpenVideo(container, stream, decoder)
 
 
-# Scaling may start as many threads as there are processors, for every picture.
-_ONE_THREAD = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
-
-
 class Scaler:
     """Scales and converts pictures; kept as long as the pictures are alike, for its tables take long to make."""
 
     def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
         self._alpha: dict[str, bool] = {}
 
     def array(self, frame: Any, size: tuple[int, int], pixels: str = "rgb24") -> np.ndarray:
@@ -224,10 +222,21 @@ class Scaler:
             height=size[0],
             format=pixels,
             interpolation="AREA" if frame.width > size[1] else "BICUBIC",
-            **_ONE_THREAD,
+            **self._one_thread,
         )
         array: np.ndarray = picture.to_ndarray()
         return array
+
+    @cached_property
+    def _reformatter(self) -> Any:
+        from av.video.reformatter import VideoReformatter
+
+        return VideoReformatter()
+
+    @cached_property
+    def _one_thread(self) -> dict[str, int]:
+        """Scaling may start as many threads as there are processors, for every picture."""
+        return {"threads": 1} if "threads" in (type(self._reformatter).reformat.__doc__ or "") else {}
 
     def _has_alpha(self, pixels: Any) -> bool:
         if pixels.name not in self._alpha:
@@ -237,6 +246,8 @@ class Scaler:
 
 def over_black(frame: Any) -> Any:
     """The frame without its alpha channel, colours weighted with it. Before scaling: hidden colours must not show."""
+    import av
+
     colours = frame.to_ndarray(format="rgba")
     if colours[..., 3].min() < 255:
         weighted = colours[..., :3].astype(np.uint16) * colours[..., 3:] + 127

@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from vidpred.data.videos.containers import OpenVideo, Scaler, check_packets, file_status, open_video, printable, short
@@ -33,6 +32,8 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
     name: the path to note in the result. Raises DataError: not a video, over the limits, truncated, damaged, without
     frames.
     """
+    import av  # training on prepared frames works without it
+
     limits = limits or Limits()
     status = file_status(path)
     video = open_video(path, limits)
@@ -132,6 +133,8 @@ class _Scan:
 
     def check_length(self) -> None:
         """Decoders can end early without a word: compare with what the container promises. Raises DataError."""
+        import av
+
         stream, container = self.video.stream, self.video.container
         if stream.frames > self.count + 1:
             raise DataError(f"truncated: {self.count} of {stream.frames} frames can be decoded")
@@ -166,6 +169,8 @@ def thumbnail_of(frame: Any, scaler: Scaler) -> np.ndarray:
 
 def _with_trusted_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int]) -> VideoInfo:
     """The info without keyframes where decoding from one of them gives other pictures than decoding everything did."""
+    import av
+
     places = [place for place in info.keyframes if place > 0]
     scaler = Scaler()
     for number in sorted({places[len(places) // 2], places[-1]}) if places else []:

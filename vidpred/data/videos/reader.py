@@ -13,7 +13,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import av
 import numpy as np
 
 from vidpred.data.videos.containers import Scaler, file_status, open_video, printable, short
@@ -169,6 +168,8 @@ def read_frames(
 def _read_frames(
     path: Path, info: VideoInfo, numbers: Sequence[int], size: tuple[int, int] | None, channels: int
 ) -> np.ndarray:
+    import av  # training on prepared frames works without it
+
     status = file_status(path)
     if (status.st_size, status.st_mtime_ns) != (info.bytes, info.mtime_ns):
         raise DataError(f"changed since it was scanned; start again to scan it anew [{printable(path)}]")
@@ -212,6 +213,8 @@ def stream_frames(
     path: Path, size: tuple[int, int] | None = None, channels: int = 3, limits: Limits | None = None
 ) -> Iterator[np.ndarray]:
     """Every frame in turn, `(H, W, C)` uint8, in constant memory. Raises DataError."""
+    import av
+
     video, scaler, number, rotation = open_video(path, limits or Limits()), Scaler(), 0, 0
     with video.container:
         try:

@@ -1,0 +1,47 @@
+"""Feature distances by a hand-made network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidpred.evaluation.feature_distance import FeatureDistance, unit
+
+
+def colors_and_halves(images: Tensor) -> list[Tensor]:
+    """Two feature maps: the pixels as they are, and the left half of them."""
+    return [images, images[..., : images.shape[-1] // 2]]
+
+
+def test_pixels_of_other_directions_count_and_their_length_does_not() -> None:
+    """Red against green are unit vectors at a right angle: squared distance 2 in the pixels where they differ."""
+    red = torch.zeros(1, 3, 2, 4)
+    red[:, 0] = 1.0
+    changed = red.clone()
+    changed[0, :, 0, 0] = torch.tensor([0.0, 0.5, 0.0])  # one of 8 pixels, and one of 4 in the left half
+    distance = FeatureDistance(colors_and_halves)
+    assert distance(changed, red).item() == pytest.approx(2 / 8 + 2 / 4)
+    assert distance(0.3 * red, red).item() == pytest.approx(0, abs=1e-10)
+
+
+def test_each_image_has_its_own_distance_and_gray_is_repeated() -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    distance = FeatureDistance(colors_and_halves)
+    pair = distance(torch.stack([images[0], images[0]]), images)
+    assert pair[0] == 0
+    assert pair[1] > 0
+    assert distance(images[:, :1], images[:, 1:2]).tolist() == pytest.approx([0, 0], abs=1e-6)  # all grays are alike
+
+
+def test_features_of_length_zero_stay_zero() -> None:
+    assert unit(torch.zeros(1, 3, 2, 2)).abs().max() == 0
+    distance = FeatureDistance(colors_and_halves)(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4))
+    assert distance.item() == pytest.approx(2)  # of two maps
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        FeatureDistance(colors_and_halves)(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 5))
+    with pytest.raises(ValueError, match="C = 1 or 3"):
+        FeatureDistance(colors_and_halves)(torch.rand(1, 2, 4, 4), torch.rand(1, 2, 4, 4))

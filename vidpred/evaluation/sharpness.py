@@ -1,0 +1,133 @@
+"""Sharpness that does not depend on where details are: gradient energy, and distances of patch distributions.
+
+PSNR and SSIM ask whether details are in the right place, so that a blurred mean of what may come scores well. These
+numbers ask whether a prediction has as much detail as the true frame, and detail of the same kind. Copying the last
+frame scores nearly perfectly, so neither proves anything without a number that depends on position.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+LEVELS = 3
+PATCH = 7  # pixels
+PROJECTIONS = 96
+BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # the kernel of Burt & Adelson 1983, to be divided by 16
+
+
+def gradient_energy(images: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Compute the mean squared gradient: of (I[i+1, j] - I[i, j])² + (I[i, j+1] - I[i, j])² over channels and pixels.
+
+    Args:
+        images: `(N, C, H, W)` float in [0, 1], at least 2 pixels a side. The last row and the last column, which lack
+            a neighbor, do not count.
+        mask: `(N, H, W)` bool, the pixels that count; None: all.
+
+    Returns:
+        `(N,)` float64; NaN where the mask has no pixel.
+    """
+    if images.ndim != 4 or min(images.shape[-2:]) < 2:
+        raise ValueError(f"images must be (N, C, H, W) of at least 2 pixels a side, not {tuple(images.shape)}")
+    values = images.double()
+    down = values.diff(dim=-2)[..., :, :-1]
+    right = values.diff(dim=-1)[..., :-1, :]
+    energy = (down.square() + right.square()).mean(1)
+    if mask is None:
+        return energy.mean((1, 2))
+    inner = mask[:, :-1, :-1]
+    return energy.where(inner, 0).sum((1, 2)) / inner.sum((1, 2))
+
+
+def gradient_energy_ratio(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Compute how much detail a prediction has: its `gradient_energy` over the true frame's.
+
+    Args:
+        prediction, target: `(N, C, H, W)` float in [0, 1].
+        mask: `(N, H, W)` bool, the pixels that count; None: all.
+
+    Returns:
+        `(N,)` float64: 1 for as much as the true frame, below 1 for blur, above 1 for noise or false detail; NaN or
+        infinite where the true frame is flat.
+    """
+    return gradient_energy(prediction, mask) / gradient_energy(target, mask)
+
+
+def laplacian_pyramid(images: Tensor, levels: int = LEVELS) -> list[Tensor]:
+    """Split images into bands, fine to coarse (Burt & Adelson 1983).
+
+    Every band but the last is an image less its blurred, halved and enlarged copy; the last is the rest. The kernel is
+    the binomial [1 4 6 4 1] / 16 in both directions, borders are reflected.
+
+    Args:
+        images: `(N, C, H, W)` float, at least 3 pixels a side at every level.
+
+    Returns:
+        `levels` tensors `(N, C, ⌈H / 2^l⌉, ⌈W / 2^l⌉)`.
+    """
+    bands = []
+    for _ in range(levels - 1):
+        halved = blur(images)[..., ::2, ::2]
+        bands.append(images - enlarge(halved, images.shape[-2], images.shape[-1]))
+        images = halved
+    return [*bands, images]
+
+
+def blur(images: Tensor) -> Tensor:
+    """Convolve with the binomial kernel; `(N, C, H, W)`, borders reflected."""
+    weights = images.new_tensor(BINOMIAL) / 16
+    kernel = (weights[:, None] * weights).expand(images.shape[1], 1, 5, 5)
+    padded = functional.pad(images, (2, 2, 2, 2), mode="reflect")
+    return functional.conv2d(padded, kernel, groups=images.shape[1])
+
+
+def enlarge(images: Tensor, height: int, width: int) -> Tensor:
+    """Double the size: zeros between the pixels, blurred, times 4. The result is `(N, C, height, width)`."""
+    spread = images.new_zeros(*images.shape[:2], height, width)
+    spread[..., ::2, ::2] = images
+    return 4 * blur(spread)
+
+
+def sliced_wasserstein(prediction: Tensor, target: Tensor, seed: int = 0) -> Tensor:
+    """Compute how far the patches of a prediction are distributed from those of the true frame, wherever they lie.
+
+    As Karras et al. 2018 (arXiv 1710.10196, section 5), with every patch of one image instead of a sample of many: the
+    7x7 patches of each level of a three-level Laplacian pyramid, channels standardized by the true frame's mean and
+    deviation of that level, are projected to 96 random directions; the distance is the mean absolute difference of
+    the sorted projections, averaged over directions and levels.
+
+    Args:
+        prediction, target: `(N, C, H, W)` float in [0, 1], at least 28 pixels a side.
+        seed: of the directions, which are the same for all images.
+
+    Returns:
+        `(N,)` float32, 0 for equal distributions.
+    """
+    if prediction.shape != target.shape or prediction.ndim != 4:
+        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+        raise ValueError(f"prediction and target must both be (N, C, H, W) of one shape, not {shapes}")
+    least = PATCH * 2 ** (LEVELS - 1)
+    if min(target.shape[-2:]) < least:
+        raise ValueError(f"images must have at least {least} pixels a side, not {tuple(target.shape[-2:])}")
+    random = torch.Generator().manual_seed(seed)
+    directions = torch.randn(PROJECTIONS, target.shape[1], PATCH, PATCH, generator=random).to(target.device)
+    directions = directions / directions.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    distances = []
+    pairs = zip(laplacian_pyramid(prediction.float()), laplacian_pyramid(target.float()), strict=True)
+    for predicted, true in pairs:
+        mean = true.mean((2, 3), keepdim=True)
+        deviation = true.std((2, 3), keepdim=True, unbiased=False).clamp(min=1e-4)  # a flat band stays flat
+        projections = [
+            ascending(functional.conv2d((band - mean) / deviation, directions).flatten(2)) for band in (predicted, true)
+        ]
+        distances.append((projections[0] - projections[1]).abs().mean((1, 2)))
+    return torch.stack(distances).mean(0)
+
+
+def ascending(values: Tensor) -> Tensor:
+    """Sort along the last dimension; NumPy does that about 14 times as fast on a CPU (8 x 96 x 11,250 values)."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.detach().numpy(), axis=-1))
+    return values.sort(-1).values
