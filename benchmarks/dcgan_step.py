@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -105,7 +106,7 @@ def variants(batch: int = BATCH, side: int = SIDE, width: int = WIDTH) -> dict[s
     torch.manual_seed(0)
     frames = torch.rand(batch, 1, 3, side, side, device=device)
     data = Batch(frames[:, :0], frames, torch.arange(batch))
-    found: dict[str, Callable[[], object]] = {REFERENCE: example_step(frames[:, 0] * 2 - 1, side, width)}
+    found: dict[str, Any] = {REFERENCE: example_step(frames[:, 0] * 2 - 1, side, width)}
     for precision in dict.fromkeys(("float32", choose_precision("auto", device))):
         trainer, count = build_trainer(precision, side, width), iter(range(10**9))
         found[f"vidpred ({precision})"] = lambda trainer=trainer, count=count: trainer.train_step(next(count), data)

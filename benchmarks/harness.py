@@ -6,7 +6,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from benchmarks.results import RESULTS
 
 
-def time_in_turns(variants: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+def time_in_turns(variants: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
     """Seconds of every call: each round calls every variant once, after `warm_up` rounds that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(warm_up + rounds):

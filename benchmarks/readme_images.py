@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from benchmarks.real_clips import clip_folder
 
@@ -28,10 +28,9 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "vidpred", "predict", *words], check=True)
         frames = []
         with Image.open(gif) as animation:
-            for number in range(animation.n_frames):
-                animation.seek(number)
-                height = animation.height * SHOWN_WIDTH // animation.width
-                frames.append(animation.convert("RGB").resize((SHOWN_WIDTH, height), Image.Resampling.LANCZOS))
+            for picture in ImageSequence.Iterator(animation):
+                height = picture.height * SHOWN_WIDTH // picture.width
+                frames.append(picture.convert("RGB").resize((SHOWN_WIDTH, height), Image.Resampling.LANCZOS))
     frames[0].save(
         TARGET, save_all=True, append_images=frames[1:], duration=[150] * 10 + [450] * 8, loop=0, quality=70, method=6
     )

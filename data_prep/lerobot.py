@@ -112,7 +112,7 @@ class LeRobot(DividedSet):
         return dict(info)
 
     def _camera(self, info: dict[str, Any]) -> str:
-        cameras = [key for key, feature in info["features"].items() if feature.get("dtype") == "video"]
+        cameras: list[str] = [key for key, feature in info["features"].items() if feature.get("dtype") == "video"]
         if self.camera is not None:
             if self.camera not in cameras:
                 raise ConfigError(f"no camera={self.camera}; there are {', '.join(cameras) or 'none'} [{self.source}]")

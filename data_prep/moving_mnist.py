@@ -161,7 +161,7 @@ def read_digits(path: Path) -> np.ndarray:
     """`(N, h, w)` uint8 from an IDX, CSV or .npy file. Raises DataError."""
     try:
         if path.suffix == ".npy":
-            digits = np.load(path, allow_pickle=False)
+            digits: np.ndarray = np.load(path, allow_pickle=False)
         else:
             content = path.read_bytes()
             content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
@@ -193,7 +193,7 @@ def _csv(content: bytes) -> np.ndarray:
 def standard_test(path: Path) -> np.ndarray:
     """The standard test file, `(20, clips, height, width)` uint8, mapped. Raises DataError."""
     try:
-        sequences = np.load(path, mmap_mode="r", allow_pickle=False)
+        sequences: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except UNREADABLE as error:
         raise DataError(f"cannot read the test file ({short(error)}) [{printable(path)}]") from None
     if sequences.ndim != 4 or sequences.dtype != np.uint8 or sequences.shape[0] != 20:

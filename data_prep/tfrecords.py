@@ -95,7 +95,7 @@ def _short_crc32c(data: bytes) -> int:
 def _moved(checks: np.ndarray, zeros: int) -> np.ndarray:
     """Checksums (without initial and final inversion) after so many further zero bytes."""
     tables = _move_tables(zeros)
-    moved = tables[0][checks & 0xFF]
+    moved: np.ndarray = tables[0][checks & 0xFF]
     for byte in (1, 2, 3):
         moved = moved ^ tables[byte][checks >> np.uint32(8 * byte) & 0xFF]
     return moved

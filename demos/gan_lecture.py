@@ -52,19 +52,19 @@ def data_density(x: np.ndarray) -> np.ndarray:
     return 0.6 * gaussian(x, -1.2, 0.5) + 0.4 * gaussian(x, 1.5, 0.4)
 
 
-def gaussian(x: np.ndarray, mean: float, deviation: float) -> np.ndarray:
+def gaussian(x: np.ndarray, mean: float | np.ndarray, deviation: float) -> np.ndarray:
     density: np.ndarray = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * math.sqrt(2 * math.pi))
     return density
 
 
 def smoothed(samples: np.ndarray, width: float = 0.12) -> np.ndarray:
     """A density on LINE from samples, by Gaussian kernels."""
-    return gaussian(LINE[:, None], samples[None], width).mean(1)
+    return np.asarray(gaussian(LINE[:, None], samples[None], width).mean(1))
 
 
 def best_discriminator(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """D*(x) = p / (p + q) (Goodfellow et al. 2014, proposition 1)."""
-    return p / np.maximum(p + q, 1e-12)
+    return np.asarray(p / np.maximum(p + q, 1e-12))
 
 
 def value(p: np.ndarray, q: np.ndarray, x: np.ndarray = LINE) -> float:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def real_video(folder: Path, seed: int, residual: str) -> dict[str, Any]:
 class Leads(Generator):
     """Direct predictors of several leads as one that gives all frames at once; leads without a model are NaN."""
 
-    def __init__(self, by_lead: dict[int, nn.Module], context_frames: int, channels: int) -> None:
+    def __init__(self, by_lead: Mapping[int, nn.Module], context_frames: int, channels: int) -> None:
         super().__init__()
         self.models = nn.ModuleDict({str(lead): model for lead, model in by_lead.items()})
         self.context_frames, self.pred_frames, self.step, self.channels = context_frames, max(by_lead), 1, channels

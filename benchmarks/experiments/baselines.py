@@ -94,11 +94,11 @@ class WarpedMultiscale(Generator):
         self.inner = MultiscaleGenerator(settings, context_frames + 1, 1, 1, channels)
         with torch.no_grad():  # begin as the extrapolation itself
             for network in self.inner.networks:
-                for parameter in network[-1].parameters():  # type: ignore[index, union-attr]
+                for parameter in network[-1].parameters():  # type: ignore[index]
                     parameter.mul_(0.01)
 
     def forward(self, context: Tensor) -> list[Tensor]:
         """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, 1, C, H, W)` in [0, 1]: the finest scale alone."""
         before, last = context[:, -2].float(), context[:, -1].float()
         moved = warp_backward(last, dense_flow(last, before))
-        return self.inner(torch.cat([context, moved[:, None]], 1))[-1:]
+        return [self.inner(torch.cat([context, moved[:, None]], 1))[-1]]

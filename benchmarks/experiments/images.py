@@ -187,7 +187,7 @@ def augmentation(
     as many steps."""
     data = {"context_frames": 0, "channels": 1, "crop_size": 28, "augment": AugmentSettings(horizontal_flip=False)}
     every = build_source(DataSettings(root=str(root), **data), "train", [0])
-    few = choose_evenly(every.labels, known)
+    few = choose_evenly(np.asarray(every.labels), known)
     batch = every.draw(few.tolist(), range(known), 0)
     pictures, labels = batch.future[:, 0, 0].numpy(), batch.labels
     assert labels is not None
@@ -208,6 +208,7 @@ def augmentation(
     np.savez(folder / "both.npz", images=both[0], labels=both[1])
     test = build_source(DataSettings(root=str(root), **data), "test", [0])
     held_out = test.draw(range(len(test)), range(len(test)), 0).to(torch.device("cpu"))
+    assert held_out.labels is not None
     found: dict[str, float] = {}
     for name, file, flip in (
         ("few", "few", False), ("few, mirrored", "few", True), ("samples alone", "drawn", False),
@@ -242,14 +243,14 @@ def semi_supervised(
     )
     plain = predictor.data.model_copy(update={"labelled": None, "labelled_share": 0.0})
     every, test = (build_source(plain, split, [0]) for split in ("train", "test"))
-    few = every.draw(choose_evenly(every.labels, told).tolist(), range(told), 0)
+    few = every.draw(choose_evenly(np.asarray(every.labels), told).tolist(), range(told), 0)
     assert few.labels is not None
     np.savez(folder / "few.npz", images=few.future[:, 0, 0].numpy(), labels=few.labels.numpy())
     alone = plain.model_copy(update={"root": str(folder / "few.npz"), "split_fractions": (1.0, 0.0, 0.0)})
     classifier = train_classifier(build_source(alone, "train", [0]), 500, seed)
     _, logits = features_of(classifier, pictures_of(test, MOST_TRAINING))
     assert logits is not None
-    labels = torch.from_numpy(test.labels[spread(len(test), MOST_TRAINING, middle=False)])
+    labels = torch.from_numpy(np.asarray(test.labels)[spread(len(test), MOST_TRAINING, middle=False)])
     found = {
         "discriminator of classes": class_accuracy(predictor, test)["class_accuracy"],
         "classifier of the labelled alone": float((logits.argmax(1) == labels).double().mean()),

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from benchmarks.experiments.base import Experiment
 from benchmarks.experiments.baselines import SimVP, WarpedMultiscale
@@ -27,6 +26,7 @@ from vidpred.data.sources import Source, spread
 from vidpred.data.videos.windows import movement
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.inference.predictor import Predictor
+from vidpred.models.base import Generator
 from vidpred.models.baselines import FlowExtrapolation
 from vidpred.models.build import build_generator
 from vidpred.run import train
@@ -66,7 +66,7 @@ class EvenWindows(Source):
         return self.source.clip_name(self.chosen[index])
 
 
-def measure(models: Mapping[str, nn.Module], split: str = "test", per_clip: int = WINDOWS) -> dict[str, Any]:
+def measure(models: Mapping[str, Generator], split: str = "test", per_clip: int = WINDOWS) -> dict[str, Any]:
     """What every model and baseline scores on the clips of a split."""
     settings = DataSettings(
         root=str(clip_folder(split)), size=SHORT_SIDE, crop_size=None, split="file", split_fractions=(1, 0, 0)
@@ -120,7 +120,7 @@ def show(numbers: Mapping[str, Any]) -> str:
 
 
 def experiment(
-    folder: Path, seed: int, changes: Mapping[str, Any], generator: Callable[[], nn.Module] | None = None
+    folder: Path, seed: int, changes: Mapping[str, Any], generator: Callable[[], Generator] | None = None
 ) -> dict[str, Any]:
     """Train motion.yaml with some settings changed, or a module of another kind with it, on the train clips; measure on
     the test clips. seconds: of the processor, over all threads."""

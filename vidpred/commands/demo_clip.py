@@ -10,6 +10,7 @@ from vidpred.config import load_config
 from vidpred.evaluation import report
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
 from vidpred.evaluation.measures import MEASURES
+from vidpred.evaluation.protocols import AVERAGING
 from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
@@ -52,8 +53,7 @@ def add_clip(page: Page, output: Path, clip: Path, seed: int, scale: float, step
         predict_video(VideoPrediction.open(PredictRequest(clip, frames), predictors), file, 2.0, overwrite=True)
     page.heading(f"On a real clip: {clip.name}")
     page.text(
-        f"Trained on the first 70 % of the clip, measured on {result.windows} windows of its last fifth. "
-        f"{report.AVERAGING}."
+        f"Trained on the first 70 % of the clip, measured on {result.windows} windows of its last fifth. {AVERAGING}."
     )
     page.picture(output / "clip.png", "Squared error and adversary beside the truth.")
     page.picture(video, f"The last {STEPS} frames.")

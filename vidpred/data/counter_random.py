@@ -14,7 +14,7 @@ def mix(values: np.ndarray) -> np.ndarray:
     """SplitMix64's output function (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators")."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    return np.asarray(values ^ (values >> np.uint64(31)))
 
 
 def uniform(seed: int, positions: np.ndarray, draws: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from vidpred.evaluation import report
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors, models_and_baselines, named
 from vidpred.evaluation.measures import MEASURES
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
-from vidpred.evaluation.protocols import Evaluation, known_frames, load_window
+from vidpred.evaluation.protocols import AVERAGING, Evaluation, known_frames, load_window
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
@@ -75,9 +75,7 @@ def about(predictors: Sequence[Predictor], result: Evaluation, request: Evaluati
 
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
     page.heading("Numbers")
-    page.text(
-        f"{report.AVERAGING}; n is {result.windows} unless a number says otherwise; {report.better(result.protocol)}."
-    )
+    page.text(f"{AVERAGING}; n is {result.windows} unless a number says otherwise; {report.better(result.protocol)}.")
     for step in report.doubling_steps(result.steps):
         head = [f"frame t+{step}", *(MEASURES[name].title for name in result.protocol.measures)]
         page.table(head, report.rows(result, step))

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from vidpred.data.build import SPLITS, build_source
+from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
+from vidpred.data.splits import SPLITS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.protocols import (

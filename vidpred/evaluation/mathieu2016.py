@@ -37,7 +37,7 @@ def moving_mask(first: Tensor, second: Tensor) -> Tensor:
 
     flow = dense_flow(first, second)
     still = flow.flatten(1).abs().amax(1) == 0  # nothing to scale by
-    colours = flow_to_image(torch.where(still.view(-1, 1, 1, 1), torch.ones_like(flow), flow)).float() / 255
+    colours: Tensor = flow_to_image(torch.where(still.view(-1, 1, 1, 1), torch.ones_like(flow), flow)).float() / 255
     return (colours < FLOW_THRESHOLD).any(1) & ~still.view(-1, 1, 1)
 
 

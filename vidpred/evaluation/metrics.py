@@ -76,7 +76,7 @@ def moving_pixels(previous: Tensor, current: Tensor, threshold: float = 0.2) -> 
     judged. Works at any size: small pictures are enlarged for the flow, and the threshold stays in their own pixels.
     On flat ground, where nothing shows whether it moves, the flow spreads from the things that do move.
     """
-    return torch.linalg.vector_norm(dense_flow(current, previous), dim=1) > threshold
+    return torch.gt(torch.linalg.vector_norm(dense_flow(current, previous), dim=1), threshold)
 
 
 def _squared_error(prediction: Tensor, target: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def _ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
     luminance_constant, contrast_constant = SSIM_CONSTANTS
     numerator = (2 * mean_1 * mean_2 + luminance_constant) * (2 * covariance + contrast_constant)
     denominator = (mean_1**2 + mean_2**2 + luminance_constant) * (variances + contrast_constant)
-    return (numerator / denominator).mean(1)
+    return torch.div(numerator, denominator).mean(1)
 
 
 def _gaussian(planes: Tensor) -> Tensor:

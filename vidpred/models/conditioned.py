@@ -67,9 +67,11 @@ class ConditionedPredictor(Generator):
         if name == "noise":
             return values
         if name == "actions":
-            return self.action_scale(values)
-        assert self.state_dynamics is not None
-        return self.state_dynamics.states(values)
+            scaled: Tensor = self.action_scale(values)
+        else:
+            assert self.state_dynamics is not None
+            scaled = self.state_dynamics.states(values)
+        return scaled
 
     def planes(
         self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None

@@ -91,7 +91,7 @@ class Growing(nn.Module):
     @property
     def repeated(self) -> int:
         """The side, in pixels of the whole picture, of a pixel at the finest scale."""
-        return 2 ** (self.doublings - self.stage()[0])
+        return 1 << (self.doublings - self.stage()[0])
 
     def stage(self) -> tuple[int, float]:
         """The finest scale (0: 4x4) and its share."""

@@ -165,7 +165,7 @@ def moved(frame: Tensor, displacement: Tensor) -> Tensor:
         return frame
     count = displacement.shape[1]
     copies = frame.expand(-1, count, -1, -1, -1).flatten(0, 1)
-    return warp_backward(copies, displacement.flatten(0, 1)).unflatten(0, (-1, count))
+    return torch.unflatten(warp_backward(copies, displacement.flatten(0, 1)), 0, (-1, count))
 
 
 def spots(places: Tensor, picture: Sequence[int], canvas: Sequence[int]) -> Tensor:

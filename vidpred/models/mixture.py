@@ -119,7 +119,7 @@ class MixtureGenerator(ImageGenerator):
         left, count = flat - coded @ axes.T, flat.shape[1] - size
         outside = -left.square().sum(1) / (2 * self.dropped.double())
         outside = outside - count * math.log(2 * math.pi * float(self.dropped)) / 2
-        return mixed - lengths.log().sum() + outside
+        return torch.add(mixed - lengths.log().sum(), outside)
 
     def expected(self, pictures: Tensor, known: Tensor) -> Tensor:
         """The mean of all pictures that have the known values of these: `(N, C, H, W)` and a mask `(C, H, W)` of bool

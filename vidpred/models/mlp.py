@@ -89,7 +89,7 @@ class Maxout(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """`(B, features)` -> `(B, width)`."""
         maps: Tensor = self.maps(features)
-        return maps.unflatten(1, (-1, self.pieces)).amax(2)
+        return torch.unflatten(maps, 1, (-1, self.pieces)).amax(2)
 
 
 class MlpDiscriminator(Discriminator):

@@ -83,7 +83,7 @@ class VaeGenerator(ImageGenerator):
             noise = torch.randn_like(mean) if noise is None else noise.to(mean)
             noise = mean + noise * (log_variance / 2).exp()
             self.latent_cost = gaussian_divergence(mean, log_variance)
-        return self.decoder(context, noise=noise, labels=labels)
+        return list(self.decoder(context, noise=noise, labels=labels))
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

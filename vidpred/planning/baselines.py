@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from vidpred.planning.world_model import Cost, summed
@@ -38,7 +39,7 @@ class Untaught:
         *,
         states: Tensor | None = None,
     ) -> Tensor:
-        return self.judged(context, actions, cost).unflatten(0, actions.shape[:2])
+        return torch.unflatten(self.judged(context, actions, cost), 0, actions.shape[:2])
 
 
 class StillWorld(Untaught):

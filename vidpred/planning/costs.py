@@ -69,7 +69,7 @@ class GoalThings:
 
     def __call__(self, frames: Tensor) -> Tensor:
         goal = self.goal.to(frames)
-        apart, unlike = torch.zeros((2, *frames.shape[:2]), device=frames.device)
+        apart, unlike = torch.zeros((2, *frames.shape[:2]), device=frames.device).unbind()
         for colour in self.colours:
             places = [place_of_colour(seen, colour, self.width) for seen in (frames, goal)]
             apart = apart + distance(*places) ** 2

@@ -129,7 +129,7 @@ class WorldModel:
         """
         context, past_actions, states = self.check(context, actions, past_actions, states)
         chunks = self._chunks(context, actions, past_actions, states, differentiable)
-        return torch.cat(list(chunks)).unflatten(0, actions.shape[:2])
+        return torch.unflatten(torch.cat(list(chunks)), 0, actions.shape[:2])
 
     def costs(
         self,
@@ -147,7 +147,7 @@ class WorldModel:
         """
         context, past_actions, states = self.check(context, actions, past_actions, states)
         chunks = self._chunks(context, actions, past_actions, states, differentiable)
-        return torch.cat([summed(cost(frames)) for frames in chunks]).unflatten(0, actions.shape[:2])
+        return torch.unflatten(torch.cat([summed(cost(frames)) for frames in chunks]), 0, actions.shape[:2])
 
     def spread(
         self,

@@ -194,7 +194,8 @@ class Objective:
         def conditional(pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
             assert judge is not None
             context, conditions = conditioned(step, judge, pictures)
-            return judge(context, pictures, with_features=True, **conditions)
+            judged: tuple[Tensor, list[Tensor]] = judge(context, pictures, with_features=True, **conditions)
+            return judged
 
         return weigh(terms | self.game.generator_terms(conditional, step.predictions, true, step.number))
 
@@ -216,7 +217,8 @@ class Objective:
             context, conditions = conditioned(step, judge, pictures)
             kinds = {"kinds": len(pictures[0]) // len(context_of_one)} if judge.by_kind else {}
             if not self.settings.adversary.class_weight:
-                return discriminator(context, pictures, **conditions, **kinds)
+                logits: Tensor = discriminator(context, pictures, **conditions, **kinds)
+                return logits
             logits, by_class = discriminator(context, pictures, with_classes=True, **conditions, **kinds)
             of_classes.append(by_class[: len(context_of_one)])  # those of the true pictures, which come first
             return logits

@@ -18,7 +18,7 @@ def build_optimizer(settings: OptimizerSettings, module: nn.Module) -> torch.opt
         return torch.optim.SGD(parameters, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
     if settings.name == "rmsprop":  # has no fused form
         return torch.optim.RMSprop(parameters, rate, momentum=settings.momentum, weight_decay=decay)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
+    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
     return kind(parameters, rate, betas=settings.betas, weight_decay=decay, fused=True)
 
 

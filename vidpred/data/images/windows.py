@@ -37,7 +37,7 @@ class ImageWindows(Source):
         return len(self.numbers)
 
     def clip_name(self, index: int) -> str:
-        return self.pictures.names[self.numbers[index]]
+        return self.pictures.names[int(self.numbers[index])]
 
     def window(self, index: int) -> np.ndarray:
         """`(1, H, W, C)` uint8."""

@@ -72,7 +72,7 @@ class PreparedWindows(Source):
 
     def window(self, index: int) -> np.ndarray:
         clip, first = self.locate(index)
-        return self.frames(clip)[first + self.offsets].transpose(0, 2, 3, 1)
+        return np.transpose(self.frames(clip)[first + self.offsets], (0, 2, 3, 1))
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         settings = self.settings

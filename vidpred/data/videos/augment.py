@@ -38,7 +38,7 @@ def recolour(frames: np.ndarray, strength: float, random: np.random.Generator) -
     gamma = np.exp(random.uniform(-strength, strength))
     values = np.linspace(0, 1, 256)[:, None] ** gamma * gains  # (256, C)
     table = np.round(values.clip(0, 1) * 255).astype(np.uint8)
-    return table[frames, np.arange(frames.shape[-1])]
+    return np.asarray(table[frames, np.arange(frames.shape[-1])])
 
 
 def shake(frames: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:

@@ -197,7 +197,7 @@ def _read_frames(
 
 def quarter_turns(frame: Any) -> int:
     """0, 90, 180 or 270 degrees counter-clockwise that turn a decoded frame upright."""
-    return round(frame.rotation / 90) * 90 % 360
+    return int(round(frame.rotation / 90) * 90 % 360)
 
 
 def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int, scaler: Scaler) -> np.ndarray:

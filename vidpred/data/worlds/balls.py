@@ -46,7 +46,7 @@ def times_to_walls(places: np.ndarray, velocities: np.ndarray, limit: float) -> 
     """`(n, 2)`: when each coordinate reaches `limit` or its opposite, whichever it moves to."""
     with np.errstate(divide="ignore"):
         times = (limit - places * np.sign(velocities)) / np.abs(velocities)
-    return np.maximum(times, 0)
+    return np.asarray(np.maximum(times, 0))
 
 
 def times_to_meet(places: np.ndarray, velocities: np.ndarray, distance: float) -> np.ndarray:
@@ -91,7 +91,7 @@ def render(balls: Balls, side: int = SIDE) -> np.ndarray:
     right, down = (middles[None] - balls.places[:, axis, None] for axis in (0, 1))  # (n, side) each
     distances = right[:, None] ** 2 + down[:, :, None] ** 2
     light = np.exp(-((distances / balls.radius**2) ** 4)).sum(0)
-    return np.rint(np.minimum(light, 1) * 255).astype(np.uint8)[..., None]
+    return np.asarray(np.rint(np.minimum(light, 1) * 255), np.uint8)[..., None]
 
 
 class BallWindows(CertainWorld):

@@ -44,7 +44,7 @@ class MotionWorld:
         light = 1 + random.uniform(-0.02, 0.02) * np.arange(self.length) if random.random() < 0.3 else 1.0
         noise = random.uniform(0, 0.012) * random.standard_normal(frames.shape, dtype=np.float32)
         shown = frames * np.reshape(light, (-1, 1, 1, 1)) + noise
-        return np.round(shown.clip(0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.round(shown.clip(0, 1) * 255), np.uint8)
 
     def flow(self, index: int, time: int) -> np.ndarray:
         """Where every pixel of frame `time` (>= 1) was in the frame before: `(side, side, 2)`, pixels to the right and
@@ -143,7 +143,7 @@ def texture(random: np.random.Generator, size: int, channels: int) -> np.ndarray
         picture += (random.uniform(0.1, 0.6) * stripes)[..., None]
     contrast = random.uniform(0.03, 0.25) / max(float(picture.std()), 1e-6)
     colour = random.uniform(0.15, 0.85, channels).astype(np.float32)
-    return np.clip((picture - picture.mean()) * contrast + colour, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((picture - picture.mean()) * contrast + colour, 0, 1), np.float32)
 
 
 def shape(random: np.random.Generator, size: int) -> np.ndarray:

@@ -56,7 +56,7 @@ def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
     """The matrix of a turn about an axis of length 1 (Rodrigues' formula)."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
 
 
 def render(solid: Solid, angle: float, side: int = SIDE, details: bool = True) -> np.ndarray:
@@ -78,7 +78,7 @@ def render(solid: Solid, angle: float, side: int = SIDE, details: bool = True) -
         front[rows, columns] = np.where(seen, z + height, front[rows, columns])
         values[rows, columns] = np.where(seen, brightness * (0.35 + 0.65 * np.clip(lit, 0, 1)), values[rows, columns])
     mean = values.reshape(side, 2, side, 2).mean((1, 3))
-    return np.rint(mean * 255).astype(np.uint8)
+    return np.asarray(np.rint(mean * 255), np.uint8)
 
 
 def clip(solid: Solid, numbers: Sequence[int], side: int = SIDE, details: bool = True) -> np.ndarray:

@@ -60,7 +60,7 @@ def _overlap(disc: np.ndarray, block: np.ndarray) -> np.ndarray:
     """`(..., 2)`: how far the disc reaches into the block, along the contact's normal, which points to the disc."""
     outside = disc - block - np.clip(disc - block, -HALF, HALF)  # from the block's nearest point to the disc's centre
     distance = np.linalg.norm(outside, axis=-1, keepdims=True)
-    return outside / np.maximum(distance, 1e-9) * np.maximum(RADIUS - distance, 0)
+    return np.asarray(outside / np.maximum(distance, 1e-9) * np.maximum(RADIUS - distance, 0))
 
 
 def paint(state: BlockPushState, size: int, with_disc: bool = True) -> np.ndarray:
@@ -70,7 +70,7 @@ def paint(state: BlockPushState, size: int, with_disc: bool = True) -> np.ndarra
 
     def blend(picture: np.ndarray, colour: np.ndarray, inside: np.ndarray) -> np.ndarray:
         cover = np.clip(inside * size + 0.5, 0, 1)[..., None]
-        return picture + cover * (colour.astype(np.float32) - picture)
+        return np.asarray(picture + cover * (colour.astype(np.float32) - picture))
 
     def offsets(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place = centre.astype(np.float32)[..., None, None]
@@ -153,7 +153,7 @@ class RandomPolicy:
         self.left -= 1
         way = (self.target - world.state.disc) / REACH
         way *= self.speed / max(1.0, float(np.abs(way).max()))
-        return np.clip(way + random.normal(0, 0.3, 2), -1, 1)
+        return np.asarray(np.clip(way + random.normal(0, 0.3, 2), -1, 1))
 
 
 class ScriptedPolicy:

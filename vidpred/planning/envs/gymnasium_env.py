@@ -83,7 +83,7 @@ class GymnasiumWorld:
         return self._state
 
     def rest(self) -> np.ndarray:
-        return (self.bounds.low.numpy() + self.bounds.high.numpy()) / 2
+        return ((self.bounds.low + self.bounds.high) / 2).numpy()
 
     def policy(self, name: str, random: np.random.Generator) -> Act:
         count = int(self.env.action_space.n) if self.discrete else 0

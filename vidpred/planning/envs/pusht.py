@@ -96,7 +96,7 @@ def turned(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
 
 def angle_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """In [0, pi]."""
-    return np.abs((one - other + np.pi) % (2 * np.pi) - np.pi)
+    return np.asarray(np.abs((one - other + np.pi) % (2 * np.pi) - np.pi))
 
 
 def misses(states: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,14 +174,14 @@ class PushingPolicy:
 
 def middle_of(state: np.ndarray) -> np.ndarray:
     """Of the block, `(2,)`."""
-    return state[2:4] + turned(MIDDLE, state[4])
+    return np.asarray(state[2:4] + turned(MIDDLE, state[4]))
 
 
 def towards(state: np.ndarray, target: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
     """The action that sends the agent to a place, or speed * `REACH` nearer to it. noise: `(2,)`, of `REACH` = 1."""
     way = (target - state[:2]) / REACH
     way = way * min(1.0, speed / max(float(np.linalg.norm(way)), 1e-6)) + noise
-    return np.clip(state[:2] + np.clip(way, -1, 1) * REACH, MARGIN, ARENA - MARGIN)
+    return np.asarray(np.clip(state[:2] + np.clip(way, -1, 1) * REACH, MARGIN, ARENA - MARGIN))
 
 
 def crosses(start: np.ndarray, end: np.ndarray, middle: np.ndarray, distance: float = 70.0) -> bool:
@@ -208,7 +208,7 @@ class TruePushT(Untaught):
     def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
         frames = [[self.played.render() for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
         pictures = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
-        return pictures.unflatten(0, actions.shape[:2])
+        return torch.unflatten(pictures, 0, actions.shape[:2])
 
     def judged(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
         if self.judge is None:

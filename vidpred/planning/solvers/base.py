@@ -72,7 +72,7 @@ def coloured_noise(shape: tuple[int, int, int, int], exponent: float, random: to
         real[..., edge], imaginary[..., edge] = real[..., edge] * 2**0.5, 0.0
         power[edge] /= 2
     waves = torch.fft.irfft(torch.complex(real, imaginary) * scale, steps) * steps
-    return (waves / power.sum().sqrt()).movedim(-1, 2)
+    return torch.div(waves, power.sum().sqrt()).movedim(-1, 2)
 
 
 def best_of(actions: Tensor, costs: Tensor, count: int) -> tuple[Tensor, Tensor]:
