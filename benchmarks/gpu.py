@@ -381,7 +381,7 @@ def speed(results: Results, label: str, config: Config, shape: tuple[int, int], 
         "float32": build_trainer(config, device, "float32"),
     }
     rivals: dict[str, Callable[[], object]] = {
-        f"vidpred, {precision}": lambda trainer=trainer: trainer.train_step(next(numbers), batch)
+        f"vidpred, {precision}": partial(lambda trainer: trainer.train_step(next(numbers), batch), trainer)
         for precision, trainer in trainers.items()
     }
     if label.startswith("ucf101"):
@@ -413,7 +413,8 @@ def busy_seconds(step: Callable[[], object], steps: int = 3) -> float:
         for _ in range(steps):
             step()
         torch.cuda.synchronize()
-    return sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / steps
+    microseconds = sum(float(event.self_device_time_total) for event in profiler.key_averages())
+    return microseconds / 1e6 / steps
 
 
 # Rollouts.
@@ -439,10 +440,10 @@ def measure_rollouts(results: Results, clock: Clock, small: bool) -> None:
     actions = torch.rand(1, count, frames, 2, device=device) * 2 - 1
     for precision in (torch.float32, torch.bfloat16):
         model = WorldModel(generator, precision=precision)
-        timed(f"block_push, {str(precision)[6:]}", lambda model=model: model.rollout(context, actions))
+        timed(f"block_push, {str(precision)[6:]}", partial(model.rollout, context, actions))
     for size in ("release",) if small else ("release", "paper"):
         config = load_config("ucf101.yaml", {"data.root": "-", "model.size": size})
-        generator = build_generator(config.model, config.data).eval().to(device, memory_format=torch.channels_last)
+        generator = build_generator(config.model, config.data).eval().to(device).to(memory_format=torch.channels_last)
         known = torch.rand(count, 4, 3, side, side, device=device)
         for precision in (torch.float32, torch.bfloat16):
 

@@ -103,8 +103,8 @@ def prepare(folder: Path, clips: Mapping[str, Path]) -> None:
     Args:
         clips: the folder of videos of each split, `train`, `test` and `development`.
     """
-    from vidpred.data_prep import sets
-    from vidpred.data_prep.command import Request, run
+    from data_prep import sets
+    from data_prep.command import Request, run
 
     arrays = folder / "arrays"
     arrays.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def prepare(folder: Path, clips: Mapping[str, Path]) -> None:
             places = [(2 * place + 1) * len(numbers) // (2 * WINDOWS) for place in range(WINDOWS)]
             windows = np.stack([source.window(numbers[place]) for place in places])
             found[f"{split}/{clip}"] = windows.transpose(0, 1, 4, 2, 3)
-    np.savez(folder / "windows.npz", **found)
+    np.savez(folder / "windows.npz", allow_pickle=False, **found)
 
 
 def train_all(
@@ -216,7 +216,7 @@ def predict_windows(run: str, windows: Path, target: Path) -> None:
             frames = predictor.predict(clips[clip][:, :CONTEXT], max(KEPT))[:, [number - 1 for number in KEPT]]
             found[clip] = (frames * 255).round().to(torch.uint8).numpy()
     buffer = io.BytesIO()
-    np.savez(buffer, **found)
+    np.savez(buffer, allow_pickle=False, **found)
     target.write_bytes(lzma.compress(buffer.getvalue(), lzma.FORMAT_XZ, filters=FILTERS))
 
 

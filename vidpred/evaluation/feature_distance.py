@@ -54,7 +54,7 @@ def squared_difference(first: Tensor, second: Tensor) -> Tensor:
 
 def unit(features: Tensor) -> Tensor:
     """Divide features by their length over the channels; features of length 0 stay 0."""
-    return features / features.norm(dim=1, keepdim=True).clamp(min=1e-10)
+    return torch.div(features, torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-10))
 
 
 def sum_of(terms: Sequence[Tensor]) -> Tensor:
