@@ -22,6 +22,7 @@ from vidpred.inference.predictor import Predictor
 from vidpred.models import discriminators
 from vidpred.run import train
 from vidpred.settings import MOVED, moved_to
+from vidpred.settings import renamed as renamed_settings
 
 FOLDER = Path(__file__).parent / "fixtures" / "old_runs"
 
@@ -30,6 +31,7 @@ FOLDER = Path(__file__).parent / "fixtures" / "old_runs"
 def run(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of an old run, which lies in the working directory."""
     monkeypatch.chdir(tmp_path)
+    renamed_settings._note.cache_clear()
     shutil.copytree(FOLDER / request.param, request.param)
     write_digits(Path("digits.npz"))
     monkeypatch.setitem(discriminators.CONVOLUTION_MAPS, "strided", [[4, 4]] * 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Set
 from typing import Any
 
 from torch import nn
@@ -38,8 +39,10 @@ FREE_ON_RESUME = (
 NOTED_ON_RESUME = ("training.steps", "data.root")
 
 
-def prepare_folder(folder: RunFolder, config: Config) -> None:
+def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
     """Write the resolved config first; on resume, refuse settings that would make it another run.
+
+    read: the keys that this run reads; the others make no difference.
 
     Raises ConfigError naming the changed keys or fewer steps than are done, StorageError.
     """
@@ -51,7 +54,7 @@ def prepare_folder(folder: RunFolder, config: Config) -> None:
         )
     if folder.config_file.is_file() and steps:
         before = read_config(folder.path, Config.model_validate, "choose another run=")
-        changed = changed_keys(before, config)
+        changed = {key: values for key, values in changed_keys(before, config).items() if key in read}
         refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in NOTED_ON_RESUME]
         if refused:
             raise ConfigError(

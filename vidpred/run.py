@@ -13,7 +13,7 @@ from torch import nn
 
 from vidpred.checkpoint import RunFolder
 from vidpred.config import Config
-from vidpred.config.unused_settings import refuse_ignored
+from vidpred.config.unused_settings import report_unused
 from vidpred.data.build import build_source
 from vidpred.data.sources import TrainingSamples, training_offsets
 from vidpred.errors import ConfigError
@@ -22,13 +22,16 @@ from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.conditions import check_conditions
 from vidpred.resume import prepare_folder, start_from
+from vidpred.settings import Reads, recording
 from vidpred.training.conditions import check_classes, fit_conditions
 from vidpred.training.fitting import Fitting
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
 from vidpred.training.processes_agree import PEER_TIMEOUT, all_or_none, main_process_first
+from vidpred.training.rehearsal import check_world_size, rehearse, rehearse_data
+from vidpred.training.settings import TrainingSettings
 from vidpred.training.trainer import Trainer, TrainingParts
-from vidpred.training.validation import build_validation, held_out_images
+from vidpred.training.validation import VALIDATION, build_validation, held_out_images, validation_settings
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,16 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     adversary needs as many as model.scales). T, K and C are the config's.
     Raises the errors of `vidpred.errors`.
     """
-    refuse_ignored(config)
+    with recording(config) as reads:
+        trainer = build(config, generator, reads)
+    return Run(Path(config.run), trainer.run(), config.training.steps)
+
+
+def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer | Fitting:
+    """Build everything that a training needs, and write the run's folder.
+
+    reads: what is read of the config meanwhile. Raises the errors of `vidpred.errors`.
+    """
     folder = RunFolder(config.run)
     own = None if generator is None else type(generator).__qualname__
     torch.manual_seed(config.seed)
@@ -61,9 +73,10 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
         check_classes(train_source, config.data, config.objective, config.model, config.discriminator)
         fit_conditions(network, train_source)
-        validate = build_validation(config.data, config.training.validation_windows, accelerator)
+        validate = build_validation(config.data, config.training, accelerator)
+        report_unused(config, read_by_run(config, network, discriminator, reads), accelerator.is_main_process)
         if accelerator.is_main_process:
-            prepare_folder(folder, config)
+            prepare_folder(folder, config, reads.keys)
         if config.training.init_from and not folder.steps():
             start_from(config.training.init_from, network, discriminator)
     parts = TrainingParts(
@@ -87,11 +100,24 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
             "torch": torch.__version__,
         },
     )
+    return Fitting(parts, network, held_out_images(config.data)) if network.fits_directly else Trainer(parts)
+
+
+def read_by_run(config: Config, network: Generator, discriminator: Discriminator | None, reads: Reads) -> set[str]:
+    """Return the keys of all settings that a run reads: those read so far, and those that its loop will read."""
+    check_world_size(config.data, config.objective)
+    reads.handed_over(config, ("seed", "run"))
+    reads.handed_over(config.data, ("num_workers", "timeout_seconds"))
     if network.fits_directly:
-        first_step = Fitting(parts, network, held_out_images(config.data)).run()
+        reads.handed_over(config.training, ("steps", "tensorboard", "device", "batch_size", "precision"))
+        reads.handed_over(config.checkpoint, ("keep",))
     else:
-        first_step = Trainer(parts).run()
-    return Run(folder.path, first_step, config.training.steps)
+        reads.handed_over(config.checkpoint)
+        reads.handed_over(config.training, [name for name in TrainingSettings.model_fields if name not in VALIDATION])
+        reads.handed_over(config.training, validation_settings(config.data, config.training))
+        rehearse(config.objective, config.training, config.data, config.model.num_scales, discriminator)
+    rehearse_data(config.data, config.seed)
+    return reads.keys
 
 
 def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[Generator, Discriminator | None]:
@@ -134,12 +160,17 @@ def build_accelerator(config: Config, growing: bool) -> Accelerator:
 
 def plan(config: Config) -> str:
     """What `train` would do, without doing it: sizes, parameters, steps, memory."""
-    refuse_ignored(config)
+    with recording(config) as reads:
+        return _plan(config, reads)
+
+
+def _plan(config: Config, reads: Reads) -> str:
     device = choose_device(config.training.device, "training.device=")
     source = build_source(config.data, "train", training_offsets(config.data), progress=True)
     with torch.device("meta"):
         generator, discriminator = build_networks(config)
     check_conditions(generator, source)
+    report_unused(config, read_by_run(config, generator, discriminator, reads))
     sample = source.window(0).shape
     side = None if config.data.has_points else config.data.crop_size
     height, width = (side, side) if side else sample[1:3]

@@ -18,7 +18,7 @@ from vidpred.errors import ConfigError
 from vidpred.inference.sample_images import Sampler
 from vidpred.models.images import Shape
 from vidpred.models.mixture import MixtureGenerator, MixtureSettings
-from vidpred.models.noise import seeded_noise
+from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.run import train
 
 
@@ -135,10 +135,36 @@ def test_a_fitted_run_is_drawn_from_and_measured(tmp_path: Path) -> None:
     assert train(load_config("mixture.yaml", settings)).first_step == 1, "nothing is left to do"
 
 
-def test_settings_of_gradients_are_refused() -> None:
-    for key, value in (("training.grad_clip_norm", 1.0), ("objective.lp_weight", 0.0)):
-        with pytest.raises(ConfigError, match="fitted at once"):
-            train(load_config("mixture.yaml", {key: value}))
+def test_settings_of_gradients_are_refused(tmp_path: Path) -> None:
+    shared = [f"data.root={write_digits(tmp_path / 'digits.npz')}", "data.crop_size=8"]
+    for word in ("training.grad_clip_norm=1.0", "objective.lp_weight=0.0"):
+        with pytest.raises(ConfigError, match=f"{word}.* not used by this run"):
+            train(load_config("mixture.yaml", [*shared, word]))
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+def test_components_are_drawn_by_their_weights_with_any_noise(noise: str) -> None:
+    """Components 10 apart on one axis, of variance 0.04 there: both moments come back from the samples."""
+    settings = MixtureSettings(components=3, noise_channels=2, noise=noise)
+    model = MixtureGenerator(settings, Shape(1, 1, 2))
+    with torch.no_grad():
+        model.weights.copy_(torch.tensor([0.05, 0.15, 0.8]))
+        model.centres.copy_(torch.tensor([[-10.0], [0.0], [10.0]]))
+        model.factors.copy_(torch.full((3, 1, 1), 0.2))
+        model.axes.copy_(torch.tensor([[0.01], [0.0]]))
+        model.mean.copy_(torch.tensor([0.5, 0.5]))
+    torch.manual_seed(0)
+    noise_drawn = draw_noise(model, 20_000)
+    values = (model(torch.empty(20_000, 0, 1, 1, 2), noise_drawn)[0][:, 0, 0, 0, 0] - 0.5) / 0.01
+    component = (values / 10).round()
+    shares = [float((component == place).float().mean()) for place in (-1, 0, 1)]
+    assert shares == pytest.approx([0.05, 0.15, 0.8], abs=0.01)
+    assert float((values - 10 * component).std()) == pytest.approx(0.2, abs=0.01)
+
+
+def test_two_values_cannot_choose_a_component() -> None:
+    with pytest.raises(ConfigError, match=r"noise: two values .* set model.noise=gaussian"):
+        load_config("mixture.yaml", ["model.noise=binary"])
 
 
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from vidpred.checkpoint import Checkpoint
 from vidpred.config import load_config
-from vidpred.config.unused_settings import refuse_ignored
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import gradient_difference_loss, lp_loss
@@ -132,21 +131,6 @@ def test_a_resumed_run_with_noise_is_the_uninterrupted_one(tmp_path: Path) -> No
 def test_draws_without_noise_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"objective\.num_samples: .* set model\.noise_channels=1"):
         load_config(None, {"objective.num_samples": 2})
-
-
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [
-        ({"model.noise": "binary"}, r"model\.noise=binary\] has no meaning without noise"),
-        (
-            {"model.noise_channels": 1, "objective.other_samples_weight": 0.1},
-            r"objective\.other_samples_weight=0\.1\] has no meaning with one draw",
-        ),
-    ],
-)
-def test_settings_of_noise_that_nothing_reads_are_refused(changes: dict[str, Any], key: str) -> None:
-    with pytest.raises(ConfigError, match=key):
-        refuse_ignored(load_config(None, changes))
 
 
 class Own(nn.Module):

@@ -53,11 +53,12 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
         for leaf, inner in flatten(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]:
             _check_key(leaf, "command line", value=inner)
             assign(tree, leaf, inner)
-            origins[leaf] = "command line"
+            origins[leaf] = "Python" if isinstance(overrides, Mapping) else "command line"
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, origins, path)) from None
+    config.origins.update(origins)
     return LoadedConfig(config, {key: origins.get(key, "default") for key, _ in flatten(config.model_dump())})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -37,6 +38,11 @@ class Config(Settings):
     objective: ObjectiveSettings = Field(ObjectiveSettings(), description="The losses.")
     training: TrainingSettings = Field(TrainingSettings(), description="The training loop.")
     checkpoint: CheckpointSettings = Field(CheckpointSettings(), description="The checkpoints.")
+
+    @cached_property
+    def origins(self) -> dict[str, str]:
+        """Where the values came from, by dotted key: "FILE:LINE", "command line" or "Python"."""
+        return {}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

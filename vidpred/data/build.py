@@ -36,6 +36,7 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     source = next(found for build in BUILDERS if (found := build(located, split, offsets, progress)) is not None)
     if settings.labelled is not None and split == "train":
         source = FewLabels(source, settings.labelled, settings.labelled_share)
-    if split != "train" or not settings.world_settings.synthetic_share or list(offsets) != training_offsets(settings):
+    if settings.root is None or split != "train" or list(offsets) != training_offsets(settings):
         return source
-    return Mixture(source, moving_world("motion", settings, split, offsets), settings.world_settings.synthetic_share)
+    share = settings.world_settings.synthetic_share
+    return Mixture(source, moving_world("motion", settings, split, offsets), share) if share else source

@@ -25,7 +25,9 @@ class ConditionedPredictor(Generator):
     ) -> None:
         super().__init__()
         self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
-        self.noise_channels, self.noise = settings.noise_channels, settings.noise
+        self.noise_channels = settings.noise_channels
+        if self.noise_channels:
+            self.noise = settings.noise
         self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
         if settings.action_size:
             self.action_scale = ValueScale(settings.action_size)

@@ -4,11 +4,11 @@ and maximisation instead of gradients. Needs scikit-learn."""
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
@@ -17,6 +17,7 @@ from vidpred.models.base import Shape
 from vidpred.models.images import ImageGenerator, ImageSettings, picture_shape
 
 NEGLIGIBLE = 1e-9  # below this, a principal axis has no variance to be whitened
+LARGEST = 1 - 2**-24  # uniform noise in (-1, 1), as far as float32 goes
 ROUNDING = 1 / 255**2 / 12  # the variance that rounding to 8 bits adds: pixels are not known better
 
 
@@ -33,6 +34,12 @@ class MixtureSettings(ImageSettings):
     ridge: float = Field(1e-6, gt=0, description="Addition to the variances.")
     iterations: int = Field(100, ge=1, description="Iterations of expectation maximization, after k-means.")
     most_pictures: int = Field(20_000, ge=2, description="Largest number of images to fit.")
+
+    @model_validator(mode="after")
+    def _continuous(self) -> Self:
+        if self.noise == "binary":
+            raise ValueError("noise: two values cannot choose between the components; set model.noise=gaussian")
+        return self
 
     def build(self, data: DataSettings) -> MixtureGenerator:
         return MixtureGenerator(self, picture_shape(data))
@@ -96,6 +103,8 @@ class MixtureGenerator(ImageGenerator):
     def forward(self, context: Tensor, noise: Tensor | None = None) -> list[Tensor]:
         """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)` -> a list of `(B, 1, C, H, W)`, cut off at [0, 1]."""
         drawn = self.latent(context, noise, None)
+        if self.noise == "uniform":  # the same values as standard normal ones, which the mixture is made of
+            drawn = torch.erfinv(drawn.clamp(-LARGEST, LARGEST)) * math.sqrt(2)
         chance = (1 + torch.erf(drawn[:, 0] / math.sqrt(2))) / 2
         component = torch.searchsorted(self.weights.cumsum(0), chance).clamp(max=len(self.weights) - 1)
         coded = self.centres[component] + torch.einsum("bij,bj->bi", self.factors[component], drawn[:, 1:])

@@ -1,6 +1,18 @@
-"""What settings classes share: their base, and the names that settings had in earlier versions."""
+"""What settings classes share: their base, the names that settings had before, and a record of what is read."""
 
 from vidpred.settings.base import Settings, absent_at_defaults, flatten, with_all_sections
+from vidpred.settings.reads import Reads, recording
 from vidpred.settings.renamed import MOVED, assign, migrate, moved_to
 
-__all__ = ["MOVED", "Settings", "absent_at_defaults", "assign", "flatten", "migrate", "moved_to", "with_all_sections"]
+__all__ = [
+    "MOVED",
+    "Reads",
+    "Settings",
+    "absent_at_defaults",
+    "assign",
+    "flatten",
+    "migrate",
+    "moved_to",
+    "recording",
+    "with_all_sections",
+]

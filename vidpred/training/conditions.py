@@ -42,6 +42,8 @@ def check_classes(
     if objective.has_discriminator:
         networks["discriminator"] = discriminator
     for section, network in networks.items():
+        if not network.takes_labels:
+            continue
         if network.num_labels and network.num_labels != classes:
             raise ConfigError(
                 f"[{section}.num_labels={network.num_labels}] the data has {classes or 'no'} classes [{source.name}]; "
@@ -52,8 +54,10 @@ def check_classes(
                 f"[data.labelled={data.labelled}] hides classes that {section}.num_labels tells the network; "
                 f"leave it out or set {section}.num_labels=0"
             )
+    if not objective.adversary.class_weight:
+        return
     known = discriminator.num_classes
-    if objective.adversary.class_weight and not 0 < classes <= known:
+    if not 0 < classes <= known:
         raise ConfigError(
             f"[discriminator.classes={known}] the data has {classes or 'no'} classes [{source.name}]; "
             + (

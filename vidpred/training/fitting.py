@@ -22,16 +22,17 @@ class Fitting:
     def __init__(self, parts: TrainingParts, model: Generator, held_out: Source | None) -> None:
         """held_out: pictures whose likelihood is measured; none where there are none."""
         self.parts, self.model, self.held_out = parts, model, held_out
+        self.last, self.tensorboard, self.keep = parts.training.steps, parts.training.tensorboard, parts.checkpoint.keep
 
     def run(self) -> int:
         """Returns the step that it began from: the last one where the run was fitted before. Raises ConfigError where
         the model cannot be fitted, StorageError where it cannot be saved."""
-        parts, last = self.parts, self.parts.training.steps
+        parts, last = self.parts, self.last
         if parts.folder.newest() is not None:
             return last
         pictures = pictures_of(parts.samples.source, self.model.max_fit_images, parts.seed)
         self.model.fit(pictures, parts.seed)
-        tracker = Tracker(parts.folder.path, last, 0, parts.accelerator.is_main_process, parts.training.tensorboard)
+        tracker = Tracker(parts.folder.path, last, 0, parts.accelerator.is_main_process, self.tensorboard)
         numbers = self._likelihoods(pictures) if self.model.has_density else {}
         tracker.log(last, numbers)
         tracker.say(", ".join(f"{name} {value:.5g}" for name, value in numbers.items()))
@@ -44,7 +45,7 @@ class Fitting:
                 parts.folder.path / "pictures" / f"step-{last:06}.png", training_picture(truth[:, :0], truth, drawn)
             )
             weights = self.model.state_dict()
-            parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, parts.checkpoint.keep)
+            parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, self.keep)
         parts.accelerator.wait_for_everyone()
         return 0
 

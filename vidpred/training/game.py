@@ -98,7 +98,8 @@ class Game:
 
     def adversarial_weight(self, step: int) -> float:
         """The adversary's weight in a step (from 0)."""
-        return self.settings.weight * ramp(step, self.settings.start, self.settings.ramp)
+        weight = self.settings.weight
+        return weight and weight * ramp(step, self.settings.start, self.settings.ramp)
 
     def generator_terms(
         self, judge: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]], fake: list[Tensor], real: list[Tensor],

@@ -26,8 +26,7 @@ def schedule_factor(settings: ScheduleSettings, step: int, steps: int) -> float:
     """What a learning rate is multiplied by in step number `step` (from 0) of `steps`."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
-    start = settings.hold * steps
-    if settings.shape == "constant" or step < start:
+    if settings.shape == "constant" or step < (start := settings.hold * steps):
         return 1.0
     done = (step - start) / max(1.0, steps - start)
     if settings.shape == "cosine":

@@ -14,16 +14,26 @@ from vidpred.data.worlds.points import POINTS
 from vidpred.errors import DataError
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.protocols import validation_numbers
+from vidpred.training.settings import TrainingSettings
 from vidpred.training.trainer import Validate
 
+VALIDATION = ("validate_every", "validation_windows", "best_by")
 
-def build_validation(data: DataSettings, windows: int, accelerator: Accelerator) -> Validate | None:
+
+def validation_settings(data: DataSettings, training: TrainingSettings) -> tuple[str, ...]:
+    """Return which of `VALIDATION` a run reads: images from noise have no true frames to be compared with."""
+    if data.context_frames:
+        return VALIDATION if training.validate_every else VALIDATION[:1]
+    return VALIDATION[:1] if data.has_points else ()
+
+
+def build_validation(data: DataSettings, training: TrainingSettings, accelerator: Accelerator) -> Validate | None:
     """Return what measures the averaged weights on the validation split; None where the split has no window, or there
     is nothing to measure.
 
     Args:
         data: The run's data.
-        windows: Maximum number of windows.
+        training: The settings of its training.
         accelerator: Of the run; its main process warns where there is no window.
     """
     if not data.context_frames:
@@ -36,6 +46,7 @@ def build_validation(data: DataSettings, windows: int, accelerator: Accelerator)
         if accelerator.is_main_process:
             print(f"vidpred: warning: training without validation: {error}", file=sys.stderr)
         return None
+    windows = training.validation_windows
     return lambda generator: validation_numbers(generator, source, windows, accelerator.device)
 
 

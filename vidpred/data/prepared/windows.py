@@ -14,7 +14,7 @@ import torch
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
-from vidpred.data.settings import AugmentSettings, DataSettings
+from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Runs, Source, check_sizes, stack_rows
 from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, first_moving, movement
 from vidpred.errors import DataError
@@ -206,12 +206,8 @@ def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> 
         raise DataError(
             f"mirrored frames would contradict the actions [{folder}]; set data.augment.horizontal_flip=false"
         )
-    only_mirrored = AugmentSettings(horizontal_flip=settings.augment_settings.horizontal_flip)
-    if settings.augment_settings != only_mirrored or settings.world_settings.synthetic_share:
-        raise DataError(
-            f"of a prepared set, samples are only mirrored [data.augment, data.world.synthetic_share] [{folder}]; "
-            "leave them out"
-        )
+    if settings.world_settings.synthetic_share:
+        raise DataError(f"a prepared set is not mixed [data.world.synthetic_share] [{folder}]; leave it out")
     fps = settings.video_settings.fps
     if fps is not None:
         raise DataError(f"its frames were chosen when it was prepared [data.video.fps={fps:g}]; leave it out")

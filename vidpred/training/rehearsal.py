@@ -1,0 +1,96 @@
+"""One step of a training with stand-ins for the networks: it shows which settings of the losses are used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidpred.data.batch import Batch
+from vidpred.data.build import build_source
+from vidpred.data.settings import DataSettings
+from vidpred.data.sources import WrappedSource, training_offsets
+from vidpred.errors import ConfigError
+from vidpred.models.base import AdaptedGenerator, Discriminator
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step
+from vidpred.training.optimizers import build_optimizer, schedule_factor
+from vidpred.training.settings import TrainingSettings
+
+SAMPLES = 2
+LEAST_SIDE = 8  # pixels of the coarsest scale
+
+
+class StandIn(Discriminator):
+    """A discriminator of one weight with the inputs and outputs of another one."""
+
+    def __init__(self, other: Discriminator) -> None:
+        super().__init__()
+        self.num_scales, self.classes = other.num_scales, other.classes
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(
+        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, with_classes: bool = False
+    ) -> Any:
+        logits = torch.stack([(picture * self.weight).mean((1, 2, 3, 4)) for picture in pictures], 1)
+        if with_classes:
+            return logits, logits[:, :1].expand(-1, self.classes)
+        return (logits, [logits] * self.num_scales) if with_features else logits
+
+
+def rehearse_data(data: DataSettings, seed: int) -> None:
+    """Draw one training sample of every source behind the data, which is built anew: the run's own opens its files in
+    its workers."""
+    source = build_source(data, "train", training_offsets(data))
+    source.draw([0], [0], seed)
+    while isinstance(source, WrappedSource):
+        source = source.source
+        source.draw([0], [0], seed)
+
+
+def check_world_size(data: DataSettings, objective: ObjectiveSettings) -> None:
+    """Raises ConfigError where an adversary would take crops of another size than an embedded world has."""
+    if data.root is None and objective.has_discriminator and not data.has_points:
+        side = data.crop_size or data.size if data.world_settings.name == "motion" else data.size
+        if side not in (None, data.crop_size):
+            raise ConfigError(
+                f"[data.crop_size={data.crop_size}] no crops are cut from an embedded world, and an adversary takes "
+                f"one size; set data.crop_size={side} or data.root"
+            )
+
+
+def rehearse(
+    objective: ObjectiveSettings,
+    training: TrainingSettings,
+    data: DataSettings,
+    num_scales: int,
+    discriminator: Discriminator | None,
+) -> None:
+    """Build the optimizers and compute every loss of a step once, on noise and with stand-ins for the networks."""
+    judge = None if discriminator is None else StandIn(discriminator)
+    generator = AdaptedGenerator(nn.Linear(1, 1), data)
+    networks: dict[str, nn.Module] = {"generator": generator}
+    if judge is not None:
+        networks["discriminator"] = judge
+    for name, network in networks.items():
+        build_optimizer(getattr(training, name), network)
+        own = training.discriminator_schedule if name == "discriminator" else None
+        schedule_factor(own or training.schedule, training.steps - 1, training.steps)
+    with torch.random.fork_rng(devices=[]):
+        built = Objective(objective, judge, judge, generator)
+        side = LEAST_SIDE << (num_scales - 1)
+        context, future = (
+            torch.rand(SAMPLES, count, data.channels, side, side) for count in (data.context_frames, data.future_frames)
+        )
+        labels = torch.zeros(SAMPLES, dtype=torch.int64)
+        draws = objective.num_samples
+        predictions = [
+            torch.rand(SAMPLES * draws, data.future_frames, data.channels, side >> scale, side >> scale)
+            for scale in reversed(range(num_scales))
+        ]
+        batch = Batch(context, future, torch.arange(SAMPLES), labels=labels)
+        for number in {0, objective.adversary.discriminator_steps - 1 if judge else 0}:
+            step = Step(batch, predictions, number, draws, torch.zeros(SAMPLES * draws))
+            for phase in built.phases(number):
+                phase.losses(step)
+                phase.after_update()
