@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from vidpred.media.text_table import format_table
+
 EVIDENCE = Path("docs/proofs.jsonl")  # what `benchmarks.proofs` writes
 
 
@@ -34,14 +36,16 @@ def time_in_turns(rivals: dict[str, Callable[[], object]], rounds: int, warm_up:
 def report(title: str, seconds: dict[str, list[float]], reference: str) -> str:
     """A table of medians, the spread, and how many times as fast as the reference each rival is."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    width = max(len(name) for name in seconds)
-    lines = [title, f"{'':<{width}}  {'median ms':>10}  {'min - max ms':>17}  {'speed-up':>8}"]
-    for name, values in seconds.items():
-        spread = f"{1e3 * min(values):.0f} - {1e3 * max(values):.0f}"
-        lines.append(
-            f"{name:<{width}}  {1e3 * medians[name]:>10.1f}  {spread:>17}  {medians[reference] / medians[name]:>7.2f}x"
-        )
-    return "\n".join(lines)
+    rows = [
+        [
+            name,
+            f"{1e3 * medians[name]:.1f}",
+            f"{1e3 * min(values):.0f} - {1e3 * max(values):.0f}",
+            f"{medians[reference] / medians[name]:.2f}x",
+        ]
+        for name, values in seconds.items()
+    ]
+    return "\n".join([title, *format_table(["", "median ms", "min - max ms", "speed-up"], rows)])
 
 
 def machine() -> dict[str, Any]:
