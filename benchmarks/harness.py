@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
+from vidpred.checkpoint import RunFolder
+from vidpred.config import Config
+from vidpred.data.sources import Source, TrainingSamples
 from vidpred.media.text_table import format_table
+from vidpred.models.build import build_discriminator, build_generator
+from vidpred.training.trainer import Trainer, TrainingParts
 
 EVIDENCE = Path("docs/proofs.jsonl")  # what `benchmarks.proofs` writes
 
@@ -46,6 +53,30 @@ def report(title: str, seconds: dict[str, list[float]], reference: str) -> str:
         for name, values in seconds.items()
     ]
     return "\n".join([title, *format_table(["", "median ms", "min - max ms", "speed-up"], rows)])
+
+
+def idle_trainer(config: Config, source: Source, precision: str) -> Trainer:
+    """Build a trainer without data workers, run folder and validation, whose single steps can be timed."""
+    AcceleratorState._reset_state()
+    mixed_precision = "bf16" if precision == "bfloat16" else "no"
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=mixed_precision)
+    torch.manual_seed(0)
+    return Trainer(
+        TrainingParts(
+            seed=0,
+            training=config.training,
+            objective=config.objective,
+            checkpoint=config.checkpoint,
+            workers=0,
+            timeout_seconds=0,
+            folder=RunFolder("unused"),
+            accelerator=accelerator,
+            samples=TrainingSamples(source, 0),
+            generator=build_generator(config.model, config.data),
+            discriminator=build_discriminator(config.discriminator, config.model.num_scales, config.data),
+            validate=None,
+        )
+    )
 
 
 def machine() -> dict[str, Any]:
