@@ -9,19 +9,14 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from benchmarks.harness import machine, report, time_in_turns
-from vidpred.checkpoint import RunFolder
+from benchmarks.harness import idle_trainer, machine, report, time_in_turns
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
-from vidpred.data.sources import TrainingSamples
 from vidpred.data.worlds.points import PointWindows
-from vidpred.models.build import build_discriminator, build_generator
 from vidpred.training.hardware import choose_precision
-from vidpred.training.trainer import Trainer, TrainingParts
+from vidpred.training.trainer import Trainer
 
 REFERENCE = "the public example"
 SIDE, BATCH, LATENT, WIDTH = 64, 128, 100, 64
@@ -33,27 +28,8 @@ def build_trainer(precision: str, side: int = SIDE, width: int = WIDTH) -> Train
         "dcgan_faces.yaml",
         {"model.width": width, "discriminator.width": width, "data.crop_size": side, "training.monitor_every": 0},
     )
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if precision == "bfloat16" else "no"
-    )
-    torch.manual_seed(0)
-    return Trainer(
-        TrainingParts(
-            seed=0,
-            training=config.training,
-            objective=config.objective,
-            checkpoint=config.checkpoint,
-            workers=0,
-            timeout_seconds=0,
-            folder=RunFolder("unused"),
-            accelerator=accelerator,
-            samples=TrainingSamples(PointWindows("eight_gaussians", 8, 0), 0),  # the batch is handed over instead
-            generator=build_generator(config.model, config.data),
-            discriminator=build_discriminator(config.discriminator, config.model.num_scales, config.data),
-            validate=None,
-        )
-    )
+    # The batch is handed over instead of these windows.
+    return idle_trainer(config, PointWindows("eight_gaussians", 8, 0), precision)
 
 
 def example_networks(side: int = SIDE, width: int = WIDTH) -> tuple[nn.Sequential, nn.Sequential]:

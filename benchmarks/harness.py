@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from benchmarks.results import RESULTS
+from vidpred.checkpoint import RunFolder
+from vidpred.config import Config
+from vidpred.data.sources import Source, TrainingSamples
+from vidpred.media.text_table import format_table
+from vidpred.models.build import build_discriminator, build_generator
+from vidpred.training.trainer import Trainer, TrainingParts
 
 
 def time_in_turns(variants: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
@@ -32,14 +40,40 @@ def time_in_turns(variants: Mapping[str, Callable[[], Any]], rounds: int, warm_u
 def report(title: str, seconds: dict[str, list[float]], reference: str) -> str:
     """A table of medians, the spread, and how many times as fast as the reference each variant is."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    width = max(len(name) for name in seconds)
-    lines = [title, f"{'':<{width}}  {'median ms':>10}  {'min - max ms':>17}  {'speed-up':>8}"]
-    for name, values in seconds.items():
-        spread = f"{1e3 * min(values):.0f} - {1e3 * max(values):.0f}"
-        lines.append(
-            f"{name:<{width}}  {1e3 * medians[name]:>10.1f}  {spread:>17}  {medians[reference] / medians[name]:>7.2f}x"
+    rows = [
+        [
+            name,
+            f"{1e3 * medians[name]:.1f}",
+            f"{1e3 * min(values):.0f} - {1e3 * max(values):.0f}",
+            f"{medians[reference] / medians[name]:.2f}x",
+        ]
+        for name, values in seconds.items()
+    ]
+    return "\n".join([title, *format_table(["", "median ms", "min - max ms", "speed-up"], rows)])
+
+
+def idle_trainer(config: Config, source: Source, precision: str) -> Trainer:
+    """Build a trainer without data workers, run folder and validation, whose single steps can be timed."""
+    AcceleratorState._reset_state()
+    mixed_precision = "bf16" if precision == "bfloat16" else "no"
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=mixed_precision)
+    torch.manual_seed(0)
+    return Trainer(
+        TrainingParts(
+            seed=0,
+            training=config.training,
+            objective=config.objective,
+            checkpoint=config.checkpoint,
+            workers=0,
+            timeout_seconds=0,
+            folder=RunFolder("unused"),
+            accelerator=accelerator,
+            samples=TrainingSamples(source, 0),
+            generator=build_generator(config.model, config.data),
+            discriminator=build_discriminator(config.discriminator, config.model.num_scales, config.data),
+            validate=None,
         )
-    return "\n".join(lines)
+    )
 
 
 def machine() -> dict[str, Any]:

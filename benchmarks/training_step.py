@@ -9,46 +9,24 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 import torch
-from accelerate import Accelerator
 
-from benchmarks.harness import machine, report, time_in_turns
-from vidpred.checkpoint import RunFolder
+from benchmarks.harness import idle_trainer, machine, report, time_in_turns
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
-from vidpred.data.sources import TrainingSamples, training_offsets
+from vidpred.data.sources import training_offsets
 from vidpred.data.worlds.two_way import WorldWindows
 from vidpred.losses.reconstruction import adversarial_loss, gradient_difference_loss, lp_loss
-from vidpred.models.build import build_discriminator, build_generator
 from vidpred.training.hardware import choose_precision
 from vidpred.training.objectives import Step, targets
-from vidpred.training.trainer import Trainer, TrainingParts
+from vidpred.training.trainer import Trainer
 
 REFERENCE = "plain float32 NCHW"
 
 
 def build_trainer(precision: str) -> Trainer:
     config = load_config("ucf101.yaml", {"data.root": None})
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), mixed_precision="bf16" if precision == "bfloat16" else "no"
-    )
-    torch.manual_seed(0)
     source = WorldWindows(config.data, training_offsets(config.data), 100, 0)
-    return Trainer(
-        TrainingParts(
-            seed=0,
-            training=config.training,
-            objective=config.objective,
-            checkpoint=config.checkpoint,
-            workers=0,
-            timeout_seconds=0,
-            folder=RunFolder("unused"),
-            accelerator=accelerator,
-            samples=TrainingSamples(source, 0),
-            generator=build_generator(config.model, config.data),
-            discriminator=build_discriminator(config.discriminator, config.model.num_scales, config.data),
-            validate=None,
-        )
-    )
+    return idle_trainer(config, source, precision)
 
 
 def plain_step(trainer: Trainer, batch: Batch, freeze: bool) -> Callable[[], None]:

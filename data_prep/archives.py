@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,90 +27,69 @@ def is_archive(path: Path) -> bool:
 
 
 def extract(archive: Path, target: Path, members: re.Pattern[str], progress: bool = False) -> int:
-    """Extract all files whose name matches `members` to target/<group "path">. Returns how many were written.
+    """Extract all files whose name matches `members` to target/<group "path">; return how many were written.
 
-    Raises DataError for an archive that cannot be read, holds none of them, or holds links or paths that lead outside;
-    StorageError where the target cannot be written.
+    Raises:
+        DataError: The archive cannot be read, holds none of them, or holds links or paths that lead outside.
+        StorageError: The target cannot be written.
     """
-    written = known = 0
     try:
         target.mkdir(parents=True, exist_ok=True)
         for left in target.glob("*/.tmp-*"):
             left.unlink()
-        for path, size, blocks in _files(archive, members, progress):
-            known += 1
-            file = target / path
-            if file.is_file() and file.stat().st_size == size:
-                continue
-            _write_file(file, size, blocks, archive)
-            written += 1
     except OSError as error:
-        raise StorageError(f"cannot extract here: {error.strerror} [{target}]; free space or choose another") from None
-    if not known:
-        raise DataError(f"none of the expected videos is in this archive [{printable(archive)}]")
-    return written
+        raise StorageError(f"cannot extract here: {error.strerror} [{target}]; choose another") from None
+    return _read(archive, members, target, progress)["written"]
 
 
 def read_archive(archive: Path, members: re.Pattern[str]) -> dict[str, Any]:
-    """Read the whole archive, checksums included, and write nothing. Returns {clips, bytes}. Raises DataError."""
-    clips = size = 0
-    for _, _, blocks in _files(archive, members, False):
-        clips += 1
-        size += sum(len(block) for block in blocks)
-    if not clips:
-        raise DataError(f"none of the expected videos is in this archive [{printable(archive)}]")
-    return {"clips": clips, "bytes": size}
+    """Read the whole archive, checksums included, and write nothing; return {clips, bytes}. Raises DataError."""
+    found = _read(archive, members, None, False)
+    return {"clips": found["clips"], "bytes": found["bytes"]}
 
 
-def _write_file(file: Path, size: int | None, blocks: Iterator[bytes], archive: Path) -> None:
-    with atomic_write(file, "free space or choose another target") as temporary:
-        with temporary.open("wb") as output:
-            for block in blocks:
-                output.write(block)
-        if size is not None and temporary.stat().st_size != size:
-            raise DataError(f"{file.name} has {temporary.stat().st_size} of {size} bytes [{printable(archive)}]")
-
-
-def _files(
-    archive: Path, members: re.Pattern[str], progress: bool
-) -> Iterator[tuple[Path, int | None, Iterator[bytes]]]:
-    """(path below the target, bytes, content) of every expected file in the order of the archive."""
+def _read(archive: Path, members: re.Pattern[str], target: Path | None, progress: bool) -> Counter[str]:
+    """Read the expected files in the order of the archive; write those that are not whole in the target."""
     library = _libarchive()
     paths = volumes(archive)
     total = sum(path.stat().st_size for path in paths)
-    with (
-        _opened(library, archive, paths) as opened,
-        tqdm(total=total, desc=f"extract {archive.name}", unit="B", unit_scale=True, disable=not progress) as bar,
-    ):
-        for entry in opened:
-            path = _safe_path(entry, members, archive)
-            if path is not None:
-                yield path, entry.size, _blocks(entry, library, archive)
-            bar.update(opened.bytes_read - bar.n)
-
-
-def _blocks(entry: Any, library: Any, archive: Path) -> Iterator[bytes]:
+    found: Counter[str] = Counter(written=0)
     try:
-        yield from entry.get_blocks()
+        with (
+            Volumes(paths) as stream,
+            library.stream_reader(stream, block_size=2**20) as opened,
+            tqdm(total=total, desc=f"extract {archive.name}", unit="B", unit_scale=True, disable=not progress) as bar,
+        ):
+            for entry in opened:
+                path = _safe_path(entry, members, archive)
+                if path is not None:
+                    found["clips"] += 1
+                    if target is None:
+                        found["bytes"] += sum(len(block) for block in entry.get_blocks())
+                    elif not ((target / path).is_file() and (target / path).stat().st_size == entry.size):
+                        _write(target / path, entry, archive)
+                        found["written"] += 1
+                bar.update(opened.bytes_read - bar.n)
     except library.exception.ArchiveError as error:
-        raise _damaged(archive, error) from None
+        reason = f"damaged or truncated archive ({error.args[0]})"
+        raise DataError(f"{reason}; download it again [{printable(archive)}]") from None
+    if not found["clips"]:
+        raise DataError(f"none of the expected videos is in this archive [{printable(archive)}]")
+    return found
 
 
-@contextmanager
-def _opened(library: Any, archive: Path, paths: list[Path]) -> Iterator[Any]:
-    try:
-        with Volumes(paths) as stream, library.stream_reader(stream, block_size=2**20) as opened:
-            yield opened
-    except library.exception.ArchiveError as error:
-        raise _damaged(archive, error) from None
-
-
-def _damaged(archive: Path, error: Exception) -> DataError:
-    return DataError(f"damaged or truncated archive ({error.args[0]}); download it again [{printable(archive)}]")
+def _write(file: Path, entry: Any, archive: Path) -> None:
+    with atomic_write(file, "free space or choose another target") as temporary:
+        with temporary.open("wb") as output:
+            for block in entry.get_blocks():
+                output.write(block)
+        size = temporary.stat().st_size
+        if entry.size not in (None, size):
+            raise DataError(f"{file.name} has {size} of {entry.size} bytes [{printable(archive)}]")
 
 
 def _safe_path(entry: Any, members: re.Pattern[str], archive: Path) -> Path | None:
-    """Where an entry belongs below the target; None for folders and names that are not expected. Raises DataError."""
+    """Return where an entry belongs below the target; None for folders and unexpected names. Raises DataError."""
     name = str(entry.pathname).replace("\\", "/")
     if entry.issym or entry.islnk or entry.linkpath:
         raise DataError(f"the archive holds a link, which is not extracted [{printable(archive)}: {printable(name)}]")

@@ -13,9 +13,6 @@ mnist_test_seq.npy (20, 10000, 64, 64) becomes the test set with test_file.
 
 from __future__ import annotations
 
-import gzip
-import io
-import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +21,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from vidpred.data.images.files import read_table
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable, short
@@ -158,36 +156,11 @@ def split_digits(source: Path, seed: int) -> dict[str, np.ndarray]:
 
 
 def read_digits(path: Path) -> np.ndarray:
-    """`(N, h, w)` uint8 from an IDX, CSV or .npy file. Raises DataError."""
-    try:
-        if path.suffix == ".npy":
-            digits: np.ndarray = np.load(path, allow_pickle=False)
-        else:
-            content = path.read_bytes()
-            content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-            digits = _idx(content) if content[:2] == b"\0\0" else _csv(content)
-    except UNREADABLE as error:
-        raise DataError(f"no digits that can be read ({short(error)}) [{printable(path)}]") from None
-    if digits.ndim != 3 or digits.dtype != np.uint8 or not len(digits):
-        kind = f"{digits.dtype} {digits.shape}"
-        raise DataError(f"digits must be uint8 (N, height, width), not {kind} [{printable(path)}]")
+    """Read digits `(N, h, w)` uint8 from an IDX, CSV or .npy file. Raises DataError."""
+    digits, _ = read_table(path)
+    if digits.ndim != 3 or not len(digits):
+        raise DataError(f"digits must be (N, height, width), not {digits.shape} [{printable(path)}]")
     return digits
-
-
-def _idx(content: bytes) -> np.ndarray:
-    magic, count, height, width = struct.unpack(">4I", content[:16])
-    if magic != 0x803:
-        raise ValueError(f"an IDX file of pictures begins with 00000803, not {magic:08x}")
-    if len(content) != 16 + count * height * width:
-        raise ValueError(f"truncated: {len(content)} bytes for {count} pictures of {width}x{height}")
-    return np.frombuffer(content, np.uint8, offset=16).reshape(count, height, width)
-
-
-def _csv(content: bytes) -> np.ndarray:
-    rows = np.loadtxt(io.BytesIO(content or b"0"), np.float32, delimiter=",", ndmin=2)
-    if rows.ndim != 2 or rows.shape[1] != 785 or rows.min() < 0 or rows.max() > 255:
-        raise ValueError("a CSV of digits has 784 pixels and a label in each row")
-    return rows[:, :784].astype(np.uint8).reshape(-1, 28, 28)
 
 
 def standard_test(path: Path) -> np.ndarray:

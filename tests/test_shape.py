@@ -17,7 +17,6 @@ HANDLERS = {command.callback for command in app.registered_commands}  # their pa
 MOST_LINES, MOST_PARAMETERS = 50, 8
 MOST_COMMAND_LINES = 200
 MOST_FILES = 11  # at the package's top level
-KNOWN_LONG = {"refuse_ignored"}  # to be split
 
 
 def functions(folder: Path) -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -38,7 +37,7 @@ def test_functions_are_short_and_take_few_parameters(folder: Path) -> None:
         named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
         count = sum(argument is not None and argument.arg not in ("self", "cls") for argument in named)
         is_handler = file.parent.name == "commands" and function.name in handlers
-        if (lines > MOST_LINES and function.name not in KNOWN_LONG) or (count > MOST_PARAMETERS and not is_handler):
+        if lines > MOST_LINES or (count > MOST_PARAMETERS and not is_handler):
             too_long.append(f"{file}:{function.lineno} {function.name}: {lines} lines, {count} parameters")
     assert not too_long, "\n".join(too_long)
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from tests.command_line import run_vidpred
 from tests.video_files import numbered_frames, write_video
 from vidpred.commands import app
 from vidpred.models.baselines import BASELINES
@@ -27,15 +28,7 @@ TRAIN = [
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Run the command line in this process: exit code, stdout, stderr."""
-    arguments = sys.argv
-    sys.argv = ["vidpred", *words]
-    try:
-        app.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.argv = arguments
+    code = run_vidpred(*words)
     printed = capsys.readouterr()
     return code, printed.out, printed.err
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.command_line import run_vidpred as call
 from tests.picture_files import small_preset
-from vidpred.commands import app
 from vidpred.config import load_config
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
@@ -93,18 +92,6 @@ def test_blending_keeps_gradients_and_meets_the_border() -> None:
     torch.testing.assert_close(flat, truth, atol=1e-4, rtol=0)
 
 
-def call(*words: str) -> int:
-    arguments = sys.argv
-    sys.argv = ["vidpred", "complete", *words]
-    try:
-        app.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = arguments
-    return 0
-
-
 @pytest.mark.parametrize("name", ["dcgan_mnist", "wgan_gp", "lapgan", "stylegan", "vae", "mixture"])
 def test_every_kind_of_run_completes_pictures(name: str, tmp_path: Path) -> None:
     run = train(small_preset(name, tmp_path))
@@ -114,8 +101,11 @@ def test_every_kind_of_run_completes_pictures(name: str, tmp_path: Path) -> None
     mask[:, :3] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
     words = ["--run", str(run.folder), "--samples", "2", "--restarts", "2", "--steps", "2"]
-    assert call(*words, "-o", str(tmp_path / "own.png"), "--count", "3") == 0
-    assert call(*words, "-o", str(tmp_path / "given.png"), "--mask", str(tmp_path / "mask.png"), str(picture)) == 0
+    assert call("complete", *words, "-o", str(tmp_path / "own.png"), "--count", "3") == 0
+    assert (
+        call("complete", *words, "-o", str(tmp_path / "given.png"), "--mask", str(tmp_path / "mask.png"), str(picture))
+        == 0
+    )
     # Rows of four: as it was, with its hole, twice completed.
     own, given = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("own", "given"))
     assert own.shape[0] / own.shape[1] == pytest.approx(3 / 4, abs=0.05)
@@ -134,12 +124,12 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--label", "1", "--restarts", "2", "--samples", "3"], "raise it to 3"),
         (["--hole", "1,1,2,2", "--mask", "mask.png"], "give one of them"),
     ):
-        assert call(*words, *more) == 2
+        assert call("complete", *words, *more) == 2
         assert said in capsys.readouterr().err
-    assert call(*words, "--label", "3") == 0
+    assert call("complete", *words, "--label", "3") == 0
     dark = tmp_path / "dark.png"
     cv2.imwrite(str(dark), np.zeros((8, 8), np.uint8))
-    assert call(*words, "--label", "3", "--overwrite", "--mask", str(dark)) == 2
+    assert call("complete", *words, "--label", "3", "--overwrite", "--mask", str(dark)) == 2
     assert "paint the hole white" in capsys.readouterr().err
     small = {"training.steps": 1, "training.batch_size": 2, "model.scales": 1, "training.device": "cpu"}
     frames = train(load_config(None, {**small, "run": str(tmp_path / "frames"), "training.validate_every": 0}))

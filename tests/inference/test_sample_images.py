@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import av
@@ -10,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.command_line import run_vidpred as call
 from tests.picture_files import write_digits
-from vidpred.commands import app
 from vidpred.config import load_config
 from vidpred.data.images.files import find_pictures
 from vidpred.errors import ConfigError
@@ -40,18 +39,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "model.num_labels": 10, "discriminator.num_labels": 10,
     }  # fmt: skip
     return train(load_config("dcgan_mnist.yaml", settings))
-
-
-def call(*words: str) -> int:
-    arguments = sys.argv
-    sys.argv = ["vidpred", *words]
-    try:
-        app.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = arguments
-    return 0
 
 
 def test_a_sample_is_a_function_of_seed_and_number(run: Run) -> None:

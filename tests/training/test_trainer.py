@@ -43,15 +43,6 @@ STATEFUL = {"objective.history_weight": 1e-3, "discriminator.spectral_norm": Tru
             "objective.adversarial.feature_matching_weight": 0.1, "objective.adversarial.ramp": 40}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five small videos: an epoch has fewer windows than a run has samples."""
-    folder = tmp_path_factory.mktemp("clips")
-    for number in range(5):
-        write_video(folder / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))
-    return folder
-
-
 def command(overrides: dict[str, Any], processes: int = 1) -> list[str]:
     words = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]

@@ -16,20 +16,11 @@ import psutil
 import pytest
 
 from tests.training.test_trainer import TINY
-from tests.video_files import numbered_frames, write_video
 from vidpred.config import load_config
 from vidpred.data.videos import reader
 from vidpred.data.videos.worker_status import WorkerNotes
 from vidpred.errors import DataError
 from vidpred.run import train
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    for number in range(5):
-        write_video(folder / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))
-    return folder
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> None:

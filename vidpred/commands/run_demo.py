@@ -24,6 +24,7 @@ from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
 from vidpred.media.render import Panel, compose, stack, write_png
+from vidpred.media.text_table import format_table
 from vidpred.media.video_writer import write_video
 from vidpred.version import __version__
 
@@ -157,10 +158,8 @@ def side_notes(numbers: Mapping[str, Mapping[str, float | None]]) -> list[str]:
 def text_table(numbers: Mapping[str, Mapping[str, float | None]]) -> str:
     """The table for the terminal."""
     title = f"{FORKS} fresh forks, next frame"
-    width = max(len(name) for name in [title, *numbers])
-    head = f"{title:<{width}}" + "".join(f"   {name:>15}" for name in DEFINITIONS)
-    lines = [f"{name:<{width}}" + "".join(f"   {cell:>15}" for cell in cells(v)) for name, v in numbers.items()]
-    return "\n".join([head, *lines])
+    rows = [[name, *cells(values)] for name, values in numbers.items()]
+    return "\n".join(format_table([title, *DEFINITIONS], rows, 15, 3))
 
 
 def compose_row(forks: Forks, predictions: Mapping[str, Tensor], index: int) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from vidpred.evaluation.protocols import (
     known_frames,
     with_baselines,
 )
-from vidpred.inference.predictor import Predictor
+from vidpred.inference.predictor import Predictor, check_same_frames
 from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import check_conditions
@@ -93,11 +92,7 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         raise ConfigError(f"no such split [--split {request.split}]; choose from {', '.join(SPLITS)}")
     for predictor in predictors:
         predictor.check_known_frames()
-    for key in ("channels", "frame_skip", "video.fps"):
-        read = attrgetter(key.replace("video.", "video_settings."))
-        found = sorted({read(predictor.data) for predictor in predictors}, key=str)
-        if len(found) > 1:
-            raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; evaluate them one by one")
+    check_same_frames(predictors, "evaluate them one by one")
     if request.samples is not None and not any(predictor.generator.noise_channels for predictor in predictors):
         predictors[0].check_samples(request.samples, "--samples ")
 

@@ -30,6 +30,7 @@ from vidpred.files import write_file
 from vidpred.inference.discriminator import load_judge
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
+from vidpred.media.text_table import format_table
 
 MOST_TRAINING = 20_000
 SHOWN = 10
@@ -59,12 +60,13 @@ class ImageEvaluation:
 
     def text(self) -> str:
         names = list(dict.fromkeys(name for values in self.numbers.values() for name in values))
-        width = max(map(len, self.numbers))
-        lines = [f"{'':<{width}}  " + "  ".join(f"{name:>20}" for name in names)]
-        for run, values in self.numbers.items():
-            shown = (f"{values[name]:.4g}" if name in values else "-" for name in names)
-            lines.append(f"{run:<{width}}  " + "  ".join(f"{value:>20}" for value in shown))
-        return "\n".join([*lines, "", *(f"{name}: {self.definitions[name]}" for name in names)])
+        rows = [
+            [run, *(f"{values[name]:.4g}" if name in values else "-" for name in names)]
+            for run, values in self.numbers.items()
+        ]
+        return "\n".join(
+            [*format_table(["", *names], rows, 20), "", *(f"{name}: {self.definitions[name]}" for name in names)]
+        )
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ the pixels that move, and returns `(N,)` float32; higher is better. The arithmet
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
+from vidpred.evaluation.metrics import SSIM_WINDOW, gaussian_mean, similarity
 from vidpred.models.optical_flow import LUMA, dense_flow
 
 HALF_RANGE = 128.0  # what [-1, 1] is scaled by; 127.5 would be exact
@@ -22,7 +24,6 @@ PEAK = 255.0
 STILL = -1.0  # what pixels that do not move are set to, in [-1, 1]
 FLOW_THRESHOLD = 0.2  # of a colour channel of the flow's picture, in [0, 1]
 DROPPED_FROM = 50.0  # dB
-SSIM_SIDE, SSIM_SIGMA = 11, 1.5
 SSIM_CONSTANTS = ((0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2)
 
 
@@ -63,18 +64,7 @@ def sharpness_difference(prediction: Tensor, target: Tensor, moving: Tensor) -> 
 def ssim(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004) of the luma in [0, 255], 11x11 Gaussian of sigma 1.5, zeros outside."""
     first, second = (_luma(pictures) for pictures in _masked(prediction, target, moving))
-    offsets = torch.arange(SSIM_SIDE, dtype=torch.float64, device=first.device) - SSIM_SIDE // 2
-    line = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
-    window = torch.outer(line, line) / line.sum() ** 2
-
-    def mean(values: Tensor) -> Tensor:
-        return functional.conv2d(values, window[None, None], padding=SSIM_SIDE // 2)
-
-    mean_1, mean_2 = mean(first), mean(second)
-    variances = mean(first * first) - mean_1**2 + mean(second * second) - mean_2**2
-    covariance = mean(first * second) - mean_1 * mean_2
-    c1, c2 = SSIM_CONSTANTS
-    values = (2 * mean_1 * mean_2 + c1) * (2 * covariance + c2) / ((mean_1**2 + mean_2**2 + c1) * (variances + c2))
+    values = similarity(first, second, partial(gaussian_mean, padding=SSIM_WINDOW // 2), SSIM_CONSTANTS)
     return values.mean((1, 2, 3)).float()
 
 

@@ -10,6 +10,8 @@ that a map lacks is cut off the mask too. A picture with fewer than `MINIMUM_MOV
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -95,23 +97,44 @@ def _gradient_sum(pictures: Tensor) -> Tensor:
 
 def _ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
     first, second = _pair(prediction, target, smallest_side=SSIM_WINDOW)
+    return similarity(first, second, gaussian_mean, SSIM_CONSTANTS).mean(1)
+
+
+def similarity(
+    first: Tensor,
+    second: Tensor,
+    window_mean: Callable[[Tensor], Tensor],
+    constants: tuple[float, float],
+    sample: float = 1.0,
+) -> Tensor:
+    """Compute structural similarity around every pixel (Wang et al. 2004, equation 13).
+
+    Args:
+        first: Images `(N, C, H, W)`.
+        second: Images of the same shape.
+        window_mean: The weighted mean over the window around each pixel, `(M, H, W)` -> `(M, h, w)`.
+        constants: C1 and C2, which depend on the range of the values.
+        sample: What population variances are multiplied by; n / (n - 1) for those of a sample of n.
+
+    Returns:
+        `(N, C, h, w)`.
+    """
     moments = torch.stack([first, second, first * first, second * second, first * second])
-    mean_1, mean_2, square_1, square_2, product = _gaussian(moments.flatten(0, 2)).unflatten(0, moments.shape[:3])
-    variances = (square_1 - mean_1**2) + (square_2 - mean_2**2)
-    covariance = product - mean_1 * mean_2
-    luminance_constant, contrast_constant = SSIM_CONSTANTS
-    numerator = (2 * mean_1 * mean_2 + luminance_constant) * (2 * covariance + contrast_constant)
-    denominator = (mean_1**2 + mean_2**2 + luminance_constant) * (variances + contrast_constant)
-    return torch.div(numerator, denominator).mean(1)
+    mean_1, mean_2, square_1, square_2, product = window_mean(moments.flatten(0, 2)).unflatten(0, moments.shape[:3])
+    variances = sample * ((square_1 - mean_1**2) + (square_2 - mean_2**2))
+    covariance = sample * (product - mean_1 * mean_2)
+    c1, c2 = constants
+    numerator = (2 * mean_1 * mean_2 + c1) * (2 * covariance + c2)
+    return torch.div(numerator, (mean_1**2 + mean_2**2 + c1) * (variances + c2))
 
 
-def _gaussian(planes: Tensor) -> Tensor:
-    """The Gaussian window's mean around every pixel that has a whole window: `(M, H, W)` -> `(M, H-10, W-10)`."""
+def gaussian_mean(planes: Tensor, padding: int = 0) -> Tensor:
+    """Average over an 11x11 Gaussian window of sigma 1.5: `(M, H, W)` -> `(M, H - 10 + 2 padding, ...)`."""
     offsets = torch.arange(SSIM_WINDOW, dtype=planes.dtype, device=planes.device) - SSIM_WINDOW // 2
     weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     weights = weights / weights.sum()
-    columns = functional.conv2d(planes[:, None], weights.view(1, 1, -1, 1))
-    return functional.conv2d(columns, weights.view(1, 1, 1, -1))[:, 0]
+    columns = functional.conv2d(planes[:, None], weights.view(1, 1, -1, 1), padding=(padding, 0))
+    return functional.conv2d(columns, weights.view(1, 1, 1, -1), padding=(0, padding))[:, 0]
 
 
 def _pair(prediction: Tensor, target: Tensor, smallest_side: int = 1) -> tuple[Tensor, Tensor]:

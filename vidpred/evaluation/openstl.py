@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from vidpred.evaluation.metrics import similarity
+
 SSIM_SIDE = 7
 DATA_RANGE = 2.0  # of float pictures, as scikit-image assumed it where none was given
+SAMPLE = SSIM_SIDE**2 / (SSIM_SIDE**2 - 1)  # for the covariance of a sample
 SSIM_CONSTANTS = ((0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2)
 
 
@@ -29,18 +32,12 @@ def mae_sum(prediction: Tensor, target: Tensor) -> Tensor:
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     """Structural similarity, mean over channels and whole windows; 1 for equal pictures."""
-    first, second = prediction.double(), target.double()
-
-    def mean(values: Tensor) -> Tensor:
-        return functional.avg_pool2d(values, SSIM_SIDE, stride=1)
-
-    mean_1, mean_2 = mean(first), mean(second)
-    sample = SSIM_SIDE**2 / (SSIM_SIDE**2 - 1)
-    variances = sample * (mean(first * first) - mean_1**2 + mean(second * second) - mean_2**2)
-    covariance = sample * (mean(first * second) - mean_1 * mean_2)
-    c1, c2 = SSIM_CONSTANTS
-    values = (2 * mean_1 * mean_2 + c1) * (2 * covariance + c2) / ((mean_1**2 + mean_2**2 + c1) * (variances + c2))
+    values = similarity(prediction.double(), target.double(), _uniform_mean, SSIM_CONSTANTS, SAMPLE)
     return values.mean((1, 2, 3)).float()
+
+
+def _uniform_mean(planes: Tensor) -> Tensor:
+    return functional.avg_pool2d(planes, SSIM_SIDE, stride=1)
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:

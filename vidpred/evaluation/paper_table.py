@@ -11,6 +11,7 @@ from typing import Any
 from vidpred.errors import ConfigError
 from vidpred.evaluation.measures import MEASURES
 from vidpred.evaluation.protocols import Evaluation
+from vidpred.media.text_table import format_table
 
 FRAMES = 2
 # Their columns, by protocol.
@@ -80,12 +81,7 @@ def _cell(values: Sequence[float], digits: int) -> str:
 def paper_table(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) -> str:
     """The table for the terminal."""
     head, rows = paper_rows(evaluation, methods)
-    widths = [max(len(line[place]) for line in [head, *rows]) for place in range(len(head))]
-    lines = []
-    for first, *cells in [head, *rows]:
-        others = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join([first.ljust(widths[0]), *others]))
-    return "\n".join([caption(evaluation), "", *lines])
+    return "\n".join([caption(evaluation), "", *format_table(head, rows)])
 
 
 def caption(evaluation: Evaluation) -> str:

@@ -13,6 +13,7 @@ from vidpred.evaluation.measures import MEASURES, Protocol
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, Sum
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
 from vidpred.files import atomic_write, write_file
+from vidpred.media.text_table import format_table
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -92,7 +93,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> str:
     """The terminal's table: a block for every step ahead shown (1, 2, 4, ... and the last by default)."""
     shown = shown_steps or doubling_steps(evaluation.steps)
-    width = max(len(name) for name in evaluation.scores)
     titles = [MEASURES[name].title for name in evaluation.protocol.measures]
     if evaluation.samples:
         titles.append(f"{SPREAD} of {evaluation.samples}")
@@ -103,9 +103,7 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
     if evaluation.samples:
         lines += [f"{name}: {text}" for name, text in definitions(evaluation.samples).items()]
     for step in shown:
-        lines += ["", f"{f'frame t+{step}':<{width}}" + "".join(f"  {title:>16}" for title in titles)]
-        for name, *cells in rows(evaluation, step):
-            lines.append(f"{name:<{width}}" + "".join(f"  {cell:>16}" for cell in cells))
+        lines += ["", *format_table([f"frame t+{step}", *titles], rows(evaluation, step), 16)]
     return "\n".join(lines)
 
 
@@ -135,16 +133,11 @@ def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None)
     metric = metric or evaluation.protocol.shown
     names = list(evaluation.scores)
     clips, gains = clip_rows(evaluation, step, metric)
-    width = max(len(row[0]) for row in [*clips, ["clip"]])
-    column = max(14, *map(len, names))
-    lines = [
-        f"{MEASURES[metric].title}, frame t+{step}",
-        f"{'clip':<{width}}" + "".join(f"  {name:>{column}}" for name in names),
-        *(f"{name:<{width}}" + "".join(f"  {cell:>{column}}" for cell in cells) for name, *cells in clips),
-    ]
+    head, *lines = format_table(["clip", *names], [*clips, *gains], 14)
+    values, differences = lines[: len(clips)], lines[len(clips) :]
+    lines = [f"{MEASURES[metric].title}, frame t+{step}", head, *values]
     if REFERENCE in names:
-        lines += ["", f"gain over {REFERENCE}, frame by frame"]
-        lines += [f"{name:<{width}}" + "".join(f"  {cell:>{column}}" for cell in cells) for name, *cells in gains]
+        lines += ["", f"gain over {REFERENCE}, frame by frame", *differences]
     return "\n".join(lines)
 
 

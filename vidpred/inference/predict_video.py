@@ -17,7 +17,7 @@ from vidpred.data.videos.frame_rate import kept_frames
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
-from vidpred.inference.predictor import Predictor
+from vidpred.inference.predictor import Predictor, check_same_frames
 from vidpred.media.render import Panel, compose, error_map, stack
 from vidpred.media.video_writer import write_video
 from vidpred.models.rollout import stream_rollout
@@ -64,12 +64,7 @@ def choose_window(
 
     Raises DataError where too few frames come before, ConfigError for a start outside the video.
     """
-    strides = {predictor.data.frame_skip for predictor in predictors}
-    if len(strides) > 1:
-        raise ConfigError(
-            f"the runs keep different frames [data.frame_skip: {sorted(strides)}]; render them one by one"
-        )
-    stride, history = strides.pop(), max(predictor.history_frames for predictor in predictors)
+    stride, history = predictors[0].data.frame_skip, max(predictor.history_frames for predictor in predictors)
     least = max(predictor.least_history for predictor in predictors)
     needed = (least - 1) * stride + 1
     if frames < needed:
@@ -94,16 +89,9 @@ def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) ->
         predictor.check_known_frames()
         if request.samples is not None:
             predictor.check_samples(request.samples, "--samples ")
-    if len(channels := {predictor.data.channels for predictor in predictors}) > 1:
-        raise ConfigError(
-            f"the runs differ in their frames [data.channels: {sorted(channels)}]; render them one by one"
-        )
+    check_same_frames(predictors, "render them one by one")
     if request.size is None and len({predictor.data.size for predictor in predictors}) > 1:
         raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
-    if len(rates := {predictor.data.video_settings.fps for predictor in predictors}) > 1:
-        raise ConfigError(
-            f"the runs keep different frames [data.video.fps: {sorted(map(str, rates))}]; render them one by one"
-        )
 
 
 def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Window, steps: int) -> Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -163,6 +164,15 @@ def load_predictors(runs: Sequence[Path], checkpoint: str = "best", device: str 
     """Load several runs onto one device; see `Predictor.load`. Errors name the option --device."""
     choose_device(device, "--device ")
     return [Predictor.load(run, checkpoint, device) for run in runs]
+
+
+def check_same_frames(predictors: Sequence[Predictor], mend: str) -> None:
+    """Check that several runs take the same frames of a video. Raises ConfigError that ends with `mend`."""
+    for key in ("channels", "frame_skip", "video.fps"):
+        read = attrgetter(key.replace("video.", "video_settings."))
+        found = sorted({read(predictor.data) for predictor in predictors}, key=str)
+        if len(found) > 1:
+            raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; {mend}")
 
 
 def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:

@@ -90,14 +90,17 @@ def find_pictures(root: Path) -> Pictures | None:
 def _of_file(path: Path) -> Pictures | None:
     if "idx3-ubyte" in path.name:
         return _joined([path])
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith((".npy", ".npz")):
-        pictures, labels = _arrays(path)
-    elif name.endswith(".csv"):
-        pictures, labels = _csv(path)
-    else:
+    if not path.name.lower().removesuffix(".gz").endswith((".npy", ".npz", ".csv")):
         return None
+    pictures, labels = read_table(path)
     return _labelled(pictures, labels, [""] * len(pictures), path)
+
+
+def read_table(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read the images and the labels of an .npy, .npz, IDX or CSV file. Raises DataError."""
+    if path.name.lower().removesuffix(".gz").endswith((".npy", ".npz")):
+        return _arrays(path)
+    return (read_idx(path), None) if _content(path)[:2] == b"\0\0" else _csv(path)
 
 
 def _joined(files: list[Path]) -> Pictures:

@@ -75,6 +75,25 @@ def coloured_noise(shape: tuple[int, int, int, int], exponent: float, random: to
     return torch.div(waves, power.sum().sqrt()).movedim(-1, 2)
 
 
+def draw_around(
+    problem: Problem, mean: Tensor, spread: Tensor, count: int, color: float, random: torch.Generator
+) -> Tensor:
+    """Draw `count` plans `(B, count, K, A)` around the mean `(B, K, A)`, which is the first of them, within the bounds.
+
+    Args:
+        problem: What is planned.
+        mean: The mean of the plans.
+        spread: Standard deviation `(A,)` or `(B, K, A)`.
+        count: Number of plans.
+        color: The exponent of the noise, 0 for white.
+        random: Its state decides.
+    """
+    noise = coloured_noise((problem.batch, count, *mean.shape[1:]), color, random)
+    plans = problem.bounds.clip(mean[:, None] + spread.expand_as(mean)[:, None] * noise)
+    plans[:, 0] = mean
+    return plans
+
+
 def best_of(actions: Tensor, costs: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` cheapest of plans `(B, S, K, A)` with costs `(B, S)`, cheapest first: `(B, n, K, A)` and `(B, n)`."""
     found, places = costs.topk(count, largest=False)

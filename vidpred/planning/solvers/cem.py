@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vidpred.planning.solvers.base import Plan, Problem, best_of, coloured_noise
+from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ class CrossEntropy:
         kept: tuple[Tensor, Tensor] | None = None  # plans and costs
         best = Plan(mean, torch.full((problem.batch,), torch.inf))
         for _ in range(self.iterations):
-            noise = coloured_noise((problem.batch, self.candidates, *mean.shape[1:]), self.colour, random)
-            plans = problem.bounds.clip(mean[:, None] + spread[:, None] * noise)
-            plans[:, 0] = mean
+            plans = draw_around(problem, mean, spread, self.candidates, self.colour, random)
             costs = problem.evaluate(plans)
             if kept is not None:
                 plans, costs = torch.cat([plans, kept[0]], 1), torch.cat([costs, kept[1]], 1)

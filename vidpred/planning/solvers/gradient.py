@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from vidpred.planning.solvers.base import Plan, Problem, best_of, coloured_noise
+from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,9 @@ class GradientDescent:
     colour: float = 2.0
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        mean = problem.first_mean()
-        noise = coloured_noise((problem.batch, self.starts, *mean.shape[1:]), self.colour, random)
-        first = mean[:, None] + self.deviation * problem.half_range * noise
-        first[:, 0] = mean
         half = problem.half_range
-        values = (problem.bounds.clip(first) / half).detach().requires_grad_(True)
+        first = draw_around(problem, problem.first_mean(), self.deviation * half, self.starts, self.colour, random)
+        values = (first / half).detach().requires_grad_(True)
         optimizer = torch.optim.Adam([values], self.learning_rate)
         for _ in range(self.steps):
             optimizer.zero_grad()

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from vidpred.planning.solvers.base import Plan, Problem, coloured_noise
+from vidpred.planning.solvers.base import Plan, Problem, draw_around
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,8 @@ class PathIntegral:
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
         mean, deviation = problem.first_mean(), self.deviation
         for _ in range(self.iterations):
-            noise = coloured_noise((problem.batch, self.candidates, *mean.shape[1:]), self.colour, random)
-            plans = problem.bounds.clip(mean[:, None] + deviation * problem.half_range * noise)
-            plans[:, 0] = mean
+            spread = deviation * problem.half_range
+            plans = draw_around(problem, mean, spread, self.candidates, self.colour, random)
             costs = problem.evaluate(plans)
             unit = self.temperature * costs.std(1, keepdim=True) + 1e-12
             weights = torch.softmax((costs.amin(1, keepdim=True) - costs) / unit, 1)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from vidpred.planning.solvers.base import Plan, Problem, best_of, coloured_noise
+from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,7 @@ class RandomShooting:
     colour: float = 0.0
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        mean = problem.first_mean()
-        noise = coloured_noise((problem.batch, self.candidates, *mean.shape[1:]), self.colour, random)
-        plans = problem.bounds.clip(mean[:, None] + self.deviation * problem.half_range * noise)
-        plans[:, 0] = mean
+        spread = self.deviation * problem.half_range
+        plans = draw_around(problem, problem.first_mean(), spread, self.candidates, self.colour, random)
         best, costs = best_of(plans, problem.evaluate(plans), 1)
         return Plan(best[:, 0], costs[:, 0])
