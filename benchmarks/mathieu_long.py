@@ -178,15 +178,15 @@ def train_all(
         for rung in rungs:
             yield f"{rung}, slowest seed", min(steps_per_second(config) for config in of_rung(long, rung)), "steps/s"
         start = time.monotonic()
-        target = output / "predictions"
-        target.mkdir(exist_ok=True)
-        finish(
-            [
-                pool.submit(predict_windows, config.run, frames / "windows.npz", target / f"{rung}-{seed}.npz.xz")
-                for (rung, seed), config in zip(jobs, long, strict=True)
-            ]
-        )
+        predict_all(pool, [config.run for config in long], frames, output / "predictions")
         yield "predictions of all trainings", time.monotonic() - start, "s"
+
+
+def predict_all(pool: ProcessPoolExecutor, runs: Sequence[str], frames: Path, target: Path) -> None:
+    """Predict the test windows with every run; writes target/RUN.npz.xz, RUN being the name of the run's folder."""
+    target.mkdir(exist_ok=True)
+    windows = frames / "windows.npz"
+    finish([pool.submit(predict_windows, run, windows, target / f"{Path(run).name}.npz.xz") for run in runs])
 
 
 def of_rung(configs: Sequence[Config], rung: str) -> list[Config]:
