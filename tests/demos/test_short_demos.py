@@ -1,4 +1,4 @@
-"""The short demos run from top to bottom."""
+"""The short demos and the notebook run from top to bottom."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
 
 from tests.video_files import numbered_frames, write_video
 
@@ -35,3 +39,17 @@ def test_render_prediction(tmp_path: Path) -> None:
     run_demo("render_prediction", "--output", "out", cwd=tmp_path)
     assert (tmp_path / "out" / "prediction.mp4").stat().st_size > 1000
     assert (tmp_path / "out" / "prediction.png").stat().st_size > 1000
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook = nbformat.read(CHECKOUT / "demos" / "vidpred_in_five_minutes.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    text = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert "distance to the goal" in text
