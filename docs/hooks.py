@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,11 @@ def presets_page() -> str:
     for path in sorted((CHECKOUT / "configs").glob("*.yaml")):
         text = path.read_text()
         tree = yaml.safe_load(text) or {}
-        comment = re.match(r"((?:#.*\n)+)", text)
-        about = " ".join(line.lstrip("# ").strip() for line in (comment.group(1) if comment else "").splitlines())
-        about = re.split(r"\s+\w+:\s", about)[0].strip()
+        # The description ends at the "#" line before command, hardware, time and score.
+        lines = takewhile(
+            lambda line: line.startswith("# "), text.splitlines()
+        )
+        about = " ".join(line.removeprefix("# ").strip() for line in lines)
         rows.append([f"`{path.name}`", tree.get("model", {}).get("name", "multiscale"), about])
     parts.append(table(["preset", "model", "what"], rows))
     return "\n\n".join(parts)
