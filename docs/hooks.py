@@ -103,9 +103,7 @@ def presets_page() -> str:
         text = path.read_text()
         tree = yaml.safe_load(text) or {}
         # The description ends at the "#" line before command, hardware, time and score.
-        lines = takewhile(
-            lambda line: line.startswith("# "), text.splitlines()
-        )
+        lines = takewhile(lambda line: line.startswith("# "), text.splitlines())
         about = " ".join(line.removeprefix("# ").strip() for line in lines)
         rows.append([f"`{path.name}`", tree.get("model", {}).get("name", "multiscale"), about])
     parts.append(table(["preset", "model", "what"], rows))
