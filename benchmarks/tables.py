@@ -467,7 +467,8 @@ def models(results: Results) -> str:
         "motion": ("motion-aware generator", "shipped", f"7 unseen clips, PSNR over copy last / optical flow: "
                    f"{' / '.join(first)} dB at frame 1, {' / '.join(last)} dB at frame 8"),
         "release": ("multi-scale, released size", "train", f"3 clips, moving pixels: {moving:+.2f} dB over copy last"),
-        "ucf101": ("multi-scale, paper size", "train", "longer training on a GPU: docs/notes/gpu.md; UCF101 itself not trained here yet"),
+        "ucf101": ("multi-scale, paper size", "train",
+                   "longer training on a GPU: docs/notes/gpu.md; UCF101 itself not trained here yet"),
         "two_way_adversarial": ("multi-scale, adversary", "`make demo`", f"two-way world: {sharp} sharp predictions"),
         "block_push": ("action-conditioned U-Net", "train", f"block_push: {successes} of {episodes} goals reached"),
         "pusht": ("action-conditioned U-Net", "train", f"PushT: {tee['successes']} of {tee['episodes']} goals reached"),

@@ -239,7 +239,7 @@ def test_bad_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     refused(call(capsys, "train", "trainin.steps=1"), 2, "did you mean training.steps?")
     refused(call(capsys, "config", str(tmp_path / "no.yaml")), 2, "no such config file or preset")
     for words in (("--dry-run",), (f"run={tmp_path}/run",)):
-        refused(call(capsys, "train", *words, "data.frame_skip=3"), 2, "[data.frame_skip=3]", "without data.root")
+        refused(call(capsys, "train", *words, "data.frame_skip=3"), 2, "[data.frame_skip=3]", "not used by this run")
     assert not (tmp_path / "run").exists()
 
 

@@ -241,7 +241,7 @@ def test_arrays_of_other_kinds(tmp_path: Path) -> None:
 def test_keys_and_lengths_of_archives(tmp_path: Path) -> None:
     frames, actions, states = episode(0)
     np.savez(tmp_path / "a.npz", obs=frames[None], act=actions[None], states=states[None, :-2])
-    with pytest.raises(DataError, match="no array 'frames', only obs, act, states; say --frames-key"):
+    with pytest.raises(DataError, match="no array 'frames', only obs, act, states; set frames_key"):
         prepare("numpy", tmp_path / "a.npz", tmp_path / "out")
     words = ("frames_key=obs", "actions_key=act")
     with pytest.raises(DataError, match="has 24 frames, but 22 states"):
@@ -328,9 +328,9 @@ def test_moving_mnist_reads_a_package_and_the_standard_test_file(tmp_path: Path)
 
 def test_digits_that_cannot_be_read(tmp_path: Path) -> None:
     cases = {
-        "short.gz": (gzip.compress(struct.pack(">4I", 0x803, 3, 28, 28) + bytes(100)), "truncated"),
-        "labels": (struct.pack(">4I", 0x801, 3, 28, 28), "begins with 00000803"),
-        "words.csv": (b"a,b\nc,d\n", "convert"),
+        "short.gz": (gzip.compress(struct.pack(">4I", 0x803, 3, 28, 28) + bytes(100)), "no whole IDX file"),
+        "labels": (struct.pack(">4I", 0x801, 3, 28, 28), "no whole IDX file"),
+        "words.csv": (b"a,b\nc,d\n", "no table of numbers"),
         "cut.gz": (gzip.compress(bytes(5000))[:20], "ended before"),
     }
     for name, (content, words) in cases.items():
@@ -344,9 +344,9 @@ def test_lerobot_refuses_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"codebase_version v2\.1 is not v3\.x"):
         prepare("lerobot", old, tmp_path / "out")
     source = lerobot_set(tmp_path / "new")
-    with pytest.raises(ConfigError, match=r"no --camera front; there are observation\.images\.top"):
+    with pytest.raises(ConfigError, match=r"no camera=front; there are observation\.images\.top"):
         prepare("lerobot", source, tmp_path / "out", "camera=front")
-    with pytest.raises(ConfigError, match="no column --states pose; there are .*observation.state"):
+    with pytest.raises(ConfigError, match="no column states=pose; there are .*observation.state"):
         prepare("lerobot", source, tmp_path / "out", "states=pose")
     info = json.loads((source / "meta" / "info.json").read_text())
     (source / "meta" / "info.json").write_text(json.dumps({**info, "fps": 11}))

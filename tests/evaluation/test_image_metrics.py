@@ -133,7 +133,7 @@ def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> 
 def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
     one = train(small_preset("gaussians_gan", tmp_path / "a")).predictor()
     other = train(small_preset("gaussians_gan", tmp_path / "b", {"data.world.name": "eight_gaussians"})).predictor()
-    with pytest.raises(ConfigError, match=r"data\.world: eight_gaussians, twenty_five_gaussians"):
+    with pytest.raises(ConfigError, match=r"data\.world\.name: eight_gaussians, twenty_five_gaussians"):
         evaluate_images({"one": one, "other": other})
 
 

@@ -23,6 +23,7 @@ SMALL: dict[str, Any] = {
 # Sections that only some of the runs have.
 OPTIONAL = {
     "training.discriminator_schedule.", "data.video.", "data.augment.", "data.world.", "objective.adversarial.",
+    "objective.losses.",
 }  # fmt: skip
 # Between them they have every image model.
 IMAGES = ("dcgan_conditional", "mlp_gan", "lapgan", "vae", "mixture", "improved_gan", "progressive", "stylegan")
@@ -68,6 +69,7 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
                 "training.discriminator_schedule.hold": 0.0,
                 "training.discriminator.name": "rmsprop",
                 "training.init_from": str(tmp_path / "plain"), "training.schedule.hold": 0.0,
+                "objective.losses.charbonnier": 0.1,
             },
         ),
         load_config(

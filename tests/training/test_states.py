@@ -181,7 +181,10 @@ def test_sizes_that_do_not_fit_are_named(swings: Path, numbered: Path, tmp_path:
             {"data.augment.horizontal_flip": True},
             r"data.augment.horizontal_flip: mirrored frames would contradict the states",
         ),
-        ({"data.context_frames": 0, "model.name": "dcgan"}, r"state_size=2.*has no meaning without known frames"),
+        (
+            {"data.context_frames": 0, "data.crop_size": 16, "model.name": "dcgan"},
+            r"state_size=2.*has no meaning without known frames",
+        ),
     ):
         chosen = settings(swings, tmp_path / "run", **change)
         if "model.name" in change:
