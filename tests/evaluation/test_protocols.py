@@ -25,6 +25,7 @@ from vidpred.evaluation.protocols import (
     with_baselines,
 )
 from vidpred.evaluation.report import clip_table, doubling_steps, table, to_json, write_plot
+from vidpred.evaluation.samples import summarise
 from vidpred.models.base import Generator
 from vidpred.models.baselines import CopyLast
 
@@ -100,6 +101,22 @@ def test_still_pictures_have_no_moving_number() -> None:
     assert scores["psnr_moving"][0].count == 0
     assert math.isnan(scores["psnr_moving"][0].mean)
     assert scores["ssim"][0].mean == pytest.approx(1)
+
+
+def test_copies_have_all_the_energy_and_never_flicker() -> None:
+    result = evaluate_models({"copy last": CopyLast()}, Drift(4), Measurement(2, protocol=PROTOCOLS["sharpness"]))
+    scores = result.scores["copy last"].overall
+    assert [total.mean for total in scores["energy"]] == pytest.approx([1, 1], abs=0.1)
+    assert scores["warp_error"][0].mean == pytest.approx(0, abs=0.05), "the prediction before is the last known frame"
+    assert scores["warp_error"][1].mean == 0
+    assert 0 < scores["patches"][0].mean < scores["patches"][1].mean
+    assert "nearer to the true frames' value is for energy (1)" in table(result)
+
+
+def test_the_best_of_several_ratios_is_the_nearest() -> None:
+    assert summarise([0.4, 1.1, 1.5], False, 1) == {"best": 1.1, "mean": pytest.approx(1), "worst": 0.4}
+    assert summarise([0.4, 1.1, 1.5], False) == {"best": 1.5, "mean": pytest.approx(1), "worst": 0.4}
+    assert summarise([0.4, 1.1, 1.5], True)["best"] == 0.4
 
 
 def test_running_means() -> None:

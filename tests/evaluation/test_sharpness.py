@@ -14,6 +14,7 @@ from vidpred.evaluation.sharpness import (
     gradient_energy_ratio,
     laplacian_pyramid,
     sliced_wasserstein,
+    warp_error,
 )
 
 
@@ -113,3 +114,13 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         sliced_wasserstein(texture(1, 27), texture(1, 27))
     with pytest.raises(ValueError, match="2 pixels"):
         gradient_energy(torch.rand(1, 3, 1, 8))
+
+
+def test_moved_frames_have_no_warp_error_and_flicker_has() -> None:
+    wide = blur(blur(texture(1, 80)))
+    before, after = wide[..., 8:72, 8:72], wide[..., 8:72, 10:74]
+    noise = 0.1 * torch.randn(after.shape, generator=torch.Generator().manual_seed(1))
+    coherent, flickering = warp_error(before, after).item(), warp_error(before, (after + noise).clamp(0, 1)).item()
+    assert coherent < 0.02
+    assert flickering == pytest.approx(0.1, abs=0.02)
+    assert warp_error(before, before).item() == pytest.approx(0, abs=1e-6)

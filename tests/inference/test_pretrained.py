@@ -15,9 +15,10 @@ from vidpred import checkpoint
 from vidpred.checkpoint import SHIPPED, find_checkpoint
 from vidpred.commands import app
 from vidpred.config import load_config
-from vidpred.errors import StorageError
+from vidpred.errors import ConfigError, StorageError
 from vidpred.evaluation.metrics import psnr
 from vidpred.inference.predictor import Predictor
+from vidpred.models.build import build_generator
 from vidpred.run import train
 
 
@@ -87,3 +88,23 @@ def test_training_starts_from_them(tmp_path: Path) -> None:
     own, shipped = (find_checkpoint(path, "last").tensors("generator" if path != "pretrained" else "ema")
                     for path in (tmp_path / "run", "pretrained"))  # fmt: skip
     assert all(torch.allclose(own[name], shipped[name], atol=1e-6) for name in shipped)
+
+
+def test_the_dial_of_one_call_does_not_stay() -> None:
+    clip = moving_clip(4, 48, 64, 2, -1)[0]
+    predictor = Predictor.load("pretrained")
+    before = predictor.predict(clip[:3], 2)
+    blended, sharp = (predictor.predict(clip[:3], 2, sharpness=value) for value in (0.0, 1.0))
+    assert (blended - sharp).abs().mean() > 1e-5
+    assert torch.equal(predictor.predict(clip[:3], 2), before)
+    predictor.set_sharpness(1.0)
+    assert torch.equal(predictor.predict(clip[:3], 2), sharp)
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        predictor.predict(clip[:3], 2, sharpness=1.5)
+
+
+def test_models_without_a_dial_say_so() -> None:
+    config = load_config("two_way_mse.yaml")
+    predictor = Predictor(build_generator(config.model, config.data), config.data, "mine")
+    with pytest.raises(ConfigError, match=r"mine has no dial for sharpness \[--sharpness 1\]"):
+        predictor.set_sharpness(1, "--sharpness ")

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from tests.models.test_baselines import interior_psnr, moving_clip
 from vidpred.data.settings import DataSettings
+from vidpred.evaluation.sharpness import gradient_energy_ratio
 from vidpred.models.build import build_generator
 from vidpred.models.motion import (
     LEADS,
     USUAL_TRUST,
     MotionGenerator,
     MotionSettings,
+    Scene,
+    blend_paths,
     follow,
     observe,
     push,
@@ -29,7 +32,7 @@ SMALL = {"gate_width": 8, "widths": (8, 8, 8), "head_width": 8}
 
 
 def generator(
-    context_frames: int = 3, pred_frames: int = 2, step: int = 1, channels: int = 3, **settings: int
+    context_frames: int = 3, pred_frames: int = 2, step: int = 1, channels: int = 3, **settings: float
 ) -> MotionGenerator:
     torch.manual_seed(0)
     return MotionGenerator(MotionSettings(**SMALL, **settings), context_frames, pred_frames, step, channels)
@@ -269,3 +272,75 @@ def test_it_is_built_by_name_and_planned_without_data(refine: bool) -> None:
         model = build_generator(MotionSettings(refine=refine), data)
         (pictures,) = model(torch.empty(2, 3, 3, 32, 32))
     assert pictures.shape == (2, 2, 3, 32, 32)
+
+
+def test_blended_paths_by_hand() -> None:
+    """Shares of 1/4 for the last frame, half way, pushed and the smooth flow: the mean of 0, 2, 4 and 1 pixels."""
+    path, steady = torch.full((1, 2, 8, 8), 4.0), torch.full((1, 2, 8, 8), 1.0)
+    shares = torch.full((1, 7, 8, 8), -50.0)
+    shares[:, :4] = 0.0
+    empty = torch.zeros(1)
+    blended = blend_paths(Scene(path, steady, empty, empty, empty, empty), shares, 2)
+    torch.testing.assert_close(blended, torch.full_like(blended, 1.75))
+
+
+def test_the_dial_mixes_two_ends() -> None:
+    clip = moving_clip(4, 40, 48, 2, -1)[:, :3]
+    model = shaken(generator(sharpness=0.5)).eval()
+    ends = []
+    for model.sharpness in (0.0, 1.0, 0.5):
+        with torch.no_grad():
+            ends.append(model(clip)[0])
+    assert (ends[0] - ends[1]).abs().mean() > 1e-4
+    torch.testing.assert_close(ends[2], (ends[0] + ends[1]) / 2)
+
+
+def test_the_sharp_end_keeps_the_energy_that_a_blend_loses() -> None:
+    """A texture that may move or stand: half of each is a blur; half the way is a sharp texture at a place between."""
+    clip = moving_clip(3, 64, 80, 3, -2)
+    model = generator(sharpness=1).eval()
+    with torch.no_grad():
+        for gate in (model.gate, model.path_gate):
+            gate[-1].bias[:] = -50.0
+            gate[-1].bias[[0, 2]] = torch.tensor([0.0, -2.0])  # about half of each, given the backtest's shares
+    energies = []
+    for model.sharpness in (0.0, 1.0):
+        with torch.no_grad():
+            picture = model(clip)[0][:, 1, :, 12:-12, 12:-12]
+        energies.append(float(gradient_energy_ratio(picture, clip[:, -1, :, 12:-12, 12:-12])))
+    assert energies[1] > 0.9
+    assert energies[0] < 0.8 * energies[1]
+
+
+def test_a_model_of_the_sharp_end_trains_the_path_alone() -> None:
+    model = generator(sharpness=1)
+    model(torch.rand(1, 3, 3, 32, 32))[0].mean().backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name in model.state_dict() if name.startswith("path_")}
+    assert not any(p.requires_grad for p in model.gate.parameters())
+
+
+def test_weights_of_either_kind_start_the_other() -> None:
+    plain, sharp = shaken(generator()), generator(sharpness=1)
+    sharp.load_state_dict(sharp.weights_from(plain.state_dict()))
+    assert torch.equal(sharp.path_gate[-1].weight, plain.gate[-1].weight)
+    assert torch.equal(sharp.path_detail[0].weight, plain.detail[0].weight)
+    again = generator()
+    again.load_state_dict(again.weights_from(sharp.state_dict()))
+    assert torch.equal(again.gate[-1].weight, plain.gate[-1].weight)
+
+
+def test_a_model_that_was_not_trained_for_it_has_the_dial_too() -> None:
+    model = shaken(generator()).eval()
+    assert model.sharpness == 0
+    clip = moving_clip(4, 40, 48, 2, -1)[:, :3]
+    with torch.no_grad():
+        blended = model(clip)[0]
+        model.sharpness = 1.0
+        assert (model(clip)[0] - blended).abs().mean() > 1e-4
+
+
+def test_the_refining_network_has_no_dial() -> None:
+    assert generator(refine=True).sharpness is None
+    with pytest.raises(ValueError, match=r"model\.refine=false"):
+        MotionSettings(refine=True, sharpness=1)

@@ -120,6 +120,15 @@ def test_edges_that_stand_still_do_not_count() -> None:
     assert summary(context, truth, prediction)["monitor/sharpness"] == pytest.approx(0.25)
 
 
+def test_the_last_frame_has_a_sharpness_of_its_own() -> None:
+    context, truth = torch.zeros(1, 1, 1, 8, 8), torch.rand(1, 3, 1, 8, 8)
+    prediction = truth.clone()
+    prediction[:, -1] /= 2
+    found = summary(context, truth, prediction)
+    assert found["monitor/sharpness_last"] == pytest.approx(0.25)
+    assert 0.5 < found["monitor/sharpness"] < 1
+
+
 def test_what_cannot_be_measured_is_left_out() -> None:
     still = torch.full((1, 2, 1, 4, 4), 0.5)
     found = summary(still, still[:, :1], still[:, :1])

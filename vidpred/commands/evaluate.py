@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from vidpred.commands.options import CheckpointOption, Device, JsonFile, ProtocolName, Runs, Split, StepsAhead, Windows
+from vidpred.commands.options import (
+    CheckpointOption,
+    Device,
+    FeatureFile,
+    JsonFile,
+    ProtocolName,
+    Runs,
+    SharpnessOption,
+    Split,
+    StepsAhead,
+    Windows,
+)
 
 
 def evaluate(
@@ -23,6 +34,7 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     lpips: Annotated[Path | None, typer.Option(help="LPIPS, by the network in this TorchScript file.")] = None,
+    feature_distance: FeatureFile = None,
     fid: Annotated[Path | None, typer.Option(help="FID of the frames, by the network in this file.")] = None,
     fvd: Annotated[Path | None, typer.Option(help="FVD of the coming frames, by the network in this file.")] = None,
     json: JsonFile = None,
@@ -33,6 +45,7 @@ def evaluate(
     count: Annotated[int, typer.Option(min=20, help="Pictures to draw from runs that make pictures.")] = 2000,
     features: Annotated[Path | None, typer.Option(help="Compare images by this network (torch.export).")] = None,
     neighbours: Annotated[Path | None, typer.Option(help="Write samples and their nearest images here (.png).")] = None,
+    sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
@@ -42,20 +55,22 @@ def evaluate(
     from vidpred.evaluation.images import ImageRequest, evaluate_runs
     from vidpred.evaluation.learned import load_learned
     from vidpred.evaluation.measures import find_protocol
+    from vidpred.evaluation.networks import feature_network
     from vidpred.files import check_output
     from vidpred.inference.predictor import load_predictors
 
     check_output(json, True, "--json")
     check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
     check_output(neighbours, True, "--neighbours", (".png",))
-    predictors = load_predictors(run, checkpoint, device)
+    predictors = load_predictors(run, checkpoint, device, sharpness)
     if not any(predictor.history_frames for predictor in predictors):
         images = ImageRequest(split, count, features, data, seed)
         typer.echo(evaluate_runs(predictors, images, json, neighbours))
         return
     request = EvaluationRequest(
-        steps, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data
-    )
+        steps, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data,
+        network=feature_network(feature_distance, predictors[0].device),
+    )  # fmt: skip
     learned = load_learned({"lpips": lpips, "fid": fid, "fvd": fvd}, predictors[0].device)
     result = evaluate_predictors(predictors, request, learned)
     typer.echo(report.text(result, learned))
@@ -70,6 +85,7 @@ def compare(
     windows: Windows = 200,
     protocol: ProtocolName = "plain",
     data: Annotated[str | None, typer.Option(help="Other videos than the first run's.")] = None,
+    feature_distance: FeatureFile = None,
     paper: Annotated[
         bool,
         typer.Option("--paper", help="Print Table 2 of Mathieu et al. 2016; runs that differ in their seed are a row."),
@@ -81,13 +97,17 @@ def compare(
     from vidpred.evaluation import compare, report
     from vidpred.evaluation.evaluate import EvaluationRequest
     from vidpred.evaluation.measures import find_protocol
+    from vidpred.evaluation.networks import feature_network
     from vidpred.evaluation.paper_table import paper_table
     from vidpred.files import check_output
     from vidpred.inference.predictor import load_predictors
 
     check_output(output, True, "--output", (".html",))
     predictors = load_predictors(runs, checkpoint, device)
-    request = EvaluationRequest(steps, windows or None, find_protocol(protocol), progress=True, split=split, root=data)
+    request = EvaluationRequest(
+        steps, windows or None, find_protocol(protocol), progress=True, split=split, root=data,
+        network=feature_network(feature_distance, predictors[0].device),
+    )  # fmt: skip
     result = compare.compare(predictors, runs, output, request, paper)
     typer.echo(paper_table(result, compare.methods(predictors, runs)) if paper else report.table(result))
     typer.echo(f"\nlook at {output}")

@@ -17,5 +17,15 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 StepsAhead = Annotated[int, typer.Option(min=1, help="Frames ahead.")]
 Split = Annotated[str, typer.Option(help="test, validation or train.")]
 Windows = Annotated[int, typer.Option(min=0, help="Maximum number of windows, evenly spread; 0: all.")]
-ProtocolName = Annotated[str, typer.Option("--protocol", help="plain, mathieu2016 or openstl: which numbers.")]
+ProtocolName = Annotated[
+    str, typer.Option("--protocol", help="plain, sharpness, mathieu2016 or openstl: which numbers.")
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")]
+FeatureFile = Annotated[
+    Path | None,
+    typer.Option("--feature-distance", help="Distance of features by this network (python -m benchmarks.lite0 FILE)."),
+]
+SharpnessOption = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="For model.name=motion: 0 blends values (highest PSNR), 1 warps once (sharp)."),
+]

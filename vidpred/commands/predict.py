@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidpred.commands.options import CheckpointOption, Device
+from vidpred.commands.options import CheckpointOption, Device, SharpnessOption
 
 
 def predict(
@@ -37,6 +37,7 @@ def predict(
     states: Annotated[
         Path | None, typer.Option(help="An .npy file (frames, values) for runs that take states: row i is frame i's.")
     ] = None,
+    sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
@@ -49,7 +50,7 @@ def predict(
     from vidpred.media.video_writer import SUFFIXES
 
     check_output(output, overwrite, "--output", SUFFIXES)
-    predictors = load_predictors(run or [Path(PRETRAINED)], checkpoint, device)
+    predictors = load_predictors(run or [Path(PRETRAINED)], checkpoint, device, sharpness)
     request = PredictRequest(clip, steps, start, size, after_end, samples, seed, actions, states)
     prediction = VideoPrediction.open(request, predictors)
     typer.echo(prediction.describe())

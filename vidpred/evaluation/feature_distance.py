@@ -43,8 +43,12 @@ class FeatureDistance:
             shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
             raise ValueError(f"prediction and target must both be (N, C, H, W) of one shape, C = 1 or 3, not {shapes}")
         pair = [images.float().expand(-1, 3, -1, -1) for images in (prediction, target)]
-        maps = zip(*(self.network(images) for images in pair), strict=True)
-        return sum_of([squared_difference(first, second) for first, second in maps])
+        return map_distance(*(self.network(images) for images in pair))
+
+
+def map_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    """Compute the distance `(N,)` of two images from the feature maps of both."""
+    return sum_of([squared_difference(*maps) for maps in zip(first, second, strict=True)])
 
 
 def squared_difference(first: Tensor, second: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ TorchScript module, which carries its architecture. Load only files that you tru
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ KINDS: dict[str, Kind] = {
         "learned perceptual distance of a predicted frame from the true one (Zhang et al. 2018) by the network in the "
         "file named; lower is better",
     ),
+    "feature_distance": Kind(
+        "features",
+        "a network of images (N, 3, H, W) in [0, 1] -> a list of feature maps (N, C, h, w); EfficientNet-Lite0's are "
+        "written by python -m benchmarks.lite0 FILE",
+        {},
+        "see the measure of that name",
+    ),
     "fid": Kind(
         "FID",
         "a network (N, 3, H, W) uint8 -> features (N, F); usually inception-2015-12-05.pt, which NVIDIA's "
@@ -62,7 +70,7 @@ class JudgeNetwork:
     def __init__(self, kind: str, file: Path, device: torch.device) -> None:
         """Raises ConfigError where the file is absent or no TorchScript module."""
         self.kind, self.file, self.device = KINDS[kind], file, device
-        self.option = f"--{kind} {file}"
+        self.option = f"--{kind.replace('_', '-')} {file}"
         if not file.is_file():
             raise ConfigError(f"no such file [{self.option}]; it is {self.kind.wanted}")
         try:
@@ -77,21 +85,38 @@ class JudgeNetwork:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """What it says of a batch of N, `(N, ...)` flattened to `(N, F)`. Raises ConfigError where it cannot."""
-        try:
-            with torch.inference_mode():
-                said = self.module(*(value.to(self.device) for value in inputs), **self.arguments)
-        except (RuntimeError, torch.jit.Error) as error:
-            longer = "; try --steps 16" if inputs[0].ndim == 5 else ""
-            raise ConfigError(
-                f"the network cannot judge frames {tuple(inputs[0].shape)} [{self.option}]: {one_line(error)}; "
-                f"it must be {self.kind.wanted}{longer}"
-            ) from None
+        said = self._run(inputs)
         if not isinstance(said, Tensor) or said.ndim == 0 or len(said) != len(inputs[0]):
             shape = tuple(said.shape) if isinstance(said, Tensor) else type(said).__name__
             raise ConfigError(
                 f"the network says {shape} of {len(inputs[0])} [{self.option}]; wanted {self.kind.wanted}"
             )
         return said.float().flatten(1) if said.ndim > 1 else said.float()[:, None]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the feature maps of images `(N, 3, H, W)`. Raises ConfigError where the network returns none."""
+        found = self._run((images,))
+        if not isinstance(found, list | tuple) or not all(
+            isinstance(part, Tensor) and part.ndim == 4 for part in found
+        ):
+            raise ConfigError(f"the network returns no list of feature maps [{self.option}]; wanted {self.kind.wanted}")
+        return list(found)
+
+    def _run(self, inputs: Sequence[Tensor]) -> Any:
+        try:
+            with torch.inference_mode():
+                return self.module(*(value.to(self.device) for value in inputs), **self.arguments)
+        except (RuntimeError, torch.jit.Error) as error:
+            longer = "; try --steps 16" if inputs[0].ndim == 5 else ""
+            raise ConfigError(
+                f"the network cannot judge frames {tuple(inputs[0].shape)} [{self.option}]: {one_line(error)}; "
+                f"it must be {self.kind.wanted}{longer}"
+            ) from None
+
+
+def feature_network(file: Path | None, device: torch.device) -> Callable[[Tensor], list[Tensor]] | None:
+    """Return what makes feature maps of images by the network in a file; None without one. Raises ConfigError."""
+    return None if file is None else JudgeNetwork("feature_distance", file, device).maps
 
 
 def in_colour(frames: Tensor) -> Tensor:

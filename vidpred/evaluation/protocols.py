@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
+from vidpred.evaluation.feature_distance import FeatureNetwork
 from vidpred.evaluation.learned import Learned
 from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.samples import Spread, row_names, summarise
@@ -114,6 +115,8 @@ class Measurement:
         seed: Noise seed; a future's noise is a function of (seed, window, sample).
         progress: Whether to show a progress bar.
         only: Names of measures; empty: all of the protocol's.
+        frames: Frames ahead to measure; empty: all.
+        network: A network whose features' distance is one more measure.
     """
 
     steps: int = 8
@@ -123,6 +126,18 @@ class Measurement:
     seed: int = 0
     progress: bool = False
     only: tuple[str, ...] = ()
+    frames: tuple[int, ...] = ()
+    network: FeatureNetwork | None = None
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of the measures to compute."""
+        return self.only or self.printed.measures
+
+    @property
+    def printed(self) -> Protocol:
+        """The protocol with the measure that the network adds."""
+        return self.protocol if self.network is None else replace(self.protocol, added=("features",))
 
     def choose_windows(self, source: Source) -> list[int]:
         """Return the indices of the windows to measure on, always the same ones."""
@@ -166,7 +181,7 @@ def evaluate_models(
     for index in tqdm(chosen, desc="evaluate", unit="window", disable=not how.progress):
         frames, actions, states = load_window(source, index, how.steps, device)
         context, future = frames[:, : -how.steps], frames[:, -how.steps :]
-        true = [TrueFrames(frames, context.shape[1] + step) for step in range(how.steps)]
+        true = [TrueFrames(frames, context.shape[1] + step, how.network) for step in range(how.steps)]
         values: dict[tuple[str, int, str], float] = {}
         if learned is not None:
             learned.see_truth(future)
@@ -175,16 +190,16 @@ def evaluate_models(
             draws = draw_windows(model, context, how.steps, (how.seed, index), count, actions, states)
             if learned is not None:
                 draws = learned.watch(name, draws, future)
-            spreads, drawn = measure_draws(draws, true, how.only or how.protocol.measures)
+            spreads, drawn = measure_draws(draws, true, how.measures, context[:, -1], how.frames)
             for (step, metric), numbers in drawn.items():
-                summary = summarise(numbers, MEASURES[metric].lower_is_better)
+                summary = summarise(numbers, MEASURES[metric].lower_is_better, MEASURES[metric].best)
                 values |= {(row, step, metric): summary[kind] for kind, row in rows[name].items()}
             for step, total in enumerate(apart.get(name, ())):
                 total.add(spreads[step].value)
         for (name, step, metric), value in values.items():
             reference = values.get((REFERENCE, step, metric), math.nan)
             scores[name].add(source.clip_name(index), step, metric, value, reference)
-    return Evaluation(len(chosen), how.steps, scores, how.protocol, how.samples, how.seed, apart)
+    return Evaluation(len(chosen), how.steps, scores, how.printed, how.samples, how.seed, apart)
 
 
 def draw_windows(
@@ -204,16 +219,25 @@ def draw_windows(
 
 
 def measure_draws(
-    draws: Iterable[Iterable[Tensor]], true: Sequence[TrueFrames], names: Sequence[str]
+    draws: Iterable[Iterable[Tensor]],
+    true: Sequence[TrueFrames],
+    names: Sequence[str],
+    last: Tensor,
+    frames: Collection[int] = (),
 ) -> tuple[list[Spread], dict[tuple[int, str], list[float]]]:
-    """How far the draws lie apart in every step, and (step, measure) -> its value for every draw."""
+    """Return how far the draws lie apart in every step, and (step, measure) -> its value for every draw.
+
+    last: the last context frame, `(1, C, H, W)`. frames: the frames ahead that are measured; empty: all.
+    """
     spreads = [Spread() for _ in true]
     drawn: dict[tuple[int, str], list[float]] = {}
     for draw in draws:
+        before = last
         for step, prediction in enumerate(draw):
             spreads[step].add(prediction)
-            for name in names:
-                drawn.setdefault((step, name), []).append(measure(name, prediction, true[step]))
+            for name in names if not frames or step + 1 in frames else ():
+                drawn.setdefault((step, name), []).append(measure(name, prediction, true[step], before))
+            before = prediction
     return spreads, drawn
 
 

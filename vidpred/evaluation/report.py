@@ -157,9 +157,13 @@ def clip_rows(
 
 
 def better(protocol: Protocol) -> str:
-    """Which way is better, for all measures of a protocol."""
-    lower = [MEASURES[name].title for name in protocol.measures if MEASURES[name].lower_is_better]
-    return f"higher is better, but for {' and '.join(lower)}" if lower else "higher is better everywhere"
+    """Say which way is better, for all measures of a protocol."""
+    measures = [MEASURES[name] for name in protocol.measures]
+    lower = [measure.title for measure in measures if measure.lower_is_better]
+    exact = [f"{measure.title} ({measure.best:g})" for measure in measures if measure.best is not None]
+    parts = [f"but for {' and '.join(lower)}"] if lower else []
+    parts += [f"nearer to the true frames' value is for {' and '.join(exact)}"] if exact else []
+    return ", ".join(["higher is better", *parts]) if parts else "higher is better everywhere"
 
 
 def doubling_steps(steps: int) -> list[int]:
@@ -170,7 +174,9 @@ def doubling_steps(steps: int) -> list[int]:
 def _panel_title(metric: str, evaluation: Evaluation) -> str:
     if metric == SPREAD:
         return f"{SPREAD} of {evaluation.samples} (standard deviation of a pixel)"
-    return MEASURES[metric].title + (" (lower is better)" if MEASURES[metric].lower_is_better else "")
+    measure = MEASURES[metric]
+    best = "" if measure.best is None else f" (best: {measure.best:g})"
+    return measure.title + (" (lower is better)" if measure.lower_is_better else best)
 
 
 def _cell(total: Sum, signed: bool = False) -> str:

@@ -38,14 +38,20 @@ def row_name(name: str, statistic: str, samples: int) -> str:
     return f"{name}, {statistic} of {samples}"
 
 
-def summarise(values: Sequence[float], lower_is_better: bool) -> Mapping[str, float]:
-    """best, mean and worst of the values that are numbers; NaN where none is."""
+def summarise(values: Sequence[float], lower_is_better: bool, best: float | None = None) -> Mapping[str, float]:
+    """Return best, mean and worst of the values that are numbers; NaN where none is.
+
+    best: where neither higher nor lower is better, the value from which the distance counts.
+    """
     numbers = [value for value in values if not math.isnan(value)]
     if not numbers:
         return dict.fromkeys(("best", "mean", "worst"), math.nan)
-    low, high = min(numbers), max(numbers)
-    best, worst = (low, high) if lower_is_better else (high, low)
-    return {"best": best, "mean": sum(numbers) / len(numbers), "worst": worst}
+    mean = sum(numbers) / len(numbers)
+    if best is not None:
+        numbers.sort(key=lambda number: -abs(number - best))
+    else:
+        numbers.sort(reverse=lower_is_better)
+    return {"best": numbers[-1], "mean": mean, "worst": numbers[0]}
 
 
 class Spread:

@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from vidpred.models.optical_flow import dense_flow, warp_backward
+
 LEVELS = 3
 PATCH = 7  # pixels
 PROJECTIONS = 96
+LEAST_SIDE = PATCH * 2 ** (LEVELS - 1)
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # the kernel of Burt & Adelson 1983, to be divided by 16
 
 
@@ -108,9 +111,8 @@ def sliced_wasserstein(prediction: Tensor, target: Tensor, seed: int = 0) -> Ten
     if prediction.shape != target.shape or prediction.ndim != 4:
         shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
         raise ValueError(f"prediction and target must both be (N, C, H, W) of one shape, not {shapes}")
-    least = PATCH * 2 ** (LEVELS - 1)
-    if min(target.shape[-2:]) < least:
-        raise ValueError(f"images must have at least {least} pixels a side, not {tuple(target.shape[-2:])}")
+    if min(target.shape[-2:]) < LEAST_SIDE:
+        raise ValueError(f"images must have at least {LEAST_SIDE} pixels a side, not {tuple(target.shape[-2:])}")
     random = torch.Generator().manual_seed(seed)
     directions = torch.randn(PROJECTIONS, target.shape[1], PATCH, PATCH, generator=random).to(target.device)
     directions = directions / directions.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
@@ -131,3 +133,16 @@ def ascending(values: Tensor) -> Tensor:
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.detach().numpy(), axis=-1))
     return values.sort(-1).values
+
+
+def warp_error(before: Tensor, after: Tensor) -> Tensor:
+    """Compute how badly two consecutive frames agree once the first is moved along the optical flow between them.
+
+    Args:
+        before, after: `(N, C, H, W)` float in [0, 1], C = 1 or 3.
+
+    Returns:
+        `(N,)` float32, the root mean squared difference: flicker, torn edges and whatever else no motion explains.
+    """
+    moved = warp_backward(before, dense_flow(after, before))
+    return (after.float() - moved).square().mean((1, 2, 3)).sqrt()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
@@ -89,6 +90,7 @@ class Predictor:
         seed: int | None = None,
         actions: Tensor | np.ndarray | None = None,
         states: Tensor | np.ndarray | None = None,
+        sharpness: float | None = None,
     ) -> Tensor:
         """Predict the next `steps` frames, by recursion beyond what the generator gives at once.
 
@@ -100,6 +102,8 @@ class Predictor:
         actions: for a model that takes any, `(T-1+steps, A)` or `(B, T-1+steps, A)`, in the units of its data: row i
         moves frame i to frame i+1, known frames first. states: for a model that takes any, `(T, S)` or `(B, T, S)`, in
         which the known frames were taken; the model says by itself how they go on.
+        sharpness: for a model that has this dial, from 0 (a blend of pixel values: the highest PSNR, blurred) to 1 (one
+        warp along a blended path: sharp), for this call; None: as `set_sharpness` or the model's settings left it.
         Raises ValueError or TypeError naming what is wrong, ConfigError where samples are asked of a model that takes
         no noise.
         """
@@ -108,12 +112,38 @@ class Predictor:
         tensor = check_frames(frames, self.generator.channels, self.least_history)
         batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
         moves, known = (self._rows(values, tensor.dim() == 4) for values in (actions, states))
-        futures = [
-            rollout(self.generator, batched, steps, self.noise(len(batched), sample, seed), moves, known).cpu()
-            for sample in range(samples or 1)
-        ]
+        with self._dialed(sharpness):
+            futures = [
+                rollout(self.generator, batched, steps, self.noise(len(batched), sample, seed), moves, known).cpu()
+                for sample in range(samples or 1)
+            ]
         future = futures[0] if samples is None else torch.stack(futures, 1)
         return future if tensor.dim() == 5 else future[0]
+
+    def set_sharpness(self, sharpness: float, setting: str = "sharpness=") -> None:
+        """Turn the dial of a model that has one, for all predictions from here on: see `predict`.
+
+        Raises ValueError outside [0, 1], ConfigError where the model has none.
+        """
+        if not 0 <= sharpness <= 1:
+            raise ValueError(f"sharpness must lie in [0, 1], not {sharpness:g}")
+        if self.generator.sharpness is None:
+            raise ConfigError(
+                f"{self.name} has no dial for sharpness [{setting}{sharpness:g}]; leave it out, or use a run with "
+                "model.name=motion and model.refine=false"
+            )
+        self.generator.sharpness = sharpness
+
+    @contextmanager
+    def _dialed(self, sharpness: float | None) -> Iterator[None]:
+        before = self.generator.sharpness
+        if sharpness is not None:
+            self.set_sharpness(sharpness)
+        try:
+            yield
+        finally:
+            if sharpness is not None:
+                self.generator.sharpness = before
 
     def _rows(self, values: Tensor | np.ndarray | None, one: bool) -> Tensor | None:
         """Actions or states as a batch on the model's device; one: they are of a single clip."""
@@ -160,10 +190,16 @@ class Predictor:
             )
 
 
-def load_predictors(runs: Sequence[Path], checkpoint: str = "best", device: str = "auto") -> list[Predictor]:
-    """Load several runs onto one device; see `Predictor.load`. Errors name the option --device."""
+def load_predictors(
+    runs: Sequence[Path], checkpoint: str = "best", device: str = "auto", sharpness: float | None = None
+) -> list[Predictor]:
+    """Load several runs onto one device; see `Predictor.load` and `set_sharpness`. Errors name the options."""
     choose_device(device, "--device ")
-    return [Predictor.load(run, checkpoint, device) for run in runs]
+    predictors = [Predictor.load(run, checkpoint, device) for run in runs]
+    for predictor in predictors:
+        if sharpness is not None:
+            predictor.set_sharpness(sharpness, "--sharpness ")
+    return predictors
 
 
 def check_same_frames(predictors: Sequence[Predictor], mend: str) -> None:

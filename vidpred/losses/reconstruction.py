@@ -37,14 +37,24 @@ def gradient_difference_loss(prediction: Tensor, target: Tensor, alpha: float, e
     return total
 
 
-def log_squared_error(prediction: Tensor, target: Tensor, floor: float = 1e-4, each: bool = False) -> Tensor:
+def log_squared_error(
+    prediction: Tensor, target: Tensor, floor: float = 1e-4, each: bool = False, scales: int = 1
+) -> Tensor:
     """The mean over the frames of log10(mean squared error + floor): a tenth of the PSNR's change, negative, so that
     every frame counts alike, however much moves in it. The floor keeps still frames from ruling.
 
-    Both `(B, K, C, H, W)`. Returns a scalar; each: the mean of every sample, `(B,)`.
+    Both `(B, K, C, H, W)`. scales: the mean over as many sizes, each a mean of 2x2 pixels of the one before, as far as
+    the frames reach: at the coarse ones a detail that is a little off its place costs less. Returns a scalar; each: the
+    mean of every sample, `(B,)`.
     """
-    errors = (prediction.float() - target.float()).square().mean((-3, -2, -1))
-    return _mean(torch.log10(errors + floor), each)
+    difference = prediction.float() - target.float()
+    logs = []
+    for _ in range(scales):
+        logs.append(torch.log10(difference.square().mean((-3, -2, -1)) + floor))
+        if min(difference.shape[-2:]) < 2:
+            break
+        difference = functional.avg_pool2d(difference.flatten(0, 1), 2).unflatten(0, difference.shape[:2])
+    return _mean(torch.stack(logs).mean(0), each)
 
 
 def charbonnier_loss(prediction: Tensor, target: Tensor, *, each: bool = False, floor: float = 1e-3) -> Tensor:

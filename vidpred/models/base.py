@@ -85,6 +85,8 @@ class Generator(nn.Module):
     """The most images that `fit` uses."""
     has_density: bool = False
     """Whether `log_density`, `expected` and `completions` exist."""
+    sharpness: float | None = None
+    """Dial from 0, a blend of what may come, to 1, one sharp picture of it; None: there is no dial."""
     num_styles: int = 0
     """Number of layers that take a style of their own; 0: there are no styles."""
 
@@ -110,6 +112,10 @@ class Generator(nn.Module):
 
     def grow(self, share: float) -> None:
         """Take the size that is scheduled for this share, in [0, 1], of the training; most models keep theirs."""
+
+    def weights_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return another run's weights as this model has them, for a training that starts from them."""
+        return dict(tensors)
 
     def fit(self, images: Tensor, seed: int) -> None:
         """Fit to images `(N, C, H, W)` in [0, 1]."""

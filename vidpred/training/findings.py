@@ -145,9 +145,10 @@ RULES: tuple[Rule, ...] = (
         "train on what moves (data.crop_size, data.min_motion), raise data.frame_skip or train longer",
     ),
     Rule(
-        "blurred predictions", "warning", ("monitor/sharpness",), rules.blurred,
+        "blurred predictions", "warning", ("monitor/sharpness", "monitor/sharpness_last"), rules.blurred,
         "a mean over possible futures, or a model that has not learnt the details",
-        "train longer or a larger model; then lp_exponent=1, gdl_weight and adversarial.weight of the objective",
+        "train longer or a larger model; then lp_exponent=1, gdl_weight and adversarial.weight of the objective; with "
+        "model.name=motion, predict --sharpness 1 and motion_sharp.yaml",
     ),
     Rule(
         "noisy predictions", "warning", ("monitor/sharpness",), rules.noisy,
@@ -158,10 +159,16 @@ RULES: tuple[Rule, ...] = (
 
 
 def findings(
-    lines: Sequence[Mapping[str, Any]], objective: ObjectiveSettings, training: TrainingSettings
+    lines: Sequence[Mapping[str, Any]],
+    objective: ObjectiveSettings,
+    training: TrainingSettings,
+    frames: int | None = None,
 ) -> list[Finding]:
-    """What is wrong according to the lines of a metrics.jsonl, the gravest first."""
-    history = History(lines, objective, training)
+    """Return what is wrong according to the lines of a metrics.jsonl, the gravest first.
+
+    frames: how many are predicted in training, for the message; None: not said.
+    """
+    history = History(lines, objective, training, frames)
     found = [finding for rule in RULES if (finding := rule.ask(history))]
     order = ("serious", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.severity))

@@ -68,6 +68,10 @@ def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tenso
     }  # fmt: skip
     # Without known frames nothing moves: edges are looked at everywhere.
     moving = torch.ones_like(truth[:, :, :1]) if last is None else (truth - last).abs().amax(2, keepdim=True) > MOVED
+    later = {} if last is None or truth.shape[1] == 1 else {
+        "last_energy_prediction": gradient_energy(prediction[:, -1:], moving[:, -1:].float()),
+        "last_energy_truth": gradient_energy(truth[:, -1:], moving[:, -1:].float()),
+    }  # fmt: skip
     return {
         "non_finite": torch.stack(broken).sum(),
         "input_min": inputs.min(),
@@ -81,6 +85,7 @@ def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tenso
         **motion,
         "energy_prediction": gradient_energy(prediction, moving.float()),
         "energy_truth": gradient_energy(truth, moving.float()),
+        **later,
     }
 
 
@@ -133,9 +138,10 @@ def summarise(names: Sequence[str], values: Tensor) -> dict[str, float]:
     gradient_TERM: norm of a weighted loss term's gradient at the generator (the mean over processes). diversity: the
     root mean squared distance between the predictions of a batch, as a share of that between the true frames. motion:
     mean |prediction - last known frame| as a share of the truth's. sharpness: squared-gradient energy where the truth
-    moves, as a share of the truth's. input_min, _max, _std, _extremes (share of values that are exactly 0 or 1),
-    prediction_min, _max: in the range that training sees, which should be [0, 1]. non_finite: how many values. draws:
-    the root mean squared distance between two draws of one future, as a share of that between a draw and the truth.
+    moves, as a share of the truth's; sharpness_last: that of the last predicted frame alone. input_min, _max, _std,
+    _extremes (share of values that are exactly 0 or 1), prediction_min, _max: in the range that training sees, which
+    should be [0, 1]. non_finite: how many values. draws: the root mean squared distance between two draws of one
+    future, as a share of that between a draw and the truth.
     Numbers that are not finite and shares of nothing are left out.
     """
     found = {
@@ -145,7 +151,7 @@ def summarise(names: Sequence[str], values: Tensor) -> dict[str, float]:
     plain = {name: float(value) for name, value in found.items()}
     plain["input_std"] = plain.pop("input_variance") ** 0.5
     plain["non_finite"] *= len(values)
-    parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy"}
+    parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy", "sharpness_last": "last_energy"}
     for name, part in parts.items():
         prediction, truth = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
         if truth > TINY:

@@ -59,6 +59,9 @@ class ObjectiveSettings(Settings):
     log_weight: float = Field(
         0.0, ge=0, description="Weight of the logarithm of each frame's squared error, which is PSNR up to a factor."
     )
+    log_scales: int = Field(
+        1, ge=1, le=6, description="Sizes over which log_weight's loss is averaged, each half of the one before."
+    )
     losses: Annotated[LossWeights | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="Weights of further losses. null: none."
     )
@@ -177,7 +180,9 @@ class Objective:
             gdl = sum_of(gradient_difference_loss(p * 2 - 1, t * 2 - 1, settings.gdl_alpha, each) for p, t in visible)
             terms["gdl"] = settings.gdl_weight, gdl
         if settings.log_weight:
-            log = sum_of(log_squared_error(p * 2 - 1, t * 2 - 1, each=each) for p, t in pairs)
+            log = sum_of(
+                log_squared_error(p * 2 - 1, t * 2 - 1, each=each, scales=settings.log_scales) for p, t in pairs
+            )
             terms["log"] = settings.log_weight, log
         for name, weight in settings.loss_weights.items():
             terms[name] = weight, sum_of(LOSSES[name](p * 2 - 1, t * 2 - 1, each=each) for p, t in pairs)

@@ -22,6 +22,7 @@ PERFECT, SURE = 0.99, 0.9  # accuracy of a perfect discriminator, and how much o
 HIGH, LOW, BIAS, SWINGS = 0.9, 0.6, 0.5, 4  # between what an oscillating discriminator goes back and forth, how often
 JUDGED = 200  # pictures over which its accuracy is averaged before that is asked
 CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and sharpness as shares of the truth's
+LAST_BLURRED = 0.5  # sharpness of the last predicted frame: blends of displaced candidates have .4 eight frames ahead
 ALIKE = 0.05  # the distance of two draws, as a share of their distance from the truth
 BETTER = 1.2  # by what factor a share comes closer to 1, from one quarter of the run to the next, if it is on its way
 ADVERSARIAL = ("monitor/gradient_adversarial", "monitor/gradient_feature_matching")
@@ -35,6 +36,7 @@ class History:
     lines: Sequence[Mapping[str, Any]]
     objective: ObjectiveSettings
     training: TrainingSettings
+    frames: int | None = None  # predicted in training; None: not said
 
     @property
     def last_step(self) -> int:
@@ -238,7 +240,10 @@ def still(history: History) -> str | None:
 
 
 def blurred(history: History) -> str | None:
-    share = history.settled("monitor/sharpness")
+    share, last = history.settled("monitor/sharpness"), history.settled("monitor/sharpness_last")
+    if last is not None and last <= LAST_BLURRED:
+        place = f"at frame {history.frames}" if history.frames else "in the last predicted frame"
+        return f"blurry: energy {last:.2f} {place} where something moves (true frames: 1); PSNR alone hides it"
     if share is None or share > BLURRED:
         return None
     return f"where something moves, predictions have {share:.1%} of the true frames' squared-gradient energy"
