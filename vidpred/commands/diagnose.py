@@ -37,7 +37,7 @@ class Diagnosis:
 
 def findings(lines: Sequence[Mapping[str, Any]], config: Config) -> list[Finding]:
     """What is wrong according to the lines of a metrics.jsonl, the gravest first."""
-    frames = config.data.step - 1 + config.data.future_frames
+    frames = config.data.lead - 1 + config.data.future_frames
     return numbers.findings(lines, config.objective, config.training, frames)
 
 

@@ -170,4 +170,5 @@ def _convolve(flow: Tensor, sigma: float) -> Tensor:
     planes = flow.flatten(0, 1)[:, None]
     planes = functional.conv2d(functional.pad(planes, (0, 0, radius, radius), "replicate"), kernel.view(1, 1, -1, 1))
     planes = functional.conv2d(functional.pad(planes, (radius, radius, 0, 0), "replicate"), kernel.view(1, 1, 1, -1))
-    return planes[:, 0].unflatten(0, flow.shape[:2])
+    smooth: Tensor = planes[:, 0].unflatten(0, flow.shape[:2])
+    return smooth
