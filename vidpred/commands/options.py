@@ -21,6 +21,14 @@ ProtocolName = Annotated[
     str, typer.Option("--protocol", help="plain, sharpness, mathieu2016 or openstl: which numbers.")
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Draw quality against frames ahead here (.png, .pdf, .svg); replaces a file."),
+]
+SeveralFutures = Annotated[
+    int | None,
+    typer.Option(min=2, help="Futures to draw in each window from runs that take noise: best, mean and worst."),
+]
 FeatureFile = Annotated[
     Path | None,
     typer.Option("--feature-distance", help="Distance of features by this network (python -m benchmarks.lite0 FILE)."),

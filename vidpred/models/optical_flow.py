@@ -158,6 +158,8 @@ def catmull_rom(fraction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def smooth_displacements(flow: Tensor, sigma: float) -> Tensor:
     """Convolve displacements `(N, 2, H, W)` with a Gaussian of `sigma` pixels in float32, the border repeated."""
+    if flow.is_meta:  # shapes alone are asked for, and autocast knows no such device
+        return torch.empty_like(flow, dtype=torch.float32)
     with torch.autocast(flow.device.type, enabled=False):  # bfloat16 would round ten pixels to a sixteenth
         return _convolve(flow.float(), sigma)
 
