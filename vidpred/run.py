@@ -23,8 +23,8 @@ from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.conditions import check_conditions
 from vidpred.resume import prepare_folder, start_from
 from vidpred.settings import Reads, recording
-from vidpred.training.conditions import check_classes, fit_conditions
-from vidpred.training.fitting import Fitting
+from vidpred.training.direct_fit import Fitting
+from vidpred.training.fit_normalizers import check_classes, fit_conditions
 from vidpred.training.hardware import choose_precision
 from vidpred.training.plan import describe_plan
 from vidpred.training.processes_agree import PEER_TIMEOUT, all_or_none, main_process_first

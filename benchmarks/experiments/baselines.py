@@ -7,7 +7,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from vidpred.models.base import Generator
-from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.multiscale import MultiscaleGenerator, MultiscaleSettings
 from vidpred.models.optical_flow import dense_flow, warp_backward
 from vidpred.models.pyramid import pad_to_multiple
 
@@ -90,7 +90,7 @@ class WarpedMultiscale(Generator):
     def __init__(self, context_frames: int, channels: int = 3) -> None:
         super().__init__()
         self.context_frames, self.pred_frames, self.step, self.channels = context_frames, 1, 1, channels
-        settings = GeneratorSettings(residual="last_frame", scales=3)
+        settings = MultiscaleSettings(residual="last_frame", scales=3)
         self.inner = MultiscaleGenerator(settings, context_frames + 1, 1, 1, channels)
         with torch.no_grad():  # begin as the extrapolation itself
             for network in self.inner.networks:

@@ -27,7 +27,7 @@ from vidpred.evaluation.images import (
     evaluate_images,
     evaluate_runs,
 )
-from vidpred.inference.discriminator import load_judge
+from vidpred.inference.discriminator import load_discriminator
 from vidpred.run import train
 
 
@@ -143,7 +143,7 @@ def test_the_discriminators_classes_are_held_against_those_of_held_out_pictures(
                 "training.batch_size": 32, "training.discriminator.learning_rate": 2e-3}  # fmt: skip
     predictor = train(small_preset("improved_gan", tmp_path, learning)).predictor()
     assert predictor.checkpoint is not None
-    judge = load_judge(predictor.checkpoint, predictor.device)
+    judge = load_discriminator(predictor.checkpoint, predictor.device)
     assert judge is not None
     source = build_source(predictor.data, "test", [0])
     assert isinstance(source, ImageWindows)

@@ -17,7 +17,7 @@ from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.evaluation.frechet import Moments, distance
 from vidpred.evaluation.learned import Learned
-from vidpred.evaluation.networks import JudgeNetwork
+from vidpred.evaluation.networks import MetricNetwork
 from vidpred.evaluation.protocols import Measurement, evaluate_models
 from vidpred.models.baselines import BASELINES, CopyLast
 from vidpred.run import train
@@ -115,17 +115,17 @@ def test_gray_frames_become_colour(files: dict[str, Path]) -> None:
 @pytest.mark.parametrize("kind", ["lpips", "fid", "fvd"])
 def test_an_absent_file_is_named_with_where_it_comes_from(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"no such file \[--{kind} .*absent.pt\]; it is .*; usually"):
-        JudgeNetwork(kind, tmp_path / "absent.pt", CPU)
+        MetricNetwork(kind, tmp_path / "absent.pt", CPU)
     (tmp_path / "text.pt").write_text("not weights")
     with pytest.raises(ConfigError, match=rf"not a TorchScript file \[--{kind} .*text.pt\]"):
-        JudgeNetwork(kind, tmp_path / "text.pt", CPU)
+        MetricNetwork(kind, tmp_path / "text.pt", CPU)
 
 
 def test_a_network_that_cannot_judge_is_named(files: dict[str, Path]) -> None:
-    short = JudgeNetwork("fvd", files["fvd"], CPU)
+    short = MetricNetwork("fvd", files["fvd"], CPU)
     with pytest.raises(ConfigError, match=r"cannot judge frames \(1, 3, 2, 8, 8\) \[--fvd .*--steps 16"):
         short(torch.zeros(1, 3, 2, 8, 8))
-    wrong = JudgeNetwork("lpips", files["fid"], CPU)
+    wrong = MetricNetwork("lpips", files["fid"], CPU)
     with pytest.raises(ConfigError, match=r"cannot judge frames .*\[--lpips"):
         wrong(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
 

@@ -18,7 +18,7 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.dynamics import StateDynamics
 from vidpred.models.film_unet import FilmUnetSettings
 from vidpred.models.motion import MotionSettings
-from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.multiscale import MultiscaleGenerator, MultiscaleSettings
 from vidpred.models.rollout import rollout, unroll
 from vidpred.models.settings import ModelSettings
 from vidpred.run import train
@@ -155,9 +155,9 @@ def test_wrong_actions_are_refused() -> None:
             rollout(Add(2), frames, 2, actions=moves)
 
 
-def small(**change: object) -> GeneratorSettings:
+def small(**change: object) -> MultiscaleSettings:
     shape = {"scales": 2, "feature_maps": [[4], [4]], "kernel_sizes": [[3, 3], [3, 3]]}
-    return GeneratorSettings.model_validate({**shape, **change})
+    return MultiscaleSettings.model_validate({**shape, **change})
 
 
 def test_the_multiscale_generator_sees_every_action() -> None:

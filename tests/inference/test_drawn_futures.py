@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
-from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.multiscale import MultiscaleGenerator, MultiscaleSettings
 from vidpred.models.rollout import rollout
 
 
@@ -28,7 +28,7 @@ class Walk(nn.Module):
 
 def predictor(noise_channels: int) -> Predictor:
     torch.manual_seed(0)
-    rows = GeneratorSettings(
+    rows = MultiscaleSettings(
         scales=2, feature_maps=[[4], [4]], kernel_sizes=[[3, 3], [3, 3]], noise_channels=noise_channels
     )
     return Predictor(MultiscaleGenerator(rows, 2), DataSettings(context_frames=2), name="mine")

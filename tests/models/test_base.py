@@ -100,4 +100,4 @@ def test_every_discriminator_says_what_it_is(name: str) -> None:
         discriminator = settings.build(scales, data)
     assert (discriminator.num_scales, discriminator.classes) == (scales, settings.num_classes)
     frames = torch.rand(2, 1, 1, 32, 32)
-    assert torch.equal(discriminator.as_made(frames), frames) or discriminator.growing
+    assert torch.equal(discriminator.match_fade(frames), frames) or discriminator.growing

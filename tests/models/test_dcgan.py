@@ -12,7 +12,13 @@ import torch
 from torch import nn
 
 from vidpred.errors import ConfigError
-from vidpred.models.dcgan import DcganDiscriminator, DcganGenerator, DcganJudgeSettings, DcganSettings, halved_sides
+from vidpred.models.dcgan import (
+    DcganDiscriminator,
+    DcganDiscriminatorSettings,
+    DcganGenerator,
+    DcganSettings,
+    halved_sides,
+)
 from vidpred.models.images import MinibatchDiscrimination, Shape, VirtualBatchNorm
 
 SHAPE = Shape(3, 64, 64)
@@ -39,7 +45,7 @@ def test_the_generator_follows_the_guidelines() -> None:
 
 
 def test_the_discriminator_follows_the_guidelines() -> None:
-    layers = list(DcganDiscriminator(DcganJudgeSettings(), SHAPE).layers)
+    layers = list(DcganDiscriminator(DcganDiscriminatorSettings(), SHAPE).layers)
     assert [type(layer) for layer in layers[:2]] == [nn.Conv2d, nn.LeakyReLU]  # none on the pictures themselves
     assert [type(layer) for layer in layers[2:]] == [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3
     assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.2}
@@ -52,7 +58,7 @@ def test_sides(side: int, expected: list[int]) -> None:
     assert halved_sides(side) == [side, *expected]
     shape = Shape(1, side, side)
     judge, generator = (
-        DcganDiscriminator(DcganJudgeSettings(width=2), shape),
+        DcganDiscriminator(DcganDiscriminatorSettings(width=2), shape),
         DcganGenerator(DcganSettings(width=2), shape),
     )
     (picture,) = generator(torch.empty(2, 0, *shape))
@@ -79,7 +85,7 @@ def _no_gradients() -> Iterator[None]:
 
 def judge(**settings: Any) -> DcganDiscriminator:
     torch.manual_seed(0)
-    return DcganDiscriminator(DcganJudgeSettings(width=4, **settings), Shape(1, 16, 16))
+    return DcganDiscriminator(DcganDiscriminatorSettings(width=4, **settings), Shape(1, 16, 16))
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_norm": False, "minibatch_kernels": 3}])
@@ -89,7 +95,7 @@ def test_true_and_false_pictures_are_batches_of_their_own(settings: dict[str, An
     none = torch.empty(5, 0, 1, 16, 16)
     apart = torch.cat([network(none, [true]), network(none, [false])])
     both = none.repeat(2, 1, 1, 1, 1), [torch.cat([true, false])]
-    torch.testing.assert_close(network(*both, kinds=2), apart)
+    torch.testing.assert_close(network(*both, num_groups=2), apart)
     assert not torch.allclose(network(*both), apart)
 
 

@@ -11,20 +11,20 @@ import torch
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.losses.penalties import r1_penalty
-from vidpred.models.equalised import (
+from vidpred.models.equalized_lr import (
     EqualisedConv,
     EqualisedLinear,
     adaptive_instance_norm,
     feature_maps,
-    minibatch_deviation,
+    minibatch_std,
     pixel_norm,
     progress_at,
 )
 from vidpred.models.images import Shape
 from vidpred.models.progressive import (
     ProgressiveDiscriminator,
+    ProgressiveDiscriminatorSettings,
     ProgressiveGenerator,
-    ProgressiveJudgeSettings,
     ProgressiveSettings,
 )
 from vidpred.models.pyramid import upsample
@@ -65,11 +65,11 @@ def test_pixel_norm_by_hand() -> None:
 def test_minibatch_deviation_by_hand() -> None:
     """Four samples, groups of two: samples 0 and 2 (1 and 5: deviation 2), samples 1 and 3 (equal: 0)."""
     features = torch.tensor([1.0, 3, 5, 3]).view(4, 1, 1, 1).expand(4, 2, 2, 2)
-    found = minibatch_deviation(features, 2)
+    found = minibatch_std(features, 2)
     assert found.shape == (4, 3, 2, 2)
     torch.testing.assert_close(found[:, 2, 0, 0], torch.tensor([2.0, 1e-4, 2, 1e-4]))
     torch.testing.assert_close(found[:, :2], features)
-    assert minibatch_deviation(features[:3], 2).shape == (3, 3, 2, 2)  # 3 samples are one group of one each
+    assert minibatch_std(features[:3], 2).shape == (3, 3, 2, 2)  # 3 samples are one group of one each
 
 
 def test_adaptive_instance_norm_by_hand() -> None:
@@ -134,7 +134,7 @@ def test_pictures_do_not_depend_on_the_size_of_a_layer(number: int) -> None:
 
 
 def test_the_judge_grows_alike() -> None:
-    judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8), SHAPE)
+    judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8), SHAPE)
     none, fine = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
     coarse = torch.nn.functional.avg_pool2d(fine[:, 0], 4)
     judge.progress.fill_(0)
@@ -149,7 +149,7 @@ def test_the_judge_grows_alike() -> None:
 
 
 def test_true_pictures_are_faded_in_like_false_ones() -> None:
-    judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8), SHAPE)
+    judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8), SHAPE)
     true = torch.rand(2, 1, *SHAPE)
     pooled = {side: torch.nn.functional.avg_pool2d(true[:, 0], side) for side in (2, 4)}
     for progress, expected in (
@@ -158,20 +158,20 @@ def test_true_pictures_are_faded_in_like_false_ones() -> None:
         (0.5, upsample((upsample(pooled[4]) + pooled[2]) / 2)[:, None]),
     ):  # fmt: skip
         judge.progress.fill_(progress)
-        torch.testing.assert_close(judge.as_made(true), expected)
-        coarser = torch.nn.functional.avg_pool2d(judge.as_made(true)[:, 0], 4)
+        torch.testing.assert_close(judge.match_fade(true), expected)
+        coarser = torch.nn.functional.avg_pool2d(judge.match_fade(true)[:, 0], 4)
         torch.testing.assert_close(coarser, pooled[4], msg="only detail is missing")
 
 
 @torch.enable_grad()
 def test_the_objective_judges_faded_true_pictures() -> None:
-    judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8, deviation_group=0), SHAPE)
+    judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, deviation_group=0), SHAPE)
     settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1, "r1_weight": 1, "r1_every": 1})
     objective = Objective(settings, judge, judge)
     judge.progress.fill_(1.5)
     true, false = torch.rand(4, 1, *SHAPE), torch.rand(4, 1, *SHAPE)
     found = objective.discriminator_losses(Step(Batch(true[:, :0], true, torch.arange(4)), [false], 0)).parts
-    faded = judge.as_made(true).requires_grad_()
+    faded = judge.match_fade(true).requires_grad_()
     logits = judge(true[:, :0], [faded])
     torch.testing.assert_close(found["real"], torch.nn.functional.softplus(-logits).mean())
     torch.testing.assert_close(found["r1"], r1_penalty(logits, [faded]))
@@ -182,13 +182,13 @@ def test_the_objective_judges_faded_true_pictures() -> None:
 
 
 def test_the_judge_sees_whether_a_batch_is_all_alike() -> None:
-    judge = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8, growing=False), SHAPE)
-    alone = ProgressiveDiscriminator(ProgressiveJudgeSettings(width=8, growing=False, deviation_group=0), SHAPE)
+    judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False), SHAPE)
+    alone = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False, deviation_group=0), SHAPE)
     none, pictures = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
     copies = pictures[:1].repeat(4, 1, 1, 1, 1)
     assert not torch.allclose(judge(none, [pictures])[0], judge(none, [copies])[0])
     torch.testing.assert_close(alone(none, [pictures])[0], alone(none, [copies])[0])
-    both = judge(none.repeat(2, 1, 1, 1, 1), [torch.cat([pictures, copies])], kinds=2)
+    both = judge(none.repeat(2, 1, 1, 1, 1), [torch.cat([pictures, copies])], num_groups=2)
     torch.testing.assert_close(both[:4], judge(none, [pictures]))
 
 

@@ -8,7 +8,7 @@ import torch
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.models.images import Shape
-from vidpred.models.lapgan import LapganDiscriminator, LapganGenerator, LapganJudgeSettings, LapganSettings
+from vidpred.models.lapgan import LapganDiscriminator, LapganDiscriminatorSettings, LapganGenerator, LapganSettings
 from vidpred.models.pyramid import build_pyramid, upsample
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 
@@ -60,7 +60,7 @@ def test_each_scale_has_noise_of_its_own(generator: LapganGenerator) -> None:
 
 def test_the_judge_of_a_scale_sees_what_was_built_on() -> None:
     torch.manual_seed(0)
-    judge = LapganDiscriminator(LapganJudgeSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
+    judge = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
     none, truth, other = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE), torch.rand(2, 1, *SHAPE)
     pictures = build_pyramid(truth, 3)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_the_objective_has_both_players_judge_on_the_true_coarser_picture(genera
     """True and generated pictures of a scale are details added to the same true coarser one, whatever was generated at
     the scales below."""
     torch.manual_seed(0)
-    judge = LapganDiscriminator(LapganJudgeSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
+    judge = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
     none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
     with torch.no_grad():
         made = generator(none, truth=truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vidpred.models.images import Shape
-from vidpred.models.mlp import Maxout, MlpDiscriminator, MlpGenerator, MlpJudgeSettings, MlpSettings
+from vidpred.models.mlp import Maxout, MlpDiscriminator, MlpDiscriminatorSettings, MlpGenerator, MlpSettings
 from vidpred.models.noise import draw_noise
 
 SHAPE = Shape(1, 2, 3)
@@ -35,7 +35,7 @@ def test_the_generator_paints_all_pixels_in_range() -> None:
 
 def test_dropout_acts_in_training_only() -> None:
     torch.manual_seed(0)
-    judge = MlpDiscriminator(MlpJudgeSettings(hidden=[16, 16]), SHAPE)
+    judge = MlpDiscriminator(MlpDiscriminatorSettings(hidden=[16, 16]), SHAPE)
     none, pictures = torch.empty(3, 0, *SHAPE), [torch.rand(3, 1, *SHAPE)]
     with torch.no_grad():
         assert not torch.equal(judge(none, pictures), judge(none, pictures))
@@ -48,7 +48,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 def test_minibatch_kernels_see_the_other_samples() -> None:
     torch.manual_seed(0)
-    judge = MlpDiscriminator(MlpJudgeSettings(hidden=[8], dropout=0.0, minibatch_kernels=4), SHAPE)
+    judge = MlpDiscriminator(MlpDiscriminatorSettings(hidden=[8], dropout=0.0, minibatch_kernels=4), SHAPE)
     pictures = torch.rand(4, 1, *SHAPE)
     with torch.no_grad():
         among_others = judge(torch.empty(4, 0, *SHAPE), [pictures])[0]

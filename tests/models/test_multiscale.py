@@ -11,19 +11,19 @@ from pydantic import ValidationError
 
 from vidpred.errors import ConfigError
 from vidpred.models.build import count_parameters
-from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
-from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.discriminators import MultiscaleDiscriminator, MultiscaleDiscriminatorSettings
+from vidpred.models.multiscale import MultiscaleGenerator, MultiscaleSettings
 from vidpred.models.pyramid import build_pyramid, check_pyramid, upsample
 
 
 def test_the_papers_sizes() -> None:
     """12.57 M parameters in the generator, scale by scale; 20.64 M in the discriminators at 32 pixels."""
-    generator = MultiscaleGenerator(GeneratorSettings(size="paper"), 4)
+    generator = MultiscaleGenerator(MultiscaleSettings(size="paper"), 4)
     assert [count_parameters(network) for network in generator.networks] == [607_619, 647_939, 3_008_003, 8_306_179]
     assert count_parameters(generator) / 1e6 == pytest.approx(12.57, abs=0.005)
-    discriminator = MultiscaleDiscriminator(DiscriminatorSettings(size="paper"), 4, 32, 4)
+    discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size="paper"), 4, 32, 4)
     assert count_parameters(discriminator) / 1e6 == pytest.approx(20.64, abs=0.005)
-    assert count_parameters(MultiscaleGenerator(GeneratorSettings(), 4)) / 1e6 == pytest.approx(0.22, abs=0.005)
+    assert count_parameters(MultiscaleGenerator(MultiscaleSettings(), 4)) / 1e6 == pytest.approx(0.22, abs=0.005)
 
 
 @settings(max_examples=25, deadline=None)
@@ -36,7 +36,7 @@ def test_the_papers_sizes() -> None:
     width=st.integers(9, 70),
 )
 def test_any_shape_comes_back(scales: int, context: int, pred: int, channels: int, height: int, width: int) -> None:
-    tiny = GeneratorSettings(scales=scales, feature_maps=[[2]] * scales, kernel_sizes=[[3, 3]] * scales)
+    tiny = MultiscaleSettings(scales=scales, feature_maps=[[2]] * scales, kernel_sizes=[[3, 3]] * scales)
     generator = MultiscaleGenerator(tiny, context, pred, 1, channels)
     with torch.no_grad():
         pictures = generator(torch.rand(2, context, channels, height, width))
@@ -49,13 +49,13 @@ def test_any_shape_comes_back(scales: int, context: int, pred: int, channels: in
 
 
 def test_59_by_61() -> None:
-    assert MultiscaleGenerator(GeneratorSettings(), 4)(torch.rand(1, 4, 3, 59, 61))[-1].shape == (1, 1, 3, 59, 61)
+    assert MultiscaleGenerator(MultiscaleSettings(), 4)(torch.rand(1, 4, 3, 59, 61))[-1].shape == (1, 1, 3, 59, 61)
 
 
 def test_wiring_by_hand() -> None:
     """Y_1 = tanh(Net_1(X_1)); Y_k = tanh(Net_k(X_k, up(Y_k-1)) + up(Y_k-1)), written out for two scales."""
     torch.manual_seed(0)
-    rows = GeneratorSettings(scales=2, feature_maps=[[4], [4]], kernel_sizes=[[3, 3], [5, 3]])
+    rows = MultiscaleSettings(scales=2, feature_maps=[[4], [4]], kernel_sizes=[[3, 3], [5, 3]])
     generator = MultiscaleGenerator(rows, 2)
     context = torch.rand(1, 2, 3, 8, 12)
     stacked = (context * 2 - 1).reshape(1, 6, 8, 12)
@@ -69,7 +69,7 @@ def test_wiring_by_hand() -> None:
 
 def test_output_is_linear_before_the_squashing() -> None:
     """No ReLU after the last convolution: with a bias of -0.5 the picture is tanh(-0.5), not 0."""
-    generator = MultiscaleGenerator(GeneratorSettings(scales=1, feature_maps=[[2]], kernel_sizes=[[3, 3]]), 1)
+    generator = MultiscaleGenerator(MultiscaleSettings(scales=1, feature_maps=[[2]], kernel_sizes=[[3, 3]]), 1)
     last = generator.networks[0][-1]
     torch.nn.init.zeros_(last.weight)
     torch.nn.init.constant_(last.bias, -0.5)
@@ -97,7 +97,7 @@ def test_padding_repeats_the_border() -> None:
 def test_the_discriminator_is_conditional_at_every_scale() -> None:
     """Another context gives other logits at every scale, and so do other pictures at that scale only."""
     torch.manual_seed(0)
-    discriminator = MultiscaleDiscriminator(DiscriminatorSettings(), 4, 32, 2)
+    discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 4, 32, 2)
     context, other = torch.rand(2, 1, 2, 3, 32, 32)
     pictures = [torch.rand(1, 1, 3, side, side) for side in (4, 8, 16, 32)]
     logits = discriminator(context, pictures)
@@ -110,25 +110,25 @@ def test_the_discriminator_is_conditional_at_every_scale() -> None:
 @pytest.mark.parametrize("size", ["paper", "release", "strided"])
 @pytest.mark.parametrize("patch", [32, 64])
 def test_discriminators_fit_their_patch(size: str, patch: int) -> None:
-    discriminator = MultiscaleDiscriminator(DiscriminatorSettings(size=size), 3, patch, 1, 2, 1)  # type: ignore[arg-type]
+    discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size=size), 3, patch, 1, 2, 1)  # type: ignore[arg-type]
     pictures = [torch.rand(2, 2, 1, patch >> (2 - scale), patch >> (2 - scale)) for scale in range(3)]
     assert discriminator(torch.rand(2, 1, 1, patch, patch), pictures).shape == (2, 3)
 
 
 def test_patches_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.crop_size: .*too small"):
-        MultiscaleDiscriminator(DiscriminatorSettings(), 4, 16, 4)
+        MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 4, 16, 4)
     with pytest.raises(ConfigError, match=r"data\.crop_size: 36 is no multiple of 8"):
-        MultiscaleDiscriminator(DiscriminatorSettings(), 4, 36, 4)
+        MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 4, 36, 4)
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValidationError, match="needs 2 kernels"):
-        GeneratorSettings(scales=1, feature_maps=[[4]], kernel_sizes=[[3]])
+        MultiscaleSettings(scales=1, feature_maps=[[4]], kernel_sizes=[[3]])
     with pytest.raises(ValidationError, match="must be odd"):
-        GeneratorSettings(scales=1, feature_maps=[[4]], kernel_sizes=[[3, 4]])
+        MultiscaleSettings(scales=1, feature_maps=[[4]], kernel_sizes=[[3, 4]])
     with pytest.raises(ValidationError, match="one list for each of the 2 scales"):
-        GeneratorSettings(scales=2, feature_maps=[[4]], kernel_sizes=[[3, 3]])
+        MultiscaleSettings(scales=2, feature_maps=[[4]], kernel_sizes=[[3, 3]])
 
 
 @settings(max_examples=10, deadline=None)
@@ -136,7 +136,7 @@ def test_settings_that_do_not_fit_are_refused() -> None:
 def test_a_last_frame_residual_that_adds_nothing_copies_the_last_frame(
     scales: int, pred: int, height: int, width: int
 ) -> None:
-    tiny = GeneratorSettings(
+    tiny = MultiscaleSettings(
         scales=scales, feature_maps=[[2]] * scales, kernel_sizes=[[3, 3]] * scales, residual="last_frame"
     )
     context = torch.rand(2, 3, 3, height, width)

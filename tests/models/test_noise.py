@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from vidpred.models.build import count_parameters
-from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.multiscale import MultiscaleGenerator, MultiscaleSettings
 from vidpred.models.noise import NOISES, NoiseName, antithetic_noise, draw_noise, seeded_noise
 
 
 def small(noise_channels: int = 2, noise: NoiseName = "gaussian") -> MultiscaleGenerator:
     torch.manual_seed(0)
-    rows = GeneratorSettings(
+    rows = MultiscaleSettings(
         scales=2, feature_maps=[[4], [4]], kernel_sizes=[[3, 3], [3, 3]], noise_channels=noise_channels, noise=noise
     )
     return MultiscaleGenerator(rows, 2)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.inference.predictor import Predictor
-from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.multiscale import MultiscaleGenerator, MultiscaleSettings
 from vidpred.models.rollout import rollout, stream_rollout
 
 
@@ -69,7 +69,7 @@ def test_a_stream_keeps_only_the_history() -> None:
 @pytest.fixture
 def predictor() -> Predictor:
     torch.manual_seed(0)
-    rows = GeneratorSettings(scales=2, feature_maps=[[4], [4]], kernel_sizes=[[3, 3], [3, 3]])
+    rows = MultiscaleSettings(scales=2, feature_maps=[[4], [4]], kernel_sizes=[[3, 3], [3, 3]])
     return Predictor(MultiscaleGenerator(rows, 2), DataSettings(context_frames=2))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
+from vidpred.models.discriminators import MultiscaleDiscriminator, MultiscaleDiscriminatorSettings
 from vidpred.models.spectral_norm import SpectralNorm, add_spectral_norm
 
 
@@ -66,7 +66,8 @@ def test_a_normalised_discriminator_has_a_bounded_slope() -> None:
     """Fully connected layers of slope 1 and LeakyReLU: logits change no more than the features do."""
     torch.manual_seed(0)
     plain, bounded = (
-        MultiscaleDiscriminator(DiscriminatorSettings(size="strided", spectral_norm=on), 2, 16, 2) for on in (0, 1)
+        MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size="strided", spectral_norm=on), 2, 16, 2)
+        for on in (0, 1)
     )
     names = [name for name, _ in bounded.named_parameters() if name.endswith("parametrizations.weight.original")]
     assert len(names) == sum(name.endswith("weight") for name, _ in plain.named_parameters())

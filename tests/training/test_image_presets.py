@@ -17,7 +17,7 @@ from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.inference.sample_images import Sampler
 from vidpred.losses.reconstruction import class_loss
-from vidpred.models.dcgan import DcganDiscriminator, DcganJudgeSettings
+from vidpred.models.dcgan import DcganDiscriminator, DcganDiscriminatorSettings
 from vidpred.models.images import Shape
 from vidpred.run import train
 from vidpred.settings import flatten
@@ -132,7 +132,7 @@ def test_only_labelled_pictures_teach_classes() -> None:
 def test_classes_judge_by_the_sum_of_their_exponentials() -> None:
     """D = Z / (Z + 1), so its logit is log Z; the class term is of the true pictures alone."""
     torch.manual_seed(0)
-    judge = DcganDiscriminator(DcganJudgeSettings(width=4, classes=3), Shape(1, 8, 8))
+    judge = DcganDiscriminator(DcganDiscriminatorSettings(width=4, classes=3), Shape(1, 8, 8))
     true, false = torch.rand(4, 1, 1, 8, 8), [torch.rand(4, 1, 1, 8, 8)]
     none, labels = true[:, :0], torch.tensor([0, 2, -1, 1])
     logits, by_class = judge(none, [true], with_classes=True)
@@ -149,7 +149,7 @@ def test_classes_judge_by_the_sum_of_their_exponentials() -> None:
 def test_the_objective_has_true_and_false_pictures_normalised_apart() -> None:
     """The cost of true pictures is that of a batch of them alone, whatever the false ones beside them are."""
     torch.manual_seed(0)
-    judge = DcganDiscriminator(DcganJudgeSettings(width=4), Shape(1, 16, 16))
+    judge = DcganDiscriminator(DcganDiscriminatorSettings(width=4), Shape(1, 16, 16))
     true = torch.rand(4, 1, 1, 16, 16)
     objective = Objective(ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1}), judge, judge)
     step = Step(Batch(true[:, :0], true, torch.arange(4)), [torch.rand(4, 1, 1, 16, 16) * 0.1], 0)

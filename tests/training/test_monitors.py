@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vidpred.data.batch import Batch
 from vidpred.losses.gan_losses import saturation
 from vidpred.models.base import Generator
-from vidpred.training.game import weigh
+from vidpred.training.adversarial_losses import weigh
 from vidpred.training.monitors import (
     as_table,
     gradient_norm,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tests.settings_for_tests import objective_settings
 from vidpred.data.batch import Batch
-from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
-from vidpred.models.multiscale import GeneratorSettings, MultiscaleGenerator
+from vidpred.models.discriminators import MultiscaleDiscriminator, MultiscaleDiscriminatorSettings
+from vidpred.models.multiscale import MultiscaleGenerator, MultiscaleSettings
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step, targets
 from vidpred.training.trainer import frozen
 
@@ -20,8 +20,11 @@ from vidpred.training.trainer import frozen
 @pytest.fixture
 def networks() -> tuple[MultiscaleGenerator, MultiscaleDiscriminator]:
     torch.manual_seed(0)
-    rows = GeneratorSettings(scales=3, feature_maps=[[4]] * 3, kernel_sizes=[[3, 3]] * 3)
-    generator, discriminator = MultiscaleGenerator(rows, 2), MultiscaleDiscriminator(DiscriminatorSettings(), 3, 32, 2)
+    rows = MultiscaleSettings(scales=3, feature_maps=[[4]] * 3, kernel_sizes=[[3, 3]] * 3)
+    generator, discriminator = (
+        MultiscaleGenerator(rows, 2),
+        MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 3, 32, 2),
+    )
     for network in discriminator.networks:
         torch.nn.init.constant_(network.layers[-1].bias, 1.0)  # sure of something: the losses' slopes differ
     return generator, discriminator

@@ -15,7 +15,7 @@ from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import gradient_difference_loss, lp_loss
-from vidpred.models.discriminators import DiscriminatorSettings, MultiscaleDiscriminator
+from vidpred.models.discriminators import MultiscaleDiscriminator, MultiscaleDiscriminatorSettings
 from vidpred.models.pyramid import build_pyramid
 from vidpred.run import train
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step, nearest_draw
@@ -73,7 +73,7 @@ def test_reconstruction_reaches_only_the_chosen_draw() -> None:
 
 def test_the_adversary_reaches_every_draw_and_the_discriminator_sees_all() -> None:
     torch.manual_seed(0)
-    judge = MultiscaleDiscriminator(DiscriminatorSettings(size="strided"), 1, 32, 1)
+    judge = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size="strided"), 1, 32, 1)
     truth = torch.rand(2, 1, 3, 32, 32)
     draws = [torch.rand_like(truth).requires_grad_() for _ in range(2)]
     objective = Objective(ObjectiveSettings(num_samples=2, adversarial={"weight": 1.0}), judge, judge)

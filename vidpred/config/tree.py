@@ -10,10 +10,10 @@ from typing import Any, Self, get_args
 from pydantic import BaseModel, Field, model_validator
 
 from vidpred.data.settings import DataSettings
-from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyJudge, AnyModel
-from vidpred.models.discriminators import DiscriminatorSettings
-from vidpred.models.multiscale import GeneratorSettings
-from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyDiscriminator, AnyModel
+from vidpred.models.discriminators import MultiscaleDiscriminatorSettings
+from vidpred.models.multiscale import MultiscaleSettings
+from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 from vidpred.settings import Settings
 from vidpred.training.objectives import ObjectiveSettings
 from vidpred.training.settings import CheckpointSettings, TrainingSettings
@@ -30,9 +30,9 @@ class Config(Settings):
         "runs/default", description="Run folder, created if it does not exist. A run that is in it already is resumed."
     )
     data: DataSettings = Field(DataSettings(), description="What is read and how training windows are cut from it.")
-    model: AnyModel = Field(GeneratorSettings(), description="The generator; model.name chooses its kind.")
-    discriminator: AnyJudge = Field(
-        DiscriminatorSettings(),
+    model: AnyModel = Field(MultiscaleSettings(), description="The generator; model.name chooses its kind.")
+    discriminator: AnyDiscriminator = Field(
+        MultiscaleDiscriminatorSettings(),
         description="The discriminator, if the objective has one; discriminator.name chooses its kind.",
     )
     objective: ObjectiveSettings = Field(ObjectiveSettings(), description="The losses.")
@@ -66,7 +66,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _frames(self) -> Self:
-        networks: dict[str, ModelSettings | JudgeSettings] = {"model": self.model}
+        networks: dict[str, ModelSettings | DiscriminatorSettings] = {"model": self.model}
         if self.objective.has_discriminator:
             networks["discriminator"] = self.discriminator
         for section, network in networks.items():

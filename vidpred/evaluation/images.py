@@ -27,7 +27,7 @@ from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.monte_carlo import roughness
 from vidpred.files import write_file
-from vidpred.inference.discriminator import load_judge
+from vidpred.inference.discriminator import load_discriminator
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.media.text_table import format_table
@@ -172,7 +172,7 @@ def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor,
 def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
     """How often the discriminator of a semi-supervised run is right; nothing for other runs, or without classes."""
     labels = held_out.labels
-    judge = None if predictor.checkpoint is None else load_judge(predictor.checkpoint, predictor.device)
+    judge = None if predictor.checkpoint is None else load_discriminator(predictor.checkpoint, predictor.device)
     if judge is None or not judge.classes or labels is None or not len(labels):
         return {}
     named = judge.class_logits(pictures_of(held_out, MOST_TRAINING)).argmax(1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vidpred.evaluation.frechet import Moments, distance
-from vidpred.evaluation.networks import KINDS, JudgeNetwork, in_colour, to_bytes
+from vidpred.evaluation.networks import KINDS, MetricNetwork, in_colour, to_bytes
 
 
 def load_learned(files: Mapping[str, Path | None], device: torch.device) -> Learned | None:
@@ -28,8 +28,8 @@ class Learned:
     """
 
     def __init__(self, files: dict[str, Path], device: torch.device) -> None:
-        """files: kind (a key of `KINDS`) -> file. Raises ConfigError, see `JudgeNetwork`."""
-        self.networks = {kind: JudgeNetwork(kind, file, device) for kind, file in files.items()}
+        """files: kind (a key of `KINDS`) -> file. Raises ConfigError, see `MetricNetwork`."""
+        self.networks = {kind: MetricNetwork(kind, file, device) for kind, file in files.items()}
         self.distances: dict[str, list[list[float]]] = {}  # model -> LPIPS of every frame, by step
         self.features: dict[tuple[str, str], Moments] = {}  # kind, model ("": the truth) -> features
 

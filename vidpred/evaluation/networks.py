@@ -64,7 +64,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-class JudgeNetwork:
+class MetricNetwork:
     """A network of one kind, ready to be asked."""
 
     def __init__(self, kind: str, file: Path, device: torch.device) -> None:
@@ -116,7 +116,7 @@ class JudgeNetwork:
 
 def feature_network(file: Path | None, device: torch.device) -> Callable[[Tensor], list[Tensor]] | None:
     """Return what makes feature maps of images by the network in a file; None without one. Raises ConfigError."""
-    return None if file is None else JudgeNetwork("feature_distance", file, device).maps
+    return None if file is None else MetricNetwork("feature_distance", file, device).maps
 
 
 def in_colour(frames: Tensor) -> Tensor:

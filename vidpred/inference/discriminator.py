@@ -11,13 +11,13 @@ from torch import Tensor
 from vidpred.checkpoint import Checkpoint, load_weights, read_config
 from vidpred.inference.predictor import read_sections
 from vidpred.models.base import Discriminator
-from vidpred.models.build import AnyJudge, build_discriminator
-from vidpred.models.settings import JudgeSettings
+from vidpred.models.build import AnyDiscriminator, build_discriminator
+from vidpred.models.settings import DiscriminatorSettings
 
 AT_ONCE = 500
 
 
-class Judge(NamedTuple):
+class LoadedDiscriminator(NamedTuple):
     """In evaluation mode, without gradients. adversarial: the name of the loss that it learnt by."""
 
     network: Discriminator
@@ -40,17 +40,17 @@ class Judge(NamedTuple):
         return torch.cat(found)
 
 
-def load_judge(checkpoint: Checkpoint, device: torch.device) -> Judge | None:
+def load_discriminator(checkpoint: Checkpoint, device: torch.device) -> LoadedDiscriminator | None:
     """None for a run that had no adversary. Raises StorageError."""
     if not checkpoint.has("discriminator"):
         return None
     data, model = read_sections(checkpoint)
 
-    def parse(tree: dict[str, Any]) -> tuple[JudgeSettings, str]:
-        settings = TypeAdapter(AnyJudge).validate_python(tree["discriminator"])
+    def parse(tree: dict[str, Any]) -> tuple[DiscriminatorSettings, str]:
+        settings = TypeAdapter(AnyDiscriminator).validate_python(tree["discriminator"])
         return settings, str((tree["objective"].get("adversarial") or {}).get("loss", "bce"))
 
     settings, adversarial = read_config(checkpoint.path, parse, "copy the run's config.yaml there")
     network = build_discriminator(settings, model.num_scales, data)
     load_weights(network, checkpoint.tensors("discriminator"), str(checkpoint.path))
-    return Judge(network.eval().requires_grad_(False).to(device), adversarial)
+    return LoadedDiscriminator(network.eval().requires_grad_(False).to(device), adversarial)

@@ -20,7 +20,7 @@ from vidpred.data.images.windows import pictures_of
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import AugmentSettings
 from vidpred.errors import ConfigError
-from vidpred.inference.discriminator import load_judge
+from vidpred.inference.discriminator import load_discriminator
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import write_grid
 from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, AdversarialName
@@ -59,7 +59,7 @@ class Completer:
         predictor = Predictor.load(run, checkpoint, device)
         if predictor.history_frames or predictor.data.has_points:
             raise ConfigError(f"{predictor.name} makes no pictures from noise; use a run of dcgan_mnist.yaml, say")
-        judge = load_judge(find_checkpoint(run, checkpoint), predictor.device)
+        judge = load_discriminator(find_checkpoint(run, checkpoint), predictor.device)
         return (
             cls(predictor) if judge is None else cls(predictor, judge.network, cast(AdversarialName, judge.adversarial))
         )
@@ -133,13 +133,13 @@ class Completer:
     def _paint(self, noise: Tensor, labels: Tensor | None) -> list[Tensor]:
         generator = self.predictor.generator
         context = generator.empty_context(len(noise), noise.device)
-        return as_pyramid(generator(context, **Conditions(noise, labels=labels).arguments(generator, 0, 0)))
+        return as_pyramid(generator(context, **Conditions(noise, labels=labels).generator_kwargs(generator, 0, 0)))
 
     def _prior(self, scales: list[Tensor], noise: Tensor, labels: Tensor | None) -> Tensor:
         """How unlikely each picture is, `(B,)`: by the discriminator, or by the density of Gaussian noise."""
         if self.judge is None:
             return noise.square().mean(1) / 2
-        conditions = Conditions(labels=labels).judged(self.judge)
+        conditions = Conditions(labels=labels).discriminator_kwargs(self.judge)
         logits = self.judge(scales[-1][:, :0], scales, **conditions)
         kind = "minimax" if self.adversarial == "bce" else self.adversarial  # log(1 - D), as the paper has it
         return torch.stack([ADVERSARIAL_LOSSES[kind].generator(own) for own in logits])

@@ -161,7 +161,7 @@ class Predictor:
         conditions.check(self.generator)
         context = self.generator.empty_context(len(noise), self.device)
         with torch.inference_mode():
-            pictures = as_pyramid(self.generator(context, **conditions.arguments(self.generator, 0, 0)))[-1]
+            pictures = as_pyramid(self.generator(context, **conditions.generator_kwargs(self.generator, 0, 0)))[-1]
         return pictures[:, 0].float().clamp(0, 1).cpu()
 
     def noise(self, count: int, sample: int = 0, seed: int | None = None) -> Tensor | None:

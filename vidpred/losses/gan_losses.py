@@ -62,7 +62,7 @@ class AdversarialLoss:
     generator: Callable[[Tensor], Tensor]
     smoothable: bool = True
     boundary: float | None = 0.0
-    sure: float | None = None
+    saturation_margin: float | None = None
 
 
 SURE_LOGIT = math.log(99)  # D = 0.99: the gradient of the cross-entropy is 1 % of what it can be
@@ -73,10 +73,10 @@ ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
         adversarial_loss,
         lambda logits: adversarial_loss(logits, 0),
         lambda logits: adversarial_loss(logits, 1),
-        sure=SURE_LOGIT,
+        saturation_margin=SURE_LOGIT,
     ),
     "minimax": AdversarialLoss(
-        adversarial_loss, lambda logits: adversarial_loss(logits, 0), minimax_loss, sure=SURE_LOGIT
+        adversarial_loss, lambda logits: adversarial_loss(logits, 0), minimax_loss, saturation_margin=SURE_LOGIT
     ),
     "least_squares": AdversarialLoss(
         least_squares_loss,
@@ -89,7 +89,7 @@ ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
         lambda logits: hinge_loss(logits, -1),
         lambda logits: critic_loss(logits, 1),
         smoothable=False,
-        sure=1.0,  # its loss is 0 there
+        saturation_margin=1.0,  # its loss is 0 there
     ),
     "wasserstein": AdversarialLoss(
         lambda logits, label: critic_loss(logits, 1),
@@ -106,7 +106,7 @@ def accuracy(logits: Tensor, real: bool, boundary: float) -> Tensor:
     return ((logits > boundary) == real).float().mean().detach()
 
 
-def saturation(logits: Tensor, real: bool, boundary: float, sure: float) -> Tensor:
-    """The share of logits on the right side of the boundary and farther than `sure` from it."""
+def saturation(logits: Tensor, real: bool, boundary: float, saturation_margin: float) -> Tensor:
+    """The share of logits on the right side of the boundary and farther than `saturation_margin` from it."""
     distance = (logits - boundary) if real else (boundary - logits)
-    return (distance > sure).float().mean().detach()
+    return (distance > saturation_margin).float().mean().detach()

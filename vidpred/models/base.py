@@ -164,7 +164,7 @@ class Discriminator(nn.Module):
 
     `forward(context, pictures, **conditions)` takes the context `(B, T, C, H, W)` and, coarse to fine, the frames to
     score `(B, K, C, h, w)`, both in [0, 1], and returns logits `(B, num_scales)`. with_features=True adds each scale's
-    last hidden features, a list of `(B, F)`. labels, truth and `kinds` come by name where its attributes ask for them.
+    last hidden features, a list of `(B, F)`. labels, truth and `num_groups` come by name where its attributes ask for them.
     """
 
     num_scales: int = 1
@@ -175,18 +175,18 @@ class Discriminator(nn.Module):
     """Number of classes that it predicts: with_classes=True adds their logits `(B, classes)`; 0: none."""
     takes_truth: bool = False
     """Whether it takes the true frames, which coarse scales were built on."""
-    by_kind: bool = False
-    """Whether it has batch statistics, which must not mix kinds: forward then takes `kinds`, the number of kinds (true,
+    split_batch_stats: bool = False
+    """Whether it has batch statistics, which must not mix kinds: forward then takes `num_groups`, the number of kinds (true,
     false, ...) that lie one after another in the batch."""
     growing: bool = False
     """Whether `grow` changes its size, so that early steps leave parameters unused."""
 
     @property
-    def repeated(self) -> int:
+    def pixel_repeat(self) -> int:
         """Side, in pixels of the images, of one pixel of its input: above 1 while it grows."""
         return 1
 
-    def as_made(self, frames: Tensor) -> Tensor:
+    def match_fade(self, frames: Tensor) -> Tensor:
         """Return true frames `(B, K, C, H, W)` with as much detail as the generator's have while both grow."""
         return frames
 

@@ -10,17 +10,17 @@ from torch import nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Discriminator, Generator
-from vidpred.models.dcgan import DcganJudgeSettings, DcganSettings
-from vidpred.models.discriminators import DiscriminatorSettings
+from vidpred.models.dcgan import DcganDiscriminatorSettings, DcganSettings
+from vidpred.models.discriminators import MultiscaleDiscriminatorSettings
 from vidpred.models.film_unet import FilmUnetSettings
-from vidpred.models.lapgan import LapganJudgeSettings, LapganSettings
+from vidpred.models.lapgan import LapganDiscriminatorSettings, LapganSettings
 from vidpred.models.lotter import LotterSettings
 from vidpred.models.mixture import MixtureSettings
-from vidpred.models.mlp import MlpJudgeSettings, MlpSettings
+from vidpred.models.mlp import MlpDiscriminatorSettings, MlpSettings
 from vidpred.models.motion import MotionSettings
-from vidpred.models.multiscale import GeneratorSettings
-from vidpred.models.progressive import ProgressiveJudgeSettings, ProgressiveSettings
-from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.models.multiscale import MultiscaleSettings
+from vidpred.models.progressive import ProgressiveDiscriminatorSettings, ProgressiveSettings
+from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 from vidpred.models.stylegan import StyleganSettings
 from vidpred.models.vae import VaeSettings
 from vidpred.plugins import plugged_in
@@ -28,7 +28,7 @@ from vidpred.settings import Settings
 
 # `model.name` and `discriminator.name` choose from these; the first is the default.
 GENERATORS: dict[str, type[ModelSettings]] = {
-    "multiscale": GeneratorSettings,
+    "multiscale": MultiscaleSettings,
     "dcgan": DcganSettings,
     "film_unet": FilmUnetSettings,
     "mlp": MlpSettings,
@@ -40,12 +40,12 @@ GENERATORS: dict[str, type[ModelSettings]] = {
     "mixture": MixtureSettings,
     "motion": MotionSettings,
 }
-DISCRIMINATORS: dict[str, type[JudgeSettings]] = {
-    "multiscale": DiscriminatorSettings,
-    "dcgan": DcganJudgeSettings,
-    "mlp": MlpJudgeSettings,
-    "lapgan": LapganJudgeSettings,
-    "progressive": ProgressiveJudgeSettings,
+DISCRIMINATORS: dict[str, type[DiscriminatorSettings]] = {
+    "multiscale": MultiscaleDiscriminatorSettings,
+    "dcgan": DcganDiscriminatorSettings,
+    "mlp": MlpDiscriminatorSettings,
+    "lapgan": LapganDiscriminatorSettings,
+    "progressive": ProgressiveDiscriminatorSettings,
 }
 
 
@@ -56,8 +56,8 @@ def add_plugin(kind: type[Settings]) -> None:
         ValueError: It is no settings class of a model, or its name is taken.
     """
     table: dict[str, Any] = GENERATORS if issubclass(kind, ModelSettings) else DISCRIMINATORS
-    if not issubclass(kind, ModelSettings | JudgeSettings):
-        raise ValueError("it derives from neither ModelSettings nor JudgeSettings")
+    if not issubclass(kind, ModelSettings | DiscriminatorSettings):
+        raise ValueError("it derives from neither ModelSettings nor MultiscaleDiscriminatorSettings")
     name = kind.model_fields["name"].default
     if name in table:
         raise ValueError(f"the name {name} is taken")
@@ -71,7 +71,7 @@ def choice(table: dict[str, Any]) -> Any:
         return table[default]
 
     def name(section: Any) -> str:
-        if isinstance(section, ModelSettings | JudgeSettings):
+        if isinstance(section, ModelSettings | DiscriminatorSettings):
             return section.name
         return str(section.get("name", default)) if isinstance(section, dict) else default
 
@@ -81,16 +81,16 @@ def choice(table: dict[str, Any]) -> Any:
 plugged_in("vidpred.models", Settings, add=add_plugin)
 if TYPE_CHECKING:
     AnyModel: TypeAlias = ModelSettings
-    AnyJudge: TypeAlias = JudgeSettings
+    AnyDiscriminator: TypeAlias = DiscriminatorSettings
 else:
-    AnyModel, AnyJudge = choice(GENERATORS), choice(DISCRIMINATORS)
+    AnyModel, AnyDiscriminator = choice(GENERATORS), choice(DISCRIMINATORS)
 
 
 def build_generator(settings: ModelSettings, data: DataSettings) -> Generator:
     return settings.build(data)
 
 
-def build_discriminator(settings: JudgeSettings, num_scales: int, data: DataSettings) -> Discriminator:
+def build_discriminator(settings: DiscriminatorSettings, num_scales: int, data: DataSettings) -> Discriminator:
     """Raises ConfigError where the patches are too small for it."""
     return settings.build(num_scales, data)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from vidpred.models.base import Generator
 from vidpred.models.dynamics import StateDynamics
 from vidpred.models.noise import draw_noise
-from vidpred.models.scale import ValueScale
+from vidpred.models.normalizer import Normalizer
 from vidpred.models.settings import ModelSettings
 
 
@@ -30,7 +30,7 @@ class ConditionedPredictor(Generator):
             self.noise = settings.noise
         self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
         if settings.action_size:
-            self.action_scale = ValueScale(settings.action_size)
+            self.action_scale = Normalizer(settings.action_size)
         self.state_size = settings.state_size
         if settings.state_size:
             self.state_dynamics = StateDynamics(settings.state_size, settings.action_size)

@@ -19,7 +19,7 @@ class Conditions:
     """noise: `(B, noise_channels)`, a draw for each sample. actions: `(B, N-1, A)`: row i moves frame i to frame i+1,
     counted from the first of N frames, known and coming. labels: `(B,)` int64, the class of each sample.
     truth: `(B, K, C, H, W)`, the true pictures, only while training. states: `(B, T, S)`, those in which the
-    known frames were taken; of coming frames none are given, `extended` predicts them."""
+    known frames were taken; of coming frames none are given, `with_predicted_states` predicts them."""
 
     noise: Tensor | None = None
     actions: Tensor | None = None
@@ -54,7 +54,7 @@ class Conditions:
         check_rows("states", self.states, "T", generator.state_size)
         check_labels(self.labels, generator.num_labels)
 
-    def extended(self, generator: Generator, count: int) -> Self:
+    def with_predicted_states(self, generator: Generator, count: int) -> Self:
         """The same with the states of the first `count` frames, known and coming: those that are not given follow from
         the ones before by the generator's `state_dynamics`, with the actions in between."""
         if self.states is None or not generator.state_size:
@@ -66,11 +66,11 @@ class Conditions:
             states.append(generator.state_dynamics(states[-1], actions))
         return replace(self, states=torch.stack(states, 1))
 
-    def arguments(self, generator: Generator, first: int, count: int) -> dict[str, Tensor]:
+    def generator_kwargs(self, generator: Generator, first: int, count: int) -> dict[str, Tensor]:
         """Keyword arguments of the generator's forward, those that it takes: noise, labels, the true pictures, the
         states of the frames that it sees from frame `first` on, and the `count` actions from there on (the last one
         again where they end: of frames that nobody asked for)."""
-        found = self.judged(generator)
+        found = self.discriminator_kwargs(generator)
         if self.noise is not None and generator.noise_channels:
             found["noise"] = self.noise
         if self.actions is not None and generator.action_size:
@@ -82,7 +82,7 @@ class Conditions:
             found["states"] = self.states[:, first : first + generator.context_frames]
         return found
 
-    def judged(self, network: Generator | Discriminator) -> dict[str, Tensor]:
+    def discriminator_kwargs(self, network: Generator | Discriminator) -> dict[str, Tensor]:
         """Keyword arguments of a discriminator's forward, those that it takes: labels and the true pictures."""
         found = {}
         if self.labels is not None and network.num_labels:

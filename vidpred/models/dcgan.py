@@ -13,8 +13,8 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, Shape
 from vidpred.models.images import (
+    ImageDiscriminatorSettings,
     ImageGenerator,
-    ImageJudgeSettings,
     ImageSettings,
     MinibatchDiscrimination,
     VirtualBatchNorm,
@@ -48,7 +48,7 @@ class DcganSettings(ImageSettings):
         return DcganGenerator(self, picture_shape(data))
 
 
-class DcganJudgeSettings(ImageJudgeSettings):
+class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the DCGAN discriminator."""
 
     name: Literal["dcgan"] = Field("dcgan", description="Kind of discriminator.")
@@ -128,9 +128,9 @@ class DcganDiscriminator(Discriminator):
     """Strided convolutions with LeakyReLU, batch norm between them, one logit. True and false pictures are normalised
     apart, as batches of their own."""
 
-    by_kind = True  # forward takes `kinds`
+    split_batch_stats = True  # forward takes `num_groups`
 
-    def __init__(self, settings: DcganJudgeSettings, shape: Shape) -> None:
+    def __init__(self, settings: DcganDiscriminatorSettings, shape: Shape) -> None:
         super().__init__()
         *sides, coarsest = halved_sides(shape.height)
         self.num_labels, self.classes = settings.num_labels, settings.classes
@@ -154,19 +154,19 @@ class DcganDiscriminator(Discriminator):
 
     def forward(
         self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
-        kinds: int = 1, with_classes: bool = False,
+        num_groups: int = 1, with_classes: bool = False,
     ) -> Tensor | tuple[Tensor, list[Tensor]] | tuple[Tensor, Tensor]:  # fmt: skip
         """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`; with_classes: and the
         logits of the classes, `(B, classes)`.
 
-        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `kinds` kinds one after another. context is not read.
+        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
         """
         features = as_channels_last(label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1))
         for layer in self.layers:
             mixes = isinstance(layer, nn.BatchNorm2d)
-            features = each_kind(layer, features, kinds) if mixes else layer(features)
+            features = each_kind(layer, features, num_groups) if mixes else layer(features)
         hidden = features.flatten(1)
-        seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, kinds)
+        seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, num_groups)
         by_class = self.last(seen).float()
         logits = by_class.logsumexp(1, keepdim=True) if self.classes else by_class
         if with_features:

@@ -14,7 +14,7 @@ from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator
 from vidpred.models.multiscale import as_channels_last, choose_scales
 from vidpred.models.pyramid import build_pyramid
-from vidpred.models.settings import JudgeSettings
+from vidpred.models.settings import DiscriminatorSettings
 from vidpred.models.spectral_norm import add_spectral_norm
 
 # Convolution feature maps and fully connected widths, per scale, coarse to fine (the paper's table; the release's).
@@ -32,7 +32,7 @@ KERNEL_SIZES: list[list[int]] = [[3], [3, 3, 3], [5, 5, 5], [7, 7, 5, 5]]
 STRIDED_KERNEL = 4
 
 
-class DiscriminatorSettings(JudgeSettings):
+class MultiscaleDiscriminatorSettings(DiscriminatorSettings):
     """Settings of the multi-scale discriminators."""
 
     name: Literal["multiscale"] = Field("multiscale", description="Kind of discriminator.")
@@ -101,7 +101,7 @@ class MultiscaleDiscriminator(Discriminator):
 
     def __init__(
         self,
-        settings: DiscriminatorSettings,
+        settings: MultiscaleDiscriminatorSettings,
         scales: int,
         patch: int,
         context_frames: int,

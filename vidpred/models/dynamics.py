@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vidpred.models.scale import ValueScale
+from vidpred.models.normalizer import Normalizer
 
 REACH = 5.0  # deviations from the mean within which predicted states stay, at least
 
@@ -30,8 +30,8 @@ class StateDynamics(nn.Module):
     def __init__(self, state_size: int, action_size: int = 0) -> None:
         super().__init__()
         self.state_size, self.action_size = state_size, action_size
-        self.states = ValueScale(state_size)
-        self.actions = ValueScale(action_size) if action_size else None
+        self.states = Normalizer(state_size)
+        self.actions = Normalizer(action_size) if action_size else None
         self.register_buffer("change", torch.zeros(state_size + action_size + 1, state_size))
         self.register_buffer("reach", torch.full((state_size,), REACH))
 

@@ -19,7 +19,7 @@ from vidpred.errors import ConfigError
 from vidpred.models.base import Generator, NoiseName, Shape
 from vidpred.models.conditions import check_labels
 from vidpred.models.noise import draw_noise
-from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 
 VARIANCE_FLOOR = 1e-5  # added to variances, as in torch's batch norm
 
@@ -46,7 +46,7 @@ class ImageSettings(ModelSettings):
     )
 
 
-class ImageJudgeSettings(JudgeSettings):
+class ImageDiscriminatorSettings(DiscriminatorSettings):
     """Base of the settings of discriminators of single images."""
 
     needs_frames: ClassVar[bool] = False
@@ -100,10 +100,10 @@ def label_planes(labels: Tensor | None, classes: int, pictures: Tensor) -> Tenso
     return torch.cat([pictures, planes.expand(-1, -1, *pictures.shape[-2:])], 1)
 
 
-def each_kind(layer: nn.Module, features: Tensor, kinds: int) -> Tensor:
+def each_kind(layer: nn.Module, features: Tensor, num_groups: int) -> Tensor:
     """A layer that mixes the samples of a batch, applied to true and false pictures apart: what a batch norm of both
     together would tell of each picture is which kind its neighbours are. The kinds lie one after another."""
-    return layer(features) if kinds == 1 else torch.cat([layer(part) for part in features.chunk(kinds)])
+    return layer(features) if num_groups == 1 else torch.cat([layer(part) for part in features.chunk(num_groups)])
 
 
 class MinibatchDiscrimination(nn.Module):

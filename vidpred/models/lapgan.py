@@ -13,8 +13,8 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, NoiseName, Shape
 from vidpred.models.images import (
+    ImageDiscriminatorSettings,
     ImageGenerator,
-    ImageJudgeSettings,
     ImageSettings,
     as_frames,
     initialise,
@@ -55,7 +55,7 @@ class LapganSettings(ImageSettings):
         return LapganGenerator(self, picture_shape(data))
 
 
-class LapganJudgeSettings(ImageJudgeSettings):
+class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the LAPGAN discriminators, one a scale."""
 
     name: Literal["lapgan"] = Field("lapgan", description="Kind of discriminator.")
@@ -133,7 +133,7 @@ class LapganDiscriminator(Discriminator):
 
     takes_truth = True
 
-    def __init__(self, settings: LapganJudgeSettings, num_scales: int, shape: Shape) -> None:
+    def __init__(self, settings: LapganDiscriminatorSettings, num_scales: int, shape: Shape) -> None:
         super().__init__()
         self.num_labels, self.num_scales = settings.num_labels, num_scales
         self.sides = sides(shape, num_scales)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Discriminator, NoiseName, Shape
 from vidpred.models.images import (
+    ImageDiscriminatorSettings,
     ImageGenerator,
-    ImageJudgeSettings,
     ImageSettings,
     MinibatchDiscrimination,
     each_kind,
@@ -40,7 +40,7 @@ class MlpSettings(ImageSettings):
         return MlpGenerator(self, picture_shape(data))
 
 
-class MlpJudgeSettings(ImageJudgeSettings):
+class MlpDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the fully connected discriminator: maxout layers (Goodfellow et al. 2013), one logit."""
 
     name: Literal["mlp"] = Field("mlp", description="Kind of discriminator.")
@@ -95,9 +95,9 @@ class Maxout(nn.Module):
 class MlpDiscriminator(Discriminator):
     """Judges all pixels at once."""
 
-    by_kind = True
+    split_batch_stats = True
 
-    def __init__(self, settings: MlpJudgeSettings, shape: Shape) -> None:
+    def __init__(self, settings: MlpDiscriminatorSettings, shape: Shape) -> None:
         super().__init__()
         self.num_labels = settings.num_labels
         widths = [shape.values + settings.num_labels * shape.height * shape.width, *settings.hidden]
@@ -116,13 +116,13 @@ class MlpDiscriminator(Discriminator):
 
     def forward(
         self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
-        kinds: int = 1,
+        num_groups: int = 1,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
         """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`.
 
-        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `kinds` kinds one after another. context is not read.
+        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
         """
         hidden = self.layers(label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1).flatten(1))
-        seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, kinds)
+        seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, num_groups)
         logits = self.last(seen).float()
         return (logits, [hidden]) if with_features else logits

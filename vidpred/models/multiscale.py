@@ -22,7 +22,7 @@ FEATURE_MAPS: dict[str, list[list[int]]] = {
 KERNEL_SIZES: list[list[int]] = [[3, 3, 3, 3], [5, 3, 3, 5], [5, 3, 3, 3, 3, 5], [7, 5, 5, 5, 5, 7]]
 
 
-class GeneratorSettings(ModelSettings):
+class MultiscaleSettings(ModelSettings):
     """Settings of the multi-scale generator."""
 
     name: Literal["multiscale"] = Field("multiscale", description="Kind of generator.")
@@ -99,7 +99,7 @@ class MultiscaleGenerator(ConditionedPredictor):
     """
 
     def __init__(
-        self, settings: GeneratorSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
+        self, settings: MultiscaleSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
     ) -> None:
         super().__init__(settings, context_frames, pred_frames, step, channels)
         pictures = pred_frames * channels

@@ -13,18 +13,18 @@ from torch.nn.functional import avg_pool2d, interpolate
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, Shape
-from vidpred.models.equalised import (
+from vidpred.models.equalized_lr import (
     EqualisedConv,
     EqualisedLinear,
     Growing,
     feature_maps,
     leaky,
-    minibatch_deviation,
+    minibatch_std,
     pixel_norm,
 )
 from vidpred.models.images import (
+    ImageDiscriminatorSettings,
     ImageGenerator,
-    ImageJudgeSettings,
     ImageSettings,
     as_frames,
     label_planes,
@@ -47,7 +47,7 @@ class ProgressiveSettings(ImageSettings):
         return ProgressiveGenerator(self, picture_shape(data))
 
 
-class ProgressiveJudgeSettings(ImageJudgeSettings):
+class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the progressive GAN's discriminator."""
 
     name: Literal["progressive"] = Field("progressive", description="Kind of discriminator.")
@@ -115,9 +115,9 @@ class ProgressiveDiscriminator(Growing, Discriminator):
     """The generator turned round; sees pictures at its present scale. Beside 4x4 features stands how much the samples
     of a batch differ."""
 
-    by_kind = True
+    split_batch_stats = True
 
-    def __init__(self, settings: ProgressiveJudgeSettings, shape: Shape) -> None:
+    def __init__(self, settings: ProgressiveDiscriminatorSettings, shape: Shape) -> None:
         super().__init__()
         self.prepare_growth(doublings(shape), settings.growing)
         self.num_labels, self.group = settings.num_labels, settings.deviation_group
@@ -131,27 +131,27 @@ class ProgressiveDiscriminator(Growing, Discriminator):
         self.hidden = EqualisedLinear(widths[0] * 16, widths[0])
         self.logit = EqualisedLinear(widths[0], 1, gain=1)
 
-    def as_made(self, frames: Tensor) -> Tensor:
+    def match_fade(self, frames: Tensor) -> Tensor:
         """True frames `(B, 1, C, H, W)` as the generator makes false ones while a scale is faded in: with that share of
         its detail (Karras et al. 2018, figure 2)."""
         share = self.stage()[1]
         if share == 1:
             return frames
-        fine = avg_pool2d(frames[:, 0], self.repeated)
+        fine = avg_pool2d(frames[:, 0], self.pixel_repeat)
         return enlarge(fade(avg_pool2d(fine, 2), fine, share), frames.shape[-1])[:, None]
 
     def forward(
         self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
-        kinds: int = 1,
+        num_groups: int = 1,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
         """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`.
 
-        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `kinds` kinds one after another. context is not read.
+        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
         """
         level, share = self.stage()
         seen = label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1)
         if level < self.doublings:
-            seen = avg_pool2d(seen, self.repeated)
+            seen = avg_pool2d(seen, self.pixel_repeat)
         features = leaky(self.pictures[level](seen))
         for number in reversed(range(level)):
             for layer in self.blocks[number]:  # type: ignore[attr-defined]
@@ -161,7 +161,7 @@ class ProgressiveDiscriminator(Growing, Discriminator):
                 coarse = leaky(self.pictures[number](avg_pool2d(seen, 2)))
                 features = torch.lerp(coarse.float(), features.float(), share)
         if self.group:
-            features = torch.cat([minibatch_deviation(part, self.group) for part in features.chunk(kinds)])
+            features = torch.cat([minibatch_std(part, self.group) for part in features.chunk(num_groups)])
         hidden = leaky(self.hidden(leaky(self.last(features)).flatten(1)))
         logits = self.logit(hidden).float()
         return (logits, [hidden]) if with_features else logits

@@ -33,8 +33,8 @@ def applications(
     first = known - history.shape[1]
     while True:
         seen = history[:, : history.shape[1] - lead + 1]
-        conditions = conditions.extended(generator, first + seen.shape[1])
-        pictures = as_pyramid(forward(seen, **conditions.arguments(generator, first, rows)))
+        conditions = conditions.with_predicted_states(generator, first + seen.shape[1])
+        pictures = as_pyramid(forward(seen, **conditions.generator_kwargs(generator, first, rows)))
         yield pictures
         frames = _finest(pictures, history)
         # Where they are enough, the older ones need not be copied.
@@ -53,7 +53,7 @@ def unroll(
     """
     if times == 1:
         moves = generator.history_frames + generator.pred_frames - 1
-        return as_pyramid(forward(context, **conditions.arguments(generator, 0, moves)))
+        return as_pyramid(forward(context, **conditions.generator_kwargs(generator, 0, moves)))
     pyramids = list(islice(applications(forward, generator, context, conditions), times))
     return [torch.cat(scale, 1) for scale in zip(*pyramids, strict=True)]
 

@@ -50,7 +50,7 @@ class ModelSettings(Settings):
         raise NotImplementedError
 
 
-class JudgeSettings(Settings):
+class DiscriminatorSettings(Settings):
     """Base of the discriminators' settings; each one is registered in `models/build.py`."""
 
     needs_frames: ClassVar[bool] = True  # it judges pictures as the continuation of known ones

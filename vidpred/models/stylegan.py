@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Shape
-from vidpred.models.equalised import (
+from vidpred.models.equalized_lr import (
     EqualisedConv,
     EqualisedLinear,
     Growing,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Shape
-from vidpred.models.dcgan import DcganDiscriminator, DcganGenerator, DcganJudgeSettings, DcganSettings
+from vidpred.models.dcgan import DcganDiscriminator, DcganDiscriminatorSettings, DcganGenerator, DcganSettings
 from vidpred.models.images import ImageGenerator, ImageSettings, label_planes, picture_shape
 from vidpred.models.mlp import MlpGenerator, MlpSettings
 from vidpred.models.multiscale import as_channels_last
@@ -51,7 +51,7 @@ class VaeGenerator(ImageGenerator):
         self.decoder: MlpGenerator | DcganGenerator
         if settings.width:
             self.encoder = DcganDiscriminator(
-                DcganJudgeSettings(width=settings.width, classes=2 * settings.noise_channels,
+                DcganDiscriminatorSettings(width=settings.width, classes=2 * settings.noise_channels,
                                    num_labels=settings.num_labels), shape)  # fmt: skip
             self.decoder = DcganGenerator(DcganSettings(width=settings.width, **told), shape)
         else:

@@ -14,7 +14,7 @@ from vidpred.models.base import Generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import seeded_noise
 from vidpred.models.rollout import unroll
-from vidpred.training.game import Losses
+from vidpred.training.adversarial_losses import Losses
 from vidpred.training.objectives import Step
 
 MOVED = 1 / 32  # by how much of the range a pixel of the truth changes where it counts as moving

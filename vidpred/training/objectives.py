@@ -24,7 +24,7 @@ from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
 from vidpred.settings import Settings, absent_at_defaults
-from vidpred.training.game import AdversarialSettings, Game, Losses, sum_of, weigh
+from vidpred.training.adversarial_losses import AdversarialLosses, AdversarialSettings, Losses, sum_of, weigh
 
 LossWeights: type[Settings] = create_model(  # type: ignore[call-overload]
     "LossWeights",
@@ -142,7 +142,7 @@ class Objective:
     ) -> None:
         self.settings, self.discriminator, self.judge = settings, discriminator, judge
         players = {"generator": generator, "discriminator": judge}
-        self.game = Game(
+        self.game = AdversarialLosses(
             settings.adversary,
             {name: player for name, player in players.items() if player is not None},
             settings.history_weight,
@@ -199,8 +199,8 @@ class Objective:
         def conditional(pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
             assert judge is not None
             context, conditions = conditioned(step, judge, pictures)
-            judged: tuple[Tensor, list[Tensor]] = judge(context, pictures, with_features=True, **conditions)
-            return judged
+            scored: tuple[Tensor, list[Tensor]] = judge(context, pictures, with_features=True, **conditions)
+            return scored
 
         return weigh(terms | self.game.generator_terms(conditional, step.predictions, true, step.number))
 
@@ -220,17 +220,17 @@ class Objective:
             assert discriminator is not None
             assert judge is not None
             context, conditions = conditioned(step, judge, pictures)
-            kinds = {"kinds": len(pictures[0]) // len(context_of_one)} if judge.by_kind else {}
+            groups = {"num_groups": len(pictures[0]) // len(context_of_one)} if judge.split_batch_stats else {}
             if not self.settings.adversary.class_weight:
-                logits: Tensor = discriminator(context, pictures, **conditions, **kinds)
+                logits: Tensor = discriminator(context, pictures, **conditions, **groups)
                 return logits
-            logits, by_class = discriminator(context, pictures, with_classes=True, **conditions, **kinds)
+            logits, by_class = discriminator(context, pictures, with_classes=True, **conditions, **groups)
             of_classes.append(by_class[: len(context_of_one)])  # those of the true pictures, which come first
             return logits
 
         of_classes: list[Tensor] = []
-        repeated = 1 if judge is None else judge.repeated
-        losses = self.game.discriminator_losses(conditional, true, false, step.number, repeated)
+        pixel_repeat = 1 if judge is None else judge.pixel_repeat
+        losses = self.game.discriminator_losses(conditional, true, false, step.number, pixel_repeat)
         return (
             with_classes(losses, self.settings.adversary.class_weight, of_classes[0], step.batch.labels)
             if of_classes
@@ -240,7 +240,7 @@ class Objective:
     def _true(self, step: Step) -> list[Tensor]:
         """The true frames, at every scale as the generator would make them if it were perfect."""
         true = targets(step)
-        return true if self.judge is None else [self.judge.as_made(frames) for frames in true]
+        return true if self.judge is None else [self.judge.match_fade(frames) for frames in true]
 
 
 def with_classes(losses: Losses, weight: float, by_class: Tensor, labels: Tensor | None) -> Losses:
@@ -274,7 +274,7 @@ def conditioned(step: Step, judge: Discriminator, pictures: list[Tensor]) -> tup
     what else the judge takes beside them."""
     times = len(pictures[0]) // len(step.batch.context)
     conditions = Conditions(labels=step.batch.labels, truth=step.batch.future).repeat(times)
-    return step.batch.context.repeat(times, 1, 1, 1, 1), conditions.judged(judge)
+    return step.batch.context.repeat(times, 1, 1, 1, 1), conditions.discriminator_kwargs(judge)
 
 
 def targets(step: Step) -> list[Tensor]:

@@ -9,7 +9,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.models.base import Discriminator, Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import Conditions
-from vidpred.models.equalised import EqualisedConv, EqualisedLinear
+from vidpred.models.equalized_lr import EqualisedConv, EqualisedLinear
 from vidpred.training.settings import TrainingSettings
 
 # What keeps most of the activations.
@@ -82,7 +82,7 @@ def estimate_memory(
         actions=torch.empty(len(context), known, generator.action_size, device="meta"),
         states=torch.empty(*context.shape[:2], generator.state_size, device="meta"),
     )
-    pictures = generator(context, **conditions.arguments(generator, 0, known))
+    pictures = generator(context, **conditions.generator_kwargs(generator, 0, known))
     if discriminator is not None:
         for _ in range(3):  # true and predicted frames in its own phase, predicted ones in the generator's
             discriminator(context, pictures)

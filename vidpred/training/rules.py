@@ -20,7 +20,7 @@ EARLY, MATURE = 50, 200  # steps before which predictions say nothing; before wh
 NEGLIGIBLE, DROWNING = 0.01, 20.0  # the adversary's gradient as a share of the reconstruction's
 PERFECT, SURE = 0.99, 0.9  # accuracy of a perfect discriminator, and how much of what it says it is sure of
 HIGH, LOW, BIAS, SWINGS = 0.9, 0.6, 0.5, 4  # between what an oscillating discriminator goes back and forth, how often
-JUDGED = 200  # pictures over which its accuracy is averaged before that is asked
+SCORED = 200  # pictures over which its accuracy is averaged before that is asked
 CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and sharpness as shares of the truth's
 LAST_BLURRED = 0.5  # sharpness of the last predicted frame: blends of displaced candidates have .4 eight frames ahead
 ALIKE = 0.05  # the distance of two draws, as a share of their distance from the truth
@@ -174,10 +174,10 @@ def adversary_drowns(history: History) -> str | None:
 
 
 def perfect_discriminator(history: History) -> str | None:
-    accuracy, sure = history.late("discriminator/accuracy", 5), history.late("discriminator/saturated", 5)
-    if not accuracy or fmean(accuracy) < PERFECT or (sure and fmean(sure) < SURE):
+    accuracy, saturated = history.late("discriminator/accuracy", 5), history.late("discriminator/saturated", 5)
+    if not accuracy or fmean(accuracy) < PERFECT or (saturated and fmean(saturated) < SURE):
         return None
-    said = f", {fmean(sure):.0%} of its logits saturated" if sure else ""
+    said = f", {fmean(saturated):.0%} of its logits saturated" if saturated else ""
     return f"the discriminator tells true and predicted frames apart in {fmean(accuracy):.1%} of all cases{said}"
 
 
@@ -191,7 +191,7 @@ def blind_discriminator(history: History) -> str | None:
 
 def oscillation(history: History) -> str | None:
     real, fake = history.late("discriminator/accuracy_real", 10), history.late("discriminator/accuracy_fake", 10)
-    window = max(3, -(-JUDGED // (2 * history.training.batch_size)))
+    window = max(3, -(-SCORED // (2 * history.training.batch_size)))
     series = {
         f"accuracy goes back and forth between {LOW} and {HIGH}": (
             [(r + f) / 2 for r, f in zip(real, fake, strict=False)], LOW, HIGH,

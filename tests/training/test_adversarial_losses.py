@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import feature_matching_loss
-from vidpred.training.game import AdversarialSettings, Game, ramp
+from vidpred.training.adversarial_losses import AdversarialLosses, AdversarialSettings, ramp
 
 
 class Critic(nn.Module):
@@ -34,7 +34,9 @@ def play(
     """The discriminator's parts and the generator's terms for fixed pictures."""
     torch.manual_seed(1)
     real, fake = [torch.randn(6, 1, 2, 2)], [torch.randn(6, 1, 2, 2, requires_grad=True)]
-    game = Game(AdversarialSettings(**{"weight": 0.5, **settings}), {"discriminator": critic}, history_weight)
+    game = AdversarialLosses(
+        AdversarialSettings(**{"weight": 0.5, **settings}), {"discriminator": critic}, history_weight
+    )
     losses = game.discriminator_losses(lambda pictures: critic(pictures)[0], real, [fake], step)
     parts = {name: value.detach() for name, value in {"total": losses.total, **losses.parts}.items()}
     terms = game.generator_terms(critic, fake, real, step)
@@ -65,10 +67,10 @@ def test_kinds_of_false_pictures_weigh_together_as_much_as_the_true() -> None:
     critic = Critic()
     torch.manual_seed(1)
     real, one, other = ([torch.randn(4, 1, 2, 2)] for _ in range(3))
-    game = Game(AdversarialSettings(weight=1), {"discriminator": critic})
+    game = AdversarialLosses(AdversarialSettings(weight=1), {"discriminator": critic})
 
-    def fake(kinds: list[list[Tensor]]) -> Tensor:
-        return game.discriminator_losses(lambda pictures: critic(pictures)[0], real, kinds, 0).parts["fake"]
+    def fake(groups: list[list[Tensor]]) -> Tensor:
+        return game.discriminator_losses(lambda pictures: critic(pictures)[0], real, groups, 0).parts["fake"]
 
     torch.testing.assert_close(fake([one, other]), (fake([one]) + fake([other])) / 2)
 

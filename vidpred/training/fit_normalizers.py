@@ -8,8 +8,8 @@ from vidpred.errors import ConfigError
 from vidpred.models.base import Generator
 from vidpred.models.conditions import check_conditions
 from vidpred.models.dynamics import StateDynamics
-from vidpred.models.scale import ValueScale
-from vidpred.models.settings import JudgeSettings, ModelSettings
+from vidpred.models.normalizer import Normalizer
+from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 from vidpred.training.objectives import ObjectiveSettings
 
 
@@ -21,7 +21,7 @@ def fit_conditions(generator: Generator, source: Source) -> None:
     of_states = [module.states for module in dynamics]
     if generator.action_size:
         for module in generator.modules():
-            if isinstance(module, ValueScale) and not any(module is scale for scale in of_states):
+            if isinstance(module, Normalizer) and not any(module is scale for scale in of_states):
                 module.fit(*source.action_statistics())
     if generator.state_size:
         for one in dynamics:
@@ -34,11 +34,11 @@ def check_classes(
     data: DataSettings,
     objective: ObjectiveSettings,
     model: ModelSettings,
-    discriminator: JudgeSettings,
+    discriminator: DiscriminatorSettings,
 ) -> None:
     """Check that the networks' classes are those of the data. Raises ConfigError."""
     classes = len(source.classes)
-    networks: dict[str, ModelSettings | JudgeSettings] = {"model": model}
+    networks: dict[str, ModelSettings | DiscriminatorSettings] = {"model": model}
     if objective.has_discriminator:
         networks["discriminator"] = discriminator
     for section, network in networks.items():

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from vidpred.data.prepared.format import value_statistics
-from vidpred.models.scale import ValueScale
+from vidpred.models.normalizer import Normalizer
 
 
 def test_values_are_told_in_deviations_and_those_that_never_change_in_their_own_unit() -> None:
     rows = np.stack([np.arange(100.0), np.full(100, 0.1), np.full(100, 1e4)], 1).astype(np.float32)
     known = value_statistics([rows])
-    scale = ValueScale(3)
+    scale = Normalizer(3)
     for deviations in (known["deviation"], [known["deviation"][0], 0.0, 1e-12]):  # nothing, and what rounding leaves
         scale.fit(known["mean"], deviations)
         scaled = scale(torch.from_numpy(rows))

@@ -51,7 +51,7 @@ def pixel_norm(features: Tensor) -> Tensor:
     return features * torch.rsqrt(features.float().square().mean(1, keepdim=True) + EPSILON).to(features)
 
 
-def minibatch_deviation(features: Tensor, group: int = 4) -> Tensor:
+def minibatch_std(features: Tensor, group: int = 4) -> Tensor:
     """`(B, C, H, W)` with one more plane: the standard deviation over each group of samples, the mean of it over all
     channels and pixels (Karras et al. 2018, section 3). Samples b, b + B / group, ... are a group."""
     group = min(group, len(features))
@@ -89,7 +89,7 @@ class Growing(nn.Module):
             self.progress.fill_(progress_at(share, self.doublings))
 
     @property
-    def repeated(self) -> int:
+    def pixel_repeat(self) -> int:
         """The side, in pixels of the whole picture, of a pixel at the finest scale."""
         return 1 << (self.doublings - self.stage()[0])
 

@@ -40,7 +40,7 @@ class Fitting:
         if parts.accelerator.is_main_process:
             torch.manual_seed(parts.seed)
             truth = pictures[:SHOWN, None]
-            drawn = self.model(truth[:, :0], **Conditions().arguments(self.model, 0, 0))[-1]
+            drawn = self.model(truth[:, :0], **Conditions().generator_kwargs(self.model, 0, 0))[-1]
             write_png(
                 parts.folder.path / "pictures" / f"step-{last:06}.png", training_picture(truth[:, :0], truth, drawn)
             )

@@ -84,7 +84,7 @@ class Losses:
         return {name: weight * self.parts[name] for name, weight in self.weights.items()}
 
 
-class Game:
+class AdversarialLosses:
     """Both players' costs. Of its own it keeps only the averages that historical averaging needs (`memory`)."""
 
     def __init__(
@@ -123,7 +123,7 @@ class Game:
 
     def discriminator_losses(
         self, judge: Callable[[list[Tensor]], Tensor], real: list[Tensor], false: Sequence[list[Tensor]], step: int,
-        repeated: int = 1,
+        pixel_repeat: int = 1,
     ) -> Losses:  # fmt: skip
         """True pictures against each kind of false ones (which weigh together as much), summed over scales.
 
@@ -133,12 +133,12 @@ class Game:
         settings, game = self.settings, self.loss
         with_r1 = settings.r1_weight > 0 and step % settings.r1_every == 0
         real = [picture.detach().requires_grad_(with_r1) for picture in real]
-        kinds = [real, *([picture.detach() for picture in kind] for kind in false)]
+        groups = [real, *([picture.detach() for picture in kind] for kind in false)]
         if settings.gradient_penalty_weight:
-            kinds.append(interpolate(real, false[0]))
+            groups.append(interpolate(real, false[0]))
         # One forward for all kinds: data-parallel training expects one forward for each backward.
-        logits = judge([torch.cat(scale) for scale in zip(*kinds, strict=True)])
-        on_real, *rest = logits.chunk(len(kinds))
+        logits = judge([torch.cat(scale) for scale in zip(*groups, strict=True)])
+        on_real, *rest = logits.chunk(len(groups))
         on_false = rest[: len(false)]
         scales = logits.shape[1]
         terms = {
@@ -146,11 +146,11 @@ class Game:
             "fake": (1.0, sum_of(game.fake(judged) for judged in on_false) / len(on_false) * scales),
         }
         if with_r1:
-            terms["r1"] = settings.r1_weight, r1_penalty(on_real, real, repeated)
+            terms["r1"] = settings.r1_weight, r1_penalty(on_real, real, pixel_repeat)
         if settings.gradient_penalty_weight:
             terms["gradient_penalty"] = (
                 settings.gradient_penalty_weight,
-                gradient_penalty(rest[-1], kinds[-1], repeated),
+                gradient_penalty(rest[-1], groups[-1], pixel_repeat),
             )
         if settings.drift_weight:
             terms["drift"] = settings.drift_weight, on_real.square().mean(0).sum()
@@ -164,8 +164,11 @@ class Game:
             boundary = float((on_real.mean() + on_fake.mean()).detach()) / 2
         real, fake = accuracy(on_real, True, boundary), accuracy(on_fake, False, boundary)
         found = {"accuracy_real": real, "accuracy_fake": fake, "accuracy": (real + fake) / 2}
-        if (sure := self.loss.sure) is not None:
-            shares = saturation(on_real, True, boundary, sure), saturation(on_fake, False, boundary, sure)
+        if (saturation_margin := self.loss.saturation_margin) is not None:
+            shares = (
+                saturation(on_real, True, boundary, saturation_margin),
+                saturation(on_fake, False, boundary, saturation_margin),
+            )
             found["saturated"] = (shares[0] + shares[1]) / 2
         return found
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 RESOLUTION = 1e-6  # of float32: a deviation of less than this share of the mean is one of roundings
 
 
-class ValueScale(nn.Module):
+class Normalizer(nn.Module):
     """(values - mean) / deviation, value by value. Both are buffers, so checkpoints hold them; 0 and 1 until `fit`."""
 
     mean: Tensor
