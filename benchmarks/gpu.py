@@ -40,7 +40,7 @@ from vidpred.config import Config, load_config
 from vidpred.data.batch import Batch
 from vidpred.data.build import build_source
 from vidpred.data.sources import TrainingSamples, training_offsets
-from vidpred.data.worlds.two_way import WorldWindows
+from vidpred.data.worlds.forking_ball import WorldWindows
 from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.pyramid import as_pyramid
 from vidpred.models.rollout import rollout
@@ -58,7 +58,7 @@ SMALL_MODELS: dict[str, dict[str, Any]] = {
                    "discriminator.size": "release"},
     "dcgan": {"preset": "dcgan_faces.yaml", "model.width": 32, "discriminator.width": 32},
     "film_unet": {"preset": "block_push.yaml"},
-    "motion": {"preset": "motion.yaml", "data.root": None, "data.world.name": "motion", "data.size": 64,
+    "motion": {"preset": "motion.yaml", "data.root": None, "data.world.name": "moving_shapes", "data.size": 64,
                "data.crop_size": 64, "data.world.synthetic_share": 0},
 }  # fmt: skip
 # name, preset, overrides, batch, side
@@ -215,7 +215,7 @@ def random_batch(config: Config, count: int, side: int, device: torch.device) ->
 
 def check_batch(config: Config, count: int = 4) -> Batch:
     """Clips of the embedded world where the model looks at motion, else noise; on the CPU."""
-    if config.data.world_settings.name == "motion":
+    if config.data.world_settings.name == "moving_shapes":
         source = build_source(config.data, "train", training_offsets(config.data))
         return source.draw(list(range(count)), list(range(count)), 0).to(torch.device("cpu"))
     return random_batch(config, count, config.data.crop_size or 32, torch.device("cpu"))

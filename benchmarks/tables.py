@@ -112,14 +112,14 @@ LADDER = {
 def ladder(results: Results, name: str) -> str:
     """Return the paper's methods over seeds, on moving pixels of frames 1 and 2."""
     runs = [run["models"] for run in over_seeds(results, name)]
-    measures = (("psnr_moving", 2), ("ssim_moving", 3), ("sharpness_moving", 2))
+    metrics = (("psnr_moving", 2), ("ssim_moving", 3), ("sharpness_moving", 2))
 
     def cell(model: str, measure: str, digits: int, frame: int) -> str:
         values = [run[model][measure][frame] for run in runs]
         return mean_and_spread(values, digits) if model.startswith("ladder") else f"{values[0]:.{digits}f}"
 
     rows = [
-        [title, *(cell(model, measure, digits, frame) for frame in (0, 1) for measure, digits in measures)]
+        [title, *(cell(model, measure, digits, frame) for frame in (0, 1) for measure, digits in metrics)]
         for model, title in LADDER.items()
         if model in runs[0]
     ]
@@ -245,12 +245,12 @@ def sharpness(results: Results, models: Mapping[str, tuple[str, int, str]]) -> s
 def release(results: Results) -> str:
     """Return all metrics of the release-size model next to the baselines."""
     values = results["real video, release.yaml, all metrics", 0].values
-    measures = ("psnr", "ssim", "sharpness", "psnr_moving", "ssim_moving", "sharpness_moving")
+    metrics = ("psnr", "ssim", "sharpness", "psnr_moving", "ssim_moving", "sharpness_moving")
     rows = []
     for place, frame in enumerate(values["frames"]):
         for model, scores in values["scores"].items():
             cells = (with_error(scores[name]["mean"][place], scores[name]["standard_error"][place],
-                                4 if "ssim" in name else 2) for name in measures)  # fmt: skip
+                                4 if "ssim" in name else 2) for name in metrics)  # fmt: skip
             rows.append([f"t+{frame}", "release.yaml" if model == "run" else model, *cells])
     head = ["frame", "", "PSNR", "SSIM", "sharpness", "PSNR moving", "SSIM moving", "sharpness moving"]
     return grid(head, rows)
@@ -357,7 +357,7 @@ def clothes(results: Results) -> str:
         rows.append([
             title,
             numbers((run[name]["frechet"] for run in runs), 1),
-            numbers((run[name]["class_score"] for run in runs), 1),
+            numbers((run[name]["classifier_score"] for run in runs), 1),
             numbers(run[name]["copied"] for run in runs),
             numbers(sharp[name]),
         ])  # fmt: skip
@@ -469,7 +469,7 @@ def models(results: Results) -> str:
         "release": ("multi-scale, released size", "train", f"3 clips, moving pixels: {moving:+.2f} dB over copy last"),
         "ucf101": ("multi-scale, paper size", "train",
                    "longer training on a GPU: docs/notes/gpu.md; UCF101 itself not trained here yet"),
-        "two_way_adversarial": ("multi-scale, adversary", "`make demo`", f"two-way world: {sharp} sharp predictions"),
+        "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"two-way world: {sharp} sharp predictions"),
         "block_push": ("action-conditioned U-Net", "train", f"block_push: {successes} of {episodes} goals reached"),
         "pusht": ("action-conditioned U-Net", "train", f"PushT: {tee['successes']} of {tee['episodes']} goals reached"),
         "dcgan_fashion": ("DCGAN", "train", f"Fashion-MNIST, half width: Fréchet distance {frechet}"),

@@ -14,7 +14,7 @@ from benchmarks.harness import idle_trainer, machine, report, time_in_turns
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.data.sources import training_offsets
-from vidpred.data.worlds.two_way import WorldWindows
+from vidpred.data.worlds.forking_ball import WorldWindows
 from vidpred.losses.reconstruction import adversarial_loss, gradient_difference_loss, lp_loss
 from vidpred.training.hardware import choose_precision
 from vidpred.training.objectives import Step, targets

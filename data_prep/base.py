@@ -47,7 +47,7 @@ class DataSet(Settings):
     def look(self, item: Item) -> dict[str, Any]:
         return read_through(self, item)
 
-    def described(self) -> dict[str, Any]:
+    def fingerprint_settings(self) -> dict[str, Any]:
         """Return the settings that shape the result, except paths, whose content is part of the items, and the size."""
         values = self.model_dump(mode="json")
         paths = {key for key in values if isinstance(getattr(self, key), Path | None)}

@@ -12,7 +12,7 @@ import numpy as np
 
 from vidpred.data.prepared.format import MANIFEST, Manifest
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.prepared.pipeline import LEFT_OUT, claim, left_out_lines, totals
+from vidpred.data.prepared.pipeline import LEFT_OUT, left_out_lines, open_target, totals
 from vidpred.data.splits import SPLITS, Part
 from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.probe import probe
@@ -108,8 +108,8 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
     apart = target is not None and not _same(target, preparation.source)
     folder = target if target is not None and apart else preparation.source
     if target is not None and apart:
-        described = preparation.described()
-        claim(target, preparation.name, described, frames=False)
+        fingerprint_settings = preparation.fingerprint_settings()
+        open_target(target, preparation.name, fingerprint_settings, frames=False)
     whole_videos = all(part.first == 0 and part.end == known[part.clip].frames for part in parts)
     if whole_videos and folder.is_dir() and (apart or preparation.writes_splits()):
         ordered = sorted(parts, key=lambda part: part.clip)
@@ -119,7 +119,7 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
         write_file(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
         manifest = Manifest(
             preparation.name,
-            described,
+            fingerprint_settings,
             os.path.relpath(preparation.source, target),
             None,
             preparation.channels,

@@ -10,14 +10,14 @@ import argparse
 from pathlib import Path
 
 from vidpred import load_config, train
-from vidpred.data.worlds.two_way import TwoWayWorld
+from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.evaluation.forks import find_forks, gradient_energy, is_near, is_sharp
 from vidpred.media.render import Panel, compose, stack, write_png
 
 PRESETS = {
-    "squared error": "two_way_mse.yaml",
-    "l1 + GDL": "two_way_l1_gdl.yaml",
-    "adversary": "two_way_adversarial.yaml",
+    "squared error": "forking_ball_mse.yaml",
+    "l1 + GDL": "forking_ball_l1_gdl.yaml",
+    "adversary": "forking_ball_adversarial.yaml",
 }
 SCENES = 4  # in the picture
 
@@ -29,13 +29,13 @@ def main() -> None:
     options = parser.parse_args()
 
     settings = {} if options.steps is None else {"training.steps": options.steps}
-    start = train(load_config("two_way_mse.yaml", {**settings, "run": str(options.output / "start")}))
+    start = train(load_config("forking_ball_mse.yaml", {**settings, "run": str(options.output / "start")}))
     predictors = {}
     for name, preset in PRESETS.items():  # the same weights to begin with, the same samples in the same order
         run = {"run": str(options.output / Path(preset).stem), "training.init_from": str(start.folder)}
         predictors[name] = train(load_config(preset, {**settings, **run})).predictor("last")
 
-    forks = find_forks(TwoWayWorld(known=4, coming=1, seed=1001), count=512)  # context, left and right futures
+    forks = find_forks(ForkingBallWorld(known=4, coming=1, seed=1001), count=512)  # context, left and right futures
     predictions = {name: predictor.predict(forks.context, steps=1)[:, 0] for name, predictor in predictors.items()}
     for name, frames in predictions.items():
         near, sharp = is_near(frames, forks).float().mean(), is_sharp(frames, forks).float().mean()

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from vidpred import load_config, train
+from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import PushBehind
 from vidpred.planning.envs.block_push import BLOCK, DISC, HALF, RADIUS, BlockPush
-from vidpred.planning.receding import RecedingHorizon
 from vidpred.planning.record import Recording, record
-from vidpred.planning.solvers import CrossEntropy
+from vidpred.planning.solvers import CEMSolver
 from vidpred.planning.world_model import Bounds, WorldModel
 
 
@@ -38,8 +38,8 @@ def main() -> None:
     # 3. The predictor as a planner's model of the world, and a controller that plans with it at every second step.
     bounds = Bounds.of([-1, -1], [1, 1])
     model = WorldModel.load(run.folder, bounds=bounds)
-    controller = RecedingHorizon(
-        model, CrossEntropy(candidates=32, iterations=3, elites=4), bounds, horizon=6, execute=2
+    controller = MPCController(
+        model, CEMSolver(candidates=32, iterations=3, num_elites=4), bounds, horizon=6, execute=2
     )
 
     world = BlockPush(size=32)

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from vidpred import load_config, train
-from vidpred.planning import RecedingHorizon, WorldModel
-from vidpred.planning.costs import GoalThings, soonest
+from vidpred.planning import MPCController, WorldModel
+from vidpred.planning.costs import GoalObjects, best_step
 from vidpred.planning.envs import pusht
 from vidpred.planning.envs.base import to_picture
-from vidpred.planning.envs.pusht import PushTWorld
+from vidpred.planning.envs.pusht import PushTEnv
 from vidpred.planning.record import Recording, record
-from vidpred.planning.solvers import CrossEntropy
+from vidpred.planning.solvers import CEMSolver
 
 
 def main() -> None:
@@ -39,18 +39,18 @@ def main() -> None:
     run = train(load_config("pusht.yaml", {**settings, "training.steps": options.steps}))
 
     # 3. The predictor as a planner's model of the world: 64 plans of 5 actions, bettered 5 times, before every action.
-    world = PushTWorld(size=32)
+    world = PushTEnv(size=32)
     model = WorldModel.load(run.folder, bounds=world.bounds)
-    solver = CrossEntropy(candidates=64, iterations=5, elites=8)
-    controller = RecedingHorizon(model, solver, world.bounds, horizon=5, execute=1, reach=world.reach)
+    solver = CEMSolver(candidates=64, iterations=5, num_elites=8)
+    controller = MPCController(model, solver, world.bounds, horizon=5, execute=1, reach=world.reach)
 
     for number in range(options.tries):
-        frame = world.begin(seed=number)
-        controller.reset(seed=number, first=torch.from_numpy(world.rest()).float())
+        frame = world.reset_with_goal(seed=number)
+        controller.reset(seed=number, first=torch.from_numpy(world.neutral_action()).float())
         # What the planner wants, as a function of predicted frames: agent and block where the goal's picture has them,
         # no matter at which step of a plan.
         colours = (pusht.AGENT.tolist(), pusht.BLOCK.tolist())
-        cost = soonest(GoalThings(world.goal_picture(None), colours))
+        cost = best_step(GoalObjects(world.goal_picture(None), colours))
         steps, reached = 0, False
         while steps < world.steps and not reached:
             seen = world.step(controller.act(to_picture(frame), cost).double().numpy())

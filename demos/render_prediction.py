@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from vidpred import Predictor
-from vidpred.data.worlds.moving_things import MotionWorld
+from vidpred.data.worlds.moving_things import MovingShapesWorld
 from vidpred.media.render import Panel, compose, error_map, stack, write_png
 from vidpred.media.video_writer import write_video
 
@@ -28,7 +28,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
 
     # 1. A clip, (T, C, H, W) in [0, 1].
-    clip = torch.from_numpy(MotionWorld(CONTEXT + FUTURE, 128).clip(options.clip)).movedim(-1, 1) / 255
+    clip = torch.from_numpy(MovingShapesWorld(CONTEXT + FUTURE, 128).clip(options.clip)).movedim(-1, 1) / 255
     context, truth = clip[:CONTEXT], clip[CONTEXT:]
 
     # 2. The prediction by the weights that come with the package.

@@ -16,8 +16,8 @@ from mkdocs.structure.files import File, Files
 from vidpred import errors
 from vidpred.commands.app import app
 from vidpred.evaluation.images import NAMES
-from vidpred.evaluation.measures import MEASURES, PROTOCOLS
-from vidpred.evaluation.networks import KINDS
+from vidpred.evaluation.metric_networks import KINDS
+from vidpred.evaluation.metric_table import METRICS, PROTOCOLS
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -113,8 +113,8 @@ def presets_page() -> str:
 def metrics_page() -> str:
     """Return the definition of every metric that an evaluation prints."""
     frames = ([f"`{name}`", metric.title, _sentence(metric.definition), "lower" if metric.lower_is_better else "higher"]
-              for name, metric in MEASURES.items())  # fmt: skip
-    protocols = ([f"`{protocol.name}`", ", ".join(f"`{name}`" for name in protocol.measures)]
+              for name, metric in METRICS.items())  # fmt: skip
+    protocols = ([f"`{protocol.name}`", ", ".join(f"`{name}`" for name in protocol.metrics)]
                  for protocol in PROTOCOLS.values())  # fmt: skip
     blanks = {"features": "a network", "split": "held-out", "most": "5,000"}
     images = ([f"`{name}`", _sentence(re.sub(r"\{(\w+)[^}]*\}", lambda m: blanks.get(m[1], m[1]), text))]

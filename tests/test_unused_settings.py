@@ -100,7 +100,7 @@ OF_KIND: dict[str, tuple[list[str], str]] = {  # kind -> its overrides, and what
         "frame_skip=2 min_motion=0.0001 world.synthetic_share=0.2",
     ),
     "world": (["data.crop_size=32"], f"{FRAMES} augment.horizontal_flip=false world.synthetic_share=0.2"),
-    "moving things": (["data.world.name=motion"], f"{FRAMES} augment.horizontal_flip=false"),
+    "moving things": (["data.world.name=moving_shapes"], f"{FRAMES} augment.horizontal_flip=false"),
     "points": (
         ["data.world.name=eight_gaussians", "data.context_frames=0", "data.channels=1", "model.name=mlp",
          "model.hidden=[8]", "objective.gdl_weight=0"],

@@ -51,7 +51,7 @@ class DistributedError(VidpredError):
     exit_code = 6
 
 
-class PeerError(VidpredError):
+class MainProcessError(VidpredError):
     """The main process met a failure that it reports itself; this one ends with the same exit code."""
 
     def __init__(self, exit_code: int) -> None:

@@ -73,7 +73,7 @@ def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
     return {key: (old[key], new[key]) for key in new if old[key] != new[key] and key not in FREE_ON_RESUME}
 
 
-def start_from(run: str, generator: Generator, discriminator: Discriminator | None) -> None:
+def init_from(run: str, generator: Generator, discriminator: Discriminator | None) -> None:
     """Begin with another run's weights. A discriminator made for another patch size keeps its convolutions only: its
     linear layers start afresh. Raises StorageError naming the first parameter of the generator that does not fit."""
     found = find_checkpoint(run)

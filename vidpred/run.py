@@ -21,7 +21,7 @@ from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.conditions import check_conditions
-from vidpred.resume import prepare_folder, start_from
+from vidpred.resume import init_from, prepare_folder
 from vidpred.settings import Reads, recording
 from vidpred.training.direct_fit import Fitting
 from vidpred.training.fit_normalizers import check_classes, fit_conditions
@@ -78,7 +78,7 @@ def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer 
         if accelerator.is_main_process:
             prepare_folder(folder, config, reads.keys)
         if config.training.init_from and not folder.steps():
-            start_from(config.training.init_from, network, discriminator)
+            init_from(config.training.init_from, network, discriminator)
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,

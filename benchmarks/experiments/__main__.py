@@ -62,7 +62,7 @@ def real_video(folder: Path, seed: int, residual: str) -> dict[str, Any]:
     overrides = {"data.root": real_clips(), "run": str(folder / "run"), "seed": seed, "model.residual": residual}
     train(load_config("release.yaml", overrides))
     predictor = Predictor.load(folder / "run")
-    result = evaluate_predictors([predictor], EvaluationRequest(steps=8, windows=None, progress=True))
+    result = evaluate_predictors([predictor], EvaluationRequest(num_frames=8, windows=None, progress=True))
     print(table(result), clip_table(result), sep="\n\n")
     write_plot(folder / "quality.png", result)
     return summary(result, predictor.name)

@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmarks.experiments.base import Experiment
 from vidpred.config import load_config
 from vidpred.data.build import build_source
-from vidpred.data.few_labels import choose_evenly
 from vidpred.data.images.windows import pictures_of
+from vidpred.data.partial_labels import choose_evenly
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import spread, to_frames
 from vidpred.data.worlds.points import POINTS

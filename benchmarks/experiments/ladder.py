@@ -16,7 +16,7 @@ from vidpred.inference.predictor import Predictor
 
 SEEDS = (0, 1, 2)
 FRAMES = 2
-MEASURES = ("psnr_moving", "ssim_moving", "sharpness_moving", "psnr", "ssim", "sharpness")
+METRICS = ("psnr_moving", "ssim_moving", "sharpness_moving", "psnr", "ssim", "sharpness")
 RUNGS = ("single_l2", "l2", "l1", "gdl_l1", "adv", "adv_gdl", "adv_gdl_64")
 FINE = "adv_gdl_64"
 STEPS, FINE_STEPS = 1000, 200
@@ -55,14 +55,14 @@ def world_rung(rung: str, folder: Path, seed: int) -> Config:
     """Squared error for the presets' 1,000 steps; what comes after l2 continues from its weights, as in the demo. The
     runs of the experiment `forks` are reused."""
     runs = folder.parent
-    start = runs / f"two_way_mse-{seed}"
+    start = runs / f"forking_ball_mse-{seed}"
     shared = {
-        "l2": ("two_way_mse", start, None, {}),
-        "gdl_l1": ("two_way_l1_gdl", runs / f"forks-{seed}" / "two_way_l1_gdl", start, {}),
-        "adv_gdl": ("two_way_adversarial", runs / f"forks-{seed}" / "two_way_adversarial", start, {}),
-        "single_l2": ("two_way_mse", folder / "ladder_single_l2", None, ONE_SCALE),
-        "l1": ("two_way_l1_gdl", folder / "ladder_l1", start, {"objective.gdl_weight": 0.0}),
-        "adv": ("two_way_adversarial", folder / "ladder_adv", start, {"objective.gdl_weight": 0.0}),
+        "l2": ("forking_ball_mse", start, None, {}),
+        "gdl_l1": ("forking_ball_l1_gdl", runs / f"forks-{seed}" / "forking_ball_l1_gdl", start, {}),
+        "adv_gdl": ("forking_ball_adversarial", runs / f"forks-{seed}" / "forking_ball_adversarial", start, {}),
+        "single_l2": ("forking_ball_mse", folder / "ladder_single_l2", None, ONE_SCALE),
+        "l1": ("forking_ball_l1_gdl", folder / "ladder_l1", start, {"objective.gdl_weight": 0.0}),
+        "adv": ("forking_ball_adversarial", folder / "ladder_adv", start, {"objective.gdl_weight": 0.0}),
     }
     preset, run, begin, changes = shared[rung]
     config = demo_config(f"{preset}.yaml", run, seed, 1, None, begin)
@@ -89,7 +89,7 @@ def measured(predictors: list[Predictor]) -> dict[str, Any]:
 
 def means(result: Evaluation, name: str) -> dict[str, list[float]]:
     overall = result.scores[name].overall
-    return {measure: [round(total.mean, 4) for total in overall[measure]] for measure in MEASURES}
+    return {measure: [round(total.mean, 4) for total in overall[measure]] for measure in METRICS}
 
 
 LADDER_EXPERIMENTS = [

@@ -17,19 +17,19 @@ from vidpred.data.build import build_source
 from vidpred.data.sources import Source, WrappedSource
 from vidpred.evaluation.protocols import Measurement, evaluate_models, known_frames
 from vidpred.inference.predictor import Predictor
-from vidpred.planning.baselines import StillWorld
+from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import FIRST_SEED
 from vidpred.planning.envs import pusht
-from vidpred.planning.envs.block_push import BlockPushWorld
-from vidpred.planning.envs.pusht import PushTWorld
-from vidpred.planning.plan import Budget, fitting_world, load_model, play_model, references
+from vidpred.planning.envs.block_push import BlockPushEnv
+from vidpred.planning.envs.pusht import PushTEnv
+from vidpred.planning.plan import PlanConfig, fitting_world, load_model, play_model, references
 from vidpred.planning.record import Recording, record
 from vidpred.run import train
 
 SIZE, EPISODES = 32, 100
 DATA = RUNS / "block_push-episodes"
 PUSHT_SIZE, PUSHT_EPISODES = 32, 50
-PUSHT_BUDGET = Budget(candidates=64, iterations=5, horizon=5, execute=1)
+PUSHT_BUDGET = PlanConfig(candidates=64, iterations=5, horizon=5, execute=1)
 
 
 class OtherActions(WrappedSource):
@@ -45,7 +45,7 @@ class OtherActions(WrappedSource):
 
 def world_row(folder: Path, seed: int) -> dict[str, Any]:
     """block_push under the planner that knows the truth, under one that thinks nothing moves, and under no planner."""
-    world, budget = BlockPushWorld(SIZE), Budget()
+    world, budget = BlockPushEnv(SIZE), PlanConfig()
     results = {name: play().to_json() for name, play in references(world, budget, EPISODES, None).items()}
     return {"budget": vars(budget), "frame_size": SIZE, "results": results}
 
@@ -57,10 +57,10 @@ def model_row(folder: Path, seed: int) -> dict[str, Any]:
     config = load_config("block_push.yaml", {"data.root": str(DATA), "run": str(folder / "run"), "seed": seed})
     trained = timed_training(config)
     model, size = load_model(folder / "run", "best", "cpu", "float32")
-    world, budget, first = fitting_world("block_push", size, model), Budget(), FIRST_SEED + 1000 * seed
+    world, budget, first = fitting_world("block_push", size, model), PlanConfig(), FIRST_SEED + 1000 * seed
     video = folder / "episodes.mp4"
     planned = play_model(model, world, budget, EPISODES, video=video, first=first)
-    still = play_model(StillWorld(2), world, budget, EPISODES, first=first)
+    still = play_model(CopyLastModel(2), world, budget, EPISODES, first=first)
     return {
         "training": trained,
         "budget": vars(budget),
@@ -93,7 +93,7 @@ def action_gap(run: Path, seed: int, steps: int = 8) -> dict[str, list[float]]:
 
 def pusht_world_row(folder: Path, seed: int) -> dict[str, Any]:
     """PushT under the planner that knows the truth, by the goal's state and by its picture, and under no planner."""
-    world = PushTWorld(PUSHT_SIZE)
+    world = PushTEnv(PUSHT_SIZE)
     names = ("true simulator, cost of states", "uniform actions", "random actions", "scripted actions")
     plays = references(world, PUSHT_BUDGET, PUSHT_EPISODES, None)
     results = {name: plays[name]().to_json() for name in names}
@@ -114,7 +114,7 @@ def pusht_model_row(folder: Path, seed: int) -> dict[str, Any]:
     world, first = fitting_world(pusht.NAME, size, model), FIRST_SEED + 1000 * seed
     video = folder / "episodes.mp4"
     planned = play_model(model, world, PUSHT_BUDGET, PUSHT_EPISODES, video=video, first=first)
-    still = play_model(StillWorld(2), world, PUSHT_BUDGET, PUSHT_EPISODES, first=first)
+    still = play_model(CopyLastModel(2), world, PUSHT_BUDGET, PUSHT_EPISODES, first=first)
     return {
         "training": trained,
         "budget": vars(PUSHT_BUDGET),

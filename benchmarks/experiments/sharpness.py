@@ -13,7 +13,7 @@ from benchmarks.experiments.base import Experiment, trained
 from vidpred.checkpoint import read_metrics
 from vidpred.commands.run_demo import GHOST, PRESETS, WORLD_SEED, demo_config, forks_for, measure
 from vidpred.config import load_config
-from vidpred.data.worlds.two_way import TwoWayWorld
+from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.evaluation.forks import Forks, both_occur, find_certain, find_forks, goes_left, sharp_share
 
 FORKS = 600
@@ -25,10 +25,10 @@ GAME_STEPS, SETTLED, WINDOW, BALANCED = 2000, 200, 50, (0.5, 0.9)
 
 def forks(folder: Path, seed: int) -> dict[str, Any]:
     """Squared error, and its continuations with l1 + GDL and with the adversary: what each predicts at a fork."""
-    start = folder.parent / f"two_way_mse-{seed}"
+    start = folder.parent / f"forking_ball_mse-{seed}"
     predictors = {}
     for name, preset in PRESETS.items():
-        first = preset == "two_way_mse.yaml"
+        first = preset == "forking_ball_mse.yaml"
         run = start if first else folder / Path(preset).stem
         predictors[name] = trained(demo_config(preset, run, seed, 1, None, None if first else start))
     fresh = forks_for(next(iter(predictors.values())), FORKS)
@@ -41,10 +41,10 @@ def forks(folder: Path, seed: int) -> dict[str, Any]:
 
 def samples(folder: Path, seed: int) -> dict[str, Any]:
     """Twenty draws at every fork; where only one future is possible, against the same model without noise."""
-    predictor = trained(demo_config("two_way_samples.yaml", folder / "samples", seed, 1, None))
-    # two_way_mse.yaml is two_way_samples.yaml without noise.
-    plain = trained(demo_config("two_way_mse.yaml", folder.parent / f"two_way_mse-{seed}", seed, 1, None))
-    world = TwoWayWorld(predictor.history_frames, 1, seed=WORLD_SEED)
+    predictor = trained(demo_config("forking_ball_samples.yaml", folder / "samples", seed, 1, None))
+    # forking_ball_mse.yaml is forking_ball_samples.yaml without noise.
+    plain = trained(demo_config("forking_ball_mse.yaml", folder.parent / f"forking_ball_mse-{seed}", seed, 1, None))
+    world = ForkingBallWorld(predictor.history_frames, 1, seed=WORLD_SEED)
     fresh = find_forks(world, CONTEXTS)
     context, truth = find_certain(world, CONTEXTS)
 

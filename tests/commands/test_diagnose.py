@@ -43,8 +43,8 @@ def lines(steps: int = 400, real: Any = None, fake: Any = None, **monitored: Any
 
 
 def titles(written: list[dict[str, Any]], **settings: Any) -> list[str]:
-    found = diagnose.findings(written, load_config(None, {**ADVERSARIAL, "training.steps": 400, **settings}))
-    assert all(finding.saw and finding.why and finding.remedy for finding in found)
+    found = diagnose.diagnose(written, load_config(None, {**ADVERSARIAL, "training.steps": 400, **settings}))
+    assert all(finding.observed and finding.why and finding.remedy for finding in found)
     return [finding.title for finding in found]
 
 
@@ -55,9 +55,9 @@ def test_healthy_numbers_have_no_finding() -> None:
 
 def test_a_blurred_last_frame_is_named_with_its_energy() -> None:
     config = load_config(None, {"training.steps": 400, "data.pred_frames": 8})
-    (found,) = diagnose.findings(lines(sharpness=0.7, sharpness_last=0.39), config)
-    assert "blurry: energy 0.39 at frame 8" in found.saw
-    assert "PSNR alone hides it" in found.saw
+    (found,) = diagnose.diagnose(lines(sharpness=0.7, sharpness_last=0.39), config)
+    assert "blurry: energy 0.39 at frame 8" in found.observed
+    assert "PSNR alone hides it" in found.observed
 
 
 def one(step: int) -> float:
@@ -212,7 +212,7 @@ def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     run.train(tiny(tmp_path / "run", **{"training.steps": 20}))
     found = diagnose.examine_run(tmp_path / "run").found
     assert [finding.title for finding in found] == ["no gradient from the discriminator"]
-    assert "adversarial" in found[0].saw
+    assert "adversarial" in found[0].observed
 
 
 def test_a_perfect_discriminator_is_found(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_checkpoints_and_ends_are_examined(tmp_path: Path) -> None:
     (tmp_path / "run" / "exit.json").write_text(json.dumps({"code": 3, "message": "no video", "process": 0}))
     with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 5, "generator/l')  # being written
-    found = {finding.title: finding.saw for finding in diagnose.examine_run(tmp_path / "run").found}
+    found = {finding.title: finding.observed for finding in diagnose.examine_run(tmp_path / "run").found}
     assert found == {
         "a damaged checkpoint": "step-4/generator.safetensors: sha256 differs",
         "a run that failed": "exit code 3: no video",

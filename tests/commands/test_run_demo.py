@@ -24,7 +24,7 @@ from vidpred.commands.run_demo import (
     side_notes,
 )
 from vidpred.config import load_config
-from vidpred.data.worlds.two_way import TwoWayWorld
+from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.errors import DataError
 from vidpred.evaluation.forks import find_forks
 
@@ -64,7 +64,7 @@ def test_the_report_carries_everything(made: tuple[Path, str]) -> None:
 
 def test_a_model_that_knows_one_side_is_said() -> None:
     """Of four balls: three near the right future, one a ghost."""
-    forks = find_forks(TwoWayWorld(4, 1, 16), 4)
+    forks = find_forks(ForkingBallWorld(4, 1, 16), 4)
     mostly = forks.right.clone()
     mostly[3] = forks.ghost[3]
     both = torch.stack([forks.left[0], forks.left[1], forks.right[2], forks.right[3]])
@@ -104,18 +104,20 @@ def test_a_second_time_nothing_is_trained(made: tuple[Path, str]) -> None:
 
 def test_trainings_together_are_those_alone(tmp_path: Path) -> None:
     """One process each, one thread: the weights are the ones that a training alone ends with."""
-    configs = [demo_config("two_way_mse.yaml", tmp_path / name, 0, 1, steps) for name, steps in (("a", 3), ("b", 4))]
+    configs = [
+        demo_config("forking_ball_mse.yaml", tmp_path / name, 0, 1, steps) for name, steps in (("a", 3), ("b", 4))
+    ]
     train_together(configs, "two", threads=1)
     assert [steps_done(config) for config in configs] == [3, 4]
     assert all((Path(config.run) / LOG).is_file() for config in configs)
-    alone = demo_config("two_way_mse.yaml", tmp_path / "alone", 0, 1, 3)
+    alone = demo_config("forking_ball_mse.yaml", tmp_path / "alone", 0, 1, 3)
     train_together([alone], "one")
     one, other = (find_checkpoint(tmp_path / name, "last").tensors("generator") for name in ("a", "alone"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_failure_of_one_ends_all(tmp_path: Path) -> None:
-    good = demo_config("two_way_mse.yaml", tmp_path / "good", 0, 1, 2)
+    good = demo_config("forking_ball_mse.yaml", tmp_path / "good", 0, 1, 2)
     bad = load_config("tiny.yaml", {"data.root": str(tmp_path / "absent"), "run": str(tmp_path / "bad")})
     with pytest.raises(DataError, match="no such folder"):
         train_together([bad, good], "two")

@@ -61,5 +61,5 @@ class NumberedSet:
     def classes(self) -> list[str]:
         return []
 
-    def described(self) -> dict[str, Any]:
+    def fingerprint_settings(self) -> dict[str, Any]:
         return {"num_items": self.num_items, "with_actions": self.with_actions}

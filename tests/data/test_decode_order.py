@@ -18,7 +18,7 @@ from vidpred.data.build import build_source
 from vidpred.data.sources import StepSampler, TrainingSamples, collate
 from vidpred.data.videos import decode_order
 from vidpred.data.videos import windows as video_windows
-from vidpred.data.videos.decode_order import StretchCache, Stretches, stretch_ends
+from vidpred.data.videos.decode_order import DecodeCache, DecodeGroups, group_ends
 from vidpred.data.videos.windows import VideoWindows
 
 FRAMES = 120
@@ -26,20 +26,20 @@ FRAMES = 120
 
 def test_stretches_end_at_keyframes() -> None:
     numbers = np.arange(100)
-    assert stretch_ends(np.arange(110), range(0, 110, 12), 5, 1000) == [36, 72, 110], "as soon as there are 32 windows"
-    assert stretch_ends(numbers, range(0, 100, 30), 5, 1000) == [60, 100], "a short rest goes to the one before"
-    assert stretch_ends(numbers, range(0, 100, 12), 10, 1000) == [48, 100], "four lengths of a window are 40"
-    assert stretch_ends(numbers, [0], 5, 1000) == [100]
-    assert stretch_ends(numbers, [], 5, 40) == [33, 66, 100], "in equal parts where it would be too large"
-    assert stretch_ends(np.arange(3), [0, 1, 2], 5, 1000) == [3]
-    assert stretch_ends(np.arange(10, 100) * 2, [0, 100, 110], 5, 1000) == [40, 90], "frame_skip=2, from frame 20 on"
+    assert group_ends(np.arange(110), range(0, 110, 12), 5, 1000) == [36, 72, 110], "as soon as there are 32 windows"
+    assert group_ends(numbers, range(0, 100, 30), 5, 1000) == [60, 100], "a short rest goes to the one before"
+    assert group_ends(numbers, range(0, 100, 12), 10, 1000) == [48, 100], "four lengths of a window are 40"
+    assert group_ends(numbers, [0], 5, 1000) == [100]
+    assert group_ends(numbers, [], 5, 40) == [33, 66, 100], "in equal parts where it would be too large"
+    assert group_ends(np.arange(3), [0, 1, 2], 5, 1000) == [3]
+    assert group_ends(np.arange(10, 100) * 2, [0, 100, 110], 5, 1000) == [40, 90], "frame_skip=2, from frame 20 on"
 
 
 def test_every_window_once_and_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """40 stretches in a batch of 32 at the middle of an epoch; never more bytes begun than the pool has."""
     ends = np.cumsum(np.random.default_rng(0).integers(20, 60, 400))
     costs = np.diff(ends, prepend=0) * 100
-    every = Stretches(ends, costs)
+    every = DecodeGroups(ends, costs)
     monkeypatch.setattr(decode_order, "POOL_BYTES", int(costs.sum()))
     assert np.array_equal(every.shuffle(np.random.default_rng(3)), np.random.default_rng(3).permutation(ends[-1]))
     monkeypatch.setattr(decode_order, "POOL_BYTES", int(costs.sum() / 5))
@@ -63,7 +63,7 @@ def test_every_window_once_and_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cache_is_bounded() -> None:
-    cache = StretchCache(1000)
+    cache = DecodeCache(1000)
     for number in range(10):
         cache.put(number, np.arange(4), np.zeros((4, 10, 10, 1), np.uint8))
         assert cache.get(0 if number < 2 else number) is not None

@@ -12,23 +12,23 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import training_offsets
-from vidpred.data.worlds.moving_things import Layer, MotionWorld, compose
+from vidpred.data.worlds.moving_things import Layer, MovingShapesWorld, compose
 from vidpred.models.optical_flow import dense_flow, warp_backward
 
 
 def test_a_clip_is_a_function_of_its_number() -> None:
-    world = MotionWorld(5, 48, seed=3)
+    world = MovingShapesWorld(5, 48, seed=3)
     clip = world.clip(7)
     assert clip.shape == (5, 48, 48, 3)
     assert clip.dtype == np.uint8
-    assert np.array_equal(clip, MotionWorld(5, 48, seed=3).clip(7))
+    assert np.array_equal(clip, MovingShapesWorld(5, 48, seed=3).clip(7))
     assert not np.array_equal(clip, world.clip(8))
-    assert not np.array_equal(clip, MotionWorld(5, 48, seed=4).clip(7))
+    assert not np.array_equal(clip, MovingShapesWorld(5, 48, seed=4).clip(7))
 
 
 def test_the_known_flow_explains_the_next_frame() -> None:
     """Moved by the known flow, a frame is like the next one nearly everywhere (not where things come into sight)."""
-    world = MotionWorld(4, 96)
+    world = MovingShapesWorld(4, 96)
     explained, copied = [], []
     for index in range(12):
         frames = torch.from_numpy(world.clip(index)).permute(0, 3, 1, 2).float() / 255
@@ -41,7 +41,7 @@ def test_the_known_flow_explains_the_next_frame() -> None:
 
 
 def test_the_flow_of_one_thing_is_its_velocity() -> None:
-    world = MotionWorld(2, 8)
+    world = MovingShapesWorld(2, 8)
     ground = Layer(np.zeros((8, 8, 3), np.float32), np.ones((8, 8), np.float32), np.tile(np.eye(2, 3), (2, 1, 1)))
     poses = np.array([[[1.0, 0, 2], [0, 1, 2]], [[1, 0, 4], [0, 1, 3]]])  # two to the right, one down
     thing = Layer(np.ones((3, 3, 3), np.float32), np.ones((3, 3), np.float32), poses)
@@ -56,7 +56,7 @@ def test_the_flow_of_one_thing_is_its_velocity() -> None:
 
 
 def test_optical_flow_finds_most_of_it() -> None:
-    world = MotionWorld(4, 128)
+    world = MovingShapesWorld(4, 128)
     errors, lengths = [], []
     for index in range(8):
         frames = torch.from_numpy(world.clip(index)).permute(0, 3, 1, 2)
@@ -74,7 +74,7 @@ def test_composed_maps_act_one_after_the_other() -> None:
 
 
 def test_the_world_is_a_source_of_training_windows() -> None:
-    settings = DataSettings(world={"name": "motion"}, crop_size=32, context_frames=2)
+    settings = DataSettings(world={"name": "moving_shapes"}, crop_size=32, context_frames=2)
     source = build_source(settings, "train", training_offsets(settings))
     batch = source.draw([4, 9], [0, 1], seed=0)
     assert batch.context.shape == (2, 2, 3, 32, 32)

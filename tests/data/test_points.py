@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from vidpred.data.build import build_source
-from vidpred.data.few_labels import FewLabels, choose_evenly
+from vidpred.data.partial_labels import PartiallyLabeled, choose_evenly
 from vidpred.data.settings import DataSettings
 from vidpred.data.worlds.points import POINTS, PointWindows, to_pictures, to_points
 from vidpred.errors import DataError
@@ -60,7 +60,7 @@ def test_few_labels_are_as_even_as_can_be() -> None:
 
 
 def test_untold_labels_stay_hidden() -> None:
-    few = FewLabels(PointWindows("eight_gaussians", 400, 0), 16)
+    few = PartiallyLabeled(PointWindows("eight_gaussians", 400, 0), 16)
     labels = few.draw(list(range(400)), list(range(400)), 0).labels
     assert labels is not None
     assert few.labels is not None
@@ -68,11 +68,11 @@ def test_untold_labels_stay_hidden() -> None:
     assert (labels >= 0).nonzero().flatten().tolist() == few.told.tolist()
     assert np.bincount(labels[labels >= 0].numpy()).tolist() == [2] * 8
     with pytest.raises(DataError, match="data.labelled"):
-        FewLabels(build_source(DataSettings(), "train", [0]), 4)
+        PartiallyLabeled(build_source(DataSettings(), "train", [0]), 4)
 
 
 def test_a_share_of_the_samples_tells_its_class() -> None:
-    few = FewLabels(PointWindows("eight_gaussians", 4000, 0), 16, 0.25)
+    few = PartiallyLabeled(PointWindows("eight_gaussians", 4000, 0), 16, 0.25)
     places = list(range(2000))
     labels = few.draw(places, places, 0).labels
     assert labels is not None

@@ -21,7 +21,7 @@ from tests.settings_for_tests import data_settings
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.batch import Batch
 from vidpred.data.build import build_source
-from vidpred.data.mixed_source import Mixture
+from vidpred.data.mixed_source import MixedSource
 from vidpred.data.prepared.format import Manifest
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import prepare
@@ -31,7 +31,7 @@ from vidpred.data.splits import divide
 from vidpred.data.videos.build import split_videos, without_cuts
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.data.videos.windows import Segment, VideoWindows, movement
-from vidpred.data.worlds.two_way import WorldWindows
+from vidpred.data.worlds.forking_ball import WorldWindows
 from vidpred.errors import ConfigError, DataError
 
 
@@ -227,8 +227,8 @@ def test_what_every_source_draws(kind: str, tmp_path: Path) -> None:
 def test_a_mixture_drops_nothing() -> None:
     """Clips without actions, states or classes among those that have them would be trained on with none."""
     with pytest.raises(ConfigError, match=r"data.world.synthetic_share=0.5\] own and own do not have the same actions"):
-        Mixture(OwnWithRows(), Own(), 0.5)
-    mixed = Mixture(OwnWithRows(), OwnWithRows(), 0.5)
+        MixedSource(OwnWithRows(), Own(), 0.5)
+    mixed = MixedSource(OwnWithRows(), OwnWithRows(), 0.5)
     assert mixed.draw([0] * 30, list(range(30)), 0).labels.float().mean() > 0.1  # type: ignore[union-attr]
     assert (mixed.action_size, mixed.state_size, mixed.classes) == (2, 3, ("a", "b"))
 

@@ -19,7 +19,7 @@ def test_it_records_trains_and_plans(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["plan_pusht", "--output", str(tmp_path), *WORDS])
-    monkeypatch.setattr(plan_pusht.PushTWorld, "planned_steps", 1)
+    monkeypatch.setattr(plan_pusht.PushTEnv, "planned_steps", 1)
     plan_pusht.main()
     assert "try 0: " in capsys.readouterr().out
     assert (tmp_path / "run" / "checkpoints" / "step-1").is_dir()

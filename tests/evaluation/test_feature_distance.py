@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.evaluation.test_protocols import Drift
 from vidpred.errors import ConfigError
 from vidpred.evaluation.feature_distance import FeatureDistance, unit
-from vidpred.evaluation.networks import feature_network
+from vidpred.evaluation.metric_networks import feature_network
 from vidpred.evaluation.protocols import Measurement, evaluate_models
 from vidpred.models.baselines import CopyLast
 
@@ -70,7 +70,7 @@ def test_a_network_from_a_file_adds_a_measure(tmp_path: Path) -> None:
     network = feature_network(file, torch.device("cpu"))
     source = Drift(frames=4)
     result = evaluate_models({"copy last": CopyLast()}, source, Measurement(2, network=network))
-    assert result.protocol.measures[-1] == "features"
+    assert result.protocol.metrics[-1] == "features"
     window = torch.from_numpy(source.window(0)).permute(0, 3, 1, 2).float() / 255
     single = evaluate_models({"copy last": CopyLast()}, Drift(4, windows=1), Measurement(2, network=network))
     expected = 100 * FeatureDistance(Maps())(window[1:2], window[3:4]).item()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vidpred.data.sources import to_frames
-from vidpred.data.worlds.two_way import TwoWayWorld
+from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.evaluation.forks import (
     Forks,
     both_occur,
@@ -27,7 +27,7 @@ from vidpred.evaluation.forks import (
 
 @pytest.fixture(scope="module")
 def forks() -> Forks:
-    return find_forks(TwoWayWorld(4, 1, seed=77), 40)
+    return find_forks(ForkingBallWorld(4, 1, seed=77), 40)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_measure_of_each_draw_keeps_their_order(forks: Forks) -> None:
 
 
 def test_scenes_that_do_not_fork() -> None:
-    world = TwoWayWorld(4, 1, seed=77)
+    world = ForkingBallWorld(4, 1, seed=77)
     context, future = find_certain(world, 30)
     assert context.shape == (30, 4, 3, 32, 32)
     certain = [scene for scene in range(200) if world.scene(scene).kind != "fork"]

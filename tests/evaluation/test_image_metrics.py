@@ -18,7 +18,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
-from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
+from vidpred.evaluation.image_metrics import classifier_score, memorized_share, nearest_neighbors
 from vidpred.evaluation.images import (
     ImageEvaluation,
     ImageRequest,
@@ -53,15 +53,15 @@ def test_frechet_distance_is_scipys_formula() -> None:
 def test_class_score_by_hand() -> None:
     """Sure of one of 4 classes, each as often: 4. Always the same class, or undecided: 1."""
     sure = torch.eye(4).repeat(10, 1) * 1000
-    assert class_score(sure, 1)[0] == pytest.approx(4)
-    assert class_score(sure[:1].repeat(40, 1), 4)[0] == pytest.approx(1)
-    assert class_score(torch.zeros(40, 4), 4)[0] == pytest.approx(1)
-    mean, deviation = class_score(torch.cat([sure[:4], sure[:1].repeat(4, 1)]), 2)
+    assert classifier_score(sure, 1)[0] == pytest.approx(4)
+    assert classifier_score(sure[:1].repeat(40, 1), 4)[0] == pytest.approx(1)
+    assert classifier_score(torch.zeros(40, 4), 4)[0] == pytest.approx(1)
+    mean, deviation = classifier_score(torch.cat([sure[:4], sure[:1].repeat(4, 1)]), 2)
     assert (mean, deviation) == (pytest.approx(2.5), pytest.approx(1.5))
 
 
 def test_nearest_neighbours_by_hand() -> None:
-    found = nearest_neighbours(torch.tensor([[0.0, 0], [3, 4]]), torch.tensor([[3.0, 3], [0, 1]]))
+    found = nearest_neighbors(torch.tensor([[0.0, 0], [3, 4]]), torch.tensor([[3.0, 3], [0, 1]]))
     assert found.numbers.tolist() == [1, 0]
     torch.testing.assert_close(found.distances, torch.full((2,), 1 / math.sqrt(2), dtype=torch.float64))
 
@@ -69,8 +69,8 @@ def test_nearest_neighbours_by_hand() -> None:
 def test_copies_are_found() -> None:
     torch.manual_seed(0)
     known, held_out, new = torch.rand(300, 8), torch.rand(101, 8), torch.rand(400, 8)
-    assert copied_share(known[:50], held_out, known) == 1
-    assert copied_share(new, held_out, known) == pytest.approx(0.5, abs=0.1)
+    assert memorized_share(known[:50], held_out, known) == 1
+    assert memorized_share(new, held_out, known) == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
     found = evaluate_runs([predictor], request, tmp_path / "n.json", tmp_path / "near.png")
     numbers = json.loads((tmp_path / "n.json").read_text())["numbers"]["dcgan_mnist"]
     assert numbers["frechet"] > numbers["frechet_of_training"], "after six steps, samples are no digits"
-    assert "class_score" not in numbers, "the network gives no classes"
+    assert "classifier_score" not in numbers, "the network gives no classes"
     assert "halves.pt2" in found
     assert (tmp_path / "near.png").is_file()
     for wrong in (tmp_path / "nothing.pt2", tmp_path / "n.json"):

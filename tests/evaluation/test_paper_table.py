@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vidpred.errors import ConfigError
-from vidpred.evaluation.measures import PROTOCOLS
+from vidpred.evaluation.metric_table import PROTOCOLS
 from vidpred.evaluation.paper_table import by_method, paper_rows, paper_table
 from vidpred.evaluation.protocols import Evaluation, Scores
 
@@ -33,7 +33,7 @@ def evaluation(protocol: str, values: dict[str, tuple[float, float]]) -> Evaluat
     for name, numbers in values.items():
         scores[name] = Scores(len(numbers))
         for step, value in enumerate(numbers):
-            for place, measure in enumerate(PROTOCOLS[protocol].measures):
+            for place, measure in enumerate(PROTOCOLS[protocol].metrics):
                 for window in (-1, 1):  # the mean over windows is the value
                     scores[name].add("clip", step, measure, value + place + window, value)
     return Evaluation(2, 2, scores, PROTOCOLS[protocol])

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, spread
-from vidpred.data.worlds.two_way import WorldWindows
-from vidpred.evaluation.measures import CAP, MEASURES, PROTOCOLS
+from vidpred.data.worlds.forking_ball import WorldWindows
+from vidpred.evaluation.metric_table import CAP, METRICS, PROTOCOLS
 from vidpred.evaluation.protocols import (
     Measurement,
-    Sum,
+    RunningMean,
     evaluate_models,
     known_frames,
     validation_numbers,
@@ -121,7 +121,7 @@ def test_the_best_of_several_ratios_is_the_nearest() -> None:
 
 def test_running_means() -> None:
     values = [1.0, 4.0, 4.0, 7.0]
-    total = Sum()
+    total = RunningMean()
     for value in [*values, math.nan]:
         total.add(value)
     assert total.count == 4
@@ -176,8 +176,8 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
         assert word in text
     assert "two-way world" in clip_table(result)
     content = json.loads(json.dumps(to_json(result, {"data": "here"}), allow_nan=False))
-    assert set(content["models"]["mine"]["overall"]) == set(PROTOCOLS["plain"].measures)
-    assert set(PROTOCOLS["plain"].measures) <= set(content["definitions"])
+    assert set(content["models"]["mine"]["overall"]) == set(PROTOCOLS["plain"].metrics)
+    assert set(PROTOCOLS["plain"].metrics) <= set(content["definitions"])
     assert content["models"]["mine"]["overall"]["psnr"]["n"] == [5, 5, 5]
     write_plot(tmp_path / "plot.png", result)
     assert (tmp_path / "plot.png").stat().st_size > 10_000
@@ -191,8 +191,8 @@ def test_every_protocol_prints_its_numbers(tmp_path: Path, name: str) -> None:
     result = evaluate_models(with_baselines({}, 2), Drift(2 + 2), Measurement(2, protocol=protocol))
     assert result.windows == (2 if protocol.one_window_a_clip else 6)
     text = table(result) + clip_table(result)
-    for measure in protocol.measures:
-        assert MEASURES[measure].title in text
+    for measure in protocol.metrics:
+        assert METRICS[measure].title in text
         for scores in result.scores.values():
             assert all(total.count + 2 * ("released" in measure) >= result.windows for total in scores.overall[measure])
     if name == "openstl":
@@ -203,7 +203,7 @@ def test_every_protocol_prints_its_numbers(tmp_path: Path, name: str) -> None:
         assert flow < copy
     content = json.loads(json.dumps(to_json(result, {}), allow_nan=False))
     assert content["protocol"] == name
-    assert set(protocol.measures) < set(content["definitions"])
+    assert set(protocol.metrics) < set(content["definitions"])
     write_plot(tmp_path / "plot.png", result)
 
 

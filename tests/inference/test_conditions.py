@@ -176,7 +176,7 @@ def test_the_multiscale_generator_sees_every_action() -> None:
 
 @pytest.mark.parametrize("build", [
     small(action_size=1, state_size=2, noise_channels=1),
-    FilmUnetSettings(widths=(4, 4), patch=1, action_size=1, state_size=2, noise_channels=1),
+    FilmUnetSettings(widths=(4, 4), cell_size=1, action_size=1, state_size=2, noise_channels=1),
     MotionSettings(refine=True, widths=(4, 4, 4), gate_width=4, head_width=4, action_size=1, state_size=2),
 ], ids=["multiscale", "film_unet", "motion"])  # fmt: skip
 def test_models_see_every_state_in_units_of_its_deviation(build: ModelSettings) -> None:

@@ -104,7 +104,7 @@ def test_the_dial_of_one_call_does_not_stay() -> None:
 
 
 def test_models_without_a_dial_say_so() -> None:
-    config = load_config("two_way_mse.yaml")
+    config = load_config("forking_ball_mse.yaml")
     predictor = Predictor(build_generator(config.model, config.data), config.data, "mine")
     with pytest.raises(ConfigError, match=r"mine has no dial for sharpness \[--sharpness 1\]"):
         predictor.set_sharpness(1, "--sharpness ")

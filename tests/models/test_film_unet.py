@@ -7,7 +7,7 @@ import torch
 
 from vidpred.config import load_config
 from vidpred.data.settings import DataSettings
-from vidpred.models.film_unet import DISPLACED, FilmUnet, FilmUnetSettings, spots
+from vidpred.models.film_unet import DISPLACED, FilmUnet, FilmUnetSettings, spatial_actions
 
 
 def built(data: DataSettings | None = None, **change: object) -> FilmUnet:
@@ -23,11 +23,11 @@ def painted(generator: FilmUnet) -> FilmUnet:
 
 
 @pytest.mark.parametrize("size", [(8, 8), (13, 22), (1, 5)])
-@pytest.mark.parametrize("patch", [1, 2, 4])
+@pytest.mark.parametrize("cell_size", [1, 2, 4])
 @pytest.mark.parametrize("warp", [False, True])
-def test_it_begins_as_copy_last_whatever_the_picture(size: tuple[int, int], patch: int, warp: bool) -> None:
+def test_it_begins_as_copy_last_whatever_the_picture(size: tuple[int, int], cell_size: int, warp: bool) -> None:
     context = torch.rand(2, 2, 3, *size)
-    (frames,) = built(patch=patch, warp=warp)(context, actions=torch.randn(2, 4, 2))
+    (frames,) = built(cell_size=cell_size, warp=warp)(context, actions=torch.randn(2, 4, 2))
     torch.testing.assert_close(frames, context[:, -1:].expand(-1, 3, -1, -1, -1))
 
 
@@ -50,12 +50,12 @@ def test_without_conditions_it_is_a_plain_unet() -> None:
     assert generator(torch.rand(1, 2, 3, 8, 8))[0].shape == (1, 3, 3, 8, 8)
 
 
-@pytest.mark.parametrize("patch", [1, 2])
-def test_displacements_move_the_last_frame_by_so_many_pixels(patch: int) -> None:
-    generator = built(warp=True, patch=patch)
+@pytest.mark.parametrize("cell_size", [1, 2])
+def test_displacements_move_the_last_frame_by_so_many_pixels(cell_size: int) -> None:
+    generator = built(warp=True, cell_size=cell_size)
     bias = generator.paint.bias
     assert bias is not None
-    maps = bias.data.view(3, 5, patch**2)  # coming frames; three colours, x, y; pixels of a cell
+    maps = bias.data.view(3, 5, cell_size**2)  # coming frames; three colours, x, y; pixels of a cell
     maps[0, 3], maps[1, 4], maps[2, 0] = 2 / DISPLACED, -1 / DISPLACED, 0.25
     context = torch.rand(1, 2, 3, 12, 16) * 0.7
     last = context[:, -1]
@@ -67,7 +67,7 @@ def test_displacements_move_the_last_frame_by_so_many_pixels(patch: int) -> None
 
 
 def test_displacements_learn_where_a_thing_went() -> None:
-    generator = built(warp=True, patch=1, action_size=0)
+    generator = built(warp=True, cell_size=1, action_size=0)
     wave = 0.5 + 0.4 * torch.sin(torch.arange(16) * (2 * torch.pi / 16))  # smooth: noise says nothing of where
     context = wave.expand(4, 2, 3, 16, 16).clone()
     frames = generator(context)[0]
@@ -87,20 +87,20 @@ def test_positions_tell_places_apart() -> None:
 
 
 def test_spots_are_where_the_actions_are() -> None:
-    found = spots(torch.tensor([[[0.375, 0.25]]]), (4, 8), (6, 8))  # x = 3, y = 1 in pixels
+    found = spatial_actions(torch.tensor([[[0.375, 0.25]]]), (4, 8), (6, 8))  # x = 3, y = 1 in pixels
     assert found.shape == (1, 1, 6, 8)
     half, far = -0.5 * 0.5, -0.5 * (2.5**2 + 0.5)
     assert found[0, 0, 0, 2:4].log().tolist() == pytest.approx([half, half])
     assert found[0, 0, 1, 2:4].log().tolist() == pytest.approx([half, half])
     assert float(found[0, 0, 3, 3].log()) == pytest.approx(far + 0.5 * 0.25)
     seen: list[torch.Tensor] = []
-    generator = built(spots=(-1, 3), positions=False, patch=1)
+    generator = built(spatial_actions=(-1, 3), positions=False, cell_size=1)
     generator.down[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     actions = torch.rand(1, 4, 2)
     generator(torch.rand(1, 2, 3, 8, 8), actions=actions)
-    torch.testing.assert_close(seen[0][:, 6:], 2 * spots((actions + 1) / 4, (8, 8), (8, 8)) - 1)
-    with pytest.raises(ValueError, match="spots need actions of x and y in turn"):
-        built(spots=(0, 1), action_size=3)
+    torch.testing.assert_close(seen[0][:, 6:], 2 * spatial_actions((actions + 1) / 4, (8, 8), (8, 8)) - 1)
+    with pytest.raises(ValueError, match="spatial_actions needs actions of x and y in turn"):
+        built(spatial_actions=(0, 1), action_size=3)
 
 
 def test_wrong_actions_are_refused() -> None:
@@ -120,8 +120,8 @@ def test_the_preset_builds_it() -> None:
 
 def test_normalised_channels_do_not_know_how_strong_their_kernels_are() -> None:
     context, actions = torch.rand(2, 2, 3, 16, 16), torch.randn(2, 4, 2)
-    for normalise in (False, True):
-        generator = built(normalise=normalise)
+    for normalize in (False, True):
+        generator = built(normalize=normalize)
         torch.nn.init.normal_(generator.paint.weight, std=0.02)
         with torch.no_grad():
             (frames,) = generator(context, actions=actions)
@@ -131,8 +131,8 @@ def test_normalised_channels_do_not_know_how_strong_their_kernels_are() -> None:
                     assert module.bias is not None
                     module.bias *= 7
             (stronger,) = generator(context, actions=actions)
-        assert torch.allclose(frames, stronger, atol=2e-3) is normalise
+        assert torch.allclose(frames, stronger, atol=2e-3) is normalize
     names = [name for name, _ in built().named_parameters() if ".first." in name]
     assert names[:2] == ["down.0.first.weight", "down.0.first.bias"], "checkpoints without it stay readable"
-    wide = built(widths=(12, 16), normalise=True)
+    wide = built(widths=(12, 16), normalize=True)
     assert [m.num_groups for m in wide.down.modules() if isinstance(m, torch.nn.GroupNorm)] == [4, 4, 8, 8]

@@ -16,9 +16,9 @@ def test_the_largest_singular_value_becomes_1(shape: tuple[int, ...]) -> None:
     weight = torch.randn(shape)
     norm = SpectralNorm(weight)
     for _ in range(100):
-        normalised = norm(weight)
+        normalized = norm(weight)
     sigma = torch.linalg.matrix_norm(weight.flatten(1), 2)
-    torch.testing.assert_close(normalised, weight / sigma, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(normalized, weight / sigma, rtol=1e-4, atol=1e-5)
 
 
 def test_one_iteration_a_use_in_training_and_none_in_evaluation() -> None:

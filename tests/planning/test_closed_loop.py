@@ -14,15 +14,15 @@ from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful
 from vidpred.commands.app import main
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
-from vidpred.planning.baselines import StillWorld
+from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import outcome, play, play_all, play_policy, wilson_interval
+from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import DesignatedPixel
 from vidpred.planning.envs.base import to_picture
-from vidpred.planning.envs.block_push import BlockPush, BlockPushWorld, TrueWorld
-from vidpred.planning.plan import Budget, fitting_world, load_model
-from vidpred.planning.receding import RecedingHorizon
+from vidpred.planning.envs.block_push import BlockPush, BlockPushEnv, BlockPushSimulator
+from vidpred.planning.plan import PlanConfig, fitting_world, load_model
 from vidpred.planning.record import Recording, record
-from vidpred.planning.solvers import CrossEntropy, Plan, Problem
+from vidpred.planning.solvers import CEMSolver, Plan, Problem
 from vidpred.planning.world_model import WorldModel
 from vidpred.run import train
 
@@ -38,16 +38,16 @@ def test_the_true_world_as_a_model_is_the_world() -> None:
     world = BlockPush(16)
     world.reset(3)
     actions = torch.rand(1, 2, 5, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    frames = TrueWorld(world).rollout(torch.zeros(1, 1, 3, 16, 16), actions)
+    frames = BlockPushSimulator(world).rollout(torch.zeros(1, 1, 3, 16, 16), actions)
     for step in range(5):
         seen = world.step(actions[0, 1, step].double().numpy())[0]
         torch.testing.assert_close(frames[0, 1, step], to_picture(seen))
 
 
 def test_a_planner_that_knows_the_truth_succeeds_and_one_that_sees_no_motion_does_not() -> None:
-    world, budget = BlockPushWorld(16), Budget()
-    true = budget.controller(TrueWorld(world.inner), world)
-    still = budget.controller(StillWorld(2), world)
+    world, budget = BlockPushEnv(16), PlanConfig()
+    true = budget.controller(BlockPushSimulator(world.inner), world)
+    still = budget.controller(CopyLastModel(2), world)
     knowing = play_all(lambda _, seed: play(world, true, seed), 4)
     result = outcome(knowing)
     assert result.successes == 4
@@ -77,7 +77,7 @@ class Spy:
 
 def test_plans_begin_where_the_last_one_was_going() -> None:
     spy = Spy()
-    controller = RecedingHorizon(WorldModel(Brighten(3)), spy, UNIT, horizon=5, execute=2)
+    controller = MPCController(WorldModel(Brighten(3)), spy, UNIT, horizon=5, execute=2)
     frame, done = torch.full((3, 4, 4), 0.1), []
     cost = DesignatedPixel((1, 1, 1), (0.5, 0.5))
     for _ in range(4):
@@ -97,11 +97,11 @@ def test_plans_begin_where_the_last_one_was_going() -> None:
     assert spy.problems[-1].start is not None
     assert spy.problems[-1].start.tolist() == [[[0.25, -0.5]] * 5]
     with pytest.raises(ValueError, match="execute must be 1 to horizon=2, not 3"):
-        RecedingHorizon(WorldModel(Brighten()), CrossEntropy(), UNIT, horizon=2, execute=3)
+        MPCController(WorldModel(Brighten()), CEMSolver(), UNIT, horizon=2, execute=3)
 
 
 def test_the_controller_keeps_the_states_of_its_frames() -> None:
-    controller = RecedingHorizon(WorldModel(Stateful(3)), Spy(), UNIT, horizon=3, execute=2)
+    controller = MPCController(WorldModel(Stateful(3)), Spy(), UNIT, horizon=3, execute=2)
     frame, state, cost = torch.full((3, 4, 4), 0.1), torch.tensor([0.02, 0.03]), DesignatedPixel((1, 1, 1), (0.5, 0.5))
     for number in range(4):  # Stateful checks that states and actions fit
         action = controller.act(frame, cost, state)
@@ -114,12 +114,12 @@ def test_the_controller_keeps_the_states_of_its_frames() -> None:
         with pytest.raises(ValueError, match=rf"takes a state \(2,\), {words}"):
             controller.act(frame, cost, wrong)
     with pytest.raises(ValueError, match=r"takes no state, not \(2,\)"):
-        RecedingHorizon(WorldModel(Brighten()), Spy(), UNIT).act(frame, cost, state)
+        MPCController(WorldModel(Brighten()), Spy(), UNIT).act(frame, cost, state)
 
 
 def test_plans_stay_within_reach_of_what_was_done() -> None:
     spy, frame = Spy(), torch.full((3, 4, 4), 0.1)
-    controller = RecedingHorizon(WorldModel(Brighten(1)), spy, UNIT, horizon=3, execute=1, reach=0.2)
+    controller = MPCController(WorldModel(Brighten(1)), spy, UNIT, horizon=3, execute=1, reach=0.2)
     controller.reset(0, torch.tensor([0.25, -0.5]))
     cost = DesignatedPixel((1, 1, 1), (0.5, 0.5))
     assert controller.act(frame, cost).tolist() == pytest.approx([0.05, -0.3])  # 0.01 was planned for both
@@ -141,7 +141,7 @@ def test_a_model_that_takes_states_is_told_those_of_the_world(tmp_path: Path, mo
     costs = model.costs
     monkeypatch.setattr(model, "costs", lambda *a, **k: (given.append(k["states"][0, -1].tolist()), costs(*a, **k))[1])
     monkeypatch.setattr(world, "steps", 3, raising=False)
-    budget = Budget(candidates=4, iterations=1, horizon=2, execute=1)
+    budget = PlanConfig(candidates=4, iterations=1, horizon=2, execute=1)
     episode = play(world, budget.controller(model, world), 5, keep_pictures=True)
     world.reset(5)
     assert given[0] == pytest.approx(world.state().tolist())

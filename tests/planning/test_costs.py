@@ -9,12 +9,12 @@ from torch import Tensor
 from vidpred.planning.costs import (
     DesignatedPixel,
     GoalImage,
-    GoalThings,
+    GoalObjects,
     PushBehind,
     RegionMask,
+    best_step,
+    color_centroid,
     last_only,
-    place_of_colour,
-    soonest,
 )
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -29,7 +29,7 @@ def picture(**places: tuple[int, int]) -> Tensor:
 
 
 def test_a_colour_is_found_where_it_is() -> None:
-    found = place_of_colour(picture(red=(4, 10), blue=(0, 0)), RED)
+    found = color_centroid(picture(red=(4, 10), blue=(0, 0)), RED)
     torch.testing.assert_close(found, torch.tensor([11 / 20, 5 / 10]), rtol=0, atol=1e-3)
 
 
@@ -56,24 +56,24 @@ def test_goal_things_are_far_by_their_places_and_unlike_by_their_shapes() -> Non
     goal = picture(blue=(4, 10), red=(4, 2))
     blue, both = picture(blue=(4, 13), red=(4, 2)), picture(blue=(4, 13), red=(8, 2))
     frames = torch.stack([goal, blue, both])[None]
-    places = GoalThings(goal, (RED, BLUE), shape=0.0)(frames)[0]
+    places = GoalObjects(goal, (RED, BLUE), shape=0.0)(frames)[0]
     assert places.tolist() == pytest.approx([0, 3 / 20, ((3 / 20) ** 2 + (4 / 10) ** 2) ** 0.5], abs=3e-3)
     turned = goal.clone()
     turned[2] = 0
     turned[2, 5, 9:13] = 1  # as many blue pixels about the same middle, but for half a row
     turned[2, 4, 9:13] = 0
-    unlike = GoalThings(goal, (RED, BLUE), shape=1.0, scales=(1,))
+    unlike = GoalObjects(goal, (RED, BLUE), shape=1.0, scales=(1,))
     assert float(unlike(goal[None, None])) == pytest.approx(0, abs=1e-5)
-    shape = unlike(turned[None, None]) - GoalThings(goal, (RED, BLUE), shape=0.0)(turned[None, None])
+    shape = unlike(turned[None, None]) - GoalObjects(goal, (RED, BLUE), shape=0.0)(turned[None, None])
     assert float(shape) == pytest.approx((4 / 4 / 2) ** 0.5, abs=1e-3), "of 4 blue pixels 2 are gone and 2 new"
     gone = goal.clone()
     gone[2] = 0
-    shape = unlike(gone[None, None]) - GoalThings(goal, (RED, BLUE), shape=0.0)(gone[None, None])
+    shape = unlike(gone[None, None]) - GoalObjects(goal, (RED, BLUE), shape=0.0)(gone[None, None])
     assert float(shape) == pytest.approx(0.5**0.5, abs=1e-3), "one of two things is missing"
 
 
 def test_the_soonest_step_counts() -> None:
-    cost = soonest(lambda frames: frames.mean((-3, -2, -1)), delay=0.1)
+    cost = best_step(lambda frames: frames.mean((-3, -2, -1)), delay=0.1)
     frames = torch.tensor([[3.0, 1.0, 2.0], [1.0, 0.95, 3.0]])[:, :, None, None, None].expand(-1, -1, 3, 4, 4)
     torch.testing.assert_close(cost(frames), torch.tensor([1.1, 1.0]))
 
@@ -97,7 +97,7 @@ def test_costs_have_gradients() -> None:
     frames = (picture(red=(4, 6), blue=(4, 10)) * 0.9).expand(1, 2, -1, -1, -1).clone().requires_grad_(True)
     for cost in (
         GoalImage(picture(red=(2, 2))), DesignatedPixel(RED, (0.1, 0.1)), PushBehind(RED, BLUE, (0.9, 0.9), 0.2),
-        RegionMask(RED, torch.ones(10, 20).triu()), GoalThings(picture(red=(2, 2)), (RED,)),
+        RegionMask(RED, torch.ones(10, 20).triu()), GoalObjects(picture(red=(2, 2)), (RED,)),
     ):  # fmt: skip
         (gradient,) = torch.autograd.grad(cost(frames).sum(), frames)
         assert gradient.isfinite().all()

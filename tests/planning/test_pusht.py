@@ -15,9 +15,9 @@ from vidpred.errors import ConfigError
 from vidpred.planning.closed_loop import play, play_policy
 from vidpred.planning.envs import pusht
 from vidpred.planning.envs.base import to_picture
-from vidpred.planning.envs.pusht import PushTWorld
-from vidpred.planning.envs.registry import make_world
-from vidpred.planning.plan import Budget, references
+from vidpred.planning.envs.pusht import PushTEnv
+from vidpred.planning.envs.registry import make_env
+from vidpred.planning.plan import PlanConfig, references
 from vidpred.planning.record import Recording, record
 
 needs_pusht = pytest.mark.skipif(find_spec("gym_pusht") is None, reason="gym-pusht (the extra sim) is not installed")
@@ -48,7 +48,7 @@ def test_ways_round_the_block_are_seen() -> None:
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gym_pusht", None)
     with pytest.raises(ConfigError, match=r"needs gym-pusht .*; pip install 'vidpred\[sim\]'"):
-        make_world(pusht.NAME)
+        make_env(pusht.NAME)
 
 
 @needs_pusht
@@ -90,21 +90,21 @@ def test_episodes_are_recorded_with_their_states(tmp_path: Path) -> None:
 @needs_pusht
 def test_goals_are_reachable_and_not_reached_at_the_start() -> None:
     """The planner that knows the world reaches them from its states, and mostly from its pictures; chance does not."""
-    world = PushTWorld(32)
-    first = world.begin(7)
-    assert np.array_equal(world.begin(7), first), "an episode is a function of its seed"
+    world = PushTEnv(32)
+    first = world.reset_with_goal(7)
+    assert np.array_equal(world.reset_with_goal(7), first), "an episode is a function of its seed"
     goal, start = world.goal, world.inner.state
     assert goal is not None
     assert world.steps == 10
     assert not pusht.is_near(np.array([*goal[:2], *start[2:]]), goal), "the block has to move"
     context = to_picture(first)[None, None]
-    models = world.truths()
+    models = world.simulators()
     actions = torch.rand(1, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 400 + 50
     frames = models["true simulator, cost of pictures"].rollout(context, actions)
     assert frames.shape == (1, 3, 2, 3, 32, 32)
     world.inner.advance(actions[0, 1, 0].double().numpy())
     torch.testing.assert_close(frames[0, 1, 0], to_picture(world.inner.render()), rtol=0, atol=0.02)
-    budget = Budget(candidates=32, iterations=3, horizon=5, execute=1)
+    budget = PlanConfig(candidates=32, iterations=3, horizon=5, execute=1)
     controller = budget.controller(models["true simulator, cost of states"], world)
     assert sum(play(world, controller, seed).success for seed in range(3)) >= 2
     assert not any(play_policy(world, "uniform", seed).success for seed in range(3))

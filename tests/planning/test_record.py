@@ -13,7 +13,7 @@ import pytest
 from vidpred.data.prepared.format import Manifest, PreparedFrames
 from vidpred.errors import ConfigError, StorageError
 from vidpred.planning.envs.block_push import BlockPushState, advance, paint
-from vidpred.planning.envs.registry import make_world
+from vidpred.planning.envs.registry import make_env
 from vidpred.planning.record import Recording, record
 
 
@@ -110,6 +110,6 @@ def test_gymnasiums_worlds_are_recorded(tmp_path: Path, name: str, size: int) ->
 
 def test_worlds_that_are_not_there_are_named() -> None:
     with pytest.raises(ConfigError, match=r"no such world \[--env Moon-v7\]"):
-        make_world("Moon-v7")
+        make_env("Moon-v7")
     with pytest.raises(ConfigError, match="says no goal of its own"):
-        make_world("Lamp-v0").cost(None)
+        make_env("Lamp-v0").cost(None)

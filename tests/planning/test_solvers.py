@@ -8,9 +8,9 @@ from torch import Tensor
 
 from vidpred.errors import ConfigError
 from vidpred.planning.solvers import (
-    CrossEntropy,
-    GradientDescent,
-    PathIntegral,
+    CEMSolver,
+    GradientSolver,
+    MPPISolver,
     Plan,
     Problem,
     RandomShooting,
@@ -43,10 +43,10 @@ def solve(solver: Solver, start: Tensor | None = None, seed: int = 0) -> Plan:
 @pytest.mark.parametrize(
     ("solver", "slack"),
     [
-        (CrossEntropy(256, 12, 24, colour=0.0), 0.05),
-        (CrossEntropy(256, 12, 24, keep=0.0, momentum=0.2, colour=0.0), 0.1),
-        (PathIntegral(512, 10, colour=0.0), 0.1),
-        (GradientDescent(100, 4), 0.02),
+        (CEMSolver(256, 12, 24, colour=0.0), 0.05),
+        (CEMSolver(256, 12, 24, keep=0.0, momentum=0.2, colour=0.0), 0.1),
+        (MPPISolver(512, 10, colour=0.0), 0.1),
+        (GradientSolver(100, 4), 0.02),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -65,13 +65,13 @@ def test_random_shooting_finds_the_optimum_of_few_numbers() -> None:
     assert (plan.actions - BOUNDS.clip(goals()[:, :1])).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("solver", [CrossEntropy(16, 2, 4), PathIntegral(16, 2), RandomShooting(16)])
+@pytest.mark.parametrize("solver", [CEMSolver(16, 2, 4), MPPISolver(16, 2), RandomShooting(16)])
 def test_a_plan_is_a_function_of_the_seed(solver: Solver) -> None:
     assert torch.equal(solve(solver, seed=4).actions, solve(solver, seed=4).actions)
     assert not torch.equal(solve(solver, seed=4).actions, solve(solver, seed=5).actions)
 
 
-@pytest.mark.parametrize("solver", [CrossEntropy(16, 2, 4), RandomShooting(16), GradientDescent(2, 2)])
+@pytest.mark.parametrize("solver", [CEMSolver(16, 2, 4), RandomShooting(16), GradientSolver(2, 2)])
 def test_a_good_start_is_not_lost(solver: Solver) -> None:
     best = BOUNDS.clip(goals())
     kept = solve(solver, best)
@@ -88,7 +88,7 @@ def test_cem_finds_the_deeper_of_two_valleys_and_keeps_its_best() -> None:
         seen.append(float(cost.min()))
         return cost
 
-    plan = CrossEntropy(128, 8, 8).solve(Problem(valleys, BOUNDS, 1, HORIZON), torch.Generator().manual_seed(0))
+    plan = CEMSolver(128, 8, 8).solve(Problem(valleys, BOUNDS, 1, HORIZON), torch.Generator().manual_seed(0))
     assert plan.actions[0, :, 0].mean() == pytest.approx(0.6, abs=0.03)
     assert float(plan.cost) == pytest.approx(min(seen))
 
@@ -109,9 +109,7 @@ def test_coloured_noise_has_unit_variance_and_the_asked_for_slope() -> None:
 
 def test_costs_without_a_gradient_are_refused() -> None:
     with pytest.raises(ValueError, match="no gradient"):
-        GradientDescent(2, 2).solve(
-            Problem(lambda plans: plans.detach().sum((-1, -2)), BOUNDS, 2, 2), torch.Generator()
-        )
+        GradientSolver(2, 2).solve(Problem(lambda plans: plans.detach().sum((-1, -2)), BOUNDS, 2, 2), torch.Generator())
 
 
 def test_solvers_by_name_have_the_budget() -> None:
@@ -128,4 +126,4 @@ def test_solvers_by_name_have_the_budget() -> None:
     with pytest.raises(ConfigError, match="no such solver .*choose from cem, mppi, random, gradient"):
         make_solver("newton", 32, 3)
     with pytest.raises(ValueError, match="elites must be 1 to candidates=4"):
-        CrossEntropy(4, elites=5)
+        CEMSolver(4, num_elites=5)

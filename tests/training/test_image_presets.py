@@ -76,7 +76,7 @@ CHARACTER: dict[str, dict[str, Any]] = {
     },
     "vae": {"model.name": "vae", "objective.kl_weight": 1.0, "objective.pixel_entropy_weight": 1.0, "model.width": 0},
     "vae_dcgan": {"model.name": "vae", "objective.kl_weight": 1.0, "model.width": 64},
-    "mixture": {"model.name": "mixture", "model.components": 100},
+    "mixture": {"model.name": "gaussian_mixture", "model.components": 100},
     "gaussians_gan": {
         "objective.adversarial.loss": "bce", "discriminator.minibatch_kernels": 0,
         "objective.adversarial.r1_weight": 0.0,

@@ -105,7 +105,7 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             },
         ),
         load_config(
-            None, {**SMALL, "data.world.name": "motion", "data.crop_size": 32, "run": str(tmp_path / "things")}
+            None, {**SMALL, "data.world.name": "moving_shapes", "data.crop_size": 32, "run": str(tmp_path / "things")}
         ),
         *(small_preset(name, tmp_path) for name in IMAGES),
         load_config(

@@ -63,7 +63,7 @@ def settings(root: Path, run: Path, **change: Any) -> dict[str, Any]:
 
 MULTISCALE_ONLY = ("model.scales", "model.feature_maps", "model.kernel_sizes")
 LEARNING = {
-    "model.name": "film_unet", "model.widths": (16, 24), "model.patch": 1,
+    "model.name": "film_unet", "model.widths": (16, 24), "model.cell_size": 1,
     "training.steps": 150, "training.batch_size": 8, "training.precision": "float32", "objective.gdl_weight": 0.0,
     "objective.lp_exponent": 2.0, "training.generator.learning_rate": 2e-3, "training.generator.name": "adam",
     "training.monitor_every": 0, "training.validate_every": 0,

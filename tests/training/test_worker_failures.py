@@ -86,9 +86,9 @@ def test_nothing_is_noted_between_files(tmp_path: Path) -> None:
         assert notes.reading(0) is None
         code = f"""
 from pathlib import Path
-from vidpred.data.videos.worker_status import reading, take_notes
+from vidpred.data.videos.worker_status import reading, report_status
 import os
-take_notes({notes.folder!r}, 0)
+report_status({notes.folder!r}, 0)
 with reading(Path("first.mp4")):
     pass
 print(os.path.getsize({notes.folder!r} + "/0"))

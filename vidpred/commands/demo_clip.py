@@ -9,7 +9,7 @@ from vidpred.commands.parallel_runs import train_together
 from vidpred.config import load_config
 from vidpred.evaluation import report
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
-from vidpred.evaluation.measures import MEASURES
+from vidpred.evaluation.metric_table import METRICS
 from vidpred.evaluation.protocols import AVERAGING
 from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
 from vidpred.inference.predictor import Predictor
@@ -57,7 +57,7 @@ def add_clip(page: Page, output: Path, clip: Path, seed: int, scale: float, step
     )
     page.picture(output / "clip.png", "Squared error and adversary beside the truth.")
     page.picture(video, f"The last {STEPS} frames.")
-    names = [MEASURES[name].title for name in result.protocol.measures]
+    names = [METRICS[name].title for name in result.protocol.metrics]
     for step in report.doubling_steps(STEPS):
         page.table([f"frame t+{step}", *names], report.rows(result, step))
     return report.to_json(result, {"data": str(clip)})

@@ -16,18 +16,18 @@ from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageErro
 from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
-from vidpred.training import findings as numbers
-from vidpred.training.findings import Finding, looked_at
+from vidpred.training import diagnosis as numbers
+from vidpred.training.diagnosis import Diagnosis, looked_at
 from vidpred.version import __version__
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class DoctorReport:
     """What was examined and found. subject names it; lines are those of its metrics.jsonl."""
 
     subject: str
     lines: list[dict[str, float]]
-    found: list[Finding]
+    found: list[Diagnosis]
     checkpoints: int
 
     @property
@@ -35,14 +35,14 @@ class Diagnosis:
         return max((int(line["step"]) for line in self.lines), default=0)
 
 
-def findings(lines: Sequence[Mapping[str, Any]], config: Config) -> list[Finding]:
+def diagnose(lines: Sequence[Mapping[str, Any]], config: Config) -> list[Diagnosis]:
     """What is wrong according to the lines of a metrics.jsonl, the gravest first."""
     frames = config.data.lead - 1 + config.data.future_frames
-    return numbers.findings(lines, config.objective, config.training, frames)
+    return numbers.diagnose(lines, config.objective, config.training, frames)
 
 
 @contextmanager
-def examine(target: str, overrides: Sequence[str] = (), steps: int = 40) -> Iterator[Diagnosis]:
+def examine(target: str, overrides: Sequence[str] = (), steps: int = 40) -> Iterator[DoctorReport]:
     """The diagnosis of a run folder, or of a config (a preset's name, a YAML file's path) after a trial of `steps`.
 
     The trial's folder lasts as long as the block. Raises StorageError where a run cannot be read, ConfigError and
@@ -64,16 +64,16 @@ def examine(target: str, overrides: Sequence[str] = (), steps: int = 40) -> Iter
         yield try_config(config, target, Path(folder) / "trial", steps)
 
 
-def examine_run(run: Path) -> Diagnosis:
+def examine_run(run: Path) -> DoctorReport:
     """Raises StorageError where the folder holds no run or its settings cannot be read."""
     folder = RunFolder(run)
     config = read_config(run, Config.model_validate)
     lines = read_metrics(run)
-    found = [*findings(lines, config), *damaged(folder), *ended_badly(run)]
-    return Diagnosis(str(run), lines, found, len(folder.steps()))
+    found = [*diagnose(lines, config), *damaged(folder), *ended_badly(run)]
+    return DoctorReport(str(run), lines, found, len(folder.steps()))
 
 
-def try_config(config: Config, name: str, run: Path, steps: int) -> Diagnosis:
+def try_config(config: Config, name: str, run: Path, steps: int) -> DoctorReport:
     """Train a few steps on the config's data, the adversary at its whole weight at once, and examine that run."""
     changes = config.model_dump(mode="json")
     changes["run"] = str(run)
@@ -91,17 +91,17 @@ def try_config(config: Config, name: str, run: Path, steps: int) -> Diagnosis:
     except StoppedError:
         raise StoppedError("the trial was stopped; nothing of it is kept") from None
     lines = read_metrics(run)
-    found = [*findings(lines, config), *ended_badly(run)]
-    return Diagnosis(f"{name}, a trial of {steps} steps", lines, found, 0)
+    found = [*diagnose(lines, config), *ended_badly(run)]
+    return DoctorReport(f"{name}, a trial of {steps} steps", lines, found, 0)
 
 
-def damaged(folder: RunFolder) -> list[Finding]:
+def damaged(folder: RunFolder) -> list[Diagnosis]:
     """Checkpoints that are not what was written, as their manifests tell; those that a resumed run set aside."""
     problems = [problem for step in folder.steps() if (problem := find_damage(folder.folder(step)))]
     if folder.checkpoints.is_dir():
         problems += [f"{aside.name}: set aside as damaged" for aside in sorted(folder.checkpoints.glob("*.corrupt"))]
     return [
-        Finding(
+        Diagnosis(
             "a damaged checkpoint", "serious", problem, "it cannot be loaded; training resumes from the one before it",
             "look after the disk; delete the folder, and resume the run to write it again",
         )
@@ -109,19 +109,21 @@ def damaged(folder: RunFolder) -> list[Finding]:
     ]  # fmt: skip
 
 
-def ended_badly(run: Path) -> list[Finding]:
+def ended_badly(run: Path) -> list[Diagnosis]:
     """A run that diverged or whose last process ended with an error."""
     found = []
     for file in sorted(run.glob("diverged-step-*.json")):
         try:
             record = json.loads(file.read_text())
             losses = ", ".join(f"{key}={value}" for key, value in record["losses"].items())
-            saw = f"{record['network']} at step {record['step']}: {losses}, gradient norm {record['gradient_norm']}"
+            observed = (
+                f"{record['network']} at step {record['step']}: {losses}, gradient norm {record['gradient_norm']}"
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            saw = f"{file.name}, which cannot be read"
+            observed = f"{file.name}, which cannot be read"
         found.append(
-            Finding(
-                "a run that diverged", "serious", saw, "the training stopped there to keep the checkpoints good",
+            Diagnosis(
+                "a run that diverged", "serious", observed, "the training stopped there to keep the checkpoints good",
                 "lower the network's learning rate or set training.grad_clip_norm=1",
             )
         )  # fmt: skip
@@ -131,29 +133,32 @@ def ended_badly(run: Path) -> list[Finding]:
     except (OSError, ValueError, KeyError, TypeError):
         return found
     if code not in (0, DivergedError.exit_code, StoppedError.exit_code):
-        saw = f"exit code {code}: {message}"
+        observed = f"exit code {code}: {message}"
         found.append(
-            Finding("a run that failed", "serious", saw, "it is not done", "mend the cause; the same command resumes")
+            Diagnosis(
+                "a run that failed", "serious", observed, "it is not done", "mend the cause; the same command resumes"
+            )
         )
     return found
 
 
-def describe(diagnosis: Diagnosis) -> str:
+def describe(diagnosis: DoctorReport) -> str:
     """The diagnosis for the terminal."""
     texts = [
-        f"{finding.severity}: {finding.title}\n  saw  {finding.saw}\n  why  {finding.why}\n  try  {finding.remedy}"
+        f"{finding.severity}: {finding.title}\n  observed  {finding.observed}\n  why       {finding.why}\n"
+        f"  try       {finding.remedy}"
         for finding in diagnosis.found
     ]
     return "\n\n".join([summary(diagnosis), *texts, about_looking(diagnosis)])
 
 
-def summary(diagnosis: Diagnosis) -> str:
+def summary(diagnosis: DoctorReport) -> str:
     count = len(diagnosis.found)
     what = "nothing found" if count == 0 else "1 finding" if count == 1 else f"{count} findings"
     return f"{diagnosis.subject}: {what} in {diagnosis.last_step} steps"
 
 
-def about_looking(diagnosis: Diagnosis) -> str:
+def about_looking(diagnosis: DoctorReport) -> str:
     """What was looked at, and what could not be."""
     seen, unseen = looked_at(diagnosis.lines)
     text = f"looked at {len(diagnosis.lines)} lines of numbers and {diagnosis.checkpoints} checkpoints for: "
@@ -163,7 +168,7 @@ def about_looking(diagnosis: Diagnosis) -> str:
     return text
 
 
-def write_page(output: Path, diagnosis: Diagnosis) -> None:
+def write_page(output: Path, diagnosis: DoctorReport) -> None:
     """The diagnosis with the numbers that show it, and all others. Raises StorageError."""
     page = Page("What is wrong with it", lead=summary(diagnosis))
     logged = {diagnosis.subject: diagnosis.lines}
@@ -171,7 +176,7 @@ def write_page(output: Path, diagnosis: Diagnosis) -> None:
     with tempfile.TemporaryDirectory() as name:
         for number, finding in enumerate(diagnosis.found):
             page.heading(f"{finding.severity}: {finding.title}")
-            for word, said in (("Saw", finding.saw), ("Why", finding.why), ("Try", finding.remedy)):
+            for word, said in (("Observed", finding.observed), ("Why", finding.why), ("Try", finding.remedy)):
                 page.text(f"{word}: {said}.")
             keys = [key for key in finding.keys if key in known]
             if keys:

@@ -40,7 +40,7 @@ def evaluate(
     plot: PlotFile = None,
     count: Annotated[int, typer.Option(min=20, help="Pictures to draw from runs that make pictures.")] = 2000,
     features: Annotated[Path | None, typer.Option(help="Compare images by this network (torch.export).")] = None,
-    neighbours: Annotated[Path | None, typer.Option(help="Write samples and their nearest images here (.png).")] = None,
+    neighbors: Annotated[Path | None, typer.Option(help="Write samples and their nearest images here (.png).")] = None,
     sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
@@ -49,19 +49,19 @@ def evaluate(
     from vidpred.evaluation import report
     from vidpred.evaluation.evaluate import EvaluationRequest, about_evaluation, evaluate_predictors
     from vidpred.evaluation.images import ImageRequest, evaluate_runs
-    from vidpred.evaluation.learned import load_learned
-    from vidpred.evaluation.measures import find_protocol
-    from vidpred.evaluation.networks import feature_network
+    from vidpred.evaluation.metric_networks import feature_network
+    from vidpred.evaluation.metric_table import find_protocol
+    from vidpred.evaluation.network_metrics import load_learned
     from vidpred.files import check_output
     from vidpred.inference.predictor import load_predictors
 
     check_output(json, True, "--json")
     check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
-    check_output(neighbours, True, "--neighbours", (".png",))
+    check_output(neighbors, True, "--neighbours", (".png",))
     predictors = load_predictors(run, checkpoint, device, sharpness)
     if not any(predictor.history_frames for predictor in predictors):
         images = ImageRequest(split, count, features, data, seed)
-        typer.echo(evaluate_runs(predictors, images, json, neighbours))
+        typer.echo(evaluate_runs(predictors, images, json, neighbors))
         return
     request = EvaluationRequest(
         steps, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data,
@@ -92,8 +92,8 @@ def compare(
     """Put runs side by side on one self-contained HTML page: numbers, curves, pictures."""
     from vidpred.evaluation import compare, report
     from vidpred.evaluation.evaluate import EvaluationRequest
-    from vidpred.evaluation.measures import find_protocol
-    from vidpred.evaluation.networks import feature_network
+    from vidpred.evaluation.metric_networks import feature_network
+    from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.paper_table import paper_table
     from vidpred.files import check_output
     from vidpred.inference.predictor import load_predictors

@@ -53,11 +53,11 @@ def plan(
     from vidpred.evaluation.report import write_json
     from vidpred.files import check_output
     from vidpred.planning.closed_loop import summary
-    from vidpred.planning.plan import Budget, PlanRequest, play_request
+    from vidpred.planning.plan import PlanConfig, PlanRequest, play_request
 
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
-    budget = Budget(solver, candidates, iterations, horizon, execute)
+    budget = PlanConfig(solver, candidates, iterations, horizon, execute)
     request = PlanRequest(run, env, budget, episodes, goal, size, beside, video, precision, checkpoint, device)
     results = {}
     for name, result in play_request(request):

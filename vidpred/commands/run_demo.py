@@ -17,7 +17,7 @@ from vidpred.checkpoint import read_metrics
 from vidpred.commands.demo_clip import add_clip
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import Config, load_config
-from vidpred.data.worlds.two_way import TwoWayWorld
+from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.evaluation.forks import Forks, find_forks, goes_left, gradient_energy, is_near, is_sharp, pooled_psnr
 from vidpred.files import write_file
 from vidpred.inference.predictor import Predictor
@@ -29,9 +29,9 @@ from vidpred.media.video_writer import write_video
 from vidpred.version import __version__
 
 PRESETS = {  # what is shown, in this order -> the preset that it is trained with
-    "mean squared error": "two_way_mse.yaml",
-    "l1 + GDL, no adversary": "two_way_l1_gdl.yaml",
-    "with the adversary": "two_way_adversarial.yaml",
+    "mean squared error": "forking_ball_mse.yaml",
+    "l1 + GDL, no adversary": "forking_ball_l1_gdl.yaml",
+    "with the adversary": "forking_ball_adversarial.yaml",
 }
 SECONDS = 300  # what the presets' steps were chosen for: the whole demo on two cores
 FORKS, WORLD_SEED = 512, 1001  # fresh scenes: training, validation and test use other seeds
@@ -63,7 +63,7 @@ def run_demo(
     """
     began = time.monotonic()
     scale = seconds / SECONDS
-    start = demo_config("two_way_mse.yaml", output / "start", seed, scale, steps)
+    start = demo_config("forking_ball_mse.yaml", output / "start", seed, scale, steps)
     configs = {
         name: demo_config(preset, output / Path(preset).stem, seed, scale, steps, start=output / "start")
         for name, preset in PRESETS.items()
@@ -111,7 +111,9 @@ def demo_config(
 def forks_for(predictor: Predictor, count: int = FORKS) -> Forks:
     """Fresh forking scenes in the sizes that a predictor was trained with."""
     data = predictor.data
-    return find_forks(TwoWayWorld(predictor.history_frames, 1, data.crop_size or 32, data.channels, WORLD_SEED), count)
+    return find_forks(
+        ForkingBallWorld(predictor.history_frames, 1, data.crop_size or 32, data.channels, WORLD_SEED), count
+    )
 
 
 def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[str, float | None]]:
@@ -150,7 +152,7 @@ def side_notes(numbers: Mapping[str, Mapping[str, float | None]]) -> list[str]:
             notes.append(
                 f"{name}: {max(left, 1 - left):.1%} of the balls go to the {side}. Each is sharp and possible, but "
                 "together they are no sample of what can happen; a model with noise draws both sides "
-                "(vidpred train --config two_way_samples.yaml)"
+                "(vidpred train --config forking_ball_samples.yaml)"
             )
     return notes
 

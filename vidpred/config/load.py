@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from vidpred.config.tree import CHOICES, Config, known_keys, text_keys, tuple_length
 from vidpred.config.yaml_files import parse_text, parse_yaml, read_yaml
 from vidpred.errors import ConfigError
-from vidpred.settings import assign, flatten, moved_to
+from vidpred.settings import assign, flatten, moved_to, renamed_value
 
 KEYS = "`vidpred config` lists the keys"
 Section = TypeVar("Section", bound=BaseModel)
@@ -150,13 +150,16 @@ def _explain(
     if problem["type"] == "missing" and isinstance(given, list | tuple):  # every setting has a default: a short tuple
         message = f"{tuple_length(parts, tree)} values are wanted"
     shown = "" if isinstance(given, dict | BaseModel) else f", got {given!r}"
-    return f"{f'[{key}] ' if key else ''}{message}{shown} ({where})"
+    new = renamed_value(key, given)
+    hint = f"; it was renamed to {new}" if new else ""
+    return f"{f'[{key}] ' if key else ''}{message}{shown} ({where}){hint}"
 
 
 def _unknown_choice(section: str, name: str, origins: dict[str, str], path: str | Path | None) -> str:
     where = origins.get(f"{section}.name") or str(path)
+    new = renamed_value(f"{section}.name", name)
     near = difflib.get_close_matches(name, CHOICES[section], 1, 0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f"; it was renamed to {new}" if new else f"; did you mean {near[0]}?" if near else ""
     return f"[{section}.name] choose from {', '.join(CHOICES[section])}, got {name!r} ({where}){hint}"
 
 

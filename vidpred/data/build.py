@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vidpred.data.few_labels import FewLabels
 from vidpred.data.images.windows import image_source
-from vidpred.data.mixed_source import Mixture
+from vidpred.data.mixed_source import MixedSource
+from vidpred.data.partial_labels import PartiallyLabeled
 from vidpred.data.prepared.windows import listed_videos, prepared_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, training_offsets
@@ -35,8 +35,8 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     located = listed_videos(settings)
     source = next(found for build in BUILDERS if (found := build(located, split, offsets, progress)) is not None)
     if settings.labelled is not None and split == "train":
-        source = FewLabels(source, settings.labelled, settings.labelled_share)
+        source = PartiallyLabeled(source, settings.labelled, settings.labelled_share)
     if settings.root is None or split != "train" or list(offsets) != training_offsets(settings):
         return source
     share = settings.world_settings.synthetic_share
-    return Mixture(source, moving_world("motion", settings, split, offsets), share) if share else source
+    return MixedSource(source, moving_world("moving_shapes", settings, split, offsets), share) if share else source

@@ -11,7 +11,7 @@ from vidpred.data.sources import Source, WrappedSource, collate
 from vidpred.errors import ConfigError
 
 
-class Mixture(WrappedSource):
+class MixedSource(WrappedSource):
     """Windows of `main`; a training sample is, with chance `share`, one of `other`'s instead. Which is a function of
     (seed, position)."""
 

@@ -10,7 +10,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.settings import Settings, absent_at_defaults
 
 PointsName = Literal["eight_gaussians", "twenty_five_gaussians"]
-WorldName = Literal["two_way", "motion", "rotating_solids", "bouncing_balls", PointsName]
+WorldName = Literal["forking_ball", "moving_shapes", "rotating_solids", "bouncing_balls", PointsName]
 
 
 class VideoSettings(Settings):
@@ -75,8 +75,8 @@ class WorldSettings(Settings):
     """Settings of the embedded worlds."""
 
     name: WorldName = Field(
-        "two_way",
-        description="World to train on without data.root: two_way (a ball that may fall to either side), motion "
+        "forking_ball",
+        description="World to train on without data.root: forking_ball (a ball that may fall to either side), moving_shapes "
         "(moving things), rotating_solids, bouncing_balls, or points in the plane.",
     )
     synthetic_share: float = Field(

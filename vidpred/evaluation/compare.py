@@ -14,7 +14,7 @@ from vidpred.checkpoint import read_metrics, read_settings
 from vidpred.data.sources import Source, spread
 from vidpred.evaluation import report
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors, models_and_baselines, named
-from vidpred.evaluation.measures import MEASURES
+from vidpred.evaluation.metric_table import METRICS
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
 from vidpred.evaluation.protocols import AVERAGING, Evaluation, known_frames, load_window
 from vidpred.inference.predictor import Predictor
@@ -76,42 +76,44 @@ def about(predictors: Sequence[Predictor], result: Evaluation, request: Evaluati
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
     page.heading("Numbers")
     page.text(f"{AVERAGING}; n is {result.windows} unless a number says otherwise; {report.better(result.protocol)}.")
-    for step in report.doubling_steps(result.steps):
-        head = [f"frame t+{step}", *(MEASURES[name].title for name in result.protocol.measures)]
+    for step in report.doubling_steps(result.num_frames):
+        head = [f"frame t+{step}", *(METRICS[name].title for name in result.protocol.metrics)]
         page.table(head, report.rows(result, step))
     report.write_plot(folder / "plot.png", result)
     page.picture(folder / "plot.png", "Each measure against the frames ahead; bands are standard errors.")
     clips, gains = report.clip_rows(result)
     if len(clips) > 1:
-        title = MEASURES[result.protocol.shown].title
+        title = METRICS[result.protocol.shown].title
         page.table(["clip", *result.scores], clips, f"{title}, frame t+1, by clip")
         page.table(["clip", *result.scores], gains, f"{title}, frame t+1: gain over copying, frame by frame")
     page.heading("What each number is")
-    for name in result.protocol.measures:
-        page.text(f"{MEASURES[name].title}: {MEASURES[name].definition}.")
+    for name in result.protocol.metrics:
+        page.text(f"{METRICS[name].title}: {METRICS[name].definition}.")
 
 
 def add_pictures(page: Page, predictors: Sequence[Predictor], request: EvaluationRequest, folder: Path) -> None:
     """Add the last context frame, then ground truth and predictions, for windows spread over the split."""
-    models = models_and_baselines(predictors, request.steps)
+    models = models_and_baselines(predictors, request.num_frames)
     source = replace(request, progress=False).build_source(predictors[0].data, known_frames(models))
     page.heading("What they predict")
     for number, index in enumerate(spread(len(source), PICTURED_WINDOWS)):
         file = folder / f"window-{number}.png"
-        write_png(file, pictured(models, source, index, request.steps, predictors[0].device))
+        write_png(file, pictured(models, source, index, request.num_frames, predictors[0].device))
         page.picture(file, f"{source.clip_name(index)}: known frame, truth, and the predictions")
 
 
-def pictured(models: dict[str, Generator], source: Source, index: int, steps: int, device: torch.device) -> np.ndarray:
+def pictured(
+    models: dict[str, Generator], source: Source, index: int, num_frames: int, device: torch.device
+) -> np.ndarray:
     """Return a window's frames and every model's predictions, `(H, W, 3)` uint8, a row a model."""
-    frames, actions, states = load_window(source, index, steps, device)
-    known = frames.shape[1] - steps
-    shown = report.doubling_steps(steps)
+    frames, actions, states = load_window(source, index, num_frames, device)
+    known = frames.shape[1] - num_frames
+    shown = report.doubling_steps(num_frames)
     last = Panel("t", frames[0, known - 1].cpu(), "context")
     rows = [compose([last, *(Panel(f"truth t+{k}", frames[0, known + k - 1].cpu(), "truth") for k in shown)])]
     for name, model in models.items():
         noise = seeded_noise(model, 1, 0, index) if model.noise_channels else None  # one of its futures
-        predicted = rollout(model, frames[:, :known], steps, noise, actions, states)[0].cpu()
+        predicted = rollout(model, frames[:, :known], num_frames, noise, actions, states)[0].cpu()
         panels = [Panel(f"{name} t+{k}", predicted[k - 1], "prediction") for k in shown]
         first = error_map(predicted[0], frames[0, known].cpu())
         rows.append(compose([Panel("error t+1", first, "error"), *panels]))

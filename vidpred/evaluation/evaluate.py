@@ -14,7 +14,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
 from vidpred.data.splits import SPLITS
 from vidpred.errors import ConfigError
-from vidpred.evaluation.learned import Learned
+from vidpred.evaluation.network_metrics import NetworkMetrics
 from vidpred.evaluation.protocols import (
     Evaluation,
     Measurement,
@@ -45,12 +45,12 @@ class EvaluationRequest(Measurement):
     def build_source(self, data: DataSettings, known: int) -> Source:
         """Return the split's windows of `known` context frames and the future frames."""
         data = data if self.root is None else data.model_copy(update={"root": self.root})
-        return build_source(data, self.split, range(known + self.steps), progress=self.progress)
+        return build_source(data, self.split, range(known + self.num_frames), progress=self.progress)
 
 
 def evaluate(
     run: str | Path,
-    steps: int = 8,
+    num_frames: int = 8,
     split: str = "test",
     windows: int | None = 200,
     root: str | None = None,
@@ -59,12 +59,12 @@ def evaluate(
     seed: int = 0,
 ) -> Evaluation:
     """Measure one run; see `EvaluationRequest` and `evaluate_predictors`."""
-    request = EvaluationRequest(steps, windows, samples=samples, seed=seed, split=split, root=root)
+    request = EvaluationRequest(num_frames, windows, samples=samples, seed=seed, split=split, root=root)
     return evaluate_predictors([Predictor.load(run, checkpoint)], request)
 
 
 def evaluate_predictors(
-    predictors: Sequence[Predictor], request: EvaluationRequest, learned: Learned | None = None
+    predictors: Sequence[Predictor], request: EvaluationRequest, learned: NetworkMetrics | None = None
 ) -> Evaluation:
     """Measure predictors and the baselines on whole frames of a split of the first one's data.
 
@@ -79,7 +79,7 @@ def evaluate_predictors(
         DataError: The split has no window long enough.
     """
     check_request(predictors, request)
-    models = models_and_baselines(predictors, request.steps)
+    models = models_and_baselines(predictors, request.num_frames)
     source = request.build_source(predictors[0].data, known_frames(models))
     for predictor in predictors:
         check_conditions(predictor.generator, source)
@@ -97,10 +97,10 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         predictors[0].check_samples(request.samples, "--samples ")
 
 
-def models_and_baselines(predictors: Sequence[Predictor], steps: int) -> dict[str, Generator]:
-    """Return the predictors' generators and the baselines by name, for rollouts of `steps` frames."""
+def models_and_baselines(predictors: Sequence[Predictor], num_frames: int) -> dict[str, Generator]:
+    """Return the predictors' generators and the baselines by name, for rollouts of `num_frames` frames."""
     generators = (predictor.generator for predictor in predictors)
-    return with_baselines(dict(zip(named(predictors), generators, strict=True)), steps)
+    return with_baselines(dict(zip(named(predictors), generators, strict=True)), num_frames)
 
 
 def named(predictors: Sequence[Predictor]) -> list[str]:

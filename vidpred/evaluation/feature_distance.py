@@ -18,7 +18,7 @@ class FeatureDistance:
     At every position of every feature map, the features of both images are divided by their length over the channels;
     the squared differences are summed over channels, averaged over positions and summed over the maps.
     Numbers made with different networks cannot be compared, and none of them is LPIPS, which has weights that were
-    fitted to human answers (`vidpred.evaluation.learned`).
+    fitted to human answers (`vidpred.evaluation.network_metrics`).
     """
 
     def __init__(self, network: FeatureNetwork) -> None:

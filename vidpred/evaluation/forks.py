@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vidpred.data.sources import to_frames
-from vidpred.data.worlds.two_way import TwoWayWorld
+from vidpred.data.worlds.forking_ball import ForkingBallWorld
 
 SHARP_SHARE = 0.5  # of the way from a future to the mean of both
 
@@ -34,7 +34,7 @@ class Forks:
         return (self.left + self.right) / 2
 
 
-def find_forks(world: TwoWayWorld, count: int) -> Forks:
+def find_forks(world: ForkingBallWorld, count: int) -> Forks:
     """The first `count` forking scenes of a world."""
     indices: list[int] = []
     scene = 0
@@ -46,7 +46,7 @@ def find_forks(world: TwoWayWorld, count: int) -> Forks:
     return Forks(left[:, : world.known], left[:, world.known], right[:, world.known])
 
 
-def find_certain(world: TwoWayWorld, count: int) -> tuple[Tensor, Tensor]:
+def find_certain(world: ForkingBallWorld, count: int) -> tuple[Tensor, Tensor]:
     """The first `count` scenes with one future: known frames `(N, T, C, H, W)` and true next ones `(N, C, H, W)`."""
     indices = islice((scene for scene in count_up() if world.scene(scene).kind != "fork"), count)
     clips = torch.stack([to_frames(world.clip(index, 1)) for index in indices])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-def class_score(logits: Tensor, parts: int = 10) -> tuple[float, float]:
+def classifier_score(logits: Tensor, parts: int = 10) -> tuple[float, float]:
     """exp E KL(p(y | x) | p(y)) from a classifier's logits `(N, K)`: the mean over so many parts of the pictures, and
     its standard deviation (Salimans et al. 2016, section 4). From 1, each picture as undecided as any, to K."""
     scores = []
@@ -27,23 +27,23 @@ def class_score(logits: Tensor, parts: int = 10) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """Of each generated picture, the nearest true one: its number and its root mean squared distance, `(N,)` each."""
 
     numbers: Tensor
     distances: Tensor
 
 
-def nearest_neighbours(generated: Tensor, true: Tensor, block: int = 512) -> Neighbours:
+def nearest_neighbors(generated: Tensor, true: Tensor, block: int = 512) -> Neighbors:
     """Pictures (or features) `(N, ...)` and `(M, ...)`."""
     flat, known = generated.flatten(1).double(), true.flatten(1).double()
     found = [torch.cdist(part, known).min(1) for part in flat.split(block)]
     distances = torch.cat([part.values for part in found]) / math.sqrt(flat.shape[1])
-    return Neighbours(torch.cat([part.indices for part in found]), distances)
+    return Neighbors(torch.cat([part.indices for part in found]), distances)
 
 
-def copied_share(generated: Tensor, held_out: Tensor, true: Tensor) -> float:
+def memorized_share(generated: Tensor, held_out: Tensor, true: Tensor) -> float:
     """The share of generated pictures that are nearer to a training picture than half of the held-out pictures are: 1/2
     for pictures as new as those, 1 for copies. `(N, ...)`, `(L, ...)`, `(M, ...)`."""
-    usual = nearest_neighbours(held_out, true).distances.median()
-    return float((nearest_neighbours(generated, true).distances < usual).double().mean())
+    usual = nearest_neighbors(held_out, true).distances.median()
+    return float((nearest_neighbors(generated, true).distances < usual).double().mean())

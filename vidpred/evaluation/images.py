@@ -22,7 +22,7 @@ from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.evaluate import named
 from vidpred.evaluation.frechet import distance_of
-from vidpred.evaluation.image_metrics import class_score, copied_share, nearest_neighbours
+from vidpred.evaluation.image_metrics import classifier_score, memorized_share, nearest_neighbors
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.monte_carlo import roughness
@@ -37,7 +37,7 @@ SHOWN = 10
 NAMES = {
     "frechet": "squared Frechet distance of {features} between the samples and the {split} pictures; lower is better",
     "frechet_of_training": "the same between as many training pictures and the {split} pictures: what to reach",
-    "class_score": "exp E KL(p(y|x) | p(y)) of the classes that the same network sees, from 1 to their number",
+    "classifier_score": "exp E KL(p(y|x) | p(y)) of the classes that the same network sees, from 1 to their number",
     "sharpness": "mean absolute difference of neighbouring pixels (`roughness`), that of the {split} pictures being 1: "
     "below it they are blurred, above it noisy",
     "class_accuracy": "share of at most {most:,} {split} pictures whose class the run's discriminator names",
@@ -56,7 +56,7 @@ class ImageEvaluation:
     numbers: dict[str, dict[str, float]]
     definitions: dict[str, str]
     count: int
-    neighbours: dict[str, Tensor] = field(default_factory=dict)  # run -> samples above their nearest training pictures
+    neighbors: dict[str, Tensor] = field(default_factory=dict)  # run -> samples above their nearest training pictures
 
     def text(self) -> str:
         names = list(dict.fromkeys(name for values in self.numbers.values() for name in values))
@@ -114,7 +114,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
         sampler = Sampler(predictor, request.seed, truncation=whole)
         samples = torch.stack([picture for _, picture, _ in sampler.samples(request.count)])
         numbers[name] = compare(network, samples, true, known) | class_accuracy(predictor, held_out)
-        near = nearest_neighbours(samples[:SHOWN], known).numbers
+        near = nearest_neighbors(samples[:SHOWN], known).numbers
         beside[name] = torch.cat([samples[:SHOWN], known[near]])
     definitions = {
         name: text.format(features=what, split=request.split, most=MOST_TRAINING) for name, text in NAMES.items()
@@ -138,7 +138,7 @@ def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSett
 
 
 def evaluate_runs(
-    predictors: Sequence[Predictor], request: ImageRequest, numbers: Path | None = None, neighbours: Path | None = None
+    predictors: Sequence[Predictor], request: ImageRequest, numbers: Path | None = None, neighbors: Path | None = None
 ) -> str:
     """Return the table of `evaluate_images`; write it as JSON and the image of neighbours where asked for."""
     found = evaluate_images(dict(zip(named(predictors), predictors, strict=True)), request)
@@ -150,10 +150,10 @@ def evaluate_runs(
             "split": request.split,
         }
         write_file(numbers, json.dumps(content, indent=1))
-    if neighbours:
-        if not found.neighbours:
-            raise ConfigError(f"[--neighbours {neighbours}] points in the plane have no pictures; leave it out")
-        write_neighbours(neighbours, found)
+    if neighbors:
+        if not found.neighbors:
+            raise ConfigError(f"[--neighbours {neighbors}] points in the plane have no pictures; leave it out")
+        write_neighbours(neighbors, found)
     return found.text()
 
 
@@ -164,9 +164,11 @@ def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor,
     again, _ = features_of(network, known[spread(len(known), len(held_out), middle=False)])
     numbers = {"frechet": distance_of(drawn, true), "frechet_of_training": distance_of(again, true)}
     if logits is not None:
-        numbers["class_score"] = class_score(logits)[0]
+        numbers["classifier_score"] = classifier_score(logits)[0]
     numbers["sharpness"] = float(roughness(samples).mean() / roughness(held_out).mean())
-    return numbers | {"copied": copied_share(samples[:500], held_out[spread(len(held_out), 500, middle=False)], known)}
+    return numbers | {
+        "copied": memorized_share(samples[:500], held_out[spread(len(held_out), 500, middle=False)], known)
+    }
 
 
 def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
@@ -182,4 +184,4 @@ def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
 
 def write_neighbours(path: Path, evaluation: ImageEvaluation) -> None:
     """For every run a row of samples, above the training pictures that are nearest to them."""
-    write_grid(path, torch.cat(list(evaluation.neighbours.values())), SHOWN)
+    write_grid(path, torch.cat(list(evaluation.neighbors.values())), SHOWN)

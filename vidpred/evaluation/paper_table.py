@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from vidpred.errors import ConfigError
-from vidpred.evaluation.measures import MEASURES
+from vidpred.evaluation.metric_table import METRICS
 from vidpred.evaluation.protocols import Evaluation
 from vidpred.media.text_table import format_table
 
@@ -58,14 +58,14 @@ def paper_rows(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) -> 
     follow. Every cell is the mean over the windows that it is defined on. Raises ConfigError as `check_paper`."""
     check_paper(evaluation.protocol.name)
     columns = COLUMNS[evaluation.protocol.name]
-    steps = range(min(FRAMES, evaluation.steps))
-    head = ["method", "seeds", *(f"{MEASURES[name].title} {step + 1}" for step in steps for name in columns)]
+    num_frames = range(min(FRAMES, evaluation.num_frames))
+    head = ["method", "seeds", *(f"{METRICS[name].title} {step + 1}" for step in num_frames for name in columns)]
     listed = {name for names in methods.values() for name in names}
     everything = {**methods, **{name: [name] for name in evaluation.scores if name not in listed}}
     rows = []
     for title, names in everything.items():
         cells = []
-        for step in steps:
+        for step in num_frames:
             for measure in columns:
                 values = [evaluation.scores[name].overall[measure][step].mean for name in names]
                 cells.append(_cell(values, 3 if measure.startswith("ssim") else 2))

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
 from vidpred.evaluation.feature_distance import FeatureNetwork
-from vidpred.evaluation.learned import Learned
-from vidpred.evaluation.measures import MEASURES, PROTOCOLS, Protocol, TrueFrames, measure
+from vidpred.evaluation.metric_table import METRICS, PROTOCOLS, Protocol, TrueFrames, measure
+from vidpred.evaluation.network_metrics import NetworkMetrics
 from vidpred.evaluation.samples import Spread, row_names, summarise
 from vidpred.models.base import Generator
 from vidpred.models.baselines import build_baselines
@@ -25,7 +25,7 @@ AVERAGING = "each number is the mean over n frames (one of each window); +- is t
 
 
 @dataclass
-class Sum:
+class RunningMean:
     """A running mean and its standard error; values that are not numbers are left out."""
 
     count: int = 0
@@ -51,24 +51,24 @@ class Sum:
 
 @dataclass
 class Scores:
-    """One predictor's numbers: metric -> one `Sum` for every step ahead; the same again for every clip.
+    """One predictor's numbers: metric -> one `RunningMean` for every step ahead; the same again for every clip.
 
     gain and gain_by_clip hold the differences to copy-last on the very same frames: their error is far smaller than
     that of the numbers themselves, because easy and hard frames are so for all.
     """
 
-    steps: int
-    overall: dict[str, list[Sum]] = field(default_factory=dict)
-    by_clip: dict[str, dict[str, list[Sum]]] = field(default_factory=dict)
-    gain: dict[str, list[Sum]] = field(default_factory=dict)
-    gain_by_clip: dict[str, dict[str, list[Sum]]] = field(default_factory=dict)
+    num_frames: int
+    overall: dict[str, list[RunningMean]] = field(default_factory=dict)
+    by_clip: dict[str, dict[str, list[RunningMean]]] = field(default_factory=dict)
+    gain: dict[str, list[RunningMean]] = field(default_factory=dict)
+    gain_by_clip: dict[str, dict[str, list[RunningMean]]] = field(default_factory=dict)
 
     def add(self, clip: str, step: int, metric: str, value: float, reference: float) -> None:
         """reference: copy-last's value on the same frame, NaN without it."""
         for table in (self.overall, self.by_clip.setdefault(clip, {})):
-            table.setdefault(metric, [Sum() for _ in range(self.steps)])[step].add(value)
+            table.setdefault(metric, [RunningMean() for _ in range(self.num_frames)])[step].add(value)
         for table in (self.gain, self.gain_by_clip.setdefault(clip, {})):
-            table.setdefault(metric, [Sum() for _ in range(self.steps)])[step].add(value - reference)
+            table.setdefault(metric, [RunningMean() for _ in range(self.num_frames)])[step].add(value - reference)
 
 
 @dataclass
@@ -76,12 +76,14 @@ class Evaluation:
     """The result for several predictors on the same windows."""
 
     windows: int
-    steps: int
+    num_frames: int
     scores: dict[str, Scores]
     protocol: Protocol = PROTOCOLS["plain"]
     samples: int | None = None  # futures drawn in every window; None: one prediction
     seed: int = 0  # of their noise
-    spread: dict[str, list[Sum]] = field(default_factory=dict)  # model with noise -> its spread, one for every step
+    spread: dict[str, list[RunningMean]] = field(
+        default_factory=dict
+    )  # model with noise -> its spread, one for every step
 
 
 def window_of_each_clip(source: Source) -> list[int]:
@@ -92,9 +94,12 @@ def window_of_each_clip(source: Source) -> list[int]:
     return [numbers[len(numbers) // 2] for numbers in windows.values()]
 
 
-def with_baselines(models: Mapping[str, Generator], steps: int) -> dict[str, Generator]:
-    """The baselines beside the models, for rollouts of `steps` frames."""
-    return {**models, **{name: baseline for name, baseline in build_baselines(steps).items() if name not in models}}
+def with_baselines(models: Mapping[str, Generator], num_frames: int) -> dict[str, Generator]:
+    """The baselines beside the models, for rollouts of `num_frames` frames."""
+    return {
+        **models,
+        **{name: baseline for name, baseline in build_baselines(num_frames).items() if name not in models},
+    }
 
 
 def known_frames(models: Mapping[str, Generator]) -> int:
@@ -119,7 +124,7 @@ class Measurement:
         network: A network whose features' distance is one more measure.
     """
 
-    steps: int = 8
+    num_frames: int = 8
     windows: int | None = None
     protocol: Protocol = PROTOCOLS["plain"]
     samples: int | None = None
@@ -130,9 +135,9 @@ class Measurement:
     network: FeatureNetwork | None = None
 
     @property
-    def measures(self) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """The names of the measures to compute."""
-        return self.only or self.printed.measures
+        return self.only or self.printed.metrics
 
     @property
     def printed(self) -> Protocol:
@@ -146,13 +151,13 @@ class Measurement:
 
 
 def load_window(
-    source: Source, index: int, steps: int, device: torch.device | None
+    source: Source, index: int, num_frames: int, device: torch.device | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return a window's frames `(1, T + steps, C, H, W)` on a device (None: the CPU), and its actions and the states of
+    """Return a window's frames `(1, T + num_frames, C, H, W)` on a device (None: the CPU), and its actions and the states of
     its first T frames as `stream_rollout` takes them."""
     frames = to_frames(source.window(index))[None]
     frames = frames if device is None else frames.to(device)
-    return frames, window_actions(source, index), window_states(source, index, frames.shape[1] - steps)
+    return frames, window_actions(source, index), window_states(source, index, frames.shape[1] - num_frames)
 
 
 @torch.inference_mode()
@@ -161,7 +166,7 @@ def evaluate_models(
     source: Source,
     how: Measurement,
     device: torch.device | None = None,
-    learned: Learned | None = None,
+    learned: NetworkMetrics | None = None,
 ) -> Evaluation:
     """Predict the future of every chosen window with every model, and measure it against the true frames.
 
@@ -169,43 +174,43 @@ def evaluate_models(
 
     Args:
         models: Networks by name; each takes the newest context frames that it needs, actions and states.
-        source: Windows of `known_frames(models)` context and `how.steps` future frames.
+        source: Windows of `known_frames(models)` context and `how.num_frames` future frames.
         how: What is measured, and on how many windows.
         device: Where the networks are; None: on the CPU.
         learned: Networks that also measure the predictions; it keeps their numbers.
     """
     chosen = how.choose_windows(source)
     rows = {name: row_names(name, model, how.samples) for name, model in models.items()}
-    scores = {row: Scores(how.steps) for names_of in rows.values() for row in names_of.values()}
-    apart = {name: [Sum() for _ in range(how.steps)] for name, row in rows.items() if len(row) > 1}
+    scores = {row: Scores(how.num_frames) for names_of in rows.values() for row in names_of.values()}
+    apart = {name: [RunningMean() for _ in range(how.num_frames)] for name, row in rows.items() if len(row) > 1}
     for index in tqdm(chosen, desc="evaluate", unit="window", disable=not how.progress):
-        frames, actions, states = load_window(source, index, how.steps, device)
-        context, future = frames[:, : -how.steps], frames[:, -how.steps :]
-        true = [TrueFrames(frames, context.shape[1] + step, how.network) for step in range(how.steps)]
+        frames, actions, states = load_window(source, index, how.num_frames, device)
+        context, future = frames[:, : -how.num_frames], frames[:, -how.num_frames :]
+        true = [TrueFrames(frames, context.shape[1] + step, how.network) for step in range(how.num_frames)]
         values: dict[tuple[str, int, str], float] = {}
         if learned is not None:
             learned.see_truth(future)
         for name, model in models.items():
             count = how.samples or 1 if name in apart else 1
-            draws = draw_windows(model, context, how.steps, (how.seed, index), count, actions, states)
+            draws = draw_windows(model, context, how.num_frames, (how.seed, index), count, actions, states)
             if learned is not None:
-                draws = learned.watch(name, draws, future)
-            spreads, drawn = measure_draws(draws, true, how.measures, context[:, -1], how.frames)
+                draws = learned.update(name, draws, future)
+            spreads, drawn = measure_draws(draws, true, how.metrics, context[:, -1], how.frames)
             for (step, metric), numbers in drawn.items():
-                summary = summarise(numbers, MEASURES[metric].lower_is_better, MEASURES[metric].best)
+                summary = summarise(numbers, METRICS[metric].lower_is_better, METRICS[metric].best)
                 values |= {(row, step, metric): summary[kind] for kind, row in rows[name].items()}
             for step, total in enumerate(apart.get(name, ())):
                 total.add(spreads[step].value)
         for (name, step, metric), value in values.items():
             reference = values.get((REFERENCE, step, metric), math.nan)
             scores[name].add(source.clip_name(index), step, metric, value, reference)
-    return Evaluation(len(chosen), how.steps, scores, how.printed, how.samples, how.seed, apart)
+    return Evaluation(len(chosen), how.num_frames, scores, how.printed, how.samples, how.seed, apart)
 
 
 def draw_windows(
     model: Generator,
     context: Tensor,
-    steps: int,
+    num_frames: int,
     key: tuple[int, ...],
     count: int,
     actions: Tensor | None = None,
@@ -215,7 +220,7 @@ def draw_windows(
     states: the window's, as `stream_rollout` takes them."""
     for sample in range(count):
         noise = seeded_noise(model, 1, *key, sample) if model.noise_channels else None
-        yield stream_rollout(model, context, steps, noise, actions, states)
+        yield stream_rollout(model, context, num_frames, noise, actions, states)
 
 
 def measure_draws(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidpred.evaluation.learned import Learned
-from vidpred.evaluation.measures import MEASURES, Protocol
-from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, Sum
+from vidpred.evaluation.metric_table import METRICS, Protocol
+from vidpred.evaluation.network_metrics import NetworkMetrics
+from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, RunningMean
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
 from vidpred.files import atomic_write, write_file
 from vidpred.media.text_table import format_table
@@ -23,10 +23,10 @@ def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
     return {
         **about,
         "windows": evaluation.windows,
-        "steps": evaluation.steps,
+        "steps": evaluation.num_frames,
         "protocol": evaluation.protocol.name,
         "definitions": {
-            **{name: MEASURES[name].definition for name in evaluation.protocol.measures},
+            **{name: METRICS[name].definition for name in evaluation.protocol.metrics},
             "averaging": AVERAGING,
             **(definitions(evaluation.samples) if evaluation.samples else {}),
         },
@@ -53,7 +53,7 @@ def _samples_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _tables(table: dict[str, list[Sum]]) -> dict[str, dict[str, list[float | int | None]]]:
+def _tables(table: dict[str, list[RunningMean]]) -> dict[str, dict[str, list[float | int | None]]]:
     return {
         metric: {
             "mean": [_number(total.mean) for total in totals],
@@ -69,14 +69,14 @@ def _number(value: float) -> float | None:
     return round(value, 5) if math.isfinite(value) else None
 
 
-def text(evaluation: Evaluation, learned: Learned | None) -> str:
+def text(evaluation: Evaluation, learned: NetworkMetrics | None) -> str:
     """Return all tables for the terminal."""
     tables = [table(evaluation), clip_table(evaluation), *([learned.table()] if learned else [])]
     return "\n\n".join(tables)
 
 
 def write(
-    evaluation: Evaluation, about: dict[str, Any], learned: Learned | None, json: Path | None, plot: Path | None
+    evaluation: Evaluation, about: dict[str, Any], learned: NetworkMetrics | None, json: Path | None, plot: Path | None
 ) -> None:
     """Write all numbers and the plot, each where a file is given. Raises StorageError."""
     if json:
@@ -92,8 +92,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> str:
     """The terminal's table: a block for every step ahead shown (1, 2, 4, ... and the last by default)."""
-    shown = shown_steps or doubling_steps(evaluation.steps)
-    titles = [MEASURES[name].title for name in evaluation.protocol.measures]
+    shown = shown_steps or doubling_steps(evaluation.num_frames)
+    titles = [METRICS[name].title for name in evaluation.protocol.metrics]
     if evaluation.samples:
         titles.append(f"{SPREAD} of {evaluation.samples}")
     lines = [
@@ -110,7 +110,7 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
 def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
     """A row for every model, (name, a cell for each measure), and one of n. With samples a model that takes noise has
     three rows, and the last cell of its mean is the spread."""
-    names = evaluation.protocol.measures
+    names = evaluation.protocol.metrics
     lines = [
         [name, *(_cell(scores.overall[metric][step - 1]) for metric in names)]
         for name, scores in evaluation.scores.items()
@@ -122,7 +122,7 @@ def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
             row_name(name, "mean", evaluation.samples): total[step - 1] for name, total in evaluation.spread.items()
         }
         for line in lines:
-            line.append(_cell(apart.get(line[0], Sum())))
+            line.append(_cell(apart.get(line[0], RunningMean())))
         lines[-1][-1] = str(max((total.count for total in apart.values()), default=0))
     return lines
 
@@ -135,7 +135,7 @@ def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None)
     clips, gains = clip_rows(evaluation, step, metric)
     head, *lines = format_table(["clip", *names], [*clips, *gains], 14)
     values, differences = lines[: len(clips)], lines[len(clips) :]
-    lines = [f"{MEASURES[metric].title}, frame t+{step}", head, *values]
+    lines = [f"{METRICS[metric].title}, frame t+{step}", head, *values]
     if REFERENCE in names:
         lines += ["", f"gain over {REFERENCE}, frame by frame", *differences]
     return "\n".join(lines)
@@ -158,28 +158,28 @@ def clip_rows(
 
 def better(protocol: Protocol) -> str:
     """Say which way is better, for all measures of a protocol."""
-    measures = [MEASURES[name] for name in protocol.measures]
-    lower = [measure.title for measure in measures if measure.lower_is_better]
-    exact = [f"{measure.title} ({measure.best:g})" for measure in measures if measure.best is not None]
+    metrics = [METRICS[name] for name in protocol.metrics]
+    lower = [measure.title for measure in metrics if measure.lower_is_better]
+    exact = [f"{measure.title} ({measure.best:g})" for measure in metrics if measure.best is not None]
     parts = [f"but for {' and '.join(lower)}"] if lower else []
     parts += [f"nearer to the true frames' value is for {' and '.join(exact)}"] if exact else []
     return ", ".join(["higher is better", *parts]) if parts else "higher is better everywhere"
 
 
-def doubling_steps(steps: int) -> list[int]:
+def doubling_steps(num_frames: int) -> list[int]:
     """1, 2, 4, ... and the last: `doubling_steps(10) == [1, 2, 4, 8, 10]`."""
-    return sorted({*(2**power for power in range(steps.bit_length()) if 2**power <= steps), steps})
+    return sorted({*(2**power for power in range(num_frames.bit_length()) if 2**power <= num_frames), num_frames})
 
 
 def _panel_title(metric: str, evaluation: Evaluation) -> str:
     if metric == SPREAD:
         return f"{SPREAD} of {evaluation.samples} (standard deviation of a pixel)"
-    measure = MEASURES[metric]
+    measure = METRICS[metric]
     best = "" if measure.best is None else f" (best: {measure.best:g})"
     return measure.title + (" (lower is better)" if measure.lower_is_better else best)
 
 
-def _cell(total: Sum, signed: bool = False) -> str:
+def _cell(total: RunningMean, signed: bool = False) -> str:
     if not total.count:
         return "-"
     digits = 4 if abs(total.mean) <= 1 and not signed else 2
@@ -197,11 +197,11 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as pyplot
 
-    names = evaluation.protocol.measures
+    names = evaluation.protocol.metrics
     panels = [*names, *([SPREAD] if evaluation.samples else [])]
     columns = math.ceil(len(panels) / 2)
     figure, axes = pyplot.subplots(2, columns, figsize=(4 * columns, 6.4), layout="constrained", sharex=True)
-    steps = list(range(1, evaluation.steps + 1))
+    num_frames = list(range(1, evaluation.num_frames + 1))
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     for axis, metric in zip(axes.flat, panels, strict=False):
@@ -209,9 +209,9 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
         for name, totals in (lines or evaluation.spread).items():
             means = [total.mean for total in totals]
             errors = [0.0 if math.isnan(total.error) else total.error for total in totals]
-            (line,) = axis.plot(steps, means, marker="o", markersize=3, label=name)
+            (line,) = axis.plot(num_frames, means, marker="o", markersize=3, label=name)
             low, high = ([m + sign * e for m, e in zip(means, errors, strict=True)] for sign in (-1, 1))
-            axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            axis.fill_between(num_frames, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         axis.set_title(_panel_title(metric, evaluation))
         if metric == SPREAD:
             axis.legend()

@@ -186,7 +186,7 @@ class Predictor:
         if not self.generator.noise_channels:
             raise ConfigError(
                 f"{self.name} takes no noise and predicts one future only [{setting}{samples}]; leave it out, or use a "
-                "run with model.noise_channels above 0 (two_way_samples.yaml)"
+                "run with model.noise_channels above 0 (forking_ball_samples.yaml)"
             )
 
 

@@ -123,7 +123,7 @@ class Generator(nn.Module):
 
     def log_density(self, images: Tensor) -> Tensor:
         """Return log p of images `(N, C, H, W)` in [0, 1], `(N,)` in nats."""
-        self._lacks("has no density [model.name]; mixture has one")
+        self._lacks("has no density [model.name]; gaussian_mixture has one")
 
     def expected(self, images: Tensor, known: Tensor) -> Tensor:
         """Return the mean of all images that have the known values of these.
@@ -135,11 +135,11 @@ class Generator(nn.Module):
         Returns:
             `(N, C, H, W)` in [0, 1].
         """
-        self._lacks("has no density [model.name]; mixture has one")
+        self._lacks("has no density [model.name]; gaussian_mixture has one")
 
     def completions(self, images: Tensor, known: Tensor, count: int, seed: int) -> Tensor:
         """Draw `count` images for each, given the known values: `(N, count, C, H, W)`; arguments as of `expected`."""
-        self._lacks("has no density [model.name]; mixture has one")
+        self._lacks("has no density [model.name]; gaussian_mixture has one")
 
     def styles(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the style of every layer, `(B, num_styles, width)`, of noise `(B, noise_channels)`."""

@@ -37,7 +37,7 @@ GENERATORS: dict[str, type[ModelSettings]] = {
     "progressive": ProgressiveSettings,
     "stylegan": StyleganSettings,
     "vae": VaeSettings,
-    "mixture": MixtureSettings,
+    "gaussian_mixture": MixtureSettings,
     "motion": MotionSettings,
 }
 DISCRIMINATORS: dict[str, type[DiscriminatorSettings]] = {

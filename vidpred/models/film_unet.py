@@ -34,15 +34,15 @@ class FilmUnetSettings(ModelSettings):
         max_length=6,
         description="Channels of each level, fine to coarse; each level has half the resolution of the one before.",
     )
-    patch: Literal[1, 2, 4] = Field(2, description="Side in pixels of the finest level's cells.")
+    cell_size: Literal[1, 2, 4] = Field(2, description="Side in pixels of the finest level's cells.")
     positions: bool = Field(True, description="Give the network the position of every cell (walls do not move).")
-    spots: tuple[float, float] | None = Field(
+    spatial_actions: tuple[float, float] | None = Field(
         None,
         description="Values of an action at the left or upper and the right or lower edge, if actions are places (x "
         "and y in turn); the network then receives a map with each of them (Wu et al. 2020, spatial action"
         " maps). null: actions are plain values.",
     )
-    normalise: bool = Field(
+    normalize: bool = Field(
         False, description="Normalize the output of every convolution in groups of channels (Wu & He 2018)."
     )
     warp: bool = Field(
@@ -52,9 +52,13 @@ class FilmUnetSettings(ModelSettings):
     )
 
     @model_validator(mode="after")
-    def _spots_are_pairs(self) -> Self:
-        if self.spots is not None and (self.action_size % 2 or not self.action_size or self.spots[0] == self.spots[1]):
-            raise ValueError("spots need actions of x and y in turn (an even action_size) and two different edges")
+    def _spatial_actions_are_pairs(self) -> Self:
+        if self.spatial_actions is not None and (
+            self.action_size % 2 or not self.action_size or self.spatial_actions[0] == self.spatial_actions[1]
+        ):
+            raise ValueError(
+                "spatial_actions needs actions of x and y in turn (an even action_size) and two different edges"
+            )
         return self
 
     def build(self, data: DataSettings) -> FilmUnet:
@@ -65,11 +69,11 @@ class Block(nn.Module):
     """Two convolutions; between them every channel is scaled and shifted as the condition says (FiLM, Perez et al.
     2018, "FiLM: visual reasoning with a general conditioning layer", eq. 1 and 2)."""
 
-    def __init__(self, seen: int, width: int, condition: int, normalise: bool) -> None:
+    def __init__(self, seen: int, width: int, condition: int, normalize: bool) -> None:
         super().__init__()
-        self.first = convolution(seen, width, normalise)
+        self.first = convolution(seen, width, normalize)
         self.film = nn.Linear(condition, 2 * width) if condition else None
-        self.second = convolution(width, width, normalise)
+        self.second = convolution(width, width, normalize)
 
     def forward(self, seen: Tensor, condition: Tensor | None) -> Tensor:
         inner = self.first(seen)
@@ -79,10 +83,10 @@ class Block(nn.Module):
         return functional.relu(self.second(functional.relu(inner)))
 
 
-def convolution(seen: int, width: int, normalise: bool) -> nn.Module:
+def convolution(seen: int, width: int, normalize: bool) -> nn.Module:
     """3x3, with or without group normalisation behind it."""
     plain = nn.Conv2d(seen, width, 3, padding=1)
-    return nn.Sequential(plain, nn.GroupNorm(gcd(width, GROUPS), width)) if normalise else plain
+    return nn.Sequential(plain, nn.GroupNorm(gcd(width, GROUPS), width)) if normalize else plain
 
 
 class FilmUnet(ConditionedPredictor):
@@ -96,20 +100,24 @@ class FilmUnet(ConditionedPredictor):
         self, settings: FilmUnetSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
     ) -> None:
         super().__init__(settings, context_frames, pred_frames, step, channels)
-        self.patch, self.positions, self.spots = settings.patch, settings.positions, settings.spots
+        self.cell_size, self.positions, self.spatial_actions = (
+            settings.cell_size,
+            settings.positions,
+            settings.spatial_actions,
+        )
         self.painted = channels + 2 * settings.warp  # maps for each coming frame: what is added, where from in x and y
         given = self.condition_size
         hidden = 64 if given else 0
         self.condition = None
         if given:
             self.condition = nn.Sequential(nn.Linear(given, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-        widths, cells = settings.widths, settings.patch**2
-        maps = context_frames * channels + (self.moves * settings.action_size // 2 if settings.spots else 0)
+        widths, cells = settings.widths, settings.cell_size**2
+        maps = context_frames * channels + (self.moves * settings.action_size // 2 if settings.spatial_actions else 0)
         seen = [maps * cells + 2 * settings.positions, *widths[:-1]]
-        normalise = settings.normalise
-        self.down = nn.ModuleList(Block(s, width, hidden, normalise) for s, width in zip(seen, widths, strict=True))
+        normalize = settings.normalize
+        self.down = nn.ModuleList(Block(s, width, hidden, normalize) for s, width in zip(seen, widths, strict=True))
         pairs = list(pairwise(widths))[::-1]
-        self.up = nn.ModuleList(Block(fine + coarse, fine, hidden, normalise) for fine, coarse in pairs)
+        self.up = nn.ModuleList(Block(fine + coarse, fine, hidden, normalize) for fine, coarse in pairs)
         self.paint = nn.Conv2d(widths[0], pred_frames * self.painted * cells, 3, padding=1)
         nn.init.zeros_(self.paint.weight)  # begins as copy-last
         assert self.paint.bias is not None
@@ -128,13 +136,13 @@ class FilmUnet(ConditionedPredictor):
         """
         height, width = context.shape[-2:]
         condition = self._condition(context, noise, actions, states)
-        padded = pad_to_multiple(context, self.patch * 2 ** (len(self.down) - 1))
+        padded = pad_to_multiple(context, self.cell_size * 2 ** (len(self.down) - 1))
         level = rearrange(padded, "b t c h w -> b (t c) h w")
-        if self.spots is not None and actions is not None:
-            first, last = self.spots
+        if self.spatial_actions is not None and actions is not None:
+            first, last = self.spatial_actions
             places = (rearrange(actions.to(level), "b n (a xy) -> b (n a) xy", xy=2) - first) / (last - first)
-            level = torch.cat([level, spots(places, (height, width), level.shape[-2:])], 1)
-        level = functional.pixel_unshuffle(level, self.patch) * 2 - 1
+            level = torch.cat([level, spatial_actions(places, (height, width), level.shape[-2:])], 1)
+        level = functional.pixel_unshuffle(level, self.cell_size) * 2 - 1
         if self.positions:
             level = torch.cat([level, _places(level)], 1)
         level = as_channels_last(level)
@@ -144,7 +152,7 @@ class FilmUnet(ConditionedPredictor):
             passed.append(level)
         for block, finer in zip(self.up, passed[-2::-1], strict=True):
             level = block(torch.cat([functional.interpolate(level, scale_factor=2.0), finer], 1), condition)
-        change = functional.pixel_shuffle(self.paint(level).float(), self.patch)
+        change = functional.pixel_shuffle(self.paint(level).float(), self.cell_size)
         change = rearrange(change, "b (k c) h w -> b k c h w", c=self.painted)
         added, displacement = change.split([self.channels, self.painted - self.channels], 2)
         frames = moved(padded[:, -1:].float(), displacement * DISPLACED) + added
@@ -168,7 +176,7 @@ def moved(frame: Tensor, displacement: Tensor) -> Tensor:
     return torch.unflatten(warp_backward(copies, displacement.flatten(0, 1)), 0, (-1, count))
 
 
-def spots(places: Tensor, picture: Sequence[int], canvas: Sequence[int]) -> Tensor:
+def spatial_actions(places: Tensor, picture: Sequence[int], canvas: Sequence[int]) -> Tensor:
     """Maps `(B, N, *canvas)` that are 1 at a place and fall off within two pixels: exp(-squared distance / 2).
 
     places: `(B, N, 2)`, x and y from 0 to 1 over the picture (height, width), at the upper left of the canvas.

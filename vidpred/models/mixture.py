@@ -26,7 +26,7 @@ class MixtureSettings(ImageSettings):
 
     fitted: ClassVar[bool] = True
 
-    name: Literal["mixture"] = Field("mixture", description="Kind of generator.")
+    name: Literal["gaussian_mixture"] = Field("gaussian_mixture", description="Kind of generator.")
     noise_channels: int = Field(
         51, ge=2, le=1024, description="Noise values: one chooses the component, the others are along principal axes."
     )
@@ -205,5 +205,7 @@ def scikit_learn() -> tuple[Any, Any]:
     try:
         from sklearn import decomposition, mixture
     except ImportError:
-        raise ConfigError("[model.name=mixture] scikit-learn is not installed; pip install 'vidpred[images]'") from None
+        raise ConfigError(
+            "[model.name=gaussian_mixture] scikit-learn is not installed; pip install 'vidpred[images]'"
+        ) from None
     return mixture, decomposition

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {  # public name -> the module that defines it
     "Bounds": "vidpred.planning.world_model",
     "WorldModel": "vidpred.planning.world_model",
-    "RecedingHorizon": "vidpred.planning.receding",
+    "MPCController": "vidpred.planning.controller",
     "WorldModelEnv": "vidpred.planning.environment",
     "WorldModelVectorEnv": "vidpred.planning.environment",
 }
-__all__ = ["Bounds", "RecedingHorizon", "WorldModel", "WorldModelEnv", "WorldModelVectorEnv"]
+__all__ = ["Bounds", "MPCController", "WorldModel", "WorldModelEnv", "WorldModelVectorEnv"]
 
 if TYPE_CHECKING:
+    from vidpred.planning.controller import MPCController
     from vidpred.planning.environment import WorldModelEnv, WorldModelVectorEnv
-    from vidpred.planning.receding import RecedingHorizon
     from vidpred.planning.world_model import Bounds, WorldModel
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from vidpred.planning.world_model import Cost, summed
 
 
-class Untaught:
+class SimulatorModel:
     """Base of these models: neither past actions nor states change what they imagine, and nothing is differentiable.
 
     Implements vidpred.planning.world_model.Imagines.
@@ -20,7 +20,7 @@ class Untaught:
         """`(B, S, K, C, H, W)`: what every plan `(B, S, K, A)` leads to."""
         raise NotImplementedError
 
-    def judged(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
+    def costs_of(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
         """`(B * S,)`: the cost of every plan."""
         return summed(cost(self.imagined(context, actions).flatten(0, 1)))
 
@@ -39,10 +39,10 @@ class Untaught:
         *,
         states: Tensor | None = None,
     ) -> Tensor:
-        return torch.unflatten(self.judged(context, actions, cost), 0, actions.shape[:2])
+        return torch.unflatten(self.costs_of(context, actions, cost), 0, actions.shape[:2])
 
 
-class StillWorld(Untaught):
+class CopyLastModel(SimulatorModel):
     """Copy-last as a model: whatever is done, the last frame stays. Who trusts it cannot tell plans apart."""
 
     def __init__(self, size: int, history_frames: int = 1) -> None:

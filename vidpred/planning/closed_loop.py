@@ -14,8 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vidpred.media.render import Panel, compose, stack
-from vidpred.planning.envs.base import World, to_picture, world_state
-from vidpred.planning.receding import RecedingHorizon
+from vidpred.planning.controller import MPCController
+from vidpred.planning.envs.base import Env, to_picture, world_state
 
 SHOWN_STEPS = 8  # of a plan, in a video
 FIRST_SEED = 1_000_000  # of the first episode: no recording with a seed of its own begins there
@@ -68,11 +68,11 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 
 def play(
-    world: World, controller: RecedingHorizon, seed: int, goal: Tensor | None = None, keep_pictures: bool = False
+    world: Env, controller: MPCController, seed: int, goal: Tensor | None = None, keep_pictures: bool = False
 ) -> Episode:
     """One episode under a planner. seed: of the world and the planner. goal: a picture, where the world needs one."""
-    frame = world.begin(seed)
-    controller.reset(seed, torch.from_numpy(world.rest()).float())
+    frame = world.reset_with_goal(seed)
+    controller.reset(seed, torch.from_numpy(world.neutral_action()).float())
     episode, cost = Episode(seed, goal=world.goal_picture(goal)), world.cost(goal)
     over = False
     while not over and episode.steps < world.steps:
@@ -92,9 +92,9 @@ def play(
     return episode
 
 
-def play_policy(world: World, name: str, seed: int) -> Episode:
+def play_policy(world: Env, name: str, seed: int) -> Episode:
     """One episode under one of the world's own policies, with nothing planned. uniform: any action, each as likely."""
-    world.begin(seed)
+    world.reset_with_goal(seed)
     random = np.random.default_rng(seed)
     low, high = world.bounds.low.numpy(), world.bounds.high.numpy()
     act = (lambda: random.uniform(low, high)) if name == "uniform" else world.policy(name, random)

@@ -21,15 +21,15 @@ def last_only(cost: Cost) -> Cost:
     return lambda frames: summed(cost(frames[:, -1:]))
 
 
-def soonest(cost: Cost, delay: float = 0.02) -> Cost:
+def best_step(cost: Cost, delay: float = 0.02) -> Cost:
     """For goals that count as soon as they are reached: the cost `(N,)` of the step of a plan that costs least; every
     step before it adds the share `delay`. A plan judged by its last step may put the goal off for ever."""
 
-    def judged(frames: Tensor) -> Tensor:
+    def earliest(frames: Tensor) -> Tensor:
         costs = cost(frames)
         return (costs * (1 + delay * torch.arange(costs.shape[1], device=costs.device))).amin(1)
 
-    return judged
+    return earliest
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class GoalImage:
 
 
 @dataclass(frozen=True)
-class GoalThings:
+class GoalObjects:
     """For things of known colours, how far they are from where a goal picture `(C, H, W)` shows them: the distance of
     their mean places, all together one point, in widths of the picture; and `shape` times how unlike their blurred maps
     of likeness to the colour are to the goal's (0: alike; 1: as a picture without the thing), which tells turned from
@@ -71,7 +71,7 @@ class GoalThings:
         goal = self.goal.to(frames)
         apart, unlike = torch.zeros((2, *frames.shape[:2]), device=frames.device).unbind()
         for colour in self.colours:
-            places = [place_of_colour(seen, colour, self.width) for seen in (frames, goal)]
+            places = [color_centroid(seen, colour, self.width) for seen in (frames, goal)]
             apart = apart + distance(*places) ** 2
             seen, wanted = (colour_weights(picture, colour, self.width) for picture in (frames, goal))
             for side in self.scales:
@@ -96,7 +96,7 @@ class DesignatedPixel:
 
     def __call__(self, frames: Tensor) -> Tensor:
         goal = torch.tensor(list(self.goal), device=frames.device, dtype=frames.dtype)
-        return distance(place_of_colour(frames, self.colour, self.width), goal)
+        return distance(color_centroid(frames, self.colour, self.width), goal)
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ class PushBehind:
 
     def __call__(self, frames: Tensor) -> Tensor:
         goal = torch.tensor(list(self.goal), device=frames.device, dtype=frames.dtype)
-        thing = place_of_colour(frames, self.thing, self.width)
-        tool = place_of_colour(frames, self.tool, self.width)
+        thing = color_centroid(frames, self.thing, self.width)
+        tool = color_centroid(frames, self.tool, self.width)
         missing = goal - thing
         far = distance(thing, goal)
         behind = thing - self.reach * missing / (far[..., None] + 1e-3)
@@ -148,7 +148,7 @@ def colour_weights(frames: Tensor, colour: Sequence[float], width: float) -> Ten
     return torch.exp(-((frames - wanted) ** 2).sum(-3) / (2 * width**2)) + 1e-6
 
 
-def place_of_colour(frames: Tensor, colour: Sequence[float], width: float = 0.1) -> Tensor:
+def color_centroid(frames: Tensor, colour: Sequence[float], width: float = 0.1) -> Tensor:
     """The mean place of a colour in frames `(..., C, H, W)`: `(..., 2)`, x and y in [0, 1]."""
     weights = colour_weights(frames, colour, width)
     weights = weights / weights.sum((-2, -1), keepdim=True)

@@ -16,13 +16,13 @@ from vidpred.data.prepared.format import Manifest
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
-from vidpred.planning.baselines import StillWorld
+from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, outcome, pictures, play, play_all, play_policy
-from vidpred.planning.envs.base import World, to_picture, world_state
-from vidpred.planning.envs.registry import make_world
-from vidpred.planning.receding import RecedingHorizon
+from vidpred.planning.controller import MPCController
+from vidpred.planning.envs.base import Env, to_picture, world_state
+from vidpred.planning.envs.registry import make_env
 from vidpred.planning.solvers import make_solver
-from vidpred.planning.world_model import Imagines, WorldModel
+from vidpred.planning.world_model import PlanningModel, WorldModel
 
 VIDEO_RATE = 4.0
 VIDEO_EPISODES = 4
@@ -30,7 +30,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class Budget:
+class PlanConfig:
     """How hard a planner thinks, the same for every model that it is given."""
 
     solver: str = "cem"
@@ -39,11 +39,11 @@ class Budget:
     horizon: int = 6
     execute: int = 2
 
-    def controller(self, model: Imagines, world: World) -> RecedingHorizon:
+    def controller(self, model: PlanningModel, world: Env) -> MPCController:
         if self.execute > self.horizon:
             raise ConfigError(f"[--execute {self.execute}] must be at most --horizon {self.horizon}")
         solver = make_solver(self.solver, self.candidates, self.iterations)
-        return RecedingHorizon(model, solver, world.bounds, self.horizon, self.execute, reach=world.reach)
+        return MPCController(model, solver, world.bounds, self.horizon, self.execute, reach=world.reach)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PlanRequest:
 
     run: Path
     env: str
-    budget: Budget
+    budget: PlanConfig
     episodes: int
     goal: Path | None = None
     size: int | None = None
@@ -111,9 +111,9 @@ def trained_size(predictor: Predictor) -> int | None:
     return predictor.data.size or (manifest.size if manifest is not None else None) or recorded
 
 
-def fitting_world(env: str, size: int | None, model: WorldModel) -> World:
+def fitting_world(env: str, size: int | None, model: WorldModel) -> Env:
     """Raises ConfigError where the world's actions are not the model's, or its states."""
-    world = make_world(env, size)
+    world = make_env(env, size)
     found = len(world.bounds.low)
     if found != model.action_size:
         raise ConfigError(
@@ -151,9 +151,9 @@ def read_goal(file: Path | None, size: int | None) -> Tensor | None:
 
 
 def play_model(
-    model: Imagines,
-    world: World,
-    budget: Budget,
+    model: PlanningModel,
+    world: Env,
+    budget: PlanConfig,
     episodes: int,
     goal: Tensor | None = None,
     video: Path | None = None,
@@ -177,10 +177,10 @@ def play_model(
     return result
 
 
-def references(world: World, budget: Budget, episodes: int, goal: Tensor | None) -> dict[str, Callable[[], Outcome]]:
+def references(world: Env, budget: PlanConfig, episodes: int, goal: Tensor | None) -> dict[str, Callable[[], Outcome]]:
     """What the numbers are held against: the same planner with a world that stands still, and with the true one where
     it is known; actions drawn with equal chances; the world's policies."""
-    models: dict[str, Imagines] = {"copy last": StillWorld(len(world.bounds.low)), **world.truths()}
+    models: dict[str, PlanningModel] = {"copy last": CopyLastModel(len(world.bounds.low)), **world.simulators()}
     found: dict[str, Callable[[], Outcome]] = {
         name: partial(play_model, model, world, budget, episodes, goal) for name, model in models.items()
     }
@@ -189,6 +189,6 @@ def references(world: World, budget: Budget, episodes: int, goal: Tensor | None)
     return found
 
 
-def play_policies(world: World, name: str, episodes: int) -> Outcome:
+def play_policies(world: Env, name: str, episodes: int) -> Outcome:
     """Episodes under a policy, as `play_policy` names them."""
     return outcome(play_all(lambda _, seed: play_policy(world, name, seed), episodes))

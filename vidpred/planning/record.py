@@ -12,8 +12,8 @@ import numpy as np
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import Summary, prepare, read_through
 from vidpred.errors import ConfigError
-from vidpred.planning.envs.base import World
-from vidpred.planning.envs.registry import make_world
+from vidpred.planning.envs.base import Env
+from vidpred.planning.envs.registry import make_env
 
 EPISODES_AN_ITEM = 20
 TENTHS = ("validation", "test")  # which of ten episodes are not for training: the last ones
@@ -53,12 +53,12 @@ class Recording:
         ]
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
-        world = make_world(self.env, self.size)
+        world = make_env(self.env, self.size)
         first = int(item.detail["first"])
         for episode in range(first, first + int(item.detail["count"])):
             yield self._episode(world, episode)
 
-    def _episode(self, world: World, episode: int) -> Clip:
+    def _episode(self, world: Env, episode: int) -> Clip:
         frames = [world.reset(int(np.random.default_rng((self.seed, episode, 0)).integers(2**31)))]
         act = world.policy(self.policy, np.random.default_rng((self.seed, episode, 1)))
         actions, states, over = [], [world.state()], False
@@ -85,14 +85,14 @@ class Recording:
     def look(self, item: Item) -> dict[str, Any]:
         return read_through(self, item)
 
-    def described(self) -> dict[str, Any]:
+    def fingerprint_settings(self) -> dict[str, Any]:
         """All but how many episodes there are: more of them leave the first as they are."""
         return {"env": self.env, "policy": self.policy, "frame_size": self.size, "seed": self.seed, "steps": self.steps}
 
 
 def record(recording: Recording, target: Path, workers: int | None = None, progress: bool = True) -> Summary:
     """Record what is not there yet. Raises ConfigError for an unknown world or policy, and what `prepare` raises."""
-    world = make_world(recording.env, recording.size)
+    world = make_env(recording.env, recording.size)
     if recording.policy not in world.policies:
         raise ConfigError(
             f"{recording.env} has no such policy [--policy {recording.policy}]; choose from {', '.join(world.policies)}"

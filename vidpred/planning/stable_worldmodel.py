@@ -23,7 +23,7 @@ class CostModel:
         if model.state_size:
             raise ConfigError(
                 f"the model takes states [model.state_size={model.state_size}], and these solvers give it none; train "
-                "one with model.state_size=0, or plan with vidpred.planning.RecedingHorizon"
+                "one with model.state_size=0, or plan with vidpred.planning.MPCController"
             )
         self.model, self.cost = model, cost
 

@@ -42,7 +42,7 @@ class Bounds:
         return bool(inside.all())
 
 
-class Imagines(Protocol):
+class PlanningModel(Protocol):
     """What planning asks of a model of the world, learned or true."""
 
     action_size: int

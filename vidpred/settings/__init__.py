@@ -2,7 +2,7 @@
 
 from vidpred.settings.base import Settings, absent_at_defaults, flatten, with_all_sections
 from vidpred.settings.reads import Reads, recording
-from vidpred.settings.renamed import MOVED, assign, migrate, moved_to
+from vidpred.settings.renamed import MOVED, assign, migrate, moved_to, renamed_value
 
 __all__ = [
     "MOVED",
@@ -14,5 +14,6 @@ __all__ = [
     "migrate",
     "moved_to",
     "recording",
+    "renamed_value",
     "with_all_sections",
 ]

@@ -31,6 +31,9 @@ MOVED = {  # old dotted key -> new
     "data.wander": "data.augment.time_warp",
     "data.world": "data.world.name",
     "data.synthetic_share": "data.world.synthetic_share",
+    "model.patch": "model.cell_size",
+    "model.spots": "model.spatial_actions",
+    "model.normalise": "model.normalize",
     "objective.draws": "objective.num_samples",
     "objective.other_draws_weight": "objective.other_samples_weight",
     "objective.adversarial": "objective.adversarial.loss",
@@ -51,6 +54,10 @@ MOVED = {  # old dotted key -> new
     "training.picture_every": "training.image_every",
     "training.start_from": "training.init_from",
 }
+VALUES: dict[str, dict[str, str]] = {  # dotted key -> old value -> new
+    "data.world.name": {"two_way": "forking_ball", "motion": "moving_shapes"},
+    "model.name": {"mixture": "gaussian_mixture"},
+}
 SECTIONS = {key for key in MOVED if any(new.startswith(f"{key}.") for new in MOVED.values())}  # values once
 
 
@@ -64,6 +71,11 @@ def moved_to(key: str, value: Any = None) -> str | None:
     if key in SECTIONS and (value is None or isinstance(value, Mapping)):
         return None
     return MOVED.get(key)
+
+
+def renamed_value(key: str, value: Any) -> str | None:
+    """Return the new name of a value that is given by its old one; None for any other value of the setting `key`."""
+    return VALUES.get(key, {}).get(value) if isinstance(value, str) else None
 
 
 def assign(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -85,10 +97,11 @@ def migrate(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     today: dict[str, Any] = {}
     for key, value in flatten(tree):
-        new = moved_to(key, value)
-        if new is not None:
+        new = moved_to(key, value) or key
+        renamed = renamed_value(new, value)
+        if new != key or renamed is not None:
             _note(where)
-        assign(today, new or key, value)
+        assign(today, new, renamed or value)
     return today
 
 

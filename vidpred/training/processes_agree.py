@@ -9,7 +9,7 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator
 
-from vidpred.errors import PeerError, VidpredError
+from vidpred.errors import MainProcessError, VidpredError
 
 PEER_TIMEOUT = timedelta(minutes=30)
 
@@ -40,4 +40,4 @@ def all_or_none(accelerator: Accelerator) -> Iterator[None]:
     if failure is not None:
         raise failure
     if int(code):
-        raise PeerError(int(code))
+        raise MainProcessError(int(code))

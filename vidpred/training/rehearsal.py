@@ -51,7 +51,7 @@ def rehearse_data(data: DataSettings, seed: int) -> None:
 def check_world_size(data: DataSettings, objective: ObjectiveSettings) -> None:
     """Raises ConfigError where an adversary would take crops of another size than an embedded world has."""
     if data.root is None and objective.has_discriminator and not data.has_points:
-        side = data.crop_size or data.size if data.world_settings.name == "motion" else data.size
+        side = data.crop_size or data.size if data.world_settings.name == "moving_shapes" else data.size
         if side not in (None, data.crop_size):
             raise ConfigError(
                 f"[data.crop_size={data.crop_size}] no crops are cut from an embedded world, and an adversary takes "

@@ -30,7 +30,7 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.models.rollout import unroll
-from vidpred.training.findings import findings
+from vidpred.training.diagnosis import diagnose
 from vidpred.training.monitors import as_table, is_due, measure, measure_draws, summarise
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
@@ -196,10 +196,10 @@ class Trainer:
         names, values = as_table(self.measured)
         self.tracker.log(done, summarise(names, self.accelerator.gather(values)))
         self.measured = {}
-        for finding in findings(self.tracker.lines, self.parts.objective, self.settings):
+        for finding in diagnose(self.tracker.lines, self.parts.objective, self.settings):
             if finding.severity == "serious" and finding.title not in self._said:
                 self._said.add(finding.title)
-                self.tracker.say(f"vidpred: warning: step {done}: {finding.title}: {finding.saw}; {finding.remedy}")
+                self.tracker.say(f"vidpred: warning: step {done}: {finding.title}: {finding.observed}; {finding.remedy}")
 
     def _predict(self, batch: Batch) -> list[Tensor]:
         """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are

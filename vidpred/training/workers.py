@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from vidpred.data.batch import Batch
 from vidpred.data.videos.containers import printable
-from vidpred.data.videos.worker_status import WorkerNotes, take_notes
+from vidpred.data.videos.worker_status import WorkerNotes, report_status
 from vidpred.errors import DataError
 
 WORKER_GRACE_SECONDS = 60
@@ -75,4 +75,4 @@ def prepare_worker(notes: str, worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_SECONDS))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    take_notes(notes, worker)
+    report_status(notes, worker)

@@ -83,7 +83,7 @@ class Preparation(Protocol):
         """The clips of one item. size: the short side wanted; frames of another size are scaled afterwards, so a
         script may ignore it. Raises DataError with the reason why the item cannot be read."""
 
-    def described(self) -> dict[str, Any]:
+    def fingerprint_settings(self) -> dict[str, Any]:
         """The settings that shape the result (JSON values); another value prepares everything anew."""
 
     def classes(self) -> list[str]:
@@ -168,12 +168,12 @@ WriteJob = tuple[Preparation, Item, Path, int | None, dict[str, Any]]
 
 def write_item(job: WriteJob) -> list[ClipEntry] | str:
     """Write one item's files and, last, its record. Returns its clips, or the reason why it is left out."""
-    preparation, item, target, size, described = job
+    preparation, item, target, size, fingerprint_settings = job
     cv2.setNumThreads(1)
     folder, stem = target / FRAMES, file_stem(item)
     temporary = {kind: folder / f".tmp-{os.getpid()}-{stem}.{kind}" for kind in ("u8", "actions.f32", "states.f32")}
     try:
-        fingerprint = _fingerprint(item, described)
+        fingerprint = _fingerprint(item, fingerprint_settings)
         with ItemWriter(temporary, stem, size, preparation.channels) as writer:
             for clip in preparation.clips(item, size):
                 writer.add(clip, item)
@@ -195,7 +195,7 @@ def write_item(job: WriteJob) -> list[ClipEntry] | str:
             path.unlink(missing_ok=True)
 
 
-def _fingerprint(item: Item, described: dict[str, Any]) -> str:
+def _fingerprint(item: Item, fingerprint_settings: dict[str, Any]) -> str:
     """Changes with the item's files (size, time of change), its detail and the settings. Raises DataError."""
     stamps = []
     for name in item.files:
@@ -204,18 +204,18 @@ def _fingerprint(item: Item, described: dict[str, Any]) -> str:
         except OSError as error:
             raise DataError(f"cannot read the file: {error.strerror} [{printable(name)}]") from None
         stamps.append([Path(name).name, status.st_size, status.st_mtime_ns])
-    text = json.dumps([stamps, item.split, item.detail, described], sort_keys=True)
+    text = json.dumps([stamps, item.split, item.detail, fingerprint_settings], sort_keys=True)
     return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def recorded(target: Path, item: Item, described: dict[str, Any]) -> list[ClipEntry] | None:
+def recorded(target: Path, item: Item, fingerprint_settings: dict[str, Any]) -> list[ClipEntry] | None:
     """The clips of an item that is prepared already; None where it has to be (again)."""
     stem = target / FRAMES / file_stem(item)
     try:
         record = json.loads(Path(f"{stem}.json").read_text("utf-8", "surrogateescape"))
         entries = [ClipEntry(**entry) for entry in record["clips"]]
         whole = os.path.getsize(f"{stem}.u8") == sum(entry.bytes for entry in entries)
-        return entries if whole and record["fingerprint"] == _fingerprint(item, described) else None
+        return entries if whole and record["fingerprint"] == _fingerprint(item, fingerprint_settings) else None
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None
 

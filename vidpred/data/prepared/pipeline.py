@@ -73,20 +73,20 @@ def prepare(
     """
     items = preparation.items()
     check_names(items)
-    described = {**preparation.described(), "size": size}
-    claim(target, preparation.name, described)
+    fingerprint_settings = {**preparation.fingerprint_settings(), "size": size}
+    open_target(target, preparation.name, fingerprint_settings)
     done: dict[str, list[ClipEntry]] = {}
     left_out = [(item.name, item.bad) for item in items if item.bad]
     todo = []
     for item in items:
         if not item.bad:
-            entries = recorded(target, item, described)
+            entries = recorded(target, item, fingerprint_settings)
             if entries is None:
                 todo.append(item)
             else:
                 done[item.name] = entries
     reused = len(done)
-    jobs = [(preparation, item, target, size, described) for item in todo]
+    jobs = [(preparation, item, target, size, fingerprint_settings) for item in todo]
     for item, result in in_processes(write_item, jobs, workers, f"prepare {preparation.name}", progress):
         if isinstance(result, str):
             left_out.append((item.name, result))
@@ -99,7 +99,7 @@ def prepare(
         raise DataError(f"none of the {len(items)} items can be prepared [{preparation.source}]: {reasons}")
     if len({clip.clip for clip in clips}) < len(clips):
         raise DataError(f"two clips have the same name [{preparation.source}]; rename one of them")
-    manifest = _manifest(preparation, size, described, target, clips)
+    manifest = _manifest(preparation, size, fingerprint_settings, target, clips)
     write_file(target / INDEX, "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips))
     write_file(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
     write_file(target / MANIFEST, manifest.to_json())
@@ -153,10 +153,10 @@ def _place(clip: ClipEntry) -> tuple[int, str]:
     return SPLITS.index(clip.split), clip.clip
 
 
-def claim(target: Path, name: str, described: dict[str, Any], frames: bool = True) -> None:
+def open_target(target: Path, name: str, fingerprint_settings: dict[str, Any], frames: bool = True) -> None:
     """Make the folder, and that of its frames. Raises StorageError: not writable, or something else is in it."""
     known = Manifest.load(target)
-    if known is not None and (known.name, known.settings) != (name, described):
+    if known is not None and (known.name, known.settings) != (name, fingerprint_settings):
         raise StorageError(
             f"holds the set {known.name!r} prepared otherwise [{target}]; choose another target or remove it"
         )
@@ -178,7 +178,11 @@ def _remove_others(frames: Path, stems: set[str]) -> None:
 
 
 def _manifest(
-    preparation: Preparation, size: int | None, described: dict[str, Any], target: Path, clips: list[ClipEntry]
+    preparation: Preparation,
+    size: int | None,
+    fingerprint_settings: dict[str, Any],
+    target: Path,
+    clips: list[ClipEntry],
 ) -> Manifest:
     """Raises DataError where the items disagree about actions or states."""
     sizes: dict[str, int] = {}
@@ -204,6 +208,6 @@ def _manifest(
             [rows[clip.file][clip.first : clip.first + clip.frames] for clip in clips if clip.split in trained]
         )
     return Manifest(
-        preparation.name, described, None, size, preparation.channels,
+        preparation.name, fingerprint_settings, None, size, preparation.channels,
         sizes.get("actions", 0), sizes.get("states", 0), statistics, preparation.classes(),
     )  # fmt: skip

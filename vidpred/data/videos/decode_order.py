@@ -19,7 +19,7 @@ LEAST_LENGTHS = 4  # and so many times the length of a window: all but the first
 POOL_PARTS = 32  # a stretch is no larger than such a part of the pool
 
 
-def stretch_ends(numbers: np.ndarray, keyframes: Sequence[int], length: int, most: int) -> list[int]:
+def group_ends(numbers: np.ndarray, keyframes: Sequence[int], length: int, most: int) -> list[int]:
     """Where the stretches of one segment end, in windows.
 
     numbers: the frame that each window begins with. length: windows between the first frame of a window and its last.
@@ -44,7 +44,7 @@ def stretch_ends(numbers: np.ndarray, keyframes: Sequence[int], length: int, mos
     return pieces
 
 
-class Stretches:
+class DecodeGroups:
     """All windows of a source, divided in stretches. ends: in windows, ascending; costs: the bytes of their frames."""
 
     def __init__(self, ends: Sequence[int], costs: Sequence[int]) -> None:
@@ -76,7 +76,7 @@ class Stretches:
         return np.argsort(np.repeat(begins, sizes) + random.random(count) * span, kind="stable")
 
 
-class StretchCache:
+class DecodeCache:
     """The stretches used last, as (places, frames): `(n,)` int and `(n, H, W, C)` uint8; bounded in bytes."""
 
     def __init__(self, most_bytes: int) -> None:

@@ -13,7 +13,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Runs, Source
 from vidpred.data.videos import decode_order
 from vidpred.data.videos.augment import augment
-from vidpred.data.videos.decode_order import StretchCache, Stretches, stretch_ends
+from vidpred.data.videos.decode_order import DecodeCache, DecodeGroups, group_ends
 from vidpred.data.videos.frame_rate import kept_frames
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError
@@ -49,8 +49,8 @@ class VideoWindows(Source):
         total = sum(len(self._kept_frames[path]) * self._frame_bytes(video) for path, video in videos.items())
         self._keep = total <= settings.video_settings.cache_mb * 2**20
         self._kept: dict[str, np.ndarray] = {}
-        self._stretches: Stretches | None = None
-        self._cache: StretchCache | None = None
+        self._stretches: DecodeGroups | None = None
+        self._cache: DecodeCache | None = None
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -126,16 +126,16 @@ class VideoWindows(Source):
 
     def order(self, random: np.random.Generator) -> np.ndarray:
         """Every window's number once. Shuffled so that the frames of windows that lie together in a video are decoded
-        once for all of them (see `Stretches`); whoever asks for it is taken to read the windows in this order."""
+        once for all of them (see `DecodeGroups`); whoever asks for it is taken to read the windows in this order."""
         if self._stretches is None:
             self._stretches = self._divide()
             # Without memory for the pool, frames would be decoded for one window and be gone before the next.
             memory = self.settings.video_settings.cache_mb * 2**20
             if not self._keep and memory >= decode_order.POOL_BYTES:
-                self._cache = StretchCache(memory)
+                self._cache = DecodeCache(memory)
         return self._stretches.shuffle(random)
 
-    def _divide(self) -> Stretches:
+    def _divide(self) -> DecodeGroups:
         skip, span = self.settings.frame_skip, self.offsets[-1] + 1
         ends: list[int] = []
         costs: list[int] = []
@@ -146,13 +146,13 @@ class VideoWindows(Source):
             size = self._frame_bytes(segment.video)
             most = max(1, (decode_order.POOL_BYTES // decode_order.POOL_PARTS // size - span) // skip)
             begin = 0
-            for stretch in stretch_ends(numbers, segment.video.keyframes, -(-span // skip), most):
+            for stretch in group_ends(numbers, segment.video.keyframes, -(-span // skip), most):
                 windows = stretch - begin
                 costs.append(size * min(windows * len(self.offsets), (windows - 1) * skip + span))
                 ends.append(before + stretch)
                 begin = stretch
             before += count
-        return Stretches(ends, costs)
+        return DecodeGroups(ends, costs)
 
     def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
         settings, known = self.settings, self.settings.context_frames

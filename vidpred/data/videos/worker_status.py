@@ -49,7 +49,7 @@ class WorkerNotes:
         return Reading(os.fsdecode(name), time.monotonic() - began) if length else None
 
 
-def take_notes(folder: str, worker: int) -> None:
+def report_status(folder: str, worker: int) -> None:
     """Have this process, data worker number `worker`, note what it reads from now on."""
     global _page
     file = Path(folder) / str(worker)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidpred.data.worlds.base import CertainWorld
+from vidpred.data.worlds.base import DeterministicWorld
 
 SIDE = 32
 COUNT, RADIUS = 3, 0.24  # the box reaches from -1 to 1
@@ -94,7 +94,7 @@ def render(balls: Balls, side: int = SIDE) -> np.ndarray:
     return np.asarray(np.rint(np.minimum(light, 1) * 255), np.uint8)[..., None]
 
 
-class BallWindows(CertainWorld):
+class BallWindows(DeterministicWorld):
     """The world as a source: every window is a box of its own."""
 
     name = "the embedded world of bouncing balls"

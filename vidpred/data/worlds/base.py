@@ -30,7 +30,7 @@ class World(Source):
         return self.name.removeprefix("the embedded ").removeprefix("world of ")
 
 
-class CertainWorld(World):
+class DeterministicWorld(World):
     """Base of embedded worlds without chance, of gray pictures."""
 
     def frames(self, index: int) -> np.ndarray:

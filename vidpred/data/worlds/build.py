@@ -8,15 +8,15 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
 from vidpred.data.worlds.balls import BallWindows
 from vidpred.data.worlds.base import World
+from vidpred.data.worlds.forking_ball import WorldWindows
 from vidpred.data.worlds.moving_things import MotionWindows
 from vidpred.data.worlds.points import PointWindows
 from vidpred.data.worlds.solids import SolidWindows
-from vidpred.data.worlds.two_way import WorldWindows
 from vidpred.errors import DataError
 
 WORLDS: dict[str, type[World]] = {
-    "two_way": WorldWindows,
-    "motion": MotionWindows,
+    "forking_ball": WorldWindows,
+    "moving_shapes": MotionWindows,
     "rotating_solids": SolidWindows,
     "bouncing_balls": BallWindows,
 }

@@ -1,6 +1,6 @@
 """Free training data for motion: textures and things that move, turn, grow, hide one another, under changing light.
 
-Every clip is a function of its number. Motion is known: `MotionWorld.flow` says where each pixel was a frame before.
+Every clip is a function of its number. Motion is known: `MovingShapesWorld.flow` says where each pixel was a frame before.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Layer:
     poses: np.ndarray
 
 
-class MotionWorld:
+class MovingShapesWorld:
     """Endless clips of `length` frames, `(length, side, side, C)` uint8; clip(index) is always the same."""
 
     def __init__(self, length: int, side: int, channels: int = 3, seed: int = 0) -> None:
@@ -168,7 +168,7 @@ class MotionWindows(World):
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
         super().__init__(settings, offsets, count, seed)
         self.side = settings.crop_size or self.side  # of the patches with which its clips are mixed
-        self.world = MotionWorld(offsets[-1] + 1, self.side, settings.channels, seed)
+        self.world = MovingShapesWorld(offsets[-1] + 1, self.side, settings.channels, seed)
 
     def window(self, index: int) -> np.ndarray:
         return self.world.clip(index)[self.offsets]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidpred.data.worlds.base import CertainWorld
+from vidpred.data.worlds.base import DeterministicWorld
 
 SIDE = 32
 LIGHT = np.array([-0.5, -0.6, 0.62])  # towards the light, the viewer at +z; length 1
@@ -86,7 +86,7 @@ def clip(solid: Solid, numbers: Sequence[int], side: int = SIDE, details: bool =
     return np.stack([render(solid, solid.start + number * solid.turn, side, details) for number in numbers])[..., None]
 
 
-class SolidWindows(CertainWorld):
+class SolidWindows(DeterministicWorld):
     """The world as a source: every window is a solid of its own."""
 
     name = "the embedded world of rotating solids"

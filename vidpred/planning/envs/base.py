@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.planning.world_model import Bounds, Cost, Imagines
+from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 Act = Callable[[], np.ndarray]  # the next action of a policy, in the world as it stands
 
 
 @dataclass(frozen=True)
-class Seen:
+class StepResult:
     """After a step: the frame `(H, W, 3)` uint8, whether the episode is over and whether its goal is reached."""
 
     frame: np.ndarray
@@ -24,9 +24,9 @@ class Seen:
     success: bool
 
 
-class World(Protocol):
+class Env(Protocol):
     """policies: names that `policy` knows. steps: the longest episode, of the kind that has begun. reach: see
-    `vidpred.planning.receding`."""
+    `vidpred.planning.controller`."""
 
     @property
     def name(self) -> str: ...
@@ -46,15 +46,15 @@ class World(Protocol):
     def reset(self, seed: int) -> np.ndarray:
         """The first frame of an episode to record, a function of the seed."""
 
-    def begin(self, seed: int) -> np.ndarray:
+    def reset_with_goal(self, seed: int) -> np.ndarray:
         """The first frame of an episode to plan in, which has a goal, a function of the seed."""
 
-    def step(self, action: np.ndarray) -> Seen: ...
+    def step(self, action: np.ndarray) -> StepResult: ...
 
     def state(self) -> np.ndarray | None:
         """`(S,)` numbers that are recorded beside the frame; None where there are none."""
 
-    def rest(self) -> np.ndarray:
+    def neutral_action(self) -> np.ndarray:
         """The action `(A,)` that plans begin around."""
 
     def policy(self, name: str, random: np.random.Generator) -> Act: ...
@@ -64,11 +64,11 @@ class World(Protocol):
 
     def goal_picture(self, goal: Tensor | None) -> Tensor: ...
 
-    def truths(self) -> dict[str, Imagines]:
+    def simulators(self) -> dict[str, PlanningModel]:
         """Models that know this very world, by name; none where there are none."""
 
 
-def world_state(world: World) -> Tensor | None:
+def world_state(world: Env) -> Tensor | None:
     """The state that is recorded beside the newest frame, `(S,)` float32; None where there is none."""
     state = world.state()
     return None if state is None else torch.from_numpy(np.asarray(state, np.float32).copy())

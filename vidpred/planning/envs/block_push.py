@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.planning.baselines import Untaught
+from vidpred.planning.baselines import SimulatorModel
 from vidpred.planning.costs import PushBehind
-from vidpred.planning.envs.base import Act, Seen, to_picture
-from vidpred.planning.world_model import Bounds, Cost, Imagines
+from vidpred.planning.envs.base import Act, StepResult, to_picture
+from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 RADIUS = 0.055  # of the disc
 HALF = 0.1  # half of the block's side
@@ -189,7 +189,7 @@ class ScriptedPolicy:
 POLICIES: dict[str, Callable[[np.random.Generator], Policy]] = {"random": RandomPolicy, "scripted": ScriptedPolicy}
 
 
-class TrueWorld(Untaught):
+class BlockPushSimulator(SimulatorModel):
     """`block_push` itself as its model: it looks at the world's state, not at the context, and paints what comes."""
 
     action_size, history_frames = BlockPush.action_size, 1
@@ -211,7 +211,7 @@ class TrueWorld(Untaught):
         return torch.from_numpy(frames).movedim(-1, -3).float() / 255
 
 
-class BlockPushWorld:
+class BlockPushEnv:
     """See `BlockPush`. Each size of a frame is a render of its own."""
 
     name = "block_push"
@@ -226,16 +226,16 @@ class BlockPushWorld:
     def reset(self, seed: int) -> np.ndarray:
         return self.inner.reset(seed)[0]
 
-    begin = reset
+    reset_with_goal = reset
 
-    def step(self, action: np.ndarray) -> Seen:
+    def step(self, action: np.ndarray) -> StepResult:
         frame, _, success, over, _ = self.inner.step(action)
-        return Seen(frame, success or over, success)
+        return StepResult(frame, success or over, success)
 
     def state(self) -> np.ndarray:
         return self.inner.state.values()
 
-    def rest(self) -> np.ndarray:
+    def neutral_action(self) -> np.ndarray:
         return np.zeros(2)
 
     def policy(self, name: str, random: np.random.Generator) -> Act:
@@ -249,5 +249,5 @@ class BlockPushWorld:
     def goal_picture(self, goal: Tensor | None) -> Tensor:
         return to_picture(self.inner.goal_picture())
 
-    def truths(self) -> dict[str, Imagines]:
-        return {"true simulator": TrueWorld(self.inner)}
+    def simulators(self) -> dict[str, PlanningModel]:
+        return {"true simulator": BlockPushSimulator(self.inner)}

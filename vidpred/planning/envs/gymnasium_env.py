@@ -11,11 +11,11 @@ from vidpred.data.resize import scaled
 from vidpred.data.videos.reader import scaled_size
 from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
-from vidpred.planning.envs.base import Act, Seen
-from vidpred.planning.world_model import Bounds, Cost, Imagines
+from vidpred.planning.envs.base import Act, StepResult
+from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 
-class GymnasiumWorld:
+class GymnasiumEnv:
     """Any environment of Gymnasium with a Box or Discrete action space; discrete actions are recorded one-hot.
 
     Frames are what `render()` gives, scaled to `size` (short side). An observation that is a vector is the state.
@@ -59,15 +59,15 @@ class GymnasiumWorld:
         self._note(observation)
         return self._frame()
 
-    begin = reset
+    reset_with_goal = reset
 
-    def step(self, action: np.ndarray) -> Seen:
+    def step(self, action: np.ndarray) -> StepResult:
         space = self.env.action_space
         given = int(np.argmax(action)) if self.discrete else action.reshape(space.shape).astype(space.dtype)
         observation, _, terminated, truncated, info = self.env.step(given)
         self._note(observation)
         success = bool(info.get("is_success", info.get("success", terminated)))
-        return Seen(self._frame(), bool(terminated or truncated or success), success)
+        return StepResult(self._frame(), bool(terminated or truncated or success), success)
 
     def _note(self, observation: Any) -> None:
         is_vector = isinstance(observation, np.ndarray) and observation.ndim == 1 and observation.size <= 1024
@@ -82,7 +82,7 @@ class GymnasiumWorld:
     def state(self) -> np.ndarray | None:
         return self._state
 
-    def rest(self) -> np.ndarray:
+    def neutral_action(self) -> np.ndarray:
         return ((self.bounds.low + self.bounds.high) / 2).numpy()
 
     def policy(self, name: str, random: np.random.Generator) -> Act:
@@ -102,5 +102,5 @@ class GymnasiumWorld:
             raise ConfigError(f"[--env {self.name}] says no goal of its own; give a picture of it, --goal FILE.png")
         return goal
 
-    def truths(self) -> dict[str, Imagines]:
+    def simulators(self) -> dict[str, PlanningModel]:
         return {}

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from vidpred.data.resize import scaled
 from vidpred.errors import ConfigError
-from vidpred.planning.baselines import Untaught
-from vidpred.planning.costs import GoalThings, soonest
-from vidpred.planning.envs.base import Act, Seen, to_picture
-from vidpred.planning.world_model import Bounds, Cost, Imagines
+from vidpred.planning.baselines import SimulatorModel
+from vidpred.planning.costs import GoalObjects, best_step
+from vidpred.planning.envs.base import Act, StepResult, to_picture
+from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 NAME = "gym_pusht/PushT-v0"
 ARENA = 512.0
@@ -194,7 +194,7 @@ def crosses(start: np.ndarray, end: np.ndarray, middle: np.ndarray, distance: fl
 POLICIES: dict[str, Callable[[np.random.Generator], Policy]] = {"random": RandomPolicy, "scripted": PushingPolicy}
 
 
-class TruePushT(Untaught):
+class PushTSimulator(SimulatorModel):
     """PushT as its own model: a second one, set to the state of the world, plays every plan.
 
     judge: states `(N, K, 7)` -> costs `(N,)`, to judge plans by these instead of by pictures.
@@ -210,9 +210,9 @@ class TruePushT(Untaught):
         pictures = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
         return torch.unflatten(pictures, 0, actions.shape[:2])
 
-    def judged(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
+    def costs_of(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
         if self.judge is None:
-            return super().judged(context, actions, cost)
+            return super().costs_of(context, actions, cost)
         played = [[self.played.state for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
         return torch.from_numpy(self.judge(np.array(played))).float()
 
@@ -224,7 +224,7 @@ class TruePushT(Untaught):
             yield
 
 
-class PushTWorld:
+class PushTEnv:
     """See `PushT`. Start and goal are two moments of an episode that the scripted policy plays, 25
     steps of the environment apart, between which the block moves by more than the test of success forgives."""
 
@@ -248,7 +248,7 @@ class PushTWorld:
         self.goal = None
         return self.inner.render()
 
-    def begin(self, seed: int) -> np.ndarray:
+    def reset_with_goal(self, seed: int) -> np.ndarray:
         random = np.random.default_rng(seed)
         act = self.policy("scripted", random)
         self.inner.reset(seed)
@@ -266,15 +266,15 @@ class PushTWorld:
         self.inner.state = start
         return first
 
-    def step(self, action: np.ndarray) -> Seen:
+    def step(self, action: np.ndarray) -> StepResult:
         self.inner.step(action)
         success = self.goal is not None and bool(is_near(self.inner.state, self.goal))
-        return Seen(self.inner.render(), success, success)
+        return StepResult(self.inner.render(), success, success)
 
     def state(self) -> np.ndarray:
         return self.inner.state.astype(np.float32)
 
-    def rest(self) -> np.ndarray:
+    def neutral_action(self) -> np.ndarray:
         return self.inner.state[:2]
 
     def policy(self, name: str, random: np.random.Generator) -> Act:
@@ -282,18 +282,18 @@ class PushTWorld:
         return lambda: chosen(self.inner)
 
     def cost(self, goal: Tensor | None) -> Cost:
-        return soonest(GoalThings(self.goal_picture(goal), (AGENT.tolist(), BLOCK.tolist())))
+        return best_step(GoalObjects(self.goal_picture(goal), (AGENT.tolist(), BLOCK.tolist())))
 
     def goal_picture(self, goal: Tensor | None) -> Tensor:
         return to_picture(self.goal_frame)
 
-    def truths(self) -> dict[str, Imagines]:
+    def simulators(self) -> dict[str, PlanningModel]:
         def judge(states: np.ndarray) -> np.ndarray:
             assert self.goal is not None
             missed = np.hypot(*misses(states, self.goal))
             return np.asarray((missed + 0.1 * np.arange(states.shape[-2])).min(-1))
 
         return {
-            "true simulator, cost of pictures": TruePushT(self.inner),
-            "true simulator, cost of states": TruePushT(self.inner, judge),
+            "true simulator, cost of pictures": PushTSimulator(self.inner),
+            "true simulator, cost of states": PushTSimulator(self.inner, judge),
         }

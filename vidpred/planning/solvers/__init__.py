@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from vidpred.errors import ConfigError
 from vidpred.planning.solvers.base import Plan, Problem, Solver, coloured_noise
-from vidpred.planning.solvers.cem import CrossEntropy
-from vidpred.planning.solvers.gradient import GradientDescent
-from vidpred.planning.solvers.mppi import PathIntegral
+from vidpred.planning.solvers.cem import CEMSolver
+from vidpred.planning.solvers.gradient import GradientSolver
+from vidpred.planning.solvers.mppi import MPPISolver
 from vidpred.planning.solvers.random_shooting import RandomShooting
 
 __all__ = [
-    "SOLVERS", "CrossEntropy", "GradientDescent", "PathIntegral", "Plan", "Problem", "RandomShooting", "Solver",
+    "SOLVERS", "CEMSolver", "GradientSolver", "MPPISolver", "Plan", "Problem", "RandomShooting", "Solver",
     "coloured_noise", "make_solver",
 ]  # fmt: skip
 
 SOLVERS: dict[str, type[Solver]] = {
-    "cem": CrossEntropy,
-    "mppi": PathIntegral,
+    "cem": CEMSolver,
+    "mppi": MPPISolver,
     "random": RandomShooting,
-    "gradient": GradientDescent,
+    "gradient": GradientSolver,
 }
 
 
@@ -26,11 +26,11 @@ def make_solver(name: str, candidates: int, iterations: int) -> Solver:
     """A solver by name that evaluates `candidates` plans in each of `iterations` rounds, in all as many for each of
     them (gradient: `candidates` / 8 starts, since their gradients cost more). Raises ConfigError."""
     if name == "cem":
-        return CrossEntropy(candidates, iterations, max(2, candidates // 8))
+        return CEMSolver(candidates, iterations, max(2, candidates // 8))
     if name == "mppi":
-        return PathIntegral(candidates, iterations)
+        return MPPISolver(candidates, iterations)
     if name == "random":
         return RandomShooting(candidates * iterations)
     if name == "gradient":
-        return GradientDescent(steps=8 * iterations, starts=max(1, candidates // 8))
+        return GradientSolver(steps=8 * iterations, starts=max(1, candidates // 8))
     raise ConfigError(f"no such solver [--solver {name}]; choose from {', '.join(SOLVERS)}")

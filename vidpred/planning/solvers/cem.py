@@ -12,11 +12,11 @@ from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CEMSolver:
     """CEM (Rubinstein 1999; as a planner with kept elites and coloured noise: Pinneri et al. 2020).
 
     In each of `iterations`, candidates plans are drawn from a normal distribution for every step and value, clipped to
-    the bounds; its mean and deviation then become those of the `elites` cheapest, mixed with the old ones by
+    the bounds; its mean and deviation then become those of the `num_elites` cheapest, mixed with the old ones by
     `momentum` (0: the new ones alone). The share `keep` of the elites competes again in the next iteration.
     deviation: of the first iteration, in half ranges; colour: the noise's exponent, 0 for white.
     """
@@ -25,15 +25,15 @@ class CrossEntropy:
 
     candidates: int = 128
     iterations: int = 5
-    elites: int = 16
+    num_elites: int = 16
     keep: float = 0.3
     momentum: float = 0.1
     deviation: float = 0.7
     colour: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.elites <= self.candidates:
-            raise ValueError(f"elites must be 1 to candidates={self.candidates}, not {self.elites}")
+        if not 1 <= self.num_elites <= self.candidates:
+            raise ValueError(f"elites must be 1 to candidates={self.candidates}, not {self.num_elites}")
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
         mean = problem.first_mean()
@@ -45,8 +45,8 @@ class CrossEntropy:
             costs = problem.evaluate(plans)
             if kept is not None:
                 plans, costs = torch.cat([plans, kept[0]], 1), torch.cat([costs, kept[1]], 1)
-            elites, values = best_of(plans, costs, self.elites)
-            count = round(self.keep * self.elites)
+            elites, values = best_of(plans, costs, self.num_elites)
+            count = round(self.keep * self.num_elites)
             kept = (elites[:, :count], values[:, :count]) if count else None
             mean = self.momentum * mean + (1 - self.momentum) * elites.mean(1)
             spread = self.momentum * spread + (1 - self.momentum) * elites.std(1, correction=0)

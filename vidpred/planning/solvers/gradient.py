@@ -11,7 +11,7 @@ from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientSolver:
     """`starts` plans (the problem's start and others around it, `deviation` half ranges away) are moved `steps` times
     by Adam against the gradient of their costs, in half ranges, and clipped to the bounds after each.
 

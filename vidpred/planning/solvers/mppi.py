@@ -11,7 +11,7 @@ from vidpred.planning.solvers.base import Plan, Problem, draw_around
 
 
 @dataclass(frozen=True)
-class PathIntegral:
+class MPPISolver:
     """MPPI (Williams et al. 2017, "Information theoretic MPC", algorithm 2, without its control cost).
 
     candidates plans are drawn around the mean in each of `iterations`; deviation: in half ranges, multiplied by

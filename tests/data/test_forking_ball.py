@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.worlds.two_way import KIND_SHARES, KINDS, TwoWayWorld, WorldWindows
+from vidpred.data.worlds.forking_ball import KIND_SHARES, KINDS, ForkingBallWorld, WorldWindows
 
 
 def test_a_clip_is_a_function_of_its_number_and_the_coin() -> None:
-    world, again = TwoWayWorld(4, 2, seed=5), TwoWayWorld(4, 2, seed=5)
+    world, again = ForkingBallWorld(4, 2, seed=5), ForkingBallWorld(4, 2, seed=5)
     assert np.array_equal(world.clip(7, 1), again.clip(7, 1))
     assert not np.array_equal(world.clip(7, 1), world.clip(8, 1))
     assert world.clip(0, 1).shape == (6, 32, 32, 3)
 
 
 def test_the_known_frames_do_not_give_the_coin_away() -> None:
-    world = TwoWayWorld(4, 3)
+    world = ForkingBallWorld(4, 3)
     for index in range(60):
         left, right = world.clip(index, -1), world.clip(index, 1)
         assert np.array_equal(left[:4], right[:4])
@@ -27,7 +27,7 @@ def test_the_known_frames_do_not_give_the_coin_away() -> None:
 
 def test_the_two_futures_mirror_each_other() -> None:
     """In a fork the ball's centre is as far left of its column in one future as right of it in the other."""
-    world = TwoWayWorld(4, 1)
+    world = ForkingBallWorld(4, 1)
     index = next(i for i in range(100) if world.scene(i).kind == "fork")
     scene = world.scene(index)
     left, right = world._positions(scene, -1)[-1], world._positions(scene, 1)[-1]
@@ -37,7 +37,7 @@ def test_the_two_futures_mirror_each_other() -> None:
 
 
 def test_shares_of_kinds() -> None:
-    world = TwoWayWorld(4, 1)
+    world = ForkingBallWorld(4, 1)
     kinds = [world.scene(index).kind for index in range(2000)]
     for kind, share in zip(KINDS, KIND_SHARES, strict=True):
         # Three standard deviations of a share of 2000 draws.
@@ -55,4 +55,4 @@ def test_drawing_tosses_the_coin_anew_and_windows_do_not() -> None:
 
 
 def test_size_and_channels() -> None:
-    assert TwoWayWorld(2, 1, side=64, channels=1).clip(0, 1).shape == (3, 64, 64, 1)
+    assert ForkingBallWorld(2, 1, side=64, channels=1).clip(0, 1).shape == (3, 64, 64, 1)

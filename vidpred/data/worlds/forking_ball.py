@@ -37,7 +37,7 @@ class Scene:
     background: np.ndarray  # (2, C): colour at the top and at the bottom
 
 
-class TwoWayWorld:
+class ForkingBallWorld:
     """Endless clips of `known` + `coming` frames, `(n, side, side, C)` uint8; the ball lands after frame `known`.
 
     clip(index) is always the same scene; the coin is tossed by whoever asks.
@@ -121,7 +121,7 @@ class WorldWindows(World):
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
         super().__init__(settings, offsets, count, seed)
         known = settings.history_frames
-        self.world = TwoWayWorld(known, offsets[-1] + 1 - known, self.side, settings.channels, seed)
+        self.world = ForkingBallWorld(known, offsets[-1] + 1 - known, self.side, settings.channels, seed)
 
     def window(self, index: int) -> np.ndarray:
         return self.sample(index, np.random.default_rng((self.seed, index, 1)))

@@ -1,4 +1,4 @@
-"""The rules of `findings`: each a small function of a run's numbers.
+"""The rules of `diagnose`: each a small function of a run's numbers.
 
 A rule reads the lines of metrics.jsonl and the settings, and says what it saw, or nothing. It speaks only of what
 lasts: the second half of the steps that it is shown. What gets better on its own is not a finding.

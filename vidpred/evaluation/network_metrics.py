@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from vidpred.evaluation.frechet import Moments, distance
-from vidpred.evaluation.networks import KINDS, MetricNetwork, in_colour, to_bytes
+from vidpred.evaluation.metric_networks import KINDS, MetricNetwork, in_colour, to_bytes
 
 
-def load_learned(files: Mapping[str, Path | None], device: torch.device) -> Learned | None:
+def load_learned(files: Mapping[str, Path | None], device: torch.device) -> NetworkMetrics | None:
     """Load the networks that have a file, by kind (a key of `KINDS`); None without any. Raises ConfigError."""
     found = {kind: file for kind, file in files.items() if file is not None}
-    return Learned(found, device) if found else None
+    return NetworkMetrics(found, device) if found else None
 
 
-class Learned:
+class NetworkMetrics:
     """Watches rollouts and judges them with the networks it has.
 
     Several draws of a window count as so many predictions of it. A model's FID takes every predicted frame, and its FVD
@@ -37,12 +37,12 @@ class Learned:
         """The true coming frames of a window, `(1, K, C, H, W)` in [0, 1]."""
         self._see_features("", future)
 
-    def watch(self, name: str, draws: Iterable[Iterable[Tensor]], future: Tensor) -> Iterator[Iterator[Tensor]]:
+    def update(self, name: str, draws: Iterable[Iterable[Tensor]], future: Tensor) -> Iterator[Iterator[Tensor]]:
         """The same rollouts of a model, frame by frame, judged when each has come to its end."""
         for draw in draws:
-            yield self._watched(name, draw, future)
+            yield self._updated(name, draw, future)
 
-    def _watched(self, name: str, draw: Iterable[Tensor], future: Tensor) -> Iterator[Tensor]:
+    def _updated(self, name: str, draw: Iterable[Tensor], future: Tensor) -> Iterator[Tensor]:
         frames = []
         for frame in draw:
             frames.append(frame)
@@ -63,7 +63,7 @@ class Learned:
             if kind in self.networks:
                 self.features.setdefault((kind, name), Moments()).add(self.networks[kind](shown))
 
-    def results(self) -> dict[str, dict[str, Any]]:
+    def compute(self) -> dict[str, dict[str, Any]]:
         """Model -> number -> its value and n (None: too few for a distance); LPIPS by frames ahead."""
         names = list(dict.fromkeys([*self.distances, *(name for _, name in self.features if name)]))
         found: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -84,12 +84,12 @@ class Learned:
         }
 
     def to_json(self) -> dict[str, Any]:
-        return {"learned": {"about": self.about(), "models": self.results()}}
+        return {"learned": {"about": self.about(), "models": self.compute()}}
 
     def table(self) -> str:
         """For the terminal: LPIPS of the first and last frame, FID and FVD, each with its n."""
         lines = [f"{KINDS[kind].title}: {about['definition']}: {about['file']}" for kind, about in self.about().items()]
-        found = self.results()
+        found = self.compute()
         width = max(len(name) for name in found)
         for name, numbers in found.items():
             cells = []

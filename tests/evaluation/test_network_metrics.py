@@ -16,8 +16,8 @@ from vidpred.commands.app import main
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.evaluation.frechet import Moments, distance
-from vidpred.evaluation.learned import Learned
-from vidpred.evaluation.networks import MetricNetwork
+from vidpred.evaluation.metric_networks import MetricNetwork
+from vidpred.evaluation.network_metrics import NetworkMetrics
 from vidpred.evaluation.protocols import Measurement, evaluate_models
 from vidpred.models.baselines import BASELINES, CopyLast
 from vidpred.run import train
@@ -74,7 +74,7 @@ def moments(features: Sequence[Tensor]) -> Moments:
 def test_an_evaluation_feeds_the_networks(files: dict[str, Path]) -> None:
     """Against the same numbers worked out from the windows themselves."""
     source, steps = Drift(frames=5), 3
-    learned = Learned(files, CPU)
+    learned = NetworkMetrics(files, CPU)
     how = Measurement(steps, only=("psnr",))
     evaluate_models({"copy last": CopyLast()}, source, how, learned=learned)
     windows = [torch.from_numpy(source.window(index)).permute(0, 3, 1, 2) for index in range(len(source))]
@@ -95,10 +95,10 @@ def test_an_evaluation_feeds_the_networks(files: dict[str, Path]) -> None:
 
 def test_exact_predictions_have_no_distance(files: dict[str, Path]) -> None:
     future = torch.rand(1, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    learned = Learned(files, CPU)
+    learned = NetworkMetrics(files, CPU)
     for shift in (0.0, 0.3):
         learned.see_truth(future * (1 - shift))
-        for draw in learned.watch("oracle", [list((future * (1 - shift)).unbind(1))], future * (1 - shift)):
+        for draw in learned.update("oracle", [list((future * (1 - shift)).unbind(1))], future * (1 - shift)):
             assert len(list(draw)) == 3, "frames pass through"
     numbers = learned.results()["oracle"]
     assert numbers["lpips"]["mean"] == [0, 0, 0]
@@ -107,7 +107,7 @@ def test_exact_predictions_have_no_distance(files: dict[str, Path]) -> None:
 
 
 def test_gray_frames_become_colour(files: dict[str, Path]) -> None:
-    learned = Learned({"fid": files["fid"]}, CPU)
+    learned = NetworkMetrics({"fid": files["fid"]}, CPU)
     learned.see_truth(torch.full((1, 2, 1, 8, 8), 0.5))
     assert learned.features["fid", ""].mean.tolist() == [128, 128, 128]
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from vidpred.planning.solvers.base import Evaluate, Plan, Problem, Solver
-from vidpred.planning.world_model import Bounds, Cost, Imagines
+from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 
 @dataclass
-class RecedingHorizon:
+class MPCController:
     """A controller for one world. Give it every frame that is seen; it says what to do.
 
     horizon: steps that plans look ahead; execute: how many of them are done before the next plan. The rest of a plan is
@@ -20,7 +20,7 @@ class RecedingHorizon:
     direction (None: any); plans that go further are shortened, so that the model is asked what it has learnt.
     """
 
-    model: Imagines
+    model: PlanningModel
     solver: Solver
     bounds: Bounds
     horizon: int = 10

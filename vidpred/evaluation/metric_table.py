@@ -13,7 +13,7 @@ from torch import Tensor
 from vidpred.errors import ConfigError
 from vidpred.evaluation import mathieu2016, metrics, openstl, sharpness
 from vidpred.evaluation.feature_distance import FeatureNetwork, map_distance
-from vidpred.evaluation.networks import in_colour
+from vidpred.evaluation.metric_networks import in_colour
 
 CAP = 100.0  # dB: what an exact frame counts, so that a mean over windows stays finite
 
@@ -62,10 +62,10 @@ Function = Callable[[Tensor, TrueFrames], Tensor]  # prediction (1, C, H, W), th
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """One number of a predicted frame; NaN where it is not defined.
 
-    protocols: names of the protocols that print it, in the order of `MEASURES`.
+    protocols: names of the protocols that print it, in the order of `METRICS`.
     """
 
     title: str
@@ -117,70 +117,70 @@ _RELEASED = (
     "the moving ones (red, green or blue of the colour-coded flow of the two true frames before under 0.2; DIS here), "
     "half range 128, samples from 50 dB on left out"
 )
-MEASURES: dict[str, Measure] = {
-    "psnr": Measure(
+METRICS: dict[str, Metric] = {
+    "psnr": Metric(
         "PSNR", "peak signal-to-noise ratio in dB, peak 1, over all pixels and channels of a frame; at most 100",
         lambda prediction, true: metrics.psnr(prediction, true.truth).clamp(max=CAP),
         protocols=("plain", "sharpness"),
     ),
-    "ssim": Measure(
+    "ssim": Metric(
         "SSIM", "structural similarity, 11x11 Gaussian window of sigma 1.5, mean over channels and whole windows",
         lambda prediction, true: metrics.ssim(prediction, true.truth), least_side=metrics.SSIM_WINDOW,
         protocols=("plain", "sharpness"),
     ),
-    "sharpness": Measure(
+    "sharpness": Metric(
         "sharpness", "sharpness difference in dB (Mathieu et al. 2016), sharper in the right places; at most 100",
         lambda prediction, true: metrics.sharpness_difference(prediction, true.truth).clamp(max=CAP), least_side=2,
     ),
-    "psnr_as_released": Measure(
+    "psnr_as_released": Metric(
         "PSNR released", f"psnr {_RELEASED}", _as_released(mathieu2016.psnr), protocols=("mathieu2016",)
     ),
-    "ssim_as_released": Measure(
+    "ssim_as_released": Metric(
         "SSIM released", f"ssim of the luma in [0, 255], zeros beyond the border, {_RELEASED}",
         _as_released(mathieu2016.ssim),
         protocols=("mathieu2016",),
     ),
-    "sharpness_as_released": Measure(
+    "sharpness_as_released": Metric(
         "sharp. released", f"sharpness difference, a border of one pixel left out, {_RELEASED}",
         _as_released(mathieu2016.sharpness_difference), least_side=3,
         protocols=("mathieu2016",),
     ),
-    "psnr_moving": Measure(
+    "psnr_moving": Metric(
         "PSNR moving", f"psnr {_MOVING}",
         lambda prediction, true: metrics.masked_psnr(prediction, true.truth, true.moving).clamp(max=CAP),
         protocols=("plain", "mathieu2016"),
     ),
-    "ssim_moving": Measure(
+    "ssim_moving": Metric(
         "SSIM moving", f"the mean of the ssim map {_MOVING}",
         lambda prediction, true: metrics.masked_ssim(prediction, true.truth, true.moving),
         least_side=metrics.SSIM_WINDOW,
         protocols=("plain", "mathieu2016"),
     ),
-    "sharpness_moving": Measure(
+    "sharpness_moving": Metric(
         "sharpness moving", f"sharpness difference {_MOVING}",
         lambda prediction, true: _sharpness_moving(prediction, true).clamp(max=CAP), least_side=2,
         protocols=("plain", "mathieu2016"),
     ),
-    "energy": Measure(
+    "energy": Metric(
         "energy",
         "mean squared gradient of a prediction over that of the true frame, wherever its details are: 1 is as much "
         "detail, below 1 is blur, above 1 noise or false detail; copying has about 1, so it proves nothing alone",
         lambda prediction, true: finite(sharpness.gradient_energy_ratio(prediction, true.truth)),
         best=1, least_side=2, protocols=("plain", "sharpness"),
     ),
-    "energy_moving": Measure(
+    "energy_moving": Metric(
         "energy moving", f"energy {_MOVING}",
         lambda prediction, true: _energy_moving(prediction, true), best=1, least_side=2,
         protocols=("plain", "sharpness"),
     ),
-    "patches": Measure(
+    "patches": Metric(
         "patches",
         "sliced Wasserstein distance, times 100, of the 7x7 patches of a three-level Laplacian pyramid from those of "
         "the true frame, wherever they lie (Karras et al. 2018), 96 directions",
         lambda prediction, true: 100 * sharpness.sliced_wasserstein(prediction, true.truth),
         lower_is_better=True, least_side=sharpness.LEAST_SIDE, protocols=("sharpness",),
     ),
-    "warp_error": Measure(
+    "warp_error": Metric(
         "warp error",
         "how badly a prediction agrees with the prediction before it, moved along the flow (DIS) between the two: root "
         "mean squared error over that of the true frames: 1 is as coherent as the truth, above 1 flickers, below 1 is "
@@ -188,30 +188,30 @@ MEASURES: dict[str, Measure] = {
         lambda pair, true: finite(sharpness.warp_error(pair[:1], pair[1:]) / true.warp_error), best=1, of_pair=True,
         protocols=("sharpness",),
     ),
-    "features": Measure(
+    "features": Metric(
         "features",
         "squared distance, times 100, of the unit-normalized features of a prediction from those of the true frame, "
         "summed over the feature maps of the network given (--feature-distance), without learned weights: not LPIPS, "
         "and only numbers of one network compare",
         lambda prediction, true: _features(prediction, true), lower_is_better=True, protocols=(),
     ),
-    "openstl_mse_sum": Measure(
+    "openstl_mse_sum": Metric(
         "MSE (sum)", "squared error summed over channels and pixels, values in [0, 1] (OpenSTL)",
         lambda prediction, true: openstl.mse_sum(prediction, true.truth), lower_is_better=True,
         protocols=("openstl",),
     ),
-    "openstl_mae_sum": Measure(
+    "openstl_mae_sum": Metric(
         "MAE (sum)", "absolute error summed over channels and pixels, values in [0, 1] (OpenSTL)",
         lambda prediction, true: openstl.mae_sum(prediction, true.truth), lower_is_better=True,
         protocols=("openstl",),
     ),
-    "openstl_ssim": Measure(
+    "openstl_ssim": Metric(
         "SSIM (7x7)",
         "ssim with scikit-image's defaults: 7x7 uniform window, sample covariance, data range 2 (OpenSTL)",
         lambda prediction, true: openstl.ssim(prediction, true.truth), least_side=openstl.SSIM_SIDE,
         protocols=("openstl",),
     ),
-    "openstl_psnr": Measure(
+    "openstl_psnr": Metric(
         "PSNR (peak 1)", "psnr of whole frames, values in [0, 1] (OpenSTL); at most 100",
         lambda prediction, true: openstl.psnr(prediction, true.truth).clamp(max=CAP),
         protocols=("openstl",),
@@ -232,9 +232,9 @@ class Protocol:
     added: tuple[str, ...] = ()
 
     @property
-    def measures(self) -> tuple[str, ...]:
-        """The names of its measures, in the order of `MEASURES`."""
-        own = tuple(name for name, one in MEASURES.items() if self.name in one.protocols)
+    def metrics(self) -> tuple[str, ...]:
+        """The names of its measures, in the order of `METRICS`."""
+        own = tuple(name for name, one in METRICS.items() if self.name in one.protocols)
         return (*own, *self.added)
 
 
@@ -250,7 +250,7 @@ def measure(name: str, prediction: Tensor, true: TrueFrames, before: Tensor) -> 
     """Compute one number.
 
     Args:
-        name: a key of `MEASURES`.
+        name: a key of `METRICS`.
         prediction: `(1, C, H, W)` in [0, 1].
         true: the true frames of its window.
         before: the prediction before it, or the last context frame, for measures of pairs.
@@ -258,7 +258,7 @@ def measure(name: str, prediction: Tensor, true: TrueFrames, before: Tensor) -> 
     Returns:
         The number; NaN where the image is smaller than the measure needs.
     """
-    chosen = MEASURES[name]
+    chosen = METRICS[name]
     if min(true.truth.shape[-2:]) < chosen.least_side:
         return math.nan
     return float(chosen.function(torch.cat([before, prediction]) if chosen.of_pair else prediction, true))
