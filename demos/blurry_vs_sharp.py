@@ -36,7 +36,7 @@ def main() -> None:
         predictors[name] = train(load_config(preset, {**settings, **run})).predictor("last")
 
     forks = find_forks(ForkingBallWorld(known=4, coming=1, seed=1001), count=512)  # context, left and right futures
-    predictions = {name: predictor.predict(forks.context, steps=1)[:, 0] for name, predictor in predictors.items()}
+    predictions = {name: predictor.predict(forks.context, num_frames=1)[:, 0] for name, predictor in predictors.items()}
     for name, frames in predictions.items():
         near, sharp = is_near(frames, forks).float().mean(), is_sharp(frames, forks).float().mean()
         energy = gradient_energy(frames, forks)

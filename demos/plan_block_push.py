@@ -39,7 +39,7 @@ def main() -> None:
     bounds = Bounds.of([-1, -1], [1, 1])
     model = WorldModel.load(run.folder, bounds=bounds)
     controller = MPCController(
-        model, CEMSolver(candidates=32, iterations=3, num_elites=4), bounds, horizon=6, execute=2
+        model, CEMSolver(num_samples=32, iterations=3, num_elites=4), bounds, horizon=6, receding_horizon=2
     )
 
     world = BlockPush(size=32)

@@ -41,16 +41,16 @@ def main() -> None:
     # 3. The predictor as a planner's model of the world: 64 plans of 5 actions, bettered 5 times, before every action.
     world = PushTEnv(size=32)
     model = WorldModel.load(run.folder, bounds=world.bounds)
-    solver = CEMSolver(candidates=64, iterations=5, num_elites=8)
-    controller = MPCController(model, solver, world.bounds, horizon=5, execute=1, reach=world.reach)
+    solver = CEMSolver(num_samples=64, iterations=5, num_elites=8)
+    controller = MPCController(model, solver, world.bounds, horizon=5, receding_horizon=1, reach=world.reach)
 
     for number in range(options.tries):
         frame = world.reset_with_goal(seed=number)
         controller.reset(seed=number, first=torch.from_numpy(world.neutral_action()).float())
         # What the planner wants, as a function of predicted frames: agent and block where the goal's picture has them,
         # no matter at which step of a plan.
-        colours = (pusht.AGENT.tolist(), pusht.BLOCK.tolist())
-        cost = best_step(GoalObjects(world.goal_picture(None), colours))
+        colors = (pusht.AGENT.tolist(), pusht.BLOCK.tolist())
+        cost = best_step(GoalObjects(world.goal_picture(None), colors))
         steps, reached = 0, False
         while steps < world.steps and not reached:
             seen = world.step(controller.act(to_picture(frame), cost).double().numpy())

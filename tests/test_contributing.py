@@ -43,7 +43,7 @@ def test_one_file_and_one_line_each(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for command in (
         ["train", *words],
-        ["evaluate", "--run", "run", "--windows", "2", "--steps", "1", "--json", "numbers.json"],
+        ["evaluate", "--run", "run", "--windows", "2", "--frames", "1", "--json", "numbers.json"],
     ):
         done = subprocess.run(
             [sys.executable, "-m", "vidpred", *command], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -52,7 +52,7 @@ def test_it_predicts_as_it_did(run: str) -> None:
     if run == "dcgan":
         found = predictor.draw(torch.linspace(-1, 1, 6).view(2, 3))
     else:
-        found = predictor.predict(torch.linspace(0, 1, 4 * 3 * 16 * 16).view(4, 3, 16, 16), 3, samples=2, seed=0)
+        found = predictor.predict(torch.linspace(0, 1, 4 * 3 * 16 * 16).view(4, 3, 16, 16), 3, num_samples=2, seed=0)
     torch.testing.assert_close(found, expected(run)["prediction"], atol=1e-6, rtol=1e-5)
 
 

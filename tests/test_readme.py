@@ -41,12 +41,12 @@ SMALLER = {
         "training.steps=2", "training.batch_size=2", "training.validation_windows=1",
     ],
     "plan --run runs/block_push --env block_push --episodes 50 --json plan.json --video plan.mp4": [
-        "--episodes", "1", "--candidates", "4", "--iterations", "1",
+        "--episodes", "1", "--num-samples", "4", "--iterations", "1",
     ],
     "evaluate --run runs/mine --json metrics.json --plot metrics.png": ["--windows", "3"],
     "evaluate --run runs/mine": ["--windows", "2"],
-    "compare runs/mine runs/two --steps 4 --output compare.html": ["--windows", "3"],
-    "compare runs/mine pretrained --steps 4 --output compare.html": ["--windows", "2"],
+    "compare runs/mine runs/two --frames 4 --output compare.html": ["--windows", "3"],
+    "compare runs/mine pretrained --frames 4 --output compare.html": ["--windows", "2"],
     "complete --run runs/digits --hole 8,8,12,12 --samples 2 --count 2 --output completed.png": ["--steps", "3"],
     "train --config dcgan_mnist.yaml data.root=digits.npz run=runs/digits": [
         "training.steps=2", "training.batch_size=8", "model.width=8", "discriminator.width=8", "data.size=28",

@@ -74,7 +74,7 @@ class Leads(Generator):
     def __init__(self, by_lead: Mapping[int, nn.Module], context_frames: int, channels: int) -> None:
         super().__init__()
         self.models = nn.ModuleDict({str(lead): model for lead, model in by_lead.items()})
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, max(by_lead), 1, channels
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, max(by_lead), 1, channels
 
     def forward(self, context: Tensor) -> list[Tensor]:
         frames = torch.full((len(context), self.pred_frames, *context.shape[2:]), float("nan"), device=context.device)

@@ -49,7 +49,7 @@ class SimVP(Generator):
         self, context_frames: int, pred_frames: int, channels: int = 3, spatial: int = 32, translator: int = 128
     ) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, 1, channels
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, 1, channels
         self.first = step_block(channels, spatial)
         self.encoder = nn.Sequential(
             step_block(spatial, spatial, 2), step_block(spatial, spatial), step_block(spatial, spatial, 2)
@@ -89,7 +89,7 @@ class WarpedMultiscale(Generator):
 
     def __init__(self, context_frames: int, channels: int = 3) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, 1, 1, channels
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, 1, 1, channels
         settings = MultiscaleSettings(residual="last_frame", scales=3)
         self.inner = MultiscaleGenerator(settings, context_frames + 1, 1, 1, channels)
         with torch.no_grad():  # begin as the extrapolation itself

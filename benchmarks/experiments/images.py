@@ -22,7 +22,7 @@ from vidpred.data.worlds.points import POINTS
 from vidpred.errors import DataError
 from vidpred.evaluation.classifier import features_of, train_classifier
 from vidpred.evaluation.details import detail_clips, painted_share
-from vidpred.evaluation.images import MOST_TRAINING, ImageRequest, class_accuracy, evaluate_images, write_neighbours
+from vidpred.evaluation.images import MOST_TRAINING, ImageRequest, class_accuracy, evaluate_images, write_neighbors
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid, write_samples
@@ -96,7 +96,7 @@ def fashion(folder: Path, seed: int, root: Path = FASHION, changes: dict[str, An
         write_grid(folder / f"{name}.png", torch.stack(pictures))
     result = evaluate_images(predictors, ImageRequest(count=2000 if changes is None else 100, seed=seed))
     print(result.text())
-    write_neighbours(folder / "neighbours.png", result)
+    write_neighbors(folder / "neighbours.png", result)
     return {"numbers": result.numbers, "definitions": result.definitions, "processor_seconds": seconds}
 
 
@@ -145,7 +145,7 @@ def solids(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict
     context, true, bare = detail_clips(count, 5, seed=99, side=32)
     found, shown = {}, [context[:8, -1], true[:8]]
     for name, predictor in lotter(folder, seed, steps, "rotating_solids").items():
-        frames = predictor.predict(context, steps=1)[:, 0]
+        frames = predictor.predict(context, num_frames=1)[:, 0]
         shares = painted_share(frames, true, bare)
         found[name] = {
             "painted_share": round(float(shares.mean()), 4),
@@ -163,7 +163,7 @@ def balls(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict[
     source = build_source(predictors["lotter_mse"].data, "test", range(6))
     frames = torch.stack([to_frames(source.window(index)) for index in range(min(count, len(source)))])
     context, true = frames[:, :5], frames[:, 5]
-    predicted = {name: predictor.predict(context, steps=1)[:, 0] for name, predictor in predictors.items()}
+    predicted = {name: predictor.predict(context, num_frames=1)[:, 0] for name, predictor in predictors.items()}
     predicted = {"true": true, "copy_last": context[:, -1], **predicted}
     write_grid(folder / "balls.png", torch.cat([frames[:8] for frames in predicted.values()]), 8)
     found: dict[str, Any] = {name: {"gray_share": gray_share(frames)} for name, frames in predicted.items()}

@@ -29,7 +29,7 @@ from vidpred.run import train
 SIZE, EPISODES = 32, 100
 DATA = RUNS / "block_push-episodes"
 PUSHT_SIZE, PUSHT_EPISODES = 32, 50
-PUSHT_BUDGET = PlanConfig(candidates=64, iterations=5, horizon=5, execute=1)
+PUSHT_BUDGET = PlanConfig(num_samples=64, iterations=5, horizon=5, receding_horizon=1)
 
 
 class OtherActions(WrappedSource):

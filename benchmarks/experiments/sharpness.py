@@ -44,7 +44,7 @@ def samples(folder: Path, seed: int) -> dict[str, Any]:
     predictor = trained(demo_config("forking_ball_samples.yaml", folder / "samples", seed, 1, None))
     # forking_ball_mse.yaml is forking_ball_samples.yaml without noise.
     plain = trained(demo_config("forking_ball_mse.yaml", folder.parent / f"forking_ball_mse-{seed}", seed, 1, None))
-    world = ForkingBallWorld(predictor.history_frames, 1, seed=WORLD_SEED)
+    world = ForkingBallWorld(predictor.history_len, 1, seed=WORLD_SEED)
     fresh = find_forks(world, CONTEXTS)
     context, truth = find_certain(world, CONTEXTS)
 

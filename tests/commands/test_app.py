@@ -117,17 +117,17 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     """Predict, side by side, and evaluate what was trained."""
     clip, run = str(work / "clips" / "0.mp4"), str(work / "run")
     video = work / "prediction.mp4"
-    code, out, _ = call(capsys, "predict", clip, "--run", run, "--steps", "8", "--output", str(video))
+    code, out, _ = call(capsys, "predict", clip, "--run", run, "--frames", "8", "--output", str(video))
     assert code == 0
     assert "known 8-15, predicted 16-23" in out
     assert video.stat().st_size > 0
-    both = ("--run", run, "--run", run, "--steps", "3", "--output", str(work / "both.png"), "--after-end")
+    both = ("--run", run, "--run", run, "--frames", "3", "--output", str(work / "both.png"), "--after-end")
     code, out, _ = call(capsys, "predict", clip, *both)
     assert code == 0
     assert "predicted 24-26" in out
     assert "not known beyond the end" in out
     numbers = work / "metrics.json"
-    code, out, _ = call(capsys, "evaluate", "--run", run, "--steps", "4", "--json", str(numbers))
+    code, out, _ = call(capsys, "evaluate", "--run", run, "--frames", "4", "--json", str(numbers))
     assert code == 0
     assert "optical flow" in out
     content = json.loads(numbers.read_text())
@@ -143,13 +143,13 @@ def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_pat
     assert call(capsys, "train", f"data.root={work}/clips", f"run={run}", *TRAIN, *noise)[0] == 0
     pictures = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
     for picture, seed in zip(pictures, ("0", "0", "1"), strict=True):
-        words = ("--run", run, "--steps", "2", "--samples", "6", "--seed", seed, "--output", str(picture))
+        words = ("--run", run, "--frames", "2", "--samples", "6", "--seed", seed, "--output", str(picture))
         assert call(capsys, "predict", clip, *words)[0] == 0
     one, again, other = (picture.read_bytes() for picture in pictures)
     assert one == again
     assert one != other
     numbers = tmp_path / "metrics.json"
-    words = ("--run", run, "--run", f"{work}/run", "--steps", "2", "--samples", "3", "--json", str(numbers))
+    words = ("--run", run, "--run", f"{work}/run", "--frames", "2", "--samples", "3", "--json", str(numbers))
     code, out, _ = call(capsys, "evaluate", *words)
     assert code == 0
     assert "noisy, best of 3" in out
@@ -179,7 +179,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys: pytest.Captur
     ("words", "message"),
     [
         ("predict --run x --output o.mp4", "missing argument 'clip'; see vidpred predict --help"),
-        ("predict a.mp4 --run x --output o.mp4 --steps 0", "see vidpred predict --help"),
+        ("predict a.mp4 --run x --output o.mp4 --frames 0", "see vidpred predict --help"),
         ("evaluate", "see vidpred evaluate --help"),
         ("evaluate --run", "see vidpred evaluate --help"),
         ("evaluate --run x --qqq", "no such option: --qqq; see vidpred evaluate --help"),
@@ -330,7 +330,7 @@ def test_bad_outputs_of_an_evaluation_are_found_before_it(
 
     file = tmp_path / "file"
     file.write_text("precious")
-    words = ("evaluate", "--run", str(work / "run"), "--steps", "1", "--windows", "1")
+    words = ("evaluate", "--run", str(work / "run"), "--frames", "1", "--windows", "1")
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, "evaluate_predictors", too_late)
         refused(call(capsys, *words, "--json", f"{file}/x.json"), 4, "cannot write here", "choose another --json")

@@ -123,7 +123,7 @@ def test_an_absent_file_is_named_with_where_it_comes_from(kind: str, tmp_path: P
 
 def test_a_network_that_cannot_judge_is_named(files: dict[str, Path]) -> None:
     short = MetricNetwork("fvd", files["fvd"], CPU)
-    with pytest.raises(ConfigError, match=r"cannot judge frames \(1, 3, 2, 8, 8\) \[--fvd .*--steps 16"):
+    with pytest.raises(ConfigError, match=r"cannot judge frames \(1, 3, 2, 8, 8\) \[--fvd .*--frames 16"):
         short(torch.zeros(1, 3, 2, 8, 8))
     wrong = MetricNetwork("lpips", files["fid"], CPU)
     with pytest.raises(ConfigError, match=r"cannot judge frames .*\[--lpips"):
@@ -135,7 +135,7 @@ def test_the_command_line(
 ) -> None:
     settings = {"run": str(tmp_path / "run"), "training.steps": 1, "training.batch_size": 2, "data.size": 32}
     train(load_config("tiny.yaml", {**settings, "training.validate_every": 0, "training.image_every": 0}))
-    words = ["evaluate", "--run", str(tmp_path / "run"), "--windows", "2", "--steps", "3", "--checkpoint", "last"]
+    words = ["evaluate", "--run", str(tmp_path / "run"), "--windows", "2", "--frames", "3", "--checkpoint", "last"]
     options = [f"--{kind}={file}" for kind, file in files.items()]
     monkeypatch.setattr("sys.argv", ["vidpred", *words, *options, "--json", str(tmp_path / "numbers.json")])
     with pytest.raises(SystemExit) as ended:

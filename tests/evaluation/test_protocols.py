@@ -56,7 +56,7 @@ class Oracle(Generator):
 
     def __init__(self) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = 1, 1, 1, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = 1, 1, 1, 3
 
     def forward(self, context: Tensor) -> list[Tensor]:
         last = context[:, -1:]
@@ -143,7 +143,7 @@ def test_validation_measures_the_frames_that_are_learned(step: int, pred_frames:
     class Lead(Generator):
         def __init__(self) -> None:
             super().__init__()
-            self.context_frames, self.pred_frames, self.step, self.channels = 1, pred_frames, step, 3
+            self.context_frames, self.pred_frames, self.lead, self.channels = 1, pred_frames, step, 3
 
         def forward(self, context: Tensor) -> list[Tensor]:
             last = context[:, -1:]

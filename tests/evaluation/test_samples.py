@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from vidpred.evaluation.samples import Spread, summarise
 
 from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, to_json, write_plot
-from vidpred.evaluation.samples import Spread, summarise
 from vidpred.models.base import Generator
 from vidpred.models.noise import seeded_noise
 
@@ -41,7 +41,7 @@ class Gray(Generator):
 
     def __init__(self) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = 1, 1, 1, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = 1, 1, 1, 3
         self.noise_channels, self.noise = 1, "binary"
 
     def forward(self, context: Tensor, noise: Tensor) -> list[Tensor]:
@@ -51,7 +51,7 @@ class Gray(Generator):
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     return evaluate_models(
-        with_baselines({"mine": Gray()}, STEPS), Still(), Measurement(STEPS, samples=SAMPLES, seed=SEED)
+        with_baselines({"mine": Gray()}, STEPS), Still(), Measurement(STEPS, num_samples=SAMPLES, seed=SEED)
     )
 
 

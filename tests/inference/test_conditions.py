@@ -29,15 +29,15 @@ class Add(Generator):
 
     def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, step, 3
         self.action_size = 1
 
     def forward(self, context: Tensor, actions: Tensor) -> list[Tensor]:
         known = self.context_frames - 1
-        assert actions.shape[1] == known + self.step + self.pred_frames - 1
+        assert actions.shape[1] == known + self.lead + self.pred_frames - 1
         moved = actions[:, :known, 0, None, None, None]
         assert torch.allclose(context.diff(dim=1), moved.expand_as(context.diff(dim=1))), "actions are out of line"
-        coming = actions[:, known:].cumsum(1)[:, self.step - 1 :, 0, None, None, None]
+        coming = actions[:, known:].cumsum(1)[:, self.lead - 1 :, 0, None, None, None]
         return [context[:, -1:] + coming]
 
 
@@ -64,7 +64,7 @@ class Noting(Generator):
 
     def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, step, 3
         self.action_size, self.state_size = 1, 2
         self.state_dynamics = StateDynamics(2, 1)
         # In its own units: x' = 0.9 x + a, y' = x.
@@ -74,7 +74,7 @@ class Noting(Generator):
     def forward(self, context: Tensor, actions: Tensor, states: Tensor) -> list[Tensor]:
         assert states.shape[1] == context.shape[1] == self.context_frames
         self.given.append(states)
-        ahead = torch.arange(self.step, self.step + self.pred_frames)[:, None, None, None] / 100
+        ahead = torch.arange(self.lead, self.lead + self.pred_frames)[:, None, None, None] / 100
         return [context[:, -1:] + ahead]
 
 
@@ -224,7 +224,7 @@ def test_unrolling_feeds_the_generator_its_own_frames() -> None:
 @pytest.mark.parametrize("step", [1, 2])
 def test_training_with_a_lead_sees_the_whole_context(step: int) -> None:
     torch.manual_seed(0)
-    moves = torch.rand(2, 2 + step, 1)  # of 3 known frames and `step` coming ones
+    moves = torch.rand(2, 2 + step, 1)  # of 3 known frames and `lead` coming ones
     frames, generator = world(moves), Add(3, 1, step)
     found = unroll(generator, generator, frames[:, :3], Conditions(actions=moves), 1)[-1]
     torch.testing.assert_close(found, frames[:, -1:])

@@ -18,7 +18,7 @@ class Walk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = 1, 1, 1, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = 1, 1, 1, 3
         self.noise_channels, self.noise = 2, "gaussian"
         self.weight = nn.Parameter(torch.zeros(1))
 
@@ -52,19 +52,19 @@ def test_one_draw_is_kept_through_the_whole_rollout() -> None:
 
 def test_shapes_of_samples() -> None:
     noisy = predictor(2)
-    assert noisy.predict(FRAMES[0], 4, samples=5, seed=0).shape == (5, 4, 3, 13, 10)
-    assert noisy.predict(FRAMES, 4, samples=5, seed=0).shape == (3, 5, 4, 3, 13, 10)
-    assert noisy.predict(FRAMES, 4, samples=1).shape == (3, 1, 4, 3, 13, 10)
+    assert noisy.predict(FRAMES[0], 4, num_samples=5, seed=0).shape == (5, 4, 3, 13, 10)
+    assert noisy.predict(FRAMES, 4, num_samples=5, seed=0).shape == (3, 5, 4, 3, 13, 10)
+    assert noisy.predict(FRAMES, 4, num_samples=1).shape == (3, 1, 4, 3, 13, 10)
     assert noisy.predict(FRAMES, 4).shape == (3, 4, 3, 13, 10)
 
 
 def test_the_same_seed_gives_the_same_futures() -> None:
     noisy = predictor(2)
-    futures = noisy.predict(FRAMES, 2, samples=4, seed=1)
-    assert torch.equal(noisy.predict(FRAMES, 2, samples=4, seed=1), futures)
-    assert torch.equal(noisy.predict(FRAMES, 2, samples=2, seed=1), futures[:, :2])
+    futures = noisy.predict(FRAMES, 2, num_samples=4, seed=1)
+    assert torch.equal(noisy.predict(FRAMES, 2, num_samples=4, seed=1), futures)
+    assert torch.equal(noisy.predict(FRAMES, 2, num_samples=2, seed=1), futures[:, :2])
     assert torch.equal(noisy.predict(FRAMES, 2, seed=1), futures[:, 0])
-    assert not torch.equal(noisy.predict(FRAMES, 2, samples=4, seed=2), futures)
+    assert not torch.equal(noisy.predict(FRAMES, 2, num_samples=4, seed=2), futures)
     flat = futures.flatten(2)
     assert all(not torch.equal(flat[:, i], flat[:, j]) for i in range(4) for j in range(i))
 
@@ -72,18 +72,18 @@ def test_the_same_seed_gives_the_same_futures() -> None:
 def test_without_a_seed_torchs_stream_decides() -> None:
     noisy = predictor(2)
     torch.manual_seed(4)
-    futures = noisy.predict(FRAMES, 2, samples=2)
-    assert not torch.equal(noisy.predict(FRAMES, 2, samples=2), futures)
+    futures = noisy.predict(FRAMES, 2, num_samples=2)
+    assert not torch.equal(noisy.predict(FRAMES, 2, num_samples=2), futures)
     torch.manual_seed(4)
-    assert torch.equal(noisy.predict(FRAMES, 2, samples=2), futures)
+    assert torch.equal(noisy.predict(FRAMES, 2, num_samples=2), futures)
 
 
 def test_a_model_without_noise_has_one_future() -> None:
     plain = predictor(0)
     with pytest.raises(ConfigError, match=r"mine takes no noise and predicts one future only \[samples=3\]"):
-        plain.predict(FRAMES, 2, samples=3)
+        plain.predict(FRAMES, 2, num_samples=3)
     assert torch.equal(plain.predict(FRAMES, 2, seed=1), plain.predict(FRAMES, 2))
     with pytest.raises(ValueError, match="takes no noise"):
         rollout(plain.generator, FRAMES, 2, torch.zeros(3, 1))
     with pytest.raises(ValueError, match="samples must be at least 1, not 0"):
-        predictor(2).predict(FRAMES, 2, samples=0)
+        predictor(2).predict(FRAMES, 2, num_samples=0)

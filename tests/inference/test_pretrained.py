@@ -64,7 +64,7 @@ def test_predict_needs_no_run(
         str(tmp_path / "clip.mp4"),
         "--output",
         str(tmp_path / "out.png"),
-        "--steps",
+        "--frames",
         "2",
         "--size",
         "48",

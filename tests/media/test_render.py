@@ -25,15 +25,15 @@ def runs(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def interior(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+def interior(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """What the one frame of this colour surrounds."""
-    rows, columns = np.nonzero((picture == colour).all(-1))
+    rows, columns = np.nonzero((picture == color).all(-1))
     framed = picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    border = runs((framed[framed.shape[0] // 2] == colour).all(-1))[0][1] + 1
-    assert (framed[:border] == colour).all()
-    assert (framed[-border:] == colour).all()
-    assert (framed[:, :border] == colour).all()
-    assert (framed[:, -border:] == colour).all()
+    border = runs((framed[framed.shape[0] // 2] == color).all(-1))[0][1] + 1
+    assert (framed[:border] == color).all()
+    assert (framed[-border:] == color).all()
+    assert (framed[:, :border] == color).all()
+    assert (framed[:, -border:] == color).all()
     return framed[border:-border, border:-border]
 
 
@@ -41,9 +41,9 @@ def test_to_uint8_rounds_and_repeats_gray() -> None:
     frames = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 100.4 / 255, 1.0]).reshape(1, 1, 1, 5)
     assert to_uint8(frames).tolist() == [[[[v] * 3 for v in (0, 0, 1, 100, 255)]]]
     assert to_uint8(torch.tensor([1.5, -1.0]).reshape(1, 1, 2))[0, :, 0].tolist() == [255, 0]
-    colour = torch.rand(2, 4, 3, 5, 6)
-    assert to_uint8(colour).shape == (2, 4, 5, 6, 3)
-    assert to_uint8(colour)[1, 2, 3, 4, 0] == round(float(colour[1, 2, 0, 3, 4]) * 255)
+    color = torch.rand(2, 4, 3, 5, 6)
+    assert to_uint8(color).shape == (2, 4, 5, 6, 3)
+    assert to_uint8(color)[1, 2, 3, 4, 0] == round(float(color[1, 2, 0, 3, 4]) * 255)
     values = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
     assert (to_uint8(values.float() / 255)[..., 0] == values[0].numpy()).all()
 
@@ -59,10 +59,10 @@ def test_frames_have_their_kind_s_colour_in_order() -> None:
     kinds: list[Kind] = ["context", "truth", "prediction", "error"]
     row = compose([Panel(kind, torch.zeros(3, 50, 40), kind) for kind in kinds], minimum_height=50)
     places = []
-    for colour in (BLUE, GREEN, ORANGE, GRAY):
-        assert (interior(row, colour) == 0).all()
-        assert interior(row, colour).shape == (50, 40, 3)
-        places.append(int(np.nonzero((row == colour).all(-1))[1].min()))
+    for color in (BLUE, GREEN, ORANGE, GRAY):
+        assert (interior(row, color) == 0).all()
+        assert interior(row, color).shape == (50, 40, 3)
+        places.append(int(np.nonzero((row == color).all(-1))[1].min()))
     assert places == sorted(places)
 
 
@@ -160,7 +160,7 @@ def test_training_picture_has_four_rows_in_order() -> None:
     assert len(rows) == 4
     for sample, (first, last) in enumerate(rows):
         line = picture[(first + last) // 2]
-        starts = {colour: runs((line == colour).all(-1)) for colour in (BLUE, GREEN, ORANGE, GRAY)}
+        starts = {color: runs((line == color).all(-1)) for color in (BLUE, GREEN, ORANGE, GRAY)}
         assert [len(found) for found in starts.values()] == [4, 2, 2, 2]  # two frames of context, one of each other
         assert [found[0] for found in starts.values()] == sorted(found[0] for found in starts.values())
         inner = line[starts[ORANGE][0][1] + 1 : starts[ORANGE][1][0]]

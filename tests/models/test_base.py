@@ -33,7 +33,7 @@ class Encoder(nn.Module):
 def test_a_module_is_adapted_under_its_own_names() -> None:
     module = Encoder()
     generator = as_generator(module, DataSettings(context_frames=3, channels=1))
-    assert (generator.context_frames, generator.pred_frames, generator.step, generator.channels) == (3, 1, 1, 1)
+    assert (generator.context_frames, generator.pred_frames, generator.lead, generator.channels) == (3, 1, 1, 1)
     assert generator.takes_truth
     assert (generator.noise_channels, generator.noise, generator.action_size) == (2, "gaussian", 0)
     assert list(generator.state_dict()) == list(module.state_dict()) == ["mean", "layer.weight", "layer.bias"]
@@ -83,7 +83,7 @@ def test_every_generator_says_what_it_is(name: str) -> None:
     settings = kind(name=name, **({"noise_channels": 400} if name == "lapgan" else {}))
     with torch.device("meta"):
         generator = settings.build(data)
-    assert (generator.context_frames, generator.pred_frames, generator.step) == (data.context_frames, 1, 1)
+    assert (generator.context_frames, generator.pred_frames, generator.lead) == (data.context_frames, 1, 1)
     assert (generator.noise_channels, generator.noise) == (settings.noise_channels, settings.noise)
     assert generator.num_scales == settings.num_scales
     assert generator.fits_directly == kind.fitted

@@ -48,7 +48,7 @@ def interior_psnr(prediction: Tensor, target: Tensor, border: int = 6) -> float:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_baselines_have_the_interface_of_a_generator(name: str, channels: int) -> None:
     model = BASELINES[name]()
-    assert (model.pred_frames, model.step) == (1, 1)
+    assert (model.pred_frames, model.lead) == (1, 1)
     assert not list(model.parameters())
     context = torch.rand(2, model.context_frames, channels, 24, 20)
     (prediction,) = model(context)
@@ -190,9 +190,9 @@ def test_dense_flow_refuses_what_it_cannot_read() -> None:
 def test_gray_is_the_luma_of_opencv() -> None:
     import cv2
 
-    colours = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    gray = to_gray(torch.from_numpy(colours).permute(2, 0, 1)[None])[0].int().numpy()
-    assert np.abs(gray - cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY).astype(int)).max() <= 1
+    colors = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    gray = to_gray(torch.from_numpy(colors).permute(2, 0, 1)[None])[0].int().numpy()
+    assert np.abs(gray - cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY).astype(int)).max() <= 1
     one_channel = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert torch.equal(to_gray(one_channel), one_channel[:, 0])
     assert to_gray(torch.tensor([0.4, 0.6, 254.6]).view(1, 1, 1, 3) / 255).flatten().tolist() == [0, 1, 255]

@@ -160,10 +160,10 @@ def test_it_makes_do_with_fewer_known_frames() -> None:
     assert rollout(model, clip, 5).shape == (1, 5, 3, 32, 32)
     with pytest.raises(ValueError, match="1 context frames given, 2 needed"):
         rollout(model, clip[:, :1], 1)
-    late = shaken(generator(10, 1, step=3)).eval()  # with a lead of 3, t+1 is predicted from what ends at t-2
+    late = shaken(generator(10, 1, lead=3)).eval()  # with a lead of 3, t+1 is predicted from what ends at t-2
     torch.testing.assert_close(rollout(late, clip, 1), late(clip[:, :2])[0])
     with pytest.raises(ValueError, match="4 context frames given, 12 needed"):
-        rollout(generator(10, 1, step=3, action_size=1, refine=True), clip, 1, actions=torch.zeros(1, 4, 1))
+        rollout(generator(10, 1, lead=3, action_size=1, refine=True), clip, 1, actions=torch.zeros(1, 4, 1))
 
 
 def test_training_knows_that_clips_may_be_short() -> None:
@@ -186,7 +186,7 @@ def test_sampling_reads_where_the_path_points() -> None:
 def test_leads_are_those_of_the_same_frames_at_once(refine: bool) -> None:
     """Frames t+1 to t+4 at once, or only t+3 and t+4: the same network gives the same frames."""
     all_leads = shaken(generator(pred_frames=4, refine=refine)).eval()
-    late = generator(pred_frames=2, step=3, refine=refine).eval()
+    late = generator(pred_frames=2, lead=3, refine=refine).eval()
     late.load_state_dict(all_leads.state_dict())
     context = moving_clip(3, 32, 32, 1, 1)
     torch.testing.assert_close(late(context)[0], all_leads(context)[0][:, 2:])

@@ -18,13 +18,13 @@ class Count(nn.Module):
 
     def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, step, 3
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, context: Tensor) -> list[Tensor]:
         assert context.shape[1] == self.context_frames
         assert torch.allclose(context[:, 1:] - context[:, :-1], torch.tensor(0.01)), "the context must be consecutive"
-        ahead = torch.arange(self.pred_frames).view(1, -1, 1, 1, 1) + self.step
+        ahead = torch.arange(self.pred_frames).view(1, -1, 1, 1, 1) + self.lead
         return [context[:, -1:] + ahead / 100]
 
 

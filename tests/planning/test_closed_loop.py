@@ -77,7 +77,7 @@ class Spy:
 
 def test_plans_begin_where_the_last_one_was_going() -> None:
     spy = Spy()
-    controller = MPCController(WorldModel(Brighten(3)), spy, UNIT, horizon=5, execute=2)
+    controller = MPCController(WorldModel(Brighten(3)), spy, UNIT, horizon=5, receding_horizon=2)
     frame, done = torch.full((3, 4, 4), 0.1), []
     cost = DesignatedPixel((1, 1, 1), (0.5, 0.5))
     for _ in range(4):
@@ -96,12 +96,12 @@ def test_plans_begin_where_the_last_one_was_going() -> None:
     controller.act(frame, cost)
     assert spy.problems[-1].start is not None
     assert spy.problems[-1].start.tolist() == [[[0.25, -0.5]] * 5]
-    with pytest.raises(ValueError, match="execute must be 1 to horizon=2, not 3"):
-        MPCController(WorldModel(Brighten()), CEMSolver(), UNIT, horizon=2, execute=3)
+    with pytest.raises(ValueError, match="receding_horizon must be 1 to horizon=2, not 3"):
+        MPCController(WorldModel(Brighten()), CEMSolver(), UNIT, horizon=2, receding_horizon=3)
 
 
 def test_the_controller_keeps_the_states_of_its_frames() -> None:
-    controller = MPCController(WorldModel(Stateful(3)), Spy(), UNIT, horizon=3, execute=2)
+    controller = MPCController(WorldModel(Stateful(3)), Spy(), UNIT, horizon=3, receding_horizon=2)
     frame, state, cost = torch.full((3, 4, 4), 0.1), torch.tensor([0.02, 0.03]), DesignatedPixel((1, 1, 1), (0.5, 0.5))
     for number in range(4):  # Stateful checks that states and actions fit
         action = controller.act(frame, cost, state)
@@ -119,7 +119,7 @@ def test_the_controller_keeps_the_states_of_its_frames() -> None:
 
 def test_plans_stay_within_reach_of_what_was_done() -> None:
     spy, frame = Spy(), torch.full((3, 4, 4), 0.1)
-    controller = MPCController(WorldModel(Brighten(1)), spy, UNIT, horizon=3, execute=1, reach=0.2)
+    controller = MPCController(WorldModel(Brighten(1)), spy, UNIT, horizon=3, receding_horizon=1, reach=0.2)
     controller.reset(0, torch.tensor([0.25, -0.5]))
     cost = DesignatedPixel((1, 1, 1), (0.5, 0.5))
     assert controller.act(frame, cost).tolist() == pytest.approx([0.05, -0.3])  # 0.01 was planned for both
@@ -141,7 +141,7 @@ def test_a_model_that_takes_states_is_told_those_of_the_world(tmp_path: Path, mo
     costs = model.costs
     monkeypatch.setattr(model, "costs", lambda *a, **k: (given.append(k["states"][0, -1].tolist()), costs(*a, **k))[1])
     monkeypatch.setattr(world, "steps", 3, raising=False)
-    budget = PlanConfig(candidates=4, iterations=1, horizon=2, execute=1)
+    budget = PlanConfig(num_samples=4, iterations=1, horizon=2, receding_horizon=1)
     episode = play(world, budget.controller(model, world), 5, keep_pictures=True)
     world.reset(5)
     assert given[0] == pytest.approx(world.state().tolist())
@@ -169,7 +169,7 @@ def test_from_recording_to_a_plan_on_the_command_line(
         monkeypatch, "train", "--config", "block_push.yaml", f"data.root={data}", f"run={run}", "training.steps=2",
         "training.validation_windows=1", "model.widths=[4, 4]",
     ) == 0  # fmt: skip
-    words = ["plan", "--run", run, "--episodes", 1, "--candidates", 4, "--iterations", 1, "--horizon", 3]
+    words = ["plan", "--run", run, "--episodes", 1, "--num-samples", 4, "--iterations", 1, "--horizon", 3]
     assert command(monkeypatch, *words, "--beside", "--json", numbers, "--video", video) == 0
     found = json.loads(numbers.read_text())
     assert list(found["results"]) == [
@@ -181,7 +181,7 @@ def test_from_recording_to_a_plan_on_the_command_line(
     assert "episodes reached the goal" in capsys.readouterr().out
     for option, words_wanted in (
         (["--solver", "newton"], "choose from cem, mppi, random, gradient"),
-        (["--execute", 4], "must be at most --horizon 3"),
+        (["--receding-horizon", 4], "must be at most --horizon 3"),
         (["--env", "nowhere-v0"], "no such world"),
         (["--precision", "int4"], "choose from float32, bfloat16"),
         (["--video", tmp_path / "plan.png"], ".mp4, .gif"),

@@ -104,7 +104,7 @@ def test_goals_are_reachable_and_not_reached_at_the_start() -> None:
     assert frames.shape == (1, 3, 2, 3, 32, 32)
     world.inner.advance(actions[0, 1, 0].double().numpy())
     torch.testing.assert_close(frames[0, 1, 0], to_picture(world.inner.render()), rtol=0, atol=0.02)
-    budget = PlanConfig(candidates=32, iterations=3, horizon=5, execute=1)
+    budget = PlanConfig(num_samples=32, iterations=3, horizon=5, receding_horizon=1)
     controller = budget.controller(models["true simulator, cost of states"], world)
     assert sum(play(world, controller, seed).success for seed in range(3)) >= 2
     assert not any(play_policy(world, "uniform", seed).success for seed in range(3))

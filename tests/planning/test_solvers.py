@@ -15,7 +15,7 @@ from vidpred.planning.solvers import (
     Problem,
     RandomShooting,
     Solver,
-    coloured_noise,
+    colored_noise,
     make_solver,
 )
 from vidpred.planning.world_model import Bounds
@@ -43,9 +43,9 @@ def solve(solver: Solver, start: Tensor | None = None, seed: int = 0) -> Plan:
 @pytest.mark.parametrize(
     ("solver", "slack"),
     [
-        (CEMSolver(256, 12, 24, colour=0.0), 0.05),
-        (CEMSolver(256, 12, 24, keep=0.0, momentum=0.2, colour=0.0), 0.1),
-        (MPPISolver(512, 10, colour=0.0), 0.1),
+        (CEMSolver(256, 12, 24, color=0.0), 0.05),
+        (CEMSolver(256, 12, 24, keep=0.0, momentum=0.2, color=0.0), 0.1),
+        (MPPISolver(512, 10, color=0.0), 0.1),
         (GradientSolver(100, 4), 0.02),
     ],
     ids=lambda value: type(value).__name__,
@@ -97,7 +97,7 @@ def test_coloured_noise_has_unit_variance_and_the_asked_for_slope() -> None:
     random = torch.Generator().manual_seed(0)
     for steps in (7, 8, 32):
         for exponent in (0.0, 1.0, 2.5):
-            noise = coloured_noise((2, 8000, steps, 2), exponent, random)
+            noise = colored_noise((2, 8000, steps, 2), exponent, random)
             assert noise.shape == (2, 8000, steps, 2)
             torch.testing.assert_close(noise.var((0, 1, 3)), torch.ones(steps), rtol=0.05, atol=0)
             power = torch.fft.rfft(noise, dim=2).abs().square().mean((0, 1, 3))
@@ -125,5 +125,5 @@ def test_solvers_by_name_have_the_budget() -> None:
         assert 96 <= count <= 97
     with pytest.raises(ConfigError, match="no such solver .*choose from cem, mppi, random, gradient"):
         make_solver("newton", 32, 3)
-    with pytest.raises(ValueError, match="elites must be 1 to candidates=4"):
+    with pytest.raises(ValueError, match="num_elites must be 1 to num_samples=4"):
         CEMSolver(4, num_elites=5)

@@ -16,7 +16,7 @@ class Brighten(nn.Module):
 
     def __init__(self, context_frames: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, 1, 1, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, 1, 1, 3
         self.action_size = 2
         self.largest_batch = 0
         self.place = nn.Parameter(torch.zeros(1))

@@ -17,8 +17,8 @@ from vidpred.training.monitors import (
     gradient_norm,
     is_due,
     measure,
-    measure_draws,
     measure_pictures,
+    measure_samples,
     spread,
     summarise,
 )
@@ -99,13 +99,13 @@ def test_draws_apart_as_a_share_of_their_error(share: float) -> None:
     truth = torch.full((6, 1, 1, 4, 4), 0.75)
     generator = Sides(share).train()
     before = torch.get_rng_state()
-    found = measure_draws(generator, Batch(frames, truth, torch.arange(6)), 1)
+    found = measure_samples(generator, Batch(frames, truth, torch.arange(6)), 1)
     assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
     assert generator.training
     everything = measure_pictures(frames, truth, [truth]) | found
     ratio = summarise(*as_table({key: value.float() for key, value in everything.items()}))["monitor/draws"]
     assert ratio == pytest.approx(2 * share / math.hypot(0.25, share), abs=1e-6)
-    assert measure_draws(Generator(), Batch(frames, truth, torch.arange(6)), 1) == {}, "without noise there are none"
+    assert measure_samples(Generator(), Batch(frames, truth, torch.arange(6)), 1) == {}, "without noise there are none"
 
 
 def test_edges_that_stand_still_do_not_count() -> None:

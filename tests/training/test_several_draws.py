@@ -18,7 +18,7 @@ from vidpred.losses.reconstruction import gradient_difference_loss, lp_loss
 from vidpred.models.discriminators import MultiscaleDiscriminator, MultiscaleDiscriminatorSettings
 from vidpred.models.pyramid import build_pyramid
 from vidpred.run import train
-from vidpred.training.objectives import Objective, ObjectiveSettings, Step, nearest_draw
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step, nearest_sample
 
 SMALL: dict[str, Any] = {
     "training.steps": 3, "training.batch_size": 2, "model.scales": 2, "training.device": "cpu", "data.crop_size": 32,
@@ -43,19 +43,19 @@ def test_the_nearer_draw_is_chosen_sample_by_sample() -> None:
     """Two samples, two draws. Sample 0: costs 2*1 + 3 = 5 and 2*2 + 0 = 4, the second is nearer though its first term
     is worse. Sample 1: 2*0 + 1 = 1 and 2*5 + 7 = 17, the first. So a is (2 + 0) / 2 and b is (0 + 1) / 2."""
     terms = {"a": (2.0, torch.tensor([1.0, 0.0, 2.0, 5.0])), "b": (1.0, torch.tensor([3.0, 1.0, 0.0, 7.0]))}
-    best = nearest_draw(terms, 2)
+    best = nearest_sample(terms, 2)
     assert {name: (weight, float(value)) for name, (weight, value) in best.items()} == {
         "a": (2.0, 1.0),
         "b": (1.0, 0.5),
     }
-    relaxed = nearest_draw(terms, 2, others=0.25)  # a: 3/4 (2, 0) + 1/4 (1, 5), b: 3/4 (0, 1) + 1/4 (3, 7)
+    relaxed = nearest_sample(terms, 2, others=0.25)  # a: 3/4 (2, 0) + 1/4 (1, 5), b: 3/4 (0, 1) + 1/4 (3, 7)
     assert float(relaxed["a"][1]) == pytest.approx((1.75 + 1.25) / 2)
     assert float(relaxed["b"][1]) == pytest.approx((0.75 + 2.5) / 2)
 
 
 def test_the_others_share_what_is_left() -> None:
     """Three draws of one sample, losses 1, 2, 6: 0.6 * 1 + 0.2 * (2 + 6)."""
-    value = nearest_draw({"a": (1.0, torch.tensor([1.0, 2.0, 6.0]))}, 3, others=0.4)["a"][1]
+    value = nearest_sample({"a": (1.0, torch.tensor([1.0, 2.0, 6.0]))}, 3, others=0.4)["a"][1]
     assert float(value) == pytest.approx(0.6 + 0.2 * 8)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -61,12 +62,33 @@ app.command()(plan)
 app.command()(demo)
 
 
+RENAMED_OPTIONS = {  # verb -> old option -> new: accepted for one release
+    "predict": {"--steps": "--frames"},
+    "evaluate": {"--steps": "--frames", "--neighbours": "--neighbors"},
+    "compare": {"--steps": "--frames"},
+    "plan": {"--candidates": "--num-samples", "--execute": "--receding-horizon"},
+}
+
+
+def with_new_names(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with renamed options under their new names; warn once for each on stderr."""
+    renamed = RENAMED_OPTIONS.get(words[0], {}) if words else {}
+    found = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in renamed:
+            print(f"vidpred: warning: {name} was renamed to {renamed[name]}", file=sys.stderr)
+        found.append(renamed.get(name, name) + equals + value)
+    return found
+
+
 def main() -> None:
     """Run the command line. Failures that the user can mend are one line on stderr and the documented exit code."""
     runs_here(None)  # this line's, not that of one run before in the same process
     debug = "--debug" in sys.argv
     if debug:  # accepted anywhere on the line
         sys.argv.remove("--debug")
+    sys.argv[1:] = with_new_names(sys.argv[1:])
     try:
         code = app(standalone_mode=False, prog_name="vidpred")
     except VidpredError as error:

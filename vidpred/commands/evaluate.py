@@ -18,14 +18,14 @@ from vidpred.commands.options import (
     SeveralFutures,
     SharpnessOption,
     Split,
-    StepsAhead,
+    NumFrames,
     Windows,
 )
 
 
 def evaluate(
     run: Runs,
-    steps: StepsAhead = 8,
+    num_frames: NumFrames = 8,
     split: Split = "test",
     windows: Windows = 200,
     protocol: ProtocolName = "plain",
@@ -57,14 +57,14 @@ def evaluate(
 
     check_output(json, True, "--json")
     check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
-    check_output(neighbors, True, "--neighbours", (".png",))
+    check_output(neighbors, True, "--neighbors", (".png",))
     predictors = load_predictors(run, checkpoint, device, sharpness)
-    if not any(predictor.history_frames for predictor in predictors):
+    if not any(predictor.history_len for predictor in predictors):
         images = ImageRequest(split, count, features, data, seed)
         typer.echo(evaluate_runs(predictors, images, json, neighbors))
         return
     request = EvaluationRequest(
-        steps, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data,
+        num_frames, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data,
         network=feature_network(feature_distance, predictors[0].device),
     )  # fmt: skip
     learned = load_learned({"lpips": lpips, "fid": fid, "fvd": fvd}, predictors[0].device)
@@ -76,7 +76,7 @@ def evaluate(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders or checkpoint folders.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page; replaces a file.")] = Path("compare.html"),
-    steps: StepsAhead = 8,
+    num_frames: NumFrames = 8,
     split: Split = "test",
     windows: Windows = 200,
     protocol: ProtocolName = "plain",
@@ -101,7 +101,7 @@ def compare(
     check_output(output, True, "--output", (".html",))
     predictors = load_predictors(runs, checkpoint, device)
     request = EvaluationRequest(
-        steps, windows or None, find_protocol(protocol), progress=True, split=split, root=data,
+        num_frames, windows or None, find_protocol(protocol), progress=True, split=split, root=data,
         network=feature_network(feature_distance, predictors[0].device),
     )  # fmt: skip
     result = compare.compare(predictors, runs, output, request, paper)

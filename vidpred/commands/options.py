@@ -14,7 +14,7 @@ ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A pres
 Runs = Annotated[list[Path], typer.Option("--run", "-r", help="A run folder or a checkpoint folder.")]
 CheckpointOption = Annotated[str, typer.Option(help="best, last or step-N.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-StepsAhead = Annotated[int, typer.Option(min=1, help="Frames ahead.")]
+NumFrames = Annotated[int, typer.Option("--frames", min=1, help="Number of future frames to predict.")]
 Split = Annotated[str, typer.Option(help="test, validation or train.")]
 Windows = Annotated[int, typer.Option(min=0, help="Maximum number of windows, evenly spread; 0: all.")]
 ProtocolName = Annotated[

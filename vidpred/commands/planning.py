@@ -32,10 +32,10 @@ def plan(
     env: Annotated[str, typer.Option(help="block_push, gym_pusht/PushT-v0, or another of Gymnasium.")] = "block_push",
     solver: Annotated[str, typer.Option(help="cem, mppi, random or gradient.")] = "cem",
     episodes: Annotated[int, typer.Option(min=1)] = 50,
-    candidates: Annotated[int, typer.Option(min=2, help="Plans that an iteration compares.")] = 32,
+    num_samples: Annotated[int, typer.Option(min=2, help="Plans that an iteration compares.")] = 32,
     iterations: Annotated[int, typer.Option(min=1)] = 3,
     horizon: Annotated[int, typer.Option(min=1, help="Steps that a plan looks ahead.")] = 6,
-    execute: Annotated[int, typer.Option(min=1, help="Steps of a plan that are done before the next plan.")] = 2,
+    receding_horizon: Annotated[int, typer.Option(min=1, help="Steps of a plan that are done before the next plan.")] = 2,
     goal: Annotated[Path | None, typer.Option(help="A picture of the goal, for worlds that have none.")] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Short side of frames (default: the run's).")] = None,
     beside: Annotated[
@@ -57,7 +57,7 @@ def plan(
 
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
-    budget = PlanConfig(solver, candidates, iterations, horizon, execute)
+    budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon)
     request = PlanRequest(run, env, budget, episodes, goal, size, beside, video, precision, checkpoint, device)
     results = {}
     for name, result in play_request(request):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidpred.commands.options import CheckpointOption, Device, SharpnessOption
+from vidpred.commands.options import CheckpointOption, Device, NumFrames, SharpnessOption
 
 
 def predict(
@@ -17,7 +17,7 @@ def predict(
         list[Path] | None,
         typer.Option("--run", "-r", help="A run folder or a checkpoint folder; without it the weights of the package."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Frames to predict.")] = 8,
+    num_frames: NumFrames = 8,
     start: Annotated[
         int | None,
         typer.Option(help="First frame to predict. Without it the clip's last frames are held out as truth."),
@@ -51,7 +51,7 @@ def predict(
 
     check_output(output, overwrite, "--output", SUFFIXES)
     predictors = load_predictors(run or [Path(PRETRAINED)], checkpoint, device, sharpness)
-    request = PredictRequest(clip, steps, start, size, after_end, samples, seed, actions, states)
+    request = PredictRequest(clip, num_frames, start, size, after_end, samples, seed, actions, states)
     prediction = VideoPrediction.open(request, predictors)
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)

@@ -112,7 +112,7 @@ def forks_for(predictor: Predictor, count: int = FORKS) -> Forks:
     """Fresh forking scenes in the sizes that a predictor was trained with."""
     data = predictor.data
     return find_forks(
-        ForkingBallWorld(predictor.history_frames, 1, data.crop_size or 32, data.channels, WORLD_SEED), count
+        ForkingBallWorld(predictor.history_len, 1, data.crop_size or 32, data.channels, WORLD_SEED), count
     )
 
 

@@ -214,7 +214,7 @@ class DataSettings(Settings):
         return Limits(video.max_pixels, video.max_frames, video.max_hours)
 
     @property
-    def history_frames(self) -> int:
+    def history_len(self) -> int:
         """How many known frames a prediction of frame t+1, t+2, ... needs: with `lead`, frame t+1 is
         predicted from the context that ends `lead` frames before it."""
         return self.context_frames + self.lead - 1

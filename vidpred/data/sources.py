@@ -30,7 +30,7 @@ def training_offsets(settings: DataSettings) -> list[int]:
 
 def evaluation_offsets(settings: DataSettings, steps: int) -> list[int]:
     """Frame numbers within an evaluation window: the known history, then `steps` coming frames."""
-    return list(range(settings.history_frames + steps))
+    return list(range(settings.history_len + steps))
 
 
 class Source(ABC):

@@ -55,11 +55,11 @@ def evaluate(
     windows: int | None = 200,
     root: str | None = None,
     checkpoint: str = "best",
-    samples: int | None = None,
+    num_samples: int | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Measure one run; see `EvaluationRequest` and `evaluate_predictors`."""
-    request = EvaluationRequest(num_frames, windows, samples=samples, seed=seed, split=split, root=root)
+    request = EvaluationRequest(num_frames, windows, num_samples=num_samples, seed=seed, split=split, root=root)
     return evaluate_predictors([Predictor.load(run, checkpoint)], request)
 
 
@@ -93,8 +93,8 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
     for predictor in predictors:
         predictor.check_known_frames()
     check_same_frames(predictors, "evaluate them one by one")
-    if request.samples is not None and not any(predictor.generator.noise_channels for predictor in predictors):
-        predictors[0].check_samples(request.samples, "--samples ")
+    if request.num_samples is not None and not any(predictor.generator.noise_channels for predictor in predictors):
+        predictors[0].check_samples(request.num_samples, "--samples ")
 
 
 def models_and_baselines(predictors: Sequence[Predictor], num_frames: int) -> dict[str, Generator]:

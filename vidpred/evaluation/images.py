@@ -152,8 +152,8 @@ def evaluate_runs(
         write_file(numbers, json.dumps(content, indent=1))
     if neighbors:
         if not found.neighbors:
-            raise ConfigError(f"[--neighbours {neighbors}] points in the plane have no pictures; leave it out")
-        write_neighbours(neighbors, found)
+            raise ConfigError(f"[--neighbors {neighbors}] points in the plane have no pictures; leave it out")
+        write_neighbors(neighbors, found)
     return found.text()
 
 
@@ -182,6 +182,6 @@ def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
     return {"class_accuracy": float(right.double().mean())}
 
 
-def write_neighbours(path: Path, evaluation: ImageEvaluation) -> None:
+def write_neighbors(path: Path, evaluation: ImageEvaluation) -> None:
     """For every run a row of samples, above the training pictures that are nearest to them."""
     write_grid(path, torch.cat(list(evaluation.neighbors.values())), SHOWN)

@@ -38,8 +38,8 @@ def moving_mask(first: Tensor, second: Tensor) -> Tensor:
 
     flow = dense_flow(first, second)
     still = flow.flatten(1).abs().amax(1) == 0  # nothing to scale by
-    colours: Tensor = flow_to_image(torch.where(still.view(-1, 1, 1, 1), torch.ones_like(flow), flow)).float() / 255
-    return (colours < FLOW_THRESHOLD).any(1) & ~still.view(-1, 1, 1)
+    colors: Tensor = flow_to_image(torch.where(still.view(-1, 1, 1, 1), torch.ones_like(flow), flow)).float() / 255
+    return (colors < FLOW_THRESHOLD).any(1) & ~still.view(-1, 1, 1)
 
 
 def psnr(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ class MetricNetwork:
             with torch.inference_mode():
                 return self.module(*(value.to(self.device) for value in inputs), **self.arguments)
         except (RuntimeError, torch.jit.Error) as error:
-            longer = "; try --steps 16" if inputs[0].ndim == 5 else ""
+            longer = "; try --frames 16" if inputs[0].ndim == 5 else ""
             raise ConfigError(
                 f"the network cannot judge frames {tuple(inputs[0].shape)} [{self.option}]: {one_line(error)}; "
                 f"it must be {self.kind.wanted}{longer}"
@@ -119,7 +119,7 @@ def feature_network(file: Path | None, device: torch.device) -> Callable[[Tensor
     return None if file is None else MetricNetwork("feature_distance", file, device).maps
 
 
-def in_colour(frames: Tensor) -> Tensor:
+def in_color(frames: Tensor) -> Tensor:
     """`(N, C, ...)` with C = 1 or 3 -> three channels."""
     return frames.expand(-1, 3, *frames.shape[2:]) if frames.shape[1] == 1 else frames
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from vidpred.errors import ConfigError
 from vidpred.evaluation import mathieu2016, metrics, openstl, sharpness
 from vidpred.evaluation.feature_distance import FeatureNetwork, map_distance
-from vidpred.evaluation.metric_networks import in_colour
+from vidpred.evaluation.metric_networks import in_color
 
 CAP = 100.0  # dB: what an exact frame counts, so that a mean over windows stays finite
 
@@ -55,7 +55,7 @@ class TrueFrames:
     def features(self) -> Sequence[Tensor]:
         """The network's feature maps of the true frame."""
         assert self.network is not None
-        return self.network(in_colour(self.truth))
+        return self.network(in_color(self.truth))
 
 
 Function = Callable[[Tensor, TrueFrames], Tensor]  # prediction (1, C, H, W), the truth -> (1,)
@@ -100,7 +100,7 @@ def _energy_moving(prediction: Tensor, true: TrueFrames) -> Tensor:
 def _features(prediction: Tensor, true: TrueFrames) -> Tensor:
     if true.network is None:
         raise ValueError("the measure features needs a network")
-    return 100 * map_distance(true.network(in_colour(prediction)), true.features)
+    return 100 * map_distance(true.network(in_color(prediction)), true.features)
 
 
 def finite(values: Tensor) -> Tensor:

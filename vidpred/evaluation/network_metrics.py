@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vidpred.evaluation.frechet import Moments, distance
-from vidpred.evaluation.metric_networks import KINDS, MetricNetwork, in_colour, to_bytes
+from vidpred.evaluation.metric_networks import KINDS, MetricNetwork, in_color, to_bytes
 
 
 def load_learned(files: Mapping[str, Path | None], device: torch.device) -> NetworkMetrics | None:
@@ -50,14 +50,14 @@ class NetworkMetrics:
         predicted = torch.stack(frames, 1).float()
         self._see_features(name, predicted)
         if "lpips" in self.networks:
-            pair = (in_colour(video[0].float()) * 2 - 1 for video in (predicted, future))
+            pair = (in_color(video[0].float()) * 2 - 1 for video in (predicted, future))
             said = self.networks["lpips"](*pair).mean(1).tolist()
             by_step = self.distances.setdefault(name, [[] for _ in said])
             for step, value in enumerate(said):
                 by_step[step].append(value)
 
     def _see_features(self, name: str, video: Tensor) -> None:
-        pictures = to_bytes(in_colour(video[0].float()))
+        pictures = to_bytes(in_color(video[0].float()))
         inputs = {"fid": pictures, "fvd": pictures.transpose(0, 1)[None].float()}
         for kind, shown in inputs.items():
             if kind in self.networks:

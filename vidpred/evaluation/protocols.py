@@ -79,7 +79,7 @@ class Evaluation:
     num_frames: int
     scores: dict[str, Scores]
     protocol: Protocol = PROTOCOLS["plain"]
-    samples: int | None = None  # futures drawn in every window; None: one prediction
+    num_samples: int | None = None  # futures drawn in every window; None: one prediction
     seed: int = 0  # of their noise
     spread: dict[str, list[RunningMean]] = field(
         default_factory=dict
@@ -104,7 +104,7 @@ def with_baselines(models: Mapping[str, Generator], num_frames: int) -> dict[str
 
 def known_frames(models: Mapping[str, Generator]) -> int:
     """The history that windows need, so that every model finds enough known frames."""
-    return max(model.history_frames for model in models.values())
+    return max(model.history_len for model in models.values())
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Measurement:
     num_frames: int = 8
     windows: int | None = None
     protocol: Protocol = PROTOCOLS["plain"]
-    samples: int | None = None
+    num_samples: int | None = None
     seed: int = 0
     progress: bool = False
     only: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ def evaluate_models(
         learned: Networks that also measure the predictions; it keeps their numbers.
     """
     chosen = how.choose_windows(source)
-    rows = {name: row_names(name, model, how.samples) for name, model in models.items()}
+    rows = {name: row_names(name, model, how.num_samples) for name, model in models.items()}
     scores = {row: Scores(how.num_frames) for names_of in rows.values() for row in names_of.values()}
     apart = {name: [RunningMean() for _ in range(how.num_frames)] for name, row in rows.items() if len(row) > 1}
     for index in tqdm(chosen, desc="evaluate", unit="window", disable=not how.progress):
@@ -191,11 +191,11 @@ def evaluate_models(
         if learned is not None:
             learned.see_truth(future)
         for name, model in models.items():
-            count = how.samples or 1 if name in apart else 1
-            draws = draw_windows(model, context, how.num_frames, (how.seed, index), count, actions, states)
+            count = how.num_samples or 1 if name in apart else 1
+            draws = sample_windows(model, context, how.num_frames, (how.seed, index), count, actions, states)
             if learned is not None:
                 draws = learned.update(name, draws, future)
-            spreads, drawn = measure_draws(draws, true, how.metrics, context[:, -1], how.frames)
+            spreads, drawn = measure_samples(draws, true, how.metrics, context[:, -1], how.frames)
             for (step, metric), numbers in drawn.items():
                 summary = summarise(numbers, METRICS[metric].lower_is_better, METRICS[metric].best)
                 values |= {(row, step, metric): summary[kind] for kind, row in rows[name].items()}
@@ -204,10 +204,10 @@ def evaluate_models(
         for (name, step, metric), value in values.items():
             reference = values.get((REFERENCE, step, metric), math.nan)
             scores[name].add(source.clip_name(index), step, metric, value, reference)
-    return Evaluation(len(chosen), how.num_frames, scores, how.printed, how.samples, how.seed, apart)
+    return Evaluation(len(chosen), how.num_frames, scores, how.printed, how.num_samples, how.seed, apart)
 
 
-def draw_windows(
+def sample_windows(
     model: Generator,
     context: Tensor,
     num_frames: int,
@@ -223,7 +223,7 @@ def draw_windows(
         yield stream_rollout(model, context, num_frames, noise, actions, states)
 
 
-def measure_draws(
+def measure_samples(
     draws: Iterable[Iterable[Tensor]],
     true: Sequence[TrueFrames],
     names: Sequence[str],
@@ -248,7 +248,7 @@ def measure_draws(
 
 def validation_numbers(generator: Generator, source: Source, windows: int, device: torch.device) -> dict[str, float]:
     """What training watches: the mean psnr, psnr_moving and ssim of the frames that the generator learns to predict."""
-    lead, together = generator.step, generator.pred_frames
+    lead, together = generator.lead, generator.pred_frames
     how = Measurement(lead - 1 + together, windows, only=("psnr", "psnr_moving", "ssim"))
     result = evaluate_models({"model": generator}, source, how, device)
     overall = result.scores["model"].overall

@@ -10,8 +10,8 @@ from typing import Any
 
 from vidpred.evaluation.metric_table import METRICS, Protocol
 from vidpred.evaluation.network_metrics import NetworkMetrics
-from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, RunningMean
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
+from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, RunningMean
 from vidpred.files import atomic_write, write_file
 from vidpred.media.text_table import format_table
 
@@ -28,7 +28,7 @@ def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
         "definitions": {
             **{name: METRICS[name].definition for name in evaluation.protocol.metrics},
             "averaging": AVERAGING,
-            **(definitions(evaluation.samples) if evaluation.samples else {}),
+            **(definitions(evaluation.num_samples) if evaluation.num_samples else {}),
         },
         **_samples_json(evaluation),
         "models": {
@@ -44,12 +44,12 @@ def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _samples_json(evaluation: Evaluation) -> dict[str, Any]:
-    if evaluation.samples is None:
+    if evaluation.num_samples is None:
         return {}
     return {
-        "samples": evaluation.samples,
+        "samples": evaluation.num_samples,
         "seed": evaluation.seed,
-        f"{SPREAD} of {evaluation.samples}": _tables(evaluation.spread),
+        f"{SPREAD} of {evaluation.num_samples}": _tables(evaluation.spread),
     }
 
 
@@ -94,14 +94,14 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
     """The terminal's table: a block for every step ahead shown (1, 2, 4, ... and the last by default)."""
     shown = shown_steps or doubling_steps(evaluation.num_frames)
     titles = [METRICS[name].title for name in evaluation.protocol.metrics]
-    if evaluation.samples:
-        titles.append(f"{SPREAD} of {evaluation.samples}")
+    if evaluation.num_samples:
+        titles.append(f"{SPREAD} of {evaluation.num_samples}")
     lines = [
         f"{evaluation.windows} windows, protocol {evaluation.protocol.name}, float32; {better(evaluation.protocol)}; "
         f"{AVERAGING}"
     ]
-    if evaluation.samples:
-        lines += [f"{name}: {text}" for name, text in definitions(evaluation.samples).items()]
+    if evaluation.num_samples:
+        lines += [f"{name}: {text}" for name, text in definitions(evaluation.num_samples).items()]
     for step in shown:
         lines += ["", *format_table([f"frame t+{step}", *titles], rows(evaluation, step), 16)]
     return "\n".join(lines)
@@ -117,9 +117,9 @@ def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
     ]
     first = next(iter(evaluation.scores.values()))
     lines.append(["n", *(str(first.overall[metric][step - 1].count) for metric in names)])
-    if evaluation.samples:
+    if evaluation.num_samples:
         apart = {
-            row_name(name, "mean", evaluation.samples): total[step - 1] for name, total in evaluation.spread.items()
+            row_name(name, "mean", evaluation.num_samples): total[step - 1] for name, total in evaluation.spread.items()
         }
         for line in lines:
             line.append(_cell(apart.get(line[0], RunningMean())))
@@ -173,7 +173,7 @@ def doubling_steps(num_frames: int) -> list[int]:
 
 def _panel_title(metric: str, evaluation: Evaluation) -> str:
     if metric == SPREAD:
-        return f"{SPREAD} of {evaluation.samples} (standard deviation of a pixel)"
+        return f"{SPREAD} of {evaluation.num_samples} (standard deviation of a pixel)"
     measure = METRICS[metric]
     best = "" if measure.best is None else f" (best: {measure.best:g})"
     return measure.title + (" (lower is better)" if measure.lower_is_better else best)
@@ -198,7 +198,7 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
     import matplotlib.pyplot as pyplot
 
     names = evaluation.protocol.metrics
-    panels = [*names, *([SPREAD] if evaluation.samples else [])]
+    panels = [*names, *([SPREAD] if evaluation.num_samples else [])]
     columns = math.ceil(len(panels) / 2)
     figure, axes = pyplot.subplots(2, columns, figsize=(4 * columns, 6.4), layout="constrained", sharex=True)
     num_frames = list(range(1, evaluation.num_frames + 1))

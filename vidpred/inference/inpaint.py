@@ -57,7 +57,7 @@ class Completer:
     def load(cls, run: str | Path, checkpoint: str = "best", device: str = "auto") -> Completer:
         """Raises StorageError, and ConfigError for a run that predicts frames or has no pictures."""
         predictor = Predictor.load(run, checkpoint, device)
-        if predictor.history_frames or predictor.data.has_points:
+        if predictor.history_len or predictor.data.has_points:
             raise ConfigError(f"{predictor.name} makes no pictures from noise; use a run of dcgan_mnist.yaml, say")
         judge = load_discriminator(find_checkpoint(run, checkpoint), predictor.device)
         return (

@@ -64,8 +64,8 @@ def choose_window(
 
     Raises DataError where too few frames come before, ConfigError for a start outside the video.
     """
-    stride, history = predictors[0].data.frame_skip, max(predictor.history_frames for predictor in predictors)
-    least = max(predictor.least_history for predictor in predictors)
+    stride, history = predictors[0].data.frame_skip, max(predictor.history_len for predictor in predictors)
+    least = max(predictor.min_history_len for predictor in predictors)
     needed = (least - 1) * stride + 1
     if frames < needed:
         raise DataError(
@@ -87,15 +87,15 @@ def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) ->
     """Check that all predictors can take the same frames, and draw samples where asked to. Raises ConfigError."""
     for predictor in predictors:
         predictor.check_known_frames()
-        if request.samples is not None:
-            predictor.check_samples(request.samples, "--samples ")
+        if request.num_samples is not None:
+            predictor.check_samples(request.num_samples, "--samples ")
     check_same_frames(predictors, "render them one by one")
     if request.size is None and len({predictor.data.size for predictor in predictors}) > 1:
         raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
 
 
 def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Window, steps: int) -> Tensor | None:
-    """The actions of a window as rollouts take them, `(1, known - 1 + steps, A)`; None without a file.
+    """The actions of a window as rollouts take them, `(1, known - 1 + num_frames, A)`; None without a file.
 
     file: .npy, `(n, A)`: row i moves kept frame i of the video to frame i+1; with data.frame_skip n a model's action is
     n rows one after the other. Raises ConfigError where a run takes actions and there is no file, or the other way
@@ -166,11 +166,11 @@ class PredictRequest:
     """
 
     clip: Path
-    steps: int = 8
+    num_frames: int = 8
     start: int | None = None
     size: int | None = None
     after_end: bool = False
-    samples: int | None = None
+    num_samples: int | None = None
     seed: int = 0
     actions: Path | None = None
     states: Path | None = None
@@ -199,16 +199,16 @@ class VideoPrediction:
         kept = kept_frames(info, data.video_settings.fps)
         short_side = data.size if request.size is None else (request.size or None)
         start = len(kept) - 1 + data.frame_skip if request.after_end else request.start
-        window = choose_window(info, len(kept), predictors, request.steps, start)
+        window = choose_window(info, len(kept), predictors, request.num_frames, start)
         return cls(
             request, predictors, info, kept, scaled_size(info.height, info.width, short_side), window,
-            read_actions(request.actions, predictors, window, request.steps),
+            read_actions(request.actions, predictors, window, request.num_frames),
             read_states(request.states, predictors, window),
         )  # fmt: skip
 
     def describe(self) -> str:
-        window, last = self.window, self.window.first + (self.request.steps - 1) * self.window.stride
-        known = window.truth_number(self.request.steps - 1) is not None
+        window, last = self.window, self.window.first + (self.request.num_frames - 1) * self.window.stride
+        known = window.truth_number(self.request.num_frames - 1) is not None
         return (
             f"{len(self.kept)} frames, known {window.numbers[0]}-{window.numbers[-1]}, "
             f"predicted {window.first}-{last} at {self.size[1]}x{self.size[0]}, "
@@ -225,7 +225,7 @@ class VideoPrediction:
         """Rendered pictures, uint8 `(H, W, 3)`; only the known frames and one step are in memory."""
         known = self._read(self.window.numbers)
         names = [predictor.name for predictor in self.predictors]
-        maps = [f"{'error' if self.request.samples is None else 'spread'} {name}" for name in names]
+        maps = [f"{'error' if self.request.num_samples is None else 'spread'} {name}" for name in names]
         for index, frame in enumerate(known):
             ago = len(known) - 1 - index
             panels = [Panel("known", frame, "context"), *(Panel(name, frame, "context") for name in self._labels())]
@@ -236,21 +236,21 @@ class VideoPrediction:
     def _labels(self) -> list[str]:
         """Of the predictions, in their order: a run's name, or that with the number of its sample."""
         names = [predictor.name for predictor in self.predictors]
-        if self.request.samples is None:
+        if self.request.num_samples is None:
             return names
-        return [f"{name} #{sample}" for name in names for sample in range(1, self.request.samples + 1)]
+        return [f"{name} #{sample}" for name in names for sample in range(1, self.request.num_samples + 1)]
 
     def _compose(self, panels: list[Panel], caption: str) -> np.ndarray:
         """In one row, but samples in rows of a few."""
-        if self.request.samples is None:
+        if self.request.num_samples is None:
             return compose(panels, caption=caption)
         rows = [panels[first : first + PANELS_A_ROW] for first in range(0, len(panels), PANELS_A_ROW)]
         return stack([*(compose(row) for row in rows[:-1]), compose(rows[-1], caption=caption)])
 
     def _truths(self) -> Iterator[Tensor | None]:
         """The true frame of every step, None beyond the end; read a few at a time."""
-        for first in range(0, self.request.steps, FRAMES_A_READ):
-            steps = range(first, min(first + FRAMES_A_READ, self.request.steps))
+        for first in range(0, self.request.num_frames, FRAMES_A_READ):
+            steps = range(first, min(first + FRAMES_A_READ, self.request.num_frames))
             numbers = [number for step in steps if (number := self.window.truth_number(step)) is not None]
             yield from self._read(numbers) if numbers else ()
             yield from [None] * (len(steps) - len(numbers))
@@ -261,16 +261,18 @@ class VideoPrediction:
             stream_rollout(
                 predictor.generator,
                 known[None].to(predictor.device),
-                self.request.steps,
+                self.request.num_frames,
                 noise,
                 self.actions,
                 self.states,
             )
             for predictor in self.predictors
-            for noise in (predictor.noise(1, sample, self.request.seed) for sample in range(self.request.samples or 1))
+            for noise in (
+                predictor.noise(1, sample, self.request.seed) for sample in range(self.request.num_samples or 1)
+            )
         ]
         truths, labels = self._truths(), self._labels()
-        for step in range(self.request.steps):
+        for step in range(self.request.num_frames):
             truth = next(truths)
             predictions = [next(stream)[0].cpu() for stream in streams]
             panels = [Panel("truth", truth, "truth")]
@@ -281,7 +283,7 @@ class VideoPrediction:
 
     def _map(self, name: str, predictions: Tensor, truth: Tensor | None) -> Panel:
         """The error of a run's one prediction, or how far its samples `(N, C, H, W)` lie apart."""
-        if self.request.samples is not None:
+        if self.request.num_samples is not None:
             deviation = predictions.std(0, correction=0)
             return Panel(f"spread {name}", error_map(deviation, torch.zeros_like(deviation)), "error")
         return Panel(f"error {name}", None if truth is None else error_map(predictions[0], truth), "error")
@@ -291,6 +293,6 @@ def predict_video(
     prediction: VideoPrediction, output: Path, rate: float, overwrite: bool = False, progress: bool = False
 ) -> int:
     """Write the prediction as .mp4, .gif or .png (a strip); returns how many pictures. Raises vidpred's errors."""
-    total = len(prediction.window.numbers) + prediction.request.steps
+    total = len(prediction.window.numbers) + prediction.request.num_frames
     pictures = tqdm(prediction.pictures(), desc="predict", total=total, unit="frame", disable=not progress)
     return write_video(output, pictures, rate, overwrite)

@@ -73,33 +73,33 @@ class Predictor:
         return next(self.generator.parameters()).device
 
     @property
-    def history_frames(self) -> int:
+    def history_len(self) -> int:
         """How many known frames a prediction is made from."""
-        return self.generator.history_frames
+        return self.generator.history_len
 
     @property
-    def least_history(self) -> int:
+    def min_history_len(self) -> int:
         """How many it needs at least; most models need all."""
-        return self.generator.least_history
+        return self.generator.min_history_len
 
     def predict(
         self,
         frames: Tensor | np.ndarray,
-        steps: int,
-        samples: int | None = None,
+        num_frames: int,
+        num_samples: int | None = None,
         seed: int | None = None,
         actions: Tensor | np.ndarray | None = None,
         states: Tensor | np.ndarray | None = None,
         sharpness: float | None = None,
     ) -> Tensor:
-        """Predict the next `steps` frames, by recursion beyond what the generator gives at once.
+        """Predict the next `num_frames` frames, by recursion beyond what the generator gives at once.
 
-        frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], T >= least_history (the newest are
-        used), any H and W. Returns `(steps, C, H, W)` or `(B, steps, C, H, W)`, float32 in [0, 1], on the CPU.
+        frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], T >= min_history_len (the newest are
+        used), any H and W. Returns `(num_frames, C, H, W)` or `(B, num_frames, C, H, W)`, float32 in [0, 1], on the CPU.
         samples: draw so many futures, each with noise of its own that it keeps through all its steps; returns
-        `(samples, steps, C, H, W)` or `(B, samples, steps, C, H, W)`. seed: sample i is then a function of (seed, i),
+        `(num_samples, num_frames, C, H, W)` or `(B, num_samples, num_frames, C, H, W)`. seed: sample i is then a function of (seed, i),
         however many are drawn; None: of torch's random stream.
-        actions: for a model that takes any, `(T-1+steps, A)` or `(B, T-1+steps, A)`, in the units of its data: row i
+        actions: for a model that takes any, `(T-1+num_frames, A)` or `(B, T-1+num_frames, A)`, in the units of its data: row i
         moves frame i to frame i+1, known frames first. states: for a model that takes any, `(T, S)` or `(B, T, S)`, in
         which the known frames were taken; the model says by itself how they go on.
         sharpness: for a model that has this dial, from 0 (a blend of pixel values: the highest PSNR, blurred) to 1 (one
@@ -107,17 +107,17 @@ class Predictor:
         Raises ValueError or TypeError naming what is wrong, ConfigError where samples are asked of a model that takes
         no noise.
         """
-        if samples is not None:
-            self.check_samples(samples)
-        tensor = check_frames(frames, self.generator.channels, self.least_history)
+        if num_samples is not None:
+            self.check_samples(num_samples)
+        tensor = check_frames(frames, self.generator.channels, self.min_history_len)
         batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
         moves, known = (self._rows(values, tensor.dim() == 4) for values in (actions, states))
         with self._dialed(sharpness):
             futures = [
-                rollout(self.generator, batched, steps, self.noise(len(batched), sample, seed), moves, known).cpu()
-                for sample in range(samples or 1)
+                rollout(self.generator, batched, num_frames, self.noise(len(batched), sample, seed), moves, known).cpu()
+                for sample in range(num_samples or 1)
             ]
-        future = futures[0] if samples is None else torch.stack(futures, 1)
+        future = futures[0] if num_samples is None else torch.stack(futures, 1)
         return future if tensor.dim() == 5 else future[0]
 
     def set_sharpness(self, sharpness: float, setting: str = "sharpness=") -> None:
@@ -155,7 +155,7 @@ class Predictor:
     def draw(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Pictures of a generator that knows no frames: noise `(B, noise_channels)`, labels `(B,)` -> `(B, C, H, W)`
         float32 in [0, 1], on the CPU. Raises ValueError for other shapes, ConfigError for a generator of frames."""
-        if self.history_frames:
+        if self.history_len:
             raise ConfigError(f"{self.name} predicts frames from known ones; use predict")
         conditions = Conditions(noise.to(self.device), labels=None if labels is None else labels.to(self.device))
         conditions.check(self.generator)
@@ -173,19 +173,19 @@ class Predictor:
 
     def check_known_frames(self) -> None:
         """Raises ConfigError for a generator of pictures, which predicts no frames."""
-        if not self.history_frames:
+        if not self.history_len:
             raise ConfigError(
                 f"{self.name} makes pictures from noise and predicts no frames [data.context_frames=0]; "
                 "use vidpred sample --run RUN"
             )
 
-    def check_samples(self, samples: int, setting: str = "samples=") -> None:
+    def check_samples(self, num_samples: int, setting: str = "samples=") -> None:
         """Raises ValueError below 1, ConfigError where the model can only predict one future."""
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, not {samples}")
+        if num_samples < 1:
+            raise ValueError(f"samples must be at least 1, not {num_samples}")
         if not self.generator.noise_channels:
             raise ConfigError(
-                f"{self.name} takes no noise and predicts one future only [{setting}{samples}]; leave it out, or use a "
+                f"{self.name} takes no noise and predicts one future only [{setting}{num_samples}]; leave it out, or use a "
                 "run with model.noise_channels above 0 (forking_ball_samples.yaml)"
             )
 

@@ -37,7 +37,7 @@ class Sampler:
     def __post_init__(self) -> None:
         """Raises ConfigError for a run that predicts frames, and for labels that it does not know."""
         generator, classes = self.predictor.generator, self.predictor.generator.num_labels
-        if self.predictor.history_frames or not generator.noise_channels:
+        if self.predictor.history_len or not generator.noise_channels:
             raise ConfigError(
                 f"{self.predictor.name} predicts frames from frames; use vidpred predict CLIP --run RUN, or sample "
                 "a run with data.context_frames=0 (dcgan_mnist.yaml)"

@@ -80,8 +80,8 @@ def error_map(prediction: Tensor, truth: Tensor) -> Tensor:
 
     difference = (prediction.detach().float() - truth.detach().float()).abs().mean(0) / ERROR_RANGE
     levels = (difference.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
-    return torch.from_numpy(coloured).movedim(-1, 0).float() / 255
+    colored = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
+    return torch.from_numpy(colored).movedim(-1, 0).float() / 255
 
 
 def compose(panels: Sequence[Panel], minimum_height: int = 192, caption: str = "") -> np.ndarray:

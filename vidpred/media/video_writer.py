@@ -152,13 +152,13 @@ def _palette_graph(height: int, width: int, time_base: Fraction) -> av.filter.Gr
     source = graph.add_buffer(width=width, height=height, format=pixels, time_base=time_base)
     split = graph.add("split")
     palette = graph.add("palettegen", "stats_mode=single:reserve_transparent=0")
-    coloured = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=5")
+    colored = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=5")
     sink = graph.add("buffersink")
     source.link_to(split)
-    split.link_to(coloured, 0, 0)
+    split.link_to(colored, 0, 0)
     split.link_to(palette, 1, 0)
-    palette.link_to(coloured, 0, 1)
-    coloured.link_to(sink)
+    palette.link_to(colored, 0, 1)
+    colored.link_to(sink)
     graph.configure()
     return graph
 

@@ -34,7 +34,7 @@ class Shape(NamedTuple):
 
 
 # Attributes of a generator that data settings fix -> those settings.
-FRAMES = {"context_frames": "context_frames", "pred_frames": "pred_frames", "step": "lead", "channels": "channels"}
+FRAMES = {"context_frames": "context_frames", "pred_frames": "pred_frames", "lead": "lead", "channels": "channels"}
 
 
 class Generator(nn.Module):
@@ -49,7 +49,7 @@ class Generator(nn.Module):
     """Number T of context frames; 0: images are made from noise."""
     pred_frames: int = 1
     """Number K of frames that are predicted at once."""
-    step: int = 1
+    lead: int = 1
     """Lead: the first predicted frame comes that many frames after the last context frame."""
     channels: int = 3
     """Channels of a frame: 1 or 3."""
@@ -57,7 +57,7 @@ class Generator(nn.Module):
     """Number of tensors in a prediction, coarse to fine."""
     shape: Shape = Shape(0, 0, 0)
     """Shape of the images, of a generator that makes them from noise; frames have the size of their context."""
-    least_frames: int | None = None
+    min_context_frames: int | None = None
     """Minimum number of context frames; None: all of `context_frames`."""
     noise_channels: int = 0
     """Length of the noise vector; 0: no noise, and one prediction only."""
@@ -95,16 +95,16 @@ class Generator(nn.Module):
         self.state_dynamics = None  # in the instance: a default of the class would hide a module of that name
 
     @property
-    def history_frames(self) -> int:
+    def history_len(self) -> int:
         """Number of known frames that a rollout starts from: the context, and the lead over it."""
-        return self.context_frames + self.step - 1
+        return self.context_frames + self.lead - 1
 
     @property
-    def least_history(self) -> int:
+    def min_history_len(self) -> int:
         """Minimum number of known frames of a rollout. Actions and states need a row for each of `context_frames`."""
-        rows, least = self.action_size or self.state_size, self.least_frames
+        rows, least = self.action_size or self.state_size, self.min_context_frames
         context = self.context_frames if rows or least is None else min(least, self.context_frames)
-        return context + self.step - 1
+        return context + self.lead - 1
 
     def empty_context(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """Return the context of `count` images made from noise, `(count, 0, C, H, W)`."""

@@ -15,7 +15,7 @@ class CopyLast(Generator):
 
     def __init__(self, context_frames: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step = context_frames, 1, 1
+        self.context_frames, self.pred_frames, self.lead = context_frames, 1, 1
 
     def forward(self, context: Tensor) -> list[Tensor]:
         """`(B, T, C, H, W)` in [0, 1] -> a list of one prediction, `(B, 1, C, H, W)` in [0, 1]."""
@@ -31,7 +31,7 @@ class FlowExtrapolation(Generator):
 
     def __init__(self, care: Care = "medium") -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step = 2, 1, 1
+        self.context_frames, self.pred_frames, self.lead = 2, 1, 1
         self.care: Care = care
 
     def forward(self, context: Tensor) -> list[Tensor]:
@@ -49,7 +49,7 @@ class HalfAndHalf(Generator):
 
     def __init__(self, pred_frames: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step = 2, pred_frames, 1
+        self.context_frames, self.pred_frames, self.lead = 2, pred_frames, 1
         self.flow = FlowExtrapolation()
 
     def forward(self, context: Tensor) -> list[Tensor]:

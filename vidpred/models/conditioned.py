@@ -13,7 +13,7 @@ from vidpred.models.settings import ModelSettings
 
 
 class ConditionedPredictor(Generator):
-    """Base of the predictors `(B, T, C, H, W)` -> pred_frames (K) frames at once, the first of them `step` frames after
+    """Base of the predictors `(B, T, C, H, W)` -> pred_frames (K) frames at once, the first of them `lead` frames after
     the last known one, under noise, actions and states.
 
     condition_size: how many numbers these are in all. moves: actions between the first known and the last coming frame.
@@ -21,14 +21,14 @@ class ConditionedPredictor(Generator):
     """
 
     def __init__(
-        self, settings: ModelSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
+        self, settings: ModelSettings, context_frames: int, pred_frames: int = 1, lead: int = 1, channels: int = 3
     ) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = context_frames, pred_frames, step, channels
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, lead, channels
         self.noise_channels = settings.noise_channels
         if self.noise_channels:
             self.noise = settings.noise
-        self.action_size, self.moves = settings.action_size, context_frames + pred_frames + step - 2
+        self.action_size, self.moves = settings.action_size, context_frames + pred_frames + lead - 2
         if settings.action_size:
             self.action_scale = Normalizer(settings.action_size)
         self.state_size = settings.state_size

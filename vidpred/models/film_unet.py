@@ -90,16 +90,16 @@ def convolution(seen: int, width: int, normalize: bool) -> nn.Module:
 
 
 class FilmUnet(ConditionedPredictor):
-    """Y = X_T + Net(X_1..T, actions, noise, states): pred_frames frames at once, the first `step` frames after the last
+    """Y = X_T + Net(X_1..T, actions, noise, states): pred_frames frames at once, the first `lead` frames after the last
     known. With `warp`, X_T moved by displacements that Net gives, too.
 
     One scale. Any height and width: the picture is padded inside and cropped back.
     """
 
     def __init__(
-        self, settings: FilmUnetSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
+        self, settings: FilmUnetSettings, context_frames: int, pred_frames: int = 1, lead: int = 1, channels: int = 3
     ) -> None:
-        super().__init__(settings, context_frames, pred_frames, step, channels)
+        super().__init__(settings, context_frames, pred_frames, lead, channels)
         self.cell_size, self.positions, self.spatial_actions = (
             settings.cell_size,
             settings.positions,

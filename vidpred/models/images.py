@@ -58,7 +58,7 @@ class ImageGenerator(Generator):
 
     def __init__(self, settings: ModelSettings, shape: Shape) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step, self.channels = 0, 1, 1, shape.channels
+        self.context_frames, self.pred_frames, self.lead, self.channels = 0, 1, 1, shape.channels
         self.noise_channels, self.noise, self.num_labels = settings.noise_channels, settings.noise, settings.num_labels
         self.shape = shape
 

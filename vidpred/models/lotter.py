@@ -55,7 +55,7 @@ class LotterPredictor(Generator):
 
     def __init__(self, settings: LotterSettings, data: DataSettings) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.step = data.context_frames, data.pred_frames, data.lead
+        self.context_frames, self.pred_frames, self.lead = data.context_frames, data.pred_frames, data.lead
         assert data.crop_size is not None
         self.channels, self.side = data.channels, data.crop_size
         maps, kernel = settings.maps, settings.kernel

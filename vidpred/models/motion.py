@@ -122,7 +122,7 @@ class Scene(NamedTuple):
 
 
 class MotionGenerator(ConditionedPredictor):
-    """Frames t+k for k = step, ..., step + pred_frames - 1, each straight from the known frames, whatever k is.
+    """Frames t+k for k = lead, ..., lead + pred_frames - 1, each straight from the known frames, whatever k is.
 
     How far motion can be trusted is measured on the known frames first (`backtest`). Candidates for a coming frame
     (`imagine`) are the last frame and what motion makes of it. Two small networks give their shares: the gate for
@@ -143,12 +143,12 @@ class MotionGenerator(ConditionedPredictor):
     Any height and width, any number of known frames (the newest ten are looked at), 1 or 3 channels.
     """
 
-    least_frames = 2  # it makes do with fewer known frames than context_frames
+    min_context_frames = 2  # it makes do with fewer known frames than context_frames
 
     def __init__(
-        self, settings: MotionSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
+        self, settings: MotionSettings, context_frames: int, pred_frames: int = 1, lead: int = 1, channels: int = 3
     ) -> None:
-        super().__init__(settings, context_frames, pred_frames, step, channels)
+        super().__init__(settings, context_frames, pred_frames, lead, channels)
         self.backtests = settings.backtest
         width = settings.gate_width
         self.gate, self.detail = gate_network(width), detail_network()
@@ -172,11 +172,11 @@ class MotionGenerator(ConditionedPredictor):
             context = context[:, -3:]
         motion = observe(context, self.backtests)
         features = None if self.refinement is None else self.refinement.look(motion, planes)
-        last_lead = self.step + self.pred_frames - 1
+        last_lead = self.lead + self.pred_frames - 1
         paths = zip(follow(motion.flow, last_lead), follow(motion.smooth, last_lead), strict=True)
         pictures = []
         for lead, (path, steady) in enumerate(paths, 1):
-            if lead < self.step:
+            if lead < self.lead:
                 continue
             scene = imagine(motion, lead, path, steady)
             if self.refinement is None or features is None:

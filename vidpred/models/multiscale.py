@@ -89,7 +89,7 @@ def convolutions(channels: list[int], kernels: list[int], padding: Literal["same
 class MultiscaleGenerator(ConditionedPredictor):
     """Paints the coming frames coarse to fine: G_k(X) = tanh(Net_k(X_k, up(Y_{k-1})) + up(Y_{k-1})).
 
-    context_frames known frames in, pred_frames frames out at once, the first of them `step` frames after the last
+    context_frames known frames in, pred_frames frames out at once, the first of them `lead` frames after the last
     known one. Any height and width: the picture is padded inside and cropped back. With `residual: last_frame` (L_k the
     last known frame at scale k, clamped instead of squashed): G_k(X) = Net_k(...) + up(Y_{k-1}) + L_k - up(L_{k-1}).
     With noise, every Net_k sees one more plane for each number z_i of the draw, z_i everywhere: one draw is one
@@ -99,9 +99,9 @@ class MultiscaleGenerator(ConditionedPredictor):
     """
 
     def __init__(
-        self, settings: MultiscaleSettings, context_frames: int, pred_frames: int = 1, step: int = 1, channels: int = 3
+        self, settings: MultiscaleSettings, context_frames: int, pred_frames: int = 1, lead: int = 1, channels: int = 3
     ) -> None:
-        super().__init__(settings, context_frames, pred_frames, step, channels)
+        super().__init__(settings, context_frames, pred_frames, lead, channels)
         pictures = pred_frames * channels
         seen = context_frames * channels + self.condition_size
         maps, kernels = settings.layers()

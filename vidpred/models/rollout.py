@@ -22,14 +22,14 @@ def applications(
     its pyramids, coarse to fine.
 
     forward: what is called: the generator, or it as training wrapped it. context: `(B, T', C, H, W)`; the newest
-    `history_frames` are used, or as many as there are.
+    `history_len` are used, or as many as there are.
     """
-    needed = generator.history_frames
+    needed = generator.history_len
     known = context.shape[1]
     history = context[:, -needed:]
     if conditions.noise is None and generator.noise_channels:  # one draw for all steps: see `stream_rollout`
         conditions = replace(conditions, noise=draw_noise(generator, len(context)).to(context.device))
-    rows, lead = needed + generator.pred_frames - 1, generator.step
+    rows, lead = needed + generator.pred_frames - 1, generator.lead
     first = known - history.shape[1]
     while True:
         seen = history[:, : history.shape[1] - lead + 1]
@@ -52,7 +52,7 @@ def unroll(
     between are in no training sample.
     """
     if times == 1:
-        moves = generator.history_frames + generator.pred_frames - 1
+        moves = generator.history_len + generator.pred_frames - 1
         return as_pyramid(forward(context, **conditions.generator_kwargs(generator, 0, moves)))
     pyramids = list(islice(applications(forward, generator, context, conditions), times))
     return [torch.cat(scale, 1) for scale in zip(*pyramids, strict=True)]
@@ -61,7 +61,7 @@ def unroll(
 def stream_rollout(
     generator: Generator,
     context: Tensor,
-    steps: int,
+    num_frames: int,
     noise: Tensor | None = None,
     actions: Tensor | None = None,
     states: Tensor | None = None,
@@ -69,13 +69,13 @@ def stream_rollout(
     """Yield the frames t+1, t+2, ..., t+steps, each `(B, C, H, W)` float32 in [0, 1]; memory does not grow with steps.
 
     generator: `(B, T, C, H, W)` -> pyramid of `(B, K, C, h, w)`, with the attributes context_frames (T), pred_frames
-    (K frames at once) and step (its lead: the first of them comes `step` frames after its context).
-    context: `(B, T', C, H, W)` in [0, 1] with T' >= T + step - 1 (or `least_history`): with a lead of k, frame t+1 is
+    (K frames at once) and lead (the first of them comes `lead` frames after its context).
+    context: `(B, T', C, H, W)` in [0, 1] with T' >= T + lead - 1 (or `min_history_len`): with lead k, frame t+1 is
     predicted from the frames up to t+1-k, and frame t+k from those up to t.
     noise: a draw for each sample, `(B, noise_channels)`, for a generator that takes any; None: drawn from torch's
     random stream. It is kept through the whole rollout: a draw stands for one outcome, and a coin that was tossed anew
     in every frame would change the story half-way.
-    actions: `(B, T'-1+steps, A)`, for a generator that takes any: row i moves frame i of the context, and then of the
+    actions: `(B, T'-1+num_frames, A)`, for a generator that takes any: row i moves frame i of the context, and then of the
     future, to the next one.
     states: `(B, T', S)`, for a generator that takes any: those in which the frames of the context were taken. Those of
     coming frames follow from them by the generator's `state_dynamics`.
@@ -83,7 +83,7 @@ def stream_rollout(
     one that takes none, or actions or states are missing or of another shape.
     """
     generator = as_generator(generator)
-    needed = generator.least_history
+    needed = generator.min_history_len
     if context.shape[1] < needed:
         raise ValueError(f"{context.shape[1]} context frames given, {needed} needed")
     noise, actions, states = (None if rows is None else rows.to(context.device) for rows in (noise, actions, states))
@@ -91,18 +91,18 @@ def stream_rollout(
     conditions.check(generator)
     if states is not None and generator.state_size and states.shape[1] != context.shape[1]:
         raise ValueError(f"{states.shape[1]} states given; {context.shape[1]} known frames need one each")
-    if actions is not None and actions.shape[1] != context.shape[1] - 1 + steps:
+    if actions is not None and actions.shape[1] != context.shape[1] - 1 + num_frames:
         raise ValueError(
-            f"{actions.shape[1]} actions given; {context.shape[1]} known frames and {steps} coming ones have "
-            f"{context.shape[1] - 1 + steps} between them"
+            f"{actions.shape[1]} actions given; {context.shape[1]} known frames and {num_frames} coming ones have "
+            f"{context.shape[1] - 1 + num_frames} between them"
         )
     done = 0
     for pictures in applications(generator, generator, context, conditions):
         frames = _finest(pictures, context)
-        for index in range(min(frames.shape[1], steps - done)):
+        for index in range(min(frames.shape[1], num_frames - done)):
             yield frames[:, index]
         done += frames.shape[1]
-        if done >= steps:
+        if done >= num_frames:
             return
 
 
@@ -120,12 +120,12 @@ def _finest(pictures: list[Tensor] | Tensor, history: Tensor) -> Tensor:
 def rollout(
     generator: Generator,
     context: Tensor,
-    steps: int,
+    num_frames: int,
     noise: Tensor | None = None,
     actions: Tensor | None = None,
     states: Tensor | None = None,
 ) -> Tensor:
-    """All frames of `stream_rollout` at once: `(B, steps, C, H, W)` float32 in [0, 1]."""
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
-    return torch.stack(list(stream_rollout(generator, context, steps, noise, actions, states)), 1)
+    """All frames of `stream_rollout` at once: `(B, num_frames, C, H, W)` float32 in [0, 1]."""
+    if num_frames < 1:
+        raise ValueError(f"steps must be at least 1, not {num_frames}")
+    return torch.stack(list(stream_rollout(generator, context, num_frames, noise, actions, states)), 1)

@@ -45,8 +45,8 @@ class SimulatorModel:
 class CopyLastModel(SimulatorModel):
     """Copy-last as a model: whatever is done, the last frame stays. Who trusts it cannot tell plans apart."""
 
-    def __init__(self, size: int, history_frames: int = 1) -> None:
-        self.action_size, self.history_frames = size, history_frames
+    def __init__(self, size: int, history_len: int = 1) -> None:
+        self.action_size, self.history_len = size, history_len
 
     def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
         return context[:, None, -1:].expand(-1, *actions.shape[1:3], -1, -1, -1)

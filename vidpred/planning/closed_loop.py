@@ -125,7 +125,7 @@ def outcome(episodes: list[Episode]) -> Outcome:
     )  # fmt: skip
 
 
-def pictures(episode: Episode, execute: int) -> Iterator[np.ndarray]:
+def pictures(episode: Episode, receding_horizon: int) -> Iterator[np.ndarray]:
     """The video of an episode: what was seen and the goal; below what the newest plan leads to, as the model imagined
     it, and what happened at the same steps. `(H, W, 3)` uint8, all of one size."""
     happened = [to_picture(frame) for frame in episode.seen]
@@ -138,7 +138,7 @@ def pictures(episode: Episode, execute: int) -> Iterator[np.ndarray]:
         reached = " - goal reached" if episode.success and step == len(happened) - 1 else ""
         top = compose([Panel("saw", happened[step], "context"), Panel("goal", episode.goal, "truth")], 96)
         middle = compose([Panel(f"imagined +{k}", f, "prediction") for k, f in zip(ahead, imagined, strict=True)], 96)
-        done = f"step {step}{reached}; plan of step {planned}, of which {execute} steps are done before the next"
+        done = f"step {step}{reached}; plan of step {planned}, of which {receding_horizon} steps are done before the next"
         known = [Panel(f"happened +{k}", frame, "truth") for k, frame in zip(ahead, true, strict=True)]
         if true[0] is None:
             known[0] = Panel("happened", happened[step], "truth")

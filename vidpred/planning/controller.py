@@ -24,7 +24,7 @@ class MPCController:
     solver: Solver
     bounds: Bounds
     horizon: int = 10
-    execute: int = 1
+    receding_horizon: int = 1
     seed: int = 0
     reach: float | None = None
     context: list[Tensor] = field(init=False)  # frames (C, H, W), the newest last
@@ -36,8 +36,8 @@ class MPCController:
     known: tuple[Tensor, Tensor, Tensor | None] = field(init=False)  # context, past actions and states of the plan
 
     def __post_init__(self) -> None:
-        if not 1 <= self.execute <= self.horizon:
-            raise ValueError(f"execute must be 1 to horizon={self.horizon}, not {self.execute}")
+        if not 1 <= self.receding_horizon <= self.horizon:
+            raise ValueError(f"receding_horizon must be 1 to horizon={self.horizon}, not {self.receding_horizon}")
         self.reset(self.seed)
 
     def reset(self, seed: int, first: Tensor | None = None) -> None:
@@ -49,13 +49,13 @@ class MPCController:
     @property
     def is_due(self) -> bool:
         """Whether the next `act` makes a new plan."""
-        return self.plan is None or self.ahead == self.execute
+        return self.plan is None or self.ahead == self.receding_horizon
 
     def act(self, frame: Tensor, cost: Cost, state: Tensor | None = None) -> Tensor:
         """The action `(A,)` to do now. frame: `(C, H, W)` in [0, 1], seen after the last action; at the start, where
         the model wants more than one known frame, the first is taken to have stood still under actions of 0. state:
         `(S,)`, in which the frame was taken. Raises ValueError unless the model takes such states, or none."""
-        needed, size = self.model.history_frames, self.model.action_size
+        needed, size = self.model.history_len, self.model.action_size
         shape, wanted = None if state is None else tuple(state.shape), self.model.state_size
         if shape != ((wanted,) if wanted else None):
             raise ValueError(f"the model takes {f'a state ({wanted},)' if wanted else 'no state'}, not {shape}")
@@ -90,9 +90,9 @@ class MPCController:
         start = None
         if self.plan is None and self.first is not None:
             start = self.first.expand(1, self.horizon, -1)
-        if self.plan is not None and self.execute < self.horizon:
-            rest = self.plan.actions[:, self.execute :]
-            start = torch.cat([rest, rest[:, -1:].expand(-1, self.execute, -1)], 1)
+        if self.plan is not None and self.receding_horizon < self.horizon:
+            rest = self.plan.actions[:, self.receding_horizon :]
+            start = torch.cat([rest, rest[:, -1:].expand(-1, self.receding_horizon, -1)], 1)
         wanted = self.solver.needs_gradient
         evaluate: Evaluate = lambda plans: self.model.costs(
             context, self._shortened(plans), past, cost, wanted, states=states

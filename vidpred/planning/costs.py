@@ -62,7 +62,7 @@ class GoalObjects:
     """
 
     goal: Tensor
-    colours: Sequence[Sequence[float]]
+    colors: Sequence[Sequence[float]]
     shape: float = 0.05
     scales: tuple[int, ...] = (5, 11)
     width: float = 0.1
@@ -70,14 +70,14 @@ class GoalObjects:
     def __call__(self, frames: Tensor) -> Tensor:
         goal = self.goal.to(frames)
         apart, unlike = torch.zeros((2, *frames.shape[:2]), device=frames.device).unbind()
-        for colour in self.colours:
-            places = [color_centroid(seen, colour, self.width) for seen in (frames, goal)]
+        for color in self.colors:
+            places = [color_centroid(seen, color, self.width) for seen in (frames, goal)]
             apart = apart + distance(*places) ** 2
-            seen, wanted = (colour_weights(picture, colour, self.width) for picture in (frames, goal))
+            seen, wanted = (color_weights(picture, color, self.width) for picture in (frames, goal))
             for side in self.scales:
                 is_one, shall_be = _blurred(seen, side), _blurred(wanted[None], side)
                 share = ((is_one - shall_be) ** 2).sum((-2, -1)) / (shall_be**2).sum()
-                unlike = unlike + share / (len(self.scales) * len(self.colours))
+                unlike = unlike + share / (len(self.scales) * len(self.colors))
         return (apart + 1e-12).sqrt() + self.shape * (unlike + 1e-12).sqrt()
 
 
@@ -90,25 +90,25 @@ class DesignatedPixel:
     colour: `(C,)` in [0, 1]; goal: (x, y) in [0, 1].
     """
 
-    colour: Sequence[float]
+    color: Sequence[float]
     goal: Sequence[float]
     width: float = 0.1
 
     def __call__(self, frames: Tensor) -> Tensor:
         goal = torch.tensor(list(self.goal), device=frames.device, dtype=frames.dtype)
-        return distance(color_centroid(frames, self.colour, self.width), goal)
+        return distance(color_centroid(frames, self.color, self.width), goal)
 
 
 @dataclass(frozen=True)
 class RegionMask:
     """The share of a colour that lies outside a region. mask: `(H, W)`, 1 inside; colour and width as above."""
 
-    colour: Sequence[float]
+    color: Sequence[float]
     mask: Tensor
     width: float = 0.1
 
     def __call__(self, frames: Tensor) -> Tensor:
-        weights = colour_weights(frames, self.colour, self.width)
+        weights = color_weights(frames, self.color, self.width)
         return 1 - (weights * self.mask.to(weights)).sum((-2, -1)) / weights.sum((-2, -1))
 
 
@@ -142,15 +142,15 @@ def _blurred(pictures: Tensor, side: int) -> Tensor:
     return functional.avg_pool2d(pictures, side, 1, side // 2) if side > 1 else pictures
 
 
-def colour_weights(frames: Tensor, colour: Sequence[float], width: float) -> Tensor:
+def color_weights(frames: Tensor, color: Sequence[float], width: float) -> Tensor:
     """How alike every pixel is to a colour, `(..., H, W)`; a little everywhere, so that sums are never 0."""
-    wanted = torch.tensor(list(colour), device=frames.device, dtype=frames.dtype)[:, None, None]
+    wanted = torch.tensor(list(color), device=frames.device, dtype=frames.dtype)[:, None, None]
     return torch.exp(-((frames - wanted) ** 2).sum(-3) / (2 * width**2)) + 1e-6
 
 
-def color_centroid(frames: Tensor, colour: Sequence[float], width: float = 0.1) -> Tensor:
+def color_centroid(frames: Tensor, color: Sequence[float], width: float = 0.1) -> Tensor:
     """The mean place of a colour in frames `(..., C, H, W)`: `(..., 2)`, x and y in [0, 1]."""
-    weights = colour_weights(frames, colour, width)
+    weights = color_weights(frames, color, width)
     weights = weights / weights.sum((-2, -1), keepdim=True)
     height, wide = frames.shape[-2:]
     x = (torch.arange(wide, device=frames.device) + 0.5) / wide

@@ -22,7 +22,7 @@ STEPS = 50
 class Imagination:
     """Several worlds that a model imagines at once, each from a start of its own.
 
-    starts: `(N, T, C, H, W)` uint8 or float in [0, 1], known frames to begin with, T >= model.history_frames;
+    starts: `(N, T, C, H, W)` uint8 or float in [0, 1], known frames to begin with, T >= model.history_len;
     past_actions: `(N, T-1, A)` between them (not needed for T = 1). cost: of frames, as in `vidpred.planning.costs`.
     Raises ConfigError for a model that takes states.
     """

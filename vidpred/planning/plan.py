@@ -34,16 +34,16 @@ class PlanConfig:
     """How hard a planner thinks, the same for every model that it is given."""
 
     solver: str = "cem"
-    candidates: int = 32
+    num_samples: int = 32
     iterations: int = 3
     horizon: int = 6
-    execute: int = 2
+    receding_horizon: int = 2
 
     def controller(self, model: PlanningModel, world: Env) -> MPCController:
-        if self.execute > self.horizon:
-            raise ConfigError(f"[--execute {self.execute}] must be at most --horizon {self.horizon}")
-        solver = make_solver(self.solver, self.candidates, self.iterations)
-        return MPCController(model, solver, world.bounds, self.horizon, self.execute, reach=world.reach)
+        if self.receding_horizon > self.horizon:
+            raise ConfigError(f"[--receding-horizon {self.receding_horizon}] must be at most --horizon {self.horizon}")
+        solver = make_solver(self.solver, self.num_samples, self.iterations)
+        return MPCController(model, solver, world.bounds, self.horizon, self.receding_horizon, reach=world.reach)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def play_model(
 
     result = outcome(play_all(one, episodes, progress=True, first=first))
     if video is not None:
-        shown = (picture for episode in filmed for picture in pictures(episode, budget.execute))
+        shown = (picture for episode in filmed for picture in pictures(episode, budget.receding_horizon))
         write_video(video, shown, VIDEO_RATE, overwrite=True)
     return result
 

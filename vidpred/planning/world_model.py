@@ -47,7 +47,7 @@ class PlanningModel(Protocol):
 
     action_size: int
     state_size: int  # 0: it is not told the states of known frames
-    history_frames: int
+    history_len: int
 
     def costs(
         self,
@@ -87,7 +87,7 @@ class WorldModel:
         self.generator = as_generator(generator).eval()
         self.bounds, self.chunk, self.precision = bounds, chunk, precision
         self.action_size, self.state_size = self.generator.action_size, self.generator.state_size
-        self.history_frames = self.generator.history_frames
+        self.history_len = self.generator.history_len
         if not self.action_size:
             raise ConfigError(
                 "the model takes no actions [model.action_size=0], so it cannot plan; train one on data with actions"
@@ -121,7 +121,7 @@ class WorldModel:
     ) -> Tensor:
         """What every plan leads to: `(B, S, K, C, H, W)`.
 
-        context: `(B, T, C, H, W)`, the known frames, the newest last; T >= history_frames. actions: `(B, S, K, A)`, S
+        context: `(B, T, C, H, W)`, the known frames, the newest last; T >= history_len. actions: `(B, S, K, A)`, S
         plans of K steps for each: step 0 moves the last known frame to the first coming one. past_actions:
         `(B, T-1, A)`, between the known frames; not needed for T = 1. differentiable: keep the graph from the frames
         back to the actions. states: `(B, T, state_size)`, in which the known frames were taken, for a model that takes
@@ -170,7 +170,7 @@ class WorldModel:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The arguments of `rollout` on the model's device: frames in [0, 1], past actions `(B, T-1, A)`, and states
         where it takes any."""
-        size, needed = self.action_size, self.history_frames
+        size, needed = self.action_size, self.history_len
         if context.dim() != 5 or context.shape[1] < needed:
             raise ValueError(f"context must be (B, T, C, H, W) with T >= {needed}, not {tuple(context.shape)}")
         batch, known = context.shape[:2]

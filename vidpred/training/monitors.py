@@ -89,7 +89,7 @@ def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tenso
     }
 
 
-def measure_draws(generator: Generator, batch: Batch, times: int) -> dict[str, Tensor]:
+def measure_samples(generator: Generator, batch: Batch, times: int) -> dict[str, Tensor]:
     """How far two opposite draws of a clip's future lie apart, and how far they are from the truth: mean squared
     distances. Nothing for a generator without noise.
 

@@ -105,14 +105,14 @@ class ObjectiveSettings(Settings):
 class Step:
     """What the phases of one training step share: the batch, the generator's pictures (with their graph), the step.
 
-    predictions: one tensor a scale, `(draws * B, K, C, h, w)`: the first draw of every sample, then the second, ...
+    predictions: one tensor a scale, `(num_samples * B, K, C, h, w)`: the first draw of every sample, then the second, ...
     latent_cost: `(B,)`, what the code of each sample cost, of a generator that encodes the truth.
     """
 
     batch: Batch
     predictions: list[Tensor]
     number: int
-    draws: int = 1
+    num_samples: int = 1
     latent_cost: Tensor | None = None
 
 
@@ -169,8 +169,8 @@ class Objective:
         """L_p, GDL and adversarial terms of every scale, weighted."""
         settings, judge, true = self.settings, self.judge, self._true(step)
         terms: dict[str, tuple[float, Tensor]] = {}
-        each = step.draws > 1  # then a loss of every draw of every sample, to choose between
-        pairs = [(p, t.repeat(step.draws, 1, 1, 1, 1)) for p, t in zip(step.predictions, true, strict=True)]
+        each = step.num_samples > 1  # then a loss of every draw of every sample, to choose between
+        pairs = [(p, t.repeat(step.num_samples, 1, 1, 1, 1)) for p, t in zip(step.predictions, true, strict=True)]
         if settings.lp_weight:
             lp = sum_of(lp_loss(p * 2 - 1, t * 2 - 1, settings.lp_exponent, each) for p, t in pairs)
             terms["lp"] = settings.lp_weight, lp
@@ -187,7 +187,7 @@ class Objective:
         for name, weight in settings.loss_weights.items():
             terms[name] = weight, sum_of(LOSSES[name](p * 2 - 1, t * 2 - 1, each=each) for p, t in pairs)
         if each and terms:
-            terms = nearest_draw(terms, step.draws, settings.other_samples_weight)
+            terms = nearest_sample(terms, step.num_samples, settings.other_samples_weight)
 
         if settings.pixel_entropy_weight:
             entropy = sum_of(pixel_cross_entropy(p, t) for p, t in pairs)
@@ -212,7 +212,7 @@ class Objective:
             self.discriminator,
             self.judge,
         )
-        false = [list(draw) for draw in zip(*(p.chunk(step.draws) for p in step.predictions), strict=True)]
+        false = [list(draw) for draw in zip(*(p.chunk(step.num_samples) for p in step.predictions), strict=True)]
         if self.settings.adversary.wrong_pairs:
             false.append([picture.roll(1, 0) for picture in true])
 
@@ -253,18 +253,18 @@ def with_classes(losses: Losses, weight: float, by_class: Tensor, labels: Tensor
     return Losses(losses.total + weight * loss, losses.parts | parts, losses.weights | {"classes": weight})
 
 
-def nearest_draw(
-    terms: dict[str, tuple[float, Tensor]], draws: int, others: float = 0.0
+def nearest_sample(
+    terms: dict[str, tuple[float, Tensor]], num_samples: int, others: float = 0.0
 ) -> dict[str, tuple[float, Tensor]]:
     """Best of N: each term's mean over the batch, for every sample that of its draw with the least weighted sum.
 
-    terms: weight and loss of every draw, `(draws * B,)`, by name; B and the order as in `Step`. others: the share of
+    terms: weight and loss of every draw, `(num_samples * B,)`, by name; B and the order as in `Step`. others: the share of
     the draws that were not chosen, divided equally between them. Which draw is chosen is taken as a constant.
     """
-    costs = sum_of(weight * value.detach() for weight, value in terms.values()).unflatten(0, (draws, -1))
-    shares = torch.full_like(costs, others / (draws - 1)).scatter_(0, costs.argmin(0, keepdim=True), 1 - others)
+    costs = sum_of(weight * value.detach() for weight, value in terms.values()).unflatten(0, (num_samples, -1))
+    shares = torch.full_like(costs, others / (num_samples - 1)).scatter_(0, costs.argmin(0, keepdim=True), 1 - others)
     return {
-        name: (weight, (shares * value.unflatten(0, (draws, -1))).sum(0).mean())
+        name: (weight, (shares * value.unflatten(0, (num_samples, -1))).sum(0).mean())
         for name, (weight, value) in terms.items()
     }
 

@@ -77,7 +77,7 @@ def estimate_memory(
     layers = [m for network in networks.values() for m in network.modules() if isinstance(m, LAYERS)]
     handles = [layer.register_forward_hook(count) for layer in layers]
     context = torch.empty(draws * training.batch_size, data.context_frames, data.channels, *size, device="meta")
-    known = data.history_frames + data.pred_frames - 1
+    known = data.history_len + data.pred_frames - 1
     conditions = Conditions(
         actions=torch.empty(len(context), known, generator.action_size, device="meta"),
         states=torch.empty(*context.shape[:2], generator.state_size, device="meta"),

@@ -31,7 +31,7 @@ from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.models.rollout import unroll
 from vidpred.training.diagnosis import diagnose
-from vidpred.training.monitors import as_table, is_due, measure, measure_draws, summarise
+from vidpred.training.monitors import as_table, is_due, measure, measure_samples, summarise
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
@@ -178,7 +178,7 @@ class Trainer:
                 losses = phase.losses(step)
                 if phase.network == "generator" and self._is_measured(number):
                     self.measured = measure(step, losses, network.parameters)
-                    self.measured |= measure_draws(self.parts.generator, batch, self.parts.unroll)
+                    self.measured |= measure_samples(self.parts.generator, batch, self.parts.unroll)
                 self.accelerator.backward(losses.total)
             self._update(network, phase.network, losses.parts, losses.total, step)
             phase.after_update()
@@ -199,7 +199,9 @@ class Trainer:
         for finding in diagnose(self.tracker.lines, self.parts.objective, self.settings):
             if finding.severity == "serious" and finding.title not in self._said:
                 self._said.add(finding.title)
-                self.tracker.say(f"vidpred: warning: step {done}: {finding.title}: {finding.observed}; {finding.remedy}")
+                self.tracker.say(
+                    f"vidpred: warning: step {done}: {finding.title}: {finding.observed}; {finding.remedy}"
+                )
 
     def _predict(self, batch: Batch) -> list[Tensor]:
         """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are

@@ -248,8 +248,8 @@ def over_black(frame: Any) -> Any:
     """The frame without its alpha channel, colours weighted with it. Before scaling: hidden colours must not show."""
     import av
 
-    colours = frame.to_ndarray(format="rgba")
-    if colours[..., 3].min() < 255:
-        weighted = colours[..., :3].astype(np.uint16) * colours[..., 3:] + 127
-        colours[..., :3] = weighted // 255
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(colours[..., :3]), format="rgb24")
+    colors = frame.to_ndarray(format="rgba")
+    if colors[..., 3].min() < 255:
+        weighted = colors[..., :3].astype(np.uint16) * colors[..., 3:] + 127
+        colors[..., :3] = weighted // 255
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(colors[..., :3]), format="rgb24")

@@ -106,10 +106,10 @@ class ForkingBallWorld:
         return np.round(frames * 255).astype(np.uint8)
 
 
-def _blend(picture: np.ndarray, colour: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _blend(picture: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Paint where the signed distance `inside` (pixels) is positive, with edges one pixel soft."""
     cover = np.clip(inside + 0.5, 0, 1)[..., None]
-    return picture * (1 - cover) + colour * cover
+    return picture * (1 - cover) + color * cover
 
 
 class WorldWindows(World):
@@ -120,7 +120,7 @@ class WorldWindows(World):
 
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
         super().__init__(settings, offsets, count, seed)
-        known = settings.history_frames
+        known = settings.history_len
         self.world = ForkingBallWorld(known, offsets[-1] + 1 - known, self.side, settings.channels, seed)
 
     def window(self, index: int) -> np.ndarray:

@@ -131,8 +131,8 @@ def texture(random: np.random.Generator, size: int, channels: int) -> np.ndarray
     for cells in (2, 5, 12, 30, 75):
         if cells > size:
             break
-        coloured = random.standard_normal((cells, cells, channels)) * 0.4 + random.standard_normal((cells, cells, 1))
-        grid = (coloured * cells**-roughness).astype(np.float32)
+        colored = random.standard_normal((cells, cells, channels)) * 0.4 + random.standard_normal((cells, cells, 1))
+        grid = (colored * cells**-roughness).astype(np.float32)
         picture += cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC).reshape(picture.shape)
     if random.random() < 0.3:
         rows, columns = np.mgrid[:size, :size].astype(np.float32)
@@ -142,8 +142,8 @@ def texture(random: np.random.Generator, size: int, channels: int) -> np.ndarray
             stripes = np.tanh(stripes * 4)
         picture += (random.uniform(0.1, 0.6) * stripes)[..., None]
     contrast = random.uniform(0.03, 0.25) / max(float(picture.std()), 1e-6)
-    colour = random.uniform(0.15, 0.85, channels).astype(np.float32)
-    return np.asarray(np.clip((picture - picture.mean()) * contrast + colour, 0, 1), np.float32)
+    color = random.uniform(0.15, 0.85, channels).astype(np.float32)
+    return np.asarray(np.clip((picture - picture.mean()) * contrast + color, 0, 1), np.float32)
 
 
 def shape(random: np.random.Generator, size: int) -> np.ndarray:

@@ -68,9 +68,9 @@ def paint(state: BlockPushState, size: int, with_disc: bool = True) -> np.ndarra
     centres = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = centres[None, :], centres[:, None]
 
-    def blend(picture: np.ndarray, colour: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    def blend(picture: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarray:
         cover = np.clip(inside * size + 0.5, 0, 1)[..., None]
-        return np.asarray(picture + cover * (colour.astype(np.float32) - picture))
+        return np.asarray(picture + cover * (color.astype(np.float32) - picture))
 
     def offsets(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place = centre.astype(np.float32)[..., None, None]
@@ -192,7 +192,7 @@ POLICIES: dict[str, Callable[[np.random.Generator], Policy]] = {"random": Random
 class BlockPushSimulator(SimulatorModel):
     """`block_push` itself as its model: it looks at the world's state, not at the context, and paints what comes."""
 
-    action_size, history_frames = BlockPush.action_size, 1
+    action_size, history_len = BlockPush.action_size, 1
 
     def __init__(self, world: BlockPush) -> None:
         self.world = world

@@ -200,7 +200,7 @@ class PushTSimulator(SimulatorModel):
     judge: states `(N, K, 7)` -> costs `(N,)`, to judge plans by these instead of by pictures.
     """
 
-    action_size, history_frames = 2, 1
+    action_size, history_len = 2, 1
 
     def __init__(self, world: PushT, judge: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
         self.world, self.judge, self.played = world, judge, PushT(world.size)

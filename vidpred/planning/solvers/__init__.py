@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vidpred.errors import ConfigError
-from vidpred.planning.solvers.base import Plan, Problem, Solver, coloured_noise
+from vidpred.planning.solvers.base import Plan, Problem, Solver, colored_noise
 from vidpred.planning.solvers.cem import CEMSolver
 from vidpred.planning.solvers.gradient import GradientSolver
 from vidpred.planning.solvers.mppi import MPPISolver
@@ -11,7 +11,7 @@ from vidpred.planning.solvers.random_shooting import RandomShooting
 
 __all__ = [
     "SOLVERS", "CEMSolver", "GradientSolver", "MPPISolver", "Plan", "Problem", "RandomShooting", "Solver",
-    "coloured_noise", "make_solver",
+    "colored_noise", "make_solver",
 ]  # fmt: skip
 
 SOLVERS: dict[str, type[Solver]] = {
@@ -22,15 +22,15 @@ SOLVERS: dict[str, type[Solver]] = {
 }
 
 
-def make_solver(name: str, candidates: int, iterations: int) -> Solver:
-    """A solver by name that evaluates `candidates` plans in each of `iterations` rounds, in all as many for each of
-    them (gradient: `candidates` / 8 starts, since their gradients cost more). Raises ConfigError."""
+def make_solver(name: str, num_samples: int, iterations: int) -> Solver:
+    """A solver by name that evaluates `num_samples` plans in each of `iterations` rounds, in all as many for each of
+    them (gradient: `num_samples` / 8 starts, since their gradients cost more). Raises ConfigError."""
     if name == "cem":
-        return CEMSolver(candidates, iterations, max(2, candidates // 8))
+        return CEMSolver(num_samples, iterations, max(2, num_samples // 8))
     if name == "mppi":
-        return MPPISolver(candidates, iterations)
+        return MPPISolver(num_samples, iterations)
     if name == "random":
-        return RandomShooting(candidates * iterations)
+        return RandomShooting(num_samples * iterations)
     if name == "gradient":
-        return GradientSolver(steps=8 * iterations, starts=max(1, candidates // 8))
+        return GradientSolver(steps=8 * iterations, starts=max(1, num_samples // 8))
     raise ConfigError(f"no such solver [--solver {name}]; choose from {', '.join(SOLVERS)}")

@@ -56,7 +56,7 @@ class Solver(Protocol):
         """The best plan found; a function of the problem and the state of `random`."""
 
 
-def coloured_noise(shape: tuple[int, int, int, int], exponent: float, random: torch.Generator) -> Tensor:
+def colored_noise(shape: tuple[int, int, int, int], exponent: float, random: torch.Generator) -> Tensor:
     """Standard normal numbers `(B, S, K, A)` whose power along K falls with frequency f as 1/f^exponent: 0 is white,
     larger ones vary more slowly (Timmer & König 1995; for CEM: Pinneri et al. 2020, "Sample-efficient CEM", eq. 3).
     """
@@ -88,7 +88,7 @@ def draw_around(
         color: The exponent of the noise, 0 for white.
         random: Its state decides.
     """
-    noise = coloured_noise((problem.batch, count, *mean.shape[1:]), color, random)
+    noise = colored_noise((problem.batch, count, *mean.shape[1:]), color, random)
     plans = problem.bounds.clip(mean[:, None] + spread.expand_as(mean)[:, None] * noise)
     plans[:, 0] = mean
     return plans

@@ -23,25 +23,25 @@ class CEMSolver:
 
     needs_gradient: ClassVar[bool] = False
 
-    candidates: int = 128
+    num_samples: int = 128
     iterations: int = 5
     num_elites: int = 16
     keep: float = 0.3
     momentum: float = 0.1
-    deviation: float = 0.7
-    colour: float = 2.0
+    init_std: float = 0.7
+    color: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_elites <= self.candidates:
-            raise ValueError(f"elites must be 1 to candidates={self.candidates}, not {self.num_elites}")
+        if not 1 <= self.num_elites <= self.num_samples:
+            raise ValueError(f"num_elites must be 1 to num_samples={self.num_samples}, not {self.num_elites}")
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
         mean = problem.first_mean()
-        spread = (self.deviation * problem.half_range).expand_as(mean)
+        spread = (self.init_std * problem.half_range).expand_as(mean)
         kept: tuple[Tensor, Tensor] | None = None  # plans and costs
         best = Plan(mean, torch.full((problem.batch,), torch.inf))
         for _ in range(self.iterations):
-            plans = draw_around(problem, mean, spread, self.candidates, self.colour, random)
+            plans = draw_around(problem, mean, spread, self.num_samples, self.color, random)
             costs = problem.evaluate(plans)
             if kept is not None:
                 plans, costs = torch.cat([plans, kept[0]], 1), torch.cat([costs, kept[1]], 1)

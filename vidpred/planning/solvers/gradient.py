@@ -12,7 +12,7 @@ from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 @dataclass(frozen=True)
 class GradientSolver:
-    """`starts` plans (the problem's start and others around it, `deviation` half ranges away) are moved `steps` times
+    """`starts` plans (the problem's start and others around it, `init_std` half ranges away) are moved `steps` times
     by Adam against the gradient of their costs, in half ranges, and clipped to the bounds after each.
 
     The problem's costs must be differentiable (`WorldModel.costs(..., differentiable=True)`).
@@ -23,12 +23,12 @@ class GradientSolver:
     steps: int = 30
     starts: int = 8
     learning_rate: float = 0.1
-    deviation: float = 0.5
-    colour: float = 2.0
+    init_std: float = 0.5
+    color: float = 2.0
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
         half = problem.half_range
-        first = draw_around(problem, problem.first_mean(), self.deviation * half, self.starts, self.colour, random)
+        first = draw_around(problem, problem.first_mean(), self.init_std * half, self.starts, self.color, random)
         values = (first / half).detach().requires_grad_(True)
         optimizer = torch.optim.Adam([values], self.learning_rate)
         for _ in range(self.steps):

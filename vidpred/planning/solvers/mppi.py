@@ -20,21 +20,21 @@ class MPPISolver:
 
     needs_gradient: ClassVar[bool] = False
 
-    candidates: int = 256
+    num_samples: int = 256
     iterations: int = 3
     temperature: float = 0.1
-    deviation: float = 0.7
+    init_std: float = 0.7
     shrink: float = 0.6
-    colour: float = 2.0
+    color: float = 2.0
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        mean, deviation = problem.first_mean(), self.deviation
+        mean, init_std = problem.first_mean(), self.init_std
         for _ in range(self.iterations):
-            spread = deviation * problem.half_range
-            plans = draw_around(problem, mean, spread, self.candidates, self.colour, random)
+            spread = init_std * problem.half_range
+            plans = draw_around(problem, mean, spread, self.num_samples, self.color, random)
             costs = problem.evaluate(plans)
             unit = self.temperature * costs.std(1, keepdim=True) + 1e-12
             weights = torch.softmax((costs.amin(1, keepdim=True) - costs) / unit, 1)
             mean = (weights[:, :, None, None] * plans).sum(1)
-            deviation *= self.shrink
+            init_std *= self.shrink
         return Plan(mean, problem.evaluate(mean[:, None])[:, 0])
