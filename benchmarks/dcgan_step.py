@@ -1,4 +1,4 @@
-"""Time of one DCGAN training step (64x64 colour pictures, batch 128): ours against PyTorch's public DCGAN example. Its
+"""Time of one DCGAN training step (64x64 colour images, batch 128): ours against PyTorch's public DCGAN example. Its
 networks and settings are written down here from its description. Run: python -m benchmarks.dcgan_step."""
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ def example_networks(side: int = SIDE, width: int = WIDTH) -> tuple[nn.Sequentia
     return networks
 
 
-def example_step(pictures: Tensor, side: int = SIDE, width: int = WIDTH) -> Callable[[], None]:
-    """Its step: the discriminator on true pictures, on generated ones, its update; then the generator's.
+def example_step(images: Tensor, side: int = SIDE, width: int = WIDTH) -> Callable[[], None]:
+    """Its step: the discriminator on true images, on generated ones, its update; then the generator's.
 
-    pictures: `(B, 3, H, W)` in [-1, 1].
+    images: `(B, 3, H, W)` in [-1, 1].
     """
     torch.manual_seed(0)
-    generator, judge = (network.to(pictures.device) for network in example_networks(side, width))
+    generator, judge = (network.to(images.device) for network in example_networks(side, width))
     optimizers = [torch.optim.Adam(network.parameters(), 2e-4, betas=(0.5, 0.999)) for network in (generator, judge)]
-    loss, ones = nn.BCELoss(), torch.ones(len(pictures), 1, device=pictures.device)
+    loss, ones = nn.BCELoss(), torch.ones(len(images), 1, device=images.device)
 
     def step() -> None:
         judge.zero_grad()
-        loss(judge(pictures), ones).backward()
-        fake = generator(torch.randn(len(pictures), LATENT, 1, 1, device=pictures.device))
+        loss(judge(images), ones).backward()
+        fake = generator(torch.randn(len(images), LATENT, 1, 1, device=images.device))
         loss(judge(fake.detach()), torch.zeros_like(ones)).backward()
         optimizers[1].step()
         generator.zero_grad()

@@ -22,8 +22,8 @@ SIZES = {"64x64": (64, 64), "240x320": (240, 320), "720x1280": (720, 1280)}
 def smooth_clip(height: int, width: int, frames: int = 10) -> torch.Tensor:
     """`(1, T, 3, H, W)` in [0, 1]: smooth noise that moves by two pixels a frame."""
     noise = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=torch.Generator().manual_seed(0))
-    picture = torch.nn.functional.interpolate(noise, (height, width + 2 * frames), mode="bicubic").clamp(0, 1)
-    return torch.stack([picture[..., 2 * time : 2 * time + width] for time in range(frames)], 1)
+    image = torch.nn.functional.interpolate(noise, (height, width + 2 * frames), mode="bicubic").clamp(0, 1)
+    return torch.stack([image[..., 2 * time : 2 * time + width] for time in range(frames)], 1)
 
 
 @torch.inference_mode()

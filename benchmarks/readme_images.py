@@ -28,9 +28,9 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "vidpred", "predict", *words], check=True)
         frames = []
         with Image.open(gif) as animation:
-            for picture in ImageSequence.Iterator(animation):
-                height = picture.height * SHOWN_WIDTH // picture.width
-                frames.append(picture.convert("RGB").resize((SHOWN_WIDTH, height), Image.Resampling.LANCZOS))
+            for image in ImageSequence.Iterator(animation):
+                height = image.height * SHOWN_WIDTH // image.width
+                frames.append(image.convert("RGB").resize((SHOWN_WIDTH, height), Image.Resampling.LANCZOS))
     frames[0].save(
         TARGET, save_all=True, append_images=frames[1:], duration=[150] * 10 + [450] * 8, loop=0, quality=70, method=6
     )

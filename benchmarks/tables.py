@@ -306,7 +306,7 @@ def pusht(results: Results) -> str:
         ["the policy that made the goals, other random numbers", *_success(world["scripted actions"])],
         ["planning with copy-last as the model", *_success(trained["copy last"])],
         ["planning with the true simulator, cost of states", *_success(world["true simulator, cost of states"])],
-        ["planning with the true simulator, cost of images", *_success(world["true simulator, cost of pictures"])],
+        ["planning with the true simulator, cost of images", *_success(world["true simulator, cost of images"])],
         ["planning with the trained model, cost of images", *_success(trained["model"])],
     ]
     return grid(SUCCESS, rows)
@@ -469,7 +469,7 @@ def models(results: Results) -> str:
         "release": ("multi-scale, released size", "train", f"3 clips, moving pixels: {moving:+.2f} dB over copy last"),
         "ucf101": ("multi-scale, paper size", "train",
                    "longer training on a GPU: docs/notes/gpu.md; UCF101 itself not trained here yet"),
-        "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"two-way world: {sharp} sharp predictions"),
+        "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"forking ball: {sharp} sharp predictions"),
         "block_push": ("action-conditioned U-Net", "train", f"block_push: {successes} of {episodes} goals reached"),
         "pusht": ("action-conditioned U-Net", "train", f"PushT: {tee['successes']} of {tee['episodes']} goals reached"),
         "dcgan_fashion": ("DCGAN", "train", f"Fashion-MNIST, half width: Fréchet distance {frechet}"),

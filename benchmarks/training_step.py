@@ -40,7 +40,7 @@ def plain_step(trainer: Trainer, batch: Batch, freeze: bool) -> Callable[[], Non
     optimizers = [torch.optim.SGD(generator.parameters(), 0.04), torch.optim.SGD(discriminator.parameters(), 0.02)]
 
     def step() -> None:
-        # The models lay their pictures out channels-last by themselves; this variant must not.
+        # The models lay their images out channels-last by themselves; this variant must not.
         with (
             patch("vidpred.models.multiscale.as_channels_last", torch.Tensor.contiguous),
             patch("vidpred.models.discriminators.as_channels_last", torch.Tensor.contiguous),
@@ -50,7 +50,7 @@ def plain_step(trainer: Trainer, batch: Batch, freeze: bool) -> Callable[[], Non
     def train() -> None:
         predictions = generator(batch.context)
         truth = targets(Step(batch, predictions, 0))
-        fake = [picture.detach() for picture in predictions]
+        fake = [image.detach() for image in predictions]
         real_logits, fake_logits = discriminator(batch.context, truth), discriminator(batch.context, fake)
         (4 * (adversarial_loss(real_logits, True) + adversarial_loss(fake_logits, False))).backward()
         optimizers[1].step()

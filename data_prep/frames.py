@@ -1,9 +1,9 @@
-"""Folders of pictures, one folder a clip: KITTI, Caltech Pedestrian, Human3.6M and other sets come this way.
+"""Folders of images, one folder a clip: KITTI, Caltech Pedestrian, Human3.6M and other sets come this way.
 
     vidpred prepare frames kitti/raw data/kitti-128 size=128 rate=10
     vidpred prepare frames caltech data/caltech-128 size=128 rate=30 every=3
 
-Pictures are taken in natural order (frame2 before frame10). Every folder that holds pictures is a clip.
+Images are taken in natural order (frame2 before frame10). Every folder that holds images is a clip.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from vidpred.data.images.files import SUFFIXES, read_picture
+from vidpred.data.images.files import SUFFIXES, read_image
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
@@ -27,20 +27,20 @@ from .command import main
 
 
 class Frames(DividedSet):
-    """Pictures of 8 or 16 bits, colour or gray; 16 bits become 8, transparency is dropped."""
+    """Images of 8 or 16 bits, colour or gray; 16 bits become 8, transparency is dropped."""
 
     name: ClassVar[str] = "frames"
-    about: ClassVar[str] = "folders of pictures, one folder a clip (KITTI, Caltech, Human3.6M, ...)"
-    expects: ClassVar[str] = "folders of pictures at any depth: <clip>/000001.png, <clip>/000002.png, ..."
+    about: ClassVar[str] = "folders of images, one folder a clip (KITTI, Caltech, Human3.6M, ...)"
+    expects: ClassVar[str] = "folders of images at any depth: <clip>/000001.png, <clip>/000002.png, ..."
 
-    rate: float = Field(10.0, gt=0, description="pictures a second")
-    every: int = Field(1, ge=1, description="keep every n-th picture, as 3 for 30 to 10 pictures a second")
+    rate: float = Field(10.0, gt=0, description="images a second")
+    every: int = Field(1, ge=1, description="keep every n-th image, as 3 for 30 to 10 images a second")
 
     def items(self) -> list[Item]:
-        folders = picture_folders(self.source)
+        folders = image_folders(self.source)
         if not folders:
-            raise self.absent("no pictures" if self.source.is_dir() else "no such folder")
-        kept = {name: pictures[:: self.every] for name, pictures in folders.items()}
+            raise self.absent("no images" if self.source.is_dir() else "no such folder")
+        kept = {name: images[:: self.every] for name, images in folders.items()}
         items = []
         for name, parts in parts_by_clip(self.parts({name: len(found) for name, found in kept.items()})).items():
             detail = {"parts": [[clip_name(part, parts), part.split, part.first, part.end] for part in parts]}
@@ -50,19 +50,19 @@ class Frames(DividedSet):
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         for name, split, first, end in item.detail["parts"]:
-            yield Clip(name, split, read_pictures(item.files[first:end]), self.rate / self.every)
+            yield Clip(name, split, read_images(item.files[first:end]), self.rate / self.every)
 
 
-def picture_folders(source: Path) -> dict[str, list[Path]]:
-    """Relative path -> its pictures in natural order, of every folder that has some; hidden ones are left out."""
+def image_folders(source: Path) -> dict[str, list[Path]]:
+    """Relative path -> its images in natural order, of every folder that has some; hidden ones are left out."""
     found = {}
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        pictures = [name for name in files if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")]
-        if pictures:
+        images = [name for name in files if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")]
+        if images:
             relative = Path(folder).relative_to(source).as_posix()
             name = source.resolve().name if relative == "." else relative
-            found[name] = [Path(folder) / picture for picture in sorted(pictures, key=natural_order)]
+            found[name] = [Path(folder) / image for image in sorted(images, key=natural_order)]
     return found
 
 
@@ -72,20 +72,20 @@ def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(word), "") if index % 2 else (0, word) for index, word in enumerate(words)], name
 
 
-def read_pictures(paths: tuple[str, ...]) -> Iterator[np.ndarray]:
-    """Pictures as `(H, W, 3)` uint8 RGB. Raises DataError for one that cannot be read or has another size."""
+def read_images(paths: tuple[str, ...]) -> Iterator[np.ndarray]:
+    """Images as `(H, W, 3)` uint8 RGB. Raises DataError for one that cannot be read or has another size."""
     shape = None
     for path in paths:
         try:
-            picture = read_picture(Path(path))
+            image = read_image(Path(path))
         except DataError as error:
             why = str(error).partition(" [")[0]
             raise DataError(f"{printable(Path(path).name)}: {why} [{printable(path)}]") from None
-        shape = shape or picture.shape
-        if picture.shape != shape:
-            sizes = f"{picture.shape[1]}x{picture.shape[0]}, the ones before {shape[1]}x{shape[0]}"
+        shape = shape or image.shape
+        if image.shape != shape:
+            sizes = f"{image.shape[1]}x{image.shape[0]}, the ones before {shape[1]}x{shape[0]}"
             raise DataError(f"{printable(Path(path).name)} is {sizes} [{printable(path)}]")
-        yield picture
+        yield image
 
 
 if __name__ == "__main__":

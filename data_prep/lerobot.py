@@ -118,8 +118,8 @@ class LeRobot(DividedSet):
                 raise ConfigError(f"no camera={self.camera}; there are {', '.join(cameras) or 'none'} [{self.source}]")
             return self.camera
         if not cameras:
-            pictures = any(feature.get("dtype") == "image" for feature in info["features"].values())
-            why = "its pictures are in the data files, not in videos" if pictures else "it has no videos"
+            images = any(feature.get("dtype") == "image" for feature in info["features"].values())
+            why = "its images are in the data files, not in videos" if images else "it has no videos"
             raise DataError(f"{why} [{self.source}]; only videos are read")
         if len(cameras) > 1:
             raise ConfigError(f"several cameras, set camera to one of {', '.join(cameras)} [{self.source}]")

@@ -1,4 +1,4 @@
-"""Moving MNIST: two handwritten digits that bounce in a 64x64 picture, 10 frames in and 10 out.
+"""Moving MNIST: two handwritten digits that bounce in a 64x64 image, 10 frames in and 10 out.
 
     vidpred prepare moving_mnist mnist/ data/moving-mnist test_file=mnist_test_seq.npy
     vidpred prepare moving_mnist mnist_5k.csv.gz data/moving-mnist train_clips=2000
@@ -50,7 +50,7 @@ class MovingMnist(DataSet):
     test_clips: int = Field(1_000, ge=1, description="test clips to generate, without test_file")
     digits: int = Field(2, ge=1, description="digits in a clip")
     frames: int = Field(20, ge=2, description="frames of a clip")
-    side: int = Field(64, ge=29, description="side of the pictures in pixels")
+    side: int = Field(64, ge=29, description="side of the images in pixels")
     rate: float = Field(10.0, gt=0, description="frames a second, for rendering")
     seed: int = Field(0, ge=0, description="another seed gives other clips")
 
@@ -101,12 +101,12 @@ class MovingMnist(DataSet):
 def bouncing_digits(digits: np.ndarray, random: np.random.Generator, frames: int, side: int, count: int) -> np.ndarray:
     """`(frames, side, side)` uint8: `count` of the digits `(N, h, w)` uint8 on their ways."""
     clip = np.zeros((frames, side, side), np.uint8)
-    for picture in digits[random.integers(len(digits), size=count)]:
-        height, width = picture.shape
+    for image in digits[random.integers(len(digits), size=count)]:
+        height, width = image.shape
         places = trajectory(random, frames) * (side - height, side - width)
         for frame, (top, left) in zip(clip, places.astype(int), strict=True):
             window = frame[top : top + height, left : left + width]
-            np.maximum(window, picture, out=window)
+            np.maximum(window, image, out=window)
     return clip
 
 

@@ -1,4 +1,4 @@
-"""One picture of a prepared set: clips evenly spread over it, how much they move, and the motion of the whole set."""
+"""One image of a prepared set: clips evenly spread over it, how much they move, and the motion of the whole set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .videos import VideoSet
 ROWS, COLUMNS = 12, 8  # clips shown, frames of each
 SAMPLED_CLIPS, SAMPLED_PAIRS = 300, 16  # for the histogram
 MOVING = 8  # a pixel moves where its gray value, of 255, changes by more than this
-SIDE = 96  # short side of the pictures of videos that stay as they are
+SIDE = 96  # short side of the images of videos that stay as they are
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Motion:
 
 
 def write_preview(preparation: DataSet, target: Path) -> Path:
-    """Draw target/preview.png. Raises DataError for a clip that cannot be read, StorageError for the picture."""
+    """Draw target/preview.png. Raises DataError for a clip that cannot be read, StorageError for the image."""
     manifest = Manifest.load(target)
     if manifest is not None and manifest.videos is None:
         shown = _prepared(target, manifest)
@@ -151,7 +151,7 @@ def _draw(path: Path, name: str, rows: list[tuple[Shown, Motion]], motions: list
 
 
 def _strip(frames: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """COLUMNS places for the frames `(n, H, W, C)` side by side, as (picture `(H, W', 3)` uint8, their left edges)."""
+    """COLUMNS places for the frames `(n, H, W, C)` side by side, as (image `(H, W', 3)` uint8, their left edges)."""
     height, width = frames.shape[1:3]
     gap = max(1, width // 24)
     lefts = [index * (width + gap) for index in range(len(frames))]

@@ -1,4 +1,4 @@
-"""Sets of torchvision that lie on the disk, as pictures; nothing is downloaded."""
+"""Sets of torchvision that lie on the disk, as images; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from vidpred.data.images.files import Pictures
+from vidpred.data.images.files import ImageFiles
 from vidpred.data.videos.containers import printable
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
 
 NOT_THE_SET: tuple[type[Exception], ...] = (*UNREADABLE, TypeError, AttributeError)
 OFFICIAL = ("train", "test")
 CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}  # of list_eval_partition.txt
-LSUN_SPLITS = {"train": "train", "val": "test"}  # the test pictures have no classes
+LSUN_SPLITS = {"train": "train", "val": "test"}  # the test images have no classes
 
 
-def from_torchvision(root: Path, name: str) -> Pictures:
+def from_torchvision(root: Path, name: str) -> ImageFiles:
     """A set by its name in torchvision.datasets. Raises ConfigError, DataError."""
     from torchvision import datasets
 
@@ -29,32 +29,32 @@ def from_torchvision(root: Path, name: str) -> Pictures:
     if not isinstance(kind, type):
         raise ConfigError(f"[torchvision={name}] torchvision.datasets has no such set")
     parts = {split: _classified(kind, root, split) for split in OFFICIAL}
-    arrays = np.concatenate([pictures for pictures, _ in parts.values()])
+    arrays = np.concatenate([images for images, _ in parts.values()])
     labels = np.concatenate([labels for _, labels in parts.values()])
-    splits = [split for split, (pictures, _) in parts.items() for _ in range(len(pictures))]
+    splits = [split for split, (images, _) in parts.items() for _ in range(len(images))]
     numbers = np.unique(labels)
     kinds, labels = numbers, np.searchsorted(numbers, labels)
-    return Pictures([f"{n:08}" for n in range(len(arrays))], labels, [str(k) for k in kinds], splits, arrays=arrays)
+    return ImageFiles([f"{n:08}" for n in range(len(arrays))], labels, [str(k) for k in kinds], splits, arrays=arrays)
 
 
 def _classified(kind: type, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures and labels of one split of a set with one class a picture."""
+    """ImageFiles and labels of one split of a set with one class an image."""
     try:
         try:
             data = kind(str(root), train=split == "train", download=False)
         except TypeError:  # some sets name their splits
             data = kind(str(root), split=split, download=False)
-        pairs = [(np.asarray(picture.convert("RGB")), int(label)) for picture, label in data]
+        pairs = [(np.asarray(image.convert("RGB")), int(label)) for image, label in data]
     except NOT_THE_SET as error:
         raise DataError(f"torchvision cannot read its {kind.__name__} ({one_line(error)}) [{root}]") from None
-    if len({picture.shape for picture, _ in pairs}) != 1:
-        raise DataError(f"{kind.__name__} has pictures of different sizes [{root}]; write them to a folder instead")
-    return np.stack([picture for picture, _ in pairs]), np.array([label for _, label in pairs], np.int64)
+    if len({image.shape for image, _ in pairs}) != 1:
+        raise DataError(f"{kind.__name__} has images of different sizes [{root}]; write them to a folder instead")
+    return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs], np.int64)
 
 
-def celeba(root: Path) -> Pictures:
+def celeba(root: Path) -> ImageFiles:
     """CelebA: its aligned faces as they lie on the disk, with its official splits, without classes (it has forty
-    attributes a picture). Raises DataError."""
+    attributes an image). Raises DataError."""
     base = root / "celeba" if (root / "celeba").is_dir() else root
     listing, folder = base / "list_eval_partition.txt", base / "img_align_celeba"
     try:
@@ -68,12 +68,12 @@ def celeba(root: Path) -> Pictures:
     names = [name for name, _ in rows]
     missing = next((name for name in names if not (folder / name).is_file()), None)
     if missing is not None or not names:
-        raise DataError(f"no picture {missing or ''} of CelebA [{folder}]; extract img_align_celeba.zip there")
-    return Pictures(names, None, [], splits, files=[folder / name for name in names])
+        raise DataError(f"no image {missing or ''} of CelebA [{folder}]; extract img_align_celeba.zip there")
+    return ImageFiles(names, None, [], splits, files=[folder / name for name in names])
 
 
 class Lazily(Sequence[np.ndarray]):
-    """Pictures of several sets, one after another, each read when it is asked for."""
+    """ImageFiles of several sets, one after another, each read when it is asked for."""
 
     def __init__(self, sets: Sequence[Any]) -> None:
         self.sets, self.ends = sets, list(accumulate(len(own) for own in sets))
@@ -85,15 +85,13 @@ class Lazily(Sequence[np.ndarray]):
         place = int(np.searchsorted(self.ends, index, side="right"))
         first = self.ends[place - 1] if place else 0
         try:
-            picture, _ = self.sets[place][index - first]
-            return np.asarray(picture.convert("RGB"))
+            image, _ = self.sets[place][index - first]
+            return np.asarray(image.convert("RGB"))
         except UNREADABLE as error:
-            raise DataError(
-                f"picture {index} cannot be decoded ({one_line(error)}) [{self.sets[place].root}]"
-            ) from None
+            raise DataError(f"image {index} cannot be decoded ({one_line(error)}) [{self.sets[place].root}]") from None
 
 
-def lsun(root: Path) -> Pictures:
+def lsun(root: Path) -> ImageFiles:
     """LSUN: the scene categories whose databases (bedroom_train_lmdb, bedroom_val_lmdb, ...) are there. Raises
     ConfigError without lmdb, DataError."""
     from torchvision import datasets
@@ -120,7 +118,7 @@ def lsun(root: Path) -> Pictures:
     if not len(labels):
         raise DataError(f"LSUN's databases are empty [{printable(root)}]; fetch them again")
     names = [f"{number:08}" for number in range(len(labels))]
-    return Pictures(names, labels.astype(np.int64), classes, splits, arrays=Lazily(sets))
+    return ImageFiles(names, labels.astype(np.int64), classes, splits, arrays=Lazily(sets))
 
 
-LARGE = {"CelebA": celeba, "LSUN": lsun}  # read a picture at a time
+LARGE = {"CelebA": celeba, "LSUN": lsun}  # read an image at a time

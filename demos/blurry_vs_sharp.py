@@ -19,12 +19,12 @@ PRESETS = {
     "l1 + GDL": "forking_ball_l1_gdl.yaml",
     "adversary": "forking_ball_adversarial.yaml",
 }
-SCENES = 4  # in the picture
+SCENES = 4  # in the image
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/blurry_vs_sharp"), help="folder of runs and picture")
+    parser.add_argument("--output", type=Path, default=Path("runs/blurry_vs_sharp"), help="folder of runs and image")
     parser.add_argument("--steps", type=int, help="training steps of each model (default: the presets')")
     options = parser.parse_args()
 

@@ -103,7 +103,7 @@ def learn_on_the_line(steps: int, seed: int = 0) -> list[tuple[int, np.ndarray, 
 
 
 def loss_gradients() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What reaches a generator's picture: |d loss / d logit| by what D says, of both losses, by automatic gradient."""
+    """What reaches a generator's image: |d loss / d logit| by what D says, of both losses, by automatic gradient."""
     losses: dict[str, Callable[[Tensor], Tensor]] = {
         "minimax: log(1 - D)": minimax_loss,
         "non-saturating: -log D": lambda logits: adversarial_loss(logits, 1),
@@ -174,7 +174,7 @@ def line_section(page: Page, folder: Path, steps: int) -> dict[str, float]:
             axes.legend(fontsize=7)
 
     page.heading("Learning, on the real line")
-    page.picture(draw(folder / "line.png", len(learnt), line), "Data, model, the discriminator and the best one.")
+    page.image(draw(folder / "line.png", len(learnt), line), "Data, model, the discriminator and the best one.")
     values["equilibrium"] = value(p, p)
     said = ", ".join(f"{found:.3f} at step {step}" for step, found in values.items() if step != "equilibrium")
     page.text(
@@ -190,11 +190,11 @@ def gradient_section(page: Page, folder: Path) -> None:
     def slopes(axes: Any, number: int) -> None:
         for name, (judged, gradient) in gradients.items():
             axes.plot(judged, gradient, label=name)
-        axes.set(xlabel="D of a generated picture", ylabel="|gradient| at the logit")
+        axes.set(xlabel="D of a generated image", ylabel="|gradient| at the logit")
         axes.legend(fontsize=7)
 
     page.heading("Why not the minimax loss")
-    page.picture(draw(folder / "gradients.png", 1, slopes), "Where the discriminator is sure, only one of them teaches")
+    page.image(draw(folder / "gradients.png", 1, slopes), "Where the discriminator is sure, only one of them teaches")
 
 
 def divergence_section(page: Page, folder: Path) -> dict[str, tuple[float, float, float]]:
@@ -208,7 +208,7 @@ def divergence_section(page: Page, folder: Path) -> dict[str, tuple[float, float
         axes.legend(fontsize=7)
 
     page.heading("Two directions of one divergence")
-    page.picture(draw(folder / "divergences.png", 2, closest), "One covers both modes and what lies between; one picks")
+    page.image(draw(folder / "divergences.png", 2, closest), "One covers both modes and what lies between; one picks")
     return found
 
 
@@ -223,7 +223,7 @@ def modes_section(page: Page, folder: Path, steps: int) -> dict[str, dict[str, f
         axes.set_title(f"{name}: {covered} of 8", fontsize=8)
 
     page.heading("Modes that are left out")
-    page.picture(draw(folder / "modes.png", len(tried), scatter), f"Eight Gaussians, {steps} steps each, one seed")
+    page.image(draw(folder / "modes.png", len(tried), scatter), f"Eight Gaussians, {steps} steps each, one seed")
     rows = [[name, str(covered), f"{good:.1%}"] for name, (covered, good, _) in tried.items()]
     page.table(["", "Gaussians covered", "good points"], rows, "1,000 points; good: within 3 deviations")
     return {name: {"covered": covered, "good": good} for name, (covered, good, _) in tried.items()}
@@ -232,7 +232,7 @@ def modes_section(page: Page, folder: Path, steps: int) -> dict[str, dict[str, f
 def write_page(folder: Path, steps: int, point_steps: int) -> dict[str, Any]:
     """Compute everything and write the page; returns its numbers."""
     folder.mkdir(parents=True, exist_ok=True)
-    page = Page("What a GAN learns", "Every number and picture on this page was computed by this script.")
+    page = Page("What a GAN learns", "Every number and image on this page was computed by this script.")
     values = line_section(page, folder, steps)
     gradient_section(page, folder)
     divergences = divergence_section(page, folder)

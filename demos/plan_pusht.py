@@ -1,7 +1,7 @@
 """Plan in PushT, in Python: python -m demos.plan_pusht --output runs/plan_pusht
 
 Needs gym-pusht: pip install 'vidpred[sim]'. Records episodes in which an agent pushes a T-shaped block, learns to
-predict them, and tries to bring agent and block to where a picture shows them. The training takes most of the time,
+predict them, and tries to bring agent and block to where an image shows them. The training takes most of the time,
 about 8 minutes on a CPU core.
 """
 
@@ -16,7 +16,7 @@ from vidpred import load_config, train
 from vidpred.planning import MPCController, WorldModel
 from vidpred.planning.costs import GoalObjects, best_step
 from vidpred.planning.envs import pusht
-from vidpred.planning.envs.base import to_picture
+from vidpred.planning.envs.base import to_image
 from vidpred.planning.envs.pusht import PushTEnv
 from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CEMSolver
@@ -47,13 +47,13 @@ def main() -> None:
     for number in range(options.tries):
         frame = world.reset_with_goal(seed=number)
         controller.reset(seed=number, first=torch.from_numpy(world.neutral_action()).float())
-        # What the planner wants, as a function of predicted frames: agent and block where the goal's picture has them,
+        # What the planner wants, as a function of predicted frames: agent and block where the goal's image has them,
         # no matter at which step of a plan.
         colors = (pusht.AGENT.tolist(), pusht.BLOCK.tolist())
-        cost = best_step(GoalObjects(world.goal_picture(None), colors))
+        cost = best_step(GoalObjects(world.goal_image(None), colors))
         steps, reached = 0, False
         while steps < world.steps and not reached:
-            seen = world.step(controller.act(to_picture(frame), cost).double().numpy())
+            seen = world.step(controller.act(to_image(frame), cost).double().numpy())
             frame, reached, steps = seen.frame, seen.success, steps + 1
         print(f"try {number}: {'reached the goal' if reached else 'the goal was not reached'} after {steps} actions")
 

@@ -34,10 +34,10 @@ def episode(number: int, frames: int = FRAMES) -> tuple[np.ndarray, np.ndarray, 
         outside = (moved < SQUARE) | (moved > SIDE - SQUARE)
         actions[index] = np.where(outside, -actions[index], actions[index])
         place = place + actions[index]
-    pictures = np.full((frames, SIDE, SIDE, 3), 30, np.uint8)
-    for picture, (x, y) in zip(pictures, places.astype(int), strict=True):
-        picture[y - SQUARE // 2 : y + SQUARE // 2, x - SQUARE // 2 : x + SQUARE // 2] = 230
-    return pictures, actions, places
+    images = np.full((frames, SIDE, SIDE, 3), 30, np.uint8)
+    for image, (x, y) in zip(images, places.astype(int), strict=True):
+        image[y - SQUARE // 2 : y + SQUARE // 2, x - SQUARE // 2 : x + SQUARE // 2] = 230
+    return images, actions, places
 
 
 def find_square(frame: np.ndarray) -> np.ndarray:
@@ -185,10 +185,10 @@ def lerobot_set(root: Path, version: str = "v3.0") -> Path:
     rows: list[dict[str, object]] = []
     episodes: list[dict[str, object]] = []
     for file, numbers in enumerate((range(4), range(4, 7))):
-        pictures, start = [], 0
+        images, start = [], 0
         for number in numbers:
             frames, actions, states = episode(number, lengths[number])
-            pictures.append(frames)
+            images.append(frames)
             for step in range(lengths[number]):
                 rows.append(
                     {"action": actions[step].tolist(), "observation.state": states[step].tolist(),
@@ -203,7 +203,7 @@ def lerobot_set(root: Path, version: str = "v3.0") -> Path:
             )  # fmt: skip
             start += lengths[number]
         path = root / "videos" / camera / "chunk-000" / f"file-{file:03}.mp4"
-        write_video(path, np.concatenate(pictures), options={"crf": "12", "g": "2"}, rate=rate)
+        write_video(path, np.concatenate(images), options={"crf": "12", "g": "2"}, rate=rate)
     for path, table in (
         ("data/chunk-000/file-000.parquet", rows),
         ("meta/episodes/chunk-000/file-000.parquet", episodes),

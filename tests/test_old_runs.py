@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 from tests.fixtures.old_runs.make import COMMON, RUNS
-from tests.picture_files import write_digits
+from tests.image_files import write_digits
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import Config, load_config
 from vidpred.config.explain import explained

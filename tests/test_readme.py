@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.picture_files import write_digits
+from tests.image_files import write_digits
 from tests.video_files import numbered_frames, write_video
 from vidpred.commands import app
 

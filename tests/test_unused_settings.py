@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.data.numbered_set import NumberedSet
-from tests.picture_files import write_digits
+from tests.image_files import write_digits
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import Config, find_preset, load_config, preset_folder
 from vidpred.data.prepared.frame_writer import Clip, Item

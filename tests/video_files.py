@@ -57,8 +57,8 @@ def write_video(
         stream.codec_context.thread_count = 1
         if time_base is not None:
             stream.time_base = stream.codec_context.time_base = time_base
-        for index, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for index, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = index if pts is None else pts[index]
             frame.time_base = time_base or Fraction(1, rate)
             container.mux(stream.encode(frame))
@@ -67,7 +67,7 @@ def write_video(
 
 
 def turn(path: Path, degrees: int, height: int, width: int) -> None:
-    """Write a display matrix into an MP4 file: players turn its pictures clockwise by so much."""
+    """Write a display matrix into an MP4 file: players turn its images clockwise by so much."""
     content = path.read_bytes()
     one, minus = 1 << 16, (1 << 32) - (1 << 16)
     matrices = {

@@ -3,7 +3,7 @@
 runs/mine/
   config.yaml            the resolved settings, written before anything else
   metrics.jsonl          one line every training.log_every steps
-  pictures/              context, truth, prediction, difference
+  images/              context, truth, prediction, difference
   checkpoints/step-500/  config.yaml, one .safetensors a network and optimizer, state.json, manifest.json
   last.json, best.json   which step; replaced atomically
 

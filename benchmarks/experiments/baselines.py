@@ -78,9 +78,9 @@ class SimVP(Generator):
         maps = self.decoder(rearrange(maps, "b (k f) h w -> (b k) f h w", k=self.pred_frames))
         skip = rearrange(first, "(b t) f h w -> b t f h w", b=len(context))[:, -1]
         skip = repeat(skip, "b f h w -> (b k) f h w", k=self.pred_frames)
-        pictures = self.paint(torch.cat([maps, skip], 1)).float() + 0.5
-        pictures = rearrange(pictures, "(b k) c h w -> b k c h w", k=self.pred_frames)
-        return [pictures[..., :height, :width].clamp(0, 1)]
+        images = self.paint(torch.cat([maps, skip], 1)).float() + 0.5
+        images = rearrange(images, "(b k) c h w -> b k c h w", k=self.pred_frames)
+        return [images[..., :height, :width].clamp(0, 1)]
 
 
 class WarpedMultiscale(Generator):

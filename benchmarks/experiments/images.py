@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.experiments.base import Experiment
 from vidpred.config import load_config
 from vidpred.data.build import build_source
-from vidpred.data.images.windows import pictures_of
+from vidpred.data.images.windows import images_of
 from vidpred.data.partial_labels import choose_evenly
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import spread, to_frames
@@ -26,7 +26,7 @@ from vidpred.evaluation.images import MOST_TRAINING, ImageRequest, class_accurac
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid, write_samples
-from vidpred.media.render import picture_grid, write_png
+from vidpred.media.render import image_grid, write_png
 from vidpred.run import train
 
 # Debian's package dataset-fashion-mnist, or wherever the four IDX files lie.
@@ -35,7 +35,7 @@ POINT_PRESETS = ("gaussians_gan", "gaussians_minibatch", "gaussians_r1", "gaussi
 SAMPLES = 10_000
 # Steps that take about four minutes of one processor core each (AVX-512, bfloat16); all at half the presets' width. The
 # DCGAN's and the critic's learning rates are above the papers', and fall: at those, so few steps do not lead far.
-# LAPGAN's are not: its coarsest network, fully connected, soon makes one picture whatever the noise. R1 prevents that.
+# LAPGAN's are not: its coarsest network, fully connected, soon makes one image whatever the noise. R1 prevents that.
 HALF = {"model.width": 32, "discriminator.width": 32}
 FALLING = {"training.schedule.shape": "linear", "training.schedule.hold": 0.5, "training.schedule.final": 0.05}
 
@@ -92,8 +92,8 @@ def fashion(folder: Path, seed: int, root: Path = FASHION, changes: dict[str, An
         )
         predictors[name] = train(config).predictor("last")
         seconds[name] = round(time.process_time() - start, 1)
-        pictures = [picture for _, picture, _ in Sampler(predictors[name], seed).samples(64)]
-        write_grid(folder / f"{name}.png", torch.stack(pictures))
+        images = [image for _, image, _ in Sampler(predictors[name], seed).samples(64)]
+        write_grid(folder / f"{name}.png", torch.stack(images))
     result = evaluate_images(predictors, ImageRequest(count=2000 if changes is None else 100, seed=seed))
     print(result.text())
     write_neighbors(folder / "neighbours.png", result)
@@ -117,8 +117,8 @@ def growth(
     for step in sorted(int(path.name[5:]) for path in (run.folder / "checkpoints").glob("step-*")):
         predictor = Predictor.load(run.folder, f"step-{step}")
         stages[str(step)] = round(float(predictor.generator.progress), 3)
-        rows += [picture for _, picture, _ in Sampler(predictor, seed).samples(12)]
-    write_png(folder / "growth.png", enlarged(picture_grid(torch.stack(rows), 12)))
+        rows += [image for _, image, _ in Sampler(predictor, seed).samples(12)]
+    write_png(folder / "growth.png", enlarged(image_grid(torch.stack(rows), 12)))
     if preset == "stylegan":
         write_grid(folder / "mixed.png", mixed_styles(Sampler(run.predictor("last"), seed), 6), 7)
     return {"scales_by_step": stages}
@@ -182,17 +182,17 @@ def augmentation(
     folder: Path, seed: int, root: Path = FASHION, known: int = 1000, drawn: int = 5000, steps: int = 4000,
     learning: int = 1500, changes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Accuracy, on the test pictures, of a classifier that learns from few pictures of clothes; from them, half of the
+    """Accuracy, on the test images, of a classifier that learns from few images of clothes; from them, half of the
     times mirrored; from samples of a conditional DCGAN that knew only those few; from the few and the samples. All for
     as many steps."""
     data = {"context_frames": 0, "channels": 1, "crop_size": 28, "augment": AugmentSettings(horizontal_flip=False)}
     every = build_source(DataSettings(root=str(root), **data), "train", [0])
     few = choose_evenly(np.asarray(every.labels), known)
     batch = every.draw(few.tolist(), range(known), 0)
-    pictures, labels = batch.future[:, 0, 0].numpy(), batch.labels
+    images, labels = batch.future[:, 0, 0].numpy(), batch.labels
     assert labels is not None
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "few.npz", images=pictures, labels=labels.numpy())
+    np.savez(folder / "few.npz", images=images, labels=labels.numpy())
     config = load_config(
         "dcgan_conditional.yaml",
         {
@@ -201,10 +201,10 @@ def augmentation(
         },
     )  # fmt: skip
     sampler = Sampler(train(config).predictor("last"), seed)
-    write_grid(folder / "samples.png", torch.stack([picture for _, picture, _ in sampler.samples(100)]), 10)
+    write_grid(folder / "samples.png", torch.stack([image for _, image, _ in sampler.samples(100)]), 10)
     write_samples(sampler, drawn, folder / "drawn.npz", overwrite=True)
     samples = np.load(folder / "drawn.npz")
-    both = np.concatenate([pictures, samples["images"]]), np.concatenate([labels.numpy(), samples["labels"]])
+    both = np.concatenate([images, samples["images"]]), np.concatenate([labels.numpy(), samples["labels"]])
     np.savez(folder / "both.npz", images=both[0], labels=both[1])
     test = build_source(DataSettings(root=str(root), **data), "test", [0])
     held_out = test.draw(range(len(test)), range(len(test)), 0).to(torch.device("cpu"))
@@ -221,14 +221,14 @@ def augmentation(
         assert logits is not None
         found[name] = round(float((logits.argmax(1) == held_out.labels).float().mean()), 4)
         print(f"{name:<20} {found[name]:.4f}")
-    return {"accuracy": found, "known": known, "drawn": drawn, "test_pictures": len(test)}
+    return {"accuracy": found, "known": known, "drawn": drawn, "test_images": len(test)}
 
 
 def semi_supervised(
     folder: Path, seed: int, root: Path = FASHION, told: int = 100, steps: int = 3000,
     changes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Accuracy, on the test pictures, of a GAN's discriminator of classes that was told a hundred of them, and of the
+    """Accuracy, on the test images, of a GAN's discriminator of classes that was told a hundred of them, and of the
     small classifier that learns from these hundred alone."""
     own = {
         "data.root": str(root),
@@ -238,9 +238,7 @@ def semi_supervised(
         "seed": seed,
     }
     predictor = train(load_config("improved_gan.yaml", {**own, **(changes or {})})).predictor("last")
-    write_grid(
-        folder / "samples.png", torch.stack([picture for _, picture, _ in Sampler(predictor, seed).samples(64)]), 8
-    )
+    write_grid(folder / "samples.png", torch.stack([image for _, image, _ in Sampler(predictor, seed).samples(64)]), 8)
     plain = predictor.data.model_copy(update={"labelled": None, "labelled_share": 0.0})
     every, test = (build_source(plain, split, [0]) for split in ("train", "test"))
     few = every.draw(choose_evenly(np.asarray(every.labels), told).tolist(), range(told), 0)
@@ -248,7 +246,7 @@ def semi_supervised(
     np.savez(folder / "few.npz", images=few.future[:, 0, 0].numpy(), labels=few.labels.numpy())
     alone = plain.model_copy(update={"root": str(folder / "few.npz"), "split_fractions": (1.0, 0.0, 0.0)})
     classifier = train_classifier(build_source(alone, "train", [0]), 500, seed)
-    _, logits = features_of(classifier, pictures_of(test, MOST_TRAINING))
+    _, logits = features_of(classifier, images_of(test, MOST_TRAINING))
     assert logits is not None
     labels = torch.from_numpy(np.asarray(test.labels)[spread(len(test), MOST_TRAINING, middle=False)])
     found = {

@@ -92,13 +92,13 @@ def action_gap(run: Path, seed: int, steps: int = 8) -> dict[str, list[float]]:
 
 
 def pusht_world_row(folder: Path, seed: int) -> dict[str, Any]:
-    """PushT under the planner that knows the truth, by the goal's state and by its picture, and under no planner."""
+    """PushT under the planner that knows the truth, by the goal's state and by its image, and under no planner."""
     world = PushTEnv(PUSHT_SIZE)
     names = ("true simulator, cost of states", "uniform actions", "random actions", "scripted actions")
     plays = references(world, PUSHT_BUDGET, PUSHT_EPISODES, None)
     results = {name: plays[name]().to_json() for name in names}
-    by_pictures = references(world, PUSHT_BUDGET, PUSHT_EPISODES // 5, None)["true simulator, cost of pictures"]
-    results["true simulator, cost of pictures"] = by_pictures().to_json()
+    by_images = references(world, PUSHT_BUDGET, PUSHT_EPISODES // 5, None)["true simulator, cost of images"]
+    results["true simulator, cost of images"] = by_images().to_json()
     return {"budget": vars(PUSHT_BUDGET), "frame_size": PUSHT_SIZE, "results": results}
 
 

@@ -34,8 +34,8 @@ def forks(folder: Path, seed: int) -> dict[str, Any]:
     fresh = forks_for(next(iter(predictors.values())), FORKS)
     predictions = {name: predictor.predict(fresh.context, 1)[:, 0] for name, predictor in predictors.items()}
     numbers = measure(fresh, {GHOST: fresh.ghost, "a true future": fresh.right, **predictions})
-    for name, pictures in predictions.items():
-        numbers[name]["left"] = float(goes_left(pictures, fresh).float().mean())
+    for name, images in predictions.items():
+        numbers[name]["left"] = float(goes_left(images, fresh).float().mean())
     return {"forks": FORKS, "world_seed": WORLD_SEED, "models": rounded(numbers)}
 
 
@@ -53,7 +53,7 @@ def samples(folder: Path, seed: int) -> dict[str, Any]:
 
     draws = drawn(fresh.context)
     pooled = {"with noise": drawn(context), "without noise": plain.predict(context, 1)}
-    errors = {name: float((pictures - truth[:, None]).square().mean()) for name, pictures in pooled.items()}
+    errors = {name: float((images - truth[:, None]).square().mean()) for name, images in pooled.items()}
     numbers = {
         "both futures occur": float(both_occur(draws, fresh).float().mean()),
         "sharp draws": sharp_share(draws, fresh),

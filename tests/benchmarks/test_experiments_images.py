@@ -17,7 +17,7 @@ from benchmarks.experiments.images import (
     semi_supervised,
     solids,
 )
-from tests.picture_files import digits, write_idx
+from tests.image_files import digits, write_idx
 from vidpred.errors import DataError
 
 
@@ -25,8 +25,8 @@ from vidpred.errors import DataError
 def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """IDX files of 28x28 pixels, as Fashion-MNIST has them."""
     folder = tmp_path_factory.mktemp("clothes")
-    pictures, labels = digits()
-    large = np.pad(pictures.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2)))
+    images, labels = digits()
+    large = np.pad(images.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2)))
     for name, part in (("train", slice(0, 400)), ("t10k", slice(400, 520))):
         write_idx(folder / f"{name}-images-idx3-ubyte.gz", large[part], compressed=True)
         write_idx(folder / f"{name}-labels-idx1-ubyte.gz", labels[part], compressed=True)
@@ -69,7 +69,7 @@ def test_samples_are_tried_as_training_data(clothes: Path, tmp_path: Path) -> No
     small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8}
     found = augmentation(tmp_path, 0, clothes, known=40, drawn=60, steps=2, learning=20, changes=small)
     assert set(found["accuracy"]) == {"few", "few, mirrored", "samples alone", "few and samples"}
-    assert found["test_pictures"] == 120
+    assert found["test_images"] == 120
     labels = np.load(tmp_path / "few.npz")["labels"]
     assert np.bincount(labels).tolist() == [4] * 10
     assert len(np.load(tmp_path / "both.npz")["labels"]) == 100

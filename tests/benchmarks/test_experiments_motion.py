@@ -60,12 +60,12 @@ def test_clips_count_alike_however_many_windows_they_have() -> None:
 
 
 def test_rivals_have_the_interface_of_a_generator() -> None:
-    (pictures,) = SimVP(3, 5, spatial=8, translator=16)(torch.rand(2, 3, 3, 18, 25))
-    assert pictures.shape == (2, 5, 3, 18, 25)
+    (images,) = SimVP(3, 5, spatial=8, translator=16)(torch.rand(2, 3, 3, 18, 25))
+    assert images.shape == (2, 5, 3, 18, 25)
     context = torch.rand(1, 3, 3, 32, 24)
-    (picture,) = WarpedMultiscale(3)(context)
+    (image,) = WarpedMultiscale(3)(context)
     (moved,) = FlowExtrapolation()(context)
-    assert (picture - moved).abs().max() < 0.02  # it begins as the extrapolation
+    assert (image - moved).abs().max() < 0.02  # it begins as the extrapolation
 
 
 def test_members_are_read_from_packages_of_every_kind(tmp_path: Path) -> None:

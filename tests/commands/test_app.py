@@ -141,11 +141,11 @@ def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_pat
     clip, run = str(work / "clips" / "0.mp4"), f"{tmp_path}/noisy"
     noise = ["model.noise_channels=1", "model.noise=binary", "objective.num_samples=2"]
     assert call(capsys, "train", f"data.root={work}/clips", f"run={run}", *TRAIN, *noise)[0] == 0
-    pictures = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
-    for picture, seed in zip(pictures, ("0", "0", "1"), strict=True):
-        words = ("--run", run, "--frames", "2", "--samples", "6", "--seed", seed, "--output", str(picture))
+    images = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
+    for image, seed in zip(images, ("0", "0", "1"), strict=True):
+        words = ("--run", run, "--frames", "2", "--samples", "6", "--seed", seed, "--output", str(image))
         assert call(capsys, "predict", clip, *words)[0] == 0
-    one, again, other = (picture.read_bytes() for picture in pictures)
+    one, again, other = (image.read_bytes() for image in images)
     assert one == again
     assert one != other
     numbers = tmp_path / "metrics.json"
@@ -273,7 +273,7 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
 
 
 def write_sound(path: Path) -> Path:
-    """A second of silence, and no picture."""
+    """A second of silence, and no image."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), "fltp", "mono")

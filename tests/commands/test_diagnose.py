@@ -135,14 +135,14 @@ def tiny(folder: Path, **more: Any) -> Config:
 
 
 class Constant(nn.Module):
-    """Pictures of its own, whatever it is shown."""
+    """Images of its own, whatever it is shown."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pictures = nn.ParameterList(nn.Parameter(torch.zeros(3, side, side)) for side in (8, 16))
+        self.images = nn.ParameterList(nn.Parameter(torch.zeros(3, side, side)) for side in (8, 16))
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        return [picture.sigmoid().expand(len(context), 1, -1, -1, -1) for picture in self.pictures]
+        return [image.sigmoid().expand(len(context), 1, -1, -1, -1) for image in self.images]
 
 
 def test_a_healthy_run_has_no_finding_and_monitors_change_nothing(
@@ -205,8 +205,8 @@ def test_a_generator_that_ignores_its_noise_is_found(deaf: bool, tmp_path: Path)
 def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = MultiscaleDiscriminator.forward
 
-    def detached(self: Any, context: Tensor, pictures: list[Tensor], with_features: bool = False) -> Any:
-        return whole(self, context, [picture.detach() for picture in pictures], with_features)
+    def detached(self: Any, context: Tensor, images: list[Tensor], with_features: bool = False) -> Any:
+        return whole(self, context, [image.detach() for image in images], with_features)
 
     monkeypatch.setattr(MultiscaleDiscriminator, "forward", detached)
     run.train(tiny(tmp_path / "run", **{"training.steps": 20}))

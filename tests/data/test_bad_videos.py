@@ -57,8 +57,8 @@ def with_sound(path: Path) -> None:
         video = container.add_stream("mpeg4", rate=25)
         video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
         sound = container.add_stream("mp2", rate=44100)
-        for picture in numbered_frames(50, 48, 64):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in numbered_frames(50, 48, 64):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             tone = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 2646), np.int16), format="s16", layout="stereo")
             tone.sample_rate = 44100
             container.mux(sound.encode(tone))
@@ -77,10 +77,10 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "stream.mp4": ("a playlist script", lambda path: path.write_text("#EXTM3U\n#EXTINF:1,\nwhole.ts\n")),
     "script.mp4": ("a script", lambda path: path.write_text("#!/bin/sh\necho\n")),
     "text.mp4": ("a text", lambda path: path.write_text("not a video at all, just some words\n" * 20)),
-    "picture.mp4": ("a picture", lambda path: picture(path, "png")),
-    "photograph.mp4": ("a picture", lambda path: picture(path, "jpeg")),
-    "web.mp4": ("a picture", lambda path: picture(path, "webp")),
-    "still.mp4": ("a picture", lambda path: path.write_bytes(b"\0\0\0\x1cftypavif" + bytes(300))),
+    "image.mp4": ("an image", lambda path: image(path, "png")),
+    "photograph.mp4": ("an image", lambda path: image(path, "jpeg")),
+    "web.mp4": ("an image", lambda path: image(path, "webp")),
+    "still.mp4": ("an image", lambda path: path.write_bytes(b"\0\0\0\x1cftypavif" + bytes(300))),
     "archive.mp4": ("an archive", lambda path: path.write_bytes(b"PK\x03\x04" + bytes(300))),
     "noise.mp4": ("cannot|not a video that can be opened", lambda path: path.write_bytes(bytes(range(200, 256)) * 50)),
     "container.mp4": ("none of the formats that are read", lambda path: written_as(path, "nut", "mpeg4")),
@@ -103,7 +103,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
-def picture(path: Path, kind: str) -> None:
+def image(path: Path, kind: str) -> None:
     from PIL import Image
 
     Image.fromarray(numbered_frames(1, 32, 32)[0]).save(path, format=kind)
@@ -186,7 +186,7 @@ def test_a_header_that_says_nothing_does_not_lift_the_limits(tmp_path: Path, lim
         probe(path, limits=limits)
 
 
-def test_pictures_that_grow_within_the_stream(tmp_path: Path) -> None:
+def test_images_that_grow_within_the_stream(tmp_path: Path) -> None:
     parts = [
         write_video(tmp_path / f"{side}.h264", numbered_frames(5, side, side), container_format="h264").read_bytes()
         for side in (48, 96)

@@ -1,4 +1,4 @@
-"""Pictures from every kind of source: the same pixels, labels and splits, plain or prepared."""
+"""Images from every kind of source: the same pixels, labels and splits, plain or prepared."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep.images import Images
-from tests.picture_files import digits, write_digits, write_idx
+from tests.image_files import digits, write_digits, write_idx
 from tests.settings_for_tests import data_settings
 from vidpred.data.build import build_source
-from vidpred.data.images.files import find_pictures, squared
+from vidpred.data.images.files import find_images, squared
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
@@ -23,20 +23,20 @@ PLAIN = {"context_frames": 0, "channels": 1, "crop_size": 8, "horizontal_flip": 
 
 
 def by_label(source: object, count: int) -> dict[int, set[bytes]]:
-    """label -> the pictures that the first `count` draws give."""
+    """label -> the images that the first `count` draws give."""
     batch = source.draw(range(count), range(count), 0)
     assert batch.context.shape[:2] == (count, 0)
     assert batch.labels is not None
     found: dict[int, set[bytes]] = {}
-    for picture, label in zip(batch.future[:, 0, 0], batch.labels.tolist(), strict=True):
-        found.setdefault(label, set()).add(picture.numpy().tobytes())
+    for image, label in zip(batch.future[:, 0, 0], batch.labels.tolist(), strict=True):
+        found.setdefault(label, set()).add(image.numpy().tobytes())
     return found
 
 
-def test_every_picture_keeps_its_label_plain_and_prepared(tmp_path: Path) -> None:
+def test_every_image_keeps_its_label_plain_and_prepared(tmp_path: Path) -> None:
     file = write_digits(tmp_path / "digits.npz")
-    pictures, labels = (values[:300] for values in digits())
-    wanted = {label: {picture.tobytes() for picture in pictures[labels == label]} for label in range(10)}
+    images, labels = (values[:300] for values in digits())
+    wanted = {label: {image.tobytes() for image in images[labels == label]} for label in range(10)}
     target = tmp_path / "prepared"
     prepare(Images(source=file, channels=1, fractions=(1, 0, 0)), target, workers=1, progress=False)
     for root in (file, target):
@@ -48,18 +48,18 @@ def test_every_picture_keeps_its_label_plain_and_prepared(tmp_path: Path) -> Non
 
 
 def test_idx_files_bring_their_splits(tmp_path: Path) -> None:
-    pictures, labels = digits()
+    images, labels = digits()
     for name, part, compressed in (("train", slice(0, 200), True), ("t10k", slice(200, 260), False)):
         suffix = ".gz" if compressed else ""
-        write_idx(tmp_path / "raw" / f"{name}-images-idx3-ubyte{suffix}", pictures[part], compressed)
+        write_idx(tmp_path / "raw" / f"{name}-images-idx3-ubyte{suffix}", images[part], compressed)
         write_idx(tmp_path / "raw" / f"{name}-labels-idx1-ubyte{suffix}", labels[part], compressed)
-    found = find_pictures(tmp_path)
+    found = find_images(tmp_path)
     assert found is not None
     parts = found.divided((0.7, 0.1, 0.2))
     assert sorted(parts["test"].tolist() + parts["train"].tolist() + parts["validation"].tolist()) == list(range(260))
     # Files are read in alphabetical order: t10k before train. The test split is the official one, whole.
-    assert {found.read(i).tobytes() for i in parts["test"]} == {p[..., None].tobytes() for p in pictures[200:260]}
-    assert len(parts["validation"]) == 25  # an eighth of the training pictures, as 0.1 of 0.8
+    assert {found.read(i).tobytes() for i in parts["test"]} == {p[..., None].tobytes() for p in images[200:260]}
+    assert len(parts["validation"]) == 25  # an eighth of the training images, as 0.1 of 0.8
     assert found.labels is not None
     np.testing.assert_array_equal(found.labels, np.concatenate([labels[200:260], labels[:200]]))
 
@@ -81,14 +81,14 @@ def test_folders_are_classes(tmp_path: Path) -> None:
 
 
 def test_the_middle_square_is_scaled() -> None:
-    picture = np.zeros((4, 8, 3), np.uint8)
-    picture[:, 2:6] = 100
-    np.testing.assert_array_equal(squared(picture, 2), np.full((2, 2, 3), 100, np.uint8))
+    image = np.zeros((4, 8, 3), np.uint8)
+    image[:, 2:6] = 100
+    np.testing.assert_array_equal(squared(image, 2), np.full((2, 2, 3), 100, np.uint8))
 
 
 def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -> None:
-    pictures = np.arange(2 * 12 * 12, dtype=np.uint16).astype(np.uint8).reshape(2, 12, 12)
-    np.save(tmp_path / "a.npy", pictures)
+    images = np.arange(2 * 12 * 12, dtype=np.uint16).astype(np.uint8).reshape(2, 12, 12)
+    np.save(tmp_path / "a.npy", images)
     chosen = data_settings(
         root=str(tmp_path / "a.npy"), split_fractions=(1, 0, 0), **{**PLAIN, "horizontal_flip": True}
     )
@@ -99,7 +99,7 @@ def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -
     np.testing.assert_array_equal(again.future[1], batch.future[30])
     steps = batch.future[:, 0, 0, 0, 1].int() - batch.future[:, 0, 0, 0, 0].int()
     assert set(steps.tolist()) == {1, -1}, "some are mirrored, some are not"
-    assert len({picture.numpy().tobytes() for picture in batch.future}) > 10, "from different places"
+    assert len({image.numpy().tobytes() for image in batch.future}) > 10, "from different places"
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -
         ({"images": np.full((3, 8, 8), 2.0)}, "not in \\[0, 1\\]"),
         ({"pixels": np.zeros((3, 8, 8), np.uint8)}, "none of the arrays"),
         ({"images": np.zeros((3, 8, 8), np.uint8), "labels": np.zeros(2)}, "labels of shape"),
-        ({"images": np.zeros((3, 8), np.uint8)}, "no pictures"),
+        ({"images": np.zeros((3, 8), np.uint8)}, "no images"),
     ],
 )
 def test_wrong_arrays_are_one_clear_line(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "wrong.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=words):
-        find_pictures(tmp_path / "wrong.npz")
+        find_images(tmp_path / "wrong.npz")
 
 
 def test_a_cut_idx_file_is_refused(tmp_path: Path) -> None:
@@ -123,24 +123,24 @@ def test_a_cut_idx_file_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "train-images-idx3-ubyte").read_bytes()
     (tmp_path / "train-images-idx3-ubyte").write_bytes(whole[:-5])
     with pytest.raises(DataError, match="no whole IDX file"):
-        find_pictures(tmp_path)
+        find_images(tmp_path)
 
 
 def test_a_csv_of_digits(tmp_path: Path) -> None:
-    pictures, labels = digits()
-    rows = np.concatenate([pictures[:20].reshape(20, -1), labels[:20, None]], 1)
+    images, labels = digits()
+    rows = np.concatenate([images[:20].reshape(20, -1), labels[:20, None]], 1)
     np.savetxt(tmp_path / "digits.csv", rows, "%d", ",")
-    found = find_pictures(tmp_path / "digits.csv")
+    found = find_images(tmp_path / "digits.csv")
     assert found is not None
     assert found.labels is not None
-    np.testing.assert_array_equal(found.arrays, pictures[:20])
+    np.testing.assert_array_equal(found.arrays, images[:20])
     np.testing.assert_array_equal(np.array(found.classes, int)[found.labels], labels[:20])
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_are_said_to_be_unreadable(tmp_path: Path, data: st.DataObject) -> None:
-    """Whatever bytes of a file are changed or cut off: pictures, or an error that names the file."""
+    """Whatever bytes of a file are changed or cut off: images, or an error that names the file."""
     files = damageable(tmp_path)
     name = data.draw(st.sampled_from(sorted(files)))
     content = bytearray(files[name])
@@ -151,7 +151,7 @@ def test_damaged_files_are_said_to_be_unreadable(tmp_path: Path, data: st.DataOb
     file.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
     found, error = None, ""
     try:
-        found = find_pictures(file)
+        found = find_images(file)
     except DataError as raised:
         error = str(raised)
     if found is None:
@@ -166,13 +166,13 @@ def damageable(folder: Path) -> dict[str, bytes]:
     kept = folder / "whole"
     if not kept.is_dir():
         kept.mkdir()
-        pictures, labels = (values[:20] for values in digits())
-        write_idx(kept / "train-images-idx3-ubyte.gz", pictures, True)
-        write_idx(kept / "train-images-idx3-ubyte", pictures)
-        np.savez_compressed(kept / "small.npz", images=pictures, labels=labels)
-        np.savez(kept / "plain.npz", images=pictures / 255, labels=labels)
-        np.save(kept / "array.npy", pictures)
-        np.savetxt(kept / "table.csv", pictures.reshape(20, -1), "%d", ",")
+        images, labels = (values[:20] for values in digits())
+        write_idx(kept / "train-images-idx3-ubyte.gz", images, True)
+        write_idx(kept / "train-images-idx3-ubyte", images)
+        np.savez_compressed(kept / "small.npz", images=images, labels=labels)
+        np.savez(kept / "plain.npz", images=images / 255, labels=labels)
+        np.save(kept / "array.npy", images)
+        np.savetxt(kept / "table.csv", images.reshape(20, -1), "%d", ",")
     return {file.name: file.read_bytes() for file in sorted(kept.iterdir())}
 
 
@@ -180,5 +180,5 @@ def damageable(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_files_without_a_pixel_are_refused(tmp_path: Path, shape: tuple[int, ...], kind: type) -> None:
     np.savez(tmp_path / "empty.npz", images=np.zeros(shape, kind))
-    with pytest.raises(DataError, match=r"hold no pictures \[.*empty.npz\]"):
-        find_pictures(tmp_path / "empty.npz")
+    with pytest.raises(DataError, match=r"hold no images \[.*empty.npz\]"):
+        find_images(tmp_path / "empty.npz")

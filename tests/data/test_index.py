@@ -106,7 +106,7 @@ def test_a_scan_keeps_bad_and_good_apart(clips: Path) -> None:
     (clips / "bad.avi").write_bytes(b"RIFF....WAVE")
     videos, bad = scan(clips)
     assert len(videos) == 3
-    assert bad == [("bad.avi", "a picture or sound, not a video")]
+    assert bad == [("bad.avi", "an image or sound, not a video")]
 
 
 def test_what_is_no_file_has_its_reason_and_is_not_opened(clips: Path) -> None:

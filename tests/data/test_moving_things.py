@@ -1,4 +1,4 @@
-"""The world of moving things: what it says about motion is what its pictures do; shares of it in training."""
+"""The world of moving things: what it says about motion is what its images do; shares of it in training."""
 
 from __future__ import annotations
 

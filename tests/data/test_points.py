@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from vidpred.data.build import build_source
 from vidpred.data.partial_labels import PartiallyLabeled, choose_evenly
 from vidpred.data.settings import DataSettings
-from vidpred.data.worlds.points import POINTS, PointWindows, to_pictures, to_points
+from vidpred.data.worlds.points import POINTS, PointWindows, to_images, to_points
 from vidpred.errors import DataError
 from vidpred.evaluation.modes import coverage
 
@@ -32,14 +32,14 @@ def test_points_have_the_moments_of_the_world(name: str, modes: int) -> None:
     assert coverage(points, world).good == pytest.approx(1 - math.exp(-4.5), abs=0.003)  # within 3 deviations in 2-D
 
 
-def test_pictures_of_points_and_back() -> None:
+def test_images_of_points_and_back() -> None:
     points = np.array([[-4.0, 2.5], [0, 0]])
-    pictures = to_pictures(points)
-    assert pictures.shape == (2, 1, 2, 1)
-    np.testing.assert_allclose(pictures[0, 0, :, 0], [0.1, 0.75], rtol=1e-6)
+    images = to_images(points)
+    assert images.shape == (2, 1, 2, 1)
+    np.testing.assert_allclose(images[0, 0, :, 0], [0.1, 0.75], rtol=1e-6)
     import torch
 
-    np.testing.assert_allclose(to_points(torch.from_numpy(pictures)), points, atol=1e-6)
+    np.testing.assert_allclose(to_points(torch.from_numpy(images)), points, atol=1e-6)
 
 
 def test_coverage_by_hand() -> None:
@@ -87,6 +87,6 @@ def test_a_share_of_the_samples_tells_its_class() -> None:
         DataSettings(labelled_share=0.2)
 
 
-def test_an_image_model_without_pictures_is_told() -> None:
+def test_an_image_model_without_images_is_told() -> None:
     with pytest.raises(DataError, match="data.root"):
         build_source(DataSettings(context_frames=0), "train", [0])

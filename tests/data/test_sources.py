@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.numbered_set import NumberedSet
-from tests.picture_files import digits, write_digits, write_idx
+from tests.image_files import digits, write_digits, write_idx
 from tests.settings_for_tests import data_settings
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.batch import Batch
@@ -103,7 +103,7 @@ def prepared(folder: Path) -> str:
     return str(folder / "set")
 
 
-def picture_folders(folder: Path) -> str:
+def image_folders(folder: Path) -> str:
     for number in range(12):
         path = folder / f"class {number % 3}" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
@@ -116,8 +116,8 @@ def digit_file(folder: Path) -> str:
 
 
 def idx_files(folder: Path) -> str:
-    pictures, labels = digits()
-    write_idx(folder / "train-images-idx3-ubyte.gz", pictures[:100], compressed=True)
+    images, labels = digits()
+    write_idx(folder / "train-images-idx3-ubyte.gz", images[:100], compressed=True)
     write_idx(folder / "train-labels-idx1-ubyte", labels[:100])
     return str(folder)
 
@@ -135,7 +135,7 @@ KINDS: dict[str, tuple[Callable[[Path], str] | None, dict[str, Any]]] = {
     "prepared": (prepared, PREPARED),
     "prepared, with a lead": (prepared, {**PREPARED, "frame_skip": 2, "lead": 2}),
     "prepared, few labels": (prepared, {**PREPARED, "labelled": 7, "labelled_share": 0.3}),
-    "folders of pictures": (picture_folders, {**IMAGES, "size": 16}),
+    "folders of images": (image_folders, {**IMAGES, "size": 16}),
     "digits": (digit_file, {**IMAGES, "channels": 1}),
     "IDX files": (idx_files, {**IMAGES, "channels": 1}),
     "digits, few labels": (digit_file, {**IMAGES, "labelled": 11, "labelled_share": 0.3}),

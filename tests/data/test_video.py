@@ -183,13 +183,13 @@ def test_alpha_lies_over_black(folder: Path, name: str) -> None:
     import av
 
     codec, pixels, options = ALPHA[name]
-    picture = np.full((48, 96, 4), 200, np.uint8)
-    picture[:, :32, 3], picture[:, 32:64, 3], picture[:, 64:, 3] = 255, 128, 0
+    image = np.full((48, 96, 4), 200, np.uint8)
+    image[:, :32, 3], image[:, 32:64, 3], image[:, 64:, 3] = 255, 128, 0
     with av.open(str(folder / name), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width, stream.pix_fmt = 48, 96, pixels
         for number in range(4):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgba")
+            frame = av.VideoFrame.from_ndarray(image, format="rgba")
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -205,13 +205,13 @@ def test_alpha_lies_over_black(folder: Path, name: str) -> None:
 def test_transparent_gif_lies_over_black(folder: Path) -> None:
     from PIL import Image
 
-    pictures = []
+    images = []
     for width in (16, 32):
-        picture = np.zeros((32, 48, 4), np.uint8)
-        picture[..., :3] = 250
-        picture[:, :width, 3] = 255
-        pictures.append(Image.fromarray(picture))
-    pictures[0].save(folder / "clear.gif", save_all=True, append_images=pictures[1:], duration=40, disposal=2)
+        image = np.zeros((32, 48, 4), np.uint8)
+        image[..., :3] = 250
+        image[:, :width, 3] = 255
+        images.append(Image.fromarray(image))
+    images[0].save(folder / "clear.gif", save_all=True, append_images=images[1:], duration=40, disposal=2)
     info = probe(folder / "clear.gif")
     frames = read_frames(folder / "clear.gif", info, [0])
     assert frames[0, 16, 8].tolist() == [250, 250, 250]
@@ -274,7 +274,7 @@ def test_cuts_are_found_and_motion_is_not(folder: Path) -> None:
     assert spec is not None
     assert spec.origin is not None
     clips = Path(spec.origin).parent / "datasets" / "data"
-    # The frames at which the picture changes as a whole, seen by eye.
+    # The frames at which the image changes as a whole, seen by eye.
     assert probe(clips / "bikes.mp4").cuts == [30, 76, 137, 187, 242]
     assert probe(clips / "carphone_pristine.mp4").cuts == []
     assert probe(clips / "bigbuckbunny.mp4").cuts == []

@@ -156,10 +156,10 @@ def test_preview_shows_clips_and_motion(tmp_path: Path) -> None:
     for words in ([tmp_path / "kept"], [tmp_path / "c", "--cache"]):
         assert "preview.png" in prepare("folder", source, *words, "--preview", "--workers", "1")
     for folder in (tmp_path / "kept", tmp_path / "c"):
-        picture = cv2.imread(str(folder / "preview.png"))
-        assert picture is not None
-        assert min(picture.shape[:2]) > 700
-        assert picture.std() > 10
+        image = cv2.imread(str(folder / "preview.png"))
+        assert image is not None
+        assert min(image.shape[:2]) > 700
+        assert image.std() > 10
 
 
 def test_motion_of_a_known_clip() -> None:

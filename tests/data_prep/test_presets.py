@@ -24,7 +24,7 @@ def train_and_evaluate(preset: str, target: Path, run: Path, size: int | None) -
     changes = {"data.root": str(target), "run": str(run), "data.size": size}
     extra: dict[str, dict[str, object]] = {
         "ucf101.yaml": {"discriminator.size": "strided"},
-        "frames.yaml": {"data.crop_size": 32},  # the pictures are small here
+        "frames.yaml": {"data.crop_size": 32},  # the images are small here
         "lerobot.yaml": {"model.action_size": 2},  # the robot has two motors here
     }
     trained = train(load_config(preset, {**TINY, **changes, **extra.get(preset, {})}))

@@ -179,7 +179,7 @@ def test_folders_and_listings_divide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prepared", ["frames"], indirect=True)
-def test_pictures_come_in_natural_order(prepared: tuple[str, Path, Path]) -> None:
+def test_images_come_in_natural_order(prepared: tuple[str, Path, Path]) -> None:
     assert sorted(["f10.png", "f2.png", "e3", "10", "9"], key=natural_order) == ["9", "10", "e3", "f2.png", "f10.png"]
     _, _, target = prepared
     for clip, source in clips_of(target):
@@ -188,7 +188,7 @@ def test_pictures_come_in_natural_order(prepared: tuple[str, Path, Path]) -> Non
         assert numbers == list(range(first, first + FRAMES))
 
 
-def test_bad_pictures_are_named(tmp_path: Path) -> None:
+def test_bad_images_are_named(tmp_path: Path) -> None:
     for number in range(6):
         folder = tmp_path / "set" / f"clip{number}"
         folder.mkdir(parents=True)
@@ -198,10 +198,10 @@ def test_bad_pictures_are_named(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "set" / "clip2" / "4.png"), np.zeros((21, 30), np.uint8))
     text = prepare("frames", tmp_path / "set", tmp_path / "out", "every=2")
     assert "clip2: 4.png is 30x21, the ones before 30x20" in text
-    assert "clip1" not in text  # picture 3 is not kept
+    assert "clip1" not in text  # image 3 is not kept
     assert {clip.frames for clip in read_index(tmp_path / "out")} == {3}
     assert {clip.rate for clip in read_index(tmp_path / "out")} == {5.0}
-    with pytest.raises(DataError, match="2 of 6 files are bad .* 3.png: no picture"):
+    with pytest.raises(DataError, match="2 of 6 files are bad .* 3.png: no image"):
         run("frames", tmp_path / "set", "--check", "--workers", "1")
 
 

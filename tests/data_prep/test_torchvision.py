@@ -18,20 +18,20 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 
 
-def pictures(count: int, shade: int) -> list[tuple[Image.Image, int]]:
+def images(count: int, shade: int) -> list[tuple[Image.Image, int]]:
     return [(Image.fromarray(np.full((6, 6), shade, np.uint8)), 3 + 4 * (number % 2)) for number in range(count)]
 
 
 class ByFlag(list[tuple[Image.Image, int]]):
     def __init__(self, root: str, train: bool, download: bool) -> None:
         assert not download
-        super().__init__(pictures(4, 200) if train else pictures(2, 100))
+        super().__init__(images(4, 200) if train else images(2, 100))
 
 
 class ByName(list[tuple[Image.Image, int]]):
     def __init__(self, root: str, split: str, download: bool) -> None:
         assert not download
-        super().__init__(pictures(4, 200) if split == "train" else pictures(2, 100))
+        super().__init__(images(4, 200) if split == "train" else images(2, 100))
 
 
 @pytest.mark.parametrize("kind", [ByFlag, ByName])
@@ -44,8 +44,8 @@ def test_both_ways_of_naming_splits(kind: type, tmp_path: Path, monkeypatch: pyt
     assert found.labels.tolist() == [0, 1, 0, 1, 0, 1]
     splits = {"train": 200, "test": 100}
     assert found.splits is not None
-    for split, picture in zip(found.splits, found.arrays, strict=True):
-        assert (picture == splits[split]).all()
+    for split, image in zip(found.splits, found.arrays, strict=True):
+        assert (image == splits[split]).all()
     assert found.splits.count("test") == 2
 
 
@@ -64,7 +64,7 @@ def test_celeba_has_its_official_splits(tmp_path: Path) -> None:
         batch = build_source(data, split, [0]).draw([0, 1], [0, 1], 0)
         assert sorted(batch.future.flatten(1)[:, 0].tolist()) == [80 * place, 80 * place + 40]
     (faces / "000003.png").unlink()
-    with pytest.raises(DataError, match=r"no picture 000003\.png of CelebA"):
+    with pytest.raises(DataError, match=r"no image 000003\.png of CelebA"):
         from_torchvision(tmp_path, "CelebA")
     for listed in ("000000.png 7\n", "000000.png\n"):
         listing.write_text(listed)
@@ -73,7 +73,7 @@ def test_celeba_has_its_official_splits(tmp_path: Path) -> None:
 
 
 class Scenes(list[tuple[Image.Image, int]]):
-    """As torchvision's LSUN is asked: a list of the one category, every picture a shade of its own."""
+    """As torchvision's LSUN is asked: a list of the one category, every image a shade of its own."""
 
     def __init__(self, root: str, classes: list[str]) -> None:
         category, split = classes[0].rsplit("_", 1)
@@ -85,7 +85,7 @@ class Scenes(list[tuple[Image.Image, int]]):
         )
 
 
-def test_lsun_is_read_a_picture_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lsun_is_read_a_image_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "LSUN", Scenes)
     with pytest.raises(DataError, match="bedroom_train_lmdb"):
         from_torchvision(tmp_path, "LSUN")

@@ -29,5 +29,5 @@ def test_two_steps(tmp_path: Path) -> None:
         assert line.endswith("512 forks")
     for preset in blurry_vs_sharp.PRESETS.values():
         assert Predictor.load(tmp_path / "out" / Path(preset).stem).step == 2
-    picture = np.asarray(Image.open(last.removeprefix("look at ")))
-    assert picture.std() > 10, "it shows nothing"
+    image = np.asarray(Image.open(last.removeprefix("look at ")))
+    assert image.std() > 10, "it shows nothing"

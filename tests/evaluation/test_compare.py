@@ -66,7 +66,7 @@ def read(path: Path) -> Reader:
     return reader
 
 
-def test_the_page_holds_numbers_pictures_and_curves(runs: list[Path], tmp_path: Path) -> None:
+def test_the_page_holds_numbers_images_and_curves(runs: list[Path], tmp_path: Path) -> None:
     predictors = [Predictor.load(run, "last") for run in runs]
     result = compare(predictors, runs, tmp_path / "page.html", EvaluationRequest(2, 3))
     reader = read(tmp_path / "page.html")

@@ -14,7 +14,7 @@ from tests.video_files import numbered_frames
 from vidpred.evaluation import mathieu2016, metrics, openstl
 
 
-def pictures(seed: int = 0, channels: int = 3) -> tuple[Tensor, Tensor]:
+def images(seed: int = 0, channels: int = 3) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     truth = torch.rand(2, channels, 20, 24, generator=generator)
     return (truth + 0.1 * torch.randn(truth.shape, generator=generator)).clamp(0, 1), truth
@@ -36,7 +36,7 @@ def test_as_released_psnr_by_hand() -> None:
 
 def test_as_released_psnr_beside_the_plain_one() -> None:
     """With everything moving: the plain PSNR, less the 0.034 dB of a half range of 128; a mask adds its share."""
-    prediction, truth = pictures()
+    prediction, truth = images()
     offset = 20 * math.log10(127.5 / 128)
     torch.testing.assert_close(mathieu2016.psnr(prediction, truth, ALL), metrics.psnr(prediction, truth) + offset)
     moving = torch.zeros_like(ALL)
@@ -60,7 +60,7 @@ def test_as_released_sharpness_by_hand() -> None:
 
 def test_as_released_ssim_against_scikit_image() -> None:
     """On the luma with zeros around it, which is what padding before, and cutting off after, gives."""
-    prediction, truth = pictures()
+    prediction, truth = images()
     values = mathieu2016.ssim(prediction, truth, ALL)
     weights = np.array([0.299, 0.587, 0.114])[:, None, None]
     for k in range(2):
@@ -87,7 +87,7 @@ def test_the_moving_mask_follows_the_fast_thing() -> None:
 
 
 def test_samples_without_movement_are_dropped() -> None:
-    prediction, truth = pictures()
+    prediction, truth = images()
     moving = ALL.clone()
     moving[1] = False
     assert mathieu2016.counts(prediction, truth, moving).tolist() == [True, False]
@@ -96,7 +96,7 @@ def test_samples_without_movement_are_dropped() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_openstl_against_numpy_and_scikit_image(channels: int) -> None:
     """Their own lines, in NumPy: sums over pixels, means over the rest; SSIM with a data range of 2."""
-    prediction, truth = pictures(3, channels)
+    prediction, truth = images(3, channels)
     first, second = prediction.numpy(), truth.numpy()
     mse = np.mean((first - second)[:, None] ** 2, axis=(0, 1)).sum()
     mae = np.mean(np.abs(first - second)[:, None], axis=(0, 1)).sum()

@@ -1,4 +1,4 @@
-"""The measures of forks on pictures whose values are known, and on the world's own."""
+"""The measures of forks on images whose values are known, and on the world's own."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_gradient_energy_by_hand(squares: Forks) -> None:
 
 
 def draws_of(forks: Forks, sides: list[str]) -> torch.Tensor:
-    """`(N, S, C, H, W)`: for every fork the same pictures in the same order."""
+    """`(N, S, C, H, W)`: for every fork the same images in the same order."""
     return torch.stack([getattr(forks, side) for side in sides], 1)
 
 

@@ -54,12 +54,12 @@ def test_fewer_samples_than_features() -> None:
 
 
 class Corners(nn.Module):
-    """Eight numbers of a picture: a feature network small enough for a test."""
+    """Eight numbers of an image: a feature network small enough for a test."""
 
     num_features = 8
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return pictures.double()[:, :2, :2, :2].flatten(1) / 255
+    def forward(self, images: Tensor) -> Tensor:
+        return images.double()[:, :2, :2, :2].flatten(1) / 255
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.picture_files import digits, small_preset, write_digits
+from tests.image_files import digits, small_preset, write_digits
 from vidpred.data.build import build_source
-from vidpred.data.images.windows import ImageWindows, pictures_of
+from vidpred.data.images.windows import ImageWindows, images_of
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
@@ -79,15 +79,15 @@ def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> 
     source, test = (build_source(data, split, [0]) for split in ("train", "test"))
     one, other = train_classifier(source, 60), train_classifier(source, 60)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    _, logits = features_of(one, pictures_of(test, len(test)))
+    _, logits = features_of(one, images_of(test, len(test)))
     assert logits is not None
     assert (logits.argmax(1).numpy() == test.labels).mean() > 0.8
 
 
 def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
     class Halves(nn.Module):
-        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-            return torch.stack([pictures[..., :4].mean((1, 2, 3)), pictures[..., 4:].mean((1, 2, 3))], 1)
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.stack([images[..., :4].mean((1, 2, 3)), images[..., 4:].mean((1, 2, 3))], 1)
 
     batch = ({0: torch.export.Dim("batch")},)
     exported = torch.export.export(Halves(), (torch.rand(2, 1, 8, 8),), dynamic_shapes=batch)
@@ -103,16 +103,16 @@ def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
     for wrong in (tmp_path / "nothing.pt2", tmp_path / "n.json"):
         with pytest.raises(ConfigError, match="--features"):
             load_network(wrong)
-    with pytest.raises(ConfigError, match=r"does not take pictures \(4, 1, 9, 9\)"):
+    with pytest.raises(ConfigError, match=r"does not take images \(4, 1, 9, 9\)"):
         load_network(tmp_path / "halves.pt2")(torch.rand(4, 1, 9, 9))
     with pytest.raises(ConfigError, match="no such split"):
         evaluate_images({"run": predictor}, ImageRequest("tset", 40, tmp_path / "halves.pt2"))
 
 
 def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> None:
-    pictures, labels = digits()
+    images, labels = digits()
     order = labels.argsort(kind="stable")
-    shades = np.broadcast_to((labels[order] * 25)[:, None, None], pictures.shape).astype(np.uint8)
+    shades = np.broadcast_to((labels[order] * 25)[:, None, None], images.shape).astype(np.uint8)
     np.savez(tmp_path / "sorted.npz", images=shades, labels=labels[order])
     data = DataSettings(
         root=str(tmp_path / "sorted.npz"),
@@ -123,21 +123,21 @@ def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> 
         split_fractions=(1, 0, 0),
     )
     source = build_source(data, "train", [0])
-    chosen = (pictures_of(source, 700)[:, 0, 0, 0] * 255 / 25).round().long().bincount(minlength=10)
+    chosen = (images_of(source, 700)[:, 0, 0, 0] * 255 / 25).round().long().bincount(minlength=10)
     assert chosen.min() >= 60, "ten classes of which none is left out"
-    whole = pictures_of(source, 5000)
-    assert len(whole) == len(pictures)
+    whole = images_of(source, 5000)
+    assert len(whole) == len(images)
     assert (whole[:, 0, 0, 0].diff() >= 0).all(), "each once, in their order"
 
 
-def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
+def test_runs_of_other_images_are_not_compared(tmp_path: Path) -> None:
     one = train(small_preset("gaussians_gan", tmp_path / "a")).predictor()
     other = train(small_preset("gaussians_gan", tmp_path / "b", {"data.world.name": "eight_gaussians"})).predictor()
     with pytest.raises(ConfigError, match=r"data\.world\.name: eight_gaussians, twenty_five_gaussians"):
         evaluate_images({"one": one, "other": other})
 
 
-def test_the_discriminators_classes_are_held_against_those_of_held_out_pictures(tmp_path: Path) -> None:
+def test_the_discriminators_classes_are_held_against_those_of_held_out_images(tmp_path: Path) -> None:
     """30 labelled digits among hundreds: far above chance, which is 0.1; and what is reported is what one counts."""
     learning = {"training.steps": 150, "data.labelled": 30, "data.labelled_share": 0.5, "discriminator.width": 16,
                 "training.batch_size": 32, "training.discriminator.learning_rate": 2e-3}  # fmt: skip
@@ -149,8 +149,8 @@ def test_the_discriminators_classes_are_held_against_those_of_held_out_pictures(
     assert isinstance(source, ImageWindows)
     found = class_accuracy(predictor, source)["class_accuracy"]
     assert found > 0.4
-    pictures = pictures_of(source, len(source))
-    _, by_class = judge.network(pictures[:, None][:, :0], [pictures[:, None]], with_classes=True)
+    images = images_of(source, len(source))
+    _, by_class = judge.network(images[:, None][:, :0], [images[:, None]], with_classes=True)
     assert found == pytest.approx((by_class.argmax(1).numpy() == source.labels).mean())
     plain = train(small_preset("dcgan_mnist", tmp_path)).predictor()
     assert class_accuracy(plain, source) == {}, "it tells true from false and nothing else"
@@ -163,13 +163,13 @@ def test_runs_without_a_number_have_a_dash_in_the_table() -> None:
     assert rows == [["frechet", "class_accuracy"], ["one", "1", "-"], ["other", "2", "0.5"]]
 
 
-def test_sharpness_is_that_of_true_pictures_at_1() -> None:
+def test_sharpness_is_that_of_true_images_at_1() -> None:
     torch.manual_seed(0)
     true, known = torch.rand(200, 1, 8, 8), torch.rand(300, 1, 8, 8)
     blurred = nn.functional.avg_pool2d(true, 3, 1, 1)
 
-    def network(pictures: torch.Tensor) -> torch.Tensor:
-        return pictures.flatten(1)[:, :3]
+    def network(images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)[:, :3]
 
     found = [compare(network, samples, true, known)["sharpness"] for samples in (true, 0.5 * true, blurred)]
     assert found[:2] == [pytest.approx(1), pytest.approx(0.5)]

@@ -43,11 +43,11 @@ def test_psnr_of_a_uniform_error_is_worked_by_hand() -> None:
     target = torch.full((3, 3, 4, 5), 0.5)
     errors = torch.tensor([0.1, 0.01, 0.5]).view(3, 1, 1, 1)
     values = metrics.psnr(target + errors, target)
-    # A peak of 2 (pictures in [-1, 1]) or of 255 would be off by 6.02 dB or 48.13 dB.
+    # A peak of 2 (images in [-1, 1]) or of 255 would be off by 6.02 dB or 48.13 dB.
     assert values.tolist() == pytest.approx([20.0, 40.0, 20 * math.log10(2)], abs=1e-4)
 
 
-def test_psnr_of_black_against_white_is_zero_and_of_equal_pictures_infinite() -> None:
+def test_psnr_of_black_against_white_is_zero_and_of_equal_images_infinite() -> None:
     black, white = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
     assert metrics.psnr(black, white).tolist() == [0.0]
     assert metrics.psnr(white, white).tolist() == [math.inf]
@@ -96,7 +96,7 @@ def test_ssim_equals_torchmetrics_inside_its_reflected_border() -> None:
     _, full = structural_similarity_index_measure(
         prediction.double(), target.double(), data_range=1.0, reduction="none", return_full_image=True
     )
-    # Its own mean includes a border of 5 pixels, where it reflects the picture.
+    # Its own mean includes a border of 5 pixels, where it reflects the image.
     valid = full[..., 5:-5, 5:-5].mean(1).float()
     torch.testing.assert_close(metrics.ssim_map(prediction, target), valid, atol=1e-6, rtol=0)
     torch.testing.assert_close(metrics.ssim(prediction, target), valid.mean((1, 2)), atol=1e-6, rtol=0)
@@ -110,13 +110,13 @@ def test_psnr_equals_torchmetrics() -> None:
     torch.testing.assert_close(metrics.psnr(prediction, target), expected.float(), atol=1e-5, rtol=0)
 
 
-def test_ssim_of_flat_pictures_is_the_luminance_term() -> None:
+def test_ssim_of_flat_images_is_the_luminance_term() -> None:
     target, prediction = torch.full((1, 3, 12, 12), 1.0), torch.full((1, 3, 12, 12), 0.5)
     expected = (2 * 0.5 + 0.01**2) / (1 + 0.25 + 0.01**2)  # no variance anywhere, so the other factor is 1
     assert metrics.ssim(prediction, target).item() == pytest.approx(expected, abs=1e-7)
 
 
-def test_ssim_keeps_tiny_variances_on_bright_pictures() -> None:
+def test_ssim_keeps_tiny_variances_on_bright_images() -> None:
     """Where float32 would lose the variance, mean of squares minus square of mean, to cancellation."""
     prediction, target = random_pair(1, 1, 32, 32)
     prediction, target = 0.99 + prediction * 1e-4, 0.99 + target * 1e-4
@@ -131,16 +131,16 @@ def test_ssim_keeps_tiny_variances_on_bright_pictures() -> None:
     assert 1 - metrics.ssim(prediction, target).item() == pytest.approx(1 - expected, abs=1.5e-7)
 
 
-def test_ssim_of_equal_pictures_is_one() -> None:
+def test_ssim_of_equal_images_is_one() -> None:
     _, target = random_pair(2, 3, 11, 14)
     torch.testing.assert_close(metrics.ssim(target, target), torch.ones(2), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(10, 32), (32, 10), (1, 1)])
-def test_ssim_refuses_pictures_smaller_than_its_window(size: tuple[int, int]) -> None:
-    pictures = torch.zeros(1, 1, *size)
+def test_ssim_refuses_images_smaller_than_its_window(size: tuple[int, int]) -> None:
+    images = torch.zeros(1, 1, *size)
     with pytest.raises(ValueError, match=f"at least 11 pixels a side, not {size[0]}x{size[1]}"):
-        metrics.ssim(pictures, pictures)
+        metrics.ssim(images, images)
 
 
 def test_sharpness_difference_is_worked_by_hand() -> None:
@@ -166,7 +166,7 @@ def test_sharpness_difference_follows_the_formula_pixel_by_pixel() -> None:
         assert metrics.sharpness_difference(prediction, target)[index].item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_sharpness_difference_falls_as_a_picture_is_blurred() -> None:
+def test_sharpness_difference_falls_as_a_image_is_blurred() -> None:
     _, target = random_pair(1, 1, 20, 20)
     once = torch.nn.functional.avg_pool2d(target, 3, 1, 1, count_include_pad=False)
     mild = 0.8 * target + 0.2 * once
@@ -175,19 +175,19 @@ def test_sharpness_difference_falls_as_a_picture_is_blurred() -> None:
 
 @pytest.mark.parametrize(("metric", "masked"), PAIRS)
 def test_metrics_refuse_shapes_that_do_not_fit(metric: Metric, masked: MaskedMetric) -> None:
-    pictures = torch.rand(2, 3, 16, 16)
+    images = torch.rand(2, 3, 16, 16)
     with pytest.raises(ValueError, match="of one shape"):
-        metric(pictures, pictures[:, :1])
+        metric(images, images[:, :1])
     with pytest.raises(ValueError, match="of one shape"):
-        metric(pictures[0], pictures[0])
+        metric(images[0], images[0])
     with pytest.raises(ValueError, match="mask must be bool"):
-        masked(pictures, pictures, torch.ones(2, 16, 16))
+        masked(images, images, torch.ones(2, 16, 16))
     with pytest.raises(ValueError, match="mask must be bool"):
-        masked(pictures, pictures, torch.ones(2, 15, 16, dtype=torch.bool))
+        masked(images, images, torch.ones(2, 15, 16, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(("metric", "masked"), PAIRS)
-def test_a_full_mask_changes_nothing_and_one_picture_never_sees_another(metric: Metric, masked: MaskedMetric) -> None:
+def test_a_full_mask_changes_nothing_and_one_image_never_sees_another(metric: Metric, masked: MaskedMetric) -> None:
     prediction, target = random_pair(3, 3, 19, 23)
     whole = metric(prediction, target)
     torch.testing.assert_close(masked(prediction, target, torch.ones(3, 19, 23, dtype=torch.bool)), whole)
@@ -198,7 +198,7 @@ def test_a_full_mask_changes_nothing_and_one_picture_never_sees_another(metric: 
 
 @pytest.mark.parametrize(("metric", "masked"), PAIRS)
 def test_autocast_and_uint8_give_the_same_float32_values(metric: Metric, masked: MaskedMetric) -> None:
-    prediction, target = ((pictures * 255).to(torch.uint8) for pictures in random_pair(2, 3, 16, 18))
+    prediction, target = ((images * 255).to(torch.uint8) for images in random_pair(2, 3, 16, 18))
     mask = torch.rand(2, 16, 18, generator=torch.Generator().manual_seed(1)) > 0.5
     expected = metric(prediction / 255, target / 255), masked(prediction / 255, target / 255, mask)
     with torch.autocast("cpu", torch.bfloat16):
@@ -241,7 +241,7 @@ def test_masked_sharpness_difference_takes_only_masked_pixels() -> None:
 
 
 @pytest.mark.parametrize(("metric", "masked"), PAIRS)
-def test_too_few_masked_pixels_give_nan_to_that_picture_alone(metric: Metric, masked: MaskedMetric) -> None:
+def test_too_few_masked_pixels_give_nan_to_that_image_alone(metric: Metric, masked: MaskedMetric) -> None:
     prediction, target = random_pair(3, 1, 30, 30)
     mask = torch.zeros(3, 30, 30, dtype=torch.bool)
     mask[0, 10:14, 10:14] = True

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.picture_files import small_preset
+from tests.image_files import small_preset
 from vidpred.commands import app
 from vidpred.data.settings import DataSettings
 from vidpred.evaluation.monte_carlo import STATISTICS, estimate, monte_carlo
@@ -59,10 +59,10 @@ def test_two_errors_hold_the_truth_nineteen_times_in_twenty() -> None:
 
 
 def test_statistics_by_hand() -> None:
-    picture = torch.tensor([[0.0, 1], [1, 1]]).view(1, 1, 2, 2)
+    image = torch.tensor([[0.0, 1], [1, 1]]).view(1, 1, 2, 2)
     wanted = {"brightness": 0.75, "contrast": 0.1875**0.5, "lit": 0.75, "roughness": 0.5}
     for name, value in wanted.items():
-        assert float(STATISTICS[name](picture)) == pytest.approx(value), name
+        assert float(STATISTICS[name](image)) == pytest.approx(value), name
 
 
 def test_what_has_no_mean_is_refused() -> None:

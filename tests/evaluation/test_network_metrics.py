@@ -33,13 +33,13 @@ class Apart(nn.Module):
         return (predicted.double() - true.double()).abs().mean((1, 2, 3), keepdim=True)
 
 
-class Pictures(nn.Module):
-    """Stands for FID's network: features only where they are asked for; fails unless pictures are bytes."""
+class Images(nn.Module):
+    """Stands for FID's network: features only where they are asked for; fails unless images are bytes."""
 
-    def forward(self, pictures: Tensor, return_features: bool = False) -> Tensor:
-        assert pictures.dtype == torch.uint8
-        assert pictures.size(1) == 3
-        means = pictures.float().mean((2, 3))
+    def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
+        assert images.dtype == torch.uint8
+        assert images.size(1) == 3
+        means = images.float().mean((2, 3))
         return means if return_features else torch.zeros_like(means)
 
 
@@ -59,7 +59,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("networks")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, network in (("lpips", Apart()), ("fid", Pictures()), ("fvd", Videos())):
+        for name, network in (("lpips", Apart()), ("fid", Images()), ("fvd", Videos())):
             torch.jit.script(network).save(str(folder / f"{name}.pt"))
     return {name: folder / f"{name}.pt" for name in ("lpips", "fid", "fvd")}
 

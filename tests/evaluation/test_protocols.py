@@ -91,7 +91,7 @@ def test_numbers_are_means_with_their_n_and_by_clip() -> None:
     assert single.mean == pytest.approx(float(-10 * torch.log10((window[0] - window[2]).square().mean())), abs=1e-4)
 
 
-def test_still_pictures_have_no_moving_number() -> None:
+def test_still_images_have_no_moving_number() -> None:
     class Still(Drift):
         def window(self, index: int) -> np.ndarray:
             return np.repeat(super().window(index)[:1], self.frames, 0)

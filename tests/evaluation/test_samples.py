@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from vidpred.evaluation.samples import Spread, summarise
 
 from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, to_json, write_plot
+from vidpred.evaluation.samples import Spread, summarise
 from vidpred.models.base import Generator
 from vidpred.models.noise import seeded_noise
 
@@ -81,13 +81,13 @@ def test_lower_may_be_better_and_what_is_no_number_is_left_out() -> None:
 
 
 def test_spread_is_torchs_deviation() -> None:
-    pictures = torch.rand(7, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(7, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     spread = Spread()
-    spread.add(pictures[0])
+    spread.add(images[0])
     assert math.isnan(spread.value)
-    for picture in pictures[1:]:
-        spread.add(picture)
-    assert spread.value == pytest.approx(float(pictures.std(0).mean()), abs=1e-6)
+    for image in images[1:]:
+        spread.add(image)
+    assert spread.value == pytest.approx(float(images.std(0).mean()), abs=1e-6)
 
 
 def test_n_stands_beside_every_number(evaluation: Evaluation, tmp_path: Path) -> None:

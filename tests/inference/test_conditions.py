@@ -164,11 +164,11 @@ def test_the_multiscale_generator_sees_every_action() -> None:
     torch.manual_seed(0)
     generator = small(action_size=2).build(DataSettings(context_frames=3, pred_frames=2))
     context, actions = torch.rand(2, 3, 3, 8, 8), torch.rand(2, 4, 2)
-    pictures = generator(context, actions=actions)
+    images = generator(context, actions=actions)
     for row in range(4):
         changed = actions.clone()
         changed[:, row, 1] += 1
-        for scale, other in zip(pictures, generator(context, actions=changed), strict=True):
+        for scale, other in zip(images, generator(context, actions=changed), strict=True):
             assert not torch.equal(scale, other), f"action {row} reaches not every scale"
     with pytest.raises(ValueError, match=r"takes actions \(2, 4, 2\), not \(2, 3, 2\)"):
         generator(context, actions=actions[:, 1:])
@@ -186,16 +186,16 @@ def test_models_see_every_state_in_units_of_its_deviation(build: ModelSettings) 
         torch.nn.init.normal_(parameter, std=0.2)
     context, states = torch.rand(2, 3, 3, 16, 16) / 2 + 0.25, torch.rand(2, 3, 2)
     noise = torch.zeros(2, 1) if build.noise_channels else None
-    pictures = generator(context, noise, torch.zeros(2, 4, 1), states)
+    images = generator(context, noise, torch.zeros(2, 4, 1), states)
     for row in range(3):
         changed = states.clone()
         changed[:, row, 1] += 1
-        for scale, other in zip(pictures, generator(context, noise, torch.zeros(2, 4, 1), changed), strict=True):
+        for scale, other in zip(images, generator(context, noise, torch.zeros(2, 4, 1), changed), strict=True):
             assert not torch.equal(scale, other), f"state {row} reaches not every scale"
     scale = generator.state_dynamics.states  # type: ignore[union-attr]
     scale.fit([3.0, -20.0], [0.5, 10.0])  # type: ignore[operator]
     same = generator(context, noise, torch.zeros(2, 4, 1), scale.undo(states))  # type: ignore[operator]
-    for one, other in zip(pictures, same, strict=True):
+    for one, other in zip(images, same, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     for wrong, words in ((None, "None"), (states[:, :2], r"\(2, 2, 2\)")):
         with pytest.raises(ValueError, match=rf"takes states \(2, 3, 2\), not {words}"):

@@ -1,4 +1,4 @@
-"""Holes in pictures: the search finds what the generator can paint, known pixels stay, the seam is smooth."""
+"""Holes in images: the search finds what the generator can paint, known pixels stay, the seam is smooth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.command_line import run_vidpred as call
-from tests.picture_files import small_preset
+from tests.image_files import small_preset
 from vidpred.config import load_config
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
@@ -27,12 +27,12 @@ PLAIN = Search(steps=200, restarts=3, prior_weight=0, blend=False)
 
 
 class LikesDark(Discriminator):
-    """A discriminator for which dark pictures are true ones."""
+    """A discriminator for which dark images are true ones."""
 
     num_scales = 1
 
-    def forward(self, context: Tensor, pictures: list[Tensor]) -> Tensor:
-        return 10 * (0.5 - pictures[-1].flatten(1).mean(1, keepdim=True))
+    def forward(self, context: Tensor, images: list[Tensor]) -> Tensor:
+        return 10 * (0.5 - images[-1].flatten(1).mean(1, keepdim=True))
 
 
 def completer(judge: Discriminator | None = None) -> Completer:
@@ -40,7 +40,7 @@ def completer(judge: Discriminator | None = None) -> Completer:
     generator = MlpGenerator(MlpSettings(hidden=[32], noise_channels=3), Shape(1, 8, 8))
     with torch.no_grad():
         for parameter in generator.parameters():
-            parameter *= 4  # untrained, all its pictures would be gray
+            parameter *= 4  # untrained, all its images would be gray
     return Completer(Predictor(generator, DataSettings(context_frames=0, channels=1, crop_size=8)), judge)
 
 
@@ -93,17 +93,17 @@ def test_blending_keeps_gradients_and_meets_the_border() -> None:
 
 
 @pytest.mark.parametrize("name", ["dcgan_mnist", "wgan_gp", "lapgan", "stylegan", "vae", "mixture"])
-def test_every_kind_of_run_completes_pictures(name: str, tmp_path: Path) -> None:
+def test_every_kind_of_run_completes_images(name: str, tmp_path: Path) -> None:
     run = train(small_preset(name, tmp_path))
-    picture = tmp_path / "picture.png"
-    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8))
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8))
     mask = np.zeros((8, 8), np.uint8)
     mask[:, :3] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
     words = ["--run", str(run.folder), "--samples", "2", "--restarts", "2", "--steps", "2"]
     assert call("complete", *words, "-o", str(tmp_path / "own.png"), "--count", "3") == 0
     assert (
-        call("complete", *words, "-o", str(tmp_path / "given.png"), "--mask", str(tmp_path / "mask.png"), str(picture))
+        call("complete", *words, "-o", str(tmp_path / "given.png"), "--mask", str(tmp_path / "mask.png"), str(image))
         == 0
     )
     # Rows of four: as it was, with its hole, twice completed.
@@ -116,8 +116,8 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(small_preset("dcgan_conditional", tmp_path))
     words = ["--run", str(run.folder), "-o", str(tmp_path / "out.png"), "--steps", "1"]
     for more, said in (
-        (["--hole", "4,4,5,2"], "no part of the run's pictures of 8x8"),
-        (["--hole", "0,0,8,8"], "no part of the run's pictures"),
+        (["--hole", "4,4,5,2"], "no part of the run's images of 8x8"),
+        (["--hole", "0,0,8,8"], "no part of the run's images"),
         (["--hole", "middle"], "left, top, width and height"),
         ([], "give one from 0 to 9"),
         (["--label", "10"], "give one from 0 to 9"),
@@ -133,5 +133,5 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "paint the hole white" in capsys.readouterr().err
     small = {"training.steps": 1, "training.batch_size": 2, "model.scales": 1, "training.device": "cpu"}
     frames = train(load_config(None, {**small, "run": str(tmp_path / "frames"), "training.validate_every": 0}))
-    with pytest.raises(ConfigError, match="makes no pictures"):
+    with pytest.raises(ConfigError, match="makes no images"):
         Completer.load(frames.folder)

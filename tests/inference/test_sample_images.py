@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.command_line import run_vidpred as call
-from tests.picture_files import write_digits
+from tests.image_files import write_digits
 from vidpred.config import load_config
-from vidpred.data.images.files import find_pictures
+from vidpred.data.images.files import find_images
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import (
@@ -32,7 +32,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A conditional DCGAN after two steps: its pictures are nothing to look at."""
+    """A conditional DCGAN after two steps: its images are nothing to look at."""
     folder = tmp_path_factory.mktemp("sampled")
     settings = {
         **SMALL, "data.root": str(write_digits(folder / "digits.npz")), "run": str(folder / "run"),
@@ -52,20 +52,20 @@ def test_a_sample_is_a_function_of_seed_and_number(run: Run) -> None:
 def test_a_labelled_set_can_be_trained_on(run: Run, tmp_path: Path) -> None:
     for output in (tmp_path / "set", tmp_path / "set.npz"):
         assert call("sample", "--run", str(run.folder), "-o", str(output), "--count", "6", "--labels", "7,3") == 0
-        found = find_pictures(output)
+        found = find_images(output)
         assert found is not None
         assert found.labels is not None
         assert found.classes == ["3", "7"]
-        pictures = np.stack([found.read(number)[..., 0] for number in range(6)])
+        images = np.stack([found.read(number)[..., 0] for number in range(6)])
         wanted = {7: [], 3: []}  # type: ignore[var-annotated]
-        for _, picture, label in Sampler(run.predictor(), 0, [7, 3]).samples(6):
-            wanted[label].append((picture[0] * 255).round().to(torch.uint8).numpy())
+        for _, image, label in Sampler(run.predictor(), 0, [7, 3]).samples(6):
+            wanted[label].append((image[0] * 255).round().to(torch.uint8).numpy())
         for label, own in wanted.items():
-            kept = pictures[found.labels == found.classes.index(str(label))]
+            kept = images[found.labels == found.classes.index(str(label))]
             np.testing.assert_array_equal(kept, np.stack(own))
 
 
-def test_pictures_and_videos(run: Run, tmp_path: Path) -> None:
+def test_images_and_videos(run: Run, tmp_path: Path) -> None:
     words = ["sample", "--run", str(run.folder)]
     assert call(*words, "--grid", "-o", str(tmp_path / "grid.png"), "--count", "9", "--walk",
                 str(tmp_path / "walk.mp4")) == 0  # fmt: skip
@@ -80,7 +80,7 @@ def test_pictures_and_videos(run: Run, tmp_path: Path) -> None:
 def test_interpolation_begins_and_ends_at_samples(run: Run) -> None:
     sampler = Sampler(run.predictor(), labels=[4])
     path = interpolations(sampler, 1)
-    samples = [picture for _, picture, _ in sampler.samples(2)]
+    samples = [image for _, image, _ in sampler.samples(2)]
     torch.testing.assert_close(path[0], samples[0])
     torch.testing.assert_close(path[-1], samples[1])
 
@@ -96,10 +96,10 @@ def test_great_circles_by_hand() -> None:
 def test_arithmetic_adds_means(run: Run) -> None:
     assert parse_arithmetic("3,8-5,9+2") == [(1, [3, 8]), (-1, [5, 9]), (1, [2])]
     sampler = Sampler(run.predictor(), labels=[1])
-    pictures = arithmetic(sampler, "0,1-0,1+2,3")  # rows of two samples and their mean; then the sum
+    images = arithmetic(sampler, "0,1-0,1+2,3")  # rows of two samples and their mean; then the sum
     noise = sampler.noise([2, 3]).mean(0, keepdim=True)
-    torch.testing.assert_close(pictures[9:10], sampler.pictures(noise, torch.tensor([1])))
-    torch.testing.assert_close(pictures[8], pictures[9])  # the third row's mean: the rest cancels out
+    torch.testing.assert_close(images[9:10], sampler.images(noise, torch.tensor([1])))
+    torch.testing.assert_close(images[8], images[9])  # the third row's mean: the rest cancels out
     with pytest.raises(ConfigError, match="--arithmetic"):
         parse_arithmetic("3,8")
 

@@ -79,7 +79,7 @@ def test_the_best_hinge_logit_is_a_sign() -> None:
 
 
 def test_smoothed_labels_make_the_best_discriminator_less_sure() -> None:
-    """Salimans et al. 2016: with label a for true and 0 for generated pictures, D = a p / (p + q)."""
+    """Salimans et al. 2016: with label a for true and 0 for generated images, D = a p / (p + q)."""
     logits, _ = best_cost("bce", TRUE, GENERATED, label=0.9)
     torch.testing.assert_close(logits.sigmoid(), 0.9 * TRUE / (TRUE + GENERATED), atol=1e-3, rtol=0)
 

@@ -10,7 +10,7 @@ from vidpred.losses.penalties import HistoricalAverage, clip_weights, gradient_p
 
 
 def linear_critic(length: float) -> tuple[Tensor, Tensor]:
-    """D(x) = <w, x> with |w| = length, and pictures that ask for gradients."""
+    """D(x) = <w, x> with |w| = length, and images that ask for gradients."""
     torch.manual_seed(0)
     weights = torch.randn(3, 4, 4)
     return weights * (length / weights.norm()), torch.randn(5, 3, 4, 4, requires_grad=True)
@@ -18,29 +18,27 @@ def linear_critic(length: float) -> tuple[Tensor, Tensor]:
 
 def test_r1_of_a_known_judge() -> None:
     """D(x) = <w, x> has the gradient w: the penalty is |w|^2 / 2 at every sample."""
-    weights, pictures = linear_critic(3.0)
-    torch.testing.assert_close(r1_penalty((pictures * weights).sum((1, 2, 3)), [pictures]), torch.tensor(4.5))
+    weights, images = linear_critic(3.0)
+    torch.testing.assert_close(r1_penalty((images * weights).sum((1, 2, 3)), [images]), torch.tensor(4.5))
 
 
 def test_penalties_are_of_what_a_growing_judge_sees() -> None:
-    """A judge of 4x4 pixels has the same penalties whether pictures have so many or repeat each of them 16 times."""
+    """A judge of 4x4 pixels has the same penalties whether images have so many or repeat each of them 16 times."""
     torch.manual_seed(0)
     weights, small = torch.randn(4, 4), torch.rand(3, 1, 4, 4)
     found = []
     for repeated in (1, 4):
-        pictures = small.repeat_interleave(repeated, 2).repeat_interleave(repeated, 3).requires_grad_()
-        logits = (torch.nn.functional.avg_pool2d(pictures, repeated) * weights).square().sum((1, 2, 3))
-        found.append(
-            (r1_penalty(logits, [pictures], repeated), gradient_penalty(logits[:, None], [pictures], repeated))
-        )
+        images = small.repeat_interleave(repeated, 2).repeat_interleave(repeated, 3).requires_grad_()
+        logits = (torch.nn.functional.avg_pool2d(images, repeated) * weights).square().sum((1, 2, 3))
+        found.append((r1_penalty(logits, [images], repeated), gradient_penalty(logits[:, None], [images], repeated)))
     torch.testing.assert_close(found[1], found[0])
 
 
 @pytest.mark.parametrize(("length", "expected"), [(1.0, 0.0), (3.0, 4.0), (0.5, 0.25)])
 def test_gradient_penalty_of_a_linear_critic(length: float, expected: float) -> None:
     """(|w| - 1)^2: nothing for a critic of slope 1, which is 1-Lipschitz."""
-    weights, pictures = linear_critic(length)
-    penalty = gradient_penalty((pictures * weights).sum((1, 2, 3)), [pictures])
+    weights, images = linear_critic(length)
+    penalty = gradient_penalty((images * weights).sum((1, 2, 3)), [images])
     torch.testing.assert_close(penalty, torch.tensor(expected), atol=1e-5, rtol=0)
 
 
@@ -54,12 +52,12 @@ def test_gradient_penalty_treats_every_scale_as_a_critic() -> None:
 
 def test_gradient_penalty_reaches_the_critics_weights() -> None:
     """d/dw (|w| - 1)^2 = 2 (|w| - 1) w / |w|; a constant critic, whose norm has no slope, stays finite."""
-    pictures = torch.randn(6, 3, requires_grad=True)
+    images = torch.randn(6, 3, requires_grad=True)
     weights = torch.tensor([0.0, 3.0, 4.0], requires_grad=True)
-    gradient_penalty(pictures @ weights, [pictures]).backward()
+    gradient_penalty(images @ weights, [images]).backward()
     torch.testing.assert_close(weights.grad, 2 * 4 * torch.tensor([0.0, 0.6, 0.8]))
     nothing = torch.zeros(3, requires_grad=True)
-    gradient_penalty(pictures @ nothing, [pictures]).backward()
+    gradient_penalty(images @ nothing, [images]).backward()
     assert nothing.grad is not None
     assert bool(nothing.grad.isfinite().all())
 

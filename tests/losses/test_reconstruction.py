@@ -35,10 +35,10 @@ def test_gradient_difference_by_hand() -> None:
 
 
 def test_gradient_difference_takes_the_inner_absolute_value() -> None:
-    """A picture and its negative have the same absolute gradients: without the inner absolute value this is not 0."""
-    picture = torch.randn(1, 3, 8, 8)
-    assert float(gradient_difference_loss(-picture, picture, 1)) == 0
-    assert float(gradient_difference_loss(picture * 2, picture, 1)) > 0.1
+    """An image and its negative have the same absolute gradients: without the inner absolute value this is not 0."""
+    image = torch.randn(1, 3, 8, 8)
+    assert float(gradient_difference_loss(-image, image, 1)) == 0
+    assert float(gradient_difference_loss(image * 2, image, 1)) > 0.1
 
 
 def test_adversarial_is_natural_cross_entropy() -> None:

@@ -1,4 +1,4 @@
-"""Composed pictures show what was asked for, pixel by pixel."""
+"""Composed images show what was asked for, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from vidpred.errors import StorageError
 from vidpred.media import render
-from vidpred.media.render import Kind, Panel, compose, error_map, stack, to_uint8, training_picture, write_png
+from vidpred.media.render import Kind, Panel, compose, error_map, stack, to_uint8, training_image, write_png
 
 BLUE, ORANGE, GREEN, GRAY = (0, 114, 178), (230, 159, 0), (0, 158, 115), (120, 120, 120)
 
@@ -25,10 +25,10 @@ def runs(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def interior(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+def interior(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """What the one frame of this colour surrounds."""
-    rows, columns = np.nonzero((picture == color).all(-1))
-    framed = picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    rows, columns = np.nonzero((image == color).all(-1))
+    framed = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     border = runs((framed[framed.shape[0] // 2] == color).all(-1))[0][1] + 1
     assert (framed[:border] == color).all()
     assert (framed[-border:] == color).all()
@@ -85,7 +85,7 @@ def test_enlargement_is_exact_nearest_neighbour(
     assert interior(row, GREEN).shape == inner.shape
 
 
-def test_an_unknown_picture_is_dark_with_words_on_it() -> None:
+def test_an_unknown_image_is_dark_with_words_on_it() -> None:
     row = compose([Panel("truth", None, "truth"), Panel("model", torch.ones(3, 64, 64), "prediction")])
     inner = interior(row, GREEN)
     assert (inner[:60] == inner[0, 0]).all()
@@ -125,7 +125,7 @@ def test_a_long_label_is_set_smaller_then_cut() -> None:
     assert (render._text("one\ntwo", 120, 15) == render._text("one two", 120, 15)).all()
 
 
-def test_text_grows_with_the_pictures() -> None:
+def test_text_grows_with_the_images() -> None:
     small, large = (compose([Panel("model", torch.zeros(3, h, h), "truth")], caption="t+3") for h in (200, 1200))
     assert large.shape[0] - 1200 > 3 * (small.shape[0] - 200)
 
@@ -133,15 +133,15 @@ def test_text_grows_with_the_pictures() -> None:
 def test_error_map_follows_the_difference() -> None:
     truth = torch.zeros(3, 1, 6)
     prediction = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.5, 1.0]).expand(3, 1, 6)
-    picture = error_map(prediction, truth)
-    assert picture.shape == (3, 1, 6)
-    brightness = picture.sum(0)[0]
+    image = error_map(prediction, truth)
+    assert image.shape == (3, 1, 6)
+    brightness = image.sum(0)[0]
     assert (brightness[:5].diff() > 0.1).all()
-    assert torch.equal(picture[:, :, 4], picture[:, :, 5])  # 0.5 and above are drawn alike
-    assert picture[:, 0, 0].max() < 0.05
+    assert torch.equal(image[:, :, 4], image[:, :, 5])  # 0.5 and above are drawn alike
+    assert image[:, 0, 0].max() < 0.05
     one_channel = error_map(torch.tensor([0.6, 0.0, 0.0]).reshape(3, 1, 1), torch.zeros(3, 1, 1))
-    assert torch.equal(one_channel[:, 0, 0], picture[:, 0, 2])  # the mean over channels
-    assert torch.equal(error_map(truth, prediction), picture)
+    assert torch.equal(one_channel[:, 0, 0], image[:, 0, 2])  # the mean over channels
+    assert torch.equal(error_map(truth, prediction), image)
 
 
 def test_error_map_has_the_colours_of_magma() -> None:
@@ -152,14 +152,14 @@ def test_error_map_has_the_colours_of_magma() -> None:
     assert (error_map(ramp, torch.zeros_like(ramp))[:, 0] - expected).abs().max() < 0.02
 
 
-def test_training_picture_has_four_rows_in_order() -> None:
+def test_training_image_has_four_rows_in_order() -> None:
     context, truth = torch.full((6, 2, 3, 32, 32), 0.2), torch.full((6, 1, 3, 32, 32), 0.4)
     prediction = truth + torch.arange(6).reshape(6, 1, 1, 1, 1) * 0.1
-    picture = training_picture(context, truth, prediction)
-    rows = runs((picture == ORANGE).all(-1).any(1))
+    image = training_image(context, truth, prediction)
+    rows = runs((image == ORANGE).all(-1).any(1))
     assert len(rows) == 4
     for sample, (first, last) in enumerate(rows):
-        line = picture[(first + last) // 2]
+        line = image[(first + last) // 2]
         starts = {color: runs((line == color).all(-1)) for color in (BLUE, GREEN, ORANGE, GRAY)}
         assert [len(found) for found in starts.values()] == [4, 2, 2, 2]  # two frames of context, one of each other
         assert [found[0] for found in starts.values()] == sorted(found[0] for found in starts.values())
@@ -170,19 +170,19 @@ def test_training_picture_has_four_rows_in_order() -> None:
 
 def test_stack_fills_up_the_narrower_rows() -> None:
     wide, narrow = np.full((4, 30, 3), 200, np.uint8), np.full((6, 10, 3), 100, np.uint8)
-    picture = stack([wide, narrow])
-    assert picture.shape == (10, 30, 3)
-    assert (picture[:4] == 200).all()
-    assert (picture[4:, :10] == 100).all()
-    assert (picture[4:, 10:] == render.BACKGROUND).all()
+    image = stack([wide, narrow])
+    assert image.shape == (10, 30, 3)
+    assert (image[:4] == 200).all()
+    assert (image[4:, :10] == 100).all()
+    assert (image[4:, 10:] == render.BACKGROUND).all()
 
 
 def test_write_png_is_exact_and_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
     path = tmp_path / "new" / "a.png"
-    write_png(path, picture)
-    write_png(path, picture)
-    assert (np.asarray(Image.open(path)) == picture).all()
+    write_png(path, image)
+    write_png(path, image)
+    assert (np.asarray(Image.open(path)) == image).all()
 
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -190,6 +190,6 @@ def test_write_png_is_exact_and_atomic(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "replace", refuse)
     before = path.read_bytes()
     with pytest.raises(StorageError, match=r"No space left.*|a\.png"):
-        write_png(path, 255 - picture)
+        write_png(path, 255 - image)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == ["a.png"]

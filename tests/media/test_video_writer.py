@@ -32,7 +32,7 @@ def smooth(count: int, height: int = 48, width: int = 64) -> Iterator[np.ndarray
 
 
 def levels(count: int) -> Iterator[np.ndarray]:
-    """Plain pictures; the level tells the number."""
+    """Plain images; the level tells the number."""
     for index in range(count):
         yield np.full((16, 16, 3), index, np.uint8)
 
@@ -83,7 +83,7 @@ def test_gif_read_back(tmp_path: Path) -> None:
     assert set(durations) <= {120, 130}
 
 
-def test_gif_keeps_pictures_that_do_not_change(tmp_path: Path) -> None:
+def test_gif_keeps_images_that_do_not_change(tmp_path: Path) -> None:
     still = next(smooth(1))
     assert write_video(tmp_path / "a.gif", (still for _ in range(5)), 100) == 5
     with Image.open(tmp_path / "a.gif") as gif:
@@ -104,18 +104,18 @@ def test_strip_is_evenly_spaced(tmp_path: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_only_a_few_pictures_are_held(tmp_path: Path, suffix: str) -> None:
+def test_only_a_few_images_are_held(tmp_path: Path, suffix: str) -> None:
     alive: set[int] = set()
     most = 0
 
     def watched() -> Iterator[np.ndarray]:
         nonlocal most
-        for index, picture in enumerate(smooth(80, 32, 32)):
+        for index, image in enumerate(smooth(80, 32, 32)):
             alive.add(index)
-            weakref.finalize(picture, alive.discard, index)
+            weakref.finalize(image, alive.discard, index)
             most = max(most, len(alive))
-            yield picture
-            del picture
+            yield image
+            del image
 
     write_video(tmp_path / f"a{suffix}", watched(), 10)
     assert most <= 4
@@ -134,7 +134,7 @@ print(int(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
-def test_gif_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
+def test_gif_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     """Copies inside an encoder are not seen by weak references, so the process is measured.
 
     By VmHWM, as ru_maxrss would begin with the peak of the process that started it.
@@ -143,7 +143,7 @@ def test_gif_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
     for count in (8, 72):
         command = [sys.executable, "-c", STREAMING, str(tmp_path / "a.gif"), str(count)]
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    assert peaks[1] - peaks[0] < 16  # MiB; 64 pictures of 256 x 2048 are 32 MiB even with a byte a pixel
+    assert peaks[1] - peaks[0] < 16  # MiB; 64 images of 256 x 2048 are 32 MiB even with a byte a pixel
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -213,31 +213,31 @@ def test_a_disk_that_fills_up_is_a_storage_error(tmp_path: Path, suffix: str) ->
 def test_an_existing_file_is_refused_before_any_work(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"old")
-    pictures = smooth(3)
+    images = smooth(3)
     with pytest.raises(StorageError, match=r"exists .*; add --overwrite or choose another --output"):
-        write_video(path, pictures, 5)
+        write_video(path, images, 5)
     assert path.read_bytes() == b"old"
-    assert len(list(pictures)) == 3  # not touched
+    assert len(list(images)) == 3  # not touched
     assert write_video(path, smooth(3), 5, overwrite=True) == 3
     assert path.read_bytes() != b"old"
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
-    pictures = smooth(3)
+    images = smooth(3)
     with pytest.raises(ConfigError, match=r"\.mp4, \.gif, \.png"):
-        write_video(tmp_path / "a.avi", pictures, 5)
+        write_video(tmp_path / "a.avi", images, 5)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
-        write_video(tmp_path / "file" / "a.mp4", pictures, 5)
+        write_video(tmp_path / "file" / "a.mp4", images, 5)
     with pytest.raises(StorageError, match="file"):
         write_png(tmp_path / "file" / "a.png", next(smooth(1)))
     (tmp_path / "a.mp4").mkdir()
     with pytest.raises(StorageError, match="folder"):
-        write_video(tmp_path / "a.mp4", pictures, 5, overwrite=True)
+        write_video(tmp_path / "a.mp4", images, 5, overwrite=True)
     for rate in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="rate"):
-            write_video(tmp_path / "b.mp4", pictures, rate)
-    assert len(list(pictures)) == 3
+            write_video(tmp_path / "b.mp4", images, rate)
+    assert len(list(images)) == 3
     assert sorted(os.listdir(tmp_path)) == ["a.mp4", "file"]
 
 
@@ -252,9 +252,9 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_no_pictures_or_wrong_ones_make_no_file(tmp_path: Path, suffix: str) -> None:
+def test_no_images_or_wrong_ones_make_no_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         write_video(path, iter(()), 5)
     for second in (np.zeros((8, 9, 3), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8)):
         with pytest.raises(ValueError, match="one size"):
@@ -271,10 +271,10 @@ def test_rates_are_exact() -> None:
 
 def test_a_strip_does_not_trust_the_caller_s_array(tmp_path: Path) -> None:
     def reused() -> Iterator[np.ndarray]:
-        picture = np.empty((4, 4, 3), np.uint8)
+        image = np.empty((4, 4, 3), np.uint8)
         for index in range(5):
-            picture[:] = index
-            yield picture
+            image[:] = index
+            yield image
 
     write_video(tmp_path / "a.png", reused(), 5)
     assert np.asarray(Image.open(tmp_path / "a.png"))[::4, 0, 0].tolist() == [0, 1, 2, 3, 4]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from tests.picture_files import SMALL, write_digits
+from tests.image_files import SMALL, write_digits
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import Config, load_config
 from vidpred.models import build
@@ -52,8 +52,8 @@ def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     config = load_config(tmp_path / "stripes.yaml", {**SMALL, "data.root": root, "run": str(tmp_path / "run")})
     run = train(config)
     assert find_checkpoint(run.folder).tensors("ema")["layers.0.weight"].shape == (6, 3)
-    picture = run.predictor().draw(torch.zeros(1, 3))[0, 0]
-    assert torch.equal(picture, picture[:1].expand(8, -1)), "stripes"
+    image = run.predictor().draw(torch.zeros(1, 3))[0, 0]
+    assert torch.equal(image, image[:1].expand(8, -1)), "stripes"
     assert TypeAdapter(kind).validate_python({"name": "stripes"}).width == 4
     assert build.GENERATORS is GENERATORS
 

@@ -32,11 +32,11 @@ def moving_clip(frames: int, height: int, width: int, right: int, down: int, cha
     """`(1, T, C, H, W)`: a window over a large texture, whose content moves by whole pixels a frame."""
     margin = frames * max(abs(right), abs(down))
     large = texture(height + 2 * margin, width + 2 * margin, channels)
-    pictures = []
+    images = []
     for time in range(frames):
         top, left = margin - time * down, margin - time * right
-        pictures.append(large[:, top : top + height, left : left + width])
-    return torch.stack(pictures)[None]
+        images.append(large[:, top : top + height, left : left + width])
+    return torch.stack(images)[None]
 
 
 def interior_psnr(prediction: Tensor, target: Tensor, border: int = 6) -> float:
@@ -113,15 +113,15 @@ def test_autocast_and_uint8_give_the_same_float32_prediction() -> None:
 
 
 def test_warp_backward_is_worked_by_hand() -> None:
-    picture = torch.tensor([[[[0.0, 0.2, 0.4], [0.6, 0.8, 1.0]]]])
+    image = torch.tensor([[[[0.0, 0.2, 0.4], [0.6, 0.8, 1.0]]]])
     right, half_down = torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2, 3)
     right[:, 0] = 1  # every pixel is read one to its right; the last column repeats
     half_down[:, 1] = 0.5
     torch.testing.assert_close(
-        warp_backward(picture, right), torch.tensor([[[[0.2, 0.4, 0.4], [0.8, 1.0, 1.0]]]]), atol=1e-6, rtol=0
+        warp_backward(image, right), torch.tensor([[[[0.2, 0.4, 0.4], [0.8, 1.0, 1.0]]]]), atol=1e-6, rtol=0
     )
     torch.testing.assert_close(
-        warp_backward(picture, half_down), torch.tensor([[[[0.3, 0.5, 0.7], [0.6, 0.8, 1.0]]]]), atol=1e-6, rtol=0
+        warp_backward(image, half_down), torch.tensor([[[[0.3, 0.5, 0.7], [0.6, 0.8, 1.0]]]]), atol=1e-6, rtol=0
     )
 
 
@@ -144,12 +144,12 @@ def test_dense_flow_is_in_pixels_from_the_first_frame_to_the_second(size: tuple[
 @example(height=8, width=64, channels=1, seed=0)  # DIS by itself kills the process on this shape
 @example(height=11, width=500, channels=1, seed=0)  # and raises on this one
 def test_dense_flow_takes_any_size(height: int, width: int, channels: int, seed: int) -> None:
-    pictures = torch.rand(2, 2, channels, height, width, generator=torch.Generator().manual_seed(seed))
+    images = torch.rand(2, 2, channels, height, width, generator=torch.Generator().manual_seed(seed))
     for care in get_args(Care):
-        flow = dense_flow(pictures[0], pictures[1], care)
+        flow = dense_flow(images[0], images[1], care)
         assert flow.shape == (2, 2, height, width)
         assert flow.isfinite().all()
-        assert not dense_flow(pictures[0], pictures[0], care).any()
+        assert not dense_flow(images[0], images[0], care).any()
 
 
 def test_care_changes_the_flow_as_it_says() -> None:
@@ -166,7 +166,7 @@ def test_care_changes_the_flow_as_it_says() -> None:
     assert variation["smooth"] < variation["medium"]
 
 
-def test_dense_flow_of_a_picture_does_not_depend_on_the_pictures_before_it() -> None:
+def test_dense_flow_of_a_image_does_not_depend_on_the_images_before_it() -> None:
     import cv2
 
     first = texture(40, 40)[None]  # OpenCV's object, kept for all pairs, is off by pixels at this size

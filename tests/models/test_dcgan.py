@@ -39,14 +39,14 @@ def test_the_generator_follows_the_guidelines() -> None:
     for layer in convolutions[:-1]:
         assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
         assert layer.bias is None
-    (picture,) = generator(torch.empty(2, 0, 3, 64, 64))
-    assert picture.shape == (2, 1, 3, 64, 64)
-    assert 0 <= float(picture.min()) < float(picture.max()) <= 1
+    (image,) = generator(torch.empty(2, 0, 3, 64, 64))
+    assert image.shape == (2, 1, 3, 64, 64)
+    assert 0 <= float(image.min()) < float(image.max()) <= 1
 
 
 def test_the_discriminator_follows_the_guidelines() -> None:
     layers = list(DcganDiscriminator(DcganDiscriminatorSettings(), SHAPE).layers)
-    assert [type(layer) for layer in layers[:2]] == [nn.Conv2d, nn.LeakyReLU]  # none on the pictures themselves
+    assert [type(layer) for layer in layers[:2]] == [nn.Conv2d, nn.LeakyReLU]  # none on the images themselves
     assert [type(layer) for layer in layers[2:]] == [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3
     assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.2}
     assert all(layer.stride == (2, 2) for layer in layers if isinstance(layer, nn.Conv2d))
@@ -61,8 +61,8 @@ def test_sides(side: int, expected: list[int]) -> None:
         DcganDiscriminator(DcganDiscriminatorSettings(width=2), shape),
         DcganGenerator(DcganSettings(width=2), shape),
     )
-    (picture,) = generator(torch.empty(2, 0, *shape))
-    assert picture.shape[2:] == shape
+    (image,) = generator(torch.empty(2, 0, *shape))
+    assert image.shape[2:] == shape
     seen: list[int] = []
     for layer in [*judge.layers, *generator.layers]:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -89,7 +89,7 @@ def judge(**settings: Any) -> DcganDiscriminator:
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_norm": False, "minibatch_kernels": 3}])
-def test_true_and_false_pictures_are_batches_of_their_own(settings: dict[str, Any]) -> None:
+def test_true_and_false_images_are_batches_of_their_own(settings: dict[str, Any]) -> None:
     network = judge(**settings)
     true, false = torch.rand(5, 1, 1, 16, 16), torch.rand(5, 1, 1, 16, 16) * 0.1
     none = torch.empty(5, 0, 1, 16, 16)
@@ -99,11 +99,11 @@ def test_true_and_false_pictures_are_batches_of_their_own(settings: dict[str, An
     assert not torch.allclose(network(*both), apart)
 
 
-def test_a_judge_without_layers_over_the_batch_sees_one_picture_at_a_time() -> None:
+def test_a_judge_without_layers_over_the_batch_sees_one_image_at_a_time() -> None:
     network = judge(batch_norm=False)
-    pictures = torch.rand(4, 1, 1, 16, 16)
+    images = torch.rand(4, 1, 1, 16, 16)
     none = torch.empty(4, 0, 1, 16, 16)
-    torch.testing.assert_close(network(none, [pictures])[:1], network(none[:1], [pictures[:1]]))
+    torch.testing.assert_close(network(none, [images])[:1], network(none[:1], [images[:1]]))
 
 
 def test_minibatch_discrimination_by_hand() -> None:
@@ -128,11 +128,11 @@ def test_classes_reach_both_players() -> None:
     torch.manual_seed(0)
     generator = DcganGenerator(DcganSettings(num_labels=3, width=4), Shape(1, 16, 16)).eval()
     noise, none = torch.randn(1, 100).repeat(3, 1), torch.empty(3, 0, 1, 16, 16)
-    (pictures,) = generator(none, noise=noise, labels=torch.tensor([0, 1, 1]))
-    assert torch.equal(pictures[1], pictures[2])
-    assert not torch.allclose(pictures[0], pictures[1])
+    (images,) = generator(none, noise=noise, labels=torch.tensor([0, 1, 1]))
+    assert torch.equal(images[1], images[2])
+    assert not torch.allclose(images[0], images[1])
     network = judge(num_labels=3, batch_norm=False)
-    logits = network(none, [pictures[:1].repeat(3, 1, 1, 1, 1)], labels=torch.tensor([0, 1, 1]))
+    logits = network(none, [images[:1].repeat(3, 1, 1, 1, 1)], labels=torch.tensor([0, 1, 1]))
     torch.testing.assert_close(logits[1], logits[2])
     assert not torch.allclose(logits[0], logits[1])
     for labels in (None, torch.tensor([0, 1, 3])):
@@ -158,16 +158,16 @@ def virtual(**settings: Any) -> DcganGenerator:
     return DcganGenerator(DcganSettings(width=4, virtual_batch=6, **settings), Shape(1, 16, 16))
 
 
-def test_a_virtually_normalised_picture_is_one_of_its_own_in_training_and_after() -> None:
+def test_a_virtually_normalised_image_is_one_of_its_own_in_training_and_after() -> None:
     generator = virtual()
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in generator.layers)
     noise, none = torch.randn(5, 100), torch.empty(5, 0, 1, 16, 16)
-    (pictures,) = generator(none, noise=noise)
-    assert pictures.shape == (5, 1, 1, 16, 16)
-    torch.testing.assert_close(generator(none[:1], noise=noise[:1])[0], pictures[:1])
-    torch.testing.assert_close(generator.eval()(none, noise=noise)[0], pictures)
+    (images,) = generator(none, noise=noise)
+    assert images.shape == (5, 1, 1, 16, 16)
+    torch.testing.assert_close(generator(none[:1], noise=noise[:1])[0], images[:1])
+    torch.testing.assert_close(generator.eval()(none, noise=noise)[0], images)
     generator.reference += 1  # it is what the others are normalised by
-    assert not torch.allclose(generator(none, noise=noise)[0], pictures, atol=1e-3)
+    assert not torch.allclose(generator(none, noise=noise)[0], images, atol=1e-3)
 
 
 def test_the_reference_batch_is_kept_with_the_weights() -> None:

@@ -1,4 +1,4 @@
-"""The modulated U-Net: begins as copy-last, sees every condition, fits any picture."""
+"""The modulated U-Net: begins as copy-last, sees every condition, fits any image."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def painted(generator: FilmUnet) -> FilmUnet:
 @pytest.mark.parametrize("size", [(8, 8), (13, 22), (1, 5)])
 @pytest.mark.parametrize("cell_size", [1, 2, 4])
 @pytest.mark.parametrize("warp", [False, True])
-def test_it_begins_as_copy_last_whatever_the_picture(size: tuple[int, int], cell_size: int, warp: bool) -> None:
+def test_it_begins_as_copy_last_whatever_the_image(size: tuple[int, int], cell_size: int, warp: bool) -> None:
     context = torch.rand(2, 2, 3, *size)
     (frames,) = built(cell_size=cell_size, warp=warp)(context, actions=torch.randn(2, 4, 2))
     torch.testing.assert_close(frames, context[:, -1:].expand(-1, 3, -1, -1, -1))
 
 
-def test_every_action_and_the_noise_reach_the_picture() -> None:
+def test_every_action_and_the_noise_reach_the_image() -> None:
     generator = painted(built(noise_channels=1))
     context, actions, noise = torch.rand(1, 2, 3, 12, 12), torch.randn(1, 4, 2), torch.randn(1, 1)
     (frames,) = generator(context, noise, actions)
@@ -78,7 +78,7 @@ def test_displacements_learn_where_a_thing_went() -> None:
 
 
 def test_positions_tell_places_apart() -> None:
-    """A flat picture has the same change everywhere, but for the border, unless the network knows places."""
+    """A flat image has the same change everywhere, but for the border, unless the network knows places."""
     flat = torch.full((1, 2, 3, 64, 64), 0.5)
     for positions, equal in ((False, True), (True, False)):
         generator = painted(built(action_size=0, positions=positions, widths=(16, 16)))

@@ -110,14 +110,14 @@ def test_growth_and_fading(number: int) -> None:
     assert torch.equal(small, upsample(upsample(small[..., ::4, ::4]))), "4x4 pixels, repeated"
     assert not torch.equal(at(2), upsample(at(2)[..., ::2, ::2]))
     whole, half = at(1), at(0.5)
-    # A picture in between is the mean of the coarser one, doubled, and of the finer one.
+    # An image in between is the mean of the coarser one, doubled, and of the finer one.
     torch.testing.assert_close(half, (small + whole) / 2)
     torch.testing.assert_close(at(1e-6), small, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_pictures_do_not_depend_on_the_size_of_a_layer(number: int) -> None:
-    """Pixel normalisation and AdaIN take it out again; without them, pictures change."""
+def test_images_do_not_depend_on_the_size_of_a_layer(number: int) -> None:
+    """Pixel normalisation and AdaIN take it out again; without them, images change."""
     generator = generators()[number].eval()
     generator.progress.fill_(2)
     noise, none = torch.randn(2, 6), torch.empty(2, 0, *SHAPE)
@@ -148,7 +148,7 @@ def test_the_judge_grows_alike() -> None:
     assert judge.stage() == (0, 1.0)
 
 
-def test_true_pictures_are_faded_in_like_false_ones() -> None:
+def test_true_images_are_faded_in_like_false_ones() -> None:
     judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8), SHAPE)
     true = torch.rand(2, 1, *SHAPE)
     pooled = {side: torch.nn.functional.avg_pool2d(true[:, 0], side) for side in (2, 4)}
@@ -164,7 +164,7 @@ def test_true_pictures_are_faded_in_like_false_ones() -> None:
 
 
 @torch.enable_grad()
-def test_the_objective_judges_faded_true_pictures() -> None:
+def test_the_objective_judges_faded_true_images() -> None:
     judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, deviation_group=0), SHAPE)
     settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1, "r1_weight": 1, "r1_every": 1})
     objective = Objective(settings, judge, judge)
@@ -184,12 +184,12 @@ def test_the_objective_judges_faded_true_pictures() -> None:
 def test_the_judge_sees_whether_a_batch_is_all_alike() -> None:
     judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False), SHAPE)
     alone = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False, deviation_group=0), SHAPE)
-    none, pictures = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
-    copies = pictures[:1].repeat(4, 1, 1, 1, 1)
-    assert not torch.allclose(judge(none, [pictures])[0], judge(none, [copies])[0])
-    torch.testing.assert_close(alone(none, [pictures])[0], alone(none, [copies])[0])
-    both = judge(none.repeat(2, 1, 1, 1, 1), [torch.cat([pictures, copies])], num_groups=2)
-    torch.testing.assert_close(both[:4], judge(none, [pictures]))
+    none, images = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
+    copies = images[:1].repeat(4, 1, 1, 1, 1)
+    assert not torch.allclose(judge(none, [images])[0], judge(none, [copies])[0])
+    torch.testing.assert_close(alone(none, [images])[0], alone(none, [copies])[0])
+    both = judge(none.repeat(2, 1, 1, 1, 1), [torch.cat([images, copies])], num_groups=2)
+    torch.testing.assert_close(both[:4], judge(none, [images]))
 
 
 def style_gan(**settings: float) -> StyleganGenerator:

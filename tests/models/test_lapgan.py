@@ -22,13 +22,13 @@ def generator() -> LapganGenerator:
     return LapganGenerator(SETTINGS, SHAPE)
 
 
-def test_a_network_that_adds_nothing_leaves_the_coarser_picture(generator: LapganGenerator) -> None:
+def test_a_network_that_adds_nothing_leaves_the_coarser_image(generator: LapganGenerator) -> None:
     noise, none = torch.rand(2, SETTINGS.noise_channels), torch.empty(2, 0, *SHAPE)
     with torch.no_grad():
         for network in generator.finer:
             for parameter in network[-1].parameters():  # type: ignore[index]
                 parameter.zero_()
-        coarse, middle, fine = (picture[:, 0] for picture in generator(none, noise=noise))
+        coarse, middle, fine = (image[:, 0] for image in generator(none, noise=noise))
         torch.testing.assert_close(middle, upsample(coarse))
         torch.testing.assert_close(fine, upsample(upsample(coarse)))
         truth = torch.rand(2, 1, *SHAPE)
@@ -62,11 +62,11 @@ def test_the_judge_of_a_scale_sees_what_was_built_on() -> None:
     torch.manual_seed(0)
     judge = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
     none, truth, other = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE), torch.rand(2, 1, *SHAPE)
-    pictures = build_pyramid(truth, 3)
+    images = build_pyramid(truth, 3)
     with torch.no_grad():
-        logits = judge(none, pictures, truth=truth)
-        torch.testing.assert_close(judge(none, pictures), logits)  # true pictures are built on themselves
-        wrong = judge(none, pictures, truth=other)
+        logits = judge(none, images, truth=truth)
+        torch.testing.assert_close(judge(none, images), logits)  # true images are built on themselves
+        wrong = judge(none, images, truth=other)
     assert logits.shape == (2, 3)
     assert torch.equal(logits[:, 0], wrong[:, 0])
     assert not torch.isclose(logits[:, 1:], wrong[:, 1:]).any()
@@ -79,8 +79,8 @@ def test_too_little_noise_says_how_much() -> None:
         LapganGenerator(SETTINGS, Shape(1, 18, 18))
 
 
-def test_the_objective_has_both_players_judge_on_the_true_coarser_picture(generator: LapganGenerator) -> None:
-    """True and generated pictures of a scale are details added to the same true coarser one, whatever was generated at
+def test_the_objective_has_both_players_judge_on_the_true_coarser_image(generator: LapganGenerator) -> None:
+    """True and generated images of a scale are details added to the same true coarser one, whatever was generated at
     the scales below."""
     torch.manual_seed(0)
     judge = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
@@ -93,7 +93,7 @@ def test_the_objective_has_both_players_judge_on_the_true_coarser_picture(genera
     softplus = torch.nn.functional.softplus
     on_true = judge(none, build_pyramid(truth, 3), truth=truth)
     on_made = judge(none, made, truth=truth)
-    alone = judge(none, made)  # on the coarser pictures that were made: another game
+    alone = judge(none, made)  # on the coarser images that were made: another game
     found = objective.discriminator_losses(step).parts
     torch.testing.assert_close(found["real"], softplus(-on_true).mean(0).sum())
     torch.testing.assert_close(found["fake"], softplus(on_made).mean(0).sum())

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from tests.picture_files import digits, write_digits
+from tests.image_files import digits, write_digits
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.inference.sample_images import Sampler
@@ -26,13 +26,13 @@ def test_the_density_is_scikit_learns() -> None:
     """With all principal axes kept, whitening is a change of coordinates: the density on pixels is that of a mixture
     fitted to them directly from the same start, here of one component."""
     torch.manual_seed(0)
-    pictures = (torch.randn(400, 6) @ torch.randn(6, 6) * 0.05 + 0.5).clamp(0, 1).view(400, 1, 2, 3)
+    images = (torch.randn(400, 6) @ torch.randn(6, 6) * 0.05 + 0.5).clamp(0, 1).view(400, 1, 2, 3)
     model = MixtureGenerator(MixtureSettings(components=1, noise_channels=7), Shape(1, 2, 3))
-    model.fit(pictures, 0)
-    flat = pictures.flatten(1).double().numpy()
+    model.fit(images, 0)
+    flat = images.flatten(1).double().numpy()
     reference = GaussianMixture(1, reg_covar=0).fit(flat)
     # PCA divides by n - 1 where the mixture divides by n; both ridges are tiny.
-    np.testing.assert_allclose(model.log_density(pictures).numpy(), reference.score_samples(flat), rtol=2e-3, atol=2e-2)
+    np.testing.assert_allclose(model.log_density(images).numpy(), reference.score_samples(flat), rtol=2e-3, atol=2e-2)
 
 
 def test_left_out_axes_are_gaussian_noise() -> None:
@@ -41,22 +41,22 @@ def test_left_out_axes_are_gaussian_noise() -> None:
     deviations = np.array([0.2, 0.1, 0.01, 0.01])
     points = 0.5 + random.standard_normal((20_000, 4)) * deviations
     model = MixtureGenerator(MixtureSettings(components=1, noise_channels=3), Shape(1, 2, 2))
-    pictures = torch.from_numpy(points).view(-1, 1, 2, 2)
-    model.fit(pictures, 0)
+    images = torch.from_numpy(points).view(-1, 1, 2, 2)
+    model.fit(images, 0)
     entropy = np.log(deviations * np.sqrt(2 * np.pi * np.e)).sum()
-    assert float(model.log_density(pictures).mean()) == pytest.approx(-entropy, abs=0.02)
+    assert float(model.log_density(images).mean()) == pytest.approx(-entropy, abs=0.02)
 
 
 def two_components(count: int, values: int, axes: int) -> tuple[MixtureGenerator, torch.Tensor]:
-    """A mixture fitted to two clouds; pictures of one row."""
+    """A mixture fitted to two clouds; images of one row."""
     random = np.random.default_rng(2)
     where = random.random((count, 1)) < 0.3
     spread = random.standard_normal((values, values)) * 0.02
     points = np.where(where, 0.35, 0.6) + random.standard_normal((count, values)) @ spread
-    pictures = torch.from_numpy(points).view(-1, 1, 1, values).float().clamp(0, 1)
+    images = torch.from_numpy(points).view(-1, 1, 1, values).float().clamp(0, 1)
     model = MixtureGenerator(MixtureSettings(components=2, noise_channels=axes + 1), Shape(1, 1, values))
-    model.fit(pictures, 0)
-    return model, pictures
+    model.fit(images, 0)
+    return model, images
 
 
 def dense(model: MixtureGenerator) -> tuple[np.ndarray, np.ndarray]:
@@ -71,13 +71,13 @@ def dense(model: MixtureGenerator) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("axes", [3, 6])
 def test_holes_are_filled_with_the_conditional_mean(axes: int) -> None:
     """Against the textbook's formula with whole matrices, with axes left out and with none left out."""
-    model, pictures = two_components(2000, 6, axes)
+    model, images = two_components(2000, 6, axes)
     known = torch.tensor([True, False, True, True, False, False]).view(1, 1, 6)
     seen, hole = (np.flatnonzero(mask.flatten().numpy()) for mask in (known, ~known))
     means, spreads = dense(model)
     between = torch.from_numpy(means.mean(0)).float().view(1, 1, 1, 6)  # of which component, is not sure
-    for picture in torch.cat([pictures[:3], between]):
-        values, logs, filled = picture.flatten().double().numpy(), [], []
+    for image in torch.cat([images[:3], between]):
+        values, logs, filled = image.flatten().double().numpy(), [], []
         for weight, mean, spread in zip(model.weights.numpy(), means, spreads, strict=True):
             inverse = np.linalg.inv(spread[np.ix_(seen, seen)])
             apart = values[seen] - mean[seen]
@@ -85,9 +85,9 @@ def test_holes_are_filled_with_the_conditional_mean(axes: int) -> None:
             filled.append(mean[hole] + spread[np.ix_(hole, seen)] @ inverse @ apart)
         shares = np.exp(np.array(logs) - max(logs))
         wanted = shares @ np.array(filled) / shares.sum()
-        found = model.expected(picture[None], known).flatten().numpy()
+        found = model.expected(image[None], known).flatten().numpy()
         np.testing.assert_allclose(found[hole], wanted, atol=1e-5)
-        np.testing.assert_array_equal(found[seen], picture.flatten().numpy()[seen])
+        np.testing.assert_array_equal(found[seen], image.flatten().numpy()[seen])
 
 
 def test_drawn_completions_have_the_conditional_moments() -> None:
@@ -97,15 +97,13 @@ def test_drawn_completions_have_the_conditional_moments() -> None:
     known = torch.tensor([True, False, True, True, False, False]).view(1, 1, 6)
     seen, hole = (np.flatnonzero(mask.flatten().numpy()) for mask in (known, ~known))
     means, spreads = dense(model)
-    picture = torch.from_numpy(means[0] + 0.01).float().view(1, 1, 1, 6)
-    drawn = model.completions(picture, known, 40_000, 1)[0].flatten(1).double().numpy()
-    np.testing.assert_array_equal(drawn[:, seen], np.repeat(picture.flatten()[None].numpy(), 40_000, 0)[:, seen])
+    image = torch.from_numpy(means[0] + 0.01).float().view(1, 1, 1, 6)
+    drawn = model.completions(image, known, 40_000, 1)[0].flatten(1).double().numpy()
+    np.testing.assert_array_equal(drawn[:, seen], np.repeat(image.flatten()[None].numpy(), 40_000, 0)[:, seen])
     gain = spreads[0][np.ix_(hole, seen)] @ np.linalg.inv(spreads[0][np.ix_(seen, seen)])
     wanted = spreads[0][np.ix_(hole, hole)] - gain @ spreads[0][np.ix_(seen, hole)]
     np.testing.assert_allclose(np.cov(drawn[:, hole].T), wanted, rtol=0.05, atol=5e-5)
-    np.testing.assert_allclose(
-        drawn[:, hole].mean(0), model.expected(picture, known).flatten().numpy()[hole], atol=1e-3
-    )
+    np.testing.assert_allclose(drawn[:, hole].mean(0), model.expected(image, known).flatten().numpy()[hole], atol=1e-3)
 
 
 def test_samples_have_the_moments_of_the_mixture() -> None:
@@ -129,9 +127,9 @@ def test_a_fitted_run_is_drawn_from_and_measured(tmp_path: Path) -> None:
     run = train(load_config("mixture.yaml", settings))
     line = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert line["fit/log_likelihood"] > line["validation/log_likelihood"] > 0
-    pictures = torch.stack([picture for _, picture, _ in Sampler(run.predictor()).samples(200)])[:, 0].double().numpy()
+    images = torch.stack([image for _, image, _ in Sampler(run.predictor()).samples(200)])[:, 0].double().numpy()
     true = digits()[0][:1500] / 255
-    assert np.abs(pictures.mean(0) - true.mean(0)).max() < 0.12
+    assert np.abs(images.mean(0) - true.mean(0)).max() < 0.12
     assert train(load_config("mixture.yaml", settings)).first_step == 1, "nothing is left to do"
 
 

@@ -28,20 +28,20 @@ def test_the_generator_paints_all_pixels_in_range() -> None:
     assert -1 < float(noise.min()) < -0.9
     assert 0.9 < float(noise.max()) < 1, "uniform noise, as the first paper has it"
     with torch.no_grad():
-        (pictures,) = generator(torch.empty(50, 0, *SHAPE), noise=noise * 100)
-    assert pictures.shape == (50, 1, 1, 2, 3)
-    assert 0 <= float(pictures.min()) < 0.1 < 0.9 < float(pictures.max()) <= 1
+        (images,) = generator(torch.empty(50, 0, *SHAPE), noise=noise * 100)
+    assert images.shape == (50, 1, 1, 2, 3)
+    assert 0 <= float(images.min()) < 0.1 < 0.9 < float(images.max()) <= 1
 
 
 def test_dropout_acts_in_training_only() -> None:
     torch.manual_seed(0)
     judge = MlpDiscriminator(MlpDiscriminatorSettings(hidden=[16, 16]), SHAPE)
-    none, pictures = torch.empty(3, 0, *SHAPE), [torch.rand(3, 1, *SHAPE)]
+    none, images = torch.empty(3, 0, *SHAPE), [torch.rand(3, 1, *SHAPE)]
     with torch.no_grad():
-        assert not torch.equal(judge(none, pictures), judge(none, pictures))
+        assert not torch.equal(judge(none, images), judge(none, images))
         judge.eval()
-        assert torch.equal(judge(none, pictures), judge(none, pictures))
-        logits, (features,) = judge(none, pictures, with_features=True)
+        assert torch.equal(judge(none, images), judge(none, images))
+        logits, (features,) = judge(none, images, with_features=True)
     assert logits.shape == (3, 1)
     assert features.shape == (3, 16)
 
@@ -49,8 +49,8 @@ def test_dropout_acts_in_training_only() -> None:
 def test_minibatch_kernels_see_the_other_samples() -> None:
     torch.manual_seed(0)
     judge = MlpDiscriminator(MlpDiscriminatorSettings(hidden=[8], dropout=0.0, minibatch_kernels=4), SHAPE)
-    pictures = torch.rand(4, 1, *SHAPE)
+    images = torch.rand(4, 1, *SHAPE)
     with torch.no_grad():
-        among_others = judge(torch.empty(4, 0, *SHAPE), [pictures])[0]
-        among_copies = judge(torch.empty(4, 0, *SHAPE), [pictures[:1].repeat(4, 1, 1, 1, 1)])[0]
+        among_others = judge(torch.empty(4, 0, *SHAPE), [images])[0]
+        among_copies = judge(torch.empty(4, 0, *SHAPE), [images[:1].repeat(4, 1, 1, 1, 1)])[0]
     assert not torch.allclose(among_others, among_copies)

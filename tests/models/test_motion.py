@@ -49,17 +49,17 @@ def shaken(model: MotionGenerator) -> MotionGenerator:
 @pytest.mark.parametrize(("frames", "channels", "refine"), [(1, 3, True), (2, 1, True), (4, 3, False)])
 def test_any_size_and_number_of_frames(size: tuple[int, int], frames: int, channels: int, refine: bool) -> None:
     model = shaken(generator(frames, 2, channels=channels, refine=refine))
-    (pictures,) = model(torch.rand(2, frames, channels, *size))
-    assert pictures.shape == (2, 2, channels, *size)
-    assert pictures.min() >= 0
-    assert pictures.max() <= 1
+    (images,) = model(torch.rand(2, frames, channels, *size))
+    assert images.shape == (2, 2, channels, *size)
+    assert images.min() >= 0
+    assert images.max() <= 1
 
 
 def test_before_training_what_keeps_still_is_the_last_frame() -> None:
     """Of things that keep still all candidates are the last frame, and so is their mean (but for the blurred one)."""
     frame = torch.full((1, 1, 3, 24, 24), 0.25)
-    (pictures,) = generator()(frame.expand(-1, 3, -1, -1, -1))
-    torch.testing.assert_close(pictures, frame.expand(-1, 2, -1, -1, -1))
+    (images,) = generator()(frame.expand(-1, 3, -1, -1, -1))
+    torch.testing.assert_close(images, frame.expand(-1, 2, -1, -1, -1))
 
 
 @pytest.mark.parametrize("candidate", [2, 3])
@@ -68,9 +68,9 @@ def test_the_moved_candidates_keep_up_with_a_translation_at_every_lead(candidate
     model = generator(pred_frames=4)
     with torch.no_grad():
         model.gate[-1].bias[candidate] = 50.0
-    (pictures,) = model(clip[:, :3])
+    (images,) = model(clip[:, :3])
     for lead in range(4):
-        assert interior_psnr(pictures[:, lead], clip[:, 3 + lead], border=14) > 30
+        assert interior_psnr(images[:, lead], clip[:, 3 + lead], border=14) > 30
         assert interior_psnr(clip[:, 2], clip[:, 3 + lead], border=14) < 25
 
 
@@ -146,10 +146,10 @@ def test_before_training_shares_are_those_of_the_backtest() -> None:
     swaying = steady[:, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]
     kept = []
     for clip in (steady, swaying):
-        motion, (picture,) = observe(clip), model(clip)
+        motion, (image,) = observe(clip), model(clip)
         copied, pushed = clip[:, -1], warp(clip[:, -1], push(motion.flow, 1, motion.flow))
         moved = (pushed - copied)[..., 12:-12, 12:-12]
-        change = (picture[:, 0] - copied)[..., 12:-12, 12:-12]
+        change = (image[:, 0] - copied)[..., 12:-12, 12:-12]
         kept.append(float((change * moved).sum() / moved.square().sum()))
     assert kept[0] > kept[1] + 0.15
 
@@ -201,16 +201,16 @@ def test_rollouts_go_on_beyond_its_frames() -> None:
     torch.testing.assert_close(frames[:, 2], model(known)[0][:, 0])
 
 
-def gradients(model: MotionGenerator, pictures: Tensor) -> dict[str, float]:
-    pictures.square().mean().backward()
+def gradients(model: MotionGenerator, images: Tensor) -> dict[str, float]:
+    images.square().mean().backward()
     return {name: float(p.grad.abs().sum()) for name, p in model.named_parameters() if p.grad is not None}
 
 
 def test_every_weight_learns() -> None:
     model = shaken(generator(noise_channels=1, action_size=2, refine=True))
     clip = moving_clip(3, 32, 32, 2, 1)
-    (pictures,) = model(clip, torch.ones(1, 1), torch.ones(1, model.moves, 2))
-    found = gradients(model, pictures)
+    (images,) = model(clip, torch.ones(1, 1), torch.ones(1, model.moves, 2))
+    found = gradients(model, images)
     assert set(found) == {name for name, _ in model.named_parameters()}
     assert min(found.values()) > 0
 
@@ -218,9 +218,9 @@ def test_every_weight_learns() -> None:
 def test_without_refining_every_pixel_is_between_known_ones() -> None:
     model = shaken(generator())
     context = torch.rand(1, 3, 3, 32, 32) * 0.5 + 0.25
-    (pictures,) = model(context)
-    assert pictures.min() >= context.min() - 1e-6
-    assert pictures.max() <= context.max() + 1e-6
+    (images,) = model(context)
+    assert images.min() >= context.min() - 1e-6
+    assert images.max() <= context.max() + 1e-6
 
 
 def test_noise_and_actions_change_the_prediction() -> None:
@@ -270,8 +270,8 @@ def test_it_is_built_by_name_and_planned_without_data(refine: bool) -> None:
     data = DataSettings(context_frames=3, pred_frames=2, crop_size=32)
     with torch.device("meta"):
         model = build_generator(MotionSettings(refine=refine), data)
-        (pictures,) = model(torch.empty(2, 3, 3, 32, 32))
-    assert pictures.shape == (2, 2, 3, 32, 32)
+        (images,) = model(torch.empty(2, 3, 3, 32, 32))
+    assert images.shape == (2, 2, 3, 32, 32)
 
 
 def test_blended_paths_by_hand() -> None:
@@ -306,8 +306,8 @@ def test_the_sharp_end_keeps_the_energy_that_a_blend_loses() -> None:
     energies = []
     for model.sharpness in (0.0, 1.0):
         with torch.no_grad():
-            picture = model(clip)[0][:, 1, :, 12:-12, 12:-12]
-        energies.append(float(gradient_energy_ratio(picture, clip[:, -1, :, 12:-12, 12:-12])))
+            image = model(clip)[0][:, 1, :, 12:-12, 12:-12]
+        energies.append(float(gradient_energy_ratio(image, clip[:, -1, :, 12:-12, 12:-12])))
     assert energies[1] > 0.9
     assert energies[0] < 0.8 * energies[1]
 

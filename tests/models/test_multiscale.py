@@ -39,13 +39,13 @@ def test_any_shape_comes_back(scales: int, context: int, pred: int, channels: in
     tiny = MultiscaleSettings(scales=scales, feature_maps=[[2]] * scales, kernel_sizes=[[3, 3]] * scales)
     generator = MultiscaleGenerator(tiny, context, pred, 1, channels)
     with torch.no_grad():
-        pictures = generator(torch.rand(2, context, channels, height, width))
-    assert len(pictures) == scales
-    assert pictures[-1].shape == (2, pred, channels, height, width)
-    assert all(float(picture.min()) >= 0 and float(picture.max()) <= 1 for picture in pictures)
-    check_pyramid(pictures, torch.rand(2, pred, channels, height, width), scales)
+        images = generator(torch.rand(2, context, channels, height, width))
+    assert len(images) == scales
+    assert images[-1].shape == (2, pred, channels, height, width)
+    assert all(float(image.min()) >= 0 and float(image.max()) <= 1 for image in images)
+    check_pyramid(images, torch.rand(2, pred, channels, height, width), scales)
     with pytest.raises(ValueError, match="the generator must return"):
-        check_pyramid(pictures, torch.rand(2, pred, channels, height, width), scales + 1)
+        check_pyramid(images, torch.rand(2, pred, channels, height, width), scales + 1)
 
 
 def test_59_by_61() -> None:
@@ -68,7 +68,7 @@ def test_wiring_by_hand() -> None:
 
 
 def test_output_is_linear_before_the_squashing() -> None:
-    """No ReLU after the last convolution: with a bias of -0.5 the picture is tanh(-0.5), not 0."""
+    """No ReLU after the last convolution: with a bias of -0.5 the image is tanh(-0.5), not 0."""
     generator = MultiscaleGenerator(MultiscaleSettings(scales=1, feature_maps=[[2]], kernel_sizes=[[3, 3]]), 1)
     last = generator.networks[0][-1]
     torch.nn.init.zeros_(last.weight)
@@ -95,15 +95,15 @@ def test_padding_repeats_the_border() -> None:
 
 
 def test_the_discriminator_is_conditional_at_every_scale() -> None:
-    """Another context gives other logits at every scale, and so do other pictures at that scale only."""
+    """Another context gives other logits at every scale, and so do other images at that scale only."""
     torch.manual_seed(0)
     discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 4, 32, 2)
     context, other = torch.rand(2, 1, 2, 3, 32, 32)
-    pictures = [torch.rand(1, 1, 3, side, side) for side in (4, 8, 16, 32)]
-    logits = discriminator(context, pictures)
+    images = [torch.rand(1, 1, 3, side, side) for side in (4, 8, 16, 32)]
+    logits = discriminator(context, images)
     assert logits.shape == (1, 4)
-    assert bool((logits != discriminator(other, pictures)).all())
-    changed = discriminator(context, [*pictures[:2], pictures[2].flip(-1), pictures[3]])
+    assert bool((logits != discriminator(other, images)).all())
+    changed = discriminator(context, [*images[:2], images[2].flip(-1), images[3]])
     assert (changed != logits).tolist() == [[False, False, True, False]]
 
 
@@ -111,8 +111,8 @@ def test_the_discriminator_is_conditional_at_every_scale() -> None:
 @pytest.mark.parametrize("patch", [32, 64])
 def test_discriminators_fit_their_patch(size: str, patch: int) -> None:
     discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size=size), 3, patch, 1, 2, 1)  # type: ignore[arg-type]
-    pictures = [torch.rand(2, 2, 1, patch >> (2 - scale), patch >> (2 - scale)) for scale in range(3)]
-    assert discriminator(torch.rand(2, 1, 1, patch, patch), pictures).shape == (2, 3)
+    images = [torch.rand(2, 2, 1, patch >> (2 - scale), patch >> (2 - scale)) for scale in range(3)]
+    assert discriminator(torch.rand(2, 1, 1, patch, patch), images).shape == (2, 3)
 
 
 def test_patches_that_do_not_fit_are_refused() -> None:
@@ -145,5 +145,5 @@ def test_a_last_frame_residual_that_adds_nothing_copies_the_last_frame(
         torch.nn.init.zeros_(network[-1].weight)
         torch.nn.init.zeros_(network[-1].bias)
     with torch.no_grad():
-        pictures = generator(context)
-    torch.testing.assert_close(pictures[-1], context[:, -1:].expand(-1, pred, -1, -1, -1))
+        images = generator(context)
+    torch.testing.assert_close(images[-1], context[:, -1:].expand(-1, pred, -1, -1, -1))

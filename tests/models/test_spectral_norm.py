@@ -42,9 +42,9 @@ def test_gradients_are_torchs_own() -> None:
     theirs.load_state_dict(ours.state_dict())
     nn.utils.parametrizations.spectral_norm(theirs)
     add_spectral_norm(ours)
-    pictures = torch.randn(3, 4)
+    images = torch.randn(3, 4)
     for _ in range(100):
-        results = [layer(pictures) for layer in (ours, theirs)]
+        results = [layer(images) for layer in (ours, theirs)]
     slopes = [
         torch.autograd.grad(result.square().sum(), layer.parametrizations.weight.original)[0]  # type: ignore[union-attr]
         for result, layer in zip(results, (ours, theirs), strict=True)

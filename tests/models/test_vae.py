@@ -57,11 +57,11 @@ def test_the_bound_is_what_the_objective_minimises() -> None:
     torch.manual_seed(0)
     model = VaeGenerator(SETTINGS[0], SHAPE)
     batch = Batch(torch.empty(3, 0, *SHAPE), torch.rand(3, 1, *SHAPE), torch.arange(3))
-    pictures = model(batch.context, noise=torch.randn(3, 3), truth=batch.future)
-    step = Step(batch, pictures, 0, latent_cost=model.latent_cost)
+    images = model(batch.context, noise=torch.randn(3, 3), truth=batch.future)
+    step = Step(batch, images, 0, latent_cost=model.latent_cost)
     losses = Objective(load_config("vae.yaml").objective).phases()[0].losses(step)
     assert model.latent_cost is not None
-    entropy = torch.nn.functional.binary_cross_entropy(pictures[0], batch.future, reduction="sum")
+    entropy = torch.nn.functional.binary_cross_entropy(images[0], batch.future, reduction="sum")
     bound = (entropy + model.latent_cost.sum()) / 3
     assert losses.total.item() * 64 == pytest.approx(bound.item(), rel=1e-5)
     losses.total.backward()

@@ -1,4 +1,4 @@
-"""The world's physics by hand, what is always true of it, and its pictures."""
+"""The world's physics by hand, what is always true of it, and its images."""
 
 from __future__ import annotations
 
@@ -91,15 +91,15 @@ def test_episodes_start_far_from_their_goals_and_are_functions_of_the_seed() -> 
 
 
 @pytest.mark.parametrize("size", [32, 48])
-def test_pictures_show_the_things_where_they_are(size: int) -> None:
-    picture = paint(state((0.2, 0.75), (0.55, 0.4)), size)
-    assert picture.shape == (size, size, 3)
-    cover = (BLOCK * 255 - picture.astype(float)).__abs__().sum(-1) < 6
+def test_images_show_the_things_where_they_are(size: int) -> None:
+    image = paint(state((0.2, 0.75), (0.55, 0.4)), size)
+    assert image.shape == (size, size, 3)
+    cover = (BLOCK * 255 - image.astype(float)).__abs__().sum(-1) < 6
     rows, columns = np.nonzero(cover)
     np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], np.array([0.55, 0.4]) * size, atol=0.6)
     assert cover.mean() == pytest.approx((2 * HALF) ** 2, abs=2 * HALF * 4 / size)
     alone = paint(state((0.2, 0.75), (0.55, 0.4)), size, with_disc=False)
-    assert (alone != picture).any(-1).mean() == pytest.approx(np.pi * RADIUS**2, abs=4 * RADIUS * 4 / size)
+    assert (alone != image).any(-1).mean() == pytest.approx(np.pi * RADIUS**2, abs=4 * RADIUS * 4 / size)
 
 
 def test_the_script_reaches_every_goal_and_wandering_does_not() -> None:

@@ -18,7 +18,7 @@ from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import outcome, play, play_all, play_policy, wilson_interval
 from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import DesignatedPixel
-from vidpred.planning.envs.base import to_picture
+from vidpred.planning.envs.base import to_image
 from vidpred.planning.envs.block_push import BlockPush, BlockPushEnv, BlockPushSimulator
 from vidpred.planning.plan import PlanConfig, fitting_world, load_model
 from vidpred.planning.record import Recording, record
@@ -41,7 +41,7 @@ def test_the_true_world_as_a_model_is_the_world() -> None:
     frames = BlockPushSimulator(world).rollout(torch.zeros(1, 1, 3, 16, 16), actions)
     for step in range(5):
         seen = world.step(actions[0, 1, step].double().numpy())[0]
-        torch.testing.assert_close(frames[0, 1, step], to_picture(seen))
+        torch.testing.assert_close(frames[0, 1, step], to_image(seen))
 
 
 def test_a_planner_that_knows_the_truth_succeeds_and_one_that_sees_no_motion_does_not() -> None:
@@ -142,7 +142,7 @@ def test_a_model_that_takes_states_is_told_those_of_the_world(tmp_path: Path, mo
     monkeypatch.setattr(model, "costs", lambda *a, **k: (given.append(k["states"][0, -1].tolist()), costs(*a, **k))[1])
     monkeypatch.setattr(world, "steps", 3, raising=False)
     budget = PlanConfig(num_samples=4, iterations=1, horizon=2, receding_horizon=1)
-    episode = play(world, budget.controller(model, world), 5, keep_pictures=True)
+    episode = play(world, budget.controller(model, world), 5, keep_images=True)
     world.reset(5)
     assert given[0] == pytest.approx(world.state().tolist())
     assert len({tuple(state) for state in given}) == episode.steps == 3, "one state for each frame"

@@ -1,4 +1,4 @@
-"""Costs on pictures whose answers are known by hand."""
+"""Costs on images whose answers are known by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidpred.planning.costs import (
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
 
-def picture(**places: tuple[int, int]) -> Tensor:
+def image(**places: tuple[int, int]) -> Tensor:
     """`(3, 10, 20)` black with 2x2 squares of colours, by their upper left (row, column)."""
     frame = torch.zeros(3, 10, 20)
     for name, (row, column) in places.items():
@@ -29,20 +29,20 @@ def picture(**places: tuple[int, int]) -> Tensor:
 
 
 def test_a_colour_is_found_where_it_is() -> None:
-    found = color_centroid(picture(red=(4, 10), blue=(0, 0)), RED)
+    found = color_centroid(image(red=(4, 10), blue=(0, 0)), RED)
     torch.testing.assert_close(found, torch.tensor([11 / 20, 5 / 10]), rtol=0, atol=1e-3)
 
 
 def test_designated_pixel_is_the_distance_in_every_step() -> None:
-    frames = torch.stack([torch.stack([picture(red=(4, 2)), picture(red=(4, 10))])])
+    frames = torch.stack([torch.stack([image(red=(4, 2)), image(red=(4, 10))])])
     cost = DesignatedPixel(RED, (11 / 20, 0.5))
     torch.testing.assert_close(cost(frames), torch.tensor([[8 / 20, 0.0]]), rtol=0, atol=2e-3)
     torch.testing.assert_close(last_only(cost)(frames), torch.tensor([0.0]), rtol=0, atol=2e-3)
 
 
 def test_goal_image_is_zero_at_the_goal_and_tells_near_from_far() -> None:
-    goal = picture(blue=(4, 10))
-    near, far = picture(blue=(4, 13)), picture(blue=(4, 16))
+    goal = image(blue=(4, 10))
+    near, far = image(blue=(4, 13)), image(blue=(4, 16))
     cost = GoalImage(goal)
     values = cost(torch.stack([goal, near, far])[None])[0]
     assert values[0] == 0
@@ -53,8 +53,8 @@ def test_goal_image_is_zero_at_the_goal_and_tells_near_from_far() -> None:
 
 
 def test_goal_things_are_far_by_their_places_and_unlike_by_their_shapes() -> None:
-    goal = picture(blue=(4, 10), red=(4, 2))
-    blue, both = picture(blue=(4, 13), red=(4, 2)), picture(blue=(4, 13), red=(8, 2))
+    goal = image(blue=(4, 10), red=(4, 2))
+    blue, both = image(blue=(4, 13), red=(4, 2)), image(blue=(4, 13), red=(8, 2))
     frames = torch.stack([goal, blue, both])[None]
     places = GoalObjects(goal, (RED, BLUE), shape=0.0)(frames)[0]
     assert places.tolist() == pytest.approx([0, 3 / 20, ((3 / 20) ** 2 + (4 / 10) ** 2) ** 0.5], abs=3e-3)
@@ -82,22 +82,22 @@ def test_region_mask_is_the_share_outside() -> None:
     mask = torch.zeros(10, 20)
     mask[:, :11] = 1
     cost = RegionMask(RED, mask)
-    frames = torch.stack([picture(red=(4, 2)), picture(red=(4, 10)), picture(red=(4, 15))])[None]
+    frames = torch.stack([image(red=(4, 2)), image(red=(4, 10)), image(red=(4, 15))])[None]
     torch.testing.assert_close(cost(frames), torch.tensor([[0.0, 0.5, 1.0]]), rtol=0, atol=1e-3)
 
 
 def test_push_behind_wants_the_tool_behind_the_thing() -> None:
     cost = PushBehind(RED, BLUE, goal=(0.95, 0.5), reach=0.2, weight=0.5)
-    behind, before = picture(blue=(4, 10), red=(4, 6)), picture(blue=(4, 10), red=(4, 14))
+    behind, before = image(blue=(4, 10), red=(4, 6)), image(blue=(4, 10), red=(4, 14))
     values = cost(torch.stack([behind, before])[None])[0]
     torch.testing.assert_close(values, torch.tensor([0.4, 0.4 + 0.5 * 0.4]), rtol=0, atol=5e-3)
 
 
 def test_costs_have_gradients() -> None:
-    frames = (picture(red=(4, 6), blue=(4, 10)) * 0.9).expand(1, 2, -1, -1, -1).clone().requires_grad_(True)
+    frames = (image(red=(4, 6), blue=(4, 10)) * 0.9).expand(1, 2, -1, -1, -1).clone().requires_grad_(True)
     for cost in (
-        GoalImage(picture(red=(2, 2))), DesignatedPixel(RED, (0.1, 0.1)), PushBehind(RED, BLUE, (0.9, 0.9), 0.2),
-        RegionMask(RED, torch.ones(10, 20).triu()), GoalObjects(picture(red=(2, 2)), (RED,)),
+        GoalImage(image(red=(2, 2))), DesignatedPixel(RED, (0.1, 0.1)), PushBehind(RED, BLUE, (0.9, 0.9), 0.2),
+        RegionMask(RED, torch.ones(10, 20).triu()), GoalObjects(image(red=(2, 2)), (RED,)),
     ):  # fmt: skip
         (gradient,) = torch.autograd.grad(cost(frames).sum(), frames)
         assert gradient.isfinite().all()

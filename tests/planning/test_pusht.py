@@ -14,7 +14,7 @@ from vidpred.data.prepared.format import Manifest, PreparedFrames
 from vidpred.errors import ConfigError
 from vidpred.planning.closed_loop import play, play_policy
 from vidpred.planning.envs import pusht
-from vidpred.planning.envs.base import to_picture
+from vidpred.planning.envs.base import to_image
 from vidpred.planning.envs.pusht import PushTEnv
 from vidpred.planning.envs.registry import make_env
 from vidpred.planning.plan import PlanConfig, references
@@ -89,7 +89,7 @@ def test_episodes_are_recorded_with_their_states(tmp_path: Path) -> None:
 
 @needs_pusht
 def test_goals_are_reachable_and_not_reached_at_the_start() -> None:
-    """The planner that knows the world reaches them from its states, and mostly from its pictures; chance does not."""
+    """The planner that knows the world reaches them from its states, and mostly from its images; chance does not."""
     world = PushTEnv(32)
     first = world.reset_with_goal(7)
     assert np.array_equal(world.reset_with_goal(7), first), "an episode is a function of its seed"
@@ -97,18 +97,18 @@ def test_goals_are_reachable_and_not_reached_at_the_start() -> None:
     assert goal is not None
     assert world.steps == 10
     assert not pusht.is_near(np.array([*goal[:2], *start[2:]]), goal), "the block has to move"
-    context = to_picture(first)[None, None]
+    context = to_image(first)[None, None]
     models = world.simulators()
     actions = torch.rand(1, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 400 + 50
-    frames = models["true simulator, cost of pictures"].rollout(context, actions)
+    frames = models["true simulator, cost of images"].rollout(context, actions)
     assert frames.shape == (1, 3, 2, 3, 32, 32)
     world.inner.advance(actions[0, 1, 0].double().numpy())
-    torch.testing.assert_close(frames[0, 1, 0], to_picture(world.inner.render()), rtol=0, atol=0.02)
+    torch.testing.assert_close(frames[0, 1, 0], to_image(world.inner.render()), rtol=0, atol=0.02)
     budget = PlanConfig(num_samples=32, iterations=3, horizon=5, receding_horizon=1)
     controller = budget.controller(models["true simulator, cost of states"], world)
     assert sum(play(world, controller, seed).success for seed in range(3)) >= 2
     assert not any(play_policy(world, "uniform", seed).success for seed in range(3))
     assert list(references(world, budget, 1, None)) == [
-        "copy last", "true simulator, cost of pictures", "true simulator, cost of states", "uniform actions",
+        "copy last", "true simulator, cost of images", "true simulator, cost of states", "uniform actions",
         "random actions", "scripted actions",
     ]  # fmt: skip

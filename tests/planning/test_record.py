@@ -60,7 +60,7 @@ def test_more_episodes_leave_the_first_as_they_are(tmp_path: Path) -> None:
 
 
 class Lamp(gymnasium.Env[np.ndarray, Any]):
-    """A picture that is as bright as the actions so far; reached at 200."""
+    """An image that is as bright as the actions so far; reached at 200."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space = gymnasium.spaces.Box(0, 255, (1,), np.float32)

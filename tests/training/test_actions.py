@@ -33,9 +33,9 @@ def write_slides(folder: Path, clips: int = 10, frames: int = 12) -> None:
     places = 12 + np.concatenate([np.zeros((clips, 1)), moves[:, :-1, 0].cumsum(1)], 1)
     columns = np.arange(24)
     bars = (np.abs((columns - places[..., None] + 12) % 24 - 12) < 3) * 255
-    pictures = np.broadcast_to(bars[:, :, None, :, None], (clips, frames, 16, 24, 3)).astype(np.uint8)
+    images = np.broadcast_to(bars[:, :, None, :, None], (clips, frames, 16, 24, 3)).astype(np.uint8)
     folder.mkdir()
-    np.savez(folder / "slides.npz", frames=pictures, actions=(moves * DEVIATION + MEAN).astype(np.float32))
+    np.savez(folder / "slides.npz", frames=images, actions=(moves * DEVIATION + MEAN).astype(np.float32))
     prepare(Numpy(source=folder / "slides.npz"), folder / "set", workers=1, progress=False)
 
 
@@ -125,7 +125,7 @@ def test_predicting_a_video_takes_actions_from_a_file(run: Path, tmp_path: Path)
     first = prediction.window.numbers[0]
     assert prediction.actions is not None
     assert np.array_equal(prediction.actions[0], rows[first : first + len(prediction.window.numbers) - 1 + 3])
-    assert len(list(prediction.pictures())) == len(prediction.window.numbers) + 3
+    assert len(list(prediction.images())) == len(prediction.window.numbers) + 3
     np.save(file, rows[:5])
     with pytest.raises(DataError, match=r"actions of shape \(5, 2\); frames 0 to 7 need 7 rows"):
         VideoPrediction.open(PredictRequest(clip, 3, actions=file), [predictor])

@@ -1,4 +1,4 @@
-"""The game on plain pictures without context, as image generators play it, and its timetable."""
+"""The game on plain images without context, as image generators play it, and its timetable."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from vidpred.training.adversarial_losses import AdversarialLosses, AdversarialSe
 
 
 class Critic(nn.Module):
-    """A discriminator of single pictures `(B, 1, 2, 2)`: one hidden layer, one scale."""
+    """A discriminator of single images `(B, 1, 2, 2)`: one hidden layer, one scale."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.hidden, self.last = nn.Linear(4, 3), nn.Linear(3, 1)
 
-    def forward(self, pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        features = self.hidden(pictures[0].flatten(1)).tanh()
+    def forward(self, images: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        features = self.hidden(images[0].flatten(1)).tanh()
         return self.last(features), [features]
 
 
 def play(
     critic: Critic, step: int = 0, history_weight: float = 0.0, **settings: Any
 ) -> tuple[dict[str, Tensor], dict[str, tuple[float, Tensor]]]:
-    """The discriminator's parts and the generator's terms for fixed pictures."""
+    """The discriminator's parts and the generator's terms for fixed images."""
     torch.manual_seed(1)
     real, fake = [torch.randn(6, 1, 2, 2)], [torch.randn(6, 1, 2, 2, requires_grad=True)]
     game = AdversarialLosses(
         AdversarialSettings(**{"weight": 0.5, **settings}), {"discriminator": critic}, history_weight
     )
-    losses = game.discriminator_losses(lambda pictures: critic(pictures)[0], real, [fake], step)
+    losses = game.discriminator_losses(lambda images: critic(images)[0], real, [fake], step)
     parts = {name: value.detach() for name, value in {"total": losses.total, **losses.parts}.items()}
     terms = game.generator_terms(critic, fake, real, step)
     return parts, {name: (weight, value.detach()) for name, (weight, value) in terms.items()}
@@ -63,14 +63,14 @@ def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
     torch.testing.assert_close(parts["total"], expected)
 
 
-def test_kinds_of_false_pictures_weigh_together_as_much_as_the_true() -> None:
+def test_kinds_of_false_images_weigh_together_as_much_as_the_true() -> None:
     critic = Critic()
     torch.manual_seed(1)
     real, one, other = ([torch.randn(4, 1, 2, 2)] for _ in range(3))
     game = AdversarialLosses(AdversarialSettings(weight=1), {"discriminator": critic})
 
     def fake(groups: list[list[Tensor]]) -> Tensor:
-        return game.discriminator_losses(lambda pictures: critic(pictures)[0], real, groups, 0).parts["fake"]
+        return game.discriminator_losses(lambda images: critic(images)[0], real, groups, 0).parts["fake"]
 
     torch.testing.assert_close(fake([one, other]), (fake([one]) + fake([other])) / 2)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.picture_files import write_digits
+from tests.image_files import write_digits
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
@@ -32,7 +32,7 @@ def test_a_stopped_dcgan_goes_on_exactly(tmp_path: Path) -> None:
         stopped, whole = (find_checkpoint(tmp_path / run, "step-4").tensors(name) for run in ("a", "b"))
         assert stopped.keys() == whole.keys()
         assert all(torch.equal(stopped[key], whole[key]) for key in whole)
-    assert (tmp_path / "b" / "pictures" / "step-000004.png").is_file()
+    assert (tmp_path / "b" / "images" / "step-000004.png").is_file()
     lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
     assert any("monitor/diversity" in line for line in lines)
     assert not any("monitor/motion" in line for line in lines), "nothing moves without known frames"
@@ -54,7 +54,7 @@ def test_the_data_has_the_classes_that_the_networks_are_told(tmp_path: Path) -> 
         ({"data.lead": 2}, "data.lead=1"),
     ],
 )
-def test_frames_and_pictures_are_not_mixed_up(overrides: dict[str, Any], words: str) -> None:
+def test_frames_and_images_are_not_mixed_up(overrides: dict[str, Any], words: str) -> None:
     settings = load_config("dcgan_mnist.yaml")
     preset = {"data": settings.data.model_dump(), "objective": settings.objective.model_dump()}
     with pytest.raises(ConfigError, match=words):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.picture_files import IMAGE_PRESETS, small_preset
+from tests.image_files import IMAGE_PRESETS, small_preset
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config, preset_folder
 from vidpred.data.batch import Batch
@@ -101,9 +101,9 @@ def test_presets_train_and_sample(name: str, tmp_path: Path) -> None:
     assert any(IMAGE_PRESETS[name][1] in line for line in lines), f"no {IMAGE_PRESETS[name][1]} in the log"
     from vidpred.inference.predictor import Predictor
 
-    pictures = torch.stack([picture for _, picture, _ in Sampler(Predictor.load(run)).samples(3)])
-    assert bool(pictures.isfinite().all())
-    assert not torch.equal(pictures[0], pictures[1])
+    images = torch.stack([image for _, image, _ in Sampler(Predictor.load(run)).samples(3)])
+    assert bool(images.isfinite().all())
+    assert not torch.equal(images[0], images[1])
 
 
 def test_wgan_clips_its_critic_and_trains_the_generator_in_every_fifth_step(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_minimax_and_the_non_saturating_loss_differ_in_the_log(tmp_path: Path) -
         assert all(line["generator/adversarial"] * sign > 0 for line in lines if "generator/adversarial" in line)
 
 
-def test_only_labelled_pictures_teach_classes() -> None:
+def test_only_labelled_images_teach_classes() -> None:
     by_class = torch.tensor([[2.0, 0], [0, 0], [5, -5]])
     loss = class_loss(by_class, torch.tensor([0, -1, -1]))
     torch.testing.assert_close(loss, torch.tensor(np.log1p(np.exp(-2.0)), dtype=torch.float32))
@@ -130,7 +130,7 @@ def test_only_labelled_pictures_teach_classes() -> None:
 
 
 def test_classes_judge_by_the_sum_of_their_exponentials() -> None:
-    """D = Z / (Z + 1), so its logit is log Z; the class term is of the true pictures alone."""
+    """D = Z / (Z + 1), so its logit is log Z; the class term is of the true images alone."""
     torch.manual_seed(0)
     judge = DcganDiscriminator(DcganDiscriminatorSettings(width=4, classes=3), Shape(1, 8, 8))
     true, false = torch.rand(4, 1, 1, 8, 8), [torch.rand(4, 1, 1, 8, 8)]
@@ -146,8 +146,8 @@ def test_classes_judge_by_the_sum_of_their_exponentials() -> None:
     torch.testing.assert_close(losses.total, losses.parts["real"] + losses.parts["fake"] + 2 * told)
 
 
-def test_the_objective_has_true_and_false_pictures_normalised_apart() -> None:
-    """The cost of true pictures is that of a batch of them alone, whatever the false ones beside them are."""
+def test_the_objective_has_true_and_false_images_normalised_apart() -> None:
+    """The cost of true images is that of a batch of them alone, whatever the false ones beside them are."""
     torch.manual_seed(0)
     judge = DcganDiscriminator(DcganDiscriminatorSettings(width=4), Shape(1, 16, 16))
     true = torch.rand(4, 1, 1, 16, 16)

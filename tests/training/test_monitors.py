@@ -17,7 +17,7 @@ from vidpred.training.monitors import (
     gradient_norm,
     is_due,
     measure,
-    measure_pictures,
+    measure_images,
     measure_samples,
     spread,
     summarise,
@@ -36,8 +36,8 @@ def test_gradient_norms_of_weighted_terms() -> None:
     weight = nn.Parameter(torch.tensor([3.0, 4.0]))
     unused = nn.Parameter(torch.zeros(2))
     losses = weigh({"lp": (2.0, weight.square().sum()), "adversarial": (0.5, weight.detach().sum())})
-    pictures = torch.rand(2, 1, 1, 4, 4)
-    step = Step(Batch(pictures, pictures, torch.arange(2)), [pictures], 0)
+    images = torch.rand(2, 1, 1, 4, 4)
+    step = Step(Batch(images, images, torch.arange(2)), [images], 0)
     before = torch.get_rng_state()
     found = measure(step, losses, [weight, unused])
     assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
@@ -50,7 +50,7 @@ def test_gradient_norms_of_weighted_terms() -> None:
 
 
 def summary(context: Tensor, truth: Tensor, prediction: Tensor) -> dict[str, float]:
-    names, values = as_table({k: v.float() for k, v in measure_pictures(context, truth, [prediction]).items()})
+    names, values = as_table({k: v.float() for k, v in measure_images(context, truth, [prediction]).items()})
     return summarise(names, values)
 
 
@@ -71,11 +71,11 @@ def test_shares_of_the_truth() -> None:
 
 
 def test_spread_is_the_mean_squared_distance_of_pairs() -> None:
-    pictures = torch.rand(4, 1, 3, 5, 5, generator=torch.Generator().manual_seed(1))
-    flat = pictures.flatten(1)
+    images = torch.rand(4, 1, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+    flat = images.flatten(1)
     pairs = [(flat[i] - flat[j]).square().mean() for i in range(4) for j in range(i)]
-    torch.testing.assert_close(spread(pictures), torch.stack(pairs).mean())
-    assert float(spread(pictures[:1])) == 0
+    torch.testing.assert_close(spread(images), torch.stack(pairs).mean())
+    assert float(spread(images[:1])) == 0
 
 
 class Sides(Generator):
@@ -102,7 +102,7 @@ def test_draws_apart_as_a_share_of_their_error(share: float) -> None:
     found = measure_samples(generator, Batch(frames, truth, torch.arange(6)), 1)
     assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
     assert generator.training
-    everything = measure_pictures(frames, truth, [truth]) | found
+    everything = measure_images(frames, truth, [truth]) | found
     ratio = summarise(*as_table({key: value.float() for key, value in everything.items()}))["monitor/draws"]
     assert ratio == pytest.approx(2 * share / math.hypot(0.25, share), abs=1e-6)
     assert measure_samples(Generator(), Batch(frames, truth, torch.arange(6)), 1) == {}, "without noise there are none"
@@ -142,7 +142,7 @@ def test_what_cannot_be_measured_is_left_out() -> None:
 
 
 def test_processes_are_put_together() -> None:
-    names = list(measure_pictures(torch.rand(2, 1, 1, 4, 4), torch.rand(2, 1, 1, 4, 4), [torch.rand(2, 1, 1, 4, 4)]))
+    names = list(measure_images(torch.rand(2, 1, 1, 4, 4), torch.rand(2, 1, 1, 4, 4), [torch.rand(2, 1, 1, 4, 4)]))
     one, other = torch.rand(len(names)), torch.rand(len(names))
     found = summarise(names, torch.stack([one, other]))
     for name, choose in (("input_min", torch.minimum), ("prediction_max", torch.maximum)):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tests.picture_files import small_preset
+from tests.image_files import small_preset
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import CHOICES, Config, load_config, sections_of
 from vidpred.run import train

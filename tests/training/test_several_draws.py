@@ -91,10 +91,10 @@ def test_the_adversary_reaches_every_draw_and_the_discriminator_sees_all() -> No
 def test_one_draw_is_the_plain_objective_exactly() -> None:
     torch.manual_seed(0)
     truth, prediction = torch.rand(2, 3, 1, 3, 16, 16)
-    pictures = build_pyramid(prediction, 2)
+    images = build_pyramid(prediction, 2)
     batch = Batch(torch.zeros(3, 1, 3, 16, 16), truth, torch.arange(3))
-    losses = Objective(ObjectiveSettings(gdl_weight=0.5)).generator_losses(Step(batch, pictures, 0))
-    pairs = [(p * 2 - 1, t * 2 - 1) for p, t in zip(pictures, build_pyramid(truth, 2), strict=True)]
+    losses = Objective(ObjectiveSettings(gdl_weight=0.5)).generator_losses(Step(batch, images, 0))
+    pairs = [(p * 2 - 1, t * 2 - 1) for p, t in zip(images, build_pyramid(truth, 2), strict=True)]
     lp = lp_loss(*pairs[0], 1.0) + lp_loss(*pairs[1], 1.0)
     gdl = gradient_difference_loss(*pairs[0], 1.0) + gradient_difference_loss(*pairs[1], 1.0)
     assert torch.equal(losses.total, lp + 0.5 * gdl)

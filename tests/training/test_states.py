@@ -17,7 +17,7 @@ from vidpred.data.build import build_source
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.sources import window_states
 from vidpred.errors import ConfigError, DataError
-from vidpred.evaluation.compare import pictured
+from vidpred.evaluation.compare import draw_image
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
 from vidpred.inference.predict_video import PredictRequest, VideoPrediction
 from vidpred.inference.predictor import Predictor
@@ -37,10 +37,10 @@ def write_swings(folder: Path, clips: int = 10, frames: int = 12) -> None:
     starts = random.integers(6, 18, (clips, 1))
     places = starts + np.concatenate([np.zeros((clips, 1)), moves[:, :-1].cumsum(1)], 1)
     bars = (np.abs(np.arange(24) - places[..., None]) < 3) * 120 + 60
-    pictures = np.broadcast_to(bars[:, :, None, :, None], (clips, frames, 16, 24, 3)).astype(np.uint8)
+    images = np.broadcast_to(bars[:, :, None, :, None], (clips, frames, 16, 24, 3)).astype(np.uint8)
     states = np.stack([moves * DEVIATION + MEAN, np.full(moves.shape, 0.1)], -1).astype(np.float32)
     folder.mkdir()
-    np.savez(folder / "swings.npz", frames=pictures, states=states)
+    np.savez(folder / "swings.npz", frames=images, states=states)
     prepare(Numpy(source=folder / "swings.npz"), folder / "set", workers=1, progress=False)
 
 
@@ -156,7 +156,7 @@ def test_with_actions_and_skipped_frames(numbered: Path, tmp_path: Path, skip: i
         np.testing.assert_array_equal(states[:, 0], np.arange(len(states)) * skip)
     scores = evaluate_predictors([predictor], EvaluationRequest(2, split="train", windows=2))
     assert scores.windows == 2
-    assert pictured({"model": predictor.generator}, source, 1, 2, torch.device("cpu")).ndim == 3
+    assert draw_image({"model": predictor.generator}, source, 1, 2, torch.device("cpu")).ndim == 3
 
 
 def test_predictions_are_a_function_of_the_known_states(run: Path) -> None:
@@ -209,7 +209,7 @@ def test_predicting_a_video_takes_states_from_a_file(run: Path, tmp_path: Path) 
     numbers = prediction.window.numbers
     assert prediction.states is not None
     assert np.array_equal(prediction.states[0], rows[numbers])
-    assert len(list(prediction.pictures())) == len(numbers) + 3
+    assert len(list(prediction.images())) == len(numbers) + 3
     np.save(file, rows[:3])
     with pytest.raises(DataError, match=r"states of shape \(3, 2\); frames 0 to 4 need 5 rows"):
         VideoPrediction.open(PredictRequest(clip, 3, states=file), [predictor])

@@ -37,7 +37,7 @@ ADVERSARIAL = {
     "objective.adversarial.r1_every": 2,
 }
 
-# Whatever remembers or draws lots: averages of the past, singular vectors, places between pictures.
+# Whatever remembers or draws lots: averages of the past, singular vectors, places between images.
 STATEFUL = {"objective.history_weight": 1e-3, "discriminator.spectral_norm": True,
             "objective.adversarial.gradient_penalty_weight": 0.1, "objective.adversarial.discriminator_steps": 2,
             "objective.adversarial.feature_matching_weight": 0.1, "objective.adversarial.ramp": 40}  # fmt: skip
@@ -291,7 +291,7 @@ def test_weights_of_3d_convolutions_train(clips: Path, tmp_path: Path) -> None:
 
 
 class Shaped(Mean):
-    """An own generator whose pictures have another shape than is asked for."""
+    """An own generator whose images have another shape than is asked for."""
 
     def __init__(self, change: Any) -> None:
         super().__init__()
@@ -372,11 +372,11 @@ def test_the_averaged_weights_are_what_predicts(clips: Path, tmp_path: Path) -> 
         assert not torch.equal(value, stored[f"generator/{name}"])
 
 
-def test_the_last_step_leaves_a_picture(clips: Path, tmp_path: Path) -> None:
+def test_the_last_step_leaves_a_image(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "training.steps": 3}
     for every, steps in ((2, [2, 3]), (50, [3]), (0, [])):
         run = train(load_config(None, {**settings, "run": str(tmp_path / str(every)), "training.image_every": every}))
-        found = sorted(file.name for file in (run.folder / "pictures").glob("*"))
+        found = sorted(file.name for file in (run.folder / "images").glob("*"))
         assert found == [f"step-{step:06d}.png" for step in steps]
 
 

@@ -9,7 +9,7 @@ import typer
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for the runs, pictures and the report.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option(help="Folder for the runs, images and the report.")] = Path("runs/demo"),
     seconds: Annotated[int, typer.Option(min=1, help="About how long it may take on 2 CPU cores.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and samples.")] = 0,
     clip: Annotated[Path | None, typer.Option(help="A video to try both losses on as well.")] = None,

@@ -55,8 +55,8 @@ def add_clip(page: Page, output: Path, clip: Path, seed: int, scale: float, step
     page.text(
         f"Trained on the first 70 % of the clip, measured on {result.windows} windows of its last fifth. {AVERAGING}."
     )
-    page.picture(output / "clip.png", "Squared error and adversary beside the truth.")
-    page.picture(video, f"The last {STEPS} frames.")
+    page.image(output / "clip.png", "Squared error and adversary beside the truth.")
+    page.image(video, f"The last {STEPS} frames.")
     names = [METRICS[name].title for name in result.protocol.metrics]
     for step in report.doubling_steps(STEPS):
         page.table([f"frame t+{step}", *names], report.rows(result, step))

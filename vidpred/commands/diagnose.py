@@ -181,11 +181,11 @@ def write_page(output: Path, diagnosis: DoctorReport) -> None:
             keys = [key for key in finding.keys if key in known]
             if keys:
                 draw_curves(Path(name) / f"{number}.png", logged, keys)
-                page.picture(Path(name) / f"{number}.png", "The numbers that show it, against the step.")
+                page.image(Path(name) / f"{number}.png", "The numbers that show it, against the step.")
         page.heading("Looked at")
         for line in about_looking(diagnosis).splitlines():
             page.text(f"{line[0].upper()}{line[1:]}.")
         if known:
             draw_curves(Path(name) / "all.png", logged, sorted(known))
-            page.picture(Path(name) / "all.png", "All numbers that were logged, against the step.")
+            page.image(Path(name) / "all.png", "All numbers that were logged, against the step.")
     page.write(output, f"vidpred {__version__}")

@@ -12,13 +12,13 @@ from vidpred.commands.options import (
     Device,
     FeatureFile,
     JsonFile,
+    NumFrames,
     PlotFile,
     ProtocolName,
     Runs,
     SeveralFutures,
     SharpnessOption,
     Split,
-    NumFrames,
     Windows,
 )
 
@@ -38,7 +38,7 @@ def evaluate(
     fvd: Annotated[Path | None, typer.Option(help="FVD of the coming frames, by the network in this file.")] = None,
     json: JsonFile = None,
     plot: PlotFile = None,
-    count: Annotated[int, typer.Option(min=20, help="Pictures to draw from runs that make pictures.")] = 2000,
+    count: Annotated[int, typer.Option(min=20, help="Images to draw from runs that make images.")] = 2000,
     features: Annotated[Path | None, typer.Option(help="Compare images by this network (torch.export).")] = None,
     neighbors: Annotated[Path | None, typer.Option(help="Write samples and their nearest images here (.png).")] = None,
     sharpness: SharpnessOption = None,
@@ -89,7 +89,7 @@ def compare(
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
-    """Put runs side by side on one self-contained HTML page: numbers, curves, pictures."""
+    """Put runs side by side on one self-contained HTML page: numbers, curves, images."""
     from vidpred.evaluation import compare, report
     from vidpred.evaluation.evaluate import EvaluationRequest
     from vidpred.evaluation.metric_networks import feature_network

@@ -35,8 +35,10 @@ def plan(
     num_samples: Annotated[int, typer.Option(min=2, help="Plans that an iteration compares.")] = 32,
     iterations: Annotated[int, typer.Option(min=1)] = 3,
     horizon: Annotated[int, typer.Option(min=1, help="Steps that a plan looks ahead.")] = 6,
-    receding_horizon: Annotated[int, typer.Option(min=1, help="Steps of a plan that are done before the next plan.")] = 2,
-    goal: Annotated[Path | None, typer.Option(help="A picture of the goal, for worlds that have none.")] = None,
+    receding_horizon: Annotated[
+        int, typer.Option(min=1, help="Steps of a plan that are done before the next plan.")
+    ] = 2,
+    goal: Annotated[Path | None, typer.Option(help="An image of the goal, for worlds that have none.")] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Short side of frames (default: the run's).")] = None,
     beside: Annotated[
         bool, typer.Option("--beside", help="Play the same with copy-last, the true simulator, and random actions.")

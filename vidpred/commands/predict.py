@@ -26,7 +26,7 @@ def predict(
     size: Annotated[
         int | None, typer.Option(min=0, help="Short side to predict at; 0: the clip's. Without it the run's data.size.")
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Pictures a second of the output.")] = 5,
+    rate: Annotated[float, typer.Option(min=0.1, help="Images a second of the output.")] = 5,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Futures to draw from each run, side by side; the runs must take noise.")
     ] = None,
@@ -55,4 +55,4 @@ def predict(
     prediction = VideoPrediction.open(request, predictors)
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)
-    typer.echo(f"{output}: {count} pictures, blue known, green truth, orange predicted")
+    typer.echo(f"{output}: {count} images, blue known, green truth, orange predicted")

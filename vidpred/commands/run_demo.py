@@ -35,7 +35,7 @@ PRESETS = {  # what is shown, in this order -> the preset that it is trained wit
 }
 SECONDS = 300  # what the presets' steps were chosen for: the whole demo on two cores
 FORKS, WORLD_SEED = 512, 1001  # fresh scenes: training, validation and test use other seeds
-ROWS = 5  # scenes in the picture
+ROWS = 5  # scenes in the image
 SECONDS_A_SCENE, RATE = 1.5, 2.0
 GHOST = "the mean of both futures"
 DEFINITIONS = {
@@ -120,19 +120,19 @@ def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[s
     """What `DEFINITIONS` says, for each model's predictions; None where it has no meaning."""
     return {
         name: {
-            "near": float(is_near(pictures, forks).float().mean()),
-            "sharp": float(is_sharp(pictures, forks).float().mean()),
-            "gradient energy": gradient_energy(pictures, forks),
-            "PSNR": pooled_psnr(pictures, forks),
-            "to the left": left_share(pictures, forks),
+            "near": float(is_near(images, forks).float().mean()),
+            "sharp": float(is_sharp(images, forks).float().mean()),
+            "gradient energy": gradient_energy(images, forks),
+            "PSNR": pooled_psnr(images, forks),
+            "to the left": left_share(images, forks),
         }
-        for name, pictures in predictions.items()
+        for name, images in predictions.items()
     }
 
 
-def left_share(pictures: Tensor, forks: Forks) -> float | None:
+def left_share(images: Tensor, forks: Forks) -> float | None:
     """Of the predictions that are near a future, the share that are near the left one; None where none is near."""
-    left = goes_left(pictures, forks)[is_near(pictures, forks)]
+    left = goes_left(images, forks)[is_near(images, forks)]
     return float(left.float().mean()) if len(left) else None
 
 
@@ -188,7 +188,7 @@ def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Confi
         "A ball falls onto a wedge and leaves to the left or to the right by a fair coin. From the same past, both "
         "futures are right; their mean is neither.",
     )
-    page.picture(output / "comparison.png", "Known frame, both true futures, and what each model predicts.")
+    page.image(output / "comparison.png", "Known frame, both true futures, and what each model predicts.")
     page.heading("Numbers")
     page.table(
         ["", *DEFINITIONS], [[name, *cells(values)] for name, values in results["models"].items()],
@@ -213,6 +213,6 @@ def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Confi
             "Losses of the three continuations (lp is squared for mean squared error, absolute for the others), and "
             "the discriminator's accuracy."
         )
-        page.picture(output / "curves.png", caption)
-    page.picture(output / "comparison.mp4", "The same scenes as a video.")
+        page.image(output / "curves.png", caption)
+    page.image(output / "comparison.mp4", "The same scenes as a video.")
     return page

@@ -38,10 +38,10 @@ def train(
     result = run.train(settings)
     leave_exit_code(0, "trained")
     if os.environ.get("RANK", "0") == "0":
-        pictures = f"look at {result.folder}/pictures; " if (result.folder / "pictures").is_dir() else ""
+        images = f"look at {result.folder}/images; " if (result.folder / "images").is_dir() else ""
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
         verb = "evaluate" if settings.data.context_frames else "sample"
-        typer.echo(f"{done}: {result.folder} ({pictures}vidpred {verb} --run {result.folder})")
+        typer.echo(f"{done}: {result.folder} ({images}vidpred {verb} --run {result.folder})")
 
 
 def show_config(

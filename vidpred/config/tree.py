@@ -74,7 +74,7 @@ class Config(Settings):
                 others = [name for name, kind in CHOICES[section].items() if not kind.needs_frames]
                 raise ValueError(
                     f"{section}.name: {network.name} needs known frames; set data.context_frames=4, or "
-                    f"{section}.name={'|'.join(others)} for pictures from noise"
+                    f"{section}.name={'|'.join(others)} for images from noise"
                 )
             if not network.needs_frames and self.data.context_frames:
                 raise ValueError(

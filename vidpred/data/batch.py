@@ -1,7 +1,7 @@
 """The record that data hands to training, and the legend of shapes used everywhere.
 
 B batch, T context frames, K future frames, C channels, H height, W width, A values of an action, S values of a state.
-Frames are `B T C H W`, pictures `B C H W`. Values are uint8 in [0, 255] on disk and between processes, and float32 in
+Frames are `B T C H W`, images `B C H W`. Values are uint8 in [0, 255] on disk and between processes, and float32 in
 [0, 1] from `to_float` on.
 """
 

@@ -1,4 +1,4 @@
-"""Labels for a part of the training pictures only, as semi-supervised learning has them."""
+"""Labels for a part of the training images only, as semi-supervised learning has them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PartiallyLabeled(WrappedSource):
     """A source that hides all labels except `labeled` of them, balanced over the classes.
 
     A training sample is, with chance `share`, one of these instead of the window that is due: among ten thousands of
-    pictures a hundred would hardly be met. Which is a function of (seed, position).
+    images a hundred would hardly be met. Which is a function of (seed, position).
     """
 
     def __init__(self, source: Source, labeled: int, share: float = 0.0) -> None:
@@ -28,7 +28,7 @@ class PartiallyLabeled(WrappedSource):
         if labels is None or not len(labels):
             raise DataError(f"[data.labelled={labeled}] the data has no classes [{source.name}]; leave it out")
         if labeled > len(labels):
-            raise DataError(f"[data.labelled={labeled}] there are {len(labels)} pictures [{source.name}]; lower it")
+            raise DataError(f"[data.labelled={labeled}] there are {len(labels)} images [{source.name}]; lower it")
         super().__init__(source)
         self.labeled, self.share = choose_evenly(labels, labeled), share
         self.labels = np.full_like(labels, UNKNOWN)

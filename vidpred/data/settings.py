@@ -76,8 +76,8 @@ class WorldSettings(Settings):
 
     name: WorldName = Field(
         "forking_ball",
-        description="World to train on without data.root: forking_ball (a ball that may fall to either side), moving_shapes "
-        "(moving things), rotating_solids, bouncing_balls, or points in the plane.",
+        description="World to train on without data.root: forking_ball (a ball that may fall to either side), "
+        "moving_shapes, rotating_solids, bouncing_balls, or points in the plane.",
     )
     synthetic_share: float = Field(
         0.0, ge=0, lt=1, description="Share of the training samples that are synthetic clips of moving things."
@@ -167,7 +167,7 @@ class DataSettings(Settings):
     @model_validator(mode="after")
     def _some_labelled(self) -> Self:
         if self.labelled_share and self.labelled is None:
-            raise ValueError("labelled_share: is of the pictures that tell their class; set labelled to their number")
+            raise ValueError("labelled_share: is of the images that tell their class; set labelled to their number")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""A small classifier of the user's own labelled pictures, whose features pictures are compared by; or the features of a
+"""A small classifier of the user's own labelled images, whose features images are compared by; or the features of a
 network that the user brings."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AT_ONCE = 500
 
 
 class Classifier(nn.Module):
-    """Two strided convolutions, one hidden layer of 64 features, a logit for each class. For pictures of any size."""
+    """Two strided convolutions, one hidden layer of 64 features, a logit for each class. For images of any size."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class Classifier(nn.Module):
         )  # fmt: skip
         self.last = nn.Linear(FEATURES, classes)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, C, H, W)` in [0, 1] -> features `(B, 64)`, logits `(B, classes)`."""
-        features = self.body(pictures * 2 - 1)
+        features = self.body(images * 2 - 1)
         return features, self.last(features)
 
 
 def train_classifier(source: Source, steps: int = 1500, seed: int = 0) -> Classifier:
-    """On the training pictures of a labelled set, a function of the seed. Raises DataError where it has no classes."""
+    """On the training images of a labelled set, a function of the seed. Raises DataError where it has no classes."""
     classes = len(source.classes)
     if classes < 2:
         raise DataError(f"no classes to learn features from [{source.name}]; give --features NETWORK.pt")
@@ -59,17 +59,17 @@ def train_classifier(source: Source, steps: int = 1500, seed: int = 0) -> Classi
 
 
 @torch.inference_mode()
-def features_of(network: Callable[[Tensor], Any], pictures: Tensor) -> tuple[Tensor, Tensor | None]:
+def features_of(network: Callable[[Tensor], Any], images: Tensor) -> tuple[Tensor, Tensor | None]:
     """`(N, C, H, W)` in [0, 1] -> features `(N, F)` and, where the network gives any, logits `(N, K)`."""
-    parts = [network(part) for part in pictures.split(AT_ONCE)]
+    parts = [network(part) for part in images.split(AT_ONCE)]
     pairs = [part if isinstance(part, tuple) else (part, None) for part in parts]
     logits = [pair[1] for pair in pairs]
     return torch.cat([pair[0] for pair in pairs]), None if logits[0] is None else torch.cat(logits)
 
 
 def load_network(path: Path) -> Callable[[Tensor], Any]:
-    """A network that the user exported with torch.export, the number of pictures dynamic: `(B, C, H, W)` in [0, 1] ->
-    features `(B, F)`, or features and logits. Raises ConfigError, as the network does for pictures that it does not
+    """A network that the user exported with torch.export, the number of images dynamic: `(B, C, H, W)` in [0, 1] ->
+    features `(B, F)`, or features and logits. Raises ConfigError, as the network does for images that it does not
     take."""
     if not path.is_file():
         raise ConfigError(f"no such file [--features {path}]; write it with torch.export.save")
@@ -79,20 +79,20 @@ def load_network(path: Path) -> Callable[[Tensor], Any]:
         reason = first_line(error)
         raise ConfigError(f"cannot read the network ({reason}) [--features {path}]; use torch.export.save") from None
 
-    def run(pictures: Tensor) -> Any:
-        shape = tuple(pictures.shape)
+    def run(images: Tensor) -> Any:
+        shape = tuple(images.shape)
         try:
-            found = network(pictures)
+            found = network(images)
         except Exception as error:  # whatever the user's network meets
             raise ConfigError(
-                f"the network does not take pictures {shape} ({first_line(error)}) [--features {path}]; export it for "
-                "such pictures, their number dynamic"
+                f"the network does not take images {shape} ({first_line(error)}) [--features {path}]; export it for "
+                "such images, their number dynamic"
             ) from None
         features = found[0] if isinstance(found, tuple) else found
-        if features.dim() != 2 or len(features) != len(pictures):
+        if features.dim() != 2 or len(features) != len(images):
             raise ConfigError(
-                f"the network gives {tuple(features.shape)} for pictures {shape} [--features {path}]; it has to give "
-                "features (pictures, F)"
+                f"the network gives {tuple(features.shape)} for images {shape} [--features {path}]; it has to give "
+                "features (images, F)"
             )
         return found
 

@@ -26,7 +26,7 @@ from vidpred.models.noise import seeded_noise
 from vidpred.models.rollout import rollout
 from vidpred.version import __version__
 
-PICTURED_WINDOWS = 4
+SHOWN_WINDOWS = 4
 
 
 def compare(
@@ -56,7 +56,7 @@ def compare(
         if paper:
             page.table(*paper_rows(result, methods(predictors, runs)), caption(result))
         add_numbers(page, result, folder)
-        add_pictures(page, predictors, request, folder)
+        add_images(page, predictors, request, folder)
         add_curves(page, dict(zip(named(predictors), runs, strict=True)), folder)
     page.write(output, f"vidpred {__version__}, torch {torch.__version__}")
     return result
@@ -80,7 +80,7 @@ def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
         head = [f"frame t+{step}", *(METRICS[name].title for name in result.protocol.metrics)]
         page.table(head, report.rows(result, step))
     report.write_plot(folder / "plot.png", result)
-    page.picture(folder / "plot.png", "Each measure against the frames ahead; bands are standard errors.")
+    page.image(folder / "plot.png", "Each measure against the frames ahead; bands are standard errors.")
     clips, gains = report.clip_rows(result)
     if len(clips) > 1:
         title = METRICS[result.protocol.shown].title
@@ -91,18 +91,18 @@ def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
         page.text(f"{METRICS[name].title}: {METRICS[name].definition}.")
 
 
-def add_pictures(page: Page, predictors: Sequence[Predictor], request: EvaluationRequest, folder: Path) -> None:
+def add_images(page: Page, predictors: Sequence[Predictor], request: EvaluationRequest, folder: Path) -> None:
     """Add the last context frame, then ground truth and predictions, for windows spread over the split."""
     models = models_and_baselines(predictors, request.num_frames)
     source = replace(request, progress=False).build_source(predictors[0].data, known_frames(models))
     page.heading("What they predict")
-    for number, index in enumerate(spread(len(source), PICTURED_WINDOWS)):
+    for number, index in enumerate(spread(len(source), SHOWN_WINDOWS)):
         file = folder / f"window-{number}.png"
-        write_png(file, pictured(models, source, index, request.num_frames, predictors[0].device))
-        page.picture(file, f"{source.clip_name(index)}: known frame, truth, and the predictions")
+        write_png(file, draw_image(models, source, index, request.num_frames, predictors[0].device))
+        page.image(file, f"{source.clip_name(index)}: known frame, truth, and the predictions")
 
 
-def pictured(
+def draw_image(
     models: dict[str, Generator], source: Source, index: int, num_frames: int, device: torch.device
 ) -> np.ndarray:
     """Return a window's frames and every model's predictions, `(H, W, 3)` uint8, a row a model."""
@@ -128,4 +128,4 @@ def add_curves(page: Page, runs: dict[str, Path], folder: Path) -> None:
         return
     draw_curves(folder / "curves.png", logged, keys)
     page.heading("Training")
-    page.picture(folder / "curves.png", "What the runs logged while training.")
+    page.image(folder / "curves.png", "What the runs logged while training.")

@@ -1,6 +1,6 @@
 """How blurred and how right one prediction is where two futures are possible and both are known.
 
-Distances are root mean squares over a picture's pixels and channels. All functions take predictions `(N, C, H, W)` in
+Distances are root mean squares over an image's pixels and channels. All functions take predictions `(N, C, H, W)` in
 [0, 1], one for each fork, and are pure.
 """
 
@@ -113,7 +113,7 @@ def gradient_energy(prediction: Tensor, forks: Forks) -> float:
     Squared, because the absolute differences of two half-bright balls are those of one.
     """
 
-    def energy(pictures: Tensor) -> Tensor:
-        return pictures.float().diff(dim=-1).square().sum() + pictures.float().diff(dim=-2).square().sum()
+    def energy(images: Tensor) -> Tensor:
+        return images.float().diff(dim=-1).square().sum() + images.float().diff(dim=-2).square().sum()
 
     return float(energy(prediction) / (energy(forks.left) + energy(forks.right)) * 2)

@@ -1,5 +1,5 @@
-"""Runs that make pictures, measured: on features of a network, against held-out pictures, with the nearest training
-picture beside each sample."""
+"""Runs that make images, measured: on features of a network, against held-out images, with the nearest training
+image beside each sample."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vidpred.data.build import build_source
-from vidpred.data.images.windows import pictures_of
+from vidpred.data.images.windows import images_of
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.points import POINTS
@@ -35,14 +35,14 @@ from vidpred.media.text_table import format_table
 MOST_TRAINING = 20_000
 SHOWN = 10
 NAMES = {
-    "frechet": "squared Frechet distance of {features} between the samples and the {split} pictures; lower is better",
-    "frechet_of_training": "the same between as many training pictures and the {split} pictures: what to reach",
+    "frechet": "squared Frechet distance of {features} between the samples and the {split} images; lower is better",
+    "frechet_of_training": "the same between as many training images and the {split} images: what to reach",
     "classifier_score": "exp E KL(p(y|x) | p(y)) of the classes that the same network sees, from 1 to their number",
-    "sharpness": "mean absolute difference of neighbouring pixels (`roughness`), that of the {split} pictures being 1: "
+    "sharpness": "mean absolute difference of neighbouring pixels (`roughness`), that of the {split} images being 1: "
     "below it they are blurred, above it noisy",
-    "class_accuracy": "share of at most {most:,} {split} pictures whose class the run's discriminator names",
-    "copied": "share of samples nearer (pixels, mean square) to one of at most {most:,} training pictures than half of "
-    "the {split} pictures are; 0.5: as new, but blur counts as nearness",
+    "class_accuracy": "share of at most {most:,} {split} images whose class the run's discriminator names",
+    "copied": "share of samples nearer (pixels, mean square) to one of at most {most:,} training images than half of "
+    "the {split} images are; 0.5: as new, but blur counts as nearness",
     "covered": "Gaussians with a sample within 3 deviations",
     "good": "share of samples within 3 deviations of a Gaussian",
     "divergence": "KL of how often each Gaussian is hit against equally often",
@@ -56,7 +56,7 @@ class ImageEvaluation:
     numbers: dict[str, dict[str, float]]
     definitions: dict[str, str]
     count: int
-    neighbors: dict[str, Tensor] = field(default_factory=dict)  # run -> samples above their nearest training pictures
+    neighbors: dict[str, Tensor] = field(default_factory=dict)  # run -> samples above their nearest training images
 
     def text(self) -> str:
         names = list(dict.fromkeys(name for values in self.numbers.values() for name in values))
@@ -106,13 +106,13 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     features = request.features
     network: Callable[[Tensor], Any] = load_network(features) if features else train_classifier(train)
     what = f"the features of {features}" if features else "64 features of a small classifier of the set's classes"
-    true, known = pictures_of(held_out, request.count), pictures_of(train, MOST_TRAINING)
+    true, known = images_of(held_out, request.count), images_of(train, MOST_TRAINING)
     numbers, beside = {}, {}
     for name, predictor in predictors.items():
         # Truncation hides what a generator cannot do: it is measured whole (Karras et al. 2019 do so, too).
         whole = 1.0 if predictor.generator.num_styles else None
         sampler = Sampler(predictor, request.seed, truncation=whole)
-        samples = torch.stack([picture for _, picture, _ in sampler.samples(request.count)])
+        samples = torch.stack([image for _, image, _ in sampler.samples(request.count)])
         numbers[name] = compare(network, samples, true, known) | class_accuracy(predictor, held_out)
         near = nearest_neighbors(samples[:SHOWN], known).numbers
         beside[name] = torch.cat([samples[:SHOWN], known[near]])
@@ -127,7 +127,7 @@ def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSett
     settings = [predictor.data for predictor in predictors]
     data = settings[0] if root is None else settings[0].model_copy(update={"root": root})
     same = ["channels", "crop_size", "size", "context_frames"]
-    if root is None:  # each is measured against the first one's pictures
+    if root is None:  # each is measured against the first one's images
         same += ["root", "world.name"] if data.root is None else ["root"]
     for key in same:
         read = attrgetter(key.replace("world.", "world_settings."))
@@ -152,7 +152,7 @@ def evaluate_runs(
         write_file(numbers, json.dumps(content, indent=1))
     if neighbors:
         if not found.neighbors:
-            raise ConfigError(f"[--neighbors {neighbors}] points in the plane have no pictures; leave it out")
+            raise ConfigError(f"[--neighbors {neighbors}] points in the plane have no images; leave it out")
         write_neighbors(neighbors, found)
     return found.text()
 
@@ -177,11 +177,11 @@ def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
     judge = None if predictor.checkpoint is None else load_discriminator(predictor.checkpoint, predictor.device)
     if judge is None or not judge.classes or labels is None or not len(labels):
         return {}
-    named = judge.class_logits(pictures_of(held_out, MOST_TRAINING)).argmax(1)
+    named = judge.class_logits(images_of(held_out, MOST_TRAINING)).argmax(1)
     right = named == torch.from_numpy(labels[spread(len(labels), MOST_TRAINING, middle=False)])
     return {"class_accuracy": float(right.double().mean())}
 
 
 def write_neighbors(path: Path, evaluation: ImageEvaluation) -> None:
-    """For every run a row of samples, above the training pictures that are nearest to them."""
+    """For every run a row of samples, above the training images that are nearest to them."""
     write_grid(path, torch.cat(list(evaluation.neighbors.values())), SHOWN)

@@ -1,7 +1,7 @@
 """The measures of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) in the arithmetic of their released test code.
 
 It differs from the plain measures in ways that move the numbers by many decibels, so these carry names of their own:
-pixels that do not move are set to the same value in both pictures and then *all* pixels are averaged, which adds
+pixels that do not move are set to the same value in both images and then *all* pixels are averaged, which adds
 10 log10(1 / share of moving pixels) dB; half the range of values counts as 128 instead of 127.5; SSIM is of the luma,
 with zeros beyond the border; windows whose masked PSNR reaches 50 dB are dropped.
 
@@ -22,7 +22,7 @@ from vidpred.models.optical_flow import LUMA, dense_flow
 HALF_RANGE = 128.0  # what [-1, 1] is scaled by; 127.5 would be exact
 PEAK = 255.0
 STILL = -1.0  # what pixels that do not move are set to, in [-1, 1]
-FLOW_THRESHOLD = 0.2  # of a colour channel of the flow's picture, in [0, 1]
+FLOW_THRESHOLD = 0.2  # of a colour channel of the flow's image, in [0, 1]
 DROPPED_FROM = 50.0  # dB
 SSIM_CONSTANTS = ((0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2)
 
@@ -31,7 +31,7 @@ def moving_mask(first: Tensor, second: Tensor) -> Tensor:
     """Which pixels move: `(N, H, W)` bool. Those whose flow, drawn as a colour, has a red, green or blue under 0.2.
 
     first, second: consecutive true frames `(N, C, H, W)` in [0, 1]. The colours are Baker et al.'s wheel (2011), white
-    for no motion, saturated for the fastest pixel of the picture: a pixel counts if it moves at 0.8 or more of that
+    for no motion, saturated for the fastest pixel of the image: a pixel counts if it moves at 0.8 or more of that
     speed, roughly. The flow is DIS; the authors' method is not public with their code.
     """
     from torchvision.utils import flow_to_image  # here: with torchvision comes torch's compiler, seconds of start-up
@@ -63,7 +63,7 @@ def sharpness_difference(prediction: Tensor, target: Tensor, moving: Tensor) -> 
 
 def ssim(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004) of the luma in [0, 255], 11x11 Gaussian of sigma 1.5, zeros outside."""
-    first, second = (_luma(pictures) for pictures in _masked(prediction, target, moving))
+    first, second = (_luma(images) for images in _masked(prediction, target, moving))
     values = similarity(first, second, partial(gaussian_mean, padding=SSIM_WINDOW // 2), SSIM_CONSTANTS)
     return values.mean((1, 2, 3)).float()
 
@@ -83,9 +83,9 @@ def _masked(prediction: Tensor, target: Tensor, moving: Tensor) -> tuple[Tensor,
     return first.masked_fill(still, STILL), second.masked_fill(still, STILL)
 
 
-def _luma(pictures: Tensor) -> Tensor:
+def _luma(images: Tensor) -> Tensor:
     """`(N, C, H, W)` in [-1, 1] -> `(N, 1, H, W)` in [0, 255]."""
-    scaled = (pictures + 1) / 2 * PEAK
+    scaled = (images + 1) / 2 * PEAK
     if scaled.shape[1] == 1:
         return scaled
     return (scaled * scaled.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Networks that judge pictures, from files that the user provides: LPIPS, and the features of FID and FVD.
+"""Networks that judge images, from files that the user provides: LPIPS, and the features of FID and FVD.
 
 None is shipped, none is downloaded, none is ever made up: numbers of other weights are not comparable. A file is a
 TorchScript module, which carries its architecture. Load only files that you trust.
@@ -31,7 +31,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "lpips": Kind(
         "LPIPS",
-        'a network (predicted, true) -> distance of pictures (N, 3, H, W) in [-1, 1]; usually lpips.LPIPS(net="alex") '
+        'a network (predicted, true) -> distance of images (N, 3, H, W) in [-1, 1]; usually lpips.LPIPS(net="alex") '
         "of the Python package lpips, saved with torch.jit.trace(...).save(FILE)",
         {},
         "learned perceptual distance of a predicted frame from the true one (Zhang et al. 2018) by the network in the "

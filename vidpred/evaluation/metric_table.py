@@ -80,9 +80,9 @@ class Metric:
 
 def _as_released(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Function:
     def measure(prediction: Tensor, true: TrueFrames) -> Tensor:
-        pictures = prediction, true.truth, true.moving_as_released
-        value = function(*pictures)
-        return value if bool(mathieu2016.counts(*pictures)) else torch.full_like(value, math.nan)
+        images = prediction, true.truth, true.moving_as_released
+        value = function(*images)
+        return value if bool(mathieu2016.counts(*images)) else torch.full_like(value, math.nan)
 
     return measure
 
@@ -113,7 +113,7 @@ _MOVING = (
     "frames with fewer than 16 of them are left out"
 )
 _RELEASED = (
-    "in the arithmetic of the authors' released test code: still pixels set equal in both pictures and averaged with "
+    "in the arithmetic of the authors' released test code: still pixels set equal in both images and averaged with "
     "the moving ones (red, green or blue of the colour-coded flow of the two true frames before under 0.2; DIS here), "
     "half range 128, samples from 50 dB on left out"
 )

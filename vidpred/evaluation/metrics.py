@@ -1,11 +1,11 @@
-"""Picture quality: PSNR, SSIM and sharpness difference, over whole pictures or over the pixels that move.
+"""Image quality: PSNR, SSIM and sharpness difference, over whole images or over the pixels that move.
 
 Every metric takes a prediction and a target, `(N, C, H, W)` float in [0, 1] (uint8 in [0, 255] is scaled), and returns
-`(N,)` float32, one value a picture; higher is better. The arithmetic is float64, which keeps SSIM's small variances
+`(N,)` float32, one value an image; higher is better. The arithmetic is float64, which keeps SSIM's small variances
 from cancelling and which autocast leaves alone. Shapes that do not fit raise ValueError.
 
 A masked metric takes a bool mask `(N, H, W)` and averages the same per-pixel map over the masked pixels. The border
-that a map lacks is cut off the mask too. A picture with fewer than `MINIMUM_MOVING_PIXELS` masked pixels left gets NaN.
+that a map lacks is cut off the mask too. An image with fewer than `MINIMUM_MOVING_PIXELS` masked pixels left gets NaN.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SSIM_CONSTANTS = (0.01**2, 0.03**2)  # (K1 L)^2 and (K2 L)^2 with L = 1
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, -10 log10(mean squared error): the peak is 1. Infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB, -10 log10(mean squared error): the peak is 1. Infinite for equal images."""
     return _decibels(_average(_squared_error(prediction, target)))
 
 
@@ -36,7 +36,7 @@ def masked_psnr(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity in [-1, 1], 1 for equal pictures: the mean of `ssim_map`, see there."""
+    """Structural similarity in [-1, 1], 1 for equal images: the mean of `ssim_map`, see there."""
     return _average(_ssim_map(prediction, target)).float()
 
 
@@ -50,7 +50,7 @@ def sharpness_difference(prediction: Tensor, target: Tensor) -> Tensor:
 
     10 log10(1 / mean |(∇i Y + ∇j Y) - (∇i Ŷ + ∇j Ŷ)|) with ∇i Y = |Y_ij - Y_i-1,j| and ∇j Y = |Y_ij - Y_i,j-1|.
     The mean is over the channels and the (H-1)(W-1) pixels with i >= 1 and j >= 1, which have both neighbours.
-    Raises ValueError for pictures with a side under 2.
+    Raises ValueError for images with a side under 2.
     """
     return _decibels(_average(_sharpness_error(prediction, target)))
 
@@ -64,8 +64,8 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
     """Structural similarity around every pixel, the mean over the channels: `(N, H-10, W-10)` float32.
 
     Wang et al. 2004, equation 13: an 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), the population covariance.
-    Only windows that lie inside the picture count, so the map's pixel (0, 0) is the picture's (5, 5).
-    Raises ValueError for pictures with a side under 11.
+    Only windows that lie inside the image count, so the map's pixel (0, 0) is the image's (5, 5).
+    Raises ValueError for images with a side under 11.
     """
     return _ssim_map(prediction, target).float()
 
@@ -75,7 +75,7 @@ def moving_pixels(previous: Tensor, current: Tensor, threshold: float = 0.2) -> 
 
     Both are true frames, t-1 and t, `(N, C, H, W)` in [0, 1] with 1 or 3 channels. The motion is the optical flow from
     t back to t-1 (`optical_flow.dense_flow`), so the mask lies on the pixels of frame t, where predictions are
-    judged. Works at any size: small pictures are enlarged for the flow, and the threshold stays in their own pixels.
+    judged. Works at any size: small images are enlarged for the flow, and the threshold stays in their own pixels.
     On flat ground, where nothing shows whether it moves, the flow spreads from the things that do move.
     """
     return torch.gt(torch.linalg.vector_norm(dense_flow(current, previous), dim=1), threshold)
@@ -91,8 +91,8 @@ def _sharpness_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (_gradient_sum(target) - _gradient_sum(prediction)).abs().mean(1)
 
 
-def _gradient_sum(pictures: Tensor) -> Tensor:
-    return pictures.diff(dim=-2).abs()[..., :, 1:] + pictures.diff(dim=-1).abs()[..., 1:, :]
+def _gradient_sum(images: Tensor) -> Tensor:
+    return images.diff(dim=-2).abs()[..., :, 1:] + images.diff(dim=-1).abs()[..., 1:, :]
 
 
 def _ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
@@ -138,20 +138,20 @@ def gaussian_mean(planes: Tensor, padding: int = 0) -> Tensor:
 
 
 def _pair(prediction: Tensor, target: Tensor, smallest_side: int = 1) -> tuple[Tensor, Tensor]:
-    """Both pictures as float64, once their shapes are found to fit."""
+    """Both images as float64, once their shapes are found to fit."""
     if prediction.shape != target.shape or prediction.ndim != 4:
         shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
         raise ValueError(f"prediction and target must both be (N, C, H, W) of one shape, not {shapes}")
     height, width = prediction.shape[-2:]
     if min(height, width) < smallest_side:
-        raise ValueError(f"this metric needs pictures of at least {smallest_side} pixels a side, not {height}x{width}")
+        raise ValueError(f"this metric needs images of at least {smallest_side} pixels a side, not {height}x{width}")
     return to_float(prediction).double(), to_float(target).double()
 
 
 def _average(values: Tensor, mask: Tensor | None = None, border: tuple[int, int] = (0, 0)) -> Tensor:
     """The mean of every map of `(N, h, w)` over all its pixels, or over those of a mask.
 
-    border: how many rows and columns of the picture the map lacks at the start and at the end; the mask has them.
+    border: how many rows and columns of the image the map lacks at the start and at the end; the mask has them.
     """
     if mask is None:
         return values.mean((1, 2))

@@ -45,6 +45,6 @@ def draw_points(generator: Generator, count: int = POINTS, seed: int = 0) -> np.
     device = next(generator.parameters()).device
     conditions = Conditions(noise.to(device), labels=torch.arange(count, device=device) % classes if classes else None)
     context = generator.empty_context(count, device)
-    pictures = as_pyramid(generator.eval()(context, **conditions.generator_kwargs(generator, 0, 0)))[-1]
+    images = as_pyramid(generator.eval()(context, **conditions.generator_kwargs(generator, 0, 0)))[-1]
     generator.train(training)
-    return to_points(pictures.float().cpu())
+    return to_points(images.float().cpu())

@@ -12,7 +12,7 @@ from vidpred.errors import ConfigError
 from vidpred.evaluation.frechet import Moments
 from vidpred.inference.sample_images import AT_ONCE, Sampler
 
-Statistic = Callable[[Tensor], Tensor]  # pictures (N, C, H, W) in [0, 1] -> (N,)
+Statistic = Callable[[Tensor], Tensor]  # images (N, C, H, W) in [0, 1] -> (N,)
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def estimate(values: Iterable[Tensor]) -> Estimate:
 
 
 def monte_carlo(sampler: Sampler, statistic: Statistic, count: int) -> Estimate:
-    """The expectation of a statistic of the run's pictures, by so many samples, of which few are held at a time."""
+    """The expectation of a statistic of the run's images, by so many samples, of which few are held at a time."""
 
     def values() -> Iterable[Tensor]:
         held: list[Tensor] = []
-        for _, picture, _ in sampler.samples(count):
-            held.append(picture)
+        for _, image, _ in sampler.samples(count):
+            held.append(image)
             if len(held) == AT_ONCE:
                 yield statistic(torch.stack(held))
                 held = []
@@ -58,16 +58,16 @@ def monte_carlo(sampler: Sampler, statistic: Statistic, count: int) -> Estimate:
     return estimate(values())
 
 
-def roughness(pictures: Tensor) -> Tensor:
+def roughness(images: Tensor) -> Tensor:
     """The mean absolute difference of neighbouring pixels, side by side and one above the other."""
-    across, down = pictures.diff(dim=3).abs(), pictures.diff(dim=2).abs()
+    across, down = images.diff(dim=3).abs(), images.diff(dim=2).abs()
     return (across.flatten(1).sum(1) + down.flatten(1).sum(1)) / (across[0].numel() + down[0].numel())
 
 
 STATISTICS: dict[str, Statistic] = {
-    "brightness": lambda pictures: pictures.flatten(1).mean(1),
-    "contrast": lambda pictures: pictures.flatten(1).std(1, correction=0),
-    "lit": lambda pictures: (pictures > 0.5).flatten(1).float().mean(1),
+    "brightness": lambda images: images.flatten(1).mean(1),
+    "contrast": lambda images: images.flatten(1).std(1, correction=0),
+    "lit": lambda images: (images > 0.5).flatten(1).float().mean(1),
     "roughness": roughness,
 }
 

@@ -57,8 +57,8 @@ class NetworkMetrics:
                 by_step[step].append(value)
 
     def _see_features(self, name: str, video: Tensor) -> None:
-        pictures = to_bytes(in_color(video[0].float()))
-        inputs = {"fid": pictures, "fvd": pictures.transpose(0, 1)[None].float()}
+        images = to_bytes(in_color(video[0].float()))
+        inputs = {"fid": images, "fvd": images.transpose(0, 1)[None].float()}
         for kind, shown in inputs.items():
             if kind in self.networks:
                 self.features.setdefault((kind, name), Moments()).add(self.networks[kind](shown))

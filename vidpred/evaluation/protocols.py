@@ -153,8 +153,8 @@ class Measurement:
 def load_window(
     source: Source, index: int, num_frames: int, device: torch.device | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return a window's frames `(1, T + num_frames, C, H, W)` on a device (None: the CPU), and its actions and the states of
-    its first T frames as `stream_rollout` takes them."""
+    """Return a window's frames `(1, T + num_frames, C, H, W)` on a device (None: the CPU), its actions, and the states
+    of its first T frames, as `stream_rollout` takes them."""
     frames = to_frames(source.window(index))[None]
     frames = frames if device is None else frames.to(device)
     return frames, window_actions(source, index), window_states(source, index, frames.shape[1] - num_frames)

@@ -10,8 +10,8 @@ from typing import Any
 
 from vidpred.evaluation.metric_table import METRICS, Protocol
 from vidpred.evaluation.network_metrics import NetworkMetrics
-from vidpred.evaluation.samples import SPREAD, definitions, row_name
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, RunningMean
+from vidpred.evaluation.samples import SPREAD, definitions, row_name
 from vidpred.files import atomic_write, write_file
 from vidpred.media.text_table import format_table
 

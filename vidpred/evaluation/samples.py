@@ -55,22 +55,22 @@ def summarise(values: Sequence[float], lower_is_better: bool, best: float | None
 
 
 class Spread:
-    """The per-pixel standard deviation of pictures that come one by one (Welford's update)."""
+    """The per-pixel standard deviation of images that come one by one (Welford's update)."""
 
     def __init__(self) -> None:
         self.count = 0
 
-    def add(self, picture: Tensor) -> None:
+    def add(self, image: Tensor) -> None:
         """Any shape, the same one every time."""
-        picture = picture.double()
+        image = image.double()
         if not self.count:
-            self.mean, self.squares = torch.zeros_like(picture), torch.zeros_like(picture)
+            self.mean, self.squares = torch.zeros_like(image), torch.zeros_like(image)
         self.count += 1
-        change = picture - self.mean
+        change = image - self.mean
         self.mean += change / self.count
-        self.squares += change * (picture - self.mean)
+        self.squares += change * (image - self.mean)
 
     @property
     def value(self) -> float:
-        """The mean of it over all pixels; NaN below two pictures."""
+        """The mean of it over all pixels; NaN below two images."""
         return float((self.squares / (self.count - 1)).sqrt().mean()) if self.count > 1 else math.nan

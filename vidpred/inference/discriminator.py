@@ -29,11 +29,11 @@ class LoadedDiscriminator(NamedTuple):
         return self.network.classes
 
     @torch.inference_mode()
-    def class_logits(self, pictures: Tensor) -> Tensor:
+    def class_logits(self, images: Tensor) -> Tensor:
         """`(N, C, H, W)` in [0, 1] -> `(N, classes)`, on the CPU, of a discriminator of classes."""
         device = next(self.network.parameters()).device
         found = []
-        for part in pictures.split(AT_ONCE):
+        for part in images.split(AT_ONCE):
             shown = part.to(device)[:, None]
             _, by_class = self.network(shown[:, :0], [shown], with_classes=True)
             found.append(by_class.cpu())

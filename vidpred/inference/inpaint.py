@@ -1,4 +1,4 @@
-"""Holes in pictures, filled: exactly by a mixture of Gaussians, by a search in latent space for other generators."""
+"""Holes in images, filled: exactly by a mixture of Gaussians, by a search in latent space for other generators."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vidpred.checkpoint import find_checkpoint
 from vidpred.data.build import build_source
-from vidpred.data.images.files import read_picture, squared
-from vidpred.data.images.windows import pictures_of
+from vidpred.data.images.files import read_image, squared
+from vidpred.data.images.windows import images_of
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import AugmentSettings
 from vidpred.errors import ConfigError
@@ -35,7 +35,7 @@ HOLE_SHADE = 0.5
 
 @dataclass(frozen=True)
 class Search:
-    """A search in latent space. steps: of Adam. restarts: starts for each picture, of which the best are kept.
+    """A search in latent space. steps: of Adam. restarts: starts for each image, of which the best are kept.
     prior_weight: of what the discriminator says (or, without one, of the code's length). blend: shift what is painted
     so that it meets the known pixels."""
 
@@ -47,7 +47,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Completer:
-    """A run that makes pictures, with the discriminator that it was trained against (None: it had none)."""
+    """A run that makes images, with the discriminator that it was trained against (None: it had none)."""
 
     predictor: Predictor
     judge: Discriminator | None = None
@@ -55,10 +55,10 @@ class Completer:
 
     @classmethod
     def load(cls, run: str | Path, checkpoint: str = "best", device: str = "auto") -> Completer:
-        """Raises StorageError, and ConfigError for a run that predicts frames or has no pictures."""
+        """Raises StorageError, and ConfigError for a run that predicts frames or has no images."""
         predictor = Predictor.load(run, checkpoint, device)
         if predictor.history_len or predictor.data.has_points:
-            raise ConfigError(f"{predictor.name} makes no pictures from noise; use a run of dcgan_mnist.yaml, say")
+            raise ConfigError(f"{predictor.name} makes no images from noise; use a run of dcgan_mnist.yaml, say")
         judge = load_discriminator(find_checkpoint(run, checkpoint), predictor.device)
         return (
             cls(predictor) if judge is None else cls(predictor, judge.network, cast(AdversarialName, judge.adversarial))
@@ -66,52 +66,52 @@ class Completer:
 
     @property
     def side(self) -> int:
-        """Of its pictures, in pixels."""
+        """Of its images, in pixels."""
         return self.predictor.generator.shape.height
 
     def complete(
-        self, pictures: Tensor, known: Tensor, count: int = 1, seed: int = 0, search: Search = Search(),
+        self, images: Tensor, known: Tensor, count: int = 1, seed: int = 0, search: Search = Search(),
         label: int | None = None,
     ) -> Tensor:  # fmt: skip
-        """`count` completions of each picture, `(N, count, C, H, W)` in [0, 1], the known pixels as they were.
+        """`count` completions of each image, `(N, count, C, H, W)` in [0, 1], the known pixels as they were.
 
-        pictures: `(N, C, H, W)` in [0, 1]; known: `(H, W)` of bool. The mixture's first is the mean of all that are
+        images: `(N, C, H, W)` in [0, 1]; known: `(H, W)` of bool. The mixture's first is the mean of all that are
         possible, the others are drawn from them. Of a search the first is the one with the least cost.
         label: the class of all, for a generator that is told one. Raises ConfigError where it is missing.
         """
         generator = self.predictor.generator
-        known = known.expand(pictures.shape[1:])
+        known = known.expand(images.shape[1:])
         if generator.has_density:
-            expected = generator.cpu().expected(pictures, known)[:, None]
+            expected = generator.cpu().expected(images, known)[:, None]
             if count == 1:
                 return expected
-            return torch.cat([expected, generator.completions(pictures, known, count - 1, seed)], 1)
+            return torch.cat([expected, generator.completions(images, known, count - 1, seed)], 1)
         classes = generator.num_labels
         if classes and not (label is not None and 0 <= label < classes):
-            raise ConfigError(f"[--label] the run is told the class of its pictures; give one from 0 to {classes - 1}")
+            raise ConfigError(f"[--label] the run is told the class of its images; give one from 0 to {classes - 1}")
         if not classes and label is not None:
             raise ConfigError("[--label] the run's generator knows no classes; leave it out")
         if search.restarts < count:
             raise ConfigError(f"[--restarts {search.restarts}] gives no {count} completions; raise it to {count}")
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(seed)
-            painted, costs = self._search(pictures, known, seed, search, label)
+            painted, costs = self._search(images, known, seed, search, label)
         best = costs.argsort(1)[:, :count]
         chosen = torch.stack([own[places] for own, places in zip(painted, best, strict=True)])
-        whole = pictures[:, None].expand_as(chosen)
+        whole = images[:, None].expand_as(chosen)
         chosen = blended(chosen, whole, known) if search.blend else chosen
         return torch.where(known, whole, chosen)
 
     def _search(
-        self, pictures: Tensor, known: Tensor, seed: int, search: Search, label: int | None
+        self, images: Tensor, known: Tensor, seed: int, search: Search, label: int | None
     ) -> tuple[Tensor, Tensor]:
-        """Minimise, over the noise z, |G(z) - picture| on the known pixels plus prior_weight times log(1 - D(G(z)))
+        """Minimise, over the noise z, |G(z) - image| on the known pixels plus prior_weight times log(1 - D(G(z)))
         (Yeh et al. 2017, "Semantic image inpainting with deep generative models", without the weights around the hole).
-        Returns pictures `(N, restarts, C, H, W)` and what they cost `(N, restarts)`, on the CPU."""
+        Returns images `(N, restarts, C, H, W)` and what they cost `(N, restarts)`, on the CPU."""
         generator, device = self.predictor.generator, self.predictor.device
-        count = len(pictures) * search.restarts
+        count = len(images) * search.restarts
         noise = seeded_noise(generator, count, seed, 0).to(device).requires_grad_()
-        wanted = pictures.repeat_interleave(search.restarts, 0).to(device)
+        wanted = images.repeat_interleave(search.restarts, 0).to(device)
         seen = known.to(device).float()
         labels = None if label is None else torch.full((count,), label, device=device)
         bounded = generator.noise != "gaussian"
@@ -127,7 +127,7 @@ class Completer:
                 optimizer.step()
                 if bounded:
                     noise.data.clamp_(-1, 1)
-        shape = (len(pictures), search.restarts)
+        shape = (len(images), search.restarts)
         return painted.detach().clamp(0, 1).cpu().unflatten(0, shape), costs.detach().cpu().unflatten(0, shape)
 
     def _paint(self, noise: Tensor, labels: Tensor | None) -> list[Tensor]:
@@ -136,7 +136,7 @@ class Completer:
         return as_pyramid(generator(context, **Conditions(noise, labels=labels).generator_kwargs(generator, 0, 0)))
 
     def _prior(self, scales: list[Tensor], noise: Tensor, labels: Tensor | None) -> Tensor:
-        """How unlikely each picture is, `(B,)`: by the discriminator, or by the density of Gaussian noise."""
+        """How unlikely each image is, `(B,)`: by the discriminator, or by the density of Gaussian noise."""
         if self.judge is None:
             return noise.square().mean(1) / 2
         conditions = Conditions(labels=labels).discriminator_kwargs(self.judge)
@@ -145,13 +145,13 @@ class Completer:
         return torch.stack([ADVERSARIAL_LOSSES[kind].generator(own) for own in logits])
 
 
-def blended(painted: Tensor, pictures: Tensor, known: Tensor, rounds: int = 1000) -> Tensor:
+def blended(painted: Tensor, images: Tensor, known: Tensor, rounds: int = 1000) -> Tensor:
     """What is painted in a hole, with its gradients, raised or lowered smoothly so that it meets the known pixels
     (Perez, Gangnet & Blake 2003, "Poisson image editing": the difference obeys Laplace's equation in the hole).
 
     `(..., C, H, W)` in [0, 1] twice, known `(C, H, W)` of bool; solved by so many rounds of Jacobi's method.
     """
-    apart = ((pictures - painted) * known).flatten(0, -4)
+    apart = ((images - painted) * known).flatten(0, -4)
     filled = apart
     for _ in range(rounds):
         padded = functional.pad(filled, (1, 1, 1, 1), mode="replicate")
@@ -168,41 +168,41 @@ def parse_hole(text: str | None, side: int) -> Tensor:
         raise ConfigError(f"[--hole {text}] give left, top, width and height in pixels, as in 8,8,12,12")
     left, top, width, height = map(int, text.split(","))
     if not (width and height and left + width <= side and top + height <= side) or width * height == side**2:
-        raise ConfigError(f"[--hole {text}] is no part of the run's pictures of {side}x{side} pixels; change it")
+        raise ConfigError(f"[--hole {text}] is no part of the run's images of {side}x{side} pixels; change it")
     known = torch.ones(side, side, dtype=torch.bool)
     known[top : top + height, left : left + width] = False
     return known
 
 
 def read_mask(path: Path, side: int) -> Tensor:
-    """A picture that is bright where something is missing -> `(side, side)` of bool, False there. Raises DataError, and
+    """An image that is bright where something is missing -> `(side, side)` of bool, False there. Raises DataError, and
     ConfigError where nothing or everything is missing."""
-    mask = squared(with_channels(read_picture(path), 1), side)[..., 0]
+    mask = squared(with_channels(read_image(path), 1), side)[..., 0]
     known = torch.from_numpy(mask < 128)
     if bool(known.all()) or not bool(known.any()):
         raise ConfigError(f"[--mask {path}] is {'dark' if known.all() else 'bright'} everywhere; paint the hole white")
     return known
 
 
-def pictures_to_complete(predictor: Predictor, files: Sequence[Path], count: int, split: str) -> Tensor:
-    """The middle squares of picture files, or `count` pictures of the run's own data, `(N, C, H, W)` in [0, 1]."""
+def images_to_complete(predictor: Predictor, files: Sequence[Path], count: int, split: str) -> Tensor:
+    """The middle squares of image files, or `count` images of the run's own data, `(N, C, H, W)` in [0, 1]."""
     shape = predictor.generator.shape
     if not files:
         data = predictor.data.model_copy(update={"augment": AugmentSettings(horizontal_flip=False)})
-        return pictures_of(build_source(data, split, [0]), count)
-    read = [squared(with_channels(read_picture(file), shape.channels), shape.height) for file in files]
+        return images_of(build_source(data, split, [0]), count)
+    read = [squared(with_channels(read_image(file), shape.channels), shape.height) for file in files]
     return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).float() / 255
 
 
-def write_completions(path: Path, pictures: Tensor, known: Tensor, completed: Tensor) -> str:
-    """A row for each picture: as it was, with its hole, completed; returns a line about it."""
-    holed = torch.where(known, pictures, torch.full_like(pictures, HOLE_SHADE))
-    columns = torch.cat([pictures[:, None], holed[:, None], completed], 1)
+def write_completions(path: Path, images: Tensor, known: Tensor, completed: Tensor) -> str:
+    """A row for each image: as it was, with its hole, completed; returns a line about it."""
+    holed = torch.where(known, images, torch.full_like(images, HOLE_SHADE))
+    columns = torch.cat([images[:, None], holed[:, None], completed], 1)
     write_grid(path, columns.flatten(0, 1), columns.shape[1])
     hole = (~known).float()
-    apart = ((completed[:, 0] - pictures).abs() * hole).sum() / (hole.sum() * pictures.shape[0] * pictures.shape[1])
+    apart = ((completed[:, 0] - images).abs() * hole).sum() / (hole.sum() * images.shape[0] * images.shape[1])
     return (
-        f"{path}: {len(pictures)} rows, as it was, with its hole, completed; within the hole the first completion is "
+        f"{path}: {len(images)} rows, as it was, with its hole, completed; within the hole the first completion is "
         f"{float(apart):.4f} off on average (values in [0, 1])"
     )
 
@@ -245,6 +245,6 @@ def complete_images(completer: Completer, request: CompletionRequest) -> str:
     """Complete the images, write them and return a line about it. Raises ConfigError, DataError and StorageError."""
     side = completer.side
     known = read_mask(request.mask, side) if request.mask else parse_hole(request.hole, side)
-    whole = pictures_to_complete(completer.predictor, request.files, request.count, request.split)
+    whole = images_to_complete(completer.predictor, request.files, request.count, request.split)
     completed = completer.complete(whole, known, request.samples, request.seed, request.search, request.label)
     return write_completions(request.output, whole, known, completed)

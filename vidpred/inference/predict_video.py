@@ -1,4 +1,4 @@
-"""Predict the continuation of a video file and render it, one picture at a time."""
+"""Predict the continuation of a video file and render it, one image at a time."""
 
 from __future__ import annotations
 
@@ -221,8 +221,8 @@ class VideoPrediction:
             frames = read_frames(self.request.clip, self.info, kept, self.size, self.predictors[0].data.channels)
         return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
 
-    def pictures(self) -> Iterator[np.ndarray]:
-        """Rendered pictures, uint8 `(H, W, 3)`; only the known frames and one step are in memory."""
+    def images(self) -> Iterator[np.ndarray]:
+        """Rendered images, uint8 `(H, W, 3)`; only the known frames and one step are in memory."""
         known = self._read(self.window.numbers)
         names = [predictor.name for predictor in self.predictors]
         maps = [f"{'error' if self.request.num_samples is None else 'spread'} {name}" for name in names]
@@ -292,7 +292,7 @@ class VideoPrediction:
 def predict_video(
     prediction: VideoPrediction, output: Path, rate: float, overwrite: bool = False, progress: bool = False
 ) -> int:
-    """Write the prediction as .mp4, .gif or .png (a strip); returns how many pictures. Raises vidpred's errors."""
+    """Write the prediction as .mp4, .gif or .png (a strip); returns how many images. Raises vidpred's errors."""
     total = len(prediction.window.numbers) + prediction.request.num_frames
-    pictures = tqdm(prediction.pictures(), desc="predict", total=total, unit="frame", disable=not progress)
-    return write_video(output, pictures, rate, overwrite)
+    images = tqdm(prediction.images(), desc="predict", total=total, unit="frame", disable=not progress)
+    return write_video(output, images, rate, overwrite)

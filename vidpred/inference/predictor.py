@@ -92,20 +92,28 @@ class Predictor:
         states: Tensor | np.ndarray | None = None,
         sharpness: float | None = None,
     ) -> Tensor:
-        """Predict the next `num_frames` frames, by recursion beyond what the generator gives at once.
+        """Predict the next `num_frames` frames, recursively beyond what the generator predicts at once.
 
-        frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], T >= min_history_len (the newest are
-        used), any H and W. Returns `(num_frames, C, H, W)` or `(B, num_frames, C, H, W)`, float32 in [0, 1], on the CPU.
-        samples: draw so many futures, each with noise of its own that it keeps through all its steps; returns
-        `(num_samples, num_frames, C, H, W)` or `(B, num_samples, num_frames, C, H, W)`. seed: sample i is then a function of (seed, i),
-        however many are drawn; None: of torch's random stream.
-        actions: for a model that takes any, `(T-1+num_frames, A)` or `(B, T-1+num_frames, A)`, in the units of its data: row i
-        moves frame i to frame i+1, known frames first. states: for a model that takes any, `(T, S)` or `(B, T, S)`, in
-        which the known frames were taken; the model says by itself how they go on.
-        sharpness: for a model that has this dial, from 0 (a blend of pixel values: the highest PSNR, blurred) to 1 (one
-        warp along a blended path: sharp), for this call; None: as `set_sharpness` or the model's settings left it.
-        Raises ValueError or TypeError naming what is wrong, ConfigError where samples are asked of a model that takes
-        no noise.
+        Args:
+            frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], any H and W. T >= min_history_len; the
+                newest frames are used.
+            num_frames: Number of future frames.
+            num_samples: Number of futures to draw, each with its own noise, kept through all its frames. None: one.
+            seed: Makes sample i a function of (seed, i), however many are drawn. None: torch's random stream.
+            actions: For a model that takes actions, `(T-1+num_frames, A)` or `(B, T-1+num_frames, A)` in the units of its
+                data: row i leads from frame i to frame i+1, context first.
+            states: For a model that takes states, `(T, S)` or `(B, T, S)`, those of the context frames; the model predicts
+                the later ones.
+            sharpness: For a model with this dial, from 0 (a blend of pixel values: highest PSNR, blurred) to 1 (one warp
+                along a blended path: sharp). None: as `set_sharpness` or the model's settings left it.
+
+        Returns:
+            `(num_frames, C, H, W)` or `(B, num_frames, C, H, W)`; with num_samples `(num_samples, num_frames, C, H, W)` or
+            `(B, num_samples, num_frames, C, H, W)`. float32 in [0, 1] on the CPU.
+
+        Raises:
+            ValueError, TypeError: A tensor has the wrong shape, type or range.
+            ConfigError: num_samples is given and the model takes no noise.
         """
         if num_samples is not None:
             self.check_samples(num_samples)
@@ -153,7 +161,7 @@ class Predictor:
         return rows[None] if one else rows
 
     def draw(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Pictures of a generator that knows no frames: noise `(B, noise_channels)`, labels `(B,)` -> `(B, C, H, W)`
+        """Images of a generator that knows no frames: noise `(B, noise_channels)`, labels `(B,)` -> `(B, C, H, W)`
         float32 in [0, 1], on the CPU. Raises ValueError for other shapes, ConfigError for a generator of frames."""
         if self.history_len:
             raise ConfigError(f"{self.name} predicts frames from known ones; use predict")
@@ -161,8 +169,8 @@ class Predictor:
         conditions.check(self.generator)
         context = self.generator.empty_context(len(noise), self.device)
         with torch.inference_mode():
-            pictures = as_pyramid(self.generator(context, **conditions.generator_kwargs(self.generator, 0, 0)))[-1]
-        return pictures[:, 0].float().clamp(0, 1).cpu()
+            images = as_pyramid(self.generator(context, **conditions.generator_kwargs(self.generator, 0, 0)))[-1]
+        return images[:, 0].float().clamp(0, 1).cpu()
 
     def noise(self, count: int, sample: int = 0, seed: int | None = None) -> Tensor | None:
         """The noise of sample number `sample`, for `count` clips: `(count, noise_channels)`; None for a model that
@@ -172,10 +180,10 @@ class Predictor:
         return seeded_noise(self.generator, count, seed, sample)
 
     def check_known_frames(self) -> None:
-        """Raises ConfigError for a generator of pictures, which predicts no frames."""
+        """Raises ConfigError for a generator of images, which predicts no frames."""
         if not self.history_len:
             raise ConfigError(
-                f"{self.name} makes pictures from noise and predicts no frames [data.context_frames=0]; "
+                f"{self.name} makes images from noise and predicts no frames [data.context_frames=0]; "
                 "use vidpred sample --run RUN"
             )
 
@@ -185,8 +193,8 @@ class Predictor:
             raise ValueError(f"samples must be at least 1, not {num_samples}")
         if not self.generator.noise_channels:
             raise ConfigError(
-                f"{self.name} takes no noise and predicts one future only [{setting}{num_samples}]; leave it out, or use a "
-                "run with model.noise_channels above 0 (forking_ball_samples.yaml)"
+                f"{self.name} takes no noise and predicts one future only [{setting}{num_samples}]; leave it out, or "
+                "use a run with model.noise_channels above 0 (forking_ball_samples.yaml)"
             )
 
 

@@ -1,4 +1,4 @@
-"""Pictures from a generator that knows no frames: samples, grids, paths between them, arithmetic on their noise."""
+"""Images from a generator that knows no frames: samples, grids, paths between them, arithmetic on their noise."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor
 from vidpred.errors import ConfigError, StorageError
 from vidpred.files import atomic_write, check_output
 from vidpred.inference.predictor import Predictor
-from vidpred.media.render import picture_grid, to_uint8, write_png
+from vidpred.media.render import image_grid, to_uint8, write_png
 from vidpred.media.video_writer import SUFFIXES, write_video
 from vidpred.models.noise import seeded_noise
 
-AT_ONCE = 64  # pictures in memory of the network
+AT_ONCE = 64  # images in memory of the network
 STEPS = 9  # of an interpolation, its ends included, as in the paper's figure
 LEAST_GRID = 512  # pixels: smaller grids are enlarged by a whole factor
-WALK_PICTURES, WALK_RATE = 24, 24  # from one sample to the next, and a second
+WALK_IMAGES, WALK_RATE = 24, 24  # from one sample to the next, and a second
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Sampler:
         chosen = list(self.labels or range(classes))
         return torch.tensor([chosen[number % len(chosen)] for number in numbers]) if classes else None
 
-    def pictures(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+    def images(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """`(N, C, H, W)` in [0, 1] on the CPU."""
         drawn = []
         with self.predictor.generator.truncated(self.truncation):
@@ -70,13 +70,13 @@ class Sampler:
         return torch.cat(drawn)
 
     def samples(self, count: int) -> Iterator[tuple[int, Tensor, int | None]]:
-        """(number, picture `(C, H, W)`, label) of the samples 0, 1, ..., count - 1."""
+        """(number, image `(C, H, W)`, label) of the samples 0, 1, ..., count - 1."""
         for first in range(0, count, AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, count))
             labels = self.label_of(numbers)
-            pictures = self.pictures(self.noise(numbers), labels)
+            images = self.images(self.noise(numbers), labels)
             for place, number in enumerate(numbers):
-                yield number, pictures[place], None if labels is None else int(labels[place])
+                yield number, images[place], None if labels is None else int(labels[place])
 
 
 def between(start: Tensor, end: Tensor, steps: int, spherical: bool) -> Tensor:
@@ -99,17 +99,17 @@ def interpolations(sampler: Sampler, rows: int) -> Tensor:
     noise = sampler.noise(range(2 * rows))
     path = torch.cat([between(noise[2 * row], noise[2 * row + 1], STEPS, spherical) for row in range(rows)])
     labels = sampler.label_of(range(rows))
-    return sampler.pictures(path, None if labels is None else labels.repeat_interleave(STEPS))
+    return sampler.images(path, None if labels is None else labels.repeat_interleave(STEPS))
 
 
 def walk(sampler: Sampler, stops: int) -> Iterator[np.ndarray]:
-    """Pictures `(H, W, 3)` uint8 of a way through the samples 0, 1, ..., stops - 1 and back to the first."""
+    """Images `(H, W, 3)` uint8 of a way through the samples 0, 1, ..., stops - 1 and back to the first."""
     spherical = sampler.predictor.generator.noise == "gaussian"
     noise, labels = sampler.noise(range(stops)), sampler.label_of([0])
     for start, end in pairwise([*noise, noise[0]]):
-        part = between(start, end, WALK_PICTURES + 1, spherical)[:-1]
-        for picture in sampler.pictures(part, None if labels is None else labels.repeat(len(part))):
-            yield enlarged(to_uint8(picture), LEAST_GRID // 2)
+        part = between(start, end, WALK_IMAGES + 1, spherical)[:-1]
+        for image in sampler.images(part, None if labels is None else labels.repeat(len(part))):
+            yield enlarged(to_uint8(image), LEAST_GRID // 2)
 
 
 def mixed_styles(sampler: Sampler, count: int) -> Tensor:
@@ -167,17 +167,17 @@ def arithmetic(sampler: Sampler, text: str) -> Tensor:
     around = np.random.default_rng((sampler.seed, 7)).uniform(-0.25, 0.25, (columns - 1, len(total)))
     rows += [total, *(total + torch.from_numpy(around).float())]
     labels = sampler.label_of([0])
-    return sampler.pictures(torch.stack(rows), None if labels is None else labels.repeat(len(rows)))
+    return sampler.images(torch.stack(rows), None if labels is None else labels.repeat(len(rows)))
 
 
-def enlarged(picture: np.ndarray, least: int = LEAST_GRID) -> np.ndarray:
+def enlarged(image: np.ndarray, least: int = LEAST_GRID) -> np.ndarray:
     """`(H, W, 3)` uint8 by the smallest whole factor that makes it `least` pixels tall, at most 16."""
-    factor = min(16, max(1, -(-least // picture.shape[0])))
-    return picture.repeat(factor, 0).repeat(factor, 1)
+    factor = min(16, max(1, -(-least // image.shape[0])))
+    return image.repeat(factor, 0).repeat(factor, 1)
 
 
-def write_grid(path: Path, pictures: Tensor, columns: int | None = None) -> None:
-    write_png(path, enlarged(picture_grid(pictures, columns)))
+def write_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
+    write_png(path, enlarged(image_grid(images, columns)))
 
 
 def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = False) -> str:
@@ -186,7 +186,7 @@ def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = 
     if output.suffix.lower() == ".npz":
         check_output(output, overwrite, "--output", (".npz",))
         drawn = list(sampler.samples(count))
-        images = np.stack([_pixels(picture) for _, picture, _ in drawn])
+        images = np.stack([_pixels(image) for _, image, _ in drawn])
         arrays = {"images": images}
         if drawn[0][2] is not None:
             arrays["labels"] = np.array([label for _, _, label in drawn])
@@ -198,16 +198,16 @@ def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = 
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise StorageError(f"the output folder is not empty [{output}]; add --overwrite or choose another --output")
     names = sampler.predictor.classes
-    for number, picture, label in sampler.samples(count):
+    for number, image, label in sampler.samples(count):
         folder = output if label is None else output / (names[label] if label < len(names) else str(label))
-        write_png(folder / f"{number:06}.png", to_uint8(picture))
-    return f"{output}: {count} samples, one picture each"
+        write_png(folder / f"{number:06}.png", to_uint8(image))
+    return f"{output}: {count} samples, one image each"
 
 
-def _pixels(picture: Tensor) -> np.ndarray:
+def _pixels(image: Tensor) -> np.ndarray:
     """`(H, W)` or `(H, W, 3)` uint8."""
-    pixels = to_uint8(picture)
-    return pixels[..., 0] if picture.shape[0] == 1 else pixels
+    pixels = to_uint8(image)
+    return pixels[..., 0] if image.shape[0] == 1 else pixels
 
 
 @dataclass(frozen=True)
@@ -226,16 +226,16 @@ class SampleOptions:
 
 def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
     """Do all of it; returns a line for each file. Raises vidpred's errors, before any work where that can be."""
-    pictured = [name for name in ("grid", "interpolate", "mix", "arithmetic") if getattr(options, name)]
-    if len(pictured) > 1:
-        raise ConfigError(f"[--{pictured[0]}, --{pictured[1]}] give one of them; each writes a picture of its own")
-    if pictured:
+    chosen = [name for name in ("grid", "interpolate", "mix", "arithmetic") if getattr(options, name)]
+    if len(chosen) > 1:
+        raise ConfigError(f"[--{chosen[0]}, --{chosen[1]}] give one of them; each writes an image of its own")
+    if chosen:
         check_output(options.output, options.overwrite, "--output", (".png",))
     if options.walk:
         check_output(options.walk, options.overwrite, "--walk", SUFFIXES)
     lines = []
     if options.grid:
-        write_grid(options.output, torch.stack([picture for _, picture, _ in sampler.samples(options.count)]))
+        write_grid(options.output, torch.stack([image for _, image, _ in sampler.samples(options.count)]))
         lines.append(f"{options.output}: {options.count} samples, row by row")
     elif options.interpolate:
         rows = max(1, options.count // STEPS)
@@ -247,8 +247,8 @@ def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
         lines.append(f"{options.output}: coarse styles by row, fine ones by column")
     elif options.arithmetic:
         terms = parse_arithmetic(options.arithmetic)
-        pictures = arithmetic(sampler, options.arithmetic)
-        write_grid(options.output, pictures, len(pictures) // (len(terms) + 1))
+        images = arithmetic(sampler, options.arithmetic)
+        write_grid(options.output, images, len(images) // (len(terms) + 1))
         lines.append(
             f"{options.output}: a row a term (its mean comes last), the last row the result and steps around it"
         )
@@ -256,6 +256,6 @@ def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
         lines.append(write_samples(sampler, options.count, options.output, options.overwrite))
     if options.walk:
         stops = min(options.count, 12)
-        pictures_written = write_video(options.walk, walk(sampler, stops), WALK_RATE, options.overwrite)
-        lines.append(f"{options.walk}: {pictures_written} pictures of a walk through {stops} samples")
+        images_written = write_video(options.walk, walk(sampler, stops), WALK_RATE, options.overwrite)
+        lines.append(f"{options.walk}: {images_written} images of a walk through {stops} samples")
     return lines

@@ -1,6 +1,6 @@
 """What both players of the adversarial game pay for the discriminator's logits, by name.
 
-Logits of any shape in, the mean over all of them out, in float32. p is the density of true pictures, q of generated
+Logits of any shape in, the mean over all of them out, in float32. p is the density of true images, q of generated
 ones; D = sigmoid(logit) where a loss speaks of probabilities.
 """
 
@@ -34,7 +34,7 @@ def least_squares_loss(logits: Tensor, label: float) -> Tensor:
 
 
 def hinge_loss(logits: Tensor, sign: float) -> Tensor:
-    """max(0, 1 - sign * logit), sign 1 for true and -1 for generated pictures (Lim & Ye 2017, "Geometric GAN";
+    """max(0, 1 - sign * logit), sign 1 for true and -1 for generated images (Lim & Ye 2017, "Geometric GAN";
     Miyato et al. 2018, equation 16). The best logit is the sign of p - q."""
     return functional.relu(1 - sign * logits.float()).mean()
 
@@ -50,7 +50,7 @@ class AdversarialLoss:
     """The three costs of one game, each logits -> scalar.
 
     real(logits, label) and fake(logits) are paid by the discriminator, generator(logits) by the generator for its own
-    pictures. label is what the discriminator should say of true pictures: 1, or less to smooth it from one side
+    images. label is what the discriminator should say of true images: 1, or less to smooth it from one side
     (Salimans et al. 2016, section 3.4); smoothable says whether the game has labels at all.
     boundary: the logit above which the discriminator says "true"; none: it only ranks.
     sure: the distance from it beyond which the discriminator has next to nothing left to learn from a logit on the

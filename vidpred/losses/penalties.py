@@ -1,6 +1,6 @@
 """What keeps a discriminator's slope bounded, and both players from circling: penalties, clipping, averages over time.
 
-Every penalty takes what it needs as tensors or a module, whatever the pictures are of.
+Every penalty takes what it needs as tensors or a module, whatever the images are of.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from torch import Tensor, nn
 SMALLEST_SQUARE = 1e-12  # under the root of a norm, whose slope at 0 is infinite
 
 
-def r1_penalty(logits: Tensor, pictures: list[Tensor], pixel_repeat: int = 1) -> Tensor:
+def r1_penalty(logits: Tensor, images: list[Tensor], pixel_repeat: int = 1) -> Tensor:
     """R1 (Mescheder et al. 2018, "Which training methods for GANs do actually converge?", equation 9).
 
-    Half the squared gradient of the logits with respect to the real pictures of every scale, summed over pixels and
-    scales, mean over the batch. pictures must have been given to the discriminator with requires_grad.
-    repeated: the side, in pixels of the pictures, of what the discriminator sees as one pixel; the gradient is with
+    Half the squared gradient of the logits with respect to the real images of every scale, summed over pixels and
+    scales, mean over the batch. images must have been given to the discriminator with requires_grad.
+    repeated: the side, in pixels of the images, of what the discriminator sees as one pixel; the gradient is with
     respect to what it sees.
     """
-    return _squared_gradients(logits, pictures, pixel_repeat).sum(0).mean() / 2
+    return _squared_gradients(logits, images, pixel_repeat).sum(0).mean() / 2
 
 
-def gradient_penalty(logits: Tensor, pictures: list[Tensor], pixel_repeat: int = 1) -> Tensor:
+def gradient_penalty(logits: Tensor, images: list[Tensor], pixel_repeat: int = 1) -> Tensor:
     """Gradient penalty (Gulrajani et al. 2017, "Improved training of Wasserstein GANs", equation 3): the mean of
-    (|gradient| - 1)^2 at pictures between true and generated ones (`interpolate`).
+    (|gradient| - 1)^2 at images between true and generated ones (`interpolate`).
 
     The logits of different scales come from critics of their own: their gradients are not mixed, their penalties are
-    summed. pictures must have been given to the discriminator with requires_grad. repeated: see `r1_penalty`.
+    summed. images must have been given to the discriminator with requires_grad. repeated: see `r1_penalty`.
     """
-    norms = (_squared_gradients(logits, pictures, pixel_repeat) + SMALLEST_SQUARE).sqrt()
+    norms = (_squared_gradients(logits, images, pixel_repeat) + SMALLEST_SQUARE).sqrt()
     return (norms - 1).square().mean(1).sum()
 
 
-def _squared_gradients(logits: Tensor, pictures: list[Tensor], pixel_repeat: int) -> Tensor:
+def _squared_gradients(logits: Tensor, images: list[Tensor], pixel_repeat: int) -> Tensor:
     """The squared length of every sample's gradient at every scale: `(scales, B)`."""
     # One pixel seen is the mean of repeated^2 pixels, each of which has so small a part of its gradient.
-    gradients = torch.autograd.grad(logits.float().sum(), pictures, create_graph=True)
+    gradients = torch.autograd.grad(logits.float().sum(), images, create_graph=True)
     return torch.stack([gradient.float().square().flatten(1).sum(1) for gradient in gradients]) * pixel_repeat**2
 
 
 def interpolate(real: list[Tensor], fake: list[Tensor]) -> list[Tensor]:
-    """Points on the straight lines between true and generated pictures, one uniform share a sample for all scales.
+    """Points on the straight lines between true and generated images, one uniform share a sample for all scales.
 
     `(B, ...)` a scale; the result is detached and asks for gradients.
     """

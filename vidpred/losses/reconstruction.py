@@ -1,7 +1,7 @@
 """The losses of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) as pure functions, and feature matching.
 
 Reductions, stated once: every loss here is a mean over batch, frames, channels and pixels (or logits) of one scale;
-the objective adds up the scales. With `each`, the reconstruction losses keep the batch, `(B,)`. Pictures come in
+the objective adds up the scales. With `each`, the reconstruction losses keep the batch, `(B,)`. Images come in
 [-1, 1], the range in which the paper's weights were chosen. All are computed in float32.
 """
 
@@ -25,7 +25,7 @@ def lp_loss(prediction: Tensor, target: Tensor, exponent: float, each: bool = Fa
 
 
 def gradient_difference_loss(prediction: Tensor, target: Tensor, alpha: float, each: bool = False) -> Tensor:
-    """Gradient difference loss, equation 6: how the absolute gradients of two pictures differ, to the power of alpha.
+    """Gradient difference loss, equation 6: how the absolute gradients of two images differ, to the power of alpha.
 
     mean | |Y_ij - Y_i-1,j| - |Ŷ_ij - Ŷ_i-1,j| |^alpha over the pairs along the height, plus the same along the width.
     Both `(..., H, W)` with H, W >= 2. Returns a scalar; each: the mean of every sample, `(B,)`.
@@ -76,7 +76,7 @@ def _mean(values: Tensor, each: bool) -> Tensor:
 def adversarial_loss(logits: Tensor, label: float) -> Tensor:
     """Binary cross-entropy of logits against one label, equations 3 to 5, the mean of all logits.
 
-    label: 1 is true, 0 is false; what lies between smooths. The generator minimises it with label 1 on its own pictures
+    label: 1 is true, 0 is false; what lies between smooths. The generator minimises it with label 1 on its own images
     (the non-saturating form).
     """
     labels = logits.new_full(logits.shape, float(label), dtype=logits.float().dtype)

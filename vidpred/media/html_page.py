@@ -1,4 +1,4 @@
-"""The one writer of HTML: a page that carries its pictures, videos and style within itself."""
+"""The one writer of HTML: a page that carries its images, videos and style within itself."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Page:
             f'<div class="scroll"><table>{said}<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
         )
 
-    def picture(self, file: Path, caption: str) -> None:
+    def image(self, file: Path, caption: str) -> None:
         """A .png, .gif or .mp4 file, carried in the page."""
         kind = KINDS[file.suffix.lower()]
         source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"

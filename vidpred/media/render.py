@@ -1,4 +1,4 @@
-"""The only place that makes uint8 pictures: panels with coloured frames and labels."""
+"""The only place that makes uint8 images: panels with coloured frames and labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLOURS: dict[Kind, tuple[int, int, int]] = {
     "context": (0, 114, 178), "prediction": (230, 159, 0), "truth": (0, 158, 115), "error": (120, 120, 120),
 }  # fmt: skip
 BACKGROUND, INK, UNKNOWN = (24, 24, 27), (235, 235, 235), (48, 48, 52)
-LEAST_WIDTH = 64  # of a panel, so that a narrow picture's label can be read
+LEAST_WIDTH = 64  # of a panel, so that a narrow image's label can be read
 SMALLEST_TEXT = 11
 ERROR_RANGE = 0.5  # a mean absolute difference of half the range is drawn brightest
 TRAINING_ROWS, TRAINING_GRID = 4, 64
@@ -35,16 +35,16 @@ TRAINING_HEIGHT = 96
 
 @dataclass(frozen=True)
 class Panel:
-    """One framed picture `(C, H, W)` in [0, 1] with its label; None is drawn as not known."""
+    """One framed image `(C, H, W)` in [0, 1] with its label; None is drawn as not known."""
 
     label: str
-    picture: Tensor | None
+    image: Tensor | None
     kind: Kind
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Sizes in pixels. They grow with the pictures, so that text can still be read when all is scaled to a screen."""
+    """Sizes in pixels. They grow with the images, so that text can still be read when all is scaled to a screen."""
 
     border: int
     gap: int
@@ -52,7 +52,7 @@ class _Layout:
 
     @classmethod
     def of(cls, height: int) -> _Layout:
-        """For panels whose pictures are drawn `height` pixels tall."""
+        """For panels whose images are drawn `height` pixels tall."""
         scale = max(1.0, height / 320)
         return cls(round(4 * scale), round(8 * scale), round(15 * scale))
 
@@ -66,12 +66,12 @@ def to_uint8(frames: Tensor) -> np.ndarray:
         raise TypeError(f"frames must be float in [0, 1], not {frames.dtype}")
     if frames.dim() < 3 or frames.shape[-3] not in (1, 3):
         raise ValueError(f"frames must be (..., C, H, W) with 1 or 3 channels, not {tuple(frames.shape)}")
-    pictures = (frames.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
-    return np.repeat(pictures, 3, -1) if pictures.shape[-1] == 1 else pictures
+    images = (frames.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+    return np.repeat(images, 3, -1) if images.shape[-1] == 1 else images
 
 
 def error_map(prediction: Tensor, truth: Tensor) -> Tensor:
-    """How far two pictures `(C, H, W)` in [0, 1] lie apart, as a picture `(3, H, W)` in [0, 1].
+    """How far two images `(C, H, W)` in [0, 1] lie apart, as an image `(3, H, W)` in [0, 1].
 
     The absolute difference, mean over channels, in the colours of magma: from black at 0 over violet and orange to
     pale yellow at 0.5 and above.
@@ -87,57 +87,57 @@ def error_map(prediction: Tensor, truth: Tensor) -> Tensor:
 def compose(panels: Sequence[Panel], minimum_height: int = 192, caption: str = "") -> np.ndarray:
     """Panels in a row, each below its label and in a frame of its kind's colour, the caption under all of them.
 
-    Small pictures are enlarged by a whole factor (nearest neighbour) until they are minimum_height tall. Returns
-    `(H, W, 3)` uint8 with even H and W. Raises ValueError unless one picture at least is known and all are of one size.
+    Small images are enlarged by a whole factor (nearest neighbour) until they are minimum_height tall. Returns
+    `(H, W, 3)` uint8 with even H and W. Raises ValueError unless one image at least is known and all are of one size.
     """
-    sizes = {tuple(panel.picture.shape[-2:]) for panel in panels if panel.picture is not None}
+    sizes = {tuple(panel.image.shape[-2:]) for panel in panels if panel.image is not None}
     if len(sizes) != 1:
-        raise ValueError(f"panels need pictures of one size, at least one of them known, not {sorted(sizes)}")
+        raise ValueError(f"panels need images of one size, at least one of them known, not {sorted(sizes)}")
     height, width = sizes.pop()
     factor = max(1, -(-minimum_height // height))
     layout = _Layout.of(height * factor)
     framed = [_frame(panel, (height, width), factor, layout) for panel in panels]
     gap = _blank(framed[0].shape[0], layout.gap)
-    row = np.concatenate([part for picture in framed for part in (gap, picture)] + [gap], 1)
+    row = np.concatenate([part for image in framed for part in (gap, image)] + [gap], 1)
     below = [_blank(layout.gap // 2, row.shape[1])]
     below.append(_text(caption, row.shape[1], layout.text) if caption else below[0])
     return _even(np.concatenate([row, *below]))
 
 
 def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures one below the other; the narrower ones are filled up with background."""
+    """Images one below the other; the narrower ones are filled up with background."""
     width = max(row.shape[1] for row in rows)
     filled = [np.concatenate([row, _blank(row.shape[0], width - row.shape[1])], 1) for row in rows]
     return np.concatenate(filled)
 
 
-def picture_grid(pictures: Tensor, columns: int | None = None, border: int = 2) -> np.ndarray:
-    """Pictures `(N, C, H, W)` in [0, 1] row by row, `(rows * (H + border) + border, ..., 3)` uint8; columns: how many
+def image_grid(images: Tensor, columns: int | None = None, border: int = 2) -> np.ndarray:
+    """Images `(N, C, H, W)` in [0, 1] row by row, `(rows * (H + border) + border, ..., 3)` uint8; columns: how many
     are side by side (None: as many as make a square)."""
-    shown = to_uint8(pictures)
+    shown = to_uint8(images)
     columns = min(len(shown), columns or math.ceil(math.sqrt(len(shown))))
     rows = -(-len(shown) // columns)
     height, width = shown.shape[1] + border, shown.shape[2] + border
     grid = _blank(rows * height + border, columns * width + border)
-    for number, picture in enumerate(shown):
+    for number, image in enumerate(shown):
         top, left = number // columns * height + border, number % columns * width + border
-        grid[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        grid[top : top + image.shape[0], left : left + image.shape[1]] = image
     return grid
 
 
-def pictured_samples(context: Tensor) -> int:
-    """How many samples `training_picture` shows: more where there are no known frames `(B, 0, C, H, W)`."""
+def shown_samples(context: Tensor) -> int:
+    """How many samples `training_image` shows: more where there are no known frames `(B, 0, C, H, W)`."""
     return TRAINING_ROWS if context.shape[1] else TRAINING_GRID
 
 
-def training_picture(context: Tensor, truth: Tensor, prediction: Tensor) -> np.ndarray:
+def training_image(context: Tensor, truth: Tensor, prediction: Tensor) -> np.ndarray:
     """Samples in rows: context | truth | prediction | difference. `(B, T, C, H, W)`, `(B, K, C, H, W)` twice. Without
-    known frames, true and generated pictures belong to no pairs: a grid of the ones beside a grid of the others."""
+    known frames, true and generated images belong to no pairs: a grid of the ones beside a grid of the others."""
     if not context.shape[1]:
-        grids = [picture_grid(pictures.flatten(0, 1)) for pictures in (truth, prediction)]
+        grids = [image_grid(images.flatten(0, 1)) for images in (truth, prediction)]
         panels = [
-            Panel("true", _as_picture(grids[0]), "truth"),
-            Panel("generated", _as_picture(grids[1]), "prediction"),
+            Panel("true", _as_image(grids[0]), "truth"),
+            Panel("generated", _as_image(grids[1]), "prediction"),
         ]
         return compose(panels)
     rows = []
@@ -154,31 +154,31 @@ def training_picture(context: Tensor, truth: Tensor, prediction: Tensor) -> np.n
     return stack(rows)
 
 
-def _as_picture(pixels: np.ndarray) -> Tensor:
+def _as_image(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).movedim(-1, 0).float() / 255
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
+def write_png(path: Path, image: np.ndarray) -> None:
     """Write `(H, W, 3)` uint8, whole or not at all, over what is there; makes the folder. Raises StorageError."""
     from PIL import Image
 
     with atomic_write(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+        Image.fromarray(image).save(temporary, format="PNG")
 
 
 def _frame(panel: Panel, size: tuple[int, int], factor: int, layout: _Layout) -> np.ndarray:
     height, width = size[0] * factor, size[1] * factor
-    if panel.picture is None:
-        picture = np.full((height, width, 3), UNKNOWN, np.uint8)
+    if panel.image is None:
+        image = np.full((height, width, 3), UNKNOWN, np.uint8)
         note = _text("not known", width, layout.text, UNKNOWN)
         top = (height - note.shape[0]) // 2
         if top >= 0:
-            picture[top : top + note.shape[0]] = note
+            image[top : top + note.shape[0]] = note
     else:
-        picture = to_uint8(panel.picture).repeat(factor, 0).repeat(factor, 1)
+        image = to_uint8(panel.image).repeat(factor, 0).repeat(factor, 1)
     border = layout.border
     framed = np.full((height + 2 * border, width + 2 * border, 3), COLOURS[panel.kind], np.uint8)
-    framed[border:-border, border:-border] = picture
+    framed[border:-border, border:-border] = image
     missing = max(0, LEAST_WIDTH - framed.shape[1])
     left, right = _blank(framed.shape[0], missing // 2), _blank(framed.shape[0], missing - missing // 2)
     framed = np.concatenate([left, framed, right], 1)
@@ -218,6 +218,6 @@ def _fits(draw: ImageDraw, text: str, font: FreeTypeFont | ImageFont, width: int
     return left >= 2 and right <= width - 2
 
 
-def _even(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+def _even(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""Writes pictures as MP4, GIF or a PNG strip, one at a time; the file appears whole or not at all."""
+"""Writes images as MP4, GIF or a PNG strip, one at a time; the file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from vidpred.files import atomic_write, check_output
 if TYPE_CHECKING:
     import av.filter
 
-STRIP_PICTURES = 12
+STRIP_IMAGES = 12
 SUFFIXES = (".mp4", ".gif", ".png")
-GIF_MOST = 50  # pictures a second: browsers slow a shorter delay than 2/100 s down to 1/10 s
+GIF_MOST = 50  # images a second: browsers slow a shorter delay than 2/100 s down to 1/10 s
 BT709 = 1  # the code for "BT.709" in H.264's matrix, primaries and transfer fields (ITU-T H.264, table E-3 to E-5)
 LIMITED_RANGE = 1
 
 
-def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float, overwrite: bool = False) -> int:
-    """Write `(H, W, 3)` uint8 pictures of one size at `rate` a second; returns how many.
+def write_video(path: Path, images: Iterable[np.ndarray], rate: float, overwrite: bool = False) -> int:
+    """Write `(H, W, 3)` uint8 images of one size at `rate` a second; returns how many.
 
     .mp4 is H.264 in yuv420p (BT.709), which plays in browsers; odd sizes are padded by repeating the edge. .gif loops,
-    each picture with its own 256 colours, 50 a second at most. .png is a strip of at most 12 of the pictures, evenly
-    chosen, one below the other. Pictures are not kept, but for the strip's.
+    each image with its own 256 colours, 50 a second at most. .png is a strip of at most 12 of the images, evenly
+    chosen, one below the other. Images are not kept, but for the strip's.
 
-    Raises what `check_output` raises, ConfigError for a rate that is not above 0, ValueError without any picture or
-    for one of another size or type, StorageError where the file cannot be written. What `pictures` raises is not
+    Raises what `check_output` raises, ConfigError for a rate that is not above 0, ValueError without any image or
+    for one of another size or type, StorageError where the file cannot be written. What `images` raises is not
     changed.
     """
     import av
 
     check_output(path, overwrite, "--output", SUFFIXES)
     exact = exact_rate(rate)
-    source = _Source(pictures)
+    source = _Source(images)
     first = next(source, None)
     if first is None:
-        raise ValueError("there is no picture to write")
+        raise ValueError("there is no image to write")
     everything = chain([first], source)
     del first  # else it would be kept to the end
     writers = {".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_strip}
@@ -49,7 +49,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float, overwri
         with atomic_write(path) as temporary:
             return writers[path.suffix.lower()](temporary, everything, exact)
     except StorageError:
-        if isinstance(source.failure, OSError):  # a failure to read the pictures, not to write them
+        if isinstance(source.failure, OSError):  # a failure to read the images, not to write them
             raise source.failure from None
         raise
     except av.FFmpegError as error:
@@ -59,18 +59,18 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float, overwri
 
 
 def exact_rate(rate: float) -> Fraction:
-    """Pictures a second as a fraction; 29.97003 is 30000/1001. Raises ConfigError unless 0.001 <= rate <= 1000."""
+    """Images a second as a fraction; 29.97003 is 30000/1001. Raises ConfigError unless 0.001 <= rate <= 1000."""
     if not 0.001 <= rate <= 1000:  # not a number is refused too
-        raise ConfigError(f"[--rate {rate}] must lie between 0.001 and 1000 pictures a second")
+        raise ConfigError(f"[--rate {rate}] must lie between 0.001 and 1000 images a second")
     return Fraction(rate).limit_denominator(1001)
 
 
 class _Source:
-    """The caller's pictures, checked. Remembers what they raised, so that it is not taken for a failure to write."""
+    """The caller's images, checked. Remembers what they raised, so that it is not taken for a failure to write."""
 
-    def __init__(self, pictures: Iterable[np.ndarray]) -> None:
+    def __init__(self, images: Iterable[np.ndarray]) -> None:
         self.failure: BaseException | None = None
-        self._pictures = iter(pictures)
+        self._images = iter(images)
         self._shape: tuple[int, ...] | None = None
 
     def __iter__(self) -> _Source:
@@ -78,37 +78,37 @@ class _Source:
 
     def __next__(self) -> np.ndarray:
         try:
-            picture = next(self._pictures)
+            image = next(self._images)
         except StopIteration:
             raise
         except BaseException as failure:
             self.failure = failure
             raise
-        self._shape = self._shape or picture.shape
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.shape != self._shape:
+        self._shape = self._shape or image.shape
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.shape != self._shape:
             wanted = f"uint8 (H, W, 3) of one size, the first being {self._shape}"
-            raise ValueError(f"pictures must be {wanted}; this one is {picture.dtype} {picture.shape}")
-        return picture
+            raise ValueError(f"images must be {wanted}; this one is {image.dtype} {image.shape}")
+        return image
 
 
-def _write_mp4(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> int:
+def _write_mp4(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
     import av
 
     count = 0
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream: Any = None
-        for picture in pictures:
-            height, width = picture.shape[:2]
-            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # yuv420p wants even
+        for image in images:
+            height, width = image.shape[:2]
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # yuv420p wants even
             if stream is None:
                 stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "medium"})
-                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+                stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
                 codec = stream.codec_context
                 codec.thread_count = 1
                 # Without these marks players guess the matrix from the size, and colours shift.
                 codec.colorspace = codec.color_primaries = codec.color_trc = BT709
                 codec.color_range = LIMITED_RANGE
-            rgb = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame = rgb.reformat(format="yuv420p", dst_colorspace="ITU709")
             frame.pts, frame.time_base = count, 1 / rate
             container.mux(stream.encode(frame))
@@ -117,21 +117,21 @@ def _write_mp4(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> in
     return count
 
 
-def _write_gif(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> int:
-    """By FFmpeg, not Pillow, whose GIF writer keeps every picture until the last has come."""
+def _write_gif(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
+    """By FFmpeg, not Pillow, whose GIF writer keeps every image until the last has come."""
     import av
 
     rate = min(rate, Fraction(GIF_MOST))
     count = 0
     with av.open(str(path), "w", options={"loop": "0"}) as container:
         stream: Any = None
-        for picture in pictures:
+        for image in images:
             if stream is None:
                 stream = container.add_stream("gif", rate=rate)
-                height, width = picture.shape[:2]
+                height, width = image.shape[:2]
                 stream.height, stream.width, stream.pix_fmt = height, width, "pal8"
                 graph = _palette_graph(height, width, 1 / rate)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = count, 1 / rate
             graph.vpush(frame)
             count += 1
@@ -143,7 +143,7 @@ def _write_gif(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> in
 
 
 def _palette_graph(height: int, width: int, time_base: Fraction) -> av.filter.Graph:
-    """Filters that give every picture its own palette of 256 colours."""
+    """Filters that give every image its own palette of 256 colours."""
     import av
     import av.filter
 
@@ -175,16 +175,16 @@ def _drain(graph: av.filter.Graph, container: Any, stream: Any) -> None:
         container.mux(stream.encode(frame))
 
 
-def _write_strip(path: Path, pictures: Iterator[np.ndarray], rate: Fraction) -> int:
-    """Keeps every n-th picture; n doubles, and every other one goes, whenever more are kept than wanted."""
+def _write_strip(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
+    """Keeps every n-th image; n doubles, and every other one goes, whenever more are kept than wanted."""
     from PIL import Image
 
     kept: list[np.ndarray] = []
     every, count = 1, 0
-    for picture in pictures:
+    for image in images:
         if count % every == 0:
-            kept.append(picture.copy())  # the caller may use its array again
-            if len(kept) > STRIP_PICTURES:
+            kept.append(image.copy())  # the caller may use its array again
+            if len(kept) > STRIP_IMAGES:
                 kept, every = kept[::2], every * 2
         count += 1
     Image.fromarray(np.concatenate(kept)).save(path, format="PNG")

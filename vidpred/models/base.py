@@ -86,7 +86,7 @@ class Generator(nn.Module):
     has_density: bool = False
     """Whether `log_density`, `expected` and `completions` exist."""
     sharpness: float | None = None
-    """Dial from 0, a blend of what may come, to 1, one sharp picture of it; None: there is no dial."""
+    """Dial from 0, a blend of what may come, to 1, one sharp image of it; None: there is no dial."""
     num_styles: int = 0
     """Number of layers that take a style of their own; 0: there are no styles."""
 
@@ -162,9 +162,10 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Base of the discriminators: logits of images or frames at every scale.
 
-    `forward(context, pictures, **conditions)` takes the context `(B, T, C, H, W)` and, coarse to fine, the frames to
+    `forward(context, images, **conditions)` takes the context `(B, T, C, H, W)` and, coarse to fine, the frames to
     score `(B, K, C, h, w)`, both in [0, 1], and returns logits `(B, num_scales)`. with_features=True adds each scale's
-    last hidden features, a list of `(B, F)`. labels, truth and `num_groups` come by name where its attributes ask for them.
+    last hidden features, a list of `(B, F)`. labels, truth and `num_groups`
+    are passed by name where its attributes ask for them.
     """
 
     num_scales: int = 1
@@ -176,8 +177,8 @@ class Discriminator(nn.Module):
     takes_truth: bool = False
     """Whether it takes the true frames, which coarse scales were built on."""
     split_batch_stats: bool = False
-    """Whether it has batch statistics, which must not mix kinds: forward then takes `num_groups`, the number of kinds (true,
-    false, ...) that lie one after another in the batch."""
+    """Whether batch statistics are computed separately for each group of the batch (real, generated, ...): forward then
+    takes `num_groups`, the number of equal groups that follow one another in the batch."""
     growing: bool = False
     """Whether `grow` changes its size, so that early steps leave parameters unused."""
 

@@ -55,12 +55,12 @@ class HalfAndHalf(Generator):
     def forward(self, context: Tensor) -> list[Tensor]:
         """`(B, T, C, H, W)` in [0, 1], C = 1 or 3, T >= 2 -> a list of one, `(B, pred_frames, C, H, W)` in [0, 1]."""
         last = to_float(context[:, -1:])
-        known, pictures = to_float(context[:, -2:]), []
+        known, images = to_float(context[:, -2:]), []
         for _ in range(self.pred_frames):
             (moved,) = self.flow(known)
-            pictures.append((last + moved) / 2)
+            images.append((last + moved) / 2)
             known = torch.cat([known[:, -1:], moved], 1)
-        return [torch.cat(pictures, 1)]
+        return [torch.cat(images, 1)]
 
 
 BASELINES: dict[str, type[CopyLast] | type[FlowExtrapolation] | type[HalfAndHalf]] = {

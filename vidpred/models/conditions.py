@@ -1,4 +1,4 @@
-"""What a generator may be given beside the known frames, and a discriminator beside the pictures that it judges."""
+"""What a generator may be given beside the known frames, and a discriminator beside the images that it judges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidpred.models.base import Discriminator, Generator
 class Conditions:
     """noise: `(B, noise_channels)`, a draw for each sample. actions: `(B, N-1, A)`: row i moves frame i to frame i+1,
     counted from the first of N frames, known and coming. labels: `(B,)` int64, the class of each sample.
-    truth: `(B, K, C, H, W)`, the true pictures, only while training. states: `(B, T, S)`, those in which the
+    truth: `(B, K, C, H, W)`, the true images, only while training. states: `(B, T, S)`, those in which the
     known frames were taken; of coming frames none are given, `with_predicted_states` predicts them."""
 
     noise: Tensor | None = None
@@ -67,7 +67,7 @@ class Conditions:
         return replace(self, states=torch.stack(states, 1))
 
     def generator_kwargs(self, generator: Generator, first: int, count: int) -> dict[str, Tensor]:
-        """Keyword arguments of the generator's forward, those that it takes: noise, labels, the true pictures, the
+        """Keyword arguments of the generator's forward, those that it takes: noise, labels, the true images, the
         states of the frames that it sees from frame `first` on, and the `count` actions from there on (the last one
         again where they end: of frames that nobody asked for)."""
         found = self.discriminator_kwargs(generator)
@@ -83,7 +83,7 @@ class Conditions:
         return found
 
     def discriminator_kwargs(self, network: Generator | Discriminator) -> dict[str, Tensor]:
-        """Keyword arguments of a discriminator's forward, those that it takes: labels and the true pictures."""
+        """Keyword arguments of a discriminator's forward, those that it takes: labels and the true images."""
         found = {}
         if self.labels is not None and network.num_labels:
             found["labels"] = self.labels
@@ -109,7 +109,7 @@ def check_labels(labels: Tensor | None, classes: int) -> None:
     if not classes:
         return
     if labels is None:
-        raise ValueError(f"the model is told the class of each picture; pass labels (B,) from 0 to {classes - 1}")
+        raise ValueError(f"the model is told the class of each image; pass labels (B,) from 0 to {classes - 1}")
     if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ValueError(f"labels must lie between 0 and {classes - 1}, not {int(labels.min())} to {int(labels.max())}")
 

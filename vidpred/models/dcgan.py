@@ -1,5 +1,5 @@
 """DCGAN (Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional generative
-adversarial networks"), for square pictures of 8 pixels and more."""
+adversarial networks"), for square images of 8 pixels and more."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from vidpred.models.images import (
     VirtualBatchNorm,
     as_frames,
     each_kind,
+    image_shape,
     initialise,
     label_planes,
-    picture_shape,
 )
 from vidpred.models.multiscale import as_channels_last
 
@@ -45,7 +45,7 @@ class DcganSettings(ImageSettings):
     )
 
     def build(self, data: DataSettings) -> DcganGenerator:
-        return DcganGenerator(self, picture_shape(data))
+        return DcganGenerator(self, image_shape(data))
 
 
 class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
@@ -73,11 +73,11 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
         return self.classes
 
     def build(self, num_scales: int, data: DataSettings) -> DcganDiscriminator:
-        return DcganDiscriminator(self, picture_shape(data))
+        return DcganDiscriminator(self, image_shape(data))
 
 
 def halved_sides(side: int) -> list[int]:
-    """A picture's side, and what halving leads to, down to 4, 5 or 6 pixels; half of 7 is 4. Raises ConfigError where
+    """An image's side, and what halving leads to, down to 4, 5 or 6 pixels; half of 7 is 4. Raises ConfigError where
     it does not lead there."""
     sides = [side]
     while sides[-1] == 7 or (sides[-1] % 2 == 0 and sides[-1] // 2 >= COARSEST[0]):
@@ -125,7 +125,7 @@ class DcganGenerator(ImageGenerator):
 
 
 class DcganDiscriminator(Discriminator):
-    """Strided convolutions with LeakyReLU, batch norm between them, one logit. True and false pictures are normalised
+    """Strided convolutions with LeakyReLU, batch norm between them, one logit. True and false images are normalised
     apart, as batches of their own."""
 
     split_batch_stats = True  # forward takes `num_groups`
@@ -153,15 +153,15 @@ class DcganDiscriminator(Discriminator):
         initialise(self)
 
     def forward(
-        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
+        self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         num_groups: int = 1, with_classes: bool = False,
     ) -> Tensor | tuple[Tensor, list[Tensor]] | tuple[Tensor, Tensor]:  # fmt: skip
         """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`; with_classes: and the
         logits of the classes, `(B, classes)`.
 
-        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
+        images: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
         """
-        features = as_channels_last(label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1))
+        features = as_channels_last(label_planes(labels, self.num_labels, images[-1][:, 0] * 2 - 1))
         for layer in self.layers:
             mixes = isinstance(layer, nn.BatchNorm2d)
             features = each_kind(layer, features, num_groups) if mixes else layer(features)

@@ -87,10 +87,10 @@ class ScaleDiscriminator(nn.Module):
         layers.append(nn.Linear(features, 1))
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `(B,)` and the last hidden features `(B, F)`."""
         *hidden, last = self.layers
-        features = as_channels_last(pictures)
+        features = as_channels_last(images)
         for layer in hidden:
             features = layer(features)
         return last(features).float().squeeze(1), features
@@ -131,15 +131,15 @@ class MultiscaleDiscriminator(Discriminator):
             add_spectral_norm(self)
 
     def forward(
-        self, context: Tensor, pictures: list[Tensor], with_features: bool = False
+        self, context: Tensor, images: list[Tensor], with_features: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits `(B, num_scales)`; with_features: and each scale's last hidden features, `(B, F)`.
 
-        context: `(B, T, C, H, W)` in [0, 1]; pictures: the frames to judge at every scale, coarse to fine,
+        context: `(B, T, C, H, W)` in [0, 1]; images: the frames to judge at every scale, coarse to fine,
         `(B, K, C, h, w)` in [0, 1].
         """
         judged = []
-        for network, known, shown in zip(self.networks, build_pyramid(context, self.num_scales), pictures, strict=True):
+        for network, known, shown in zip(self.networks, build_pyramid(context, self.num_scales), images, strict=True):
             pair = torch.cat([known, shown], 1) * 2 - 1
             judged.append(network(rearrange(pair, "b t c h w -> b (t c) h w")))
         logits = torch.stack([logit for logit, _ in judged], 1)

@@ -30,7 +30,7 @@ class EqualisedLinear(nn.Module):
 
 
 class EqualisedConv(nn.Module):
-    """The same for a convolution that keeps the picture's size."""
+    """The same for a convolution that keeps the image's size."""
 
     def __init__(self, channels: int, width: int, kernel: int, gain: float = RELU_GAIN) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Growing(nn.Module):
 
     @property
     def pixel_repeat(self) -> int:
-        """The side, in pixels of the whole picture, of a pixel at the finest scale."""
+        """The side, in pixels of the whole image, of a pixel at the finest scale."""
         return 1 << (self.doublings - self.stage()[0])
 
     def stage(self) -> tuple[int, float]:

@@ -93,7 +93,7 @@ class FilmUnet(ConditionedPredictor):
     """Y = X_T + Net(X_1..T, actions, noise, states): pred_frames frames at once, the first `lead` frames after the last
     known. With `warp`, X_T moved by displacements that Net gives, too.
 
-    One scale. Any height and width: the picture is padded inside and cropped back.
+    One scale. Any height and width: the image is padded inside and cropped back.
     """
 
     def __init__(
@@ -176,14 +176,14 @@ def moved(frame: Tensor, displacement: Tensor) -> Tensor:
     return torch.unflatten(warp_backward(copies, displacement.flatten(0, 1)), 0, (-1, count))
 
 
-def spatial_actions(places: Tensor, picture: Sequence[int], canvas: Sequence[int]) -> Tensor:
+def spatial_actions(places: Tensor, image: Sequence[int], canvas: Sequence[int]) -> Tensor:
     """Maps `(B, N, *canvas)` that are 1 at a place and fall off within two pixels: exp(-squared distance / 2).
 
-    places: `(B, N, 2)`, x and y from 0 to 1 over the picture (height, width), at the upper left of the canvas.
+    places: `(B, N, 2)`, x and y from 0 to 1 over the image (height, width), at the upper left of the canvas.
     """
     rows, columns = (torch.arange(side, device=places.device, dtype=places.dtype) + 0.5 for side in canvas)
-    across = columns - places[..., :1] * picture[1]
-    down = rows - places[..., 1:] * picture[0]
+    across = columns - places[..., :1] * image[1]
+    down = rows - places[..., 1:] * image[0]
     return torch.exp(-0.5 * (across[..., None, :] ** 2 + down[..., :, None] ** 2))
 
 

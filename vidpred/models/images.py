@@ -1,4 +1,4 @@
-"""What all image models share: generators of pictures from noise, discriminators of single pictures.
+"""What all image models share: generators of images from noise, discriminators of single images.
 
 An image generator is a frame predictor with zero known frames: context `(B, 0, C, H, W)` and noise in, one coming frame
 out, `(B, 1, C, H, W)` at every scale, coarse to fine, in [0, 1].
@@ -24,12 +24,12 @@ from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 VARIANCE_FLOOR = 1e-5  # added to variances, as in torch's batch norm
 
 
-def picture_shape(data: DataSettings) -> Shape:
-    """Of the pictures that a run trains on. Raises ConfigError where the settings do not say it."""
+def image_shape(data: DataSettings) -> Shape:
+    """Of the images that a run trains on. Raises ConfigError where the settings do not say it."""
     if data.root is None and data.world_settings.name in POINTS:
         return Shape(1, 2, 1)
     if data.crop_size is None:
-        raise ConfigError("[data.crop_size] an image model makes pictures of one size; set it to their side in pixels")
+        raise ConfigError("[data.crop_size] an image model makes images of one size; set it to their side in pixels")
     return Shape(data.channels, data.crop_size, data.crop_size)
 
 
@@ -54,7 +54,7 @@ class ImageDiscriminatorSettings(DiscriminatorSettings):
 
 
 class ImageGenerator(Generator):
-    """Base of the image generators. `shape` is that of its pictures."""
+    """Base of the image generators. `shape` is that of its images."""
 
     def __init__(self, settings: ModelSettings, shape: Shape) -> None:
         super().__init__()
@@ -85,24 +85,24 @@ class ImageGenerator(Generator):
         return torch.cat([noise, functional.one_hot(chosen.to(context.device), self.num_labels).to(noise)], 1)
 
 
-def as_frames(pictures: Tensor) -> Tensor:
+def as_frames(images: Tensor) -> Tensor:
     """`(B, C, H, W)` in [-1, 1] -> `(B, 1, C, H, W)` in [0, 1]."""
-    return (pictures[:, None].float() + 1) / 2
+    return (images[:, None].float() + 1) / 2
 
 
-def label_planes(labels: Tensor | None, classes: int, pictures: Tensor) -> Tensor:
-    """Pictures `(B, C, H, W)` with one more plane for each class, 1 everywhere in that of the picture's."""
+def label_planes(labels: Tensor | None, classes: int, images: Tensor) -> Tensor:
+    """Images `(B, C, H, W)` with one more plane for each class, 1 everywhere in that of the image's."""
     if not classes:
-        return pictures
-    check_labels(labels, 0 if pictures.is_meta else classes)
-    chosen = torch.zeros(len(pictures), dtype=torch.int64) if labels is None else labels
-    planes = functional.one_hot(chosen.to(pictures.device), classes).to(pictures)[:, :, None, None]
-    return torch.cat([pictures, planes.expand(-1, -1, *pictures.shape[-2:])], 1)
+        return images
+    check_labels(labels, 0 if images.is_meta else classes)
+    chosen = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+    planes = functional.one_hot(chosen.to(images.device), classes).to(images)[:, :, None, None]
+    return torch.cat([images, planes.expand(-1, -1, *images.shape[-2:])], 1)
 
 
 def each_kind(layer: nn.Module, features: Tensor, num_groups: int) -> Tensor:
-    """A layer that mixes the samples of a batch, applied to true and false pictures apart: what a batch norm of both
-    together would tell of each picture is which kind its neighbours are. The kinds lie one after another."""
+    """A layer that mixes the samples of a batch, applied to true and false images apart: what a batch norm of both
+    together would tell of each image is which kind its neighbours are. The kinds lie one after another."""
     return layer(features) if num_groups == 1 else torch.cat([layer(part) for part in features.chunk(num_groups)])
 
 
@@ -127,7 +127,7 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class VirtualBatchNorm(nn.Module):
-    """Batch norm by a reference batch that stays the same (Salimans et al. 2016, section 3.5): a picture's features are
+    """Batch norm by a reference batch that stays the same (Salimans et al. 2016, section 3.5): an image's features are
     normalised by the reference's mean and mean square of each map together with its own, as one sample more, so what
     becomes of it does not depend on the others of its batch. The reference itself is normalised by itself."""
 

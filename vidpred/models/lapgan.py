@@ -17,9 +17,9 @@ from vidpred.models.images import (
     ImageGenerator,
     ImageSettings,
     as_frames,
+    image_shape,
     initialise,
     label_planes,
-    picture_shape,
 )
 from vidpred.models.multiscale import as_channels_last, convolutions
 from vidpred.models.pyramid import build_pyramid, upsample
@@ -52,7 +52,7 @@ class LapganSettings(ImageSettings):
         return self.scales
 
     def build(self, data: DataSettings) -> LapganGenerator:
-        return LapganGenerator(self, picture_shape(data))
+        return LapganGenerator(self, image_shape(data))
 
 
 class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
@@ -66,11 +66,11 @@ class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
     dropout: float = Field(0.5, ge=0, lt=1, description="Share of the finer discriminators' features that is dropped.")
 
     def build(self, num_scales: int, data: DataSettings) -> LapganDiscriminator:
-        return LapganDiscriminator(self, num_scales, picture_shape(data))
+        return LapganDiscriminator(self, num_scales, image_shape(data))
 
 
 def sides(shape: Shape, scales: int) -> list[int]:
-    """The sides of the pyramid's pictures, coarse to fine. Raises ConfigError where they cannot be halved so often."""
+    """The sides of the pyramid's images, coarse to fine. Raises ConfigError where they cannot be halved so often."""
     if shape.height % 2 ** (scales - 1):
         raise ConfigError(
             f"[data.crop_size={shape.height}] is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
@@ -81,7 +81,7 @@ def sides(shape: Shape, scales: int) -> list[int]:
 class LapganGenerator(ImageGenerator):
     """I_0 = G_0(z_0), and I_k = up(I_k-1) + G_k(z_k, up(I_k-1)): every G_k paints the details of one scale.
 
-    In training each learns by itself: it is shown the true coarser picture (`truth`) and not what those before it made.
+    In training each learns by itself: it is shown the true coarser image (`truth`) and not what those before it made.
     """
 
     takes_truth = True
@@ -110,26 +110,26 @@ class LapganGenerator(ImageGenerator):
         self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None, truth: Tensor | None = None
     ) -> list[Tensor]:
         """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> `(B, 1, C, h, w)` at every scale,
-        coarse to fine; truth `(B, 1, C, H, W)`: the pictures whose coarser scales the finer networks start from."""
+        coarse to fine; truth `(B, 1, C, H, W)`: the images whose coarser scales the finer networks start from."""
         latent = self.latent(context, noise, labels)
         drawn = latent[:, : self.noise_channels].split(self.split, 1)
         first = torch.cat([drawn[0], latent[:, self.noise_channels :]], 1)
         side = self.sides[0]
-        picture = torch.tanh(self.coarsest(first).float()).view(-1, self.channels, side, side)
+        image = torch.tanh(self.coarsest(first).float()).view(-1, self.channels, side, side)
         known = None if truth is None else build_pyramid(truth * 2 - 1, len(self.sides))
-        pictures = [as_frames(picture)]
+        images = [as_frames(image)]
         for level, network in enumerate(self.finer):
-            coarse = upsample(picture if known is None else known[level][:, 0])
+            coarse = upsample(image if known is None else known[level][:, 0])
             side = self.sides[level + 1]
             seen = torch.cat([coarse, drawn[level + 1].reshape(-1, 1, side, side).to(coarse)], 1)
             seen = label_planes(labels, self.num_labels, seen)
-            picture = coarse + network(as_channels_last(seen)).float()
-            pictures.append(as_frames(picture))
-        return pictures
+            image = coarse + network(as_channels_last(seen)).float()
+            images.append(as_frames(image))
+        return images
 
 
 class LapganDiscriminator(Discriminator):
-    """D_0 judges the coarsest picture; D_k the details that were added to up(I_k-1), and that picture beside them."""
+    """D_0 judges the coarsest image; D_k the details that were added to up(I_k-1), and that image beside them."""
 
     takes_truth = True
 
@@ -157,17 +157,17 @@ class LapganDiscriminator(Discriminator):
             )
 
     def forward(
-        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
+        self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         truth: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
         """Logits `(B, num_scales)`; with_features: and the features before the last layer of every scale, `(B, F)`.
 
-        pictures: at every scale, `(B, 1, C, h, w)` in [0, 1]; truth `(B, 1, C, H, W)`: what the coarser pictures that
-        they were built on are scales of (none: the pictures themselves are).
+        images: at every scale, `(B, 1, C, h, w)` in [0, 1]; truth `(B, 1, C, H, W)`: what the coarser images that
+        they were built on are scales of (none: the images themselves are).
         """
-        known = pictures if truth is None else build_pyramid(truth, self.num_scales)
+        known = images if truth is None else build_pyramid(truth, self.num_scales)
         judged, features = [], []
-        for level, (network, shown) in enumerate(zip(self.networks, pictures, strict=True)):
+        for level, (network, shown) in enumerate(zip(self.networks, images, strict=True)):
             seen = shown[:, 0] * 2 - 1
             if level:
                 coarse = upsample(known[level - 1][:, 0] * 2 - 1)

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians on the principal axes of pictures: a density that can be written down, fitted by expectation
+"""A mixture of Gaussians on the principal axes of images: a density that can be written down, fitted by expectation
 and maximisation instead of gradients. Needs scikit-learn."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Shape
-from vidpred.models.images import ImageGenerator, ImageSettings, picture_shape
+from vidpred.models.images import ImageGenerator, ImageSettings, image_shape
 
 NEGLIGIBLE = 1e-9  # below this, a principal axis has no variance to be whitened
 LARGEST = 1 - 2**-24  # uniform noise in (-1, 1), as far as float32 goes
@@ -33,7 +33,7 @@ class MixtureSettings(ImageSettings):
     components: int = Field(100, ge=1, description="Number of Gaussians, each with its own covariance.")
     ridge: float = Field(1e-6, gt=0, description="Addition to the variances.")
     iterations: int = Field(100, ge=1, description="Iterations of expectation maximization, after k-means.")
-    most_pictures: int = Field(20_000, ge=2, description="Largest number of images to fit.")
+    most_images: int = Field(20_000, ge=2, description="Largest number of images to fit.")
 
     @model_validator(mode="after")
     def _continuous(self) -> Self:
@@ -42,7 +42,7 @@ class MixtureSettings(ImageSettings):
         return self
 
     def build(self, data: DataSettings) -> MixtureGenerator:
-        return MixtureGenerator(self, picture_shape(data))
+        return MixtureGenerator(self, image_shape(data))
 
 
 class MixtureGenerator(ImageGenerator):
@@ -52,11 +52,11 @@ class MixtureGenerator(ImageGenerator):
 
     def __init__(self, settings: MixtureSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        self.settings, self.max_fit_images = settings, settings.most_pictures
+        self.settings, self.max_fit_images = settings, settings.most_images
         count, size, values = settings.components, settings.noise_channels - 1, shape.values
         if size > values:
             raise ConfigError(
-                f"[model.noise_channels={size + 1}] a picture of {values} values has no {size} principal axes; set "
+                f"[model.noise_channels={size + 1}] an image of {values} values has no {size} principal axes; set "
                 f"model.noise_channels={values + 1} or less"
             )
         sizes = {
@@ -73,14 +73,14 @@ class MixtureGenerator(ImageGenerator):
     factors: Tensor
     dropped: Tensor  # the mean variance of the axes that were left out
 
-    def fit(self, pictures: Tensor, seed: int) -> None:
-        """pictures: `(N, C, H, W)` in [0, 1]. Raises ConfigError without scikit-learn or with too few pictures."""
+    def fit(self, images: Tensor, seed: int) -> None:
+        """images: `(N, C, H, W)` in [0, 1]. Raises ConfigError without scikit-learn or with too few images."""
         mixtures, decomposition = scikit_learn()
         settings, size = self.settings, self.noise_channels - 1
-        flat = pictures.flatten(1).double().numpy()
+        flat = images.flatten(1).double().numpy()
         if len(flat) < max(settings.components, size + 1):
             raise ConfigError(
-                f"[model.components={settings.components}] {len(flat)} pictures are too few; set model.components and "
+                f"[model.components={settings.components}] {len(flat)} images are too few; set model.components and "
                 "model.noise_channels below their number"
             )
         analysis = decomposition.PCA(size, whiten=True, svd_solver="covariance_eigh").fit(flat)
@@ -111,11 +111,11 @@ class MixtureGenerator(ImageGenerator):
         flat = self.mean + coded @ self.axes.T
         return [flat.clamp(0, 1).view(-1, 1, *self.shape)]
 
-    def log_density(self, pictures: Tensor) -> Tensor:
+    def log_density(self, images: Tensor) -> Tensor:
         """log p of `(N, C, H, W)` in [0, 1], `(N,)` in nats: the mixture on the axes, and the axes that were left out
         as Gaussians of their mean variance (Tipping & Bishop 1999, "Mixtures of probabilistic principal component
         analysers")."""
-        flat = pictures.flatten(1).double() - self.mean.double()
+        flat = images.flatten(1).double() - self.mean.double()
         axes, size = self.axes.double(), self.axes.shape[1]
         lengths = axes.norm(dim=0)
         coded = flat @ axes / lengths**2
@@ -130,29 +130,29 @@ class MixtureGenerator(ImageGenerator):
         outside = outside - count * math.log(2 * math.pi * float(self.dropped)) / 2
         return torch.add(mixed - lengths.log().sum(), outside)
 
-    def expected(self, pictures: Tensor, known: Tensor) -> Tensor:
-        """The mean of all pictures that have the known values of these: `(N, C, H, W)` and a mask `(C, H, W)` of bool
+    def expected(self, images: Tensor, known: Tensor) -> Tensor:
+        """The mean of all images that have the known values of these: `(N, C, H, W)` and a mask `(C, H, W)` of bool
         -> `(N, C, H, W)`, cut off at [0, 1]. Exact: a conditioned mixture of Gaussians is one again (Bishop 2006,
         "Pattern recognition and machine learning", section 2.3)."""
-        given = self._given(pictures, known)
-        return self._finished((given.shares[..., None] * given.means).sum(1), pictures, known)
+        given = self._given(images, known)
+        return self._finished((given.shares[..., None] * given.means).sum(1), images, known)
 
-    def completions(self, pictures: Tensor, known: Tensor, count: int, seed: int) -> Tensor:
+    def completions(self, images: Tensor, known: Tensor, count: int, seed: int) -> Tensor:
         """`count` draws of each from the same distribution, `(N, count, C, H, W)`: a draw from a component, which is
         then moved to the known values (Doucet 2010, "A note on efficient conditional simulation of Gaussian
         vectors")."""
-        given, random = self._given(pictures, known), np.random.default_rng(seed)
+        given, random = self._given(images, known), np.random.default_rng(seed)
         directions, lengths = self._directions()
         drawn = []
-        for picture, shares in zip(pictures, given.shares.numpy(), strict=True):
+        for image, shares in zip(images, given.shares.numpy(), strict=True):
             chosen = torch.from_numpy(random.choice(len(shares), count, p=shares / shares.sum()))
             inside = torch.from_numpy(random.standard_normal((count, len(lengths))))
             outside = torch.from_numpy(random.standard_normal((count, len(directions)))) * self._outside.sqrt()
             inside = torch.einsum("bij,bj->bi", self.factors.double()[chosen], inside) * lengths
             free = given.centres[chosen] + (inside - outside @ directions) @ directions.T + outside
-            short = (picture.flatten().double() - free) * known.flatten()
+            short = (image.flatten().double() - free) * known.flatten()
             moved = torch.einsum("bij,bj->bi", given.gains[chosen], short @ directions) @ directions.T
-            drawn.append(self._finished(free + moved, picture.expand(count, *picture.shape), known))
+            drawn.append(self._finished(free + moved, image.expand(count, *image.shape), known))
         return torch.stack(drawn)
 
     @property
@@ -165,7 +165,7 @@ class MixtureGenerator(ImageGenerator):
         lengths = self.axes.double().norm(dim=0)
         return self.axes.double() / lengths, lengths
 
-    def _given(self, pictures: Tensor, known: Tensor) -> _Given:
+    def _given(self, images: Tensor, known: Tensor) -> _Given:
         """Component k of the values is N(c, s I + U M U'), U the directions and s the dropped variance. Of its known
         rows U_K only G = U_K' U_K is needed: the rest is the matrix inversion lemma."""
         directions, lengths = self._directions()
@@ -176,7 +176,7 @@ class MixtureGenerator(ImageGenerator):
         inner = dropped * unit + matrices @ (directions.T @ (seen[:, None] * directions))
         gains = torch.linalg.solve(inner, matrices)
         centres = self.mean.double() + self.centres.double() @ (directions * lengths).T  # (components, values)
-        apart = (pictures.flatten(1).double()[:, None] - centres) * seen  # (N, components, values)
+        apart = (images.flatten(1).double()[:, None] - centres) * seen  # (N, components, values)
         coded = apart @ directions
         moved = torch.einsum("kij,nkj->nki", gains, coded)
         squares = (apart.square().sum(2) - (coded * moved).sum(2)) / dropped
@@ -184,13 +184,13 @@ class MixtureGenerator(ImageGenerator):
         shares = (self.weights.double().log() - (squares + volumes) / 2).softmax(1)
         return _Given(shares, centres + moved @ directions.T, centres, gains)
 
-    def _finished(self, flat: Tensor, pictures: Tensor, known: Tensor) -> Tensor:
-        """What was found where nothing is known, the pictures elsewhere."""
-        return torch.where(known, pictures, flat.view(-1, *self.shape).clamp(0, 1).to(pictures))
+    def _finished(self, flat: Tensor, images: Tensor, known: Tensor) -> Tensor:
+        """What was found where nothing is known, the images elsewhere."""
+        return torch.where(known, images, flat.view(-1, *self.shape).clamp(0, 1).to(images))
 
 
 class _Given(NamedTuple):
-    """Pictures of which some values are known. shares: how likely each has come of each component, `(N, components)`;
+    """Images of which some values are known. shares: how likely each has come of each component, `(N, components)`;
     means: what it would then be, `(N, components, values)`; centres: of the components, `(components, values)`; gains:
     how far each moves along the directions for known values that lie along them, `(components, size, size)`."""
 

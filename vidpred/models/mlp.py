@@ -17,8 +17,8 @@ from vidpred.models.images import (
     ImageSettings,
     MinibatchDiscrimination,
     each_kind,
+    image_shape,
     label_planes,
-    picture_shape,
 )
 
 SLOPE = 0.2
@@ -37,7 +37,7 @@ class MlpSettings(ImageSettings):
     )
 
     def build(self, data: DataSettings) -> MlpGenerator:
-        return MlpGenerator(self, picture_shape(data))
+        return MlpGenerator(self, image_shape(data))
 
 
 class MlpDiscriminatorSettings(ImageDiscriminatorSettings):
@@ -58,7 +58,7 @@ class MlpDiscriminatorSettings(ImageDiscriminatorSettings):
     )
 
     def build(self, num_scales: int, data: DataSettings) -> MlpDiscriminator:
-        return MlpDiscriminator(self, picture_shape(data))
+        return MlpDiscriminator(self, image_shape(data))
 
 
 class MlpGenerator(ImageGenerator):
@@ -115,14 +115,14 @@ class MlpDiscriminator(Discriminator):
         self.last = nn.Linear(widths[-1] + kernels, 1)
 
     def forward(
-        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
+        self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         num_groups: int = 1,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
         """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`.
 
-        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
+        images: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
         """
-        hidden = self.layers(label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1).flatten(1))
+        hidden = self.layers(label_planes(labels, self.num_labels, images[-1][:, 0] * 2 - 1).flatten(1))
         seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, num_groups)
         logits = self.last(seen).float()
         return (logits, [hidden]) if with_features else logits

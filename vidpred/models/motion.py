@@ -132,7 +132,7 @@ class MotionGenerator(ConditionedPredictor):
     `sharpness` is a dial between two ends. At 0 the candidates' values are blended: the mean over what may come, with
     the least squared error. At 1 the places are blended where the candidates' pixels come from, by shares of the path's
     own gate and detail, and the last frame is warped once along that path (`blend_paths`): whatever the shares are, the
-    picture keeps its detail. Between them both pictures are mixed.
+    image keeps its detail. Between them both images are mixed.
 
     With `refine`, a UNet at half resolution looks at the known frames once. For every k its features are carried along
     with the motion, and a head of three convolutions, which sees them where they were and where they arrive, adds to
@@ -174,17 +174,17 @@ class MotionGenerator(ConditionedPredictor):
         features = None if self.refinement is None else self.refinement.look(motion, planes)
         last_lead = self.lead + self.pred_frames - 1
         paths = zip(follow(motion.flow, last_lead), follow(motion.smooth, last_lead), strict=True)
-        pictures = []
+        images = []
         for lead, (path, steady) in enumerate(paths, 1):
             if lead < self.lead:
                 continue
             scene = imagine(motion, lead, path, steady)
             if self.refinement is None or features is None:
-                picture = self._between(motion, scene, lead)
+                image = self._between(motion, scene, lead)
             else:
-                picture = self.refinement(motion, scene, self._shares(scene), features, lead)
-            pictures.append(picture.clamp(0, 1)[..., :height, :width])
-        return [torch.stack(pictures, 1)]
+                image = self.refinement(motion, scene, self._shares(scene), features, lead)
+            images.append(image.clamp(0, 1)[..., :height, :width])
+        return [torch.stack(images, 1)]
 
     def _between(self, motion: Motion, scene: Scene, lead: int) -> Tensor:
         """The frame `(B, C, H, W)` where the dial stands."""
@@ -293,10 +293,10 @@ class Refinement(nn.Module):
         candidates = torch.cat([scene.candidates, corrected[:, None]], 1)
         # The corrected one begins with a share like that of the one that it corrects.
         pushed = shares[:, PUSHED : PUSHED + 1]
-        picture = blend(candidates, torch.cat([shares, pushed], 1) + functional.pixel_shuffle(gates, 2))
+        image = blend(candidates, torch.cat([shares, pushed], 1) + functional.pixel_shuffle(gates, 2))
         differing = (scene.candidates[:, 0] - scene.candidates[:, PUSHED]).abs().mean(1, keepdim=True)
         differing = differing + warp(motion.doubt, scene.path).mean(1, keepdim=True)
-        return picture + functional.pixel_shuffle(paint, 2) * enlarge(functional.avg_pool2d(differing, 2))
+        return image + functional.pixel_shuffle(paint, 2) * enlarge(functional.avg_pool2d(differing, 2))
 
 
 PUSHED, STEADY = (1 + list(MOVED).index(name) for name in ("pushed", "steady"))
@@ -311,7 +311,7 @@ def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
     """Where the pixels of frame t+lead come from: the mean of the candidates' paths, smoothed by a Gaussian of
     `SMOOTHED` pixels per frame ahead, `(B, 2, H, W)`; shares: logarithms, `(B, n, H, W)`.
 
-    A mean of values has a ghost at every candidate's place; a mean of places has one picture, at a place between.
+    A mean of values has a ghost at every candidate's place; a mean of places has one image, at a place between.
     """
     parts = shares.softmax(1)
     along = (parts * parts.new_tensor(ALONG).view(1, -1, 1, 1)).sum(1, keepdim=True)
@@ -483,9 +483,9 @@ def push(flow: Tensor, lead: int, elsewhere: Tensor) -> Tensor:
     return torch.where(arrived > 0.3, path / total.clamp(min=1e-6), elsewhere)
 
 
-def unshuffle(pictures: Tensor) -> Tensor:
+def unshuffle(images: Tensor) -> Tensor:
     """`(B, C, H, W)` -> `(B, 4C, H/2, W/2)`."""
-    return functional.pixel_unshuffle(pictures, 2)
+    return functional.pixel_unshuffle(images, 2)
 
 
 def enlarge(maps: Tensor, factor: int = 2) -> Tensor:

@@ -53,7 +53,7 @@ class MultiscaleSettings(ModelSettings):
             if len(sizes) != len(widths) + 1:
                 raise ValueError(f"scale {scale} has {len(widths)} feature maps, so it needs {len(widths) + 1} kernels")
             if any(size % 2 == 0 for size in sizes):
-                raise ValueError(f"scale {scale}: kernel sizes must be odd to keep the picture's size")
+                raise ValueError(f"scale {scale}: kernel sizes must be odd to keep the image's size")
         return self
 
     @property
@@ -90,10 +90,10 @@ class MultiscaleGenerator(ConditionedPredictor):
     """Paints the coming frames coarse to fine: G_k(X) = tanh(Net_k(X_k, up(Y_{k-1})) + up(Y_{k-1})).
 
     context_frames known frames in, pred_frames frames out at once, the first of them `lead` frames after the last
-    known one. Any height and width: the picture is padded inside and cropped back. With `residual: last_frame` (L_k the
+    known one. Any height and width: the image is padded inside and cropped back. With `residual: last_frame` (L_k the
     last known frame at scale k, clamped instead of squashed): G_k(X) = Net_k(...) + up(Y_{k-1}) + L_k - up(L_{k-1}).
     With noise, every Net_k sees one more plane for each number z_i of the draw, z_i everywhere: one draw is one
-    coherent future, whatever the size of the picture. `noise_channels` and `noise` say how to draw. With actions, every
+    coherent future, whatever the size of the image. `noise_channels` and `noise` say how to draw. With actions, every
     Net_k sees one more plane for each value of each action between the first known and the last coming frame; with
     states, one for each value of the states in which the known frames were taken.
     """
@@ -102,11 +102,11 @@ class MultiscaleGenerator(ConditionedPredictor):
         self, settings: MultiscaleSettings, context_frames: int, pred_frames: int = 1, lead: int = 1, channels: int = 3
     ) -> None:
         super().__init__(settings, context_frames, pred_frames, lead, channels)
-        pictures = pred_frames * channels
+        images = pred_frames * channels
         seen = context_frames * channels + self.condition_size
         maps, kernels = settings.layers()
         self.networks = nn.ModuleList(
-            convolutions([seen + (pictures if index else 0), *widths, pictures], sizes, "same")
+            convolutions([seen + (images if index else 0), *widths, images], sizes, "same")
             for index, (widths, sizes) in enumerate(zip(maps, kernels, strict=True))
         )
         self.num_scales, self.copies = len(self.networks), settings.residual == "last_frame"
@@ -149,6 +149,6 @@ class MultiscaleGenerator(ConditionedPredictor):
         return predictions
 
 
-def as_channels_last(pictures: Tensor) -> Tensor:
+def as_channels_last(images: Tensor) -> Tensor:
     """The memory layout in which bfloat16 convolutions are fastest, on CPUs and GPUs alike."""
-    return pictures.contiguous(memory_format=torch.channels_last)
+    return images.contiguous(memory_format=torch.channels_last)

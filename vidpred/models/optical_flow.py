@@ -18,14 +18,14 @@ Care = Literal["medium", "fine", "smooth"]
 MINIMUM_SIDE = 16  # under it one 8x8 patch does not fit the finest scale, and OpenCV raises or reads foreign memory
 
 
-def to_gray(pictures: Tensor) -> Tensor:
+def to_gray(images: Tensor) -> Tensor:
     """`(N, C, H, W)` uint8 or float in [0, 1], C = 1 or 3 (red, green, blue) -> `(N, H, W)` uint8: the luma, rounded.
 
     Raises ValueError for any other number of dimensions or channels.
     """
-    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
-        raise ValueError(f"pictures must be (N, C, H, W) with 1 or 3 channels, not {tuple(pictures.shape)}")
-    values = to_float(pictures.detach())
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"images must be (N, C, H, W) with 1 or 3 channels, not {tuple(images.shape)}")
+    values = to_float(images.detach())
     if values.shape[1] == 3:
         values = values * values.new_tensor(LUMA).view(1, 3, 1, 1)
     return (values.sum(1) * 255).round().clamp(0, 255).to(torch.uint8)
@@ -37,19 +37,19 @@ def dense_flow(first: Tensor, second: Tensor, care: Care = "medium") -> Tensor:
     Both `(N, C, H, W)` uint8 or float in [0, 1], C = 1 or 3. Returns `(N, 2, H, W)` float32 on the device of `first`:
     displacements in pixels, to the right and downwards. No gradient flows through it; the work is done on the CPU.
 
-    The method is DIS on the gray picture. care: "medium", OpenCV's most careful preset (finest scale 1/2, patches of
+    The method is DIS on the gray image. care: "medium", OpenCV's most careful preset (finest scale 1/2, patches of
     8x8 every 3 pixels, 5 variational iterations); "fine": down to the whole resolution, patches every 4 pixels, which
     takes about three times as long and is nearer from frame to frame; "smooth": the medium one with four times the
-    weight of smoothness, which carries further ahead where motion is unsteady. It runs on pictures of any size: one
+    weight of smoothness, which carries further ahead where motion is unsteady. It runs on images of any size: one
     with a side under `MINIMUM_SIDE` is enlarged by the smallest whole factor that reaches it, and the flow is shrunk
     back.
 
-    Raises ValueError when the shapes differ, a picture is empty or the channels are not 1 or 3.
+    Raises ValueError when the shapes differ, an image is empty or the channels are not 1 or 3.
     """
     if first.shape != second.shape:
         raise ValueError(f"both frames need one shape, not {tuple(first.shape)} and {tuple(second.shape)}")
     if first.ndim == 4 and 0 in first.shape[-2:]:
-        raise ValueError(f"pictures must have at least one pixel, not {tuple(first.shape)}")
+        raise ValueError(f"images must have at least one pixel, not {tuple(first.shape)}")
     starts, ends = to_gray(first).cpu().numpy(), to_gray(second).cpu().numpy()
     flow = np.zeros((*starts.shape, 2), np.float32)
     for index, (start, end) in enumerate(zip(starts, ends, strict=True)):

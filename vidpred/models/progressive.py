@@ -27,8 +27,8 @@ from vidpred.models.images import (
     ImageGenerator,
     ImageSettings,
     as_frames,
+    image_shape,
     label_planes,
-    picture_shape,
 )
 from vidpred.models.pyramid import upsample
 
@@ -44,7 +44,7 @@ class ProgressiveSettings(ImageSettings):
     )
 
     def build(self, data: DataSettings) -> ProgressiveGenerator:
-        return ProgressiveGenerator(self, picture_shape(data))
+        return ProgressiveGenerator(self, image_shape(data))
 
 
 class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
@@ -58,11 +58,11 @@ class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
     )
 
     def build(self, num_scales: int, data: DataSettings) -> ProgressiveDiscriminator:
-        return ProgressiveDiscriminator(self, picture_shape(data))
+        return ProgressiveDiscriminator(self, image_shape(data))
 
 
 def doublings(shape: Shape) -> int:
-    """How often 4 is doubled to the picture's side. Raises ConfigError where it is not."""
+    """How often 4 is doubled to the image's side. Raises ConfigError where it is not."""
     count = max(1, (shape.height // 4).bit_length() - 1)
     if 4 << count != shape.height:
         raise ConfigError(
@@ -73,12 +73,12 @@ def doublings(shape: Shape) -> int:
 
 
 def fade(coarse: Tensor, fine: Tensor, share: float) -> Tensor:
-    """The coarser picture, doubled, blended into the finer one."""
+    """The coarser image, doubled, blended into the finer one."""
     return fine if share == 1 else torch.lerp(upsample(coarse).float(), fine.float(), share)
 
 
-def enlarge(picture: Tensor, side: int) -> Tensor:
-    return picture if picture.shape[-1] == side else interpolate(picture, size=(side, side), mode="nearest")
+def enlarge(image: Tensor, side: int) -> Tensor:
+    return image if image.shape[-1] == side else interpolate(image, size=(side, side), mode="nearest")
 
 
 class ProgressiveGenerator(Growing, ImageGenerator):
@@ -92,7 +92,7 @@ class ProgressiveGenerator(Growing, ImageGenerator):
         self.blocks = nn.ModuleList([nn.ModuleList([EqualisedConv(widths[0], widths[0], 3)])])
         for before, after in pairwise(widths):
             self.blocks.append(nn.ModuleList([EqualisedConv(before, after, 3), EqualisedConv(after, after, 3)]))
-        self.pictures = nn.ModuleList(EqualisedConv(width, shape.channels, 1, gain=1) for width in widths)
+        self.images = nn.ModuleList(EqualisedConv(width, shape.channels, 1, gain=1) for width in widths)
 
     def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
         """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`: of the
@@ -105,14 +105,14 @@ class ProgressiveGenerator(Growing, ImageGenerator):
             before, features = features, upsample(features) if number else features
             for layer in block:  # type: ignore[attr-defined]
                 features = pixel_norm(leaky(layer(features)))
-        picture = self.pictures[level](features).float()
+        image = self.images[level](features).float()
         if share < 1:
-            picture = fade(self.pictures[level - 1](before), picture, share)
-        return [as_frames(enlarge(picture, self.shape.width))]
+            image = fade(self.images[level - 1](before), image, share)
+        return [as_frames(enlarge(image, self.shape.width))]
 
 
 class ProgressiveDiscriminator(Growing, Discriminator):
-    """The generator turned round; sees pictures at its present scale. Beside 4x4 features stands how much the samples
+    """The generator turned round; sees images at its present scale. Beside 4x4 features stands how much the samples
     of a batch differ."""
 
     split_batch_stats = True
@@ -123,7 +123,7 @@ class ProgressiveDiscriminator(Growing, Discriminator):
         self.num_labels, self.group = settings.num_labels, settings.deviation_group
         widths = [feature_maps(settings.width, level) for level in range(self.doublings + 1)]
         channels = shape.channels + settings.num_labels
-        self.pictures = nn.ModuleList(EqualisedConv(channels, width, 1) for width in widths)
+        self.images = nn.ModuleList(EqualisedConv(channels, width, 1) for width in widths)
         self.blocks = nn.ModuleList()
         for after, before in pairwise(widths):
             self.blocks.append(nn.ModuleList([EqualisedConv(before, before, 3), EqualisedConv(before, after, 3)]))
@@ -141,24 +141,24 @@ class ProgressiveDiscriminator(Growing, Discriminator):
         return enlarge(fade(avg_pool2d(fine, 2), fine, share), frames.shape[-1])[:, None]
 
     def forward(
-        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
+        self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         num_groups: int = 1,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
         """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`.
 
-        pictures: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
+        images: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
         """
         level, share = self.stage()
-        seen = label_planes(labels, self.num_labels, pictures[-1][:, 0] * 2 - 1)
+        seen = label_planes(labels, self.num_labels, images[-1][:, 0] * 2 - 1)
         if level < self.doublings:
             seen = avg_pool2d(seen, self.pixel_repeat)
-        features = leaky(self.pictures[level](seen))
+        features = leaky(self.images[level](seen))
         for number in reversed(range(level)):
             for layer in self.blocks[number]:  # type: ignore[attr-defined]
                 features = leaky(layer(features))
             features = avg_pool2d(features, 2)
             if number == level - 1 and share < 1:
-                coarse = leaky(self.pictures[number](avg_pool2d(seen, 2)))
+                coarse = leaky(self.images[number](avg_pool2d(seen, 2)))
                 features = torch.lerp(coarse.float(), features.float(), share)
         if self.group:
             features = torch.cat([minibatch_std(part, self.group) for part in features.chunk(num_groups)])

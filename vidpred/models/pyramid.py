@@ -1,4 +1,4 @@
-"""Picture pyramids: average pooling down, nearest neighbour up, any height and width."""
+"""Image pyramids: average pooling down, nearest neighbour up, any height and width."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build_pyramid(frames: Tensor, num_scales: int) -> list[Tensor]:
     """The clip at every scale, coarse to fine: `(B, T, C, H, W)` -> `num_scales` tensors.
 
     Scale k of n has 1/2^(n-k) of the resolution, by average pooling of the full-resolution clip, so every scale sees
-    the same picture. H and W are first padded to a multiple of 2^(n-1); the finest scale is padded too.
+    the same image. H and W are first padded to a multiple of 2^(n-1); the finest scale is padded too.
     """
     frames = pad_to_multiple(frames, 2 ** (num_scales - 1))
     batch = frames.shape[0]
@@ -34,14 +34,14 @@ def build_pyramid(frames: Tensor, num_scales: int) -> list[Tensor]:
     return [rearrange(scale, "b (t c) h w -> b t c h w", b=batch, c=channels) for scale in reversed(pyramid)]
 
 
-def upsample(pictures: Tensor) -> Tensor:
+def upsample(images: Tensor) -> Tensor:
     """Double the resolution of `(B, C, H, W)` by nearest neighbour."""
-    return functional.interpolate(pictures, scale_factor=2, mode="nearest")
+    return functional.interpolate(images, scale_factor=2, mode="nearest")
 
 
-def as_pyramid(pictures: list[Tensor] | Tensor) -> list[Tensor]:
+def as_pyramid(images: list[Tensor] | Tensor) -> list[Tensor]:
     """A generator of one scale may return its frames `(B, K, C, H, W)` without a list."""
-    return list(pictures) if isinstance(pictures, list | tuple) else [pictures]
+    return list(images) if isinstance(images, list | tuple) else [images]
 
 
 def pyramid_shapes(frames: Tensor, num_scales: int) -> list[tuple[int, ...]]:
@@ -54,13 +54,13 @@ def pyramid_shapes(frames: Tensor, num_scales: int) -> list[tuple[int, ...]]:
     return [*coarse, tuple(frames.shape)]
 
 
-def check_pyramid(pictures: list[Tensor], frames: Tensor, num_scales: int | None) -> None:
+def check_pyramid(images: list[Tensor], frames: Tensor, num_scales: int | None) -> None:
     """Whether these are predictions of `frames` `(B, K, C, H, W)`: losses would broadcast other shapes in silence.
 
     num_scales: how many the adversary judges; None: any number. Raises ValueError with the expected and found shapes.
     """
-    expected = pyramid_shapes(frames, num_scales or len(pictures) or 1)
-    found = [tuple(picture.shape) if isinstance(picture, Tensor) else type(picture).__name__ for picture in pictures]
+    expected = pyramid_shapes(frames, num_scales or len(images) or 1)
+    found = [tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__ for image in images]
     if found != expected:
         kind = "tensors (B, K, C, H, W), coarse to fine, of" if len(expected) > 1 else "(B, K, C, H, W) ="
         raise ValueError(

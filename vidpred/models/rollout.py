@@ -34,12 +34,12 @@ def applications(
     while True:
         seen = history[:, : history.shape[1] - lead + 1]
         conditions = conditions.with_predicted_states(generator, first + seen.shape[1])
-        pictures = as_pyramid(forward(seen, **conditions.generator_kwargs(generator, first, rows)))
-        yield pictures
-        frames = _finest(pictures, history)
+        images = as_pyramid(forward(seen, **conditions.generator_kwargs(generator, first, rows)))
+        yield images
+        frames = _finest(images, history)
         # Where they are enough, the older ones need not be copied.
         history = (frames if frames.shape[1] >= needed else torch.cat([history, frames], 1))[:, -needed:]
-        first += pictures[-1].shape[1]
+        first += images[-1].shape[1]
 
 
 def unroll(
@@ -75,8 +75,8 @@ def stream_rollout(
     noise: a draw for each sample, `(B, noise_channels)`, for a generator that takes any; None: drawn from torch's
     random stream. It is kept through the whole rollout: a draw stands for one outcome, and a coin that was tossed anew
     in every frame would change the story half-way.
-    actions: `(B, T'-1+num_frames, A)`, for a generator that takes any: row i moves frame i of the context, and then of the
-    future, to the next one.
+    actions: `(B, T'-1+num_frames, A)`, for a generator that takes any: row i leads from frame i, of context and then
+    future, to the next.
     states: `(B, T', S)`, for a generator that takes any: those in which the frames of the context were taken. Those of
     coming frames follow from them by the generator's `state_dynamics`.
     Raises ValueError where the context is too short, the generator's frames have another shape, there is noise for
@@ -97,8 +97,8 @@ def stream_rollout(
             f"{context.shape[1] - 1 + num_frames} between them"
         )
     done = 0
-    for pictures in applications(generator, generator, context, conditions):
-        frames = _finest(pictures, context)
+    for images in applications(generator, generator, context, conditions):
+        frames = _finest(images, context)
         for index in range(min(frames.shape[1], num_frames - done)):
             yield frames[:, index]
         done += frames.shape[1]
@@ -106,9 +106,9 @@ def stream_rollout(
             return
 
 
-def _finest(pictures: list[Tensor] | Tensor, history: Tensor) -> Tensor:
+def _finest(images: list[Tensor] | Tensor, history: Tensor) -> Tensor:
     """A generator's frames at full resolution. Raises ValueError where their shape is not that of the history's."""
-    frames = as_pyramid(pictures)[-1]
+    frames = as_pyramid(images)[-1]
     batch, _, channels, height, width = history.shape
     if frames.dim() != 5 or (len(frames), *frames.shape[2:]) != (batch, channels, height, width):
         wanted = f"({batch}, K, {channels}, {height}, {width})"

@@ -14,7 +14,7 @@ from vidpred.settings import Settings
 class ModelSettings(Settings):
     """Base of the generators' settings; each one is registered in `models/build.py`."""
 
-    needs_frames: ClassVar[bool] = True  # False: it makes pictures from noise, without known frames
+    needs_frames: ClassVar[bool] = True  # False: it makes images from noise, without known frames
     takes_labels: ClassVar[bool] = False
     has_encoder: ClassVar[bool] = False  # it says what a code of the truth costs (a variational auto-encoder)
     fitted: ClassVar[bool] = False  # it has a `fit` instead of gradients
@@ -42,7 +42,7 @@ class ModelSettings(Settings):
 
     @property
     def num_scales(self) -> int:
-        """How many pictures a prediction has, coarse to fine."""
+        """How many images a prediction has, coarse to fine."""
         return 1
 
     def build(self, data: DataSettings) -> Generator:
@@ -53,7 +53,7 @@ class ModelSettings(Settings):
 class DiscriminatorSettings(Settings):
     """Base of the discriminators' settings; each one is registered in `models/build.py`."""
 
-    needs_frames: ClassVar[bool] = True  # it judges pictures as the continuation of known ones
+    needs_frames: ClassVar[bool] = True  # it judges images as the continuation of known ones
     takes_labels: ClassVar[bool] = False
 
     name: str = Field(description="Kind of discriminator.")
@@ -70,5 +70,5 @@ class DiscriminatorSettings(Settings):
         return 0
 
     def build(self, num_scales: int, data: DataSettings) -> Discriminator:
-        """What judges `num_scales` pictures of the frames to come. Raises ConfigError where they are too small."""
+        """What judges `num_scales` images of the frames to come. Raises ConfigError where they are too small."""
         raise NotImplementedError

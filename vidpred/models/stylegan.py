@@ -24,7 +24,7 @@ from vidpred.models.equalized_lr import (
     leaky,
     pixel_norm,
 )
-from vidpred.models.images import ImageGenerator, ImageSettings, as_frames, picture_shape
+from vidpred.models.images import ImageGenerator, ImageSettings, as_frames, image_shape
 from vidpred.models.noise import draw_noise
 from vidpred.models.progressive import doublings, enlarge, fade
 
@@ -55,7 +55,7 @@ class StyleganSettings(ImageSettings):
     )
 
     def build(self, data: DataSettings) -> StyleganGenerator:
-        return StyleganGenerator(self, picture_shape(data))
+        return StyleganGenerator(self, image_shape(data))
 
 
 class StyleLayer(nn.Module):
@@ -104,7 +104,7 @@ class StyleganGenerator(Growing, ImageGenerator):
         for level, (before, after) in enumerate(pairwise(widths), 1):
             for first, second in ((before, after), (after, after)):
                 self.layers.append(StyleLayer(EqualisedConv(first, second, 3), after, width, 4 << level))
-        self.pictures = nn.ModuleList(EqualisedConv(width, shape.channels, 1, gain=1) for width in widths)
+        self.images = nn.ModuleList(EqualisedConv(width, shape.channels, 1, gain=1) for width in widths)
         self.num_styles = len(self.layers)
 
     def map(self, latent: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class StyleganGenerator(Growing, ImageGenerator):
         return style
 
     def synthesise(self, styles: Tensor) -> Tensor:
-        """A style for every layer, `(B, num_layers, width)` -> pictures `(B, C, H, W)`, meant for [-1, 1]."""
+        """A style for every layer, `(B, num_layers, width)` -> images `(B, C, H, W)`, meant for [-1, 1]."""
         level, share = self.stage()
         features = before = self.constant.expand(len(styles), -1, -1, -1)
         for number in range(level + 1):
@@ -124,10 +124,10 @@ class StyleganGenerator(Growing, ImageGenerator):
                 features = interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
             for layer in (2 * number, 2 * number + 1):
                 features = self.layers[layer](features, styles[:, layer])
-        picture = self.pictures[level](features).float()
+        image = self.images[level](features).float()
         if share < 1:
-            picture = fade(self.pictures[level - 1](before), picture, share)
-        return enlarge(picture, self.shape.width)
+            image = fade(self.images[level - 1](before), image, share)
+        return enlarge(image, self.shape.width)
 
     @contextmanager
     def truncated(self, truncation: float | None) -> Iterator[None]:

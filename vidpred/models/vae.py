@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Shape
 from vidpred.models.dcgan import DcganDiscriminator, DcganDiscriminatorSettings, DcganGenerator, DcganSettings
-from vidpred.models.images import ImageGenerator, ImageSettings, label_planes, picture_shape
+from vidpred.models.images import ImageGenerator, ImageSettings, image_shape, label_planes
 from vidpred.models.mlp import MlpGenerator, MlpSettings
 from vidpred.models.multiscale import as_channels_last
 
@@ -35,11 +35,11 @@ class VaeSettings(ImageSettings):
     )
 
     def build(self, data: DataSettings) -> VaeGenerator:
-        return VaeGenerator(self, picture_shape(data))
+        return VaeGenerator(self, image_shape(data))
 
 
 class VaeGenerator(ImageGenerator):
-    """z from the prior N(0, I) -> picture. Shown the truth x, in training, it takes z from q(z | x) = N(m(x), s(x)^2)
+    """z from the prior N(0, I) -> image. Shown the truth x, in training, it takes z from q(z | x) = N(m(x), s(x)^2)
     instead and keeps KL(q | prior) in `latent_cost`, for the objective to add."""
 
     takes_truth = True
@@ -62,13 +62,13 @@ class VaeGenerator(ImageGenerator):
             self.encoder = nn.Sequential(*layers, nn.Linear(widths[-1], 2 * settings.noise_channels))
             self.decoder = MlpGenerator(MlpSettings(hidden=settings.hidden[::-1], **told), shape)
 
-    def encode(self, pictures: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`(B, C, H, W)` in [0, 1] -> mean and log variance of the code, `(B, noise_channels)` each."""
         if isinstance(self.encoder, DcganDiscriminator):
-            empty = pictures[:, None][:, :0]
-            _, both = self.encoder(empty, [pictures[:, None]], labels=labels, with_classes=True)
+            empty = images[:, None][:, :0]
+            _, both = self.encoder(empty, [images[:, None]], labels=labels, with_classes=True)
         else:
-            both = self.encoder(label_planes(labels, self.num_labels, as_channels_last(pictures * 2 - 1)))
+            both = self.encoder(label_planes(labels, self.num_labels, as_channels_last(images * 2 - 1)))
         mean, log_variance = both.float().chunk(2, 1)
         return mean, log_variance
 

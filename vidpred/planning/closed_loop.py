@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vidpred.media.render import Panel, compose, stack
 from vidpred.planning.controller import MPCController
-from vidpred.planning.envs.base import Env, to_picture, world_state
+from vidpred.planning.envs.base import Env, to_image, world_state
 
 SHOWN_STEPS = 8  # of a plan, in a video
 FIRST_SEED = 1_000_000  # of the first episode: no recording with a seed of its own begins there
@@ -68,20 +68,20 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 
 def play(
-    world: Env, controller: MPCController, seed: int, goal: Tensor | None = None, keep_pictures: bool = False
+    world: Env, controller: MPCController, seed: int, goal: Tensor | None = None, keep_images: bool = False
 ) -> Episode:
-    """One episode under a planner. seed: of the world and the planner. goal: a picture, where the world needs one."""
+    """One episode under a planner. seed: of the world and the planner. goal: an image, where the world needs one."""
     frame = world.reset_with_goal(seed)
     controller.reset(seed, torch.from_numpy(world.neutral_action()).float())
-    episode, cost = Episode(seed, goal=world.goal_picture(goal)), world.cost(goal)
+    episode, cost = Episode(seed, goal=world.goal_image(goal)), world.cost(goal)
     over = False
     while not over and episode.steps < world.steps:
         deciding, start = controller.is_due, time.perf_counter()
         state = world_state(world) if controller.model.state_size else None
-        action = controller.act(to_picture(frame), cost, state)
+        action = controller.act(to_image(frame), cost, state)
         if deciding:
             episode.seconds.append(time.perf_counter() - start)
-        if keep_pictures:
+        if keep_images:
             episode.seen.append(frame)
             if deciding:
                 episode.imagined[episode.steps] = controller.imagined()
@@ -125,10 +125,10 @@ def outcome(episodes: list[Episode]) -> Outcome:
     )  # fmt: skip
 
 
-def pictures(episode: Episode, receding_horizon: int) -> Iterator[np.ndarray]:
+def images(episode: Episode, receding_horizon: int) -> Iterator[np.ndarray]:
     """The video of an episode: what was seen and the goal; below what the newest plan leads to, as the model imagined
     it, and what happened at the same steps. `(H, W, 3)` uint8, all of one size."""
-    happened = [to_picture(frame) for frame in episode.seen]
+    happened = [to_image(frame) for frame in episode.seen]
     count = min(SHOWN_STEPS, max(len(frames) for frames in episode.imagined.values()))
     for step in range(len(happened)):
         planned = max(start for start in episode.imagined if start <= min(step, max(episode.imagined)))
@@ -138,7 +138,9 @@ def pictures(episode: Episode, receding_horizon: int) -> Iterator[np.ndarray]:
         reached = " - goal reached" if episode.success and step == len(happened) - 1 else ""
         top = compose([Panel("saw", happened[step], "context"), Panel("goal", episode.goal, "truth")], 96)
         middle = compose([Panel(f"imagined +{k}", f, "prediction") for k, f in zip(ahead, imagined, strict=True)], 96)
-        done = f"step {step}{reached}; plan of step {planned}, of which {receding_horizon} steps are done before the next"
+        done = (
+            f"step {step}{reached}; plan of step {planned}, of which {receding_horizon} steps are done before the next"
+        )
         known = [Panel(f"happened +{k}", frame, "truth") for k, frame in zip(ahead, true, strict=True)]
         if true[0] is None:
             known[0] = Panel("happened", happened[step], "truth")

@@ -34,7 +34,7 @@ def best_step(cost: Cost, delay: float = 0.02) -> Cost:
 
 @dataclass(frozen=True)
 class GoalImage:
-    """Mean squared difference to a goal picture `(C, H, W)`, averaged over blurred versions of both.
+    """Mean squared difference to a goal image `(C, H, W)`, averaged over blurred versions of both.
 
     scales: sides of the averaging windows, in pixels. Where thing and goal do not overlap yet, only the wide ones tell
     nearer from farther.
@@ -53,9 +53,9 @@ class GoalImage:
 
 @dataclass(frozen=True)
 class GoalObjects:
-    """For things of known colours, how far they are from where a goal picture `(C, H, W)` shows them: the distance of
-    their mean places, all together one point, in widths of the picture; and `shape` times how unlike their blurred maps
-    of likeness to the colour are to the goal's (0: alike; 1: as a picture without the thing), which tells turned from
+    """For things of known colours, how far they are from where a goal image `(C, H, W)` shows them: the distance of
+    their mean places, all together one point, in widths of the image; and `shape` times how unlike their blurred maps
+    of likeness to the colour are to the goal's (0: alike; 1: as an image without the thing), which tells turned from
     unturned. A thing's weight does not depend on its size, as it does in `GoalImage`.
 
     colours: each `(C,)` in [0, 1]; scales: sides of the averaging windows, in pixels; width: of colours, as below.
@@ -73,7 +73,7 @@ class GoalObjects:
         for color in self.colors:
             places = [color_centroid(seen, color, self.width) for seen in (frames, goal)]
             apart = apart + distance(*places) ** 2
-            seen, wanted = (color_weights(picture, color, self.width) for picture in (frames, goal))
+            seen, wanted = (color_weights(image, color, self.width) for image in (frames, goal))
             for side in self.scales:
                 is_one, shall_be = _blurred(seen, side), _blurred(wanted[None], side)
                 share = ((is_one - shall_be) ** 2).sum((-2, -1)) / (shall_be**2).sum()
@@ -83,7 +83,7 @@ class GoalObjects:
 
 @dataclass(frozen=True)
 class DesignatedPixel:
-    """How far things of one colour are from a place, in widths of the picture (compare Finn & Levine 2017, "Deep visual
+    """How far things of one colour are from a place, in widths of the image (compare Finn & Levine 2017, "Deep visual
     foresight": there the model moves a designated pixel; here its colour tells where it is).
 
     The place of a colour is the mean place of all pixels, weighted by exp(-squared distance of colours / (2 width^2)).
@@ -137,9 +137,9 @@ class PushBehind:
         return far + self.weight * distance(tool, behind)
 
 
-def _blurred(pictures: Tensor, side: int) -> Tensor:
+def _blurred(images: Tensor, side: int) -> Tensor:
     """Averages over windows of side x side pixels."""
-    return functional.avg_pool2d(pictures, side, 1, side // 2) if side > 1 else pictures
+    return functional.avg_pool2d(images, side, 1, side // 2) if side > 1 else images
 
 
 def color_weights(frames: Tensor, color: Sequence[float], width: float) -> Tensor:

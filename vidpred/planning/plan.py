@@ -17,9 +17,9 @@ from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
 from vidpred.planning.baselines import CopyLastModel
-from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, outcome, pictures, play, play_all, play_policy
+from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, images, outcome, play, play_all, play_policy
 from vidpred.planning.controller import MPCController
-from vidpred.planning.envs.base import Env, to_picture, world_state
+from vidpred.planning.envs.base import Env, to_image, world_state
 from vidpred.planning.envs.registry import make_env
 from vidpred.planning.solvers import make_solver
 from vidpred.planning.world_model import PlanningModel, WorldModel
@@ -134,7 +134,7 @@ def fitting_world(env: str, size: int | None, model: WorldModel) -> Env:
 
 
 def read_goal(file: Path | None, size: int | None) -> Tensor | None:
-    """A picture of the goal, `(3, H, W)`, scaled like frames. Raises DataError."""
+    """An image of the goal, `(3, H, W)`, scaled like frames. Raises DataError."""
     if file is None:
         return None
     from PIL import Image
@@ -143,11 +143,11 @@ def read_goal(file: Path | None, size: int | None) -> Tensor | None:
     from vidpred.data.videos.reader import scaled_size
 
     try:
-        with Image.open(file) as picture:
-            array = np.asarray(picture.convert("RGB"))
+        with Image.open(file) as image:
+            array = np.asarray(image.convert("RGB"))
     except OSError as error:
-        raise DataError(f"no picture that can be read ({error}) [{file}]; give a PNG of the goal") from None
-    return to_picture(scaled(array, scaled_size(array.shape[0], array.shape[1], size)))
+        raise DataError(f"no image that can be read ({error}) [{file}]; give a PNG of the goal") from None
+    return to_image(scaled(array, scaled_size(array.shape[0], array.shape[1], size)))
 
 
 def play_model(
@@ -172,7 +172,7 @@ def play_model(
 
     result = outcome(play_all(one, episodes, progress=True, first=first))
     if video is not None:
-        shown = (picture for episode in filmed for picture in pictures(episode, budget.receding_horizon))
+        shown = (image for episode in filmed for image in images(episode, budget.receding_horizon))
         write_video(video, shown, VIDEO_RATE, overwrite=True)
     return result
 

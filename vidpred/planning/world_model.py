@@ -72,7 +72,7 @@ class WorldModel:
 
     Frames are uint8 or float in [0, 1] going in and float32 in [0, 1] coming out, actions and states in the units of
     the training data. bounds: where given, actions outside are refused. chunk: candidates that are predicted at once
-    (None: as many as `CHUNK_FRAMES` allows for the picture's size); memory is bounded by it, but for what is returned.
+    (None: as many as `CHUNK_FRAMES` allows for the image's size); memory is bounded by it, but for what is returned.
     precision: bfloat16 is faster where the hardware computes it natively.
     """
 

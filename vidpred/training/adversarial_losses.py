@@ -1,6 +1,6 @@
-"""The game between a generator and a discriminator, for pictures of any kind: what each pays in one step.
+"""The game between a generator and a discriminator, for images of any kind: what each pays in one step.
 
-Video prediction and image generation share it: the pictures come as one tensor `(B, ...)` a scale, and the judge is a
+Video prediction and image generation share it: the images come as one tensor `(B, ...)` a scale, and the judge is a
 callable that already knows what they are to be judged with (a context, a label, nothing).
 """
 
@@ -107,7 +107,7 @@ class AdversarialLosses:
     ) -> dict[str, tuple[float, Tensor]]:  # fmt: skip
         """What the generator pays, by name: weight and value. Terms of weight 0 are left out.
 
-        judge -> logits and features. fake: its pictures with their graph; real: true ones, for their features.
+        judge -> logits and features. fake: its images with their graph; real: true ones, for their features.
         """
         weight, matching = self.adversarial_weight(step), self.settings.feature_matching_weight
         terms: dict[str, tuple[float, Tensor]] = {}
@@ -125,15 +125,15 @@ class AdversarialLosses:
         self, judge: Callable[[list[Tensor]], Tensor], real: list[Tensor], false: Sequence[list[Tensor]], step: int,
         pixel_repeat: int = 1,
     ) -> Losses:  # fmt: skip
-        """True pictures against each kind of false ones (which weigh together as much), summed over scales.
+        """True images against each kind of false ones (which weigh together as much), summed over scales.
 
-        judge -> logits, for pictures of several kinds one after another along the batch. false: the generator's
-        pictures first, then any others. All are taken as constants. repeated: see `r1_penalty`.
+        judge -> logits, for images of several kinds one after another along the batch. false: the generator's
+        images first, then any others. All are taken as constants. repeated: see `r1_penalty`.
         """
         settings, game = self.settings, self.loss
         with_r1 = settings.r1_weight > 0 and step % settings.r1_every == 0
-        real = [picture.detach().requires_grad_(with_r1) for picture in real]
-        groups = [real, *([picture.detach() for picture in kind] for kind in false)]
+        real = [image.detach().requires_grad_(with_r1) for image in real]
+        groups = [real, *([image.detach() for image in kind] for kind in false)]
         if settings.gradient_penalty_weight:
             groups.append(interpolate(real, false[0]))
         # One forward for all kinds: data-parallel training expects one forward for each backward.

@@ -20,7 +20,7 @@ EARLY, MATURE = 50, 200  # steps before which predictions say nothing; before wh
 NEGLIGIBLE, DROWNING = 0.01, 20.0  # the adversary's gradient as a share of the reconstruction's
 PERFECT, SURE = 0.99, 0.9  # accuracy of a perfect discriminator, and how much of what it says it is sure of
 HIGH, LOW, BIAS, SWINGS = 0.9, 0.6, 0.5, 4  # between what an oscillating discriminator goes back and forth, how often
-SCORED = 200  # pictures over which its accuracy is averaged before that is asked
+SCORED = 200  # images over which its accuracy is averaged before that is asked
 CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and sharpness as shares of the truth's
 LAST_BLURRED = 0.5  # sharpness of the last predicted frame: blends of displaced candidates have .4 eight frames ahead
 ALIKE = 0.05  # the distance of two draws, as a share of their distance from the truth
@@ -69,7 +69,7 @@ def non_finite(history: History) -> str | None:
     for line in history.lines:
         count = line.get("monitor/non_finite", 0)
         broken = [key for key, value in line.items() if isinstance(value, float) and not math.isfinite(value)]
-        broken = [key for key in broken if not key.startswith("validation/")]  # PSNR of equal pictures is infinite
+        broken = [key for key in broken if not key.startswith("validation/")]  # PSNR of equal images is infinite
         if count or broken:
             what = f"{count:g} values of frames and predictions" if count else ", ".join(broken)
             return f"{what} not finite at step {line['step']}"

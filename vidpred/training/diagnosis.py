@@ -60,7 +60,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "constant frames", "serious", INPUT, checks.constant_frames,
         "there is nothing to predict",
-        "look at the run's pictures and at the videos; a reader or a crop that yields one colour is the usual cause",
+        "look at the run's images and at the videos; a reader or a crop that yields one colour is the usual cause",
     ),
     Check(
         "frames scaled twice", "serious", INPUT, checks.scaled_twice,
@@ -74,13 +74,13 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "predictions outside [0, 1]", "serious", PREDICTION, checks.predictions_out_of_range,
-        "they are cut off when they are shown and fed back, so training and use see different pictures",
+        "they are cut off when they are shown and fed back, so training and use see different images",
         "end a generator of your own with a squashing function, and return [0, 1], not [-1, 1] or [0, 255]",
     ),
     Check(
         "no gradient from the discriminator", "serious", ADVERSARIAL, checks.no_gradient,
         "the generator cannot learn from its adversary; the run is one without, only slower",
-        "do not detach pictures in the discriminator, nor run it under no_grad; freeze its weights instead",
+        "do not detach images in the discriminator, nor run it under no_grad; freeze its weights instead",
     ),
     Check(
         "the generator does not learn", "serious", (*RECONSTRUCTION, *ADVERSARIAL), checks.nothing_learns,

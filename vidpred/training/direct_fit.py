@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidpred.data.images.windows import pictures_of
+from vidpred.data.images.windows import images_of
 from vidpred.data.sources import Source
-from vidpred.media.render import training_picture, write_png
+from vidpred.media.render import training_image, write_png
 from vidpred.models.base import Generator
 from vidpred.models.conditions import Conditions
 from vidpred.training.tracking import Tracker
@@ -17,10 +17,10 @@ BLOCK, SHOWN = 512, 64
 
 
 class Fitting:
-    """Fits the generator to the training pictures and saves it as the run's one checkpoint."""
+    """Fits the generator to the training images and saves it as the run's one checkpoint."""
 
     def __init__(self, parts: TrainingParts, model: Generator, held_out: Source | None) -> None:
-        """held_out: pictures whose likelihood is measured; none where there are none."""
+        """held_out: images whose likelihood is measured; none where there are none."""
         self.parts, self.model, self.held_out = parts, model, held_out
         self.last, self.tensorboard, self.keep = parts.training.steps, parts.training.tensorboard, parts.checkpoint.keep
 
@@ -30,37 +30,33 @@ class Fitting:
         parts, last = self.parts, self.last
         if parts.folder.newest() is not None:
             return last
-        pictures = pictures_of(parts.samples.source, self.model.max_fit_images, parts.seed)
-        self.model.fit(pictures, parts.seed)
+        images = images_of(parts.samples.source, self.model.max_fit_images, parts.seed)
+        self.model.fit(images, parts.seed)
         tracker = Tracker(parts.folder.path, last, 0, parts.accelerator.is_main_process, self.tensorboard)
-        numbers = self._likelihoods(pictures) if self.model.has_density else {}
+        numbers = self._likelihoods(images) if self.model.has_density else {}
         tracker.log(last, numbers)
         tracker.say(", ".join(f"{name} {value:.5g}" for name, value in numbers.items()))
         tracker.close()
         if parts.accelerator.is_main_process:
             torch.manual_seed(parts.seed)
-            truth = pictures[:SHOWN, None]
+            truth = images[:SHOWN, None]
             drawn = self.model(truth[:, :0], **Conditions().generator_kwargs(self.model, 0, 0))[-1]
-            write_png(
-                parts.folder.path / "pictures" / f"step-{last:06}.png", training_picture(truth[:, :0], truth, drawn)
-            )
+            write_png(parts.folder.path / "images" / f"step-{last:06}.png", training_image(truth[:, :0], truth, drawn))
             weights = self.model.state_dict()
             parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, self.keep)
         parts.accelerator.wait_for_everyone()
         return 0
 
-    def _likelihoods(self, pictures: Tensor) -> dict[str, float]:
-        """Mean log likelihoods, in nats a picture."""
-        sets = {"fit/log_likelihood": pictures}
+    def _likelihoods(self, images: Tensor) -> dict[str, float]:
+        """Mean log likelihoods, in nats an image."""
+        sets = {"fit/log_likelihood": images}
         if self.held_out is not None:
-            held_out = pictures_of(self.held_out, self.model.max_fit_images, self.parts.seed)
+            held_out = images_of(self.held_out, self.model.max_fit_images, self.parts.seed)
             sets["validation/log_likelihood"] = held_out
         return {name: mean_log_likelihood(self.model, chosen) for name, chosen in sets.items()}
 
 
-def mean_log_likelihood(model: Generator, pictures: Tensor) -> float:
-    """Of `(N, C, H, W)` in [0, 1], in nats a picture."""
-    total = sum(
-        float(model.log_density(pictures[first : first + BLOCK]).sum()) for first in range(0, len(pictures), BLOCK)
-    )
-    return total / len(pictures)
+def mean_log_likelihood(model: Generator, images: Tensor) -> float:
+    """Of `(N, C, H, W)` in [0, 1], in nats an image."""
+    total = sum(float(model.log_density(images[first : first + BLOCK]).sum()) for first in range(0, len(images), BLOCK))
+    return total / len(images)

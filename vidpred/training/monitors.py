@@ -41,8 +41,8 @@ def measure(step: Step, losses: Losses, parameters: Sequence[nn.Parameter]) -> d
     found = {f"gradient_{name}": gradient_norm(loss, parameters) for name, loss in losses.weighted().items()}
     with torch.no_grad():
         # Of several draws a sample, the first: they lie one after the other.
-        first_draws = [pictures[: len(step.batch.context)] for pictures in step.predictions]
-        found |= measure_pictures(step.batch.context, step.batch.future, first_draws)
+        first_draws = [images[: len(step.batch.context)] for images in step.predictions]
+        found |= measure_images(step.batch.context, step.batch.future, first_draws)
     return {name: value.detach().float() for name, value in found.items()}
 
 
@@ -56,13 +56,13 @@ def gradient_norm(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm(arrived) if arrived else loss.new_zeros(())
 
 
-def measure_pictures(context: Tensor, truth: Tensor, predictions: Sequence[Tensor]) -> dict[str, Tensor]:
+def measure_images(context: Tensor, truth: Tensor, predictions: Sequence[Tensor]) -> dict[str, Tensor]:
     """Ranges, spread, motion and edges. context `(B, T, C, H, W)`, truth `(B, K, C, H, W)`; predictions of every scale,
     coarse to fine, of which the finest is compared with the truth."""
     context, truth, prediction = context.float(), truth.float(), predictions[-1].float()
     last = context[:, -1:] if context.shape[1] else None
     inputs = torch.cat([context.flatten(), truth.flatten()])
-    broken = [(~picture.isfinite()).sum() for picture in (inputs, *predictions)]
+    broken = [(~image.isfinite()).sum() for image in (inputs, *predictions)]
     motion = {} if last is None else {
         "motion_prediction": (prediction - last).abs().mean(), "motion_truth": (truth - last).abs().mean()
     }  # fmt: skip
@@ -114,21 +114,21 @@ def measure_samples(generator: Generator, batch: Batch, times: int) -> dict[str,
     return {"draws_apart": (one - other).square().mean(), "draws_error": torch.stack(errors).mean()}
 
 
-def spread(pictures: Tensor) -> Tensor:
+def spread(images: Tensor) -> Tensor:
     """The mean squared distance of two different samples of a batch `(B, ...)`, a mean over their values: twice the
     unbiased variance. 0 for a batch of one."""
-    return 2 * pictures.var(0).mean() if len(pictures) > 1 else pictures.new_zeros(())
+    return 2 * images.var(0).mean() if len(images) > 1 else images.new_zeros(())
 
 
-def gradient_energy(pictures: Tensor, weights: Tensor) -> Tensor:
+def gradient_energy(images: Tensor, weights: Tensor) -> Tensor:
     """The sum of squared differences of neighbouring pixels of `(B, K, C, H, W)`, one of which at least lies where
     `weights` `(B, K, 1, H, W)` is 1. Squared, because two half-bright ghosts have the absolute differences of one whole
     ball."""
-    total = pictures.new_zeros(())
+    total = images.new_zeros(())
     for axis in (-1, -2):
-        size = pictures.shape[axis]
+        size = images.shape[axis]
         either = torch.maximum(weights.narrow(axis, 1, size - 1), weights.narrow(axis, 0, size - 1))
-        total = total + (pictures.diff(dim=axis).square() * either).sum()
+        total = total + (images.diff(dim=axis).square() * either).sum()
     return total
 
 

@@ -103,9 +103,9 @@ class ObjectiveSettings(Settings):
 
 @dataclass(frozen=True)
 class Step:
-    """What the phases of one training step share: the batch, the generator's pictures (with their graph), the step.
+    """What the phases of one training step share: the batch, the generator's images (with their graph), the step.
 
-    predictions: one tensor a scale, `(num_samples * B, K, C, h, w)`: the first draw of every sample, then the second, ...
+    predictions: one tensor a scale, `(num_samples * B, K, C, h, w)`: the first draw of every clip, then the next
     latent_cost: `(B,)`, what the code of each sample cost, of a generator that encodes the truth.
     """
 
@@ -196,10 +196,10 @@ class Objective:
             assert step.latent_cost is not None
             terms["kl"] = settings.kl_weight, step.latent_cost.mean() / step.batch.future[0].numel()
 
-        def conditional(pictures: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        def conditional(images: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
             assert judge is not None
-            context, conditions = conditioned(step, judge, pictures)
-            scored: tuple[Tensor, list[Tensor]] = judge(context, pictures, with_features=True, **conditions)
+            context, conditions = conditioned(step, judge, images)
+            scored: tuple[Tensor, list[Tensor]] = judge(context, images, with_features=True, **conditions)
             return scored
 
         return weigh(terms | self.game.generator_terms(conditional, step.predictions, true, step.number))
@@ -214,18 +214,18 @@ class Objective:
         )
         false = [list(draw) for draw in zip(*(p.chunk(step.num_samples) for p in step.predictions), strict=True)]
         if self.settings.adversary.wrong_pairs:
-            false.append([picture.roll(1, 0) for picture in true])
+            false.append([image.roll(1, 0) for image in true])
 
-        def conditional(pictures: list[Tensor]) -> Tensor:
+        def conditional(images: list[Tensor]) -> Tensor:
             assert discriminator is not None
             assert judge is not None
-            context, conditions = conditioned(step, judge, pictures)
-            groups = {"num_groups": len(pictures[0]) // len(context_of_one)} if judge.split_batch_stats else {}
+            context, conditions = conditioned(step, judge, images)
+            groups = {"num_groups": len(images[0]) // len(context_of_one)} if judge.split_batch_stats else {}
             if not self.settings.adversary.class_weight:
-                logits: Tensor = discriminator(context, pictures, **conditions, **groups)
+                logits: Tensor = discriminator(context, images, **conditions, **groups)
                 return logits
-            logits, by_class = discriminator(context, pictures, with_classes=True, **conditions, **groups)
-            of_classes.append(by_class[: len(context_of_one)])  # those of the true pictures, which come first
+            logits, by_class = discriminator(context, images, with_classes=True, **conditions, **groups)
+            of_classes.append(by_class[: len(context_of_one)])  # those of the true images, which come first
             return logits
 
         of_classes: list[Tensor] = []
@@ -244,7 +244,7 @@ class Objective:
 
 
 def with_classes(losses: Losses, weight: float, by_class: Tensor, labels: Tensor | None) -> Losses:
-    """The discriminator's losses, and what it pays for the classes of true pictures: logits `(B, K)`, labels `(B,)`."""
+    """The discriminator's losses, and what it pays for the classes of true images: logits `(B, K)`, labels `(B,)`."""
     assert labels is not None, "the run was begun on data without classes"
     loss = class_loss(by_class, labels)
     told = labels >= 0
@@ -258,8 +258,8 @@ def nearest_sample(
 ) -> dict[str, tuple[float, Tensor]]:
     """Best of N: each term's mean over the batch, for every sample that of its draw with the least weighted sum.
 
-    terms: weight and loss of every draw, `(num_samples * B,)`, by name; B and the order as in `Step`. others: the share of
-    the draws that were not chosen, divided equally between them. Which draw is chosen is taken as a constant.
+    terms: weight and loss of every draw, `(num_samples * B,)`, by name; B and the order as in `Step`. others: the share
+    of the draws that were not chosen, divided equally between them. Which draw is chosen is taken as a constant.
     """
     costs = sum_of(weight * value.detach() for weight, value in terms.values()).unflatten(0, (num_samples, -1))
     shares = torch.full_like(costs, others / (num_samples - 1)).scatter_(0, costs.argmin(0, keepdim=True), 1 - others)
@@ -269,10 +269,10 @@ def nearest_sample(
     }
 
 
-def conditioned(step: Step, judge: Discriminator, pictures: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The context of every picture, `(n * B, T, C, H, W)`, where the pictures are of n kinds one after another; and
+def conditioned(step: Step, judge: Discriminator, images: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The context of every image, `(n * B, T, C, H, W)`, where the images are of n kinds one after another; and
     what else the judge takes beside them."""
-    times = len(pictures[0]) // len(step.batch.context)
+    times = len(images[0]) // len(step.batch.context)
     conditions = Conditions(labels=step.batch.labels, truth=step.batch.future).repeat(times)
     return step.batch.context.repeat(times, 1, 1, 1, 1), conditions.discriminator_kwargs(judge)
 

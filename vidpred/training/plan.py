@@ -82,10 +82,10 @@ def estimate_memory(
         actions=torch.empty(len(context), known, generator.action_size, device="meta"),
         states=torch.empty(*context.shape[:2], generator.state_size, device="meta"),
     )
-    pictures = generator(context, **conditions.generator_kwargs(generator, 0, known))
+    images = generator(context, **conditions.generator_kwargs(generator, 0, known))
     if discriminator is not None:
         for _ in range(3):  # true and predicted frames in its own phase, predicted ones in the generator's
-            discriminator(context, pictures)
+            discriminator(context, images)
     for handle in handles:
         handle.remove()
     return weights + counted * bytes_each

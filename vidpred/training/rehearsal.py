@@ -30,9 +30,9 @@ class StandIn(Discriminator):
         self.weight = nn.Parameter(torch.ones(1))
 
     def forward(
-        self, context: Tensor, pictures: list[Tensor], with_features: bool = False, with_classes: bool = False
+        self, context: Tensor, images: list[Tensor], with_features: bool = False, with_classes: bool = False
     ) -> Any:
-        logits = torch.stack([(picture * self.weight).mean((1, 2, 3, 4)) for picture in pictures], 1)
+        logits = torch.stack([(image * self.weight).mean((1, 2, 3, 4)) for image in images], 1)
         if with_classes:
             return logits, logits[:, :1].expand(-1, self.classes)
         return (logits, [logits] * self.num_scales) if with_features else logits

@@ -24,7 +24,7 @@ from vidpred.data.sources import StepSampler, TrainingSamples, collate
 from vidpred.data.videos.worker_status import WorkerNotes
 from vidpred.errors import ConfigError, DivergedError, StoppedError
 from vidpred.files import write_file
-from vidpred.media.render import pictured_samples, training_picture, write_png
+from vidpred.media.render import shown_samples, training_image, write_png
 from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import antithetic_noise
@@ -112,7 +112,7 @@ class Trainer:
     def run(self) -> int:
         """Train to the last step; returns the step it started from.
 
-        Raises ConfigError where the generator's pictures have other shapes than the true ones, StoppedError after
+        Raises ConfigError where the generator's images have other shapes than the true ones, StoppedError after
         saving when SIGTERM or SIGINT came, DivergedError when a loss or gradient is not finite, StorageError when a
         checkpoint cannot be written.
         """
@@ -204,7 +204,7 @@ class Trainer:
                 )
 
     def _predict(self, batch: Batch) -> list[Tensor]:
-        """The generator's pictures, of every draw as `Step` orders them; raises ConfigError unless their shapes are
+        """The generator's images, of every draw as `Step` orders them; raises ConfigError unless their shapes are
         those of the true frames."""
         generator, draws = self.parts.generator, self.parts.objective.num_samples
         context, future = batch.context, batch.future
@@ -269,14 +269,14 @@ class Trainer:
         )
 
     def _after_step(self, done: int, batch: Batch) -> None:
-        """What is due after `done` steps: validation, a picture, a checkpoint, stopping."""
+        """What is due after `done` steps: validation, an image, a checkpoint, stopping."""
         settings, last = self.settings, done == self.settings.steps
         stopping = not self._everywhere(self._stop_signal is None)
         value: float | None = None
         if self.parts.validate and settings.validate_every and (last or done % settings.validate_every == 0):
             value = self._validate(done)
         if settings.image_every and (last or done % settings.image_every == 0):
-            self._picture(done, batch)
+            self._image(done, batch)
         best = self.parts.folder.best()
         better = value is not None and (best is None or value > best["value"])
         if last or stopping or better or done % self.parts.checkpoint.every == 0:
@@ -303,18 +303,18 @@ class Trainer:
             torch.distributed.broadcast(value, 0)
         return None if self.settings.best_by == "last" or bool(value.isnan()) else float(value)
 
-    def _picture(self, done: int, batch: Batch) -> None:
+    def _image(self, done: int, batch: Batch) -> None:
         if not self.accelerator.is_main_process:
             return
-        count = pictured_samples(batch.context)
+        count = shown_samples(batch.context)
         context, truth = batch.context[:count], batch.future[:count]
         with torch.inference_mode():
             conditions = Conditions.of(batch, count)
             prediction = unroll(self.average, self.average, context, conditions, self.parts.unroll)[-1]
-        picture = training_picture(context.cpu(), truth.cpu(), prediction.float().cpu())
-        folder = self.parts.folder.path / "pictures"
+        image = training_image(context.cpu(), truth.cpu(), prediction.float().cpu())
+        folder = self.parts.folder.path / "images"
         folder.mkdir(exist_ok=True)
-        write_png(folder / f"step-{done:06d}.png", picture)
+        write_png(folder / f"step-{done:06d}.png", image)
 
     def _save(self, done: int) -> None:
         if self.accelerator.is_main_process:

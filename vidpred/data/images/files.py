@@ -1,6 +1,6 @@
-"""Pictures instead of videos: folders of image files, IDX files (MNIST's format), arrays, CSV files of small pictures.
+"""Images instead of videos: folders of image files, IDX files (MNIST's format), arrays, CSV files of small images.
 
-The folder that a picture lies in, or the label beside it in a file, is its class.
+The folder that an image lies in, or the label beside it in a file, is its class.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from vidpred.data.videos.containers import printable
 from vidpred.errors import UNREADABLE, DataError, one_line
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
-PICTURE_KEYS, LABEL_KEYS = ("images", "pictures", "x", "data", "frames"), ("labels", "targets", "y")
+IMAGE_KEYS, LABEL_KEYS = ("images", "images", "x", "data", "frames"), ("labels", "targets", "y")
 SPLIT_WORDS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation", "val": "validation"}
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """A set of pictures as it lies on the disk.
+class ImageFiles:
+    """A set of images as it lies on the disk.
 
-    names: of every picture, unique. labels: `(N,)` int64, the class of each; none where the set says none. classes:
-    the names of the classes. splits: train, validation or test for each picture, "" where the set says nothing.
+    names: of every image, unique. labels: `(N,)` int64, the class of each; none where the set says none. classes:
+    the names of the classes. splits: train, validation or test for each image, "" where the set says nothing.
     arrays: `(N, H, W)` or `(N, H, W, C)` uint8, or files: a path for each.
     """
 
@@ -46,14 +46,14 @@ class Pictures:
     def read(self, index: int) -> np.ndarray:
         """`(H, W, C)` uint8 RGB or gray. Raises DataError naming a file that cannot be decoded."""
         if self.arrays is not None:
-            picture = self.arrays[index]
-            return picture[..., None] if picture.ndim == 2 else picture
+            image = self.arrays[index]
+            return image[..., None] if image.ndim == 2 else image
         assert self.files is not None
-        return read_picture(self.files[index])
+        return read_image(self.files[index])
 
     def divided(self, fractions: Sequence[float], listing: Path | None = None) -> dict[str, np.ndarray]:
-        """split -> the numbers of its pictures. Where the set has a test split of its own but no validation split, that
-        is a part of its training pictures. listing: a CSV of name,split that decides instead."""
+        """split -> the numbers of its images. Where the set has a test split of its own but no validation split, that
+        is a part of its training images. listing: a CSV of name,split that decides instead."""
         splits = self._listed(listing) if listing else self._assigned(fractions)
         return {split: np.array([i for i, own in enumerate(splits) if own == split], np.int64) for split in SPLITS}
 
@@ -74,9 +74,9 @@ class Pictures:
         return splits
 
 
-def find_pictures(root: Path) -> Pictures | None:
-    """The pictures of a file or folder; None where there are none (a folder of videos, perhaps). Raises DataError for
-    files that should hold pictures and cannot be read."""
+def find_images(root: Path) -> ImageFiles | None:
+    """The images of a file or folder; None where there are none (a folder of videos, perhaps). Raises DataError for
+    files that should hold images and cannot be read."""
     if root.is_file():
         return _of_file(root)
     if not root.is_dir():
@@ -87,13 +87,13 @@ def find_pictures(root: Path) -> Pictures | None:
     return _joined(idx) if idx else _of_folder(root)
 
 
-def _of_file(path: Path) -> Pictures | None:
+def _of_file(path: Path) -> ImageFiles | None:
     if "idx3-ubyte" in path.name:
         return _joined([path])
     if not path.name.lower().removesuffix(".gz").endswith((".npy", ".npz", ".csv")):
         return None
-    pictures, labels = read_table(path)
-    return _labelled(pictures, labels, [""] * len(pictures), path)
+    images, labels = read_table(path)
+    return _labelled(images, labels, [""] * len(images), path)
 
 
 def read_table(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -103,42 +103,42 @@ def read_table(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return (read_idx(path), None) if _content(path)[:2] == b"\0\0" else _csv(path)
 
 
-def _joined(files: list[Path]) -> Pictures:
+def _joined(files: list[Path]) -> ImageFiles:
     """IDX files of several splits as one set: train-images..., t10k-images... with their labels beside them."""
-    pictures, labels, splits = [], [], []
+    images, labels, splits = [], [], []
     for path in files:
         own = read_idx(path)
         if own.ndim != 3:
-            raise DataError(f"holds {own.ndim} axes, not pictures (N, H, W) [{path}]")
+            raise DataError(f"holds {own.ndim} axes, not images (N, H, W) [{path}]")
         beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
         twins = (beside, beside.with_name(f"{beside.name}.gz"), beside.with_suffix(""))
         found = next((other for other in twins if other != path and other.is_file()), None)
         own_labels = None if found is None else read_idx(found).astype(np.int64)
         if own_labels is not None and own_labels.shape != (len(own),):
-            raise DataError(f"has {own_labels.shape} labels for {len(own)} pictures [{found}]")
+            raise DataError(f"has {own_labels.shape} labels for {len(own)} images [{found}]")
         split = next((split for word, split in SPLIT_WORDS.items() if path.name.lower().startswith(word)), "")
-        pictures.append(own)
+        images.append(own)
         labels.append(own_labels)
         splits += [split if len(files) > 1 else ""] * len(own)
-    if len({own.shape[1:] for own in pictures}) > 1:
+    if len({own.shape[1:] for own in images}) > 1:
         raise DataError(f"IDX files of different sizes are in one folder [{files[0].parent}]; keep one set a folder")
     known = [own for own in labels if own is not None]
     together = np.concatenate(known) if len(known) == len(labels) else None
-    return _labelled(np.concatenate(pictures), together, splits, files[0])
+    return _labelled(np.concatenate(images), together, splits, files[0])
 
 
-def _labelled(pictures: np.ndarray, labels: np.ndarray | None, splits: list[str], path: Path) -> Pictures:
-    if not len(pictures):
-        raise DataError(f"holds no pictures [{path}]; use another file")
+def _labelled(images: np.ndarray, labels: np.ndarray | None, splits: list[str], path: Path) -> ImageFiles:
+    if not len(images):
+        raise DataError(f"holds no images [{path}]; use another file")
     classes: list[str] = []
     if labels is not None:
         kinds, labels = np.unique(labels, return_inverse=True)
         classes = [str(kind) for kind in kinds]
         labels = labels.astype(np.int64)
-    return Pictures([f"{number:08}" for number in range(len(pictures))], labels, classes, splits, arrays=pictures)
+    return ImageFiles([f"{number:08}" for number in range(len(images))], labels, classes, splits, arrays=images)
 
 
-def _of_folder(root: Path) -> Pictures | None:
+def _of_folder(root: Path) -> ImageFiles | None:
     files = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -155,19 +155,19 @@ def _of_folder(root: Path) -> Pictures | None:
     classes = sorted(set(parents)) if "" not in parents and len(set(parents)) > 1 else []
     numbers = {kind: number for number, kind in enumerate(classes)}
     labels = np.array([numbers[parent] for parent in parents], np.int64) if classes else None
-    return Pictures(names, labels, classes, [splits[name] if splits else "" for name in names], files=files)
+    return ImageFiles(names, labels, classes, [splits[name] if splits else "" for name in names], files=files)
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_image(path: Path) -> np.ndarray:
     """`(H, W, 3)` uint8 RGB. Raises DataError."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"cannot read the picture: {error.strerror} [{printable(str(path))}]") from None
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-    if picture is None:
-        raise DataError(f"no picture that can be decoded [{printable(str(path))}]; remove it")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        raise DataError(f"cannot read the image: {error.strerror} [{printable(str(path))}]") from None
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    if image is None:
+        raise DataError(f"no image that can be decoded [{printable(str(path))}]; remove it")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -190,7 +190,7 @@ def _content(path: Path) -> bytes:
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pictures and labels of an .npy or .npz file: uint8, or float in [0, 1]."""
+    """Images and labels of an .npy or .npz file: uint8, or float in [0, 1]."""
     try:
         with path.open("rb") as file:  # numpy leaves files that it cannot read open
             loaded = np.load(file, allow_pickle=False)
@@ -198,30 +198,30 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             tables = {"images": loaded} if alone else {key: loaded[key] for key in loaded.files}
     except UNREADABLE as error:
         raise DataError(f"cannot read the arrays ({one_line(error)}) [{path}]") from None
-    key = next((key for key in PICTURE_KEYS if key in tables), "")
+    key = next((key for key in IMAGE_KEYS if key in tables), "")
     if not key:
-        raise DataError(f"has none of the arrays {', '.join(PICTURE_KEYS)} [{path}]; name one so")
-    pictures = tables[key]
-    if pictures.ndim == 4 and pictures.shape[-1] not in (1, 3) and pictures.shape[1] in (1, 3):
-        pictures = pictures.transpose(0, 2, 3, 1)
-    if pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[-1] not in (1, 3)):
-        raise DataError(f"{key} of shape {pictures.shape} are no pictures (N, H, W) or (N, H, W, 1 or 3) [{path}]")
-    if np.issubdtype(pictures.dtype, np.floating) and pictures.size:
-        if not (pictures.min() >= 0 and pictures.max() <= 1):
-            raise DataError(f"{key} lie in [{pictures.min():g}, {pictures.max():g}], not in [0, 1] [{path}]")
-        pictures = np.rint(pictures * 255).astype(np.uint8)
-    if not pictures.size:
-        raise DataError(f"{key} of shape {pictures.shape} hold no pictures [{path}]; use another file")
-    if pictures.dtype != np.uint8:
-        raise DataError(f"{key} are {pictures.dtype}; they must be uint8, or float in [0, 1] [{path}]")
+        raise DataError(f"has none of the arrays {', '.join(IMAGE_KEYS)} [{path}]; name one so")
+    images = tables[key]
+    if images.ndim == 4 and images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
+        raise DataError(f"{key} of shape {images.shape} are no images (N, H, W) or (N, H, W, 1 or 3) [{path}]")
+    if np.issubdtype(images.dtype, np.floating) and images.size:
+        if not (images.min() >= 0 and images.max() <= 1):
+            raise DataError(f"{key} lie in [{images.min():g}, {images.max():g}], not in [0, 1] [{path}]")
+        images = np.rint(images * 255).astype(np.uint8)
+    if not images.size:
+        raise DataError(f"{key} of shape {images.shape} hold no images [{path}]; use another file")
+    if images.dtype != np.uint8:
+        raise DataError(f"{key} are {images.dtype}; they must be uint8, or float in [0, 1] [{path}]")
     labels = next((tables[name] for name in LABEL_KEYS if name in tables), None)
-    if labels is not None and labels.shape != (len(pictures),):
-        raise DataError(f"has labels of shape {labels.shape} for {len(pictures)} pictures [{path}]")
-    return pictures, labels
+    if labels is not None and labels.shape != (len(images),):
+        raise DataError(f"has labels of shape {labels.shape} for {len(images)} images [{path}]")
+    return images, labels
 
 
 def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Square gray pictures, one a row, values in [0, 255], with or without a label after them; or before them where a
+    """Square gray images, one a row, values in [0, 255], with or without a label after them; or before them where a
     header says so."""
     lines = _content(path).decode("utf-8", "replace").splitlines()
     first = bool(lines) and lines[0].lower().startswith("label")
@@ -231,7 +231,7 @@ def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise DataError(f"is no table of numbers [{path}]; use another file") from None
     side = int(max(rows.shape[-1], 0) ** 0.5)
     if rows.ndim != 2 or rows.shape[1] - side**2 not in (0, 1) or rows.min() < 0 or rows.max() > 255:
-        raise DataError(f"rows are no square gray pictures with values in [0, 255] [{path}]; use another file")
+        raise DataError(f"rows are no square gray images with values in [0, 255] [{path}]; use another file")
     labels = None
     if rows.shape[1] == side**2 + 1:
         labels, rows = (rows[:, 0], rows[:, 1:]) if first else (rows[:, -1], rows[:, :-1])
@@ -239,9 +239,9 @@ def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return rows.astype(np.uint8).reshape(-1, side, side), labels
 
 
-def squared(picture: np.ndarray, size: int) -> np.ndarray:
+def squared(image: np.ndarray, size: int) -> np.ndarray:
     """The middle square of `(H, W, C)` uint8, scaled to `size`."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return scaled(np.ascontiguousarray(picture[top : top + side, left : left + side]), (size, size))
+    return scaled(np.ascontiguousarray(image[top : top + side, left : left + side]), (size, size))

@@ -25,7 +25,7 @@ from vidpred.files import write_file
 
 @dataclass(frozen=True)
 class Item:
-    """What one process reads in one go: a video, a folder of pictures, a file with many episodes.
+    """What one process reads in one go: a video, a folder of images, a file with many episodes.
 
     name: unique in the set; clips are named after it. files: the source files; an item is read again when one of them
     has changed. split: train, validation, test, or empty where each clip says its own. detail: whatever the script
@@ -158,7 +158,7 @@ class ItemWriter:
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
-    """The small gray picture in which cuts are looked for, float32 in [0, 255]."""
+    """The small gray image in which cuts are looked for, float32 in [0, 255]."""
     small = cv2.resize(frame, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     return with_channels(small, 1).astype(np.float32)
 

@@ -64,8 +64,8 @@ def shake(frames: np.ndarray, strength: float, random: np.random.Generator) -> n
     for frame, (x, y) in zip(frames, path + (1 - shown) / 2 * (size - 1), strict=True):
         crop = np.array([[shown, 0, x], [0, shown, y]])
         how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        picture = cv2.warpAffine(
+        image = cv2.warpAffine(
             np.ascontiguousarray(frame), crop, (width, height), flags=how, borderMode=cv2.BORDER_REFLECT
         )
-        moved.append(picture.reshape(frame.shape))
+        moved.append(image.reshape(frame.shape))
     return np.stack(moved)

@@ -15,7 +15,7 @@ import numpy as np
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError
 
-# Formats by content, not by suffix: a picture, a playlist or a script renamed to .mp4 is no video.
+# Formats by content, not by suffix: an image, a playlist or a script renamed to .mp4 is no video.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,h264,hevc,mjpeg,m4v,ivf"
 # FFmpeg has hundreds of decoders, most for formats that nobody trains on; a decoder that cannot be reached cannot
 # be attacked.
@@ -35,13 +35,13 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"ffconcat", "a playlist script, not a video"),
     (b"#EXTM3U", "a playlist script, not a video"),
     (b"#!", "a script, not a video"),
-    (b"\x89PNG", "a picture or sound, not a video"),
-    (b"\xff\xd8\xff", "a picture or sound, not a video"),
-    (b"BM", "a picture or sound, not a video"),
-    (b"II*\0", "a picture or sound, not a video"),
-    (b"MM\0*", "a picture or sound, not a video"),
-    (b"ID3", "a picture or sound, not a video"),
-    (b"fLaC", "a picture or sound, not a video"),
+    (b"\x89PNG", "an image or sound, not a video"),
+    (b"\xff\xd8\xff", "an image or sound, not a video"),
+    (b"BM", "an image or sound, not a video"),
+    (b"II*\0", "an image or sound, not a video"),
+    (b"MM\0*", "an image or sound, not a video"),
+    (b"ID3", "an image or sound, not a video"),
+    (b"fLaC", "an image or sound, not a video"),
     (b"PK\x03\x04", "an archive, not a video; extract it"),
     (b"Rar!", "an archive, not a video; extract it"),
     (b"7z\xbc\xaf", "an archive, not a video; extract it"),
@@ -51,7 +51,7 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "a program, not a video"),
 )
 TS_PACKET, TS_SYNC = 188, b"G"  # transport streams: the bytes of a packet, and its first
-STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # pictures in the container of MP4
+STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # images in the container of MP4
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -125,7 +125,7 @@ def _reason(head: bytes, suffix: str) -> str | None:
             return reason
     riff_but_no_video = head[:4] == b"RIFF" and head[8:12] != b"AVI "
     if riff_but_no_video or (head[4:8] == b"ftyp" and head[8:12] in STILL_BRANDS):
-        return "a picture or sound, not a video"
+        return "an image or sound, not a video"
     return "a text, not a video" if set(head) <= TEXT_BYTES else None
 
 
@@ -204,7 +204,7 @@ def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
 
 
 class Scaler:
-    """Scales and converts pictures; kept as long as the pictures are alike, for its tables take long to make."""
+    """Scales and converts images; kept as long as the images are alike, for its tables take long to make."""
 
     def __init__(self) -> None:
         self._alpha: dict[str, bool] = {}
@@ -212,11 +212,11 @@ class Scaler:
     def array(self, frame: Any, size: tuple[int, int], pixels: str = "rgb24") -> np.ndarray:
         """A decoded frame as `(H, W, 3)` or, for "gray", `(H, W)` uint8, scaled to size = (height, width).
 
-        16-bit values are divided by 257. Pictures with an alpha channel are laid over black.
+        16-bit values are divided by 257. Images with an alpha channel are laid over black.
         """
         if self._has_alpha(frame.format):
             frame = over_black(frame)
-        picture = self._reformatter.reformat(
+        image = self._reformatter.reformat(
             frame,
             width=size[1],
             height=size[0],
@@ -224,7 +224,7 @@ class Scaler:
             interpolation="AREA" if frame.width > size[1] else "BICUBIC",
             **self._one_thread,
         )
-        array: np.ndarray = picture.to_ndarray()
+        array: np.ndarray = image.to_ndarray()
         return array
 
     @cached_property
@@ -235,7 +235,7 @@ class Scaler:
 
     @cached_property
     def _one_thread(self) -> dict[str, int]:
-        """Scaling may start as many threads as there are processors, for every picture."""
+        """Scaling may start as many threads as there are processors, for every image."""
         return {"threads": 1} if "threads" in (type(self._reformatter).reformat.__doc__ or "") else {}
 
     def _has_alpha(self, pixels: Any) -> bool:

@@ -1,7 +1,7 @@
 """The order in which windows of video files are read fast: frames are decoded once for many windows.
 
 A window alone costs the decoding of everything from the keyframe before it. So windows are taken in stretches, runs of
-windows that mostly begin in the same group of pictures, and an epoch's order keeps the windows of a stretch near
+windows that mostly begin in the same group of images, and an epoch's order keeps the windows of a stretch near
 enough to one another that its frames can be kept until the last of them is read, and far enough that a batch sees
 hundreds of places.
 """

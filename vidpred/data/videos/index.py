@@ -64,7 +64,7 @@ def scan(
 ) -> tuple[list[VideoInfo], list[tuple[str, str]]]:
     """(videos, bad): everything below `root`, scanned anew only where it changed; bad are (relative path, reason).
 
-    processes: look at many files in several processes instead of threads, which is faster for small pictures; only for
+    processes: look at many files in several processes instead of threads, which is faster for small images; only for
     programs, for a script without a main guard would be run again by each of them.
     """
     limits = limits or Limits()

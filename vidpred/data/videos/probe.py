@@ -168,7 +168,7 @@ def thumbnail_of(frame: Any, scaler: Scaler) -> np.ndarray:
 
 
 def _with_trusted_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int]) -> VideoInfo:
-    """The info without keyframes where decoding from one of them gives other pictures than decoding everything did."""
+    """The info without keyframes where decoding from one of them gives other images than decoding everything did."""
     import av
 
     places = [place for place in info.keyframes if place > 0]

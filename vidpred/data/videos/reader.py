@@ -203,10 +203,10 @@ def quarter_turns(frame: Any) -> int:
 def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int, scaler: Scaler) -> np.ndarray:
     """A decoded frame as `(H, W, C)` uint8, scaled from its own size to size = (height, width) and turned upright."""
     lying = size if rotation % 180 == 0 else size[::-1]
-    picture = scaler.array(frame, lying, "rgb24" if channels == 3 else "gray")
+    image = scaler.array(frame, lying, "rgb24" if channels == 3 else "gray")
     if rotation:
-        picture = np.ascontiguousarray(np.rot90(picture, rotation // 90))
-    return picture.reshape(*size, channels)
+        image = np.ascontiguousarray(np.rot90(image, rotation // 90))
+    return image.reshape(*size, channels)
 
 
 def stream_frames(

@@ -218,5 +218,5 @@ def first_moving(candidates: Iterable[Candidate], moves: Callable[[Candidate], f
 
 
 def movement(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean squared difference of two uint8 pictures, values taken in [0, 1]."""
+    """Mean squared difference of two uint8 images, values taken in [0, 1]."""
     return float(np.mean((first.astype(np.float32) - second.astype(np.float32)) ** 2)) / 255**2

@@ -13,7 +13,7 @@ from vidpred.data.sources import Source
 class World(Source):
     """Base of embedded worlds: `count` windows, each a clip of its own, a function of the world's seed and its number.
 
-    side: the pictures' side where the settings name none.
+    side: the images' side where the settings name none.
     """
 
     side: int
@@ -31,7 +31,7 @@ class World(Source):
 
 
 class DeterministicWorld(World):
-    """Base of embedded worlds without chance, of gray pictures."""
+    """Base of embedded worlds without chance, of gray images."""
 
     def frames(self, index: int) -> np.ndarray:
         """Return the frames `offsets` of clip `index`, `(n, side, side, 1)` uint8."""

@@ -35,7 +35,7 @@ def world_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if settings.has_points:
         return PointWindows(settings.world_settings.name, POINTS_COUNT[split], WORLD_SEEDS[split])
     if settings.context_frames == 0:
-        raise DataError("an image model needs pictures [data.root]; give a folder of pictures, an .npz or IDX files")
+        raise DataError("an image model needs images [data.root]; give a folder of images, an .npz or IDX files")
     return moving_world(settings.world_settings.name, settings, split, offsets)
 
 

@@ -19,12 +19,12 @@ from vidpred.data.worlds.base import World
 Kind = Literal["fork", "free", "not reached", "ramp"]
 KINDS: tuple[Kind, ...] = ("fork", "free", "not reached", "ramp")
 KIND_SHARES = (0.5, 0.2, 0.15, 0.15)
-REFERENCE_SIDE = 32  # the geometry below is in pixels of a picture of this side
+REFERENCE_SIDE = 32  # the geometry below is in pixels of an image of this side
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip's constants, lengths in pixels of the 32-pixel reference picture, colours in [0, 1]."""
+    """One clip's constants, lengths in pixels of the 32-pixel reference image, colours in [0, 1]."""
 
     kind: Kind
     column: float  # the ball's x until it lands
@@ -91,7 +91,7 @@ class ForkingBallWorld:
         scale = self.side / REFERENCE_SIDE
         rows, columns = np.mgrid[: self.side, : self.side] + 0.5
         share = (rows / self.side)[..., None]
-        picture = scene.background[0] * (1 - share) + scene.background[1] * share
+        image = scene.background[0] * (1 - share) + scene.background[1] * share
         if scene.kind != "free":
             top = scene.contact + scene.radius + (9.0 if scene.kind == "not reached" else 0.0)
             x, y = columns / scale - scene.column, rows / scale - top
@@ -99,17 +99,17 @@ class ForkingBallWorld:
             inside = np.minimum(y, half_width - np.abs(x))
             if scene.kind == "ramp":  # one upright side: the ball can only leave over the slope
                 inside = np.minimum(np.minimum(y, 1.2 * y - scene.ramp_side * x), scene.ramp_side * x + scene.radius)
-            picture = _blend(picture, scene.wedge, inside * scale)
+            image = _blend(image, scene.wedge, inside * scale)
         offsets = np.stack([columns, rows], -1)[None] / scale - positions[:, None, None, :]
         distance = scene.radius - np.sqrt((offsets**2).sum(-1))
-        frames = _blend(np.broadcast_to(picture, (len(positions), *picture.shape)), scene.ball, distance * scale)
+        frames = _blend(np.broadcast_to(image, (len(positions), *image.shape)), scene.ball, distance * scale)
         return np.round(frames * 255).astype(np.uint8)
 
 
-def _blend(picture: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _blend(image: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Paint where the signed distance `inside` (pixels) is positive, with edges one pixel soft."""
     cover = np.clip(inside + 0.5, 0, 1)[..., None]
-    return picture * (1 - cover) + color * cover
+    return image * (1 - cover) + color * cover
 
 
 class WorldWindows(World):

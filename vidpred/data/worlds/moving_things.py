@@ -1,6 +1,6 @@
 """Free training data for motion: textures and things that move, turn, grow, hide one another, under changing light.
 
-Every clip is a function of its number. Motion is known: `MovingShapesWorld.flow` says where each pixel was a frame before.
+Every clip is a function of its number. `MovingShapesWorld.flow` is the true motion, back to the frame before.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ REFERENCE_SIDE = 160  # speeds below are in pixels a frame at this side
 class Layer:
     """A texture with a mask that moves as a whole; the first layer is the ground, seen by a moving camera.
 
-    picture: `(size, size, C)` float32 in [0, 1]. mask: `(size, size)` float32, 1 where the layer covers. poses: for
-    every frame the 2x3 affine map from points (x, y) of the picture to points of the frame.
+    image: `(size, size, C)` float32 in [0, 1]. mask: `(size, size)` float32, 1 where the layer covers. poses: for
+    every frame the 2x3 affine map from points (x, y) of the image to points of the frame.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     mask: np.ndarray
     poses: np.ndarray
 
@@ -109,13 +109,13 @@ class MovingShapesWorld:
         frame = np.zeros(shown, np.float32)
         for number, layer in enumerate(layers):
             border = cv2.BORDER_REFLECT if number == 0 else cv2.BORDER_REPLICATE
-            picture = cv2.warpAffine(layer.picture, layer.poses[time], size, flags=cv2.INTER_LINEAR, borderMode=border)
+            image = cv2.warpAffine(layer.image, layer.poses[time], size, flags=cv2.INTER_LINEAR, borderMode=border)
             mask = np.ones(size, np.float32)
             if number:
                 mask = np.asarray(
                     cv2.warpAffine(layer.mask, layer.poses[time], size, flags=cv2.INTER_LINEAR), np.float32
                 )
-            frame = np.asarray(frame + (picture.reshape(shown) - frame) * mask[..., None], np.float32)
+            frame = np.asarray(frame + (image.reshape(shown) - frame) * mask[..., None], np.float32)
         return frame
 
 
@@ -126,24 +126,24 @@ def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
 
 def texture(random: np.random.Generator, size: int, channels: int) -> np.ndarray:
     """Noise of several scales over a colour gradient, sometimes with stripes: `(size, size, C)` float32 in [0, 1]."""
-    picture = np.zeros((size, size, channels), np.float32)
+    image = np.zeros((size, size, channels), np.float32)
     roughness = random.uniform(0.4, 1.1)
     for cells in (2, 5, 12, 30, 75):
         if cells > size:
             break
         colored = random.standard_normal((cells, cells, channels)) * 0.4 + random.standard_normal((cells, cells, 1))
         grid = (colored * cells**-roughness).astype(np.float32)
-        picture += cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC).reshape(picture.shape)
+        image += cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC).reshape(image.shape)
     if random.random() < 0.3:
         rows, columns = np.mgrid[:size, :size].astype(np.float32)
         angle, wave = random.uniform(0, 3.15), random.uniform(5, 40)
         stripes = np.sin((np.cos(angle) * columns + np.sin(angle) * rows) * 6.283 / wave)
         if random.random() < 0.5:
             stripes = np.tanh(stripes * 4)
-        picture += (random.uniform(0.1, 0.6) * stripes)[..., None]
-    contrast = random.uniform(0.03, 0.25) / max(float(picture.std()), 1e-6)
+        image += (random.uniform(0.1, 0.6) * stripes)[..., None]
+    contrast = random.uniform(0.03, 0.25) / max(float(image.std()), 1e-6)
     color = random.uniform(0.15, 0.85, channels).astype(np.float32)
-    return np.asarray(np.clip((picture - picture.mean()) * contrast + color, 0, 1), np.float32)
+    return np.asarray(np.clip((image - image.mean()) * contrast + color, 0, 1), np.float32)
 
 
 def shape(random: np.random.Generator, size: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Toy worlds of points in the plane: eight Gaussians on a ring, twenty-five on a grid. What a generator leaves out of
 them can be counted.
 
-A point is a picture of one column and two rows, `(1, 2, 1)`: its coordinates, scaled from [-5, 5] to [0, 1].
+A point is an image of one column and two rows, `(1, 2, 1)`: its coordinates, scaled from [-5, 5] to [0, 1].
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ POINTS: dict[str, Gaussians] = {
 }
 
 
-def to_pictures(points: np.ndarray) -> np.ndarray:
+def to_images(points: np.ndarray) -> np.ndarray:
     """`(N, 2)` -> `(N, 1, 2, 1)` float32 in [0, 1], cut off beyond the plane."""
     return np.clip((points + EXTENT) / (2 * EXTENT), 0, 1).astype(np.float32)[:, None, :, None]
 
 
-def to_points(pictures: torch.Tensor) -> np.ndarray:
+def to_points(images: torch.Tensor) -> np.ndarray:
     """The inverse: `(N, 1, 2, 1)` in [0, 1] -> `(N, 2)` float64."""
-    return pictures.reshape(-1, 2).double().numpy() * 2 * EXTENT - EXTENT
+    return images.reshape(-1, 2).double().numpy() * 2 * EXTENT - EXTENT
 
 
 class PointWindows(Source):
@@ -73,9 +73,9 @@ class PointWindows(Source):
     def window(self, index: int) -> np.ndarray:
         """`(1, 2, 1, 1)` float32 in [0, 1], `(n, H, W, C)`."""
         points, _ = self.world.sample(uniform(self.seed, np.array([index]), 3))
-        return to_pictures(points).transpose(0, 2, 3, 1)
+        return to_images(points).transpose(0, 2, 3, 1)
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         points, modes = self.world.sample(uniform(self.seed, np.asarray(windows), 3))
-        future = torch.from_numpy(to_pictures(points))[:, None]
+        future = torch.from_numpy(to_images(points))[:, None]
         return Batch(future[:, :0], future, torch.tensor(positions), labels=torch.from_numpy(modes))

@@ -60,9 +60,9 @@ class Env(Protocol):
     def policy(self, name: str, random: np.random.Generator) -> Act: ...
 
     def cost(self, goal: Tensor | None) -> Cost:
-        """Of this episode's goal; goal: a picture `(C, H, W)` of it, for worlds that do not know their own."""
+        """Of this episode's goal; goal: an image `(C, H, W)` of it, for worlds that do not know their own."""
 
-    def goal_picture(self, goal: Tensor | None) -> Tensor: ...
+    def goal_image(self, goal: Tensor | None) -> Tensor: ...
 
     def simulators(self) -> dict[str, PlanningModel]:
         """Models that know this very world, by name; none where there are none."""
@@ -74,6 +74,6 @@ def world_state(world: Env) -> Tensor | None:
     return None if state is None else torch.from_numpy(np.asarray(state, np.float32).copy())
 
 
-def to_picture(frame: np.ndarray) -> Tensor:
+def to_image(frame: np.ndarray) -> Tensor:
     """`(H, W, 3)` uint8 -> `(3, H, W)` float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).float() / 255

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidpred.planning.baselines import SimulatorModel
 from vidpred.planning.costs import PushBehind
-from vidpred.planning.envs.base import Act, StepResult, to_picture
+from vidpred.planning.envs.base import Act, StepResult, to_image
 from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 RADIUS = 0.055  # of the disc
@@ -68,25 +68,25 @@ def paint(state: BlockPushState, size: int, with_disc: bool = True) -> np.ndarra
     centres = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = centres[None, :], centres[:, None]
 
-    def blend(picture: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    def blend(image: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarray:
         cover = np.clip(inside * size + 0.5, 0, 1)[..., None]
-        return np.asarray(picture + cover * (color.astype(np.float32) - picture))
+        return np.asarray(image + cover * (color.astype(np.float32) - image))
 
     def offsets(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         place = centre.astype(np.float32)[..., None, None]
         return x - place[..., 0, :, :], y - place[..., 1, :, :]
 
     across, down = offsets(state.block)
-    picture = blend(BACKGROUND.astype(np.float32), BLOCK, HALF - np.maximum(np.abs(across), np.abs(down)))
+    image = blend(BACKGROUND.astype(np.float32), BLOCK, HALF - np.maximum(np.abs(across), np.abs(down)))
     if with_disc:
         across, down = offsets(state.disc)
-        picture = blend(picture, DISC, RADIUS - np.sqrt(across**2 + down**2))
-    return np.round(picture * 255).astype(np.uint8)
+        image = blend(image, DISC, RADIUS - np.sqrt(across**2 + down**2))
+    return np.round(image * 255).astype(np.uint8)
 
 
 class BlockPush:
     """One world with the calls of a Gymnasium environment, which it does not need; see also
-    `vidpred.planning.environment`. `state` may be set. Pictures are `(size, size, 3)` uint8.
+    `vidpred.planning.environment`. `state` may be set. Images are `(size, size, 3)` uint8.
     """
 
     action_size = 2
@@ -114,7 +114,7 @@ class BlockPush:
         return self.render(), self.info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """(picture, reward, terminated, truncated, info); the reward is minus the block's distance from the goal."""
+        """(image, reward, terminated, truncated, info); the reward is minus the block's distance from the goal."""
         action = np.asarray(action, np.float64)
         if action.shape != (2,) or not np.isfinite(action).all():
             raise ValueError(f"an action is two finite numbers (2,), not {action}")
@@ -125,7 +125,7 @@ class BlockPush:
     def render(self) -> np.ndarray:
         return paint(self.state, self.size)
 
-    def goal_picture(self) -> np.ndarray:
+    def goal_image(self) -> np.ndarray:
         """The block where it shall be, without the disc."""
         return paint(BlockPushState(self.state.disc, self.goal), self.size, with_disc=False)
 
@@ -246,8 +246,8 @@ class BlockPushEnv:
         place = self.inner.goal.tolist()
         return PushBehind(DISC.tolist(), BLOCK.tolist(), place, HALF + RADIUS)
 
-    def goal_picture(self, goal: Tensor | None) -> Tensor:
-        return to_picture(self.inner.goal_picture())
+    def goal_image(self, goal: Tensor | None) -> Tensor:
+        return to_image(self.inner.goal_image())
 
     def simulators(self) -> dict[str, PlanningModel]:
         return {"true simulator": BlockPushSimulator(self.inner)}

@@ -95,11 +95,11 @@ class GymnasiumEnv:
         return act
 
     def cost(self, goal: Tensor | None) -> Cost:
-        return GoalImage(self.goal_picture(goal))
+        return GoalImage(self.goal_image(goal))
 
-    def goal_picture(self, goal: Tensor | None) -> Tensor:
+    def goal_image(self, goal: Tensor | None) -> Tensor:
         if goal is None:
-            raise ConfigError(f"[--env {self.name}] says no goal of its own; give a picture of it, --goal FILE.png")
+            raise ConfigError(f"[--env {self.name}] says no goal of its own; give an image of it, --goal FILE.png")
         return goal
 
     def simulators(self) -> dict[str, PlanningModel]:

@@ -2,7 +2,7 @@
 
 Lengths are in pixels of its arena of 512 x 512, x to the right and y down. An action is the place that the agent shall
 go to, as the environment takes it; it is held for `HELD_STEPS` steps of the environment (0.5 s), at whose end the
-agent has all but come to rest, so that one picture shows the state. States are DINO-WM's: agent x y, block x y, block's
+agent has all but come to rest, so that one image shows the state. States are DINO-WM's: agent x y, block x y, block's
 angle, agent's velocity x y.
 """
 
@@ -20,7 +20,7 @@ from vidpred.data.resize import scaled
 from vidpred.errors import ConfigError
 from vidpred.planning.baselines import SimulatorModel
 from vidpred.planning.costs import GoalObjects, best_step
-from vidpred.planning.envs.base import Act, StepResult, to_picture
+from vidpred.planning.envs.base import Act, StepResult, to_image
 from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 NAME = "gym_pusht/PushT-v0"
@@ -28,7 +28,7 @@ ARENA = 512.0
 MARGIN = 20.0  # between the places that the agent is sent to and the walls
 HELD_STEPS = 5  # of the environment, for one action
 REACH = 80.0  # how far the policies send the agent with one action
-PICTURE = 256  # side of the environment's pictures, which it scales without averaging; those wanted are smaller
+IMAGE = 256  # side of the environment's images, which it scales without averaging; those wanted are smaller
 NEAR_POSITION, NEAR_ANGLE = 20.0, np.pi / 9
 AGENT, BLOCK = np.array([65, 105, 225]) / 255, np.array([119, 136, 153]) / 255  # colours
 BAR, STEM = np.array([[-60.0, 0.0], [60.0, 30.0]]), np.array([[-15.0, 30.0], [15.0, 120.0]])  # the T, in its own frame
@@ -36,7 +36,7 @@ MIDDLE = np.array([0.0, 45.0])
 
 
 class PushT:
-    """The environment, with a state that may be set. Pictures are `(size, size, 3)` uint8."""
+    """The environment, with a state that may be set. Images are `(size, size, 3)` uint8."""
 
     def __init__(self, size: int) -> None:
         """Raises ConfigError without gym-pusht."""
@@ -46,7 +46,7 @@ class PushT:
             import gymnasium
         except ImportError as error:
             raise ConfigError(f"[--env {NAME}] needs gym-pusht ({error}); pip install 'vidpred[sim]'") from None
-        made = gymnasium.make(NAME, observation_width=PICTURE, observation_height=PICTURE)
+        made = gymnasium.make(NAME, observation_width=IMAGE, observation_height=IMAGE)
         self.size = size
         self.env: Any = made.unwrapped
         self.reset(0)
@@ -197,7 +197,7 @@ POLICIES: dict[str, Callable[[np.random.Generator], Policy]] = {"random": Random
 class PushTSimulator(SimulatorModel):
     """PushT as its own model: a second one, set to the state of the world, plays every plan.
 
-    judge: states `(N, K, 7)` -> costs `(N,)`, to judge plans by these instead of by pictures.
+    judge: states `(N, K, 7)` -> costs `(N,)`, to judge plans by these instead of by images.
     """
 
     action_size, history_len = 2, 1
@@ -207,8 +207,8 @@ class PushTSimulator(SimulatorModel):
 
     def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
         frames = [[self.played.render() for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
-        pictures = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
-        return torch.unflatten(pictures, 0, actions.shape[:2])
+        images = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
+        return torch.unflatten(images, 0, actions.shape[:2])
 
     def costs_of(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
         if self.judge is None:
@@ -282,10 +282,10 @@ class PushTEnv:
         return lambda: chosen(self.inner)
 
     def cost(self, goal: Tensor | None) -> Cost:
-        return best_step(GoalObjects(self.goal_picture(goal), (AGENT.tolist(), BLOCK.tolist())))
+        return best_step(GoalObjects(self.goal_image(goal), (AGENT.tolist(), BLOCK.tolist())))
 
-    def goal_picture(self, goal: Tensor | None) -> Tensor:
-        return to_picture(self.goal_frame)
+    def goal_image(self, goal: Tensor | None) -> Tensor:
+        return to_image(self.goal_frame)
 
     def simulators(self) -> dict[str, PlanningModel]:
         def judge(states: np.ndarray) -> np.ndarray:
@@ -294,6 +294,6 @@ class PushTEnv:
             return np.asarray((missed + 0.1 * np.arange(states.shape[-2])).min(-1))
 
         return {
-            "true simulator, cost of pictures": PushTSimulator(self.inner),
+            "true simulator, cost of images": PushTSimulator(self.inner),
             "true simulator, cost of states": PushTSimulator(self.inner, judge),
         }

@@ -1,4 +1,4 @@
-"""Real pictures for tests: scikit-learn's 1,797 digits of 8x8 pixels, in the files that users have."""
+"""Real images for tests: scikit-learn's 1,797 digits of 8x8 pixels, in the files that users have."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def write_idx(path: Path, values: np.ndarray, compressed: bool = False) -> None:
 
 def write_digits(path: Path, count: int = 300) -> Path:
     """An .npz of the first digits with their labels."""
-    pictures, labels = digits()
+    images, labels = digits()
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, images=pictures[:count], labels=labels[:count])
+    np.savez(path, images=images[:count], labels=labels[:count])
     return path
 
 
