@@ -469,7 +469,7 @@ def models(results: Results) -> str:
         "release": ("multi-scale, released size", "train", f"3 clips, moving pixels: {moving:+.2f} dB over copy last"),
         "ucf101": ("multi-scale, paper size", "train",
                    "longer training on a GPU: docs/notes/gpu.md; UCF101 itself not trained here yet"),
-        "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"forking ball: {sharp} sharp predictions"),
+        "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"forking ball: {sharp} sharp frames"),
         "block_push": ("action-conditioned U-Net", "train", f"block_push: {successes} of {episodes} goals reached"),
         "pusht": ("action-conditioned U-Net", "train", f"PushT: {tee['successes']} of {tee['episodes']} goals reached"),
         "dcgan_fashion": ("DCGAN", "train", f"Fashion-MNIST, half width: Fréchet distance {frechet}"),

@@ -1,7 +1,7 @@
 """Blurry against sharp from Python, what `vidpred demo` does: python -m demos.blurry_vs_sharp --output runs/blurry
 
 Trains one generator with squared error, continues it in three ways on the embedded two-way world, whose forks have two
-true futures, and draws what each predicts beside both. A CPU core needs some ten minutes; `vidpred demo` uses two.
+true futures, and draws what each predicts next to both. About ten minutes on a CPU core; `vidpred demo` uses two.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What lectures on GANs teach, computed: python -m demos.gan_lecture --output runs/lecture
 
-Writes lecture.html: a GAN on the real line learning, beside its best discriminator; the gradient of both generator
+Writes lecture.html: a GAN on the real line next to its best discriminator; the gradient of both generator
 losses; how many of eight Gaussians several remedies cover; the value -log 4 at the equilibrium; both directions of the
 Kullback-Leibler divergence. Under three minutes on two CPU cores.
 """
@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500, help="of the GAN on the line")
     parser.add_argument("--point-steps", type=int, default=2500, help="of each GAN on eight Gaussians")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # networks so small are slower with several, much so beside other work
+    torch.set_num_threads(1)  # networks this small are slower with several threads
     numbers = write_page(options.output, options.steps, options.point_steps)
     (options.output / "lecture.json").write_text(json.dumps(numbers, indent=1))
     print(f"look at {options.output / 'lecture.html'}")

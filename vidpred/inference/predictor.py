@@ -95,21 +95,21 @@ class Predictor:
         """Predict the next `num_frames` frames, recursively beyond what the generator predicts at once.
 
         Args:
-            frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], any H and W. T >= min_history_len; the
-                newest frames are used.
+            frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], any H and W;
+                T >= min_history_len, of which the newest are used.
             num_frames: Number of future frames.
             num_samples: Number of futures to draw, each with its own noise, kept through all its frames. None: one.
             seed: Makes sample i a function of (seed, i), however many are drawn. None: torch's random stream.
-            actions: For a model that takes actions, `(T-1+num_frames, A)` or `(B, T-1+num_frames, A)` in the units of its
-                data: row i leads from frame i to frame i+1, context first.
-            states: For a model that takes states, `(T, S)` or `(B, T, S)`, those of the context frames; the model predicts
-                the later ones.
-            sharpness: For a model with this dial, from 0 (a blend of pixel values: highest PSNR, blurred) to 1 (one warp
-                along a blended path: sharp). None: as `set_sharpness` or the model's settings left it.
+            actions: For a model that takes actions, `(T-1+num_frames, A)` or `(B, T-1+num_frames, A)` in the
+                units of its data: row i leads from frame i to frame i+1, context first.
+            states: For a model that takes states, `(T, S)` or `(B, T, S)`, those of the context frames; the model
+                predicts the later ones.
+            sharpness: For a model with this dial, from 0 (a blend of pixel values: highest PSNR, blurred) to 1 (one
+                warp along a blended path: sharp). None: as `set_sharpness` or the model's settings left it.
 
         Returns:
-            `(num_frames, C, H, W)` or `(B, num_frames, C, H, W)`; with num_samples `(num_samples, num_frames, C, H, W)` or
-            `(B, num_samples, num_frames, C, H, W)`. float32 in [0, 1] on the CPU.
+            `(num_frames, C, H, W)` or `(B, num_frames, C, H, W)`, float32 in [0, 1] on the CPU; with num_samples
+            `(num_samples, num_frames, C, H, W)` or `(B, num_samples, num_frames, C, H, W)`.
 
         Raises:
             ValueError, TypeError: A tensor has the wrong shape, type or range.
