@@ -17,7 +17,7 @@ from vidpred.models.build import DISCRIMINATORS, GENERATORS
 class Encoder(nn.Module):
     """A module of a user's: keeps a mean in a buffer, and the cost of a code."""
 
-    takes_truth = True
+    takes_target = True
     noise_channels = 2
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
         self.layer = nn.Linear(1, 1)
         self.register_buffer("mean", torch.zeros(3))
 
-    def forward(self, context: Tensor, truth: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+    def forward(self, context: Tensor, target: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         self.latent_cost = context.flatten(1).sum(1)
         return context[:, -1:]
 
@@ -34,7 +34,7 @@ def test_a_module_is_adapted_under_its_own_names() -> None:
     module = Encoder()
     generator = as_generator(module, DataSettings(context_frames=3, channels=1))
     assert (generator.context_frames, generator.pred_frames, generator.lead, generator.channels) == (3, 1, 1, 1)
-    assert generator.takes_truth
+    assert generator.takes_target
     assert (generator.noise_channels, generator.noise, generator.action_size) == (2, "gaussian", 0)
     assert list(generator.state_dict()) == list(module.state_dict()) == ["mean", "layer.weight", "layer.bias"]
     assert as_generator(generator) is generator

@@ -89,8 +89,8 @@ def test_flow_uses_the_last_two_frames_of_a_longer_context() -> None:
 def test_half_and_half_is_the_mean_of_both_rollouts_at_every_step() -> None:
     context = moving_clip(2, 48, 48, 2, -1)
     copied, flowed = (rollout(model, context, 3) for model in (CopyLast(), FlowExtrapolation()))
-    for steps in (3, 4):  # asked for no fewer frames than the rollout has
-        half = rollout(build_baselines(steps)["half copy, half flow"], context, 3)
+    for num_frames in (3, 4):  # asked for no fewer frames than the rollout has
+        half = rollout(build_baselines(num_frames)["half copy, half flow"], context, 3)
         torch.testing.assert_close(half, (copied + flowed) / 2, atol=1e-6, rtol=0)
 
 

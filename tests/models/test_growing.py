@@ -12,8 +12,8 @@ from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.losses.penalties import r1_penalty
 from vidpred.models.equalized_lr import (
-    EqualisedConv,
-    EqualisedLinear,
+    EqualizedConv,
+    EqualizedLinear,
     adaptive_instance_norm,
     feature_maps,
     minibatch_std,
@@ -43,15 +43,15 @@ def _no_gradients() -> Iterator[None]:
 
 def test_equalised_weights_by_hand() -> None:
     """Weight 3, bias 1, four inputs: 3 sqrt(2) / sqrt(4) a input, plus 1; a rate of 1/100 divides what is stored."""
-    layer = EqualisedLinear(4, 1)
+    layer = EqualizedLinear(4, 1)
     layer.weight.fill_(3.0)
     layer.bias.fill_(1.0)
     torch.testing.assert_close(layer(torch.ones(1, 4)), torch.tensor([[4 * 3 * math.sqrt(2) / 2 + 1]]))
-    assert float(EqualisedLinear(400, 400).weight.std()) == pytest.approx(1, abs=0.01)
-    slow = EqualisedLinear(400, 400, rate=0.01)
+    assert float(EqualizedLinear(400, 400).weight.std()) == pytest.approx(1, abs=0.01)
+    slow = EqualizedLinear(400, 400, rate=0.01)
     assert float(slow.weight.std()) == pytest.approx(100, rel=0.01)
     assert float(slow(torch.randn(100, 400)).std()) == pytest.approx(math.sqrt(2), rel=0.05)
-    convolution = EqualisedConv(2, 1, 3, gain=1)
+    convolution = EqualizedConv(2, 1, 3, gain=1)
     convolution.weight.fill_(1.0)
     middle = convolution(torch.ones(1, 2, 3, 3))[0, 0, 1, 1]
     assert float(middle) == pytest.approx(18 / math.sqrt(18))
@@ -124,7 +124,7 @@ def test_images_do_not_depend_on_the_size_of_a_layer(number: int) -> None:
     torch.manual_seed(1)
     before = generator(none, noise=noise)[0]
     layers = [
-        module for module in generator.modules() if isinstance(module, EqualisedConv) and module.weight.shape[-1] == 3
+        module for module in generator.modules() if isinstance(module, EqualizedConv) and module.weight.shape[-1] == 3
     ]
     assert len(layers) >= 4
     for layer in layers:

@@ -31,17 +31,17 @@ def test_a_network_that_adds_nothing_leaves_the_coarser_image(generator: LapganG
         coarse, middle, fine = (image[:, 0] for image in generator(none, noise=noise))
         torch.testing.assert_close(middle, upsample(coarse))
         torch.testing.assert_close(fine, upsample(upsample(coarse)))
-        truth = torch.rand(2, 1, *SHAPE)
-        shown = generator(none, noise=noise, truth=truth)
-    known = build_pyramid(truth, 3)
+        target = torch.rand(2, 1, *SHAPE)
+        shown = generator(none, noise=noise, target=target)
+    known = build_pyramid(target, 3)
     torch.testing.assert_close(shown[0][:, 0], coarse)
     torch.testing.assert_close(shown[1][:, 0], upsample(known[0][:, 0]))
     torch.testing.assert_close(shown[2][:, 0], upsample(known[1][:, 0]))
 
 
 def test_in_training_no_scale_answers_for_another(generator: LapganGenerator) -> None:
-    none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
-    generator(none, truth=truth)[2].sum().backward()
+    none, target = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
+    generator(none, target=target)[2].sum().backward()
     assert all(parameter.grad is None for parameter in generator.coarsest.parameters())
     assert all(parameter.grad is None for parameter in generator.finer[0].parameters())
     assert all(parameter.grad is not None for parameter in generator.finer[1].parameters())
@@ -61,12 +61,12 @@ def test_each_scale_has_noise_of_its_own(generator: LapganGenerator) -> None:
 def test_the_judge_of_a_scale_sees_what_was_built_on() -> None:
     torch.manual_seed(0)
     judge = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
-    none, truth, other = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE), torch.rand(2, 1, *SHAPE)
-    images = build_pyramid(truth, 3)
+    none, target, other = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE), torch.rand(2, 1, *SHAPE)
+    images = build_pyramid(target, 3)
     with torch.no_grad():
-        logits = judge(none, images, truth=truth)
+        logits = judge(none, images, target=target)
         torch.testing.assert_close(judge(none, images), logits)  # true images are built on themselves
-        wrong = judge(none, images, truth=other)
+        wrong = judge(none, images, target=other)
     assert logits.shape == (2, 3)
     assert torch.equal(logits[:, 0], wrong[:, 0])
     assert not torch.isclose(logits[:, 1:], wrong[:, 1:]).any()
@@ -84,15 +84,15 @@ def test_the_objective_has_both_players_judge_on_the_true_coarser_image(generato
     the scales below."""
     torch.manual_seed(0)
     judge = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
-    none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
+    none, target = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
     with torch.no_grad():
-        made = generator(none, truth=truth)
+        made = generator(none, target=target)
     settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1})
     objective = Objective(settings, judge, judge)
-    step = Step(Batch(none, truth, torch.arange(2)), made, 0)
+    step = Step(Batch(none, target, torch.arange(2)), made, 0)
     softplus = torch.nn.functional.softplus
-    on_true = judge(none, build_pyramid(truth, 3), truth=truth)
-    on_made = judge(none, made, truth=truth)
+    on_true = judge(none, build_pyramid(target, 3), target=target)
+    on_made = judge(none, made, target=target)
     alone = judge(none, made)  # on the coarser images that were made: another game
     found = objective.discriminator_losses(step).parts
     torch.testing.assert_close(found["real"], softplus(-on_true).mean(0).sum())

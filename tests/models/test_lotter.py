@@ -84,5 +84,5 @@ def test_presets_train_and_are_evaluated_like_any_predictor(preset: str, world: 
         "model.maps": [4, 8], "model.hidden": 16, "training.validation_windows": 2, "data.crop_size": 16,
     }  # fmt: skip
     train(load_config(f"{preset}.yaml", settings))
-    scores = evaluate(tmp_path / "run", steps=2, windows=2).scores["run"]
+    scores = evaluate(tmp_path / "run", num_frames=2, windows=2).scores["run"]
     assert np.isfinite([total.mean for total in scores.overall["psnr"]]).all()
