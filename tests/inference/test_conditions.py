@@ -139,7 +139,7 @@ def test_wrong_states_are_refused() -> None:
             rollout(Noting(3), numbered(3), 2, actions=moves, states=states)
     lacking = Noting(4)
     lacking.state_dynamics = None
-    with pytest.raises(ConfigError, match="does not predict them"):
+    with pytest.raises(ConfigError, match="cannot predict them"):
         as_generator(lacking, DataSettings())
 
 

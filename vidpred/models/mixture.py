@@ -62,7 +62,6 @@ class MixtureGenerator(ImageGenerator):
                 f"model.noise_channels={values + 1} or less"
             )
         sizes = {
-            # The names of checkpoints.
             "mean": (values,), "axes": (values, size), "weights": (count,), "centres": (count, size),
             "factors": (count, size, size), "dropped": (),
         }  # fmt: skip
@@ -72,7 +71,7 @@ class MixtureGenerator(ImageGenerator):
     mean: Tensor
     axes: Tensor
     weights: Tensor
-    centres: Tensor
+    centres: Tensor  # the name in checkpoints
     factors: Tensor
     dropped: Tensor  # mean variance of the dropped axes
 
