@@ -117,12 +117,12 @@ def test_training_gives_the_states_that_inference_gives(pred_frames: int) -> Non
     learning, playing = Noting(3, pred_frames), Noting(3, pred_frames)
     for count, rows in ((None, 2), (1, 1)):
         learning.given, playing.given = [], []
-        unroll(learning, learning, batch.context[:rows], Conditions.of(batch, count), 3)
+        unroll(learning, learning, batch.context[:rows], Conditions.from_batch(batch, count), 3)
         rollout(playing, batch.context[:rows], steps, actions=moves[:rows], states=states[:rows, :3])
         assert len(learning.given) == len(playing.given) == 3
         for one, other in zip(learning.given, playing.given, strict=True):
             assert torch.equal(one, other)
-    twice = Conditions.of(batch).repeat(2)
+    twice = Conditions.from_batch(batch).repeat(2)
     assert twice.states is not None
     assert torch.equal(twice.states, states[:, :3].repeat(2, 1, 1))
 
@@ -133,13 +133,13 @@ def test_wrong_states_are_refused() -> None:
         (None, r"conditioned on states; pass states \(B, T, 2\)"),
         (torch.zeros(2, 3, 3), r"states must be \(B, T, 2\), not \(2, 3, 3\)"),
         (torch.full((2, 3, 2), float("inf")), "states must be finite"),
-        (torch.zeros(2, 5, 2), "5 states given; 3 known frames need one each"),
+        (torch.zeros(2, 5, 2), "5 states given; 3 context frames need one each"),
     ):
         with pytest.raises(ValueError, match=words):
             rollout(Noting(3), numbered(3), 2, actions=moves, states=states)
     lacking = Noting(4)
     lacking.state_dynamics = None
-    with pytest.raises(ConfigError, match="does not predict them"):
+    with pytest.raises(ConfigError, match="cannot predict them"):
         as_generator(lacking, DataSettings())
 
 
@@ -149,7 +149,7 @@ def test_wrong_actions_are_refused() -> None:
         (None, r"pass actions \(B, N-1, 1\)"),
         (torch.zeros(2, 4, 2), r"must be \(B, N-1, 1\), not \(2, 4, 2\)"),
         (torch.full((2, 4, 1), float("nan")), "must be finite"),
-        (torch.zeros(2, 3, 1), "3 actions given; 3 known frames and 2 coming ones have 4 between them"),
+        (torch.zeros(2, 3, 1), "3 actions given; 3 context and 2 future frames have 4 between them"),
     ):
         with pytest.raises(ValueError, match=words):
             rollout(Add(2), frames, 2, actions=moves)
