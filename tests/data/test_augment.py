@@ -12,8 +12,8 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import training_offsets
-from vidpred.data.videos.augment import augment, recolour, shake
-from vidpred.data.videos.windows import VideoWindows, wander
+from vidpred.data.videos.augment import augment, camera_shake, color_jitter
+from vidpred.data.videos.windows import VideoWindows, time_warp
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 3), dtype=np.uint8)
 CHANGES = {
@@ -42,13 +42,13 @@ def test_nothing_asked_for_changes_nothing() -> None:
 
 def test_colours_keep_their_order_and_are_the_same_in_all_frames() -> None:
     ramp = np.tile(np.arange(256, dtype=np.uint8)[None, None, :, None], (2, 1, 1, 3))
-    changed = recolour(ramp, 0.3, np.random.default_rng(5))
+    changed = color_jitter(ramp, 0.3, np.random.default_rng(5))
     assert not np.array_equal(changed, ramp)
     assert np.array_equal(changed[0], changed[1])
     assert (np.diff(changed[0, 0].astype(int), axis=0) >= 0).all()
     assert changed[0, 0, 0].tolist() == [0, 0, 0]
     # Of white, gamma leaves nothing to see: the gains alone, within exp(-0.3) and exp(0.3).
-    white = recolour(np.full((1, 1, 1, 3), 255, np.uint8), 0.3, np.random.default_rng(5))[0, 0, 0] / 255
+    white = color_jitter(np.full((1, 1, 1, 3), 255, np.uint8), 0.3, np.random.default_rng(5))[0, 0, 0] / 255
     assert (white >= np.exp(-0.3) - 0.01).all()
 
 
@@ -56,9 +56,9 @@ def test_shaking_moves_whole_frames_along_a_path_and_shows_no_border() -> None:
     across = np.tile(np.arange(40, 200, 2, dtype=np.uint8)[None, None, :, None], (9, 60, 1, 1))  # x = (value - 40) / 2
     places = []
     for number in range(20):
-        shaken = shake(across, 2.0, np.random.default_rng(number))
+        shaken = camera_shake(across, 2.0, np.random.default_rng(number))
         assert shaken.shape == across.shape
-        assert np.array_equal(shaken, shake(across, 2.0, np.random.default_rng(number)))
+        assert np.array_equal(shaken, camera_shake(across, 2.0, np.random.default_rng(number)))
         steps = np.diff(shaken[:, 30, 10:-10, 0].astype(float), axis=0) / 2  # pixels that the frame moved
         assert steps.std(1).max() < 0.5  # everywhere alike, but for rounding
         places.append(shaken[:, 30, 40, 0] / 2)
@@ -71,7 +71,7 @@ def test_shaking_moves_whole_frames_along_a_path_and_shows_no_border() -> None:
 def test_a_frame_without_size_to_spare_is_shaken_within_its_border() -> None:
     inside = np.full((12, 32, 32, 3), 100, np.uint8)
     inside[:, [0, -1]] = inside[:, :, [0, -1]] = 120
-    shaken = shake(inside, 50.0, np.random.default_rng(1))
+    shaken = camera_shake(inside, 50.0, np.random.default_rng(1))
     assert shaken.max() <= 125  # cubic overshoot; mirrored ground would show the frame twice
     assert (shaken[:, 8:-8, 8:-8] == 100).all()
 
@@ -111,7 +111,7 @@ def test_speed_takes_frames_as_many_times_apart(tmp_path: Path, cache_mb: int) -
 
 
 def test_a_wandering_path_changes_its_velocity_step_by_step_and_never_stands_still() -> None:
-    paths = [wander(30, 2, np.random.default_rng(number)) for number in range(200)]
+    paths = [time_warp(30, 2, np.random.default_rng(number)) for number in range(200)]
     velocities = np.diff(paths, axis=1)
     assert set(np.unique(velocities).tolist()) == {-2, -1, 1, 2}
     assert {path[0] for path in paths} == {0}
@@ -128,8 +128,8 @@ def test_wandering_windows_show_the_frames_of_their_path(tmp_path: Path, cache_m
     windows = source(tmp_path, max_speed=2, time_warp=1.0, split="time", cache_mb=cache_mb)
     each = np.concatenate([windows.window(index, stray=True)[:1] for index in range(len(windows))])
     for number in range(20):
-        shown = windows.wandering_window(0, np.random.default_rng(number))
-        path = wander(len(shown), 2, np.random.default_rng(number))
+        shown = windows.time_warped_window(0, np.random.default_rng(number))
+        path = time_warp(len(shown), 2, np.random.default_rng(number))
         first = -int(path.min())
         assert np.array_equal(shown, each[first + path])
     assert np.array_equal(windows.sample(0, np.random.default_rng(3)).shape, shown.shape)
@@ -138,4 +138,4 @@ def test_wandering_windows_show_the_frames_of_their_path(tmp_path: Path, cache_m
 def test_where_a_shot_is_too_short_to_wander_it_is_the_window(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", numbered_frames(3, 16, 16))
     windows = source(tmp_path, max_speed=8, time_warp=1.0, split="time")
-    assert np.array_equal(windows.wandering_window(0, np.random.default_rng(0)), windows.window(0))
+    assert np.array_equal(windows.time_warped_window(0, np.random.default_rng(0)), windows.window(0))

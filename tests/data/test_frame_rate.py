@@ -114,7 +114,7 @@ def test_split_by_time_counts_kept_frames(clip: Path) -> None:
 def test_predicting_by_time(clip: Path) -> None:
     """The known frames and the truth are those that the run would have seen."""
     data = DataSettings(video={"fps": 5.0}, context_frames=2, crop_size=None)
-    prediction = VideoPrediction.open(PredictRequest(clip, steps=3, start=10), [Predictor(CopyLast(2), data)])
+    prediction = VideoPrediction.open(PredictRequest(clip, num_frames=3, start=10), [Predictor(CopyLast(2), data)])
     known = prediction._read(prediction.window.numbers)
     truths = [truth for truth in prediction._truths() if truth is not None]
     numbers = [read_number((frame * 255).byte().permute(1, 2, 0).numpy()) for frame in [*known, *truths]]

@@ -122,7 +122,7 @@ def test_a_cut_idx_file_is_refused(tmp_path: Path) -> None:
     write_idx(tmp_path / "train-images-idx3-ubyte", digits()[0][:10])
     whole = (tmp_path / "train-images-idx3-ubyte").read_bytes()
     (tmp_path / "train-images-idx3-ubyte").write_bytes(whole[:-5])
-    with pytest.raises(DataError, match="no whole IDX file"):
+    with pytest.raises(DataError, match="not a complete IDX file"):
         find_images(tmp_path)
 
 
@@ -180,5 +180,5 @@ def damageable(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_files_without_a_pixel_are_refused(tmp_path: Path, shape: tuple[int, ...], kind: type) -> None:
     np.savez(tmp_path / "empty.npz", images=np.zeros(shape, kind))
-    with pytest.raises(DataError, match=r"hold no images \[.*empty.npz\]"):
+    with pytest.raises(DataError, match=r"contain no images \[.*empty.npz\]"):
         find_images(tmp_path / "empty.npz")

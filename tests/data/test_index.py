@@ -98,7 +98,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 
 def test_too_short_names_the_settings(clips: Path) -> None:
-    with pytest.raises(DataError, match=r"no train window: .* 5 frames of the 13 needed .*data.context_frames"):
+    with pytest.raises(DataError, match=r"no train window: .* 5 of the 13 frames needed .*data.context_frames"):
         build_source(DataSettings(root=str(clips), split="file"), "train", list(range(13)))
 
 
@@ -115,18 +115,18 @@ def test_what_is_no_file_has_its_reason_and_is_not_opened(clips: Path) -> None:
     (clips / "gone.mp4").symlink_to("nowhere")
     _, bad = scan(clips)
     assert bad == [
-        ("device.mp4", "a device, not a file"),
-        ("gone.mp4", "a link to a file that is not there"),
-        ("pipe.mp4", "a named pipe, not a file"),
+        ("device.mp4", "a device, not a regular file"),
+        ("gone.mp4", "broken link"),
+        ("pipe.mp4", "a named pipe, not a regular file"),
     ]
 
 
 def test_limits_hold_for_what_was_scanned_before(clips: Path) -> None:
     assert len(scan(clips)[0]) == 3
     for limits, words in (
-        (Limits(pixels=1000), "too large: frames of 32x32 are over data.video.max_pixels=1000"),
-        (Limits(frames=4), "too long: 5 frames are over data.video.max_frames=4"),
-        (Limits(hours=0.1 / 3600), "over data.video.max_hours="),
+        (Limits(pixels=1000), "too large: frames of 32x32 exceed data.video.max_pixels=1000"),
+        (Limits(frames=4), "too long: 5 frames exceed data.video.max_frames=4"),
+        (Limits(hours=0.1 / 3600), "exceed data.video.max_hours="),
     ):
         videos, bad = scan(clips, limits=limits)
         assert not videos
@@ -159,11 +159,11 @@ def test_short_videos_are_listed_and_counted(clips: Path, capsys: pytest.Capture
         root=str(clips), video={"on_bad_video": "skip"}, split="file", split_fractions=(0.8, 0.1, 0.1)
     )
     assert len(build_source(settings, "train", list(range(3)), progress=True))
-    assert "1 of 7 videos cannot be read and are left out" in capsys.readouterr().err
+    assert "1 of 7 videos cannot be read and are skipped" in capsys.readouterr().err
     table = clips / ".vidpred" / "bad_videos.csv"
     assert len(table.read_text().splitlines()) == 2
     build_source(settings, "train", list(range(9)), progress=True)
-    warning = "3 of 6 videos are shorter than the 9 frames of a window and are left out"
+    warning = "3 of 6 videos are shorter than the 9 frames of a window and are skipped"
     assert capsys.readouterr().err.count(warning) == 1
     wanted = [
         "path,reason",

@@ -59,13 +59,13 @@ def test_few_labels_are_as_even_as_can_be() -> None:
     assert np.bincount(labels[choose_evenly(labels, 25)]).tolist() == [10, 5, 10]
 
 
-def test_untold_labels_stay_hidden() -> None:
+def test_hidden_labels_stay_hidden() -> None:
     few = PartiallyLabeled(PointWindows("eight_gaussians", 400, 0), 16)
     labels = few.draw(list(range(400)), list(range(400)), 0).labels
     assert labels is not None
     assert few.labels is not None
     assert labels.tolist() == few.labels.tolist()
-    assert (labels >= 0).nonzero().flatten().tolist() == few.told.tolist()
+    assert (labels >= 0).nonzero().flatten().tolist() == few.labeled.tolist()
     assert np.bincount(labels[labels >= 0].numpy()).tolist() == [2] * 8
     with pytest.raises(DataError, match="data.labelled"):
         PartiallyLabeled(build_source(DataSettings(), "train", [0]), 4)

@@ -100,7 +100,7 @@ def test_another_set_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_left_out_whole(tmp_path: Path) -> None:
-    """Its first clip was readable: the item is left out all the same, and nothing of it stays."""
+    """Skip the whole item even if its first clip was readable."""
     summary = prepare(NumberedSet(Path("source"), bad=(1,)), tmp_path / "set", workers=1, progress=False)
     assert summary.left_out == [("folder/item 1", "broken on purpose")]
     assert "left out: 1" in summary.text()

@@ -292,5 +292,5 @@ def test_a_changed_file_is_noticed(folder: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         read_frames(path, info, [0])
     os.mkfifo(path)  # opening it would wait for ever
-    with pytest.raises(DataError, match="a named pipe, not a file"):
+    with pytest.raises(DataError, match="a named pipe, not a regular file"):
         read_frames(path, info, [0])

@@ -328,8 +328,8 @@ def test_moving_mnist_reads_a_package_and_the_standard_test_file(tmp_path: Path)
 
 def test_digits_that_cannot_be_read(tmp_path: Path) -> None:
     cases = {
-        "short.gz": (gzip.compress(struct.pack(">4I", 0x803, 3, 28, 28) + bytes(100)), "no whole IDX file"),
-        "labels": (struct.pack(">4I", 0x801, 3, 28, 28), "no whole IDX file"),
+        "short.gz": (gzip.compress(struct.pack(">4I", 0x803, 3, 28, 28) + bytes(100)), "not a complete IDX file"),
+        "labels": (struct.pack(">4I", 0x801, 3, 28, 28), "not a complete IDX file"),
         "words.csv": (b"a,b\nc,d\n", "no table of numbers"),
         "cut.gz": (gzip.compress(bytes(5000))[:20], "ended before"),
     }
