@@ -12,7 +12,7 @@ import numpy as np
 
 from vidpred.data.prepared.format import MANIFEST, Manifest
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.prepared.pipeline import LEFT_OUT, left_out_lines, open_target, totals
+from vidpred.data.prepared.pipeline import SKIPPED, open_target, skipped_lines, totals
 from vidpred.data.splits import SPLITS, Part
 from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.probe import probe
@@ -44,20 +44,20 @@ class VideoSet(DataSet):
 
     def found(self) -> tuple[dict[str, VideoInfo], list[Part], Reasons]:
         """(videos, parts, left out), scanned once. Raises DataError where none can be read."""
-        videos, left_out = scan(self.source, progress=True, processes=True)
+        videos, skipped = scan(self.source, progress=True, processes=True)
         if not videos:
             require_videos(self.source, "skip")
         known = {video.path: video for video in videos}
         parts = self.parts({path: video.frames for path, video in known.items()})
-        bad = {name for name, _ in left_out}
+        bad = {name for name, _ in skipped}
         unused = known.keys() - {part.clip for part in parts}
-        left_out += [(name, "belongs to no split") for name in unused]
-        left_out += [(name, "listed, but not there") for name in self.listed() - known.keys() - bad]
-        return known, parts, sorted(left_out)
+        skipped += [(name, "belongs to no split") for name in unused]
+        skipped += [(name, "listed, but not there") for name in self.listed() - known.keys() - bad]
+        return known, parts, sorted(skipped)
 
     def items(self) -> list[Item]:
-        known, parts, left_out = self.found()
-        items = [Item(name, (), bad=why) for name, why in left_out]
+        known, parts, skipped = self.found()
+        items = [Item(name, (), bad=why) for name, why in skipped]
         for path, own in parts_by_clip(parts).items():
             video = known[path]
             detail = {
@@ -103,7 +103,7 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
     Returns a summary. Raises DataError, and StorageError where the target cannot be written.
     """
     before = _index_stamps(preparation.source)
-    known, parts, left_out = preparation.found()
+    known, parts, skipped = preparation.found()
     changed = not before or before != _index_stamps(preparation.source)
     apart = target is not None and not _same(target, preparation.source)
     folder = target if target is not None and apart else preparation.source
@@ -116,7 +116,7 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
         rows = [("path", "split"), *((part.clip, part.split) for part in ordered)]
         changed = write_file(folder / "splits.csv", csv_text(rows)) or changed
     if target is not None and apart:
-        write_file(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
+        write_file(target / SKIPPED, csv_text([("item", "reason"), *skipped]))
         manifest = Manifest(
             preparation.name,
             fingerprint_settings,
@@ -128,7 +128,7 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
     lines = [_totals(known, parts, folder)]
     if not changed:
         lines.append("everything was prepared already; nothing to do")
-    return "\n".join(lines + left_out_lines(left_out, target / LEFT_OUT if target is not None and apart else None))
+    return "\n".join(lines + skipped_lines(skipped, target / SKIPPED if target is not None and apart else None))
 
 
 def stretch(frames: Iterator[np.ndarray], skipped: int, count: int) -> Iterator[np.ndarray]:

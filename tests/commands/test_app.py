@@ -446,7 +446,7 @@ def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str]
     code, out, _ = call(capsys, "prepare", "ucf101", str(root), f"lists={lists}")
     assert code == 0
     assert "6 clips (2 train, 2 validation, 2 test)" in out
-    assert "left out" not in out
+    assert "skipped" not in out
     overrides = [f"data.root={root}", f"run={tmp_path}/run", "data.num_workers=0", *TRAIN]
     assert (
         call(

@@ -61,7 +61,7 @@ def test_time_adds_up() -> None:
 
 
 def test_frames_show_where_the_balls_are() -> None:
-    """The light's centre is that of a single ball, x to the right."""
+    """The light's center is that of a single ball, x to the right."""
     frame = render(Balls(np.array([[0.5, -0.25]]), np.zeros((1, 2))), 64)[..., 0].astype(float)
     middles = (np.arange(64) + 0.5) / 32 - 1
     assert (frame.sum(0) @ middles) / frame.sum() == pytest.approx(0.5, abs=0.01)

@@ -26,7 +26,7 @@ def test_the_known_frames_do_not_give_the_coin_away() -> None:
 
 
 def test_the_two_futures_mirror_each_other() -> None:
-    """In a fork the ball's centre is as far left of its column in one future as right of it in the other."""
+    """In a fork the ball's center is as far left of its column in one future as right of it in the other."""
     world = ForkingBallWorld(4, 1)
     index = next(i for i in range(100) if world.scene(i).kind == "fork")
     scene = world.scene(index)

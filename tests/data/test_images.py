@@ -109,7 +109,7 @@ def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -
         ({"images": np.full((3, 8, 8), 2.0)}, "not in \\[0, 1\\]"),
         ({"pixels": np.zeros((3, 8, 8), np.uint8)}, "none of the arrays"),
         ({"images": np.zeros((3, 8, 8), np.uint8), "labels": np.zeros(2)}, "labels of shape"),
-        ({"images": np.zeros((3, 8), np.uint8)}, "no images"),
+        ({"images": np.zeros((3, 8), np.uint8)}, r"must be \(N, H, W\)"),
     ],
 )
 def test_wrong_arrays_are_one_clear_line(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:

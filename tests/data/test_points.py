@@ -25,7 +25,7 @@ def test_points_have_the_moments_of_the_world(name: str, modes: int) -> None:
     assert batch.labels is not None
     labels = batch.labels.numpy()
     assert np.abs(np.bincount(labels, minlength=modes) / 20_000 - 1 / modes).max() < 0.01
-    steps = (points - world.centres[labels]) / world.deviation
+    steps = (points - world.centers[labels]) / world.std
     assert abs(steps.mean()) < 0.02
     np.testing.assert_allclose(np.cov(steps.T), np.eye(2), atol=0.05)
     assert coverage(points, world).covered == modes
@@ -43,13 +43,13 @@ def test_images_of_points_and_back() -> None:
 
 
 def test_coverage_by_hand() -> None:
-    """Three good points at one centre, one at another, one of five nowhere: KL = 3/4 ln(3/4 * 8) + 1/4 ln(1/4 * 8)."""
+    """Three good points at one center, one at another, one of five nowhere: KL = 3/4 ln(3/4 * 8) + 1/4 ln(1/4 * 8)."""
     world = POINTS["eight_gaussians"]
-    points = np.concatenate([world.centres[[2, 2, 2, 5]], np.zeros((1, 2))])
+    points = np.concatenate([world.centers[[2, 2, 2, 5]], np.zeros((1, 2))])
     found = coverage(points, world)
     assert (found.covered, found.good) == (2, 0.8)
     assert found.divergence == pytest.approx(0.75 * math.log(6) + 0.25 * math.log(2))
-    assert coverage(world.centres, world).divergence == pytest.approx(0)
+    assert coverage(world.centers, world).divergence == pytest.approx(0)
     assert coverage(np.zeros((4, 2)), world).covered == 0
 
 

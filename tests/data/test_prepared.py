@@ -91,10 +91,10 @@ def test_again_does_nothing_and_a_lost_item_is_made_anew(folder: Path, monkeypat
 
 
 def test_another_set_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="holds the set 'numbered' prepared otherwise"):
+    with pytest.raises(StorageError, match="contains the set 'numbered' prepared with other settings"):
         prepare(NumberedSet(Path("source"), num_items=5), folder, workers=1, progress=False)
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(StorageError, match="not empty and no prepared set"):
+    with pytest.raises(StorageError, match="not empty and not a prepared set"):
         prepare(NumberedSet(Path("source")), tmp_path, workers=1, progress=False)
     assert os.listdir(tmp_path) == ["mine.txt"]
 
@@ -102,8 +102,8 @@ def test_another_set_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_left_out_whole(tmp_path: Path) -> None:
     """Skip the whole item even if its first clip was readable."""
     summary = prepare(NumberedSet(Path("source"), bad=(1,)), tmp_path / "set", workers=1, progress=False)
-    assert summary.left_out == [("folder/item 1", "broken on purpose")]
-    assert "left out: 1" in summary.text()
+    assert summary.skipped == [("folder/item 1", "broken on purpose")]
+    assert "skipped: 1" in summary.text()
     assert not any("item 1/" in clip.clip for clip in read_index(tmp_path / "set"))
     assert not list((tmp_path / "set" / FRAMES).glob("*item-1*"))
     assert "folder/item 1,broken on purpose" in (tmp_path / "set" / "left_out.csv").read_text()
@@ -214,11 +214,11 @@ def test_evaluation_windows(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"size": 8}, "prepared at size of its source, data.size=8 asked for .*--size"),
+        ({"size": 8}, "prepared at the size of the source, not data.size=8 .*--size"),
         ({"channels": 1}, "set data.channels=3"),
         ({"horizontal_flip": True}, "contradict the actions .*data.augment.horizontal_flip=false"),
         ({"split_file": "a.csv"}, "has its own splits"),
-        ({"context_frames": 20}, "no train window: 4 clips, the longest stretch has 13 frames of the 22 needed"),
+        ({"context_frames": 20}, "no train window: 4 clips, the longest shot has 13 of the 22 frames needed"),
         ({"crop_size": 14}, "smaller than data.crop_size=14"),
     ],
 )
@@ -235,7 +235,7 @@ def test_scaled_and_gray(tmp_path: Path) -> None:
     frames = windows.window(0)
     clip = numbered_clip(number(windows.clip_name(0)), 13)
     means = with_channels(clip[0], 1).mean() - frames[0].mean()
-    assert abs(means) < 2, "scaling by areas keeps the mean"
+    assert abs(means) < 2, "area averaging keeps the mean"
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     index = tmp_path / "set" / "index.jsonl"
     whole = index.read_text()
     index.write_text(whole.replace('"frames"', '"fames"', 1))
-    with pytest.raises(DataError, match=r"line 1 is no clip .*prepare the set again .*index.jsonl"):
+    with pytest.raises(DataError, match=r"line 1 is not a clip .*prepare the set again .*index.jsonl"):
         source(tmp_path / "set")
     index.write_text(whole)
     for file in (tmp_path / "set" / FRAMES).glob("*.u8"):
@@ -252,7 +252,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
         source(tmp_path / "set").window(0)
     manifest = json.loads((tmp_path / "set" / "prepared.json").read_text())
     (tmp_path / "set" / "prepared.json").write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match="another format"):
+    with pytest.raises(DataError, match="unsupported format or version"):
         source(tmp_path / "set")
 
 

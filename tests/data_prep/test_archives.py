@@ -165,7 +165,7 @@ def test_listed_clips_that_are_missing_or_bad_are_said(tmp_path: Path) -> None:
     write_target = tmp_path / "out"
     text = run("ucf101", str(source), str(write_target))
     assert "14 clips (8 train, 4 validation, 2 test)" in text
-    assert "left out: 2" in text
+    assert "skipped: 2" in text
     assert (write_target / "left_out.csv").read_text().splitlines() == [
         "item,reason",
         'Archery/v_Archery_g02_c01.avi,"listed, but not there"',

@@ -88,10 +88,10 @@ def test_targets_of_other_contents_are_refused(tmp_path: Path) -> None:
     source = numpy_set(tmp_path / "arrays")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").touch()
-    with pytest.raises(StorageError, match="not empty and no prepared set"):
+    with pytest.raises(StorageError, match="not empty and not a prepared set"):
         prepare("numpy", source, tmp_path / "full")
     prepare("numpy", source, tmp_path / "out", "size=16")
-    with pytest.raises(StorageError, match="holds the set 'numpy' prepared otherwise"):
+    with pytest.raises(StorageError, match="contains the set 'numpy' prepared with other settings"):
         prepare("numpy", source, tmp_path / "out", "size=32")
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write here"):
@@ -120,7 +120,7 @@ def test_videos_stay_where_they_are(tmp_path: Path) -> None:
     assert splits[0] == ["path", "split"]
     assert len(splits) == 7
     assert "nothing to do" in prepare("folder", source, tmp_path / "deep" / "out")
-    with pytest.raises(StorageError, match="prepared otherwise"):
+    with pytest.raises(StorageError, match="prepared with other settings"):
         prepare("folder", source, tmp_path / "deep" / "out", "--cache")
 
 

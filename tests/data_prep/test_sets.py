@@ -174,7 +174,7 @@ def test_folders_and_listings_divide(tmp_path: Path) -> None:
     assert {clip.clip: clip.split for clip in read_index(tmp_path / "own")} == {
         "train/0.mp4": "test", "test/1.mp4": "train",
     }  # fmt: skip
-    assert "left out: 6" in text
+    assert "skipped: 6" in text
     assert "belongs to no split" in (tmp_path / "own" / "left_out.csv").read_text()
 
 
@@ -388,7 +388,7 @@ def test_numpy_files_that_are_damaged_are_left_out(tmp_path: Path) -> None:
     source = numpy_set(tmp_path / "set")
     (source / "third.npz").write_bytes((source / "first.npz").read_bytes()[:2000])
     text = prepare("numpy", source, tmp_path / "out")
-    assert "left out: 1" in text
+    assert "skipped: 1" in text
     assert "third.npz: no array that can be read" in text
     assert len(read_index(tmp_path / "out")) == 7
     assert read_index(tmp_path / "out")[0].height == SIDE

@@ -31,7 +31,7 @@ class Conditions:
     def of(cls, batch: Batch, count: int | None = None) -> Self:
         """What a batch says beside its frames, of its first `count` samples (None: all)."""
         actions, labels, states = (
-            None if rows is None else rows[:count] for rows in (batch.actions, batch.labels, batch.known_states)
+            None if rows is None else rows[:count] for rows in (batch.actions, batch.labels, batch.context_states)
         )
         return cls(actions=actions, labels=labels, states=states)
 
