@@ -214,7 +214,7 @@ def test_evaluation_windows(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"size": 8}, "prepared at the size of the source, not data.size=8 .*--size"),
+        ({"size": 8}, "prepared at the size of the source, not data.size=8 .*prepare it again with size=8"),
         ({"channels": 1}, "set data.channels=3"),
         ({"horizontal_flip": True}, "contradict the actions .*data.augment.horizontal_flip=false"),
         ({"split_file": "a.csv"}, "has its own splits"),
