@@ -35,7 +35,8 @@ def main() -> None:
         run = {"run": str(options.output / Path(preset).stem), "training.init_from": str(start.folder)}
         predictors[name] = train(load_config(preset, {**settings, **run})).predictor("last")
 
-    forks = find_forks(ForkingBallWorld(known=4, coming=1, seed=1001), count=512)  # context, left and right futures
+    world = ForkingBallWorld(context_frames=4, future_frames=1, seed=1001)
+    forks = find_forks(world, count=512)  # context, left and right futures
     predictions = {name: predictor.predict(forks.context, num_frames=1)[:, 0] for name, predictor in predictors.items()}
     for name, frames in predictions.items():
         near, sharp = is_near(frames, forks).float().mean(), is_sharp(frames, forks).float().mean()

@@ -217,7 +217,7 @@ def modes_section(page: Page, folder: Path, steps: int) -> dict[str, dict[str, f
 
     def scatter(axes: Any, number: int) -> None:
         name, (covered, _, drawn) = list(tried.items())[number]
-        axes.scatter(*POINTS["eight_gaussians"].centres.T, s=60, facecolors="none", edgecolors="tab:green")
+        axes.scatter(*POINTS["eight_gaussians"].centers.T, s=60, facecolors="none", edgecolors="tab:green")
         axes.scatter(*drawn.T, s=2)
         axes.set(xlim=(-SEEN, SEEN), ylim=(-SEEN, SEEN))
         axes.set_title(f"{name}: {covered} of 8", fontsize=8)

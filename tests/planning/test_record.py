@@ -53,7 +53,7 @@ def test_more_episodes_leave_the_first_as_they_are(tmp_path: Path) -> None:
     for clip in whole.clips:
         a, b = (PreparedFrames(folder, whole.manifest, clip.split) for folder in (tmp_path / "set", tmp_path / "whole"))
         assert np.array_equal(a.frames(clip), b.frames(clip))
-    with pytest.raises(StorageError, match="prepared otherwise"):
+    with pytest.raises(StorageError, match="prepared with other settings"):
         recorded(tmp_path / "set", 45, seed=1)
     with pytest.raises(ConfigError, match=r"no such policy \[--policy clever\]; choose from random, scripted"):
         recorded(tmp_path / "other", 45, policy="clever")

@@ -43,14 +43,14 @@ def find_forks(world: ForkingBallWorld, count: int) -> Forks:
             indices.append(scene)
         scene += 1
     left, right = (torch.stack([to_frames(world.clip(index, side)) for index in indices]) for side in (-1, 1))
-    return Forks(left[:, : world.known], left[:, world.known], right[:, world.known])
+    return Forks(left[:, : world.context_frames], left[:, world.context_frames], right[:, world.context_frames])
 
 
 def find_certain(world: ForkingBallWorld, count: int) -> tuple[Tensor, Tensor]:
     """The first `count` scenes with one future: known frames `(N, T, C, H, W)` and true next ones `(N, C, H, W)`."""
     indices = islice((scene for scene in count_up() if world.scene(scene).kind != "fork"), count)
     clips = torch.stack([to_frames(world.clip(index, 1)) for index in indices])
-    return clips[:, : world.known], clips[:, world.known]
+    return clips[:, : world.context_frames], clips[:, world.context_frames]
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:

@@ -28,9 +28,9 @@ class Coverage:
 
 def coverage(points: np.ndarray, world: Gaussians) -> Coverage:
     """points: `(N, 2)`. A good point lies within 3 deviations of the nearest centre."""
-    distances = np.linalg.norm(points[:, None] - world.centres[None], axis=2)
-    good = distances.min(1) <= GOOD * world.deviation
-    counts = np.bincount(distances.argmin(1)[good], minlength=len(world.centres))
+    distances = np.linalg.norm(points[:, None] - world.centers[None], axis=2)
+    good = distances.min(1) <= GOOD * world.std
+    counts = np.bincount(distances.argmin(1)[good], minlength=len(world.centers))
     shares = counts[counts > 0] / max(1, counts.sum())
     divergence = float((shares * np.log(shares * len(counts))).sum()) if len(shares) else float("inf")
     return Coverage(int((counts > 0).sum()), float(good.mean()), divergence)

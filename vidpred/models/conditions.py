@@ -37,7 +37,7 @@ class Conditions:
     def from_batch(cls, batch: Batch, count: int | None = None) -> Self:
         """Return the conditions of a batch's first `count` samples (None: all)."""
         actions, labels, states = (
-            None if rows is None else rows[:count] for rows in (batch.actions, batch.labels, batch.known_states)
+            None if rows is None else rows[:count] for rows in (batch.actions, batch.labels, batch.context_states)
         )
         return cls(actions=actions, labels=labels, states=states)
 

@@ -1,0 +1,1 @@
+"""Video files: scanning, random access, windows and augmentation."""

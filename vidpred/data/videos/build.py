@@ -1,4 +1,4 @@
-"""From a folder of scanned videos to the segments of each split."""
+"""Building the windows of each split from a folder of videos."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ from vidpred.errors import DataError
 def video_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:
     """Build the windows of a folder of videos, or of one video.
 
-    progress: show how far the scan is, and warn of videos shorter than a window. Raises DataError where there are no
-    videos or no window; see `data.video.on_bad_video` for bad files.
+    Args:
+        settings: Data settings; see `data.video.on_bad_video` for unreadable files.
+        split: "train", "validation" or "test".
+        offsets: Frame offsets of a window, in units of `data.frame_skip`.
+        progress: Show the progress of the scan, and warn about videos that are shorter than a window.
+
+    Raises:
+        DataError: There are no videos, or none has a whole window.
     """
     root = Path(str(settings.root))
     videos = require_videos(root, settings.video_settings.on_bad_video, progress, settings.limits)
@@ -39,10 +45,15 @@ def video_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
 
 
 def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings) -> dict[str, list[Segment]]:
-    """Divide videos as `data.split_file`, `data.split` and `data.split_fractions` say; parts of a video divided by time
-    have gaps as long as a training window between them. Raises DataError."""
-    known = {video.path: video for video in videos}
-    lengths = {path: len(kept_frames(video, settings.video_settings.fps)) for path, video in known.items()}
+    """Divide videos according to `data.split_file`, `data.split` and `data.split_fractions`.
+
+    A video that is divided by time has gaps of one training window between its parts.
+
+    Raises:
+        DataError: The split file is invalid, or the videos cannot be divided.
+    """
+    by_path = {video.path: video for video in videos}
+    lengths = {path: len(kept_frames(video, settings.video_settings.fps)) for path, video in by_path.items()}
     listing = Path(settings.split_file) if settings.split_file else root / "splits.csv"
     if settings.split_file or listing.is_file():
         parts = whole(lengths, by_listing(listing, lengths))
@@ -51,12 +62,12 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
         parts = divide(lengths, settings.split, settings.split_fractions, window)
     splits: dict[str, list[Segment]] = {split: [] for split in SPLITS}
     for part in sorted(parts, key=lambda part: (part.clip, part.first)):
-        splits[part.split].append(Segment(known[part.clip], part.first, part.end))
+        splits[part.split].append(Segment(by_path[part.clip], part.first, part.end))
     return splits
 
 
 def without_cuts(segment: Segment, rate: float | None = None) -> list[Segment]:
-    """The shots of a segment: no window may span a hard cut."""
+    """Divide a segment at its hard cuts, so that no window spans one."""
     cuts = kept_cuts(segment.video, kept_frames(segment.video, rate)) if segment.video.cuts else []
     borders = [segment.first, *(cut for cut in cuts if segment.first < cut < segment.end), segment.end]
     return [Segment(segment.video, a, b) for a, b in pairwise(borders) if b > a]
@@ -73,8 +84,8 @@ def _too_short(
     fps = settings.video_settings.fps
     longest = max((segment.end - segment.first for segment in segments), default=0)
     return DataError(
-        f"no {split} window: the longest stretch has {longest} frames of the {needed} needed [{settings.root}]; "
+        f"no {split} window: the longest shot has {longest} of the {needed} frames needed [{settings.root}]; "
         f"lower data.context_frames, data.pred_frames or data.frame_skip, or add longer videos "
-        f"({len(videos)} found, the longest of {max(video.frames for video in videos)} frames"
-        f"{'' if fps is None else f', of which data.video.fps={fps:g} keeps some'})"
+        f"({len(videos)} found, the longest with {max(video.frames for video in videos)} frames"
+        f"{'' if fps is None else f' before resampling to data.video.fps={fps:g}'})"
     )

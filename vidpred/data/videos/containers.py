@@ -1,4 +1,4 @@
-"""Opening video files that nobody vouches for: what is refused before anything of it is decoded, and why."""
+"""Opening untrusted video files: checks that run before anything is decoded."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ import numpy as np
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError
 
-# Formats by content, not by suffix: an image, a playlist or a script renamed to .mp4 is no video.
+# Formats are detected by content, not by suffix: an image, a playlist or a script renamed to .mp4 is rejected.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,h264,hevc,mjpeg,m4v,ivf"
-# FFmpeg has hundreds of decoders, most for formats that nobody trains on; a decoder that cannot be reached cannot
-# be attacked.
+# FFmpeg has hundreds of decoders, most of them irrelevant for training; excluding them reduces the attack surface.
 CODECS = (
     "h264 hevc mpeg4 mpeg1video mpeg2video mpegvideo vp8 vp9 libvpx libvpx-vp9 av1 libdav1d mjpeg gif qtrle png ffv1 "
     "huffyuv ffvhuff rawvideo v210 prores dnxhd dvvideo cinepak svq1 svq3 theora flv h261 h263 h263p msmpeg4v1 "
     "msmpeg4v2 msmpeg4 wmv1 wmv2 wmv3 vc1 msvideo1 utvideo vp6 vp6f"
 )
-# The usual decoders of VP8 and VP9 leave the alpha channel out.
+# The default decoders of VP8 and VP9 drop the alpha channel.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 TEXT_BYTES = frozenset(range(32, 127)) | {9, 10, 13}
 
-
-# Beginnings of files that are no video at all, and what to say of them.
+# Leading bytes of files that are not videos, and the reason to report.
 BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git-LFS pointer, not the video itself; run git lfs pull"),
     (b"ffconcat", "a playlist script, not a video"),
@@ -50,8 +48,8 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"MZ", "a program, not a video"),
     (b"\x7fELF", "a program, not a video"),
 )
-TS_PACKET, TS_SYNC = 188, b"G"  # transport streams: the bytes of a packet, and its first
-STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # images in the container of MP4
+TS_PACKET, TS_SYNC = 188, b"G"  # transport streams: packet size in bytes, and the first byte of every packet
+STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # still images in an MP4 container
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -62,30 +60,39 @@ FILE_KINDS = (
 
 
 def printable(path: Path | str) -> str:
-    """A path that can be printed whatever bytes its name has."""
+    """Return the path as text that can be printed, even if its name is not valid UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
 
 def short(error: BaseException) -> str:
+    """Return the first line of an error's message, at most 80 characters."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:80]
 
 
 def file_status(path: Path) -> os.stat_result:
-    """The status of a regular file. Raises DataError: absent, or a pipe or device, which could be read for ever."""
+    """Return the status of a regular file.
+
+    Raises:
+        DataError: The file is missing, or is a pipe or device, which might never end.
+    """
     try:
         status = path.stat()
     except OSError as error:
         if path.is_symlink():
-            raise DataError(f"a link to a file that is not there [{printable(path)}]") from None
+            raise DataError(f"broken link [{printable(path)}]") from None
         raise DataError(f"cannot read the file: {error.strerror} [{printable(path)}]") from None
     if not stat.S_ISREG(status.st_mode):
-        kind = next((name for is_kind, name in FILE_KINDS if is_kind(status.st_mode)), "something else")
-        raise DataError(f"{kind}, not a file [{printable(path)}]")
+        kind = next((name for is_kind, name in FILE_KINDS if is_kind(status.st_mode)), "a special file")
+        raise DataError(f"{kind}, not a regular file [{printable(path)}]")
     return status
 
 
 def explain_bytes(path: Path) -> None:
-    """Name the common ways in which a file is no video at all. Raises DataError."""
+    """Check for files that are obviously not videos, or truncated.
+
+    Raises:
+        DataError: The first or last bytes show that the file is not a complete video.
+    """
     status = file_status(path)
     try:
         with path.open("rb") as file:
@@ -98,19 +105,24 @@ def explain_bytes(path: Path) -> None:
     if head.startswith(b"GIF8") and last != b";":
         reason = "truncated: the end of the GIF is missing"
     if head[:1] == head[TS_PACKET : TS_PACKET + 1] == TS_SYNC and status.st_size % TS_PACKET:
-        reason = "truncated: it ends within a packet"
+        reason = "truncated: the file ends within a packet"
     if reason:
         raise DataError(f"{reason} [{printable(path)}]")
 
 
 def check_packets(path: Path, container: Any) -> None:
-    """Transport streams promise no length, and their readers look for the next packet where one is damaged: without a
-    word, frames would be missing. Raises DataError without the path."""
+    """Check every packet of a transport stream.
+
+    Transport streams do not declare a length, and demuxers silently skip damaged packets, so frames would be missing.
+
+    Raises:
+        DataError: A packet is damaged; the message does not include the path.
+    """
     if container.format.name != "mpegts":
         return
     firsts = np.memmap(path, np.uint8, "r")[::TS_PACKET] == TS_SYNC[0]
-    if firsts[:2].all() and not firsts.all():  # others have packets of another size
-        raise DataError(f"damaged: packet {int(np.argmin(firsts))} of its transport stream is none")
+    if firsts[:2].all() and not firsts.all():  # else another packet size
+        raise DataError(f"damaged: packet {int(np.argmin(firsts))} of the transport stream is invalid")
 
 
 def _reason(head: bytes, suffix: str) -> str | None:
@@ -131,14 +143,18 @@ def _reason(head: bytes, suffix: str) -> str | None:
 
 @dataclass
 class OpenVideo:
-    """An open video file: its container, its first video stream, and the decoder for it (one thread)."""
+    """An open video file: container, first video stream, and its single-threaded decoder."""
 
     container: Any
     stream: Any
     decoder: Any
 
     def frames(self) -> Iterator[Any]:
-        """Decoded frames from where the container stands. Raises av.FFmpegError."""
+        """Yield decoded frames from the current position of the container.
+
+        Raises:
+            av.FFmpegError: A frame cannot be decoded.
+        """
         for packet in self.container.demux(self.stream):
             yield from self.decode(packet)
 
@@ -147,7 +163,7 @@ class OpenVideo:
         return frames
 
     def seek(self, time: int) -> None:
-        """To the last keyframe at or before a time in units of the stream's time base."""
+        """Seek to the last keyframe at or before `time`, in units of the stream's time base."""
         self.container.seek(time, stream=self.stream, backward=True)
         if self.decoder.is_open:
             self.decoder.flush_buffers()
@@ -157,17 +173,25 @@ class OpenVideo:
 
 
 def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
-    """Raises DataError with the reason. limits: None for a file that was scanned within them and has not changed."""
+    """Open a video after checking that it is safe to decode.
+
+    Args:
+        path: The video file.
+        limits: Maximum size and length; None for an unchanged file that was scanned within the limits.
+
+    Raises:
+        DataError: The file is not a video, exceeds the limits, or has an unsupported format.
+    """
     import av  # training on prepared frames works without it
 
-    av.logging.set_level(None)  # FFmpeg's own chatter; every failure is reported by an exception
+    av.logging.set_level(None)  # silence FFmpeg; every failure raises an exception
     explain_bytes(path)
     try:
         container = av.open(str(path), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
-        # Refusal by the list is an invalid argument, whatever the format was.
-        why = "of none of the formats that are read" if isinstance(error, av.ArgumentError) else short(error)
-        raise DataError(f"not a video that can be opened ({why}) [{printable(path)}]") from None
+        # FFmpeg reports a format outside the whitelist as an invalid argument.
+        why = "unsupported container format" if isinstance(error, av.ArgumentError) else short(error)
+        raise DataError(f"cannot open the video ({why}) [{printable(path)}]") from None
     try:
         return _choose_stream(container, limits)
     except DataError as error:
@@ -183,10 +207,10 @@ def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
         raise DataError(f"no video stream, only {kinds}")
     stream = container.streams.video[0]
     if stream.codec_context is None:
-        raise DataError("no decoder for its codec")
+        raise DataError("no decoder for the video's codec")
     decoder = stream.codec_context
     if decoder.name not in CODECS.split():
-        raise DataError(f"its codec {decoder.name} is none of those that are read")
+        raise DataError(f"unsupported codec {decoder.name}")
     if limits is not None:
         seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         seconds = seconds or (container.duration or 0) / av.time_base
@@ -196,7 +220,7 @@ def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:
         decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
     decoder.thread_count = 1
-    options = {"codec_whitelist": CODECS.replace(" ", ",")}  # the second lock, inside FFmpeg
+    options = {"codec_whitelist": CODECS.replace(" ", ",")}  # enforced again inside FFmpeg
     if limits is not None:
         options["max_pixels"] = str(limits.pixels)
     decoder.options = options
@@ -204,15 +228,15 @@ def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
 
 
 class Scaler:
-    """Scales and converts images; kept as long as the images are alike, for its tables take long to make."""
+    """Scaling and pixel format conversion; reuse one for images of the same size and format, as its setup is slow."""
 
     def __init__(self) -> None:
         self._alpha: dict[str, bool] = {}
 
     def array(self, frame: Any, size: tuple[int, int], pixels: str = "rgb24") -> np.ndarray:
-        """A decoded frame as `(H, W, 3)` or, for "gray", `(H, W)` uint8, scaled to size = (height, width).
+        """Convert a decoded frame to `(H, W, 3)` or, for "gray", `(H, W)` uint8, scaled to size = (height, width).
 
-        16-bit values are divided by 257. Images with an alpha channel are laid over black.
+        16-bit values are divided by 257. Images with an alpha channel are composited over black.
         """
         if self._has_alpha(frame.format):
             frame = over_black(frame)
@@ -235,7 +259,7 @@ class Scaler:
 
     @cached_property
     def _one_thread(self) -> dict[str, int]:
-        """Scaling may start as many threads as there are processors, for every image."""
+        """Return arguments that limit scaling to one thread; by default it may start one per processor and image."""
         return {"threads": 1} if "threads" in (type(self._reformatter).reformat.__doc__ or "") else {}
 
     def _has_alpha(self, pixels: Any) -> bool:
@@ -245,7 +269,7 @@ class Scaler:
 
 
 def over_black(frame: Any) -> Any:
-    """The frame without its alpha channel, colours weighted with it. Before scaling: hidden colours must not show."""
+    """Composite a frame with an alpha channel over black; before scaling, so that hidden colors do not bleed in."""
     import av
 
     colors = frame.to_ndarray(format="rgba")

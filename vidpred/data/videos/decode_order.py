@@ -1,9 +1,9 @@
-"""The order in which windows of video files are read fast: frames are decoded once for many windows.
+"""A fast order for reading windows of video files: frames are decoded once for many windows.
 
-A window alone costs the decoding of everything from the keyframe before it. So windows are taken in stretches, runs of
-windows that mostly begin in the same group of images, and an epoch's order keeps the windows of a stretch near
-enough to one another that its frames can be kept until the last of them is read, and far enough that a batch sees
-hundreds of places.
+Reading a window alone requires decoding everything from the keyframe before it. Windows are therefore divided into
+decode groups, runs of consecutive windows that mostly start after the same keyframe. The order of an epoch keeps the
+windows of a group close enough together that their frames stay cached until the last of them is read, and far enough
+apart that a batch contains windows from hundreds of places.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-POOL_BYTES = 512 * 2**20  # decoded frames whose windows are mixed with one another; part of what a run's order is
-LEAST_WINDOWS = 32  # in a stretch, where the video has as many
-LEAST_LENGTHS = 4  # and so many times the length of a window: all but the first windows share most of their frames
-POOL_PARTS = 32  # a stretch is no larger than such a part of the pool
+POOL_BYTES = 512 * 2**20  # decoded frames whose windows are shuffled together; changing it changes the order of runs
+LEAST_WINDOWS = 32  # minimum size of a group, if the video has that many windows
+LEAST_LENGTHS = 4  # minimum size of a group in window lengths, so that most windows share their frames with others
+POOL_PARTS = 32  # a group takes at most 1 / POOL_PARTS of the pool
 
 
 def group_ends(numbers: np.ndarray, keyframes: Sequence[int], length: int, most: int) -> list[int]:
-    """Where the stretches of one segment end, in windows.
+    """Return the ends of the decode groups of one segment, in windows.
 
-    numbers: the frame that each window begins with. length: windows between the first frame of a window and its last.
-    most: windows in a stretch at most.
+    Args:
+        numbers: Index of the first frame of each window.
+        keyframes: Frame indices at which decoding can start.
+        length: Number of windows that start between the first and last frame of a window.
+        most: Maximum number of windows in a group.
     """
     least = max(LEAST_WINDOWS, LEAST_LENGTHS * length)
     groups = np.searchsorted(np.asarray(keyframes), numbers, side="right")
@@ -45,24 +48,31 @@ def group_ends(numbers: np.ndarray, keyframes: Sequence[int], length: int, most:
 
 
 class DecodeGroups:
-    """All windows of a source, divided in stretches. ends: in windows, ascending; costs: the bytes of their frames."""
+    """All windows of a source, divided into groups that are decoded together.
+
+    Args:
+        ends: End of each group in windows, ascending.
+        costs: Bytes of each group's frames.
+    """
 
     def __init__(self, ends: Sequence[int], costs: Sequence[int]) -> None:
         self.ends, self.costs = np.asarray(ends), np.asarray(costs, dtype=np.float64)
 
     def number(self, window: int) -> int:
+        """Return the group of a window."""
         return int(np.searchsorted(self.ends, window, side="right"))
 
     def windows(self, number: int) -> range:
+        """Return the windows of a group."""
         return range(int(self.ends[number - 1]) if number else 0, int(self.ends[number]))
 
     def shuffle(self, random: np.random.Generator) -> np.ndarray:
-        """A permutation of all windows, a function of `random`.
+        """Return a permutation of all windows, drawn from `random`.
 
-        Any permutation where everything fits into the pool. Otherwise stretches are laid out one after another in
-        random order, as long as they have bytes, and each window is read at a random place within a span after its
-        stretch begins. So at any time the stretches that began within the last span are being read, and there is
-        always one that begins: the decoding is spread evenly.
+        The permutation is uniform if all frames fit into the pool. Otherwise the groups are laid out in random order
+        along an axis of bytes, and each window is read at a random position within a fixed span after the start of its
+        group. At any time, only the groups that started within the last span are being read, and decoding is spread
+        evenly over the epoch.
         """
         count = int(self.ends[-1]) if len(self.ends) else 0
         if self.costs.sum() <= POOL_BYTES:
@@ -70,25 +80,27 @@ class DecodeGroups:
         order = random.permutation(len(self.costs))
         begins = np.empty(len(order))
         begins[order] = np.cumsum(self.costs[order]) - self.costs[order]
-        # A third of the pool is for stretches that are through, which a reader cannot tell from the others.
+        # A third of the pool is reserved for finished groups, which the cache cannot distinguish from the others.
         span = POOL_BYTES / 1.5
         sizes = np.diff(self.ends, prepend=0)
         return np.argsort(np.repeat(begins, sizes) + random.random(count) * span, kind="stable")
 
 
 class DecodeCache:
-    """The stretches used last, as (places, frames): `(n,)` int and `(n, H, W, C)` uint8; bounded in bytes."""
+    """An LRU cache of groups as (places, frames), `(n,)` int and `(n, H, W, C)` uint8; bounded in bytes."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes, self.bytes = most_bytes, 0
         self._held: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
     def get(self, number: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the places and frames of a group, or None if it is not cached."""
         if number in self._held:
             self._held.move_to_end(number)
         return self._held.get(number)
 
     def put(self, number: int, places: np.ndarray, frames: np.ndarray) -> None:
+        """Add a group, and remove the least recently used ones while the cache is too large."""
         self._held[number] = (places, frames)
         self.bytes += frames.nbytes
         while self.bytes > self.most_bytes and len(self._held) > 1:

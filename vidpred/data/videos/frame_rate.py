@@ -1,4 +1,4 @@
-"""Which frames of a video are kept: all, or those shown at even times (`data.video.fps`)."""
+"""Resampling to a constant frame rate (`data.video.fps`)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import numpy as np
 
 from vidpred.data.videos.reader import VideoInfo
 
-LARGEST_DENOMINATOR = 100_000  # rates like 30000/1001 are told from their decimals
+LARGEST_DENOMINATOR = 100_000  # recovers rates such as 30000/1001 from their decimals
 
 
 def kept_frames(video: VideoInfo, rate: float | None) -> Sequence[int]:
-    """The numbers of the frames shown at the times 0, 1/rate, 2/rate, ... after the first one, up to the last frame.
+    """Return the indices of the frames displayed at times 0, 1/rate, 2/rate, ... after the first frame.
 
-    The frame shown at a time t is the last that began at or before t; a frame may be kept several times. Beginnings
-    are rounded to whole units of the time base, so half a unit is allowed for. Without time stamps, frames are taken
-    to follow one another at the container's rate. rate: frames a second; None: every frame.
+    The frame displayed at time t is the last one that starts at or before t; a frame may occur several times. Start
+    times are rounded to whole units of the time base, hence a tolerance of half a unit. Without timestamps, frames are
+    assumed to be evenly spaced at the container's rate.
+
+    Args:
+        video: The scanned video.
+        rate: Frames per second; None keeps every frame.
     """
     if rate is None:
         return range(video.frames)
@@ -35,7 +39,7 @@ def kept_frames(video: VideoInfo, rate: float | None) -> Sequence[int]:
 
 
 def kept_cuts(video: VideoInfo, kept: Sequence[int]) -> list[int]:
-    """Places in the list of kept frames at which a new shot begins."""
+    """Return the positions in `kept` at which a new shot begins."""
     if isinstance(kept, range):
         return video.cuts
     return sorted(set(np.searchsorted(kept, video.cuts, side="left").tolist()))

@@ -1,8 +1,8 @@
-"""A folder of videos, scanned once into an index of JSON Lines.
+"""The index of a folder of videos: each file is scanned once, and the results are stored as JSON Lines.
 
-<folder>/.vidpred/index.jsonl holds one `VideoInfo` a line after a line with the format's version; an entry counts as
-long as the file's size and time of change are the same. Where the folder cannot be written, the index lies in the
-user's cache folder.
+<folder>/.vidpred/index.jsonl holds the format version in its first line and one `VideoInfo` in each further line. An
+entry is valid while the file's size and modification time are unchanged. If the folder is read-only, the index is
+stored in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vidpred.errors import DataError, StorageError
 from vidpred.files import write_file
 from vidpred.processes import available_cores, in_processes
 
-# Of the containers that `containers.py` lets in; what a file really is, its content decides.
+# Suffixes of the containers that `containers.py` accepts; the format is detected from the content.
 SUFFIXES = frozenset((
     ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe",
     ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".ogg", ".gif", ".h264",
@@ -39,12 +39,12 @@ VERSION = {"format": "vidpred index", "version": 2}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 NAMED = 3  # bad files named in an error line
 TOO_SHORT = "too short"
-WORTH_PROCESSES = 8  # files; fewer are done before a process has started
-SAVE_SECONDS = 20.0  # an interrupted scan of a large folder loses no more than this
+WORTH_PROCESSES = 8  # files; fewer are scanned faster than a process starts
+SAVE_SECONDS = 20.0  # an interrupted scan loses at most this much work
 
 
 def find_videos(root: Path) -> list[str]:
-    """Relative paths of all video files at any depth, sorted; hidden folders and files are left out."""
+    """Return the sorted relative paths of all video files at any depth, except hidden files and folders."""
     if not root.is_dir():
         return [root.name]
     found = []
@@ -62,25 +62,32 @@ def find_videos(root: Path) -> list[str]:
 def scan(
     root: Path, progress: bool = False, limits: Limits | None = None, processes: bool = False
 ) -> tuple[list[VideoInfo], list[tuple[str, str]]]:
-    """(videos, bad): everything below `root`, scanned anew only where it changed; bad are (relative path, reason).
+    """Scan all videos below `root`, reusing index entries of unchanged files.
 
-    processes: look at many files in several processes instead of threads, which is faster for small images; only for
-    programs, for a script without a main guard would be run again by each of them.
+    Args:
+        root: Folder of videos, or one video.
+        progress: Show a progress bar.
+        limits: Maximum size and length of a video.
+        processes: Use processes instead of threads, which is faster for small frames. Only for programs with a main
+            guard: each process imports the main script again.
+
+    Returns:
+        The readable videos and, for the others, (relative path, reason).
     """
     limits = limits or Limits()
     base = root if root.is_dir() else root.parent
-    known = _load(_index_file(root))
+    indexed = _load(_index_file(root))
     videos: dict[str, VideoInfo] = {}
     bad: list[tuple[str, str]] = []
     todo = []
     for name in find_videos(root):
-        entry = known.get(name)
+        entry = indexed.get(name)
         status = (base / name).stat() if (base / name).exists() else None
         if entry and status and (entry.bytes, entry.mtime_ns) == (status.st_size, status.st_mtime_ns):
             reason = limits.of_size(entry.width, entry.height) or limits.of_length(entry.frames, entry.seconds)
             if reason is None:
                 videos[name] = entry
-            else:  # scanned under wider limits
+            else:  # scanned with higher limits
                 bad.append((name, reason))
         else:
             todo.append(name)
@@ -101,18 +108,18 @@ def scan(
 def _probe_all(
     base: Path, names: Sequence[str], progress: bool, limits: Limits, processes: bool
 ) -> Iterator[tuple[str, VideoInfo | str]]:
-    """(name, info or reason) for every file, several at a time."""
+    """Yield (name, info or reason) for every file; files are scanned in parallel."""
     shown = progress and len(names) > 3
     jobs = [(base, name, limits) for name in names]
     if processes and len(names) >= WORTH_PROCESSES:
-        yield from in_processes(_look, jobs, None, "scan videos", shown)
+        yield from in_processes(_try_probe, jobs, None, "scan videos", shown)
         return
-    with ThreadPoolExecutor(available_cores()) as pool:  # FFmpeg works outside Python's lock
-        results = tqdm(pool.map(_look, jobs), "scan videos", len(names), unit="file", disable=not shown)
+    with ThreadPoolExecutor(available_cores()) as pool:  # FFmpeg releases the GIL
+        results = tqdm(pool.map(_try_probe, jobs), "scan videos", len(names), unit="file", disable=not shown)
         yield from zip(names, results, strict=True)
 
 
-def _look(job: tuple[Path, str, Limits]) -> VideoInfo | str:
+def _try_probe(job: tuple[Path, str, Limits]) -> VideoInfo | str:
     base, name, limits = job
     try:
         return probe(base / name, name, limits)
@@ -123,13 +130,22 @@ def _look(job: tuple[Path, str, Limits]) -> VideoInfo | str:
 def require_videos(
     root: Path, on_bad: str = "error", progress: bool = False, limits: Limits | None = None
 ) -> list[VideoInfo]:
-    """All videos below `root` (or `root` itself). Raises DataError: absent, empty, none readable, or, where on_bad is
-    "error", the bad ones by name and reason; "skip" lists them in bad_videos.csv beside the index."""
+    """Return all videos below `root` (or `root` itself).
+
+    Args:
+        root: Folder of videos, or one video.
+        on_bad: For unreadable videos, "error" raises an error; "skip" lists them in bad_videos.csv next to the index.
+        progress: Show a progress bar, and warn about skipped videos.
+        limits: Maximum size and length of a video.
+
+    Raises:
+        DataError: `root` does not exist, has no readable videos or, if `on_bad` is "error", has an unreadable one.
+    """
     if not root.exists():
         raise DataError(_absent(root))
     videos, bad = scan(root, progress, limits)
     if not videos and not bad:
-        raise DataError(f"no video files [{root}]; known suffixes: {' '.join(sorted(SUFFIXES))}")
+        raise DataError(f"no video files [{root}]; supported suffixes: {' '.join(sorted(SUFFIXES))}")
     if bad:
         named = "; ".join(f"{printable(name)}: {reason}" for name, reason in bad[:NAMED])
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
@@ -139,22 +155,23 @@ def require_videos(
             many = f"{len(bad)} of {len(bad) + len(videos)} videos cannot be read"
             raise DataError(f"{many} [{root}]: {named}{more}; remove them or set data.video.on_bad_video=skip")
     if on_bad == "skip":
-        # Asked again within a run (for another split), what is too short for the run stays in the list.
+        # A second call within a run (for another split) keeps the videos that are too short in the list.
         short = [] if progress else [row for row in _read_rows(bad_videos_file(root)) if row[1].startswith(TOO_SHORT)]
         names = {video.path for video in videos}
         write_bad_videos(root, sorted([*bad, *(row for row in short if row[0] in names)]))
         if bad and progress:
-            left_out = f"{len(bad)} of {len(bad) + len(videos)} videos cannot be read and are left out"
-            print(f"vidpred: warning: {left_out} [{bad_videos_file(root)}]", file=sys.stderr)
+            skipped = f"{len(bad)} of {len(bad) + len(videos)} videos cannot be read and are skipped"
+            print(f"vidpred: warning: {skipped} [{bad_videos_file(root)}]", file=sys.stderr)
     return videos
 
 
 def bad_videos_file(root: Path) -> Path:
+    """Return the path of the list of skipped videos, next to the index."""
     return _index_file(root).with_name("bad_videos.csv")
 
 
 def write_bad_videos(root: Path, rows: Sequence[tuple[str, str]]) -> None:
-    """(path, reason) of every video that is left out; no file where none is."""
+    """Write (path, reason) of every skipped video as CSV; without rows, remove the file."""
     file = bad_videos_file(root)
     if not rows:
         file.unlink(missing_ok=True)
@@ -165,8 +182,15 @@ def write_bad_videos(root: Path, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept: Sequence[int], on_bad: str) -> None:
-    """Say how many videos are shorter than a window of `needed` frames, given how many frames of each are kept; where
-    bad videos are skipped, bad_videos.csv lists these too."""
+    """Warn about videos that are shorter than a window; if bad videos are skipped, add them to bad_videos.csv.
+
+    Args:
+        root: Folder of videos, or one video.
+        videos: The scanned videos.
+        needed: Frames of a window, from its first to its last.
+        kept: Number of frames of each video after resampling to `data.video.fps`.
+        on_bad: See `require_videos`.
+    """
     short = [(video.path, count) for video, count in zip(videos, kept, strict=True) if count < needed]
     if not short:
         return
@@ -178,7 +202,7 @@ def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept
         listed = f" [{bad_videos_file(root)}]"
     print(
         f"vidpred: warning: {len(short)} of {len(videos)} videos are shorter than the {needed} frames of a window and "
-        f"are left out{listed or f' [{root}]'}; see data.context_frames, data.pred_frames, data.frame_skip",
+        f"are skipped{listed or f' [{root}]'}; see data.context_frames, data.pred_frames, data.frame_skip",
         file=sys.stderr,
     )
 
@@ -194,8 +218,8 @@ def _read_rows(file: Path) -> list[tuple[str, str]]:
 def _absent(root: Path) -> str:
     if root.name.upper().replace("_", "-") in ("UCF-101", "UCF101"):
         return (
-            f"no UCF101 here [{root}]; expected {root}/<Class>/v_<Class>_gXX_cYY.avi: extract UCF101.rar there and run "
-            f"vidpred prepare ucf101 {root} --lists FOLDER/ucfTrainTestlist, or set data.root"
+            f"no UCF101 found [{root}]; expected {root}/<Class>/v_<Class>_gXX_cYY.avi: extract UCF101.rar there and "
+            f"run vidpred prepare ucf101 {root} --lists FOLDER/ucfTrainTestlist, or set data.root"
         )
     return f"no such folder or video [{root}]; set data.root=FOLDER_OF_VIDEOS"
 
@@ -210,7 +234,7 @@ def _index_file(root: Path) -> Path:
 
 
 def _load(file: Path) -> dict[str, VideoInfo]:
-    """The entries of an index file; none where it is absent, damaged or of another version."""
+    """Return the entries of an index file; none if it is missing, damaged or of another version."""
     try:
         first, *lines = file.read_text(encoding="utf-8").splitlines()
         if json.loads(first) != VERSION:
@@ -226,6 +250,6 @@ def _save(root: Path, videos: Sequence[VideoInfo]) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    """Whole or not at all; an index that cannot be kept is made again next time."""
+    """Write a file atomically; an index that cannot be stored is rebuilt next time."""
     with suppress(StorageError):
         write_file(file, text)

@@ -1,4 +1,4 @@
-"""How large a video may be."""
+"""Limits on the size and length of videos."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest video that is read; see `data.video` for max_pixels, max_frames and max_hours."""
+    """Maximum size and length of a video; see `data.video.max_pixels`, `max_frames` and `max_hours`."""
 
     pixels: int = 8192 * 4320
     frames: int = 2_000_000
     hours: float = 24.0
 
     def of_size(self, width: int, height: int) -> str | None:
-        """Why frames of this size are refused, if they are."""
+        """Return why frames of this size are rejected, or None if they are accepted."""
         if width * height <= self.pixels:
             return None
-        return f"too large: frames of {width}x{height} are over data.video.max_pixels={self.pixels}"
+        return f"too large: frames of {width}x{height} exceed data.video.max_pixels={self.pixels}"
 
     def of_length(self, frames: int, seconds: float) -> str | None:
-        """Why a video of this length is refused, if it is; 0 where a length is not known."""
+        """Return why a video of this length is rejected, or None if it is accepted; 0 means an unknown length."""
         if frames > self.frames:
-            return f"too long: {frames} frames are over data.video.max_frames={self.frames}"
+            return f"too long: {frames} frames exceed data.video.max_frames={self.frames}"
         if seconds > self.hours * 3600 * (1 + 1e-9):
-            return f"too long: {seconds / 3600:.4g} hours are over data.video.max_hours={self.hours:g}"
+            return f"too long: {seconds / 3600:.4g} hours exceed data.video.max_hours={self.hours:g}"
         return None

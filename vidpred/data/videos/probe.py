@@ -1,4 +1,4 @@
-"""One scan of a video: what random access to it needs, and whether it is whole."""
+"""Scanning a video: collect what random access needs, and check that the file is complete."""
 
 from __future__ import annotations
 
@@ -17,22 +17,27 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.reader import Reader, VideoInfo, quarter_turns
 from vidpred.errors import DataError
 
-# Without an index that says what is missing, and without packets that could: there, a hole in time tells it.
+# Formats whose index and packets do not reveal missing data; there, only a gap in the timestamps does.
 WITHOUT_INDEX = ("mpeg",)
-HOLE_SECONDS, HOLE_STEPS = 0.3, 5  # what a hole between two frames of these has at least, in seconds and usual steps
-THUMBNAIL = 32  # side of the gray thumbnails in which cuts are looked for
-CUT_DIFFERENCE = 20.0  # mean absolute difference of thumbnails, of 255, that a cut has at least
-CUT_RATIO = 3.0  # and how many times the motion around it
-TRIED_FRAMES = 16  # after a keyframe, decoded a second time to see whether random access works
+GAP_SECONDS, GAP_INTERVALS = 0.3, 5  # minimum length of such a gap, in seconds and median frame intervals
+THUMBNAIL = 32  # side of the gray thumbnails for detecting cuts
+CUT_DIFFERENCE = 20.0  # minimum mean absolute difference of thumbnails (of 255) at a cut
+CUT_RATIO = 3.0  # minimum ratio of that difference to the median difference around it
+TRIED_FRAMES = 16  # frames decoded again from a keyframe to check that random access works
 
 
 def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> VideoInfo:
-    """Decode the whole video once and note what random access needs; memory does not grow with its length.
+    """Decode the whole video once and collect what random access needs, without keeping frames in memory.
 
-    name: the path to note in the result. Raises DataError: not a video, over the limits, truncated, damaged, without
-    frames.
+    Args:
+        path: The video file.
+        name: The path to store in the result; None stores the file name.
+        limits: Maximum size and length of a video.
+
+    Raises:
+        DataError: The file is not a video, exceeds the limits, is truncated or damaged, or has no frames.
     """
-    import av  # training on prepared frames works without it
+    import av  # optional: training on prepared frames works without it
 
     limits = limits or Limits()
     status = file_status(path)
@@ -48,7 +53,7 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
                 time_base=str(video.stream.time_base or Fraction(1, 25)), pts=scan.order(), keyframes=scan.keyframes,
                 keyframe_dts=scan.keyframe_dts(), cuts=find_cuts(scan.thumbnail_differences),
             )  # fmt: skip
-        return _with_trusted_keyframes(path, info, scan.checksums)
+        return _with_checked_keyframes(path, info, scan.checksums)
     except av.FFmpegError as error:
         reason = f"damaged or truncated: frame {scan.count} cannot be decoded ({short(error)})"
         raise DataError(f"{reason} [{printable(path)}]") from None
@@ -57,7 +62,7 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
 
 
 class _Scan:
-    """What `probe` gathers frame by frame."""
+    """The information that `probe` collects frame by frame."""
 
     def __init__(self, video: OpenVideo, limits: Limits) -> None:
         self.video, self.limits = video, limits
@@ -70,23 +75,28 @@ class _Scan:
         self._keyframe_dts: list[int | None] = []
         self._thumbnail: np.ndarray | None = None
         self._scaler = Scaler()
-        self._end, self._last_end = 0.0, 0.0  # of all streams, and of the video's last frame
+        self._end, self._last_end = 0.0, 0.0  # seconds; end of all streams, and of the last video frame
 
     def run(self) -> None:
-        """Decode everything. Raises DataError without the path, av.FFmpegError."""
-        # All streams are followed, for some containers only say how long all of them together last.
+        """Decode everything.
+
+        Raises:
+            DataError: The video is damaged or exceeds the limits; the message does not include the path.
+            av.FFmpegError: A frame cannot be decoded.
+        """
+        # Demux all streams: some containers only declare the duration of all of them together.
         for packet in self.video.container.demux():
             if packet.pts is not None and packet.time_base:
                 self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream is self.video.stream or packet.stream.index == self.video.stream.index:
-                if packet.is_corrupt:  # the container's own account of what is missing
-                    raise DataError(f"damaged or truncated: what follows frame {self.count} is not whole")
+                if packet.is_corrupt:
+                    raise DataError(f"damaged or truncated: incomplete packet after frame {self.count}")
                 for frame in self.video.decode(packet):
                     self.add(frame)
         if not self.count:
             raise DataError("no frames in its video stream")
         self.check_length()
-        self.check_holes()
+        self.check_gaps()
 
     def add(self, frame: Any) -> None:
         if not self.count:
@@ -95,7 +105,7 @@ class _Scan:
             if self.rotation % 180:
                 self.width, self.height = self.height, self.width
         if frame.is_corrupt:
-            raise DataError(f"damaged or truncated: frame {self.count} cannot be decoded whole")
+            raise DataError(f"damaged or truncated: frame {self.count} is incomplete")
         if frame.key_frame:
             self.keyframes.append(self.count)
             self._keyframe_dts.append(frame.dts)
@@ -120,19 +130,23 @@ class _Scan:
         return float((last - first) * self.video.stream.time_base)
 
     def order(self) -> list[int]:
-        """The frames' pts if they can tell frames apart in the order of decoding, else nothing: count instead."""
-        known = [pts for pts in self.pts if pts is not None]
-        ascending = all(a < b for a, b in pairwise(known))
-        return known if len(known) == self.count and ascending else []
+        """Return the frames' pts if every frame has one and they ascend in decoding order, else an empty list."""
+        found = [pts for pts in self.pts if pts is not None]
+        ascending = all(a < b for a, b in pairwise(found))
+        return found if len(found) == self.count and ascending else []
 
     def keyframe_dts(self) -> list[int]:
-        """Times to seek to where there are no pts: AVI numbers frames as they are stored, not as they are shown."""
-        known = [dts for dts in self._keyframe_dts if dts is not None]
-        ascending = all(a < b for a, b in pairwise(known))
-        return known if len(known) == len(self.keyframes) and ascending and not self.order() else []
+        """Return seek times for streams without pts: AVI numbers frames in storage order, not display order."""
+        found = [dts for dts in self._keyframe_dts if dts is not None]
+        ascending = all(a < b for a, b in pairwise(found))
+        return found if len(found) == len(self.keyframes) and ascending and not self.order() else []
 
     def check_length(self) -> None:
-        """Decoders can end early without a word: compare with what the container promises. Raises DataError."""
+        """Compare the decoded length with the container's, because decoders can stop early without an error.
+
+        Raises:
+            DataError: The video is shorter than the container declares.
+        """
         import av
 
         stream, container = self.video.stream, self.video.container
@@ -140,35 +154,37 @@ class _Scan:
             raise DataError(f"truncated: {self.count} of {stream.frames} frames can be decoded")
         first = float((self.pts[0] or 0) * (stream.time_base or 0))
         if stream.duration and stream.time_base:
-            promised, found = float(stream.duration * stream.time_base), self._last_end
+            declared, found = float(stream.duration * stream.time_base), self._last_end
         else:
-            promised, found = (container.duration or 0) / av.time_base, max(self._end, self._last_end)
-        # Matroska counts a late start as part of the duration, MP4 does not: it has to be short by both counts.
+            declared, found = (container.duration or 0) / av.time_base, max(self._end, self._last_end)
+        # Matroska includes a late start in the duration, MP4 does not: accept either.
         found = max(found, found - first)
-        if found and found + 2 / self.rate + min(0.01 * promised, 0.5) < promised:
-            raise DataError(f"truncated: it ends after {found:.2f} of {promised:.2f} s")
+        if found and found + 2 / self.rate + min(0.01 * declared, 0.5) < declared:
+            raise DataError(f"truncated: the video ends after {found:.2f} of {declared:.2f} s")
 
-    def check_holes(self) -> None:
-        """MPEG streams have no index that says what is missing, and decoders skip it: a hole in time tells it.
+    def check_gaps(self) -> None:
+        """Check the timestamps of MPEG streams for gaps: they have no index, and decoders skip missing data.
 
-        Raises DataError.
+        Raises:
+            DataError: There are no frames for a suspiciously long time.
         """
         times = [float(pts * self.video.stream.time_base) for pts in self.pts if pts is not None]
         if self.video.container.format.name not in WITHOUT_INDEX or len(times) < 3:
             return
-        steps = [later - earlier for earlier, later in pairwise(times)]
-        longest = max(range(len(steps)), key=steps.__getitem__)
-        if steps[longest] > max(HOLE_SECONDS, HOLE_STEPS * float(np.median(steps))):
+        intervals = [later - earlier for earlier, later in pairwise(times)]
+        longest = max(range(len(intervals)), key=intervals.__getitem__)
+        if intervals[longest] > max(GAP_SECONDS, GAP_INTERVALS * float(np.median(intervals))):
             begin, end = (time - times[0] for time in times[longest : longest + 2])
             raise DataError(f"damaged or truncated: no frames between {begin:.2f} and {end:.2f} s")
 
 
 def thumbnail_of(frame: Any, scaler: Scaler) -> np.ndarray:
+    """Return a frame as a gray thumbnail, `(THUMBNAIL, THUMBNAIL)` uint8."""
     return scaler.array(frame, (THUMBNAIL, THUMBNAIL), "gray")
 
 
-def _with_trusted_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int]) -> VideoInfo:
-    """The info without keyframes where decoding from one of them gives other images than decoding everything did."""
+def _with_checked_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int]) -> VideoInfo:
+    """Return the info, without keyframes if decoding from one of them differs from sequential decoding."""
     import av
 
     places = [place for place in info.keyframes if place > 0]
@@ -190,9 +206,9 @@ def _with_trusted_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int
 
 
 def find_cuts(differences: Sequence[float]) -> list[int]:
-    """Frame numbers that begin a new shot, from the differences of consecutive thumbnails.
+    """Return the indices of the frames that begin a new shot, from the differences of consecutive thumbnails.
 
-    A cut differs much, and much more than the frames around it do: fast motion differs much for many frames.
+    At a cut, the difference is large and much larger than around it; fast motion causes many large differences.
     """
     cuts = []
     for index, difference in enumerate(differences):

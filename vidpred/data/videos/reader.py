@@ -1,4 +1,4 @@
-"""Reads frames of videos. Every reader opens its own containers, with one thread, in its own process."""
+"""Random access to the frames of videos. Every process opens its own containers and decodes with one thread."""
 
 from __future__ import annotations
 
@@ -21,17 +21,28 @@ from vidpred.data.videos.worker_status import reading
 from vidpred.errors import DataError
 
 OPEN_CONTAINERS = 8
-READ_ON = 2  # frames that are cheaper decoded than jumped over
+READ_ON = 2  # frames; up to this distance, decoding is cheaper than seeking
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What one scan of a video found.
+    """The result of scanning a video.
 
-    path is relative to the data folder. width and height are those of the first frame after rotation (degrees, whole
-    quarter turns). pts are in units of time_base, ascending, one a frame; empty where the stream has none. Decoding can
-    start at the frame numbers in keyframes; their times to seek to are their pts or, without pts, keyframe_dts (empty:
-    decoding starts at the beginning). cuts begin a new shot.
+    Attributes:
+        path: Path relative to the data folder.
+        bytes: File size.
+        mtime_ns: Time of the last modification.
+        codec: Name of FFmpeg's decoder.
+        frames: Number of frames.
+        rate: Average frames per second.
+        width: Width of the first frame after rotation.
+        height: Height of the first frame after rotation.
+        rotation: Degrees counter-clockwise, a multiple of 90.
+        time_base: Unit of the timestamps in seconds, as a fraction.
+        pts: One ascending timestamp per frame in units of `time_base`; empty if the stream has none.
+        keyframes: Frame indices at which decoding can start; seek to their pts or, without pts, `keyframe_dts`.
+        keyframe_dts: Seek times of the keyframes; if empty, decoding starts at the beginning.
+        cuts: Indices of the frames that begin a new shot.
     """
 
     path: str
@@ -51,7 +62,7 @@ class VideoInfo:
 
     @property
     def seconds(self) -> float:
-        """From the first frame to the end of the last, which is taken to last as long as the average."""
+        """Duration, assuming that the last frame lasts as long as the average frame."""
         if not self.pts:
             return self.frames / self.rate
         return float((self.pts[-1] - self.pts[0]) * Fraction(self.time_base)) + 1 / self.rate
@@ -61,12 +72,16 @@ class VideoInfo:
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        """Raises ValueError, KeyError or TypeError for anything but a line of `to_json`."""
+        """Parse a line written by `to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: The line was not written by `to_json`.
+        """
         return cls(**json.loads(line))
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """(height, width) with the short side scaled to `short_side` (None: unchanged), the other in proportion."""
+    """Return (height, width) with the short side scaled to `short_side` (None: unchanged), keeping the aspect ratio."""
     if short_side is None:
         return height, width
     scale = short_side / min(height, width)
@@ -74,7 +89,7 @@ def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, i
 
 
 class Reader:
-    """One open video, and how far it has been decoded. Reading on is cheaper than jumping, and just as exact."""
+    """An open video and its decoding position; decodes onwards if that is cheaper than seeking."""
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
         self.path, self.info = path, info
@@ -83,17 +98,21 @@ class Reader:
     def _open(self) -> None:
         self._video = open_video(self.path)
         self._frames: Iterator[Any] = self._video.frames()
-        self._position: int | None = 0  # the next frame to come; None after a jump that led nowhere
+        self._position: int | None = 0  # index of the next frame; None after a failed seek
 
     def close(self) -> None:
         self._video.close()
 
     def frames_from(self, first: int) -> Iterator[tuple[int, Any]]:
-        """(number, frame) from frame `first` on, as sequential decoding gives them. Raises av.FFmpegError."""
+        """Yield (number, frame) from frame `first` on, equal to sequential decoding.
+
+        Raises:
+            av.FFmpegError: A frame cannot be decoded.
+        """
         start = self._keyframe_before(first)
         reachable = self._position is not None and self._position <= first
         if not reachable or (start is not None and start > (self._position or 0) + READ_ON):
-            self._jump(start)
+            self._seek(start)
         for frame in self._frames:
             number = self._number(frame)
             if number is not None:
@@ -102,10 +121,10 @@ class Reader:
                     yield number, frame
 
     def _keyframe_before(self, number: int) -> int | None:
-        """The keyframe to jump to for a frame; None: there is nothing to go by."""
+        """Return the last keyframe at or before a frame, or None if there is none with a timestamp."""
         place = bisect_right(self.info.keyframes, number) - 1
-        known = self.info.pts or self.info.keyframe_dts
-        return self.info.keyframes[place] if known and place >= 0 else None
+        timestamps = self.info.pts or self.info.keyframe_dts
+        return self.info.keyframes[place] if timestamps and place >= 0 else None
 
     def _number(self, frame: Any) -> int | None:
         if not self.info.pts:
@@ -113,15 +132,15 @@ class Reader:
         place = bisect_left(self.info.pts, frame.pts) if frame.pts is not None else len(self.info.pts)
         return place if place < len(self.info.pts) and self.info.pts[place] == frame.pts else None
 
-    def _jump(self, start: int | None) -> None:
-        """To where the next frame that comes is `start`, or, failing that, to the beginning."""
+    def _seek(self, start: int | None) -> None:
+        """Seek so that the next frame is `start`; if that fails, reopen the video at the beginning."""
         if start is not None:
             by_pts = bool(self.info.pts)
             time = self.info.pts[start] if by_pts else self.info.keyframe_dts[bisect_left(self.info.keyframes, start)]
             self._position = None
             self._video.seek(time)
             self._frames = self._video.frames()
-            # Frames from before the keyframe may come first, and lack what they were predicted from.
+            # Frames from before the keyframe may be decoded first, without their reference frames: skip them.
             for frame in self._frames:
                 number = self._number(frame) if by_pts else start if frame.key_frame and frame.dts == time else None
                 if number == start:
@@ -137,7 +156,7 @@ _open: OrderedDict[tuple[int, str], Reader] = OrderedDict()
 
 
 def _reader(path: Path, info: VideoInfo) -> Reader:
-    """An open reader of this process (a container opened before a fork shares its file position with the parent)."""
+    """Return an open reader of this process; one opened before a fork would share the parent's file position."""
     key = (os.getpid(), str(path))
     if key in _open and (_open[key].info.bytes, _open[key].info.mtime_ns) != (info.bytes, info.mtime_ns):
         _open.pop(key).close()
@@ -156,10 +175,20 @@ _scaler = Scaler()
 def read_frames(
     path: Path, info: VideoInfo, numbers: Sequence[int], size: tuple[int, int] | None = None, channels: int = 3
 ) -> np.ndarray:
-    """The frames with these numbers, in this order: `(n, H, W, C)` uint8, upright, equal to sequential decoding.
+    """Return the frames with these indices, upright and equal to sequential decoding.
 
-    size: (height, width) to scale every frame to; None: the first frame's. channels: 3 RGB, 1 gray.
-    Raises DataError naming file and frame: cannot be decoded, changed since it was scanned.
+    Args:
+        path: The video file.
+        info: The result of scanning it.
+        numbers: Frame indices in any order, repeats allowed.
+        size: (height, width) to scale every frame to; None keeps the size of the first frame.
+        channels: 3 for RGB, 1 for gray.
+
+    Returns:
+        `(n, H, W, C)` uint8, in the order of `numbers`.
+
+    Raises:
+        DataError: A frame cannot be decoded, or the file changed since it was scanned.
     """
     with reading(path):
         return _read_frames(path, info, numbers, size, channels)
@@ -168,11 +197,11 @@ def read_frames(
 def _read_frames(
     path: Path, info: VideoInfo, numbers: Sequence[int], size: tuple[int, int] | None, channels: int
 ) -> np.ndarray:
-    import av  # training on prepared frames works without it
+    import av  # optional: training on prepared frames works without it
 
     status = file_status(path)
     if (status.st_size, status.st_mtime_ns) != (info.bytes, info.mtime_ns):
-        raise DataError(f"changed since it was scanned; start again to scan it anew [{printable(path)}]")
+        raise DataError(f"the file changed since it was scanned; start again to rescan it [{printable(path)}]")
     places = {number: place for place, number in enumerate(sorted(set(numbers)))}
     wanted = list(places)
     if not wanted or wanted[0] < 0 or wanted[-1] >= info.frames:
@@ -191,19 +220,19 @@ def _read_frames(
         _open.pop((os.getpid(), str(path))).close()
         raise DataError(f"cannot decode frame {wanted[count]} ({short(error)}) [{printable(path)}]") from None
     if count < len(wanted):
-        raise DataError(f"cannot decode all of frames {wanted[0]} to {wanted[-1]} [{printable(path)}]")
+        raise DataError(f"cannot decode all frames from {wanted[0]} to {wanted[-1]} [{printable(path)}]")
     return found if wanted == list(numbers) else found[[places[number] for number in numbers]]
 
 
 def quarter_turns(frame: Any) -> int:
-    """0, 90, 180 or 270 degrees counter-clockwise that turn a decoded frame upright."""
+    """Return the rotation that turns a decoded frame upright: 0, 90, 180 or 270 degrees counter-clockwise."""
     return int(round(frame.rotation / 90) * 90 % 360)
 
 
 def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int, scaler: Scaler) -> np.ndarray:
-    """A decoded frame as `(H, W, C)` uint8, scaled from its own size to size = (height, width) and turned upright."""
-    lying = size if rotation % 180 == 0 else size[::-1]
-    image = scaler.array(frame, lying, "rgb24" if channels == 3 else "gray")
+    """Convert a decoded frame to `(H, W, C)` uint8, turned upright and scaled to size = (height, width)."""
+    unrotated = size if rotation % 180 == 0 else size[::-1]
+    image = scaler.array(frame, unrotated, "rgb24" if channels == 3 else "gray")
     if rotation:
         image = np.ascontiguousarray(np.rot90(image, rotation // 90))
     return image.reshape(*size, channels)
@@ -212,7 +241,11 @@ def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int, sc
 def stream_frames(
     path: Path, size: tuple[int, int] | None = None, channels: int = 3, limits: Limits | None = None
 ) -> Iterator[np.ndarray]:
-    """Every frame in turn, `(H, W, C)` uint8, in constant memory. Raises DataError."""
+    """Yield every frame, `(H, W, C)` uint8, in constant memory.
+
+    Raises:
+        DataError: The video cannot be opened or decoded, or exceeds the limits.
+    """
     import av
 
     video, scaler, number, rotation = open_video(path, limits or Limits()), Scaler(), 0, 0

@@ -1,4 +1,4 @@
-"""Windows of the frames of video files: which frames belong to a window, and patches drawn from it."""
+"""Windows of consecutive frames of video files, and random crops of them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from vidpred.errors import DataError
 
 Candidate = TypeVar("Candidate")
 
-PATCH_TRIES = 8  # places in one window tried for enough movement
-WINDOW_TRIES = 4  # windows tried before the one that moves most is taken
+PATCH_TRIES = 8  # crops of a window that are tried for enough motion
+WINDOW_TRIES = 4  # windows that are tried before the crop with the most motion is used
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The kept frames (`data.video.fps`) with places first <= place < end of one video, of one shot and split."""
+    """The resampled frames (`data.video.fps`) of one video with places first <= place < end, of one shot and split."""
 
     video: VideoInfo
     first: int
@@ -34,7 +34,7 @@ class Segment:
 
 
 class VideoWindows(Source):
-    """All windows of some segments of videos. Consecutive windows start one (kept) frame apart."""
+    """All windows of segments of videos. Consecutive windows start `data.frame_skip` resampled frames apart."""
 
     def __init__(self, root: Path, segments: Sequence[Segment], settings: DataSettings, offsets: Sequence[int]) -> None:
         self.name, self.context_frames = str(root), settings.context_frames
@@ -49,7 +49,7 @@ class VideoWindows(Source):
         total = sum(len(self._kept_frames[path]) * self._frame_bytes(video) for path, video in videos.items())
         self._keep = total <= settings.video_settings.cache_mb * 2**20
         self._kept: dict[str, np.ndarray] = {}
-        self._stretches: DecodeGroups | None = None
+        self._groups: DecodeGroups | None = None
         self._cache: DecodeCache | None = None
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class VideoWindows(Source):
         return height * width * self.settings.channels
 
     def locate(self, index: int) -> tuple[VideoInfo, int]:
-        """The video of window `index`, and the place of its first frame among the video's kept ones."""
+        """Return the video of a window, and the place of its first frame among the video's resampled frames."""
         run, place = self._runs.locate(index)
         segment = self.segments[run]
         return segment.video, segment.first + place * self.settings.frame_skip
@@ -72,16 +72,21 @@ class VideoWindows(Source):
         return self.locate(index)[0].path
 
     def window(self, index: int, stray: bool = False, speed: int = 1) -> np.ndarray:
-        """Whole frames `(n, H, W, C)` uint8. stray: it is not asked for in the order of `order`. speed: so many times
-        as far apart, or less where the shot ends before."""
+        """Return the whole frames of a window, `(n, H, W, C)` uint8.
+
+        Args:
+            index: The window.
+            stray: Whether the window is read out of the order of `order`; its group is then not cached.
+            speed: Factor on the distance between frames; reduced if the shot is too short.
+        """
         video, _ = self.locate(index)
         if self._keep:
             return self._whole(video)[self._places(index, speed)]
-        if speed == 1 and self._cache is not None and self._stretches is not None:
-            number = self._stretches.number(index)
+        if speed == 1 and self._cache is not None and self._groups is not None:
+            number = self._groups.number(index)
             held = self._cache.get(number)
             if held is None and not stray:
-                places = self._stretch_places(self._stretches.windows(number))
+                places = self._group_places(self._groups.windows(number))
                 held = (places, self._read(video, places.tolist()))
                 self._cache.put(number, *held)
             if held is not None:
@@ -89,12 +94,14 @@ class VideoWindows(Source):
                 return frames[np.searchsorted(places, self._places(index))]
         return self._read(video, self._places(index, speed))
 
-    def wandering_window(self, index: int, random: np.random.Generator) -> np.ndarray:
-        """As many frames as `window` gives, at places of the shot that go on at changing speeds and turn round (see
-        `wander`), beginning near the window's own; the window itself where the shot is too short for that."""
+    def time_warped_window(self, index: int, random: np.random.Generator) -> np.ndarray:
+        """Return as many frames as `window`, played at changing speeds and in both directions (see `time_warp`).
+
+        The path starts near the window's first frame. If the shot is too short, return the window unchanged.
+        """
         video, first = self.locate(index)
         segment = self.segments[self._runs.locate(index)[0]]
-        path = wander(len(self.offsets), self.settings.augment_settings.max_speed, random) * self.settings.frame_skip
+        path = time_warp(len(self.offsets), self.settings.augment_settings.max_speed, random) * self.settings.frame_skip
         if path.max() - path.min() >= segment.end - segment.first:
             return self.window(index, stray=True)
         first = int(np.clip(first, segment.first - path.min(), segment.end - 1 - path.max()))
@@ -103,7 +110,7 @@ class VideoWindows(Source):
         return frames[back]
 
     def _whole(self, video: VideoInfo) -> np.ndarray:
-        """All kept frames of a video, which stay in memory."""
+        """Return all resampled frames of a video, and keep them in memory."""
         if video.path not in self._kept:
             self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))
         return self._kept[video.path]
@@ -119,21 +126,23 @@ class VideoWindows(Source):
         speed = max(1, min(speed, (end - 1 - first) // max(self.offsets[-1], 1)))
         return [first + offset * speed for offset in self.offsets]
 
-    def _stretch_places(self, windows: range) -> np.ndarray:
-        """The places of all frames of a stretch's windows, ascending."""
+    def _group_places(self, windows: range) -> np.ndarray:
+        """Return the places of all frames of a group's windows, ascending."""
         firsts = self.locate(windows[0])[1] + np.arange(len(windows)) * self.settings.frame_skip
         return np.unique(firsts[:, None] + np.array(self.offsets))
 
     def order(self, random: np.random.Generator) -> np.ndarray:
-        """Every window's number once. Shuffled so that the frames of windows that lie together in a video are decoded
-        once for all of them (see `DecodeGroups`); whoever asks for it is taken to read the windows in this order."""
-        if self._stretches is None:
-            self._stretches = self._divide()
-            # Without memory for the pool, frames would be decoded for one window and be gone before the next.
+        """Return a permutation of all windows in which frames are decoded once for neighboring windows.
+
+        See `DecodeGroups`. Frames are cached on the assumption that the windows are read in this order.
+        """
+        if self._groups is None:
+            self._groups = self._divide()
+            # With less memory than the pool, frames would be evicted before the next window needs them.
             memory = self.settings.video_settings.cache_mb * 2**20
             if not self._keep and memory >= decode_order.POOL_BYTES:
                 self._cache = DecodeCache(memory)
-        return self._stretches.shuffle(random)
+        return self._groups.shuffle(random)
 
     def _divide(self) -> DecodeGroups:
         skip, span = self.settings.frame_skip, self.offsets[-1] + 1
@@ -146,37 +155,37 @@ class VideoWindows(Source):
             size = self._frame_bytes(segment.video)
             most = max(1, (decode_order.POOL_BYTES // decode_order.POOL_PARTS // size - span) // skip)
             begin = 0
-            for stretch in group_ends(numbers, segment.video.keyframes, -(-span // skip), most):
-                windows = stretch - begin
+            for end in group_ends(numbers, segment.video.keyframes, -(-span // skip), most):
+                windows = end - begin
                 costs.append(size * min(windows * len(self.offsets), (windows - 1) * skip + span))
-                ends.append(before + stretch)
-                begin = stretch
+                ends.append(before + end)
+                begin = end
             before += count
         return DecodeGroups(ends, costs)
 
     def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
-        settings, known = self.settings, self.settings.context_frames
-        patch = first_moving(
-            self._patches(window, random),
-            lambda frames: movement(frames[known - 1], frames[known]),
+        settings, context = self.settings, self.settings.context_frames
+        crop = first_moving(
+            self._crops(window, random),
+            lambda frames: movement(frames[context - 1], frames[context]),
             settings.min_motion,
         )
-        return augment(patch, settings, random)
+        return augment(crop, settings, random)
 
-    def _patches(self, window: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield patches of a window and then of others, drawn one at a time."""
+    def _crops(self, window: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield random crops of a window, then of other random windows."""
         settings, changes = self.settings, self.settings.augment_settings
         for attempt in range(WINDOW_TRIES):
             speed = int(random.integers(1, changes.max_speed + 1)) if changes.max_speed > 1 else 1
             if changes.time_warp and random.random() < changes.time_warp:
-                frames = self.wandering_window(window, random)
+                frames = self.time_warped_window(window, random)
             else:
                 frames = self.window(window, stray=attempt > 0, speed=speed)
             for _ in range(1 if settings.crop_size is None else PATCH_TRIES):
-                yield self._cut(frames, random, self.locate(window)[0])
+                yield self._crop(frames, random, self.locate(window)[0])
             window = int(random.integers(len(self)))
 
-    def _cut(self, frames: np.ndarray, random: np.random.Generator, video: VideoInfo) -> np.ndarray:
+    def _crop(self, frames: np.ndarray, random: np.random.Generator, video: VideoInfo) -> np.ndarray:
         side = self.settings.crop_size
         if side is None:
             return frames
@@ -187,9 +196,12 @@ class VideoWindows(Source):
         return frames[:, top : top + side, left : left + side]
 
 
-def wander(count: int, fastest: int, random: np.random.Generator) -> np.ndarray:
-    """`count` places in time, whole numbers from 0 on: velocities are up to `fastest` forwards or backwards, never 0.
-    With a chance drawn for the whole path, up to a quarter a frame, the velocity changes to the next one."""
+def time_warp(count: int, fastest: int, random: np.random.Generator) -> np.ndarray:
+    """Return a random path in time: `count` integers, starting with 0.
+
+    The velocity is between 1 and `fastest` frames in either direction. After each frame, it changes to a neighboring
+    value with a probability that is drawn once per path, at most 0.25.
+    """
     velocities = [*range(-fastest, 0), *range(1, fastest + 1)]
     chance = random.uniform(0, 0.25)
     place = int(random.integers(len(velocities)))
@@ -202,8 +214,10 @@ def wander(count: int, fastest: int, random: np.random.Generator) -> np.ndarray:
 
 
 def first_moving(candidates: Iterable[Candidate], moves: Callable[[Candidate], float], threshold: float) -> Candidate:
-    """Return the first candidate that moves at least `threshold`, else the one that moves most; the first one where
-    `threshold` is 0."""
+    """Return the first candidate with at least `threshold` motion, else the one with the most motion.
+
+    If `threshold` is 0, return the first candidate without measuring its motion.
+    """
     best, most = None, -1.0
     for candidate in candidates:
         if threshold == 0:
@@ -218,5 +232,5 @@ def first_moving(candidates: Iterable[Candidate], moves: Callable[[Candidate], f
 
 
 def movement(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean squared difference of two uint8 images, values taken in [0, 1]."""
+    """Return the mean squared difference of two uint8 images, with values scaled to [0, 1]."""
     return float(np.mean((first.astype(np.float32) - second.astype(np.float32)) ** 2)) / 255**2

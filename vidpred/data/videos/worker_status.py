@@ -1,4 +1,4 @@
-"""Which file every data worker is reading, noted where the training can look it up when a worker hangs or is gone."""
+"""The file that each data worker is reading, recorded so that training can report it when a worker hangs or dies."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-HEAD = struct.Struct("=dH")  # when the reading began (time.monotonic), how many bytes the name has; 0: none is read
+HEAD = struct.Struct("=dH")  # start time (time.monotonic) and length of the path in bytes; 0: between files
 SIZE = 4096
 
-_page: mmap.mmap | None = None  # this process's note, where it is a data worker
+_page: mmap.mmap | None = None  # the status page of this process if it is a data worker
 
 
 class Reading(NamedTuple):
+    """The path of the file that a worker is reading, and for how many seconds."""
+
     path: str
     seconds: float
 
 
 class WorkerNotes:
-    """The notes of a training's data workers: small files that their processes map into memory."""
+    """The status of a training run's data workers, kept in small files that the workers map into memory."""
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="vidpred-workers-")
@@ -39,18 +41,18 @@ class WorkerNotes:
         return self._folder.name
 
     def reading(self, worker: int) -> Reading | None:
-        """What a worker has been reading, and for how long; None between files."""
+        """Return what a worker is reading and for how long, or None between files."""
         try:
             page = (Path(self.folder) / str(worker)).read_bytes()
         except OSError:
-            return None  # it has not begun
+            return None  # not started yet
         began, length = HEAD.unpack_from(page)
         name = page[HEAD.size : HEAD.size + length]
         return Reading(os.fsdecode(name), time.monotonic() - began) if length else None
 
 
 def report_status(folder: str, worker: int) -> None:
-    """Have this process, data worker number `worker`, note what it reads from now on."""
+    """Make this process, data worker number `worker`, report in `folder` which file it is reading."""
     global _page
     file = Path(folder) / str(worker)
     file.write_bytes(bytes(SIZE))
@@ -60,7 +62,7 @@ def report_status(folder: str, worker: int) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Within, this process is reading a file."""
+    """Report `path` as being read while the context is active."""
     if _page is None:
         yield
         return
