@@ -237,8 +237,8 @@ def test_training_unrolls_and_judges_all_frames(tmp_path: Path) -> None:
         "objective.adversarial.weight": 0.1, "discriminator.size": "strided", "training.device": "cpu",
     }  # fmt: skip
     train(load_config(None, overrides))
-    judge = find_checkpoint(tmp_path / "run").tensors("discriminator")
-    assert judge["networks.0.layers.0.weight"].shape[1] == (4 + 3) * 3
+    discriminator = find_checkpoint(tmp_path / "run").tensors("discriminator")
+    assert discriminator["networks.0.layers.0.weight"].shape[1] == (4 + 3) * 3
 
 
 def test_generator_settings_build_what_they_say() -> None:

@@ -35,13 +35,13 @@ class LikesDark(Discriminator):
         return 10 * (0.5 - images[-1].flatten(1).mean(1, keepdim=True))
 
 
-def completer(judge: Discriminator | None = None) -> Completer:
+def completer(discriminator: Discriminator | None = None) -> Completer:
     torch.manual_seed(0)
     generator = MlpGenerator(MlpSettings(hidden=[32], noise_channels=3), Shape(1, 8, 8))
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter *= 4  # untrained, all its images would be gray
-    return Completer(Predictor(generator, DataSettings(context_frames=0, channels=1, crop_size=8)), judge)
+    return Completer(Predictor(generator, DataSettings(context_frames=0, channels=1, crop_size=8)), discriminator)
 
 
 def painted(found: Completer, *noise: float) -> Tensor:

@@ -126,4 +126,4 @@ def test_a_predictor_of_frames_is_told_apart(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="vidpred predict"):
         Sampler(frames.predictor())
     with pytest.raises(ConfigError, match="vidpred sample"):
-        Predictor.load(run.folder).check_known_frames()
+        Predictor.load(run.folder).check_predicts_frames()

@@ -50,7 +50,7 @@ class Completer:
     """A run that makes images, with the discriminator that it was trained against (None: it had none)."""
 
     predictor: Predictor
-    judge: Discriminator | None = None
+    discriminator: Discriminator | None = None
     adversarial: AdversarialName = "bce"
 
     @classmethod
@@ -59,9 +59,11 @@ class Completer:
         predictor = Predictor.load(run, checkpoint, device)
         if predictor.history_len or predictor.data.has_points:
             raise ConfigError(f"{predictor.name} makes no images from noise; use a run of dcgan_mnist.yaml, say")
-        judge = load_discriminator(find_checkpoint(run, checkpoint), predictor.device)
+        discriminator = load_discriminator(find_checkpoint(run, checkpoint), predictor.device)
         return (
-            cls(predictor) if judge is None else cls(predictor, judge.network, cast(AdversarialName, judge.adversarial))
+            cls(predictor)
+            if discriminator is None
+            else cls(predictor, discriminator.network, cast(AdversarialName, discriminator.adversarial))
         )
 
     @property
@@ -137,10 +139,10 @@ class Completer:
 
     def _prior(self, scales: list[Tensor], noise: Tensor, labels: Tensor | None) -> Tensor:
         """How unlikely each image is, `(B,)`: by the discriminator, or by the density of Gaussian noise."""
-        if self.judge is None:
+        if self.discriminator is None:
             return noise.square().mean(1) / 2
-        conditions = Conditions(labels=labels).discriminator_kwargs(self.judge)
-        logits = self.judge(scales[-1][:, :0], scales, **conditions)
+        conditions = Conditions(labels=labels).discriminator_kwargs(self.discriminator)
+        logits = self.discriminator(scales[-1][:, :0], scales, **conditions)
         kind = "minimax" if self.adversarial == "bce" else self.adversarial  # log(1 - D), as the paper has it
         return torch.stack([ADVERSARIAL_LOSSES[kind].generator(own) for own in logits])
 

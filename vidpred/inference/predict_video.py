@@ -86,7 +86,7 @@ def choose_window(
 def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) -> None:
     """Check that all predictors can take the same frames, and draw samples where asked to. Raises ConfigError."""
     for predictor in predictors:
-        predictor.check_known_frames()
+        predictor.check_predicts_frames()
         if request.num_samples is not None:
             predictor.check_samples(request.num_samples, "--samples ")
     check_same_frames(predictors, "render them one by one")

@@ -179,7 +179,7 @@ class Predictor:
             return None
         return seeded_noise(self.generator, count, seed, sample)
 
-    def check_known_frames(self) -> None:
+    def check_predicts_frames(self) -> None:
         """Raises ConfigError for a generator of images, which predicts no frames."""
         if not self.history_len:
             raise ConfigError(
