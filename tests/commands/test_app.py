@@ -125,7 +125,7 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     code, out, _ = call(capsys, "predict", clip, *both)
     assert code == 0
     assert "predicted 24-26" in out
-    assert "not known beyond the end" in out
+    assert "no ground truth beyond the end" in out
     numbers = work / "metrics.json"
     code, out, _ = call(capsys, "evaluate", "--run", run, "--frames", "4", "--json", str(numbers))
     assert code == 0

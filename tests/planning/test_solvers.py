@@ -25,7 +25,7 @@ HORIZON = 4
 
 
 def goals() -> Tensor:
-    """Return the goals of two batch items: the first is within bounds, the second outside (its best plan is at the edge)."""
+    """Return the goals of two batch items: one within bounds, one outside (its best plan is at the edge)."""
     inside = torch.tensor([[0.5, 1.0], [-0.3, 2.0], [0.2, 3.0], [-0.8, 0.5]])
     return torch.stack([inside, inside * 0 + torch.tensor([2.0, -1.0])])
 

@@ -24,13 +24,13 @@ class Kind:
 
     Attributes:
         title: Its name in tables.
-        wanted: The file to provide, and its usual source.
+        expected: The file to provide, and its usual source.
         arguments: Keyword arguments to pass if the network takes them.
         definition: What the number is.
     """
 
     title: str
-    wanted: str
+    expected: str
     arguments: dict[str, bool]
     definition: str
 
@@ -79,14 +79,14 @@ class MetricNetwork:
         self.kind, self.file, self.device = KINDS[kind], file, device
         self.option = f"--{kind.replace('_', '-')} {file}"
         if not file.is_file():
-            raise ConfigError(f"no such file [{self.option}]; it is {self.kind.wanted}")
+            raise ConfigError(f"no such file [{self.option}]; it is {self.kind.expected}")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch's own, on the format of these files
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self.module: Any = torch.jit.load(str(file), map_location=device).eval()
         except (RuntimeError, ValueError, OSError):
-            raise ConfigError(f"not a TorchScript file [{self.option}]; it is {self.kind.wanted}") from None
+            raise ConfigError(f"not a TorchScript file [{self.option}]; it is {self.kind.expected}") from None
         names = {argument.name for argument in self.module.forward.schema.arguments}
         self.arguments = {name: value for name, value in self.kind.arguments.items() if name in names}
 
@@ -97,7 +97,7 @@ class MetricNetwork:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ConfigError(
                 f"the network returns {shape} for a batch of {len(inputs[0])} [{self.option}]; "
-                f"it must be {self.kind.wanted}"
+                f"it must be {self.kind.expected}"
             )
         return output.float().flatten(1) if output.ndim > 1 else output.float()[:, None]
 
@@ -108,7 +108,7 @@ class MetricNetwork:
             isinstance(part, Tensor) and part.ndim == 4 for part in found
         ):
             raise ConfigError(
-                f"the network returns no list of feature maps [{self.option}]; it must be {self.kind.wanted}"
+                f"the network returns no list of feature maps [{self.option}]; it must be {self.kind.expected}"
             )
         return list(found)
 
@@ -120,7 +120,7 @@ class MetricNetwork:
             longer = "; try --frames 16" if inputs[0].ndim == 5 else ""
             raise ConfigError(
                 f"the network does not take frames {tuple(inputs[0].shape)} [{self.option}]: {one_line(error)}; "
-                f"it must be {self.kind.wanted}{longer}"
+                f"it must be {self.kind.expected}{longer}"
             ) from None
 
 

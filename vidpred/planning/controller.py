@@ -74,9 +74,9 @@ class MPCController:
             ValueError: The state is missing, unexpected or of another size.
         """
         needed, size = self.model.history_len, self.model.action_size
-        shape, wanted = None if state is None else tuple(state.shape), self.model.state_size
-        if shape != ((wanted,) if wanted else None):
-            raise ValueError(f"the model takes {f'a state ({wanted},)' if wanted else 'no state'}, not {shape}")
+        shape, expected = None if state is None else tuple(state.shape), self.model.state_size
+        if shape != ((expected,) if expected else None):
+            raise ValueError(f"the model takes {f'a state ({expected},)' if expected else 'no state'}, not {shape}")
         if not self.context:
             self.context, self.done = [frame] * (needed - 1), [torch.zeros(size)] * (needed - 1)
         self.context = [*self.context, frame][-needed:]
@@ -111,9 +111,9 @@ class MPCController:
         if self.plan is not None and self.receding_horizon < self.horizon:
             rest = self.plan.actions[:, self.receding_horizon :]
             start = torch.cat([rest, rest[:, -1:].expand(-1, self.receding_horizon, -1)], 1)
-        wanted = self.solver.needs_gradient
+        differentiable = self.solver.needs_gradient
         evaluate: Evaluate = lambda plans: self.model.costs(
-            context, self._shortened(plans), past, cost, wanted, states=states
+            context, self._shortened(plans), past, cost, differentiable, states=states
         )
         return Problem(evaluate, self.bounds, 1, self.horizon, start)
 

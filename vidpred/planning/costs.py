@@ -179,8 +179,8 @@ def color_weights(frames: Tensor, color: Sequence[float], width: float) -> Tenso
 
     A small constant is added, so that sums are never 0.
     """
-    wanted = torch.tensor(list(color), device=frames.device, dtype=frames.dtype)[:, None, None]
-    return torch.exp(-((frames - wanted) ** 2).sum(-3) / (2 * width**2)) + 1e-6
+    target = torch.tensor(list(color), device=frames.device, dtype=frames.dtype)[:, None, None]
+    return torch.exp(-((frames - target) ** 2).sum(-3) / (2 * width**2)) + 1e-6
 
 
 def color_centroid(frames: Tensor, color: Sequence[float], width: float = 0.1) -> Tensor:

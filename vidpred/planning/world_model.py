@@ -223,18 +223,18 @@ class WorldModel:
             raise ValueError(f"actions must be (B, S, K, A) = ({batch}, S, K, {size}), not {tuple(actions.shape)}")
         if past_actions is None and context_len == 1:
             past_actions = actions.new_zeros(batch, 0, size)
-        wanted = (batch, context_len - 1, size)
-        if past_actions is None or past_actions.shape != wanted:
+        expected = (batch, context_len - 1, size)
+        if past_actions is None or past_actions.shape != expected:
             found = None if past_actions is None else tuple(past_actions.shape)
-            raise ValueError(f"past_actions must be (B, T-1, A) = {wanted}, not {found}")
+            raise ValueError(f"past_actions must be (B, T-1, A) = {expected}, not {found}")
         if states is not None and not self.state_size:
             raise ValueError(
                 f"the model takes no states [model.state_size=0], not {tuple(states.shape)}; leave them out"
             )
-        wanted = (batch, context_len, self.state_size)
-        if self.state_size and (states is None or states.shape != wanted):
+        expected = (batch, context_len, self.state_size)
+        if self.state_size and (states is None or states.shape != expected):
             found = None if states is None else tuple(states.shape)
-            raise ValueError(f"states must be (B, T, state_size) = {wanted}, not {found}; pass states=")
+            raise ValueError(f"states must be (B, T, state_size) = {expected}, not {found}; pass states=")
         for name, given in (("actions", actions), ("past_actions", past_actions), ("states", states)):
             if given is not None and not bool(given.isfinite().all()):
                 raise ValueError(f"{name} {tuple(given.shape)} must be finite; they contain NaN or infinity")
