@@ -68,9 +68,9 @@ def test_nearest_neighbors_by_hand() -> None:
 
 def test_copies_are_found() -> None:
     torch.manual_seed(0)
-    known, held_out, new = torch.rand(300, 8), torch.rand(101, 8), torch.rand(400, 8)
-    assert memorized_share(known[:50], held_out, known) == 1
-    assert memorized_share(new, held_out, known) == pytest.approx(0.5, abs=0.1)
+    training, held_out, new = torch.rand(300, 8), torch.rand(101, 8), torch.rand(400, 8)
+    assert memorized_share(training[:50], held_out, training) == 1
+    assert memorized_share(new, held_out, training) == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
@@ -165,13 +165,13 @@ def test_runs_without_a_number_have_a_dash_in_the_table() -> None:
 
 def test_sharpness_of_true_images_is_1() -> None:
     torch.manual_seed(0)
-    true, known = torch.rand(200, 1, 8, 8), torch.rand(300, 1, 8, 8)
+    true, training = torch.rand(200, 1, 8, 8), torch.rand(300, 1, 8, 8)
     blurred = nn.functional.avg_pool2d(true, 3, 1, 1)
 
     def network(images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1)[:, :3]
 
-    found = [compare(network, samples, true, known)["sharpness"] for samples in (true, 0.5 * true, blurred)]
+    found = [compare(network, samples, true, training)["sharpness"] for samples in (true, 0.5 * true, blurred)]
     assert found[:2] == [pytest.approx(1), pytest.approx(0.5)]
     assert found[2] < 0.5
 

@@ -138,25 +138,25 @@ def test_windows_are_spread_evenly() -> None:
     assert spread(100, 4, middle=False) == [0, 25, 50, 75]
 
 
-@pytest.mark.parametrize(("step", "pred_frames"), [(1, 1), (3, 1), (1, 2), (2, 2)])
-def test_validation_measures_the_frames_of_training(step: int, pred_frames: int) -> None:
+@pytest.mark.parametrize(("lead", "pred_frames"), [(1, 1), (3, 1), (1, 2), (2, 2)])
+def test_validation_measures_the_frames_of_training(lead: int, pred_frames: int) -> None:
     """With a lead of 3 only frame t+3 counts: a generator that is right only there is perfect."""
 
     class Lead(Generator):
         def __init__(self) -> None:
             super().__init__()
-            self.context_frames, self.pred_frames, self.lead, self.channels = 1, pred_frames, step, 3
+            self.context_frames, self.pred_frames, self.lead, self.channels = 1, pred_frames, lead, 3
 
         def forward(self, context: Tensor) -> list[Tensor]:
             last = context[:, -1:]
-            ahead = [last.roll(-2 * (step + k), -1) for k in range(pred_frames)]
+            ahead = [last.roll(-2 * (lead + k), -1) for k in range(pred_frames)]
             return [torch.cat(ahead, 1)]
 
     class Ring(Drift):
         def window(self, index: int) -> np.ndarray:
             return np.stack([np.roll(self.texture[:, :64], -2 * t, 1) for t in range(self.frames)])
 
-    numbers = validation_numbers(Lead(), Ring(2 * step - 1 + pred_frames, 2), 2, torch.device("cpu"))
+    numbers = validation_numbers(Lead(), Ring(2 * lead - 1 + pred_frames, 2), 2, torch.device("cpu"))
     assert numbers["psnr"] == pytest.approx(CAP)
 
 

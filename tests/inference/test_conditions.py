@@ -27,18 +27,18 @@ from vidpred.run import train
 class Add(Generator):
     """A generator whose actions brighten the next frame; it checks that actions and frames match."""
 
-    def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
+    def __init__(self, context_frames: int, pred_frames: int = 1, lead: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, step, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, lead, 3
         self.action_size = 1
 
     def forward(self, context: Tensor, actions: Tensor) -> list[Tensor]:
-        known = self.context_frames - 1
-        assert actions.shape[1] == known + self.lead + self.pred_frames - 1
-        moved = actions[:, :known, 0, None, None, None]
+        past = self.context_frames - 1
+        assert actions.shape[1] == past + self.lead + self.pred_frames - 1
+        moved = actions[:, :past, 0, None, None, None]
         assert torch.allclose(context.diff(dim=1), moved.expand_as(context.diff(dim=1))), "actions are out of line"
-        coming = actions[:, known:].cumsum(1)[:, self.lead - 1 :, 0, None, None, None]
-        return [context[:, -1:] + coming]
+        future = actions[:, past:].cumsum(1)[:, self.lead - 1 :, 0, None, None, None]
+        return [context[:, -1:] + future]
 
 
 def world(moves: Tensor) -> Tensor:
@@ -48,23 +48,23 @@ def world(moves: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("context_frames", [1, 3])
 @pytest.mark.parametrize("pred_frames", [1, 3])
-@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("lead", [1, 2])
 @pytest.mark.parametrize("spare", [0, 2])
-def test_every_frame_gets_its_own_action(context_frames: int, pred_frames: int, step: int, spare: int) -> None:
+def test_every_frame_gets_its_own_action(context_frames: int, pred_frames: int, lead: int, spare: int) -> None:
     torch.manual_seed(0)
-    known = context_frames + step - 1 + spare
-    moves = torch.rand(2, known - 1 + 7, 1)
+    context_len = context_frames + lead - 1 + spare
+    moves = torch.rand(2, context_len - 1 + 7, 1)
     frames = world(moves)
-    future = rollout(Add(context_frames, pred_frames, step), frames[:, :known], 7, actions=moves)
-    torch.testing.assert_close(future, frames[:, known:])
+    future = rollout(Add(context_frames, pred_frames, lead), frames[:, :context_len], 7, actions=moves)
+    torch.testing.assert_close(future, frames[:, context_len:])
 
 
 class Recorder(Generator):
     """A generator that stores its states; a frame's brightness is its index."""
 
-    def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
+    def __init__(self, context_frames: int, pred_frames: int = 1, lead: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, step, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, lead, 3
         self.action_size, self.state_size = 1, 2
         self.state_dynamics = StateDynamics(2, 1)
         # In its own units: x' = 0.9 x + a, y' = x.
@@ -93,18 +93,18 @@ def follow(states: Tensor, moves: Tensor, count: int) -> Tensor:
 
 @pytest.mark.parametrize("context_frames", [1, 3])
 @pytest.mark.parametrize("pred_frames", [1, 2])
-@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("lead", [1, 2])
 @pytest.mark.parametrize("spare", [0, 2])
-def test_every_frame_gets_its_own_state(context_frames: int, pred_frames: int, step: int, spare: int) -> None:
+def test_every_frame_gets_its_own_state(context_frames: int, pred_frames: int, lead: int, spare: int) -> None:
     torch.manual_seed(0)
-    known = context_frames + step - 1 + spare
-    moves, states = torch.rand(2, known - 1 + 7, 1) / 9, torch.rand(2, known, 2)
-    generator = Recorder(context_frames, pred_frames, step)
-    future = rollout(generator, numbered(known), 7, actions=moves, states=states)
-    torch.testing.assert_close(future, numbered(known + 7)[:, known:])
-    expected = follow(states, moves, known + 7)
+    context_len = context_frames + lead - 1 + spare
+    moves, states = torch.rand(2, context_len - 1 + 7, 1) / 9, torch.rand(2, context_len, 2)
+    generator = Recorder(context_frames, pred_frames, lead)
+    future = rollout(generator, numbered(context_len), 7, actions=moves, states=states)
+    torch.testing.assert_close(future, numbered(context_len + 7)[:, context_len:])
+    expected = follow(states, moves, context_len + 7)
     for number, given in enumerate(generator.given):
-        first = known - step + 1 - context_frames + number * pred_frames
+        first = context_len - lead + 1 - context_frames + number * pred_frames
         torch.testing.assert_close(given, expected[:, first : first + context_frames])
 
 
@@ -221,11 +221,11 @@ def test_unrolling_feeds_the_generator_its_own_frames() -> None:
     assert not torch.allclose(through_all, last_only), "no gradient passes through the earlier frames"
 
 
-@pytest.mark.parametrize("step", [1, 2])
-def test_training_with_a_lead_uses_the_whole_context(step: int) -> None:
+@pytest.mark.parametrize("lead", [1, 2])
+def test_training_with_a_lead_uses_the_whole_context(lead: int) -> None:
     torch.manual_seed(0)
-    moves = torch.rand(2, 2 + step, 1)  # of 3 context frames and `lead` future frames
-    frames, generator = world(moves), Add(3, 1, step)
+    moves = torch.rand(2, 2 + lead, 1)  # of 3 context frames and `lead` future frames
+    frames, generator = world(moves), Add(3, 1, lead)
     found = unroll(generator, generator, frames[:, :3], Conditions(actions=moves), 1)[-1]
     torch.testing.assert_close(found, frames[:, -1:])
 
