@@ -141,7 +141,7 @@ def try_remedies(folder: Path, steps: int) -> dict[str, tuple[int, float, np.nda
         predictor = train(load_config("gaussians_gan.yaml", {**shared, **settings, "run": str(run)})).predictor("last")
         drawn = draw_points(predictor.generator, 1000)
         covered = coverage(drawn, POINTS["eight_gaussians"])
-        found[name] = covered.covered, covered.good, drawn
+        found[name] = covered.modes_covered, covered.high_quality_share, drawn
     return found
 
 

@@ -119,13 +119,13 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     video = work / "prediction.mp4"
     code, out, _ = call(capsys, "predict", clip, "--run", run, "--frames", "8", "--output", str(video))
     assert code == 0
-    assert "known 8-15, predicted 16-23" in out
+    assert "context 8-15, predicted 16-23" in out
     assert video.stat().st_size > 0
     both = ("--run", run, "--run", run, "--frames", "3", "--output", str(work / "both.png"), "--after-end")
     code, out, _ = call(capsys, "predict", clip, *both)
     assert code == 0
     assert "predicted 24-26" in out
-    assert "not known beyond the end" in out
+    assert "no ground truth beyond the end" in out
     numbers = work / "metrics.json"
     code, out, _ = call(capsys, "evaluate", "--run", run, "--frames", "4", "--json", str(numbers))
     assert code == 0
