@@ -26,11 +26,16 @@ from typing import Any
 
 RESULTS = Path("docs/results.jsonl")
 ABOUT = ("name", "seed", "commit", "commit_before_rebase", "seconds_this_sitting", "command", "machine")
+# Keys of lines that were written before a renaming -> today's.
+RENAMED = {
+    "class_score": "classifier_score",
+    "true simulator, cost of pictures": "true simulator, cost of images",
+}
 
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the file: what was run, and `values`, what was measured."""
+    """One line of the file; `values` holds the measured values."""
 
     name: str
     seed: int
@@ -43,7 +48,7 @@ def read_results(path: Path = RESULTS) -> dict[tuple[str, int], Result]:
     """Return all results by (name, seed), in the order of the file.
 
     Raises:
-        ValueError: A line is no JSON object, lacks a required key, or repeats a (name, seed).
+        ValueError: A line is not a JSON object, lacks a required key, or repeats a (name, seed).
     """
     results: dict[tuple[str, int], Result] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -54,7 +59,7 @@ def read_results(path: Path = RESULTS) -> dict[tuple[str, int], Result]:
         key = fields["name"], fields["seed"]
         if key in results:
             raise ValueError(f"{path}, line {number}: a second result of {key[0]}, seed {key[1]}")
-        values = {name: value for name, value in fields.items() if name not in ABOUT}
+        values = {name: _renamed(value) for name, value in fields.items() if name not in ABOUT}
         results[key] = Result(*key, fields["commit"], fields["machine"], values)
     return results
 
@@ -63,6 +68,12 @@ def append_result(path: Path, fields: dict[str, Any]) -> None:
     """Append one line; NaN and infinity, which JSON does not have, become null."""
     with path.open("a") as file:
         file.write(json.dumps(_finite(fields), allow_nan=False) + "\n")
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {RENAMED.get(key, key): _renamed(inner) for key, inner in value.items()}
+    return value
 
 
 def _finite(value: Any) -> Any:
