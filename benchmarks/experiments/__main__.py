@@ -112,10 +112,10 @@ def three_ways(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def one_and_two_processes(folder: Path, seed: int) -> dict[str, Any]:
-    """The same run in one process and in two at the same global batch: the samples of every step, the weights.
+    """Compare the samples and weights of the same run in one process and in two, at the same global batch size.
 
-    Sums taken in another order differ by roundings, which training amplifies. What that alone does is measured beside:
-    one process with two threads against one process with one.
+    Sums in another order round differently, and training amplifies the difference. This effect alone is measured as the
+    difference between one process with two threads and one process with one.
     """
     words = ["--config", "tiny.yaml", f"data.root={real_clips()}", f"seed={seed}", "training.log_every=1",
              "training.precision=float32", "checkpoint.every=20", "checkpoint.keep=100"]  # fmt: skip
