@@ -97,7 +97,7 @@ def fashion(folder: Path, seed: int, root: Path = FASHION, changes: dict[str, An
         write_grid(folder / f"{name}.png", torch.stack(images))
     result = evaluate_images(predictors, ImageRequest(count=2000 if changes is None else 100, seed=seed))
     print(result.text())
-    write_neighbors(folder / "neighbours.png", result)
+    write_neighbors(folder / "neighbors.png", result)
     return {"numbers": result.numbers, "definitions": result.definitions, "processor_seconds": seconds}
 
 
