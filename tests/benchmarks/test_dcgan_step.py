@@ -9,7 +9,7 @@ from vidpred.models.build import count_parameters
 
 
 def test_the_networks_are_those_of_the_example() -> None:
-    """vidpred's have biases where no batch norm follows: of the image's channels, D's first maps and its logit."""
+    """Only layers without batch norm have biases: for the image's channels, D's first maps and its logit."""
     generator, discriminator = example_networks(side=32, width=8)
     trainer = build_trainer("float32", side=32, width=8)
     assert count_parameters(trainer.parts.generator) == count_parameters(generator) + 3
