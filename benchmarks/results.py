@@ -30,7 +30,7 @@ ABOUT = ("name", "seed", "commit", "commit_before_rebase", "seconds_this_sitting
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the file: what was run, and `values`, what was measured."""
+    """One line of the file; `values` holds the measured values."""
 
     name: str
     seed: int
@@ -43,7 +43,7 @@ def read_results(path: Path = RESULTS) -> dict[tuple[str, int], Result]:
     """Return all results by (name, seed), in the order of the file.
 
     Raises:
-        ValueError: A line is no JSON object, lacks a required key, or repeats a (name, seed).
+        ValueError: A line is not a JSON object, lacks a required key, or repeats a (name, seed).
     """
     results: dict[tuple[str, int], Result] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):

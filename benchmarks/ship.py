@@ -1,7 +1,7 @@
-"""Make a finished run the weights that come with the package: `python -m benchmarks.ship RUN`.
+"""Ship the weights of a finished run with the package. Run: python -m benchmarks.ship RUN.
 
-What is shipped is a checkpoint folder like any other, with the averaged weights alone: safetensors, the settings, and a
-manifest with sizes and sha256.
+The result is an ordinary checkpoint folder with only the averaged weights: safetensors, the settings, and a manifest
+with sizes and sha256.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ ABOUT = {
 
 
 def ship(run: str, folder: Path = SHIPPED) -> None:
-    """Replaces what was shipped before."""
+    """Replace the shipped weights by those of a run's last checkpoint."""
     found = find_checkpoint(run, "last")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(found.path / "ema.safetensors", folder)
     tree = read_config(found.path, dict)
-    tree["run"] = "runs/motion"  # wherever it was trained
+    tree["run"] = "runs/motion"  # independent of the folder of the training
     (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     state = {"step": found.step, "commit": commit(), **ABOUT}
     (folder / "state.json").write_text(json.dumps(state, indent=1))
     write_manifest(folder, found.step)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    assert size < MOST_BYTES, f"{size} bytes are too many"
+    assert size < MOST_BYTES, f"{folder} has {size} bytes, more than {MOST_BYTES}"
     print(f"{folder}: {size} bytes")
 
 

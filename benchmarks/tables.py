@@ -1,7 +1,7 @@
-"""Write the tables of docs/results/*.md and of the README from docs/results.jsonl: python -m benchmarks.tables
+"""Write the tables of the README, docs/results/*.md and docs/notes/gpu.md from docs/results.jsonl.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a key of `TABLES`. A test finds stale ones.
-Numbers over several seeds are separated by " / ", in the order of the seeds.
+Run: python -m benchmarks.tables. A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a key of
+`TABLES`. A test finds stale ones. Numbers over several seeds are separated by " / ", in the order of the seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vidpred.models.build import build_generator
 
 Results = Mapping[tuple[str, int], Result]
 CHECKOUT = Path(__file__).parent.parent
-PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs" / "results").glob("*.md")))
+PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs/results").glob("*.md")), CHECKOUT / "docs/notes/gpu.md")
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SEEDS = (0, 1, 2)
 FRAMES = (1, 2, 4, 8)
@@ -60,7 +60,7 @@ def over_seeds(results: Results, name: str) -> list[dict[str, Any]]:
 
 
 def forks(results: Results) -> str:
-    """Return the two-way world by loss; one number where all seeds agree."""
+    """Return the predictions of forks by loss; one number where all seeds agree."""
     runs = [run["models"] for run in over_seeds(results, "forks")]
     columns = (("near", 3), ("sharp", 3), ("gradient energy", 2), ("PSNR", 2))
 
@@ -73,7 +73,7 @@ def forks(results: Results) -> str:
 
 
 def samples(results: Results) -> str:
-    """Return the two-way world with noise, by seed."""
+    """Return the sampled futures of forks, by seed."""
     runs = over_seeds(results, "samples")
     certain = [run["psnr of certain scenes"] for run in runs]
     rows = [
@@ -87,13 +87,10 @@ def samples(results: Results) -> str:
 
 
 def balance(results: Results) -> str:
-    """Return the discriminator's accuracy while training, by seed."""
+    """Return the discriminator's accuracy during training, by seed."""
     runs = over_seeds(results, "game in balance")
     rows = [
-        [
-            "steps after 200 at 0.5 to 0.9",
-            percent((run["share of steps in balance"] for run in runs), 0),
-        ],
+        ["steps after 200 at 0.5 to 0.9", percent((run["share of steps in balance"] for run in runs), 0)],
         ["lowest accuracy", numbers(run["lowest"] for run in runs)],
         ["highest accuracy", numbers(run["highest"] for run in runs)],
         ["saturated logits, mean", percent(run["mean saturated"] for run in runs)],
@@ -110,16 +107,16 @@ LADDER = {
 
 
 def ladder(results: Results, name: str) -> str:
-    """Return the paper's methods over seeds, on moving pixels of frames 1 and 2."""
+    """Return scores of the paper's methods over seeds, on moving pixels of frames 1 and 2."""
     runs = [run["models"] for run in over_seeds(results, name)]
     metrics = (("psnr_moving", 2), ("ssim_moving", 3), ("sharpness_moving", 2))
 
-    def cell(model: str, measure: str, digits: int, frame: int) -> str:
-        values = [run[model][measure][frame] for run in runs]
+    def cell(model: str, metric: str, digits: int, frame: int) -> str:
+        values = [run[model][metric][frame] for run in runs]
         return mean_and_spread(values, digits) if model.startswith("ladder") else f"{values[0]:.{digits}f}"
 
     rows = [
-        [title, *(cell(model, measure, digits, frame) for frame in (0, 1) for measure, digits in metrics)]
+        [title, *(cell(model, metric, digits, frame) for frame in (0, 1) for metric, digits in metrics)]
         for model, title in LADDER.items()
         if model in runs[0]
     ]
@@ -128,13 +125,13 @@ def ladder(results: Results, name: str) -> str:
 
 
 def three_ways(results: Results) -> str:
-    """Return frame t+k predicted in three ways."""
+    """Return PSNR of frame t+k predicted in three ways."""
     models = results["frame t+k three ways", 0].values["models"]
     rows = [[name, *(numbers([model["psnr_moving"][frame - 1]]) for frame in FRAMES)] for name, model in models.items()]
     return grid(["PSNR on moving pixels (dB)", *(f"t+{frame}" for frame in FRAMES)], rows)
 
 
-def bars_of_balls(results: Results) -> str:
+def balls(results: Results) -> str:
     """Return gray pixels and PSNR of the sixth frame of bouncing balls."""
     values = results["bouncing balls, the sixth frame", 0].values
     names = {
@@ -151,7 +148,7 @@ def bars_of_balls(results: Results) -> str:
 
 
 def details(results: Results) -> str:
-    """Return the share of faint details that is predicted, after a short and a long training."""
+    """Return the share of faint details that are predicted, after a short and a long training."""
     rows = []
     for title, name in (("1,000 + 1,000 steps", "faint details after a short training"),
                         ("5,000 + 5,000 steps", "rotating solids, details")):  # fmt: skip
@@ -280,7 +277,7 @@ def _success(play: Mapping[str, Any]) -> list[str]:
     ]
 
 
-SUCCESS = ["", "successes", "95 % interval", "mean actions to success", "seconds a decision"]
+SUCCESS = ["", "successes", "95 % interval", "mean actions to success", "seconds per decision"]
 
 
 def block_push(results: Results) -> str:
@@ -313,7 +310,7 @@ def pusht(results: Results) -> str:
 
 
 def actions(results: Results, name: str, frames: Sequence[int]) -> str:
-    """Return what predictions lose with the actions of other windows, and the cost of training."""
+    """Return the PSNR with a window's own and with other windows' actions, and the cost of training."""
     rows = []
     for seed, run in enumerate(over_seeds(results, name)):
         true, other = run["psnr_moving"]["true actions"], run["psnr_moving"]["other windows' actions"]
@@ -367,9 +364,9 @@ def clothes(results: Results) -> str:
 
 
 def likelihood(results: Results) -> str:
-    """Return the mixture's likelihood in nats an image."""
+    """Return the mixture's likelihood in nats per image."""
     nats = results["clothes, sharpness and likelihood", 0].values["mixture_nats_per_image"]
-    return grid(["seeds 1 / 2", "nats an image"], [[split, numbers(values, 1)] for split, values in nats.items()])
+    return grid(["seeds 1 / 2", "nats per image"], [[split, numbers(values, 1)] for split, values in nats.items()])
 
 
 def accuracies(results: Results, name: str, titles: Mapping[str, str]) -> str:
@@ -394,7 +391,7 @@ def milliseconds(results: Results, name: str, key: str = "milliseconds") -> str:
 
 
 def reading(results: Results) -> str:
-    """Return clips read a second by reader and file."""
+    """Return clips per second by reader and file."""
     rows = []
     for file, readers in results["speed: reading clips", 0].values["clips_per_second"].items():
         fastest = max(rate["median"] for name, rate in readers.items() if not name.startswith("vidpred"))
@@ -403,7 +400,7 @@ def reading(results: Results) -> str:
              f"{rate['median'] / fastest:.1f}x", f"{rate['median'] / readers['decord2']['median']:.1f}x"]
             for name, rate in readers.items()
         ]  # fmt: skip
-    return grid(["file", "reader", "clips a second", "min - max", "to the fastest other", "to decord2"], rows)
+    return grid(["file", "reader", "clips per second", "min - max", "to the fastest other", "to decord2"], rows)
 
 
 def preparing(results: Results) -> str:
@@ -414,26 +411,138 @@ def preparing(results: Results) -> str:
 
 
 def motion_speed(results: Results) -> str:
-    """Return frames a second of the motion generator."""
+    """Return frames per second of the motion generator."""
     rates = results["speed: motion", 0].values["frames_per_second"]
     columns = list(next(iter(rates.values())))
     rows = [[size, *(f"{values[column]:,.4g}" for column in columns)] for size, values in rates.items()]
-    return grid(["frames a second", *columns], rows)
+    return grid(["frames per second", *columns], rows)
 
 
 def processes(results: Results) -> str:
-    """Return how far weights differ between runs of one process and of two."""
+    """Return the difference of the weights between runs of one process and of two."""
     found = results["one and two processes", 0].values["relative_difference_of_weights_after_steps"]
     rows = [[name, *(f"{value:.1g}" if value < 1e-3 else f"{value:.3f}" for value in steps.values())]
             for name, steps in found.items()]  # fmt: skip
     return grid(["against one process, one thread", "after 20 steps", "after 100", "after 300"], rows)
 
 
+# On a GPU
+
+LONG = "mathieu long, real clips, GPU"
+RUNGS = {"ladder_l2": "l2", "ladder_gdl_l1": "l1 + GDL", "ladder_adv_gdl": "Adv + GDL"}
+LONG_METRICS = {
+    "psnr_moving": ("PSNR moving", 2), "energy": ("E", 2), "energy_moving": ("E moving", 2),
+    "patch_distance": ("S", 2), "feature_distance": ("R", 1),
+}  # fmt: skip
+SMALL_MODELS = {"multiscale": "multi-scale", "dcgan": "DCGAN", "film_unet": "film_unet", "motion": "motion"}
+ROLLOUTS = {
+    "block_push": "`WorldModel`, block_push (film_unet)",
+    "multiscale release": "multi-scale, release size",
+    "multiscale paper": "multi-scale, paper size",
+}
+
+
+def long_training(results: Results, split: str) -> str:
+    """Return metrics of frames 1 / 2 / 4: the mean over seeds ± the largest standard deviation of the three frames."""
+    runs = [run[split] for run in over_seeds(results, LONG)]
+
+    def cell(model: str, metric: str, digits: int) -> str:
+        frames = list(zip(*(run[model][metric] for run in runs), strict=True))
+        spread = f" ±{max(map(statistics.stdev, frames)):.{digits}f}" if model in RUNGS else ""
+        return numbers(map(statistics.fmean, frames), digits) + spread
+
+    rows = [
+        [RUNGS.get(model, model), *(cell(model, metric, digits) for metric, (_, digits) in LONG_METRICS.items())]
+        for model in runs[0]
+    ]
+    return grid(["", *(title for title, _ in LONG_METRICS.values())], rows)
+
+
+def long_training_clips(results: Results) -> str:
+    """Return the number of clips in which one rung is better than another, by seed, for frames 1 and 2."""
+    runs = [run["clips_better"] for run in over_seeds(results, LONG)]
+    names = [name for name in LONG_METRICS if name != "energy_moving"]
+    rows = [
+        [f"{RUNGS[first]} against {RUNGS[second]}, t+{frame}",
+         *(numbers((run[f"{first} against {second}"][name][frame - 1] for run in runs), 0) for name in names)]
+        for first, second in (("ladder_adv_gdl", "ladder_l2"), ("ladder_gdl_l1", "ladder_l2"),
+                              ("ladder_adv_gdl", "ladder_gdl_l1"))
+        for frame in (1, 2)
+    ]  # fmt: skip
+    return grid(["", *(LONG_METRICS[name][0] for name in names)], rows)
+
+
+def long_training_facts(results: Results) -> str:
+    """Return length, rates and the discriminators' accuracy of the long trainings."""
+    runs = over_seeds(results, LONG)
+    figures = results["GPU: rates, training", 0].values["figures"]
+    rates = (figures[f"training: {rung}, slowest seed"][0] for rung in RUNGS)
+    rows = [
+        ["steps of each training", f"{runs[0]['steps']:,}"],
+        ["seconds, all trainings", f"{runs[0]['seconds']:.0f}"],
+        [f"steps per second, {' / '.join(RUNGS.values())}, slowest seed", numbers(rates, 1)],
+        ["accuracy of the discriminators, seeds 0 / 1 / 2", numbers(run["discriminator_accuracy"] for run in runs)],
+    ]
+    return grid(["", "nine trainings at once"], rows)
+
+
+def _figures(results: Results, parts: str) -> dict[str, float]:
+    return {name: value for name, (value, _) in results[f"GPU: {parts}", 0].values["figures"].items()}
+
+
+def gpu_steps(results: Results) -> str:
+    """Return the time of a training step by preset and precision, and how much of the GPU it uses."""
+    figures = _figures(results, "rates, speed, rollouts")
+    rows = []
+    for label in (name.partition(": step, vidpred, bfloat16")[0] for name in figures if name.endswith("d, bfloat16")):
+        plain = figures.get(f"{label}: step, plain float32 NCHW")
+        rows.append([
+            label,
+            numbers([figures[f"{label}: step, vidpred, bfloat16"]], 1),
+            numbers([figures[f"{label}: step, vidpred, float32"]], 1),
+            numbers([plain], 1),
+            f"{figures[f'{label}: samples, bfloat16']:,.0f}",
+            f"{figures[f'{label}: arithmetic of a step']:,.0f}",
+            numbers([figures[f"{label}: share of the matrix product's rate"]], 1),
+            f"{figures[f'{label}: the GPU computes during']:.0f}",
+        ])  # fmt: skip
+    return grid(["preset", "bfloat16, ms", "float32, ms", "plain float32 NCHW, ms", "samples/s (bfloat16)", "GFLOP",
+                 "share, %", "GPU, %"], rows)  # fmt: skip
+
+
+def gpu_rollouts(results: Results) -> str:
+    """Return the time and rate of rollouts by model and precision."""
+    figures = _figures(results, "rates, speed, rollouts")
+    rows = []
+    for name, title in ROLLOUTS.items():
+        labels = [f"rollout 256 x 10 at 64 px, {name}, {precision}" for precision in ("float32", "bfloat16")]
+        rows.append([title, *(numbers([figures[label]], 1) for label in labels),
+                     *(f"{figures[f'{label}: frames']:,.0f}" for label in labels)])  # fmt: skip
+    return grid(["", "float32, ms", "bfloat16, ms", "float32, frames/s", "bfloat16, frames/s"], rows)
+
+
+def gpu_correctness(results: Results) -> str:
+    """Return relative differences between GPU and CPU: predicted frames, and weight changes over three steps."""
+    figures = _figures(results, "rates, correctness")
+    rows = []
+    for name, title in SMALL_MODELS.items():
+        for network in ("generator", "discriminator"):
+            change = f"{name}: {network}'s change over 3 steps in"
+            if f"{change} float32, GPU against CPU" not in figures:
+                continue
+            keys = (f"{name}: predicted frames, GPU against CPU" if network == "generator" else "",
+                    f"{change} float64, GPU against CPU", f"{change} float32, GPU against CPU",
+                    f"{change} float32, CPU moved by 1e-6")  # fmt: skip
+            rows.append([f"{title}, {network}", *(f"{figures[key]:.1e}" if key in figures else "-" for key in keys)])
+    return grid(["", "predicted frames, float32", "change, float64", "change, float32", "CPU, weights moved by 1e-6"],
+                rows)  # fmt: skip
+
+
 # README
 
 
 def demo(results: Results) -> str:
-    """Return what `vidpred demo` prints."""
+    """Return the table that `vidpred demo` prints."""
     values = results["demo", 0].values
     rows = [
         [name, percent([model["near"]]), percent([model["sharp"]]), numbers([model["gradient energy"]]),
@@ -470,7 +579,7 @@ def models(results: Results) -> str:
         "release": ("multi-scale, released size", "train", f"3 clips, moving pixels: {moving:+.2f} dB over copy last"),
         "ucf101": ("multi-scale, paper size", "train",
                    "longer training on a GPU: docs/notes/gpu.md; UCF101 itself not trained here yet"),
-        "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"forking ball: {sharp} sharp frames"),
+        "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"forking ball: {sharp} sharp"),
         "block_push": ("action-conditioned U-Net", "train", f"block_push: {successes} of {episodes} goals reached"),
         "pusht": ("action-conditioned U-Net", "train", f"PushT: {tee['successes']} of {tee['episodes']} goals reached"),
         "dcgan_fashion": ("DCGAN", "train", f"Fashion-MNIST, half width: Fréchet distance {frechet}"),
@@ -482,7 +591,7 @@ def models(results: Results) -> str:
 
 FEW_LABELS = {
     "discriminator of classes": "discriminator of classes",
-    "classifier of the labelled alone": "classifier of the labelled images alone",
+    "classifier of the labelled alone": "classifier of the labeled images alone",
 }
 AUGMENTED = {
     "few": "1,000 images", "few, mirrored": "1,000 images, half of the time mirrored",
@@ -493,9 +602,9 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "samples": samples,
     "balance": balance,
     "ladder, real clips": lambda results: ladder(results, "ladder, real clips"),
-    "ladder, two-way world": lambda results: ladder(results, "ladder, two-way world"),
+    "ladder, forking ball": lambda results: ladder(results, "ladder, two-way world"),
     "three ways": three_ways,
-    "balls": bars_of_balls,
+    "balls": balls,
     "details": details,
     "motion": lambda results: by_frame(results, MOTION),
     "motion gains": gains,
@@ -526,13 +635,24 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "plans by size": lambda results: milliseconds(results, "speed: predicting plans", "milliseconds_by_size"),
     "dcgan step": lambda results: milliseconds(results, "speed: DCGAN step"),
     "processes": processes,
+    "long training": lambda results: long_training(results, "test"),
+    "long training, development": lambda results: long_training(results, "development"),
+    "long training, clips": long_training_clips,
+    "long training, facts": long_training_facts,
+    "GPU steps": gpu_steps,
+    "GPU rollouts": gpu_rollouts,
+    "GPU correctness": gpu_correctness,
     "demo": demo,
     "models": models,
 }  # fmt: skip
 
 
 def with_tables(text: str, results: Results) -> str:
-    """Return a page with its tables made anew. Raises KeyError for a table that is not in `TABLES`."""
+    """Return a page with its tables generated again.
+
+    Raises:
+        KeyError: A table is not in `TABLES`.
+    """
     return MARKED.sub(lambda match: f"{match[1]}\n{TABLES[match[2]](results)}\n{match[3]}", text)
 
 

@@ -1,5 +1,7 @@
-"""The training step of the paper-size model, generator and discriminators together, batch 8, 32x32: ours against the
-same step in plain float32 NCHW. Run: make bench."""
+"""Compare the training step of the paper-size model with the same step in plain float32 NCHW. Run: make bench.
+
+Generator and discriminators together, batch 8, 32x32 pixels.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +26,27 @@ REFERENCE = "plain float32 NCHW"
 
 
 def build_trainer(precision: str) -> Trainer:
+    """Build vidpred's trainer of ucf101.yaml."""
     config = load_config("ucf101.yaml", {"data.root": None})
     source = WorldWindows(config.data, training_offsets(config.data), 100, 0)
     return idle_trainer(config, source, precision)
 
 
 def plain_step(trainer: Trainer, batch: Batch, freeze: bool) -> Callable[[], None]:
-    """The same arithmetic as one would write it down: float32, contiguous NCHW, torch's default optimizers.
+    """Return the same step in its plain form: float32, contiguous NCHW, torch's default optimizers.
 
-    freeze: leave out the discriminators' gradients in the generator's turn, as vidpred does; public GAN code computes
-    and discards them.
+    Args:
+        trainer: Its networks are copied.
+        batch: The batch of every step.
+        freeze: Skip the discriminators' gradients in the generator's update, as vidpred does; public GAN code computes
+            and discards them.
     """
     generator = build_plain(trainer.parts.generator)
     discriminator = build_plain(trainer.networks["discriminator"].module)
     optimizers = [torch.optim.SGD(generator.parameters(), 0.04), torch.optim.SGD(discriminator.parameters(), 0.02)]
 
     def step() -> None:
-        # The models lay their images out channels-last by themselves; this variant must not.
+        # The models convert their images to channels-last; this variant must not.
         with (
             patch("vidpred.models.multiscale.as_channels_last", torch.Tensor.contiguous),
             patch("vidpred.models.discriminators.as_channels_last", torch.Tensor.contiguous),
@@ -70,14 +76,16 @@ def plain_step(trainer: Trainer, batch: Batch, freeze: bool) -> Callable[[], Non
 
 
 def build_plain(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a float32 copy with contiguous weights."""
     plain = copy.deepcopy(module)
     plain.forward = type(module).forward.__get__(plain)  # without Accelerate's mixed precision
     return plain.to(memory_format=torch.contiguous_format).float()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
+    """Time the variants in turns and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="Rounds, in which variants take turns.")
     rounds = parser.parse_args().rounds
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = choose_precision("auto", device)

@@ -1,7 +1,8 @@
-"""Blurry against sharp from Python, what `vidpred demo` does: python -m demos.blurry_vs_sharp --output runs/blurry
+"""Compare blurry and sharp predictions, like `vidpred demo`. Run: python -m demos.blurry_vs_sharp --output runs/blurry.
 
-Trains one generator with squared error, continues it in three ways on the embedded two-way world, whose forks have two
-true futures, and draws what each predicts next to both. About ten minutes on a CPU core; `vidpred demo` uses two.
+Trains one generator with squared error on the embedded forking-ball world, whose forks have two true futures,
+continues it in three ways, and draws the predictions next to both futures. Takes about ten minutes on one CPU core;
+`vidpred demo` uses two.
 """
 
 from __future__ import annotations
@@ -23,30 +24,29 @@ SCENES = 4  # in the image
 
 
 def main() -> None:
+    """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/blurry_vs_sharp"), help="folder of runs and image")
-    parser.add_argument("--steps", type=int, help="training steps of each model (default: the presets')")
+    parser.add_argument("--output", type=Path, default=Path("runs/blurry_vs_sharp"), help="Folder of runs and image.")
+    parser.add_argument("--steps", type=int, help="Training steps of each model (default: the presets').")
     options = parser.parse_args()
 
     settings = {} if options.steps is None else {"training.steps": options.steps}
     start = train(load_config("forking_ball_mse.yaml", {**settings, "run": str(options.output / "start")}))
     predictors = {}
-    for name, preset in PRESETS.items():  # the same weights to begin with, the same samples in the same order
+    for name, preset in PRESETS.items():  # all start from the same weights and train on the same samples in order
         run = {"run": str(options.output / Path(preset).stem), "training.init_from": str(start.folder)}
         predictors[name] = train(load_config(preset, {**settings, **run})).predictor("last")
 
-    forks = find_forking_scenes(
-        ForkingBallWorld(context_frames=4, future_frames=1, seed=1001), count=512
-    )  # context, left and right futures
+    forks = find_forking_scenes(ForkingBallWorld(4, 1, seed=1001), count=512)  # 4 context frames, 2 futures
     predictions = {name: predictor.predict(forks.context, num_frames=1)[:, 0] for name, predictor in predictors.items()}
     for name, frames in predictions.items():
         near, sharp = is_near(frames, forks).float().mean(), is_sharp(frames, forks).float().mean()
         energy = gradient_energy(frames, forks)
-        print(f"{name}: {near:.1%} near, {sharp:.1%} sharp, {energy:.2f} of the gradients, {len(frames)} forks")
+        print(f"{name}: {near:.1%} near, {sharp:.1%} sharp, gradient energy {energy:.2f}, {len(frames)} forks")
 
     rows = []
     for scene in range(SCENES):
-        panels = [Panel("last known frame", forks.context[scene, -1], "context")]
+        panels = [Panel("last context frame", forks.context[scene, -1], "context")]
         panels += [Panel(f"future: {side}", getattr(forks, side)[scene], "truth") for side in ("left", "right")]
         panels += [Panel(name, frames[scene], "prediction") for name, frames in predictions.items()]
         rows.append(compose(panels))

@@ -1,6 +1,6 @@
-"""From logged episodes to a plan, in Python: python -m demos.plan_block_push --output runs/plan_block_push
+"""Plan in block_push from logged episodes. Run: python -m demos.plan_block_push --output runs/plan_block_push.
 
-Records random play, learns to predict it and pushes a block to three goals. Training takes most of the time, a few
+Records random play, trains a predictor on it and pushes a block to three goals. Training takes most of the time, a few
 minutes on a CPU core.
 """
 
@@ -21,21 +21,22 @@ from vidpred.planning.world_model import Bounds, WorldModel
 
 
 def main() -> None:
+    """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/plan_block_push"))
-    parser.add_argument("--episodes", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--tries", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("runs/plan_block_push"), help="Folder to write to.")
+    parser.add_argument("--episodes", type=int, default=1000, help="Recorded episodes.")
+    parser.add_argument("--steps", type=int, default=2000, help="Training steps.")
+    parser.add_argument("--tries", type=int, default=3, help="Goals to plan for.")
     options = parser.parse_args()
 
-    # 1. Episodes: frames, and the actions that led from each to the next. Yours come from `vidpred prepare` instead.
+    # 1. Episodes: frames, and the actions from each frame to the next. `vidpred prepare` converts your own episodes.
     record(Recording("block_push", options.episodes, "random", size=32), options.output / "episodes", workers=1)
 
-    # 2. A predictor that takes actions. The same call again resumes it, or finds nothing left to do.
+    # 2. A predictor that takes actions. A second call resumes a stopped training and skips a finished one.
     settings = {"data.root": str(options.output / "episodes"), "run": str(options.output / "run")}
     run = train(load_config("block_push.yaml", {**settings, "training.steps": options.steps}))
 
-    # 3. The predictor as a planner's model of the world, and a controller that plans with it at every second step.
+    # 3. The predictor as a world model, and a controller that plans with it at every second step.
     bounds = Bounds.of([-1, -1], [1, 1])
     model = WorldModel.load(run.folder, bounds=bounds)
     controller = MPCController(
@@ -46,12 +47,12 @@ def main() -> None:
     for number in range(options.tries):
         frame, info = world.reset(seed=number)
         controller.reset(seed=number)
-        # What the planner wants, as a function of predicted frames: the blue block at the goal, the red disc behind it.
+        # The planner's cost, a function of predicted frames: the blue block at the goal, the red disc behind it.
         cost = PushBehind(DISC.tolist(), BLOCK.tolist(), world.goal.tolist(), reach=HALF + RADIUS)
         over = False
         while not (over or info["success"]):
-            seen = torch.from_numpy(frame).permute(2, 0, 1).float() / 255
-            action = controller.act(seen, cost)
+            observed = torch.from_numpy(frame).permute(2, 0, 1).float() / 255
+            action = controller.act(observed, cost)
             frame, _, _, over, info = world.step(action.numpy())
         result = "reached the goal" if info["success"] else f"ended {info['distance']:.2f} arena widths from the goal"
         print(f"try {number}: {result} after {world.steps} steps")

@@ -1,8 +1,8 @@
-"""Plan in PushT, in Python: python -m demos.plan_pusht --output runs/plan_pusht
+"""Plan in PushT. Run: python -m demos.plan_pusht --output runs/plan_pusht.
 
-Needs gym-pusht: pip install 'vidpred[sim]'. Records episodes in which an agent pushes a T-shaped block, learns to
-predict them, and tries to bring agent and block to where an image shows them. The training takes most of the time,
-about 8 minutes on a CPU core.
+Needs gym-pusht: pip install 'vidpred[sim]'. Records episodes in which an agent pushes a T-shaped block, trains a
+predictor on them, and plans to move agent and block to their positions in a goal image. Training takes most of the
+time, about 8 minutes on a CPU core.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ from vidpred.planning.solvers import CEMSolver
 
 
 def main() -> None:
+    """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/plan_pusht"))
-    parser.add_argument("--episodes", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--tries", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("runs/plan_pusht"), help="Folder to write to.")
+    parser.add_argument("--episodes", type=int, default=1000, help="Recorded episodes.")
+    parser.add_argument("--steps", type=int, default=4000, help="Training steps.")
+    parser.add_argument("--tries", type=int, default=3, help="Goals to plan for.")
     options = parser.parse_args()
 
-    # 1. Episodes: 32x32 frames, and the actions that led from each to the next.
+    # 1. Episodes: 32x32 frames, and the actions from each frame to the next.
     episodes = Recording(pusht.NAME, options.episodes, "scripted", size=32)
     record(episodes, options.output / "episodes", workers=1)
 
-    # 2. A predictor that takes actions. The same call again resumes it, or finds nothing left to do.
+    # 2. A predictor that takes actions. A second call resumes a stopped training and skips a finished one.
     settings = {"data.root": str(options.output / "episodes"), "run": str(options.output / "run")}
     run = train(load_config("pusht.yaml", {**settings, "training.steps": options.steps}))
 
-    # 3. The predictor as a planner's model of the world: 64 plans of 5 actions, bettered 5 times, before every action.
+    # 3. The predictor as a world model: before every action, 64 plans of 5 actions in each of 5 iterations.
     world = PushTEnv(size=32)
     model = WorldModel.load(run.folder, bounds=world.bounds)
     solver = CEMSolver(num_samples=64, iterations=5, num_elites=8)
@@ -47,14 +48,14 @@ def main() -> None:
     for number in range(options.tries):
         frame = world.reset_with_goal(seed=number)
         controller.reset(seed=number, first=torch.from_numpy(world.neutral_action()).float())
-        # What the planner wants, as a function of predicted frames: agent and block where the goal's image has them,
-        # no matter at which step of a plan.
+        # The planner's cost, a function of predicted frames: agent and block at their places in the goal image, at
+        # any step of a plan.
         colors = (pusht.AGENT.tolist(), pusht.BLOCK.tolist())
         cost = best_step(GoalObjects(world.goal_image(None), colors))
         steps, reached = 0, False
         while steps < world.steps and not reached:
-            seen = world.step(controller.act(to_image(frame), cost).double().numpy())
-            frame, reached, steps = seen.frame, seen.success, steps + 1
+            result = world.step(controller.act(to_image(frame), cost).double().numpy())
+            frame, reached, steps = result.frame, result.success, steps + 1
         print(f"try {number}: {'reached the goal' if reached else 'the goal was not reached'} after {steps} actions")
 
 

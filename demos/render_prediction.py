@@ -1,7 +1,7 @@
-"""Render a prediction next to the actual future: python -m demos.render_prediction --output runs/render
+"""Render a prediction next to the actual future. Run: python -m demos.render_prediction --output runs/render.
 
 Predicts a clip of the embedded world of moving shapes with the shipped weights and writes prediction.mp4 and
-prediction.png. `vidpred predict` does this for video files; a script can lay panels out as it likes.
+prediction.png. `vidpred predict` does this for video files; a script can choose any layout of panels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     clip = torch.from_numpy(MovingShapesWorld(CONTEXT + FUTURE, 128).clip(options.clip)).movedim(-1, 1) / 255
     context, truth = clip[:CONTEXT], clip[CONTEXT:]
 
-    # 2. The prediction by the weights that come with the package.
+    # 2. The prediction by the shipped weights.
     prediction = Predictor.load("pretrained").predict(context, FUTURE)
 
     # 3. One image for each future frame: ground truth (green), prediction (orange) and a map of the error.

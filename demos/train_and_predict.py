@@ -1,7 +1,7 @@
-"""Train on a folder of videos, predict, and measure: python -m demos.train_and_predict clips --output runs/first
+"""Train on a folder of videos, predict, and measure. Run: python -m demos.train_and_predict clips --output runs/first.
 
 Trains a small model for a few hundred steps (about a minute on two CPU cores), predicts the end of a video, and prints
-how far the prediction is ahead of copying the last frame.
+the scores of the model and of the baselines.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="Training steps.")
     options = parser.parse_args()
 
-    # 1. Train. A preset's settings, with some changed by dotted key. The same call again resumes a stopped run.
+    # 1. Train: a preset's settings, some of them changed by dotted key. A second call resumes a stopped run.
     changes = {"data.root": str(options.clips), "run": str(options.output), "training.steps": options.steps}
     run = train(load_config("tiny.yaml", changes))
 
-    # 2. Predict. Frames are (T, C, H, W), uint8 or float in [0, 1]; the prediction is float in [0, 1].
+    # 2. Predict: frames are (T, C, H, W), uint8 or float in [0, 1]; the prediction is float in [0, 1].
     predictor = Predictor.load(run.folder)
     clip = next(path for path in sorted(options.clips.rglob("*")) if path.suffix in (".mp4", ".avi", ".mkv", ".webm"))
     frames = torch.stack([torch.from_numpy(frame) for frame in stream_frames(clip)]).movedim(-1, 1)
@@ -35,7 +35,7 @@ def main() -> None:
     error = (future - frames[-8:].float() / 255).abs().mean()
     print(f"{clip.name}: predicted {tuple(future.shape)}, mean absolute error {float(error):.3f}")
 
-    # 3. Measure on the test split, next to three baselines.
+    # 3. Measure the model and three baselines on the test split.
     result = evaluate(run.folder, 4, windows=20)
     for name, scores in result.scores.items():
         print(f"{name}: PSNR on moving pixels {scores.overall['psnr_moving'][0].mean:.2f} dB")

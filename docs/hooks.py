@@ -1,4 +1,4 @@
-"""Pages of the site that are made from code at build time, so that they cannot be stale."""
+"""Pages of the site that are generated from code at build time, so that they are never stale."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def _default(parameter: Any) -> str:
 
 
 def presets_page() -> str:
-    """Return a list of configs/*.yaml: what each trains, from its header comment and settings."""
+    """Return the list of configs/*.yaml, with each header comment and model."""
     parts = ["# Presets", "`vidpred train --config NAME.yaml` trains one; `vidpred config NAME.yaml` prints every "
-             "setting with where its value came from. Copy a preset's settings into a YAML file of your own, or "
-             "change single ones on the command line."]  # fmt: skip
+             "setting with the origin of its value. Copy a preset's settings into your own YAML file, or change "
+             "single settings on the command line."]  # fmt: skip
     rows = []
     for path in sorted((CHECKOUT / "configs").glob("*.yaml")):
         text = path.read_text()
@@ -106,7 +106,7 @@ def presets_page() -> str:
         lines = takewhile(lambda line: line.startswith("# "), text.splitlines())
         about = " ".join(line.removeprefix("# ").strip() for line in lines)
         rows.append([f"`{path.name}`", tree.get("model", {}).get("name", "multiscale"), about])
-    parts.append(table(["preset", "model", "what"], rows))
+    parts.append(table(["preset", "model", "description"], rows))
     return "\n\n".join(parts)
 
 
@@ -122,11 +122,11 @@ def metrics_page() -> str:
     networks = ([f"`--{name}`", kind.title, _sentence(kind.definition)] for name, kind in KINDS.items())
     return "\n\n".join([
         "# Metrics",
-        "The definitions below are the ones in the code, in the JSON that `vidpred evaluate --json` writes, and on the "
-        "page that `vidpred compare` writes. All frame metrics are computed in float32 on frames in [0, 1], for one "
-        "frame at a time, then averaged over windows.",
+        "The code, the JSON file of `vidpred evaluate --json` and the page of `vidpred compare` use the definitions "
+        "below. All frame metrics are computed in float32 on frames in [0, 1], for one frame at a time, then averaged "
+        "over windows.",
         "## Frames", table(["metric", "title", "definition", "better"], frames),
-        "## Protocols", "`--protocol` chooses what is measured:", table(["protocol", "metrics"], protocols),
+        "## Protocols", "`--protocol` chooses the metrics:", table(["protocol", "metrics"], protocols),
         "## Images", "`vidpred evaluate` on a run that makes images prints:", table(["metric", "definition"], images),
         "## With your own network files", "LPIPS, FID and FVD need a network that you provide (TorchScript):",
         table(["option", "title", "definition"], networks),
@@ -145,8 +145,8 @@ def exit_codes_page() -> str:
             for kind in sorted(kinds, key=lambda kind: kind.exit_code)]  # fmt: skip
     return "\n\n".join([
         "# Exit codes",
-        "A failure is one line on standard error; `--debug` adds the traceback. From Python the same failures are "
-        "raised as exceptions of `vidpred.errors`. In a distributed run every process also writes its code into the "
+        "A failure is one line on standard error; `--debug` adds the traceback. In Python the same failures are "
+        "exceptions of `vidpred.errors`. In a distributed run every process also writes its exit code into the "
         "run folder (`exit.json`, `exit-process-1.json`).",
         table(["code", "exception", "meaning"], [[0, "", "Success."], *rows]),
     ])  # fmt: skip

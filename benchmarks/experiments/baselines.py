@@ -1,4 +1,4 @@
-"""Networks that the motion-aware generator is measured against, trained by the package as modules of a user's own."""
+"""Baseline networks for the motion-aware generator, trained by the package like a user's modules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from vidpred.models.optical_flow import dense_flow, warp_backward
 from vidpred.models.pyramid import pad_to_multiple
 
 
-def step_block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+def conv_block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+    """Build a 3x3 convolution with group normalization and leaky ReLU."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.GroupNorm(2, channels_out), nn.LeakyReLU(0.2)
     )
 
 
 class Inception(nn.Module):
-    """SimVP's translator block: 1x1, then grouped convolutions of four sizes side by side, added up."""
+    """SimVP's translator block: a 1x1 convolution, then the sum of grouped convolutions of four sizes."""
 
     def __init__(self, channels_in: int, hidden: int, channels_out: int, groups: int = 8) -> None:
         super().__init__()
@@ -38,11 +39,11 @@ class Inception(nn.Module):
 
 
 class SimVP(Generator):
-    """A network like SimVP (Gao, Tan, Wu & Li 2022, "SimVP: Simpler yet better video prediction", section 3), after the
-    paper: frames are encoded one by one to a quarter of the resolution, a U-shaped stack of Inception blocks maps the
-    features of all known frames to those of all coming ones, a decoder with a skip from the first layer paints them.
+    """A network like SimVP (Gao, Tan, Wu & Li 2022, "SimVP: Simpler yet better video prediction", section 3).
 
-    spatial and translator: feature maps of one frame and of the stack.
+    Frames are encoded one by one to a quarter of the resolution, a U-shaped stack of Inception blocks maps the features
+    of all context frames to those of all future frames, and a decoder with a skip from the first layer generates these.
+    `spatial` and `translator` are the feature maps of one frame and of the stack.
     """
 
     def __init__(
@@ -50,24 +51,24 @@ class SimVP(Generator):
     ) -> None:
         super().__init__()
         self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, 1, channels
-        self.first = step_block(channels, spatial)
+        self.first = conv_block(channels, spatial)
         self.encoder = nn.Sequential(
-            step_block(spatial, spatial, 2), step_block(spatial, spatial), step_block(spatial, spatial, 2)
+            conv_block(spatial, spatial, 2), conv_block(spatial, spatial), conv_block(spatial, spatial, 2)
         )
-        known, coming = context_frames * spatial, pred_frames * spatial
-        self.down = nn.ModuleList([Inception(known, translator // 2, translator)])
+        before, after = context_frames * spatial, pred_frames * spatial
+        self.down = nn.ModuleList([Inception(before, translator // 2, translator)])
         self.down.append(Inception(translator, translator // 2, translator))
         self.up = nn.ModuleList([Inception(translator, translator // 2, translator)])
-        self.up.append(Inception(2 * translator, translator // 2, coming))
+        self.up.append(Inception(2 * translator, translator // 2, after))
         self.decoder = nn.Sequential(
             nn.ConvTranspose2d(spatial, spatial, 4, 2, 1), nn.GroupNorm(2, spatial), nn.LeakyReLU(0.2),
-            step_block(spatial, spatial),
+            conv_block(spatial, spatial),
             nn.ConvTranspose2d(spatial, spatial, 4, 2, 1), nn.GroupNorm(2, spatial), nn.LeakyReLU(0.2),
         )  # fmt: skip
-        self.paint = nn.Sequential(step_block(2 * spatial, spatial), nn.Conv2d(spatial, channels, 1))
+        self.output = nn.Sequential(conv_block(2 * spatial, spatial), nn.Conv2d(spatial, channels, 1))
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1]."""
+        """Map `(B, T, C, H, W)` in [0, 1] to a list of one, `(B, K, C, H, W)` in [0, 1]."""
         height, width = context.shape[-2:]
         frames = pad_to_multiple(context, 4) - 0.5
         first = self.first(rearrange(frames, "b t c h w -> (b t) c h w"))
@@ -78,14 +79,16 @@ class SimVP(Generator):
         maps = self.decoder(rearrange(maps, "b (k f) h w -> (b k) f h w", k=self.pred_frames))
         skip = rearrange(first, "(b t) f h w -> b t f h w", b=len(context))[:, -1]
         skip = repeat(skip, "b f h w -> (b k) f h w", k=self.pred_frames)
-        images = self.paint(torch.cat([maps, skip], 1)).float() + 0.5
+        images = self.output(torch.cat([maps, skip], 1)).float() + 0.5
         images = rearrange(images, "(b k) c h w -> b k c h w", k=self.pred_frames)
         return [images[..., :height, :width].clamp(0, 1)]
 
 
 class WarpedMultiscale(Generator):
-    """The paper's multi-scale generator (release size) given the extrapolated frame as one more known frame, to which
-    it adds: how much of the motion-aware generator's win is its input."""
+    """The paper's multi-scale generator (release size) with the extrapolated frame as an additional context frame.
+
+    It predicts a correction to that frame, which tests how much of the motion-aware generator's gain is its input.
+    """
 
     def __init__(self, context_frames: int, channels: int = 3) -> None:
         super().__init__()
@@ -98,7 +101,7 @@ class WarpedMultiscale(Generator):
                     parameter.mul_(0.01)
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, 1, C, H, W)` in [0, 1]: the finest scale alone."""
+        """Map `(B, T, C, H, W)` in [0, 1] to a list of one, `(B, 1, C, H, W)` in [0, 1]: only the finest scale."""
         before, last = context[:, -2].float(), context[:, -1].float()
         moved = warp_backward(last, dense_flow(last, before))
         return [self.inner(torch.cat([context, moved[:, None]], 1))[-1]]

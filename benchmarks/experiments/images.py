@@ -1,4 +1,4 @@
-"""Experiments with image generators: worlds of points, Fashion-MNIST, growth and styles."""
+"""Experiments with image generators: points in the plane, Fashion-MNIST, growth and styles."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, wri
 from vidpred.media.render import image_grid, write_png
 from vidpred.run import train
 
-# Debian's package dataset-fashion-mnist, or wherever the four IDX files lie.
+# The folder of the four IDX files, by default that of Debian's package dataset-fashion-mnist.
 FASHION = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 POINT_PRESETS = ("gaussians_gan", "gaussians_minibatch", "gaussians_r1", "gaussians_wgan_gp")
 SAMPLES = 10_000
-# Steps that take about four minutes of one processor core each (AVX-512, bfloat16); all at half the presets' width. The
-# DCGAN's and the critic's learning rates are above the papers', and fall: at those, so few steps do not lead far.
-# LAPGAN's are not: its coarsest network, fully connected, soon makes one image whatever the noise. R1 prevents that.
+# Numbers of steps that take about four minutes of one processor core each (AVX-512, bfloat16), at half the presets'
+# width. The learning rates of DCGAN and WGAN-GP are above the papers', too low for short trainings, and decay.
+# LAPGAN's are the paper's, at which its fully connected coarsest network soon generates one image for all noise; R1
+# prevents that.
 HALF = {"model.width": 32, "discriminator.width": 32}
 FALLING = {"training.schedule.shape": "linear", "training.schedule.hold": 0.5, "training.schedule.final": 0.05}
 
 
 def hurried(generator: float, discriminator: float) -> dict[str, Any]:
-    """Settings of a short training with these learning rates."""
+    """Return the settings of a short training with these learning rates."""
     rates = {"training.generator.learning_rate": generator, "training.discriminator.learning_rate": discriminator}
     return {**HALF, **FALLING, **rates, "training.batch_size": 64, "training.ema_decay": 0.995}
 
@@ -67,7 +68,7 @@ FASHION_RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def points(folder: Path, seed: int, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Covered Gaussians of 25 and the share of good samples, of each preset, from the averaged weights."""
+    """Measure covered Gaussians of 25 and the share of good samples for each preset, with the averaged weights."""
     found = {}
     for name in POINT_PRESETS:
         run = train(load_config(f"{name}.yaml", {"run": str(folder / name), "seed": seed, **(changes or {})}))
@@ -77,7 +78,7 @@ def points(folder: Path, seed: int, changes: dict[str, Any] | None = None) -> di
 
 
 def fashion(folder: Path, seed: int, root: Path = FASHION, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Five generators of clothes: their grids, and the distance of a small classifier's features."""
+    """Train five generators of clothes; write their grids and measure the distance of a small classifier's features."""
     if not root.is_dir():
         raise DataError(
             f"no Fashion-MNIST [{root}]; install the Debian package dataset-fashion-mnist, or set FASHION_MNIST to a "
@@ -96,15 +97,17 @@ def fashion(folder: Path, seed: int, root: Path = FASHION, changes: dict[str, An
         write_grid(folder / f"{name}.png", torch.stack(images))
     result = evaluate_images(predictors, ImageRequest(count=2000 if changes is None else 100, seed=seed))
     print(result.text())
-    write_neighbors(folder / "neighbours.png", result)
+    write_neighbors(folder / "neighbors.png", result)
     return {"numbers": result.numbers, "definitions": result.definitions, "processor_seconds": seconds}
 
 
 def growth(
     folder: Path, seed: int, preset: str = "stylegan", root: Path = FASHION, steps: int = 3000, width: int = 64
 ) -> dict[str, Any]:
-    """A StyleGAN or progressive GAN of 32 pixels on clothes: a grid at every scale while it grows; of the first, a
-    table of mixed styles, too."""
+    """Train a StyleGAN or progressive GAN of 32 pixels on clothes.
+
+    Writes a grid with samples of every stage of growth, and for StyleGAN a table of mixed styles.
+    """
     every = max(1, steps // 14)
     settings = {
         "data.root": str(root), "data.size": 32, "data.crop_size": 32, "data.channels": 1, "data.num_workers": 0,
@@ -125,7 +128,7 @@ def growth(
 
 
 def lotter(folder: Path, seed: int, steps: int, world: str) -> dict[str, Predictor]:
-    """Squared error, and an adversary from its weights; beside it the squared error for as many steps more."""
+    """Train with squared error, then the same number of steps with squared error or with an adversary."""
     shared = {"seed": seed, "training.steps": steps, "data.world.name": world}
     start = train(load_config("lotter_mse.yaml", {**shared, "run": str(folder / "start")}))
     found = {}
@@ -136,12 +139,12 @@ def lotter(folder: Path, seed: int, steps: int, world: str) -> dict[str, Predict
 
 
 def psnr(frames: Tensor, true: Tensor) -> float:
-    """The mean over frames `(N, C, H, W)`, in dB."""
+    """Return the mean PSNR over frames `(N, C, H, W)`, in dB."""
     return round(float(-10 * (frames - true).square().mean((1, 2, 3)).log10().mean()), 3)
 
 
 def solids(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict[str, Any]:
-    """How much of a turning head's ears and rod the next frame shows, without and with an adversary."""
+    """Measure the share of a rotating head's ears and rod in the next frame, without and with an adversary."""
     context, true, bare = detail_clips(count, 5, seed=99, side=32)
     found, shown = {}, [context[:8, -1], true[:8]]
     for name, predictor in lotter(folder, seed, steps, "rotating_solids").items():
@@ -153,12 +156,12 @@ def solids(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict
             "psnr": psnr(frames, true),
         }
         shown.append(frames[:8])
-    write_grid(folder / "solids.png", torch.cat(shown), 8)  # last known, true, squared error, adversary
+    write_grid(folder / "solids.png", torch.cat(shown), 8)  # last context frame, true, squared error, adversary
     return found
 
 
 def balls(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict[str, Any]:
-    """The sixth frame of bouncing balls from five: how near, and how much of its light is neither black nor white."""
+    """Measure PSNR and gray pixels of the sixth frame of bouncing balls."""
     predictors = lotter(folder, seed, steps, "bouncing_balls")
     source = build_source(predictors["lotter_mse"].data, "test", range(6))
     frames = torch.stack([to_frames(source.window(index)) for index in range(min(count, len(source)))])
@@ -173,22 +176,24 @@ def balls(folder: Path, seed: int, steps: int = 5000, count: int = 500) -> dict[
 
 
 def gray_share(frames: Tensor) -> float:
-    """Of the pixels that are lit at all, those between a tenth and nine tenths: blur makes more of them."""
+    """Return the share of lit pixels with values between 0.1 and 0.9; blur increases it."""
     gray = ((frames > 0.1) & (frames < 0.9)).sum() / (frames > 0.1).sum()
     return round(float(gray), 4)
 
 
 def augmentation(
-    folder: Path, seed: int, root: Path = FASHION, known: int = 1000, drawn: int = 5000, steps: int = 4000,
+    folder: Path, seed: int, root: Path = FASHION, real: int = 1000, drawn: int = 5000, steps: int = 4000,
     learning: int = 1500, changes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Accuracy, on the test images, of a classifier that learns from few images of clothes; from them, half of the
-    times mirrored; from samples of a conditional DCGAN that knew only those few; from the few and the samples. All for
-    as many steps."""
+    """Measure the accuracy on the test images of classifiers with samples as training data.
+
+    They are trained for the same number of steps on few images of clothes; on these, mirrored half of the time; on
+    samples of a conditional DCGAN trained on these; and on the few images and the samples.
+    """
     data = {"context_frames": 0, "channels": 1, "crop_size": 28, "augment": AugmentSettings(horizontal_flip=False)}
     every = build_source(DataSettings(root=str(root), **data), "train", [0])
-    few = choose_evenly(np.asarray(every.labels), known)
-    batch = every.draw(few.tolist(), range(known), 0)
+    few = choose_evenly(np.asarray(every.labels), real)
+    batch = every.draw(few.tolist(), range(real), 0)
     images, labels = batch.future[:, 0, 0].numpy(), batch.labels
     assert labels is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,18 +226,20 @@ def augmentation(
         assert logits is not None
         found[name] = round(float((logits.argmax(1) == held_out.labels).float().mean()), 4)
         print(f"{name:<20} {found[name]:.4f}")
-    return {"accuracy": found, "known": known, "drawn": drawn, "test_images": len(test)}
+    return {"accuracy": found, "known": real, "drawn": drawn, "test_images": len(test)}
 
 
 def semi_supervised(
-    folder: Path, seed: int, root: Path = FASHION, told: int = 100, steps: int = 3000,
+    folder: Path, seed: int, root: Path = FASHION, labeled: int = 100, steps: int = 3000,
     changes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Accuracy, on the test images, of a GAN's discriminator of classes that was told a hundred of them, and of the
-    small classifier that learns from these hundred alone."""
+    """Measure the accuracy on the test images of a GAN's discriminator of classes trained with a hundred labels.
+
+    The small classifier is trained only on these hundred images, for comparison.
+    """
     own = {
         "data.root": str(root),
-        "data.labelled": told,
+        "data.labelled": labeled,
         "training.steps": steps,
         "run": str(folder / "run"),
         "seed": seed,
@@ -241,7 +248,7 @@ def semi_supervised(
     write_grid(folder / "samples.png", torch.stack([image for _, image, _ in Sampler(predictor, seed).samples(64)]), 8)
     plain = predictor.data.model_copy(update={"labelled": None, "labelled_share": 0.0})
     every, test = (build_source(plain, split, [0]) for split in ("train", "test"))
-    few = every.draw(choose_evenly(np.asarray(every.labels), told).tolist(), range(told), 0)
+    few = every.draw(choose_evenly(np.asarray(every.labels), labeled).tolist(), range(labeled), 0)
     assert few.labels is not None
     np.savez(folder / "few.npz", images=few.future[:, 0, 0].numpy(), labels=few.labels.numpy())
     alone = plain.model_copy(update={"root": str(folder / "few.npz"), "split_fractions": (1.0, 0.0, 0.0)})
@@ -253,7 +260,7 @@ def semi_supervised(
         "discriminator of classes": class_accuracy(predictor, test)["class_accuracy"],
         "classifier of the labelled alone": float((logits.argmax(1) == labels).double().mean()),
     }
-    return {"accuracy": {name: round(value, 4) for name, value in found.items()}, "labelled": told, "steps": steps}
+    return {"accuracy": {name: round(value, 4) for name, value in found.items()}, "labelled": labeled, "steps": steps}
 
 
 IMAGE_EXPERIMENTS = [

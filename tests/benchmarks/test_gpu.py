@@ -1,4 +1,4 @@
-"""The script for a machine with a GPU runs through on a CPU, within its time, and its trainings can be measured."""
+"""The script for a machine with a GPU runs on a CPU within its time limit, and its trainings can be measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.video_files import write_video
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three splits of one small video each, prepared."""
+    """Prepare three splits of one small video each."""
     folder = tmp_path_factory.mktemp("frames")
     clips = {}
     random = np.random.default_rng(0)
@@ -39,13 +39,13 @@ def run_gpu(output: Path, *words: str) -> dict[str, Any]:
     return found
 
 
-def test_it_runs_through_in_a_tiny_setting(tmp_path: Path, frames: Path) -> None:
+def test_tiny_setting(tmp_path: Path, frames: Path) -> None:
     found = run_gpu(tmp_path, "--minutes", "0.2", "--frames", str(frames))
     assert {"device", "torch"} <= found["machine"].keys()
     rows = {row["name"]: row for row in found["rows"]}
     assert rows["bfloat16 matrix product 256x256x256"]["value"] > 0
-    frames_differ = rows.get("multiscale: predicted frames, GPU against CPU")  # a slow machine has no time for it
-    assert frames_differ is None or frames_differ["value"] <= 1e-4
+    difference = rows.get("multiscale: predicted frames, GPU against CPU")  # missing if the machine is too slow
+    assert difference is None or difference["value"] <= 1e-4
     assert "time left after training" in rows
 
 
@@ -61,7 +61,7 @@ def test_windows_are_predicted_by_every_training(tmp_path: Path, frames: Path) -
         assert predictions[clip].shape == (WINDOWS, len(KEPT), *shape[2:])
 
 
-def test_rungs_differ_in_their_losses_alone(tmp_path: Path) -> None:
+def test_rungs_differ_only_in_their_losses(tmp_path: Path) -> None:
     configs = {
         rung: rung_config(rung, 1, Path("frames"), tmp_path, 500)
         for rung in ("ladder_l2", "ladder_gdl_l1", "ladder_adv_gdl")

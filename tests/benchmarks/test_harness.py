@@ -1,4 +1,4 @@
-"""What benchmarks and experiments write can be read by anybody."""
+"""Results are standard JSON and can be read again."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ RESULTS_FILE = Path(__file__).parent.parent.parent / "docs" / "results.jsonl"
 
 
 def strict(line: str) -> Any:
-    """JSON by its standard: Python's own reader takes NaN and Infinity, too."""
+    """Parse standard JSON; Python's reader also accepts NaN and Infinity."""
 
     def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not JSON")
 
     return json.loads(line, parse_constant=refuse)
 
 
-def test_rows_hold_no_nan(tmp_path: Path) -> None:
+def test_results_have_no_nan(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     append_result(file, {"name": "a", "numbers": [1.5, math.nan, (math.inf,)], "deeper": {"error": math.nan, "n": 3}})
     append_result(file, {"name": "b"})
@@ -52,8 +52,8 @@ def test_a_result_is_read_once(tmp_path: Path) -> None:
         read_results(file)
 
 
-def test_the_commit_of_a_row(tmp_path: Path) -> None:
-    """Rows that were written before are no change; any other tracked file is."""
+def test_the_commit_of_a_result(tmp_path: Path) -> None:
+    """A changed results file does not count as a change; any other tracked file does."""
 
     def git(*words: str) -> str:
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")

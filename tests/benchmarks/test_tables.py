@@ -1,4 +1,4 @@
-"""The tables of the results pages and the README are those of docs/results.jsonl; pages quote no other numbers."""
+"""The tables of the results pages and the README match docs/results.jsonl; pages quote no other numbers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_every_table_is_on_a_page() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("docs")])
 def test_numbers_come_from_tables(name: str) -> None:
-    """A decimal number in a results page is in one of its generated tables; hand-written tables have none."""
+    """Every decimal number of a results page is in one of its generated tables, and none in hand-written tables."""
     text = (CHECKOUT / name).read_text()
     tables = " ".join(match[0] for match in MARKED.finditer(text))
     prose = NOT_PROSE.sub(" ", MARKED.sub(" ", text))
-    known = set(re.findall(r"\d+\.\d+", tables))
-    assert set(re.findall(r"\d+\.\d+", prose)) - known == set()
+    generated = set(re.findall(r"\d+\.\d+", tables))
+    assert set(re.findall(r"\d+\.\d+", prose)) - generated == set()
 
 
 def test_a_changed_result_makes_a_table_stale() -> None:

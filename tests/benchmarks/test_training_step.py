@@ -1,4 +1,4 @@
-"""The benchmark of the training step times what training does."""
+"""The variants of the training-step benchmark compute the same step as a training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vidpred.config import load_config
 from vidpred.data.batch import Batch
 
 
-def test_both_rivals_take_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float32 and on the same batch, the plain step ends at the weights of vidpred's."""
+def test_both_variants_take_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 and on the same batch, the plain step gives the same weights as vidpred's."""
     small = load_config("ucf101.yaml", {"data.root": None, "model.size": "release", "discriminator.size": "release"})
     monkeypatch.setattr(training_step, "load_config", lambda *_: small)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The script runs as its first line says, on a tiny setting."""
+"""The script runs with its documented command, on a tiny setting."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ def test_two_steps(tmp_path: Path) -> None:
     for preset in blurry_vs_sharp.PRESETS.values():
         assert Predictor.load(tmp_path / "out" / Path(preset).stem).step == 2
     image = np.asarray(Image.open(last.removeprefix("look at ")))
-    assert image.std() > 10, "it shows nothing"
+    assert image.std() > 10, "the image is empty"

@@ -1,4 +1,4 @@
-"""The lecture's numbers against what theory says, and the page from end to end on a few steps."""
+"""The lecture's numbers agree with theory, and the page is written from end to end with a few steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from demos.gan_lecture import (
 )
 
 
-def test_the_game_is_worth_minus_log_4_at_the_equilibrium_and_0_for_strangers() -> None:
+def test_the_value_is_minus_log_4_at_the_equilibrium_and_0_for_disjoint_densities() -> None:
     p = data_density(LINE)
     assert np.trapezoid(p, LINE) == pytest.approx(1, abs=1e-4)
     assert value(p, p) == pytest.approx(-math.log(4), abs=1e-3)
@@ -33,28 +33,27 @@ def test_the_game_is_worth_minus_log_4_at_the_equilibrium_and_0_for_strangers() 
 def test_only_the_minimax_gradient_vanishes() -> None:
     """|d/dlogit| is D for log(1 - D) and 1 - D for -log D."""
     found = loss_gradients()
-    judged, minimax = found["minimax: log(1 - D)"]
-    np.testing.assert_allclose(minimax, judged, rtol=1e-4, atol=1e-6)
-    judged, saturating = found["non-saturating: -log D"]
-    np.testing.assert_allclose(saturating, 1 - judged, rtol=1e-4, atol=1e-6)
+    scores, minimax = found["minimax: log(1 - D)"]
+    np.testing.assert_allclose(minimax, scores, rtol=1e-4, atol=1e-6)
+    scores, saturating = found["non-saturating: -log D"]
+    np.testing.assert_allclose(saturating, 1 - scores, rtol=1e-4, atol=1e-6)
 
 
 def test_one_divergence_covers_the_other_picks() -> None:
-    """The forward one matches the moments of the data, mean -0.12 and variance 0.36 + 0.24 * 2.7^2 + ...; the reverse
-    one sits on the larger mode."""
-    mean, deviation, _ = closest_gaussian(reverse=False)
+    """The forward one matches the mean and the variance of the data; the reverse one lies on the larger mode."""
+    mean, std, _ = closest_gaussian(reverse=False)
     variance = 0.6 * 0.25 + 0.4 * 0.16 + 0.24 * 2.7**2
     assert mean == pytest.approx(0.6 * -1.2 + 0.4 * 1.5, abs=0.051)
-    assert deviation == pytest.approx(math.sqrt(variance), abs=0.051)
-    mean, deviation, _ = closest_gaussian(reverse=True)
+    assert std == pytest.approx(math.sqrt(variance), abs=0.051)
+    mean, std, _ = closest_gaussian(reverse=True)
     assert mean == pytest.approx(-1.2, abs=0.11)
-    assert deviation == pytest.approx(0.5, abs=0.11)
+    assert std == pytest.approx(0.5, abs=0.11)
 
 
 def test_learning_on_the_line_lowers_the_value() -> None:
-    seen = learn_on_the_line(400)
-    values = [value(data_density(LINE), gan_lecture.smoothed(samples)) for _, samples, _ in seen]
-    assert [step for step, _, _ in seen] == [0, 20, 80, 400]
+    found = learn_on_the_line(400)
+    values = [value(data_density(LINE), gan_lecture.smoothed(samples)) for _, samples, _ in found]
+    assert [step for step, _, _ in found] == [0, 20, 80, 400]
     assert values[-1] < values[0] - 0.3
 
 

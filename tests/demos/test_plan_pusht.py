@@ -25,7 +25,7 @@ def test_it_records_trains_and_plans(
     assert (tmp_path / "run" / "checkpoints" / "step-1").is_dir()
 
 
-def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_the_package_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gym_pusht", None)
     monkeypatch.setattr(sys, "argv", ["plan_pusht", "--output", str(tmp_path), *WORDS])
     with pytest.raises(ConfigError, match=r"pip install 'vidpred\[sim\]'"):

@@ -25,7 +25,7 @@ SHOWN = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", SHOWN, re.DOTALL | re.MULTILINE))
 BLOCKS, PACKAGE = (
     dict(re.findall(r"```(python|yaml|toml)\n(.*?)```", SECTIONS[title], re.DOTALL))
-    for title in ("A new model", "A model in a package of its own")
+    for title in ("A new model", "A model in a separate package")
 )
 
 
