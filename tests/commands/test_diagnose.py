@@ -56,7 +56,7 @@ def test_healthy_numbers_have_no_finding() -> None:
 def test_a_blurred_last_frame_is_named_with_its_energy() -> None:
     config = load_config(None, {"training.steps": 400, "data.pred_frames": 8})
     (found,) = diagnose.diagnose(lines(sharpness=0.7, sharpness_last=0.39), config)
-    assert "blurry: energy 0.39 at frame 8" in found.observed
+    assert "blurry: edge energy 0.39 at frame 8" in found.observed
     assert "PSNR alone hides it" in found.observed
 
 
@@ -77,16 +77,19 @@ def one(step: int) -> float:
         ("frames of 0 and 1 only", lines(input_extremes=1.0)),
         ("predictions outside [0, 1]", lines(prediction_min=-1.0)),
         ("no gradient from the discriminator", lines(gradient_adversarial=0.0)),
-        ("an adversary without weight", lines(gradient_adversarial=1e-3)),
-        ("an adversary that drowns the reconstruction", lines(gradient_adversarial=50.0)),
+        ("an adversary without effect", lines(gradient_adversarial=1e-3)),
+        ("an adversary that dominates the reconstruction", lines(gradient_adversarial=50.0)),
         ("a perfect discriminator", lines(real=one, fake=one, saturated=0.99)),
-        ("an oscillating game", lines(5000, real=lambda s: float(s // 400 % 2), fake=lambda s: 1 - s // 400 % 2)),
         (
-            "an oscillating game",
+            "oscillating adversarial training",
+            lines(5000, real=lambda s: float(s // 400 % 2), fake=lambda s: 1 - s // 400 % 2),
+        ),
+        (
+            "oscillating adversarial training",
             lines(5000, real=lambda s: 0.5 + s // 400 % 2 / 2, fake=lambda s: 0.5 + s // 400 % 2 / 2),
         ),
         ("constant predictions", lines(diversity=0.01)),
-        ("draws that are all alike", lines(draws=0.01)),
+        ("samples that are all alike", lines(draws=0.01)),
         ("predictions that stand still", lines(motion=0.05)),
         ("blurred predictions", lines(sharpness=0.1)),
         ("blurred predictions", lines(sharpness=0.7, sharpness_last=0.39)),
@@ -99,7 +102,7 @@ def test_each_fault_is_found_alone(title: str, written: list[dict[str, Any]]) ->
 
 def test_faults_that_come_together() -> None:
     still = lines(motion=0.05, real=lambda s: 0.5, fake=lambda s: 0.5)
-    assert titles(still) == ["predictions that stand still", "a discriminator that sees nothing"]
+    assert titles(still) == ["predictions that stand still", "a discriminator that does not learn"]
     dead = lines(gradient_lp=0.0, gradient_gdl=0.0, gradient_adversarial=0.0)
     assert "the generator does not learn" in titles(dead)
 
@@ -118,7 +121,7 @@ def test_what_is_no_fault_is_not_found() -> None:
 def test_settings_that_leave_the_adversary_out() -> None:
     matching = {"objective.adversarial.weight": 0.0, "objective.adversarial.feature_matching_weight": 1.0}
     assert titles(lines(), **matching) == ["a discriminator without an adversarial loss"]
-    assert titles(lines(), **{"objective.adversarial.start": 400}) == ["an adversary that never begins"]
+    assert titles(lines(), **{"objective.adversarial.start": 400}) == ["an adversary that never starts"]
 
 
 # Real runs, as small as can be.
@@ -199,7 +202,7 @@ def test_a_generator_that_ignores_its_noise_is_found(deaf: bool, tmp_path: Path)
                 "discriminator.size": "release", "training.batch_size": 2, "objective.num_samples": 2}  # fmt: skip
     run.train(tiny(tmp_path / "run", **settings), generator=Deaf() if deaf else None)
     found = [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
-    assert ("draws that are all alike" in found) is deaf
+    assert ("samples that are all alike" in found) is deaf
 
 
 def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +269,7 @@ def test_a_config_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }  # fmt: skip
     words = [f"{key}={value}" for key, value in settings.items()]
     with diagnose.examine("tiny.yaml", words, steps=4) as diagnosis:
-        assert [finding.title for finding in diagnosis.found] == ["an adversary that never begins"]
+        assert [finding.title for finding in diagnosis.found] == ["an adversary that never starts"]
         assert any("monitor/gradient_adversarial" in line for line in diagnosis.lines), "the trial does not wait"
     with diagnose.examine("tiny.yaml", [*words, "training.generator.learning_rate=1e30"], steps=3) as diagnosis:
         assert "a run that diverged" in [finding.title for finding in diagnosis.found]

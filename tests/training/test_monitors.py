@@ -20,7 +20,7 @@ from vidpred.training.monitors import (
     measure_images,
     measure_samples,
     spread,
-    summarise,
+    summarize,
 )
 from vidpred.training.objectives import Step
 
@@ -51,7 +51,7 @@ def test_gradient_norms_of_weighted_terms() -> None:
 
 def summary(context: Tensor, truth: Tensor, prediction: Tensor) -> dict[str, float]:
     names, values = as_table({k: v.float() for k, v in measure_images(context, truth, [prediction]).items()})
-    return summarise(names, values)
+    return summarize(names, values)
 
 
 def test_shares_of_the_truth() -> None:
@@ -103,7 +103,7 @@ def test_draws_apart_as_a_share_of_their_error(share: float) -> None:
     assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
     assert generator.training
     everything = measure_images(frames, truth, [truth]) | found
-    ratio = summarise(*as_table({key: value.float() for key, value in everything.items()}))["monitor/draws"]
+    ratio = summarize(*as_table({key: value.float() for key, value in everything.items()}))["monitor/draws"]
     assert ratio == pytest.approx(2 * share / math.hypot(0.25, share), abs=1e-6)
     assert measure_samples(Generator(), Batch(frames, truth, torch.arange(6)), 1) == {}, "without noise there are none"
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_measured_is_left_out() -> None:
 def test_processes_are_put_together() -> None:
     names = list(measure_images(torch.rand(2, 1, 1, 4, 4), torch.rand(2, 1, 1, 4, 4), [torch.rand(2, 1, 1, 4, 4)]))
     one, other = torch.rand(len(names)), torch.rand(len(names))
-    found = summarise(names, torch.stack([one, other]))
+    found = summarize(names, torch.stack([one, other]))
     for name, choose in (("input_min", torch.minimum), ("prediction_max", torch.maximum)):
         assert found[f"monitor/{name}"] == float(choose(one, other)[names.index(name)])
     total = (one + other)[names.index("non_finite")]

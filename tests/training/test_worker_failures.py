@@ -62,7 +62,7 @@ def check_failure(clips: Path, values: dict[str, Any], words: str) -> None:
 def test_a_worker_that_hangs(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, lambda: time.sleep(3600))  # goes on sleeping after a stop signal
     values = settings(clips, tmp_path / "run", timeout_seconds=2)
-    check_failure(clips, values, r"gave nothing for data.timeout_seconds=2 while reading \[")
+    check_failure(clips, values, r"returned nothing for data.timeout_seconds=2 while reading \[")
 
 
 def test_a_worker_that_is_killed(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

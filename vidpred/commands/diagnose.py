@@ -17,7 +17,7 @@ from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
 from vidpred.training import diagnosis as numbers
-from vidpred.training.diagnosis import Diagnosis, looked_at
+from vidpred.training.diagnosis import Diagnosis, checked_titles
 from vidpred.version import __version__
 
 
@@ -160,7 +160,7 @@ def summary(diagnosis: DoctorReport) -> str:
 
 def about_looking(diagnosis: DoctorReport) -> str:
     """What was looked at, and what could not be."""
-    seen, unseen = looked_at(diagnosis.lines)
+    seen, unseen = checked_titles(diagnosis.lines)
     text = f"looked at {len(diagnosis.lines)} lines of numbers and {diagnosis.checkpoints} checkpoints for: "
     text += ", ".join(seen)
     if unseen:
