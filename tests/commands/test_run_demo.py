@@ -11,18 +11,9 @@ import torch
 from tests.evaluation.test_compare import read
 from tests.video_files import numbered_frames, write_video
 from vidpred.checkpoint import find_checkpoint
+from vidpred.commands.demo_report import DEFINITIONS, cells, side_notes
 from vidpred.commands.parallel_runs import LOG, steps_done, train_together
-from vidpred.commands.run_demo import (
-    DEFINITIONS,
-    FORKS,
-    GHOST,
-    PRESETS,
-    cells,
-    demo_config,
-    measure,
-    run_demo,
-    side_notes,
-)
+from vidpred.commands.run_demo import FORKS, GHOST, PRESETS, demo_config, measure, run_demo
 from vidpred.config import load_config
 from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.errors import DataError
