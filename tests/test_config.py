@@ -151,8 +151,8 @@ def test_paths_are_taken_as_they_stand(override: str, value: str | None) -> None
         ("data.size=true", ["[data.size]", "must not be true or false"]),
         ("objective.lp_weight=.inf", ["[objective.lp_weight]", "finite"]),
         ("objective.lp_weight=.nan", ["[objective.lp_weight]", "command line"]),
-        ("data.split_fractions=[1,2]", ["[data.split_fractions] 3 values are wanted, got", "command line"]),
-        ("training.generator.betas=[0.5]", ["[training.generator.betas] 2 values are wanted"]),
+        ("data.split_fractions=[1,2]", ["[data.split_fractions] expected 3 values, got", "command line"]),
+        ("training.generator.betas=[0.5]", ["[training.generator.betas] expected 2 values"]),
         ("data.split_fractions=[0.5, 0.2, 0.2, 0.1]", ["[data.split_fractions]", "at most 3"]),
     ],
 )

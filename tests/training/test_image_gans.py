@@ -35,7 +35,7 @@ def test_a_stopped_dcgan_goes_on_exactly(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "images" / "step-000004.png").is_file()
     lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
     assert any("monitor/diversity" in line for line in lines)
-    assert not any("monitor/motion" in line for line in lines), "nothing moves without known frames"
+    assert not any("monitor/motion" in line for line in lines), "nothing moves without context frames"
 
 
 def test_the_data_has_the_classes_that_the_networks_are_told(tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_the_data_has_the_classes_that_the_networks_are_told(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"data.context_frames": 4}, "dcgan knows no frames; set data.context_frames=0"),
-        ({"model.name": "multiscale"}, "model.name: multiscale needs known frames"),
-        ({"discriminator.name": "multiscale"}, "discriminator.name: multiscale needs known frames"),
+        ({"data.context_frames": 4}, "dcgan takes no context frames; set data.context_frames=0"),
+        ({"model.name": "multiscale"}, "model.name: multiscale needs context frames"),
+        ({"discriminator.name": "multiscale"}, "discriminator.name: multiscale needs context frames"),
         ({"data.lead": 2}, "data.lead=1"),
     ],
 )

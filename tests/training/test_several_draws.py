@@ -150,5 +150,7 @@ class Own(nn.Module):
 def test_a_generator_of_ones_own_can_take_noise(tmp_path: Path) -> None:
     settings = {**SMALL, "model.noise_channels": 2, "objective.num_samples": 3, "training.steps": 1}
     train(load_config(None, {**settings, "run": str(tmp_path / "own")}), Own(2))
-    with pytest.raises(ConfigError, match=r"\[objective\.num_samples=3\] the generator says no noise_channels"):
+    with pytest.raises(
+        ConfigError, match=r"\[objective\.num_samples=3\] the generator has no attribute noise_channels"
+    ):
         train(load_config(None, {**settings, "run": str(tmp_path / "none")}), Own(0))

@@ -183,7 +183,7 @@ def test_sizes_that_do_not_fit_are_named(swings: Path, numbered: Path, tmp_path:
         ),
         (
             {"data.context_frames": 0, "data.crop_size": 16, "model.name": "dcgan"},
-            r"state_size=2.*has no meaning without known frames",
+            r"state_size=2.*has no meaning without context frames",
         ),
     ):
         chosen = settings(swings, tmp_path / "run", **change)

@@ -1,4 +1,4 @@
-"""Blurry against sharp: one generator trained three ways on the two-way world, whose two futures are known."""
+"""The demo: one generator trained three ways on the forking-ball world, whose two possible futures are known."""
 
 from __future__ import annotations
 
@@ -24,26 +24,36 @@ from vidpred.media.render import stack, write_png
 from vidpred.media.video_writer import write_video
 from vidpred.version import __version__
 
-PRESETS = {  # what is shown, in this order -> the preset that it is trained with
+PRESETS = {  # name in the report, in order -> preset
     "mean squared error": "forking_ball_mse.yaml",
     "l1 + GDL, no adversary": "forking_ball_l1_gdl.yaml",
     "with the adversary": "forking_ball_adversarial.yaml",
 }
-SECONDS = 300  # what the presets' steps were chosen for: the whole demo on two cores
-FORKS, WORLD_SEED = 512, 1001  # fresh scenes: training, validation and test use other seeds
+SECONDS = 300  # total time on two cores with the presets' numbers of steps
+FORKS, WORLD_SEED = 512, 1001  # number of test scenes; training, validation and test splits use other seeds
 GHOST = "the mean of both futures"
 
 
 def run_demo(
     output: Path, seconds: int = SECONDS, seed: int = 0, clip: Path | None = None, steps: int | None = None
 ) -> str:
-    """Train (or resume), measure on fresh forks, render and write the report; returns what to look at.
+    """Train or resume three models, measure them on new scenes, and write a report.
 
-    All three begin with the same weights, a short training with squared error, and see the same samples in the same
-    order for the same number of steps. seconds: about how long it may take on two cores; the presets' steps are scaled
-    with it. clip: then train with squared error and with an adversary on this video as well. steps: overrides the
-    presets' steps, of each training.
-    Raises vidpred's errors.
+    All three start from the same weights, from a short training with squared error, and train on the same samples in
+    the same order for the same number of steps.
+
+    Args:
+        output: Folder for the runs, images and the report.
+        seconds: Approximate total time on two cores, by which the presets' steps are scaled.
+        seed: Seed of weights and samples.
+        clip: A video on which to compare squared error and an adversary as well; None: none.
+        steps: Steps of each training, instead of the scaled ones.
+
+    Returns:
+        A summary for the terminal.
+
+    Raises:
+        VidpredError: A training failed, or a file cannot be read or written.
     """
     began = time.monotonic()
     scale = seconds / SECONDS
@@ -52,8 +62,8 @@ def run_demo(
         name: demo_config(preset, output / Path(preset).stem, seed, scale, steps, start=output / "start")
         for name, preset in PRESETS.items()
     }
-    train_together([start], "the start that all share")
-    # The longest first, so that no core is left idle at the end.
+    train_together([start], "shared start")
+    # The longest first, so that no core idles at the end.
     train_together(list(configs.values())[::-1], "three trainings")
     predictors = {name: Predictor.load(config.run, "last", device="cpu") for name, config in configs.items()}
     forks = forks_for(next(iter(predictors.values())))
@@ -74,14 +84,23 @@ def run_demo(
         results["clip"] = add_clip(page, output, clip, seed, scale, steps)
     write_file(output / "results.json", json.dumps(results, indent=1) + "\n")
     page.write(output / "report.html", f"vidpred {__version__}, torch {torch.__version__}, seed {seed}")
-    said = [text_table(numbers, FORKS), *side_notes(numbers)]
-    return "\n".join([*said, f"look at {output / 'report.html'} and {output / 'comparison.png'}"])
+    summary = [text_table(numbers, FORKS), *side_notes(numbers)]
+    return "\n".join([*summary, f"open {output / 'report.html'} or {output / 'comparison.png'}"])
 
 
 def demo_config(
     preset: str, run: Path, seed: int, scale: float, steps: int | None, start: Path | None = None
 ) -> Config:
-    """A preset as the demo trains it: its steps scaled, nothing measured or drawn on the way."""
+    """Return a preset for the demo, with scaled steps and without validation or images.
+
+    Args:
+        preset: Name of the preset.
+        run: Run folder.
+        seed: Seed of weights and samples.
+        scale: Factor of the preset's steps.
+        steps: Number of steps; None: the scaled ones.
+        start: Run folder of the initial weights; None: random weights.
+    """
     config = load_config(preset)
     changes: dict[str, Any] = {
         "run": str(run), "seed": seed, "training.steps": steps or max(1, round(config.training.steps * scale)),
@@ -93,7 +112,7 @@ def demo_config(
 
 
 def forks_for(predictor: Predictor, count: int = FORKS) -> Forks:
-    """Fresh forking scenes in the sizes that a predictor was trained with."""
+    """Return new scenes that fork, in the frame size of a predictor's training."""
     data = predictor.data
     return find_forks(
         ForkingBallWorld(predictor.history_len, 1, data.crop_size or 32, data.channels, WORLD_SEED), count
@@ -101,7 +120,7 @@ def forks_for(predictor: Predictor, count: int = FORKS) -> Forks:
 
 
 def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[str, float | None]]:
-    """What `DEFINITIONS` says, for each model's predictions; None where it has no meaning."""
+    """Compute the metrics of `DEFINITIONS` for each model's predictions; None if undefined."""
     return {
         name: {
             "near": float(is_near(images, forks).float().mean()),
@@ -115,6 +134,6 @@ def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[s
 
 
 def left_share(images: Tensor, forks: Forks) -> float | None:
-    """Of the predictions that are near a future, the share that are near the left one; None where none is near."""
+    """Return the share of near predictions that are near the left future; None if no prediction is near."""
     left = goes_left(images, forks)[is_near(images, forks)]
     return float(left.float().mean()) if len(left) else None
