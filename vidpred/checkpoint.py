@@ -215,7 +215,7 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
     """Return a checkpoint.
 
     Args:
-        path: A run folder or a checkpoint folder; "pretrained", unless such a folder exists, means the package's weights.
+        path: A run folder or a checkpoint folder; "pretrained" (unless such a folder exists): the package's weights.
         which: In a run folder: "best" (the newest one if the run has not chosen yet), "last" or "step-N".
 
     Raises:
@@ -279,8 +279,8 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Restore an optimizer's state from `pack_optimizer`.
 
-    Every tensor gets the memory layout of its parameter: fused optimizers traverse both in memory order, so a contiguous
-    state of a channels-last parameter would pair the wrong elements.
+    Every tensor gets the memory layout of its parameter: fused optimizers traverse both in memory order, so a
+    contiguous state of a channels-last parameter would pair the wrong elements.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}

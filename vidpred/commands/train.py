@@ -46,7 +46,7 @@ def train(
 
 def show_config(
     config: Annotated[
-        str | None, typer.Argument(help="A preset's name or the path of a YAML file (default: no preset).")
+        str | None, typer.Argument(help="A preset's name or the path of a YAML file; with --explain a section.")
     ] = None,
     overrides: Overrides = None,
     explain: Annotated[
