@@ -23,7 +23,7 @@ SIDE, SQUARE, FRAMES = 64, 16, 24
 
 
 def episode(number: int, frames: int = FRAMES) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return frames `(n, 64, 64, 3)` uint8, actions `(n, 2)` and states `(n, 2)`, the square's center x, y in pixels."""
+    """Return frames `(n, 64, 64, 3)` uint8, actions `(n, 2)` and states `(n, 2)`: the square's center x, y."""
     random = np.random.default_rng((7, number))
     actions = random.integers(-6, 7, (frames, 2)).astype(np.float32)
     places = np.empty((frames, 2), np.float32)

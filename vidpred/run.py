@@ -65,15 +65,12 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
 
 
 def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer | Fitting:
-    """Build everything that a training needs, and write the run's folder.
+    """Build everything that a training needs, and write the run's folder. Raises VidpredError.
 
     Args:
         config: The settings.
         generator: A custom generator; None: the config's `model`.
         reads: The recording of the settings that are read.
-
-    Raises:
-        VidpredError: One of the errors in `vidpred.errors`.
     """
     folder = RunFolder(config.run)
     custom = None if generator is None else type(generator).__qualname__

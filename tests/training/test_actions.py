@@ -24,7 +24,7 @@ MEAN, DEVIATION = np.array([3.0, -20.0]), np.array([0.5, 10.0])
 
 
 def write_slides(folder: Path, clips: int = 10, frames: int = 12) -> None:
-    """Write clips of a bright bar that moves by (action - mean) / std pixels; the actions are in odd units on purpose."""
+    """Write clips of a bright bar that moves by (action - mean) / std pixels; the actions have odd units on purpose."""
     from data_prep.numpy import Numpy
     from vidpred.data.prepared.pipeline import prepare
 

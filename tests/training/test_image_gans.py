@@ -78,7 +78,7 @@ def test_evaluation_suggests_an_alternative(tmp_path: Path) -> None:
 
 
 def test_the_plan_counts_deconvolutions_and_knows_the_size_of_points(tmp_path: Path) -> None:
-    """In 4-byte values: the generator's 4x4x4 maps and 8x8 pixels; the discriminator's 4x4x4 and a logit, three times."""
+    """In 4-byte values: the generator's 4x4x4 maps and 8x8 pixels; the discriminator's 4x4x4 and a logit, 3 times."""
     root = str(write_digits(tmp_path / "digits.npz"))
     large = {**SMALL, "data.root": root, "data.crop_size": 8, "training.batch_size": 50_000}
     text = plan(load_config("dcgan_mnist.yaml", large))

@@ -35,18 +35,12 @@ def evaluate(
     lpips: Annotated[Path | None, typer.Option(help="Compute LPIPS with the network in this TorchScript file.")] = None,
     feature_distance: FeatureFile = None,
     fid: Annotated[Path | None, typer.Option(help="Compute FID of the frames with the network in this file.")] = None,
-    fvd: Annotated[
-        Path | None, typer.Option(help="Compute FVD of the future frames with the network in this file.")
-    ] = None,
+    fvd: Annotated[Path | None, typer.Option(help="Compute FVD of the videos with the network in this file.")] = None,
     json: JsonFile = None,
     plot: PlotFile = None,
     count: Annotated[int, typer.Option(min=20, help="Number of images to draw from image generators.")] = 2000,
-    features: Annotated[
-        Path | None, typer.Option(help="Compare images by the features of this network (torch.export).")
-    ] = None,
-    neighbors: Annotated[
-        Path | None, typer.Option(help="PNG file to write with samples and their nearest training images.")
-    ] = None,
+    features: Annotated[Path | None, typer.Option(help="Network whose features compare images (torch.export).")] = None,
+    neighbors: Annotated[Path | None, typer.Option(help="Write samples with nearest training images (.png).")] = None,
     sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",

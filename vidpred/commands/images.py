@@ -21,11 +21,9 @@ def sample(
     grid: Annotated[bool, typer.Option("--grid", help="Write all samples as one image.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Noise seed; sample i is a function of (seed, i).")] = 0,
     labels: Annotated[
-        str | None, typer.Option(help="Classes by number, used in turn, for example 0,1,2 (default: all).")
+        str | None, typer.Option(help="Classes to draw in turn, for example 0,1,2 (default: all).")
     ] = None,
-    interpolate: Annotated[
-        bool, typer.Option("--interpolate", help="Draw rows that interpolate between two samples.")
-    ] = False,
+    interpolate: Annotated[bool, typer.Option("--interpolate", help="Interpolate between pairs of samples.")] = False,
     mix: Annotated[bool, typer.Option("--mix", help="Draw a table of mixed styles (StyleGAN).")] = False,
     arithmetic: Annotated[
         str | None,
@@ -34,14 +32,10 @@ def sample(
     truncation: Annotated[
         float | None, typer.Option(min=0, max=1, help="Truncation of styles toward their mean (StyleGAN; 1: none).")
     ] = None,
-    walk: Annotated[
-        Path | None, typer.Option(help="Also write a video (.mp4, .gif) of a walk through latent space.")
-    ] = None,
+    walk: Annotated[Path | None, typer.Option(help="Also write a video of a latent walk (.mp4, .gif).")] = None,
     statistic: Annotated[
         str | None,
-        typer.Option(
-            help="Print the mean of a statistic over the samples and its error: brightness, contrast, lit or roughness."
-        ),
+        typer.Option(help="Print the mean, with its error, of brightness, contrast, lit or roughness."),
     ] = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",

@@ -37,10 +37,9 @@ GHOST = "the mean of both futures"
 def run_demo(
     output: Path, seconds: int = SECONDS, seed: int = 0, clip: Path | None = None, steps: int | None = None
 ) -> str:
-    """Train or resume three models, measure them on new scenes, and write a report.
+    """Train or resume three models, measure them on new scenes, and write a report. Raises VidpredError.
 
-    All three start from the same weights, from a short training with squared error, and train on the same samples in
-    the same order for the same number of steps.
+    All three start from the same weights (a short training with squared error) and train on the same samples.
 
     Args:
         output: Folder for the runs, images and the report.
@@ -51,9 +50,6 @@ def run_demo(
 
     Returns:
         A summary for the terminal.
-
-    Raises:
-        VidpredError: A training failed, or a file cannot be read or written.
     """
     began = time.monotonic()
     scale = seconds / SECONDS
