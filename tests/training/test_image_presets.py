@@ -141,9 +141,9 @@ def test_class_logits_classify_real_images_by_their_logsumexp() -> None:
     settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1, "class_weight": 2})
     step = Step(Batch(none, true, torch.arange(4), labels=labels), false, 0)
     losses = Objective(settings, discriminator, discriminator).discriminator_losses(step)
-    told = torch.nn.functional.cross_entropy(by_class[[0, 1, 3]], labels[[0, 1, 3]])
-    torch.testing.assert_close(losses.parts["classes"], told)
-    torch.testing.assert_close(losses.total, losses.parts["real"] + losses.parts["fake"] + 2 * told)
+    expected = torch.nn.functional.cross_entropy(by_class[[0, 1, 3]], labels[[0, 1, 3]])
+    torch.testing.assert_close(losses.parts["classes"], expected)
+    torch.testing.assert_close(losses.total, losses.parts["real"] + losses.parts["fake"] + 2 * expected)
 
 
 def test_true_and_false_images_are_normalized_separately() -> None:

@@ -52,9 +52,11 @@ class Fitting:
         tracker.close()
         if parts.accelerator.is_main_process:
             torch.manual_seed(parts.seed)
-            truth = images[:SHOWN, None]
-            drawn = self.model(truth[:, :0], **Conditions().generator_kwargs(self.model, 0, 0))[-1]
-            write_png(parts.folder.path / "images" / f"step-{last:06}.png", training_image(truth[:, :0], truth, drawn))
+            future = images[:SHOWN, None]
+            prediction = self.model(future[:, :0], **Conditions().generator_kwargs(self.model, 0, 0))[-1]
+            write_png(
+                parts.folder.path / "images" / f"step-{last:06}.png", training_image(future[:, :0], future, prediction)
+            )
             weights = self.model.state_dict()
             parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, self.keep)
         parts.accelerator.wait_for_everyone()

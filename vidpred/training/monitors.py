@@ -63,26 +63,26 @@ def gradient_norm(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm(arrived) if arrived else loss.new_zeros(())
 
 
-def measure_images(context: Tensor, truth: Tensor, predictions: Sequence[Tensor]) -> dict[str, Tensor]:
+def measure_images(context: Tensor, future: Tensor, predictions: Sequence[Tensor]) -> dict[str, Tensor]:
     """Measure ranges, spread, motion and edges.
 
     Args:
         context: `(B, T, C, H, W)`; T may be 0.
-        truth: The true future frames, `(B, K, C, H, W)`.
+        future: The true future frames, `(B, K, C, H, W)`.
         predictions: The predictions of every scale, coarse to fine; the finest is compared with the true frames.
     """
-    context, truth, prediction = context.float(), truth.float(), predictions[-1].float()
+    context, future, prediction = context.float(), future.float(), predictions[-1].float()
     last = context[:, -1:] if context.shape[1] else None
-    inputs = torch.cat([context.flatten(), truth.flatten()])
+    inputs = torch.cat([context.flatten(), future.flatten()])
     broken = [(~image.isfinite()).sum() for image in (inputs, *predictions)]
     motion = {} if last is None else {
-        "motion_prediction": (prediction - last).abs().mean(), "motion_truth": (truth - last).abs().mean()
+        "motion_prediction": (prediction - last).abs().mean(), "motion_truth": (future - last).abs().mean()
     }  # fmt: skip
     # Without context frames nothing moves: edges are measured everywhere.
-    moving = torch.ones_like(truth[:, :, :1]) if last is None else (truth - last).abs().amax(2, keepdim=True) > MOVED
-    later = {} if last is None or truth.shape[1] == 1 else {
+    moving = torch.ones_like(future[:, :, :1]) if last is None else (future - last).abs().amax(2, keepdim=True) > MOVED
+    later = {} if last is None or future.shape[1] == 1 else {
         "last_energy_prediction": gradient_energy(prediction[:, -1:], moving[:, -1:].float()),
-        "last_energy_truth": gradient_energy(truth[:, -1:], moving[:, -1:].float()),
+        "last_energy_truth": gradient_energy(future[:, -1:], moving[:, -1:].float()),
     }  # fmt: skip
     return {
         "non_finite": torch.stack(broken).sum(),
@@ -93,10 +93,10 @@ def measure_images(context: Tensor, truth: Tensor, predictions: Sequence[Tensor]
         "prediction_min": prediction.min(),
         "prediction_max": prediction.max(),
         "spread_prediction": spread(prediction),
-        "spread_truth": spread(truth),
+        "spread_truth": spread(future),
         **motion,
         "energy_prediction": gradient_energy(prediction, moving.float()),
-        "energy_truth": gradient_energy(truth, moving.float()),
+        "energy_truth": gradient_energy(future, moving.float()),
         **later,
     }
 
@@ -113,7 +113,7 @@ def measure_samples(generator: Generator, batch: Batch, times: int) -> dict[str,
     """
     if not generator.noise_channels:
         return {}
-    context, truth = batch.context[:DRAWN], batch.future[:DRAWN].float()
+    context, future = batch.context[:DRAWN], batch.future[:DRAWN].float()
     conditions = Conditions.of(batch, DRAWN)
     noise = seeded_noise(generator, len(context), 0).to(context)
     learning = generator.training
@@ -126,7 +126,7 @@ def measure_samples(generator: Generator, batch: Batch, times: int) -> dict[str,
             )
     finally:
         generator.train(learning)
-    errors = [(sample - truth).square().mean() for sample in (one, other)]
+    errors = [(sample - future).square().mean() for sample in (one, other)]
     return {"draws_apart": (one - other).square().mean(), "draws_error": torch.stack(errors).mean()}
 
 
@@ -185,9 +185,9 @@ def summarize(names: Sequence[str], values: Tensor) -> dict[str, float]:
     plain["non_finite"] *= len(values)
     parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy", "sharpness_last": "last_energy"}
     for name, part in parts.items():
-        prediction, truth = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
-        if truth > TINY:
-            plain[name] = (prediction / truth) ** (0.5 if name == "diversity" else 1)
+        prediction, future = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
+        if future > TINY:
+            plain[name] = (prediction / future) ** (0.5 if name == "diversity" else 1)
     apart, error = plain.pop("draws_apart", 0.0), plain.pop("draws_error", 0.0)
     if error > TINY:
         plain["draws"] = (apart / error) ** 0.5

@@ -328,11 +328,11 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         count = shown_samples(batch.context)
-        context, truth = batch.context[:count], batch.future[:count]
+        context, future = batch.context[:count], batch.future[:count]
         with torch.inference_mode():
             conditions = Conditions.of(batch, count)
             prediction = unroll(self.average, self.average, context, conditions, self.parts.unroll)[-1]
-        image = training_image(context.cpu(), truth.cpu(), prediction.float().cpu())
+        image = training_image(context.cpu(), future.cpu(), prediction.float().cpu())
         folder = self.parts.folder.path / "images"
         folder.mkdir(exist_ok=True)
         write_png(folder / f"step-{done:06d}.png", image)

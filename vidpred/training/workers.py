@@ -51,8 +51,8 @@ def worker_failure(error: RuntimeError, batches: Any, notes: WorkerNotes, second
     if not late and not str(error).startswith("DataLoader worker (pid"):
         return None
     dead = [number for number, worker in enumerate(workers) if worker.exitcode is not None and not late]
-    asked = {number: note for number in dead or range(len(workers)) if (note := notes.reading(number))}
-    note = max(asked.values(), key=lambda note: note.seconds, default=None)
+    reading = {number: note for number in dead or range(len(workers)) if (note := notes.reading(number))}
+    note = max(reading.values(), key=lambda note: note.seconds, default=None)
     where = f"[{printable(note.path)}]" if note else "[between two files]"
     end_workers(workers)
     if late:

@@ -33,10 +33,10 @@ NOISY = {
 }
 
 
-def step_of(draws: list[Tensor], truth: Tensor) -> Step:
+def step_of(samples: list[Tensor], future: Tensor) -> Step:
     """Return a step of one scale from samples and true frames, each `(B, K, C, H, W)`."""
-    batch = Batch(torch.zeros(len(truth), 1, *truth.shape[2:]), truth, torch.arange(len(truth)))
-    return Step(batch, [torch.cat(draws)], 0, len(draws))
+    batch = Batch(torch.zeros(len(future), 1, *future.shape[2:]), future, torch.arange(len(future)))
+    return Step(batch, [torch.cat(samples)], 0, len(samples))
 
 
 def test_the_nearer_sample_is_chosen_for_each_clip() -> None:
@@ -63,28 +63,28 @@ def test_the_other_samples_share_the_rest() -> None:
 
 
 def test_reconstruction_reaches_only_the_chosen_sample() -> None:
-    truth = torch.full((2, 1, 3, 4, 4), 0.5)
-    near, far = truth + 0.1, truth + 0.3
-    draws = [torch.stack([near[0], far[1]]).requires_grad_(), torch.stack([far[0], near[1]]).requires_grad_()]
+    future = torch.full((2, 1, 3, 4, 4), 0.5)
+    near, far = future + 0.1, future + 0.3
+    samples = [torch.stack([near[0], far[1]]).requires_grad_(), torch.stack([far[0], near[1]]).requires_grad_()]
     settings = ObjectiveSettings(num_samples=2, gdl_weight=0)
-    losses = Objective(settings).generator_losses(step_of(draws, truth))
+    losses = Objective(settings).generator_losses(step_of(samples, future))
     torch.testing.assert_close(losses.total, torch.tensor(0.2))  # |0.1| in [0, 1] is 0.2 in [-1, 1]
     losses.total.backward()
-    reached = [[bool(g.any()) for g in draw.grad] for draw in draws if draw.grad is not None]
+    reached = [[bool(g.any()) for g in sample.grad] for sample in samples if sample.grad is not None]
     assert reached == [[True, False], [False, True]]
 
 
 def test_the_adversary_and_the_discriminator_use_every_sample() -> None:
     torch.manual_seed(0)
     discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size="strided"), 1, 32, 1)
-    truth = torch.rand(2, 1, 3, 32, 32)
-    draws = [torch.rand_like(truth).requires_grad_() for _ in range(2)]
+    future = torch.rand(2, 1, 3, 32, 32)
+    samples = [torch.rand_like(future).requires_grad_() for _ in range(2)]
     objective = Objective(ObjectiveSettings(num_samples=2, adversarial={"weight": 1.0}), discriminator, discriminator)
-    step = step_of(draws, truth)
+    step = step_of(samples, future)
     objective.generator_losses(step).total.backward()
-    assert all(bool(draw.grad.flatten(1).any(1).all()) for draw in draws if draw.grad is not None)
+    assert all(bool(sample.grad.flatten(1).any(1).all()) for sample in samples if sample.grad is not None)
     with torch.no_grad():
-        logits = discriminator(torch.cat([step.batch.context] * 3), [torch.cat([truth, *draws])])
+        logits = discriminator(torch.cat([step.batch.context] * 3), [torch.cat([future, *samples])])
         parts = objective.discriminator_losses(step).parts
     softplus = nn.functional.softplus
     torch.testing.assert_close(parts["real"], softplus(-logits[:2]).mean())
@@ -93,11 +93,11 @@ def test_the_adversary_and_the_discriminator_use_every_sample() -> None:
 
 def test_one_sample_is_exactly_the_plain_objective() -> None:
     torch.manual_seed(0)
-    truth, prediction = torch.rand(2, 3, 1, 3, 16, 16)
+    future, prediction = torch.rand(2, 3, 1, 3, 16, 16)
     images = build_pyramid(prediction, 2)
-    batch = Batch(torch.zeros(3, 1, 3, 16, 16), truth, torch.arange(3))
+    batch = Batch(torch.zeros(3, 1, 3, 16, 16), future, torch.arange(3))
     losses = Objective(ObjectiveSettings(gdl_weight=0.5)).generator_losses(Step(batch, images, 0))
-    pairs = [(p * 2 - 1, t * 2 - 1) for p, t in zip(images, build_pyramid(truth, 2), strict=True)]
+    pairs = [(p * 2 - 1, t * 2 - 1) for p, t in zip(images, build_pyramid(future, 2), strict=True)]
     lp = lp_loss(*pairs[0], 1.0) + lp_loss(*pairs[1], 1.0)
     gdl = gradient_difference_loss(*pairs[0], 1.0) + gradient_difference_loss(*pairs[1], 1.0)
     assert torch.equal(losses.total, lp + 0.5 * gdl)
@@ -105,9 +105,9 @@ def test_one_sample_is_exactly_the_plain_objective() -> None:
 
 def test_two_equal_samples_cost_as_much_as_one() -> None:
     torch.manual_seed(0)
-    truth, prediction = torch.rand(2, 3, 1, 3, 16, 16)
-    one = Objective(ObjectiveSettings()).generator_losses(step_of([prediction], truth))
-    two = Objective(ObjectiveSettings(num_samples=2)).generator_losses(step_of([prediction, prediction], truth))
+    future, prediction = torch.rand(2, 3, 1, 3, 16, 16)
+    one = Objective(ObjectiveSettings()).generator_losses(step_of([prediction], future))
+    two = Objective(ObjectiveSettings(num_samples=2)).generator_losses(step_of([prediction, prediction], future))
     torch.testing.assert_close(two.total, one.total)
 
 
