@@ -1,4 +1,4 @@
-"""Shared by all tests: bounded threads, a folder of small real-looking videos."""
+"""Configuration of all tests."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from vidpred.config import Config, load_config
 
 @cache
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    """`(1797, 8, 8)` uint8 and `(1797,)` int64."""
+    """Return images `(1797, 8, 8)` uint8 and labels `(1797,)` int64."""
     found = load_digits()
     return np.minimum(found.images * 16, 255).astype(np.uint8), found.target.astype(np.int64)
 
 
 def write_idx(path: Path, values: np.ndarray, compressed: bool = False) -> None:
-    """As Yann LeCun's page describes it."""
+    """Write an array in the IDX format of Yann LeCun's MNIST page."""
     content = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
     content += values.astype(np.uint8).tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def write_idx(path: Path, values: np.ndarray, compressed: bool = False) -> None:
 
 
 def write_digits(path: Path, count: int = 300) -> Path:
-    """An .npz of the first digits with their labels."""
+    """Write an .npz of the first digits with their labels."""
     images, labels = digits()
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, images=images[:count], labels=labels[:count])
@@ -44,7 +44,7 @@ DIGITS: dict[str, Any] = {"data.crop_size": 8}
 NARROW = {"model.width": 4, "discriminator.width": 4}
 FLAT = {"model.hidden": [16], "discriminator.hidden": [16]}
 POINTS = {**FLAT, "training.validate_every": 3}
-# preset -> what makes it small, and what its log must have
+# preset -> settings that make it small, and a key that its log must have
 IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "dcgan_mnist": (NARROW, "discriminator/real"),
     "dcgan_fashion": (NARROW, "discriminator/real"),
@@ -82,7 +82,7 @@ IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def small_preset(name: str, folder: Path, changes: dict[str, Any] | None = None) -> Config:
-    """A preset with small networks, a few steps and the digits of `folder`; its run is there, too."""
+    """Load a preset with small networks, a few steps and the digits of `folder`, which also gets the run."""
     world = {} if name.startswith("gaussians") else {**DIGITS, "data.root": str(write_digits(folder / "digits.npz"))}
     own = {**SMALL, **world, **IMAGE_PRESETS[name][0], "run": str(folder / name)}
     return load_config(f"{name}.yaml", {**own, **(changes or {})})

@@ -13,7 +13,7 @@ SPLIT_BEFORE, SPLIT_AFTER = 0x01, 0x02
 
 
 def block(kind: int, flags: int, body: bytes) -> bytes:
-    """A header: the low 16 bits of the CRC32 of what follows them, type, flags, size, body."""
+    """Return a header: the low 16 bits of the CRC32 of the rest, then type, flags, size, body."""
     head = struct.pack("<BHH", kind, flags, 7 + len(body)) + body
     return struct.pack("<H", crc32(head) & 0xFFFF) + head
 
@@ -21,7 +21,7 @@ def block(kind: int, flags: int, body: bytes) -> bytes:
 def member(
     name: str, content: bytes, mode: int = FILE, flags: int = 0, size: int | None = None, crc: int | None = None
 ) -> bytes:
-    """A file's header and its content. size: of the whole file, where this is only a part of it."""
+    """Return a file's header and content; `size` is that of the whole file if this is only a part."""
     path = name.encode()
     body = struct.pack(
         "<IIBIIBBHI", len(content), len(content) if size is None else size, 3,
@@ -36,13 +36,13 @@ def archive(*members: bytes, flags: int = 0, last: bool = True) -> bytes:
 
 
 def write_rar(path: Path, files: dict[str, bytes]) -> Path:
-    """An archive of these files."""
+    """Write an archive of these files."""
     path.write_bytes(archive(*(member(name, content) for name, content in files.items())))
     return path
 
 
 def write_volumes(folder: Path, name: str, content: bytes, cut: int) -> list[Path]:
-    """One file in two volumes, cut after `cut` bytes."""
+    """Write one file as two volumes, split after `cut` bytes."""
     whole = len(content)
     first = member(name, content[:cut], flags=SPLIT_AFTER, size=whole, crc=crc32(content[:cut]))
     second = member(name, content[cut:], flags=SPLIT_BEFORE, size=whole, crc=crc32(content))

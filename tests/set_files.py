@@ -1,7 +1,7 @@
-"""Tiny data sets in the true formats of their files, for tests.
+"""Tiny data sets in their original file formats, for tests.
 
-Sets with actions show a white square whose place is the state and which the action moves: the state of frame t+1 is
-that of frame t plus the action of row t.
+Sets with actions show a white square at the position given by the state: the state of frame t+1 is that of frame t plus
+the action in row t.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIDE, SQUARE, FRAMES = 64, 16, 24
 
 
 def episode(number: int, frames: int = FRAMES) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(frames `(n, 64, 64, 3)` uint8, actions `(n, 2)`, states `(n, 2)` = x, y of the square's middle in pixels)."""
+    """Return frames `(n, 64, 64, 3)` uint8, actions `(n, 2)` and states `(n, 2)`: the square's center x, y."""
     random = np.random.default_rng((7, number))
     actions = random.integers(-6, 7, (frames, 2)).astype(np.float32)
     places = np.empty((frames, 2), np.float32)
@@ -41,7 +41,7 @@ def episode(number: int, frames: int = FRAMES) -> tuple[np.ndarray, np.ndarray, 
 
 
 def find_square(frame: np.ndarray) -> np.ndarray:
-    """(x, y) of the square's middle in a frame `(C, H, W)` uint8, in pixels of SIDE."""
+    """Return the square's center (x, y) in a frame `(C, H, W)` uint8, in pixels of SIDE."""
     light = np.clip(frame.mean(0) - 60, 0, 200)
     rows, columns = np.mgrid[: light.shape[0], : light.shape[1]]
     middle = np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum() + 0.5
@@ -75,7 +75,7 @@ UCF_GROUPS = (1, 2, 8, 9, 15, 22, 23, 25)
 
 
 def ucf101_videos() -> dict[str, int]:
-    """Relative path of every video -> its number."""
+    """Return the number of every video by its relative path."""
     names = [f"{action}/v_{action}_g{group:02}_c01.avi" for action in ("Archery", "YoYo") for group in UCF_GROUPS]
     return {name: number for number, name in enumerate(names)}
 
@@ -131,7 +131,7 @@ def varint(value: int) -> bytes:
 
 
 def field(number: int, content: bytes) -> bytes:
-    """A field of bytes or of a message."""
+    """Encode a protobuf field of bytes or of a message."""
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
@@ -149,7 +149,7 @@ def example(features: dict[str, bytes]) -> bytes:
 
 
 def plain_crc32c(data: bytes) -> int:
-    """Bit by bit, from the definition."""
+    """Compute CRC32C bit by bit, from its definition."""
     check = 0xFFFFFFFF
     for byte in data:
         check ^= byte
@@ -159,7 +159,7 @@ def plain_crc32c(data: bytes) -> int:
 
 
 def record(data: bytes) -> bytes:
-    """A TFRecord. Its own checksum of the data comes from the code under test: bit by bit it would take minutes."""
+    """Return a TFRecord; the data's checksum is computed by the tested code, since bit by bit it would take minutes."""
     from data_prep.tfrecords import masked_crc32c
 
     length = struct.pack("<Q", len(data))
@@ -177,7 +177,7 @@ def moving_mnist_set(root: Path) -> Path:
 
 
 def lerobot_set(root: Path, version: str = "v3.0") -> Path:
-    """Seven episodes of different lengths in two video files and one data file."""
+    """Write seven episodes of different lengths in two video files and one data file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -223,7 +223,7 @@ def lerobot_set(root: Path, version: str = "v3.0") -> Path:
     return root
 
 
-# name -> (what builds its files and returns SOURCE, further words of the command line)
+# name -> (function that builds its files and returns SOURCE, further words of the command line)
 SETS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     "folder": (folder_set, ["--cache", "size=32"]),
     "frames": (frames_set, ["size=32"]),

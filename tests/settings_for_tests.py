@@ -1,4 +1,4 @@
-"""Settings with subsections, made from flat names."""
+"""Build settings with subsections from flat names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vidpred.training.objectives import ObjectiveSettings
 
 
 def nested(kind: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
-    """Move values that belong to one of the subsections of `kind` there."""
+    """Move values into the subsections of `kind` that they belong to."""
     defaults = {"video": DataSettings().video_settings, "augment": DataSettings().augment_settings,
                 "world": DataSettings().world_settings, "adversarial": ObjectiveSettings().adversary}  # fmt: skip
     tree: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Run folders: whole or absent, damage noticed, other models refused by name."""
+"""Run folders: checkpoints are complete or absent, damage is detected, and weights of other models are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def test_saved_and_found_again(run: RunFolder) -> None:
+def test_save_and_find(run: RunFolder) -> None:
     newest = run.newest()
     assert newest is not None
     assert newest.step == 12
@@ -36,7 +36,7 @@ def test_saved_and_found_again(run: RunFolder) -> None:
     assert find_checkpoint(run.folder(8)).step == 8
 
 
-def test_best_is_kept_and_the_oldest_dropped(run: RunFolder) -> None:
+def test_the_best_is_kept_and_the_oldest_deleted(run: RunFolder) -> None:
     run.mark_best(4, "psnr", 30.0)
     run.save(16, {"ema": {"weight": torch.zeros(1)}}, {}, keep=2)
     assert run.steps() == [4, 12, 16]
@@ -45,7 +45,7 @@ def test_best_is_kept_and_the_oldest_dropped(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove", "no manifest", "garbage manifest"])
-def test_damage_is_noticed_and_the_one_before_is_used(
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(
     run: RunFolder, damage: str, capsys: pytest.CaptureFixture
 ) -> None:
     file = run.folder(12) / "ema.safetensors"
@@ -97,7 +97,7 @@ def test_a_failed_write_leaves_everything_as_it_was(run: RunFolder, monkeypatch:
     assert not list(run.checkpoints.glob(".tmp-*"))
 
 
-def test_absent_runs_say_how_to_make_one(tmp_path: Path) -> None:
+def test_missing_runs_explain_how_to_train_one(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no such run folder .*vidpred train"):
         find_checkpoint(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()

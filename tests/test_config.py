@@ -1,4 +1,4 @@
-"""Settings: presets, overrides, origins, and one clear line for every mistake."""
+"""Settings: presets, overrides, origins, and one clear line for every error."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_origins(tmp_path: Path) -> None:
 
 
 def test_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
-    """YAML 1.1 reads 1e-4 as a string; settings of adversarial training are full of such numbers."""
+    """YAML 1.1 reads 1e-4 as a string, and settings have many such numbers."""
     file = tmp_path / "mine.yaml"
     file.write_text("training:\n  generator: {learning_rate: 1e-4}\n")
     assert load_config(file).training.generator.learning_rate == 1e-4
@@ -135,7 +135,7 @@ def test_bad_overrides(override: str) -> None:
         ("data.root=[a", "[a"),
     ],
 )
-def test_paths_are_taken_as_they_stand(override: str, value: str | None) -> None:
+def test_paths_are_taken_literally(override: str, value: str | None) -> None:
     assert load_config(None, ["data.root=before", override]).data.root == value
 
 
@@ -151,8 +151,8 @@ def test_paths_are_taken_as_they_stand(override: str, value: str | None) -> None
         ("data.size=true", ["[data.size]", "must not be true or false"]),
         ("objective.lp_weight=.inf", ["[objective.lp_weight]", "finite"]),
         ("objective.lp_weight=.nan", ["[objective.lp_weight]", "command line"]),
-        ("data.split_fractions=[1,2]", ["[data.split_fractions] 3 values are wanted, got", "command line"]),
-        ("training.generator.betas=[0.5]", ["[training.generator.betas] 2 values are wanted"]),
+        ("data.split_fractions=[1,2]", ["[data.split_fractions] expected 3 values, got", "command line"]),
+        ("training.generator.betas=[0.5]", ["[training.generator.betas] expected 2 values"]),
         ("data.split_fractions=[0.5, 0.2, 0.2, 0.1]", ["[data.split_fractions]", "at most 3"]),
     ],
 )
@@ -164,7 +164,7 @@ def test_mistakes_in_overrides_are_one_clear_line(override: str, words: list[str
     assert "\n" not in str(caught.value)
 
 
-def test_a_mapping_sets_what_it_names(tmp_path: Path) -> None:
+def test_a_mapping_sets_only_its_keys(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("data: {size: 48, crop_size: 16}\n")
     loaded = load_with_origins(file, ["data={size: 64, augment: {horizontal_flip: false}}"])
@@ -192,7 +192,7 @@ def test_a_section_is_explained() -> None:
 
 
 def test_the_reference_page_is_up_to_date() -> None:
-    """Write it again with: vidpred config --explain --markdown > docs/reference/settings.md"""
+    """Regenerate it with `vidpred config --explain --markdown > docs/reference/settings.md`."""
     page = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
     assert page.read_text(encoding="utf-8") == explain(markdown=True) + "\n"
 
@@ -203,4 +203,4 @@ def test_yaml_is_only_loaded_safely() -> None:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
                 loaders = [word.value.id for word in node.keywords if isinstance(word.value, ast.Name)]
                 assert ast.unparse(node.func) != "yaml.load" or loaders == ["_UniqueKeyLoader"]
-    assert yaml.safe_load("1e-4") == "1e-4", "PyYAML reads it as a number now: the resolver of ours can go"
+    assert yaml.safe_load("1e-4") == "1e-4", "PyYAML reads it as a number now: remove our resolver"

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md promises: a new discriminator, loss or metric is one file and one line."""
+"""As CONTRIBUTING.md promises, a new discriminator, loss or metric is one file and one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINES = re.findall(r"the line `(.*?)` of\s+`(\w+)` in `(vidpred/[\w/]+\.py)`", S
 
 
 def add_line(file: Path, table: str, line: str, module: Path) -> None:
-    """Add a line to a table of a module, with the import of the name that it uses."""
+    """Add a line to a table in a module, and the import that it needs."""
     (name,) = re.findall(r"\w+Settings|\w+_loss|worst_pixel(?=,)", line)
     text = file.read_text()
     text, count = re.subn(rf"^({table}: .*\{{)$", rf"\1\n    {line}", text, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The documentation site builds without warnings, and its generated pages hold what the code has."""
+"""The documentation site builds without warnings, and its generated pages match the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arrows between the packages point one way."""
+"""Imports between packages point from higher to lower layers only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import vidpred
 
 PACKAGE = Path(vidpred.__file__).parent
-LAYERS = [  # lowest first; a module may import its own layer and those below
+LAYERS = [  # lowest first; a module may import from its layer and those below
     {"version", "errors", "settings", "files", "processes", "plugins"},
     {"data", "losses"},
     {"models", "checkpoint"},
@@ -28,7 +28,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 def imports(file: Path) -> set[str]:
-    """The vidpred modules that a file imports anywhere, as written ("vidpred.data.batch")."""
+    """Return the vidpred modules that a file imports anywhere, as written ("vidpred.data.batch")."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -41,7 +41,7 @@ def imports(file: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] == "vidpred"}
 
 
-def test_no_arrow_points_upward() -> None:
+def test_no_import_points_upward() -> None:
     for file in PACKAGE.rglob("*.py"):
         part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if part == "__init__":
@@ -51,7 +51,7 @@ def test_no_arrow_points_upward() -> None:
             assert LEVEL[target] <= LEVEL[part], f"{file.relative_to(PACKAGE)} imports {name}, a layer above its own"
 
 
-def test_no_circles_between_modules() -> None:
+def test_no_import_cycles_between_modules() -> None:
     graph = {}
     for file in PACKAGE.rglob("*.py"):
         name = ".".join(["vidpred", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
@@ -59,7 +59,7 @@ def test_no_circles_between_modules() -> None:
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:
-        assert name not in path, f"a circle: {' -> '.join([*path, name])}"
+        assert name not in path, f"an import cycle: {' -> '.join([*path, name])}"
         if name not in done:
             for other in graph.get(name, ()):
                 visit(other, (*path, name))
@@ -85,7 +85,7 @@ def test_only_the_prepare_verb_knows_data_prep() -> None:
 
 
 def test_what_every_command_imports_stays_light() -> None:
-    """Each of these costs every start seconds, or is an extra that may be missing."""
+    """Each of these modules takes seconds to import or belongs to an optional dependency."""
     heavy = (
         "av",
         "torchvision",

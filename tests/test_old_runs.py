@@ -1,4 +1,4 @@
-"""Runs that were trained before settings were renamed: they load, predict and go on as the old code did."""
+"""Runs trained before settings were renamed load, predict and resume as with the old code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent / "fixtures" / "old_runs"
 
 @pytest.fixture(params=list(RUNS))
 def run(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of an old run, which lies in the working directory."""
+    """Return the name of an old run in the working directory."""
     monkeypatch.chdir(tmp_path)
     renamed_settings._note.cache_clear()
     shutil.copytree(FOLDER / request.param, request.param)
@@ -47,7 +47,7 @@ def renamed(changes: dict[str, Any]) -> dict[str, Any]:
     return {moved_to(key, value) or key: value for key, value in changes.items()}
 
 
-def test_it_predicts_as_it_did(run: str) -> None:
+def test_predictions_are_unchanged(run: str) -> None:
     predictor = Predictor.load(run, "step-4", "cpu")
     if run == "dcgan":
         found = predictor.draw(torch.linspace(-1, 1, 6).view(2, 3))
@@ -56,7 +56,7 @@ def test_it_predicts_as_it_did(run: str) -> None:
     torch.testing.assert_close(found, expected(run)["prediction"], atol=1e-6, rtol=1e-5)
 
 
-def test_it_goes_on_as_it_did(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resumed_training_is_unchanged(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = train(load_config(None, renamed({**COMMON, **RUNS[run], "run": run})))
     assert (result.first_step, result.steps) == (4, 8)
     found = find_checkpoint(run, "step-8").tensors("ema")
@@ -75,7 +75,7 @@ def test_other_settings_are_another_run(run: str) -> None:
 
 
 @pytest.mark.parametrize("old", MOVED)
-def test_an_old_name_is_answered_with_the_new_one(old: str, tmp_path: Path) -> None:
+def test_old_names_suggest_the_new_ones(old: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(None, [f"{old}=1"])
     assert str(caught.value) == f"[{old}] moved to {MOVED[old]} (command line)"

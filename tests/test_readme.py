@@ -1,7 +1,7 @@
-"""Everything in the README and the guides runs: commands (console) and Python (python) in order, in one folder.
+"""All commands (console) and Python code (python) in the README and the guides run in order, in one folder.
 
-Blocks of other kinds are not run: `text` is output, `bash` takes long or needs data that is not here, `make` has its
-targets checked.
+Other blocks are not run: `text` is output, `bash` takes long or needs data that is not available, and only the targets
+of `make` are checked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ README = (CHECKOUT / "README.md").read_text()
 GUIDE = CHECKOUT / "docs" / "guide"
 PAGES = ("quickstart", "your-videos", "data-sets", "predict", "evaluate", "compare", "plan", "images", "scale")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# The paper's model on 500,000 steps is not for a test: the same command, the same files, a small model, two steps.
+# The paper's model takes 500,000 steps: the tests use the same command and files with a small model and two steps.
 SMALLER = {
     "train --config tiny.yaml data.root=clips run=runs/mine": ["training.steps=100"],
     "--standalone --nproc_per_node 2 -m vidpred train --config tiny.yaml data.root=clips run=runs/two": [
@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_ucf101(data: Path) -> None:
-    """A few clips in the layout of the data set, with its official lists."""
+    """Write a few clips in the layout of the data set, with its official lists."""
     names = {group: f"Archery/v_Archery_g{group:02}_c01.avi" for group in (1, 8, 9, 25)}
     for group, name in names.items():
         write_video(data / "UCF-101" / name, numbered_frames(12, 60, 80, first=group), "mpeg4")
@@ -82,7 +82,7 @@ def write_ucf101(data: Path) -> None:
 
 
 def commands_of(kind: str, text: str) -> list[list[str]]:
-    """What a block of the README runs; `make` only has its targets checked, for it would run these tests themselves."""
+    """Return the commands of a block, without `make`, which would run these tests again."""
     if kind == "python":
         return [[sys.executable, "-c", text]]
     if kind not in ("console", ""):
@@ -98,7 +98,7 @@ def commands_of(kind: str, text: str) -> list[list[str]]:
 
 
 def run(command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> int:
-    """The exit code of a command: of vidpred in this process, which spares it the start of a Python and of torch."""
+    """Run a command, vidpred in this process to save the imports; return its exit code."""
     if command[:3] == PROGRAMS["vidpred"]:
         monkeypatch.chdir(folder)
         monkeypatch.setattr("sys.argv", ["vidpred", *command[3:]])
@@ -150,7 +150,7 @@ def test_readme_and_guides_run(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_two_processes_were_two(folder: Path) -> None:
-    """The torchrun line of the guide started two processes, on CPUs too."""
+    """The guide's torchrun command starts two processes, on CPUs too."""
     state = next((folder / "runs" / "two" / "checkpoints").glob("step-40/state.json")).read_text()
     assert '"processes": 2' in state
 

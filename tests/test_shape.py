@@ -20,7 +20,7 @@ MOST_FILES = 11  # at the package's top level
 
 
 def functions(folder: Path) -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Every function and method under a folder."""
+    """Return every function and method under a folder."""
     for file in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

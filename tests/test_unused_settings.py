@@ -1,4 +1,4 @@
-"""Nothing is silently ignored: every kind of data and every preset, by what a run reads."""
+"""No setting is silently ignored, for every kind of data and every preset."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ WARNING = "settings that this run does not use: "
 
 
 @dataclass(frozen=True)
-class SetFor(NumberedSet):
-    """A prepared set of the sizes, actions and states that a config asks for."""
+class PreparedSet(NumberedSet):
+    """A stand-in for a prepared set, with the frame sizes, actions and states of a config."""
 
     config: Config | None = None
 
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def root_for(name: str, config: Config, folder: Path) -> str | None:
-    """Data of the kind that a preset is for."""
+    """Return data of the kind that a preset is made for."""
     if config.data.root is None:
         waits = name != "tiny.yaml" and "data.root=FOLDER_OF_VIDEOS" in find_preset(name).read_text()
         return str(folder / "videos") if waits else None
@@ -65,15 +65,13 @@ def root_for(name: str, config: Config, folder: Path) -> str | None:
         return str(folder / f"{name}.npz")
     if "UCF-101" in config.data.root:
         return str(folder / "videos")
-    source = SetFor(Path("source"), channels=config.data.channels, config=config)
+    source = PreparedSet(Path("source"), channels=config.data.channels, config=config)
     prepare(source, folder / f"set for {name}", size=config.data.size, workers=1, progress=False)
     return str(folder / f"set for {name}")
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_sets_nothing_that_it_does_not_use(
-    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_presets_use_all_their_settings(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes: dict[str, Any] = {"run": "unused", "training.device": "cpu"}
     root = root_for(name, load_config(name), folder)
     plan(load_config(name, {**changes, **({"data.root": root} if root else {})}))
@@ -86,7 +84,7 @@ CHANGES = (
     "augment.color_jitter=0.1 augment.max_speed=2 augment.time_warp=0.5"
 )
 FRAMES = f"{VIDEO_KEYS} {CHANGES} split=time split_fractions=[0.5,0.25,0.25] frame_skip=2 min_motion=0.0001"
-OF_KIND: dict[str, tuple[list[str], str]] = {  # kind -> its overrides, and what it does not use
+OF_KIND: dict[str, tuple[list[str], str]] = {  # kind -> its overrides, and settings that it does not use
     "videos": (["data.root=ROOT/videos", "data.crop_size=16"], ""),
     "prepared": (
         ["data.root=ROOT/prepared", "data.crop_size=8"],
@@ -194,7 +192,7 @@ def test_a_preset_or_python_is_one_warning(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_presets_are_dumped_as_they_were_given() -> None:
-    """An origin belongs to a config, not to its values."""
+    """Origins are not part of the dump."""
     one, other = load_config("tiny.yaml"), load_config(find_preset("tiny.yaml"))
     assert one == other
     assert dict(flatten(yaml.safe_load(find_preset("tiny.yaml").read_text()))).keys() <= one.origins.keys()

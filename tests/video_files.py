@@ -1,4 +1,4 @@
-"""Test videos made with PyAV: every frame carries its number in its pixels."""
+"""Test videos made with PyAV, with the frame number drawn into every frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BITS = 8
 
 
 def numbered_frames(count: int, height: int, width: int, first: int = 0) -> np.ndarray:
-    """`(count, H, W, 3)` uint8: the number as eight black or white bars in the upper third, a moving texture below."""
+    """Return `(count, H, W, 3)` uint8: the number as eight black or white bars above a moving texture."""
     rows, columns = np.mgrid[:height, :width]
     frames = np.empty((count, height, width, 3), np.uint8)
     for index in range(count):
@@ -26,7 +26,7 @@ def numbered_frames(count: int, height: int, width: int, first: int = 0) -> np.n
 
 
 def read_number(frame: np.ndarray) -> int:
-    """The number drawn into a decoded frame `(H, W, C)`."""
+    """Return the number drawn into a decoded frame `(H, W, C)`."""
     height, width = frame.shape[:2]
     number = 0
     for bit in range(BITS):
@@ -48,7 +48,7 @@ def write_video(
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
 ) -> Path:
-    """Encode `(n, H, W, 3)` uint8 frames; pts in units of time_base, where they are not the frame numbers."""
+    """Encode `(n, H, W, 3)` uint8 frames; `pts`, in units of `time_base`, default to the frame numbers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
@@ -67,7 +67,7 @@ def write_video(
 
 
 def turn(path: Path, degrees: int, height: int, width: int) -> None:
-    """Write a display matrix into an MP4 file: players turn its images clockwise by so much."""
+    """Write a display matrix into an MP4 file, by which players rotate its images clockwise."""
     content = path.read_bytes()
     one, minus = 1 << 16, (1 << 32) - (1 << 16)
     matrices = {

@@ -1,7 +1,7 @@
 """Predict the future frames of a video.
 
-The public names are loaded on first use, so that ``import vidpred`` costs nothing: it imports no torch, prints
-nothing and configures nothing.
+The public names are loaded on first use, so that `import vidpred` is instant: it does not import torch, print or
+configure anything.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidpred.version import __version__
 
-if not Path(__file__).with_name("data_prep").is_dir():  # a checkout, where it lies next to the package
+if not Path(__file__).with_name("data_prep").is_dir():  # a checkout, with data_prep next to the package
     __path__.append(str(Path(__file__).parents[1]))
 
 _HOMES = {  # public name -> the module that defines it

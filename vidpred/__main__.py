@@ -1,4 +1,4 @@
-"""`python -m vidpred` and the `vidpred` command."""
+"""Entry point of `python -m vidpred` and of the `vidpred` command."""
 
 from __future__ import annotations
 

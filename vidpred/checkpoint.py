@@ -1,13 +1,13 @@
-"""The run folder and its checkpoints: safetensors and JSON with a sha256 manifest, written whole or not at all.
+"""The run folder and its checkpoints: safetensors and JSON with a sha256 manifest, written atomically.
 
 runs/mine/
   config.yaml            the resolved settings, written before anything else
   metrics.jsonl          one line every training.log_every steps
-  images/              context, truth, prediction, difference
-  checkpoints/step-500/  config.yaml, one .safetensors a network and optimizer, state.json, manifest.json
-  last.json, best.json   which step; replaced atomically
+  images/                context, true frames, prediction, difference
+  checkpoints/step-500/  config.yaml, a .safetensors per network and optimizer, state.json, manifest.json
+  last.json, best.json   the step of the checkpoint, replaced atomically
 
-A checkpoint is written under a temporary name, flushed to disk, then renamed. No file holds a pickle.
+A checkpoint is written under a temporary name, flushed to disk, then renamed. No file contains a pickle.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from vidpred.settings import flatten, migrate
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
-MEND = "free space or choose another run="
-PRETRAINED = "pretrained"  # the name of the shipped weights, wherever a run is asked for
+REMEDY = "free space or choose another run="
+PRETRAINED = "pretrained"  # the name of the shipped weights, accepted in place of a run folder
 SHIPPED = Path(__file__).parent / "weights" / "motion"
 STEP_NAME = re.compile(r"step-(\d+)")
 Parsed = TypeVar("Parsed")
@@ -43,22 +43,23 @@ TensorFiles = Mapping[str, Mapping[str, Tensor]]
 
 
 class Checkpoint:
-    """One verified checkpoint folder."""
+    """A verified checkpoint folder."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StorageError unless every file of the manifest is there with its size and sha256."""
+        """Verify the folder. Raises StorageError unless all files match the manifest's sizes and hashes."""
         self.path = path
         problem = find_damage(path)
         if problem:
-            raise StorageError(f"damaged checkpoint [{problem}]; use another one of the run")
+            raise StorageError(f"damaged checkpoint [{problem}]; use another checkpoint of the run")
         self.state: dict[str, Any] = json.loads((path / "state.json").read_text())
         self.step: int = self.state["step"]
 
     def has(self, name: str) -> bool:
+        """Return whether the checkpoint contains a network or optimizer."""
         return (self.path / f"{name}.safetensors").is_file()
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one network or optimizer, on the CPU. Raises StorageError."""
+        """Load the tensors of a network or optimizer on the CPU. Raises StorageError."""
         try:
             return safetensors.torch.load_file(self.path / f"{name}.safetensors")
         except (OSError, SafetensorError) as error:
@@ -66,7 +67,7 @@ class Checkpoint:
 
 
 def find_damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint folder, as "step-8/generator.safetensors: reason", or None."""
+    """Return a checkpoint folder's first fault as "step-8/generator.safetensors: reason"; None if it is intact."""
     try:
         files = json.loads((path / MANIFEST).read_text())["files"]
         for name, expected in files.items():
@@ -85,6 +86,7 @@ def find_damage(path: Path) -> str | None:
 
 
 def hash_file(file: Path) -> str:
+    """Return the sha256 of a file's content in hexadecimal."""
     digest = sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -93,7 +95,7 @@ def hash_file(file: Path) -> str:
 
 
 class RunFolder:
-    """A run's files. Only the main process writes."""
+    """The files of a run, which only the main process writes."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -101,10 +103,11 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
+        """The file with the run's settings."""
         return self.path / CONFIG
 
     def create(self) -> None:
-        """Make the folder and check that it can be written, before any work is done. Raises StorageError."""
+        """Create the folder and check that it is writable. Raises StorageError."""
         probe = self.checkpoints / f".tmp-{uuid.uuid4().hex}"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -116,20 +119,34 @@ class RunFolder:
             ) from None
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint folder, ascending; whether they are whole is not checked."""
+        """Return the steps with a checkpoint folder, ascending, without verifying the checkpoints."""
         if not self.checkpoints.is_dir():
             return []
         matches = (STEP_NAME.fullmatch(entry.name) for entry in self.checkpoints.iterdir())
         return sorted(int(match[1]) for match in matches if match)
 
     def folder(self, step: int) -> Path:
+        """Return the checkpoint folder of a step."""
         return self.checkpoints / f"step-{step}"
 
     def save(self, step: int, files: TensorFiles, state: Mapping[str, Any], keep: int) -> Path:
-        """Write the checkpoint of a step, then drop all but the newest `keep` and the best. Raises StorageError."""
+        """Write the checkpoint of a step, then delete all except the newest `keep` and the best.
+
+        Args:
+            step: Number of steps done.
+            files: Tensors by name, for each network and optimizer.
+            state: Further entries of state.json.
+            keep: Number of newest checkpoints to keep.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            StorageError: The checkpoint cannot be written.
+        """
         final = self.folder(step)
         try:
-            with atomic_write(final, MEND, durable=True) as temporary:
+            with atomic_write(final, REMEDY, durable=True) as temporary:
                 self._check_space(files)
                 temporary.mkdir()
                 for name, tensors in files.items():
@@ -144,8 +161,8 @@ class RunFolder:
                 }
                 (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": manifest}, indent=1))
         except SafetensorError as error:
-            raise StorageError(f"cannot write [{final}]: {error}; {MEND}") from None
-        write_file(self.path / "last.json", json.dumps({"step": step}), MEND, durable=True)
+            raise StorageError(f"cannot write [{final}]: {error}; {REMEDY}") from None
+        write_file(self.path / "last.json", json.dumps({"step": step}), REMEDY, durable=True)
         best = self.best()
         for old in self.steps()[:-keep]:
             if best is None or old != best["step"]:
@@ -161,7 +178,7 @@ class RunFolder:
             raise OSError(28, f"{needed >> 20} MB needed, {free >> 20} MB free")
 
     def best(self) -> dict[str, Any] | None:
-        """{"step", "metric", "value"} of the best checkpoint so far."""
+        """Return {"step", "metric", "value"} of the best checkpoint so far; None without one."""
         try:
             record = json.loads((self.path / "best.json").read_text())
             return record if isinstance(record["step"], int) else None
@@ -169,11 +186,12 @@ class RunFolder:
             return None
 
     def mark_best(self, step: int, metric: str, value: float) -> None:
+        """Record the best checkpoint and the metric that selected it. Raises StorageError."""
         record = {"step": step, "metric": metric, "value": value}
-        write_file(self.path / "best.json", json.dumps(record), MEND, durable=True)
+        write_file(self.path / "best.json", json.dumps(record), REMEDY, durable=True)
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint. Damaged ones are set aside as step-N.corrupt with a line on stderr."""
+        """Return the newest intact checkpoint; rename damaged ones to step-N.corrupt, with a line on stderr."""
         for step in reversed(self.steps()):
             problem = find_damage(self.folder(step))
             if problem is None:
@@ -181,23 +199,27 @@ class RunFolder:
             aside = self.folder(step).with_name(f"step-{step}.corrupt")
             shutil.rmtree(aside, ignore_errors=True)
             self.folder(step).rename(aside)
-            print(f"vidpred: warning: corrupt [{problem}]; the one before it is used", file=sys.stderr)
+            print(f"vidpred: warning: damaged checkpoint [{problem}]; using the previous one", file=sys.stderr)
         return None
 
 
 def pretrained() -> Checkpoint:
-    """The weights that come with the package, their hashes checked. Raises StorageError."""
+    """Return the verified weights that come with the package. Raises StorageError."""
     damage = find_damage(SHIPPED)
     if damage is not None:
-        raise StorageError(f"the weights that come with vidpred are damaged [{damage}]; install it again")
+        raise StorageError(f"the weights of the vidpred package are damaged [{damage}]; reinstall it")
     return Checkpoint(SHIPPED)
 
 
 def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
-    """A checkpoint by run folder and name ("best", "last", "step-500"), or by its own folder; "pretrained", where there
-    is no such folder, is the one that comes with the package. Raises StorageError.
+    """Return a checkpoint.
 
-    "best" falls back to the newest one where a run has not chosen yet.
+    Args:
+        path: A run folder or a checkpoint folder; "pretrained" (unless such a folder exists): the package's weights.
+        which: In a run folder: "best" (the newest one if the run has not chosen yet), "last" or "step-N".
+
+    Raises:
+        StorageError: There is no such checkpoint, or it is damaged.
     """
     path = Path(path)
     if str(path) == PRETRAINED and not path.exists():
@@ -208,7 +230,7 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
     steps = run.steps()
     if not steps:
         missing = "no such run folder" if not path.exists() else "no checkpoint in the run folder"
-        raise StorageError(f"{missing} [{path}]; train one with: vidpred train --config tiny.yaml run={path}")
+        raise StorageError(f"{missing} [{path}]; train a model with: vidpred train --config tiny.yaml run={path}")
     best = run.best()
     if which == "best" and best and best["step"] in steps:
         return Checkpoint(run.folder(best["step"]))
@@ -216,26 +238,35 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
         return Checkpoint(run.folder(steps[-1]))
     match = STEP_NAME.fullmatch(which)
     if match is None or int(match[1]) not in steps:
-        known = ", ".join(f"step-{step}" for step in steps)
-        raise StorageError(f"no checkpoint {which} [{path}]; there are best, last, {known}")
+        names = ", ".join(f"step-{step}" for step in steps)
+        raise StorageError(f"no checkpoint {which} [{path}]; there are best, last, {names}")
     return Checkpoint(run.folder(int(match[1])))
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Load all weights strictly. Raises StorageError naming the first parameter that differs, and both shapes."""
+    """Load all weights strictly.
+
+    Args:
+        module: The network.
+        tensors: Its weights by name.
+        where: The source of the weights, for the message.
+
+    Raises:
+        StorageError: A parameter is missing or has another shape; the message names it and both shapes.
+    """
     own = module.state_dict()
     for name in [*own, *(name for name in tensors if name not in own)]:
         if name not in tensors or name not in own:
             side = "checkpoint" if name not in tensors else "model"
-            raise StorageError(f"the {side} has no parameter {name} [{where}]; it is another model's checkpoint")
+            raise StorageError(f"the {side} has no parameter {name} [{where}]; the checkpoint is of another model")
         if own[name].shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)} in the checkpoint, {tuple(own[name].shape)} in the model"
-            raise StorageError(f"parameter {name} is {shapes} [{where}]; it is another model's checkpoint")
+            raise StorageError(f"parameter {name} is {shapes} [{where}]; the checkpoint is of another model")
     module.load_state_dict(dict(tensors))
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors "index.name"; its hyper-parameters are in the config."""
+    """Return an optimizer's state as tensors "index.name"; its hyperparameters are in the config."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": value if isinstance(value, Tensor) else torch.tensor(value)
@@ -246,10 +277,10 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Inverse of `pack_optimizer`.
+    """Restore an optimizer's state from `pack_optimizer`.
 
-    Every tensor gets the memory layout of its parameter: fused optimizers walk both in the order of memory, so that a
-    plain layout beside a channels-last parameter would pair the wrong elements.
+    Every tensor gets the memory layout of its parameter: fused optimizers traverse both in memory order, so a
+    contiguous state of a channels-last parameter would pair the wrong elements.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
@@ -263,7 +294,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl, but for one that is still being written; none where there is no such file."""
+    """Return the complete lines of a run's metrics.jsonl; none if there is no such file."""
     file = run / "metrics.jsonl"
     lines: list[dict[str, float]] = []
     for text in file.read_text().splitlines() if file.is_file() else []:
@@ -276,19 +307,25 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return lines
 
 
-def read_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed], mend: str = "is it a run folder?") -> Parsed:
-    """Return what `parse` makes of the settings of a run or checkpoint folder, a mapping of sections under
-    the names of today.
+def read_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed], remedy: str = "is it a run folder?") -> Parsed:
+    """Read and parse the settings of a run or checkpoint folder.
+
+    Args:
+        folder: The folder.
+        parse: Function of the settings, a mapping of sections under their current names.
+        remedy: End of the error message.
+
+    Returns:
+        The result of `parse`.
 
     Raises:
-        StorageError: There are no settings, or `parse` finds them wrong (ValueError, KeyError, TypeError). The message
-            ends with `mend`.
+        StorageError: There are no settings, or `parse` raised ValueError, KeyError or TypeError.
     """
     file = folder / CONFIG
     try:
         return parse(migrate(yaml.safe_load(file.read_text(encoding="utf-8")), str(file)))
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
-        raise StorageError(f"cannot read the run's settings [{file}]; {mend}") from None
+        raise StorageError(f"cannot read the run's settings [{file}]; {remedy}") from None
 
 
 def read_settings(run: Path) -> dict[str, object]:

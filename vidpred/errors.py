@@ -1,4 +1,4 @@
-"""What can go wrong for a user, with the exit code that each kind of failure has."""
+"""Errors that users may encounter, with their exit codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tokenize
 import zipfile
 import zlib
 
-# What reading arrays and compressed files of a damaged or another kind raises: numpy, zipfile, gzip, struct.
+# Errors from reading damaged or unsupported arrays and archives: numpy, zipfile, gzip, struct.
 UNREADABLE: tuple[type[Exception], ...] = (
     OSError, ValueError, EOFError, KeyError, OverflowError, MemoryError, NotImplementedError, RuntimeError, SyntaxError,
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
@@ -16,7 +16,7 @@ UNREADABLE: tuple[type[Exception], ...] = (
 
 
 class VidpredError(Exception):
-    """A failure that the user can mend. The message is one line: what, where, how to mend it."""
+    """A failure that the user can fix. The message is one line: what happened, where, how to fix it."""
 
     exit_code = 1
 
@@ -28,7 +28,7 @@ class ConfigError(VidpredError):
 
 
 class DataError(VidpredError):
-    """The data is absent, unreadable or too short."""
+    """The data is missing, unreadable or too short."""
 
     exit_code = 3
 
@@ -40,7 +40,7 @@ class StorageError(VidpredError):
 
 
 class DivergedError(VidpredError):
-    """A loss or a gradient is not finite any more."""
+    """A loss or a gradient is not finite."""
 
     exit_code = 5
 
@@ -52,20 +52,20 @@ class DistributedError(VidpredError):
 
 
 class MainProcessError(VidpredError):
-    """The main process met a failure that it reports itself; this one ends with the same exit code."""
+    """The main process failed and reports it; the other processes end with the same exit code."""
 
     def __init__(self, exit_code: int) -> None:
-        super().__init__(f"the main process failed with exit code {exit_code}; its message says why")
+        super().__init__(f"the main process failed with exit code {exit_code}; see its message")
         self.exit_code = exit_code
 
 
 class StoppedError(VidpredError):
-    """Training was stopped from outside after saving a checkpoint; the same command resumes it."""
+    """Training was stopped by a signal and saved a checkpoint; the same command resumes it."""
 
     exit_code = 75
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message as one line. One from a data worker arrives with the worker's traceback before it."""
+    """Return an error's message as one line, without the traceback that precedes it in errors of data workers."""
     last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
     return re.sub(r"^vidpred\.errors\.\w+: ", "", last)

@@ -1,4 +1,4 @@
-"""Write files whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vidpred.errors import ConfigError, StorageError
 
 
 def csv_text(rows: list[tuple[str, str]]) -> str:
+    """Return rows as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
@@ -23,22 +24,22 @@ def csv_text(rows: list[tuple[str, str]]) -> str:
 def check_output(
     path: Path | None, overwrite: bool, option: str = "--output", suffixes: tuple[str, ...] | None = None
 ) -> None:
-    """Check before any long work that a file (None: no file) can be written, and make its folder.
+    """Check that an output file can be written, before any long work, and create its folder.
 
     Args:
-        path: The file.
-        overwrite: Whether it may exist.
-        option: What the errors name.
+        path: The file; None: no file.
+        overwrite: Whether it may exist already.
+        option: The option that the error messages name.
         suffixes: Allowed suffixes; None: any.
 
     Raises:
-        ConfigError: Another suffix.
-        StorageError: The file exists, or its folder cannot be written.
+        ConfigError: The suffix is not allowed.
+        StorageError: The file exists already, or its folder is not writable.
     """
     if path is None:
         return
     if suffixes is not None and path.suffix.lower() not in suffixes:
-        raise ConfigError(f"[{option} {path}] ends in none of {', '.join(suffixes)}; choose one of them")
+        raise ConfigError(f"[{option} {path}] unsupported suffix; choose one of {', '.join(suffixes)}")
     try:
         if path.is_dir():
             raise StorageError(f"the output is a folder [{path}]; choose another {option}")
@@ -53,15 +54,15 @@ def check_output(
 
 
 @contextmanager
-def atomic_write(path: Path, mend: str = "choose another folder", durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary path that takes the place of `path` when the block ends well, and is removed otherwise.
+def atomic_write(path: Path, remedy: str = "choose another folder", durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` when the block succeeds, and is removed when it fails.
 
-    The block may write a file or make a folder there; what it writes has the suffix of `path`.
+    The block may create a file or a folder there; the temporary path has the suffix of `path`.
 
     Args:
-        path: What to write. An existing file is replaced, its folder made where it is missing.
-        mend: What the error advises.
-        durable: Flush everything to the disk before and after the renaming.
+        path: The file or folder to write. Missing parent folders are created.
+        remedy: End of the error message.
+        durable: Flush everything to the disk before and after renaming.
 
     Raises:
         StorageError: The block or the renaming raised OSError.
@@ -79,21 +80,21 @@ def atomic_write(path: Path, mend: str = "choose another folder", durable: bool 
         if durable:
             _flush(path.parent)
     except OSError as error:
-        raise StorageError(f"cannot write [{path}]: {error.strerror or error}; {mend}") from None
+        raise StorageError(f"cannot write [{path}]: {error.strerror or error}; {remedy}") from None
     finally:
-        with suppress(OSError):  # it is gone, or its folder never was one
+        with suppress(OSError):  # already renamed, or never created
             shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
 def write_file(
-    path: Path, content: str | bytes, mend: str = "free space or choose another folder", durable: bool = False
+    path: Path, content: str | bytes, remedy: str = "free space or choose another folder", durable: bool = False
 ) -> bool:
-    """Write text (UTF-8) or bytes by `atomic_write`; return False where the file has this content already."""
+    """Write text (UTF-8) or bytes with `atomic_write`; return False if the file has this content already."""
     encoded = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with suppress(OSError):
         if path.read_bytes() == encoded:
             return False
-    with atomic_write(path, mend, durable) as temporary:
+    with atomic_write(path, remedy, durable) as temporary:
         temporary.write_bytes(encoded)
     return True
 

@@ -1,4 +1,4 @@
-"""Work spread over processes, and files written whole or not at all."""
+"""Work distributed over processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ from vidpred.errors import StorageError
 def in_processes(
     work: Callable[[Any], Any], jobs: list[Any], workers: int | None, title: str, progress: bool
 ) -> Iterator[Any]:
-    """(item, result or reason) for every job (preparation, item, ...), as they finish."""
+    """Yield (item, result) for every job, in the order in which they finish.
+
+    Args:
+        work: Function of a job.
+        jobs: Tuples whose second element is the item.
+        workers: Number of processes; None: one per core. A single one is this process.
+        title: Title of the progress bar.
+        progress: Whether to show the bar.
+
+    Raises:
+        StorageError: A process was killed.
+    """
     count = min(workers or len(os.sched_getaffinity(0)), len(jobs))
     bar = tqdm(total=len(jobs), desc=title, unit="item", disable=not (progress and jobs))
     with bar:
@@ -27,7 +38,7 @@ def in_processes(
                 yield job[1], work(job)
                 bar.update()
             return
-        # Not forked: a forked process would share this one's open videos and locks.
+        # Spawned, because a forked process would share this one's open videos and locks.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
             futures = {pool.submit(work, job): job[1] for job in jobs}
@@ -37,7 +48,7 @@ def in_processes(
                     bar.update()
             except BrokenProcessPool:
                 raise StorageError(
-                    "a preparing process was killed (out of memory?); run the same command again to go on, with fewer "
+                    "a worker process was killed (out of memory?); run the same command again to continue, with fewer "
                     f"--workers than {count}"
                 ) from None
             finally:
@@ -45,12 +56,12 @@ def in_processes(
 
 
 def available_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work forever: end it as well."""
+    """End this process when its parent is killed; otherwise it would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

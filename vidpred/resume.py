@@ -1,4 +1,4 @@
-"""What a run begins with: its folder, as it was left, and perhaps another run's weights."""
+"""The start of a run: checks before it resumes, and weights from another run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidpred.files import write_file
 from vidpred.models.base import Discriminator, Generator
 from vidpred.settings import flatten, with_all_sections
 
-# What may change between the runs of one folder: nothing of it changes what the weights will be.
+# Settings that may change on resume because they do not affect the weights.
 FREE_ON_RESUME = (
     "run",
     "data.num_workers",
@@ -35,16 +35,21 @@ FREE_ON_RESUME = (
     "checkpoint.every",
     "checkpoint.keep",
 )
-# Changes the rest of the run, as is wanted when a run is lengthened or its data was moved; said on stderr.
+# Settings that may change on resume, with a note on stderr: a longer run, or data that was moved.
 NOTED_ON_RESUME = ("training.steps", "data.root")
 
 
 def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
-    """Write the resolved config first; on resume, refuse settings that would make it another run.
+    """Write the resolved config, or on resume check that it continues the same run.
 
-    read: the keys that this run reads; the others make no difference.
+    Args:
+        folder: The run's folder.
+        config: The settings.
+        read: The keys that the run reads; others may change.
 
-    Raises ConfigError naming the changed keys or fewer steps than are done, StorageError.
+    Raises:
+        ConfigError: Settings changed, or the run has more steps already.
+        StorageError: The folder cannot be read or written.
     """
     steps = folder.steps()
     if steps and config.training.steps < steps[-1]:
@@ -68,19 +73,29 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
 
 
 def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (old, new) for all settings that differ and may not change freely."""
+    """Return (old, new) by dotted key for all settings that differ, except `FREE_ON_RESUME`."""
     old, new = (dict(flatten(with_all_sections(config).model_dump(mode="json"))) for config in (before, after))
     return {key: (old[key], new[key]) for key in new if old[key] != new[key] and key not in FREE_ON_RESUME}
 
 
 def init_from(run: str, generator: Generator, discriminator: Discriminator | None) -> None:
-    """Begin with another run's weights. A discriminator made for another patch size keeps its convolutions only: its
-    linear layers start afresh. Raises StorageError naming the first parameter of the generator that does not fit."""
+    """Load the initial weights from another run.
+
+    For another crop size only the discriminator's convolutions are loaded; its linear layers keep their random weights.
+
+    Args:
+        run: Run or checkpoint folder, or "pretrained".
+        generator: The generator.
+        discriminator: The discriminator; None: none.
+
+    Raises:
+        StorageError: The run cannot be read, or its generator has other parameters.
+    """
     found = find_checkpoint(run)
     try:
         load_weights(generator, generator.weights_from(found.tensors("ema")), str(found.path))
     except StorageError as error:
-        reason = str(error).removesuffix("; it is another model's checkpoint")
+        reason = str(error).removesuffix("; the checkpoint is of another model")
         raise StorageError(
             f"[training.init_from={run}] {reason}; use the model section, data.context_frames, data.pred_frames and "
             f"data.channels of {found.path / 'config.yaml'}"

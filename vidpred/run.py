@@ -1,4 +1,4 @@
-"""The one visible place that builds everything and injects it."""
+"""Building and running a training from a config: the place where all parts are put together."""
 
 from __future__ import annotations
 
@@ -36,23 +36,28 @@ from vidpred.training.validation import VALIDATION, build_validation, held_out_i
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, the step that it resumed from (0: from scratch) and its last step."""
+    """A finished training: its folder, the step it resumed from (0: from scratch), and its last step."""
 
     folder: Path
     first_step: int
     steps: int
 
     def predictor(self, checkpoint: str = "best", generator: nn.Module | None = None) -> Predictor:
+        """Load a predictor; for arguments see `Predictor.load`."""
         return Predictor.load(self.folder, checkpoint, generator=generator)
 
 
 def train(config: Config, generator: nn.Module | None = None) -> Run:
-    """Train, or resume where the run's folder left off; the same call again resumes.
+    """Train a model; the same call resumes a stopped run.
 
-    generator: a module of your own instead of the config's `model`: `(B, T, C, H, W)` in [0, 1] -> the coming frames
-    `(B, K, C, H, W)` in [0, 1], or a list of them coarse to fine, each with half the resolution of the next (an
-    adversary needs as many as model.scales). T, K and C are the config's.
-    Raises the errors of `vidpred.errors`.
+    Args:
+        config: The settings.
+        generator: A custom module instead of the config's `model`: `(B, T, C, H, W)` in [0, 1] -> the future frames
+            `(B, K, C, H, W)` in [0, 1], or a list of them coarse to fine, each with half the resolution of the next
+            (an adversary needs model.scales of them). T, K and C are the config's.
+
+    Raises:
+        VidpredError: One of the errors in `vidpred.errors`.
     """
     with recording(config) as reads:
         trainer = build(config, generator, reads)
@@ -60,16 +65,22 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
 
 
 def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer | Fitting:
-    """Build everything that a training needs, and write the run's folder.
+    """Build everything that a training needs, and write the run's folder. Raises VidpredError.
 
-    reads: what is read of the config meanwhile. Raises the errors of `vidpred.errors`.
+    Args:
+        config: The settings.
+        generator: A custom generator; None: the config's `model`.
+        reads: The recording of the settings that are read.
     """
     folder = RunFolder(config.run)
-    own = None if generator is None else type(generator).__qualname__
+    custom = None if generator is None else type(generator).__qualname__
     torch.manual_seed(config.seed)
     network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
-    with all_or_none(accelerator), main_process_first(accelerator):  # one scans the videos, the others read its index
+    with (
+        all_or_none(accelerator),
+        main_process_first(accelerator),
+    ):  # one process scans the videos, the others read its index
         train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
         check_classes(train_source, config.data, config.objective, config.model, config.discriminator)
         fit_conditions(network, train_source)
@@ -94,7 +105,7 @@ def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer 
         validate=validate,
         unroll=config.data.unroll,
         state={
-            "own_generator": own,
+            "own_generator": custom,
             "processes": accelerator.num_processes,
             "classes": list(train_source.classes),
             "torch": torch.__version__,
@@ -104,7 +115,17 @@ def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer 
 
 
 def read_by_run(config: Config, network: Generator, discriminator: Discriminator | None, reads: Reads) -> set[str]:
-    """Return the keys of all settings that a run reads: those read so far, and those that its loop will read."""
+    """Return the keys of all settings that a run reads: those read so far, and those that its loop will read.
+
+    Args:
+        config: The settings.
+        network: The generator.
+        discriminator: The discriminator; None: none.
+        reads: The recording so far, which is extended.
+
+    Raises:
+        ConfigError: See `check_world_size`.
+    """
     check_world_size(config.data, config.objective)
     reads.handed_over(config, ("seed", "run"))
     reads.handed_over(config.data, ("num_workers", "timeout_seconds"))
@@ -121,14 +142,12 @@ def read_by_run(config: Config, network: Generator, discriminator: Discriminator
 
 
 def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[Generator, Discriminator | None]:
-    """Return the generator (the given one where there is one) and the discriminator, if the objective has one. Raises
-    ConfigError."""
+    """Build the generator, unless one is given, and the discriminator, if the objective has one. Raises ConfigError."""
     network = build_generator(config.model, config.data) if generator is None else as_generator(generator, config.data)
     if config.objective.num_samples > 1 and not network.noise_channels:
         raise ConfigError(
-            f"[objective.num_samples={config.objective.num_samples}] the generator says no noise_channels, so all "
-            "samples would be the same; give it that attribute and a second argument of forward, or set "
-            "objective.num_samples=1"
+            f"[objective.num_samples={config.objective.num_samples}] the generator has no attribute noise_channels, so "
+            "all samples would be equal; add it and a second argument of forward, or set objective.num_samples=1"
         )
     if not config.objective.has_discriminator:
         return network, None
@@ -136,11 +155,18 @@ def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[
 
 
 def build_accelerator(config: Config, growing: bool) -> Accelerator:
-    """growing: whether early steps leave parameters of the networks unused. Raises ConfigError where a GPU is asked for
-    and absent, or the batch cannot be shared out."""
+    """Build the accelerator.
+
+    Args:
+        config: The settings.
+        growing: Whether early steps leave parameters of the networks unused.
+
+    Raises:
+        ConfigError: The device does not exist, or the batch cannot be divided among the processes.
+    """
     device = choose_device(config.training.device, "training.device=")
     precision = choose_precision(config.training.precision, device)
-    # Accelerate refuses another precision than that of this process's first run; processes stay connected.
+    # Otherwise Accelerate keeps the precision of this process's first run; processes stay connected.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=device.type == "cpu",
@@ -152,14 +178,14 @@ def build_accelerator(config: Config, growing: bool) -> Accelerator:
     )
     if config.training.batch_size % accelerator.num_processes:
         raise ConfigError(
-            f"[training.batch_size] {config.training.batch_size} samples cannot be shared equally by "
+            f"[training.batch_size] {config.training.batch_size} samples cannot be divided equally among "
             f"{accelerator.num_processes} processes; choose a multiple"
         )
     return accelerator
 
 
 def plan(config: Config) -> str:
-    """What `train` would do, without doing it: sizes, parameters, steps, memory."""
+    """Return a summary of the run that `train` would start: sizes, parameters, steps, memory."""
     with recording(config) as reads:
         return _plan(config, reads)
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: instant help, one line for every mistake, documented exit codes."""
+"""The command line: instant help, one line per error, documented exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRAIN = [
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Run the command line in this process: exit code, stdout, stderr."""
+    """Run the command line in this process; return exit code, stdout and stderr."""
     code = run_vidpred(*words)
     printed = capsys.readouterr()
     return code, printed.out, printed.err
@@ -35,7 +35,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with clips and a trained run."""
+    """Make a folder with clips and a trained run."""
     folder = tmp_path_factory.mktemp("work")
     for number in range(5):
         write_video(folder / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))
@@ -47,7 +47,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
-    """The exit code, and a last line on stderr with these words; no traceback."""
+    """Check the exit code, and that the last line on stderr has these words, without a traceback."""
     found, _, errors = result
     assert found == code, errors
     assert "Traceback" not in errors
@@ -69,7 +69,7 @@ finally:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """That is what makes it instant."""
+    """Imports decide how fast the help is."""
     environment = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parents[2])}
     heavy = ("torch", "numpy", "av", "cv2", "matplotlib", "accelerate", "vidpred.config", "vidpred.run")
     done = subprocess.run(
@@ -114,7 +114,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(capsys: pytest.CaptureFixtur
 
 
 def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
-    """Predict, side by side, and evaluate what was trained."""
+    """Predict side by side with a trained run, and evaluate it."""
     clip, run = str(work / "clips" / "0.mp4"), str(work / "run")
     video = work / "prediction.mp4"
     code, out, _ = call(capsys, "predict", clip, "--run", run, "--frames", "8", "--output", str(video))
@@ -137,7 +137,7 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
 
 
 def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
-    """Of a model with noise, rendered side by side and measured as best, mean and worst; others say they cannot."""
+    """A model with noise yields several futures, measured as best, mean and worst; others are refused."""
     clip, run = str(work / "clips" / "0.mp4"), f"{tmp_path}/noisy"
     noise = ["model.noise_channels=1", "model.noise=binary", "objective.num_samples=2"]
     assert call(capsys, "train", f"data.root={work}/clips", f"run={run}", *TRAIN, *noise)[0] == 0
@@ -161,7 +161,7 @@ def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_pat
     refused(call(capsys, "evaluate", *plain), 2, "takes no noise", "--samples 3")
 
 
-def test_training_again_says_that_nothing_is_left(capsys: pytest.CaptureFixture[str], work: Path) -> None:
+def test_training_a_finished_run_again_does_nothing(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     code, out, _ = call(capsys, "train", f"data.root={work}/clips", f"run={work}/run", *TRAIN)
     assert code == 0
     assert "nothing left to do" in out
@@ -199,7 +199,7 @@ def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "vidpred: error" not in errors
 
 
-def test_what_nobody_expected_leaves_its_exit_code_too(
+def test_unexpected_errors_leave_an_exit_code_too(
     capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vidpred.training.trainer import Trainer
@@ -218,7 +218,7 @@ def test_what_nobody_expected_leaves_its_exit_code_too(
 def test_a_launched_run_leaves_its_exit_code_when_the_settings_are_wrong(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """As under `accelerate launch`, before anything of the run exists."""
+    """Imitates `accelerate launch`, before anything of the run exists."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("run: mine\ntraning: {steps: 1}\n")
     words, run = {
@@ -228,7 +228,7 @@ def test_a_launched_run_leaves_its_exit_code_when_the_settings_are_wrong(
         "usage": (("--bogus", "run=given"), "given"),
     }[how]
     assert call(capsys, "train", *words)[0] == 2
-    assert not (tmp_path / run).exists(), "without a launcher the exit code itself says it"
+    assert not (tmp_path / run).exists(), "without a launcher the process's exit code suffices"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     assert call(capsys, "train", *words)[0] == 2
     assert json.loads((tmp_path / run / "exit.json").read_text())["code"] == 2
@@ -244,7 +244,7 @@ def test_bad_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+def test_a_missing_gpu(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     refused(
         call(capsys, "train", "training.device=cuda", f"run={tmp_path}/run"),
         2,
@@ -272,8 +272,8 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     refused(result, 3, "24x24 are smaller than data.crop_size=32")
 
 
-def write_sound(path: Path) -> Path:
-    """A second of silence, and no image."""
+def write_audio_only(path: Path) -> Path:
+    """Write a second of silence without a video stream."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), "fltp", "mono")
@@ -298,7 +298,7 @@ def test_bad_clips_for_predict(capsys: pytest.CaptureFixture[str], work: Path, t
     refused(
         call(capsys, "predict", str(tmp_path / "cut.mp4"), *rest), 3, "cut.mp4]; re-encode it (ffmpeg -i IN OUT.mp4)"
     )
-    sound = write_sound(tmp_path / "sound.mp4")
+    sound = write_audio_only(tmp_path / "sound.mp4")
     refused(call(capsys, "predict", str(sound), *rest), 3, "only audio", "or use another clip")
     short = write_video(tmp_path / "short.mp4", numbered_frames(3, 40, 40))
     refused(call(capsys, "predict", str(short), *rest), 3, "3 frames are too few", "needs 4", "longer clip")
@@ -351,7 +351,7 @@ def test_unknown_devices(capsys: pytest.CaptureFixture[str], work: Path, tmp_pat
     refused(result, 2, "[--device gpu]", "auto, cpu, cuda")
 
 
-def test_gray_and_colour_do_not_mix(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
+def test_gray_and_color_do_not_mix(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     gray = str(tmp_path / "gray")
     words = (f"data.root={work}/clips", f"run={gray}", *TRAIN, "training.steps=1", "data.channels=1")
     assert call(capsys, "train", *words)[0] == 0
@@ -383,7 +383,7 @@ def test_bad_checkpoints(capsys: pytest.CaptureFixture[str], work: Path, tmp_pat
 
 
 def _rewrite(checkpoint: Path, name: str, content: bytes) -> None:
-    """Change a file and its entry in the manifest."""
+    """Change a file of a checkpoint, and its entry in the manifest."""
     from hashlib import sha256
 
     (checkpoint / name).write_bytes(content)
@@ -396,19 +396,19 @@ def _rewrite(checkpoint: Path, name: str, content: bytes) -> None:
 def test_a_video_that_changes_during_training(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """Found by whoever reads it, a data worker too: one line, exit 3."""
+    """Any reader reports it with one line and exit code 3, a data worker too."""
     for number in range(5):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))
     from vidpred import run
 
     prepare = run.prepare_folder
 
-    def meddle(*arguments: object) -> None:
+    def change_video(*arguments: object) -> None:
         prepare(*arguments)  # type: ignore[arg-type]
         for file in (tmp_path / "clips").glob("*.mp4"):
             file.write_bytes(b"gone")
 
-    monkeypatch.setattr(run, "prepare_folder", meddle)
+    monkeypatch.setattr(run, "prepare_folder", change_video)
     words = [f"data.root={tmp_path}/clips", f"run={tmp_path}/run", f"data.num_workers={workers}", *TRAIN]
     result = call(capsys, "train", *words, "training.validate_every=0")
     refused(result, 3, "changed since it was scanned", ".mp4")
@@ -460,7 +460,7 @@ def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's files, unpacked away from the checkout."""
+    """Unpack the wheel away from the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     options = ["--no-deps", "--no-build-isolation", "-q", "-w", str(folder)]
     build = [sys.executable, "-m", "pip", "wheel", *options, str(Path(__file__).parents[2])]
@@ -472,7 +472,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outside(site: Path, folder: Path, *words: str) -> str:
-    """What Python prints with these words, with the unpacked wheel instead of the checkout."""
+    """Run Python with the unpacked wheel instead of the checkout; return its output."""
     environment = {**os.environ, "PYTHONPATH": str(site)}
     command = [sys.executable, *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
@@ -481,7 +481,7 @@ def outside(site: Path, folder: Path, *words: str) -> str:
 
 
 def test_a_wheel_works_outside_the_checkout(site: Path, tmp_path: Path) -> None:
-    """Presets by name, the typing marker, and one top-level module only."""
+    """It has the presets, the typing marker, and one top-level module only."""
     assert outside(site, tmp_path, "-c", "import vidpred; print(vidpred.__file__)").startswith(str(site))
     assert "model.size: paper" in outside(site, tmp_path, "-m", "vidpred", "config", "ucf101.yaml")
     assert {path.name for path in site.iterdir() if path.suffix != ".dist-info"} == {"vidpred"}
@@ -490,7 +490,7 @@ def test_a_wheel_works_outside_the_checkout(site: Path, tmp_path: Path) -> None:
 
 
 def test_a_wheel_prepares_in_several_processes(site: Path, tmp_path: Path) -> None:
-    """Workers that are spawned find a set's class in the package."""
+    """Spawned workers find a data set's class in the package."""
     for number in range(3):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(8, 32, 32, number))
     assert "numpy" in outside(site, tmp_path, "-m", "vidpred", "prepare", "--help")

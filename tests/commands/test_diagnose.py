@@ -1,4 +1,4 @@
-"""Planted faults are found; a healthy run has none."""
+"""Diagnosis: faults are found, and a healthy run has no finding."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ HEALTHY = {
     "prediction_max": 0.99, "non_finite": 0.0, "diversity": 0.95, "motion": 1.1, "sharpness": 0.8,
     "gradient_lp": 1.0, "gradient_gdl": 0.3, "gradient_adversarial": 0.4,
 }  # fmt: skip
-GAME = {"accuracy_real": 0.7, "accuracy_fake": 0.6, "accuracy": 0.65, "saturated": 0.05}
+BALANCED = {"accuracy_real": 0.7, "accuracy_fake": 0.6, "accuracy": 0.65, "saturated": 0.05}
 
 
 def lines(steps: int = 400, real: Any = None, fake: Any = None, **monitored: Any) -> list[dict[str, Any]]:
-    """A run's log: healthy but for what is given, a value or a function of the step."""
+    """Return the log of a healthy run, with the given numbers replaced by a value or a function of the step."""
     written: list[dict[str, Any]] = []
     for step in range(10, steps + 1, 10):
-        game = GAME | {f"accuracy_{n}": f(step) for n, f in (("real", real), ("fake", fake)) if f}
-        game["accuracy"] = (game["accuracy_real"] + game["accuracy_fake"]) / 2
-        game |= {name: monitored[name] for name in ("saturated",) if name in monitored}
-        written.append({"step": step, "generator/lp": 0.1, **{f"discriminator/{n}": v for n, v in game.items()}})
+        logged = BALANCED | {f"accuracy_{n}": f(step) for n, f in (("real", real), ("fake", fake)) if f}
+        logged["accuracy"] = (logged["accuracy_real"] + logged["accuracy_fake"]) / 2
+        logged |= {name: monitored[name] for name in ("saturated",) if name in monitored}
+        written.append({"step": step, "generator/lp": 0.1, **{f"discriminator/{n}": v for n, v in logged.items()}})
         if step % 50 == 0:
             numbers = HEALTHY | {name: value for name, value in monitored.items() if name != "saturated"}
             values = {name: value(step) if callable(value) else value for name, value in numbers.items()}
@@ -56,7 +56,7 @@ def test_healthy_numbers_have_no_finding() -> None:
 def test_a_blurred_last_frame_is_named_with_its_energy() -> None:
     config = load_config(None, {"training.steps": 400, "data.pred_frames": 8})
     (found,) = diagnose.diagnose(lines(sharpness=0.7, sharpness_last=0.39), config)
-    assert "blurry: energy 0.39 at frame 8" in found.observed
+    assert "blurry: edge energy 0.39 at frame 8" in found.observed
     assert "PSNR alone hides it" in found.observed
 
 
@@ -77,16 +77,19 @@ def one(step: int) -> float:
         ("frames of 0 and 1 only", lines(input_extremes=1.0)),
         ("predictions outside [0, 1]", lines(prediction_min=-1.0)),
         ("no gradient from the discriminator", lines(gradient_adversarial=0.0)),
-        ("an adversary without weight", lines(gradient_adversarial=1e-3)),
-        ("an adversary that drowns the reconstruction", lines(gradient_adversarial=50.0)),
+        ("an adversary without effect", lines(gradient_adversarial=1e-3)),
+        ("an adversary that dominates the reconstruction", lines(gradient_adversarial=50.0)),
         ("a perfect discriminator", lines(real=one, fake=one, saturated=0.99)),
-        ("an oscillating game", lines(5000, real=lambda s: float(s // 400 % 2), fake=lambda s: 1 - s // 400 % 2)),
         (
-            "an oscillating game",
+            "oscillating adversarial training",
+            lines(5000, real=lambda s: float(s // 400 % 2), fake=lambda s: 1 - s // 400 % 2),
+        ),
+        (
+            "oscillating adversarial training",
             lines(5000, real=lambda s: 0.5 + s // 400 % 2 / 2, fake=lambda s: 0.5 + s // 400 % 2 / 2),
         ),
         ("constant predictions", lines(diversity=0.01)),
-        ("draws that are all alike", lines(draws=0.01)),
+        ("samples that are all alike", lines(draws=0.01)),
         ("predictions that stand still", lines(motion=0.05)),
         ("blurred predictions", lines(sharpness=0.1)),
         ("blurred predictions", lines(sharpness=0.7, sharpness_last=0.39)),
@@ -97,31 +100,33 @@ def test_each_fault_is_found_alone(title: str, written: list[dict[str, Any]]) ->
     assert titles(written) == [title]
 
 
-def test_faults_that_come_together() -> None:
+def test_faults_that_occur_together() -> None:
     still = lines(motion=0.05, real=lambda s: 0.5, fake=lambda s: 0.5)
-    assert titles(still) == ["predictions that stand still", "a discriminator that sees nothing"]
+    assert titles(still) == ["predictions that stand still", "a discriminator that does not learn"]
     dead = lines(gradient_lp=0.0, gradient_gdl=0.0, gradient_adversarial=0.0)
     assert "the generator does not learn" in titles(dead)
 
 
-def test_what_is_no_fault_is_not_found() -> None:
-    """A sure discriminator that is wrong at times, numbers on their way, early numbers, a game won now and then."""
+def test_healthy_variations_are_not_findings() -> None:
+    """For example a confident discriminator that is sometimes wrong, improving numbers, and early numbers."""
     assert titles(lines(real=one, fake=one, saturated=0.5)) == []
     assert titles(lines(sharpness=lambda step: step / 2000)) == [], "still getting sharper"
     assert titles(lines(150, sharpness=0.05, motion=0.0, draws=0.0)) == []
-    assert titles(lines(draws=lambda step: step / 1e4)) == [], "the noise comes into use"
+    assert titles(lines(draws=lambda step: step / 1e4)) == [], "the noise gains influence"
     assert titles(lines(draws=0.2)) == [], "most clips have one future"
     assert titles(lines(2000, real=lambda s: 0.5 + s // 10 % 2 / 2)) == []
-    assert titles(lines(diversity=None, motion=None, sharpness=None)) == [], "nothing moved: there is no such number"
+    assert titles(lines(diversity=None, motion=None, sharpness=None)) == [], (
+        "nothing moved, so there are no such numbers"
+    )
 
 
-def test_settings_that_leave_the_adversary_out() -> None:
+def test_settings_without_an_adversarial_loss() -> None:
     matching = {"objective.adversarial.weight": 0.0, "objective.adversarial.feature_matching_weight": 1.0}
     assert titles(lines(), **matching) == ["a discriminator without an adversarial loss"]
-    assert titles(lines(), **{"objective.adversarial.start": 400}) == ["an adversary that never begins"]
+    assert titles(lines(), **{"objective.adversarial.start": 400}) == ["an adversary that never starts"]
 
 
-# Real runs, as small as can be.
+# Real runs, as small as possible.
 
 
 def tiny(folder: Path, **more: Any) -> Config:
@@ -135,7 +140,7 @@ def tiny(folder: Path, **more: Any) -> Config:
 
 
 class Constant(nn.Module):
-    """Images of its own, whatever it is shown."""
+    """A generator whose images do not depend on the context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,11 +167,11 @@ def test_a_healthy_run_has_no_finding_and_monitors_change_nothing(
     assert diagnosis.found == []
     assert "nothing found in 60 steps" in diagnose.describe(diagnosis)
     monitored = [line for line in diagnosis.lines if "monitor/motion" in line]
-    assert [line["step"] for line in monitored] == list(range(2, 61, 2)), "where the generator learns"
+    assert [line["step"] for line in monitored] == list(range(2, 61, 2)), "only steps that update the generator"
     assert not any("monitor/motion" in line for line in diagnose.examine_run(tmp_path / "without").lines)
 
 
-def test_a_constant_generator_is_said_once_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_constant_generator_is_reported_once_and_plotted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run.train(tiny(tmp_path / "run"), generator=Constant())
     warnings = [line for line in capsys.readouterr().err.splitlines() if "constant predictions" in line]
     assert len(warnings) == 1
@@ -175,12 +180,12 @@ def test_a_constant_generator_is_said_once_and_shown(tmp_path: Path, capsys: pyt
     assert "constant predictions" in [finding.title for finding in diagnosis.found]
     diagnose.write_page(tmp_path / "page.html", diagnosis)
     assert (tmp_path / "page.html").read_text().count("data:image/png") == len(diagnosis.found) + 1, (
-        "the numbers of each, and all"
+        "one plot per finding, and one of all numbers"
     )
 
 
-class Deaf(nn.Module):
-    """Copies the last frame, whatever its noise says."""
+class IgnoresNoise(nn.Module):
+    """A generator that copies the last frame and ignores its noise."""
 
     noise_channels = 1
 
@@ -193,13 +198,13 @@ class Deaf(nn.Module):
         return [nn.functional.avg_pool2d(fine[:, 0], 2)[:, None], fine]
 
 
-@pytest.mark.parametrize("deaf", [True, False])
-def test_a_generator_that_ignores_its_noise_is_found(deaf: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_generator_that_ignores_its_noise_is_found(ignored: bool, tmp_path: Path) -> None:
     settings = {"training.steps": 200, "objective.adversarial.weight": 0.0, "model.noise_channels": 1,
                 "discriminator.size": "release", "training.batch_size": 2, "objective.num_samples": 2}  # fmt: skip
-    run.train(tiny(tmp_path / "run", **settings), generator=Deaf() if deaf else None)
+    run.train(tiny(tmp_path / "run", **settings), generator=IgnoresNoise() if ignored else None)
     found = [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
-    assert ("draws that are all alike" in found) is deaf
+    assert ("samples that are all alike" in found) is ignored
 
 
 def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +245,7 @@ def test_a_wrong_range_is_found(
     assert title in [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
 
 
-def test_checkpoints_and_ends_are_examined(tmp_path: Path) -> None:
+def test_checkpoints_and_exit_codes_are_diagnosed(tmp_path: Path) -> None:
     run.train(tiny(tmp_path / "run", **{"training.steps": 4}))
     folder = find_checkpoint(tmp_path / "run", "last").path
     with (folder / "generator.safetensors").open("r+b") as file:
@@ -266,10 +271,12 @@ def test_a_config_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }  # fmt: skip
     words = [f"{key}={value}" for key, value in settings.items()]
     with diagnose.examine("tiny.yaml", words, steps=4) as diagnosis:
-        assert [finding.title for finding in diagnosis.found] == ["an adversary that never begins"]
-        assert any("monitor/gradient_adversarial" in line for line in diagnosis.lines), "the trial does not wait"
+        assert [finding.title for finding in diagnosis.found] == ["an adversary that never starts"]
+        assert any("monitor/gradient_adversarial" in line for line in diagnosis.lines), (
+            "the trial ignores objective.adversarial.start"
+        )
     with diagnose.examine("tiny.yaml", [*words, "training.generator.learning_rate=1e30"], steps=3) as diagnosis:
         assert "a run that diverged" in [finding.title for finding in diagnosis.found]
-    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+    assert list(tmp_path.iterdir()) == [], "no file is left behind"
     with pytest.raises(StorageError, match="no such run folder"), diagnose.examine("runs/absent"):
         pass

@@ -1,4 +1,4 @@
-"""The demo on a tiny setting: what it writes, and that its three trainings differ in nothing but the objective."""
+"""The demo with few steps: its outputs, and that its three trainings differ only in the objective."""
 
 from __future__ import annotations
 
@@ -11,18 +11,9 @@ import torch
 from tests.evaluation.test_compare import read
 from tests.video_files import numbered_frames, write_video
 from vidpred.checkpoint import find_checkpoint
+from vidpred.commands.demo_report import DEFINITIONS, cells, side_notes
 from vidpred.commands.parallel_runs import LOG, steps_done, train_together
-from vidpred.commands.run_demo import (
-    DEFINITIONS,
-    FORKS,
-    GHOST,
-    PRESETS,
-    cells,
-    demo_config,
-    measure,
-    run_demo,
-    side_notes,
-)
+from vidpred.commands.run_demo import FORKS, GHOST, PRESETS, demo_config, measure, run_demo
 from vidpred.config import load_config
 from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.errors import DataError
@@ -30,14 +21,14 @@ from vidpred.evaluation.forking_ball import find_forking_scenes
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("demo")
     write_video(folder / "clip.mp4", numbered_frames(80, 96, 112))
     return folder / "out", run_demo(folder / "out", seed=3, clip=folder / "clip.mp4", steps=2)
 
 
-def test_it_writes_what_it_promises(made: tuple[Path, str]) -> None:
-    output, text = made
+def test_all_outputs_are_written(demo_run: tuple[Path, str]) -> None:
+    output, text = demo_run
     for name in ("comparison.png", "comparison.gif", "comparison.mp4", "report.html", "results.json", "clip.mp4"):
         assert (output / name).stat().st_size > 0, name
     results = json.loads((output / "results.json").read_text())
@@ -52,8 +43,8 @@ def test_it_writes_what_it_promises(made: tuple[Path, str]) -> None:
     assert all(values["PSNR"] < ghost["PSNR"] for name, values in results["models"].items() if name != GHOST)
 
 
-def test_the_report_carries_everything(made: tuple[Path, str]) -> None:
-    output, _ = made
+def test_the_report_is_self_contained(demo_run: tuple[Path, str]) -> None:
+    output, _ = demo_run
     page = read(output / "report.html")
     assert len(page.sources) >= 4
     assert all(source.startswith("data:") for source in page.sources)
@@ -62,8 +53,8 @@ def test_the_report_carries_everything(made: tuple[Path, str]) -> None:
         assert f"{values['PSNR']:.2f}" in page.cells
 
 
-def test_a_model_that_knows_one_side_is_said() -> None:
-    """Of four balls: three near the right future, one a ghost."""
+def test_a_one_sided_model_has_a_note() -> None:
+    """Three of four predictions are near the right future, and one is a ghost."""
     forks = find_forking_scenes(ForkingBallWorld(4, 1, 16), 4)
     mostly = forks.right.clone()
     mostly[3] = forks.ghost[3]
@@ -76,9 +67,9 @@ def test_a_model_that_knows_one_side_is_said() -> None:
     assert cells(numbers[GHOST])[-1] == "-"
 
 
-def test_same_start_same_samples(made: tuple[Path, str]) -> None:
-    """The three begin with the weights of one start and see the same samples; then they differ."""
-    output, _ = made
+def test_same_start_same_samples(demo_run: tuple[Path, str]) -> None:
+    """The three trainings start from the same weights and use the same samples; their results differ."""
+    output, _ = demo_run
     checksums, weights = [], []
     for preset in PRESETS.values():
         run = output / Path(preset).stem
@@ -95,15 +86,15 @@ def test_same_start_same_samples(made: tuple[Path, str]) -> None:
     assert models[0] == models[1] == models[2]
 
 
-def test_a_second_time_nothing_is_trained(made: tuple[Path, str]) -> None:
-    output, text = made
+def test_a_second_call_trains_nothing(demo_run: tuple[Path, str]) -> None:
+    output, text = demo_run
     before = {file: file.stat().st_mtime_ns for file in output.rglob("*.safetensors")}
     assert run_demo(output, seed=3, steps=2).splitlines()[:-1] == text.splitlines()[:-1]
     assert {file: file.stat().st_mtime_ns for file in output.rglob("*.safetensors")} == before
 
 
-def test_trainings_together_are_those_alone(tmp_path: Path) -> None:
-    """One process each, one thread: the weights are the ones that a training alone ends with."""
+def test_parallel_trainings_equal_single_ones(tmp_path: Path) -> None:
+    """With a process and a thread each, they end with the same weights as alone."""
     configs = [
         demo_config("forking_ball_mse.yaml", tmp_path / name, 0, 1, steps) for name, steps in (("a", 3), ("b", 4))
     ]

@@ -80,6 +80,6 @@ def test_a_separate_package(tmp_path: Path) -> None:
     assert "6 clips" in done.stdout
     warnings = [line for line in done.stderr.splitlines() if line.startswith("vidpred: warning")]
     assert len(warnings) == 2, done.stderr
-    assert "the plug-in broken is left out: No module named 'no_such_module'" in warnings[0]
-    assert "the plug-in folder is left out: the name is taken" in warnings[1]
+    assert "skipped the plug-in broken: No module named 'no_such_module'" in warnings[0]
+    assert "skipped the plug-in folder: the name is taken" in warnings[1]
     check(tmp_path / "out", clips)

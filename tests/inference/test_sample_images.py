@@ -111,7 +111,7 @@ def test_arithmetic_adds_means(run: Run) -> None:
         (["--truncation", "0.5"], "no styles"),
         (["--labels", "seven"], "classes by number"),
         (["--grid", "--interpolate"], "give one of them"),
-        (["--grid", "-o", "grid.bmp"], "ends in none of .png"),
+        (["--grid", "-o", "grid.bmp"], "unsupported suffix; choose one of .png"),
     ],
 )
 def test_mistakes(words: list[str], said: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,10 +93,10 @@ def test_a_model_in_a_package_of_its_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     warnings = [line for line in done.stderr.splitlines() if line.startswith("vidpred: warning")]
     for line, reason in zip(warnings, (
-        r"dcgan is left out: the name dcgan is taken \[vidpred-taken, vidpred.models: vidpred.models.dcgan:Dcgan",
-        r"gone is left out: No module named 'no_such_module' \[vidpred-gone, ",
-        r"more is left out: .*circular import.* \[vidpred-wrong, ",
-        r"wrong is left out: it is no class below Settings \[vidpred-wrong, ",
+        r"skipped the plug-in dcgan: the name dcgan is taken \[vidpred-taken, vidpred.models: vidpred.models.dcgan:D",
+        r"skipped the plug-in gone: No module named 'no_such_module' \[vidpred-gone, ",
+        r"skipped the plug-in more: .*circular import.* \[vidpred-wrong, ",
+        r"skipped the plug-in wrong: not a subclass of Settings \[vidpred-wrong, ",
     ), strict=True):  # fmt: skip
         assert re.search(reason, line), line
     assert find_checkpoint(tmp_path / "run").tensors("ema")["factor"] == pytest.approx(0.5, abs=0.01)

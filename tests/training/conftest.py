@@ -1,4 +1,4 @@
-"""Data that several tests of training share."""
+"""Data shared by the tests of training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.video_files import numbered_frames, write_video
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five small videos: an epoch has fewer windows than a run has samples."""
+    """Write five small videos, so that an epoch has fewer windows than a run has samples."""
     folder = tmp_path_factory.mktemp("clips")
     for number in range(5):
         write_video(folder / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))

@@ -24,7 +24,7 @@ MEAN, DEVIATION = np.array([3.0, -20.0]), np.array([0.5, 10.0])
 
 
 def write_slides(folder: Path, clips: int = 10, frames: int = 12) -> None:
-    """A bright bar that moves by (action - mean) / deviation pixels; the actions are in odd units on purpose."""
+    """Write clips of a bright bar that moves by (action - mean) / std pixels; the actions have odd units on purpose."""
     from data_prep.numpy import Numpy
     from vidpred.data.prepared.pipeline import prepare
 
@@ -58,7 +58,7 @@ def settings(slides: Path, run: Path, **change: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def run(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained just long enough to follow its actions."""
+    """Train just long enough for the model to follow its actions."""
     folder = tmp_path_factory.mktemp("run") / "run"
     change = {
         "training.steps": 250, "training.batch_size": 8, "model.feature_maps": [[16], [16]],
@@ -70,7 +70,7 @@ def run(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_scale_is_that_of_the_training_data_and_in_the_checkpoint(run: Path) -> None:
+def test_the_normalizer_is_fitted_to_the_training_data_and_saved(run: Path) -> None:
     stored = find_checkpoint(run).tensors("ema")
     rows = build_source(Predictor.load(run).data, "train", range(2))
     whole = np.concatenate([rows.prepared.actions(clip) for clip in rows.prepared.clips])  # type: ignore[attr-defined]
@@ -88,7 +88,7 @@ def test_evaluation_gives_the_true_actions(run: Path, monkeypatch: pytest.Monkey
     )
     others = evaluate_predictors([predictor], EvaluationRequest(2, windows=None)).scores["run"].overall["psnr"]
     for true, other in zip(truth, others, strict=True):
-        assert true.mean > other.mean + 1, "the actions of another window do as well"
+        assert true.mean > other.mean + 1, "the actions of another window are as good"
 
 
 def test_sizes_that_do_not_fit_are_named(slides: Path, tmp_path: Path) -> None:

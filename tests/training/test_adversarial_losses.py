@@ -1,4 +1,4 @@
-"""The game on plain images without context, as image generators play it, and its timetable."""
+"""Adversarial losses on plain images without context, as for image generators, and their schedule."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ class Critic(nn.Module):
         return self.last(features), [features]
 
 
-def play(
+def compute_losses(
     critic: Critic, step: int = 0, history_weight: float = 0.0, **settings: Any
 ) -> tuple[dict[str, Tensor], dict[str, tuple[float, Tensor]]]:
-    """The discriminator's parts and the generator's terms for fixed images."""
+    """Return the discriminator's parts and the generator's terms for fixed images."""
     torch.manual_seed(1)
     real, fake = [torch.randn(6, 1, 2, 2)], [torch.randn(6, 1, 2, 2, requires_grad=True)]
-    game = AdversarialLosses(
+    adversarial_losses = AdversarialLosses(
         AdversarialSettings(**{"weight": 0.5, **settings}), {"discriminator": critic}, history_weight
     )
-    losses = game.discriminator_losses(lambda images: critic(images)[0], real, [fake], step)
+    losses = adversarial_losses.discriminator_losses(lambda images: critic(images)[0], real, [fake], step)
     parts = {name: value.detach() for name, value in {"total": losses.total, **losses.parts}.items()}
-    terms = game.generator_terms(critic, fake, real, step)
+    terms = adversarial_losses.generator_terms(critic, fake, real, step)
     return parts, {name: (weight, value.detach()) for name, (weight, value) in terms.items()}
 
 
-def test_an_image_discriminator_pays_as_its_logits_say() -> None:
+def test_losses_of_an_image_discriminator_by_hand() -> None:
     critic = Critic()
     for parameter in critic.last.parameters():
         nn.init.zeros_(parameter)
-    parts, terms = play(critic)
+    parts, terms = compute_losses(critic)
     assert float(parts["total"]) == pytest.approx(2 * math.log(2))
     assert terms.keys() == {"adversarial"}
     assert terms["adversarial"][0] == 0.5
@@ -56,27 +56,27 @@ def test_an_image_discriminator_pays_as_its_logits_say() -> None:
 
 def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
     critic = Critic()
-    parts, _ = play(critic, r1_weight=2.0, gradient_penalty_weight=3.0, history_weight=0.5)
+    parts, _ = compute_losses(critic, r1_weight=2.0, gradient_penalty_weight=3.0, history_weight=0.5)
     assert float(parts["r1"]) > 0
     assert float(parts["gradient_penalty"]) > 0
     expected = parts["real"] + parts["fake"] + 2 * parts["r1"] + 3 * parts["gradient_penalty"] + 0.5 * parts["history"]
     torch.testing.assert_close(parts["total"], expected)
 
 
-def test_kinds_of_false_images_weigh_together_as_much_as_the_true() -> None:
+def test_all_false_groups_weigh_as_much_as_the_true_images() -> None:
     critic = Critic()
     torch.manual_seed(1)
     real, one, other = ([torch.randn(4, 1, 2, 2)] for _ in range(3))
-    game = AdversarialLosses(AdversarialSettings(weight=1), {"discriminator": critic})
+    adversarial_losses = AdversarialLosses(AdversarialSettings(weight=1), {"discriminator": critic})
 
     def fake(groups: list[list[Tensor]]) -> Tensor:
-        return game.discriminator_losses(lambda images: critic(images)[0], real, groups, 0).parts["fake"]
+        return adversarial_losses.discriminator_losses(lambda images: critic(images)[0], real, groups, 0).parts["fake"]
 
     torch.testing.assert_close(fake([one, other]), (fake([one]) + fake([other])) / 2)
 
 
 def test_feature_matching_by_hand() -> None:
-    """Batch means (2, 2) and (3, 5): (1 + 9) / 2; the order within a batch is nothing, the scales add up."""
+    """Batch means (2, 2) and (3, 5) cost (1 + 9) / 2; the order in a batch does not matter, and scales add up."""
     own, true = torch.tensor([[1.0, 2.0], [3.0, 2.0]]), torch.tensor([[3.0, 4.0], [3.0, 6.0]])
     assert float(feature_matching_loss([own], [true])) == 5.0
     assert float(feature_matching_loss([own.flip(0)], [true])) == 5.0
@@ -88,10 +88,10 @@ def test_feature_matching_by_hand() -> None:
     assert true.grad is None
 
 
-def test_feature_matching_alone_makes_a_game() -> None:
+def test_feature_matching_alone_needs_a_discriminator() -> None:
     settings = AdversarialSettings(feature_matching_weight=2.0)
     assert settings.has_discriminator
-    _, terms = play(Critic(), weight=0.0, feature_matching_weight=2.0)
+    _, terms = compute_losses(Critic(), weight=0.0, feature_matching_weight=2.0)
     assert terms.keys() == {"feature_matching"}
     assert terms["feature_matching"][0] == 2.0
 
@@ -99,18 +99,18 @@ def test_feature_matching_alone_makes_a_game() -> None:
 def test_ramp_by_hand() -> None:
     assert [ramp(step, 2, 3) for step in range(7)] == [0, 0, 0.25, 0.5, 0.75, 1, 1]
     assert [ramp(step, 1, 0) for step in range(3)] == [0, 1, 1]
-    _, early = play(Critic(), step=1, start=2)
-    _, later = play(Critic(), step=2, start=2, ramp=1)
+    _, early = compute_losses(Critic(), step=1, start=2)
+    _, later = compute_losses(Critic(), step=2, start=2, ramp=1)
     assert early == {}
     assert later["adversarial"][0] == 0.25
 
 
-def test_wasserstein_accuracy_does_not_depend_on_where_the_logits_lie() -> None:
+def test_wasserstein_accuracy_does_not_depend_on_an_offset() -> None:
     critic = Critic()
-    before, _ = play(critic, loss="wasserstein")
+    before, _ = compute_losses(critic, loss="wasserstein")
     with torch.no_grad():
         critic.last.bias += 100
-    after, _ = play(critic, loss="wasserstein")
+    after, _ = compute_losses(critic, loss="wasserstein")
     assert float(before["accuracy"]) == float(after["accuracy"])
 
 

@@ -1,4 +1,4 @@
-"""Image generators in the one trainer: resuming is exact, labels travel, what has no meaning is refused."""
+"""Training of image generators: resuming is exact, labels are passed on, and meaningless settings are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_a_stopped_dcgan_goes_on_exactly(tmp_path: Path) -> None:
+def test_a_dcgan_resumes_exactly(tmp_path: Path) -> None:
     root = str(write_digits(tmp_path / "digits.npz"))
     settings = {**SMALL, "data.root": root, "checkpoint.every": 2, "training.image_every": 2}
     for steps in (2, 4):
@@ -35,10 +35,10 @@ def test_a_stopped_dcgan_goes_on_exactly(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "images" / "step-000004.png").is_file()
     lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
     assert any("monitor/diversity" in line for line in lines)
-    assert not any("monitor/motion" in line for line in lines), "nothing moves without known frames"
+    assert not any("monitor/motion" in line for line in lines), "nothing moves without context frames"
 
 
-def test_the_data_has_the_classes_that_the_networks_are_told(tmp_path: Path) -> None:
+def test_data_and_networks_have_the_same_classes(tmp_path: Path) -> None:
     root = str(write_digits(tmp_path / "digits.npz"))
     settings = {**SMALL, "data.root": root, "run": str(tmp_path / "run"), "training.steps": 1, "model.num_labels": 7}
     with pytest.raises(ConfigError, match=r"\[model.num_labels=7\] the data has 10 classes"):
@@ -48,9 +48,9 @@ def test_the_data_has_the_classes_that_the_networks_are_told(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"data.context_frames": 4}, "dcgan knows no frames; set data.context_frames=0"),
-        ({"model.name": "multiscale"}, "model.name: multiscale needs known frames"),
-        ({"discriminator.name": "multiscale"}, "discriminator.name: multiscale needs known frames"),
+        ({"data.context_frames": 4}, "dcgan takes no context frames; set data.context_frames=0"),
+        ({"model.name": "multiscale"}, "model.name: multiscale needs context frames"),
+        ({"discriminator.name": "multiscale"}, "discriminator.name: multiscale needs context frames"),
         ({"data.lead": 2}, "data.lead=1"),
     ],
 )
@@ -61,7 +61,7 @@ def test_frames_and_images_are_not_mixed_up(overrides: dict[str, Any], words: st
         load_config(None, {**preset, "model.name": "dcgan", "discriminator.name": "dcgan", **overrides})
 
 
-def test_what_needs_known_frames_is_refused(tmp_path: Path) -> None:
+def test_commands_that_need_context_frames_refuse_image_runs(tmp_path: Path) -> None:
     shared = [f"data.root={write_digits(tmp_path / 'digits.npz')}", "data.crop_size=8"]
     plan(load_config("dcgan_mnist.yaml", shared))
     for word in ("training.best_by=ssim", "data.min_motion=0.1", "training.validate_every=7"):
@@ -69,7 +69,7 @@ def test_what_needs_known_frames_is_refused(tmp_path: Path) -> None:
             plan(load_config("dcgan_mnist.yaml", [*shared, word]))
 
 
-def test_evaluation_says_what_to_do_instead(tmp_path: Path) -> None:
+def test_evaluation_suggests_an_alternative(tmp_path: Path) -> None:
     root = str(write_digits(tmp_path / "digits.npz"))
     run = str(tmp_path / "run")
     train(load_config("dcgan_mnist.yaml", {**SMALL, "data.root": root, "run": run, "training.steps": 1}))
@@ -78,7 +78,7 @@ def test_evaluation_says_what_to_do_instead(tmp_path: Path) -> None:
 
 
 def test_the_plan_counts_deconvolutions_and_knows_the_size_of_points(tmp_path: Path) -> None:
-    """In 4 bytes a value: 4x4 maps of 4 channels and 8x8 pixels of the generator; 4x4x4 and a logit, judged thrice."""
+    """In 4-byte values: the generator's 4x4x4 maps and 8x8 pixels; the discriminator's 4x4x4 and a logit, 3 times."""
     root = str(write_digits(tmp_path / "digits.npz"))
     large = {**SMALL, "data.root": root, "data.crop_size": 8, "training.batch_size": 50_000}
     text = plan(load_config("dcgan_mnist.yaml", large))

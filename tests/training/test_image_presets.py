@@ -1,4 +1,4 @@
-"""Every image preset trains with the one command, and what is special about it can be seen in what it logs."""
+"""Every image preset trains with the same command, and its log shows its specific feature."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 
 
 def run_preset(name: str, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """Train a preset's small twin; its run folder and the lines of its log."""
+    """Train a small version of a preset; return its run folder and the lines of its log."""
     run = train(small_preset(name, folder)).folder
     return run, [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
@@ -40,7 +40,7 @@ GUIDELINES = {
     "training.generator.learning_rate": 2e-4, "training.generator.betas": [0.5, 0.999],
     "training.discriminator.learning_rate": 2e-4, "training.discriminator.betas": [0.5, 0.999],
 }  # fmt: skip
-# What makes each preset what it is called; that these settings do what they say is tested where they are read.
+# The settings that each preset is named after; their effects are tested with the code that reads them.
 CHARACTER: dict[str, dict[str, Any]] = {
     "dcgan_mnist": GUIDELINES,
     "dcgan_fashion": GUIDELINES,
@@ -90,7 +90,7 @@ CHARACTER: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", IMAGE_PRESETS)
-def test_presets_have_what_they_are_named_after(name: str) -> None:
+def test_presets_have_their_namesake_settings(name: str) -> None:
     values = dict(flatten(load_config(f"{name}.yaml").model_dump(mode="json")))
     assert {key: values[key] for key in CHARACTER[name]} == CHARACTER[name]
 
@@ -106,7 +106,7 @@ def test_presets_train_and_sample(name: str, tmp_path: Path) -> None:
     assert not torch.equal(images[0], images[1])
 
 
-def test_wgan_clips_its_critic_and_trains_the_generator_in_every_fifth_step(tmp_path: Path) -> None:
+def test_wgan_clips_its_critic_and_trains_the_generator_every_fifth_step(tmp_path: Path) -> None:
     run, lines = run_preset("wgan", tmp_path)
     for name, values in find_checkpoint(run).tensors("discriminator").items():
         if "running" not in name and "tracked" not in name:
@@ -122,42 +122,44 @@ def test_minimax_and_the_non_saturating_loss_differ_in_the_log(tmp_path: Path) -
         assert all(line["generator/adversarial"] * sign > 0 for line in lines if "generator/adversarial" in line)
 
 
-def test_only_labelled_images_teach_classes() -> None:
+def test_only_labeled_images_have_a_class_loss() -> None:
     by_class = torch.tensor([[2.0, 0], [0, 0], [5, -5]])
     loss = class_loss(by_class, torch.tensor([0, -1, -1]))
     torch.testing.assert_close(loss, torch.tensor(np.log1p(np.exp(-2.0)), dtype=torch.float32))
     assert class_loss(by_class, torch.tensor([-1, -1, -1])).item() == 0
 
 
-def test_classes_judge_by_the_sum_of_their_exponentials() -> None:
-    """D = Z / (Z + 1), so its logit is log Z; the class term is of the true images alone."""
+def test_class_logits_classify_real_images_by_their_logsumexp() -> None:
+    """D = Z / (Z + 1), so its logit is log Z; the class loss uses the true images only."""
     torch.manual_seed(0)
-    judge = DcganDiscriminator(DcganDiscriminatorSettings(width=4, classes=3), Shape(1, 8, 8))
+    discriminator = DcganDiscriminator(DcganDiscriminatorSettings(width=4, classes=3), Shape(1, 8, 8))
     true, false = torch.rand(4, 1, 1, 8, 8), [torch.rand(4, 1, 1, 8, 8)]
     none, labels = true[:, :0], torch.tensor([0, 2, -1, 1])
-    logits, by_class = judge(none, [true], with_classes=True)
+    logits, by_class = discriminator(none, [true], with_classes=True)
     total = by_class.exp().sum(1, keepdim=True)
     torch.testing.assert_close(logits.sigmoid(), total / (total + 1))
     settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1, "class_weight": 2})
     step = Step(Batch(none, true, torch.arange(4), labels=labels), false, 0)
-    losses = Objective(settings, judge, judge).discriminator_losses(step)
-    told = torch.nn.functional.cross_entropy(by_class[[0, 1, 3]], labels[[0, 1, 3]])
-    torch.testing.assert_close(losses.parts["classes"], told)
-    torch.testing.assert_close(losses.total, losses.parts["real"] + losses.parts["fake"] + 2 * told)
+    losses = Objective(settings, discriminator, discriminator).discriminator_losses(step)
+    expected = torch.nn.functional.cross_entropy(by_class[[0, 1, 3]], labels[[0, 1, 3]])
+    torch.testing.assert_close(losses.parts["classes"], expected)
+    torch.testing.assert_close(losses.total, losses.parts["real"] + losses.parts["fake"] + 2 * expected)
 
 
-def test_the_objective_has_true_and_false_images_normalised_apart() -> None:
-    """The cost of true images is that of a batch of them alone, whatever the false ones beside them are."""
+def test_true_and_false_images_are_normalized_separately() -> None:
+    """The loss of true images equals that of a batch without false images."""
     torch.manual_seed(0)
-    judge = DcganDiscriminator(DcganDiscriminatorSettings(width=4), Shape(1, 16, 16))
+    discriminator = DcganDiscriminator(DcganDiscriminatorSettings(width=4), Shape(1, 16, 16))
     true = torch.rand(4, 1, 1, 16, 16)
-    objective = Objective(ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1}), judge, judge)
+    objective = Objective(
+        ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1}), discriminator, discriminator
+    )
     step = Step(Batch(true[:, :0], true, torch.arange(4)), [torch.rand(4, 1, 1, 16, 16) * 0.1], 0)
-    alone = torch.nn.functional.softplus(-judge(true[:, :0], [true])).mean()
+    alone = torch.nn.functional.softplus(-discriminator(true[:, :0], [true])).mean()
     torch.testing.assert_close(objective.discriminator_losses(step).parts["real"], alone)
 
 
-def test_networks_that_are_told_classes_need_all_of_them(tmp_path: Path) -> None:
+def test_conditional_networks_need_all_labels(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.labelled=100"):
         train(small_preset("dcgan_conditional", tmp_path, {"data.labelled": 100}))
     with pytest.raises(ConfigError, match=r"set discriminator\.classes=10"):

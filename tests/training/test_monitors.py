@@ -1,4 +1,4 @@
-"""Monitors measure what they say, by hand-worked values."""
+"""Monitors, checked against values computed by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidpred.training.monitors import (
     measure_images,
     measure_samples,
     spread,
-    summarise,
+    summarize,
 )
 from vidpred.training.objectives import Step
 
@@ -28,7 +28,9 @@ from vidpred.training.objectives import Step
 def test_steps_that_are_measured() -> None:
     assert [n + 1 for n in range(100) if is_due(n, 50, 100, 1)] == [1, 50, 100]
     assert [n + 1 for n in range(120) if is_due(n, 50, 120, 1)] == [1, 50, 100, 120]
-    assert [n + 1 for n in range(121) if is_due(n, 50, 121, 3)] == [3, 51, 102, 120], "where the generator learns"
+    assert [n + 1 for n in range(121) if is_due(n, 50, 121, 3)] == [3, 51, 102, 120], (
+        "only steps that update the generator"
+    )
     assert not any(is_due(n, 0, 10, 1) for n in range(10))
 
 
@@ -51,10 +53,10 @@ def test_gradient_norms_of_weighted_terms() -> None:
 
 def summary(context: Tensor, truth: Tensor, prediction: Tensor) -> dict[str, float]:
     names, values = as_table({k: v.float() for k, v in measure_images(context, truth, [prediction]).items()})
-    return summarise(names, values)
+    return summarize(names, values)
 
 
-def test_shares_of_the_truth() -> None:
+def test_ratios_to_the_true_frames() -> None:
     torch.manual_seed(0)
     context, truth = torch.rand(3, 2, 1, 8, 8), torch.rand(3, 1, 1, 8, 8)
     perfect = summary(context, truth, truth)
@@ -79,7 +81,7 @@ def test_spread_is_the_mean_squared_distance_of_pairs() -> None:
 
 
 class Sides(Generator):
-    """Half-grey plus its noise times a share: +-1 are `share` to either side."""
+    """A generator of middle gray plus noise times a share, so that noise of +-1 is `share` off."""
 
     context_frames, pred_frames, step, channels, noise_channels, noise = 2, 1, 1, 1, 1, "binary"
 
@@ -93,8 +95,8 @@ class Sides(Generator):
 
 
 @pytest.mark.parametrize("share", [0.25, 0.0, 0.05])
-def test_draws_apart_as_a_share_of_their_error(share: float) -> None:
-    """The truth is one side or the other, 0.25 from the middle; both draws together are sqrt(0.25^2 + share^2) off."""
+def test_distance_of_samples_relative_to_their_error(share: float) -> None:
+    """The true frames are 0.25 from the middle on either side, so both samples are off by sqrt(0.25^2 + share^2)."""
     frames = torch.full((6, 2, 1, 4, 4), 0.5)
     truth = torch.full((6, 1, 1, 4, 4), 0.75)
     generator = Sides(share).train()
@@ -103,13 +105,13 @@ def test_draws_apart_as_a_share_of_their_error(share: float) -> None:
     assert torch.equal(torch.get_rng_state(), before), "no random number is drawn"
     assert generator.training
     everything = measure_images(frames, truth, [truth]) | found
-    ratio = summarise(*as_table({key: value.float() for key, value in everything.items()}))["monitor/draws"]
+    ratio = summarize(*as_table({key: value.float() for key, value in everything.items()}))["monitor/draws"]
     assert ratio == pytest.approx(2 * share / math.hypot(0.25, share), abs=1e-6)
     assert measure_samples(Generator(), Batch(frames, truth, torch.arange(6)), 1) == {}, "without noise there are none"
 
 
-def test_edges_that_stand_still_do_not_count() -> None:
-    """A sharp background must not hide a blurred ball: left half still and sharp, right half moving."""
+def test_still_edges_do_not_count() -> None:
+    """A sharp background must not hide a blurred ball: the left half is still and sharp, the right half moves."""
     context = torch.zeros(1, 1, 1, 8, 8)
     context[..., ::2, :4] = 1
     truth = context.clone()
@@ -120,7 +122,7 @@ def test_edges_that_stand_still_do_not_count() -> None:
     assert summary(context, truth, prediction)["monitor/sharpness"] == pytest.approx(0.25)
 
 
-def test_the_last_frame_has_a_sharpness_of_its_own() -> None:
+def test_sharpness_of_the_last_frame() -> None:
     context, truth = torch.zeros(1, 1, 1, 8, 8), torch.rand(1, 3, 1, 8, 8)
     prediction = truth.clone()
     prediction[:, -1] /= 2
@@ -129,7 +131,7 @@ def test_the_last_frame_has_a_sharpness_of_its_own() -> None:
     assert 0.5 < found["monitor/sharpness"] < 1
 
 
-def test_what_cannot_be_measured_is_left_out() -> None:
+def test_undefined_numbers_are_left_out() -> None:
     still = torch.full((1, 2, 1, 4, 4), 0.5)
     found = summary(still, still[:, :1], still[:, :1])
     assert {"monitor/diversity", "monitor/motion", "monitor/sharpness"}.isdisjoint(found)
@@ -141,17 +143,17 @@ def test_what_cannot_be_measured_is_left_out() -> None:
     assert all(math.isfinite(value) for value in found.values())
 
 
-def test_processes_are_put_together() -> None:
+def test_processes_are_combined() -> None:
     names = list(measure_images(torch.rand(2, 1, 1, 4, 4), torch.rand(2, 1, 1, 4, 4), [torch.rand(2, 1, 1, 4, 4)]))
     one, other = torch.rand(len(names)), torch.rand(len(names))
-    found = summarise(names, torch.stack([one, other]))
+    found = summarize(names, torch.stack([one, other]))
     for name, choose in (("input_min", torch.minimum), ("prediction_max", torch.maximum)):
         assert found[f"monitor/{name}"] == float(choose(one, other)[names.index(name)])
     total = (one + other)[names.index("non_finite")]
     assert found["monitor/non_finite"] == pytest.approx(float(total))
 
 
-def test_saturation_counts_what_is_sure_and_right() -> None:
+def test_saturation_counts_confident_correct_logits() -> None:
     logits = torch.tensor([5.0, 4.0, -5.0, 0.0])
     assert float(saturation(logits, True, 0.0, math.log(99))) == 0.25
     assert float(saturation(logits, False, 0.0, math.log(99))) == 0.25

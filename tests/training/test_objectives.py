@@ -1,4 +1,4 @@
-"""What others got wrong with this model, one by one: who gets gradients from what, and how much."""
+"""Gradients of the objective: which network receives which, a common source of errors in implementations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def networks() -> tuple[MultiscaleGenerator, MultiscaleDiscriminator]:
         MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 3, 32, 2),
     )
     for network in discriminator.networks:
-        torch.nn.init.constant_(network.layers[-1].bias, 1.0)  # sure of something: the losses' slopes differ
+        torch.nn.init.constant_(network.layers[-1].bias, 1.0)  # confident logits, so that the losses' slopes differ
     return generator, discriminator
 
 
@@ -36,16 +36,16 @@ def batch() -> Batch:
     return Batch(torch.rand(2, 2, 3, 32, 32), torch.rand(2, 1, 3, 32, 32), torch.arange(2))
 
 
-def move(*players: torch.nn.Module) -> None:
-    """Away from where the history of the weights began, so that it has something to say."""
+def move(*modules: torch.nn.Module) -> None:
+    """Move weights away from their historical average, so that its loss is not 0."""
     with torch.no_grad():
-        for player in players:
-            for parameter in player.parameters():
+        for module in modules:
+            for parameter in module.parameters():
                 parameter.mul_(1.01)
 
 
 def gradients(networks: Any, batch: Batch, number: int = 0, phase: str = "generator", **weights: Any) -> Any:
-    """The generator's and the discriminator's gradients from one phase, by parameter name."""
+    """Return the generator's and the discriminator's gradients from one phase, by parameter name."""
     generator, discriminator = copy.deepcopy(networks)
     settings = objective_settings(**{"lp_weight": 0, "gdl_weight": 0, **weights})
     objective = Objective(settings, discriminator, discriminator, generator)
@@ -63,7 +63,7 @@ def gradients(networks: Any, batch: Batch, number: int = 0, phase: str = "genera
 
 
 def test_the_adversary_reaches_every_scale_of_the_generator(networks: Any, batch: Batch) -> None:
-    """The mistake of the best-known public version: predictions fed back as constants carry no gradient."""
+    """The best-known public implementation detaches predictions, which then carry no gradient."""
     generator, discriminator = gradients(networks, batch, weight=1.0)
     for scale in range(3):
         norm = sum(float(g.norm()) for name, g in generator.items() if name.startswith(f"networks.{scale}."))
@@ -102,11 +102,11 @@ def test_every_weight_and_exponent_changes_the_gradients(networks: Any, batch: B
         {"feature_matching_weight": 1000.0}, {"history_weight": 1.0},
     ],
 )  # fmt: skip
-def test_every_part_of_the_game_changes_the_generators_gradients(
+def test_every_adversarial_setting_changes_the_generators_gradients(
     networks: Any, batch: Batch, change: dict[str, Any]
 ) -> None:
-    game = {"lp_weight": 1e-3, "weight": 1.0}
-    before, after = (flat(gradients(networks, batch, **game, **more)[0]) for more in ({}, change))
+    adversarial = {"lp_weight": 1e-3, "weight": 1.0}
+    before, after = (flat(gradients(networks, batch, **adversarial, **more)[0]) for more in ({}, change))
     assert float((after - before).norm() / before.norm()) > 1e-3
 
 
@@ -139,7 +139,7 @@ def test_gradients_are_linear_in_the_weights(networks: Any, batch: Batch) -> Non
 
 
 def test_every_scale_counts_in_the_reconstruction(networks: Any, batch: Batch) -> None:
-    """The loss is no loss at the finest scale only: it is the sum of each scale's own, in [-1, 1]."""
+    """The loss is the sum over all scales, in [-1, 1], not the finest scale's loss."""
     generator, _ = networks
     step = Step(batch, generator(batch.context), 0)
     parts = Objective(ObjectiveSettings(gdl_weight=0)).generator_losses(step).parts
@@ -156,13 +156,13 @@ def test_reconstruction_is_one_phase_and_an_adversary_makes_two() -> None:
     assert [phase.network for phase in phases] == ["discriminator", "generator"]
 
 
-def test_the_generator_learns_in_every_so_manieth_step() -> None:
+def test_the_generator_is_updated_every_nth_step() -> None:
     objective = Objective(ObjectiveSettings(adversarial={"weight": 0.1, "discriminator_steps": 3}))
     learns = ["generator" in [phase.network for phase in objective.phases(number)] for number in range(6)]
     assert learns == [False, False, True, False, False, True]
 
 
-def test_clipping_is_due_after_the_discriminators_update(networks: Any) -> None:
+def test_weights_are_clipped_after_the_discriminators_update(networks: Any) -> None:
     generator, discriminator = networks
     settings = ObjectiveSettings(adversarial={"weight": 1, "weight_clip": 0.01})
     phases = Objective(settings, discriminator, discriminator, generator).phases()
@@ -172,8 +172,8 @@ def test_clipping_is_due_after_the_discriminators_update(networks: Any) -> None:
     assert max(float(parameter.detach().abs().max()) for parameter in generator.parameters()) > 0.02
 
 
-def test_a_blind_judge_costs_ln_2_a_scale(networks: Any, batch: Batch) -> None:
-    """Logits of 0: the discriminator pays 2 ln 2 and the generator ln 2 at each of the 3 scales (natural logarithm)."""
+def test_a_discriminator_without_output_costs_ln_2_per_scale(networks: Any, batch: Batch) -> None:
+    """With logits of 0 the losses are 2 ln 2 (discriminator) and ln 2 (generator) at each of the 3 scales."""
     generator, discriminator = networks
     for parameter in discriminator.parameters():
         torch.nn.init.zeros_(parameter)
@@ -187,7 +187,7 @@ def test_a_blind_judge_costs_ln_2_a_scale(networks: Any, batch: Batch) -> None:
 
 
 def test_frozen_parameters_stay_frozen(networks: Any) -> None:
-    """A network that the user froze in part is not thawed by a phase."""
+    """A phase does not unfreeze parameters that the user froze."""
     generator, _ = networks
     generator.networks[0].requires_grad_(False)
     with frozen([generator]):

@@ -1,4 +1,4 @@
-"""No setting is decoration: two training steps read every one of them."""
+"""No setting is without effect: two training steps read every one of them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ OPTIONAL = {
     "training.discriminator_schedule.", "data.video.", "data.augment.", "data.world.", "objective.adversarial.",
     "objective.losses.",
 }  # fmt: skip
-# Between them they have every image model.
+# Together they use every image model.
 IMAGES = ("dcgan_conditional", "mlp_gan", "lapgan", "vae", "mixture", "improved_gan", "progressive", "stylegan")
 
 
 def all_fields(section: type[BaseModel], prefix: str = "") -> set[str]:
-    """Dotted keys of every setting and section."""
+    """Return the dotted keys of all settings and sections."""
     fields = set()
     for name, field in section.model_fields.items():
         fields.add(prefix + name)
@@ -40,7 +40,7 @@ def all_fields(section: type[BaseModel], prefix: str = "") -> set[str]:
 
 
 def places(section: Settings, prefix: str = "") -> dict[int, str]:
-    """The prefix of every section's object: the optimizers of both networks are of one class."""
+    """Return the prefix of every section's object; the optimizers of both networks share a class."""
     found = {id(section): prefix}
     for name in type(section).model_fields:
         inner = getattr(section, name)
@@ -120,7 +120,7 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
         *(f"{key}." for key in all_fields(Config) if any(k.startswith(f"{key}.") for k in all_fields(Config))),
     }
     for config in configs:  # a section that may be left out is not in all of them
-        assert set(places(config).values()) >= sections - OPTIONAL, "two share an object"
+        assert set(places(config).values()) >= sections - OPTIONAL, "two sections share an object"
     assert set(prefixes.values()) == sections
     read: set[str] = set()
     plain = Settings.__getattribute__

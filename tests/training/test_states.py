@@ -28,8 +28,10 @@ MEAN, DEVIATION = -20.0, 10.0
 
 
 def write_swings(folder: Path, clips: int = 10, frames: int = 12) -> None:
-    """A bright bar that moves to and fro. One frame does not tell in which direction and how far it goes next: the
-    state does, in odd units on purpose, and beside it a value that never changes."""
+    """Write clips of a bright bar that swings, whose direction and next distance are in the state only.
+
+    The states are in odd units on purpose, with a constant value next to them.
+    """
     from data_prep.numpy import Numpy
 
     random = np.random.default_rng(0)
@@ -70,16 +72,16 @@ LEARNING = {
 }  # fmt: skip
 
 
-def learning(root: Path, run: Path, state_size: int) -> dict[str, Any]:
+def training_settings(root: Path, run: Path, state_size: int) -> dict[str, Any]:
     found = settings(root, run, **LEARNING) | {"model.state_size": state_size}
     return {key: value for key, value in found.items() if key not in MULTISCALE_ONLY}
 
 
 @pytest.fixture(scope="module")
 def run(swings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained just long enough to follow its states."""
+    """Train just long enough for the model to follow its states."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    train(load_config(None, learning(swings, folder, 2)))
+    train(load_config(None, training_settings(swings, folder, 2)))
     return folder
 
 
@@ -90,10 +92,10 @@ def psnr(predictor: Predictor, steps: int = 3) -> list[float]:
     return [score.mean for score in scores]
 
 
-def test_what_states_alone_tell_is_learned_from_them(
+def test_motion_that_only_states_reveal_is_learned(
     run: Path, swings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(load_config(None, learning(swings, tmp_path / "blind", 0)))
+    train(load_config(None, training_settings(swings, tmp_path / "blind", 0)))
     seeing, blind = psnr(Predictor.load(run)), psnr(Predictor.load(tmp_path / "blind"))
     for step, (one, other) in enumerate(zip(seeing, blind, strict=True)):
         assert one > other + 3, f"frame t+{step + 1}: {one:.1f} dB with states, {other:.1f} without"
@@ -102,8 +104,8 @@ def test_what_states_alone_tell_is_learned_from_them(
         lambda source, index, known: window_states(source, (index + 7) % len(source), known),
     )
     misled = psnr(Predictor.load(run))
-    for one, other in ((seeing[0], misled[0]), (seeing[2], misled[2])):  # at t+2 the bar is back, whatever its way
-        assert one > other + 3, "the states of another window do as well"
+    for one, other in ((seeing[0], misled[0]), (seeing[2], misled[2])):  # at t+2 the bar is back in either case
+        assert one > other + 3, "the states of another window are as good"
 
 
 def test_the_dynamics_are_those_of_the_data_and_in_the_checkpoint(run: Path) -> None:
@@ -159,7 +161,7 @@ def test_with_actions_and_skipped_frames(numbered: Path, tmp_path: Path, skip: i
     assert draw_image({"model": predictor.generator}, source, 1, 2, torch.device("cpu")).ndim == 3
 
 
-def test_predictions_are_a_function_of_the_known_states(run: Path) -> None:
+def test_predictions_depend_on_the_context_states(run: Path) -> None:
     predictor = Predictor.load(run)
     frames = torch.rand(2, 3, 3, 16, 24)
     states = torch.tensor([[[MEAN, 0.1]] * 3, [[2 * DEVIATION + MEAN, 0.1]] * 3])
@@ -183,7 +185,7 @@ def test_sizes_that_do_not_fit_are_named(swings: Path, numbered: Path, tmp_path:
         ),
         (
             {"data.context_frames": 0, "data.crop_size": 16, "model.name": "dcgan"},
-            r"state_size=2.*has no meaning without known frames",
+            r"state_size=2.*has no meaning without context frames",
         ),
     ):
         chosen = settings(swings, tmp_path / "run", **change)

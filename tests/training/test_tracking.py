@@ -1,4 +1,4 @@
-"""The log of a run: strict JSON, resumed where it was."""
+"""The log of a run: strict JSON, continued on resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: stopping, resuming, diverging, several processes, own generators."""
+"""The training loop: stopping, resuming, divergence, several processes, custom generators."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ADVERSARIAL = {
     "objective.adversarial.r1_every": 2,
 }
 
-# Whatever remembers or draws lots: averages of the past, singular vectors, places between images.
+# Settings with state or random numbers: historical averages, singular vectors, gradient penalties.
 STATEFUL = {"objective.history_weight": 1e-3, "discriminator.spectral_norm": True,
             "objective.adversarial.gradient_penalty_weight": 0.1, "objective.adversarial.discriminator_steps": 2,
             "objective.adversarial.feature_matching_weight": 0.1, "objective.adversarial.ramp": 40}  # fmt: skip
@@ -58,7 +58,7 @@ def start(overrides: dict[str, Any], processes: int = 1) -> subprocess.Popen[str
 
 
 def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
-    """Until metrics.jsonl has the step's line."""
+    """Wait until metrics.jsonl has the step's line."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         file = folder / "metrics.jsonl"
@@ -76,7 +76,7 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """The process and all below it at once: torch's launcher puts its workers into sessions of their own."""
+    """Kill a process and all its descendants: torch's launcher puts its workers into separate sessions."""
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
     for member in family:
         member.send_signal(signal.SIGSTOP)
@@ -86,7 +86,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def tensors(run: Path) -> dict[str, Tensor]:
-    """Everything in a run's last checkpoint: weights, averages, optimizers."""
+    """Return everything in a run's last checkpoint: weights, averages, optimizers."""
     return tensors_of(find_checkpoint(run, "last").path)
 
 
@@ -103,8 +103,10 @@ def checksums(run: Path) -> dict[int, int]:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes: int) -> None:
-    """Killed in the middle of an epoch, twice, with data workers: weights, averages and optimizers are the
-    uninterrupted run's, and so are the samples of every step."""
+    """Kill a run with data workers twice in the middle of an epoch.
+
+    Weights, averages, optimizers and the samples of every step equal those of an uninterrupted run.
+    """
     settings = {
         **TINY, **ADVERSARIAL, **STATEFUL, "data.root": str(clips), "data.num_workers": 2 if processes == 1 else 1,
         "training.steps": 60, "checkpoint.every": 7, "training.validate_every": 20,
@@ -115,7 +117,7 @@ def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes
         process = start({**settings, "run": str(broken)}, processes)
         wait_for_step(broken, step, process)
         kill(process)
-    assert RunFolder(broken).steps()[-1] < 60, "the second kill came too late to test anything"
+    assert RunFolder(broken).steps()[-1] < 60, "the second kill came too late"
     finish(start({**settings, "run": str(broken)}, processes))
     expected, found = tensors(whole), tensors(broken)
     assert expected.keys() == found.keys()
@@ -128,8 +130,8 @@ def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes
     assert len(checksums(whole)) == 60
 
 
-def test_one_and_two_processes_see_the_same_and_end_alike(clips: Path, tmp_path: Path) -> None:
-    """At the same global batch: equal samples in every step, close weights (sums are taken in another order)."""
+def test_one_and_two_processes_train_on_the_same_samples(clips: Path, tmp_path: Path) -> None:
+    """At the same global batch size, samples are equal and weights close (sums are in another order)."""
     settings = {**TINY, "data.root": str(clips), "training.precision": "float32"}
     folders = [tmp_path / "one", tmp_path / "two"]
     for processes, folder in enumerate(folders, 1):
@@ -179,8 +181,8 @@ except DataError as error:
 """
 
 
-def test_a_kept_failure_leaves_no_data_worker_behind(tmp_path: Path) -> None:
-    """A program that catches train's error and keeps it ends, and its workers with it."""
+def test_a_stored_error_leaves_no_data_worker_behind(tmp_path: Path) -> None:
+    """A program that stores train's error can still exit, and its workers end with it."""
     for number in range(5):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))
     settings = {**TINY, "data.root": str(tmp_path / "clips"), "run": str(tmp_path / "run"), "data.num_workers": 2,
@@ -198,13 +200,13 @@ def test_a_kept_failure_leaves_no_data_worker_behind(tmp_path: Path) -> None:
     assert (process.returncode, said) == (0, "failed as expected\n"), errors[-2000:]
 
 
-def test_two_processes_fail_together_and_say_it_once(clips: Path, tmp_path: Path) -> None:
-    """Other settings on resume: both processes end at once with the same code, in the run folder; one line."""
+def test_two_processes_fail_together_with_one_message(clips: Path, tmp_path: Path) -> None:
+    """With other settings on resume, both end at once with the same exit code in the run folder and one message."""
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 2}
     train(load_config(None, settings))
     began = time.monotonic()
     errors = finish(start({**settings, "objective.gdl_weight": 0.5}, 2), 1)
-    assert time.monotonic() - began < 100, "a process was left waiting (for half an hour, if nobody ends it)"
+    assert time.monotonic() - began < 100, "a process was left waiting (for up to half an hour)"
     assert errors.count("vidpred: error: ") == 1
     for name in ("exit.json", "exit-process-1.json"):
         assert json.loads((tmp_path / "run" / name).read_text())["code"] == 2
@@ -219,8 +221,8 @@ def test_a_stopped_run_is_extended(clips: Path, tmp_path: Path, capsys: pytest.C
     assert find_checkpoint(tmp_path / "run", "last").step == 5
 
 
-def test_a_run_is_not_shortened(clips: Path, tmp_path: Path) -> None:
-    """Fewer steps than the newest checkpoint has: refused before the run's settings are rewritten."""
+def test_fewer_steps_are_refused(clips: Path, tmp_path: Path) -> None:
+    """Fewer steps than the newest checkpoint's are refused before the run's settings are rewritten."""
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
     train(load_config(None, settings))
     before = (tmp_path / "run" / "config.yaml").read_text()
@@ -236,7 +238,7 @@ def test_other_settings_are_refused_on_resume(clips: Path, tmp_path: Path) -> No
         train(load_config(None, {**settings, "objective.gdl_weight": 0.0}))
 
 
-def test_divergence_stops_before_the_weights_are_spoiled(clips: Path, tmp_path: Path) -> None:
+def test_divergence_stops_before_the_update(clips: Path, tmp_path: Path) -> None:
     settings = {
         **TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "objective.lp_exponent": 2.0,
         "training.generator.name": "sgd", "training.generator.learning_rate": 1e38, "checkpoint.every": 1,
@@ -248,7 +250,7 @@ def test_divergence_stops_before_the_weights_are_spoiled(clips: Path, tmp_path: 
 
 
 class Mean(nn.Module):
-    """An own generator: a weighted mean of the context, as one plain tensor."""
+    """A custom generator: a weighted mean of the context, as one plain tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -259,7 +261,7 @@ class Mean(nn.Module):
         return (context * weights).sum(1, keepdim=True)
 
 
-def test_a_generator_of_ones_own(clips: Path, tmp_path: Path) -> None:
+def test_a_custom_generator(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
     run = train(load_config(None, settings), generator=Mean())
     with pytest.raises(StorageError, match="a custom generator, Mean"):
@@ -270,7 +272,7 @@ def test_a_generator_of_ones_own(clips: Path, tmp_path: Path) -> None:
 
 
 class Volume(nn.Module):
-    """A generator of one's own with 3-D convolutions, of frames and of space."""
+    """A custom generator with 3-D convolutions over time and space."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -291,7 +293,7 @@ def test_weights_of_3d_convolutions_train(clips: Path, tmp_path: Path) -> None:
 
 
 class Shaped(Mean):
-    """An own generator whose images have another shape than is asked for."""
+    """A custom generator whose images have the wrong shape."""
 
     def __init__(self, change: Any) -> None:
         super().__init__()
@@ -318,22 +320,22 @@ def halves(frames: Tensor) -> Tensor:
         (lambda frames: [], False, "it returned nothing"),
     ],
 )
-def test_wrong_shapes_of_a_generator_of_ones_own(
+def test_wrong_shapes_of_a_custom_generator(
     clips: Path, tmp_path: Path, change: Any, adversary: bool, words: str
 ) -> None:
-    """Broadcasting would train (B, C, H, W) against (B, K, C, H, W) without a word."""
+    """Broadcasting would silently train (B, C, H, W) against (B, K, C, H, W)."""
     settings = {**TINY, **(ADVERSARIAL if adversary else {}), "data.root": str(clips), "run": str(tmp_path / "run")}
     with pytest.raises(ConfigError) as caught:
         train(load_config(None, settings), generator=Shaped(change))
     assert words in str(caught.value)
 
 
-def test_a_pyramid_of_ones_own_trains_against_an_adversary(clips: Path, tmp_path: Path) -> None:
+def test_a_custom_pyramid_trains_against_an_adversary(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 1}
     train(load_config(None, settings), generator=Shaped(lambda frames: (halves(frames), frames)))
 
 
-def test_fine_tuning_on_other_patches_remakes_the_linear_layers(clips: Path, tmp_path: Path) -> None:
+def test_fine_tuning_with_another_crop_size_reinitializes_the_linear_layers(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "training.steps": 2}
     train(load_config(None, {**settings, "run": str(tmp_path / "first")}))
     tuned = {**settings, "run": str(tmp_path / "second"), "training.init_from": str(tmp_path / "first"),
@@ -352,7 +354,7 @@ def test_fine_tuning_on_other_patches_remakes_the_linear_layers(clips: Path, tmp
     assert any(after[name].shape != before[name].shape for name in first_linear)
 
 
-def test_the_best_checkpoint_is_the_best_validation(clips: Path, tmp_path: Path) -> None:
+def test_the_best_checkpoint_has_the_best_validation_metric(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.validate_every": 4,
                 "training.best_by": "psnr"}  # fmt: skip
     train(load_config(None, settings))
@@ -362,7 +364,7 @@ def test_the_best_checkpoint_is_the_best_validation(clips: Path, tmp_path: Path)
     assert find_checkpoint(tmp_path / "run", "best").step == max(values, key=lambda step: values[step])
 
 
-def test_the_averaged_weights_are_what_predicts(clips: Path, tmp_path: Path) -> None:
+def test_predictions_use_the_averaged_weights(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
     train(load_config(None, settings))
     predictor = Predictor.load(tmp_path / "run", "last")
@@ -372,7 +374,7 @@ def test_the_averaged_weights_are_what_predicts(clips: Path, tmp_path: Path) -> 
         assert not torch.equal(value, stored[f"generator/{name}"])
 
 
-def test_the_last_step_leaves_a_image(clips: Path, tmp_path: Path) -> None:
+def test_the_last_step_writes_an_image(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "training.steps": 3}
     for every, steps in ((2, [2, 3]), (50, [3]), (0, [])):
         run = train(load_config(None, {**settings, "run": str(tmp_path / str(every)), "training.image_every": every}))
@@ -380,8 +382,8 @@ def test_the_last_step_leaves_a_image(clips: Path, tmp_path: Path) -> None:
         assert found == [f"step-{step:06d}.png" for step in steps]
 
 
-def test_each_player_has_its_own_rate_and_schedule(clips: Path, tmp_path: Path) -> None:
-    """The discriminator's rate falls to 0 at once: its weights stay; the generator's go on, every second step."""
+def test_each_network_has_its_own_learning_rate_and_schedule(clips: Path, tmp_path: Path) -> None:
+    """The discriminator's rate is 0 from the start; the generator's weights change every second step."""
     settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "objective.adversarial.discriminator_steps": 2,
                 "checkpoint.every": 1, "checkpoint.keep": 9, "training.steps": 4, "training.validate_every": 0,
                 "training.discriminator_schedule": {"shape": "linear", "hold": 0.0, "final": 0.0},
@@ -389,13 +391,13 @@ def test_each_player_has_its_own_rate_and_schedule(clips: Path, tmp_path: Path) 
     train(load_config(None, {**settings, "run": str(tmp_path / "run")}))
     steps = [tensors_of(RunFolder(tmp_path / "run").folder(step)) for step in (1, 2, 3, 4)]
 
-    def moved(before: int, after: int, player: str) -> float:
-        names = [name for name in steps[0] if name.startswith(player)]
+    def moved(before: int, after: int, network: str) -> float:
+        names = [name for name in steps[0] if name.startswith(network)]
         return max(float((steps[after][name] - steps[before][name]).abs().max()) for name in names)
 
-    assert moved(1, 2, "generator/") == 0, "the generator learnt in a step of the discriminator's"
+    assert moved(1, 2, "generator/") == 0, "the generator was updated in a step of the discriminator only"
     assert moved(2, 3, "generator/") > 1e-4
-    # Adam's steps are about as long as the rate: 1e-3 times 3/4, 2/4, 1/4.
+    # Adam's updates are about as large as the learning rate: 1e-3 times 3/4, 2/4, 1/4.
     lengths = [moved(step, step + 1, "discriminator/") for step in range(3)]
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[0] == pytest.approx(0.75e-3, rel=0.5)
@@ -412,7 +414,7 @@ def test_schedule_by_hand() -> None:
     assert schedule_factor(ScheduleSettings(shape="constant"), 9, 10) == 1
 
 
-def test_one_process_trains_in_one_precision_after_the_other(tmp_path: Path) -> None:
+def test_one_process_trains_in_both_precisions(tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16", "float32"):
         train(
             load_config(

@@ -1,4 +1,4 @@
-"""Data workers that hang or die: the training ends in time and names the file."""
+"""Data workers that hang or die: the training ends soon and names the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vidpred.run import train
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> None:
-    """Workers, which are forked, meet the fault at the third file that they read."""
+    """Let workers, which are forked, fail at the third file that they read."""
     read = reader._read_frames
     count = 0
 
@@ -60,9 +60,9 @@ def check_failure(clips: Path, values: dict[str, Any], words: str) -> None:
 
 
 def test_a_worker_that_hangs(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing(monkeypatch, lambda: time.sleep(3600))  # goes on sleeping after a stop signal
+    failing(monkeypatch, lambda: time.sleep(3600))  # keeps sleeping after a stop signal
     values = settings(clips, tmp_path / "run", timeout_seconds=2)
-    check_failure(clips, values, r"gave nothing for data.timeout_seconds=2 while reading \[")
+    check_failure(clips, values, r"returned nothing for data.timeout_seconds=2 while reading \[")
 
 
 def test_a_worker_that_is_killed(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_a_worker_that_is_killed(clips: Path, tmp_path: Path, monkeypatch: pytes
     check_failure(clips, settings(clips, tmp_path / "run"), r"ended \(killed by signal 9\) while reading \[")
 
 
-def test_other_errors_stay_what_they_are(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_unchanged(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fault() -> None:
         raise RuntimeError("of another kind")
 
@@ -81,7 +81,7 @@ def test_other_errors_stay_what_they_are(clips: Path, tmp_path: Path, monkeypatc
         left.unlink()
 
 
-def test_nothing_is_noted_between_files(tmp_path: Path) -> None:
+def test_no_file_is_recorded_between_reads(tmp_path: Path) -> None:
     with WorkerNotes() as notes:
         assert notes.reading(0) is None
         code = f"""

@@ -1,4 +1,4 @@
-"""The command line. Handlers import what they need when they run, so that `vidpred --help` is instant."""
+"""The command line. Handlers import their dependencies when they run, so that `vidpred --help` is instant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidpred.commands.data import prepare
 from vidpred.commands.demo import demo
 from vidpred.commands.doctor import doctor
 from vidpred.commands.evaluate import compare, evaluate
-from vidpred.commands.exit_status import end, leave_exit_code, runs_here
+from vidpred.commands.exit_status import end, leave_exit_code, set_run_folder
 from vidpred.commands.images import complete, sample
 from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
@@ -31,8 +31,8 @@ app = typer.Typer(
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # typer has no public name for it
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"vidpred {__version__}")
         raise typer.Exit
 
@@ -40,9 +40,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Predict the future frames of a video: train, predict, evaluate."""
 
@@ -71,7 +71,7 @@ RENAMED_OPTIONS = {  # verb -> old option -> new: accepted for one release
 
 
 def with_new_names(words: Sequence[str]) -> list[str]:
-    """Return the words of a command line with renamed options under their new names; warn once for each on stderr."""
+    """Return the words of a command line with renamed options replaced, with a warning on stderr for each."""
     renamed = RENAMED_OPTIONS.get(words[0], {}) if words else {}
     found = []
     for word in words:
@@ -83,10 +83,10 @@ def with_new_names(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run the command line. Failures that the user can mend are one line on stderr and the documented exit code."""
-    runs_here(None)  # this line's, not that of one run before in the same process
+    """Run the command line; expected failures print one line on stderr and exit with a documented code."""
+    set_run_folder(None)  # it may be set by an earlier call in the same process
     debug = "--debug" in sys.argv
-    if debug:  # accepted anywhere on the line
+    if debug:  # accepted at any position
         sys.argv.remove("--debug")
     sys.argv[1:] = with_new_names(sys.argv[1:])
     try:
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def _usage_error(error: Any) -> ConfigError:
-    """Typer's complaint about the words on the line, as one line. Without any word the help is shown instead."""
+    """Return Typer's usage error as a ConfigError of one line; without any argument show the help and exit."""
     message = error.format_message()
     if "\n" in message:
         error.show()

@@ -1,4 +1,4 @@
-"""`prepare`: data sets."""
+"""`prepare`: prepare a data set."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ def prepare(
         list[str] | None,
         typer.Argument(
             metavar="NAME SOURCE [TARGET] [KEY=VALUE]...",
-            help="A set, where it is, the folder to write to, and settings of the set, as in size=64.",
+            help="Kind of data set, its path, the folder to write, and settings, for example size=64.",
         ),
     ] = None,
     cache: Annotated[bool, typer.Option("--cache", help="Decode videos once into frames that load fast.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one a core).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one per core).")] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read everything and write nothing; exit code 3 where something is bad.")
+        bool, typer.Option("--check", help="Read everything and write nothing; exit code 3 if a file is bad.")
     ] = False,
     json: Annotated[
-        Path | None, typer.Option("--json", help="With --check: list every file with ok or the reason why not.")
+        Path | None,
+        typer.Option("--json", help="With --check: JSON file that lists every file as ok or with a reason."),
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Draw TARGET/preview.png: clips, their motion, a histogram of it.")
+        bool, typer.Option("--preview", help="Draw TARGET/preview.png: sample clips, their motion and its histogram.")
     ] = False,
     show_help: Annotated[
-        bool, typer.Option("--help", "-h", help="Show this message; after a NAME, the settings of that set.")
+        bool, typer.Option("--help", "-h", help="Show this message; after NAME, the settings of that data set.")
     ] = False,
 ) -> None:
-    """Prepare a data set: check its files, write its splits, and its frames so that they load fast."""
+    """Prepare a data set: check its files, and write its splits and, if needed, frames that load fast."""
     command: Any = import_data_prep("command")
     name, *rest = words or [""]
     kind = command.find_set(name) if name else None
@@ -54,13 +55,13 @@ def prepare(
     settings = [word for word in rest if SETTING.match(word)]
     places = [word for word in rest if not SETTING.match(word)]
     if not 1 <= len(places) <= 2:
-        raise ConfigError(f"{len(places)} paths, where SOURCE or SOURCE TARGET is wanted; see vidpred prepare --help")
+        raise ConfigError(f"{len(places)} paths given, expected SOURCE [TARGET]; see vidpred prepare --help")
     source, target = Path(places[0]), Path(places[1]) if len(places) == 2 else None
     typer.echo(command.run(command.Request(kind, source, target, settings, cache, workers, check, json, preview)))
 
 
 def _unknown_option(word: str, following: str, fields: Mapping[str, Any], context: typer.Context) -> str:
-    """Name the setting that an option like --size 64 has become, or the nearest option."""
+    """Name the setting for an option such as --size 64, or the nearest option."""
     option, _, value = word.partition("=")
     name = option.lstrip("-").replace("-", "_")
     if name in fields:
@@ -75,5 +76,5 @@ def _unknown_option(word: str, following: str, fields: Mapping[str, Any], contex
 
 
 def import_data_prep(name: str) -> ModuleType:
-    """Import a module of data_prep, which the package finds in itself or, in a checkout, next to it."""
+    """Import a module of data_prep, which is part of the package or, in a checkout, next to it."""
     return importlib.import_module(f"vidpred.data_prep.{name}")

@@ -1,4 +1,4 @@
-"""The demo's second half: squared error against the adversary on a real clip."""
+"""The second part of the demo: squared error compared with an adversary on a real clip."""
 
 from __future__ import annotations
 
@@ -28,14 +28,26 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
         "training.discriminator.betas": [0.5, 0.99],
     },
 }  # fmt: skip
-STEPS = 4  # frames ahead
+NUM_FRAMES = 4  # predicted and measured
 WINDOWS = 20
 
 
 def add_clip(page: Page, output: Path, clip: Path, seed: int, scale: float, steps: int | None) -> dict[str, Any]:
-    """Train both on the first part of a video, predict the rest; adds to the page and returns the numbers.
+    """Train with both losses on the first part of a video, predict the rest, and add the results to the page.
 
-    Raises vidpred's errors.
+    Args:
+        page: The page to add to.
+        output: The demo's folder.
+        clip: The video.
+        seed: Seed of weights and samples.
+        scale: Factor of the default number of steps.
+        steps: Number of steps of each training; None: the scaled default.
+
+    Returns:
+        The numbers, for JSON.
+
+    Raises:
+        VidpredError: The clip cannot be used, or a training failed.
     """
     steps = steps or max(1, round(TRAINING_STEPS * scale))
     configs = [
@@ -47,17 +59,17 @@ def add_clip(page: Page, output: Path, clip: Path, seed: int, scale: float, step
     ]  # fmt: skip
     train_together(configs[::-1], f"two trainings on {clip.name}")
     predictors = [Predictor.load(config.run, "last", device="cpu") for config in configs]
-    result = evaluate_predictors(predictors, EvaluationRequest(STEPS, WINDOWS))
+    result = evaluate_predictors(predictors, EvaluationRequest(NUM_FRAMES, WINDOWS))
     video = output / "clip.mp4"
-    for frames, file in ((STEPS, video), (1, output / "clip.png")):
-        predict_video(VideoPrediction.open(PredictRequest(clip, frames), predictors), file, 2.0, overwrite=True)
+    for num_frames, file in ((NUM_FRAMES, video), (1, output / "clip.png")):
+        predict_video(VideoPrediction.open(PredictRequest(clip, num_frames), predictors), file, 2.0, overwrite=True)
     page.heading(f"On a real clip: {clip.name}")
     page.text(
         f"Trained on the first 70 % of the clip, measured on {result.windows} windows of its last fifth. {AVERAGING}."
     )
-    page.image(output / "clip.png", "Squared error and adversary beside the truth.")
-    page.image(video, f"The last {STEPS} frames.")
+    page.image(output / "clip.png", "Predictions with squared error and with the adversary, next to the true frame.")
+    page.image(video, f"The last {NUM_FRAMES} frames.")
     names = [METRICS[name].title for name in result.protocol.metrics]
-    for step in report.doubling_steps(STEPS):
-        page.table([f"frame t+{step}", *names], report.rows(result, step))
+    for ahead in report.doubling_steps(NUM_FRAMES):
+        page.table([f"frame t+{ahead}", *names], report.rows(result, ahead))
     return report.to_json(result, {"data": str(clip)})

@@ -1,4 +1,4 @@
-"""What is wrong with a run: its numbers, its checkpoints, how it ended; and with a config, by a short trial."""
+"""Diagnosis of a run from its numbers, checkpoints and exit code, and of a config by a short trial run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
 from vidpred.training import diagnosis as numbers
-from vidpred.training.diagnosis import Diagnosis, looked_at
+from vidpred.training.diagnosis import Diagnosis, checked_titles
 from vidpred.version import __version__
 
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """What was examined and found. subject names it; lines are those of its metrics.jsonl."""
+    """The diagnosis of a run: its name, the lines of its metrics.jsonl, the findings, the number of checkpoints."""
 
     subject: str
     lines: list[dict[str, float]]
@@ -32,25 +32,33 @@ class DoctorReport:
 
     @property
     def last_step(self) -> int:
+        """The newest step with a line; 0 without lines."""
         return max((int(line["step"]) for line in self.lines), default=0)
 
 
 def diagnose(lines: Sequence[Mapping[str, Any]], config: Config) -> list[Diagnosis]:
-    """What is wrong according to the lines of a metrics.jsonl, the gravest first."""
+    """Return the findings from the lines of a metrics.jsonl, the most severe first."""
     frames = config.data.lead - 1 + config.data.future_frames
     return numbers.diagnose(lines, config.objective, config.training, frames)
 
 
 @contextmanager
 def examine(target: str, overrides: Sequence[str] = (), steps: int = 40) -> Iterator[DoctorReport]:
-    """The diagnosis of a run folder, or of a config (a preset's name, a YAML file's path) after a trial of `steps`.
+    """Yield the diagnosis of a run, or of a config after a trial run, whose folder is deleted after the block.
 
-    The trial's folder lasts as long as the block. Raises StorageError where a run cannot be read, ConfigError and
-    DataError where a trial cannot begin.
+    Args:
+        target: A run folder, a preset's name or the path of a YAML file.
+        overrides: Settings KEY=VALUE of the trial.
+        steps: Number of steps of the trial.
+
+    Raises:
+        StorageError: The run cannot be read.
+        ConfigError: The trial's settings are wrong.
+        DataError: The trial's data cannot be read.
     """
     if Path(target).is_dir():
         if overrides:
-            raise ConfigError(f"[{overrides[0]}] a run has its settings; give a config to try others")
+            raise ConfigError(f"[{overrides[0]}] the settings of a run are fixed; pass a config to try others")
         yield examine_run(Path(target))
         return
     try:
@@ -65,7 +73,7 @@ def examine(target: str, overrides: Sequence[str] = (), steps: int = 40) -> Iter
 
 
 def examine_run(run: Path) -> DoctorReport:
-    """Raises StorageError where the folder holds no run or its settings cannot be read."""
+    """Diagnose a run folder. Raises StorageError if it holds no run or its settings cannot be read."""
     folder = RunFolder(run)
     config = read_config(run, Config.model_validate)
     lines = read_metrics(run)
@@ -74,7 +82,7 @@ def examine_run(run: Path) -> DoctorReport:
 
 
 def try_config(config: Config, name: str, run: Path, steps: int) -> DoctorReport:
-    """Train a few steps on the config's data, the adversary at its whole weight at once, and examine that run."""
+    """Train a few steps with the adversary at its full weight from the start, and diagnose that run."""
     changes = config.model_dump(mode="json")
     changes["run"] = str(run)
     changes["training"] |= {
@@ -89,28 +97,28 @@ def try_config(config: Config, name: str, run: Path, steps: int) -> DoctorReport
     except DivergedError:
         pass  # `ended_badly` reports it
     except StoppedError:
-        raise StoppedError("the trial was stopped; nothing of it is kept") from None
+        raise StoppedError("the trial was stopped; its files are deleted") from None
     lines = read_metrics(run)
     found = [*diagnose(lines, config), *ended_badly(run)]
     return DoctorReport(f"{name}, a trial of {steps} steps", lines, found, 0)
 
 
 def damaged(folder: RunFolder) -> list[Diagnosis]:
-    """Checkpoints that are not what was written, as their manifests tell; those that a resumed run set aside."""
+    """Find checkpoints that differ from their manifests, and those that a resumed run set aside."""
     problems = [problem for step in folder.steps() if (problem := find_damage(folder.folder(step)))]
     if folder.checkpoints.is_dir():
         problems += [f"{aside.name}: set aside as damaged" for aside in sorted(folder.checkpoints.glob("*.corrupt"))]
     return [
         Diagnosis(
-            "a damaged checkpoint", "serious", problem, "it cannot be loaded; training resumes from the one before it",
-            "look after the disk; delete the folder, and resume the run to write it again",
+            "a damaged checkpoint", "serious", problem, "it cannot be loaded; training resumes from the previous one",
+            "check the disk; delete the folder, and resume the run to write it again",
         )
         for problem in problems
     ]  # fmt: skip
 
 
 def ended_badly(run: Path) -> list[Diagnosis]:
-    """A run that diverged or whose last process ended with an error."""
+    """Find records of divergence, and of a last process that ended with an error."""
     found = []
     for file in sorted(run.glob("diverged-step-*.json")):
         try:
@@ -123,7 +131,7 @@ def ended_badly(run: Path) -> list[Diagnosis]:
             observed = f"{file.name}, which cannot be read"
         found.append(
             Diagnosis(
-                "a run that diverged", "serious", observed, "the training stopped there to keep the checkpoints good",
+                "a run that diverged", "serious", observed, "the training stopped there to protect its checkpoints",
                 "lower the network's learning rate or set training.grad_clip_norm=1",
             )
         )  # fmt: skip
@@ -136,56 +144,57 @@ def ended_badly(run: Path) -> list[Diagnosis]:
         observed = f"exit code {code}: {message}"
         found.append(
             Diagnosis(
-                "a run that failed", "serious", observed, "it is not done", "mend the cause; the same command resumes"
+                "a run that failed", "serious", observed, "it is incomplete", "fix the cause; the same command resumes"
             )
         )
     return found
 
 
-def describe(diagnosis: DoctorReport) -> str:
-    """The diagnosis for the terminal."""
+def describe(report: DoctorReport) -> str:
+    """Return the diagnosis as text for the terminal."""
     texts = [
         f"{finding.severity}: {finding.title}\n  observed  {finding.observed}\n  why       {finding.why}\n"
         f"  try       {finding.remedy}"
-        for finding in diagnosis.found
+        for finding in report.found
     ]
-    return "\n\n".join([summary(diagnosis), *texts, about_looking(diagnosis)])
+    return "\n\n".join([summary(report), *texts, describe_checks(report)])
 
 
-def summary(diagnosis: DoctorReport) -> str:
-    count = len(diagnosis.found)
+def summary(report: DoctorReport) -> str:
+    """Return one line: the subject, and the numbers of findings and steps."""
+    count = len(report.found)
     what = "nothing found" if count == 0 else "1 finding" if count == 1 else f"{count} findings"
-    return f"{diagnosis.subject}: {what} in {diagnosis.last_step} steps"
+    return f"{report.subject}: {what} in {report.last_step} steps"
 
 
-def about_looking(diagnosis: DoctorReport) -> str:
-    """What was looked at, and what could not be."""
-    seen, unseen = looked_at(diagnosis.lines)
-    text = f"looked at {len(diagnosis.lines)} lines of numbers and {diagnosis.checkpoints} checkpoints for: "
-    text += ", ".join(seen)
-    if unseen:
-        text += f"\nno numbers for: {', '.join(unseen)}"
+def describe_checks(report: DoctorReport) -> str:
+    """Return which checks ran, and which had no numbers to read."""
+    checked, unchecked = checked_titles(report.lines)
+    text = f"checked {len(report.lines)} lines of numbers and {report.checkpoints} checkpoints for: "
+    text += ", ".join(checked)
+    if unchecked:
+        text += f"\nno numbers for: {', '.join(unchecked)}"
     return text
 
 
-def write_page(output: Path, diagnosis: DoctorReport) -> None:
-    """The diagnosis with the numbers that show it, and all others. Raises StorageError."""
-    page = Page("What is wrong with it", lead=summary(diagnosis))
-    logged = {diagnosis.subject: diagnosis.lines}
-    known = {key for line in diagnosis.lines for key in line if "/" in key}
+def write_page(output: Path, report: DoctorReport) -> None:
+    """Write an HTML page with the findings and plots of the logged numbers. Raises StorageError."""
+    page = Page("Diagnosis", lead=summary(report))
+    logged = {report.subject: report.lines}
+    logged_keys = {key for line in report.lines for key in line if "/" in key}
     with tempfile.TemporaryDirectory() as name:
-        for number, finding in enumerate(diagnosis.found):
+        for number, finding in enumerate(report.found):
             page.heading(f"{finding.severity}: {finding.title}")
-            for word, said in (("Observed", finding.observed), ("Why", finding.why), ("Try", finding.remedy)):
-                page.text(f"{word}: {said}.")
-            keys = [key for key in finding.keys if key in known]
+            for word, text in (("Observed", finding.observed), ("Why", finding.why), ("Try", finding.remedy)):
+                page.text(f"{word}: {text}.")
+            keys = [key for key in finding.keys if key in logged_keys]
             if keys:
                 draw_curves(Path(name) / f"{number}.png", logged, keys)
-                page.image(Path(name) / f"{number}.png", "The numbers that show it, against the step.")
-        page.heading("Looked at")
-        for line in about_looking(diagnosis).splitlines():
+                page.image(Path(name) / f"{number}.png", "The numbers behind this finding, against the step.")
+        page.heading("Checks")
+        for line in describe_checks(report).splitlines():
             page.text(f"{line[0].upper()}{line[1:]}.")
-        if known:
-            draw_curves(Path(name) / "all.png", logged, sorted(known))
-            page.image(Path(name) / "all.png", "All numbers that were logged, against the step.")
+        if logged_keys:
+            draw_curves(Path(name) / "all.png", logged, sorted(logged_keys))
+            page.image(Path(name) / "all.png", "All logged numbers, against the step.")
     page.write(output, f"vidpred {__version__}")

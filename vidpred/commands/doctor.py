@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with a run or a config."""
+"""`doctor`: diagnose a run or a config."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from vidpred.commands.options import Overrides
 
 
 def doctor(
-    target: Annotated[str, typer.Argument(help="A run folder, a preset's name or a YAML file's path.")],
+    target: Annotated[str, typer.Argument(help="A run folder, a preset's name or the path of a YAML file.")],
     overrides: Overrides = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots here; replaces a file.")] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Of the trial of a config.")] = 40,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="HTML page with plots to write; an existing file is replaced.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of the trial run of a config.")] = 40,
 ) -> None:
-    """Say what is wrong with a run, or with a config by a short trial: what was seen, why it matters, what to try."""
+    """Diagnose a run, or a config after a short trial run, and suggest remedies."""
     from vidpred.commands import diagnose
     from vidpred.files import check_output
 
     if html:
         check_output(html, True, "--html", (".html",))
-    with diagnose.examine(target, overrides or [], steps) as diagnosis:
-        typer.echo(diagnose.describe(diagnosis))
+    with diagnose.examine(target, overrides or [], steps) as report:
+        typer.echo(diagnose.describe(report))
         if html:
-            diagnose.write_page(html, diagnosis)
-            typer.echo(f"\nlook at {html}")
+            diagnose.write_page(html, report)
+            typer.echo(f"\nopen {html}")

@@ -29,23 +29,23 @@ def evaluate(
     split: Split = "test",
     windows: Windows = 200,
     protocol: ProtocolName = "plain",
-    data: Annotated[str | None, typer.Option(help="Other videos than the run's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Videos to use instead of the run's data.")] = None,
     samples: SeveralFutures = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
-    lpips: Annotated[Path | None, typer.Option(help="LPIPS, by the network in this TorchScript file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Noise seed.")] = 0,
+    lpips: Annotated[Path | None, typer.Option(help="Compute LPIPS with the network in this TorchScript file.")] = None,
     feature_distance: FeatureFile = None,
-    fid: Annotated[Path | None, typer.Option(help="FID of the frames, by the network in this file.")] = None,
-    fvd: Annotated[Path | None, typer.Option(help="FVD of the coming frames, by the network in this file.")] = None,
+    fid: Annotated[Path | None, typer.Option(help="Compute FID of the frames with the network in this file.")] = None,
+    fvd: Annotated[Path | None, typer.Option(help="Compute FVD of the videos with the network in this file.")] = None,
     json: JsonFile = None,
     plot: PlotFile = None,
-    count: Annotated[int, typer.Option(min=20, help="Images to draw from runs that make images.")] = 2000,
-    features: Annotated[Path | None, typer.Option(help="Compare images by this network (torch.export).")] = None,
-    neighbors: Annotated[Path | None, typer.Option(help="Write samples and their nearest images here (.png).")] = None,
+    count: Annotated[int, typer.Option(min=20, help="Number of images to draw from image generators.")] = 2000,
+    features: Annotated[Path | None, typer.Option(help="Network whose features compare images (torch.export).")] = None,
+    neighbors: Annotated[Path | None, typer.Option(help="Write samples with nearest training images (.png).")] = None,
     sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
-    """Measure runs on held-out video, next to copy-last and optical flow; or runs that make images, by features."""
+    """Evaluate runs on held-out videos, next to copy-last and optical flow; or image generators by their samples."""
     from vidpred.evaluation import report
     from vidpred.evaluation.evaluate import EvaluationRequest, about_evaluation, evaluate_predictors
     from vidpred.evaluation.images import ImageRequest, evaluate_runs
@@ -75,21 +75,25 @@ def evaluate(
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders or checkpoint folders.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page; replaces a file.")] = Path("compare.html"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="HTML page to write; an existing file is replaced.")
+    ] = Path("compare.html"),
     num_frames: NumFrames = 8,
     split: Split = "test",
     windows: Windows = 200,
     protocol: ProtocolName = "plain",
-    data: Annotated[str | None, typer.Option(help="Other videos than the first run's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Videos to use instead of the first run's data.")] = None,
     feature_distance: FeatureFile = None,
     paper: Annotated[
         bool,
-        typer.Option("--paper", help="Print Table 2 of Mathieu et al. 2016; runs that differ in their seed are a row."),
+        typer.Option(
+            "--paper", help="Print Table 2 of Mathieu et al. 2016, averaging runs that differ only in their seed."
+        ),
     ] = False,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
-    """Put runs side by side on one self-contained HTML page: numbers, curves, images."""
+    """Compare runs on one self-contained HTML page: metrics, curves, images."""
     from vidpred.evaluation import compare, report
     from vidpred.evaluation.evaluate import EvaluationRequest
     from vidpred.evaluation.metric_networks import feature_network
@@ -106,4 +110,4 @@ def compare(
     )  # fmt: skip
     result = compare.compare(predictors, runs, output, request, paper)
     typer.echo(paper_table(result, compare.methods(predictors, runs)) if paper else report.table(result))
-    typer.echo(f"\nlook at {output}")
+    typer.echo(f"\nopen {output}")

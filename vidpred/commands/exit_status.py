@@ -1,4 +1,4 @@
-"""How the command line ends: one line on stderr, the exit code, and both in the run folder."""
+"""The end of a command: one line on stderr, the exit code, and both in the run folder."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from typing import NoReturn
 
 from vidpred.errors import DistributedError, StoppedError, StorageError, VidpredError, one_line
 
-_run_folder: Path | None = None  # where this process leaves its exit code, once it is known
+_run_folder: Path | None = None  # where this process leaves its exit code, once the folder is known
 
 
-def runs_here(folder: Path | None) -> None:
-    """None: not known."""
+def set_run_folder(folder: Path | None) -> None:
+    """Set the run folder to leave the exit code in; None: unknown."""
     global _run_folder
     _run_folder = folder
 
 
 def end(error: VidpredError, debug: bool) -> NoReturn:
+    """Print an error as one line, leave its exit code in the run folder, and exit.
+
+    Args:
+        error: The error.
+        debug: Also print its traceback.
+    """
     message = one_line(error)
-    # Failures are agreed on by all processes, so one of them reports; a lost peer is reported by who is left.
+    # All processes agree on failures, so only one reports them; every remaining process reports a lost one.
     if os.environ.get("RANK", "0") == "0" or error.exit_code == DistributedError.exit_code:
         if debug:
             import traceback
@@ -35,7 +41,7 @@ def end(error: VidpredError, debug: bool) -> NoReturn:
 
 
 def leave_exit_code(code: int, message: str) -> None:
-    """In the run folder; under a launcher, whose own code says little, also for what failed before it was made."""
+    """Write the exit code to the run folder; under a launcher also for failures before the folder exists."""
     folder = _run_folder
     if folder is None and under_launcher():
         folder = requested_run(sys.argv[1:])
@@ -44,21 +50,21 @@ def leave_exit_code(code: int, message: str) -> None:
 
 
 def under_launcher() -> bool:
-    """Return whether the launcher of Accelerate or torch started this process."""
+    """Return whether Accelerate's or torch's launcher started this process."""
     return "RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
 
 
 def started_alone() -> bool:
     """Return whether Accelerate was asked for several processes and started one, as it does without GPUs.
 
-    It then leaves the address for several in the environment, but no rank; the number is not to be found there.
+    It then sets the address for several processes in the environment, but no rank.
     """
     address = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
     return address and "RANK" not in os.environ
 
 
 def requested_run(words: list[str]) -> Path | None:
-    """The run folder that a `train` line asks for, though the line or the config may be wrong otherwise."""
+    """Return the run folder that a `train` command names, even if the command or config is wrong otherwise."""
     if words[:1] != ["train"] or "--dry-run" in words:
         return None
     import yaml
@@ -80,8 +86,16 @@ def requested_run(words: list[str]) -> Path | None:
 
 
 def write_exit(folder: Path, code: int, message: str, make_folder: bool = False) -> None:
-    """Leave this process's exit code in the run folder, if there is one or it shall be made: under a launcher, whose
-    own code says little, that is what tells the processes apart. Never fails itself."""
+    """Write this process's exit code to the run folder, without raising an error.
+
+    Under a launcher, whose exit code is the same for every failure, these files show what happened in each process.
+
+    Args:
+        folder: The run folder.
+        code: The exit code.
+        message: The error as one line.
+        make_folder: Create the folder if it does not exist; otherwise nothing is written then.
+    """
     from vidpred.files import write_file
 
     rank = int(os.environ.get("RANK", "0"))

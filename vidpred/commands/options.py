@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,32 +8,38 @@ from typing import Annotated
 import typer
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings by dotted key, as in data.root=clips.")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings by dotted key, for example data.root=clips."),
 ]
-ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A preset's name or a YAML file's path.")]
+ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A preset's name or the path of a YAML file.")]
 Runs = Annotated[list[Path], typer.Option("--run", "-r", help="A run folder or a checkpoint folder.")]
-CheckpointOption = Annotated[str, typer.Option(help="best, last or step-N.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+CheckpointOption = Annotated[str, typer.Option(help="Checkpoint: best, last or step-N.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 NumFrames = Annotated[int, typer.Option("--frames", min=1, help="Number of future frames to predict.")]
-Split = Annotated[str, typer.Option(help="test, validation or train.")]
-Windows = Annotated[int, typer.Option(min=0, help="Maximum number of windows, evenly spread; 0: all.")]
+Split = Annotated[str, typer.Option(help="Split of the data: test, validation or train.")]
+Windows = Annotated[int, typer.Option(min=0, help="Maximum number of windows, evenly spaced; 0: all.")]
 ProtocolName = Annotated[
-    str, typer.Option("--protocol", help="plain, sharpness, mathieu2016 or openstl: which numbers.")
+    str, typer.Option("--protocol", help="Set of metrics: plain, sharpness, mathieu2016 or openstl.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all numbers here; replaces a file.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="JSON file to write all numbers to; an existing file is replaced.")
+]
 PlotFile = Annotated[
     Path | None,
-    typer.Option("--plot", help="Draw quality against frames ahead here (.png, .pdf, .svg); replaces a file."),
+    typer.Option("--plot", help="Plot of the metrics per frame to write (.png, .pdf, .svg); replaces a file."),
 ]
 SeveralFutures = Annotated[
     int | None,
-    typer.Option(min=2, help="Futures to draw in each window from runs that take noise: best, mean and worst."),
+    typer.Option(min=2, help="Futures to draw per window from runs with noise; reports best, mean and worst."),
 ]
 FeatureFile = Annotated[
     Path | None,
-    typer.Option("--feature-distance", help="Distance of features by this network (python -m benchmarks.lite0 FILE)."),
+    typer.Option(
+        "--feature-distance",
+        help="Measure the distance of this network's features (to make the file: python -m benchmarks.lite0 FILE).",
+    ),
 ]
 SharpnessOption = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="For model.name=motion: 0 blends values (highest PSNR), 1 warps once (sharp)."),
+    typer.Option(min=0, max=1, help="For model.name=motion: 0 blends pixels (highest PSNR), 1 warps once (sharpest)."),
 ]

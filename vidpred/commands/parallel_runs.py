@@ -1,4 +1,4 @@
-"""Several trainings at once on one machine without a GPU: a process and a share of the cores each, one progress bar."""
+"""Parallel trainings on a machine without a GPU, each in its own process, with one progress bar."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ from vidpred.checkpoint import read_metrics
 from vidpred.config import Config
 from vidpred.run import train
 
-LOG = "train.log"  # in the run folder: what a training that shares the terminal would have printed
+LOG = "train.log"  # in the run folder: the stderr of a parallel training
 POLL_SECONDS = 0.5
 
 
 def train_together(configs: Sequence[Config], title: str, threads: int | None = None) -> None:
-    """Train all of them, or resume; the first listed start first.
+    """Train or resume all runs, in parallel unless there is a GPU or a single core.
 
-    threads: of each training (None: torch's own choice where one runs at a time, else one each). Small networks gain
-    little from a second core, so that two trainings at once are nearly twice as fast as one after the other. With a
-    GPU, or a single core, they run one after the other. Raises the first failure, after ending the others.
+    Small networks gain little from a second core, so two parallel trainings take little longer than one.
+
+    Args:
+        configs: The runs, in the order in which they start.
+        title: Title of the progress bar.
+        threads: Threads of each parallel training; None: one.
+
+    Raises:
+        VidpredError: A training failed; the others are ended.
     """
     processes = min(len(os.sched_getaffinity(0)), len(configs))
     if processes < 2 or torch.cuda.is_available():
@@ -49,7 +55,7 @@ def train_together(configs: Sequence[Config], title: str, threads: int | None = 
 
 
 def train_quietly(config: Config, threads: int) -> None:
-    """Train with stderr in the run folder's log."""
+    """Train with stderr redirected to the run folder's log."""
     torch.set_num_threads(threads)
     folder = Path(config.run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +65,6 @@ def train_quietly(config: Config, threads: int) -> None:
 
 
 def steps_done(config: Config) -> int:
-    """How far a run has come, by its log of numbers."""
+    """Return the number of steps that a run has done, by its metrics.jsonl."""
     lines = read_metrics(Path(config.run))
     return min(int(lines[-1]["step"]), config.training.steps) if lines else 0

@@ -1,4 +1,4 @@
-"""`predict`: the future frames of a clip, rendered."""
+"""`predict`: predict and render the future frames of a clip."""
 
 from __future__ import annotations
 
@@ -12,37 +12,41 @@ from vidpred.commands.options import CheckpointOption, Device, NumFrames, Sharpn
 
 def predict(
     clip: Annotated[Path, typer.Argument(help="A video file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="An .mp4, .gif or .png (a strip) file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Video (.mp4, .gif) or strip of frames (.png) to write.")
+    ],
     run: Annotated[
         list[Path] | None,
-        typer.Option("--run", "-r", help="A run folder or a checkpoint folder; without it the weights of the package."),
+        typer.Option("--run", "-r", help="Run or checkpoint folder, repeatable (default: the package's weights)."),
     ] = None,
     num_frames: NumFrames = 8,
     start: Annotated[
         int | None,
-        typer.Option(help="First frame to predict. Without it the clip's last frames are held out as truth."),
+        typer.Option(help="Index of the first frame to predict (default: hold out the clip's last frames)."),
     ] = None,
-    after_end: Annotated[bool, typer.Option("--after-end", help="Predict what comes after the clip.")] = False,
+    after_end: Annotated[bool, typer.Option("--after-end", help="Predict frames after the end of the clip.")] = False,
     size: Annotated[
-        int | None, typer.Option(min=0, help="Short side to predict at; 0: the clip's. Without it the run's data.size.")
+        int | None,
+        typer.Option(min=0, help="Short side of the frames in pixels; 0: the clip's (default: the run's data.size)."),
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Images a second of the output.")] = 5,
+    rate: Annotated[float, typer.Option(min=0.1, help="Frames per second of the output.")] = 5,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Futures to draw from each run, side by side; the runs must take noise.")
+        int | None, typer.Option(min=1, help="Number of futures to draw from each run; the runs must take noise.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Noise seed.")] = 0,
     actions: Annotated[
-        Path | None, typer.Option(help="An .npy file (frames, values) for runs that take actions: row i moves frame i.")
+        Path | None,
+        typer.Option(help="Actions (.npy, frames x values) for runs that take them; row i leads from frame i to i+1."),
     ] = None,
     states: Annotated[
-        Path | None, typer.Option(help="An .npy file (frames, values) for runs that take states: row i is frame i's.")
+        Path | None, typer.Option(help="States (.npy, frames x values) for runs that take them; row i is frame i's.")
     ] = None,
     sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
 ) -> None:
-    """Predict a clip's coming frames and render them; several --run stand side by side."""
+    """Predict and render the future frames of a clip; with several --run, side by side."""
     from vidpred.checkpoint import PRETRAINED
     from vidpred.files import check_output
     from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
@@ -55,4 +59,4 @@ def predict(
     prediction = VideoPrediction.open(request, predictors)
     typer.echo(prediction.describe())
     count = predict_video(prediction, output, rate, overwrite, progress=True)
-    typer.echo(f"{output}: {count} images, blue known, green truth, orange predicted")
+    typer.echo(f"{output}: {count} images (context blue, true frames green, predictions orange)")

@@ -1,4 +1,4 @@
-"""`train` and `config`: the settings of a run, and training with them."""
+"""`train` and `config`: train a run, and print its settings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from vidpred.commands.exit_status import leave_exit_code, runs_here, started_alone
+from vidpred.commands.exit_status import leave_exit_code, set_run_folder, started_alone
 from vidpred.commands.options import ConfigOption, Overrides
 
 ALONE = (
-    "one process runs, although several were asked for: Accelerate starts several only on GPUs; on CPUs use "
+    "only one process runs, although several were requested: Accelerate starts several only on GPUs; on CPUs use "
     "torchrun --nproc_per_node N -m vidpred train ..."
 )
 
@@ -21,9 +21,9 @@ ALONE = (
 def train(
     overrides: Overrides = None,
     config: ConfigOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print a summary of the run and stop.")] = False,
 ) -> None:
-    """Train a predictor, or resume where the run's folder left off (the same command again)."""
+    """Train a model; the same command resumes a stopped run."""
     from vidpred.config import load_config
 
     settings = load_config(config, overrides or [])
@@ -34,25 +34,27 @@ def train(
         return
     if started_alone():
         print("vidpred: warning: " + ALONE, file=sys.stderr)
-    runs_here(Path(settings.run))
+    set_run_folder(Path(settings.run))
     result = run.train(settings)
     leave_exit_code(0, "trained")
     if os.environ.get("RANK", "0") == "0":
-        images = f"look at {result.folder}/images; " if (result.folder / "images").is_dir() else ""
+        images = f"see {result.folder}/images; " if (result.folder / "images").is_dir() else ""
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
         verb = "evaluate" if settings.data.context_frames else "sample"
         typer.echo(f"{done}: {result.folder} ({images}vidpred {verb} --run {result.folder})")
 
 
 def show_config(
-    config: Annotated[str | None, typer.Argument()] = None,
+    config: Annotated[
+        str | None, typer.Argument(help="A preset's name or the path of a YAML file; with --explain a section.")
+    ] = None,
     overrides: Overrides = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Print the meaning of all settings, or of a section: --explain data.")
+        bool, typer.Option("--explain", help="Explain all settings, or those of a section: --explain data.")
     ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the explanation as Markdown.")] = False,
 ) -> None:
-    """Print the resolved settings with where each value came from."""
+    """Print all settings of a run, and where each value came from."""
     from vidpred import config as settings
 
     if explain:

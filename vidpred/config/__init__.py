@@ -1,4 +1,4 @@
-"""The whole configuration: the tree of settings, loaded from a YAML preset and dotted overrides."""
+"""The configuration of a run: the tree of settings, loaded from a YAML preset and dotted overrides."""
 
 from vidpred.config.explain import describe, explain
 from vidpred.config.load import (

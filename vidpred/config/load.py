@@ -22,25 +22,28 @@ Section = TypeVar("Section", bound=BaseModel)
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A config with the origin of each value: dotted key -> "default", "FILE:LINE" or "command line"."""
+    """A config with the origin of each value: dotted key -> "default", "FILE:LINE", "command line" or "Python"."""
 
     config: Config
     origins: dict[str, str]
 
 
 def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | Iterable[str] = ()) -> Config:
-    """Read a preset (by name) or a YAML file (by path) and apply overrides.
+    """Read a preset or YAML file and apply overrides.
 
-    path: "ucf101.yaml" finds the shipped preset unless a file of that name lies here. None: the defaults.
-    overrides: a mapping of dotted keys, or strings "key=value" whose values are read as YAML, but for paths (data.root,
-    run, ...), which are taken as they stand.
-    Raises ConfigError naming file, key and the nearest valid name.
+    Args:
+        path: Path of a YAML file, or else the name of a preset, such as "ucf101.yaml". None: the defaults.
+        overrides: A mapping of dotted keys, or strings "key=value". Their values are parsed as YAML, except paths
+            (data.root, run, ...), which are taken literally.
+
+    Raises:
+        ConfigError: A file, key or value is wrong; the message names the nearest valid name.
     """
     return load_with_origins(path, overrides).config
 
 
 def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | Iterable[str] = ()) -> LoadedConfig:
-    """`load_config`, and where each value came from."""
+    """Load a config like `load_config`, with the origin of each value."""
     tree: dict[str, Any] = {}
     origins: dict[str, str] = {}
     if path is not None:
@@ -49,7 +52,7 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
         for key, where in origins.items():
             _check_key(key, where, value=dict(flatten(tree)).get(key))
     for key, value in _parse_overrides(overrides):
-        # A mapping sets what it names and leaves the rest of its section as it was.
+        # A mapping sets the keys that it contains; the rest of its section stays as it is.
         for leaf, inner in flatten(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]:
             _check_key(leaf, "command line", value=inner)
             assign(tree, leaf, inner)
@@ -63,14 +66,14 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
 
 
 def preset_folder() -> Path:
-    """Where the shipped presets lie: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the presets: inside the installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
 def find_preset(path: str | Path) -> Path:
-    """A file by path, else a shipped preset by name (with or without .yaml). Raises ConfigError."""
+    """Return a file by its path, or else a preset by its name, with or without .yaml. Raises ConfigError."""
     file = Path(path)
     if file.is_file():
         return file
@@ -85,10 +88,16 @@ def find_preset(path: str | Path) -> Path:
 
 
 def parse_settings(kind: type[Section], words: Iterable[str], fixed: Mapping[str, Any], hint: str) -> Section:
-    """Build a section of settings from words KEY=VALUE, as the overrides of a config are read, and fixed values.
+    """Build a section of settings from words KEY=VALUE, parsed like overrides, and fixed values.
+
+    Args:
+        kind: The class of the section.
+        words: The words.
+        fixed: Further values by key.
+        hint: Advice for unknown keys without a near match.
 
     Raises:
-        ConfigError: A key is unknown (the message names the nearest one, or ends with the hint) or a value is wrong.
+        ConfigError: A key is unknown, or a value is wrong.
     """
     given = {**dict(_parse_overrides(words, kind, hint)), **fixed}
     try:
@@ -106,23 +115,23 @@ def _parse_overrides(
     for item in overrides:
         key, separator, text = item.partition("=")
         if not separator:
-            raise ConfigError(f"an override is written key=value, as in training.steps=100 [{item}]")
+            raise ConfigError(f"not an override [{item}]; write key=value, for example training.steps=100")
         key = key.strip()
         _check_key(key, "command line", tree, hint)
         if not text.strip():
-            raise ConfigError(f"an empty value [{item}]; if none is meant, write {key}=null")
+            raise ConfigError(f"an empty value [{item}]; for no value write {key}=null")
         yield key, parse_text(text) if key in text_keys(tree, "") else parse_yaml(text, item)
 
 
 def _check_key(key: str, where: str, tree: type[BaseModel] = Config, hint: str = KEYS, value: Any = None) -> None:
-    """Raises ConfigError unless the dotted key exists; names its new name, or the nearest one."""
+    """Raise ConfigError unless the dotted key exists, with its new name or the nearest one."""
     new = moved_to(key, value) if tree is Config else None
     if new is not None:
         raise ConfigError(f"[{key}] moved to {new} ({where})")
     known = known_keys(tree, "")
     if key in known:
         return
-    # The right name in the wrong section, or else a name spelled alike.
+    # First the same name in another section, then a similar name.
     near = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     near = near or difflib.get_close_matches(key, known, 1, 0.5)
     raise ConfigError(f"unknown key [{key}] ({where}); {f'did you mean {near[0]}?' if near else hint}")
@@ -131,14 +140,14 @@ def _check_key(key: str, where: str, tree: type[BaseModel] = Config, hint: str =
 def _explain(
     error: ValidationError, origins: dict[str, str], path: str | Path | None, tree: type[BaseModel] = Config
 ) -> str:
-    """Pydantic's first complaint as one line: key, what was expected, what was given, where."""
+    """Return Pydantic's first error as one line: key, expectation, given value, origin."""
     problem = error.errors()[0]
-    # Locations may run on into lists and unions; the key is the part that the tree knows.
+    # Locations may continue into lists and unions; the key is the part that names a setting.
     parts = [str(part) for part in problem["loc"]]
     if problem["type"] == "union_tag_invalid":
         return _unknown_choice(parts[0], problem["ctx"]["tag"], origins, path)
     if len(parts) > 1 and parts[1] in CHOICES.get(parts[0], {}):
-        del parts[1]  # which kind of section it is
+        del parts[1]  # the kind of the section
     known = set(known_keys(tree, ""))
     while parts and ".".join(parts) not in known:
         parts.pop()
@@ -148,7 +157,7 @@ def _explain(
     message = message[0].lower() + message[1:]
     given = problem.get("input")
     if problem["type"] == "missing" and isinstance(given, list | tuple):  # every setting has a default: a short tuple
-        message = f"{tuple_length(parts, tree)} values are wanted"
+        message = f"expected {tuple_length(parts, tree)} values"
     shown = "" if isinstance(given, dict | BaseModel) else f", got {given!r}"
     new = renamed_value(key, given)
     hint = f"; it was renamed to {new}" if new else ""
@@ -164,5 +173,5 @@ def _unknown_choice(section: str, name: str, origins: dict[str, str], path: str 
 
 
 def to_yaml(config: Config) -> str:
-    """The resolved config as YAML that `load_config` reads back to an equal config."""
+    """Return the resolved config as YAML from which `load_config` restores an equal config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)

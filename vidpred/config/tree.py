@@ -1,4 +1,4 @@
-"""The tree of all settings: the sections composed, and the rules between them."""
+"""The tree of all settings, and the rules across its sections."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from vidpred.settings import Settings
 from vidpred.training.objectives import ObjectiveSettings
 from vidpred.training.settings import CheckpointSettings, TrainingSettings
 
-# Sections that are one of several kinds, chosen by their name.
+# Sections that exist in several kinds, selected by their `name`.
 CHOICES: dict[str, Mapping[str, Any]] = {"model": GENERATORS, "discriminator": DISCRIMINATORS}
 
 
 class Config(Settings):
-    """The settings of a run. `vidpred config PRESET` prints them with the origin of every value."""
+    """All settings of a run."""
 
     seed: int = Field(0, ge=0, description="Seed of the weights, the samples and all other random numbers.")
     run: str = Field(
-        "runs/default", description="Run folder, created if it does not exist. A run that is in it already is resumed."
+        "runs/default", description="Run folder, created if it does not exist. An existing run in it is resumed."
     )
-    data: DataSettings = Field(DataSettings(), description="What is read and how training windows are cut from it.")
-    model: AnyModel = Field(MultiscaleSettings(), description="The generator; model.name chooses its kind.")
+    data: DataSettings = Field(DataSettings(), description="The data, and how training windows are cut from it.")
+    model: AnyModel = Field(MultiscaleSettings(), description="The generator; model.name selects its kind.")
     discriminator: AnyDiscriminator = Field(
         MultiscaleDiscriminatorSettings(),
-        description="The discriminator, if the objective has one; discriminator.name chooses its kind.",
+        description="The discriminator, if the objective has one; discriminator.name selects its kind.",
     )
     objective: ObjectiveSettings = Field(ObjectiveSettings(), description="The losses.")
     training: TrainingSettings = Field(TrainingSettings(), description="The training loop.")
@@ -41,7 +41,7 @@ class Config(Settings):
 
     @cached_property
     def origins(self) -> dict[str, str]:
-        """Where the values came from, by dotted key: "FILE:LINE", "command line" or "Python"."""
+        """The origins of the values by dotted key: "FILE:LINE", "command line" or "Python"."""
         return {}
 
     @model_validator(mode="after")
@@ -52,16 +52,19 @@ class Config(Settings):
             if not weights.has_discriminator:
                 raise ValueError("objective: all weights are 0; set objective.lp_weight=1")
             if adversary.start and not adversary.feature_matching_weight:
-                raise ValueError("objective.adversarial.start: nothing is learnt before it; set objective.lp_weight=1")
+                raise ValueError(
+                    "objective.adversarial.start: without other losses the generator cannot learn before it; set "
+                    "objective.lp_weight=1"
+                )
         if weights.has_discriminator and self.data.crop_size is None:
-            raise ValueError("data.crop_size: an adversary takes square crops; set data.crop_size=32")
+            raise ValueError("data.crop_size: an adversary needs square crops; set data.crop_size=32")
         if weights.num_samples > 1 and not self.model.noise_channels:
             raise ValueError(
-                "objective.num_samples: without noise all samples are the same; set model.noise_channels=1 or "
+                "objective.num_samples: without noise all samples are equal; set model.noise_channels=1 or "
                 "objective.num_samples=1"
             )
         if adversary.wrong_pairs and self.training.batch_size < 2:
-            raise ValueError("objective.adversarial.wrong_pairs: needs training.batch_size of 2 or more")
+            raise ValueError("objective.adversarial.wrong_pairs: set training.batch_size to at least 2")
         return self
 
     @model_validator(mode="after")
@@ -73,33 +76,36 @@ class Config(Settings):
             if network.needs_frames and not self.data.context_frames:
                 others = [name for name, kind in CHOICES[section].items() if not kind.needs_frames]
                 raise ValueError(
-                    f"{section}.name: {network.name} needs known frames; set data.context_frames=4, or "
+                    f"{section}.name: {network.name} needs context frames; set data.context_frames=4, or "
                     f"{section}.name={'|'.join(others)} for images from noise"
                 )
             if not network.needs_frames and self.data.context_frames:
                 raise ValueError(
-                    f"data.context_frames: {section}.name={network.name} knows no frames; set data.context_frames=0"
+                    f"data.context_frames: {section}.name={network.name} takes no context frames; set "
+                    "data.context_frames=0"
                 )
         if self.objective.kl_weight and not self.model.has_encoder:
-            raise ValueError("objective.kl_weight: only an encoder's code costs something; set model.name=vae")
+            raise ValueError("objective.kl_weight: needs a model with an encoder; set model.name=vae")
         if self.objective.adversary.class_weight and not self.discriminator.num_classes:
             raise ValueError(
                 "objective.adversarial.class_weight: the discriminator has no classes; set discriminator.classes"
             )
         if self.model.state_size and not self.data.context_frames:
             raise ValueError(
-                f"model.state_size: state_size={self.model.state_size} has no meaning without known frames; set it to 0"
+                f"model.state_size: state_size={self.model.state_size} has no meaning without context frames; set it "
+                "to 0"
             )
         if self.model.state_size and self.data.augment_settings.horizontal_flip:
             raise ValueError(
                 "data.augment.horizontal_flip: mirrored frames would contradict the states (model.state_size)"
             )
         if not self.data.context_frames and max(self.data.pred_frames, self.data.lead, self.data.unroll) > 1:
-            raise ValueError("data.context_frames: 0 needs data.pred_frames=1, data.lead=1 and data.unroll=1")
+            raise ValueError("data.context_frames: with 0 set data.pred_frames=1, data.lead=1 and data.unroll=1")
         return self
 
 
 def known_keys(section: type[BaseModel], prefix: str) -> list[str]:
+    """Return the dotted keys of all settings and sections below a section."""
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
@@ -109,14 +115,14 @@ def known_keys(section: type[BaseModel], prefix: str) -> list[str]:
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:
-    """The settings classes that a field may hold: several where it is a choice, none where it is a plain value."""
+    """Return the settings classes that a field may hold: several for a choice, none for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
 def text_keys(section: type[BaseModel], prefix: str) -> set[str]:
-    """The dotted keys of settings that are free text: paths."""
+    """Return the dotted keys of settings that are free text (paths)."""
     fields = section.model_fields
     keys = {prefix + name for name, field in fields.items() if field.annotation in (str, str | None, Path, Path | None)}
     for name, field in fields.items():
@@ -126,7 +132,7 @@ def text_keys(section: type[BaseModel], prefix: str) -> set[str]:
 
 
 def tuple_length(parts: list[str], tree: type[BaseModel] = Config) -> int:
-    """How many values the tuple at this key holds."""
+    """Return the number of values of the tuple with this key."""
     section: Any = tree
     for part in parts[:-1]:
         section = section.model_fields[part].annotation

@@ -1,4 +1,4 @@
-"""Settings that were given, although the run does not use them."""
+"""Settings that were set although the run does not use them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vidpred.settings import Settings
 
 
 def report_unused(config: Config, read: Set[str], warn: bool = True) -> None:
-    """Compare the settings that differ from their defaults with those that the run reads.
+    """Report settings that differ from their defaults and are not read by the run.
 
     Args:
-        config: The settings of the run, which know where each value came from.
-        read: The dotted keys that were read while the run was built.
-        warn: Warn of settings from presets and from Python, in one line on stderr.
+        config: The settings of the run.
+        read: The dotted keys that the run reads.
+        warn: Warn about settings from presets and from Python, in one line on stderr.
 
     Raises:
         ConfigError: A setting on the command line is not used by this run.
@@ -27,7 +27,7 @@ def report_unused(config: Config, read: Set[str], warn: bool = True) -> None:
     given = [key for key in unused if config.origins.get(key) == "command line"]
     if given:
         named = ", ".join(f"{key}={as_yaml(unused[key])}" for key in given)
-        raise ConfigError(f"[{named}] not used by this run; leave {'it' if len(given) == 1 else 'them'} out")
+        raise ConfigError(f"[{named}] not used by this run; remove {'it' if len(given) == 1 else 'them'}")
     if unused and warn:
         named = ", ".join(f"{key} ({config.origins.get(key, 'given in Python')})" for key in unused)
         print(f"vidpred: warning: settings that this run does not use: {named}", file=sys.stderr)

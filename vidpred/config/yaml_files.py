@@ -1,4 +1,4 @@
-"""Reading and writing YAML: safely, without its silent surprises, and with the line of every value."""
+"""Safe reading and writing of YAML, with the line number of every value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidpred.errors import ConfigError
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML 1.1 without its silent surprises: a key given twice is refused, 1e-4 is a number."""
+    """A loader of YAML 1.1 that rejects duplicate keys and reads 1e-4 as a number."""
 
 
 def _construct_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -33,7 +33,15 @@ _UniqueKeyLoader.add_implicit_resolver(
 
 
 def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
-    """Read a mapping; notes "FILE:LINE" for every value in origins. Raises ConfigError with file and line."""
+    """Read a mapping from a YAML file.
+
+    Args:
+        file: The file.
+        origins: Receives "FILE:LINE" for the dotted key of every value.
+
+    Raises:
+        ConfigError: The file cannot be read; the message has file and line.
+    """
     try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=_UniqueKeyLoader)
@@ -41,14 +49,14 @@ def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
-        problem = getattr(error, "problem", None) or "no valid YAML"
-        raise ConfigError(f"{problem} [{where}]; mend the line") from None
+        problem = getattr(error, "problem", None) or "invalid YAML"
+        raise ConfigError(f"{problem} [{where}]; correct the line") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config [{file}]: {error}") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"a config is a mapping of keys to values [{file}]; see `vidpred config`")
+        raise ConfigError(f"not a mapping of keys to values [{file}]; see `vidpred config`")
     _note_lines(node, "", file.name, origins)
     return tree
 
@@ -62,6 +70,7 @@ def _note_lines(node: yaml.Node | None, prefix: str, name: str, origins: dict[st
 
 
 def parse_yaml(text: str, item: str) -> Any:
+    """Parse the value of an override; `item` names it in the ConfigError that is raised for invalid YAML."""
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError:
@@ -69,7 +78,7 @@ def parse_yaml(text: str, item: str) -> Any:
 
 
 def parse_text(text: str) -> str | None:
-    """A path as it stands, whatever YAML would make of `clips #1` or 2024; null is none, quotes are taken off."""
+    """Return a path literally, even if it is `clips #1` or 2024; `null` becomes None, and quotes are removed."""
     if text == "null":
         return None
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
@@ -79,4 +88,5 @@ def parse_text(text: str) -> str | None:
 
 
 def as_yaml(value: Any) -> str:
+    """Return a value as YAML on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")

@@ -1,4 +1,4 @@
-"""What settings classes share: their base, the names that settings had before, and a record of what is read."""
+"""The base of settings classes, the former names of settings, and a record of the settings that are read."""
 
 from vidpred.settings.base import Settings, absent_at_defaults, flatten, with_all_sections
 from vidpred.settings.reads import Reads, recording

@@ -1,4 +1,4 @@
-"""The base of every settings class: unknown keys refused, values fixed after loading."""
+"""The base of all settings classes: unknown keys are rejected, and values are immutable."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class Settings(BaseModel):
-    """Base of the settings sections. Each section stands directly above the class or function that takes it.
+    """Base of the settings sections, each defined directly above the class or function that takes it.
 
-    Numbers must be finite, and true and false are no numbers, though Python counts with them.
+    Numbers must be finite, and true and false are not accepted as numbers.
     """
 
     model_config = ConfigDict(
@@ -30,12 +30,12 @@ class Settings(BaseModel):
 
 
 def absent_at_defaults(section: Settings | None) -> Settings | None:
-    """Return None for a section that is all defaults: both mean the same, so there is one way to write it."""
+    """Return None for a section with defaults only, so that there is one way to write it."""
     return None if section is None or section == type(section)() else section
 
 
 def with_all_sections(section: Settings) -> Settings:
-    """Return the settings with every section that is absent at its defaults written out."""
+    """Return the settings with the defaults of absent sections written out."""
     inner: dict[str, Settings] = {}
     for name, field in type(section).model_fields.items():
         value = section.__dict__[name]
@@ -47,7 +47,7 @@ def with_all_sections(section: Settings) -> Settings:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything in nested mappings."""
+    """Yield (dotted key, value) of all values in nested mappings."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")

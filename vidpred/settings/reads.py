@@ -1,4 +1,4 @@
-"""Which settings are read: the difference between a setting that has an effect and one that is decoration."""
+"""A record of the settings that are read, to find those without any effect."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from vidpred.settings.base import Settings
 
 
 class Reads:
-    """The dotted keys of a tree of settings that were read while it was recorded."""
+    """The dotted keys of the settings in a tree that were read during a recording."""
 
     def __init__(self, root: Settings) -> None:
         self.keys: set[str] = set()
-        self._places: dict[int, str] = {}  # of every section's object
-        self._copies: list[Settings] = []  # kept, so that no other object takes their place in memory
+        self._places: dict[int, str] = {}  # id of a section's object -> its dotted prefix
+        self._copies: list[Settings] = []  # kept alive so that their ids stay unique
         self._place(root, "")
 
     def _place(self, section: Settings, prefix: str) -> None:
@@ -25,26 +25,26 @@ class Reads:
                 self._place(value, f"{prefix}{name}.")
 
     def note(self, section: Settings, name: str) -> None:
-        """Note that a field of a section was read; sections of other trees do not count."""
+        """Record that a field of a section was read; sections of other trees are ignored."""
         prefix = self._places.get(id(section))
         if prefix is not None and name in type(section).model_fields:
             self.keys.add(prefix + name)
 
     def copied(self, section: Settings, copy: Settings) -> None:
-        """Let reads of a copy count as reads of the section."""
+        """Count reads of a copy as reads of the section."""
         if id(section) in self._places:
             self._place(copy, self._places[id(section)])
             self._copies.append(copy)
 
     def handed_over(self, section: Settings, names: Iterable[str] | None = None) -> None:
-        """Count plain values of a section (all: None) as read, because they are read later."""
+        """Count plain values of a section (None: all) as read, because they will be read later."""
         for name in type(section).model_fields if names is None else names:
             self.note(section, name)
 
 
 @contextmanager
 def recording(root: Settings) -> Iterator[Reads]:
-    """Record which settings of a tree are read within the block. Validation and dumps do not count."""
+    """Record which settings of a tree are read in the block, except by validation and dumps."""
     reads = Reads(root)
     before = {name: Settings.__dict__.get(name) for name in ("__getattribute__", "model_copy")}
     read, copy = Settings.__getattribute__, Settings.model_copy

@@ -1,4 +1,4 @@
-"""Settings that have another name than they had in earlier versions."""
+"""Settings that were renamed since earlier versions."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ SECTIONS = {key for key in MOVED if any(new.startswith(f"{key}.") for new in MOV
 
 
 def moved_to(key: str, value: Any = None) -> str | None:
-    """Return the new name of a setting that is given by its old one; None for any other key.
+    """Return the new name of a renamed setting; None for any other key.
 
     Args:
         key: A dotted key.
-        value: Its value, which tells a former setting from the section that has its name now.
+        value: Its value, which distinguishes a former setting from a section that has its name now.
     """
     if key in SECTIONS and (value is None or isinstance(value, Mapping)):
         return None
@@ -74,12 +74,12 @@ def moved_to(key: str, value: Any = None) -> str | None:
 
 
 def renamed_value(key: str, value: Any) -> str | None:
-    """Return the new name of a value that is given by its old one; None for any other value of the setting `key`."""
+    """Return the new name of a renamed value of the setting `key`; None for any other value."""
     return VALUES.get(key, {}).get(value) if isinstance(value, str) else None
 
 
 def assign(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a value in nested dictionaries by its dotted key, with the sections on the way to it."""
+    """Set a value in nested dictionaries by its dotted key, creating missing sections."""
     *sections, name = key.split(".")
     for section in sections:
         if not isinstance(tree.get(section), dict):
@@ -89,22 +89,22 @@ def assign(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def migrate(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the stored settings of a run under the names of today, with one note on stderr if names changed.
+    """Return the stored settings of a run under their current names, with one note on stderr if names changed.
 
     Args:
         tree: The settings, nested.
-        where: The file that they are from.
+        where: The file that contains them.
     """
-    today: dict[str, Any] = {}
+    current: dict[str, Any] = {}
     for key, value in flatten(tree):
         new = moved_to(key, value) or key
         renamed = renamed_value(new, value)
         if new != key or renamed is not None:
             _note(where)
-        assign(today, new, renamed or value)
-    return today
+        assign(current, new, renamed or value)
+    return current
 
 
 @cache
 def _note(where: str) -> None:
-    print(f"vidpred: the settings have names of an earlier version, which are translated [{where}]", file=sys.stderr)
+    print(f"vidpred: translated settings that were renamed since an earlier version [{where}]", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Training: objectives, the loop, monitors and checks of a run."""

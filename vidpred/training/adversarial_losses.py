@@ -1,7 +1,7 @@
-"""The game between a generator and a discriminator, for images of any kind: what each pays in one step.
+"""Losses of a generator and its discriminator in one training step, for images of any kind.
 
-Video prediction and image generation share it: the images come as one tensor `(B, ...)` a scale, and the judge is a
-callable that already knows what they are to be judged with (a context, a label, nothing).
+Video prediction and image generation share them: images come as one tensor `(B, ...)` per scale, and the discriminator
+as a callable that already holds its conditions (a context, a label or nothing).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vidpred.settings import Settings
 
 
 class AdversarialSettings(Settings):
-    """Settings of the adversary. Without one of its first two weights there is no discriminator."""
+    """Settings of the adversary. There is no discriminator if the first two weights are 0."""
 
     weight: float = Field(0.0, ge=0, description="Weight of the generator's adversarial loss, summed over scales.")
     feature_matching_weight: float = Field(
@@ -49,18 +49,20 @@ class AdversarialSettings(Settings):
         0.0, ge=0, description="Weight of the mean squared logit of real images (Karras et al. 2018)."
     )
     weight_clip: float | None = Field(None, gt=0, description="Bound of the discriminator's weights. null: none.")
-    wrong_pairs: bool = Field(False, description="Train the discriminator to reject the future of another sample, too.")
+    wrong_pairs: bool = Field(
+        False, description="Also train the discriminator to reject the true future of another sample."
+    )
     discriminator_steps: int = Field(
-        1, ge=1, description="Update the generator every n-th step, the discriminator in every step."
+        1, ge=1, description="Update the generator every n-th step, the discriminator every step."
     )
     class_weight: float = Field(
         0.0,
         ge=0,
-        description="Weight of the discriminator's cross-entropy on labelled real images; needs discriminator.classes.",
+        description="Weight of the discriminator's cross-entropy on labeled real images; needs discriminator.classes.",
     )
 
     @model_validator(mode="after")
-    def _labelled(self) -> Self:
+    def _check_label(self) -> Self:
         if self.real_label != 1 and not ADVERSARIAL_LOSSES[self.loss].smoothable:
             raise ValueError(f"real_label: the {self.loss} loss has no labels to smooth; set real_label=1")
         return self
@@ -73,77 +75,91 @@ class AdversarialSettings(Settings):
 
 @dataclass(frozen=True)
 class Losses:
-    """One phase's result: the scalar to minimise, its named parts for the log, and the weights of those it sums."""
+    """Losses of one phase: the scalar to minimize, its named parts for the log, and the weights of its terms."""
 
     total: Tensor
     parts: dict[str, Tensor]
     weights: dict[str, float] = field(default_factory=dict)
 
     def weighted(self) -> dict[str, Tensor]:
-        """The terms that add up to the total."""
+        """Return the weighted terms, which add up to the total."""
         return {name: weight * self.parts[name] for name, weight in self.weights.items()}
 
 
 class AdversarialLosses:
-    """Both players' costs. Of its own it keeps only the averages that historical averaging needs (`memory`)."""
+    """Losses of both networks. Its only state are the averages for historical averaging (`memory`)."""
 
     def __init__(
-        self, settings: AdversarialSettings, players: dict[str, nn.Module], history_weight: float = 0.0
+        self, settings: AdversarialSettings, networks: dict[str, nn.Module], history_weight: float = 0.0
     ) -> None:
-        """players: "generator" and, where there is one, "discriminator", unwrapped."""
-        self.settings, self.players, self.history_weight = settings, players, history_weight
+        """Store the networks and, if `history_weight` is above 0, start their averages.
+
+        Args:
+            settings: Settings of the adversary.
+            networks: "generator" and, if there is one, "discriminator", unwrapped.
+            history_weight: Weight of historical averaging.
+        """
+        self.settings, self.networks, self.history_weight = settings, networks, history_weight
         self.loss = ADVERSARIAL_LOSSES[settings.loss]
-        remembered = players if history_weight else {}
-        self.memory = {name: HistoricalAverage(player) for name, player in remembered.items()}
+        averaged = networks if history_weight else {}
+        self.memory = {name: HistoricalAverage(network) for name, network in averaged.items()}
 
     def adversarial_weight(self, step: int) -> float:
-        """The adversary's weight in a step (from 0)."""
+        """Return the weight of the generator's adversarial loss in a step (from 0)."""
         weight = self.settings.weight
         return weight and weight * ramp(step, self.settings.start, self.settings.ramp)
 
     def generator_terms(
-        self, judge: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]], fake: list[Tensor], real: list[Tensor],
+        self, score: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]], fake: list[Tensor], real: list[Tensor],
         step: int,
     ) -> dict[str, tuple[float, Tensor]]:  # fmt: skip
-        """What the generator pays, by name: weight and value. Terms of weight 0 are left out.
+        """Return the weight and value of the generator's terms by name, without terms of weight 0.
 
-        judge -> logits and features. fake: its images with their graph; real: true ones, for their features.
+        Args:
+            score: The discriminator: images -> logits and features.
+            fake: The generator's images of every scale, with their graph.
+            real: True images, for their features.
+            step: Training step, from 0.
         """
         weight, matching = self.adversarial_weight(step), self.settings.feature_matching_weight
         terms: dict[str, tuple[float, Tensor]] = {}
         if weight or matching:
-            logits, features = judge(fake)
+            logits, features = score(fake)
             if weight:
                 terms["adversarial"] = weight, self.loss.generator(logits) * logits.shape[1]
             if matching:
                 with torch.no_grad():
-                    _, wanted = judge(real)
-                terms["feature_matching"] = matching, feature_matching_loss(features, wanted)
+                    _, target = score(real)
+                terms["feature_matching"] = matching, feature_matching_loss(features, target)
         return terms | self.history_terms("generator")
 
     def discriminator_losses(
-        self, judge: Callable[[list[Tensor]], Tensor], real: list[Tensor], false: Sequence[list[Tensor]], step: int,
+        self, score: Callable[[list[Tensor]], Tensor], real: list[Tensor], false: Sequence[list[Tensor]], step: int,
         pixel_repeat: int = 1,
     ) -> Losses:  # fmt: skip
-        """True images against each kind of false ones (which weigh together as much), summed over scales.
+        """Compute the discriminator's losses, summed over scales; all false groups together weigh as much as `real`.
 
-        judge -> logits, for images of several kinds one after another along the batch. false: the generator's
-        images first, then any others. All are taken as constants. repeated: see `r1_penalty`.
+        Args:
+            score: The discriminator: images -> logits, for several groups concatenated along the batch.
+            real: True images of every scale, detached here.
+            false: Groups of images to reject, the generator's first; detached here.
+            step: Training step, from 0.
+            pixel_repeat: See `r1_penalty`.
         """
-        settings, game = self.settings, self.loss
+        settings, loss = self.settings, self.loss
         with_r1 = settings.r1_weight > 0 and step % settings.r1_every == 0
         real = [image.detach().requires_grad_(with_r1) for image in real]
-        groups = [real, *([image.detach() for image in kind] for kind in false)]
+        groups = [real, *([image.detach() for image in group] for group in false)]
         if settings.gradient_penalty_weight:
             groups.append(interpolate(real, false[0]))
-        # One forward for all kinds: data-parallel training expects one forward for each backward.
-        logits = judge([torch.cat(scale) for scale in zip(*groups, strict=True)])
+        # One forward for all groups: data-parallel training expects one forward per backward.
+        logits = score([torch.cat(scale) for scale in zip(*groups, strict=True)])
         on_real, *rest = logits.chunk(len(groups))
         on_false = rest[: len(false)]
         scales = logits.shape[1]
         terms = {
-            "real": (1.0, game.real(on_real, settings.real_label) * scales),
-            "fake": (1.0, sum_of(game.fake(judged) for judged in on_false) / len(on_false) * scales),
+            "real": (1.0, loss.real(on_real, settings.real_label) * scales),
+            "fake": (1.0, sum_of(loss.fake(on_fake) for on_fake in on_false) / len(on_false) * scales),
         }
         if with_r1:
             terms["r1"] = settings.r1_weight, r1_penalty(on_real, real, pixel_repeat)
@@ -158,7 +174,7 @@ class AdversarialLosses:
         return Losses(losses.total, losses.parts | self._accuracies(on_real, on_false[0]), losses.weights)
 
     def _accuracies(self, on_real: Tensor, on_fake: Tensor) -> dict[str, Tensor]:
-        """A critic that only ranks is taken to decide halfway between its mean logits."""
+        """Return accuracies and saturation; a loss without a boundary decides halfway between the mean logits."""
         boundary = self.loss.boundary
         if boundary is None:
             boundary = float((on_real.mean() + on_fake.mean()).detach()) / 2
@@ -172,26 +188,27 @@ class AdversarialLosses:
             found["saturated"] = (shares[0] + shares[1]) / 2
         return found
 
-    def history_terms(self, player: str) -> dict[str, tuple[float, Tensor]]:
-        return {"history": (self.history_weight, self.memory[player]())} if player in self.memory else {}
+    def history_terms(self, network: str) -> dict[str, tuple[float, Tensor]]:
+        """Return the historical averaging term of a network, by its name; none without historical averaging."""
+        return {"history": (self.history_weight, self.memory[network]())} if network in self.memory else {}
 
-    def after_update(self, player: str) -> None:
-        """What is due when a player's weights have changed: clipping, and taking them into the average."""
-        if player == "discriminator" and self.settings.weight_clip is not None:
-            clip_weights(self.players[player], self.settings.weight_clip)
-        if player in self.memory:
-            self.memory[player].update()
+    def after_update(self, network: str) -> None:
+        """Clip a network's updated weights and add them to its average, where the settings ask for it."""
+        if network == "discriminator" and self.settings.weight_clip is not None:
+            clip_weights(self.networks[network], self.settings.weight_clip)
+        if network in self.memory:
+            self.memory[network].update()
 
 
 def ramp(step: int, start: int, length: int) -> float:
-    """0 before step `start`, then up to 1 along a straight line: step start + length is the first at 1."""
+    """Return 0 before step `start`, then rise linearly to 1, which step `start + length` is the first to reach."""
     if step < start:
         return 0.0
     return min(1.0, (step - start + 1) / (length + 1))
 
 
 def weigh(terms: dict[str, tuple[float, Tensor]]) -> Losses:
-    """The weighted sum of named terms, and their values for the log."""
+    """Sum named terms by their weights, and keep their values for the log."""
     return Losses(
         sum_of(weight * value for weight, value in terms.values()),
         {name: value for name, (_, value) in terms.items()},
@@ -200,6 +217,7 @@ def weigh(terms: dict[str, tuple[float, Tensor]]) -> Losses:
 
 
 def sum_of(terms: object) -> Tensor:
+    """Return the sum of at least one tensor."""
     total = sum(terms)  # type: ignore[call-overload]
     assert isinstance(total, Tensor), "an objective needs at least one weight above 0"
     return total

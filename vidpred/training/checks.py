@@ -1,7 +1,7 @@
-"""The rules of `diagnose`: each a small function of a run's numbers.
+"""The checks of `diagnose`: small functions of a run's numbers.
 
-A rule reads the lines of metrics.jsonl and the settings, and says what it saw, or nothing. It speaks only of what
-lasts: the second half of the steps that it is shown. What gets better on its own is not a finding.
+A check reads the lines of metrics.jsonl and the settings, and returns what it observed, or None. Most read only the
+second half of the steps, because early problems may pass: what is still improving is not a finding.
 """
 
 from __future__ import annotations
@@ -16,47 +16,49 @@ from typing import Any
 from vidpred.training.objectives import ObjectiveSettings
 from vidpred.training.settings import TrainingSettings
 
-EARLY, MATURE = 50, 200  # steps before which predictions say nothing; before which they may still be poor
-NEGLIGIBLE, DROWNING = 0.01, 20.0  # the adversary's gradient as a share of the reconstruction's
-PERFECT, SURE = 0.99, 0.9  # accuracy of a perfect discriminator, and how much of what it says it is sure of
-HIGH, LOW, BIAS, SWINGS = 0.9, 0.6, 0.5, 4  # between what an oscillating discriminator goes back and forth, how often
-SCORED = 200  # images over which its accuracy is averaged before that is asked
-CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and sharpness as shares of the truth's
+EARLY, MATURE = 50, 200  # steps before which predictions mean nothing, and before which they may still be poor
+NEGLIGIBLE, DOMINANT = 0.01, 20.0  # the adversary's gradient as a share of the reconstruction's
+PERFECT, SATURATED = 0.99, 0.9  # accuracy of a perfect discriminator, and its share of saturated logits
+HIGH, LOW, BIAS, SWINGS = 0.9, 0.6, 0.5, 4  # accuracies (or bias) of an oscillation's extremes, and their least number
+SCORED = 200  # images over which accuracy is averaged to find oscillations
+CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and sharpness relative to the true frames
 LAST_BLURRED = 0.5  # sharpness of the last predicted frame: blends of displaced candidates have .4 eight frames ahead
-ALIKE = 0.05  # the distance of two draws, as a share of their distance from the truth
-BETTER = 1.2  # by what factor a share comes closer to 1, from one quarter of the run to the next, if it is on its way
+ALIKE = 0.05  # distance between two samples, as a share of their distance from the true frames
+BETTER = 1.2  # factor by which a share that is still improving approaches 1 from one quarter of the run to the next
 ADVERSARIAL = ("monitor/gradient_adversarial", "monitor/gradient_feature_matching")
 RECONSTRUCTION = ("monitor/gradient_lp", "monitor/gradient_gdl")
 
 
 @dataclass(frozen=True)
 class History:
-    """A run as its rules see it."""
+    """A run's numbers and settings, as the checks read them."""
 
     lines: Sequence[Mapping[str, Any]]
     objective: ObjectiveSettings
     training: TrainingSettings
-    frames: int | None = None  # predicted in training; None: not said
+    frames: int | None = None  # number of frames predicted in training, for messages; None: unknown
 
     @property
     def last_step(self) -> int:
+        """The newest step with a line; 0 without lines."""
         return max((int(line["step"]) for line in self.lines), default=0)
 
     def points(self, key: str) -> list[tuple[int, float]]:
-        """(step, value) of every line that has a number there."""
+        """Return (step, value) of every line with a number under this key."""
         return [(int(line["step"]), float(line[key])) for line in self.lines if isinstance(line.get(key), int | float)]
 
     def values(self, key: str) -> list[float]:
+        """Return the numbers under a key."""
         return [value for _, value in self.points(key)]
 
-    def late(self, key: str, least: int = 2) -> list[float]:
-        """The values of the second half of the steps; none where there are fewer than `least`."""
+    def late(self, key: str, min_count: int = 2) -> list[float]:
+        """Return the values from the second half of the steps; none if there are fewer than `min_count`."""
         first = min((int(line["step"]) for line in self.lines), default=0)
         found = [value for step, value in self.points(key) if step > (first + self.last_step) / 2]
-        return found if len(found) >= least else []
+        return found if len(found) >= min_count else []
 
     def settled(self, key: str) -> float | None:
-        """The late mean of a number whose best value is 1, once the run is mature and unless it is on its way there."""
+        """Return the late mean of a number whose best value is 1; None in young runs and while it still improves."""
         late = self.late(key, 4)
         if not late or self.last_step < MATURE:
             return None
@@ -66,6 +68,7 @@ class History:
 
 
 def non_finite(history: History) -> str | None:
+    """Find the first step with values that are not finite."""
     for line in history.lines:
         count = line.get("monitor/non_finite", 0)
         broken = [key for key, value in line.items() if isinstance(value, float) and not math.isfinite(value)]
@@ -77,6 +80,7 @@ def non_finite(history: History) -> str | None:
 
 
 def out_of_range(history: History) -> str | None:
+    """Find frames outside [0, 1]."""
     lowest, highest = history.values("monitor/input_min"), history.values("monitor/input_max")
     if lowest and highest and (min(lowest) < -0.01 or max(highest) > 1.01):
         return f"frames in [{min(lowest):.3g}, {max(highest):.3g}]"
@@ -89,19 +93,22 @@ def _is_constant(history: History) -> bool:
 
 
 def constant_frames(history: History) -> str | None:
+    """Find frames that all have one value."""
     if not _is_constant(history):
         return None
-    return f"all values of all frames measured are {max(history.values('monitor/input_max')):.3g}"
+    return f"all values of all measured frames are {max(history.values('monitor/input_max')):.3g}"
 
 
 def scaled_twice(history: History) -> str | None:
+    """Find frames that were divided by 255 twice."""
     highest = max(history.values("monitor/input_max"), default=1.0)
     if highest > 0.02 or min(history.values("monitor/input_min"), default=0) < 0 or _is_constant(history):
         return None
-    return f"no value of a frame above {highest:.2g}, which is {highest * 255:.2g} / 255"
+    return f"no frame has a value above {highest:.2g}, which is {highest * 255:.2g} / 255"
 
 
 def only_extremes(history: History) -> str | None:
+    """Find frames whose values are almost all exactly 0 or 1."""
     shares = history.values("monitor/input_extremes")
     if not shares or min(shares) < 0.999 or _is_constant(history):
         return None
@@ -109,6 +116,7 @@ def only_extremes(history: History) -> str | None:
 
 
 def predictions_out_of_range(history: History) -> str | None:
+    """Find late predictions outside [0, 1]."""
     lowest, highest = history.late("monitor/prediction_min"), history.late("monitor/prediction_max")
     if lowest and highest and (min(lowest) < -0.2 or max(highest) > 1.2):
         return f"predictions in [{min(lowest):.3g}, {max(highest):.3g}]"
@@ -116,6 +124,7 @@ def predictions_out_of_range(history: History) -> str | None:
 
 
 def no_gradient(history: History) -> str | None:
+    """Find an adversarial term whose gradient at the generator is always 0."""
     for key in ADVERSARIAL:
         norms = history.values(key)
         if norms and max(norms) == 0:
@@ -125,6 +134,7 @@ def no_gradient(history: History) -> str | None:
 
 
 def nothing_learns(history: History) -> str | None:
+    """Find a generator whose late gradients are all 0."""
     keys = {key for line in history.lines for key in line if key.startswith("monitor/gradient_")}
     late = [history.late(key) for key in keys]
     if any(late) and all(max(values, default=0) == 0 for values in late):
@@ -133,14 +143,16 @@ def nothing_learns(history: History) -> str | None:
 
 
 def only_features(history: History) -> str | None:
+    """Find a discriminator that is used for feature matching only."""
     settings = history.objective
     if settings.has_discriminator and settings.adversary.weight == 0:
         weight = settings.adversary.feature_matching_weight
-        return f"objective.adversarial.weight=0 beside objective.adversarial.feature_matching_weight={weight:g}"
+        return f"objective.adversarial.weight=0 with objective.adversarial.feature_matching_weight={weight:g}"
     return None
 
 
 def never_starts(history: History) -> str | None:
+    """Find an adversary that would start after the last step."""
     settings, steps = history.objective, history.training.steps
     if settings.adversary.weight > 0 and settings.adversary.start >= steps:
         return f"objective.adversarial.start={settings.adversary.start} in a run of {steps} steps"
@@ -148,109 +160,119 @@ def never_starts(history: History) -> str | None:
 
 
 def _adversary_share(history: History) -> float | None:
-    """The norm of the adversary's gradients over that of the reconstruction's, once its weight is whole."""
-    whole = history.objective.adversary.start + history.objective.adversary.ramp
+    """Return the adversary's gradient norm over the reconstruction's, late and at the adversary's full weight."""
+    full = history.objective.adversary.start + history.objective.adversary.ramp
     shares = []
     for line in history.lines:
         own, other = (sum(line.get(key, 0) for key in keys) for keys in (ADVERSARIAL, RECONSTRUCTION))
-        if line["step"] > max(whole, 1) and other > 0 and any(key in line for key in ADVERSARIAL):
+        if line["step"] > max(full, 1) and other > 0 and any(key in line for key in ADVERSARIAL):
             shares.append(own / other)
     late = shares[len(shares) // 2 :]
     return fmean(late) if len(late) >= 2 else None
 
 
 def adversary_negligible(history: History) -> str | None:
+    """Find an adversary whose gradient is much smaller than the reconstruction's."""
     share = _adversary_share(history)
     if share is None or not 0 < share < NEGLIGIBLE:
         return None
     return f"the adversary's gradient at the generator is {share:.2g} of that of l_p and GDL"
 
 
-def adversary_drowns(history: History) -> str | None:
+def adversary_dominates(history: History) -> str | None:
+    """Find an adversary whose gradient is much larger than the reconstruction's."""
     share = _adversary_share(history)
-    if share is None or share <= DROWNING:
+    if share is None or share <= DOMINANT:
         return None
     return f"the adversary's gradient at the generator is {share:.0f} times that of l_p and GDL"
 
 
 def perfect_discriminator(history: History) -> str | None:
+    """Find a discriminator that is always right and, where that is measured, saturated."""
     accuracy, saturated = history.late("discriminator/accuracy", 5), history.late("discriminator/saturated", 5)
-    if not accuracy or fmean(accuracy) < PERFECT or (saturated and fmean(saturated) < SURE):
+    if not accuracy or fmean(accuracy) < PERFECT or (saturated and fmean(saturated) < SATURATED):
         return None
-    said = f", {fmean(saturated):.0%} of its logits saturated" if saturated else ""
-    return f"the discriminator tells true and predicted frames apart in {fmean(accuracy):.1%} of all cases{said}"
+    share = f", {fmean(saturated):.0%} of its logits are saturated" if saturated else ""
+    return f"the discriminator classifies {fmean(accuracy):.1%} of true and predicted frames correctly{share}"
 
 
 def blind_discriminator(history: History) -> str | None:
+    """Find a discriminator that does no better than chance although predictions are poor."""
     accuracy = history.late("discriminator/accuracy", 5)
     poor = still(history) or blurred(history)
     if not accuracy or not poor or not 0.45 <= fmean(accuracy) <= 0.55:
         return None
-    return f"the discriminator is right in {fmean(accuracy):.1%} of all cases, as if by tossing a coin, though {poor}"
+    return f"the discriminator's accuracy is {fmean(accuracy):.1%}, no better than chance, although {poor}"
 
 
 def oscillation(history: History) -> str | None:
+    """Find a discriminator whose accuracy or bias swings between extremes."""
     real, fake = history.late("discriminator/accuracy_real", 10), history.late("discriminator/accuracy_fake", 10)
     window = max(3, -(-SCORED // (2 * history.training.batch_size)))
     series = {
-        f"accuracy goes back and forth between {LOW} and {HIGH}": (
+        f"the discriminator's accuracy swings between {LOW} and {HIGH}": (
             [(r + f) / 2 for r, f in zip(real, fake, strict=False)], LOW, HIGH,
         ),
-        "discriminator takes all frames for true, then all for predicted": (
+        "the discriminator swings between calling all frames true and all predicted": (
             [r - f for r, f in zip(real, fake, strict=False)], -BIAS, BIAS,
         ),
     }  # fmt: skip
     for what, (values, low, high) in series.items():
         swings = count_swings(smooth(values, window), low, high)
         if swings >= SWINGS:
-            return f"the discriminator's {what}, {swings} times" if what[0] == "a" else f"the {what}, {swings} times"
+            return f"{what}, {swings} times"
     return None
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:
-    """Means of `window` values that follow each other, as many as there are."""
+    """Return the running means over `window` values."""
     return [fmean(values[start : start + window]) for start in range(len(values) - window + 1)]
 
 
 def count_swings(values: Sequence[float], low: float, high: float) -> int:
-    """How often a series goes from `low` or below to `high` or above or back."""
+    """Count how often a series moves from `low` or below to `high` or above, or back."""
     sides = [value >= high for value in values if value <= low or value >= high]
     return sum(one != other for one, other in pairwise(sides))
 
 
 def constant_predictions(history: History) -> str | None:
+    """Find predictions that hardly differ between clips."""
     shares = history.late("monitor/diversity")
     if not shares or max(shares) > CONSTANT or history.last_step < EARLY:
         return None
-    return f"predictions of different clips differ by {max(shares):.1%} of what the true frames differ by"
+    return f"predictions of different clips differ by {max(shares):.1%} of the difference between their true frames"
 
 
-def draws_alike(history: History) -> str | None:
+def samples_alike(history: History) -> str | None:
+    """Find samples of one clip's future that hardly differ."""
     share = history.settled("monitor/draws")
     if share is None or share > ALIKE:
         return None
-    return f"two draws of one clip's future differ by {share:.1%} of what they differ from the truth by"
+    return f"two samples of one clip's future differ by {share:.1%} of their difference from the true frames"
 
 
 def still(history: History) -> str | None:
+    """Find predictions that hardly change from the last context frame."""
     share = history.settled("monitor/motion")
     if share is None or share > STILL:
         return None
-    return f"predictions change {share:.1%} as much from the last known frame as the true frames do"
+    return f"predictions change from the last context frame by {share:.1%} of the change in the true frames"
 
 
 def blurred(history: History) -> str | None:
+    """Find predictions with much less edge energy than the true frames."""
     share, last = history.settled("monitor/sharpness"), history.settled("monitor/sharpness_last")
     if last is not None and last <= LAST_BLURRED:
         place = f"at frame {history.frames}" if history.frames else "in the last predicted frame"
-        return f"blurry: energy {last:.2f} {place} where something moves (true frames: 1); PSNR alone hides it"
+        return f"blurry: edge energy {last:.2f} {place} in moving regions (true frames: 1); PSNR alone hides it"
     if share is None or share > BLURRED:
         return None
-    return f"where something moves, predictions have {share:.1%} of the true frames' squared-gradient energy"
+    return f"in moving regions, predictions have {share:.1%} of the true frames' squared-gradient energy"
 
 
 def noisy(history: History) -> str | None:
+    """Find predictions with much more edge energy than the true frames."""
     share = history.settled("monitor/sharpness")
     if share is None or share < NOISY:
         return None
-    return f"where something moves, predictions have {share:.1f} times the true frames' squared-gradient energy"
+    return f"in moving regions, predictions have {share:.1f} times the true frames' squared-gradient energy"

@@ -1,4 +1,4 @@
-"""What a run's own numbers say is wrong with it: the rules in one table, with why each matters and what to try."""
+"""Diagnosis of a run from its own numbers: the table of checks, with why each finding matters and what to try."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vidpred.training.checks import ADVERSARIAL, RECONSTRUCTION, History
 from vidpred.training.objectives import ObjectiveSettings
 from vidpred.training.settings import TrainingSettings
 
-Severity = Literal["serious", "warning", "note"]  # it will not work; it will not work well; is it meant?
+Severity = Literal["serious", "warning", "note"]  # will not work; will not work well; may be unintended
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Something wrong: what was seen, why it matters, what to try; keys: the logged numbers that show it."""
+    """A finding: what was observed, why it matters, what to try; `keys` are the logged numbers that show it."""
 
     title: str
     severity: Severity
@@ -28,8 +28,10 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Check:
-    """A row of the table: what may be wrong, how grave that is, the numbers that the check reads (none: the settings),
-    and what a user should know."""
+    """A row of the table: a possible fault, the check that finds it, and advice.
+
+    keys: The logged numbers that the check reads; none if it reads the settings only.
+    """
 
     title: str
     severity: Severity
@@ -38,7 +40,8 @@ class Check:
     why: str
     remedy: str
 
-    def ask(self, history: History) -> Diagnosis | None:
+    def run(self, history: History) -> Diagnosis | None:
+        """Return the finding for a run; None if the check passes."""
         observed = self.check(history)
         return Diagnosis(self.title, self.severity, observed, self.why, self.remedy, self.keys) if observed else None
 
@@ -49,110 +52,110 @@ ACCURACY = ("discriminator/accuracy", "discriminator/accuracy_real", "discrimina
 CHECKS: tuple[Check, ...] = (
     Check(
         "values that are not finite", "serious", ("monitor/non_finite",), checks.non_finite,
-        "one of them makes every weight useless in the next update",
-        "lower the learning rates, set training.grad_clip_norm=1; if it is in the frames, mend the data",
+        "a single one makes every weight useless at the next update",
+        "lower the learning rates, set training.grad_clip_norm=1; if the frames contain it, fix the data",
     ),
     Check(
         "frames outside [0, 1]", "serious", INPUT, checks.out_of_range,
-        "predictions lie in [0, 1] and can never reach such frames; losses and metrics assume the range",
-        "hand over uint8 in [0, 255] or float in [0, 1]: divide by 255, or undo a scaling to [-1, 1]",
+        "predictions lie in [0, 1] and can never reach such frames; losses and metrics assume this range",
+        "pass uint8 in [0, 255] or float in [0, 1]: divide by 255, or undo a scaling to [-1, 1]",
     ),
     Check(
         "constant frames", "serious", INPUT, checks.constant_frames,
         "there is nothing to predict",
-        "look at the run's images and at the videos; a reader or a crop that yields one colour is the usual cause",
+        "inspect the run's images and the videos; the usual cause is a reader or a crop that yields one color",
     ),
     Check(
         "frames scaled twice", "serious", INPUT, checks.scaled_twice,
-        "to the model such frames are black",
-        "divide by 255 once: uint8 frames are scaled by vidpred itself",
+        "such frames are practically black",
+        "divide by 255 only once: vidpred scales uint8 frames",
     ),
     Check(
         "frames of 0 and 1 only", "warning", ("monitor/input_extremes",), checks.only_extremes,
-        "frames that were clipped or turned into booleans have lost what lies between",
-        "unless the videos are black and white, scale them before they are clipped or converted",
+        "frames that were clipped or converted to booleans have lost all values in between",
+        "unless the videos are black and white, scale them before clipping or converting them",
     ),
     Check(
         "predictions outside [0, 1]", "serious", PREDICTION, checks.predictions_out_of_range,
-        "they are cut off when they are shown and fed back, so training and use see different images",
-        "end a generator of your own with a squashing function, and return [0, 1], not [-1, 1] or [0, 255]",
+        "they are clipped when rendered and fed back, so training and inference use different images",
+        "end a custom generator with a squashing function, and return [0, 1], not [-1, 1] or [0, 255]",
     ),
     Check(
         "no gradient from the discriminator", "serious", ADVERSARIAL, checks.no_gradient,
-        "the generator cannot learn from its adversary; the run is one without, only slower",
-        "do not detach images in the discriminator, nor run it under no_grad; freeze its weights instead",
+        "the generator cannot learn from its adversary, which only costs time",
+        "do not detach images in the discriminator or run it under no_grad; freeze its weights instead",
     ),
     Check(
         "the generator does not learn", "serious", (*RECONSTRUCTION, *ADVERSARIAL), checks.nothing_learns,
         "without a gradient no weight changes",
-        "look for detached tensors, frozen weights, or units that are all dead: lower training.generator.learning_rate",
+        "look for detached tensors, frozen weights or dead units; against these lower training.generator.learning_rate",
     ),
     Check(
         "a discriminator without an adversarial loss", "note", (), checks.only_features,
         "the discriminator trains, but the generator only matches its features",
-        "if that is not meant, set objective.adversarial.weight=0.05",
+        "if this is unintended, set objective.adversarial.weight=0.05",
     ),
     Check(
-        "an adversary that never begins", "warning", (), checks.never_starts,
-        "its weight is 0 to the end",
+        "an adversary that never starts", "warning", (), checks.never_starts,
+        "its weight is 0 in every step",
         "lower objective.adversarial.start or train longer",
     ),
     Check(
-        "an adversary without weight", "warning", (*RECONSTRUCTION, *ADVERSARIAL), checks.adversary_negligible,
-        "the generator follows the reconstruction alone and blurs",
-        "raise objective.adversarial.weight; with objective.adversarial.loss=minimax, take bce, whose gradient does "
-        "not vanish where the discriminator is sure",
+        "an adversary without effect", "warning", (*RECONSTRUCTION, *ADVERSARIAL), checks.adversary_negligible,
+        "the generator follows the reconstruction losses alone and blurs",
+        "raise objective.adversarial.weight; replace objective.adversarial.loss=minimax by bce, whose gradient does "
+        "not vanish when the discriminator is confident",
     ),
     Check(
-        "an adversary that drowns the reconstruction", "warning", (*RECONSTRUCTION, *ADVERSARIAL),
-        checks.adversary_drowns,
-        "predictions may look real and have nothing to do with the clip",
+        "an adversary that dominates the reconstruction", "warning", (*RECONSTRUCTION, *ADVERSARIAL),
+        checks.adversary_dominates,
+        "predictions may look real and be unrelated to the clip",
         "lower objective.adversarial.weight",
     ),
     Check(
         "a perfect discriminator", "serious", (*ACCURACY, "discriminator/saturated"), checks.perfect_discriminator,
-        "an adversary that is never in doubt says nothing about the way to better predictions",
+        "a discriminator that is always certain gives the generator no useful gradient",
         "lower training.discriminator.learning_rate, set objective.adversarial.r1_weight=0.1, "
-        "objective.adversarial.real_label=0.9 or discriminator.spectral_norm=true; see that the generator learns",
+        "objective.adversarial.real_label=0.9 or discriminator.spectral_norm=true; check that the generator learns",
     ),
     Check(
-        "a discriminator that sees nothing", "warning", (*ACCURACY, "monitor/motion", "monitor/sharpness"),
+        "a discriminator that does not learn", "warning", (*ACCURACY, "monitor/motion", "monitor/sharpness"),
         checks.blind_discriminator,
-        "one half is right where predictions are as good as the truth; here it only fails to learn",
-        "raise training.discriminator.learning_rate, lower its penalties, or take a larger discriminator.size",
+        "an accuracy of one half is right only if predictions are as good as the true frames",
+        "raise training.discriminator.learning_rate, lower its penalties, or choose a larger discriminator.size",
     ),
     Check(
-        "an oscillating game", "warning", ACCURACY, checks.oscillation,
-        "the players go round in circles instead of getting better",
+        "oscillating adversarial training", "warning", ACCURACY, checks.oscillation,
+        "generator and discriminator cycle instead of improving",
         "lower both learning rates or the betas (0.5), set objective.adversarial.r1_weight=0.1 or "
         "objective.history_weight=1e-4",
     ),
     Check(
         "constant predictions", "serious", ("monitor/diversity",), checks.constant_predictions,
-        "the generator has collapsed: it paints the same whatever it is shown",
-        "see that the context reaches the output; lower training.generator.learning_rate or "
-        "objective.adversarial.weight, and begin with a run without an adversary (training.init_from)",
+        "the generator has collapsed: its output does not depend on its input",
+        "check that the context reaches the output; lower training.generator.learning_rate or "
+        "objective.adversarial.weight, and start from a run without an adversary (training.init_from)",
     ),
     Check(
-        "draws that are all alike", "warning", ("monitor/draws",), checks.draws_alike,
-        "the noise is ignored: where several futures are possible the model has one, whatever is drawn",
-        "set objective.num_samples=2 and objective.other_samples_weight=0.1, which keep it in use; an adversary "
+        "samples that are all alike", "warning", ("monitor/draws",), checks.samples_alike,
+        "the model ignores its noise and predicts one future even if several are possible",
+        "set objective.num_samples=2 and objective.other_samples_weight=0.1, which keep the noise in use; an adversary "
         "alone does not",
     ),
     Check(
         "predictions that stand still", "serious", ("monitor/motion",), checks.still,
-        "the generator copies the last known frame, which scores well where little moves and predicts nothing",
-        "train on what moves (data.crop_size, data.min_motion), raise data.frame_skip or train longer",
+        "the generator copies the last context frame, which scores well if little moves but predicts nothing",
+        "train on moving regions (data.crop_size, data.min_motion), raise data.frame_skip or train longer",
     ),
     Check(
         "blurred predictions", "warning", ("monitor/sharpness", "monitor/sharpness_last"), checks.blurred,
-        "a mean over possible futures, or a model that has not learnt the details",
-        "train longer or a larger model; then lp_exponent=1, gdl_weight and adversarial.weight of the objective; with "
-        "model.name=motion, predict --sharpness 1 and motion_sharp.yaml",
+        "the model predicts a mean over possible futures, or has not learned the details",
+        "train longer or a larger model; then set lp_exponent=1, gdl_weight and adversarial.weight of the objective; "
+        "with model.name=motion, use predict --sharpness 1 or motion_sharp.yaml",
     ),
     Check(
         "noisy predictions", "warning", ("monitor/sharpness",), checks.noisy,
-        "edges that the truth does not have: noise or a checkerboard that fools the discriminator",
+        "predictions have edges that the true frames lack: noise or a checkerboard that fools the discriminator",
         "lower objective.adversarial.weight, set objective.adversarial.r1_weight=0.1",
     ),
 )  # fmt: skip
@@ -164,18 +167,22 @@ def diagnose(
     training: TrainingSettings,
     frames: int | None = None,
 ) -> list[Diagnosis]:
-    """Return what is wrong according to the lines of a metrics.jsonl, the gravest first.
+    """Return the findings from the lines of a metrics.jsonl, the most severe first.
 
-    frames: how many are predicted in training, for the message; None: not said.
+    Args:
+        lines: The lines.
+        objective: Settings of the run's losses.
+        training: Settings of the run's training.
+        frames: Number of frames predicted in training, for the messages; None: unknown.
     """
     history = History(lines, objective, training, frames)
-    found = [finding for rule in CHECKS if (finding := rule.ask(history))]
+    found = [finding for check in CHECKS if (finding := check.run(history))]
     order = ("serious", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.severity))
 
 
-def looked_at(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Titles of the rules that had numbers to read, and of those that had none."""
+def checked_titles(lines: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return the titles of the checks that had numbers to read, and of those that had none."""
     keys = {key for line in lines for key in line}
-    seen = {rule.title: not rule.keys or not keys.isdisjoint(rule.keys) for rule in CHECKS}
-    return [title for title, has in seen.items() if has], [title for title, has in seen.items() if not has]
+    checked = {check.title: not check.keys or not keys.isdisjoint(check.keys) for check in CHECKS}
+    return [title for title, has in checked.items() if has], [title for title, has in checked.items() if not has]

@@ -1,4 +1,4 @@
-"""For models that are fitted at once instead of trained by steps: the same run folder, without a loop."""
+"""Training of models that are fitted directly instead of step by step, with the same run folder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,26 @@ class Fitting:
     """Fits the generator to the training images and saves it as the run's one checkpoint."""
 
     def __init__(self, parts: TrainingParts, model: Generator, held_out: Source | None) -> None:
-        """held_out: images whose likelihood is measured; none where there are none."""
+        """Store the parts.
+
+        Args:
+            parts: Everything that a training needs.
+            model: The generator to fit.
+            held_out: Images to measure the likelihood of; None: none.
+        """
         self.parts, self.model, self.held_out = parts, model, held_out
         self.last, self.tensorboard, self.keep = parts.training.steps, parts.training.tensorboard, parts.checkpoint.keep
 
     def run(self) -> int:
-        """Returns the step that it began from: the last one where the run was fitted before. Raises ConfigError where
-        the model cannot be fitted, StorageError where it cannot be saved."""
+        """Fit and save the model, unless the folder has a checkpoint already.
+
+        Returns:
+            The step that the run started from: 0, or the last one if the run was fitted before.
+
+        Raises:
+            ConfigError: The model cannot be fitted.
+            StorageError: The model cannot be saved.
+        """
         parts, last = self.parts, self.last
         if parts.folder.newest() is not None:
             return last
@@ -35,20 +48,22 @@ class Fitting:
         tracker = Tracker(parts.folder.path, last, 0, parts.accelerator.is_main_process, self.tensorboard)
         numbers = self._likelihoods(images) if self.model.has_density else {}
         tracker.log(last, numbers)
-        tracker.say(", ".join(f"{name} {value:.5g}" for name, value in numbers.items()))
+        tracker.print(", ".join(f"{name} {value:.5g}" for name, value in numbers.items()))
         tracker.close()
         if parts.accelerator.is_main_process:
             torch.manual_seed(parts.seed)
-            truth = images[:SHOWN, None]
-            drawn = self.model(truth[:, :0], **Conditions().generator_kwargs(self.model, 0, 0))[-1]
-            write_png(parts.folder.path / "images" / f"step-{last:06}.png", training_image(truth[:, :0], truth, drawn))
+            future = images[:SHOWN, None]
+            prediction = self.model(future[:, :0], **Conditions().generator_kwargs(self.model, 0, 0))[-1]
+            write_png(
+                parts.folder.path / "images" / f"step-{last:06}.png", training_image(future[:, :0], future, prediction)
+            )
             weights = self.model.state_dict()
             parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, self.keep)
         parts.accelerator.wait_for_everyone()
         return 0
 
     def _likelihoods(self, images: Tensor) -> dict[str, float]:
-        """Mean log likelihoods, in nats an image."""
+        """Return mean log likelihoods, in nats per image."""
         sets = {"fit/log_likelihood": images}
         if self.held_out is not None:
             held_out = images_of(self.held_out, self.model.max_fit_images, self.parts.seed)
@@ -57,6 +72,6 @@ class Fitting:
 
 
 def mean_log_likelihood(model: Generator, images: Tensor) -> float:
-    """Of `(N, C, H, W)` in [0, 1], in nats an image."""
+    """Return the mean log likelihood of images `(N, C, H, W)` in [0, 1], in nats per image."""
     total = sum(float(model.log_density(images[first : first + BLOCK]).sum()) for first in range(0, len(images), BLOCK))
     return total / len(images)

@@ -1,4 +1,4 @@
-"""Whether networks and data agree on actions, states and classes, and what the generator takes from the data's."""
+"""Check that networks and data agree on actions, states and classes, and fit normalizers to the data."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from vidpred.training.objectives import ObjectiveSettings
 
 
 def fit_conditions(generator: Generator, source: Source) -> None:
-    """Give the generator the mean and deviation of the source's actions and states, and how its states go on. Raises
-    what `check_conditions` raises."""
+    """Fit the generator's normalizers to the source's actions and states, and its state dynamics to the sequences.
+
+    Raises:
+        ConfigError: See `check_conditions`.
+    """
     check_conditions(generator, source)
     dynamics = [module for module in generator.modules() if isinstance(module, StateDynamics)]
     of_states = [module.states for module in dynamics]
     if generator.action_size:
         for module in generator.modules():
-            if isinstance(module, Normalizer) and not any(module is scale for scale in of_states):
+            if isinstance(module, Normalizer) and not any(module is normalizer for normalizer in of_states):
                 module.fit(*source.action_statistics())
     if generator.state_size:
-        for one in dynamics:
-            one.states.fit(*source.state_statistics())
-            one.fit(source.sequences())
+        for module in dynamics:
+            module.states.fit(*source.state_statistics())
+            module.fit(source.sequences())
 
 
 def check_classes(
@@ -36,7 +39,7 @@ def check_classes(
     model: ModelSettings,
     discriminator: DiscriminatorSettings,
 ) -> None:
-    """Check that the networks' classes are those of the data. Raises ConfigError."""
+    """Raise ConfigError unless the networks have the data's number of classes."""
     classes = len(source.classes)
     networks: dict[str, ModelSettings | DiscriminatorSettings] = {"model": model}
     if objective.has_discriminator:
@@ -51,18 +54,18 @@ def check_classes(
             )
         if network.num_labels and data.labelled is not None:
             raise ConfigError(
-                f"[data.labelled={data.labelled}] hides classes that {section}.num_labels tells the network; "
+                f"[data.labelled={data.labelled}] hides labels that {section}.num_labels needs; "
                 f"leave it out or set {section}.num_labels=0"
             )
     if not objective.adversary.class_weight:
         return
-    known = discriminator.num_classes
-    if not 0 < classes <= known:
+    num_classes = discriminator.num_classes
+    if not 0 < classes <= num_classes:
         raise ConfigError(
-            f"[discriminator.classes={known}] the data has {classes or 'no'} classes [{source.name}]; "
+            f"[discriminator.classes={num_classes}] the data has {classes or 'no'} classes [{source.name}]; "
             + (
                 f"set discriminator.classes={classes}"
                 if classes
-                else "set objective.adversarial.class_weight=0, or use labelled data"
+                else "set objective.adversarial.class_weight=0, or use labeled data"
             )
         )

@@ -1,4 +1,4 @@
-"""Which precision the machine computes natively."""
+"""The precision that the machine computes natively."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """auto: bfloat16 where convolutions in it are fast (CUDA; CPUs with AMX or AVX512-BF16), else float32."""
+    """Resolve `auto`: bfloat16 if convolutions in it are fast (CUDA; CPUs with AMX or AVX512-BF16), else float32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -17,7 +17,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor has bfloat16 arithmetic, by the flags that Linux reports; False where it cannot tell."""
+    """Return whether Linux reports bfloat16 arithmetic for the processor; False on other systems."""
     try:
         flags = Path("/proc/cpuinfo").read_text().split("flags", 2)[1].split("\n", 1)[0].split()
     except (OSError, IndexError):

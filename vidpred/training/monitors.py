@@ -1,5 +1,4 @@
-"""Cheap measurements of a training step that tell a sick run from a healthy one. They change nothing: no weight, no
-gradient, no random number."""
+"""Cheap measurements of a training step for its diagnosis, which change no weight, gradient or random number."""
 
 from __future__ import annotations
 
@@ -17,15 +16,21 @@ from vidpred.models.rollout import unroll
 from vidpred.training.adversarial_losses import Losses
 from vidpred.training.objectives import Step
 
-MOVED = 1 / 32  # by how much of the range a pixel of the truth changes where it counts as moving
+MOVED = 1 / 32  # change of a true pixel's value, in [0, 1], above which it counts as moving
 TINY = 1e-12
-DRAWN = 4  # clips of which two futures are drawn
+DRAWN = 4  # clips for which two futures are drawn
 LOWEST, HIGHEST = ("input_min", "prediction_min"), ("input_max", "prediction_max")  # over processes; others: the mean
 
 
 def is_due(number: int, every: int, steps: int, generator_every: int) -> bool:
-    """Whether step `number` (from 0) of `steps` is measured: the generator's first, its last, and its first one at or
-    after every multiple of `every`. generator_every: it learns in every so-manieth step. every = 0: never."""
+    """Return whether a step is measured: the generator's first, its last, and the first after each multiple of `every`.
+
+    Args:
+        number: The step, from 0.
+        every: Steps between measurements; 0: never.
+        steps: Number of steps of the run.
+        generator_every: The generator is updated every n-th step.
+    """
     done = number + 1
     if not every or done % generator_every:
         return False
@@ -34,20 +39,22 @@ def is_due(number: int, every: int, steps: int, generator_every: int) -> bool:
 
 
 def measure(step: Step, losses: Losses, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
-    """What `summarise` needs of one step on one process, as float32 scalars.
+    """Measure one step on one process, as float32 scalars for `summarize`.
 
-    losses: the generator's, with their graph, which is kept. parameters: the generator's.
+    Args:
+        step: The step.
+        losses: The generator's losses, with their graph, which is kept.
+        parameters: The generator's parameters.
     """
     found = {f"gradient_{name}": gradient_norm(loss, parameters) for name, loss in losses.weighted().items()}
     with torch.no_grad():
-        # Of several draws a sample, the first: they lie one after the other.
-        first_draws = [images[: len(step.batch.context)] for images in step.predictions]
-        found |= measure_images(step.batch.context, step.batch.future, first_draws)
+        first_samples = [images[: len(step.batch.context)] for images in step.predictions]
+        found |= measure_images(step.batch.context, step.batch.future, first_samples)
     return {name: value.detach().float() for name, value in found.items()}
 
 
 def gradient_norm(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The Euclidean norm of a loss's gradient; 0 where none arrives. Leaves `.grad` as it is and keeps the graph."""
+    """Return the Euclidean norm of a loss's gradient, 0 without one; `.grad` does not change and the graph is kept."""
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     if not loss.requires_grad or not learning:
         return loss.new_zeros(())
@@ -56,21 +63,26 @@ def gradient_norm(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm(arrived) if arrived else loss.new_zeros(())
 
 
-def measure_images(context: Tensor, truth: Tensor, predictions: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Ranges, spread, motion and edges. context `(B, T, C, H, W)`, truth `(B, K, C, H, W)`; predictions of every scale,
-    coarse to fine, of which the finest is compared with the truth."""
-    context, truth, prediction = context.float(), truth.float(), predictions[-1].float()
+def measure_images(context: Tensor, future: Tensor, predictions: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Measure ranges, spread, motion and edges.
+
+    Args:
+        context: `(B, T, C, H, W)`; T may be 0.
+        future: The true future frames, `(B, K, C, H, W)`.
+        predictions: The predictions of every scale, coarse to fine; the finest is compared with the true frames.
+    """
+    context, future, prediction = context.float(), future.float(), predictions[-1].float()
     last = context[:, -1:] if context.shape[1] else None
-    inputs = torch.cat([context.flatten(), truth.flatten()])
+    inputs = torch.cat([context.flatten(), future.flatten()])
     broken = [(~image.isfinite()).sum() for image in (inputs, *predictions)]
     motion = {} if last is None else {
-        "motion_prediction": (prediction - last).abs().mean(), "motion_truth": (truth - last).abs().mean()
+        "motion_prediction": (prediction - last).abs().mean(), "motion_truth": (future - last).abs().mean()
     }  # fmt: skip
-    # Without known frames nothing moves: edges are looked at everywhere.
-    moving = torch.ones_like(truth[:, :, :1]) if last is None else (truth - last).abs().amax(2, keepdim=True) > MOVED
-    later = {} if last is None or truth.shape[1] == 1 else {
+    # Without context frames nothing moves: edges are measured everywhere.
+    moving = torch.ones_like(future[:, :, :1]) if last is None else (future - last).abs().amax(2, keepdim=True) > MOVED
+    later = {} if last is None or future.shape[1] == 1 else {
         "last_energy_prediction": gradient_energy(prediction[:, -1:], moving[:, -1:].float()),
-        "last_energy_truth": gradient_energy(truth[:, -1:], moving[:, -1:].float()),
+        "last_energy_truth": gradient_energy(future[:, -1:], moving[:, -1:].float()),
     }  # fmt: skip
     return {
         "non_finite": torch.stack(broken).sum(),
@@ -81,23 +93,27 @@ def measure_images(context: Tensor, truth: Tensor, predictions: Sequence[Tensor]
         "prediction_min": prediction.min(),
         "prediction_max": prediction.max(),
         "spread_prediction": spread(prediction),
-        "spread_truth": spread(truth),
+        "spread_truth": spread(future),
         **motion,
         "energy_prediction": gradient_energy(prediction, moving.float()),
-        "energy_truth": gradient_energy(truth, moving.float()),
+        "energy_truth": gradient_energy(future, moving.float()),
         **later,
     }
 
 
 def measure_samples(generator: Generator, batch: Batch, times: int) -> dict[str, Tensor]:
-    """How far two opposite draws of a clip's future lie apart, and how far they are from the truth: mean squared
-    distances. Nothing for a generator without noise.
+    """Return mean squared distances between two samples with opposite noise, and from the true frames.
 
-    The draws are the same in every measurement. times: how often the generator is applied (`data.unroll`).
+    The noise is the same in every measurement.
+
+    Args:
+        generator: The generator; one without noise yields no numbers.
+        batch: The batch, of which the first clips are used.
+        times: How often the generator is applied (`data.unroll`).
     """
     if not generator.noise_channels:
         return {}
-    context, truth = batch.context[:DRAWN], batch.future[:DRAWN].float()
+    context, future = batch.context[:DRAWN], batch.future[:DRAWN].float()
     conditions = Conditions.from_batch(batch, DRAWN)
     noise = seeded_noise(generator, len(context), 0).to(context)
     learning = generator.training
@@ -105,25 +121,32 @@ def measure_samples(generator: Generator, batch: Batch, times: int) -> dict[str,
     try:
         with torch.no_grad():
             one, other = (
-                unroll(generator, generator, context, replace(conditions, noise=draw), times)[-1].float()
-                for draw in (noise, -noise)
+                unroll(generator, generator, context, replace(conditions, noise=sample), times)[-1].float()
+                for sample in (noise, -noise)
             )
     finally:
         generator.train(learning)
-    errors = [(draw - truth).square().mean() for draw in (one, other)]
+    errors = [(sample - future).square().mean() for sample in (one, other)]
     return {"draws_apart": (one - other).square().mean(), "draws_error": torch.stack(errors).mean()}
 
 
 def spread(images: Tensor) -> Tensor:
-    """The mean squared distance of two different samples of a batch `(B, ...)`, a mean over their values: twice the
-    unbiased variance. 0 for a batch of one."""
+    """Return the mean squared distance per value between two items of a batch `(B, ...)`; 0 for a batch of one.
+
+    It is twice the unbiased variance.
+    """
     return 2 * images.var(0).mean() if len(images) > 1 else images.new_zeros(())
 
 
 def gradient_energy(images: Tensor, weights: Tensor) -> Tensor:
-    """The sum of squared differences of neighbouring pixels of `(B, K, C, H, W)`, one of which at least lies where
-    `weights` `(B, K, 1, H, W)` is 1. Squared, because two half-bright ghosts have the absolute differences of one whole
-    ball."""
+    """Sum the squared differences of neighboring pixels.
+
+    They are squared because two half-bright ghosts have the absolute differences of one whole ball.
+
+    Args:
+        images: `(B, K, C, H, W)`.
+        weights: `(B, K, 1, H, W)`, 0 or 1; a difference counts if either pixel has weight 1.
+    """
     total = images.new_zeros(())
     for axis in (-1, -2):
         size = images.shape[axis]
@@ -132,17 +155,26 @@ def gradient_energy(images: Tensor, weights: Tensor) -> Tensor:
     return total
 
 
-def summarise(names: Sequence[str], values: Tensor) -> dict[str, float]:
-    """The log's `monitor/...` numbers from what all processes measured, `(processes, len(names))`.
+def summarize(names: Sequence[str], values: Tensor) -> dict[str, float]:
+    """Compute the `monitor/...` numbers of the log from the measurements of all processes.
 
-    gradient_TERM: norm of a weighted loss term's gradient at the generator (the mean over processes). diversity: the
-    root mean squared distance between the predictions of a batch, as a share of that between the true frames. motion:
-    mean |prediction - last known frame| as a share of the truth's. sharpness: squared-gradient energy where the truth
-    moves, as a share of the truth's; sharpness_last: that of the last predicted frame alone. input_min, _max, _std,
-    _extremes (share of values that are exactly 0 or 1), prediction_min, _max: in the range that training sees, which
-    should be [0, 1]. non_finite: how many values. draws: the root mean squared distance between two draws of one
-    future, as a share of that between a draw and the truth.
-    Numbers that are not finite and shares of nothing are left out.
+    Args:
+        names: Names of the measurements.
+        values: `(processes, len(names))`.
+
+    Returns:
+        The numbers by key, without those that are not finite or have a denominator of 0:
+
+        gradient_TERM: norm of a weighted loss term's gradient at the generator, a mean over processes.
+        diversity: root mean squared distance between the predictions of a batch, relative to the true frames.
+        motion: mean |prediction - last context frame|, relative to the true frames.
+        sharpness, sharpness_last: squared-gradient energy in moving regions, relative to the true frames; of all
+        predicted frames and of the last one.
+        input_min, _max, _std, _extremes (share of values that are exactly 0 or 1), prediction_min, _max: ranges in
+        training, which should be within [0, 1].
+        non_finite: number of values that are not finite.
+        draws: root mean squared distance between two samples of one future, relative to their distance from the true
+        frames.
     """
     found = {
         name: column.min() if name in LOWEST else column.max() if name in HIGHEST else column.mean()
@@ -153,9 +185,9 @@ def summarise(names: Sequence[str], values: Tensor) -> dict[str, float]:
     plain["non_finite"] *= len(values)
     parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy", "sharpness_last": "last_energy"}
     for name, part in parts.items():
-        prediction, truth = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
-        if truth > TINY:
-            plain[name] = (prediction / truth) ** (0.5 if name == "diversity" else 1)
+        prediction, future = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
+        if future > TINY:
+            plain[name] = (prediction / future) ** (0.5 if name == "diversity" else 1)
     apart, error = plain.pop("draws_apart", 0.0), plain.pop("draws_error", 0.0)
     if error > TINY:
         plain["draws"] = (apart / error) ** 0.5
@@ -167,5 +199,5 @@ def _finite(value: float | complex) -> bool:
 
 
 def as_table(measured: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
-    """Names and one row of values, to be gathered over processes."""
+    """Return names and one row of values, to be gathered over processes."""
     return list(measured), torch.stack(list(measured.values()))[None]

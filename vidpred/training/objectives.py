@@ -1,5 +1,7 @@
-"""What is minimised: an objective is a list of phases, each training one network. Reconstruction alone is one phase,
-an adversarial generator two; the trainer knows nothing else about them."""
+"""Training objectives: lists of phases, each of which trains one network.
+
+Reconstruction alone is one phase, adversarial training two; the trainer needs no other knowledge of the losses.
+"""
 
 from __future__ import annotations
 
@@ -53,14 +55,17 @@ class ObjectiveSettings(Settings):
     kl_weight: float = Field(
         0.0,
         ge=0,
-        description="Weight of the divergence of a variational auto-encoder's code. With both this and "
-        "pixel_entropy_weight 1 the loss is the negative evidence lower bound per value.",
+        description="Weight of the KL divergence of a variational auto-encoder's code. If both this and "
+        "pixel_entropy_weight are 1, the loss is the negative evidence lower bound per value.",
     )
     log_weight: float = Field(
         0.0, ge=0, description="Weight of the logarithm of each frame's squared error, which is PSNR up to a factor."
     )
     log_scales: int = Field(
-        1, ge=1, le=6, description="Sizes over which log_weight's loss is averaged, each half of the one before."
+        1,
+        ge=1,
+        le=6,
+        description="Number of image sizes, each half the previous, that log_weight's loss averages over.",
     )
     losses: Annotated[LossWeights | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="Weights of further losses. null: none."
@@ -68,17 +73,17 @@ class ObjectiveSettings(Settings):
     num_samples: int = Field(
         1,
         ge=1,
-        description="Number of futures per training sample, in antithetic pairs. Above 1, which needs noise, the "
-        "losses count for the nearest one (best of N; Guzman-Rivera et al. 2012).",
+        description="Number of futures drawn per training clip, in antithetic pairs. Above 1, which needs noise, the "
+        "losses count for the nearest future (best of N; Guzman-Rivera et al. 2012).",
     )
     history_weight: float = Field(
-        0.0, ge=0, description="Weight of the distance of the weights of both networks from the average of their past."
+        0.0, ge=0, description="Weight of the distance of both networks' parameters from their historical averages."
     )
     other_samples_weight: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share of the loss that all samples but the nearest have together (Rupprecht et al. 2017).",
+        description="Total share of the loss for the samples that are not nearest (Rupprecht et al. 2017).",
     )
     adversarial: Annotated[AdversarialSettings | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="The adversary. null: none."
@@ -92,7 +97,7 @@ class ObjectiveSettings(Settings):
 
     @property
     def adversary(self) -> AdversarialSettings:
-        """The section `adversarial`, or its defaults, which are no adversary."""
+        """The section `adversarial`, or its defaults, which mean no adversary."""
         return self.adversarial or AdversarialSettings()
 
     @property
@@ -103,10 +108,14 @@ class ObjectiveSettings(Settings):
 
 @dataclass(frozen=True)
 class Step:
-    """What the phases of one training step share: the batch, the generator's images (with their graph), the step.
+    """The data that the phases of one training step share.
 
-    predictions: one tensor a scale, `(num_samples * B, K, C, h, w)`: the first draw of every clip, then the next
-    latent_cost: `(B,)`, what the code of each sample cost, of a generator that encodes the truth.
+    batch: The batch.
+    predictions: The generator's images with their graph, a tensor per scale, `(num_samples * B, K, C, h, w)`: the first
+        sample of every clip, then the second of every clip, and so on.
+    number: The step, from 0.
+    num_samples: Number of futures drawn per clip.
+    latent_cost: `(B,)`, the KL divergence of each clip's code, if the generator encodes the true frames.
     """
 
     batch: Batch
@@ -118,7 +127,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Phase:
-    """One network's turn within a step: its losses, and what is due after its update. `network` names it."""
+    """The update of one network within a step: its name, its losses, and a hook to call after its update."""
 
     network: Literal["generator", "discriminator"]
     losses: Callable[[Step], Losses]
@@ -126,50 +135,51 @@ class Phase:
 
 
 class Objective:
-    """Builds the phases for one set of weights.
-
-    generator is for penalties on its weights (none: there are none of those). discriminator is the wrapped module that
-    the discriminator's phase trains (data-parallel hooks see its forward); judge is the same network unwrapped, for the
-    generator's phase, in which it has nothing to learn.
-    """
+    """Builds the phases for one set of networks."""
 
     def __init__(
         self,
         settings: ObjectiveSettings,
-        discriminator: nn.Module | None = None,
-        judge: Discriminator | None = None,
+        wrapped: nn.Module | None = None,
+        discriminator: Discriminator | None = None,
         generator: Generator | None = None,
     ) -> None:
-        self.settings, self.discriminator, self.judge = settings, discriminator, judge
-        players = {"generator": generator, "discriminator": judge}
-        self.game = AdversarialLosses(
+        """Store the networks.
+
+        Args:
+            settings: Weights of the losses.
+            wrapped: The discriminator as its own phase trains it, wrapped so that data-parallel hooks run.
+            discriminator: The same network unwrapped, for the generator's phase, which does not train it.
+            generator: The generator, for penalties on its weights; None: no such penalties.
+        """
+        self.settings, self.wrapped, self.discriminator = settings, wrapped, discriminator
+        networks = {"generator": generator, "discriminator": discriminator}
+        self.adversarial_losses = AdversarialLosses(
             settings.adversary,
-            {name: player for name, player in players.items() if player is not None},
+            {name: network for name, network in networks.items() if network is not None},
             settings.history_weight,
         )
 
     @property
     def memory(self) -> dict[str, nn.Module]:
-        """What the objective remembers from step to step, by name: it belongs into checkpoints."""
-        return dict(self.game.memory)
+        """The objective's state by network, which checkpoints store."""
+        return dict(self.adversarial_losses.memory)
 
     def phases(self, number: int = 0) -> list[Phase]:
-        """Those of step `number` (from 0), in order: the discriminator first, as in the paper's algorithm 1."""
-        generator = Phase("generator", self.generator_losses, lambda: self.game.after_update("generator"))
+        """Return the phases of step `number` (from 0), the discriminator's first (Mathieu et al. 2016, algorithm 1)."""
+        after_update = self.adversarial_losses.after_update
+        generator = Phase("generator", self.generator_losses, lambda: after_update("generator"))
         if not self.settings.has_discriminator:
             return [generator]
-        phases = [
-            Phase("discriminator", self.discriminator_losses, lambda: self.game.after_update("discriminator")),
-            generator,
-        ]
+        phases = [Phase("discriminator", self.discriminator_losses, lambda: after_update("discriminator")), generator]
         every = self.settings.adversary.discriminator_steps
         return phases if number % every == every - 1 else phases[:1]
 
     def generator_losses(self, step: Step) -> Losses:
-        """L_p, GDL and adversarial terms of every scale, weighted."""
-        settings, judge, true = self.settings, self.judge, self._true(step)
+        """Compute the generator's weighted losses, summed over scales."""
+        settings, discriminator, true = self.settings, self.discriminator, self._true(step)
         terms: dict[str, tuple[float, Tensor]] = {}
-        each = step.num_samples > 1  # then a loss of every draw of every sample, to choose between
+        each = step.num_samples > 1  # a loss per sample of every clip, to choose the nearest
         pairs = [(p, t.repeat(step.num_samples, 1, 1, 1, 1)) for p, t in zip(step.predictions, true, strict=True)]
         if settings.lp_weight:
             lp = sum_of(lp_loss(p * 2 - 1, t * 2 - 1, settings.lp_exponent, each) for p, t in pairs)
@@ -196,59 +206,50 @@ class Objective:
             assert step.latent_cost is not None
             terms["kl"] = settings.kl_weight, step.latent_cost.mean() / step.batch.future[0].numel()
 
-        def conditional(images: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-            assert judge is not None
-            context, conditions = conditioned(step, judge, images)
-            scored: tuple[Tensor, list[Tensor]] = judge(context, images, with_features=True, **conditions)
+        def score(images: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+            assert discriminator is not None
+            context, conditions = conditioned(step, discriminator, images)
+            scored: tuple[Tensor, list[Tensor]] = discriminator(context, images, with_features=True, **conditions)
             return scored
 
-        return weigh(terms | self.game.generator_terms(conditional, step.predictions, true, step.number))
+        return weigh(terms | self.adversarial_losses.generator_terms(score, step.predictions, true, step.number))
 
     def discriminator_losses(self, step: Step) -> Losses:
-        """Real pairs against predicted and, if asked for, mismatched ones."""
-        context_of_one, true, discriminator, judge = (
-            step.batch.context,
-            self._true(step),
-            self.discriminator,
-            self.judge,
-        )
-        false = [list(draw) for draw in zip(*(p.chunk(step.num_samples) for p in step.predictions), strict=True)]
+        """Compute the discriminator's losses on true, predicted and, with `wrong_pairs`, mismatched futures."""
+        true, wrapped, discriminator = self._true(step), self.wrapped, self.discriminator
+        batch_size, class_weight = len(step.batch.context), self.settings.adversary.class_weight
+        false = [list(sample) for sample in zip(*(p.chunk(step.num_samples) for p in step.predictions), strict=True)]
         if self.settings.adversary.wrong_pairs:
             false.append([image.roll(1, 0) for image in true])
 
-        def conditional(images: list[Tensor]) -> Tensor:
+        def score(images: list[Tensor]) -> Tensor:
+            assert wrapped is not None
             assert discriminator is not None
-            assert judge is not None
-            context, conditions = conditioned(step, judge, images)
-            groups = {"num_groups": len(images[0]) // len(context_of_one)} if judge.split_batch_stats else {}
-            if not self.settings.adversary.class_weight:
-                logits: Tensor = discriminator(context, images, **conditions, **groups)
+            context, conditions = conditioned(step, discriminator, images)
+            groups = {"num_groups": len(images[0]) // batch_size} if discriminator.split_batch_stats else {}
+            if not class_weight:
+                logits: Tensor = wrapped(context, images, **conditions, **groups)
                 return logits
-            logits, by_class = discriminator(context, images, with_classes=True, **conditions, **groups)
-            of_classes.append(by_class[: len(context_of_one)])  # those of the true images, which come first
+            logits, of_all = wrapped(context, images, with_classes=True, **conditions, **groups)
+            class_logits.append(of_all[:batch_size])  # the true images come first
             return logits
 
-        of_classes: list[Tensor] = []
-        pixel_repeat = 1 if judge is None else judge.pixel_repeat
-        losses = self.game.discriminator_losses(conditional, true, false, step.number, pixel_repeat)
-        return (
-            with_classes(losses, self.settings.adversary.class_weight, of_classes[0], step.batch.labels)
-            if of_classes
-            else losses
-        )
+        class_logits: list[Tensor] = []
+        pixel_repeat = 1 if discriminator is None else discriminator.pixel_repeat
+        losses = self.adversarial_losses.discriminator_losses(score, true, false, step.number, pixel_repeat)
+        return with_classes(losses, class_weight, class_logits[0], step.batch.labels) if class_logits else losses
 
     def _true(self, step: Step) -> list[Tensor]:
-        """The true frames, at every scale as the generator would make them if it were perfect."""
+        """Return the true frames at every scale, faded like the images of a growing generator."""
         true = targets(step)
-        return true if self.judge is None else [self.judge.match_fade(frames) for frames in true]
+        return true if self.discriminator is None else [self.discriminator.match_fade(frames) for frames in true]
 
 
-def with_classes(losses: Losses, weight: float, by_class: Tensor, labels: Tensor | None) -> Losses:
-    """The discriminator's losses, and what it pays for the classes of true images: logits `(B, K)`, labels `(B,)`."""
+def with_classes(losses: Losses, weight: float, class_logits: Tensor, labels: Tensor | None) -> Losses:
+    """Add the classification loss on true images: logits `(B, K)`, labels `(B,)`, below 0 where hidden."""
     assert labels is not None, "the run was begun on data without classes"
-    loss = class_loss(by_class, labels)
-    told = labels >= 0
-    right = (by_class.argmax(1) == labels)[told].float()
+    loss = class_loss(class_logits, labels)
+    right = (class_logits.argmax(1) == labels)[labels >= 0].float()
     parts = {"classes": loss, **({"class_accuracy": right.mean().detach()} if len(right) else {})}
     return Losses(losses.total + weight * loss, losses.parts | parts, losses.weights | {"classes": weight})
 
@@ -256,10 +257,12 @@ def with_classes(losses: Losses, weight: float, by_class: Tensor, labels: Tensor
 def nearest_sample(
     terms: dict[str, tuple[float, Tensor]], num_samples: int, others: float = 0.0
 ) -> dict[str, tuple[float, Tensor]]:
-    """Best of N: each term's mean over the batch, for every sample that of its draw with the least weighted sum.
+    """Return each term's mean over the batch, counting the sample of each clip with the least weighted sum (best of N).
 
-    terms: weight and loss of every draw, `(num_samples * B,)`, by name; B and the order as in `Step`. others: the share
-    of the draws that were not chosen, divided equally between them. Which draw is chosen is taken as a constant.
+    Args:
+        terms: Weight and loss `(num_samples * B,)` by name, ordered as in `Step`. The choice has no gradient.
+        num_samples: Number of samples per clip.
+        others: Share of the samples that were not chosen, divided equally between them.
     """
     costs = sum_of(weight * value.detach() for weight, value in terms.values()).unflatten(0, (num_samples, -1))
     shares = torch.full_like(costs, others / (num_samples - 1)).scatter_(0, costs.argmin(0, keepdim=True), 1 - others)
@@ -269,16 +272,15 @@ def nearest_sample(
     }
 
 
-def conditioned(step: Step, judge: Discriminator, images: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The context of every image, `(n * B, T, C, H, W)`, where the images are of n kinds one after another; and
-    what else the judge takes beside them."""
+def conditioned(step: Step, discriminator: Discriminator, images: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the context `(n * B, T, C, H, W)` and the discriminator's conditions for n groups of images."""
     times = len(images[0]) // len(step.batch.context)
     conditions = Conditions(labels=step.batch.labels, target=step.batch.future).repeat(times)
-    return step.batch.context.repeat(times, 1, 1, 1, 1), conditions.discriminator_kwargs(judge)
+    return step.batch.context.repeat(times, 1, 1, 1, 1), conditions.discriminator_kwargs(discriminator)
 
 
 def targets(step: Step) -> list[Tensor]:
-    """The true frames at the scales of the predictions, `(B, K, C, h, w)`, cropped like them at the finest."""
+    """Return the true frames at the scales of the predictions, `(B, K, C, h, w)`, the finest unchanged."""
     pyramid = build_pyramid(step.batch.future, len(step.predictions))
     pyramid[-1] = step.batch.future
     return pyramid

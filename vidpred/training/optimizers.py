@@ -1,4 +1,4 @@
-"""Optimizers by name and the schedule of their learning rates."""
+"""Optimizers by name, and the schedule of their learning rates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vidpred.training.settings import OptimizerSettings, ScheduleSettings
 
 
 def build_optimizer(settings: OptimizerSettings, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of one network; fused, so that a step is one pass over the weights."""
+    """Build the optimizer of one network, fused so that a step is one pass over the weights."""
     parameters = list(module.parameters())
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.name == "sgd":
@@ -23,7 +23,7 @@ def build_optimizer(settings: OptimizerSettings, module: nn.Module) -> torch.opt
 
 
 def schedule_factor(settings: ScheduleSettings, step: int, steps: int) -> float:
-    """What a learning rate is multiplied by in step number `step` (from 0) of `steps`."""
+    """Return the factor of the learning rate in step number `step` (from 0) of `steps`."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     if settings.shape == "constant" or step < (start := settings.hold * steps):

@@ -1,4 +1,4 @@
-"""What a run will be, before it is one."""
+"""A summary of a run before it starts: sizes, parameters and memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.equalized_lr import EqualizedConv, EqualizedLinear
 from vidpred.training.settings import TrainingSettings
 
-# What keeps most of the activations.
+# The layers that keep most of the activations.
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, EqualizedConv, EqualizedLinear)
 
 
 def networks_of(generator: Generator, discriminator: Discriminator | None) -> dict[str, nn.Module]:
-    """Return the networks by name; without the discriminator where there is none."""
+    """Return the networks by name."""
     return {"generator": generator} | ({"discriminator": discriminator} if discriminator else {})
 
 
@@ -29,14 +29,24 @@ def describe_plan(
     size: tuple[int, int],
     device: torch.device,
     precision: str,
-    draws: int = 1,
+    num_samples: int = 1,
 ) -> list[str]:
-    """Lines on sizes, parameters, steps and memory. The networks are on the meta device; size is (height, width), draws
-    the futures drawn for each sample."""
+    """Return lines on sizes, parameters, steps and memory.
+
+    Args:
+        generator: The generator, on the meta device.
+        discriminator: The discriminator, on the meta device; None: none.
+        training: Settings of the training.
+        data: Settings of the data.
+        size: (height, width) of the frames.
+        device: Device of the run.
+        precision: "float32" or "bfloat16".
+        num_samples: Number of futures drawn per clip.
+    """
     networks = networks_of(generator, discriminator)
     lines = [
-        f"samples     {data.context_frames} frames in, {data.future_frames} out (lead {data.lead}, every "
-        f"{data.frame_skip}. frame), {data.channels} channels, {size[1]}x{size[0]} pixels"
+        f"samples     {data.context_frames} frames in, {data.future_frames} out (lead {data.lead}, "
+        f"frame_skip {data.frame_skip}), {data.channels} channels, {size[1]}x{size[0]} pixels"
     ]
     for name, network in networks.items():
         optimizer = getattr(training, name)
@@ -44,7 +54,7 @@ def describe_plan(
             f"{name:<13} {count_parameters(network):,} parameters, {optimizer.name} {optimizer.learning_rate:g}"
         )
     lines.append(f"training    {training.steps} steps of {training.batch_size} samples, {precision} on {device}")
-    memory = estimate_memory(generator, discriminator, training, data, size, precision, draws)
+    memory = estimate_memory(generator, discriminator, training, data, size, precision, num_samples)
     lines.append(f"memory      about {memory / 2**20:,.0f} MB for weights, optimizers and activations")
     return lines
 
@@ -56,11 +66,12 @@ def estimate_memory(
     data: DataSettings,
     size: tuple[int, int],
     precision: str,
-    draws: int = 1,
+    num_samples: int = 1,
 ) -> int:
-    """Bytes: weights, gradients and optimizer state in float32, and what every layer keeps for the backward pass.
+    """Return the bytes of weights, gradients and optimizer state in float32, and of the activations.
 
-    Activations are counted by running the networks on the meta device, which computes shapes only.
+    Activations are counted by running the networks on the meta device, which computes shapes only; for the arguments
+    see `describe_plan`.
     """
     bytes_each = 2 if precision == "bfloat16" else 4
     weights, networks = 0, networks_of(generator, discriminator)
@@ -76,13 +87,13 @@ def estimate_memory(
 
     layers = [m for network in networks.values() for m in network.modules() if isinstance(m, LAYERS)]
     handles = [layer.register_forward_hook(count) for layer in layers]
-    context = torch.empty(draws * training.batch_size, data.context_frames, data.channels, *size, device="meta")
-    known = data.history_len + data.pred_frames - 1
+    context = torch.empty(num_samples * training.batch_size, data.context_frames, data.channels, *size, device="meta")
+    num_actions = data.history_len + data.pred_frames - 1
     conditions = Conditions(
-        actions=torch.empty(len(context), known, generator.action_size, device="meta"),
+        actions=torch.empty(len(context), num_actions, generator.action_size, device="meta"),
         states=torch.empty(*context.shape[:2], generator.state_size, device="meta"),
     )
-    images = generator(context, **conditions.generator_kwargs(generator, 0, known))
+    images = generator(context, **conditions.generator_kwargs(generator, 0, num_actions))
     if discriminator is not None:
         for _ in range(3):  # true and predicted frames in its own phase, predicted ones in the generator's
             discriminator(context, images)

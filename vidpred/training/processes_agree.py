@@ -1,4 +1,4 @@
-"""Processes of one run that wait for each other, and fail together."""
+"""Processes of one run that wait for each other and fail together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PEER_TIMEOUT = timedelta(minutes=30)
 
 @contextmanager
 def main_process_first(accelerator: Accelerator) -> Iterator[None]:
-    """Within, the main process goes first and the others wait for it; its failure does not leave them waiting."""
+    """Run the block on the main process first; the others wait for it, even if it fails."""
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
     try:
@@ -28,7 +28,11 @@ def main_process_first(accelerator: Accelerator) -> Iterator[None]:
 
 @contextmanager
 def all_or_none(accelerator: Accelerator) -> Iterator[None]:
-    """Where the block fails on one process, it fails on all of them: none is left waiting for the others."""
+    """Let the block fail on all processes if it fails on one, so that none waits for the others.
+
+    Raises:
+        MainProcessError: The block failed on another process.
+    """
     failure: VidpredError | None = None
     try:
         yield

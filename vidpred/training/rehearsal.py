@@ -1,4 +1,4 @@
-"""One step of a training with stand-ins for the networks: it shows which settings of the losses are used."""
+"""One training step with stand-ins for the networks, which records the settings that the losses read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vidpred.training.optimizers import build_optimizer, schedule_factor
 from vidpred.training.settings import TrainingSettings
 
 SAMPLES = 2
-LEAST_SIDE = 8  # pixels of the coarsest scale
+MIN_SIDE = 8  # pixels of the coarsest scale
 
 
 class StandIn(Discriminator):
-    """A discriminator of one weight with the inputs and outputs of another one."""
+    """A discriminator with one weight, and the inputs and outputs of another discriminator."""
 
     def __init__(self, other: Discriminator) -> None:
         super().__init__()
@@ -39,8 +39,10 @@ class StandIn(Discriminator):
 
 
 def rehearse_data(data: DataSettings, seed: int) -> None:
-    """Draw one training sample of every source behind the data, which is built anew: the run's own opens its files in
-    its workers."""
+    """Draw one training sample from every source behind the data.
+
+    The sources are built anew because the run's own ones open their files in its workers.
+    """
     source = build_source(data, "train", training_offsets(data))
     source.draw([0], [0], seed)
     while isinstance(source, WrappedSource):
@@ -49,13 +51,13 @@ def rehearse_data(data: DataSettings, seed: int) -> None:
 
 
 def check_world_size(data: DataSettings, objective: ObjectiveSettings) -> None:
-    """Raises ConfigError where an adversary would take crops of another size than an embedded world has."""
+    """Raise ConfigError if an adversary's crops differ in size from an embedded world's frames."""
     if data.root is None and objective.has_discriminator and not data.has_points:
         side = data.crop_size or data.size if data.world_settings.name == "moving_shapes" else data.size
         if side not in (None, data.crop_size):
             raise ConfigError(
-                f"[data.crop_size={data.crop_size}] no crops are cut from an embedded world, and an adversary takes "
-                f"one size; set data.crop_size={side} or data.root"
+                f"[data.crop_size={data.crop_size}] an embedded world is not cropped, and an adversary takes one size; "
+                f"set data.crop_size={side} or data.root"
             )
 
 
@@ -66,31 +68,39 @@ def rehearse(
     num_scales: int,
     discriminator: Discriminator | None,
 ) -> None:
-    """Build the optimizers and compute every loss of a step once, on noise and with stand-ins for the networks."""
-    judge = None if discriminator is None else StandIn(discriminator)
+    """Build the optimizers and compute every loss of a step once, on noise and with stand-ins for the networks.
+
+    Args:
+        objective: Settings of the losses.
+        training: Settings of the training.
+        data: Settings of the data.
+        num_scales: Number of scales of the generator's images.
+        discriminator: The discriminator to replace; None: none.
+    """
+    stand_in = None if discriminator is None else StandIn(discriminator)
     generator = AdaptedGenerator(nn.Linear(1, 1), data)
     networks: dict[str, nn.Module] = {"generator": generator}
-    if judge is not None:
-        networks["discriminator"] = judge
+    if stand_in is not None:
+        networks["discriminator"] = stand_in
     for name, network in networks.items():
         build_optimizer(getattr(training, name), network)
         own = training.discriminator_schedule if name == "discriminator" else None
         schedule_factor(own or training.schedule, training.steps - 1, training.steps)
     with torch.random.fork_rng(devices=[]):
-        built = Objective(objective, judge, judge, generator)
-        side = LEAST_SIDE << (num_scales - 1)
+        built = Objective(objective, stand_in, stand_in, generator)
+        side = MIN_SIDE << (num_scales - 1)
         context, future = (
             torch.rand(SAMPLES, count, data.channels, side, side) for count in (data.context_frames, data.future_frames)
         )
         labels = torch.zeros(SAMPLES, dtype=torch.int64)
-        draws = objective.num_samples
+        num_samples = objective.num_samples
         predictions = [
-            torch.rand(SAMPLES * draws, data.future_frames, data.channels, side >> scale, side >> scale)
+            torch.rand(SAMPLES * num_samples, data.future_frames, data.channels, side >> scale, side >> scale)
             for scale in reversed(range(num_scales))
         ]
         batch = Batch(context, future, torch.arange(SAMPLES), labels=labels)
-        for number in {0, objective.adversary.discriminator_steps - 1 if judge else 0}:
-            step = Step(batch, predictions, number, draws, torch.zeros(SAMPLES * draws))
+        for number in {0, objective.adversary.discriminator_steps - 1 if stand_in else 0}:
+            step = Step(batch, predictions, number, num_samples, torch.zeros(SAMPLES * num_samples))
             for phase in built.phases(number):
                 phase.losses(step)
                 phase.after_update()

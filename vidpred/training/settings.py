@@ -20,7 +20,7 @@ class OptimizerSettings(Settings):
 
 
 class ScheduleSettings(Settings):
-    """Settings of the factor that multiplies a learning rate: warm-up, 1, then a decay."""
+    """Settings of the factor of a learning rate: warm-up to 1, hold, then decay."""
 
     shape: Literal["constant", "linear", "cosine"] = Field(
         "linear", description="Shape of the decay: none, a straight line, or half a cosine."
@@ -33,7 +33,7 @@ class ScheduleSettings(Settings):
 class TrainingSettings(Settings):
     """Settings of the training loop."""
 
-    steps: int = Field(2000, ge=1, description="Number of training steps in all; a resumed run continues up to it.")
+    steps: int = Field(2000, ge=1, description="Total number of training steps; a resumed run continues up to it.")
     batch_size: int = Field(16, ge=1, description="Number of samples in a batch, over all processes.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device; auto uses the GPU if there is one.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -43,10 +43,10 @@ class TrainingSettings(Settings):
     discriminator: OptimizerSettings = Field(OptimizerSettings(), description="The discriminator's optimizer.")
     schedule: ScheduleSettings = Field(ScheduleSettings(), description="Schedule of the learning rates.")
     discriminator_schedule: ScheduleSettings | None = Field(
-        None, description="Schedule of the discriminator's learning rate. null: as training.schedule."
+        None, description="Schedule of the discriminator's learning rate. null: the same as training.schedule."
     )
     grad_clip_norm: float | None = Field(
-        None, gt=0, description="Largest norm of a network's gradient; longer ones are shortened. null: no limit."
+        None, gt=0, description="Maximum norm of a network's gradient; larger gradients are clipped. null: no limit."
     )
     ema_decay: float = Field(
         0.995, ge=0, lt=1, description="Decay per step of the averaged weights, which predictions use. 0: no average."
@@ -55,24 +55,24 @@ class TrainingSettings(Settings):
     validation_windows: int = Field(16, ge=1, description="Number of windows in a validation.")
     best_by: Literal["psnr", "psnr_moving", "ssim", "last"] = Field(
         "psnr_moving",
-        description="Validation number that chooses the best checkpoint; `last` takes the newest, which is right with "
-        "an adversary, because PSNR prefers blurry frames.",
+        description="Validation metric that selects the best checkpoint; `last` selects the newest, which suits runs "
+        "with an adversary, because PSNR prefers blurry frames.",
     )
     image_every: int = Field(500, ge=0, description="Steps between training images. 0: never.")
     log_every: int = Field(10, ge=1, description="Steps between lines in metrics.jsonl.")
     monitor_every: int = Field(
         50, ge=0, description="Steps between the measurements that `vidpred doctor` reads. 0: never."
     )
-    tensorboard: bool = Field(False, description="Write TensorBoard files, too.")
+    tensorboard: bool = Field(False, description="Also write TensorBoard files.")
     init_from: str | None = Field(
         None,
-        description="Run or checkpoint folder whose weights to start with; `pretrained`: the weights in the package "
-        "(motion.yaml).",
+        description="Run or checkpoint folder to take the initial weights from; `pretrained`: the weights that come "
+        "with the package (motion.yaml).",
     )
 
 
 class CheckpointSettings(Settings):
     """Settings of the run folder's checkpoints."""
 
-    every: int = Field(500, ge=1, description="Steps between checkpoints. The last step always has one.")
+    every: int = Field(500, ge=1, description="Steps between checkpoints. The last step is always saved.")
     keep: int = Field(2, ge=1, description="Number of newest checkpoints to keep, in addition to the best one.")

@@ -1,4 +1,4 @@
-"""What a run leaves to read: metrics.jsonl always, TensorBoard on request, a progress bar."""
+"""The numbers of a run: metrics.jsonl, TensorBoard if enabled, and a progress bar."""
 
 from __future__ import annotations
 
@@ -20,10 +20,22 @@ REMEMBERED_LINES = 1000
 
 
 class Tracker:
-    """Writes the run's numbers. On other processes than the main one it does nothing. lines: the newest, as written."""
+    """A writer of the run's numbers, active on the main process only. `lines` are the newest lines, as written."""
 
     def __init__(self, folder: Path, steps: int, first_step: int, active: bool, tensorboard: bool) -> None:
-        """Lines of metrics.jsonl beyond first_step (of a killed run) are dropped. Raises ConfigError, StorageError."""
+        """Open the log, and drop lines beyond `first_step`, which a killed run may have left.
+
+        Args:
+            folder: The run's folder.
+            steps: Number of steps of the run.
+            first_step: Number of steps that are done already.
+            active: Whether this process writes.
+            tensorboard: Also write TensorBoard files.
+
+        Raises:
+            ConfigError: TensorBoard is not installed.
+            StorageError: The log cannot be written.
+        """
         self.active, self._board = active, None
         self.lines: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_LINES)
         if not active:
@@ -44,8 +56,7 @@ class Tracker:
         write_file(self._path, "".join(f"{json.dumps(line)}\n" for line in kept), "free space or choose another run=")
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """One line for a step; floats are rounded to 6 significant digits, those that are not finite left out: JSON
-        has none."""
+        """Write one line for a step, with floats at 6 significant digits, without those that JSON lacks (NaN, inf)."""
         if not self.active:
             return
         finite = {key: value for key, value in values.items() if not isinstance(value, float) or math.isfinite(value)}
@@ -59,17 +70,19 @@ class Tracker:
                     self._board.add_scalar(key, value, step)
 
     def advance(self, shown: Mapping[str, float]) -> None:
-        """One step further on the bar, with a few numbers beside it."""
+        """Advance the progress bar by one step, and show a few numbers next to it."""
         if self.active:
             if shown:
                 self._bar.set_postfix({key: f"{value:.3g}" for key, value in shown.items()}, refresh=False)
             self._bar.update()
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
+        """Print a line on stderr above the progress bar."""
         if self.active:
             self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
+        """Close the progress bar and TensorBoard's files."""
         if self.active:
             self._bar.close()
             if self._board:
@@ -77,7 +90,7 @@ class Tracker:
 
 
 def open_board(folder: Path, first_step: int) -> Any:
-    """A TensorBoard writer. Raises ConfigError where the extra is not installed."""
+    """Return a TensorBoard writer. Raises ConfigError if the extra is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -31,7 +31,7 @@ from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.models.rollout import unroll
 from vidpred.training.diagnosis import diagnose
-from vidpred.training.monitors import as_table, is_due, measure, measure_samples, summarise
+from vidpred.training.monitors import as_table, is_due, measure, measure_samples, summarize
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
@@ -43,7 +43,7 @@ Validate = Callable[[Generator], dict[str, float]]
 
 @dataclass
 class Network:
-    """One trained network: as it is, as Accelerate wrapped it (the forward that training calls), its optimizer."""
+    """A trained network, the same wrapped by Accelerate (whose forward training calls), and its optimizer."""
 
     module: Generator | Discriminator
     wrapped: nn.Module
@@ -53,12 +53,13 @@ class Network:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
+        """The network's parameters."""
         return list(self.module.parameters())
 
 
 @dataclass
 class TrainingParts:
-    """What `run.py` builds and the trainer only stores."""
+    """Everything that a trainer needs, built by `vidpred.run`."""
 
     seed: int
     training: TrainingSettings
@@ -72,12 +73,12 @@ class TrainingParts:
     generator: Generator
     discriminator: Discriminator | None
     validate: Validate | None
-    unroll: int = 1  # predictions in a row, each from the generator's own frames
+    unroll: int = 1  # consecutive predictions, each from the generator's own frames
     state: Mapping[str, Any] = field(default_factory=dict)  # extra entries for every checkpoint's state.json
 
 
 class Trainer:
-    """Trains one set of networks. `run` resumes from the folder's newest checkpoint by itself."""
+    """The training loop of one set of networks."""
 
     def __init__(self, parts: TrainingParts) -> None:
         self.parts, self.settings, self.accelerator = parts, parts.training, parts.accelerator
@@ -87,16 +88,16 @@ class Trainer:
             schedule = training.discriminator_schedule or training.schedule
             self.networks["discriminator"] = self._network(parts.discriminator, training.discriminator, schedule)
         self.average = copy.deepcopy(parts.generator).requires_grad_(False).eval()
-        judge = self.networks.get("discriminator")
+        discriminator = self.networks.get("discriminator")
         self.objective = Objective(
             parts.objective,
-            judge.wrapped if judge else None,
+            discriminator.wrapped if discriminator else None,
             # Unwrapped from data parallelism, but still with Accelerate's mixed precision.
-            self.accelerator.unwrap_model(judge.wrapped) if judge else None,
+            self.accelerator.unwrap_model(discriminator.wrapped) if discriminator else None,
             parts.generator,
         )
-        self.measured: dict[str, Tensor] = {}  # of this step, where it is one that is measured
-        self._said: set[str] = set()
+        self.measured: dict[str, Tensor] = {}  # measurements of the current step, if it is a measured one
+        self._reported: set[str] = set()
         self._stop_signal: int | None = None
 
     def _network(
@@ -104,17 +105,23 @@ class Trainer:
     ) -> Network:
         module = module.to(self.accelerator.device)
         for parameter in module.parameters():
-            if parameter.dim() == 4:  # a module's own `to` would refuse the 5-D weights of 3-D convolutions
+            if parameter.dim() == 4:  # `module.to(memory_format=...)` rejects the 5-D weights of 3-D convolutions
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         wrapped = self.accelerator.prepare(module)
         return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate, schedule)
 
     def run(self) -> int:
-        """Train to the last step; returns the step it started from.
+        """Train to the last step, starting from the folder's newest checkpoint if there is one.
 
-        Raises ConfigError where the generator's images have other shapes than the true ones, StoppedError after
-        saving when SIGTERM or SIGINT came, DivergedError when a loss or gradient is not finite, StorageError when a
-        checkpoint cannot be written.
+        Returns:
+            The step that the run started from.
+
+        Raises:
+            ConfigError: The generator's images differ in shape from the true ones.
+            DataError: A data worker died or timed out.
+            StoppedError: SIGTERM or SIGINT arrived; a checkpoint was saved.
+            DivergedError: A loss or gradient is not finite.
+            StorageError: A checkpoint cannot be written.
         """
         first_step = self._resume()
         main = self.accelerator.is_main_process
@@ -133,7 +140,7 @@ class Trainer:
         with WorkerNotes() as notes, closing_workers(self._loader(first_step, notes)) as batches:
             try:
                 self._steps(first_step, batches)
-            except RuntimeError as error:  # torch raises it wherever the training is when a worker dies
+            except RuntimeError as error:  # torch raises it at any point of the training when a worker dies
                 failure = worker_failure(error, batches, notes, self.parts.timeout_seconds)
                 if failure is None:
                     raise
@@ -162,12 +169,22 @@ class Trainer:
             self._after_step(step + 1, batch)
 
     def train_step(self, number: int, batch: Batch) -> dict[str, Tensor]:
-        """One update of every network. Randomness is a function of (seed, step, process), so resuming is exact."""
+        """Update every network that is scheduled for this step.
+
+        Randomness is a function of (seed, step, process), so resuming is exact.
+
+        Args:
+            number: The step, from 0.
+            batch: The batch, on the device.
+
+        Returns:
+            The losses as "network/name".
+        """
         torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
         for network in self.networks.values():
             network.module.grow(number / self.settings.steps)  # a function of the step: resuming is exact
         phases = self.objective.phases(number)
-        # One forward of the generator serves all phases; its graph is kept where it learns.
+        # One forward of the generator serves all phases; its graph is needed only if the generator is updated.
         with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
             predictions = self._predict(batch)
             step = Step(batch, predictions, number, self.parts.objective.num_samples, self.parts.generator.latent_cost)
@@ -192,33 +209,37 @@ class Trainer:
         return is_due(number, settings.monitor_every, settings.steps, generator_every)
 
     def _monitor(self, done: int) -> None:
-        """Log what was measured, and say what is seriously wrong."""
+        """Log the measurements, and report every serious finding once."""
         names, values = as_table(self.measured)
-        self.tracker.log(done, summarise(names, self.accelerator.gather(values)))
+        self.tracker.log(done, summarize(names, self.accelerator.gather(values)))
         self.measured = {}
         for finding in diagnose(self.tracker.lines, self.parts.objective, self.settings):
-            if finding.severity == "serious" and finding.title not in self._said:
-                self._said.add(finding.title)
-                self.tracker.say(
+            if finding.severity == "serious" and finding.title not in self._reported:
+                self._reported.add(finding.title)
+                self.tracker.print(
                     f"vidpred: warning: step {done}: {finding.title}: {finding.observed}; {finding.remedy}"
                 )
 
     def _predict(self, batch: Batch) -> list[Tensor]:
-        """The generator's images, of every draw as `Step` orders them; raises ConfigError unless their shapes are
-        those of the true frames."""
-        generator, draws = self.parts.generator, self.parts.objective.num_samples
+        """Return the generator's images, with the samples ordered as in `Step`.
+
+        Raises:
+            ConfigError: Their shapes differ from those of the true frames.
+        """
+        generator, num_samples = self.parts.generator, self.parts.objective.num_samples
         context, future = batch.context, batch.future
         conditions = replace(Conditions.from_batch(batch), target=batch.future)
-        if draws > 1:
-            noise = antithetic_noise(generator, len(context), draws).flatten(0, 1).to(context)
-            conditions = replace(conditions, noise=noise).repeat(draws)
-            context, future = (frames.repeat(draws, 1, 1, 1, 1) for frames in (context, future))
+        if num_samples > 1:
+            noise = antithetic_noise(generator, len(context), num_samples).flatten(0, 1).to(context)
+            conditions = replace(conditions, noise=noise).repeat(num_samples)
+            context, future = (frames.repeat(num_samples, 1, 1, 1, 1) for frames in (context, future))
         predictions = unroll(self.networks["generator"].wrapped, generator, context, conditions, self.parts.unroll)
-        judge = self.parts.discriminator
+        discriminator = self.parts.discriminator
         try:
-            check_pyramid(predictions, future, judge.num_scales if judge else None)
+            check_pyramid(predictions, future, discriminator.num_scales if discriminator else None)
         except ValueError as error:
-            raise ConfigError(f"{error} [data.pred_frames{', model.scales' if judge else ''}]; mend it") from None
+            keys = "data.pred_frames, model.scales" if discriminator else "data.pred_frames"
+            raise ConfigError(f"{error} [{keys}]; correct the setting or the generator") from None
         return predictions
 
     def _update(self, network: Network, name: str, parts: Mapping[str, Tensor], total: Tensor, step: Step) -> None:
@@ -235,7 +256,7 @@ class Trainer:
         network.optimizer.zero_grad()
 
     def _average(self, number: int) -> None:
-        """Exponential moving average of the generator; the decay warms up so that early weights are forgotten."""
+        """Update the moving average of the generator; the decay warms up so that early weights are forgotten."""
         decay = min(self.settings.ema_decay, (1 + number) / (10 + number))
         averages: list[Tensor] = list(self.average.parameters())
         weights: list[Tensor] = list(self.networks["generator"].parameters)
@@ -245,7 +266,7 @@ class Trainer:
                 mean.copy_(value)
 
     def _everywhere(self, good: bool) -> bool:
-        """Whether it is true on all processes, so that all decide alike."""
+        """Return whether a condition holds on all processes, so that all decide alike."""
         if self.accelerator.num_processes == 1:
             return good
         bad = torch.tensor(float(not good), device=self.accelerator.device)
@@ -262,14 +283,14 @@ class Trainer:
         folder = self.parts.folder.path
         file = folder / f"diverged-step-{step.number + 1}-process-{self.accelerator.process_index}.json"
         write_file(file, json.dumps(record, indent=1), "free space or choose another run=")
-        culprit = ", ".join(f"{key}={float(value.detach()):.3g}" for key, value in parts.items())
+        losses = ", ".join(f"{key}={float(value.detach()):.3g}" for key, value in parts.items())
         raise DivergedError(
-            f"{name}'s loss or gradient is not finite at step {step.number + 1} [{culprit}, gradient norm {norm:.3g}]; "
+            f"{name}'s loss or gradient is not finite at step {step.number + 1} [{losses}, gradient norm {norm:.3g}]; "
             f"lower training.{name}.learning_rate or set training.grad_clip_norm=1 (see {file.name})"
         )
 
     def _after_step(self, done: int, batch: Batch) -> None:
-        """What is due after `done` steps: validation, an image, a checkpoint, stopping."""
+        """Validate, draw an image, save a checkpoint or stop, as scheduled after `done` steps."""
         settings, last = self.settings, done == self.settings.steps
         stopping = not self._everywhere(self._stop_signal is None)
         value: float | None = None
@@ -285,11 +306,11 @@ class Trainer:
                 self.parts.folder.mark_best(done, settings.best_by, value)
         if stopping:
             raise StoppedError(
-                f"stopped after step {done} and saved [{self.parts.folder.path}]; the same command resumes"
+                f"stopped after step {done} and saved [{self.parts.folder.path}]; the same command resumes the run"
             )
 
     def _validate(self, done: int) -> float | None:
-        """Validation numbers of the averaged weights; returns the one that chooses the best checkpoint."""
+        """Validate the averaged weights; return the metric that selects the best checkpoint."""
         assert self.parts.validate is not None
         value = torch.full((), float("nan"), dtype=torch.float64, device=self.accelerator.device)
         if self.accelerator.is_main_process:
@@ -297,7 +318,7 @@ class Trainer:
                 numbers = self.parts.validate(self.average)
             self.tracker.log(done, {f"validation/{name}": number for name, number in numbers.items()})
             summary = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
-            self.tracker.say(f"step {done}: validation {summary}")
+            self.tracker.print(f"step {done}: validation {summary}")
             value.fill_(numbers.get(self.settings.best_by, float("nan")))
         if self.accelerator.num_processes > 1:
             torch.distributed.broadcast(value, 0)
@@ -307,11 +328,11 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         count = shown_samples(batch.context)
-        context, truth = batch.context[:count], batch.future[:count]
+        context, future = batch.context[:count], batch.future[:count]
         with torch.inference_mode():
             conditions = Conditions.from_batch(batch, count)
             prediction = unroll(self.average, self.average, context, conditions, self.parts.unroll)[-1]
-        image = training_image(context.cpu(), truth.cpu(), prediction.float().cpu())
+        image = training_image(context.cpu(), future.cpu(), prediction.float().cpu())
         folder = self.parts.folder.path / "images"
         folder.mkdir(exist_ok=True)
         write_png(folder / f"step-{done:06d}.png", image)
@@ -327,7 +348,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
-        """Load the newest whole checkpoint, the same one on every process; returns its step, 0 without one."""
+        """Load the newest complete checkpoint, the same on every process; return its step, 0 without one."""
         step = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)
         if self.accelerator.is_main_process:
             found = self.parts.folder.newest()
@@ -359,22 +380,22 @@ class Trainer:
             pin_memory=self.accelerator.device.type == "cuda",
             worker_init_fn=partial(prepare_worker, notes.folder),
             timeout=self.parts.timeout_seconds if self.parts.workers else 0,
-            # A generator of its own: the loader's base seed must not come from the global stream.
+            # A separate generator: the loader must not draw its base seed from the global one.
             generator=torch.Generator().manual_seed(self.parts.seed),
         )
 
     def _checksum(self, batch: Batch) -> int:
-        """A sum over samples, whatever their order: equal for equal data, however many processes share it."""
+        """Return a checksum that depends neither on the order of samples nor on the number of processes."""
         total = sum(
-            zlib.crc32(known.numpy().tobytes(), zlib.crc32(coming.numpy().tobytes()))
-            for known, coming in zip(batch.context, batch.future, strict=True)
+            zlib.crc32(context.numpy().tobytes(), zlib.crc32(future.numpy().tobytes()))
+            for context, future in zip(batch.context, batch.future, strict=True)
         )
         if self.accelerator.num_processes == 1:
             return total
         return int(self.accelerator.reduce(torch.tensor(total, device=self.accelerator.device), "sum"))
 
     def _mean(self, parts: Mapping[str, Tensor]) -> dict[str, float]:
-        """The losses' mean over processes."""
+        """Return the losses' mean over processes."""
         values = torch.stack([value.float() for value in parts.values()])
         if self.accelerator.num_processes > 1:
             values = self.accelerator.reduce(values, "mean")
@@ -382,13 +403,13 @@ class Trainer:
 
     def _note_signal(self, number: int, frame: object) -> None:
         if self._stop_signal == signal.SIGINT == number:
-            raise KeyboardInterrupt  # asked twice: at once
+            raise KeyboardInterrupt  # the second Ctrl-C stops at once
         self._stop_signal = number
 
 
 @contextmanager
 def frozen(modules: list[nn.Module]) -> Iterator[None]:
-    """Within, gradients flow through these networks but not into them (detaching would cut the generator off)."""
+    """Let gradients flow through networks but not into their weights (detaching would cut off the generator)."""
     learning = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The validation of a training: what is measured on the validation split."""
+"""Validation during training: metrics of the averaged weights on the validation split."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ VALIDATION = ("validate_every", "validation_windows", "best_by")
 
 
 def validation_settings(data: DataSettings, training: TrainingSettings) -> tuple[str, ...]:
-    """Return which of `VALIDATION` a run reads: images from noise have no true frames to be compared with."""
+    """Return which of `VALIDATION` a run reads; images from noise have no true frames to compare with."""
     if data.context_frames:
         return VALIDATION if training.validate_every else VALIDATION[:1]
     return VALIDATION[:1] if data.has_points else ()
 
 
 def build_validation(data: DataSettings, training: TrainingSettings, accelerator: Accelerator) -> Validate | None:
-    """Return what measures the averaged weights on the validation split; None where the split has no window, or there
-    is nothing to measure.
+    """Return a function that measures a generator on the validation split.
 
     Args:
-        data: The run's data.
-        training: The settings of its training.
-        accelerator: Of the run; its main process warns where there is no window.
+        data: Settings of the run's data.
+        training: Settings of its training.
+        accelerator: The run's accelerator; its main process warns if the split has no window.
+
+    Returns:
+        The function; None if the split has no window or there is nothing to measure.
     """
     if not data.context_frames:
         world = POINTS.get(data.world_settings.name) if data.root is None else None
@@ -50,7 +52,7 @@ def build_validation(data: DataSettings, training: TrainingSettings, accelerator
 
 
 def held_out_images(data: DataSettings) -> Source | None:
-    """Return the validation split; None where there is none."""
+    """Return the validation split; None if there is none."""
     try:
         return build_source(data, "validation", training_offsets(data))
     except DataError:

@@ -1,4 +1,4 @@
-"""The data workers of a training: asked to stop, lost, late; and which file they were reading."""
+"""Data workers of a training: stop signals, crashes and timeouts, and the file that a lost worker was reading."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WORKER_GRACE_SECONDS = 60
 
 @contextmanager
 def closing_workers(loader: DataLoader[Batch]) -> Iterator[Iterator[Batch]]:
-    """The loader's batches; its workers are gone when the block ends, however it ends.
+    """Yield the loader's batches, and end its workers with the block, even if it fails.
 
-    An exception that somebody keeps would keep the iterator too, and with it workers that do not end at a stop signal:
-    the interpreter's exit would wait for them.
+    A stored exception would keep the iterator alive, and with it workers that ignore stop signals; the interpreter
+    would wait for them at exit.
     """
     batches: Any = iter(loader)
     try:
@@ -35,32 +35,41 @@ def closing_workers(loader: DataLoader[Batch]) -> Iterator[Iterator[Batch]]:
 
 
 def worker_failure(error: RuntimeError, batches: Any, notes: WorkerNotes, seconds: float) -> DataError | None:
-    """What became of a data worker that died or let the training wait too long, and of which file; None for any other
-    error. The workers are ended: one that hangs would let the training hang in turn."""
+    """Explain a data worker that died or timed out, and end all workers, since one that hangs would block the exit.
+
+    Args:
+        error: The error that torch raised.
+        batches: The loader's iterator.
+        notes: The files that the workers are reading.
+        seconds: The timeout, for the message.
+
+    Returns:
+        The error to raise; None if `error` has another cause.
+    """
     workers: list[BaseProcess] = list(getattr(batches, "_workers", []))
     late = str(error).startswith("DataLoader timed out")
     if not late and not str(error).startswith("DataLoader worker (pid"):
         return None
     dead = [number for number, worker in enumerate(workers) if worker.exitcode is not None and not late]
-    asked = {number: note for number in dead or range(len(workers)) if (note := notes.reading(number))}
-    note = max(asked.values(), key=lambda note: note.seconds, default=None)
+    reading = {number: note for number in dead or range(len(workers)) if (note := notes.reading(number))}
+    note = max(reading.values(), key=lambda note: note.seconds, default=None)
     where = f"[{printable(note.path)}]" if note else "[between two files]"
     end_workers(workers)
     if late:
         return DataError(
-            f"a data worker gave nothing for data.timeout_seconds={seconds:g} while reading {where}; "
-            "see whether the file can be read, or raise the limit"
+            f"a data worker returned nothing for data.timeout_seconds={seconds:g} while reading {where}; "
+            "check that the file can be read, or raise the limit"
         )
     codes = sorted({worker.exitcode for worker in (workers[number] for number in dead) if worker.exitcode})
     how = ", ".join(f"killed by signal {-code}" if code < 0 else f"exit code {code}" for code in codes) or "killed"
     return DataError(
         f"a data worker ended ({how}) while reading {where}; "
-        "leave the file out, or lower data.num_workers or data.video.cache_mb if memory ran out"
+        "remove the file, or lower data.num_workers or data.video.cache_mb if memory ran out"
     )
 
 
 def end_workers(workers: Sequence[BaseProcess]) -> None:
-    """At once. torch's handler, which raises an error for every worker that dies, is not asked meanwhile."""
+    """Kill workers, without torch's SIGCHLD handler, which raises an error for every worker that dies."""
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in workers:
         worker.kill()
@@ -70,8 +79,10 @@ def end_workers(workers: Sequence[BaseProcess]) -> None:
 
 
 def prepare_worker(notes: str, worker: int) -> None:
-    """Data workers outlive a stop signal by long enough for the main process to fetch its batch and save; an alarm,
-    which ends a process that does not catch it, sees to it that they do end."""
+    """Prepare signals, threads and status of a data worker.
+
+    On SIGTERM it keeps running for 60 s so that the main process can fetch its batch and save; then an alarm ends it.
+    """
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_SECONDS))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Best of N: which draw is chosen, what reaches it, and that one draw without noise is the plain objective."""
+"""Best of N: which sample is chosen, which losses reach it, and that one sample is the plain objective."""
 
 from __future__ import annotations
 
@@ -33,15 +33,18 @@ NOISY = {
 }
 
 
-def step_of(draws: list[Tensor], truth: Tensor) -> Step:
-    """A step of one scale: each draw and the truth `(B, K, C, H, W)`."""
-    batch = Batch(torch.zeros(len(truth), 1, *truth.shape[2:]), truth, torch.arange(len(truth)))
-    return Step(batch, [torch.cat(draws)], 0, len(draws))
+def step_of(samples: list[Tensor], future: Tensor) -> Step:
+    """Return a step of one scale from samples and true frames, each `(B, K, C, H, W)`."""
+    batch = Batch(torch.zeros(len(future), 1, *future.shape[2:]), future, torch.arange(len(future)))
+    return Step(batch, [torch.cat(samples)], 0, len(samples))
 
 
-def test_the_nearer_draw_is_chosen_sample_by_sample() -> None:
-    """Two samples, two draws. Sample 0: costs 2*1 + 3 = 5 and 2*2 + 0 = 4, the second is nearer though its first term
-    is worse. Sample 1: 2*0 + 1 = 1 and 2*5 + 7 = 17, the first. So a is (2 + 0) / 2 and b is (0 + 1) / 2."""
+def test_the_nearer_sample_is_chosen_for_each_clip() -> None:
+    """Two clips with two samples each are counted by their nearer sample.
+
+    Clip 0 costs 2*1 + 3 = 5 and 2*2 + 0 = 4: the second is nearer although its first term is worse. Clip 1 costs
+    2*0 + 1 = 1 and 2*5 + 7 = 17: the first. So a is (2 + 0) / 2 and b is (0 + 1) / 2.
+    """
     terms = {"a": (2.0, torch.tensor([1.0, 0.0, 2.0, 5.0])), "b": (1.0, torch.tensor([3.0, 1.0, 0.0, 7.0]))}
     best = nearest_sample(terms, 2)
     assert {name: (weight, float(value)) for name, (weight, value) in best.items()} == {
@@ -53,58 +56,58 @@ def test_the_nearer_draw_is_chosen_sample_by_sample() -> None:
     assert float(relaxed["b"][1]) == pytest.approx((0.75 + 2.5) / 2)
 
 
-def test_the_others_share_what_is_left() -> None:
-    """Three draws of one sample, losses 1, 2, 6: 0.6 * 1 + 0.2 * (2 + 6)."""
+def test_the_other_samples_share_the_rest() -> None:
+    """Three samples of one clip with losses 1, 2, 6 cost 0.6 * 1 + 0.2 * (2 + 6)."""
     value = nearest_sample({"a": (1.0, torch.tensor([1.0, 2.0, 6.0]))}, 3, others=0.4)["a"][1]
     assert float(value) == pytest.approx(0.6 + 0.2 * 8)
 
 
-def test_reconstruction_reaches_only_the_chosen_draw() -> None:
-    truth = torch.full((2, 1, 3, 4, 4), 0.5)
-    near, far = truth + 0.1, truth + 0.3
-    draws = [torch.stack([near[0], far[1]]).requires_grad_(), torch.stack([far[0], near[1]]).requires_grad_()]
+def test_reconstruction_reaches_only_the_chosen_sample() -> None:
+    future = torch.full((2, 1, 3, 4, 4), 0.5)
+    near, far = future + 0.1, future + 0.3
+    samples = [torch.stack([near[0], far[1]]).requires_grad_(), torch.stack([far[0], near[1]]).requires_grad_()]
     settings = ObjectiveSettings(num_samples=2, gdl_weight=0)
-    losses = Objective(settings).generator_losses(step_of(draws, truth))
+    losses = Objective(settings).generator_losses(step_of(samples, future))
     torch.testing.assert_close(losses.total, torch.tensor(0.2))  # |0.1| in [0, 1] is 0.2 in [-1, 1]
     losses.total.backward()
-    reached = [[bool(g.any()) for g in draw.grad] for draw in draws if draw.grad is not None]
+    reached = [[bool(g.any()) for g in sample.grad] for sample in samples if sample.grad is not None]
     assert reached == [[True, False], [False, True]]
 
 
-def test_the_adversary_reaches_every_draw_and_the_discriminator_sees_all() -> None:
+def test_the_adversary_and_the_discriminator_use_every_sample() -> None:
     torch.manual_seed(0)
-    judge = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size="strided"), 1, 32, 1)
-    truth = torch.rand(2, 1, 3, 32, 32)
-    draws = [torch.rand_like(truth).requires_grad_() for _ in range(2)]
-    objective = Objective(ObjectiveSettings(num_samples=2, adversarial={"weight": 1.0}), judge, judge)
-    step = step_of(draws, truth)
+    discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size="strided"), 1, 32, 1)
+    future = torch.rand(2, 1, 3, 32, 32)
+    samples = [torch.rand_like(future).requires_grad_() for _ in range(2)]
+    objective = Objective(ObjectiveSettings(num_samples=2, adversarial={"weight": 1.0}), discriminator, discriminator)
+    step = step_of(samples, future)
     objective.generator_losses(step).total.backward()
-    assert all(bool(draw.grad.flatten(1).any(1).all()) for draw in draws if draw.grad is not None)
+    assert all(bool(sample.grad.flatten(1).any(1).all()) for sample in samples if sample.grad is not None)
     with torch.no_grad():
-        logits = judge(torch.cat([step.batch.context] * 3), [torch.cat([truth, *draws])])
+        logits = discriminator(torch.cat([step.batch.context] * 3), [torch.cat([future, *samples])])
         parts = objective.discriminator_losses(step).parts
     softplus = nn.functional.softplus
     torch.testing.assert_close(parts["real"], softplus(-logits[:2]).mean())
     torch.testing.assert_close(parts["fake"], softplus(logits[2:]).mean())
 
 
-def test_one_draw_is_the_plain_objective_exactly() -> None:
+def test_one_sample_is_exactly_the_plain_objective() -> None:
     torch.manual_seed(0)
-    truth, prediction = torch.rand(2, 3, 1, 3, 16, 16)
+    future, prediction = torch.rand(2, 3, 1, 3, 16, 16)
     images = build_pyramid(prediction, 2)
-    batch = Batch(torch.zeros(3, 1, 3, 16, 16), truth, torch.arange(3))
+    batch = Batch(torch.zeros(3, 1, 3, 16, 16), future, torch.arange(3))
     losses = Objective(ObjectiveSettings(gdl_weight=0.5)).generator_losses(Step(batch, images, 0))
-    pairs = [(p * 2 - 1, t * 2 - 1) for p, t in zip(images, build_pyramid(truth, 2), strict=True)]
+    pairs = [(p * 2 - 1, t * 2 - 1) for p, t in zip(images, build_pyramid(future, 2), strict=True)]
     lp = lp_loss(*pairs[0], 1.0) + lp_loss(*pairs[1], 1.0)
     gdl = gradient_difference_loss(*pairs[0], 1.0) + gradient_difference_loss(*pairs[1], 1.0)
     assert torch.equal(losses.total, lp + 0.5 * gdl)
 
 
-def test_two_equal_draws_cost_what_one_does() -> None:
+def test_two_equal_samples_cost_as_much_as_one() -> None:
     torch.manual_seed(0)
-    truth, prediction = torch.rand(2, 3, 1, 3, 16, 16)
-    one = Objective(ObjectiveSettings()).generator_losses(step_of([prediction], truth))
-    two = Objective(ObjectiveSettings(num_samples=2)).generator_losses(step_of([prediction, prediction], truth))
+    future, prediction = torch.rand(2, 3, 1, 3, 16, 16)
+    one = Objective(ObjectiveSettings()).generator_losses(step_of([prediction], future))
+    two = Objective(ObjectiveSettings(num_samples=2)).generator_losses(step_of([prediction, prediction], future))
     torch.testing.assert_close(two.total, one.total)
 
 
@@ -116,7 +119,7 @@ def weights(run: Path, step: int) -> dict[str, Tensor]:
 
 
 def test_a_resumed_run_with_noise_is_the_uninterrupted_one(tmp_path: Path) -> None:
-    """Both draws of every step are a function of (seed, step, process)."""
+    """Both samples of every step are a function of (seed, step, process)."""
     adversarial = {"objective.adversarial.weight": 0.05, "discriminator.size": "strided"}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for run, steps in ((whole, 4), (stopped, 2), (stopped, 4)):
@@ -128,13 +131,13 @@ def test_a_resumed_run_with_noise_is_the_uninterrupted_one(tmp_path: Path) -> No
     assert logged[-1]["generator/adversarial"] > 0
 
 
-def test_draws_without_noise_are_refused() -> None:
+def test_several_samples_without_noise_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"objective\.num_samples: .* set model\.noise_channels=1"):
         load_config(None, {"objective.num_samples": 2})
 
 
-class Own(nn.Module):
-    """A generator of the user's, which may take noise: the last frame, shifted by the draw."""
+class CustomGenerator(nn.Module):
+    """A custom generator that takes noise and shifts the last frame by it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -147,8 +150,10 @@ class Own(nn.Module):
         return context[:, -1:] + self.weight * (1 + shift)
 
 
-def test_a_generator_of_ones_own_can_take_noise(tmp_path: Path) -> None:
+def test_a_custom_generator_can_take_noise(tmp_path: Path) -> None:
     settings = {**SMALL, "model.noise_channels": 2, "objective.num_samples": 3, "training.steps": 1}
-    train(load_config(None, {**settings, "run": str(tmp_path / "own")}), Own(2))
-    with pytest.raises(ConfigError, match=r"\[objective\.num_samples=3\] the generator says no noise_channels"):
-        train(load_config(None, {**settings, "run": str(tmp_path / "none")}), Own(0))
+    train(load_config(None, {**settings, "run": str(tmp_path / "own")}), CustomGenerator(2))
+    with pytest.raises(
+        ConfigError, match=r"\[objective\.num_samples=3\] the generator has no attribute noise_channels"
+    ):
+        train(load_config(None, {**settings, "run": str(tmp_path / "none")}), CustomGenerator(0))
