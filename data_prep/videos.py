@@ -61,7 +61,8 @@ class VideoSet(DataSet):
         for path, own in parts_by_clip(parts).items():
             video = known[path]
             detail = {
-                "height": video.height, "width": video.width, "rate": video.rate, "cuts": video.cuts,
+                "height": video.height, "width": video.width, "rate": video.rate,
+                "cuts": sorted({*video.cuts, *video.gaps}),
                 "parts": [[clip_name(part, own), part.split, part.first, part.end] for part in own],
             }  # fmt: skip
             items.append(Item(path, (str(self.file(path)),), detail=detail))
@@ -90,7 +91,7 @@ class VideoSet(DataSet):
         seconds = round(video.frames / video.rate, 3)
         return {
             "clips": 1, "frames": video.frames, "seconds": seconds, "codec": video.codec,
-            "width": video.width, "height": video.height,
+            "width": video.width, "height": video.height, "notes": video.notes,
         }  # fmt: skip
 
     def file(self, name: str) -> Path:

@@ -16,8 +16,10 @@ WorldName = Literal["forking_ball", "moving_shapes", "rotating_solids", "bouncin
 class VideoSettings(Settings):
     """Settings of reading videos and other data from files."""
 
-    on_bad_video: Literal["error", "skip"] = Field(
-        "error", description="Stop at a video that cannot be read, or skip it and list it in bad_videos.csv."
+    on_bad_video: Literal["use", "skip", "error"] = Field(
+        "use",
+        description="For a damaged video: use its whole frames, skip it, or stop. Skipped and damaged videos are "
+        "listed in bad_videos.csv.",
     )
     max_pixels: int = Field(
         Limits.pixels, ge=1, description="Largest number of pixels in a frame. Larger videos are bad videos."
@@ -135,6 +137,9 @@ class DataSettings(Settings):
         None,
         description="CSV file of `relative/path,train|validation|test` lines instead of a division. null: splits.csv "
         "in the root, if there is one.",
+    )
+    max_bad_fraction: float = Field(
+        0.2, ge=0, le=1, description="Largest fraction of the videos that may be skipped as unreadable or damaged."
     )
     labelled: int | None = Field(
         None, ge=1, description="Number of training images whose class is used, balanced over classes. null: all."

@@ -48,7 +48,6 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"MZ", "a program, not a video"),
     (b"\x7fELF", "a program, not a video"),
 )
-TS_PACKET, TS_SYNC = 188, b"G"  # transport streams: packet size in bytes, and the first byte of every packet
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # still images in an MP4 container
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -88,41 +87,20 @@ def file_status(path: Path) -> os.stat_result:
 
 
 def explain_bytes(path: Path) -> None:
-    """Check for files that are obviously not videos, or truncated.
+    """Check for files that are obviously not videos.
 
     Raises:
-        DataError: The first or last bytes show that the file is not a complete video.
+        DataError: The first bytes show that the file is not a video.
     """
-    status = file_status(path)
+    file_status(path)
     try:
         with path.open("rb") as file:
             head = file.read(256)
-            file.seek(max(0, status.st_size - 1))
-            last = file.read(1)
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror} [{printable(path)}]") from None
     reason = _reason(head, path.suffix.lower())
-    if head.startswith(b"GIF8") and last != b";":
-        reason = "truncated: the end of the GIF is missing"
-    if head[:1] == head[TS_PACKET : TS_PACKET + 1] == TS_SYNC and status.st_size % TS_PACKET:
-        reason = "truncated: the file ends within a packet"
     if reason:
         raise DataError(f"{reason} [{printable(path)}]")
-
-
-def check_packets(path: Path, container: Any) -> None:
-    """Check every packet of a transport stream.
-
-    Transport streams do not declare a length, and demuxers silently skip damaged packets, so frames would be missing.
-
-    Raises:
-        DataError: A packet is damaged; the message does not include the path.
-    """
-    if container.format.name != "mpegts":
-        return
-    firsts = np.memmap(path, np.uint8, "r")[::TS_PACKET] == TS_SYNC[0]
-    if firsts[:2].all() and not firsts.all():  # else another packet size
-        raise DataError(f"damaged: packet {int(np.argmin(firsts))} of the transport stream is invalid")
 
 
 def _reason(head: bytes, suffix: str) -> str | None:

@@ -15,8 +15,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from vidpred.data.videos.container_damage import find_damage
 from vidpred.data.videos.containers import Scaler, file_status, open_video, printable, short
 from vidpred.data.videos.limits import Limits
+from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.data.videos.worker_status import reading
 from vidpred.errors import DataError
 
@@ -43,6 +45,10 @@ class VideoInfo:
         keyframes: Frame indices at which decoding can start; seek to their pts or, without pts, `keyframe_dts`.
         keyframe_dts: Seek times of the keyframes; if empty, decoding starts at the beginning.
         cuts: Indices of the frames that begin a new shot.
+        gaps: Indices of the frames before which frames are missing or damaged.
+        breaks: Byte offsets of damage; see `container_damage.Damage`, also for `images`.
+        images: Number of complete images (GIF only).
+        notes: What is damaged or missing; empty for a good file.
     """
 
     path: str
@@ -59,6 +65,10 @@ class VideoInfo:
     keyframes: list[int]
     keyframe_dts: list[int]
     cuts: list[int]
+    gaps: list[int]
+    breaks: list[int]
+    images: int | None
+    notes: list[str]
 
     @property
     def seconds(self) -> float:
@@ -97,8 +107,11 @@ class Reader:
 
     def _open(self) -> None:
         self._video = open_video(self.path)
-        self._frames: Iterator[Any] = self._video.frames()
+        self._frames: Iterator[Any] = self._whole_frames()
         self._position: int | None = 0  # index of the next frame; None after a failed seek
+
+    def _whole_frames(self) -> WholeFrames:
+        return WholeFrames(self._video, self.info.breaks, self.info.images)
 
     def close(self) -> None:
         self._video.close()
@@ -139,7 +152,7 @@ class Reader:
             time = self.info.pts[start] if by_pts else self.info.keyframe_dts[bisect_left(self.info.keyframes, start)]
             self._position = None
             self._video.seek(time)
-            self._frames = self._video.frames()
+            self._frames = self._whole_frames()
             # Frames from before the keyframe may be decoded first, without their reference frames: skip them.
             for frame in self._frames:
                 number = self._number(frame) if by_pts else start if frame.key_frame and frame.dts == time else None
@@ -241,22 +254,17 @@ def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int, sc
 def stream_frames(
     path: Path, size: tuple[int, int] | None = None, channels: int = 3, limits: Limits | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield every frame, `(H, W, C)` uint8, in constant memory.
+    """Yield every whole frame, `(H, W, C)` uint8, in constant memory.
 
     Raises:
-        DataError: The video cannot be opened or decoded, or exceeds the limits.
+        DataError: The video cannot be opened, or exceeds the limits.
     """
-    import av
-
-    video, scaler, number, rotation = open_video(path, limits or Limits()), Scaler(), 0, 0
+    video, scaler, rotation = open_video(path, limits or Limits()), Scaler(), None
     with video.container:
-        try:
-            for frame in video.frames():
-                if not number:
-                    rotation = quarter_turns(frame)
-                    size = size or ((frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height))
-                assert size is not None
-                yield to_array(frame, size, channels, rotation, scaler)
-                number += 1
-        except av.FFmpegError as error:
-            raise DataError(f"cannot decode frame {number} ({short(error)}) [{printable(path)}]") from None
+        damage = find_damage(path, video.container.format.name)
+        for frame in WholeFrames(video, damage.breaks, damage.images):
+            if rotation is None:
+                rotation = quarter_turns(frame)
+                size = size or ((frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height))
+            assert size is not None
+            yield to_array(frame, size, channels, rotation, scaler)
