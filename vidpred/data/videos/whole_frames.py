@@ -14,9 +14,9 @@ LOOK_AHEAD = 2  # packets within which a keyframe follows where two streams were
 class WholeFrames:
     """Iterator over the whole frames of an open video, from where its container stands.
 
-    After damage, frames are dropped up to the next keyframe, since they are predicted from missing data. Containers flag
-    a packet as corrupt where a counter jumps: data is missing, or two streams were joined. In the second case a keyframe
-    follows at once, and nothing is dropped.
+    After damage, frames are dropped up to the next keyframe, since they are predicted from missing data. Containers
+    flag a packet as corrupt where a counter jumps: data is missing, or two streams were joined. In the latter case a
+    keyframe follows at once, and nothing is dropped.
 
     Attributes:
         count: Number of frames yielded.
