@@ -165,7 +165,7 @@ def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
     av.logging.set_level(None)  # silence FFmpeg; every failure raises an exception
     explain_bytes(path)
     try:
-        container = av.open(str(path), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
+        container = av.open(f"file:{path}", options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         # FFmpeg reports a format outside the whitelist as an invalid argument.
         why = "unsupported container format" if isinstance(error, av.ArgumentError) else short(error)

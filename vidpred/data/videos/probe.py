@@ -14,8 +14,9 @@ import numpy as np
 
 from vidpred.data.videos.container_damage import Damage, find_damage
 from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video, printable
+from vidpred.data.videos.geometry import Geometry, geometry_of
 from vidpred.data.videos.limits import Limits
-from vidpred.data.videos.reader import Reader, VideoInfo, quarter_turns
+from vidpred.data.videos.reader import Reader, VideoInfo
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.errors import DataError
 
@@ -51,7 +52,7 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
             scan.run(damage)
             info = VideoInfo(
                 path=name or path.name, bytes=status.st_size, mtime_ns=status.st_mtime_ns, codec=video.decoder.name,
-                frames=scan.count, rate=scan.rate, width=scan.width, height=scan.height, rotation=scan.rotation,
+                frames=scan.count, rate=scan.rate, **scan.geometry._asdict(),
                 time_base=str(video.stream.time_base or Fraction(1, 25)), pts=scan.order(), keyframes=scan.keyframes,
                 keyframe_dts=scan.keyframe_dts(), cuts=find_cuts(scan.thumbnail_differences), gaps=sorted(scan.gaps),
                 breaks=damage.breaks, images=damage.images, notes=[*damage.notes, *scan.notes],
@@ -67,7 +68,8 @@ class _Scan:
     def __init__(self, video: OpenVideo, limits: Limits) -> None:
         self.video, self.limits = video, limits
         self.rate = float(video.stream.average_rate or video.stream.guessed_rate or 25)
-        self.count, self.width, self.height, self.rotation = 0, 0, 0, 0
+        self.count = 0
+        self.geometry = Geometry(0, 0, 0, False)
         self.pts: list[int | None] = []
         self.keyframes: list[int] = []
         self.checksums: list[int] = []
@@ -98,16 +100,14 @@ class _Scan:
 
     def add(self, frame: Any) -> None:
         if not self.count:
-            self.rotation = quarter_turns(frame)
-            self.width, self.height = frame.width, frame.height
-            if self.rotation % 180:
-                self.width, self.height = self.height, self.width
+            self.geometry = geometry_of(frame, self.video.stream)
         if frame.key_frame:
             self.keyframes.append(self.count)
             self._keyframe_dts.append(frame.dts)
         self.pts.append(frame.pts)
         self.count += 1
-        reason = self.limits.of_size(frame.width, frame.height) or self.limits.of_length(self.count, self._seconds())
+        width = max(frame.width, self.geometry.width if self.geometry.rotation % 180 == 0 else self.geometry.height)
+        reason = self.limits.of_size(width, frame.height) or self.limits.of_length(self.count, self._seconds())
         if reason:
             raise DataError(reason)
         thumbnail = thumbnail_of(frame, self._scaler)

@@ -7,7 +7,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from vidpred.data.videos.container_damage import find_damage
 from vidpred.data.videos.containers import Scaler, file_status, open_video, printable, short
+from vidpred.data.videos.geometry import geometry_of, upright
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.data.videos.worker_status import reading
@@ -37,8 +38,8 @@ class VideoInfo:
         codec: Name of FFmpeg's decoder.
         frames: Number of frames.
         rate: Average frames per second.
-        width: Width of the first frame after rotation.
-        height: Height of the first frame after rotation.
+        width: Width of the first frame as it is shown; see `Geometry`.
+        height: Height of the first frame as it is shown.
         rotation: Degrees counter-clockwise, a multiple of 90.
         time_base: Unit of the timestamps in seconds, as a fraction.
         pts: One ascending timestamp per frame in units of `time_base`; empty if the stream has none.
@@ -49,6 +50,7 @@ class VideoInfo:
         breaks: Byte offsets of damage; see `container_damage.Damage`, also for `images`.
         images: Number of complete images (GIF only).
         notes: What is damaged or missing; empty for a good file.
+        mirrored: Whether frames are mirrored after the rotation.
     """
 
     path: str
@@ -65,10 +67,11 @@ class VideoInfo:
     keyframes: list[int]
     keyframe_dts: list[int]
     cuts: list[int]
-    gaps: list[int]
-    breaks: list[int]
-    images: int | None
-    notes: list[str]
+    gaps: list[int] = field(default_factory=list)
+    breaks: list[int] = field(default_factory=list)
+    images: int | None = None
+    notes: list[str] = field(default_factory=list)
+    mirrored: bool = False
 
     @property
     def seconds(self) -> float:
@@ -225,7 +228,7 @@ def _read_frames(
     try:
         for number, frame in _reader(path, info).frames_from(wanted[0]):
             if number in places:
-                found[places[number]] = to_array(frame, size, channels, info.rotation, _scaler)
+                found[places[number]] = to_array(frame, size, channels, info.rotation, info.mirrored, _scaler)
                 count += 1
             if number >= wanted[-1]:
                 break
@@ -237,17 +240,14 @@ def _read_frames(
     return found if wanted == list(numbers) else found[[places[number] for number in numbers]]
 
 
-def quarter_turns(frame: Any) -> int:
-    """Return the rotation that turns a decoded frame upright: 0, 90, 180 or 270 degrees counter-clockwise."""
-    return int(round(frame.rotation / 90) * 90 % 360)
-
-
-def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int, scaler: Scaler) -> np.ndarray:
+def to_array(
+    frame: Any, size: tuple[int, int], channels: int, rotation: int, mirrored: bool, scaler: Scaler
+) -> np.ndarray:
     """Convert a decoded frame to `(H, W, C)` uint8, turned upright and scaled to size = (height, width)."""
     unrotated = size if rotation % 180 == 0 else size[::-1]
     image = scaler.array(frame, unrotated, "rgb24" if channels == 3 else "gray")
-    if rotation:
-        image = np.ascontiguousarray(np.rot90(image, rotation // 90))
+    if rotation or mirrored:
+        image = np.ascontiguousarray(upright(image, rotation, mirrored))
     return image.reshape(*size, channels)
 
 
@@ -259,12 +259,10 @@ def stream_frames(
     Raises:
         DataError: The video cannot be opened, or exceeds the limits.
     """
-    video, scaler, rotation = open_video(path, limits or Limits()), Scaler(), None
+    video, scaler, geometry = open_video(path, limits or Limits()), Scaler(), None
     with video.container:
         damage = find_damage(path, video.container.format.name)
         for frame in WholeFrames(video, damage.breaks, damage.images):
-            if rotation is None:
-                rotation = quarter_turns(frame)
-                size = size or ((frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height))
-            assert size is not None
-            yield to_array(frame, size, channels, rotation, scaler)
+            geometry = geometry or geometry_of(frame, video.stream)
+            shape = size or (geometry.height, geometry.width)
+            yield to_array(frame, shape, channels, geometry.rotation, geometry.mirrored, scaler)
