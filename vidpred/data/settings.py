@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from vidpred.data.videos.limits import Limits
 from vidpred.settings import Settings, absent_at_defaults
@@ -156,6 +157,11 @@ class DataSettings(Settings):
     world: Annotated[WorldSettings | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="The embedded worlds. null: the defaults."
     )
+
+    @field_validator("root", "split_file")
+    @classmethod
+    def _home(cls, value: str | None) -> str | None:
+        return value if value is None else os.path.expanduser(value)
 
     @model_validator(mode="after")
     def _fractions(self) -> Self:

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,11 +31,20 @@ from vidpred.errors import DataError, StorageError
 from vidpred.files import write_file
 from vidpred.processes import available_cores, in_processes
 
-# Suffixes of the containers that `containers.py` accepts; the format is detected from the content.
+# Suffixes of videos; the format is detected from the content.
 SUFFIXES = frozenset((
-    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe",
-    ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".ogg", ".gif", ".h264",
-    ".264", ".avc", ".hevc", ".h265", ".265", ".mjpeg", ".mjpg", ".ivf",
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".webm", ".avi", ".divx", ".xvid", ".mpg",
+    ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".vob", ".evo", ".ts", ".mts", ".m2ts", ".m2t", ".mod", ".tod", ".dv",
+    ".dif", ".flv", ".f4v", ".wmv", ".asf", ".wtv", ".dvr-ms", ".ogv", ".ogg", ".ogm", ".gif", ".apng", ".h264",
+    ".264", ".avc", ".hevc", ".h265", ".265", ".av1", ".obu", ".mjpeg", ".mjpg", ".ivf", ".y4m", ".nut", ".mxf",
+    ".gxf", ".rm", ".rmvb", ".amv", ".bik", ".smk", ".flc", ".fli", ".vp9", ".cine", ".mlv", ".nsv", ".dav", ".roq",
+))  # fmt: skip
+# Suffixes of files that people keep next to videos: not worth a warning.
+OTHER_SUFFIXES = frozenset((
+    "", ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".html", ".srt", ".vtt", ".ass",
+    ".log", ".pdf", ".py", ".sh", ".ini", ".toml", ".npy", ".npz", ".pkl", ".mat", ".h5", ".parquet", ".jpg",
+    ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".wav", ".mp3", ".m4a", ".aac", ".flac", ".zip", ".tar",
+    ".gz", ".rar", ".7z", ".lrv", ".thm", ".part", ".info", ".nfo", ".sha256", ".md5",
 ))  # fmt: skip
 VERSION = {"format": "vidpred index", "version": 3}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
@@ -46,19 +56,38 @@ SAVE_SECONDS = 20.0  # an interrupted scan loses at most this much work
 
 
 def find_videos(root: Path) -> list[str]:
-    """Return the sorted relative paths of all video files at any depth, except hidden files and folders."""
+    """Return the sorted relative paths of all video files at any depth, except hidden files and folders.
+
+    Links to folders are followed, each folder once.
+    """
     if not root.is_dir():
         return [root.name]
-    found = []
-    for folder, folders, files in os.walk(root):  # does not follow links to folders, which may form loops
+    return sorted(name for name in _find_files(root) if Path(name).suffix.lower() in SUFFIXES)
+
+
+def _find_files(root: Path) -> Iterator[str]:
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:  # a link back to where the walk has been
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         place = Path(folder).relative_to(root)
-        found += [
-            (place / name).as_posix()
-            for name in files
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found)
+        yield from ((place / name).as_posix() for name in files if not name.startswith("."))
+
+
+def _warn_of_unread_files(root: Path) -> None:
+    """Warn about files that are neither videos by their suffix nor what people keep next to videos."""
+    if not root.is_dir():
+        return
+    suffixes = (Path(name).suffix.lower() for name in _find_files(root))
+    unread = Counter(suffix for suffix in suffixes if suffix not in SUFFIXES | OTHER_SUFFIXES)
+    if unread:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(NAMED))
+        more = "" if len(unread) <= NAMED else f" and {len(unread) - NAMED} more kinds"
+        print(f"vidpred: warning: files that are no known videos are not read: {kinds}{more} [{root}]", file=sys.stderr)
 
 
 def scan(
@@ -153,6 +182,8 @@ def require_videos(
     if not root.exists():
         raise DataError(_absent(root))
     videos, bad = scan(root, progress, limits)
+    if progress:
+        _warn_of_unread_files(root)
     if not videos and not bad:
         raise DataError(f"no video files [{root}]; supported suffixes: {' '.join(sorted(SUFFIXES))}")
     if not videos:

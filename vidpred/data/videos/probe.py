@@ -26,6 +26,8 @@ GAP_SECONDS, GAP_INTERVALS = 0.3, 5  # minimum length of such a gap, in seconds 
 THUMBNAIL = 32  # side of the gray thumbnails for detecting cuts
 CUT_DIFFERENCE = 20.0  # minimum mean absolute difference of thumbnails (of 255) at a cut
 CUT_RATIO = 3.0  # minimum ratio of that difference to the median difference around it
+REPEAT_DIFFERENCE = 0.5  # of 255; consecutive thumbnails that differ less show a repeated frame
+MAX_REPEATS = 6  # frames; a longer pause is a still scene
 TRIED_FRAMES = 16  # frames decoded again from a keyframe to check that random access works
 
 
@@ -178,10 +180,27 @@ def find_cuts(differences: Sequence[float]) -> list[int]:
     """Return the indices of the frames that begin a new shot, from the differences of consecutive thumbnails.
 
     At a cut, the difference is large and much larger than around it; fast motion causes many large differences.
+    Repeated frames, as of 15 frames a second in a file of 30, do not count.
     """
+    numbers = _without_repeats(differences)
     cuts = []
-    for index, difference in enumerate(differences):
-        around = [*differences[max(0, index - 3) : index], *differences[index + 1 : index + 4]]
-        if difference > CUT_DIFFERENCE and difference > CUT_RATIO * (float(np.median(around)) if around else 0.0):
-            cuts.append(index + 1)
+    for place, number in enumerate(numbers):
+        around = [differences[near] for near in [*numbers[max(0, place - 3) : place], *numbers[place + 1 : place + 4]]]
+        usual = float(np.median(around)) if around else 0.0
+        if differences[number] > CUT_DIFFERENCE and differences[number] > CUT_RATIO * usual:
+            cuts.append(number + 1)
     return cuts
+
+
+def _without_repeats(differences: Sequence[float]) -> list[int]:
+    """Return the indices of the differences, without those of short runs of repeated frames."""
+    kept: list[int] = []
+    run: list[int] = []
+    for number, difference in enumerate(differences):
+        if difference < REPEAT_DIFFERENCE:
+            run.append(number)
+            continue
+        kept += [] if len(run) < MAX_REPEATS else run
+        kept.append(number)
+        run = []
+    return kept + run
