@@ -7,6 +7,8 @@
 .DELETE_ON_ERROR:
 export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS = 1
+# Every test that starts a process would compile the libraries again where bytecode is not written.
+export UV_COMPILE_BYTECODE = 1
 PYTHON ?= python3
 BIN = .venv/bin
 # The tests start processes of their own: one thread each, so that they do not fight over the cores.

@@ -334,7 +334,8 @@ def points(results: Results) -> str:
     """Return covered Gaussians and good samples, by seed."""
     runs = over_seeds(results, "points in the plane, four generators")
     rows = [
-        [f"`{name}`", *(f"{run[name]['covered']}, {100 * run[name]['good']:.0f} %" for run in runs)] for name in runs[0]
+        [f"`{name}`", *(f"{run['modes_covered']}, {100 * run['high_quality_share']:.0f} %" for run in by_seed)]
+        for name, by_seed in ((name, [run[name] for run in runs]) for name in runs[0])
     ]
     return grid(["Gaussians covered of 25, good samples", "seed 0", "seed 1", "seed 2"], rows)
 
@@ -358,7 +359,7 @@ def clothes(results: Results) -> str:
             title,
             numbers((run[name]["frechet"] for run in runs), 1),
             numbers((run[name]["classifier_score"] for run in runs), 1),
-            numbers(run[name]["copied"] for run in runs),
+            numbers(run[name]["memorized_share"] for run in runs),
             numbers(sharp[name]),
         ])  # fmt: skip
     return grid(["seeds 0 / 1 / 2", "Fréchet distance (lower is better)", "classifier score (of 10)",
@@ -462,7 +463,7 @@ def models(results: Results) -> str:
         (run["numbers"]["dcgan"]["frechet"] for run in over_seeds(results, "clothes, five generators")), 1
     )
     modes = over_seeds(results, "points in the plane, four generators")
-    covered = numbers((run["gaussians_r1"]["covered"] for run in modes), 0)
+    covered = numbers((run["gaussians_r1"]["modes_covered"] for run in modes), 0)
     rows = {
         "motion": ("motion-aware generator", "shipped", f"7 unseen clips, PSNR over copy last / optical flow: "
                    f"{' / '.join(first)} dB at frame 1, {' / '.join(last)} dB at frame 8"),

@@ -1,6 +1,6 @@
-"""One script a data set: what its items are and how an item is read. `vidpred prepare --help` lists them.
+"""Preparation scripts, one per data set, which find and read its items. `vidpred prepare --help` lists them.
 
-A new set is one file here, with a class below `DataSet`, and one line of `SETS`; or a package of its own with an entry
+A new set is either a file here with a subclass of `DataSet` and a line in `SETS`, or a separate package with an entry
 point in the group `vidpred.data_sets`. CONTRIBUTING.md shows both.
 """
 
@@ -26,12 +26,14 @@ SETS = {  # name -> module:class
 
 
 def sets() -> dict[str, type[DataSet]]:
-    """Return all sets by name, those of other packages last. Imported when asked for, so that `python -m
-    data_prep.NAME` runs its module once."""
+    """Return all sets by name, those of other packages last.
+
+    The modules are imported here and not at the top, so that `python -m data_prep.NAME` runs its module once.
+    """
     from vidpred.plugins import plugged_in
 
     from .base import DataSet
 
-    homes = {name: place.split(":") for name, place in SETS.items()}
-    known = {name: getattr(import_module(f"{__name__}.{module}"), kind) for name, (module, kind) in homes.items()}
-    return known | plugged_in("vidpred.data_sets", DataSet, known)
+    places = {name: place.split(":") for name, place in SETS.items()}
+    builtin = {name: getattr(import_module(f"{__name__}.{module}"), kind) for name, (module, kind) in places.items()}
+    return builtin | plugged_in("vidpred.data_sets", DataSet, builtin)

@@ -1,8 +1,7 @@
-"""Videos out of .rar and .zip archives, read by libarchive; nothing is ever written outside the target folder.
+"""Extracting videos from .rar and .zip archives with libarchive, without ever writing outside the target folder.
 
-Only names that the set expects are extracted, to paths that are put together here and not taken from the archive. A
-file appears under its name when it is whole; files that are there are not extracted again, so a stopped extraction
-goes on where it was.
+Only files with expected names are extracted, to paths that are built here and not taken from the archive. Files are
+written atomically, and existing files are not extracted again, so an interrupted extraction can be resumed.
 """
 
 from __future__ import annotations
@@ -23,14 +22,21 @@ SUFFIXES = (".rar", ".zip", ".001")
 
 
 def is_archive(path: Path) -> bool:
+    """Return whether a file has the suffix of an archive."""
     return path.is_file() and path.suffix.lower() in SUFFIXES
 
 
 def extract(archive: Path, target: Path, members: re.Pattern[str], progress: bool = False) -> int:
-    """Extract all files whose name matches `members` to target/<group "path">; return how many were written.
+    """Extract all files whose names match `members`, and return how many were written.
+
+    Args:
+        archive: First file of the archive.
+        target: Folder to extract to.
+        members: Pattern of the names; its group "path" is the path below `target`.
+        progress: Show a progress bar.
 
     Raises:
-        DataError: The archive cannot be read, holds none of them, or holds links or paths that lead outside.
+        DataError: The archive cannot be read, has no such file, or contains links or paths that lead outside.
         StorageError: The target cannot be written.
     """
     try:
@@ -43,13 +49,17 @@ def extract(archive: Path, target: Path, members: re.Pattern[str], progress: boo
 
 
 def read_archive(archive: Path, members: re.Pattern[str]) -> dict[str, Any]:
-    """Read the whole archive, checksums included, and write nothing; return {clips, bytes}. Raises DataError."""
+    """Read the whole archive, including its checksums, without writing anything; return {clips, bytes}.
+
+    Raises:
+        DataError: The archive cannot be read, or has no such file.
+    """
     found = _read(archive, members, None, False)
     return {"clips": found["clips"], "bytes": found["bytes"]}
 
 
 def _read(archive: Path, members: re.Pattern[str], target: Path | None, progress: bool) -> Counter[str]:
-    """Read the expected files in the order of the archive; write those that are not whole in the target."""
+    """Read the expected files in the order of the archive, and write those that are missing or incomplete."""
     library = _libarchive()
     paths = volumes(archive)
     total = sum(path.stat().st_size for path in paths)
@@ -89,18 +99,28 @@ def _write(file: Path, entry: Any, archive: Path) -> None:
 
 
 def _safe_path(entry: Any, members: re.Pattern[str], archive: Path) -> Path | None:
-    """Return where an entry belongs below the target; None for folders and unexpected names. Raises DataError."""
+    """Return the path of an entry below the target, or None for folders and unexpected names.
+
+    Raises:
+        DataError: The entry is a link, or its path leads outside.
+    """
     name = str(entry.pathname).replace("\\", "/")
     if entry.issym or entry.islnk or entry.linkpath:
-        raise DataError(f"the archive holds a link, which is not extracted [{printable(archive)}: {printable(name)}]")
+        raise DataError(
+            f"the archive contains a link, which is not extracted [{printable(archive)}: {printable(name)}]"
+        )
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
-        raise DataError(f"the archive holds a path that leads outside [{printable(archive)}: {printable(name)}]")
+        raise DataError(f"the archive contains a path that leads outside [{printable(archive)}: {printable(name)}]")
     found = members.fullmatch(name) if entry.isfile else None
     return Path(found["path"]) if found else None
 
 
 def volumes(archive: Path) -> list[Path]:
-    """All files of an archive in order: name.part1.rar, ...; name.rar, name.r00, ...; name.rar.001, ..."""
+    """Return all files of an archive in order: name.part1.rar, ...; name.rar, name.r00, ...; name.rar.001, ...
+
+    Raises:
+        DataError: A file is missing.
+    """
     name, folder = archive.name, archive.parent
     for pattern in (r"(.*\.part)\d+(\.rar)", r"(.*\.)\d{3}()"):
         if match := re.fullmatch(pattern, name, re.IGNORECASE):
@@ -115,7 +135,7 @@ def volumes(archive: Path) -> list[Path]:
 
 
 class Volumes(io.RawIOBase):
-    """Several files as one stream."""
+    """A stream that concatenates several files."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._files = [path.open("rb") for path in paths]
@@ -154,6 +174,6 @@ def _libarchive() -> Any:
         import libarchive.exception
     except ImportError:
         raise ConfigError("archives need libarchive-c: pip install 'vidpred[archives]'") from None
-    except (AttributeError, OSError, TypeError):  # what it raises where the system's library is missing
+    except (AttributeError, OSError, TypeError):  # raised if the system's library is missing
         raise ConfigError("archives need the system's libarchive (Debian: apt install libarchive13)") from None
     return libarchive

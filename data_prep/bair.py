@@ -1,9 +1,9 @@
-"""BAIR robot pushing: 64x64 videos of 30 frames with the arm's actions and positions, from its TFRecords.
+"""BAIR robot pushing: 64x64 videos of 30 frames with the arm's actions and positions, from TFRecords.
 
     vidpred prepare bair softmotion30_44k data/bair
 
-The official test folder is the test set; the last training files are the validation set. Row t of the actions moves
-frame t to frame t+1; the states are the gripper's positions. TensorFlow is not needed.
+The official test folder is the test set; the last training files are the validation set. Row t of the actions leads
+from frame t to frame t+1; the states are the gripper's positions. TensorFlow is not needed.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ class Bair(DataSet):
     about: ClassVar[str] = "BAIR robot pushing with actions and positions, from its TFRecords"
     expects: ClassVar[str] = f"{FOLDER}/train/*.tfrecords and {FOLDER}/test/*.tfrecords"
 
-    camera: Literal["image_aux1", "image_main"] = Field("image_aux1", description="the field uses image_aux1")
-    validation_files: int | None = Field(
-        None, ge=1, description="so many of the last training files (default: one in twenty, at least one)"
+    camera: Literal["image_aux1", "image_main"] = Field(
+        "image_aux1", description="Camera; image_aux1 is the usual one."
     )
-    rate: float = Field(10.0, gt=0, description="frames a second; the files do not say it")
+    validation_files: int | None = Field(
+        None, ge=1, description="Number of the last training files to use for validation. null: one in 20, at least 1."
+    )
+    rate: float = Field(10.0, gt=0, description="Frames per second, which the files do not contain.")
 
     def items(self) -> list[Item]:
         root = self.source / FOLDER if (self.source / FOLDER).is_dir() else self.source
@@ -64,7 +66,9 @@ class Bair(DataSet):
                 example = read_example(record)
                 frames, actions, states = self._trajectory(example)
             except (ValueError, KeyError) as error:
-                raise DataError(f"record {number} is no trajectory of this set ({error}) [{printable(path)}]") from None
+                raise DataError(
+                    f"record {number} is not a trajectory of this set ({error}) [{printable(path)}]"
+                ) from None
             yield Clip(f"{stem}/{number:04}", item.split, frames, self.rate, actions, states, cuts=())
 
     def _trajectory(self, example: dict[str, Feature]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What all sets share. The fields of a set are its settings on the command line (KEY=VALUE)."""
+"""Base classes of data sets. The fields of a set are its settings on the command line (KEY=VALUE)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Fractions = tuple[float, float, float]
 
 
 class DataSet(Settings):
-    """A set of clips, a `Preparation` of vidpred.data.prepared.frame_writer.
+    """A set of clips, which implements `vidpred.data.prepared.frame_writer.Preparation`.
 
     Attributes:
-        about: Its line in the list of sets.
-        expects: What `source` is expected to hold.
-        keeps_videos: Whether the source is videos, which stay as they are unless --cache is given.
+        name: Name on the command line.
+        about: Description in the list of sets.
+        expects: Expected contents of `source`.
+        keeps_videos: Whether the source consists of videos, which are used directly unless --cache is given.
     """
 
     name: ClassVar[str]
@@ -31,9 +32,11 @@ class DataSet(Settings):
     expects: ClassVar[str]
     keeps_videos: ClassVar[bool] = False
 
-    source: Path = Field(description="where the set is")
-    size: int | None = Field(None, ge=1, description="short side of the written frames in pixels; null: as the source")
-    channels: Literal[1, 3] = Field(3, description="of the prepared frames: 3 for colour, 1 for gray")
+    source: Path = Field(description="Folder or file of the set.")
+    size: int | None = Field(
+        None, ge=1, description="Short side of the prepared frames in pixels. null: the size of the source."
+    )
+    channels: Literal[1, 3] = Field(3, description="Channels of the prepared frames: 3 for color, 1 for gray.")
 
     def items(self) -> list[Item]:
         raise NotImplementedError
@@ -48,22 +51,22 @@ class DataSet(Settings):
         return read_through(self, item)
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """Return the settings that shape the result, except paths, whose content is part of the items, and the size."""
+        """Return the settings that affect the result, except the size and paths, whose contents are in the items."""
         values = self.model_dump(mode="json")
         paths = {key for key in values if isinstance(getattr(self, key), Path | None)}
         return {key: value for key, value in values.items() if key not in paths | {"size"}}
 
     def classes(self) -> list[str]:
-        """The names of the classes, where clips have labels."""
+        """Return the names of the classes; empty without labels."""
         return []
 
     def unpacked(self, target: Path | None) -> Self:
-        """The set after its archive was extracted into target; itself where there is no archive."""
+        """Extract the set's archive into `target` and return the extracted set; without an archive, return self."""
         return self
 
     def absent(self, what: str = "") -> DataError:
-        """The error for a source without what is expected of it."""
-        found = what or ("nothing of this set is in it" if self.source.exists() else "no such file or folder")
+        """Return the error for a source that lacks the expected files."""
+        found = what or ("no files of this set" if self.source.exists() else "no such file or folder")
         return DataError(f"{found} [{self.source}]; {self.name} expects {self.expects}")
 
 
@@ -71,29 +74,35 @@ class DividedSet(DataSet):
     """A set without official splits."""
 
     splits: Path | None = Field(
-        None, description="CSV of path,train|validation|test (default: splits.csv in the source)"
+        None, description="CSV file of path,train|validation|test. null: splits.csv in the source, if there is one."
     )
     split: Literal["auto", "file", "time"] = Field(
         "auto",
-        description="without such a list: by folders named train, validation, test; else by whole clip, "
-        "or, with fewer than 5, by time within each",
+        description="Division without a splits file: by clip (file), by time within each clip (time), or auto (by "
+        "folders named train, validation, test if there are any, else by clip if there are at least 5, else by time).",
     )
-    fractions: Fractions = Field((0.7, 0.1, 0.2), description="of train, validation and test, as in [0.7,0.1,0.2]")
+    fractions: Fractions = Field(
+        (0.7, 0.1, 0.2), description="Shares of train, validation and test, such as [0.7,0.1,0.2]."
+    )
     gap: int | None = Field(
         None,
         ge=0,
-        description="frames left out between the parts of a clip divided by time "
-        "(default: a twentieth of it, 20 at most)",
+        description="Frames skipped between the parts of a clip divided by time. null: a twentieth of the clip, at "
+        "most 20.",
     )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6 or self.fractions[0] == 0:
-            raise ValueError(f"fractions: three parts that add up to 1, got {self.fractions}")
+            raise ValueError(f"fractions: three shares must add up to 1, got {self.fractions}")
         return self
 
     def parts(self, lengths: Mapping[str, int]) -> list[Part]:
-        """Which frames of which clip (name -> frames) belong to which split. Raises DataError."""
+        """Divide clips, given the number of frames of each, into the parts of each split.
+
+        Raises:
+            DataError: The list of splits is invalid, or the clips cannot be divided.
+        """
         listing = self.splits or self.source / "splits.csv"
         if self.splits or listing.is_file():
             return whole(lengths, by_listing(listing, lengths))
@@ -102,7 +111,7 @@ class DividedSet(DataSet):
 
 
 def parts_by_clip(parts: list[Part]) -> dict[str, list[Part]]:
-    """The parts of each clip in the order of their frames."""
+    """Return the parts of each clip, sorted by their first frame."""
     found: dict[str, list[Part]] = {}
     for part in sorted(parts, key=lambda part: (part.clip, part.first)):
         found.setdefault(part.clip, []).append(part)
@@ -110,5 +119,5 @@ def parts_by_clip(parts: list[Part]) -> dict[str, list[Part]]:
 
 
 def clip_name(part: Part, parts: list[Part]) -> str:
-    """A clip is named after its source; one divided by time after its part as well."""
+    """Return the name of a part: the name of its clip and, if the clip has several parts, the split."""
     return part.clip if len(parts) == 1 else f"{part.clip} [{part.split}]"

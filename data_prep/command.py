@@ -1,4 +1,4 @@
-"""What `vidpred prepare NAME` and `python -m data_prep.NAME` do with a set."""
+"""The implementation of `vidpred prepare NAME` and `python -m data_prep.NAME`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .base import DataSet
 
 @dataclass(frozen=True)
 class Request:
-    """A preparation as the command line asks for it.
+    """The arguments of a preparation on the command line.
 
     Attributes:
-        kind: The class of the set.
-        source: Where the set is.
-        target: The folder to write to; None: next to the videos, where those stay as they are.
+        kind: Class of the set.
+        source: Folder or file of the set.
+        target: Folder to write; None for sets of videos that are used directly, to write next to the videos.
         settings: KEY=VALUE words for the fields of the set.
-        cache: Decode videos once into frames.
-        workers: Number of processes; None: one a core.
-        check: Read everything and write nothing.
-        json: Where to list what was checked.
-        preview: Draw TARGET/preview.png.
+        cache: Whether to decode videos once into frames.
+        workers: Number of processes; None uses one per core.
+        check: Whether to read everything without writing anything.
+        json: File to write the results of a check to.
+        preview: Whether to draw TARGET/preview.png.
     """
 
     kind: type[DataSet]
@@ -44,7 +44,11 @@ class Request:
 
 
 def find_set(name: str) -> type[DataSet]:
-    """Return the class of a set. Raises ConfigError naming the nearest one."""
+    """Return the class of a set.
+
+    Raises:
+        ConfigError: There is no such set; the message suggests a similar name.
+    """
     known = sets()
     if name not in known:
         near = get_close_matches(name, known, 1)
@@ -61,7 +65,7 @@ def describe_sets() -> str:
 
 
 def describe_set(kind: type[DataSet]) -> str:
-    """Return what a set is, what its source holds, and its settings."""
+    """Return the description of a set, of its expected source, and of its settings."""
     from vidpred.config.explain import explain_class
 
     about = (sys.modules[kind.__module__].__doc__ or "").strip()
@@ -69,7 +73,13 @@ def describe_set(kind: type[DataSet]) -> str:
 
 
 def run(request: Request) -> str:
-    """Prepare or check a set; return what to print. Raises ConfigError, DataError, StorageError."""
+    """Prepare or check a set, and return the text to print.
+
+    Raises:
+        ConfigError: The arguments are invalid or contradict each other.
+        DataError: The source cannot be read, or a checked file is bad.
+        StorageError: The target cannot be written.
+    """
     from vidpred.config.load import parse_settings
     from vidpred.data.prepared.pipeline import check, prepare
 
@@ -81,7 +91,7 @@ def run(request: Request) -> str:
     unpacked = preparation.unpacked(request.target)
     if request.cache or not preparation.keeps_videos:
         if request.target is None:
-            raise ConfigError(f"where to? vidpred prepare {preparation.name} {request.source} TARGET")
+            raise ConfigError(f"no target folder; vidpred prepare {preparation.name} {request.source} TARGET")
         if unpacked is not preparation:
             raise ConfigError(f"extract the archive first, without --cache [{request.source}]")
         text = prepare(preparation, request.target, preparation.size, request.workers).text()
@@ -98,16 +108,20 @@ def run(request: Request) -> str:
 
 def _refuse_combinations(preparation: DataSet, request: Request) -> None:
     if request.json and not request.check:
-        raise ConfigError("--json belongs to --check")
+        raise ConfigError("--json needs --check")
     if request.check and (request.preview or request.cache):
-        raise ConfigError("--check writes nothing: leave out --preview and --cache")
+        raise ConfigError("--check writes nothing; remove --preview and --cache")
     kept = preparation.keeps_videos and not request.cache and not request.check
     if kept and "size" in preparation.model_fields_set:
-        raise ConfigError("[size] belongs to --cache; videos that stay as they are take data.size of the run")
+        raise ConfigError("[size] needs --cache; without it, videos are scaled to the run's data.size")
 
 
 def _report(preparation: DataSet, rows: list[dict[str, Any]], file: Path | None) -> str:
-    """Write the rows; return a line with their count. Raises DataError where any is bad."""
+    """Write the results of a check, and return a line with their number.
+
+    Raises:
+        DataError: A file is bad.
+    """
     bad = [row for row in rows if not row["ok"]]
     if file:
         from vidpred.files import write_file
@@ -127,7 +141,7 @@ def _report(preparation: DataSet, rows: list[dict[str, Any]], file: Path | None)
 
 
 def main(name: str) -> None:
-    """Run `python -m data_prep.NAME`, which is `vidpred prepare NAME`."""
+    """Run `vidpred prepare NAME`; the entry point of `python -m data_prep.NAME`."""
     from vidpred.commands import app
 
     sys.argv[1:1] = ["prepare", name]

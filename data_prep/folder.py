@@ -1,7 +1,7 @@
 """Any folder of videos, at any depth.
 
-vidpred prepare folder clips                            scan it once, so that training starts at once
-vidpred prepare folder clips data/clips size=64 --cache   read it once into frames that load fast
+vidpred prepare folder clips                            scan it once, so that training starts immediately
+vidpred prepare folder clips data/clips size=64 --cache   decode it once into frames that load fast
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from .videos import VideoSet
 
 
 class Folder(DividedSet, VideoSet):
-    """Videos of whatever container and codec FFmpeg decodes."""
+    """Videos of all supported containers and codecs."""
 
     name: ClassVar[str] = "folder"
     about: ClassVar[str] = "any folder of videos, at any depth"
     expects: ClassVar[str] = "video files, at any depth; a splits.csv or folders train, validation, test are used"
 
     def writes_splits(self) -> bool:
-        # vidpred.data.build divides a plain folder in the same way; a list would hide videos that are added later.
+        # vidpred.data.build divides a plain folder in the same way; a list would exclude videos that are added later.
         given = self.model_fields_set & {"splits", "split", "fractions"}
         return bool(given) or any((self.source / name).is_dir() for name in ("train", "test"))
 

@@ -1,9 +1,9 @@
-"""Folders of images, one folder a clip: KITTI, Caltech Pedestrian, Human3.6M and other sets come this way.
+"""Folders of images, one folder per clip, as in KITTI, Caltech Pedestrian and Human3.6M.
 
     vidpred prepare frames kitti/raw data/kitti-128 size=128 rate=10
     vidpred prepare frames caltech data/caltech-128 size=128 rate=30 every=3
 
-Images are taken in natural order (frame2 before frame10). Every folder that holds images is a clip.
+Images are sorted in natural order (frame2 before frame10). Every folder with images is a clip.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from .command import main
 
 
 class Frames(DividedSet):
-    """Images of 8 or 16 bits, colour or gray; 16 bits become 8, transparency is dropped."""
+    """Images of 8 or 16 bits, color or gray; they are converted to 8 bits without transparency."""
 
     name: ClassVar[str] = "frames"
-    about: ClassVar[str] = "folders of images, one folder a clip (KITTI, Caltech, Human3.6M, ...)"
+    about: ClassVar[str] = "folders of images, one folder per clip (KITTI, Caltech, Human3.6M, ...)"
     expects: ClassVar[str] = "folders of images at any depth: <clip>/000001.png, <clip>/000002.png, ..."
 
-    rate: float = Field(10.0, gt=0, description="images a second")
-    every: int = Field(1, ge=1, description="keep every n-th image, as 3 for 30 to 10 images a second")
+    rate: float = Field(10.0, gt=0, description="Images per second.")
+    every: int = Field(
+        1, ge=1, description="Keep every n-th image, for example 3 to reduce 30 images per second to 10."
+    )
 
     def items(self) -> list[Item]:
         folders = image_folders(self.source)
@@ -46,7 +48,7 @@ class Frames(DividedSet):
             detail = {"parts": [[clip_name(part, parts), part.split, part.first, part.end] for part in parts]}
             items.append(Item(name, tuple(map(str, kept[name])), detail=detail))
         unlisted = kept.keys() - {item.name for item in items}
-        return items + [Item(name, (), bad="belongs to no split") for name in sorted(unlisted)]
+        return items + [Item(name, (), bad="not in any split") for name in sorted(unlisted)]
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         for name, split, first, end in item.detail["parts"]:
@@ -54,7 +56,7 @@ class Frames(DividedSet):
 
 
 def image_folders(source: Path) -> dict[str, list[Path]]:
-    """Relative path -> its images in natural order, of every folder that has some; hidden ones are left out."""
+    """Return the images of every folder in natural order, by relative path; hidden files and folders are skipped."""
     found = {}
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -67,13 +69,17 @@ def image_folders(source: Path) -> dict[str, list[Path]]:
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Numbers in names compare as numbers: frame2 comes before frame10."""
+    """Return a sort key by which numbers in names compare as numbers: frame2 comes before frame10."""
     words = re.split(r"([0-9]+)", name)
     return [(int(word), "") if index % 2 else (0, word) for index, word in enumerate(words)], name
 
 
 def read_images(paths: tuple[str, ...]) -> Iterator[np.ndarray]:
-    """Images as `(H, W, 3)` uint8 RGB. Raises DataError for one that cannot be read or has another size."""
+    """Yield images as `(H, W, 3)` uint8 RGB.
+
+    Raises:
+        DataError: An image cannot be read, or differs in size from the first one.
+    """
     shape = None
     for path in paths:
         try:
@@ -83,7 +89,7 @@ def read_images(paths: tuple[str, ...]) -> Iterator[np.ndarray]:
             raise DataError(f"{printable(Path(path).name)}: {why} [{printable(path)}]") from None
         shape = shape or image.shape
         if image.shape != shape:
-            sizes = f"{image.shape[1]}x{image.shape[0]}, the ones before {shape[1]}x{shape[0]}"
+            sizes = f"{image.shape[1]}x{image.shape[0]}, but earlier images are {shape[1]}x{shape[0]}"
             raise DataError(f"{printable(Path(path).name)} is {sizes} [{printable(path)}]")
         yield image
 

@@ -1,12 +1,12 @@
-"""Images with or without classes, for image generators: a folder of folders, IDX files, arrays, torchvision's sets.
+"""Images with or without classes, for image generators: folders, IDX files, arrays, torchvision's sets.
 
     vidpred prepare images faces/ data/faces-64 size=64
     vidpred prepare images /usr/share/datasets/fashion-mnist data/fashion channels=1
     vidpred prepare images downloads/ data/cifar torchvision=CIFAR10
     vidpred prepare images downloads/ data/faces-64 torchvision=CelebA size=64
 
-Every class of every split becomes a clip; the class is the folder that an image lies in, or the label beside it in a
-file. With size, the middle square of an image is scaled to it.
+Every class of every split becomes a clip; the class of an image is its folder, or its label in the file. With size, the
+center square of each image is scaled to that size.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from .base import DataSet, Fractions
 from .command import main
 from .torchvision_sets import from_torchvision
 
-RATE = 10.0  # images have no rate; the format wants one
-BLOCK = 5000  # images that one process reads in one go
+RATE = 10.0  # required by the format; images have no rate
+BLOCK = 5000  # images per item
 
 
 class Images(DataSet):
@@ -41,11 +41,14 @@ class Images(DataSet):
         "images (N, H, W) or (N, H, W, C) and labels, or a CSV of square gray images"
     )
 
-    splits: Path | None = Field(None, description="CSV of path,train|validation|test (default: as the set says)")
-    fractions: Fractions = Field((0.9, 0.05, 0.05), description="of train, validation and test, where it says nothing")
+    splits: Path | None = Field(
+        None, description="CSV file of path,train|validation|test. null: the splits of the set."
+    )
+    fractions: Fractions = Field(
+        (0.9, 0.05, 0.05), description="Shares of train, validation and test, if the set has no splits."
+    )
     torchvision: str | None = Field(
-        None,
-        description="the name of a set of torchvision.datasets that lies in SOURCE: CIFAR10, CelebA, LSUN (with lmdb)",
+        None, description="Name of a set of torchvision.datasets in SOURCE: CIFAR10, CelebA, LSUN (needs lmdb), ..."
     )
 
     def items(self) -> list[Item]:
@@ -54,10 +57,10 @@ class Images(DataSet):
         for split, numbers in images.divided(self.fractions, self.splits).items():
             labels = np.full(len(numbers), -1) if images.labels is None else images.labels[numbers]
             for label in np.unique(labels):
-                own = numbers[labels == label]
+                members = numbers[labels == label]
                 kind = images.classes[label] if label >= 0 else "images"
-                for block in range(0, len(own), BLOCK):
-                    chosen = own[block : block + BLOCK].tolist()
+                for block in range(0, len(members), BLOCK):
+                    chosen = members[block : block + BLOCK].tolist()
                     files = tuple(str(images.files[i]) for i in chosen) if images.files else (str(self.source),)
                     name = f"{split}/{kind}" + (f" from {block}" if block else "")
                     items.append(Item(name, files, split, {"numbers": chosen, "label": int(label)}))
@@ -73,6 +76,11 @@ class Images(DataSet):
         return self.images().classes
 
     def images(self) -> ImageFiles:
+        """Return the images of the set.
+
+        Raises:
+            DataError: There are no images, or they cannot be read.
+        """
         return _images(self.source, self.torchvision, self.expects)
 
 
@@ -86,12 +94,16 @@ def _images(source: Path, name: str | None, expects: str) -> ImageFiles:
 
 
 def one_size(frames: Iterator[np.ndarray], name: str) -> Iterator[np.ndarray]:
-    """Raises DataError for an image of another size than the first."""
+    """Yield the frames, checking that all have the same size.
+
+    Raises:
+        DataError: A frame differs in size from the first one.
+    """
     shape = None
     for frame in frames:
         shape = shape or frame.shape[:2]
         if frame.shape[:2] != shape:
-            raise DataError(f"images of different sizes in {name}; give size=")
+            raise DataError(f"images of different sizes in {name}; set size")
         yield frame
 
 

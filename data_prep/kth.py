@@ -3,9 +3,9 @@
     vidpred prepare kth data/kth
     vidpred prepare kth data/kth data/kth-128 --cache
 
-Persons 1-16 are the training persons and 17-25 the test persons, as in most work on prediction; the validation set is
-made of whole training persons. With --cache and 00sequences.txt beside the videos (the set comes with it) only the
-listed stretches are taken, in which somebody is seen.
+Persons 1-16 are for training and persons 17-25 for testing, as in most work on prediction; two of the training persons
+form the validation set. With --cache and 00sequences.txt (part of the set) next to the videos, only the listed
+sequences are used, in which a person is visible.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vidpred.data.videos.reader import stream_frames
 from vidpred.errors import DataError
 
 from .command import main
-from .videos import VideoSet, stretch
+from .videos import VideoSet, take_frames
 
 NAME = re.compile(r"person(?P<person>\d\d)_(?P<action>\w+)_d(?P<scene>\d)_uncomp\.avi")
 TEST_PERSONS = range(17, 26)
@@ -40,22 +40,24 @@ class Kth(VideoSet):
     about: ClassVar[str] = "KTH actions, gray, split by persons"
     expects: ClassVar[str] = "<action>/personXX_<action>_dN_uncomp.avi"
 
-    size: int | None = Field(128, ge=1, description="short side of the written frames in pixels; null: as the source")
-    channels: Literal[1, 3] = Field(1, description="of the prepared frames: 1 for gray, 3 for colour")
-    sequences: bool = Field(True, description="with --cache: take only the stretches that 00sequences.txt lists")
-    square: bool = Field(False, description="with --cache: cut the middle square, so that frames are 128x128")
+    size: int | None = Field(
+        128, ge=1, description="Short side of the prepared frames in pixels. null: the size of the source."
+    )
+    channels: Literal[1, 3] = Field(1, description="Channels of the prepared frames: 1 for gray, 3 for color.")
+    sequences: bool = Field(True, description="With --cache, use only the sequences listed in 00sequences.txt.")
+    square: bool = Field(False, description="With --cache, crop the center square, so that frames are 128x128.")
 
     def parts(self, lengths: Mapping[str, int]) -> list[Part]:
         splits = {name: split for name in lengths if (split := person_split(Path(name).name))}
         if not splits:
-            raise self.absent("no video has a name of this set")
+            raise self.absent("no video is named as in this set")
         return whole(lengths, splits)
 
     def items(self) -> list[Item]:
-        stretches = read_sequences(self.source) if self.sequences else {}
+        sequences = read_sequences(self.source) if self.sequences else {}
         items = []
         for item in super().items():
-            wanted = stretches.get(Path(item.name).name.removesuffix("_uncomp.avi"))
+            wanted = sequences.get(Path(item.name).name.removesuffix("_uncomp.avi"))
             if item.bad or wanted is None:
                 items.append(item)
                 continue
@@ -75,15 +77,15 @@ class Kth(VideoSet):
         frames = stream_frames(Path(item.files[0]), None, self.channels)
         position = 0
         for name, split, first, end in item.detail["parts"]:
-            wanted = stretch(frames, first - position, end - first)
+            wanted = take_frames(frames, first - position, end - first)
             cuts = [cut - first for cut in item.detail["cuts"] if first < cut < end]
-            cut_out = (np.ascontiguousarray(frame[top : top + side, left : left + side]) for frame in wanted)
-            yield Clip(name, split, cut_out, item.detail["rate"], cuts=cuts)
+            squares = (np.ascontiguousarray(frame[top : top + side, left : left + side]) for frame in wanted)
+            yield Clip(name, split, squares, item.detail["rate"], cuts=cuts)
             position = end
 
 
 def person_split(name: str) -> str:
-    """The split of a video by its name; empty for a name that is not of this set."""
+    """Return the split of a video by its name; empty if it is not named as in this set."""
     match = NAME.fullmatch(name)
     if match is None:
         return ""
@@ -92,18 +94,22 @@ def person_split(name: str) -> str:
 
 
 def read_sequences(source: Path) -> dict[str, list[tuple[int, int]]]:
-    """ "person01_boxing_d1" -> the listed (first, last) frames, counted from 1; empty without the file."""
+    """Read the (first, last) frames, counted from 1, of each video ("person01_boxing_d1"); empty without the file.
+
+    Raises:
+        DataError: The sequences of a video are out of order.
+    """
     file = source / SEQUENCES
     found = {}
     if file.is_file():
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             if match := re.match(r"(person\d\d_\w+_d\d)\s+frames\s+(.*)", line.strip()):
-                stretches = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\s*-\s*(\d+)", match[2])]
-                if any(a > b or a < 1 for a, b in stretches) or stretches != sorted(stretches):
+                sequences = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\s*-\s*(\d+)", match[2])]
+                if any(a > b or a < 1 for a, b in sequences) or sequences != sorted(sequences):
                     raise DataError(
-                        f"stretches of {match[1]} are out of order [{printable(file)}]; set sequences=false"
+                        f"sequences of {match[1]} are out of order [{printable(file)}]; set sequences=false"
                     )
-                found[match[1]] = stretches
+                found[match[1]] = sequences
     return found
 
 

@@ -3,9 +3,9 @@
     vidpred prepare lerobot lerobot/pusht data/pusht size=96
     vidpred prepare lerobot my_robot data/my-robot camera=observation.images.top size=64
 
-A video file holds several episodes; every episode becomes a clip, so no window leads from one episode into the next.
-Row t of the actions is what was commanded at frame t and moves it to frame t+1. Needs pyarrow
-(pip install 'vidpred[lerobot]'), not lerobot itself.
+A video file contains several episodes; every episode becomes a clip, so no window spans two episodes. Row t of the
+actions is the command at frame t, which leads to frame t+1. Needs pyarrow (pip install 'vidpred[lerobot]'), but not
+lerobot.
 """
 
 from __future__ import annotations
@@ -28,23 +28,25 @@ from vidpred.errors import ConfigError, DataError
 
 from .base import DividedSet, clip_name
 from .command import main
-from .videos import stretch
+from .videos import take_frames
 
 INFO = "meta/info.json"
 
 
 class LeRobot(DividedSet):
-    """A folder as lerobot records it or downloads it."""
+    """A folder recorded or downloaded by lerobot."""
 
     name: ClassVar[str] = "lerobot"
     about: ClassVar[str] = "LeRobot data sets (v3): episodes with actions and states"
     expects: ClassVar[str] = f"{INFO} (codebase_version v3.x), meta/episodes, data and videos"
 
     camera: str | None = Field(
-        None, description="the key of the videos, as observation.images.top (default: the only one)"
+        None, description="Key of the videos, such as observation.images.top. null: the only one."
     )
-    actions: str = Field("action", description="the column of actions")
-    states: str | None = Field(None, description="the column of states (default: observation.state, if there)")
+    actions: str = Field("action", description="Column of the actions.")
+    states: str | None = Field(
+        None, description="Column of the states. null: observation.state, if there is such a column."
+    )
 
     def items(self) -> list[Item]:
         info = self._info()
@@ -92,7 +94,7 @@ class LeRobot(DividedSet):
             first = first_frame(video, episode, rate)
             rows = self._rows(episode, item.detail["columns"])
             for name, split, start, end in episode["parts"]:
-                wanted = stretch(frames, first + start - position, end - start)
+                wanted = take_frames(frames, first + start - position, end - start)
                 position = first + end
                 values = {kind: None if value is None else value[start:end] for kind, value in rows.items()}
                 yield Clip(name, split, wanted, rate, values["actions"], values["states"], cuts=())
@@ -106,10 +108,10 @@ class LeRobot(DividedSet):
             version = str(info["codebase_version"])
             info["video_path"], info["data_path"], info["features"], info["fps"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"cannot be read ({type(error).__name__}: {error}) [{file}]") from None
+            raise DataError(f"cannot read the file ({type(error).__name__}: {error}) [{file}]") from None
         if not version.startswith("v3."):
             raise DataError(
-                f"codebase_version {version} is not v3.x [{file}]; convert it with lerobot's own script for v3.0"
+                f"codebase_version {version} is not v3.x [{file}]; convert it with lerobot's script for v3.0"
             )
         return dict(info)
 
@@ -121,14 +123,18 @@ class LeRobot(DividedSet):
             return self.camera
         if not cameras:
             images = any(feature.get("dtype") == "image" for feature in info["features"].values())
-            why = "its images are in the data files, not in videos" if images else "it has no videos"
-            raise DataError(f"{why} [{self.source}]; only videos are read")
+            why = "the images are stored in the data files, not in videos" if images else "the set has no videos"
+            raise DataError(f"{why} [{self.source}]; only videos are supported")
         if len(cameras) > 1:
-            raise ConfigError(f"several cameras, set camera to one of {', '.join(cameras)} [{self.source}]")
+            raise ConfigError(f"several cameras [{self.source}]; set camera to one of {', '.join(cameras)}")
         return cameras[0]
 
     def _episodes(self, camera: str) -> list[dict[str, Any]]:
-        """Where each episode is in the files. Raises DataError."""
+        """Return the location of each episode in the files.
+
+        Raises:
+            DataError: The table of episodes cannot be read.
+        """
         columns = {
             "episode": "episode_index", "length": "length",
             "data_chunk": "data/chunk_index", "data_file": "data/file_index",
@@ -145,12 +151,12 @@ class LeRobot(DividedSet):
         return sorted(rows, key=lambda row: int(row["episode"]))
 
     def _divided(self, episodes: list[dict[str, Any]], info: dict[str, Any]) -> list[Part]:
-        """By the set's own splits where it has more than one, else as splits, split and fractions say."""
+        """Divide by the set's splits if it has train and test, else by `splits`, `split` and `fractions`."""
         lengths = {_name(episode): int(episode["length"]) for episode in episodes}
-        own = {FOLDERS.get(name, ""): str(span) for name, span in info.get("splits", {}).items()}
-        if self.splits or self.split != "auto" or "test" not in own or "train" not in own:
+        official = {FOLDERS.get(name, ""): str(span) for name, span in info.get("splits", {}).items()}
+        if self.splits or self.split != "auto" or "test" not in official or "train" not in official:
             return self.parts(lengths)
-        spans = {split: [int(end) for end in span.split(":")] for split, span in own.items() if split}
+        spans = {split: [int(end) for end in span.split(":")] for split, span in official.items() if split}
         splits = {
             _name(episode): split
             for episode in episodes
@@ -160,7 +166,11 @@ class LeRobot(DividedSet):
         return whole(lengths, splits)
 
     def _rows(self, episode: dict[str, Any], columns: dict[str, str | None]) -> dict[str, np.ndarray | None]:
-        """Actions and states of an episode, one row a frame. Raises DataError where rows are missing."""
+        """Return the actions and states of an episode, one row per frame.
+
+        Raises:
+            DataError: Rows are missing.
+        """
         file = self.source / episode["data"]
         wanted = [column for column in columns.values() if column]
         table = _table(file, ["episode_index", "frame_index", *wanted], episode=int(episode["episode"]))
@@ -179,7 +189,11 @@ def _name(episode: dict[str, Any]) -> str:
 
 
 def first_frame(video: VideoInfo, episode: dict[str, Any], rate: float) -> int:
-    """The number of an episode's first frame in its video. Raises DataError where its frames are not all there."""
+    """Return the index of an episode's first frame in its video.
+
+    Raises:
+        DataError: Frames of the episode are missing.
+    """
     length = int(episode["length"])
     if video.pts:
         base = Fraction(video.time_base)
@@ -196,7 +210,12 @@ def first_frame(video: VideoInfo, episode: dict[str, Any], rate: float) -> int:
 
 
 def _table(file: Path, columns: list[str], episode: int | None = None) -> Any:
-    """Columns of a Parquet file, of one episode or all. Raises DataError, and ConfigError without pyarrow."""
+    """Read columns of a Parquet file, of one episode or all.
+
+    Raises:
+        DataError: The file cannot be read.
+        ConfigError: pyarrow is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -206,7 +225,7 @@ def _table(file: Path, columns: list[str], episode: int | None = None) -> Any:
     try:
         return pyarrow.parquet.read_table(file, columns=columns, filters=chosen, partitioning=None).select(columns)
     except (OSError, KeyError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot be read ({str(error).splitlines()[0][:100]}) [{printable(file)}]") from None
+        raise DataError(f"cannot read the file ({str(error).splitlines()[0][:100]}) [{printable(file)}]") from None
 
 
 if __name__ == "__main__":

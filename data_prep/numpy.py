@@ -1,11 +1,11 @@
-"""Arrays of frames in .npy or .npz files, with actions and states beside them in .npz.
+"""Arrays of frames in .npy or .npz files, with optional actions and states in .npz files.
 
     vidpred prepare numpy episodes.npz data/episodes
     vidpred prepare numpy arrays/ data/arrays layout=TNHW rate=10
 
 The letters of layout name the axes: N clips, T time, H height, W width, C channels (1 or 3). Values are uint8, or
-float in [0, 1]. Actions have the frames' N and T axes and then their values: row t moves frame t to frame t+1; one
-row less than there are frames is fine.
+float in [0, 1]. Actions have the N and T axes of the frames, followed by one axis of values: row t leads from frame t
+to frame t+1; the last row may be omitted.
 """
 
 from __future__ import annotations
@@ -27,32 +27,36 @@ from vidpred.errors import UNREADABLE, DataError, one_line
 from .base import DividedSet, clip_name, parts_by_clip
 from .command import main
 
-BLOCK = 500  # clips of one .npy file that one process reads in one go
+BLOCK = 500  # clips of an .npy file per item
 FRAME_KEYS = ("frames", "video", "images")
 
 
 class Numpy(DividedSet):
-    """Every file holds one clip, or many (axis N)."""
+    """Files of arrays with one clip, or many clips (axis N), each."""
 
     name: ClassVar[str] = "numpy"
     about: ClassVar[str] = "arrays of frames in .npy or .npz files, with actions and states"
     expects: ClassVar[str] = "an .npy or .npz file, or a folder of them at any depth"
 
     layout: str | None = Field(
-        None, description="the axes, as in TNHW (default: THW, THWC, TCHW, NTHW, NTHWC or NTCHW, as fits)"
+        None, description="Axes, such as TNHW. null: the first of THW, THWC, TCHW, NTHW, NTHWC and NTCHW that fits."
     )
-    rate: float = Field(10.0, gt=0, description="frames a second")
+    rate: float = Field(10.0, gt=0, description="Frames per second.")
     frames_key: str | None = Field(
-        None, description="the array of frames in an .npz (default: frames, video, images, or the only array)"
+        None, description="Array of frames in an .npz file. null: frames, video, images, or the only array."
     )
-    actions_key: str | None = Field(None, description="the array of actions in an .npz (default: actions, if there)")
-    states_key: str | None = Field(None, description="the array of states in an .npz (default: states, if there)")
+    actions_key: str | None = Field(
+        None, description="Array of actions in an .npz file. null: actions, if there is such an array."
+    )
+    states_key: str | None = Field(
+        None, description="Array of states in an .npz file. null: states, if there is such an array."
+    )
 
     @field_validator("layout")
     @classmethod
     def _axes(cls, layout: str | None) -> str | None:
         if layout is not None and (len(set(layout)) < len(layout) or not set("THW") <= set(layout) <= set("NTHWC")):
-            raise ValueError("each of the letters T, H, W once, and N and C where there are such axes")
+            raise ValueError("use each of the letters T, H, W once, and N and C at most once")
         return layout
 
     def items(self) -> list[Item]:
@@ -61,7 +65,7 @@ class Numpy(DividedSet):
             raise self.absent("no .npy or .npz files" if self.source.exists() else "no such file or folder")
         bad: list[Item] = []
         lengths: dict[str, int] = {}
-        places: dict[str, tuple[str, int]] = {}  # of a clip: its file's name and its number there
+        places: dict[str, tuple[str, int]] = {}  # file name and number in the file of each clip
         for name, path in files.items():
             try:
                 count, frames = self._counts(path)
@@ -102,10 +106,10 @@ class Numpy(DividedSet):
             for kind, values in (("actions", actions), ("states", states)):
                 if values is not None and len(values) != len(clip):
                     raise DataError(f"clip {name} has {len(clip)} frames, but {len(values)} {kind}")
-            own = slice(first, end)
+            part = slice(first, end)
             yield Clip(
-                name, split, map(as_uint8, clip[own]), self.rate,
-                None if actions is None else actions[own], None if states is None else states[own],
+                name, split, map(as_uint8, clip[part]), self.rate,
+                None if actions is None else actions[part], None if states is None else states[part],
             )  # fmt: skip
 
     def _values(self, values: np.ndarray | None, layout: str, number: int, kind: str) -> np.ndarray | None:
@@ -113,11 +117,15 @@ class Numpy(DividedSet):
             return None
         letters = "".join(letter for letter in layout if letter in "NT")
         if values.ndim != len(letters) + 1:
-            raise DataError(f"{kind} of shape {values.shape}; they need the axes {letters} and their values")
+            raise DataError(f"{kind} of shape {values.shape}; they need the axes {letters} and one axis of values")
         return np.take(values, number, letters.index("N")) if "N" in letters else values
 
     def _keys(self, names: list[str]) -> dict[str, str]:
-        """kind -> key of an .npz. Raises DataError for keys that are not there."""
+        """Return the keys of frames, actions and states in an .npz file.
+
+        Raises:
+            DataError: A key is missing.
+        """
         frames = self.frames_key or next((key for key in FRAME_KEYS if key in names), None)
         if frames is None and len(names) == 1:
             (frames,) = names
@@ -140,7 +148,11 @@ class Numpy(DividedSet):
             raise _damaged(path, error) from None
 
     def _counts(self, path: Path) -> tuple[int, int]:
-        """(clips, frames of each) without reading the arrays. Raises DataError."""
+        """Return the number of clips and of frames per clip without reading the arrays.
+
+        Raises:
+            DataError: The file cannot be read, or its shape does not fit the layout.
+        """
         try:
             if path.suffix == ".npy":
                 shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
@@ -161,11 +173,15 @@ class Numpy(DividedSet):
         return sizes.get("N", 1), sizes["T"]
 
     def _layout(self, shape: tuple[int, ...], path: Path) -> str:
-        """The letters of an array's axes. Raises DataError where they do not fit."""
+        """Return the letters of an array's axes.
+
+        Raises:
+            DataError: The shape does not fit the layout.
+        """
         layout = self.layout or guessed_layout(shape)
         if len(layout) != len(shape):
-            known = layout or "THW, THWC, TCHW, NTHW, NTHWC or NTCHW"
-            raise DataError(f"frames of shape {shape} do not fit {known}; set layout [{printable(path)}]")
+            options = layout or "THW, THWC, TCHW, NTHW, NTHWC or NTCHW"
+            raise DataError(f"frames of shape {shape} do not fit {options} [{printable(path)}]; set layout")
         sizes = dict(zip(layout, shape, strict=True))
         if sizes.get("C", 1) not in (1, 3) or 0 in shape:
             raise DataError(f"frames of shape {shape} as {layout}; C must be 1 or 3 [{printable(path)}]")
@@ -174,7 +190,7 @@ class Numpy(DividedSet):
 
 @lru_cache
 def guessed_layout(shape: tuple[int, ...]) -> str:
-    """The letters of a shape whose axes nobody named; empty where nothing fits."""
+    """Guess the letters of a shape's axes; empty if no layout fits."""
     if len(shape) == 3:
         return "THW"
     if len(shape) == 4:
@@ -185,7 +201,7 @@ def guessed_layout(shape: tuple[int, ...]) -> str:
 
 
 def one_clip(frames: np.ndarray, layout: str, number: int) -> np.ndarray:
-    """Clip `number` as `(T, H, W, C)`, a view."""
+    """Return clip `number` as a view, `(T, H, W, C)`."""
     if "N" in layout:
         index = layout.index("N")
         frames = frames[(slice(None),) * index + (number,)]
@@ -196,7 +212,11 @@ def one_clip(frames: np.ndarray, layout: str, number: int) -> np.ndarray:
 
 
 def as_uint8(frame: np.ndarray) -> np.ndarray:
-    """uint8 as it is; bool and float in [0, 1] times 255. Raises DataError for other values."""
+    """Convert a frame to uint8; bool and float in [0, 1] are multiplied by 255.
+
+    Raises:
+        DataError: The frame has another type or range.
+    """
     if frame.dtype == np.uint8:
         return np.ascontiguousarray(frame)
     if frame.dtype == np.bool_:
@@ -204,12 +224,12 @@ def as_uint8(frame: np.ndarray) -> np.ndarray:
     if not np.issubdtype(frame.dtype, np.floating):
         raise DataError(f"frames of type {frame.dtype}; they must be uint8, or float in [0, 1]")
     if not (np.isfinite(frame).all() and frame.min() >= 0 and frame.max() <= 1):
-        raise DataError(f"float frames from {frame.min():g} to {frame.max():g}; scale them to [0, 1], or give uint8")
+        raise DataError(f"float frames from {frame.min():g} to {frame.max():g}; scale them to [0, 1], or use uint8")
     return (frame * 255 + 0.5).astype(np.uint8)
 
 
 def array_files(source: Path) -> dict[str, Path]:
-    """Relative name -> path of every .npy and .npz file."""
+    """Return the paths of all .npy and .npz files by relative name."""
     if source.is_file():
         return {source.name: source} if source.suffix in (".npy", ".npz") else {}
     found = sorted(path for path in source.rglob("*.np[yz]") if not path.name.startswith("."))
@@ -217,7 +237,7 @@ def array_files(source: Path) -> dict[str, Path]:
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"no array that can be read ({one_line(error)[:80]}) [{printable(path)}]")
+    return DataError(f"cannot read the array ({one_line(error)[:80]}) [{printable(path)}]")
 
 
 if __name__ == "__main__":

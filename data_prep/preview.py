@@ -1,4 +1,4 @@
-"""One image of a prepared set: clips evenly spread over it, how much they move, and the motion of the whole set."""
+"""A preview image of a prepared set: evenly spaced clips with their motion, and histograms of motion over the set."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from vidpred.files import atomic_write
 from .base import DataSet
 from .videos import VideoSet
 
-ROWS, COLUMNS = 12, 8  # clips shown, frames of each
+ROWS, COLUMNS = 12, 8  # number of clips, frames of each
 SAMPLED_CLIPS, SAMPLED_PAIRS = 300, 16  # for the histogram
-MOVING = 8  # a pixel moves where its gray value, of 255, changes by more than this
-SIDE = 96  # short side of the images of videos that stay as they are
+MOVING = 8  # a pixel counts as moving if its gray value (of 255) changes by more than this
+SIDE = 96  # short side of the images of videos that are not prepared
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A clip to look at. read: frame numbers -> `(n, H, W, C)` uint8."""
+class PreviewClip:
+    """A clip of the preview; `read` returns the frames with the given numbers, `(n, H, W, C)` uint8."""
 
     name: str
     split: str
@@ -39,35 +39,44 @@ class Shown:
 
 @dataclass(frozen=True)
 class Motion:
-    """Over pairs of consecutive frames: the mean absolute difference of gray values, of 255, and the share of pixels
-    that change by more than MOVING."""
+    """The motion of a clip, averaged over pairs of consecutive frames.
+
+    Attributes:
+        difference: Mean absolute difference of gray values (of 255).
+        moving: Share of pixels that change by more than MOVING.
+    """
 
     difference: float
     moving: float
 
 
 def write_preview(preparation: DataSet, target: Path) -> Path:
-    """Draw target/preview.png. Raises DataError for a clip that cannot be read, StorageError for the image."""
+    """Draw target/preview.png and return its path.
+
+    Raises:
+        DataError: A clip cannot be read, or there are none.
+        StorageError: The image cannot be written.
+    """
     manifest = Manifest.load(target)
     if manifest is not None and manifest.videos is None:
-        shown = _prepared(target, manifest)
+        clips = _prepared(target, manifest)
     else:
         assert isinstance(preparation, VideoSet)
-        shown = _videos(preparation)
-    if not shown:
-        raise DataError(f"no clips to look at [{target}]")
-    motions = {index: motion(shown[index]) for index in spread(len(shown), SAMPLED_CLIPS)}
-    rows = spread(len(shown), ROWS)
-    motions.update({index: motion(shown[index]) for index in rows if index not in motions})
+        clips = _videos(preparation)
+    if not clips:
+        raise DataError(f"no clips to preview [{target}]")
+    motions = {index: motion(clips[index]) for index in spread(len(clips), SAMPLED_CLIPS)}
+    rows = spread(len(clips), ROWS)
+    motions.update({index: motion(clips[index]) for index in rows if index not in motions})
     output = target / "preview.png"
-    drawn = [(shown[index], motions[index]) for index in rows]
+    drawn = [(clips[index], motions[index]) for index in rows]
     with atomic_write(output, "free space or choose another target") as temporary:
-        _draw(temporary, preparation.name, drawn, list(motions.values()), len(shown))
+        _draw(temporary, preparation.name, drawn, list(motions.values()), len(clips))
     return output
 
 
-def motion(clip: Shown) -> Motion:
-    """Of pairs evenly spread over the clip."""
+def motion(clip: PreviewClip) -> Motion:
+    """Measure the motion of a clip over evenly spaced pairs of frames."""
     firsts = spread(clip.frames - 1, SAMPLED_PAIRS)
     if not firsts:
         return Motion(0.0, 0.0)
@@ -77,29 +86,29 @@ def motion(clip: Shown) -> Motion:
     return Motion(float(changes.mean()), float((changes > MOVING).mean()))
 
 
-def _prepared(target: Path, manifest: Manifest) -> list[Shown]:
-    shown = []
+def _prepared(target: Path, manifest: Manifest) -> list[PreviewClip]:
+    clips = []
     for split in SPLITS:
         source = PreparedFrames(target, manifest, split)
         for clip in source.clips:
             read = partial(_read_prepared, source, clip)
-            shown.append(Shown(clip.clip, clip.split, clip.frames, clip.rate, read))
-    return shown
+            clips.append(PreviewClip(clip.clip, clip.split, clip.frames, clip.rate, read))
+    return clips
 
 
 def _read_prepared(source: PreparedFrames, clip: ClipEntry, numbers: Sequence[int]) -> np.ndarray:
     return source.frames(clip)[list(numbers)].transpose(0, 2, 3, 1)
 
 
-def _videos(preparation: VideoSet) -> list[Shown]:
-    known, parts, _ = preparation.found()
+def _videos(preparation: VideoSet) -> list[PreviewClip]:
+    videos, parts, _ = preparation.found()
     parts = sorted(parts, key=lambda part: (SPLITS.index(part.split), part.clip))
-    shown = []
+    clips = []
     for part in parts:
-        video = known[part.clip]
+        video = videos[part.clip]
         read = partial(_read_video, preparation.file(part.clip), video, part.first)
-        shown.append(Shown(part.clip, part.split, part.end - part.first, video.rate, read))
-    return shown
+        clips.append(PreviewClip(part.clip, part.split, part.end - part.first, video.rate, read))
+    return clips
 
 
 def _read_video(path: Path, video: VideoInfo, first: int, numbers: Sequence[int]) -> np.ndarray:
@@ -107,7 +116,7 @@ def _read_video(path: Path, video: VideoInfo, first: int, numbers: Sequence[int]
     return read_frames(path, video, [first + number for number in numbers], size)
 
 
-def _draw(path: Path, name: str, rows: list[tuple[Shown, Motion]], motions: list[Motion], count: int) -> None:
+def _draw(path: Path, name: str, rows: list[tuple[PreviewClip, Motion]], motions: list[Motion], count: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -151,7 +160,7 @@ def _draw(path: Path, name: str, rows: list[tuple[Shown, Motion]], motions: list
 
 
 def _strip(frames: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """COLUMNS places for the frames `(n, H, W, C)` side by side, as (image `(H, W', 3)` uint8, their left edges)."""
+    """Place the frames `(n, H, W, C)` side by side; return an image `(H, W', 3)` uint8 and the frames' left edges."""
     height, width = frames.shape[1:3]
     gap = max(1, width // 24)
     lefts = [index * (width + gap) for index in range(len(frames))]
@@ -161,10 +170,10 @@ def _strip(frames: np.ndarray) -> tuple[np.ndarray, list[int]]:
     return strip, lefts
 
 
-def _label(clip: Shown, moves: Motion) -> str:
+def _label(clip: PreviewClip, moves: Motion) -> str:
     name = printable(clip.name)
     name = name if len(name) <= 34 else f"...{name[-31:]}"
-    # A dollar sign would begin a formula.
+    # matplotlib would typeset text between dollar signs as a formula.
     return (
         f"{name}\n{clip.split}, {clip.frames:,} frames, {clip.rate:g}/s\n"
         f"difference {moves.difference:.2f}\nmoving {100 * moves.moving:.1f} %"

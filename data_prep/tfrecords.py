@@ -1,8 +1,8 @@
-"""TFRecord files and the tf.train.Example messages in them, read without TensorFlow.
+"""Reading TFRecord files and the tf.train.Example messages in them without TensorFlow.
 
-A record is: length (uint64, little-endian), masked CRC32C of the length, data, masked CRC32C of the data. An Example
-is a protocol buffer: Example{1: Features{1: map<string, Feature>}}, Feature{1: BytesList | 2: FloatList |
-3: Int64List}, each with its values in field 1.
+A record consists of the length (uint64, little-endian), the masked CRC32C of the length, the data, and the masked
+CRC32C of the data. An Example is a protocol buffer: Example{1: Features{1: map<string, Feature>}},
+Feature{1: BytesList | 2: FloatList | 3: Int64List}, each with its values in field 1.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
 
 POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
-LANE = 128  # bytes that one lane of the vectorised checksum walks through, at least
+LANE = 128  # minimum bytes per lane of the vectorized checksum
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The data of every record. Raises DataError naming the record that is truncated or damaged."""
+    """Yield the data of every record.
+
+    Raises:
+        DataError: The file cannot be read, or a record is truncated or damaged.
+    """
     try:
         with path.open("rb") as file:
             number = 0
@@ -31,7 +35,7 @@ def read_records(path: Path) -> Iterator[bytes]:
                     raise DataError(f"truncated in record {number} [{printable(path)}]")
                 length, check = struct.unpack("<QI", head)
                 if masked_crc32c(head[:8]) != check:
-                    kind = f"record {number} is damaged (checksum)" if number else "no TFRecord file"
+                    kind = f"record {number} is damaged (checksum)" if number else "not a TFRecord file"
                     raise DataError(f"{kind} [{printable(path)}]")
                 rest = file.read(length + 4)
                 if len(rest) < length + 4:
@@ -47,7 +51,7 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum as TFRecords store it: rotated right by 15 bits, plus a constant."""
+    """Compute the masked checksum that TFRecords store: rotated right by 15 bits, plus a constant."""
     check = crc32c(data)
     return ((check >> 15 | check << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -63,10 +67,10 @@ TABLE = _table()
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C (RFC 3720, appendix B.4), many stretches of the data at a time.
+    """Compute the CRC-32C (RFC 3720, appendix B.4), with the data divided into many lanes that run in parallel.
 
-    A CRC is linear: the checksum of A followed by B is that of A moved over len(B) zero bytes, xor that of B. Leading
-    zero bytes change nothing once the initial value is part of the data.
+    A CRC is linear: the checksum of A followed by B is that of A advanced by len(B) zero bytes, xor that of B. Leading
+    zero bytes have no effect once the initial value is part of the data.
     """
     values = np.frombuffer(b"\0" * max(0, 4 - len(data)) + data, np.uint8).copy()
     if len(data) < 4:
@@ -80,7 +84,7 @@ def crc32c(data: bytes) -> int:
     for column in np.ascontiguousarray(padded.reshape(lanes, length).T):
         checks = TABLE[(checks ^ column) & 0xFF] ^ checks >> np.uint32(8)
     while len(checks) > 1:
-        checks = _moved(checks[0::2], length) ^ checks[1::2]
+        checks = _advance(checks[0::2], length) ^ checks[1::2]
         length *= 2
     return int(checks[0]) ^ 0xFFFFFFFF
 
@@ -92,23 +96,23 @@ def _short_crc32c(data: bytes) -> int:
     return check ^ 0xFFFFFFFF
 
 
-def _moved(checks: np.ndarray, zeros: int) -> np.ndarray:
-    """Checksums (without initial and final inversion) after so many further zero bytes."""
-    tables = _move_tables(zeros)
-    moved: np.ndarray = tables[0][checks & 0xFF]
+def _advance(checks: np.ndarray, zeros: int) -> np.ndarray:
+    """Advance checksums (without initial and final inversion) by a number of zero bytes."""
+    tables = _advance_tables(zeros)
+    advanced: np.ndarray = tables[0][checks & 0xFF]
     for byte in (1, 2, 3):
-        moved = moved ^ tables[byte][checks >> np.uint32(8 * byte) & 0xFF]
-    return moved
+        advanced = advanced ^ tables[byte][checks >> np.uint32(8 * byte) & 0xFF]
+    return advanced
 
 
 @lru_cache(maxsize=256)
-def _move_tables(zeros: int) -> np.ndarray:
-    """(4, 256): what each value of each byte of a checksum becomes after so many zero bytes."""
+def _advance_tables(zeros: int) -> np.ndarray:
+    """Return `(4, 256)`, the contribution of each value of each byte of a checksum after a number of zero bytes."""
     bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
     if zeros == 1:
         bits = TABLE[bits & 0xFF] ^ bits >> np.uint32(8)
     else:
-        bits = _moved(_moved(bits, zeros // 2), zeros - zeros // 2)
+        bits = _advance(_advance(bits, zeros // 2), zeros - zeros // 2)
     numbers = np.arange(256, dtype=np.uint32)
     tables = np.zeros((4, 256), np.uint32)
     for bit in range(32):
@@ -121,7 +125,11 @@ Feature = memoryview
 
 
 def read_example(data: bytes) -> dict[str, Feature]:
-    """The features of an Example by name, not yet read. Raises ValueError for anything else."""
+    """Return the undecoded features of an Example by name.
+
+    Raises:
+        ValueError: The data is not an Example.
+    """
     found: dict[str, Feature] = {}
     for number, features in _fields(memoryview(data)):
         if number == 1:
@@ -132,18 +140,26 @@ def read_example(data: bytes) -> dict[str, Feature]:
 
 
 def bytes_value(feature: Feature) -> bytes:
-    """The only value of a feature of bytes. Raises ValueError."""
+    """Return the single value of a bytes feature.
+
+    Raises:
+        ValueError: The feature does not have exactly one value.
+    """
     values = _values(feature, 1)
     if len(values) != 1:
-        raise ValueError(f"{len(values)} values of bytes where one is expected")
+        raise ValueError(f"expected one bytes value, got {len(values)}")
     return values[0]
 
 
 def float_values(feature: Feature) -> np.ndarray:
-    """The values of a feature of floats, packed or one by one. Raises ValueError."""
+    """Return the values of a float feature, packed or not, as float32.
+
+    Raises:
+        ValueError: The feature is malformed.
+    """
     content = b"".join(_values(feature, 2))
     if len(content) % 4:
-        raise ValueError("floats of a wrong length")
+        raise ValueError("malformed floats")
     return np.frombuffer(content, "<f4").astype(np.float32)
 
 
@@ -154,12 +170,12 @@ def _values(feature: Feature, kind: int) -> list[bytes]:
 
 def _message(value: memoryview | int) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("a number where a message is expected")
+        raise ValueError("expected a message, got a number")
     return value
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """(number, value) of every field of a message: a number for varints, else the bytes."""
+    """Yield (number, value) of every field of a message; the value is an integer for varints, else bytes."""
     place = 0
     while place < len(data):
         tag, place = _varint(data, place)
@@ -173,9 +189,9 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | int]]:
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
-            raise ValueError(f"wire type {kind}")
+            raise ValueError(f"unsupported wire type {kind}")
         if place + size > len(data):
-            raise ValueError("a field runs over the end")
+            raise ValueError("a field exceeds the message")
         yield tag >> 3, data[place : place + size]
         place += size
 
@@ -184,7 +200,7 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if place >= len(data) or shift > 63:
-            raise ValueError("a number runs over the end")
+            raise ValueError("a number exceeds the message")
         byte = data[place]
         value |= (byte & 0x7F) << shift
         place, shift = place + 1, shift + 7

@@ -1,4 +1,4 @@
-"""Sets of torchvision that lie on the disk, as images; nothing is downloaded."""
+"""Sets of torchvision as images; they must be on disk already, nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
 
 NOT_THE_SET: tuple[type[Exception], ...] = (*UNREADABLE, TypeError, AttributeError)
 OFFICIAL = ("train", "test")
-CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}  # of list_eval_partition.txt
+CELEBA_SPLITS = {"0": "train", "1": "validation", "2": "test"}  # in list_eval_partition.txt
 LSUN_SPLITS = {"train": "train", "val": "test"}  # the test images have no classes
 
 
 def from_torchvision(root: Path, name: str) -> ImageFiles:
-    """A set by its name in torchvision.datasets. Raises ConfigError, DataError."""
+    """Read a set by its name in torchvision.datasets.
+
+    Raises:
+        ConfigError: There is no such set, or a package is missing.
+        DataError: The set cannot be read.
+    """
     from torchvision import datasets
 
     if name in LARGE:
@@ -38,7 +43,7 @@ def from_torchvision(root: Path, name: str) -> ImageFiles:
 
 
 def _classified(kind: type, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """ImageFiles and labels of one split of a set with one class an image."""
+    """Read the images and labels of one split of a set with one class per image."""
     try:
         try:
             data = kind(str(root), train=split == "train", download=False)
@@ -46,15 +51,18 @@ def _classified(kind: type, root: Path, split: str) -> tuple[np.ndarray, np.ndar
             data = kind(str(root), split=split, download=False)
         pairs = [(np.asarray(image.convert("RGB")), int(label)) for image, label in data]
     except NOT_THE_SET as error:
-        raise DataError(f"torchvision cannot read its {kind.__name__} ({one_line(error)}) [{root}]") from None
+        raise DataError(f"torchvision cannot read {kind.__name__} ({one_line(error)}) [{root}]") from None
     if len({image.shape for image, _ in pairs}) != 1:
         raise DataError(f"{kind.__name__} has images of different sizes [{root}]; write them to a folder instead")
     return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs], np.int64)
 
 
 def celeba(root: Path) -> ImageFiles:
-    """CelebA: its aligned faces as they lie on the disk, with its official splits, without classes (it has forty
-    attributes an image). Raises DataError."""
+    """Find the aligned faces of CelebA, with its official splits and without its forty attributes.
+
+    Raises:
+        DataError: The list of splits or an image is missing.
+    """
     base = root / "celeba" if (root / "celeba").is_dir() else root
     listing, folder = base / "list_eval_partition.txt", base / "img_align_celeba"
     try:
@@ -62,8 +70,8 @@ def celeba(root: Path) -> ImageFiles:
         splits = [CELEBA_SPLITS[number] for _, number in rows]
     except NOT_THE_SET as error:
         raise DataError(
-            f"no list of CelebA's splits ({one_line(error)}) [{listing}]; SOURCE holds celeba/list_eval_partition.txt "
-            "and celeba/img_align_celeba/"
+            f"cannot read CelebA's splits ({one_line(error)}) [{listing}]; SOURCE must contain "
+            "celeba/list_eval_partition.txt and celeba/img_align_celeba/"
         ) from None
     names = [name for name, _ in rows]
     missing = next((name for name in names if not (folder / name).is_file()), None)
@@ -72,11 +80,11 @@ def celeba(root: Path) -> ImageFiles:
     return ImageFiles(names, None, [], splits, files=[folder / name for name in names])
 
 
-class Lazily(Sequence[np.ndarray]):
-    """ImageFiles of several sets, one after another, each read when it is asked for."""
+class LazyImages(Sequence[np.ndarray]):
+    """The images of several sets, one after another, each read on access."""
 
     def __init__(self, sets: Sequence[Any]) -> None:
-        self.sets, self.ends = sets, list(accumulate(len(own) for own in sets))
+        self.sets, self.ends = sets, list(accumulate(map(len, sets)))
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -88,37 +96,41 @@ class Lazily(Sequence[np.ndarray]):
             image, _ = self.sets[place][index - first]
             return np.asarray(image.convert("RGB"))
         except UNREADABLE as error:
-            raise DataError(f"image {index} cannot be decoded ({one_line(error)}) [{self.sets[place].root}]") from None
+            raise DataError(f"cannot decode image {index} ({one_line(error)}) [{self.sets[place].root}]") from None
 
 
 def lsun(root: Path) -> ImageFiles:
-    """LSUN: the scene categories whose databases (bedroom_train_lmdb, bedroom_val_lmdb, ...) are there. Raises
-    ConfigError without lmdb, DataError."""
+    """Read LSUN: all scene categories with a database (bedroom_train_lmdb, bedroom_val_lmdb, ...).
+
+    Raises:
+        ConfigError: lmdb is not installed.
+        DataError: There is no database, or it cannot be read.
+    """
     from torchvision import datasets
 
     found = {
-        (path.name.removesuffix(f"_{own}_lmdb"), own): split
+        (path.name.removesuffix(f"_{official}_lmdb"), official): split
         for path in sorted(root.glob("*_lmdb"))
-        for own, split in LSUN_SPLITS.items()
-        if path.name.endswith(f"_{own}_lmdb")
+        for official, split in LSUN_SPLITS.items()
+        if path.name.endswith(f"_{official}_lmdb")
     }
     if not found:
         raise DataError(
-            f"no database of LSUN, as in bedroom_train_lmdb [{printable(root)}]; extract its .zip files there"
+            f"no LSUN database such as bedroom_train_lmdb [{printable(root)}]; extract its .zip files there"
         )
     try:
-        sets = [datasets.LSUN(str(root), classes=[f"{category}_{own}"]) for category, own in found]
+        sets = [datasets.LSUN(str(root), classes=[f"{category}_{official}"]) for category, official in found]
     except ImportError as error:
         raise ConfigError(f"[torchvision=LSUN] needs lmdb ({error}); pip install lmdb") from None
-    except Exception as error:  # lmdb has errors of its own
-        raise DataError(f"torchvision cannot read its LSUN ({one_line(error)}) [{printable(root)}]") from None
+    except Exception as error:  # lmdb defines its own exceptions
+        raise DataError(f"torchvision cannot read LSUN ({one_line(error)}) [{printable(root)}]") from None
     classes = sorted({category for category, _ in found})
-    labels = np.concatenate([np.full(len(own), classes.index(key[0])) for key, own in zip(found, sets, strict=True)])
-    splits = [split for split, own in zip(found.values(), sets, strict=True) for _ in range(len(own))]
+    labels = np.concatenate([np.full(len(part), classes.index(key[0])) for key, part in zip(found, sets, strict=True)])
+    splits = [split for split, part in zip(found.values(), sets, strict=True) for _ in range(len(part))]
     if not len(labels):
-        raise DataError(f"LSUN's databases are empty [{printable(root)}]; fetch them again")
+        raise DataError(f"LSUN's databases are empty [{printable(root)}]; download them again")
     names = [f"{number:08}" for number in range(len(labels))]
-    return ImageFiles(names, labels.astype(np.int64), classes, splits, arrays=Lazily(sets))
+    return ImageFiles(names, labels.astype(np.int64), classes, splits, arrays=LazyImages(sets))
 
 
-LARGE = {"CelebA": celeba, "LSUN": lsun}  # read an image at a time
+LARGE = {"CelebA": celeba, "LSUN": lsun}  # too large for memory: read one image at a time

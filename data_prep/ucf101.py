@@ -1,11 +1,11 @@
-"""UCF101: 13,320 videos of 101 actions, from the extracted videos or from the archive as it is downloaded.
+"""UCF101: 13,320 videos of 101 actions, from the extracted videos or from the downloaded archive.
 
     vidpred prepare ucf101 UCF101.rar data/UCF-101 lists=UCF101TrainTestSplits-RecognitionTask.zip
     vidpred prepare ucf101 data/UCF-101 lists=data/ucfTrainTestlist
     vidpred prepare ucf101 data/UCF-101 data/ucf101-64 size=64 --cache
 
-The clips of one group come from one source video, so groups are never divided: the official test list of fold stays
-the test set, and the validation set is made of whole groups of the official training list.
+The clips of one group come from one source video, so groups are never divided: the official test list of the fold is
+the test set, and the validation set consists of whole groups of the official training list.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Ucf101(VideoSet):
     expects: ClassVar[str] = f"UCF-101/<Class>/v_<Class>_gXX_cYY.avi (or UCF101.rar) and {LISTS}"
 
     lists: Path | None = Field(
-        None, description="the folder ucfTrainTestlist or the .zip that holds it (default: beside the videos)"
+        None, description="The folder ucfTrainTestlist, or the .zip file of it. null: next to the videos."
     )
-    fold: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
+    fold: Literal[1, 2, 3] = Field(1, description="One of the three official splits.")
 
     @cached_property
     def _rows(self) -> dict[str, str]:
@@ -56,7 +56,7 @@ class Ucf101(VideoSet):
     def parts(self, lengths: Mapping[str, int]) -> list[Part]:
         parts = whole(lengths, self._rows)
         if not parts:
-            raise self.absent(f"none of the {len(self._rows)} listed clips is here")
+            raise self.absent(f"found none of the {len(self._rows)} listed clips")
         return parts
 
     def candidates(self) -> list[Item]:
@@ -72,7 +72,7 @@ class Ucf101(VideoSet):
             return self
         if target is None:
             raise ConfigError(f"an archive needs a TARGET to extract to [{self.source}]; for example data/UCF-101")
-        _ = self._rows  # a wrong list is found before 7 GB are extracted
+        _ = self._rows  # detect a wrong list before extracting 7 GB
         extract(self.source, target, MEMBER, progress=True)
         return self.model_copy(update={"source": target, "lists": self._lists})
 
@@ -85,7 +85,7 @@ class Ucf101(VideoSet):
         return archive if archive.is_file() and not folder.is_dir() else folder
 
     def _read_list(self, name: str) -> list[str]:
-        """The paths of an official list ("Class/v_Class_g01_c01.avi", in training lists followed by a label)."""
+        """Read the paths of an official list ("Class/v_Class_g01_c01.avi", in training lists followed by a label)."""
         lists = self._lists
         try:
             if lists.is_file():
@@ -101,9 +101,10 @@ class Ucf101(VideoSet):
 
 
 def split_rows(train: list[str], test: list[str]) -> dict[str, str]:
-    """path -> split of every listed clip; the validation split takes whole groups of the training list.
+    """Return the split of every listed clip; the validation split consists of whole groups of the training list.
 
-    Raises DataError for a name that is not UCF101's, and for a group that the lists divide.
+    Raises:
+        DataError: A name does not belong to UCF101, or the lists divide a group.
     """
     rows: dict[str, str] = {}
     groups: dict[tuple[str, str], str] = {}
@@ -111,7 +112,7 @@ def split_rows(train: list[str], test: list[str]) -> dict[str, str]:
         for path in paths:
             match = NAME.fullmatch(Path(path).name)
             if match is None:
-                raise DataError(f"no name of UCF101 in the {official} list [{path}]; expected v_<Class>_gXX_cYY.avi")
+                raise DataError(f"unexpected name in the {official} list [{path}]; expected v_<Class>_gXX_cYY.avi")
             group = match["action"], match["group"]
             if groups.setdefault(group, official) != official:
                 raise DataError(f"the lists divide group {group[1]} of {group[0]}, whose clips show one scene [{path}]")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vidpred import load_config, train
 from vidpred.data.worlds.forking_ball import ForkingBallWorld
-from vidpred.evaluation.forks import find_forks, gradient_energy, is_near, is_sharp
+from vidpred.evaluation.forking_ball import find_forking_scenes, gradient_energy, is_near, is_sharp
 from vidpred.media.render import Panel, compose, stack, write_png
 
 PRESETS = {
@@ -35,7 +35,9 @@ def main() -> None:
         run = {"run": str(options.output / Path(preset).stem), "training.init_from": str(start.folder)}
         predictors[name] = train(load_config(preset, {**settings, **run})).predictor("last")
 
-    forks = find_forks(ForkingBallWorld(known=4, coming=1, seed=1001), count=512)  # context, left and right futures
+    forks = find_forking_scenes(
+        ForkingBallWorld(context_frames=4, future_frames=1, seed=1001), count=512
+    )  # context, left and right futures
     predictions = {name: predictor.predict(forks.context, num_frames=1)[:, 0] for name, predictor in predictors.items()}
     for name, frames in predictions.items():
         near, sharp = is_near(frames, forks).float().mean(), is_sharp(frames, forks).float().mean()

@@ -141,7 +141,7 @@ def try_remedies(folder: Path, steps: int) -> dict[str, tuple[int, float, np.nda
         predictor = train(load_config("gaussians_gan.yaml", {**shared, **settings, "run": str(run)})).predictor("last")
         drawn = draw_points(predictor.generator, 1000)
         covered = coverage(drawn, POINTS["eight_gaussians"])
-        found[name] = covered.covered, covered.good, drawn
+        found[name] = covered.modes_covered, covered.high_quality_share, drawn
     return found
 
 
@@ -217,7 +217,7 @@ def modes_section(page: Page, folder: Path, steps: int) -> dict[str, dict[str, f
 
     def scatter(axes: Any, number: int) -> None:
         name, (covered, _, drawn) = list(tried.items())[number]
-        axes.scatter(*POINTS["eight_gaussians"].centres.T, s=60, facecolors="none", edgecolors="tab:green")
+        axes.scatter(*POINTS["eight_gaussians"].centers.T, s=60, facecolors="none", edgecolors="tab:green")
         axes.scatter(*drawn.T, s=2)
         axes.set(xlim=(-SEEN, SEEN), ylim=(-SEEN, SEEN))
         axes.set_title(f"{name}: {covered} of 8", fontsize=8)

@@ -15,14 +15,14 @@ from vidpred.checkpoint import RunFolder
 from vidpred.config import Config, load_config
 from vidpred.data.build import build_source
 from vidpred.data.sources import Source, WrappedSource
-from vidpred.evaluation.protocols import Measurement, evaluate_models, known_frames
+from vidpred.evaluation.protocols import Measurement, evaluate_models, max_history_len
 from vidpred.inference.predictor import Predictor
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import FIRST_SEED
 from vidpred.planning.envs import pusht
 from vidpred.planning.envs.block_push import BlockPushEnv
 from vidpred.planning.envs.pusht import PushTEnv
-from vidpred.planning.plan import PlanConfig, fitting_world, load_model, play_model, references
+from vidpred.planning.plan import PlanConfig, load_model, make_matching_env, play_model, references
 from vidpred.planning.record import Recording, record
 from vidpred.run import train
 
@@ -45,8 +45,8 @@ class OtherActions(WrappedSource):
 
 def world_row(folder: Path, seed: int) -> dict[str, Any]:
     """block_push under the planner that knows the truth, under one that thinks nothing moves, and under no planner."""
-    world, budget = BlockPushEnv(SIZE), PlanConfig()
-    results = {name: play().to_json() for name, play in references(world, budget, EPISODES, None).items()}
+    env, budget = BlockPushEnv(SIZE), PlanConfig()
+    results = {name: play().to_json() for name, play in references(env, budget, EPISODES, None).items()}
     return {"budget": vars(budget), "frame_size": SIZE, "results": results}
 
 
@@ -57,10 +57,10 @@ def model_row(folder: Path, seed: int) -> dict[str, Any]:
     config = load_config("block_push.yaml", {"data.root": str(DATA), "run": str(folder / "run"), "seed": seed})
     trained = timed_training(config)
     model, size = load_model(folder / "run", "best", "cpu", "float32")
-    world, budget, first = fitting_world("block_push", size, model), PlanConfig(), FIRST_SEED + 1000 * seed
+    env, budget, first = make_matching_env("block_push", size, model), PlanConfig(), FIRST_SEED + 1000 * seed
     video = folder / "episodes.mp4"
-    planned = play_model(model, world, budget, EPISODES, video=video, first=first)
-    still = play_model(CopyLastModel(2), world, budget, EPISODES, first=first)
+    planned = play_model(model, env, budget, EPISODES, video=video, first=first)
+    still = play_model(CopyLastModel(2), env, budget, EPISODES, first=first)
     return {
         "training": trained,
         "budget": vars(budget),
@@ -83,7 +83,7 @@ def action_gap(run: Path, seed: int, steps: int = 8) -> dict[str, list[float]]:
     """PSNR on moving pixels, step by step, with the true actions and with those of other windows."""
     predictor = Predictor.load(run, device="cpu")
     models = {"model": predictor.generator}
-    source = build_source(predictor.data, "test", range(known_frames(models) + steps))
+    source = build_source(predictor.data, "test", range(max_history_len(models) + steps))
     found = {}
     for name, given in {"true actions": source, "other windows' actions": OtherActions(source, seed)}.items():
         result = evaluate_models(models, given, Measurement(steps, 400, only=("psnr_moving",)))
@@ -93,11 +93,11 @@ def action_gap(run: Path, seed: int, steps: int = 8) -> dict[str, list[float]]:
 
 def pusht_world_row(folder: Path, seed: int) -> dict[str, Any]:
     """PushT under the planner that knows the truth, by the goal's state and by its image, and under no planner."""
-    world = PushTEnv(PUSHT_SIZE)
+    env = PushTEnv(PUSHT_SIZE)
     names = ("true simulator, cost of states", "uniform actions", "random actions", "scripted actions")
-    plays = references(world, PUSHT_BUDGET, PUSHT_EPISODES, None)
+    plays = references(env, PUSHT_BUDGET, PUSHT_EPISODES, None)
     results = {name: plays[name]().to_json() for name in names}
-    by_images = references(world, PUSHT_BUDGET, PUSHT_EPISODES // 5, None)["true simulator, cost of images"]
+    by_images = references(env, PUSHT_BUDGET, PUSHT_EPISODES // 5, None)["true simulator, cost of images"]
     results["true simulator, cost of images"] = by_images().to_json()
     return {"budget": vars(PUSHT_BUDGET), "frame_size": PUSHT_SIZE, "results": results}
 
@@ -111,10 +111,10 @@ def pusht_model_row(folder: Path, seed: int) -> dict[str, Any]:
     config = load_config("pusht.yaml", {"data.root": str(data), "run": str(run), "seed": seed})
     trained = timed_training(config)
     model, size = load_model(run, "best", "cpu", "bfloat16")
-    world, first = fitting_world(pusht.NAME, size, model), FIRST_SEED + 1000 * seed
+    env, first = make_matching_env(pusht.NAME, size, model), FIRST_SEED + 1000 * seed
     video = folder / "episodes.mp4"
-    planned = play_model(model, world, PUSHT_BUDGET, PUSHT_EPISODES, video=video, first=first)
-    still = play_model(CopyLastModel(2), world, PUSHT_BUDGET, PUSHT_EPISODES, first=first)
+    planned = play_model(model, env, PUSHT_BUDGET, PUSHT_EPISODES, video=video, first=first)
+    still = play_model(CopyLastModel(2), env, PUSHT_BUDGET, PUSHT_EPISODES, first=first)
     return {
         "training": trained,
         "budget": vars(PUSHT_BUDGET),

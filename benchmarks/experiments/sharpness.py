@@ -14,7 +14,14 @@ from vidpred.checkpoint import read_metrics
 from vidpred.commands.run_demo import GHOST, PRESETS, WORLD_SEED, demo_config, forks_for, measure
 from vidpred.config import load_config
 from vidpred.data.worlds.forking_ball import ForkingBallWorld
-from vidpred.evaluation.forks import Forks, both_occur, find_certain, find_forks, goes_left, sharp_share
+from vidpred.evaluation.forking_ball import (
+    ForkingScenes,
+    both_occur,
+    find_certain_scenes,
+    find_forking_scenes,
+    goes_left,
+    sharp_share,
+)
 
 FORKS = 600
 CONTEXTS, DRAWS = 200, 20
@@ -45,8 +52,8 @@ def samples(folder: Path, seed: int) -> dict[str, Any]:
     # forking_ball_mse.yaml is forking_ball_samples.yaml without noise.
     plain = trained(demo_config("forking_ball_mse.yaml", folder.parent / f"forking_ball_mse-{seed}", seed, 1, None))
     world = ForkingBallWorld(predictor.history_len, 1, seed=WORLD_SEED)
-    fresh = find_forks(world, CONTEXTS)
-    context, truth = find_certain(world, CONTEXTS)
+    fresh = find_forking_scenes(world, CONTEXTS)
+    context, truth = find_certain_scenes(world, CONTEXTS)
 
     def drawn(known: Tensor) -> Tensor:
         return predictor.predict(known, 1, DRAWS, seed=0)[:, :, 0]
@@ -63,7 +70,7 @@ def samples(folder: Path, seed: int) -> dict[str, Any]:
     return {"forks": CONTEXTS, "draws": DRAWS, "certain_scenes": CONTEXTS, "world_seed": WORLD_SEED, **rounded(numbers)}
 
 
-def left_share(draws: Tensor, fresh: Forks) -> float:
+def left_share(draws: Tensor, fresh: ForkingScenes) -> float:
     return float(torch.stack([goes_left(draw, fresh) for draw in draws.unbind(1)]).float().mean())
 
 

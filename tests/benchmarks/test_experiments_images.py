@@ -86,7 +86,7 @@ def test_few_labels_are_tried(clothes: Path, tmp_path: Path) -> None:
 def test_what_is_covered_of_points_is_counted(tmp_path: Path) -> None:
     found = points(tmp_path, 0, {"training.steps": 5, "training.validate_every": 0})
     assert set(found) == {"gaussians_gan", "gaussians_minibatch", "gaussians_r1", "gaussians_wgan_gp"}
-    assert all(0 <= row["covered"] <= 25 and 0 <= row["good"] <= 1 for row in found.values())
+    assert all(0 <= row["modes_covered"] <= 25 and 0 <= row["high_quality_share"] <= 1 for row in found.values())
 
 
 def test_details_of_solids_are_measured(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_changed_result_makes_a_table_stale() -> None:
     fresh = with_tables(page, results)
     assert "`gaussians_r1` | 25, 84 %" in fresh
     assert with_tables(fresh, results) == fresh
-    results["points in the plane, four generators", 0].values["gaussians_r1"]["covered"] = 24
+    results["points in the plane, four generators", 0].values["gaussians_r1"]["modes_covered"] = 24
     assert with_tables(fresh, results) != fresh
 
 

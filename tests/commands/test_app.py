@@ -119,13 +119,13 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     video = work / "prediction.mp4"
     code, out, _ = call(capsys, "predict", clip, "--run", run, "--frames", "8", "--output", str(video))
     assert code == 0
-    assert "known 8-15, predicted 16-23" in out
+    assert "context 8-15, predicted 16-23" in out
     assert video.stat().st_size > 0
     both = ("--run", run, "--run", run, "--frames", "3", "--output", str(work / "both.png"), "--after-end")
     code, out, _ = call(capsys, "predict", clip, *both)
     assert code == 0
     assert "predicted 24-26" in out
-    assert "not known beyond the end" in out
+    assert "no ground truth beyond the end" in out
     numbers = work / "metrics.json"
     code, out, _ = call(capsys, "evaluate", "--run", run, "--frames", "4", "--json", str(numbers))
     assert code == 0
@@ -266,7 +266,7 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "bad.mp4: empty file", "ffmpeg -i")
     write_video(tmp_path / "short" / "a.mp4", numbered_frames(3, 40, 40))
     result = call(capsys, "train", f"data.root={tmp_path}/short", f"run={tmp_path}/run")
-    refused(result, 3, "of the 5 needed", "data.context_frames", "of 3 frames")
+    refused(result, 3, "of the 5 frames needed", "data.context_frames", "with 3 frames")
     write_video(tmp_path / "small" / "a.mp4", numbered_frames(60, 24, 24))
     result = call(capsys, "train", f"data.root={tmp_path}/small", f"run={tmp_path}/run2", "training.steps=1")
     refused(result, 3, "24x24 are smaller than data.crop_size=32")
@@ -446,7 +446,7 @@ def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str]
     code, out, _ = call(capsys, "prepare", "ucf101", str(root), f"lists={lists}")
     assert code == 0
     assert "6 clips (2 train, 2 validation, 2 test)" in out
-    assert "left out" not in out
+    assert "skipped" not in out
     overrides = [f"data.root={root}", f"run={tmp_path}/run", "data.num_workers=0", *TRAIN]
     assert (
         call(

@@ -26,7 +26,7 @@ from vidpred.commands.run_demo import (
 from vidpred.config import load_config
 from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.errors import DataError
-from vidpred.evaluation.forks import find_forks
+from vidpred.evaluation.forking_ball import find_forking_scenes
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_report_carries_everything(made: tuple[Path, str]) -> None:
 
 def test_a_model_that_knows_one_side_is_said() -> None:
     """Of four balls: three near the right future, one a ghost."""
-    forks = find_forks(ForkingBallWorld(4, 1, 16), 4)
+    forks = find_forking_scenes(ForkingBallWorld(4, 1, 16), 4)
     mostly = forks.right.clone()
     mostly[3] = forks.ghost[3]
     both = torch.stack([forks.left[0], forks.left[1], forks.right[2], forks.right[3]])

@@ -1,4 +1,4 @@
-"""A set for tests whose every pixel, action and state is known."""
+"""A synthetic set for tests, in which every pixel, action and state is known."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ HEIGHT, WIDTH = 12, 16
 
 
 def numbered_clip(number: int, frames: int) -> np.ndarray:
-    """`(frames, H, W, 3)` uint8: every value tells clip, frame, row, column and channel apart (modulo 256)."""
+    """Return `(frames, H, W, 3)` uint8, in which every value encodes clip, frame, row, column and channel (mod 256)."""
     axes = np.ogrid[:frames, :HEIGHT, :WIDTH, :3]
     return (number * 101 + axes[0] * 37 + axes[1] * 11 + axes[2] * 3 + axes[3] * 50).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class NumberedSet:
-    """`items` items of two clips each, of 10 and 13 frames; action t of clip c is (c, t), state t is (t, c, -t)."""
+    """Items of two clips each, with 10 and 13 frames; action t of clip c is (c, t), state t is (t, c, -t)."""
 
     source: Path
     num_items: int = 6

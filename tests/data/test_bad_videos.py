@@ -1,4 +1,4 @@
-"""Files that go wrong: every kind has its own reason, and nothing beyond the limits is decoded."""
+"""Bad files: every kind has a separate reason, and nothing above the limits is decoded."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def audio_only(path: Path) -> None:
 
 
 def cut(path: Path, part: float, **how: Any) -> None:
-    """The beginning of a video."""
+    """Write the beginning of a video."""
     write_video(path, numbered_frames(60, 64, 96), **how)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
 
 
 def with_sound(path: Path) -> None:
-    """A video of two seconds with three seconds of sound, of which the last three quarters are cut off."""
+    """Write a video of two seconds with three seconds of sound."""
     import av
 
     with av.open(str(path), "w") as container:
@@ -88,13 +88,13 @@ def test_every_bad_file_has_its_reason(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_sound_that_lasts_longer_is_no_fault(tmp_path: Path) -> None:
+def test_longer_sound_is_accepted(tmp_path: Path) -> None:
     with_sound(tmp_path / "whole.mkv")
     assert probe(tmp_path / "whole.mkv").frames == 50
 
 
 def test_a_playlist_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first look is not what keeps it out: the format itself is refused."""
+    """Reject a playlist by its format even without the check of its first bytes."""
     write_video(tmp_path / "whole.mp4", numbered_frames(6, 32, 32))
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile 'whole.mp4'\n")
     monkeypatch.setattr(containers, "explain_bytes", lambda path: None)
@@ -115,7 +115,7 @@ def test_a_playlist_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_what_is_no_file_is_never_opened(
+def test_special_files_are_never_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, make: Callable[[Path], object]
 ) -> None:
     monkeypatch.chdir(tmp_path)  # names of sockets are short
@@ -132,7 +132,7 @@ def test_what_is_no_file_is_never_opened(
         (Limits(hours=1.19 / 3600), "hours exceed data.video.max_hours="),
     ],
 )
-def test_what_is_over_a_limit_is_refused_before_decoding(
+def test_videos_above_a_limit_are_rejected_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits, words: str
 ) -> None:
     path = write_video(tmp_path / "large.mp4", numbered_frames(30, 48, 64))
@@ -155,7 +155,7 @@ def test_limits_apply_to_headers_without_a_length(tmp_path: Path, limits: Limits
         probe(path, limits=limits)
 
 
-def test_images_that_grow_within_the_stream(tmp_path: Path) -> None:
+def test_frames_that_grow_within_the_stream(tmp_path: Path) -> None:
     parts = [
         write_video(tmp_path / f"{side}.h264", numbered_frames(5, side, side), container_format="h264").read_bytes()
         for side in (48, 96)

@@ -13,7 +13,7 @@ from vidpred.data.worlds.balls import RADIUS, Balls, make_balls, render
 
 
 def test_a_central_collision_exchanges_velocities() -> None:
-    """0.8 apart, radii of 0.2, closing at 0.3 a frame: they touch after 4 / 3 frames."""
+    """Check two balls 0.8 apart with radii of 0.2, approaching at 0.3 per frame: they touch after 4 / 3 frames."""
     balls = Balls(np.array([[-0.4, 0], [0.4, 0]]), np.array([[0.2, 0], [-0.1, 0]]), 0.2)
     later = balls.after(2)
     np.testing.assert_allclose(later.velocities, [[-0.1, 0], [0.2, 0]], atol=1e-12)
@@ -21,8 +21,8 @@ def test_a_central_collision_exchanges_velocities() -> None:
     np.testing.assert_allclose(later.places[:, 0], touched + np.array([-0.1, 0.2]) * (2 - 4 / 3), atol=1e-12)
 
 
-def test_a_slanting_collision_exchanges_what_lies_along_the_line_of_centres() -> None:
-    """They touch at once, along the diagonal: of (0.1, 0) half goes on along it, half stays across it."""
+def test_an_oblique_collision_exchanges_the_normal_components() -> None:
+    """Check balls that touch at time 0 along the diagonal: half of (0.1, 0) is passed on along it, half remains."""
     step = 0.4 / 2**0.5
     balls = Balls(np.array([[0.0, 0], [step, step]]), np.array([[0.1, 0], [0.0, 0]]), 0.2)
     np.testing.assert_allclose(balls.after(0.01).velocities, [[0.05, -0.05], [0.05, 0.05]], atol=1e-9)
@@ -34,8 +34,8 @@ def test_walls_reflect() -> None:
     np.testing.assert_allclose(balls.places, [[0.8 - (1.2 - 0.3), -0.8 + 0.2]])
 
 
-def test_energy_and_momentum_are_kept() -> None:
-    """Momentum only without walls: those of a box take it."""
+def test_energy_and_momentum_are_conserved() -> None:
+    """Check momentum only without walls, which do not conserve it."""
     for index in range(5):
         balls = make_balls(3, index)
         later = balls.after(100)
@@ -55,13 +55,13 @@ def test_nothing_overlaps_or_leaves_the_box() -> None:
         assert all(np.linalg.norm(a - b) >= 2 * RADIUS - 1e-9 for a, b in combinations(balls.places, 2))
 
 
-def test_time_adds_up() -> None:
+def test_times_add_up() -> None:
     balls = make_balls(5, 1)
     np.testing.assert_allclose(balls.after(7).after(13).places, balls.after(20).places, atol=1e-9)
 
 
 def test_frames_show_where_the_balls_are() -> None:
-    """The light's centre is that of a single ball, x to the right."""
+    """Check that the center of brightness is that of a single ball, x to the right."""
     frame = render(Balls(np.array([[0.5, -0.25]]), np.zeros((1, 2))), 64)[..., 0].astype(float)
     middles = (np.arange(64) + 0.5) / 32 - 1
     assert (frame.sum(0) @ middles) / frame.sum() == pytest.approx(0.5, abs=0.01)
@@ -70,7 +70,7 @@ def test_frames_show_where_the_balls_are() -> None:
 
 
 def test_the_world_is_a_source() -> None:
-    """Five frames in, the sixth out, as for the rotating solids."""
+    """Use five context frames and one future frame, as for the rotating solids."""
     settings = DataSettings(
         world={"name": "bouncing_balls"}, context_frames=5, channels=3, crop_size=16, augment={"horizontal_flip": False}
     )

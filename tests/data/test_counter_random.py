@@ -1,4 +1,4 @@
-"""Random numbers by counter: the published generator, and independent of everything but (seed, position)."""
+"""Counter-based random numbers: the published generator, dependent only on (seed, position)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vidpred.data.counter_random import GOLDEN, mix, uniform
 
 
 def test_splitmix64_as_published() -> None:
-    """The reference implementation's first outputs for the seed 1234567."""
+    """Compare with the first outputs of the reference implementation for seed 1234567."""
     with np.errstate(over="ignore"):
         states = np.uint64(1234567) + np.arange(1, 6, dtype=np.uint64) * GOLDEN
     assert mix(states).tolist() == [
@@ -19,7 +19,7 @@ def test_splitmix64_as_published() -> None:
 
 
 @given(st.integers(0, 2**63), st.lists(st.integers(0, 2**40), min_size=1, max_size=8), st.integers(1, 6))
-def test_a_row_depends_on_seed_and_position_alone(seed: int, positions: list[int], draws: int) -> None:
+def test_a_row_depends_on_seed_and_position_only(seed: int, positions: list[int], draws: int) -> None:
     together = uniform(seed, np.array(positions), draws + 2)
     for row, position in zip(together, positions, strict=True):
         assert np.array_equal(uniform(seed, np.array([position]), draws)[0], row[:draws])
@@ -27,7 +27,7 @@ def test_a_row_depends_on_seed_and_position_alone(seed: int, positions: list[int
 
 
 def test_uniform_and_unrelated() -> None:
-    """By their means, spreads and correlations between draws, neighbouring positions and seeds."""
+    """Check means, variances and correlations between draws, neighboring positions and seeds."""
     values = uniform(7, np.arange(20_000), 3)
     assert np.abs(values.mean(0) - 0.5).max() < 0.01
     assert np.abs(values.var(0) - 1 / 12).max() < 0.003

@@ -1,4 +1,4 @@
-"""Many windows of one decoding: the order is a shuffle, every frame the right one, and memory bounded."""
+"""Windows that share decoded frames: the order is a shuffle, all frames are correct, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from vidpred.data.videos.windows import VideoWindows
 FRAMES = 120
 
 
-def test_stretches_end_at_keyframes() -> None:
+def test_groups_end_at_keyframes() -> None:
     numbers = np.arange(100)
     assert group_ends(np.arange(110), range(0, 110, 12), 5, 1000) == [36, 72, 110], "as soon as there are 32 windows"
-    assert group_ends(numbers, range(0, 100, 30), 5, 1000) == [60, 100], "a short rest goes to the one before"
-    assert group_ends(numbers, range(0, 100, 12), 10, 1000) == [48, 100], "four lengths of a window are 40"
+    assert group_ends(numbers, range(0, 100, 30), 5, 1000) == [60, 100], "a short rest joins the previous group"
+    assert group_ends(numbers, range(0, 100, 12), 10, 1000) == [48, 100], "four window lengths are 40"
     assert group_ends(numbers, [0], 5, 1000) == [100]
-    assert group_ends(numbers, [], 5, 40) == [33, 66, 100], "in equal parts where it would be too large"
+    assert group_ends(numbers, [], 5, 40) == [33, 66, 100], "in equal parts if the group would be too large"
     assert group_ends(np.arange(3), [0, 1, 2], 5, 1000) == [3]
     assert group_ends(np.arange(10, 100) * 2, [0, 100, 110], 5, 1000) == [40, 90], "frame_skip=2, from frame 20 on"
 
 
-def test_every_window_once_and_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 stretches in a batch of 32 at the middle of an epoch; never more bytes begun than the pool has."""
+def test_the_order_is_a_well_mixed_permutation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that the order mixes many groups in a batch, and never needs more bytes than the pool."""
     ends = np.cumsum(np.random.default_rng(0).integers(20, 60, 400))
     costs = np.diff(ends, prepend=0) * 100
     every = DecodeGroups(ends, costs)
@@ -57,8 +57,8 @@ def test_every_window_once_and_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(alive) <= decode_order.POOL_BYTES
     middle = len(order) // 2
     assert len(set(numbers[middle : middle + 32])) > 20
-    assert abs(np.corrcoef(first, np.arange(400))[0, 1]) < 0.2, "stretches in the order of the videos"
-    # Stretches begin evenly: halfway through the windows about half of them have been decoded.
+    assert abs(np.corrcoef(first, np.arange(400))[0, 1]) < 0.2, "groups must not be in the order of the videos"
+    # Groups start evenly: after half of the windows, about half of the groups have been decoded.
     assert abs(np.mean(first < middle) - 0.5) < 0.15
 
 
@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., VideoWindows]:
-    """Windows of the folder, of which a third fits into the pool."""
+    """Return windows of the folder, of which a third fits into the pool."""
     size = 24 * 32 * 3
     monkeypatch.setattr(decode_order, "POOL_BYTES", 2 * FRAMES * size)
     monkeypatch.setattr(decode_order, "POOL_PARTS", 4)
@@ -106,14 +106,14 @@ def source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Video
         }
         found = build_source(data_settings(**shared), "train", range(5))
         assert isinstance(found, VideoWindows)
-        found._keep = found._keep and settings.get("cache_mb", 1) > 1  # a megabyte would hold them all
+        found._keep = found._keep and settings.get("cache_mb", 1) > 1  # all of them would fit into a megabyte
         return found
 
     return build
 
 
 @pytest.mark.parametrize("settings", [{}, {"frame_skip": 3}, {"fps": 10.0}, {"channels": 1, "skip_cuts": False}])
-def test_every_frame_is_the_right_one(source: Callable[..., VideoWindows], settings: dict[str, Any]) -> None:
+def test_ordered_windows_equal_single_reads(source: Callable[..., VideoWindows], settings: dict[str, Any]) -> None:
     alone, ordered = source(**settings), source(**settings)
     order = ordered.order(np.random.default_rng(1))
     assert ordered._cache is not None
@@ -123,7 +123,7 @@ def test_every_frame_is_the_right_one(source: Callable[..., VideoWindows], setti
     assert alone._cache is None
 
 
-def test_a_stretch_is_decoded_once(source: Callable[..., VideoWindows], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_is_decoded_once(source: Callable[..., VideoWindows], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = 0
     read = video_windows.read_frames
 
@@ -137,22 +137,22 @@ def test_a_stretch_is_decoded_once(source: Callable[..., VideoWindows], monkeypa
     order = windows.order(np.random.default_rng(1))
     for window in order:
         windows.window(int(window))
-    assert decoded <= 1.35 * 6 * FRAMES, "of five frames a window, each would be decoded nearly five times"
+    assert decoded <= 1.35 * 6 * FRAMES, "without groups, each frame would be decoded nearly five times"
     before = decoded
     windows.window(int(order[0]), stray=True)
     assert decoded == before + 5, "a window out of order is read alone"
 
 
-def test_the_order_depends_on_nothing_that_may_change_on_resume(source: Callable[..., VideoWindows]) -> None:
+def test_the_order_is_independent_of_the_cache(source: Callable[..., VideoWindows]) -> None:
     orders = [source(**how).order(np.random.default_rng(5)) for how in ({}, {"cache_mb": 0}, {"cache_mb": 4000})]
     assert np.array_equal(orders[0], orders[1])
     assert np.array_equal(orders[0], orders[2])
     little = source(cache_mb=0)
     little.order(np.random.default_rng(5))
-    assert little._cache is None, "too little memory to keep frames in"
+    assert little._cache is None, "there is too little memory to cache frames"
 
 
-def test_workers_read_what_one_process_reads(source: Callable[..., VideoWindows]) -> None:
+def test_workers_read_the_same_as_one_process(source: Callable[..., VideoWindows]) -> None:
     batches = []
     for workers in (0, 2):
         sampler = StepSampler(0, 2 * 690 // 16, 16)  # into the second epoch

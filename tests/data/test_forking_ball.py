@@ -1,4 +1,4 @@
-"""The two-way world: a fair coin, both futures known, everything else certain."""
+"""The forking-ball world: two equally likely futures, both available; everything else is deterministic."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.worlds.forking_ball import KIND_SHARES, KINDS, ForkingBallWorld, WorldWindows
 
 
-def test_a_clip_is_a_function_of_its_number_and_the_coin() -> None:
+def test_a_clip_is_a_function_of_its_index_and_side() -> None:
     world, again = ForkingBallWorld(4, 2, seed=5), ForkingBallWorld(4, 2, seed=5)
     assert np.array_equal(world.clip(7, 1), again.clip(7, 1))
     assert not np.array_equal(world.clip(7, 1), world.clip(8, 1))
     assert world.clip(0, 1).shape == (6, 32, 32, 3)
 
 
-def test_the_known_frames_do_not_give_the_coin_away() -> None:
+def test_the_context_does_not_reveal_the_side() -> None:
     world = ForkingBallWorld(4, 3)
     for index in range(60):
         left, right = world.clip(index, -1), world.clip(index, 1)
@@ -26,7 +26,7 @@ def test_the_known_frames_do_not_give_the_coin_away() -> None:
 
 
 def test_the_two_futures_mirror_each_other() -> None:
-    """In a fork the ball's centre is as far left of its column in one future as right of it in the other."""
+    """Check that in the two futures of a fork, the ball is equally far left and right of its column."""
     world = ForkingBallWorld(4, 1)
     index = next(i for i in range(100) if world.scene(i).kind == "fork")
     scene = world.scene(index)
@@ -44,7 +44,7 @@ def test_shares_of_kinds() -> None:
         assert abs(kinds.count(kind) / 2000 - share) < 3 * np.sqrt(share * (1 - share) / 2000)
 
 
-def test_drawing_tosses_the_coin_anew_and_windows_do_not() -> None:
+def test_samples_draw_a_side_and_windows_do_not() -> None:
     windows = WorldWindows(DataSettings(), [0, 1, 2, 3, 4], count=50, seed=3)
     index = next(i for i in range(50) if windows.world.scene(i).kind == "fork")
     assert np.array_equal(windows.window(index), windows.window(index))

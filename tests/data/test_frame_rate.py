@@ -1,4 +1,4 @@
-"""Frames by time: worked out by hand, and the same from the file, its windows, its splits and its predictions."""
+"""Resampling in time: by hand, and consistently in files, windows, splits and predictions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def video(pts: list[int], time_base: str = "1/1000", rate: float = 25.0) -> Vide
     )  # fmt: skip
 
 
-def test_worked_out_by_hand() -> None:
+def test_kept_frames_by_hand() -> None:
     #                             ms 0  100 200 300 400 500 600 700 800 900 1000
     assert kept_frames(video(MILLISECONDS), 10) == [0, 2, 2, 4, 5, 6, 6, 6, 6, 7, 8]
     #                            ms 0  250 500 750 1000
@@ -44,7 +44,7 @@ def test_worked_out_by_hand() -> None:
     assert kept_frames(video([7]), 10) == [0]
 
 
-def test_files_without_time_stamps_follow_the_rate_of_the_container() -> None:
+def test_files_without_timestamps_use_the_container_rate() -> None:
     raw = replace(video([]), frames=10, rate=25.0)
     #                    ms 0 100 200 300; frames begin at 0, 40, 80, ... 360
     assert kept_frames(raw, 10) == [0, 2, 5, 7]
@@ -52,8 +52,8 @@ def test_files_without_time_stamps_follow_the_rate_of_the_container() -> None:
 
 
 @given(st.sampled_from([24, 25, 30, Fraction(30000, 1001), 50]), st.sampled_from([1000, 12800, 90000, 10**9]))
-def test_the_rate_of_the_file_keeps_every_frame_once(rate: Fraction, base: int) -> None:
-    """Though time stamps are rounded to the time base."""
+def test_resampling_to_the_rate_of_the_file_keeps_every_frame(rate: Fraction, base: int) -> None:
+    """Check rates whose timestamps are rounded to the time base."""
     pts = [round(k / rate * base) for k in range(300)]
     assert kept_frames(video(pts, f"1/{base}"), float(rate)) == list(range(300))
 
@@ -68,7 +68,7 @@ def test_a_cut_begins_at_the_first_kept_frame_of_its_shot() -> None:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 frames, by turns 40 and 160 ms long: frame 2k begins at 200 k ms."""
+    """Write 60 frames that last 40 and 160 ms in turn: frame 2k starts at 200 k ms."""
     pts = [200 * (k // 2) + 40 * (k % 2) for k in range(60)]
     folder = tmp_path_factory.mktemp("variable")
     return write_video(folder / "clip.mkv", numbered_frames(60, 48, 64), pts=pts, time_base=Fraction(1, 1000))
@@ -88,7 +88,7 @@ def test_windows_by_time(clip: Path, memory_mb: int) -> None:
         video = VideoSettings(fps=fps, skip_cuts=False)
         return build_source(settings.model_copy(update={"video": video}), "train", range(4))
 
-    # At 0, 100, 200, ... ms the frames 0, 1, 2, 3, ...: the last, shown from 5840 ms on, is left out.
+    # At 0, 100, 200, ... ms the frames 0, 1, 2, 3, ...: the last one starts at 5840 ms and is skipped.
     assert len(source) == 59 - 3
     assert [read_number(frame) for frame in source.window(10)] == [10, 11, 12, 13]
     half = build_source(
@@ -111,12 +111,12 @@ def test_split_by_time_counts_kept_frames(clip: Path) -> None:
     assert places == {"train": [(0, 10)], "validation": [(15, 22)], "test": [(27, 30)]}
 
 
-def test_predicting_by_time(clip: Path) -> None:
-    """The known frames and the truth are those that the run would have seen."""
+def test_predictions_use_resampled_frames(clip: Path) -> None:
+    """Check that context and ground truth are resampled as in training."""
     data = DataSettings(video={"fps": 5.0}, context_frames=2, crop_size=None)
     prediction = VideoPrediction.open(PredictRequest(clip, num_frames=3, start=10), [Predictor(CopyLast(2), data)])
-    known = prediction._read(prediction.window.numbers)
+    context = prediction._read(prediction.window.numbers)
     truths = [truth for truth in prediction._truths() if truth is not None]
-    numbers = [read_number((frame * 255).byte().permute(1, 2, 0).numpy()) for frame in [*known, *truths]]
-    assert numbers == [2 * place for place in range(10 - len(known), 13)]
+    numbers = [read_number((frame * 255).byte().permute(1, 2, 0).numpy()) for frame in [*context, *truths]]
+    assert numbers == [2 * place for place in range(10 - len(context), 13)]
     assert prediction.describe().startswith("30 frames")

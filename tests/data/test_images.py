@@ -1,4 +1,4 @@
-"""Images from every kind of source: the same pixels, labels and splits, plain or prepared."""
+"""Images from every kind of source: the same pixels, labels and splits, directly or prepared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAIN = {"context_frames": 0, "channels": 1, "crop_size": 8, "horizontal_flip": 
 
 
 def by_label(source: object, count: int) -> dict[int, set[bytes]]:
-    """label -> the images that the first `count` draws give."""
+    """Return the images of the first `count` draws by label."""
     batch = source.draw(range(count), range(count), 0)
     assert batch.context.shape[:2] == (count, 0)
     assert batch.labels is not None
@@ -47,7 +47,7 @@ def test_every_image_keeps_its_label_plain_and_prepared(tmp_path: Path) -> None:
         assert by_label(source, 300) == wanted
 
 
-def test_idx_files_bring_their_splits(tmp_path: Path) -> None:
+def test_idx_files_define_their_splits(tmp_path: Path) -> None:
     images, labels = digits()
     for name, part, compressed in (("train", slice(0, 200), True), ("t10k", slice(200, 260), False)):
         suffix = ".gz" if compressed else ""
@@ -57,7 +57,7 @@ def test_idx_files_bring_their_splits(tmp_path: Path) -> None:
     assert found is not None
     parts = found.divided((0.7, 0.1, 0.2))
     assert sorted(parts["test"].tolist() + parts["train"].tolist() + parts["validation"].tolist()) == list(range(260))
-    # Files are read in alphabetical order: t10k before train. The test split is the official one, whole.
+    # Files are read in alphabetical order: t10k before train. The test split is the whole official one.
     assert {found.read(i).tobytes() for i in parts["test"]} == {p[..., None].tobytes() for p in images[200:260]}
     assert len(parts["validation"]) == 25  # an eighth of the training images, as 0.1 of 0.8
     assert found.labels is not None
@@ -80,13 +80,13 @@ def test_folders_are_classes(tmp_path: Path) -> None:
         assert [int(value) // 200 for value in batch.future.amax((1, 2, 3, 4))] == batch.labels.tolist()  # type: ignore[union-attr]
 
 
-def test_the_middle_square_is_scaled() -> None:
+def test_the_center_square_is_scaled() -> None:
     image = np.zeros((4, 8, 3), np.uint8)
     image[:, 2:6] = 100
     np.testing.assert_array_equal(squared(image, 2), np.full((2, 2, 3), 100, np.uint8))
 
 
-def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -> None:
+def test_flips_and_crops_are_a_function_of_seed_and_position(tmp_path: Path) -> None:
     images = np.arange(2 * 12 * 12, dtype=np.uint16).astype(np.uint8).reshape(2, 12, 12)
     np.save(tmp_path / "a.npy", images)
     chosen = data_settings(
@@ -109,16 +109,16 @@ def test_flips_and_patches_are_a_function_of_seed_and_position(tmp_path: Path) -
         ({"images": np.full((3, 8, 8), 2.0)}, "not in \\[0, 1\\]"),
         ({"pixels": np.zeros((3, 8, 8), np.uint8)}, "none of the arrays"),
         ({"images": np.zeros((3, 8, 8), np.uint8), "labels": np.zeros(2)}, "labels of shape"),
-        ({"images": np.zeros((3, 8), np.uint8)}, "no images"),
+        ({"images": np.zeros((3, 8), np.uint8)}, r"must be \(N, H, W\)"),
     ],
 )
-def test_wrong_arrays_are_one_clear_line(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
+def test_wrong_arrays_have_clear_errors(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "wrong.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=words):
         find_images(tmp_path / "wrong.npz")
 
 
-def test_a_cut_idx_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_idx_file_is_rejected(tmp_path: Path) -> None:
     write_idx(tmp_path / "train-images-idx3-ubyte", digits()[0][:10])
     whole = (tmp_path / "train-images-idx3-ubyte").read_bytes()
     (tmp_path / "train-images-idx3-ubyte").write_bytes(whole[:-5])
@@ -139,8 +139,8 @@ def test_a_csv_of_digits(tmp_path: Path) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_files_are_said_to_be_unreadable(tmp_path: Path, data: st.DataObject) -> None:
-    """Whatever bytes of a file are changed or cut off: images, or an error that names the file."""
+def test_damaged_files_raise_a_named_error(tmp_path: Path, data: st.DataObject) -> None:
+    """Check that changing or truncating a file yields images, or an error that names the file."""
     files = damageable(tmp_path)
     name = data.draw(st.sampled_from(sorted(files)))
     content = bytearray(files[name])
@@ -162,7 +162,7 @@ def test_damaged_files_are_said_to_be_unreadable(tmp_path: Path, data: st.DataOb
 
 
 def damageable(folder: Path) -> dict[str, bytes]:
-    """name -> content of a file of every kind, written once."""
+    """Return the contents of a file of every kind by name, written once."""
     kept = folder / "whole"
     if not kept.is_dir():
         kept.mkdir()
@@ -178,7 +178,7 @@ def damageable(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("shape", [(0, 8, 8), (3, 0, 8)])
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
-def test_files_without_a_pixel_are_refused(tmp_path: Path, shape: tuple[int, ...], kind: type) -> None:
+def test_empty_arrays_are_rejected(tmp_path: Path, shape: tuple[int, ...], kind: type) -> None:
     np.savez(tmp_path / "empty.npz", images=np.zeros(shape, kind))
     with pytest.raises(DataError, match=r"contain no images \[.*empty.npz\]"):
         find_images(tmp_path / "empty.npz")

@@ -1,4 +1,4 @@
-"""Folders of videos: scanned once, bad files by name, the index out of the way where it cannot be written."""
+"""Folders of videos: scanned once, with bad files by name, and the index in the cache if the folder is read-only."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def clips(tmp_path: Path) -> Path:
     return root
 
 
-def test_any_depth_sorted_hidden_left_out(clips: Path) -> None:
+def test_videos_are_found_at_any_depth_except_hidden_ones(clips: Path) -> None:
     assert [video.path for video in require_videos(clips)] == ["A.MP4", "b.mp4", "deep/er/ä ö.mp4"]
 
 
-def test_scanned_once_and_again_only_what_changed(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_files_are_scanned_again(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[str] = []
     probe = index_module.probe
     monkeypatch.setattr(
@@ -48,7 +48,7 @@ def test_scanned_once_and_again_only_what_changed(clips: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"format": "vidpred index", "version": 99}\n', "x\ny\n"])
-def test_a_damaged_index_is_made_anew(clips: Path, damage: str) -> None:
+def test_a_damaged_index_is_rebuilt(clips: Path, damage: str) -> None:
     first = require_videos(clips)
     file = clips / ".vidpred" / "index.jsonl"
     assert file.is_file()
@@ -56,7 +56,9 @@ def test_a_damaged_index_is_made_anew(clips: Path, damage: str) -> None:
     assert require_videos(clips) == first
 
 
-def test_a_folder_that_cannot_be_written(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_folder_is_indexed_in_the_cache(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(index_module.os, "access", lambda *_: False)
     require_videos(clips)
@@ -86,7 +88,7 @@ def test_all_bad_files_are_named(clips: Path) -> None:
     assert (clips / ".vidpred" / "bad_videos.csv").read_text().splitlines()[1] == "empty.mp4,empty file (0 bytes)"
 
 
-def test_nothing_to_read(tmp_path: Path) -> None:
+def test_missing_or_unreadable_data_raises(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="set data.root=FOLDER_OF_VIDEOS"):
         require_videos(tmp_path / "absent")
     with pytest.raises(DataError, match=r"expected .*UCF-101/<Class>/v_<Class>_gXX_cYY.avi.*vidpred prepare ucf101"):
@@ -98,20 +100,20 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         require_videos(tmp_path, "skip")
 
 
-def test_too_short_names_the_settings(clips: Path) -> None:
+def test_too_short_videos_name_the_settings(clips: Path) -> None:
     with pytest.raises(DataError, match=r"no train window: .* 5 of the 13 frames needed .*data.context_frames"):
         build_source(DataSettings(root=str(clips), split="file"), "train", list(range(13)))
 
 
-def test_a_scan_keeps_bad_and_good_apart(clips: Path) -> None:
+def test_a_scan_separates_good_and_bad_files(clips: Path) -> None:
     (clips / "bad.avi").write_bytes(b"RIFF....WAVE")
     videos, bad = scan(clips)
     assert len(videos) == 3
     assert bad == [("bad.avi", "an image or sound, not a video")]
 
 
-def test_what_is_no_file_has_its_reason_and_is_not_opened(clips: Path) -> None:
-    os.mkfifo(clips / "pipe.mp4")  # opening it would wait for ever
+def test_special_files_are_reported_and_not_opened(clips: Path) -> None:
+    os.mkfifo(clips / "pipe.mp4")  # opening it would block forever
     (clips / "device.mp4").symlink_to("/dev/zero")
     (clips / "gone.mp4").symlink_to("nowhere")
     _, bad = scan(clips)
@@ -122,7 +124,7 @@ def test_what_is_no_file_has_its_reason_and_is_not_opened(clips: Path) -> None:
     ]
 
 
-def test_limits_hold_for_what_was_scanned_before(clips: Path) -> None:
+def test_limits_apply_to_indexed_videos(clips: Path) -> None:
     assert len(scan(clips)[0]) == 3
     for limits, words in (
         (Limits(pixels=1000), "too large: frames of 32x32 exceed data.video.max_pixels=1000"),
@@ -189,7 +191,7 @@ def test_camera_and_raw_suffixes_are_found(name: str, tmp_path: Path) -> None:
     assert find_videos(tmp_path) == [name]
 
 
-def test_processes_find_what_threads_find(tmp_path: Path) -> None:
+def test_processes_and_threads_find_the_same(tmp_path: Path) -> None:
     for folder in ("threads", "processes"):
         for number in range(index_module.WORTH_PROCESSES):
             write_video(tmp_path / folder / f"{number}.mp4", numbered_frames(3 + number, 32, 32))

@@ -1,4 +1,4 @@
-"""The world of moving things: what it says about motion is what its images do; shares of it in training."""
+"""The world of moving shapes: its flow matches its images, and it can be mixed into training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidpred.data.worlds.moving_things import Layer, MovingShapesWorld, compose
 from vidpred.models.optical_flow import dense_flow, warp_backward
 
 
-def test_a_clip_is_a_function_of_its_number() -> None:
+def test_a_clip_is_a_function_of_its_index() -> None:
     world = MovingShapesWorld(5, 48, seed=3)
     clip = world.clip(7)
     assert clip.shape == (5, 48, 48, 3)
@@ -26,8 +26,8 @@ def test_a_clip_is_a_function_of_its_number() -> None:
     assert not np.array_equal(clip, MovingShapesWorld(5, 48, seed=4).clip(7))
 
 
-def test_the_known_flow_explains_the_next_frame() -> None:
-    """Moved by the known flow, a frame is like the next one nearly everywhere (not where things come into sight)."""
+def test_the_true_flow_explains_the_next_frame() -> None:
+    """Check that a frame warped by the true flow resembles the next one, except for newly visible regions."""
     world = MovingShapesWorld(4, 96)
     explained, copied = [], []
     for index in range(12):
@@ -40,14 +40,14 @@ def test_the_known_flow_explains_the_next_frame() -> None:
     assert moved.median() < still.median()
 
 
-def test_the_flow_of_one_thing_is_its_velocity() -> None:
+def test_the_flow_of_a_shape_is_its_velocity() -> None:
     world = MovingShapesWorld(2, 8)
-    ground = Layer(np.zeros((8, 8, 3), np.float32), np.ones((8, 8), np.float32), np.tile(np.eye(2, 3), (2, 1, 1)))
+    background = Layer(np.zeros((8, 8, 3), np.float32), np.ones((8, 8), np.float32), np.tile(np.eye(2, 3), (2, 1, 1)))
     poses = np.array([[[1.0, 0, 2], [0, 1, 2]], [[1, 0, 4], [0, 1, 3]]])  # two to the right, one down
-    thing = Layer(np.ones((3, 3, 3), np.float32), np.ones((3, 3), np.float32), poses)
-    world.layers = lambda random: [ground, thing]  # type: ignore[method-assign]
+    patch = Layer(np.ones((3, 3, 3), np.float32), np.ones((3, 3), np.float32), poses)
+    world.layers = lambda random: [background, patch]  # type: ignore[method-assign]
     flow = world.flow(0, 1)
-    assert flow[4, 5].tolist() == [-2, -1]  # inside the thing now
+    assert flow[4, 5].tolist() == [-2, -1]  # inside the shape now
     assert flow[0, 0].tolist() == [0, 0]
     clip = world.clip(0)
     assert clip[0, 3, 3].min() > 200
@@ -55,7 +55,7 @@ def test_the_flow_of_one_thing_is_its_velocity() -> None:
     assert clip[1, 2, 2].max() < 50
 
 
-def test_optical_flow_finds_most_of_it() -> None:
+def test_optical_flow_finds_most_of_the_motion() -> None:
     world = MovingShapesWorld(4, 128)
     errors, lengths = [], []
     for index in range(8):
@@ -66,7 +66,7 @@ def test_optical_flow_finds_most_of_it() -> None:
     assert torch.stack(errors).mean() < 0.5 * torch.stack(lengths).mean()
 
 
-def test_composed_maps_act_one_after_the_other() -> None:
+def test_composed_maps_act_in_sequence() -> None:
     turn, move = np.array([[0.0, -1, 0], [1, 0, 0]]), np.array([[1.0, 0, 5], [0, 1, 7]])
     point = np.array([2.0, 3.0, 1.0])
     assert (compose(move, turn) @ point).tolist() == [2.0, 9.0]

@@ -1,4 +1,4 @@
-"""The worlds of points, and what of them a set of points covers."""
+"""The worlds of points, and the modes that a set of points covers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ def test_points_have_the_moments_of_the_world(name: str, modes: int) -> None:
     assert batch.labels is not None
     labels = batch.labels.numpy()
     assert np.abs(np.bincount(labels, minlength=modes) / 20_000 - 1 / modes).max() < 0.01
-    steps = (points - world.centres[labels]) / world.deviation
+    steps = (points - world.centers[labels]) / world.std
     assert abs(steps.mean()) < 0.02
     np.testing.assert_allclose(np.cov(steps.T), np.eye(2), atol=0.05)
-    assert coverage(points, world).covered == modes
-    assert coverage(points, world).good == pytest.approx(1 - math.exp(-4.5), abs=0.003)  # within 3 deviations in 2-D
+    assert coverage(points, world).modes_covered == modes
+    assert coverage(points, world).high_quality_share == pytest.approx(
+        1 - math.exp(-4.5), abs=0.003
+    )  # within 3 standard deviations in 2-D
 
 
 def test_images_of_points_and_back() -> None:
@@ -43,17 +45,17 @@ def test_images_of_points_and_back() -> None:
 
 
 def test_coverage_by_hand() -> None:
-    """Three good points at one centre, one at another, one of five nowhere: KL = 3/4 ln(3/4 * 8) + 1/4 ln(1/4 * 8)."""
+    """Check three points at one center, one at another, one far away: KL = 3/4 ln(3/4 * 8) + 1/4 ln(1/4 * 8)."""
     world = POINTS["eight_gaussians"]
-    points = np.concatenate([world.centres[[2, 2, 2, 5]], np.zeros((1, 2))])
+    points = np.concatenate([world.centers[[2, 2, 2, 5]], np.zeros((1, 2))])
     found = coverage(points, world)
-    assert (found.covered, found.good) == (2, 0.8)
+    assert (found.modes_covered, found.high_quality_share) == (2, 0.8)
     assert found.divergence == pytest.approx(0.75 * math.log(6) + 0.25 * math.log(2))
-    assert coverage(world.centres, world).divergence == pytest.approx(0)
-    assert coverage(np.zeros((4, 2)), world).covered == 0
+    assert coverage(world.centers, world).divergence == pytest.approx(0)
+    assert coverage(np.zeros((4, 2)), world).modes_covered == 0
 
 
-def test_few_labels_are_as_even_as_can_be() -> None:
+def test_few_labels_are_balanced() -> None:
     labels = np.array([0] * 50 + [1] * 5 + [2] * 20)
     assert np.bincount(labels[choose_evenly(labels, 9)]).tolist() == [3, 3, 3]
     assert np.bincount(labels[choose_evenly(labels, 25)]).tolist() == [10, 5, 10]
@@ -71,13 +73,13 @@ def test_hidden_labels_stay_hidden() -> None:
         PartiallyLabeled(build_source(DataSettings(), "train", [0]), 4)
 
 
-def test_a_share_of_the_samples_tells_its_class() -> None:
+def test_a_share_of_the_samples_is_labeled() -> None:
     few = PartiallyLabeled(PointWindows("eight_gaussians", 4000, 0), 16, 0.25)
     places = list(range(2000))
     labels = few.draw(places, places, 0).labels
     assert labels is not None
     assert (labels >= 0).float().mean() == pytest.approx(0.25, abs=0.03)
-    assert labels[labels >= 0].bincount().min() > 35, "every class is met"
+    assert labels[labels >= 0].bincount().min() > 35, "every class is drawn"
     again, other = few.draw(places[500:], places[500:], 0).labels, few.draw(places, places, 1).labels
     assert again is not None
     assert torch.equal(labels[500:], again), "a function of seed and position"
@@ -87,6 +89,6 @@ def test_a_share_of_the_samples_tells_its_class() -> None:
         DataSettings(labelled_share=0.2)
 
 
-def test_an_image_model_without_images_is_told() -> None:
+def test_an_image_model_needs_images() -> None:
     with pytest.raises(DataError, match="data.root"):
         build_source(DataSettings(context_frames=0), "train", [0])

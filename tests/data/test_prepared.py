@@ -1,4 +1,4 @@
-"""Prepared sets: what was written is what is read, frame for frame; resuming; patches, flips and actions aligned."""
+"""Prepared sets: frames equal the source; resuming; crops, flips and actions are aligned."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def number(clip: str) -> int:
     return 2 * int(item) + int(part)
 
 
-def test_what_was_written_is_read(folder: Path) -> None:
+def test_prepared_frames_equal_the_source(folder: Path) -> None:
     manifest = Manifest.load(folder)
     assert manifest is not None
     assert (manifest.name, manifest.action_size, manifest.state_size, manifest.channels) == ("numbered", 2, 3, 3)
@@ -68,7 +68,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert len(names) == len(set(names)) == 12
 
 
-def test_statistics_are_the_training_splits(folder: Path) -> None:
+def test_statistics_cover_the_training_split(folder: Path) -> None:
     manifest = Manifest.load(folder)
     assert manifest is not None
     train = [clip for clip in read_index(folder) if clip.split == "train"]
@@ -77,7 +77,7 @@ def test_statistics_are_the_training_splits(folder: Path) -> None:
     assert manifest.statistics["actions"]["deviation"][1] == pytest.approx(times.std())
 
 
-def test_again_does_nothing_and_a_lost_item_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_only_prepares_damaged_items(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in (folder / FRAMES).iterdir()}
     summary = prepare(NumberedSet(Path("source")), folder, workers=1, progress=False)
     assert summary.reused == 6
@@ -91,19 +91,19 @@ def test_again_does_nothing_and_a_lost_item_is_made_anew(folder: Path, monkeypat
 
 
 def test_another_set_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="holds the set 'numbered' prepared otherwise"):
+    with pytest.raises(StorageError, match="contains the set 'numbered' prepared with other settings"):
         prepare(NumberedSet(Path("source"), num_items=5), folder, workers=1, progress=False)
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(StorageError, match="not empty and no prepared set"):
+    with pytest.raises(StorageError, match="not empty and not a prepared set"):
         prepare(NumberedSet(Path("source")), tmp_path, workers=1, progress=False)
     assert os.listdir(tmp_path) == ["mine.txt"]
 
 
-def test_what_cannot_be_read_is_left_out_whole(tmp_path: Path) -> None:
+def test_unreadable_items_are_skipped_completely(tmp_path: Path) -> None:
     """Skip the whole item even if its first clip was readable."""
     summary = prepare(NumberedSet(Path("source"), bad=(1,)), tmp_path / "set", workers=1, progress=False)
-    assert summary.left_out == [("folder/item 1", "broken on purpose")]
-    assert "left out: 1" in summary.text()
+    assert summary.skipped == [("folder/item 1", "broken on purpose")]
+    assert "skipped: 1" in summary.text()
     assert not any("item 1/" in clip.clip for clip in read_index(tmp_path / "set"))
     assert not list((tmp_path / "set" / FRAMES).glob("*item-1*"))
     assert "folder/item 1,broken on purpose" in (tmp_path / "set" / "left_out.csv").read_text()
@@ -123,9 +123,9 @@ def test_check_writes_nothing(tmp_path: Path) -> None:
     "changes", [{}, {"lead": 2}, {"frame_skip": 2}, {"lead": 2, "frame_skip": 2, "pred_frames": 1}]
 )
 def test_samples_and_their_actions(folder: Path, changes: dict[str, int]) -> None:
-    """Frames, actions and states of a sample belong together: action i moves frame i of the window to frame i+1."""
+    """Check that frames, actions and states of a sample match: action i leads from frame i of the window to i+1."""
     windows = source(folder, **changes)
-    skip, step = changes.get("frame_skip", 1), changes.get("lead", 1)
+    skip, lead = changes.get("frame_skip", 1), changes.get("lead", 1)
     samples = TrainingSamples(windows, seed=3)
     (batch,) = samples.__getitems__(list(range(len(windows))))
     seen = set()
@@ -136,21 +136,21 @@ def test_samples_and_their_actions(folder: Path, changes: dict[str, int]) -> Non
         seen.add((clip, first))
         whole = torch.from_numpy(numbered_clip(clip, 13)).permute(0, 3, 1, 2)
         assert torch.equal(batch.context[row], whole[first : first + 2 * skip + 1 : skip])
-        start = first + (2 + step) * skip
-        coming = batch.future.shape[1]
-        assert torch.equal(batch.future[row], whole[start : start + (coming - 1) * skip + 1 : skip])
-        frames = 2 + step + coming
+        start = first + (2 + lead) * skip
+        count = batch.future.shape[1]
+        assert torch.equal(batch.future[row], whole[start : start + (count - 1) * skip + 1 : skip])
+        frames = 2 + lead + count
         times = first + skip * torch.arange(frames)
         assert torch.equal(batch.states[row, :, 0], times.float())
         assert batch.actions.shape[1:] == (frames - 1, 2 * skip)
         for part in range(skip):
             assert torch.equal(batch.actions[row, :, 2 * part + 1], (times[:-1] + part).float())
             assert (batch.actions[row, :, 2 * part] == clip).all()
-    assert len(seen) == len(windows), "every window once an epoch"
+    assert len(seen) == len(windows), "every window is drawn once per epoch"
 
 
-def test_one_by_one_and_together(tmp_path: Path) -> None:
-    """A batch holds what its positions would give alone, patches and flips included."""
+def test_batches_equal_single_samples(tmp_path: Path) -> None:
+    """Check that a batch equals the samples of its positions drawn separately, including crops and flips."""
     prepare(NumberedSet(Path("source"), with_actions=False), tmp_path / "set", workers=1, progress=False)
     samples = TrainingSamples(source(tmp_path / "set", crop_size=8, horizontal_flip=True), seed=5)
     (batch,) = samples.__getitems__(list(range(40, 100)))
@@ -167,7 +167,7 @@ def test_one_by_one_and_together(tmp_path: Path) -> None:
     assert batch.positions.tolist() == list(range(40, 100))
 
 
-def test_every_place_is_drawn_equally_often(tmp_path: Path) -> None:
+def test_all_crops_are_equally_likely(tmp_path: Path) -> None:
     class Places(NumberedSet):
         def clips(self, item, size):  # type: ignore[no-untyped-def]
             frame = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH, 1).repeat(3, 2)
@@ -181,7 +181,7 @@ def test_every_place_is_drawn_equally_often(tmp_path: Path) -> None:
     assert ((counts - 100) ** 2 / 100).sum() < 90, "chi squared of 44 degrees of freedom"
 
 
-def test_patches_that_move_are_preferred(tmp_path: Path) -> None:
+def test_crops_with_motion_are_preferred(tmp_path: Path) -> None:
     class Halves(NumberedSet):
         def clips(self, item, size):  # type: ignore[no-untyped-def]
             for clip in super().clips(item, size):
@@ -214,11 +214,11 @@ def test_evaluation_windows(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"size": 8}, "prepared at size of its source, data.size=8 asked for .*--size"),
+        ({"size": 8}, "prepared at the size of the source, not data.size=8 .*prepare it again with size=8"),
         ({"channels": 1}, "set data.channels=3"),
         ({"horizontal_flip": True}, "contradict the actions .*data.augment.horizontal_flip=false"),
         ({"split_file": "a.csv"}, "has its own splits"),
-        ({"context_frames": 20}, "no train window: 4 clips, the longest stretch has 13 frames of the 22 needed"),
+        ({"context_frames": 20}, "no train window: 4 clips, the longest shot has 13 of the 22 frames needed"),
         ({"crop_size": 14}, "smaller than data.crop_size=14"),
     ],
 )
@@ -235,15 +235,15 @@ def test_scaled_and_gray(tmp_path: Path) -> None:
     frames = windows.window(0)
     clip = numbered_clip(number(windows.clip_name(0)), 13)
     means = with_channels(clip[0], 1).mean() - frames[0].mean()
-    assert abs(means) < 2, "scaling by areas keeps the mean"
+    assert abs(means) < 2, "area averaging keeps the mean"
 
 
-def test_damage_is_named(tmp_path: Path) -> None:
+def test_damaged_files_are_named(tmp_path: Path) -> None:
     prepare(NumberedSet(Path("source"), num_items=3), tmp_path / "set", workers=1, progress=False)
     index = tmp_path / "set" / "index.jsonl"
     whole = index.read_text()
     index.write_text(whole.replace('"frames"', '"fames"', 1))
-    with pytest.raises(DataError, match=r"line 1 is no clip .*prepare the set again .*index.jsonl"):
+    with pytest.raises(DataError, match=r"line 1 is not a clip .*prepare the set again .*index.jsonl"):
         source(tmp_path / "set")
     index.write_text(whole)
     for file in (tmp_path / "set" / FRAMES).glob("*.u8"):
@@ -252,11 +252,11 @@ def test_damage_is_named(tmp_path: Path) -> None:
         source(tmp_path / "set").window(0)
     manifest = json.loads((tmp_path / "set" / "prepared.json").read_text())
     (tmp_path / "set" / "prepared.json").write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(DataError, match="another format"):
+    with pytest.raises(DataError, match="unsupported format or version"):
         source(tmp_path / "set")
 
 
-def test_a_split_by_hash_hardly_changes_when_clips_are_added() -> None:
+def test_adding_clips_hardly_changes_a_split_by_hash() -> None:
     names = [f"clip {number}" for number in range(200)]
     before, after = by_hash(names, (0.7, 0.1, 0.2)), by_hash([*names, "one more"], (0.7, 0.1, 0.2))
     counts = [list(before.values()).count(split) for split in ("train", "validation", "test")]

@@ -1,4 +1,4 @@
-"""The contract of every kind of source; windows, splits, and the order that does not depend on who asks."""
+"""The contract of every kind of source; windows, splits, and an order that is independent of processes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def video(path: str = "a.mp4", frames: int = 100, cuts: tuple[int, ...] = ()) ->
 
 
 @dataclass(frozen=True)
-class LabelledSet(NumberedSet):
-    """The same set with three classes."""
+class LabeledSet(NumberedSet):
+    """A `NumberedSet` with three classes."""
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         for number, clip in enumerate(super().clips(item, size)):
@@ -55,7 +55,7 @@ class LabelledSet(NumberedSet):
 
 
 class Own(Source):
-    """The least that a source of a user's own writes."""
+    """A minimal custom source."""
 
     name, context_frames = "own", 2
 
@@ -67,7 +67,7 @@ class Own(Source):
 
 
 class OwnWithRows(Own):
-    """A source of a user's own with all that windows may come with."""
+    """A custom source with actions, states and classes."""
 
     action_size, state_size, classes = 2, 3, ("a", "b")
     labels = np.array([0, 1, 0, 1, 1])
@@ -99,7 +99,7 @@ def listed(folder: Path) -> str:
 
 
 def prepared(folder: Path) -> str:
-    prepare(LabelledSet(folder), folder / "set", workers=1, progress=False)
+    prepare(LabeledSet(folder), folder / "set", workers=1, progress=False)
     return str(folder / "set")
 
 
@@ -155,7 +155,7 @@ def build(kind: str, folder: Path) -> tuple[Source, DataSettings]:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "own", "own with rows"])
-def test_what_every_source_keeps(kind: str, tmp_path: Path) -> None:
+def test_every_source_fulfils_the_contract(kind: str, tmp_path: Path) -> None:
     source, settings = build(kind, tmp_path)
     count, span = len(source), training_offsets(settings)[-1] + 1 if settings.context_frames else 1
     assert isinstance(source, Source)
@@ -197,8 +197,8 @@ def test_what_every_source_keeps(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "own", "own with rows"])
-def test_what_every_source_draws(kind: str, tmp_path: Path) -> None:
-    """A sample is a function of (seed, position), in whatever process it is drawn and with whatever others."""
+def test_samples_are_a_function_of_seed_and_position(kind: str, tmp_path: Path) -> None:
+    """Check that a sample does not depend on its process or on the rest of its batch."""
     source, settings = build(kind, tmp_path)
     positions = list(range(7, 19))
     windows = [position % min(len(source), 40) for position in positions]
@@ -224,8 +224,8 @@ def test_what_every_source_draws(kind: str, tmp_path: Path) -> None:
         assert (own is None and other is None) or torch.equal(own[3:5], other), name
 
 
-def test_a_mixture_drops_nothing() -> None:
-    """Clips without actions, states or classes among those that have them would be trained on with none."""
+def test_mixed_sources_must_have_the_same_attributes() -> None:
+    """Reject mixing sources with and without actions, states or classes, which would drop them."""
     with pytest.raises(ConfigError, match=r"data.world.synthetic_share=0.5\] own and own do not have the same actions"):
         MixedSource(OwnWithRows(), Own(), 0.5)
     mixed = MixedSource(OwnWithRows(), OwnWithRows(), 0.5)
@@ -242,7 +242,7 @@ def test_offsets_of_the_three_ways_to_predict() -> None:
 
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(0, 39))
 def test_processes_share_the_positions_of_a_step(processes: int, share: int, first: int) -> None:
-    """Together, in order, the processes see exactly the positions that one process sees."""
+    """Check that the processes' positions, joined in order, are those of a single process."""
     steps, batch = 40, processes * share
     alone = list(StepSampler(first, steps, batch))
     together = list(zip(*(StepSampler(first, steps, batch, rank, processes) for rank in range(processes)), strict=True))
@@ -251,7 +251,7 @@ def test_processes_share_the_positions_of_a_step(processes: int, share: int, fir
     assert sum(len(part) for part in alone) == (steps - first) * batch
 
 
-def test_every_window_once_an_epoch() -> None:
+def test_every_window_is_drawn_once_per_epoch() -> None:
     settings = DataSettings()
     samples = TrainingSamples(WorldWindows(settings, [0, 1, 2, 3, 4], 30, 0), seed=1)
     seen: list[int] = []
@@ -278,7 +278,7 @@ def test_a_sample_is_a_function_of_seed_and_position() -> None:
     assert any(not np.array_equal(first[p].context, other[p].context) for p in range(5))
 
 
-def test_by_time_there_are_gaps_and_the_test_part_is_the_last() -> None:
+def test_splits_by_time_have_gaps_and_end_with_the_test_part() -> None:
     settings = DataSettings(context_frames=4, split="time")
     splits = split_videos(Path("none"), [video(frames=100)], settings)
     (train,), (validation,), (test,) = splits["train"], splits["validation"], splits["test"]
@@ -288,12 +288,12 @@ def test_by_time_there_are_gaps_and_the_test_part_is_the_last() -> None:
 
 
 @pytest.mark.parametrize(("frames", "gap"), [(100, 5), (1000, 20), (12, 0)])
-def test_a_gap_of_its_own_is_a_twentieth_of_a_clip_and_20_at_most(frames: int, gap: int) -> None:
+def test_the_default_gap_is_a_twentieth_of_the_clip_up_to_20(frames: int, gap: int) -> None:
     train, validation, test = divide({"a": frames}, "time", gap=None)
     assert (validation.first - train.end, test.first - validation.end) == (gap, gap)
 
 
-def test_by_file_no_file_is_in_two_splits() -> None:
+def test_splits_by_file_are_disjoint() -> None:
     videos = [video(f"{number}.mp4") for number in range(20)]
     splits = split_videos(Path("none"), videos, DataSettings())
     names = {split: {segment.video.path for segment in segments} for split, segments in splits.items()}
@@ -319,7 +319,7 @@ def test_no_window_spans_a_cut() -> None:
 
 
 def test_windows_are_counted_exactly() -> None:
-    """A stretch of n frames has n - length + 1 windows; the last one ends with the stretch."""
+    """Check that a segment of n frames has n - length + 1 windows, the last of which ends with the segment."""
     segments = [Segment(video("a.mp4"), 10, 30), Segment(video("b.mp4"), 0, 4), Segment(video("c.mp4"), 95, 100)]
     windows = VideoWindows(Path("none"), segments, DataSettings(), [0, 1, 2, 3, 4])
     assert len(windows) == 16 + 0 + 1
@@ -338,7 +338,7 @@ def test_movement_is_the_mean_square_in_unit_range() -> None:
 
 
 class Halves(VideoWindows):
-    """The left half moves, the right half is still."""
+    """A source in which the left half moves and the right half is still."""
 
     def window(self, index: int, stray: bool = False, speed: int = 1) -> np.ndarray:
         frames = np.zeros((5, 48, 64, 3), np.uint8)
@@ -346,7 +346,7 @@ class Halves(VideoWindows):
         return frames
 
 
-def test_patches_that_move_are_preferred() -> None:
+def test_crops_with_motion_are_preferred() -> None:
     settings = DataSettings(crop_size=16, min_motion=0.3)
     source = Halves(Path("none"), [Segment(video(), 0, 100)], settings, [0, 1, 2, 3, 4])
     patches = [source.sample(0, np.random.default_rng(seed)) for seed in range(30)]
@@ -357,6 +357,6 @@ def test_patches_that_move_are_preferred() -> None:
     assert any(movement(patch[3], patch[4]) < 0.3 for patch in patches)
 
 
-def test_a_source_too_short_says_by_how_much() -> None:
+def test_the_default_world_has_256_test_windows() -> None:
     settings = DataSettings()
     assert len(build_source(settings, "test", training_offsets(settings))) == 256

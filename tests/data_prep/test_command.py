@@ -1,4 +1,4 @@
-"""`vidpred prepare` and `python -m data_prep.NAME`: help, options, refusals, checks, previews, killed runs."""
+"""`vidpred prepare` and `python -m data_prep.NAME`: help, options, errors, checks, previews, killed runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from data_prep import sets
-from data_prep.preview import Shown, motion
+from data_prep.preview import PreviewClip, motion
 from tests.set_files import folder_set, numpy_set, prepare
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.prepared.format import Manifest, read_index
@@ -59,7 +59,7 @@ def test_every_option_is_described() -> None:
                 assert re.search(rf"^{field} ", text, re.MULTILINE), f"{name}.{field}"
 
 
-def test_refusals(tmp_path: Path) -> None:
+def test_invalid_arguments_are_rejected(tmp_path: Path) -> None:
     source = folder_set(tmp_path / "clips")
     for words, reason in (
         (("foldr", source), "no set named 'foldr'; did you mean folder?"),
@@ -68,49 +68,49 @@ def test_refusals(tmp_path: Path) -> None:
         (("folder", source, "fractions=[0.5,0.6,0.1]"), "add up to 1"),
         (("folder", source, "split=tim"), r"\[split\] input should be 'auto', 'file' or 'time', got 'tim'"),
         (("ucf101", source, "fold=4"), r"\[fold\] input should be 1, 2 or 3, got 4"),
-        (("folder", source, "size=64"), r"\[size\] belongs to --cache"),
+        (("folder", source, "size=64"), r"\[size\] needs --cache"),
         (("folder", source, "gpa=3"), r"unknown key \[gpa\] \(command line\); did you mean gap\?"),
         (("folder", source, "q=3"), r"unknown key \[q\] .*; `vidpred prepare folder --help` lists the keys"),
         (("folder", source, "--size", "64"), r"\[--size\] settings of a set are written KEY=VALUE: size=64"),
         (("kth", source, "--no-sequences"), r"\[--no-sequences\] .*: sequences=false"),
-        (("folder", source, "--cache"), "where to?"),
-        (("folder", source, "--json", "x"), "--json belongs to --check"),
-        (("folder", source, "--check", "--preview"), "leave out --preview"),
+        (("folder", source, "--cache"), "no target folder"),
+        (("folder", source, "--json", "x"), "--json needs --check"),
+        (("folder", source, "--check", "--preview"), "remove --preview"),
         (("folder", source, tmp_path / "o", "--cache", "size=0"), r"\[size\] .*greater than or equal to 1, got 0"),
-        (("numpy", source, tmp_path / "o", "layout=NHW"), r"\[layout\] each of the letters"),
+        (("numpy", source, tmp_path / "o", "layout=NHW"), r"\[layout\] use each of the letters"),
     ):
         with pytest.raises(ConfigError, match=reason):
             prepare(*words)
     assert not (tmp_path / "o").exists()
 
 
-def test_targets_of_other_contents_are_refused(tmp_path: Path) -> None:
+def test_targets_with_other_contents_are_rejected(tmp_path: Path) -> None:
     source = numpy_set(tmp_path / "arrays")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").touch()
-    with pytest.raises(StorageError, match="not empty and no prepared set"):
+    with pytest.raises(StorageError, match="not empty and not a prepared set"):
         prepare("numpy", source, tmp_path / "full")
     prepare("numpy", source, tmp_path / "out", "size=16")
-    with pytest.raises(StorageError, match="holds the set 'numpy' prepared otherwise"):
+    with pytest.raises(StorageError, match="contains the set 'numpy' prepared with other settings"):
         prepare("numpy", source, tmp_path / "out", "size=32")
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write here"):
         prepare("numpy", source, tmp_path / "file" / "out")
 
 
-def test_words_in_any_order(tmp_path: Path) -> None:
+def test_arguments_in_any_order(tmp_path: Path) -> None:
     source = numpy_set(tmp_path / "arrays")
     prepare("numpy", "size=16", source, "rate=5", tmp_path / "out", "--workers", 1)
     assert {(clip.height, clip.rate) for clip in read_index(tmp_path / "out")} == {(16, 5.0)}
 
 
-def test_videos_stay_where_they_are(tmp_path: Path) -> None:
+def test_videos_are_used_in_place(tmp_path: Path) -> None:
     source = folder_set(tmp_path / "clips")
     first = prepare("folder", source)
     assert "6 clips (4 train, 1 validation, 1 test), 144 frames" in first
     assert "nothing to do" not in first
     assert "nothing to do" in prepare("folder", source)
-    assert not (source / "splits.csv").exists(), "it would hide videos that are added later"
+    assert not (source / "splits.csv").exists(), "it would exclude videos that are added later"
     assert "nothing to do" in prepare("folder", source, source)
     assert "nothing to do" not in prepare("folder", source, tmp_path / "deep" / "out")
     manifest = Manifest.load(tmp_path / "deep" / "out")
@@ -120,7 +120,7 @@ def test_videos_stay_where_they_are(tmp_path: Path) -> None:
     assert splits[0] == ["path", "split"]
     assert len(splits) == 7
     assert "nothing to do" in prepare("folder", source, tmp_path / "deep" / "out")
-    with pytest.raises(StorageError, match="prepared otherwise"):
+    with pytest.raises(StorageError, match="prepared with other settings"):
         prepare("folder", source, tmp_path / "deep" / "out", "--cache")
 
 
@@ -163,21 +163,21 @@ def test_preview_shows_clips_and_motion(tmp_path: Path) -> None:
 
 
 def test_motion_of_a_known_clip() -> None:
-    """Half of the pixels change by 10, a tenth of them by 5 more, in every frame."""
+    """Measure a clip in which half of the pixels change by 10, and a tenth by 5 more, in every frame."""
     frames = np.zeros((4, 10, 10, 1), np.uint8)
     frames[1::2, :5] = 10
     frames[1::2, :1] += 5
-    found = motion(Shown("clip", "train", 4, 25.0, lambda numbers: frames[list(numbers)]))
+    found = motion(PreviewClip("clip", "train", 4, 25.0, lambda numbers: frames[list(numbers)]))
     assert found.difference == pytest.approx(0.5 * 10 + 0.1 * 5)
     assert found.moving == pytest.approx(0.5)
-    assert motion(Shown("one", "train", 1, 25.0, lambda numbers: frames[list(numbers)])).difference == 0
+    assert motion(PreviewClip("one", "train", 1, 25.0, lambda numbers: frames[list(numbers)])).difference == 0
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_with_identical_results(tmp_path: Path) -> None:
     for number in range(40):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(100, 96, 128, number))
     words = [sys.executable, "-m", "data_prep.folder", str(tmp_path / "clips")]
@@ -187,13 +187,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
         while process.poll() is None and not list((out / "frames").glob("*.json")):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+    assert process.returncode == -signal.SIGKILL, "the run ended before it was killed"
     done = {path: path.stat().st_mtime_ns for path in (out / "frames").glob("*.json")}
     assert 0 < len(done) < 40
     assert not (out / "prepared.json").exists()
     deadline = time.monotonic() + 20
-    while _processes_of_session(process.pid):  # its workers end by themselves
-        assert time.monotonic() < deadline, "workers of a killed run go on for ever"
+    while _processes_of_session(process.pid):  # the workers end automatically
+        assert time.monotonic() < deadline, "workers of a killed run continue forever"
         time.sleep(0.05)
     text = prepare("folder", tmp_path / "clips", out, *options)
     assert " of 40 items were prepared already" in text
@@ -215,7 +215,7 @@ def _processes_of_session(session: int) -> list[int]:
     return found
 
 
-def test_what_changes_is_prepared_again_and_what_goes_is_removed(tmp_path: Path) -> None:
+def test_changed_items_are_prepared_again_and_missing_ones_removed(tmp_path: Path) -> None:
     source, out = folder_set(tmp_path / "clips"), tmp_path / "out"
     prepare("folder", source, out, "--cache", "--workers", "1")
     write_video(source / "part0" / "0.mp4", numbered_frames(30, 40, 48, 7))
@@ -227,7 +227,7 @@ def test_what_changes_is_prepared_again_and_what_goes_is_removed(tmp_path: Path)
     assert {path.name.split(".")[0] for path in (out / "frames").iterdir()} == {clip.file for clip in read_index(out)}
 
 
-def test_nothing_that_can_be_read(tmp_path: Path) -> None:
+def test_a_source_without_readable_items_raises(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"x")
     with pytest.raises(DataError, match="none of the 1 items can be prepared"):
         prepare("numpy", tmp_path / "a.npy", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Every set with its preset: prepared, 20 steps of training, evaluated, in one process."""
+"""Every set with its preset: preparation, 20 steps of training and evaluation in one process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def train_and_evaluate(preset: str, target: Path, run: Path, size: int | None) -
     }
     trained = train(load_config(preset, {**TINY, **changes, **extra.get(preset, {})}))
     assert trained.steps == 20
-    result = evaluate_predictors([trained.predictor("last")], EvaluationRequest(steps=3, split="test", windows=4))
+    result = evaluate_predictors([trained.predictor("last")], EvaluationRequest(num_frames=3, split="test", windows=4))
     assert result.windows > 0
     for scores in result.scores.values():
         assert all(np.isfinite(total.mean) and total.count for total in scores.overall["psnr"])
@@ -46,8 +46,8 @@ def test_a_set_prepared_trained_and_evaluated(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("keep", [6, 2])
-def test_videos_that_stay_where_they_are(tmp_path: Path, keep: int) -> None:
-    """Many are divided by a list, few by time."""
+def test_videos_used_directly(tmp_path: Path, keep: int) -> None:
+    """Divide many videos by a list, and few by time."""
     source = tmp_path / "clips"
     for number in range(keep):
         write_video(source / f"{number}.mp4", numbered_frames(80, 40, 48, number))

@@ -1,4 +1,4 @@
-"""Every set in its true files: prepared, read back, and the frames are the right ones."""
+"""Every set in its real format: prepared frames equal the source."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def prepare(name: str, source: Path, target: Path, *words: str) -> str:
 
 @pytest.fixture(scope="module", params=list(SETS))
 def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
-    """(name, source, target) of every set, prepared once."""
+    """Return (name, source, target) of every set, prepared once."""
     name = request.param
     folder = tmp_path_factory.mktemp(name)
     build, words = SETS[name]
@@ -71,7 +71,7 @@ def test_every_split_has_clips(prepared: tuple[str, Path, Path]) -> None:
             assert min(clip.height, clip.width) == manifest.size
 
 
-def test_a_second_run_does_nothing_and_says_so(prepared: tuple[str, Path, Path]) -> None:
+def test_a_second_run_does_nothing(prepared: tuple[str, Path, Path]) -> None:
     name, source, target = prepared
     before = {path: path.stat().st_mtime_ns for path in target.rglob("*")}
     assert "nothing to do" in prepare(name, source, target, *SETS[name][1])
@@ -92,7 +92,7 @@ def test_check_finds_all_good_and_writes_only_its_file(prepared: tuple[str, Path
 
 
 @pytest.mark.parametrize("name", ["numpy", "bair", "lerobot"])
-def test_action_t_moves_frame_t_to_frame_t_plus_1(name: str, tmp_path: Path) -> None:
+def test_action_t_leads_from_frame_t_to_t_plus_1(name: str, tmp_path: Path) -> None:
     build, words = SETS[name]
     prepare(name, build(tmp_path / "source"), tmp_path / "target", *words)
     moved_wrongly = []
@@ -102,7 +102,7 @@ def test_action_t_moves_frame_t_to_frame_t_plus_1(name: str, tmp_path: Path) -> 
         np.testing.assert_allclose(places, states, atol=0.6)
         np.testing.assert_allclose(places[1:], places[:-1] + actions[:-1], atol=0.6)
         moved_wrongly.append(np.abs(places[2:] - places[1:-1] - actions[:-2]).max())
-    assert min(moved_wrongly) > 3, "the test must see actions that are one frame off"
+    assert min(moved_wrongly) > 3, "the test must detect actions that are one frame off"
     manifest = Manifest.load(tmp_path / "target")
     assert manifest is not None
     assert (manifest.action_size, manifest.state_size) == {"bair": (4, 3)}.get(name, (2, 2))
@@ -130,8 +130,8 @@ def test_cached_frames_equal_those_of_the_video(tmp_path: Path, codec: str, suff
         assert (clip.rate, clip.cuts) == (video.rate, video.cuts)
 
 
-def test_a_cache_is_divided_as_the_videos_are(tmp_path: Path) -> None:
-    """By file, and by time where there are few: the same as vidpred.data.build does without a cache."""
+def test_cached_and_direct_videos_have_the_same_splits(tmp_path: Path) -> None:
+    """Check the division by file and, for few videos, by time, against vidpred.data.build without a cache."""
     from vidpred.data.settings import DataSettings
     from vidpred.data.videos.build import split_videos
 
@@ -150,7 +150,7 @@ def test_a_cache_is_divided_as_the_videos_are(tmp_path: Path) -> None:
         assert found == expected
 
 
-def test_parts_divided_by_time_hold_the_right_frames(tmp_path: Path) -> None:
+def test_parts_divided_by_time_have_the_right_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "clips" / "a.mp4", numbered_frames(100, 48, 64), options={"crf": "10"})
     prepare("folder", tmp_path / "clips", tmp_path / "out", "--cache", "gap=4")
     numbers = {
@@ -174,12 +174,12 @@ def test_folders_and_listings_divide(tmp_path: Path) -> None:
     assert {clip.clip: clip.split for clip in read_index(tmp_path / "own")} == {
         "train/0.mp4": "test", "test/1.mp4": "train",
     }  # fmt: skip
-    assert "left out: 6" in text
-    assert "belongs to no split" in (tmp_path / "own" / "left_out.csv").read_text()
+    assert "skipped: 6" in text
+    assert "not in any split" in (tmp_path / "own" / "left_out.csv").read_text()
 
 
 @pytest.mark.parametrize("prepared", ["frames"], indirect=True)
-def test_images_come_in_natural_order(prepared: tuple[str, Path, Path]) -> None:
+def test_images_are_in_natural_order(prepared: tuple[str, Path, Path]) -> None:
     assert sorted(["f10.png", "f2.png", "e3", "10", "9"], key=natural_order) == ["9", "10", "e3", "f2.png", "f10.png"]
     _, _, target = prepared
     for clip, source in clips_of(target):
@@ -197,11 +197,11 @@ def test_bad_images_are_named(tmp_path: Path) -> None:
     (tmp_path / "set" / "clip1" / "3.png").write_bytes(b"")
     cv2.imwrite(str(tmp_path / "set" / "clip2" / "4.png"), np.zeros((21, 30), np.uint8))
     text = prepare("frames", tmp_path / "set", tmp_path / "out", "every=2")
-    assert "clip2: 4.png is 30x21, the ones before 30x20" in text
+    assert "clip2: 4.png is 30x21, but earlier images are 30x20" in text
     assert "clip1" not in text  # image 3 is not kept
     assert {clip.frames for clip in read_index(tmp_path / "out")} == {3}
     assert {clip.rate for clip in read_index(tmp_path / "out")} == {5.0}
-    with pytest.raises(DataError, match="2 of 6 files are bad .* 3.png: no image"):
+    with pytest.raises(DataError, match="2 of 6 files are bad .* 3.png: cannot decode the image"):
         run("frames", tmp_path / "set", "--check", "--workers", "1")
 
 
@@ -234,7 +234,7 @@ def test_arrays_of_other_kinds(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"float frames from .* to 255; scale them"):
         prepare("numpy", tmp_path / "seq.npy", tmp_path / "wide", "layout=TNHW")
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(DataError, match="objects.npy: no array that can be read"):
+    with pytest.raises(DataError, match="objects.npy: cannot read the array"):
         prepare("numpy", tmp_path / "objects.npy", tmp_path / "x")
 
 
@@ -255,7 +255,7 @@ def test_kth_splits_by_person() -> None:
 
 
 @pytest.mark.parametrize("prepared", ["kth"], indirect=True)
-def test_kth_takes_the_listed_stretches(prepared: tuple[str, Path, Path], tmp_path: Path) -> None:
+def test_kth_uses_the_listed_sequences(prepared: tuple[str, Path, Path], tmp_path: Path) -> None:
     _, source, target = prepared
     for clip, frames in clips_of(target):
         person, part = int(clip.clip.split("person")[1][:2]), clip.clip[-2]
@@ -267,7 +267,7 @@ def test_kth_takes_the_listed_stretches(prepared: tuple[str, Path, Path], tmp_pa
 
 
 @pytest.mark.parametrize("prepared", ["bair"], indirect=True)
-def test_bair_takes_the_last_training_files_for_validation(prepared: tuple[str, Path, Path]) -> None:
+def test_bair_uses_the_last_training_files_for_validation(prepared: tuple[str, Path, Path]) -> None:
     _, _, target = prepared
     splits = {clip.clip.rsplit("/", 1)[0]: clip.split for clip in read_index(target)}
     assert splits == {
@@ -290,7 +290,7 @@ def test_moving_mnist_trajectories_are_straight_and_reflected() -> None:
         np.testing.assert_allclose(speeds, np.broadcast_to(speeds[0], speeds.shape), atol=1e-12)
 
 
-def test_moving_mnist_clips_are_their_digits_at_their_places() -> None:
+def test_moving_mnist_renders_digits_at_their_positions() -> None:
     digits = np.random.default_rng(0).integers(1, 256, (9, 28, 28), dtype=np.uint8)
     clip = bouncing_digits(digits, np.random.default_rng(5), 20, 64, 2)
     random = np.random.default_rng(5)
@@ -302,7 +302,7 @@ def test_moving_mnist_clips_are_their_digits_at_their_places() -> None:
     np.testing.assert_array_equal(clip, expected)
 
 
-def test_moving_mnist_digits_of_the_splits_are_different_ones(tmp_path: Path) -> None:
+def test_moving_mnist_splits_use_different_digits(tmp_path: Path) -> None:
     np.save(tmp_path / "digits.npy", np.arange(50, dtype=np.uint8)[:, None, None].repeat(28, 1).repeat(28, 2))
     found = split_digits(tmp_path / "digits.npy", 0)
     numbers = {split: set(digits[:, 0, 0].tolist()) for split, digits in found.items()}
@@ -330,7 +330,7 @@ def test_digits_that_cannot_be_read(tmp_path: Path) -> None:
     cases = {
         "short.gz": (gzip.compress(struct.pack(">4I", 0x803, 3, 28, 28) + bytes(100)), "not a complete IDX file"),
         "labels": (struct.pack(">4I", 0x801, 3, 28, 28), "not a complete IDX file"),
-        "words.csv": (b"a,b\nc,d\n", "no table of numbers"),
+        "words.csv": (b"a,b\nc,d\n", "not a table of numbers"),
         "cut.gz": (gzip.compress(bytes(5000))[:20], "ended before"),
     }
     for name, (content, words) in cases.items():
@@ -339,7 +339,7 @@ def test_digits_that_cannot_be_read(tmp_path: Path) -> None:
             read_digits(tmp_path / name)
 
 
-def test_lerobot_refuses_by_name(tmp_path: Path) -> None:
+def test_lerobot_errors_name_the_cause(tmp_path: Path) -> None:
     old = lerobot_set(tmp_path / "old", "v2.1")
     with pytest.raises(DataError, match=r"codebase_version v2\.1 is not v3\.x"):
         prepare("lerobot", old, tmp_path / "out")
@@ -364,14 +364,14 @@ def test_lerobot_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("prepared", ["lerobot"], indirect=True)
-def test_lerobot_episodes_end_where_they_end(prepared: tuple[str, Path, Path]) -> None:
+def test_lerobot_episodes_have_their_lengths(prepared: tuple[str, Path, Path]) -> None:
     _, _, target = prepared
     assert {clip.clip: clip.frames for clip in read_index(target)} == {
         f"episode_{number:06}": length for number, length in enumerate([24, 20, 26, 22, 24, 24, 21])
     }
 
 
-def test_absent_sources_say_what_is_expected(tmp_path: Path) -> None:
+def test_missing_sources_name_the_expected_files(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, kind in sets().items():
         with pytest.raises(DataError) as empty:
@@ -384,16 +384,16 @@ def test_absent_sources_say_what_is_expected(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
-def test_numpy_files_that_are_damaged_are_left_out(tmp_path: Path) -> None:
+def test_damaged_numpy_files_are_skipped(tmp_path: Path) -> None:
     source = numpy_set(tmp_path / "set")
     (source / "third.npz").write_bytes((source / "first.npz").read_bytes()[:2000])
     text = prepare("numpy", source, tmp_path / "out")
-    assert "left out: 1" in text
-    assert "third.npz: no array that can be read" in text
+    assert "skipped: 1" in text
+    assert "third.npz: cannot read the array" in text
     assert len(read_index(tmp_path / "out")) == 7
     assert read_index(tmp_path / "out")[0].height == SIDE
 
 
-def test_reasons_keep_what_is_not_a_place() -> None:
+def test_reasons_omit_only_the_location() -> None:
     assert reason(DataError("no frames [a/b.mp4]")) == "no frames"
     assert reason(DataError("clip a.mp4 [train] has no frames")) == "clip a.mp4 [train] has no frames"

@@ -1,4 +1,4 @@
-"""TFRecords and protocol buffers against bytes written by hand and the definition of the checksum."""
+"""TFRecords and protocol buffers: hand-written bytes, and the definition of the checksum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.set_files import bytes_feature, example, field, float_feature, plain_
 from vidpred.errors import DataError
 
 
-def test_checksum_of_the_standards_examples() -> None:
+def test_checksums_of_the_examples_in_the_standard() -> None:
     """RFC 3720, appendix B.4."""
     assert crc32c(b"123456789") == 0xE3069283
     assert crc32c(bytes(32)) == 0x8A9136AA
@@ -37,7 +37,7 @@ def test_checksum_of_long_data() -> None:
 
 
 def test_a_record_written_by_hand(tmp_path: Path) -> None:
-    """ "hello": length 5; masked checksum = rotate right by 15, plus 0xa282ead8 (TensorFlow's record_writer)."""
+    """Check the record of "hello": length 5, checksum rotated right by 15 plus 0xa282ead8 (as TensorFlow writes it)."""
 
     def masked(data: bytes) -> bytes:
         check = plain_crc32c(data)
@@ -67,7 +67,7 @@ def test_an_example_written_by_hand() -> None:
     st.lists(st.floats(width=32, allow_nan=False), max_size=40),
     st.booleans(),
 )
-def test_examples_come_back(texts: dict[str, bytes], numbers: list[float], packed: bool) -> None:
+def test_examples_round_trip(texts: dict[str, bytes], numbers: list[float], packed: bool) -> None:
     features = {f"b{name}": bytes_feature(value) for name, value in texts.items()}
     found = read_example(example({**features, "floats": float_feature(numbers, packed)}))
     assert {name: bytes_value(found[f"b{name}"]) for name in texts} == texts
@@ -84,7 +84,7 @@ def test_any_bytes_are_an_example_or_a_value_error(data: bytes) -> None:
         pass
 
 
-def test_damaged_files_name_the_record(tmp_path: Path) -> None:
+def test_errors_name_the_damaged_record(tmp_path: Path) -> None:
     whole = record(b"a" * 500) + record(b"b" * 500)
     flipped = bytearray(whole)
     flipped[700] ^= 1
@@ -95,7 +95,7 @@ def test_damaged_files_name_the_record(tmp_path: Path) -> None:
         "head": (whole[:520], "truncated in record 1"),
         "data": (bytes(flipped), r"record 1 is damaged \(checksum\)"),
         "length": (bytes(wrong_length), r"record 1 is damaged \(checksum\)"),
-        "text": (b"<html>" * 50, "no TFRecord file"),
+        "text": (b"<html>" * 50, "not a TFRecord file"),
         "empty": (b"", "empty file"),
     }
     for name, (content, words) in cases.items():
@@ -107,7 +107,7 @@ def test_damaged_files_name_the_record(tmp_path: Path) -> None:
 
 
 def test_messages_of_the_wrong_kind() -> None:
-    with pytest.raises(ValueError, match="0 values of bytes"):
+    with pytest.raises(ValueError, match="expected one bytes value, got 0"):
         bytes_value(memoryview(float_feature([1.0])))
-    with pytest.raises(ValueError, match="runs over the end"):
+    with pytest.raises(ValueError, match="exceeds the message"):
         read_example(field(1, b"abc")[:-1])

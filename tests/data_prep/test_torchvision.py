@@ -1,4 +1,4 @@
-"""Sets of torchvision: read where they lie, whichever way they name their splits; those that do not fit are named."""
+"""Sets of torchvision: read in place, with either way of choosing splits; unsuitable sets are reported."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ def images(count: int, shade: int) -> list[tuple[Image.Image, int]]:
 
 
 class ByFlag(list[tuple[Image.Image, int]]):
+    """A set whose split is chosen by a flag."""
+
     def __init__(self, root: str, train: bool, download: bool) -> None:
         assert not download
         super().__init__(images(4, 200) if train else images(2, 100))
 
 
 class ByName(list[tuple[Image.Image, int]]):
+    """A set whose split is chosen by name."""
+
     def __init__(self, root: str, split: str, download: bool) -> None:
         assert not download
         super().__init__(images(4, 200) if split == "train" else images(2, 100))
@@ -68,12 +72,12 @@ def test_celeba_has_its_official_splits(tmp_path: Path) -> None:
         from_torchvision(tmp_path, "CelebA")
     for listed in ("000000.png 7\n", "000000.png\n"):
         listing.write_text(listed)
-        with pytest.raises(DataError, match="no list of CelebA's splits"):
+        with pytest.raises(DataError, match="cannot read CelebA's splits"):
             from_torchvision(tmp_path, "CelebA")
 
 
 class Scenes(list[tuple[Image.Image, int]]):
-    """As torchvision's LSUN is asked: a list of the one category, every image a shade of its own."""
+    """A stand-in for torchvision's LSUN with one category, in which every image has a different shade."""
 
     def __init__(self, root: str, classes: list[str]) -> None:
         category, split = classes[0].rsplit("_", 1)
@@ -85,7 +89,7 @@ class Scenes(list[tuple[Image.Image, int]]):
         )
 
 
-def test_lsun_is_read_a_image_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lsun_is_read_one_image_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "LSUN", Scenes)
     with pytest.raises(DataError, match="bedroom_train_lmdb"):
         from_torchvision(tmp_path, "LSUN")
@@ -100,7 +104,7 @@ def test_lsun_is_read_a_image_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
     assert found.read(0).shape == (9, 9, 3)
 
 
-def test_without_lmdb_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_lmdb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lmdb", None)
     (tmp_path / "bedroom_train_lmdb").mkdir()
     with pytest.raises(ConfigError, match="pip install lmdb"):
@@ -112,6 +116,6 @@ def test_a_set_that_torchvision_lacks_is_named(tmp_path: Path) -> None:
         from_torchvision(tmp_path, "Nothing")
 
 
-def test_a_set_that_is_not_there_is_no_traceback(tmp_path: Path) -> None:
+def test_a_missing_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="CIFAR10"):
         from_torchvision(tmp_path, "CIFAR10")

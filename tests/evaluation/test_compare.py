@@ -1,4 +1,4 @@
-"""The comparison page: one file with everything in it."""
+"""The comparison page: one self-contained file."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def read(path: Path) -> Reader:
     return reader
 
 
-def test_the_page_holds_numbers_images_and_curves(runs: list[Path], tmp_path: Path) -> None:
+def test_the_page_has_numbers_images_and_curves(runs: list[Path], tmp_path: Path) -> None:
     predictors = [Predictor.load(run, "last") for run in runs]
     result = compare(predictors, runs, tmp_path / "page.html", EvaluationRequest(2, 3))
     reader = read(tmp_path / "page.html")
     for step in (1, 2):
         for row in rows(result, step):
-            assert set(row) <= set(reader.cells), "the page's cells are the numbers that were measured"
+            assert set(row) <= set(reader.cells), "the page shows the measured numbers"
     assert len(reader.sources) == 1 + 4 + 1, "plot, windows, curves"
     assert all(source.startswith("data:image/png;base64,") for source in reader.sources), "nothing is fetched"
     assert [row[0] for row in rows(result, 1)] == ["one", "two", *BASELINES, "n"]
@@ -92,8 +92,8 @@ def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
         methods(predictors, [tmp_path / "nowhere"] * 2)
 
 
-def test_a_run_has_one_colour_in_all_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where other runs have no such number; the legend names every run that has any."""
+def test_a_run_has_one_color_in_all_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This holds also where other runs lack the number; the legend lists every run with any number."""
     from matplotlib import pyplot
 
     logged = {

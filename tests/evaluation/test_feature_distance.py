@@ -1,4 +1,4 @@
-"""Feature distances by a hand-made network."""
+"""Feature distances with a simple network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vidpred.models.baselines import CopyLast
 
 
 def colors_and_halves(images: Tensor) -> list[Tensor]:
-    """Two feature maps: the pixels as they are, and the left half of them."""
+    """Return two feature maps: the pixels, and their left half."""
     return [images, images[..., : images.shape[-1] // 2]]
 
 
-def test_pixels_of_other_directions_count_and_their_length_does_not() -> None:
-    """Red against green are unit vectors at a right angle: squared distance 2 in the pixels where they differ."""
+def test_only_the_direction_of_pixels_counts() -> None:
+    """Red and green are orthogonal unit vectors: squared distance 2 in the pixels where they differ."""
     red = torch.zeros(1, 3, 2, 4)
     red[:, 0] = 1.0
     changed = red.clone()
@@ -48,7 +48,7 @@ def test_features_of_length_zero_stay_zero() -> None:
     assert distance.item() == pytest.approx(2)  # of two maps
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
+def test_mismatched_shapes_raise() -> None:
     with pytest.raises(ValueError, match="one shape"):
         FeatureDistance(colors_and_halves)(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 5))
     with pytest.raises(ValueError, match="C = 1 or 3"):
@@ -56,13 +56,13 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 
 class Maps(nn.Module):
-    """Two feature maps, as a file for `--feature-distance` holds them."""
+    """Two feature maps, as from a file for `--feature-distance`."""
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [images, images[..., :4]]
 
 
-def test_a_network_from_a_file_adds_a_measure(tmp_path: Path) -> None:
+def test_a_network_from_a_file_adds_a_metric(tmp_path: Path) -> None:
     file = tmp_path / "maps.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -77,7 +77,7 @@ def test_a_network_from_a_file_adds_a_measure(tmp_path: Path) -> None:
     assert single.scores["copy last"].overall["features"][1].mean == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_network_without_feature_maps_is_refused(tmp_path: Path) -> None:
+def test_a_network_without_feature_maps_raises(tmp_path: Path) -> None:
     file = tmp_path / "one.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

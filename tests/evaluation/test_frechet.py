@@ -1,4 +1,4 @@
-"""The arithmetic of FID and FVD: hand-worked Gaussians, scipy's matrix root, torchmetrics."""
+"""The arithmetic of FID and FVD against hand-computed Gaussians, scipy's matrix root and torchmetrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def moments(*batches: Tensor) -> Moments:
 
 
 def test_gaussians_of_one_dimension() -> None:
-    """(m1 - m2)^2 + (s1 - s2)^2: means 1 and 4, deviations 2 and 5."""
+    """(m1 - m2)^2 + (s1 - s2)^2 for means 1 and 4 and standard deviations 2 and 5."""
     one = torch.tensor([1.0]), torch.tensor([[4.0]])
     other = torch.tensor([4.0]), torch.tensor([[25.0]])
     assert frechet_distance(*one, *other) == pytest.approx(9 + 9)
@@ -38,7 +38,7 @@ def test_correlated_gaussians_against_scipy() -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_moments_are_numpys_far_from_zero() -> None:
+def test_moments_equal_numpy_far_from_zero() -> None:
     features = torch.from_numpy(np.random.default_rng(1).standard_normal((30, 4)) * 1e-3 + 1e5)
     found = moments(*features.split(8))
     np.testing.assert_allclose(found.mean.numpy(), features.numpy().mean(0), rtol=1e-12)
@@ -46,7 +46,7 @@ def test_moments_are_numpys_far_from_zero() -> None:
 
 
 def test_fewer_samples_than_features() -> None:
-    """Covariances without full rank: two sets on one line each, at right angles."""
+    """The covariances lack full rank: the two sets lie on orthogonal lines."""
     first = moments(torch.tensor([[-1.0, 0, 0], [1, 0, 0]]))  # variance 2 along the first axis
     second = moments(torch.tensor([[0.0, -2, 0], [0, 2, 0]]))  # variance 8 along the second
     assert distance(first, second) == pytest.approx(2 + 8)
@@ -54,7 +54,7 @@ def test_fewer_samples_than_features() -> None:
 
 
 class Corners(nn.Module):
-    """Eight numbers of an image: a feature network small enough for a test."""
+    """A feature network of eight numbers per image, small enough for a test."""
 
     num_features = 8
 
@@ -63,7 +63,7 @@ class Corners(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_torchmetrics_agrees() -> None:
+def test_it_equals_torchmetrics() -> None:
     true, made = (torch.randint(0, 256, (50, 3, 4, 4), dtype=torch.uint8, generator=g) for g in seeds(2))
     reference = FrechetInceptionDistance(feature=Corners(), input_img_size=(3, 4, 4)).set_dtype(torch.float64)
     reference.update(true, real=True)

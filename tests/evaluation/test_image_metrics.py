@@ -1,4 +1,4 @@
-"""Statistics on features: hand-worked and analytic values, another library's, and a run from end to end."""
+"""Statistics on features: hand-computed values, another library's values, and runs from end to end."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from vidpred.run import train
 
 
 def test_frechet_distance_by_hand() -> None:
-    """Means 0 and 3; sample variances 2 and 8: 9 + 2 + 8 - 2 sqrt(16) = 11."""
+    """Means 0 and 3 and sample variances 2 and 8 give 9 + 2 + 8 - 2 sqrt(16) = 11."""
     one, other = torch.tensor([[-1.0], [1.0]]), torch.tensor([[1.0], [5.0]])
     assert distance_of(one, other) == pytest.approx(11)
     assert distance_of(one, one) == pytest.approx(0, abs=1e-12)
 
 
-def test_frechet_distance_is_scipys_formula() -> None:
+def test_frechet_distance_equals_scipy() -> None:
     from scipy.linalg import sqrtm
 
     torch.manual_seed(0)
@@ -50,8 +50,8 @@ def test_frechet_distance_is_scipys_formula() -> None:
     assert distance_of(other, one) == pytest.approx(wanted, rel=1e-8)
 
 
-def test_class_score_by_hand() -> None:
-    """Sure of one of 4 classes, each as often: 4. Always the same class, or undecided: 1."""
+def test_classifier_score_by_hand() -> None:
+    """Certain predictions of 4 equally frequent classes score 4; one class only, or uniform predictions, score 1."""
     sure = torch.eye(4).repeat(10, 1) * 1000
     assert classifier_score(sure, 1)[0] == pytest.approx(4)
     assert classifier_score(sure[:1].repeat(40, 1), 4)[0] == pytest.approx(1)
@@ -60,7 +60,7 @@ def test_class_score_by_hand() -> None:
     assert (mean, deviation) == (pytest.approx(2.5), pytest.approx(1.5))
 
 
-def test_nearest_neighbours_by_hand() -> None:
+def test_nearest_neighbors_by_hand() -> None:
     found = nearest_neighbors(torch.tensor([[0.0, 0], [3, 4]]), torch.tensor([[3.0, 3], [0, 1]]))
     assert found.numbers.tolist() == [1, 0]
     torch.testing.assert_close(found.distances, torch.full((2,), 1 / math.sqrt(2), dtype=torch.float64))
@@ -68,9 +68,9 @@ def test_nearest_neighbours_by_hand() -> None:
 
 def test_copies_are_found() -> None:
     torch.manual_seed(0)
-    known, held_out, new = torch.rand(300, 8), torch.rand(101, 8), torch.rand(400, 8)
-    assert memorized_share(known[:50], held_out, known) == 1
-    assert memorized_share(new, held_out, known) == pytest.approx(0.5, abs=0.1)
+    training, held_out, new = torch.rand(300, 8), torch.rand(101, 8), torch.rand(400, 8)
+    assert memorized_share(training[:50], held_out, training) == 1
+    assert memorized_share(new, held_out, training) == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> 
     assert (logits.argmax(1).numpy() == test.labels).mean() > 0.8
 
 
-def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
+def test_runs_are_measured_with_a_user_network(tmp_path: Path) -> None:
     class Halves(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.stack([images[..., :4].mean((1, 2, 3)), images[..., 4:].mean((1, 2, 3))], 1)
@@ -96,8 +96,8 @@ def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
     request = ImageRequest("test", 40, tmp_path / "halves.pt2")
     found = evaluate_runs([predictor], request, tmp_path / "n.json", tmp_path / "near.png")
     numbers = json.loads((tmp_path / "n.json").read_text())["numbers"]["dcgan_mnist"]
-    assert numbers["frechet"] > numbers["frechet_of_training"], "after six steps, samples are no digits"
-    assert "classifier_score" not in numbers, "the network gives no classes"
+    assert numbers["frechet"] > numbers["frechet_of_training"], "after six steps, samples are not digits yet"
+    assert "classifier_score" not in numbers, "the network returns no logits"
     assert "halves.pt2" in found
     assert (tmp_path / "near.png").is_file()
     for wrong in (tmp_path / "nothing.pt2", tmp_path / "n.json"):
@@ -109,7 +109,7 @@ def test_runs_are_measured_with_a_network_of_the_user(tmp_path: Path) -> None:
         evaluate_images({"run": predictor}, ImageRequest("tset", 40, tmp_path / "halves.pt2"))
 
 
-def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> None:
+def test_images_are_taken_evenly_from_sets_sorted_by_class(tmp_path: Path) -> None:
     images, labels = digits()
     order = labels.argsort(kind="stable")
     shades = np.broadcast_to((labels[order] * 25)[:, None, None], images.shape).astype(np.uint8)
@@ -124,21 +124,21 @@ def test_sets_that_are_sorted_by_class_are_drawn_from_evenly(tmp_path: Path) -> 
     )
     source = build_source(data, "train", [0])
     chosen = (images_of(source, 700)[:, 0, 0, 0] * 255 / 25).round().long().bincount(minlength=10)
-    assert chosen.min() >= 60, "ten classes of which none is left out"
+    assert chosen.min() >= 60, "a class is missing"
     whole = images_of(source, 5000)
     assert len(whole) == len(images)
-    assert (whole[:, 0, 0, 0].diff() >= 0).all(), "each once, in their order"
+    assert (whole[:, 0, 0, 0].diff() >= 0).all(), "each image once, in order"
 
 
-def test_runs_of_other_images_are_not_compared(tmp_path: Path) -> None:
+def test_runs_of_different_images_raise(tmp_path: Path) -> None:
     one = train(small_preset("gaussians_gan", tmp_path / "a")).predictor()
     other = train(small_preset("gaussians_gan", tmp_path / "b", {"data.world.name": "eight_gaussians"})).predictor()
     with pytest.raises(ConfigError, match=r"data\.world\.name: eight_gaussians, twenty_five_gaussians"):
         evaluate_images({"one": one, "other": other})
 
 
-def test_the_discriminators_classes_are_held_against_those_of_held_out_images(tmp_path: Path) -> None:
-    """30 labelled digits among hundreds: far above chance, which is 0.1; and what is reported is what one counts."""
+def test_class_accuracy_of_the_discriminator_on_held_out_images(tmp_path: Path) -> None:
+    """With 30 labeled digits among hundreds it is far above chance, 0.1, and equals a direct count."""
     learning = {"training.steps": 150, "data.labelled": 30, "data.labelled_share": 0.5, "discriminator.width": 16,
                 "training.batch_size": 32, "training.discriminator.learning_rate": 2e-3}  # fmt: skip
     predictor = train(small_preset("improved_gan", tmp_path, learning)).predictor()
@@ -153,7 +153,7 @@ def test_the_discriminators_classes_are_held_against_those_of_held_out_images(tm
     _, by_class = judge.network(images[:, None][:, :0], [images[:, None]], with_classes=True)
     assert found == pytest.approx((by_class.argmax(1).numpy() == source.labels).mean())
     plain = train(small_preset("dcgan_mnist", tmp_path)).predictor()
-    assert class_accuracy(plain, source) == {}, "it tells true from false and nothing else"
+    assert class_accuracy(plain, source) == {}, "this discriminator has no classes"
 
 
 def test_runs_without_a_number_have_a_dash_in_the_table() -> None:
@@ -163,28 +163,28 @@ def test_runs_without_a_number_have_a_dash_in_the_table() -> None:
     assert rows == [["frechet", "class_accuracy"], ["one", "1", "-"], ["other", "2", "0.5"]]
 
 
-def test_sharpness_is_that_of_true_images_at_1() -> None:
+def test_sharpness_of_true_images_is_1() -> None:
     torch.manual_seed(0)
-    true, known = torch.rand(200, 1, 8, 8), torch.rand(300, 1, 8, 8)
+    true, training = torch.rand(200, 1, 8, 8), torch.rand(300, 1, 8, 8)
     blurred = nn.functional.avg_pool2d(true, 3, 1, 1)
 
     def network(images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1)[:, :3]
 
-    found = [compare(network, samples, true, known)["sharpness"] for samples in (true, 0.5 * true, blurred)]
+    found = [compare(network, samples, true, training)["sharpness"] for samples in (true, 0.5 * true, blurred)]
     assert found[:2] == [pytest.approx(1), pytest.approx(0.5)]
     assert found[2] < 0.5
 
 
-def test_without_classes_a_network_is_asked_for(tmp_path: Path) -> None:
+def test_without_classes_a_network_is_required(tmp_path: Path) -> None:
     predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8))
     with pytest.raises(DataError, match="--features"):
         evaluate_images({"run": predictor}, ImageRequest(root=str(tmp_path / "plain.npy")))
 
 
-def test_points_are_measured_by_what_they_cover(tmp_path: Path) -> None:
+def test_points_are_measured_by_mode_coverage(tmp_path: Path) -> None:
     predictor = train(small_preset("gaussians_gan", tmp_path)).predictor()
     numbers = evaluate_images({"run": predictor}).numbers["run"]
-    assert 0 <= numbers["covered"] <= 25
-    assert set(numbers) == {"covered", "good", "divergence"}
+    assert 0 <= numbers["modes_covered"] <= 25
+    assert set(numbers) == {"modes_covered", "high_quality_share", "divergence"}

@@ -1,4 +1,4 @@
-"""PSNR, SSIM and sharpness difference against other libraries and hand-worked values, and their masked forms."""
+"""PSNR, SSIM and sharpness difference and their masked forms, against other libraries and hand-computed values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def random_pair(*shape: int, noise: float = 0.1, seed: int = 0) -> tuple[Tensor,
 
 
 def texture(height: int, width: int, down: float = 0.0, right: float = 0.0) -> Tensor:
-    """A smooth pattern, `(1, 1, H, W)` in [0, 1], moved by the given numbers of pixels."""
+    """Return a smooth pattern `(1, 1, H, W)` in [0, 1], shifted by the given numbers of pixels."""
     rows = torch.arange(height)[:, None] - down
     columns = torch.arange(width)[None] - right
     waves = torch.sin(0.9 * rows + 0.3 * columns) + torch.sin(0.8 * columns - 0.35 * rows + 1)
@@ -39,7 +39,7 @@ def texture(height: int, width: int, down: float = 0.0, right: float = 0.0) -> T
     return (waves[None, None] + 3) / 6
 
 
-def test_psnr_of_a_uniform_error_is_worked_by_hand() -> None:
+def test_psnr_of_a_uniform_error_by_hand() -> None:
     target = torch.full((3, 3, 4, 5), 0.5)
     errors = torch.tensor([0.1, 0.01, 0.5]).view(3, 1, 1, 1)
     values = metrics.psnr(target + errors, target)
@@ -96,7 +96,7 @@ def test_ssim_equals_torchmetrics_inside_its_reflected_border() -> None:
     _, full = structural_similarity_index_measure(
         prediction.double(), target.double(), data_range=1.0, reduction="none", return_full_image=True
     )
-    # Its own mean includes a border of 5 pixels, where it reflects the image.
+    # torchmetrics' own mean includes a border of 5 pixels, where it reflects the image.
     valid = full[..., 5:-5, 5:-5].mean(1).float()
     torch.testing.assert_close(metrics.ssim_map(prediction, target), valid, atol=1e-6, rtol=0)
     torch.testing.assert_close(metrics.ssim(prediction, target), valid.mean((1, 2)), atol=1e-6, rtol=0)
@@ -117,7 +117,7 @@ def test_ssim_of_flat_images_is_the_luminance_term() -> None:
 
 
 def test_ssim_keeps_tiny_variances_on_bright_images() -> None:
-    """Where float32 would lose the variance, mean of squares minus square of mean, to cancellation."""
+    """In float32 the variance, mean of squares minus square of mean, would be lost to cancellation."""
     prediction, target = random_pair(1, 1, 32, 32)
     prediction, target = 0.99 + prediction * 1e-4, 0.99 + target * 1e-4
     expected = structural_similarity(
@@ -137,14 +137,14 @@ def test_ssim_of_equal_images_is_one() -> None:
 
 
 @pytest.mark.parametrize("size", [(10, 32), (32, 10), (1, 1)])
-def test_ssim_refuses_images_smaller_than_its_window(size: tuple[int, int]) -> None:
+def test_ssim_of_images_smaller_than_its_window_raises(size: tuple[int, int]) -> None:
     images = torch.zeros(1, 1, *size)
     with pytest.raises(ValueError, match=f"at least 11 pixels a side, not {size[0]}x{size[1]}"):
         metrics.ssim(images, images)
 
 
-def test_sharpness_difference_is_worked_by_hand() -> None:
-    target = torch.tensor([[[[0.9, 0.0], [0.0, 1.0]]]])  # the only pixel with both neighbours: |1 - 0| + |1 - 0| = 2
+def test_sharpness_difference_by_hand() -> None:
+    target = torch.tensor([[[[0.9, 0.0], [0.0, 1.0]]]])  # the only pixel with both neighbors: |1 - 0| + |1 - 0| = 2
     prediction = torch.tensor([[[[0.0, 0.5], [0.25, 0.5]]]])  # |0.5 - 0.5| + |0.5 - 0.25| = 0.25
     value = metrics.sharpness_difference(prediction, target)
     assert value.item() == pytest.approx(10 * math.log10(1 / 1.75), abs=1e-6)
@@ -166,7 +166,7 @@ def test_sharpness_difference_follows_the_formula_pixel_by_pixel() -> None:
         assert metrics.sharpness_difference(prediction, target)[index].item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_sharpness_difference_falls_as_a_image_is_blurred() -> None:
+def test_sharpness_difference_falls_with_blur() -> None:
     _, target = random_pair(1, 1, 20, 20)
     once = torch.nn.functional.avg_pool2d(target, 3, 1, 1, count_include_pad=False)
     mild = 0.8 * target + 0.2 * once
@@ -174,7 +174,7 @@ def test_sharpness_difference_falls_as_a_image_is_blurred() -> None:
 
 
 @pytest.mark.parametrize(("metric", "masked"), PAIRS)
-def test_metrics_refuse_shapes_that_do_not_fit(metric: Metric, masked: MaskedMetric) -> None:
+def test_mismatched_shapes_raise(metric: Metric, masked: MaskedMetric) -> None:
     images = torch.rand(2, 3, 16, 16)
     with pytest.raises(ValueError, match="of one shape"):
         metric(images, images[:, :1])
@@ -187,7 +187,7 @@ def test_metrics_refuse_shapes_that_do_not_fit(metric: Metric, masked: MaskedMet
 
 
 @pytest.mark.parametrize(("metric", "masked"), PAIRS)
-def test_a_full_mask_changes_nothing_and_one_image_never_sees_another(metric: Metric, masked: MaskedMetric) -> None:
+def test_a_full_mask_changes_nothing_and_images_are_independent(metric: Metric, masked: MaskedMetric) -> None:
     prediction, target = random_pair(3, 3, 19, 23)
     whole = metric(prediction, target)
     torch.testing.assert_close(masked(prediction, target, torch.ones(3, 19, 23, dtype=torch.bool)), whole)
@@ -209,7 +209,7 @@ def test_autocast_and_uint8_give_the_same_float32_values(metric: Metric, masked:
     torch.testing.assert_close(metric(prediction, target), expected[0])
 
 
-def test_masked_psnr_takes_only_masked_pixels() -> None:
+def test_masked_psnr_uses_only_masked_pixels() -> None:
     target = torch.full((1, 3, 8, 8), 0.5)
     prediction = target.clone()
     prediction[..., :4] += 0.1
@@ -219,7 +219,7 @@ def test_masked_psnr_takes_only_masked_pixels() -> None:
     assert metrics.masked_psnr(prediction, target, mask).item() == pytest.approx(20, abs=1e-4)
 
 
-def test_masked_ssim_is_the_mean_of_the_map_where_the_mask_lies() -> None:
+def test_masked_ssim_is_the_mean_of_the_masked_map() -> None:
     prediction, target = random_pair(1, 1, 20, 24)
     mask = torch.zeros(1, 20, 24, dtype=torch.bool)
     mask[:, 3:11, 7:15] = True  # 5 rows and columns of border: rows 0..5 and columns 2..9 of the map
@@ -227,7 +227,7 @@ def test_masked_ssim_is_the_mean_of_the_map_where_the_mask_lies() -> None:
     assert metrics.masked_ssim(prediction, target, mask).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_masked_sharpness_difference_takes_only_masked_pixels() -> None:
+def test_masked_sharpness_difference_uses_only_masked_pixels() -> None:
     target, prediction = torch.zeros(1, 1, 9, 9), torch.zeros(1, 1, 9, 9)
     target[0, 0, 6, 6] = 1  # sharpness 2 at (6, 6), 1 at (7, 6) and at (6, 7)
     mask = torch.zeros(1, 9, 9, dtype=torch.bool)
@@ -235,13 +235,13 @@ def test_masked_sharpness_difference_takes_only_masked_pixels() -> None:
     value = metrics.masked_sharpness_difference(prediction, target, mask)
     assert value.item() == pytest.approx(10 * math.log10(16 / 4), abs=1e-6)
     mask[:, 7:] = False
-    mask[:, 3:5, 5:9] = True  # row 7 and its 1 are out
+    mask[:, 3:5, 5:9] = True  # without row 7 and its 1
     value = metrics.masked_sharpness_difference(prediction, target, mask)
     assert value.item() == pytest.approx(10 * math.log10(16 / 3), abs=1e-6)
 
 
 @pytest.mark.parametrize(("metric", "masked"), PAIRS)
-def test_too_few_masked_pixels_give_nan_to_that_image_alone(metric: Metric, masked: MaskedMetric) -> None:
+def test_too_few_masked_pixels_give_nan_for_that_image_only(metric: Metric, masked: MaskedMetric) -> None:
     prediction, target = random_pair(3, 1, 30, 30)
     mask = torch.zeros(3, 30, 30, dtype=torch.bool)
     mask[0, 10:14, 10:14] = True
@@ -250,7 +250,7 @@ def test_too_few_masked_pixels_give_nan_to_that_image_alone(metric: Metric, mask
     assert masked(prediction, target, mask).isnan().tolist() == [False, True, True]
 
 
-def test_masked_pixels_that_a_map_lacks_do_not_count() -> None:
+def test_masked_pixels_outside_the_map_do_not_count() -> None:
     prediction, target = random_pair(1, 1, 30, 30)
     mask = torch.zeros(1, 30, 30, dtype=torch.bool)
     mask[:, 0] = True
@@ -263,7 +263,7 @@ def test_masked_pixels_that_a_map_lacks_do_not_count() -> None:
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 32), (64, 64), (59, 61)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_moving_pixels_finds_all_of_a_shift_and_none_of_a_still(size: tuple[int, int], channels: int) -> None:
+def test_moving_pixels_are_all_in_a_shift_and_none_in_a_still_image(size: tuple[int, int], channels: int) -> None:
     previous = texture(*size).expand(2, channels, *size)
     shifted = texture(*size, down=1, right=-1).expand(2, channels, *size)
     moving = metrics.moving_pixels(previous, torch.stack([shifted[0], previous[1]]))
@@ -273,14 +273,14 @@ def test_moving_pixels_finds_all_of_a_shift_and_none_of_a_still(size: tuple[int,
     assert not moving[1].any()
 
 
-def test_moving_pixels_has_its_threshold_in_pixels() -> None:
+def test_the_threshold_of_moving_pixels_is_in_pixels() -> None:
     previous, current = texture(64, 64), texture(64, 64, right=0.5)
     assert metrics.moving_pixels(previous, current).float().mean() > 0.95
     assert metrics.moving_pixels(previous, current, threshold=0.4).float().mean() > 0.9
     assert metrics.moving_pixels(previous, current, threshold=0.6).float().mean() < 0.1
 
 
-def test_moving_pixels_lie_where_the_thing_is_in_the_current_frame() -> None:
+def test_moving_pixels_are_those_of_the_object_in_the_current_frame() -> None:
     ground = 0.5 * texture(64, 96)
     thing = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     previous, current = ground.clone(), ground.clone()
@@ -288,6 +288,8 @@ def test_moving_pixels_lie_where_the_thing_is_in_the_current_frame() -> None:
     current[..., 24:40, 36:52] = thing  # six pixels to the right
     moving = metrics.moving_pixels(previous, current)[0]
     assert moving[24:40, 36:52].float().mean() > 0.9
-    assert moving[24:40, :30].float().mean() < 0.05  # the flow from t-1 to t would mark what lies before the thing
+    assert (
+        moving[24:40, :30].float().mean() < 0.05
+    )  # the flow from t-1 to t would mark the pixels in front of the object
     assert moving[24:40, 56:].float().mean() < 0.05
     assert moving[:12].float().mean() < 0.05

@@ -1,4 +1,4 @@
-"""Means over samples and their errors, on distributions that are known."""
+"""Means over samples and their errors, on known distributions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vidpred.run import train
 
 
 class Normal(nn.Module):
-    """Every pixel is 0.5 + 0.1 z of its own: brightness is N(0.5, 0.1^2 / 16)."""
+    """Every pixel is 0.5 + 0.1 z with independent z: brightness is N(0.5, 0.1^2 / 16)."""
 
     context_frames, pred_frames, step, channels, noise_channels, shape = 0, 1, 1, 1, 16, (1, 4, 4)
 
@@ -36,7 +36,7 @@ def sampler(seed: int = 0) -> Sampler:
 
 
 def test_by_hand() -> None:
-    """1, 2, 3, 6: mean 3, variance 14 / 3, error sqrt(14 / 3 / 4); in whatever parts they come."""
+    """1, 2, 3, 6 have mean 3, variance 14 / 3 and error sqrt(14 / 3 / 4), however they are split."""
     found = estimate([torch.tensor([1.0, 2]), torch.tensor([]), torch.tensor([3.0, 6])])
     assert found.mean == pytest.approx(3)
     assert found.error == pytest.approx((14 / 3 / 4) ** 0.5)
@@ -44,7 +44,7 @@ def test_by_hand() -> None:
 
 
 def test_of_a_known_distribution() -> None:
-    """In more samples than are held at a time. The error is the deviation that the mean has."""
+    """The samples are more than are in memory at a time; the error is the standard deviation of the mean."""
     found = monte_carlo(sampler(), STATISTICS["brightness"], 2000)
     assert found.error == pytest.approx(0.1 / 16**0.5 / 2000**0.5, rel=0.1)
     assert abs(found.mean - 0.5) < 4 * found.error
@@ -52,7 +52,7 @@ def test_of_a_known_distribution() -> None:
     assert abs(lit.mean - 0.5) < 4 * lit.error
 
 
-def test_two_errors_hold_the_truth_nineteen_times_in_twenty() -> None:
+def test_two_errors_contain_the_expectation_in_95_percent_of_runs() -> None:
     found = [monte_carlo(sampler(seed), STATISTICS["brightness"], 100) for seed in range(200)]
     inside = sum(abs(one.mean - 0.5) < 1.96 * one.error for one in found)
     assert 180 <= inside <= 198
@@ -65,7 +65,7 @@ def test_statistics_by_hand() -> None:
         assert float(STATISTICS[name](image)) == pytest.approx(value), name
 
 
-def test_what_has_no_mean_is_refused() -> None:
+def test_values_without_a_mean_raise() -> None:
     with pytest.raises(ValueError, match="NaN or infinite"):
         estimate([torch.tensor([1.0, float("nan")])])
     with pytest.raises(ValueError, match="two samples"):
@@ -77,7 +77,7 @@ def test_the_command_prints_mean_and_error(tmp_path: Path, capsys: pytest.Captur
     wanted = monte_carlo(Sampler(run.predictor(), 3), STATISTICS["brightness"], 70)
     for words, code, said in (
         (["--statistic", "brightness", "--count", "70", "--seed", "3"], 0, f"brightness {wanted}"),
-        (["--statistic", "beauty"], 2, "none of brightness"),
+        (["--statistic", "beauty"], 2, "choose from brightness"),
         (["--statistic", "lit", "--count", "1"], 2, "two samples or more"),
         ([], 2, "--output"),
         (["--statistic", "lit", "--grid"], 2, "--output"),

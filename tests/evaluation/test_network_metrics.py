@@ -1,4 +1,4 @@
-"""LPIPS, FID and FVD with tiny networks given as files: what the networks see, what becomes of what they say."""
+"""LPIPS, FID and FVD with tiny networks from files: their inputs, and the use of their outputs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ CPU = torch.device("cpu")
 
 
 class Apart(nn.Module):
-    """Stands for LPIPS: the mean absolute difference, `(N, 1, 1, 1)` as that package has it."""
+    """A stand-in for LPIPS: the mean absolute difference, `(N, 1, 1, 1)` as in that package."""
 
     def forward(self, predicted: Tensor, true: Tensor) -> Tensor:
-        # In float64: torch's compiler of TorchScript adds up float32 values one by one.
+        # In float64, because TorchScript's compiler adds float32 values one by one.
         return (predicted.double() - true.double()).abs().mean((1, 2, 3), keepdim=True)
 
 
 class Images(nn.Module):
-    """Stands for FID's network: features only where they are asked for; fails unless images are bytes."""
+    """A stand-in for FID's network: features only if requested; fails unless images are bytes."""
 
     def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
         assert images.dtype == torch.uint8
@@ -44,7 +44,7 @@ class Images(nn.Module):
 
 
 class Videos(nn.Module):
-    """Stands for FVD's: the mean of every frame of the first channel."""
+    """A stand-in for FVD's network: the mean of every frame of the first channel."""
 
     def forward(
         self, videos: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
@@ -71,15 +71,15 @@ def moments(features: Sequence[Tensor]) -> Moments:
     return found
 
 
-def test_an_evaluation_feeds_the_networks(files: dict[str, Path]) -> None:
-    """Against the same numbers worked out from the windows themselves."""
+def test_an_evaluation_updates_the_networks(files: dict[str, Path]) -> None:
+    """The numbers equal those computed directly from the windows."""
     source, steps = Drift(frames=5), 3
     learned = NetworkMetrics(files, CPU)
     how = Measurement(steps, only=("psnr",))
     evaluate_models({"copy last": CopyLast()}, source, how, learned=learned)
     windows = [torch.from_numpy(source.window(index)).permute(0, 3, 1, 2) for index in range(len(source))]
     copied = [window[1:2].expand(steps, -1, -1, -1) for window in windows]
-    numbers = learned.results()["copy last"]
+    numbers = learned.compute()["copy last"]
     for step in range(steps):
         apart = [(c[step] / 255 - w[2 + step] / 255).abs().mean() * 2 for c, w in zip(copied, windows, strict=True)]
         assert numbers["lpips"]["mean"][step] == pytest.approx(float(torch.stack(apart).mean()), rel=1e-5)
@@ -97,23 +97,23 @@ def test_exact_predictions_have_no_distance(files: dict[str, Path]) -> None:
     future = torch.rand(1, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     learned = NetworkMetrics(files, CPU)
     for shift in (0.0, 0.3):
-        learned.see_truth(future * (1 - shift))
+        learned.add_target(future * (1 - shift))
         for draw in learned.update("oracle", [list((future * (1 - shift)).unbind(1))], future * (1 - shift)):
             assert len(list(draw)) == 3, "frames pass through"
-    numbers = learned.results()["oracle"]
+    numbers = learned.compute()["oracle"]
     assert numbers["lpips"]["mean"] == [0, 0, 0]
     assert numbers["fid"]["value"] == pytest.approx(0, abs=1e-6)
     assert numbers["fvd"]["value"] == pytest.approx(0, abs=1e-6)
 
 
-def test_gray_frames_become_colour(files: dict[str, Path]) -> None:
+def test_gray_frames_become_color(files: dict[str, Path]) -> None:
     learned = NetworkMetrics({"fid": files["fid"]}, CPU)
-    learned.see_truth(torch.full((1, 2, 1, 8, 8), 0.5))
+    learned.add_target(torch.full((1, 2, 1, 8, 8), 0.5))
     assert learned.features["fid", ""].mean.tolist() == [128, 128, 128]
 
 
 @pytest.mark.parametrize("kind", ["lpips", "fid", "fvd"])
-def test_an_absent_file_is_named_with_where_it_comes_from(kind: str, tmp_path: Path) -> None:
+def test_an_absent_file_is_reported_with_its_usual_source(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"no such file \[--{kind} .*absent.pt\]; it is .*; usually"):
         MetricNetwork(kind, tmp_path / "absent.pt", CPU)
     (tmp_path / "text.pt").write_text("not weights")
@@ -121,12 +121,12 @@ def test_an_absent_file_is_named_with_where_it_comes_from(kind: str, tmp_path: P
         MetricNetwork(kind, tmp_path / "text.pt", CPU)
 
 
-def test_a_network_that_cannot_judge_is_named(files: dict[str, Path]) -> None:
+def test_a_network_that_fails_is_named(files: dict[str, Path]) -> None:
     short = MetricNetwork("fvd", files["fvd"], CPU)
-    with pytest.raises(ConfigError, match=r"cannot judge frames \(1, 3, 2, 8, 8\) \[--fvd .*--frames 16"):
+    with pytest.raises(ConfigError, match=r"does not take frames \(1, 3, 2, 8, 8\) \[--fvd .*--frames 16"):
         short(torch.zeros(1, 3, 2, 8, 8))
     wrong = MetricNetwork("lpips", files["fid"], CPU)
-    with pytest.raises(ConfigError, match=r"cannot judge frames .*\[--lpips"):
+    with pytest.raises(ConfigError, match=r"does not take frames .*\[--lpips"):
         wrong(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
 
 

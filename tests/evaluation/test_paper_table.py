@@ -1,4 +1,4 @@
-"""The ladder's table: which runs are one row, and what its cells are."""
+"""The table of the paper: the runs of a row, and its cells."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_runs_that_differ_in_their_seed_are_one_row() -> None:
     assert by_method(settings) == {"l2": ["l2 (1)", "l2 (3)"], "l1": ["l1"], "long": ["long-0", "long-1"]}
 
 
-def test_two_methods_of_one_name_stay_apart() -> None:
+def test_two_methods_with_the_same_name_stay_separate() -> None:
     settings = {f"run ({n})": {"seed": n, "training.steps": n // 2} for n in range(4)}
     assert list(by_method(settings).values()) == [["run (0)", "run (1)"], ["run (2)", "run (3)"]]
 
 
 def evaluation(protocol: str, values: dict[str, tuple[float, float]]) -> Evaluation:
-    """Every measure of a model's frame k is its value k + its number among the measures."""
+    """Set every metric of a model's frame k to its value k plus the index of the metric."""
     scores = {}
     for name, numbers in values.items():
         scores[name] = Scores(len(numbers))
@@ -41,7 +41,7 @@ def evaluation(protocol: str, values: dict[str, tuple[float, float]]) -> Evaluat
 
 @pytest.mark.parametrize(("protocol", "first"), [("plain", 3), ("mathieu2016", 0)])
 def test_cells_are_means_over_windows_then_over_seeds(protocol: str, first: int) -> None:
-    """plain's moving measures are its last three; of 10, 12 and 17 the mean is 13, the deviation sqrt(13) = 3.606."""
+    """The moving metrics of plain are its last three; 10, 12 and 17 have mean 13 and std sqrt(13) = 3.606."""
     numbers = {"a": (10.0, 20.0), "b": (12.0, 20.0), "c": (17.0, 20.0), "copy last": (1.0, 2.0)}
     result = evaluation(protocol, numbers)
     head, rows = paper_rows(result, {"mine": ["a", "b", "c"]})
@@ -55,6 +55,6 @@ def test_cells_are_means_over_windows_then_over_seeds(protocol: str, first: int)
     assert paper_table(result, {"mine": ["a", "b", "c"]}).splitlines()[-2].startswith("mine")
 
 
-def test_a_protocol_without_these_measures_is_refused() -> None:
+def test_a_protocol_without_these_metrics_raises() -> None:
     with pytest.raises(ConfigError, match=r"\[--paper\] protocol openstl .*--protocol plain or mathieu2016"):
         paper_rows(evaluation("openstl", {"a": (1.0, 2.0)}), {"a": ["a"]})

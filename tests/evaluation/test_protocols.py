@@ -1,4 +1,4 @@
-"""Evaluation: the right frames are compared, the numbers are means with their n, baselines beside the model."""
+"""Evaluation compares the right frames and reports means with their n, with baselines next to the model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vidpred.evaluation.protocols import (
     Measurement,
     RunningMean,
     evaluate_models,
-    known_frames,
+    max_history_len,
     validation_numbers,
     window_of_each_clip,
     with_baselines,
 )
 from vidpred.evaluation.report import clip_table, doubling_steps, table, to_json, write_plot
-from vidpred.evaluation.samples import summarise
+from vidpred.evaluation.samples import summarize
 from vidpred.models.base import Generator
 from vidpred.models.baselines import CopyLast
 
@@ -52,7 +52,7 @@ class Drift(Source):
 
 
 class Oracle(Generator):
-    """Knows that the texture moves by two pixels: exact but for the two new columns."""
+    """A model that shifts the texture by two pixels: exact except for the two new columns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class Oracle(Generator):
 
 
 def test_the_right_frames_are_compared() -> None:
-    """Frame t+k against frame t+k: the oracle stays nearly exact, copying falls behind with every step."""
+    """Frame t+k is compared with frame t+k: the oracle stays nearly exact, copying gets worse with every step."""
     models = with_baselines({"oracle": Oracle()}, 4)
-    assert known_frames(models) == 2
+    assert max_history_len(models) == 2
     result = evaluate_models(models, Drift(2 + 4), Measurement(4))
     assert result.windows == 6
     psnr = {name: [total.mean for total in scores.overall["psnr"]] for name, scores in result.scores.items()}
@@ -84,14 +84,14 @@ def test_numbers_are_means_with_their_n_and_by_clip() -> None:
     assert [total.count for total in by_clip] == [3, 3]
     assert scores.overall["psnr"][0].count == 6
     assert scores.overall["psnr"][0].mean == pytest.approx((by_clip[0].mean + by_clip[1].mean) / 2)
-    assert [total.mean for total in scores.gain["psnr"]] == [0, 0], "copy-last gains nothing over itself"
+    assert [total.mean for total in scores.gain["psnr"]] == [0, 0], "copy-last has no gain over copy-last"
     window = torch.from_numpy(Drift(3).window(0)).permute(0, 3, 1, 2).float() / 255
     how = Measurement(2)
     single = evaluate_models({"copy last": CopyLast()}, Drift(3, windows=1), how).scores["copy last"].overall["psnr"][1]
     assert single.mean == pytest.approx(float(-10 * torch.log10((window[0] - window[2]).square().mean())), abs=1e-4)
 
 
-def test_still_images_have_no_moving_number() -> None:
+def test_still_images_have_no_moving_metrics() -> None:
     class Still(Drift):
         def window(self, index: int) -> np.ndarray:
             return np.repeat(super().window(index)[:1], self.frames, 0)
@@ -107,16 +107,18 @@ def test_copies_have_all_the_energy_and_never_flicker() -> None:
     result = evaluate_models({"copy last": CopyLast()}, Drift(4), Measurement(2, protocol=PROTOCOLS["sharpness"]))
     scores = result.scores["copy last"].overall
     assert [total.mean for total in scores["energy"]] == pytest.approx([1, 1], abs=0.1)
-    assert scores["warp_error"][0].mean == pytest.approx(0, abs=0.05), "the prediction before is the last known frame"
+    assert scores["warp_error"][0].mean == pytest.approx(0, abs=0.05), (
+        "the previous prediction is the last context frame"
+    )
     assert scores["warp_error"][1].mean == pytest.approx(0, abs=1e-3)
     assert min(total.mean for total in scores["patches"]) > 0
-    assert "nearer to the true frames' value is for energy (1)" in table(result)
+    assert "except patches; energy (1) and energy moving (1) and warp error (1) are best" in table(result)
 
 
 def test_the_best_of_several_ratios_is_the_nearest() -> None:
-    assert summarise([0.4, 1.1, 1.5], False, 1) == {"best": 1.1, "mean": pytest.approx(1), "worst": 0.4}
-    assert summarise([0.4, 1.1, 1.5], False) == {"best": 1.5, "mean": pytest.approx(1), "worst": 0.4}
-    assert summarise([0.4, 1.1, 1.5], True)["best"] == 0.4
+    assert summarize([0.4, 1.1, 1.5], False, 1) == {"best": 1.1, "mean": pytest.approx(1), "worst": 0.4}
+    assert summarize([0.4, 1.1, 1.5], False) == {"best": 1.5, "mean": pytest.approx(1), "worst": 0.4}
+    assert summarize([0.4, 1.1, 1.5], True)["best"] == 0.4
 
 
 def test_running_means() -> None:
@@ -136,25 +138,25 @@ def test_windows_are_spread_evenly() -> None:
     assert spread(100, 4, middle=False) == [0, 25, 50, 75]
 
 
-@pytest.mark.parametrize(("step", "pred_frames"), [(1, 1), (3, 1), (1, 2), (2, 2)])
-def test_validation_measures_the_frames_that_are_learned(step: int, pred_frames: int) -> None:
-    """With a lead of 3 only frame t+3 counts: a generator that is right there alone is perfect."""
+@pytest.mark.parametrize(("lead", "pred_frames"), [(1, 1), (3, 1), (1, 2), (2, 2)])
+def test_validation_measures_the_frames_of_training(lead: int, pred_frames: int) -> None:
+    """With a lead of 3 only frame t+3 counts: a generator that is right only there is perfect."""
 
     class Lead(Generator):
         def __init__(self) -> None:
             super().__init__()
-            self.context_frames, self.pred_frames, self.lead, self.channels = 1, pred_frames, step, 3
+            self.context_frames, self.pred_frames, self.lead, self.channels = 1, pred_frames, lead, 3
 
         def forward(self, context: Tensor) -> list[Tensor]:
             last = context[:, -1:]
-            ahead = [last.roll(-2 * (step + k), -1) for k in range(pred_frames)]
+            ahead = [last.roll(-2 * (lead + k), -1) for k in range(pred_frames)]
             return [torch.cat(ahead, 1)]
 
     class Ring(Drift):
         def window(self, index: int) -> np.ndarray:
             return np.stack([np.roll(self.texture[:, :64], -2 * t, 1) for t in range(self.frames)])
 
-    numbers = validation_numbers(Lead(), Ring(2 * step - 1 + pred_frames, 2), 2, torch.device("cpu"))
+    numbers = validation_numbers(Lead(), Ring(2 * lead - 1 + pred_frames, 2), 2, torch.device("cpu"))
     assert numbers["psnr"] == pytest.approx(CAP)
 
 
@@ -196,7 +198,7 @@ def test_every_protocol_prints_its_numbers(tmp_path: Path, name: str) -> None:
         for scores in result.scores.values():
             assert all(total.count + 2 * ("released" in measure) >= result.windows for total in scores.overall[measure])
     if name == "openstl":
-        assert "but for MSE (sum) and MAE (sum)" in text
+        assert "except MSE (sum) and MAE (sum)" in text
         flow, copy = (
             result.scores[model].overall["openstl_mse_sum"][0].mean for model in ("optical flow", "copy last")
         )

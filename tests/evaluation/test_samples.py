@@ -1,4 +1,4 @@
-"""Best, mean and worst of N, and the spread: by hand, and with N named wherever they stand."""
+"""Best, mean and worst of N, and the spread, by hand; N is always named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from vidpred.data.sources import Source
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.evaluation.report import clip_table, table, to_json, write_plot
-from vidpred.evaluation.samples import Spread, summarise
+from vidpred.evaluation.samples import Spread, summarize
 from vidpred.models.base import Generator
 from vidpred.models.noise import seeded_noise
 
@@ -37,7 +37,7 @@ class Still(Source):
 
 
 class Gray(Generator):
-    """A gray frame, as bright as a quarter or three quarters: as the coin says."""
+    """A gray frame with a brightness of 1/4 or 3/4, by the toss of a coin."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def evaluation() -> Evaluation:
 
 
 def test_best_mean_and_worst_by_hand(evaluation: Evaluation) -> None:
-    """A brightness of 1/4 has 20 log10 4 dB, one of 3/4 has 20 log10 (4/3)."""
+    """A brightness of 1/4 has 20 log10 4 dB, one of 3/4 has 20 log10 (4/3) dB."""
     dark, bright = 20 * math.log10(4), 20 * math.log10(4 / 3)
     coins = [[float(seeded_noise(Gray(), 1, SEED, window, sample)) for sample in range(SAMPLES)] for window in (0, 1)]
     assert all(len(set(coin)) == 2 for coin in coins), "both sides occur in both windows"
@@ -74,13 +74,13 @@ def test_best_mean_and_worst_by_hand(evaluation: Evaluation) -> None:
     ]  # fmt: skip
 
 
-def test_lower_may_be_better_and_what_is_no_number_is_left_out() -> None:
-    assert summarise([3.0, 1.0, 2.0, math.nan], True) == {"best": 1.0, "mean": 2.0, "worst": 3.0}
-    assert summarise([3.0, 1.0, 2.0], False) == {"best": 3.0, "mean": 2.0, "worst": 1.0}
-    assert all(math.isnan(value) for value in summarise([math.nan], False).values())
+def test_lower_may_be_better_and_nan_is_skipped() -> None:
+    assert summarize([3.0, 1.0, 2.0, math.nan], True) == {"best": 1.0, "mean": 2.0, "worst": 3.0}
+    assert summarize([3.0, 1.0, 2.0], False) == {"best": 3.0, "mean": 2.0, "worst": 1.0}
+    assert all(math.isnan(value) for value in summarize([math.nan], False).values())
 
 
-def test_spread_is_torchs_deviation() -> None:
+def test_spread_equals_torch_std() -> None:
     images = torch.rand(7, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     spread = Spread()
     spread.add(images[0])
@@ -90,7 +90,7 @@ def test_spread_is_torchs_deviation() -> None:
     assert spread.value == pytest.approx(float(images.std(0).mean()), abs=1e-6)
 
 
-def test_n_stands_beside_every_number(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_n_is_next_to_every_number(evaluation: Evaluation, tmp_path: Path) -> None:
     text = table(evaluation)
     head = next(line for line in text.splitlines() if line.startswith("frame t+1"))
     assert head.endswith("spread of 5")
@@ -111,7 +111,7 @@ def test_n_stands_beside_every_number(evaluation: Evaluation, tmp_path: Path) ->
 
 
 def test_one_prediction_has_one_row_and_no_spread() -> None:
-    """Also of a model with noise, whose one draw is the first of several."""
+    """This holds also for a model with noise, whose one draw is the first of several."""
     models = with_baselines({"mine": Gray()}, STEPS)
     one = evaluate_models(models, Still(), Measurement(STEPS, seed=SEED))
     assert list(one.scores) == ["mine", "copy last", "optical flow", "half copy, half flow"]

@@ -1,4 +1,4 @@
-"""Gradient energy and patch distributions, by hand-worked images."""
+"""Gradient energy and patch distributions, on hand-computed images."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_energy_is_a_mean_over_channels() -> None:
     assert gradient_energy(image).item() == pytest.approx(0.01 / 3)
 
 
-def test_a_masked_energy_is_of_the_masked_pixels() -> None:
+def test_masked_energy_uses_only_masked_pixels() -> None:
     image = torch.cat([ramp(0.0, 0.1)[..., :4], torch.full((1, 3, 8, 4), 0.3)], 3)
     mask = torch.zeros(1, 8, 8, dtype=torch.bool)
-    mask[:, :, :3] = True  # neighbors up to column 3: the ramp alone
+    mask[:, :, :3] = True  # neighbors up to column 3: only the ramp
     assert gradient_energy(image, mask).item() == pytest.approx(0.01)
     assert gradient_energy(image, ~mask & (torch.arange(8) > 3)).item() == pytest.approx(0, abs=1e-12)
     assert gradient_energy(image, torch.zeros_like(mask)).isnan().all()
@@ -52,7 +52,7 @@ def test_the_ratio_is_one_for_equal_images_and_below_for_blurred_ones() -> None:
     assert gradient_energy_ratio(image, image).tolist() == [1.0, 1.0]
     assert (gradient_energy_ratio(blur(image), image) < 0.2).all()
     assert gradient_energy_ratio(0.5 * image, image).tolist() == pytest.approx([0.25, 0.25])
-    # Where details lie does not matter, as long as there are as many.
+    # The position of details does not matter, only their amount.
     assert gradient_energy_ratio(image.flip(3).flip(2), image).tolist() == pytest.approx([1.0, 1.0], rel=0.1)
 
 
@@ -73,7 +73,7 @@ def test_one_bright_pixel_in_the_pyramid_by_hand() -> None:
 
 
 def test_the_pyramid_adds_up_and_constants_have_no_detail() -> None:
-    image = texture(1, 37)  # odd sides, too
+    image = texture(1, 37)  # odd sides
     bands = laplacian_pyramid(image)
     assert [tuple(band.shape[-2:]) for band in bands] == [(37, 37), (19, 19), (10, 10)]
     rebuilt = bands[-1]
@@ -97,7 +97,7 @@ def test_patch_distances() -> None:
 
 
 def test_a_shift_of_brightness_by_hand() -> None:
-    """A constant c is in the coarsest level alone, whose projections move by c / deviation times a direction's sum."""
+    """A constant c is only in the coarsest level: its projections move by c / std times a direction's sum."""
     image = texture(1)
     distance = sliced_wasserstein(image + 0.1, image).item()
     directions = torch.randn(PROJECTIONS, 3, PATCH, PATCH, generator=torch.Generator().manual_seed(0))
@@ -107,7 +107,7 @@ def test_a_shift_of_brightness_by_hand() -> None:
     assert distance == pytest.approx(moved.item() / 3, rel=1e-3)
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
+def test_mismatched_shapes_raise() -> None:
     with pytest.raises(ValueError, match="one shape"):
         sliced_wasserstein(texture(1), texture(2))
     with pytest.raises(ValueError, match="28 pixels"):
@@ -116,7 +116,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         gradient_energy(torch.rand(1, 3, 1, 8))
 
 
-def test_moved_frames_have_no_warp_error_and_flicker_has() -> None:
+def test_flicker_has_a_warp_error_and_moved_frames_have_none() -> None:
     wide = blur(blur(texture(1, 80)))
     before, after = wide[..., 8:72, 8:72], wide[..., 8:72, 10:74]
     noise = 0.1 * torch.randn(after.shape, generator=torch.Generator().manual_seed(1))

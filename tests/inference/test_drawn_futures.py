@@ -1,4 +1,4 @@
-"""Several futures of one past: seeded, coherent from step to step, and refused where a model has one only."""
+"""Several futures of one context: seeded, coherent over time, and an error for a model with only one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vidpred.models.rollout import rollout
 
 
 class Walk(nn.Module):
-    """Every frame is the one before plus a hundredth of the noise's sum: a rollout tells which noise each step had."""
+    """A generator that adds a hundredth of the noise's sum to the last frame, so that frames reveal the noise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ def predictor(noise_channels: int) -> Predictor:
 FRAMES = torch.rand(3, 2, 3, 13, 10, generator=torch.Generator().manual_seed(0))
 
 
-def test_one_draw_is_kept_through_the_whole_rollout() -> None:
-    """A straight line, with another slope for each sample."""
+def test_a_sample_keeps_its_noise_through_the_whole_rollout() -> None:
+    """Each sample is a straight line with a different slope."""
     context = torch.full((2, 1, 3, 4, 4), 0.5)
     noise = torch.tensor([[1.0, 2.0], [-1.0, 0.0]])
     future = rollout(Walk(), context, 5, noise)
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_futures() -> None:
     assert all(not torch.equal(flat[:, i], flat[:, j]) for i in range(4) for j in range(i))
 
 
-def test_without_a_seed_torchs_stream_decides() -> None:
+def test_without_a_seed_noise_comes_from_torch() -> None:
     noisy = predictor(2)
     torch.manual_seed(4)
     futures = noisy.predict(FRAMES, 2, num_samples=2)
@@ -80,10 +80,10 @@ def test_without_a_seed_torchs_stream_decides() -> None:
 
 def test_a_model_without_noise_has_one_future() -> None:
     plain = predictor(0)
-    with pytest.raises(ConfigError, match=r"mine takes no noise and predicts one future only \[samples=3\]"):
+    with pytest.raises(ConfigError, match=r"mine takes no noise and predicts one future only \[num_samples=3\]"):
         plain.predict(FRAMES, 2, num_samples=3)
     assert torch.equal(plain.predict(FRAMES, 2, seed=1), plain.predict(FRAMES, 2))
     with pytest.raises(ValueError, match="takes no noise"):
         rollout(plain.generator, FRAMES, 2, torch.zeros(3, 1))
-    with pytest.raises(ValueError, match="samples must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="num_samples must be at least 1, not 0"):
         predictor(2).predict(FRAMES, 2, num_samples=0)

@@ -1,4 +1,4 @@
-"""Holes in images: the search finds what the generator can paint, known pixels stay, the seam is smooth."""
+"""Inpainting: the search finds images of the generator, known pixels stay, the seam is smooth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLAIN = Search(steps=200, restarts=3, prior_weight=0, blend=False)
 
 
 class LikesDark(Discriminator):
-    """A discriminator for which dark images are true ones."""
+    """A discriminator that scores dark images as real."""
 
     num_scales = 1
 
@@ -35,61 +35,61 @@ class LikesDark(Discriminator):
         return 10 * (0.5 - images[-1].flatten(1).mean(1, keepdim=True))
 
 
-def completer(judge: Discriminator | None = None) -> Completer:
+def completer(discriminator: Discriminator | None = None) -> Completer:
     torch.manual_seed(0)
     generator = MlpGenerator(MlpSettings(hidden=[32], noise_channels=3), Shape(1, 8, 8))
     with torch.no_grad():
         for parameter in generator.parameters():
-            parameter *= 4  # untrained, all its images would be gray
-    return Completer(Predictor(generator, DataSettings(context_frames=0, channels=1, crop_size=8)), judge)
+            parameter *= 4  # the images of an untrained generator would be gray
+    return Completer(Predictor(generator, DataSettings(context_frames=0, channels=1, crop_size=8)), discriminator)
 
 
-def painted(found: Completer, *noise: float) -> Tensor:
+def image_of(found: Completer, *noise: float) -> Tensor:
     return found.predictor.draw(torch.tensor([noise]))
 
 
-def test_the_search_finds_what_the_generator_can_paint() -> None:
+def test_the_search_finds_an_image_of_the_generator() -> None:
     found = completer()
-    truth = torch.cat([painted(found, 0.5, -0.3, 0.2), painted(found, -0.6, 0.1, 0.7)])
-    holed = torch.where(KNOWN, truth, torch.zeros(()))
+    target = torch.cat([image_of(found, 0.5, -0.3, 0.2), image_of(found, -0.6, 0.1, 0.7)])
+    holed = torch.where(KNOWN, target, torch.zeros(()))
     filled = found.complete(holed, KNOWN, search=PLAIN)
     assert filled.shape == (2, 1, 1, 8, 8)
     assert torch.equal(filled[:, 0][..., KNOWN], holed[..., KNOWN])
-    torch.testing.assert_close(filled[:, 0], truth, atol=0.05, rtol=0)
+    torch.testing.assert_close(filled[:, 0], target, atol=0.05, rtol=0)
     nothing = found.complete(holed, KNOWN, search=Search(steps=0, restarts=1, prior_weight=0, blend=False))
-    assert float((nothing[:, 0] - truth).abs().max()) > 0.2
+    assert float((nothing[:, 0] - target).abs().max()) > 0.2
 
 
 def test_the_best_of_the_restarts_comes_first() -> None:
     found = completer()
-    truth = painted(found, 0.5, -0.3, 0.2)
+    target = image_of(found, 0.5, -0.3, 0.2)
     short = Search(steps=3, restarts=5, prior_weight=0, blend=False)
-    painted_, costs = found._search(truth, KNOWN.expand(1, 8, 8), 0, short, None)
-    apart = ((painted_[0] - truth) * KNOWN).abs().flatten(1).sum(1) / KNOWN.sum()
+    generated, costs = found._search(target, KNOWN.expand(1, 8, 8), 0, short, None)
+    apart = ((generated[0] - target) * KNOWN).abs().flatten(1).sum(1) / KNOWN.sum()
     torch.testing.assert_close(costs[0], apart)
-    chosen = found.complete(truth, KNOWN, count=5, search=short)[0]
+    chosen = found.complete(target, KNOWN, count=5, search=short)[0]
     for place, best in enumerate(apart.argsort()):
-        torch.testing.assert_close(chosen[place][:, ~KNOWN], painted_[0, best][:, ~KNOWN])
+        torch.testing.assert_close(chosen[place][:, ~KNOWN], generated[0, best][:, ~KNOWN])
 
 
-def test_the_discriminator_is_asked() -> None:
-    """log(1 - D) is minimised: what it takes for true, here darkness, is painted."""
-    asked, alone = completer(LikesDark()), completer()
-    truth = painted(alone, 0.5, -0.3, 0.2)
+def test_the_discriminator_is_a_prior() -> None:
+    """log(1 - D) is minimized, so that completions get darker with a discriminator that prefers dark images."""
+    guided, unguided = completer(LikesDark()), completer()
+    target = image_of(unguided, 0.5, -0.3, 0.2)
     strong = Search(steps=100, restarts=1, prior_weight=10, blend=False)
     hole = ~KNOWN
-    dark = asked.complete(truth, KNOWN, search=strong)[0, 0, 0][hole].mean()
-    assert float(dark) < 0.7 * float(alone.complete(truth, KNOWN, search=PLAIN)[0, 0, 0][hole].mean())
+    dark = guided.complete(target, KNOWN, search=strong)[0, 0, 0][hole].mean()
+    assert float(dark) < 0.7 * float(unguided.complete(target, KNOWN, search=PLAIN)[0, 0, 0][hole].mean())
 
 
-def test_blending_keeps_gradients_and_meets_the_border() -> None:
-    """What differs by a linear function, which is harmonic, is found again; without a hole at the frame's edge."""
+def test_blending_keeps_gradients_and_matches_the_border() -> None:
+    """A difference by a linear function, which is harmonic, is removed; the hole must not touch the image's edge."""
     torch.manual_seed(0)
-    truth = torch.rand(2, 1, 8, 8) * 0.4 + 0.3
+    target = torch.rand(2, 1, 8, 8) * 0.4 + 0.3
     slope = torch.linspace(-0.2, 0.2, 8)
-    torch.testing.assert_close(blended(truth + slope, truth, KNOWN.expand(1, 8, 8)), truth, atol=1e-5, rtol=0)
-    flat = blended(truth - 0.1, truth, parse_hole("0,0,5,8", 8).expand(1, 8, 8))
-    torch.testing.assert_close(flat, truth, atol=1e-4, rtol=0)
+    torch.testing.assert_close(blended(target + slope, target, KNOWN.expand(1, 8, 8)), target, atol=1e-5, rtol=0)
+    flat = blended(target - 0.1, target, parse_hole("0,0,5,8", 8).expand(1, 8, 8))
+    torch.testing.assert_close(flat, target, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["dcgan_mnist", "wgan_gp", "lapgan", "stylegan", "vae", "mixture"])
@@ -106,7 +106,7 @@ def test_every_kind_of_run_completes_images(name: str, tmp_path: Path) -> None:
         call("complete", *words, "-o", str(tmp_path / "given.png"), "--mask", str(tmp_path / "mask.png"), str(image))
         == 0
     )
-    # Rows of four: as it was, with its hole, twice completed.
+    # Rows of four: original, with its hole, two completions.
     own, given = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("own", "given"))
     assert own.shape[0] / own.shape[1] == pytest.approx(3 / 4, abs=0.05)
     assert given.shape[0] < given.shape[1] / 3
@@ -116,8 +116,8 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(small_preset("dcgan_conditional", tmp_path))
     words = ["--run", str(run.folder), "-o", str(tmp_path / "out.png"), "--steps", "1"]
     for more, said in (
-        (["--hole", "4,4,5,2"], "no part of the run's images of 8x8"),
-        (["--hole", "0,0,8,8"], "no part of the run's images"),
+        (["--hole", "4,4,5,2"], "not a part of the run's 8x8 images"),
+        (["--hole", "0,0,8,8"], "not a part of the run's 8x8 images"),
         (["--hole", "middle"], "left, top, width and height"),
         ([], "give one from 0 to 9"),
         (["--label", "10"], "give one from 0 to 9"),
@@ -133,5 +133,5 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "paint the hole white" in capsys.readouterr().err
     small = {"training.steps": 1, "training.batch_size": 2, "model.scales": 1, "training.device": "cpu"}
     frames = train(load_config(None, {**small, "run": str(tmp_path / "frames"), "training.validate_every": 0}))
-    with pytest.raises(ConfigError, match="makes no images"):
+    with pytest.raises(ConfigError, match="generates no images"):
         Completer.load(frames.folder)

@@ -1,4 +1,4 @@
-"""The weights that come with the package: whole, small, found by name, useful at once, a start for other runs."""
+"""The shipped weights: intact, small, found by name, useful without training, and a start for other runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vidpred.models.build import build_generator
 from vidpred.run import train
 
 
-def test_they_are_whole_small_and_say_what_they_were_trained_on() -> None:
+def test_they_are_intact_and_small_and_name_their_training_data() -> None:
     found = find_checkpoint("pretrained")
     assert found.path == SHIPPED
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 5_000_000
@@ -37,7 +37,7 @@ def test_without_training_they_beat_copying_at_every_step() -> None:
     assert bool((gains > 1).all()), gains
 
 
-def test_a_damaged_copy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_copy_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "motion"
     shutil.copytree(SHIPPED, copy)
     content = bytearray((copy / "ema.safetensors").read_bytes())
@@ -48,7 +48,7 @@ def test_a_damaged_copy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         find_checkpoint("pretrained")
 
 
-def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_that_name_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pretrained").mkdir()
     with pytest.raises(StorageError, match="no checkpoint in the run folder"):
@@ -90,7 +90,7 @@ def test_training_starts_from_them(tmp_path: Path) -> None:
     assert all(torch.allclose(own[name], shipped[name], atol=1e-6) for name in shipped)
 
 
-def test_the_dial_of_one_call_does_not_stay() -> None:
+def test_the_sharpness_of_one_call_does_not_persist() -> None:
     clip = moving_clip(4, 48, 64, 2, -1)[0]
     predictor = Predictor.load("pretrained")
     before = predictor.predict(clip[:3], 2)
@@ -103,7 +103,7 @@ def test_the_dial_of_one_call_does_not_stay() -> None:
         predictor.predict(clip[:3], 2, sharpness=1.5)
 
 
-def test_models_without_a_dial_say_so() -> None:
+def test_models_without_a_sharpness_dial_raise() -> None:
     config = load_config("forking_ball_mse.yaml")
     predictor = Predictor(build_generator(config.model, config.data), config.data, "mine")
     with pytest.raises(ConfigError, match=r"mine has no dial for sharpness \[--sharpness 1\]"):

@@ -1,4 +1,4 @@
-"""`vidpred sample`: what is drawn is a function of (seed, number), and what is written can be read again."""
+"""`vidpred sample`: samples are a function of (seed, number), and written sets can be read again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A conditional DCGAN after two steps: its images are nothing to look at."""
+    """Train a conditional DCGAN for two steps."""
     folder = tmp_path_factory.mktemp("sampled")
     settings = {
         **SMALL, "data.root": str(write_digits(folder / "digits.npz")), "run": str(folder / "run"),
@@ -49,7 +49,7 @@ def test_a_sample_is_a_function_of_seed_and_number(run: Run) -> None:
     assert not torch.allclose(few[0], other[0])
 
 
-def test_a_labelled_set_can_be_trained_on(run: Run, tmp_path: Path) -> None:
+def test_a_labeled_set_can_be_read_for_training(run: Run, tmp_path: Path) -> None:
     for output in (tmp_path / "set", tmp_path / "set.npz"):
         assert call("sample", "--run", str(run.folder), "-o", str(output), "--count", "6", "--labels", "7,3") == 0
         found = find_images(output)
@@ -86,7 +86,7 @@ def test_interpolation_begins_and_ends_at_samples(run: Run) -> None:
 
 
 def test_great_circles_by_hand() -> None:
-    """Between (3, 0) and (0, 1): half of the way is 45 degrees, of length 2."""
+    """Halfway from (3, 0) to (0, 1) is at 45 degrees, with length 2."""
     middle = between(torch.tensor([3.0, 0]), torch.tensor([0.0, 1]), 3, spherical=True)[1]
     torch.testing.assert_close(middle, torch.tensor([2.0, 2]) / 2**0.5)
     straight = between(torch.tensor([3.0, 0]), torch.tensor([0.0, 1]), 3, spherical=False)[1]
@@ -99,7 +99,7 @@ def test_arithmetic_adds_means(run: Run) -> None:
     images = arithmetic(sampler, "0,1-0,1+2,3")  # rows of two samples and their mean; then the sum
     noise = sampler.noise([2, 3]).mean(0, keepdim=True)
     torch.testing.assert_close(images[9:10], sampler.images(noise, torch.tensor([1])))
-    torch.testing.assert_close(images[8], images[9])  # the third row's mean: the rest cancels out
+    torch.testing.assert_close(images[8], images[9])  # the third row's mean, because the others cancel out
     with pytest.raises(ConfigError, match="--arithmetic"):
         parse_arithmetic("3,8")
 
@@ -120,10 +120,10 @@ def test_mistakes(words: list[str], said: str, run: Run, tmp_path: Path, capsys:
     assert said in capsys.readouterr().err
 
 
-def test_a_predictor_of_frames_is_told_apart(run: Run, tmp_path: Path) -> None:
+def test_a_predictor_of_frames_raises(run: Run, tmp_path: Path) -> None:
     small = {"training.steps": 1, "training.batch_size": 2, "model.scales": 1, "training.validate_every": 0}
     frames = train(load_config(None, {**small, "run": str(tmp_path / "frames"), "training.device": "cpu"}))
     with pytest.raises(ConfigError, match="vidpred predict"):
         Sampler(frames.predictor())
     with pytest.raises(ConfigError, match="vidpred sample"):
-        Predictor.load(run.folder).check_known_frames()
+        Predictor.load(run.folder).check_predicts_frames()

@@ -1,4 +1,4 @@
-"""The adversarial losses against hand-worked values and the known optima of the games."""
+"""Adversarial losses against hand-worked values and the known optima of the games."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vidpred.losses.gan_losses import (
 )
 from vidpred.losses.reconstruction import adversarial_loss
 
-# Two densities over four places.
+# Two densities over four points.
 TRUE = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
 GENERATED = torch.tensor([0.1, 0.2, 0.2, 0.5], dtype=torch.float64)
 
 
 def best_cost(name: AdversarialName, true: Tensor, generated: Tensor, label: float = 1.0) -> tuple[Tensor, float]:
-    """The logits that minimise the discriminator's expected cost, one a place, and that cost: found by descent."""
+    """Minimize the discriminator's expected cost by descent; return the logits, one per point, and the cost."""
     loss = ADVERSARIAL_LOSSES[name]
     logits = torch.zeros(len(true), requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-9, tolerance_change=1e-14)
@@ -59,8 +59,8 @@ def test_the_minimax_value_is_minus_log_4_plus_twice_the_jensen_shannon_divergen
     assert -best_cost("minimax", TRUE, GENERATED)[1] == pytest.approx(-math.log(4) + 2 * divergence, abs=1e-5)
 
 
-def test_at_equilibrium_the_discriminator_can_say_nothing() -> None:
-    """D = 1/2 everywhere; least squares then costs (1/2)^2 / 2 for either kind, the hinge 1."""
+def test_at_equilibrium_the_discriminator_is_at_chance_level() -> None:
+    """D = 1/2 everywhere; least squares then costs (1/2)^2 / 2 for real and generated alike, the hinge 1."""
     for name, logit, cost in (("bce", 0.0, 2 * math.log(2)), ("least_squares", 0.5, 0.25), ("hinge", 0.0, 2.0)):
         logits, value = best_cost(name, TRUE, TRUE)  # type: ignore[arg-type]
         torch.testing.assert_close(logits, torch.full_like(TRUE, logit), atol=1e-3, rtol=0)
@@ -78,8 +78,8 @@ def test_the_best_hinge_logit_is_a_sign() -> None:
             assert float(grid[costs.argmin()]) == pytest.approx(math.copysign(1, p - q), abs=0.011)
 
 
-def test_smoothed_labels_make_the_best_discriminator_less_sure() -> None:
-    """Salimans et al. 2016: with label a for true and 0 for generated images, D = a p / (p + q)."""
+def test_smoothed_labels_make_the_best_discriminator_less_confident() -> None:
+    """Salimans et al. 2016: with label a for real and 0 for generated images, D = a p / (p + q)."""
     logits, _ = best_cost("bce", TRUE, GENERATED, label=0.9)
     torch.testing.assert_close(logits.sigmoid(), 0.9 * TRUE / (TRUE + GENERATED), atol=1e-3, rtol=0)
 
@@ -88,9 +88,9 @@ def test_minimax_leaves_a_beaten_generator_without_gradient() -> None:
     """Logit -10 is D = 1/(1 + e^10) = 4.54e-5: the slope is -D for log(1 - D) and D - 1 for -log D."""
     logits = torch.tensor([-10.0], requires_grad=True)
     (minimax,) = torch.autograd.grad(ADVERSARIAL_LOSSES["minimax"].generator(logits), logits)
-    (saturating_not,) = torch.autograd.grad(ADVERSARIAL_LOSSES["bce"].generator(logits), logits)
+    (non_saturating,) = torch.autograd.grad(ADVERSARIAL_LOSSES["bce"].generator(logits), logits)
     assert float(minimax) == pytest.approx(-4.5398e-5, rel=1e-4)
-    assert float(saturating_not) == pytest.approx(-0.9999546, rel=1e-6)
+    assert float(non_saturating) == pytest.approx(-0.9999546, rel=1e-6)
 
 
 def test_values_by_hand() -> None:
@@ -105,14 +105,14 @@ def test_values_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", list(ADVERSARIAL_LOSSES))
-def test_the_generator_wants_higher_logits(name: AdversarialName) -> None:
+def test_the_generator_raises_logits(name: AdversarialName) -> None:
     logits = torch.tensor([-0.5, 0.2], requires_grad=True)
     (slope,) = torch.autograd.grad(ADVERSARIAL_LOSSES[name].generator(logits), logits)
     assert bool((slope < 0).all())
 
 
 @pytest.mark.parametrize("name", list(ADVERSARIAL_LOSSES))
-def test_the_discriminator_wants_them_apart(name: AdversarialName) -> None:
+def test_the_discriminator_separates_logits(name: AdversarialName) -> None:
     loss = ADVERSARIAL_LOSSES[name]
     logits = torch.tensor([0.3], requires_grad=True)
     assert float(torch.autograd.grad(loss.real(logits, 1), logits)[0]) < 0

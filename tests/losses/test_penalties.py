@@ -1,4 +1,4 @@
-"""Penalties, clipping and averages against critics whose slope is known."""
+"""Penalties, clipping and averages against critics of known slope."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from vidpred.losses.penalties import HistoricalAverage, clip_weights, gradient_p
 
 
 def linear_critic(length: float) -> tuple[Tensor, Tensor]:
-    """D(x) = <w, x> with |w| = length, and images that ask for gradients."""
+    """Return the weights w of D(x) = <w, x>, with |w| = length, and images that require gradients."""
     torch.manual_seed(0)
     weights = torch.randn(3, 4, 4)
     return weights * (length / weights.norm()), torch.randn(5, 3, 4, 4, requires_grad=True)
 
 
-def test_r1_of_a_known_judge() -> None:
-    """D(x) = <w, x> has the gradient w: the penalty is |w|^2 / 2 at every sample."""
+def test_r1_of_a_linear_discriminator() -> None:
+    """D(x) = <w, x> has the gradient w: the penalty is |w|^2 / 2 for every sample."""
     weights, images = linear_critic(3.0)
     torch.testing.assert_close(r1_penalty((images * weights).sum((1, 2, 3)), [images]), torch.tensor(4.5))
 
 
-def test_penalties_are_of_what_a_growing_judge_sees() -> None:
-    """A judge of 4x4 pixels has the same penalties whether images have so many or repeat each of them 16 times."""
+def test_penalties_are_with_respect_to_the_inputs_of_a_growing_discriminator() -> None:
+    """A discriminator of 4x4 pixels has equal penalties for 4x4 images and for those with each pixel 16 times."""
     torch.manual_seed(0)
     weights, small = torch.randn(4, 4), torch.rand(3, 1, 4, 4)
     found = []
-    for repeated in (1, 4):
-        images = small.repeat_interleave(repeated, 2).repeat_interleave(repeated, 3).requires_grad_()
-        logits = (torch.nn.functional.avg_pool2d(images, repeated) * weights).square().sum((1, 2, 3))
-        found.append((r1_penalty(logits, [images], repeated), gradient_penalty(logits[:, None], [images], repeated)))
+    for pixel_repeat in (1, 4):
+        images = small.repeat_interleave(pixel_repeat, 2).repeat_interleave(pixel_repeat, 3).requires_grad_()
+        logits = (torch.nn.functional.avg_pool2d(images, pixel_repeat) * weights).square().sum((1, 2, 3))
+        r1 = r1_penalty(logits, [images], pixel_repeat)
+        found.append((r1, gradient_penalty(logits[:, None], [images], pixel_repeat)))
     torch.testing.assert_close(found[1], found[0])
 
 
 @pytest.mark.parametrize(("length", "expected"), [(1.0, 0.0), (3.0, 4.0), (0.5, 0.25)])
 def test_gradient_penalty_of_a_linear_critic(length: float, expected: float) -> None:
-    """(|w| - 1)^2: nothing for a critic of slope 1, which is 1-Lipschitz."""
+    """(|w| - 1)^2: 0 for a critic of slope 1, which is 1-Lipschitz."""
     weights, images = linear_critic(length)
     penalty = gradient_penalty((images * weights).sum((1, 2, 3)), [images])
     torch.testing.assert_close(penalty, torch.tensor(expected), atol=1e-5, rtol=0)
@@ -56,10 +57,10 @@ def test_gradient_penalty_reaches_the_critics_weights() -> None:
     weights = torch.tensor([0.0, 3.0, 4.0], requires_grad=True)
     gradient_penalty(images @ weights, [images]).backward()
     torch.testing.assert_close(weights.grad, 2 * 4 * torch.tensor([0.0, 0.6, 0.8]))
-    nothing = torch.zeros(3, requires_grad=True)
-    gradient_penalty(images @ nothing, [images]).backward()
-    assert nothing.grad is not None
-    assert bool(nothing.grad.isfinite().all())
+    zeros = torch.zeros(3, requires_grad=True)
+    gradient_penalty(images @ zeros, [images]).backward()
+    assert zeros.grad is not None
+    assert bool(zeros.grad.isfinite().all())
 
 
 def test_interpolation_lies_on_the_line_with_one_share_a_sample() -> None:

@@ -1,4 +1,4 @@
-"""The losses against hand-worked values and torch.nn.functional."""
+"""Reconstruction losses against hand-worked values and torch.nn.functional."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def test_lp_is_the_mean_of_powers() -> None:
 
 
 def test_gradient_difference_by_hand() -> None:
-    """Y = [[0, 3], [1, 1]], prediction = [[0, 1], [0, 0]]: along the height |1|, |-2| against 0, |-1|: 1, 1; along the
-    width 3, 0 against 1, 0: 2, 0."""
+    """Work the loss out for Y = [[0, 3], [1, 1]] and the prediction [[0, 1], [0, 0]].
+
+    Along the height |1|, |-2| against 0, |-1|: 1, 1; along the width 3, 0 against 1, 0: 2, 0.
+    """
     target = torch.tensor([[0.0, 3.0], [1.0, 1.0]])
     prediction = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
     assert float(gradient_difference_loss(prediction, target, 1)) == pytest.approx((1 + 1) / 2 + (2 + 0) / 2)
@@ -61,12 +63,12 @@ def test_log_squared_error_is_worked_by_hand() -> None:
     assert both.tolist() == pytest.approx([expected, -4], abs=1e-5)
 
 
-def test_a_tenth_of_the_psnr_is_won_by_a_tenth_of_the_log_loss() -> None:
+def test_the_log_loss_falls_by_a_tenth_of_the_gain_in_psnr() -> None:
     target = torch.rand(1, 1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     near, far = target + 0.05, target + 0.2
-    won = float(psnr(near[0], target[0]) - psnr(far[0], target[0]))
-    lost = float(log_squared_error(far, target, 0.0) - log_squared_error(near, target, 0.0))
-    assert lost == pytest.approx(won / 10, abs=1e-4)
+    gain = float(psnr(near[0], target[0]) - psnr(far[0], target[0]))
+    fall = float(log_squared_error(far, target, 0.0) - log_squared_error(near, target, 0.0))
+    assert fall == pytest.approx(gain / 10, abs=1e-4)
 
 
 def test_charbonnier_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Composed images show what was asked for, pixel by pixel."""
+"""Composed images, checked pixel by pixel."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BLUE, ORANGE, GREEN, GRAY = (0, 114, 178), (230, 159, 0), (0, 158, 115), (120, 1
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """First and last index of each run of True."""
+    """Return the first and last index of each run of True."""
     edges = np.flatnonzero(np.diff(np.r_[0, mask.astype(np.int8), 0]))
     return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def interior(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """What the one frame of this colour surrounds."""
+    """Return the interior of the one border of this color."""
     rows, columns = np.nonzero((image == color).all(-1))
     framed = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     border = runs((framed[framed.shape[0] // 2] == color).all(-1))[0][1] + 1
@@ -48,14 +48,14 @@ def test_to_uint8_rounds_and_repeats_gray() -> None:
     assert (to_uint8(values.float() / 255)[..., 0] == values[0].numpy()).all()
 
 
-def test_to_uint8_refuses_what_it_would_distort() -> None:
+def test_to_uint8_of_other_types_and_channels_raises() -> None:
     with pytest.raises(TypeError, match="uint8"):
         to_uint8(torch.zeros(3, 4, 4, dtype=torch.uint8))
     with pytest.raises(ValueError, match="channels"):
         to_uint8(torch.zeros(2, 4, 4))
 
 
-def test_frames_have_their_kind_s_colour_in_order() -> None:
+def test_borders_have_the_color_of_their_kind() -> None:
     kinds: list[Kind] = ["context", "truth", "prediction", "error"]
     row = compose([Panel(kind, torch.zeros(3, 50, 40), kind) for kind in kinds], minimum_height=50)
     places = []
@@ -70,7 +70,7 @@ def test_frames_have_their_kind_s_colour_in_order() -> None:
 @given(
     st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(1, 130), st.sampled_from(["", "t+3"])
 )
-def test_enlargement_is_exact_nearest_neighbour(
+def test_enlargement_is_exact_nearest_neighbor(
     height: int, width: int, channels: int, minimum: int, caption: str
 ) -> None:
     values = torch.randint(0, 100, (channels, height, width), generator=torch.Generator().manual_seed(1))
@@ -85,12 +85,12 @@ def test_enlargement_is_exact_nearest_neighbour(
     assert interior(row, GREEN).shape == inner.shape
 
 
-def test_an_unknown_image_is_dark_with_words_on_it() -> None:
+def test_an_unavailable_image_is_dark_with_text() -> None:
     row = compose([Panel("truth", None, "truth"), Panel("model", torch.ones(3, 64, 64), "prediction")])
     inner = interior(row, GREEN)
     assert (inner[:60] == inner[0, 0]).all()
     assert inner[0, 0].max() < 80
-    assert inner[80:112].max() > 200  # the words
+    assert inner[80:112].max() > 200  # the text
     with pytest.raises(ValueError, match="at least one"):
         compose([Panel("truth", None, "truth")])
     with pytest.raises(ValueError, match="one size"):
@@ -115,7 +115,7 @@ def test_labels_are_never_clipped(label: str, width: int, size: int) -> None:
         assert inked.any()
 
 
-def test_a_long_label_is_set_smaller_then_cut() -> None:
+def test_a_long_label_is_shrunk_then_cut() -> None:
     def inked_rows(label: str) -> int:
         return int((render._text(label, 120, 15) != render.BACKGROUND).any((1, 2)).sum())
 
@@ -137,14 +137,14 @@ def test_error_map_follows_the_difference() -> None:
     assert image.shape == (3, 1, 6)
     brightness = image.sum(0)[0]
     assert (brightness[:5].diff() > 0.1).all()
-    assert torch.equal(image[:, :, 4], image[:, :, 5])  # 0.5 and above are drawn alike
+    assert torch.equal(image[:, :, 4], image[:, :, 5])  # 0.5 and above are equally bright
     assert image[:, 0, 0].max() < 0.05
     one_channel = error_map(torch.tensor([0.6, 0.0, 0.0]).reshape(3, 1, 1), torch.zeros(3, 1, 1))
     assert torch.equal(one_channel[:, 0, 0], image[:, 0, 2])  # the mean over channels
     assert torch.equal(error_map(truth, prediction), image)
 
 
-def test_error_map_has_the_colours_of_magma() -> None:
+def test_error_map_has_the_colors_of_magma() -> None:
     from matplotlib import colormaps
 
     ramp = torch.linspace(0, 0.5, 256).expand(3, 1, 256)
@@ -161,14 +161,19 @@ def test_training_image_has_four_rows_in_order() -> None:
     for sample, (first, last) in enumerate(rows):
         line = image[(first + last) // 2]
         starts = {color: runs((line == color).all(-1)) for color in (BLUE, GREEN, ORANGE, GRAY)}
-        assert [len(found) for found in starts.values()] == [4, 2, 2, 2]  # two frames of context, one of each other
+        assert [len(found) for found in starts.values()] == [
+            4,
+            2,
+            2,
+            2,
+        ]  # two frames of context, one of each other kind
         assert [found[0] for found in starts.values()] == sorted(found[0] for found in starts.values())
         inner = line[starts[ORANGE][0][1] + 1 : starts[ORANGE][1][0]]
         assert (inner == round((0.4 + sample * 0.1) * 255)).all()
         assert inner.shape == (96, 3)
 
 
-def test_stack_fills_up_the_narrower_rows() -> None:
+def test_stack_pads_narrower_rows() -> None:
     wide, narrow = np.full((4, 30, 3), 200, np.uint8), np.full((6, 10, 3), 100, np.uint8)
     image = stack([wide, narrow])
     assert image.shape == (10, 30, 3)

@@ -1,4 +1,4 @@
-"""Videos hold what was asked for, read back by other means than they were written with, or are not there at all."""
+"""Videos are read back correctly by other libraries, and failures leave no files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUFFIXES = (".mp4", ".gif", ".png")
 
 
 def smooth(count: int, height: int = 48, width: int = 64) -> Iterator[np.ndarray]:
-    """Colourful gradients that move; a new array each time."""
+    """Yield moving color gradients, each in a new array."""
     rows, columns = np.mgrid[:height, :width]
     for index in range(count):
         waves = [128 + 100 * np.sin((rows * a + columns * b) / 40 + index / 5) for a, b in ((1, 0), (0, 1), (1, 1))]
@@ -32,7 +32,7 @@ def smooth(count: int, height: int = 48, width: int = 64) -> Iterator[np.ndarray
 
 
 def levels(count: int) -> Iterator[np.ndarray]:
-    """Plain images; the level tells the number."""
+    """Yield flat images, with the index as gray level."""
     for index in range(count):
         yield np.full((16, 16, 3), index, np.uint8)
 
@@ -63,7 +63,7 @@ def test_mp4_read_back(tmp_path: Path, height: int, width: int) -> None:
     assert data.index(b"moov") < data.index(b"mdat")  # faststart
 
 
-def test_mp4_says_which_colours_it_uses(tmp_path: Path) -> None:
+def test_mp4_declares_its_color_space(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", smooth(2), 5)
     _, codec = decode(tmp_path / "a.mp4")
     assert [int(v) for v in (codec.colorspace, codec.color_primaries, codec.color_trc, codec.color_range)] == [1] * 4
@@ -83,12 +83,12 @@ def test_gif_read_back(tmp_path: Path) -> None:
     assert set(durations) <= {120, 130}
 
 
-def test_gif_keeps_images_that_do_not_change(tmp_path: Path) -> None:
+def test_gif_keeps_equal_images(tmp_path: Path) -> None:
     still = next(smooth(1))
     assert write_video(tmp_path / "a.gif", (still for _ in range(5)), 100) == 5
     with Image.open(tmp_path / "a.gif") as gif:
         assert getattr(gif, "n_frames", 0) == 5
-        assert gif.info["duration"] == 20  # 50 a second at most
+        assert gif.info["duration"] == 20  # at most 50 per second
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 13, 24, 25, 100])
@@ -104,7 +104,7 @@ def test_strip_is_evenly_spaced(tmp_path: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_only_a_few_images_are_held(tmp_path: Path, suffix: str) -> None:
+def test_only_a_few_images_are_in_memory(tmp_path: Path, suffix: str) -> None:
     alive: set[int] = set()
     most = 0
 
@@ -135,9 +135,9 @@ print(int(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text(
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_gif_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
-    """Copies inside an encoder are not seen by weak references, so the process is measured.
+    """Measure the process, because weak references do not cover copies inside an encoder.
 
-    By VmHWM, as ru_maxrss would begin with the peak of the process that started it.
+    The measure is VmHWM, because ru_maxrss starts with the peak of the parent process.
     """
     peaks = []
     for count in (8, 72):
@@ -148,17 +148,17 @@ def test_gif_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("failure", [RuntimeError("halfway"), OSError(5, "the clip"), KeyboardInterrupt()])
-def test_a_failure_leaves_nothing_and_goes_on(tmp_path: Path, suffix: str, failure: BaseException) -> None:
+def test_a_failure_leaves_no_file_and_is_passed_on(tmp_path: Path, suffix: str, failure: BaseException) -> None:
     seen = []
 
     def broken() -> Iterator[np.ndarray]:
-        yield from smooth(70, 32, 32)  # more than the encoder looks ahead
+        yield from smooth(70, 32, 32)  # more than the encoder's lookahead
         seen.extend(os.listdir(tmp_path))
         raise failure
 
     with pytest.raises(type(failure)) as caught:
         write_video(tmp_path / f"a{suffix}", broken(), 5)
-    assert caught.value is failure  # not taken for a failure to write
+    assert caught.value is failure  # not reported as a failure to write
     assert os.listdir(tmp_path) == []
     assert all(name.startswith(".tmp-") and name.endswith(suffix) for name in seen)
     assert seen or suffix == ".png"
@@ -196,7 +196,7 @@ def test_a_failure_to_replace_keeps_the_old_file(tmp_path: Path, suffix: str, mo
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_disk_that_fills_up_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
+def test_a_full_disk_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
@@ -210,19 +210,19 @@ def test_a_disk_that_fills_up_is_a_storage_error(tmp_path: Path, suffix: str) ->
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_existing_file_is_refused_before_any_work(tmp_path: Path, suffix: str) -> None:
+def test_an_existing_file_raises_before_any_work(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"old")
     images = smooth(3)
     with pytest.raises(StorageError, match=r"exists .*; add --overwrite or choose another --output"):
         write_video(path, images, 5)
     assert path.read_bytes() == b"old"
-    assert len(list(images)) == 3  # not touched
+    assert len(list(images)) == 3  # unused
     assert write_video(path, smooth(3), 5, overwrite=True) == 3
     assert path.read_bytes() != b"old"
 
 
-def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_invalid_outputs_raise_before_any_work(tmp_path: Path) -> None:
     images = smooth(3)
     with pytest.raises(ConfigError, match=r"\.mp4, \.gif, \.png"):
         write_video(tmp_path / "a.avi", images, 5)
@@ -242,7 +242,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_permission_raises(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(StorageError, match="cannot write here"):
@@ -252,7 +252,7 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_no_images_or_wrong_ones_make_no_file(tmp_path: Path, suffix: str) -> None:
+def test_invalid_images_make_no_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     with pytest.raises(ValueError, match="no image"):
         write_video(path, iter(()), 5)
@@ -269,7 +269,7 @@ def test_rates_are_exact() -> None:
     assert exact_rate(0.1) == Fraction(1, 10)
 
 
-def test_a_strip_does_not_trust_the_caller_s_array(tmp_path: Path) -> None:
+def test_a_strip_copies_the_caller_s_arrays(tmp_path: Path) -> None:
     def reused() -> Iterator[np.ndarray]:
         image = np.empty((4, 4, 3), np.uint8)
         for index in range(5):

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md promises: a new generator is one file, one line of a table and one YAML."""
+"""The promise of CONTRIBUTING.md: a new generator is one file, one line of a table and one YAML."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     module = importlib.util.module_from_spec(spec)
     sys.modules["stripes"] = module
     spec.loader.exec_module(module)
-    monkeypatch.setitem(GENERATORS, "stripes", module.StripesSettings)  # the line of the table
-    # The table is read when the modules are imported: do over what that did.
+    monkeypatch.setitem(GENERATORS, "stripes", module.StripesSettings)  # the table's line
+    # The table is read at import: repeat what that did.
     kind = choice(GENERATORS)
 
     class Wider(Config):
@@ -59,7 +59,7 @@ def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def install(site: Path, name: str, entries: dict[str, str]) -> None:
-    """Write what an installer writes of a package's entry points."""
+    """Write an installed package's metadata and entry points."""
     folder = site / f"{name.replace('-', '_')}-1.0.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -76,7 +76,7 @@ def vidpred(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_model_in_a_package_of_its_own(tmp_path: Path) -> None:
-    """Installed packages register models by an entry point; the broken ones of them disturb nobody."""
+    """Installed packages register models by an entry point; broken ones are skipped with a warning."""
     project = tomllib.loads(PACKAGE["toml"])["project"]
     site = tmp_path / "site"
     install(site, project["name"], project["entry-points"]["vidpred.models"])

@@ -15,9 +15,9 @@ from vidpred.models.build import DISCRIMINATORS, GENERATORS
 
 
 class Encoder(nn.Module):
-    """A module of a user's: keeps a mean in a buffer, and the cost of a code."""
+    """A user's module with a mean in a buffer and the cost of a code."""
 
-    takes_truth = True
+    takes_target = True
     noise_channels = 2
 
     def __init__(self) -> None:
@@ -25,16 +25,16 @@ class Encoder(nn.Module):
         self.layer = nn.Linear(1, 1)
         self.register_buffer("mean", torch.zeros(3))
 
-    def forward(self, context: Tensor, truth: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+    def forward(self, context: Tensor, target: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         self.latent_cost = context.flatten(1).sum(1)
         return context[:, -1:]
 
 
-def test_a_module_is_adapted_under_its_own_names() -> None:
+def test_an_adapted_module_keeps_its_state_dict_names() -> None:
     module = Encoder()
     generator = as_generator(module, DataSettings(context_frames=3, channels=1))
     assert (generator.context_frames, generator.pred_frames, generator.lead, generator.channels) == (3, 1, 1, 1)
-    assert generator.takes_truth
+    assert generator.takes_target
     assert (generator.noise_channels, generator.noise, generator.action_size) == (2, "gaussian", 0)
     assert list(generator.state_dict()) == list(module.state_dict()) == ["mean", "layer.weight", "layer.bias"]
     assert as_generator(generator) is generator
@@ -51,14 +51,14 @@ def test_a_module_is_adapted_under_its_own_names() -> None:
     assert generator.latent_cost.tolist() == [3, 3]
 
 
-def test_what_contradicts_the_data_or_lacks_frame_counts_is_refused() -> None:
+def test_contradicting_or_missing_frame_counts_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"\[data.context_frames\] is 4, but the generator's context_frames is 1"):
         as_generator(Generator(), DataSettings())
     with pytest.raises(ConfigError, match="Encoder has no attribute context_frames"):
         as_generator(Encoder())
 
 
-def test_what_a_model_cannot_do_is_one_line() -> None:
+def test_unsupported_methods_raise_one_line() -> None:
     generator, image = Generator(), torch.zeros(1, 1, 2, 2)
     known = image[0] > 0
     for ability in (
@@ -77,7 +77,7 @@ def test_what_a_model_cannot_do_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_every_generator_says_what_it_is(name: str) -> None:
+def test_generator_attributes_match_the_settings(name: str) -> None:
     kind = GENERATORS[name]
     data = DataSettings(context_frames=2 if kind.needs_frames else 0, channels=1, crop_size=16)
     settings = kind(name=name, **({"noise_channels": 400} if name == "lapgan" else {}))
@@ -91,7 +91,7 @@ def test_every_generator_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_every_discriminator_says_what_it_is(name: str) -> None:
+def test_discriminator_attributes_match_the_settings(name: str) -> None:
     kind = DISCRIMINATORS[name]
     data = DataSettings(context_frames=2 if kind.needs_frames else 0, channels=1, crop_size=32)
     scales = 2 if name in ("lapgan", "multiscale") else 1

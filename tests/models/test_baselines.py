@@ -1,4 +1,4 @@
-"""The predictors without weights, and the optical flow under one of them."""
+"""The baselines without weights, and the optical flow under one of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidpred.models.rollout import rollout
 
 
 def texture(height: int, width: int, channels: int = 1) -> Tensor:
-    """Blurred noise, `(C, H, W)` in [0, 1]."""
+    """Return blurred noise, `(C, H, W)` in [0, 1]."""
     noise = torch.rand(channels, 1, height + 6, width + 6, generator=torch.Generator().manual_seed(height + width))
     for _ in range(3):
         noise = nn.functional.avg_pool2d(noise, 3, 1)
@@ -29,7 +29,7 @@ def texture(height: int, width: int, channels: int = 1) -> Tensor:
 
 
 def moving_clip(frames: int, height: int, width: int, right: int, down: int, channels: int = 3) -> Tensor:
-    """`(1, T, C, H, W)`: a window over a large texture, whose content moves by whole pixels a frame."""
+    """Return a clip `(1, T, C, H, W)`: a window over a large texture that moves by whole pixels per frame."""
     margin = frames * max(abs(right), abs(down))
     large = texture(height + 2 * margin, width + 2 * margin, channels)
     images = []
@@ -89,8 +89,8 @@ def test_flow_uses_the_last_two_frames_of_a_longer_context() -> None:
 def test_half_and_half_is_the_mean_of_both_rollouts_at_every_step() -> None:
     context = moving_clip(2, 48, 48, 2, -1)
     copied, flowed = (rollout(model, context, 3) for model in (CopyLast(), FlowExtrapolation()))
-    for steps in (3, 4):  # asked for no fewer frames than the rollout has
-        half = rollout(build_baselines(steps)["half copy, half flow"], context, 3)
+    for num_frames in (3, 4):  # at least as many as the rollout has
+        half = rollout(build_baselines(num_frames)["half copy, half flow"], context, 3)
         torch.testing.assert_close(half, (copied + flowed) / 2, atol=1e-6, rtol=0)
 
 
@@ -115,7 +115,7 @@ def test_autocast_and_uint8_give_the_same_float32_prediction() -> None:
 def test_warp_backward_is_worked_by_hand() -> None:
     image = torch.tensor([[[[0.0, 0.2, 0.4], [0.6, 0.8, 1.0]]]])
     right, half_down = torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2, 3)
-    right[:, 0] = 1  # every pixel is read one to its right; the last column repeats
+    right[:, 0] = 1  # read every pixel one to its right; the last column repeats
     half_down[:, 1] = 0.5
     torch.testing.assert_close(
         warp_backward(image, right), torch.tensor([[[[0.2, 0.4, 0.4], [0.8, 1.0, 1.0]]]]), atol=1e-6, rtol=0
@@ -141,7 +141,7 @@ def test_dense_flow_is_in_pixels_from_the_first_frame_to_the_second(size: tuple[
 @example(height=1, width=1, channels=1, seed=0)
 @example(height=1, width=300, channels=3, seed=0)
 @example(height=300, width=1, channels=1, seed=0)
-@example(height=8, width=64, channels=1, seed=0)  # DIS by itself kills the process on this shape
+@example(height=8, width=64, channels=1, seed=0)  # plain DIS kills the process on this shape
 @example(height=11, width=500, channels=1, seed=0)  # and raises on this one
 def test_dense_flow_takes_any_size(height: int, width: int, channels: int, seed: int) -> None:
     images = torch.rand(2, 2, channels, height, width, generator=torch.Generator().manual_seed(seed))
@@ -152,10 +152,10 @@ def test_dense_flow_takes_any_size(height: int, width: int, channels: int, seed:
         assert not dense_flow(images[0], images[0], care).any()
 
 
-def test_care_changes_the_flow_as_it_says() -> None:
-    """A fine grain moves over still ground: the fine flow finds its edge best, the smooth one changes least."""
-    ground, thing = texture(64, 64)[None], texture(64, 64)[None].flip(-1)
-    clip = torch.cat([ground, ground])
+def test_care_changes_the_flow_as_documented() -> None:
+    """A fine texture moves over a still one: the fine flow finds its edge best, the smooth one varies least."""
+    background, thing = texture(64, 64)[None], texture(64, 64)[None].flip(-1)
+    clip = torch.cat([background, background])
     clip[0, :, 20:40, 20:40], clip[1, :, 20:40, 22:42] = thing[0, :, 20:40, 20:40], thing[0, :, 20:40, 20:40]
     true = torch.zeros(1, 2, 64, 64)
     true[:, 0, 20:40, 20:40] = 2
@@ -166,10 +166,10 @@ def test_care_changes_the_flow_as_it_says() -> None:
     assert variation["smooth"] < variation["medium"]
 
 
-def test_dense_flow_of_a_image_does_not_depend_on_the_images_before_it() -> None:
+def test_dense_flow_does_not_depend_on_previous_images() -> None:
     import cv2
 
-    first = texture(40, 40)[None]  # OpenCV's object, kept for all pairs, is off by pixels at this size
+    first = texture(40, 40)[None]  # an OpenCV object reused for all pairs is off by pixels at this size
     second = first.roll((1, 3), (2, 3))
     second[:, :, :5] = 0
     flow = dense_flow(torch.cat([second, first]), torch.cat([first, second]))[1]
@@ -178,7 +178,7 @@ def test_dense_flow_of_a_image_does_not_depend_on_the_images_before_it() -> None
     assert np.array_equal(flow.permute(1, 2, 0).numpy(), alone)
 
 
-def test_dense_flow_refuses_what_it_cannot_read() -> None:
+def test_dense_flow_refuses_unsuitable_images() -> None:
     with pytest.raises(ValueError, match="1 or 3 channels"):
         dense_flow(torch.zeros(1, 2, 20, 20), torch.zeros(1, 2, 20, 20))
     with pytest.raises(ValueError, match="one shape"):

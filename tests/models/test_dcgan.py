@@ -1,4 +1,4 @@
-"""DCGAN to its guidelines, layer by layer; what a batch norm and minibatch discrimination may see."""
+"""DCGAN's guidelines, layer by layer; what batch norm and minibatch discrimination mix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_generator_follows_the_guidelines() -> None:
     convolutions = [layer for layer in layers if isinstance(layer, nn.ConvTranspose2d)]
     assert [layer.out_channels for layer in convolutions] == [512, 256, 128, 64, 3]  # the paper's figure 1, halved
     assert not any(isinstance(layer, nn.Linear) for layer in layers)
-    for before, after in pairwise(layers):  # batch norm after all but the output, then ReLU
+    for before, after in pairwise(layers):  # batch norm after every layer except the last, then ReLU
         if isinstance(before, nn.ConvTranspose2d):
             assert isinstance(after, nn.BatchNorm2d)
         if isinstance(before, nn.BatchNorm2d):
@@ -46,7 +46,7 @@ def test_the_generator_follows_the_guidelines() -> None:
 
 def test_the_discriminator_follows_the_guidelines() -> None:
     layers = list(DcganDiscriminator(DcganDiscriminatorSettings(), SHAPE).layers)
-    assert [type(layer) for layer in layers[:2]] == [nn.Conv2d, nn.LeakyReLU]  # none on the images themselves
+    assert [type(layer) for layer in layers[:2]] == [nn.Conv2d, nn.LeakyReLU]  # no batch norm on the images
     assert [type(layer) for layer in layers[2:]] == [nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU] * 3
     assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.2}
     assert all(layer.stride == (2, 2) for layer in layers if isinstance(layer, nn.Conv2d))
@@ -54,21 +54,21 @@ def test_the_discriminator_follows_the_guidelines() -> None:
 
 @pytest.mark.parametrize(("side", "expected"), [(8, [4]), (28, [14, 7, 4]), (32, [16, 8, 4]), (96, [48, 24, 12, 6])])
 def test_sides(side: int, expected: list[int]) -> None:
-    """As they are computed, as the discriminator's maps have them, as the generator's have them."""
+    """Halved sides match the discriminator's and the generator's feature maps."""
     assert halved_sides(side) == [side, *expected]
     shape = Shape(1, side, side)
-    judge, generator = (
+    discriminator, generator = (
         DcganDiscriminator(DcganDiscriminatorSettings(width=2), shape),
         DcganGenerator(DcganSettings(width=2), shape),
     )
     (image,) = generator(torch.empty(2, 0, *shape))
     assert image.shape[2:] == shape
-    seen: list[int] = []
-    for layer in [*judge.layers, *generator.layers]:
+    sides: list[int] = []
+    for layer in [*discriminator.layers, *generator.layers]:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.shape[-1]))
-    judge(torch.empty(2, 0, *shape), generator(torch.empty(2, 0, *shape)))
-    assert seen == [*reversed(halved_sides(side)), *expected]
+            layer.register_forward_hook(lambda layer, inputs, output: sides.append(output.shape[-1]))
+    discriminator(torch.empty(2, 0, *shape), generator(torch.empty(2, 0, *shape)))
+    assert sides == [*reversed(halved_sides(side)), *expected]
 
 
 @pytest.mark.parametrize("side", [27, 50, 4])
@@ -83,31 +83,31 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
-def judge(**settings: Any) -> DcganDiscriminator:
+def small_discriminator(**settings: Any) -> DcganDiscriminator:
     torch.manual_seed(0)
     return DcganDiscriminator(DcganDiscriminatorSettings(width=4, **settings), Shape(1, 16, 16))
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_norm": False, "minibatch_kernels": 3}])
-def test_true_and_false_images_are_batches_of_their_own(settings: dict[str, Any]) -> None:
-    network = judge(**settings)
-    true, false = torch.rand(5, 1, 1, 16, 16), torch.rand(5, 1, 1, 16, 16) * 0.1
+def test_real_and_generated_images_are_separate_batches(settings: dict[str, Any]) -> None:
+    network = small_discriminator(**settings)
+    real, fake = torch.rand(5, 1, 1, 16, 16), torch.rand(5, 1, 1, 16, 16) * 0.1
     none = torch.empty(5, 0, 1, 16, 16)
-    apart = torch.cat([network(none, [true]), network(none, [false])])
-    both = none.repeat(2, 1, 1, 1, 1), [torch.cat([true, false])]
+    apart = torch.cat([network(none, [real]), network(none, [fake])])
+    both = none.repeat(2, 1, 1, 1, 1), [torch.cat([real, fake])]
     torch.testing.assert_close(network(*both, num_groups=2), apart)
     assert not torch.allclose(network(*both), apart)
 
 
-def test_a_judge_without_layers_over_the_batch_sees_one_image_at_a_time() -> None:
-    network = judge(batch_norm=False)
+def test_without_layers_over_the_batch_images_are_scored_independently() -> None:
+    network = small_discriminator(batch_norm=False)
     images = torch.rand(4, 1, 1, 16, 16)
     none = torch.empty(4, 0, 1, 16, 16)
     torch.testing.assert_close(network(none, [images])[:1], network(none[:1], [images[:1]]))
 
 
 def test_minibatch_discrimination_by_hand() -> None:
-    """Rows (0, 0), (1, 0), (0, 3) seen through the identity, one kernel of size 2: distances 1, 3, 4."""
+    """Rows (0, 0), (1, 0), (0, 3) through the identity, one kernel of size 2: distances 1, 3, 4."""
     layer = MinibatchDiscrimination(2, kernels=1, size=2)
     with torch.no_grad():
         layer.projection.weight.copy_(torch.eye(2))
@@ -124,14 +124,14 @@ def test_a_batch_of_copies_shows_in_every_closeness() -> None:
     assert float(layer(torch.randn(5, 6) * 5)[:, 6:].max()) < 1
 
 
-def test_classes_reach_both_players() -> None:
+def test_classes_reach_both_networks() -> None:
     torch.manual_seed(0)
     generator = DcganGenerator(DcganSettings(num_labels=3, width=4), Shape(1, 16, 16)).eval()
     noise, none = torch.randn(1, 100).repeat(3, 1), torch.empty(3, 0, 1, 16, 16)
     (images,) = generator(none, noise=noise, labels=torch.tensor([0, 1, 1]))
     assert torch.equal(images[1], images[2])
     assert not torch.allclose(images[0], images[1])
-    network = judge(num_labels=3, batch_norm=False)
+    network = small_discriminator(num_labels=3, batch_norm=False)
     logits = network(none, [images[:1].repeat(3, 1, 1, 1, 1)], labels=torch.tensor([0, 1, 1]))
     torch.testing.assert_close(logits[1], logits[2])
     assert not torch.allclose(logits[0], logits[1])
@@ -143,8 +143,10 @@ def test_classes_reach_both_players() -> None:
 
 
 def test_virtual_batch_norm_by_hand() -> None:
-    """Reference (0, 2): mean 1, mean square 2. Of (2, 6) they are 4 and 20, and in half and half 2.5 and 11, so its
-    variance is 11 - 2.5^2 = 4.75."""
+    """Normalize (2, 6) with the reference (0, 2), whose mean is 1 and mean square 2.
+
+    The row's own are 4 and 20, half and half 2.5 and 11, so its variance is 11 - 2.5^2 = 4.75.
+    """
     layer = VirtualBatchNorm(1, reference=1)
     layer.weight.fill_(3)
     layer.bias.fill_(1)
@@ -158,7 +160,7 @@ def virtual(**settings: Any) -> DcganGenerator:
     return DcganGenerator(DcganSettings(width=4, virtual_batch=6, **settings), Shape(1, 16, 16))
 
 
-def test_a_virtually_normalised_image_is_one_of_its_own_in_training_and_after() -> None:
+def test_virtual_batch_norm_treats_images_independently_in_training_and_after() -> None:
     generator = virtual()
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in generator.layers)
     noise, none = torch.randn(5, 100), torch.empty(5, 0, 1, 16, 16)
@@ -166,7 +168,7 @@ def test_a_virtually_normalised_image_is_one_of_its_own_in_training_and_after() 
     assert images.shape == (5, 1, 1, 16, 16)
     torch.testing.assert_close(generator(none[:1], noise=noise[:1])[0], images[:1])
     torch.testing.assert_close(generator.eval()(none, noise=noise)[0], images)
-    generator.reference += 1  # it is what the others are normalised by
+    generator.reference += 1  # its statistics normalize the others
     assert not torch.allclose(generator(none, noise=noise)[0], images, atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""The map by which states go on: exact where the world is linear, within bounds where it explodes."""
+"""The linear map of states: exact in a linear world, bounded in one that explodes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def sequences(with_actions: bool, count: int = 6, length: int = 30) -> list[tupl
     return found
 
 
-def fitted(known: list[tuple[np.ndarray, np.ndarray | None]], action_size: int) -> StateDynamics:
-    dynamics = StateDynamics(known[0][0].shape[1], action_size)
-    dynamics.states.fit(*value_statistics([states for states, _ in known]).values())
+def fitted(data: list[tuple[np.ndarray, np.ndarray | None]], action_size: int) -> StateDynamics:
+    dynamics = StateDynamics(data[0][0].shape[1], action_size)
+    dynamics.states.fit(*value_statistics([states for states, _ in data]).values())
     if dynamics.actions is not None:
-        dynamics.actions.fit(*value_statistics([moves for _, moves in known if moves is not None]).values())
-    dynamics.fit(known)
+        dynamics.actions.fit(*value_statistics([moves for _, moves in data if moves is not None]).values())
+    dynamics.fit(data)
     return dynamics
 
 
@@ -45,11 +45,11 @@ def test_a_linear_world_is_recovered(with_actions: bool) -> None:
         torch.testing.assert_close(dynamics(states, moves if with_actions else None), found)
 
 
-def test_before_a_fit_and_of_what_never_changes_states_stay() -> None:
+def test_unfitted_and_constant_states_stay() -> None:
     states = torch.tensor([[1.0, -2.0, 7.0]])
     torch.testing.assert_close(StateDynamics(3)(states), states)
     redundant = [(states, np.concatenate([moves, moves], 1)) for states, moves in sequences(True) if moves is not None]
-    dynamics = fitted(redundant, 4)  # the squares are singular twice over
+    dynamics = fitted(redundant, 4)  # makes the squares singular twice over
     moves = torch.tensor([[1.0, 2.0, 1.0, 2.0]])
     expected = KEEP @ [1, -2, 0.1] + PUSH @ [1, 2] + DRIFT
     torch.testing.assert_close(
@@ -64,10 +64,10 @@ def test_long_rollouts_stay_where_the_data_is() -> None:
     state = torch.tensor([[3.0]])
     for _ in range(100):
         state = dynamics(state)
-    deviation = np.concatenate([rows for rows, _ in doubling]).std()
-    assert float(state) == pytest.approx(REACH * deviation, rel=1e-4)
+    std = np.concatenate([rows for rows, _ in doubling]).std()
+    assert float(state) == pytest.approx(REACH * std, rel=1e-4)
     far = [(np.array([[0.0]] * 999 + [[1000.0]]), None)]
-    assert float(fitted(far, 0).reach) == pytest.approx(999**0.5, rel=1e-3), "states of the training data are cut off"
+    assert float(fitted(far, 0).reach) == pytest.approx(999**0.5, rel=1e-3), "clamps states of the training data"
 
 
 def test_gradients_pass_to_the_actions() -> None:

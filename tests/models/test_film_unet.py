@@ -1,4 +1,4 @@
-"""The modulated U-Net: begins as copy-last, sees every condition, fits any image."""
+"""The modulated U-Net: starts as copy-last, takes every condition, fits any image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def built(data: DataSettings | None = None, **change: object) -> FilmUnet:
     return settings.build(data or DataSettings(context_frames=2, pred_frames=3))
 
 
-def painted(generator: FilmUnet) -> FilmUnet:
-    """The same with a last layer that paints something."""
+def nontrivial(generator: FilmUnet) -> FilmUnet:
+    """Give the last layer nonzero weights."""
     torch.nn.init.normal_(generator.paint.weight, std=0.5)
     return generator
 
@@ -32,7 +32,7 @@ def test_it_begins_as_copy_last_whatever_the_image(size: tuple[int, int], cell_s
 
 
 def test_every_action_and_the_noise_reach_the_image() -> None:
-    generator = painted(built(noise_channels=1))
+    generator = nontrivial(built(noise_channels=1))
     context, actions, noise = torch.rand(1, 2, 3, 12, 12), torch.randn(1, 4, 2), torch.randn(1, 1)
     (frames,) = generator(context, noise, actions)
     for row in range(4):
@@ -45,17 +45,17 @@ def test_every_action_and_the_noise_reach_the_image() -> None:
 
 
 def test_without_conditions_it_is_a_plain_unet() -> None:
-    generator = painted(built(action_size=0))
+    generator = nontrivial(built(action_size=0))
     assert not any("film" in name or "condition" in name for name, _ in generator.named_parameters())
     assert generator(torch.rand(1, 2, 3, 8, 8))[0].shape == (1, 3, 3, 8, 8)
 
 
 @pytest.mark.parametrize("cell_size", [1, 2])
-def test_displacements_move_the_last_frame_by_so_many_pixels(cell_size: int) -> None:
+def test_displacements_move_the_last_frame_by_that_many_pixels(cell_size: int) -> None:
     generator = built(warp=True, cell_size=cell_size)
     bias = generator.paint.bias
     assert bias is not None
-    maps = bias.data.view(3, 5, cell_size**2)  # coming frames; three colours, x, y; pixels of a cell
+    maps = bias.data.view(3, 5, cell_size**2)  # future frames; three colors, x, y; pixels of a cell
     maps[0, 3], maps[1, 4], maps[2, 0] = 2 / DISPLACED, -1 / DISPLACED, 0.25
     context = torch.rand(1, 2, 3, 12, 16) * 0.7
     last = context[:, -1]
@@ -68,37 +68,37 @@ def test_displacements_move_the_last_frame_by_so_many_pixels(cell_size: int) -> 
 
 def test_displacements_learn_where_a_thing_went() -> None:
     generator = built(warp=True, cell_size=1, action_size=0)
-    wave = 0.5 + 0.4 * torch.sin(torch.arange(16) * (2 * torch.pi / 16))  # smooth: noise says nothing of where
+    wave = 0.5 + 0.4 * torch.sin(torch.arange(16) * (2 * torch.pi / 16))  # smooth: its slope has a direction
     context = wave.expand(4, 2, 3, 16, 16).clone()
     frames = generator(context)[0]
     (frames - context[:, -1:].roll(1, -1)).square().mean().backward()
     assert generator.paint.bias is not None
     assert generator.paint.bias.grad is not None
-    assert (generator.paint.bias.grad.view(3, 5)[:, 3] > 0).all()  # to be lowered: read from the left
+    assert (generator.paint.bias.grad.view(3, 5)[:, 3] > 0).all()  # descent lowers it: read from the left
 
 
-def test_positions_tell_places_apart() -> None:
-    """A flat image has the same change everywhere, but for the border, unless the network knows places."""
+def test_positions_distinguish_places() -> None:
+    """A flat image changes equally everywhere away from the border, unless the network has positions."""
     flat = torch.full((1, 2, 3, 64, 64), 0.5)
     for positions, equal in ((False, True), (True, False)):
-        generator = painted(built(action_size=0, positions=positions, widths=(16, 16)))
+        generator = nontrivial(built(action_size=0, positions=positions, widths=(16, 16)))
         frames = generator(flat)[0][0, 0, 0, 24:40:4, 24:40:4]
         assert torch.allclose(frames, frames[0, 0].expand_as(frames), rtol=0, atol=1e-5) is equal
 
 
-def test_spots_are_where_the_actions_are() -> None:
+def test_spatial_actions_are_where_the_actions_are() -> None:
     found = spatial_actions(torch.tensor([[[0.375, 0.25]]]), (4, 8), (6, 8))  # x = 3, y = 1 in pixels
     assert found.shape == (1, 1, 6, 8)
     half, far = -0.5 * 0.5, -0.5 * (2.5**2 + 0.5)
     assert found[0, 0, 0, 2:4].log().tolist() == pytest.approx([half, half])
     assert found[0, 0, 1, 2:4].log().tolist() == pytest.approx([half, half])
     assert float(found[0, 0, 3, 3].log()) == pytest.approx(far + 0.5 * 0.25)
-    seen: list[torch.Tensor] = []
+    inputs: list[torch.Tensor] = []
     generator = built(spatial_actions=(-1, 3), positions=False, cell_size=1)
-    generator.down[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    generator.down[0].register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     actions = torch.rand(1, 4, 2)
     generator(torch.rand(1, 2, 3, 8, 8), actions=actions)
-    torch.testing.assert_close(seen[0][:, 6:], 2 * spatial_actions((actions + 1) / 4, (8, 8), (8, 8)) - 1)
+    torch.testing.assert_close(inputs[0][:, 6:], 2 * spatial_actions((actions + 1) / 4, (8, 8), (8, 8)) - 1)
     with pytest.raises(ValueError, match="spatial_actions needs actions of x and y in turn"):
         built(spatial_actions=(0, 1), action_size=3)
 
@@ -118,7 +118,7 @@ def test_the_preset_builds_it() -> None:
     assert isinstance(config.model.build(config.data), FilmUnet)
 
 
-def test_normalised_channels_do_not_know_how_strong_their_kernels_are() -> None:
+def test_normalized_channels_do_not_depend_on_the_scale_of_their_kernels() -> None:
     context, actions = torch.rand(2, 2, 3, 16, 16), torch.randn(2, 4, 2)
     for normalize in (False, True):
         generator = built(normalize=normalize)
@@ -133,6 +133,6 @@ def test_normalised_channels_do_not_know_how_strong_their_kernels_are() -> None:
             (stronger,) = generator(context, actions=actions)
         assert torch.allclose(frames, stronger, atol=2e-3) is normalize
     names = [name for name, _ in built().named_parameters() if ".first." in name]
-    assert names[:2] == ["down.0.first.weight", "down.0.first.bias"], "checkpoints without it stay readable"
+    assert names[:2] == ["down.0.first.weight", "down.0.first.bias"], "names of checkpoints without normalization"
     wide = built(widths=(12, 16), normalize=True)
     assert [m.num_groups for m in wide.down.modules() if isinstance(m, torch.nn.GroupNorm)] == [4, 4, 8, 8]

@@ -12,8 +12,8 @@ from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.losses.penalties import r1_penalty
 from vidpred.models.equalized_lr import (
-    EqualisedConv,
-    EqualisedLinear,
+    EqualizedConv,
+    EqualizedLinear,
     adaptive_instance_norm,
     feature_maps,
     minibatch_std,
@@ -41,17 +41,17 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
-def test_equalised_weights_by_hand() -> None:
-    """Weight 3, bias 1, four inputs: 3 sqrt(2) / sqrt(4) a input, plus 1; a rate of 1/100 divides what is stored."""
-    layer = EqualisedLinear(4, 1)
+def test_equalized_weights_by_hand() -> None:
+    """Weight 3, bias 1, four inputs: 3 sqrt(2) / sqrt(4) per input, plus 1; a rate of 1/100 divides stored weights."""
+    layer = EqualizedLinear(4, 1)
     layer.weight.fill_(3.0)
     layer.bias.fill_(1.0)
     torch.testing.assert_close(layer(torch.ones(1, 4)), torch.tensor([[4 * 3 * math.sqrt(2) / 2 + 1]]))
-    assert float(EqualisedLinear(400, 400).weight.std()) == pytest.approx(1, abs=0.01)
-    slow = EqualisedLinear(400, 400, rate=0.01)
+    assert float(EqualizedLinear(400, 400).weight.std()) == pytest.approx(1, abs=0.01)
+    slow = EqualizedLinear(400, 400, rate=0.01)
     assert float(slow.weight.std()) == pytest.approx(100, rel=0.01)
     assert float(slow(torch.randn(100, 400)).std()) == pytest.approx(math.sqrt(2), rel=0.05)
-    convolution = EqualisedConv(2, 1, 3, gain=1)
+    convolution = EqualizedConv(2, 1, 3, gain=1)
     convolution.weight.fill_(1.0)
     middle = convolution(torch.ones(1, 2, 3, 3))[0, 0, 1, 1]
     assert float(middle) == pytest.approx(18 / math.sqrt(18))
@@ -62,8 +62,8 @@ def test_pixel_norm_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([3.0, 4]) / math.sqrt(12.5))
 
 
-def test_minibatch_deviation_by_hand() -> None:
-    """Four samples, groups of two: samples 0 and 2 (1 and 5: deviation 2), samples 1 and 3 (equal: 0)."""
+def test_minibatch_std_by_hand() -> None:
+    """Four samples, groups of two: samples 0 and 2 (1 and 5: std 2), samples 1 and 3 (equal: 0)."""
     features = torch.tensor([1.0, 3, 5, 3]).view(4, 1, 1, 1).expand(4, 2, 2, 2)
     found = minibatch_std(features, 2)
     assert found.shape == (4, 3, 2, 2)
@@ -73,7 +73,7 @@ def test_minibatch_deviation_by_hand() -> None:
 
 
 def test_adaptive_instance_norm_by_hand() -> None:
-    """Pixels 1 and 3: mean 2, deviation 1, so -1 and 1; times 5, plus 2."""
+    """Pixels 1 and 3: mean 2, std 1, so -1 and 1; times 5, plus 2."""
     features = torch.tensor([1.0, 3]).view(1, 1, 1, 2)
     found = adaptive_instance_norm(features, torch.tensor([[5.0]]), torch.tensor([[2.0]]))
     torch.testing.assert_close(found.flatten(), torch.tensor([-3.0, 7]))
@@ -83,7 +83,7 @@ def test_feature_maps_are_the_papers() -> None:
     assert [feature_maps(512, level) for level in range(9)] == [512, 512, 512, 512, 512, 256, 128, 64, 32]
 
 
-def test_the_timetable_by_hand() -> None:
+def test_the_growth_schedule_by_hand() -> None:
     """Two doublings: five equal parts, 4x4, fade, 8x8, fade, 16x16."""
     shares = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0]
     wanted = [0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2]
@@ -110,21 +110,21 @@ def test_growth_and_fading(number: int) -> None:
     assert torch.equal(small, upsample(upsample(small[..., ::4, ::4]))), "4x4 pixels, repeated"
     assert not torch.equal(at(2), upsample(at(2)[..., ::2, ::2]))
     whole, half = at(1), at(0.5)
-    # An image in between is the mean of the coarser one, doubled, and of the finer one.
+    # The image in between is the mean of the coarser one, doubled, and the finer one.
     torch.testing.assert_close(half, (small + whole) / 2)
     torch.testing.assert_close(at(1e-6), small, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_images_do_not_depend_on_the_size_of_a_layer(number: int) -> None:
-    """Pixel normalisation and AdaIN take it out again; without them, images change."""
+    """Pixel normalization and AdaIN cancel a layer's scale."""
     generator = generators()[number].eval()
     generator.progress.fill_(2)
     noise, none = torch.randn(2, 6), torch.empty(2, 0, *SHAPE)
     torch.manual_seed(1)
     before = generator(none, noise=noise)[0]
     layers = [
-        module for module in generator.modules() if isinstance(module, EqualisedConv) and module.weight.shape[-1] == 3
+        module for module in generator.modules() if isinstance(module, EqualizedConv) and module.weight.shape[-1] == 3
     ]
     assert len(layers) >= 4
     for layer in layers:
@@ -133,63 +133,63 @@ def test_images_do_not_depend_on_the_size_of_a_layer(number: int) -> None:
     torch.testing.assert_close(generator(none, noise=noise)[0], before, atol=1e-3, rtol=0)
 
 
-def test_the_judge_grows_alike() -> None:
-    judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8), SHAPE)
+def test_the_discriminator_grows_alike() -> None:
+    discriminator = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8), SHAPE)
     none, fine = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
     coarse = torch.nn.functional.avg_pool2d(fine[:, 0], 4)
-    judge.progress.fill_(0)
-    torch.testing.assert_close(judge(none, [fine]), judge(none, [upsample(upsample(coarse))[:, None]]))
-    before = judge(none, [fine])
-    judge.progress.fill_(1e-6)
-    torch.testing.assert_close(judge(none, [fine]), before, atol=1e-4, rtol=0)
-    judge.progress.fill_(1)
-    assert not torch.allclose(judge(none, [fine]), before, atol=1e-3)
-    judge.grow(0)
-    assert judge.stage() == (0, 1.0)
+    discriminator.progress.fill_(0)
+    torch.testing.assert_close(discriminator(none, [fine]), discriminator(none, [upsample(upsample(coarse))[:, None]]))
+    before = discriminator(none, [fine])
+    discriminator.progress.fill_(1e-6)
+    torch.testing.assert_close(discriminator(none, [fine]), before, atol=1e-4, rtol=0)
+    discriminator.progress.fill_(1)
+    assert not torch.allclose(discriminator(none, [fine]), before, atol=1e-3)
+    discriminator.grow(0)
+    assert discriminator.stage() == (0, 1.0)
 
 
-def test_true_images_are_faded_in_like_false_ones() -> None:
-    judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8), SHAPE)
+def test_real_images_are_faded_in_like_generated_ones() -> None:
+    discriminator = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8), SHAPE)
     true = torch.rand(2, 1, *SHAPE)
     pooled = {side: torch.nn.functional.avg_pool2d(true[:, 0], side) for side in (2, 4)}
     for progress, expected in (
-        (0.0, true), (1.0, true),  # a judge of a whole scale pools by itself
+        (0.0, true), (1.0, true),  # a whole scale needs no fading
         (1.25, torch.lerp(upsample(pooled[2]), true[:, 0], 0.25)[:, None]),
         (0.5, upsample((upsample(pooled[4]) + pooled[2]) / 2)[:, None]),
     ):  # fmt: skip
-        judge.progress.fill_(progress)
-        torch.testing.assert_close(judge.match_fade(true), expected)
-        coarser = torch.nn.functional.avg_pool2d(judge.match_fade(true)[:, 0], 4)
+        discriminator.progress.fill_(progress)
+        torch.testing.assert_close(discriminator.match_fade(true), expected)
+        coarser = torch.nn.functional.avg_pool2d(discriminator.match_fade(true)[:, 0], 4)
         torch.testing.assert_close(coarser, pooled[4], msg="only detail is missing")
 
 
 @torch.enable_grad()
-def test_the_objective_judges_faded_true_images() -> None:
-    judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, deviation_group=0), SHAPE)
+def test_the_objective_scores_faded_real_images() -> None:
+    discriminator = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, deviation_group=0), SHAPE)
     settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1, "r1_weight": 1, "r1_every": 1})
-    objective = Objective(settings, judge, judge)
-    judge.progress.fill_(1.5)
-    true, false = torch.rand(4, 1, *SHAPE), torch.rand(4, 1, *SHAPE)
-    found = objective.discriminator_losses(Step(Batch(true[:, :0], true, torch.arange(4)), [false], 0)).parts
-    faded = judge.match_fade(true).requires_grad_()
-    logits = judge(true[:, :0], [faded])
+    objective = Objective(settings, discriminator, discriminator)
+    discriminator.progress.fill_(1.5)
+    true, fake = torch.rand(4, 1, *SHAPE), torch.rand(4, 1, *SHAPE)
+    found = objective.discriminator_losses(Step(Batch(true[:, :0], true, torch.arange(4)), [fake], 0)).parts
+    faded = discriminator.match_fade(true).requires_grad_()
+    logits = discriminator(true[:, :0], [faded])
     torch.testing.assert_close(found["real"], torch.nn.functional.softplus(-logits).mean())
     torch.testing.assert_close(found["r1"], r1_penalty(logits, [faded]))
-    judge.progress.fill_(1.0)
-    found = objective.discriminator_losses(Step(Batch(true[:, :0], true, torch.arange(4)), [false], 0)).parts
+    discriminator.progress.fill_(1.0)
+    found = objective.discriminator_losses(Step(Batch(true[:, :0], true, torch.arange(4)), [fake], 0)).parts
     whole = true.clone().requires_grad_()
-    torch.testing.assert_close(found["r1"], 4 * r1_penalty(judge(true[:, :0], [whole]), [whole]))
+    torch.testing.assert_close(found["r1"], 4 * r1_penalty(discriminator(true[:, :0], [whole]), [whole]))
 
 
-def test_the_judge_sees_whether_a_batch_is_all_alike() -> None:
-    judge = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False), SHAPE)
+def test_the_discriminator_detects_a_batch_of_copies() -> None:
+    discriminator = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False), SHAPE)
     alone = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False, deviation_group=0), SHAPE)
     none, images = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
     copies = images[:1].repeat(4, 1, 1, 1, 1)
-    assert not torch.allclose(judge(none, [images])[0], judge(none, [copies])[0])
+    assert not torch.allclose(discriminator(none, [images])[0], discriminator(none, [copies])[0])
     torch.testing.assert_close(alone(none, [images])[0], alone(none, [copies])[0])
-    both = judge(none.repeat(2, 1, 1, 1, 1), [torch.cat([images, copies])], num_groups=2)
-    torch.testing.assert_close(both[:4], judge(none, [images]))
+    both = discriminator(none.repeat(2, 1, 1, 1, 1), [torch.cat([images, copies])], num_groups=2)
+    torch.testing.assert_close(both[:4], discriminator(none, [images]))
 
 
 def style_gan(**settings: float) -> StyleganGenerator:
@@ -205,7 +205,7 @@ def test_truncation_pulls_the_coarse_styles_to_the_mean() -> None:
     none = torch.empty(2, 0, *SHAPE)
     with generator.truncated(1.0):
         assert torch.equal(generator.truncate(styles), styles)
-    assert generator.truncate(styles)[0, :, 0].tolist() == [2.0, 2.0, 5, 5, 5, 5], "its own again"
+    assert generator.truncate(styles)[0, :, 0].tolist() == [2.0, 2.0, 5, 5, 5, 5], "the configured one again"
     still = style_gan(truncation=0, truncation_cutoff=8).eval()
     one, two = still(none)[0]  # two draws of noise, one style
     torch.testing.assert_close(one, two)
@@ -235,7 +235,7 @@ def test_styles_are_mixed_at_a_crossover() -> None:
     assert float((some != 0).any(2).any(1).float().mean()) == pytest.approx(0.5, abs=0.1)
 
 
-def test_every_layer_has_noise_of_its_own_while_training() -> None:
+def test_every_layer_has_fresh_noise_in_training() -> None:
     generator = style_gan(mixing=0)
     noise, none = torch.randn(1, 6), torch.empty(1, 0, *SHAPE)
     for layer in generator.layers:

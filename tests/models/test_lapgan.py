@@ -1,4 +1,4 @@
-"""LAPGAN: every scale learns from the true coarser one, and draws from its own."""
+"""LAPGAN: every scale learns from the true coarser image and samples from the generated one."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def test_a_network_that_adds_nothing_leaves_the_coarser_image(generator: LapganG
         coarse, middle, fine = (image[:, 0] for image in generator(none, noise=noise))
         torch.testing.assert_close(middle, upsample(coarse))
         torch.testing.assert_close(fine, upsample(upsample(coarse)))
-        truth = torch.rand(2, 1, *SHAPE)
-        shown = generator(none, noise=noise, truth=truth)
-    known = build_pyramid(truth, 3)
-    torch.testing.assert_close(shown[0][:, 0], coarse)
-    torch.testing.assert_close(shown[1][:, 0], upsample(known[0][:, 0]))
-    torch.testing.assert_close(shown[2][:, 0], upsample(known[1][:, 0]))
+        target = torch.rand(2, 1, *SHAPE)
+        trained = generator(none, noise=noise, target=target)
+    true_scales = build_pyramid(target, 3)
+    torch.testing.assert_close(trained[0][:, 0], coarse)
+    torch.testing.assert_close(trained[1][:, 0], upsample(true_scales[0][:, 0]))
+    torch.testing.assert_close(trained[2][:, 0], upsample(true_scales[1][:, 0]))
 
 
-def test_in_training_no_scale_answers_for_another(generator: LapganGenerator) -> None:
-    none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
-    generator(none, truth=truth)[2].sum().backward()
+def test_in_training_no_scale_gets_gradients_from_another(generator: LapganGenerator) -> None:
+    none, target = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
+    generator(none, target=target)[2].sum().backward()
     assert all(parameter.grad is None for parameter in generator.coarsest.parameters())
     assert all(parameter.grad is None for parameter in generator.finer[0].parameters())
     assert all(parameter.grad is not None for parameter in generator.finer[1].parameters())
 
 
-def test_each_scale_has_noise_of_its_own(generator: LapganGenerator) -> None:
+def test_each_scale_has_separate_noise(generator: LapganGenerator) -> None:
     noise, none = torch.rand(1, SETTINGS.noise_channels), torch.empty(1, 0, *SHAPE)
     other = noise.clone()
     other[:, -256:] = 0  # of the finest scale
@@ -58,46 +58,48 @@ def test_each_scale_has_noise_of_its_own(generator: LapganGenerator) -> None:
     assert not torch.allclose(one[2], two[2])
 
 
-def test_the_judge_of_a_scale_sees_what_was_built_on() -> None:
+def test_a_scale_is_scored_on_the_image_that_it_was_built_on() -> None:
     torch.manual_seed(0)
-    judge = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
-    none, truth, other = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE), torch.rand(2, 1, *SHAPE)
-    images = build_pyramid(truth, 3)
+    discriminator = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
+    none, target, other = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE), torch.rand(2, 1, *SHAPE)
+    images = build_pyramid(target, 3)
     with torch.no_grad():
-        logits = judge(none, images, truth=truth)
-        torch.testing.assert_close(judge(none, images), logits)  # true images are built on themselves
-        wrong = judge(none, images, truth=other)
+        logits = discriminator(none, images, target=target)
+        torch.testing.assert_close(discriminator(none, images), logits)  # real images are built on themselves
+        wrong = discriminator(none, images, target=other)
     assert logits.shape == (2, 3)
     assert torch.equal(logits[:, 0], wrong[:, 0])
     assert not torch.isclose(logits[:, 1:], wrong[:, 1:]).any()
 
 
-def test_too_little_noise_says_how_much() -> None:
+def test_the_error_of_too_little_noise_states_how_much_is_needed() -> None:
     with pytest.raises(ConfigError, match="set 420"):
         LapganGenerator(SETTINGS.model_copy(update={"noise_channels": 320}), SHAPE)
     with pytest.raises(ConfigError, match="multiple of 4"):
         LapganGenerator(SETTINGS, Shape(1, 18, 18))
 
 
-def test_the_objective_has_both_players_judge_on_the_true_coarser_image(generator: LapganGenerator) -> None:
-    """True and generated images of a scale are details added to the same true coarser one, whatever was generated at
-    the scales below."""
+def test_the_objective_scores_on_the_true_coarser_image(generator: LapganGenerator) -> None:
+    """Real and generated images of a scale are details added to the same true coarser image.
+
+    It does not matter what the coarser scales generate.
+    """
     torch.manual_seed(0)
-    judge = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
-    none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
+    discriminator = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[8], width=4, dropout=0.0), 3, SHAPE)
+    none, target = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
     with torch.no_grad():
-        made = generator(none, truth=truth)
+        fake = generator(none, target=target)
     settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1})
-    objective = Objective(settings, judge, judge)
-    step = Step(Batch(none, truth, torch.arange(2)), made, 0)
+    objective = Objective(settings, discriminator, discriminator)
+    step = Step(Batch(none, target, torch.arange(2)), fake, 0)
     softplus = torch.nn.functional.softplus
-    on_true = judge(none, build_pyramid(truth, 3), truth=truth)
-    on_made = judge(none, made, truth=truth)
-    alone = judge(none, made)  # on the coarser images that were made: another game
+    on_true = discriminator(none, build_pyramid(target, 3), target=target)
+    on_fake = discriminator(none, fake, target=target)
+    alone = discriminator(none, fake)  # on the generated coarser images: another game
     found = objective.discriminator_losses(step).parts
     torch.testing.assert_close(found["real"], softplus(-on_true).mean(0).sum())
-    torch.testing.assert_close(found["fake"], softplus(on_made).mean(0).sum())
+    torch.testing.assert_close(found["fake"], softplus(on_fake).mean(0).sum())
     assert not torch.allclose(found["fake"], softplus(alone).mean(0).sum())
-    learnt = objective.generator_losses(step).parts["adversarial"]
-    torch.testing.assert_close(learnt, softplus(-on_made).mean(0).sum())
-    assert not torch.allclose(learnt, softplus(-alone).mean(0).sum())
+    found_adversarial = objective.generator_losses(step).parts["adversarial"]
+    torch.testing.assert_close(found_adversarial, softplus(-on_fake).mean(0).sum())
+    assert not torch.allclose(found_adversarial, softplus(-alone).mean(0).sum())

@@ -1,4 +1,4 @@
-"""Lotter's network on rotating solids: what it remembers, what it refuses, and how a detail is measured."""
+"""Lotter's network on rotating solids: its memory, what it refuses, and how a detail is measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DATA = DataSettings(
 SETTINGS = LotterSettings(maps=[4, 8], hidden=16)
 
 
-def test_every_known_frame_is_remembered() -> None:
+def test_every_context_frame_and_their_order_matter() -> None:
     torch.manual_seed(0)
     network = LotterPredictor(SETTINGS, DATA)
     context = torch.rand(2, 5, 1, 16, 16)
@@ -35,8 +35,8 @@ def test_every_known_frame_is_remembered() -> None:
         for number in range(5):
             other = context.clone()
             other[:, number] = 1 - other[:, number]
-            assert not torch.equal(network(other)[0], frame), f"frame {number} is forgotten"
-        assert not torch.equal(network(context.flip(1))[0], frame), "their order is"
+            assert not torch.equal(network(other)[0], frame), f"frame {number} has no effect"
+        assert not torch.equal(network(context.flip(1))[0], frame), "their order has no effect"
 
 
 def test_other_sizes_and_conditions_are_refused() -> None:
@@ -84,5 +84,5 @@ def test_presets_train_and_are_evaluated_like_any_predictor(preset: str, world: 
         "model.maps": [4, 8], "model.hidden": 16, "training.validation_windows": 2, "data.crop_size": 16,
     }  # fmt: skip
     train(load_config(f"{preset}.yaml", settings))
-    scores = evaluate(tmp_path / "run", steps=2, windows=2).scores["run"]
+    scores = evaluate(tmp_path / "run", num_frames=2, windows=2).scores["run"]
     assert np.isfinite([total.mean for total in scores.overall["psnr"]]).all()

@@ -1,5 +1,4 @@
-"""The mixture of Gaussians: its density is scikit-learn's, its samples have its moments, its run folder can be drawn
-from."""
+"""The Gaussian mixture: scikit-learn's density, the moments of its samples, and runs that can be sampled."""
 
 from __future__ import annotations
 
@@ -23,8 +22,10 @@ from vidpred.run import train
 
 
 def test_the_density_is_scikit_learns() -> None:
-    """With all principal axes kept, whitening is a change of coordinates: the density on pixels is that of a mixture
-    fitted to them directly from the same start, here of one component."""
+    """With all principal axes kept, whitening is a change of coordinates.
+
+    The density on pixels is that of a mixture fitted to them directly from the same start, here of one component.
+    """
     torch.manual_seed(0)
     images = (torch.randn(400, 6) @ torch.randn(6, 6) * 0.05 + 0.5).clamp(0, 1).view(400, 1, 2, 3)
     model = MixtureGenerator(MixtureSettings(components=1, noise_channels=7), Shape(1, 2, 3))
@@ -35,20 +36,20 @@ def test_the_density_is_scikit_learns() -> None:
     np.testing.assert_allclose(model.log_density(images).numpy(), reference.score_samples(flat), rtol=2e-3, atol=2e-2)
 
 
-def test_left_out_axes_are_gaussian_noise() -> None:
-    """log p integrates to one: the mean log density of samples from a known Gaussian is minus its entropy."""
+def test_dropped_axes_are_gaussian_noise() -> None:
+    """The density integrates to one: the mean log density of a known Gaussian's samples is minus its entropy."""
     random = np.random.default_rng(0)
-    deviations = np.array([0.2, 0.1, 0.01, 0.01])
-    points = 0.5 + random.standard_normal((20_000, 4)) * deviations
+    stds = np.array([0.2, 0.1, 0.01, 0.01])
+    points = 0.5 + random.standard_normal((20_000, 4)) * stds
     model = MixtureGenerator(MixtureSettings(components=1, noise_channels=3), Shape(1, 2, 2))
     images = torch.from_numpy(points).view(-1, 1, 2, 2)
     model.fit(images, 0)
-    entropy = np.log(deviations * np.sqrt(2 * np.pi * np.e)).sum()
+    entropy = np.log(stds * np.sqrt(2 * np.pi * np.e)).sum()
     assert float(model.log_density(images).mean()) == pytest.approx(-entropy, abs=0.02)
 
 
 def two_components(count: int, values: int, axes: int) -> tuple[MixtureGenerator, torch.Tensor]:
-    """A mixture fitted to two clouds; images of one row."""
+    """Return a mixture fitted to two clouds, and the images, of one row."""
     random = np.random.default_rng(2)
     where = random.random((count, 1)) < 0.3
     spread = random.standard_normal((values, values)) * 0.02
@@ -60,7 +61,7 @@ def two_components(count: int, values: int, axes: int) -> tuple[MixtureGenerator
 
 
 def dense(model: MixtureGenerator) -> tuple[np.ndarray, np.ndarray]:
-    """Means and covariances of the components on all values, written down."""
+    """Return the components' means and full covariances on all values."""
     axes, factors = (value.double().numpy() for value in (model.axes, model.factors))
     units = axes / np.linalg.norm(axes, axis=0)
     rest = np.eye(len(axes)) - units @ units.T
@@ -70,38 +71,38 @@ def dense(model: MixtureGenerator) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("axes", [3, 6])
 def test_holes_are_filled_with_the_conditional_mean(axes: int) -> None:
-    """Against the textbook's formula with whole matrices, with axes left out and with none left out."""
+    """Compare with the textbook formula on full matrices, with and without dropped axes."""
     model, images = two_components(2000, 6, axes)
     known = torch.tensor([True, False, True, True, False, False]).view(1, 1, 6)
-    seen, hole = (np.flatnonzero(mask.flatten().numpy()) for mask in (known, ~known))
+    given, hole = (np.flatnonzero(mask.flatten().numpy()) for mask in (known, ~known))
     means, spreads = dense(model)
-    between = torch.from_numpy(means.mean(0)).float().view(1, 1, 1, 6)  # of which component, is not sure
+    between = torch.from_numpy(means.mean(0)).float().view(1, 1, 1, 6)  # equally likely of either component
     for image in torch.cat([images[:3], between]):
         values, logs, filled = image.flatten().double().numpy(), [], []
         for weight, mean, spread in zip(model.weights.numpy(), means, spreads, strict=True):
-            inverse = np.linalg.inv(spread[np.ix_(seen, seen)])
-            apart = values[seen] - mean[seen]
+            inverse = np.linalg.inv(spread[np.ix_(given, given)])
+            apart = values[given] - mean[given]
             logs.append(np.log(weight) - apart @ inverse @ apart / 2 + np.linalg.slogdet(inverse)[1] / 2)
-            filled.append(mean[hole] + spread[np.ix_(hole, seen)] @ inverse @ apart)
+            filled.append(mean[hole] + spread[np.ix_(hole, given)] @ inverse @ apart)
         shares = np.exp(np.array(logs) - max(logs))
         wanted = shares @ np.array(filled) / shares.sum()
         found = model.expected(image[None], known).flatten().numpy()
         np.testing.assert_allclose(found[hole], wanted, atol=1e-5)
-        np.testing.assert_array_equal(found[seen], image.flatten().numpy()[seen])
+        np.testing.assert_array_equal(found[given], image.flatten().numpy()[given])
 
 
 def test_drawn_completions_have_the_conditional_moments() -> None:
-    """Of a component alone: mean and covariance of what is missing, given what is not."""
+    """Check mean and covariance of the missing values given the known ones, for a single component."""
     model, _ = two_components(2000, 6, 3)
     model.weights.copy_(torch.tensor([1.0, 0.0]))
     known = torch.tensor([True, False, True, True, False, False]).view(1, 1, 6)
-    seen, hole = (np.flatnonzero(mask.flatten().numpy()) for mask in (known, ~known))
+    given, hole = (np.flatnonzero(mask.flatten().numpy()) for mask in (known, ~known))
     means, spreads = dense(model)
     image = torch.from_numpy(means[0] + 0.01).float().view(1, 1, 1, 6)
     drawn = model.completions(image, known, 40_000, 1)[0].flatten(1).double().numpy()
-    np.testing.assert_array_equal(drawn[:, seen], np.repeat(image.flatten()[None].numpy(), 40_000, 0)[:, seen])
-    gain = spreads[0][np.ix_(hole, seen)] @ np.linalg.inv(spreads[0][np.ix_(seen, seen)])
-    wanted = spreads[0][np.ix_(hole, hole)] - gain @ spreads[0][np.ix_(seen, hole)]
+    np.testing.assert_array_equal(drawn[:, given], np.repeat(image.flatten()[None].numpy(), 40_000, 0)[:, given])
+    gain = spreads[0][np.ix_(hole, given)] @ np.linalg.inv(spreads[0][np.ix_(given, given)])
+    wanted = spreads[0][np.ix_(hole, hole)] - gain @ spreads[0][np.ix_(given, hole)]
     np.testing.assert_allclose(np.cov(drawn[:, hole].T), wanted, rtol=0.05, atol=5e-5)
     np.testing.assert_allclose(drawn[:, hole].mean(0), model.expected(image, known).flatten().numpy()[hole], atol=1e-3)
 
@@ -119,7 +120,7 @@ def test_samples_have_the_moments_of_the_mixture() -> None:
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(points.T), atol=0.003)
 
 
-def test_a_fitted_run_is_drawn_from_and_measured(tmp_path: Path) -> None:
+def test_a_fitted_run_can_be_sampled_and_measured(tmp_path: Path) -> None:
     settings = {
         "data.root": str(write_digits(tmp_path / "digits.npz", 1500)), "data.crop_size": 8,
         "run": str(tmp_path / "run"), "model.components": 12, "model.noise_channels": 21, "training.device": "cpu",
@@ -130,7 +131,7 @@ def test_a_fitted_run_is_drawn_from_and_measured(tmp_path: Path) -> None:
     images = torch.stack([image for _, image, _ in Sampler(run.predictor()).samples(200)])[:, 0].double().numpy()
     true = digits()[0][:1500] / 255
     assert np.abs(images.mean(0) - true.mean(0)).max() < 0.12
-    assert train(load_config("mixture.yaml", settings)).first_step == 1, "nothing is left to do"
+    assert train(load_config("mixture.yaml", settings)).first_step == 1, "the run was already complete"
 
 
 def test_settings_of_gradients_are_refused(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_settings_of_gradients_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("noise", ["gaussian", "uniform"])
 def test_components_are_drawn_by_their_weights_with_any_noise(noise: str) -> None:
-    """Components 10 apart on one axis, of variance 0.04 there: both moments come back from the samples."""
+    """Components 10 apart on one axis, of variance 0.04 there: the samples have both moments."""
     settings = MixtureSettings(components=3, noise_channels=2, noise=noise)
     model = MixtureGenerator(settings, Shape(1, 1, 2))
     with torch.no_grad():
@@ -165,7 +166,7 @@ def test_two_values_cannot_choose_a_component() -> None:
         load_config("mixture.yaml", ["model.noise=binary"])
 
 
-def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_scikit_learn_states_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     model = MixtureGenerator(MixtureSettings(components=1, noise_channels=3), Shape(1, 2, 2))
     with pytest.raises(ConfigError, match=r"pip install 'vidpred\[images\]'"):

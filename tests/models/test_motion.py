@@ -1,4 +1,4 @@
-"""The motion-aware generator: what it starts from, sizes, leads, conditions; its geometry by hand."""
+"""The motion-aware generator: its untrained predictions, sizes, leads, conditions; its geometry by hand."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SMALL = {"gate_width": 8, "widths": (8, 8, 8), "head_width": 8}
 
 
 def generator(
-    context_frames: int = 3, pred_frames: int = 2, step: int = 1, channels: int = 3, **settings: float
+    context_frames: int = 3, pred_frames: int = 2, lead: int = 1, channels: int = 3, **settings: float
 ) -> MotionGenerator:
     torch.manual_seed(0)
-    return MotionGenerator(MotionSettings(**SMALL, **settings), context_frames, pred_frames, step, channels)
+    return MotionGenerator(MotionSettings(**SMALL, **settings), context_frames, pred_frames, lead, channels)
 
 
 def shaken(model: MotionGenerator) -> MotionGenerator:
-    """With output layers that are not zero, as after training."""
+    """Give the output layers nonzero weights, as after training."""
     for layer in (model.gate[-1], model.detail[-1], *([model.refinement.last] if model.refinement else [])):
         torch.nn.init.normal_(layer.weight, std=0.3)
     return model
@@ -55,8 +55,8 @@ def test_any_size_and_number_of_frames(size: tuple[int, int], frames: int, chann
     assert images.max() <= 1
 
 
-def test_before_training_what_keeps_still_is_the_last_frame() -> None:
-    """Of things that keep still all candidates are the last frame, and so is their mean (but for the blurred one)."""
+def test_before_training_still_clips_repeat_the_last_frame() -> None:
+    """Without motion all candidates equal the last frame of a flat image, and so does their blend."""
     frame = torch.full((1, 1, 3, 24, 24), 0.25)
     (images,) = generator()(frame.expand(-1, 3, -1, -1, -1))
     torch.testing.assert_close(images, frame.expand(-1, 2, -1, -1, -1))
@@ -78,23 +78,25 @@ def test_a_path_follows_the_flow_where_it_leads() -> None:
     flow = torch.zeros(1, 2, 1, 8)
     flow[0, 0, 0] = torch.tensor([0.0, 1, 1, 2, 2, 1, 0, -1])
     paths = list(follow(flow, 3))
-    # From 1 to 2, on by the flow at 2 to 3, by that to 5; from 3 to 5, to 6, where nothing moves.
+    # From 1 to 2, on by the flow at 2 to 3, by that at 3 to 5; from 3 to 5, to 6, where nothing moves.
     wanted = [[0, 1, 1, 2, 2, 1, 0, -1], [0, 2, 3, 3, 2, 1, 0, -1], [0, 4, 4, 3, 2, 1, 0, -1]]
     torch.testing.assert_close(torch.stack(paths)[:, 0, 0, 0], torch.tensor(wanted).float(), atol=1e-5, rtol=0)
     assert not torch.stack(paths)[:, 0, 1].any()
 
 
-def test_pushing_brings_a_thing_to_where_it_has_not_been() -> None:
-    """A thing two pixels wide moves three pixels a frame over still ground: it arrives whole where following sees only
-    ground, and what it hid is filled as `elsewhere` says."""
+def test_pushing_brings_an_object_to_a_new_place() -> None:
+    """Push an object two pixels wide that moves three pixels per frame over a still background.
+
+    It arrives whole where following only finds background, and the uncovered part takes the path of `elsewhere`.
+    """
     flow = torch.zeros(1, 2, 1, 10)
-    flow[0, 0, 0, 1:3] = -3.0  # it came from three to the left
+    flow[0, 0, 0, 1:3] = -3.0  # it came from three pixels to the left
     (followed,) = follow(flow, 1)
     path = push(flow, 1, torch.full_like(flow, 7.0))
     assert followed[0, 0, 0, 4:6].tolist() == [0, 0]
     assert path[0, 0, 0].tolist() == pytest.approx([0, 7, 7, 0, -3, -3, 0, 0, 0, 0], abs=0.2)
     assert push(flow, 2, flow)[0, 0, 0, 7:9].tolist() == pytest.approx([-6, -6], abs=0.4)
-    # The ground that arrives there too counts e^3 times less, but not nothing: hence the tolerance.
+    # The background that also arrives there weighs e^3 times less, but not 0.
     assert path[0, 0, 0, 4] == pytest.approx(-3 * math.exp(3) / (math.exp(3) + 1), abs=1e-4)
 
 
@@ -104,27 +106,27 @@ def test_pushing_halfway_between_pixels_leaves_no_cracks() -> None:
     torch.testing.assert_close(path[..., 1:, 1:], flow[..., 1:, 1:])
 
 
-def test_what_is_observed_of_a_translation() -> None:
+def test_the_observed_motion_of_a_translation() -> None:
     motion = observe(moving_clip(3, 64, 64, 2, -1))
     inside = (..., slice(12, -12), slice(12, -12))
-    wanted = torch.tensor([-2.0, 1.0]).view(1, 2, 1, 1)  # back to where it came from
+    wanted = torch.tensor([-2.0, 1.0]).view(1, 2, 1, 1)  # back to its origin
     assert (motion.flow - wanted)[inside].abs().median() < 0.1
     assert (motion.older - wanted)[inside].abs().median() < 0.1
     assert motion.doubt[inside].mean() < 0.02
 
 
-def test_a_backtest_trusts_motion_that_went_on_and_not_motion_that_turned() -> None:
+def test_the_backtest_raises_trust_for_steady_motion_and_lowers_it_for_turning_motion() -> None:
     steady = moving_clip(10, 64, 80, 1, 0)
     trust = observe(steady).trust[..., 2:-2, 2:-2]
     assert trust.shape[1] == len(LEADS)
     assert bool((trust.mean((0, 2, 3)) > torch.tensor(USUAL_TRUST) + 0.01).all())
-    swaying = steady[:, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]  # what one flow says, the next takes back
+    swaying = steady[:, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]  # each flow reverts the previous one
     motion = observe(swaying)
     assert motion.trust.mean((0, 2, 3))[0] < 0.6
-    assert motion.evidence[:, 1].mean() < 0  # from t-1, all went the other way
+    assert motion.evidence[:, 1].mean() < 0  # from t-1, everything moved the other way
 
 
-def test_where_nothing_can_be_tried_trust_is_the_usual() -> None:
+def test_without_a_backtest_trust_is_the_usual() -> None:
     clip = moving_clip(10, 32, 32, 1, 0)
     for motion, tried in ((observe(clip[:, -2:]), 0), (observe(clip[:, -4:]), 2), (observe(clip, backtests=False), 0)):
         assert motion.trust[:, tried:].amax((0, 2, 3)).tolist() == pytest.approx(USUAL_TRUST[tried:])
@@ -132,7 +134,7 @@ def test_where_nothing_can_be_tried_trust_is_the_usual() -> None:
         assert bool(motion.evidence[:, : 3 * tried].any()) == bool(tried)
 
 
-def test_trust_between_the_tried_leads() -> None:
+def test_trust_between_the_tested_leads() -> None:
     trust = torch.tensor([0.9, 0.8, 0.6, 0.2]).view(1, 4, 1, 1)
     found = [float(trust_at(trust, lead)) for lead in (1, 2, 3, 4, 8, 20)]
     assert found == pytest.approx([0.9, 0.8, 0.8 - 0.2 * math.log2(1.5), 0.6, 0.2, 0.2])
@@ -140,33 +142,33 @@ def test_trust_between_the_tried_leads() -> None:
 
 @torch.no_grad()
 def test_before_training_shares_are_those_of_the_backtest() -> None:
-    """The share of the last frame is what trust leaves, so a clip that sways is copied more than one that goes on."""
+    """The last frame's share is 1 - trust, so a swaying clip is copied more than a steady one."""
     steady = moving_clip(10, 48, 48, 1, 0)
     model = generator(10, 1).eval()
     swaying = steady[:, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]]
-    kept = []
+    moved_shares = []
     for clip in (steady, swaying):
         motion, (image,) = observe(clip), model(clip)
         copied, pushed = clip[:, -1], warp(clip[:, -1], push(motion.flow, 1, motion.flow))
         moved = (pushed - copied)[..., 12:-12, 12:-12]
         change = (image[:, 0] - copied)[..., 12:-12, 12:-12]
-        kept.append(float((change * moved).sum() / moved.square().sum()))
-    assert kept[0] > kept[1] + 0.15
+        moved_shares.append(float((change * moved).sum() / moved.square().sum()))
+    assert moved_shares[0] > moved_shares[1] + 0.15
 
 
-def test_it_makes_do_with_fewer_known_frames() -> None:
+def test_it_works_with_fewer_context_frames() -> None:
     model = shaken(generator(10, 2)).eval()
     clip = moving_clip(4, 32, 32, 1, 0)
     assert rollout(model, clip, 5).shape == (1, 5, 3, 32, 32)
     with pytest.raises(ValueError, match="1 context frames given, 2 needed"):
         rollout(model, clip[:, :1], 1)
-    late = shaken(generator(10, 1, lead=3)).eval()  # with a lead of 3, t+1 is predicted from what ends at t-2
+    late = shaken(generator(10, 1, lead=3)).eval()  # with a lead of 3, t+1 is predicted from a context that ends at t-2
     torch.testing.assert_close(rollout(late, clip, 1), late(clip[:, :2])[0])
     with pytest.raises(ValueError, match="4 context frames given, 12 needed"):
         rollout(generator(10, 1, lead=3, action_size=1, refine=True), clip, 1, actions=torch.zeros(1, 4, 1))
 
 
-def test_training_knows_that_clips_may_be_short() -> None:
+def test_training_sometimes_uses_short_contexts() -> None:
     model, clip = shaken(generator(10, 1)), moving_clip(10, 32, 32, 1, 0)
     with torch.no_grad():
         short = model.eval()(clip[:, -3:])[0]
@@ -197,8 +199,8 @@ def test_rollouts_go_on_beyond_its_frames() -> None:
     context = moving_clip(4, 24, 24, 1, 0)
     frames = rollout(model, context, 3)
     assert torch.equal(frames[:, :2], model(context[:, -3:])[0])
-    known = torch.cat([context[:, -1:], frames[:, :2]], 1)
-    torch.testing.assert_close(frames[:, 2], model(known)[0][:, 0])
+    recent = torch.cat([context[:, -1:], frames[:, :2]], 1)
+    torch.testing.assert_close(frames[:, 2], model(recent)[0][:, 0])
 
 
 def gradients(model: MotionGenerator, images: Tensor) -> dict[str, float]:
@@ -215,7 +217,7 @@ def test_every_weight_learns() -> None:
     assert min(found.values()) > 0
 
 
-def test_without_refining_every_pixel_is_between_known_ones() -> None:
+def test_without_refining_every_pixel_is_in_the_range_of_the_context() -> None:
     model = shaken(generator())
     context = torch.rand(1, 3, 3, 32, 32) * 0.5 + 0.25
     (images,) = model(context)
@@ -233,32 +235,32 @@ def test_noise_and_actions_change_the_prediction() -> None:
         model(context, torch.zeros(1, 1))
 
 
-def test_known_frames_are_looked_at_once_for_all_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_context_frames_are_processed_once_for_all_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     frames, actions = torch.rand(2, 4, 3, 32, 40), torch.randn(2, 5, 1, 2)
     model = WorldModel(shaken(generator(4, 1, refine=True, action_size=2)), chunk=10)
     past = torch.zeros(2, 3, 2)
-    seen: list[int] = []
+    counts: list[int] = []
 
     def counted(starts: torch.Tensor, ends: torch.Tensor, care: Care) -> torch.Tensor:
-        seen.append(len(starts))
+        counts.append(len(starts))
         return dense_flow(starts, ends, care)
 
     monkeypatch.setattr("vidpred.models.motion.dense_flow", counted)
     together = model.rollout(frames, actions, past)
-    for_all, seen[:] = sum(seen), []
+    for_all, counts[:] = sum(counts), []
     one_by_one = [model.rollout(frames[:1], actions[:1, n : n + 1], past[:1]) for n in range(5)]
-    assert for_all == 2 * sum(seen) / 5, "the flows of two contexts, however many plans"
+    assert for_all == 2 * sum(counts) / 5, "the flows of two contexts, however many plans"
     torch.testing.assert_close(together[:1], torch.cat(one_by_one, 1), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(together[0, 0], together[0, 1]), "plans differ"
 
 
-def test_noise_and_actions_need_the_network_that_sees_them() -> None:
+def test_noise_and_actions_need_the_refining_network() -> None:
     with pytest.raises(ValueError, match=r"set model\.refine=true"):
         MotionSettings(action_size=2)
 
 
-def test_before_training_refining_changes_nothing_where_nothing_moves_otherwise() -> None:
-    """One candidate more, which is the pushed one, and no paint: what is predicted lies nearer to that one."""
+def test_before_training_refining_only_raises_the_share_of_the_pushed_candidate() -> None:
+    """The additional candidate equals the pushed one, and the residual is 0: predictions move toward the pushed one."""
     clip = moving_clip(10, 48, 48, 1, 0)
     plain, refined = generator(10, 2).eval(), generator(10, 2, refine=True).eval()
     error = [(model(clip)[0] - clip[:, -1:])[..., 12:-12, 12:-12].abs().mean() for model in (plain, refined)]
@@ -266,7 +268,7 @@ def test_before_training_refining_changes_nothing_where_nothing_moves_otherwise(
 
 
 @pytest.mark.parametrize("refine", [True, False])
-def test_it_is_built_by_name_and_planned_without_data(refine: bool) -> None:
+def test_it_is_built_by_name_and_runs_on_the_meta_device(refine: bool) -> None:
     data = DataSettings(context_frames=3, pred_frames=2, crop_size=32)
     with torch.device("meta"):
         model = build_generator(MotionSettings(refine=refine), data)
@@ -284,7 +286,7 @@ def test_blended_paths_by_hand() -> None:
     torch.testing.assert_close(blended, torch.full_like(blended, 1.75))
 
 
-def test_the_dial_mixes_two_ends() -> None:
+def test_sharpness_mixes_two_ends() -> None:
     clip = moving_clip(4, 40, 48, 2, -1)[:, :3]
     model = shaken(generator(sharpness=0.5)).eval()
     ends = []
@@ -296,7 +298,7 @@ def test_the_dial_mixes_two_ends() -> None:
 
 
 def test_the_sharp_end_keeps_the_energy_that_a_blend_loses() -> None:
-    """A texture that may move or stand: half of each is a blur; half the way is a sharp texture at a place between."""
+    """Half of a still and half of a moved texture is a blur; half the way is a sharp texture in between."""
     clip = moving_clip(3, 64, 80, 3, -2)
     model = generator(sharpness=1).eval()
     with torch.no_grad():
@@ -330,7 +332,7 @@ def test_weights_of_either_kind_start_the_other() -> None:
     assert torch.equal(again.gate[-1].weight, plain.gate[-1].weight)
 
 
-def test_a_model_that_was_not_trained_for_it_has_the_dial_too() -> None:
+def test_sharpness_can_be_set_without_training_for_it() -> None:
     model = shaken(generator()).eval()
     assert model.sharpness == 0
     clip = moving_clip(4, 40, 48, 2, -1)[:, :3]
@@ -340,7 +342,7 @@ def test_a_model_that_was_not_trained_for_it_has_the_dial_too() -> None:
         assert (model(clip)[0] - blended).abs().mean() > 1e-4
 
 
-def test_the_refining_network_has_no_dial() -> None:
+def test_the_refining_network_has_no_sharpness() -> None:
     assert generator(refine=True).sharpness is None
     with pytest.raises(ValueError, match=r"model\.refine=false"):
         MotionSettings(refine=True, sharpness=1)

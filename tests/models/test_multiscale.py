@@ -1,4 +1,4 @@
-"""The multi-scale generator and its discriminators: sizes of the paper, any shape, the wiring."""
+"""The multi-scale generator and its discriminators: the paper's sizes, any shape, the wiring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vidpred.models.pyramid import build_pyramid, check_pyramid, upsample
 
 
 def test_the_papers_sizes() -> None:
-    """12.57 M parameters in the generator, scale by scale; 20.64 M in the discriminators at 32 pixels."""
+    """The generator has 12.57 M parameters, checked per scale; the discriminators have 20.64 M at 32 pixels."""
     generator = MultiscaleGenerator(MultiscaleSettings(size="paper"), 4)
     assert [count_parameters(network) for network in generator.networks] == [607_619, 647_939, 3_008_003, 8_306_179]
     assert count_parameters(generator) / 1e6 == pytest.approx(12.57, abs=0.005)
@@ -48,7 +48,7 @@ def test_any_shape_comes_back(scales: int, context: int, pred: int, channels: in
         check_pyramid(images, torch.rand(2, pred, channels, height, width), scales + 1)
 
 
-def test_59_by_61() -> None:
+def test_a_size_of_59_by_61() -> None:
     assert MultiscaleGenerator(MultiscaleSettings(), 4)(torch.rand(1, 4, 3, 59, 61))[-1].shape == (1, 1, 3, 59, 61)
 
 
@@ -95,7 +95,7 @@ def test_padding_repeats_the_border() -> None:
 
 
 def test_the_discriminator_is_conditional_at_every_scale() -> None:
-    """Another context gives other logits at every scale, and so do other images at that scale only."""
+    """Another context changes the logits at every scale, other images those of their scale only."""
     torch.manual_seed(0)
     discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 4, 32, 2)
     context, other = torch.rand(2, 1, 2, 3, 32, 32)
@@ -108,14 +108,14 @@ def test_the_discriminator_is_conditional_at_every_scale() -> None:
 
 
 @pytest.mark.parametrize("size", ["paper", "release", "strided"])
-@pytest.mark.parametrize("patch", [32, 64])
-def test_discriminators_fit_their_patch(size: str, patch: int) -> None:
-    discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size=size), 3, patch, 1, 2, 1)  # type: ignore[arg-type]
-    images = [torch.rand(2, 2, 1, patch >> (2 - scale), patch >> (2 - scale)) for scale in range(3)]
-    assert discriminator(torch.rand(2, 1, 1, patch, patch), images).shape == (2, 3)
+@pytest.mark.parametrize("crop_size", [32, 64])
+def test_discriminators_fit_their_crop_size(size: str, crop_size: int) -> None:
+    discriminator = MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(size=size), 3, crop_size, 1, 2, 1)  # type: ignore[arg-type]
+    images = [torch.rand(2, 2, 1, crop_size >> (2 - scale), crop_size >> (2 - scale)) for scale in range(3)]
+    assert discriminator(torch.rand(2, 1, 1, crop_size, crop_size), images).shape == (2, 3)
 
 
-def test_patches_that_do_not_fit_are_refused() -> None:
+def test_crop_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.crop_size: .*too small"):
         MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 4, 16, 4)
     with pytest.raises(ConfigError, match=r"data\.crop_size: 36 is no multiple of 8"):

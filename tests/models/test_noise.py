@@ -1,4 +1,4 @@
-"""Noise of generators: what a draw is, what it changes, and that models without noise know nothing of it."""
+"""Noise of generators: what a draw is, what it changes, and that models without noise have no trace of it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_noise_changes_the_prediction_at_every_scale(noise: NoiseName) -> None:
         assert torch.equal(a, b)
 
 
-def test_every_scale_sees_the_noise_by_itself() -> None:
-    """With the coarse network blind to it, the fine one still answers."""
+def test_every_scale_takes_the_noise_directly() -> None:
+    """The fine network responds to the noise when the coarse one has zero weights."""
     generator, context = small(), torch.rand(1, 2, 3, 8, 8)
     torch.nn.init.zeros_(generator.networks[0][0].weight)
     one, other = (generator(context, torch.full((1, 2), value)) for value in (1.0, -1.0))
@@ -36,8 +36,8 @@ def test_every_scale_sees_the_noise_by_itself() -> None:
     assert not torch.equal(one[1], other[1])
 
 
-def test_a_draw_is_each_samples_own() -> None:
-    """Row b of the noise moves sample b only."""
+def test_noise_affects_its_own_sample_only() -> None:
+    """Row b of the noise changes sample b only."""
     generator, context, noise = small(), torch.rand(3, 2, 3, 8, 8), torch.randn(3, 2)
     before = generator(context, noise)[-1]
     noise[1] += 1
@@ -93,10 +93,10 @@ def test_seeded_noise_is_a_function_of_its_key() -> None:
 
 
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("draws", [2, 3, 4])
-def test_antithetic_pairs_are_opposite(noise: NoiseName, draws: int) -> None:
-    drawn = antithetic_noise(small(3, noise), 5, draws)
-    assert drawn.shape == (draws, 5, 3)
-    pairs = draws // 2
+@pytest.mark.parametrize("num_samples", [2, 3, 4])
+def test_antithetic_pairs_are_opposite(noise: NoiseName, num_samples: int) -> None:
+    drawn = antithetic_noise(small(3, noise), 5, num_samples)
+    assert drawn.shape == (num_samples, 5, 3)
+    pairs = num_samples // 2
     assert torch.equal(drawn[-pairs:], -drawn[:pairs])
-    assert len({tuple(row) for row in drawn.flatten(0, 1).tolist()}) > draws  # samples have draws of their own
+    assert len({tuple(row) for row in drawn.flatten(0, 1).tolist()}) > num_samples  # different draws per sample

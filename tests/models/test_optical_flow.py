@@ -1,4 +1,4 @@
-"""Warps and displacement fields by hand-worked values."""
+"""Warps and displacement fields against hand-worked values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_ramps_and_parabolas_are_exact_away_from_the_border() -> None:
         torch.testing.assert_close(moved[inside], wanted[inside])
 
 
-def test_it_keeps_more_detail_than_bilinear_weights() -> None:
+def test_catmull_rom_keeps_more_detail_than_bilinear_weights() -> None:
     image = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0)) / 2 + 0.25
     flow = displaced(0.5, 0.5, 40, 40)
     assert warp_sharp(image, flow).var() > 1.3 * warp_backward(image, flow).var()

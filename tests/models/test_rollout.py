@@ -14,11 +14,11 @@ from vidpred.models.rollout import rollout, stream_rollout
 
 
 class Count(nn.Module):
-    """A world in which frame t has the value t / 100 everywhere: predicts from the newest frame that it is shown."""
+    """A world in which frame t has the value t / 100 everywhere: predicts from the newest context frame."""
 
-    def __init__(self, context_frames: int, pred_frames: int = 1, step: int = 1) -> None:
+    def __init__(self, context_frames: int, pred_frames: int = 1, lead: int = 1) -> None:
         super().__init__()
-        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, step, 3
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, pred_frames, lead, 3
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, context: Tensor) -> list[Tensor]:
@@ -34,15 +34,15 @@ def world(frames: int) -> Tensor:
 
 @pytest.mark.parametrize("context_frames", [1, 2, 4])
 @pytest.mark.parametrize("pred_frames", [1, 3])
-@pytest.mark.parametrize("step", [1, 2, 5])
-def test_every_way_to_predict_counts_on(context_frames: int, pred_frames: int, step: int) -> None:
-    """Directly, jointly, recursively and mixed: frame t+1, t+2, ... come in order, from consecutive contexts."""
-    known = context_frames + step - 1
-    future = rollout(Count(context_frames, pred_frames, step), world(known), 11)
-    torch.testing.assert_close(future, world(known + 11)[:, known:])
+@pytest.mark.parametrize("lead", [1, 2, 5])
+def test_every_way_to_predict_counts_on(context_frames: int, pred_frames: int, lead: int) -> None:
+    """Directly, jointly, recursively and mixed: frames t+1, t+2, ... come in order, from consecutive contexts."""
+    given = context_frames + lead - 1
+    future = rollout(Count(context_frames, pred_frames, lead), world(given), 11)
+    torch.testing.assert_close(future, world(given + 11)[:, given:])
 
 
-def test_older_frames_are_left_out_and_too_few_refused() -> None:
+def test_older_frames_are_ignored_and_too_few_refused() -> None:
     torch.testing.assert_close(rollout(Count(2), world(9), 2), world(11)[:, 9:])
     with pytest.raises(ValueError, match="1 context frames given, 2 needed"):
         rollout(Count(2), world(1), 1)
@@ -51,7 +51,7 @@ def test_older_frames_are_left_out_and_too_few_refused() -> None:
 
 
 def test_a_stream_keeps_only_the_history() -> None:
-    """Ten thousand frames, of which no more than a handful are alive at any time."""
+    """Of ten thousand frames, only a handful are alive at any time."""
     import weakref
 
     class Shift(Count):
@@ -73,8 +73,8 @@ def predictor() -> Predictor:
     return Predictor(MultiscaleGenerator(rows, 2), DataSettings(context_frames=2))
 
 
-def test_predict_takes_what_people_have(predictor: Predictor) -> None:
-    """uint8 and float, NumPy and torch, with and without a batch: the same numbers."""
+def test_predict_takes_arrays_and_tensors(predictor: Predictor) -> None:
+    """Accept uint8 and float, NumPy and torch, with and without a batch: the same values."""
     numbers = np.random.default_rng(0).integers(0, 256, (5, 3, 21, 30), dtype=np.uint8)
     expected = predictor.predict(torch.from_numpy(numbers), 3)
     assert expected.shape == (3, 3, 21, 30)
@@ -101,18 +101,18 @@ def test_predict_takes_what_people_have(predictor: Predictor) -> None:
         (np.full((5, 3, 20, 30), np.nan), r"must lie in \[0, 1\]"),
     ],
 )
-def test_what_predict_cannot_take_is_named(predictor: Predictor, frames: object, words: str) -> None:
+def test_unsuitable_frames_are_named(predictor: Predictor, frames: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         predictor.predict(frames, 1)  # type: ignore[arg-type]
 
 
-def test_integers_that_are_no_bytes_are_refused(predictor: Predictor) -> None:
+def test_integers_other_than_uint8_are_refused(predictor: Predictor) -> None:
     with pytest.raises(TypeError, match="int64"):
         predictor.predict(np.zeros((5, 3, 20, 30), np.int64), 1)
 
 
 def test_frames_of_another_shape_are_refused() -> None:
-    """A generator of one's own that forgets K, or the colours."""
+    """Custom generators that drop the dimension K, or the colors."""
 
     class Flat(Count):
         def forward(self, context: Tensor) -> Tensor:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Spectral normalisation against singular values and torch's own."""
+"""Spectral normalization against singular values and torch's implementation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_autocast_does_not_blur_the_estimate() -> None:
     assert torch.equal(inside, norm(weight))
 
 
-def test_a_normalised_discriminator_has_a_bounded_slope() -> None:
+def test_a_normalized_discriminator_has_a_bounded_slope() -> None:
     """Fully connected layers of slope 1 and LeakyReLU: logits change no more than the features do."""
     torch.manual_seed(0)
     plain, bounded = (

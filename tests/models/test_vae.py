@@ -1,4 +1,4 @@
-"""Variational auto-encoder: the divergence, the code, and the bound as the objective adds it up."""
+"""Variational auto-encoder: the divergence, the code, and the bound as the objective sums it."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def test_pixel_cross_entropy_by_hand() -> None:
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_only_the_shown_truth_is_encoded(settings: VaeSettings) -> None:
+def test_only_a_given_target_is_encoded(settings: VaeSettings) -> None:
     torch.manual_seed(0)
     model = VaeGenerator(settings, SHAPE).eval()
-    none, truth = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
+    none, target = torch.empty(2, 0, *SHAPE), torch.rand(2, 1, *SHAPE)
     still, other = torch.zeros(2, 3), torch.ones(2, 3)
     with torch.no_grad():
-        painted = model(none, noise=still, truth=truth)[0]
-        mean, log_variance = model.encode(truth[:, 0])
+        images = model(none, noise=still, target=target)[0]
+        mean, log_variance = model.encode(target[:, 0])
         assert model.latent_cost is not None
         torch.testing.assert_close(model.latent_cost, gaussian_divergence(mean, log_variance))
-        torch.testing.assert_close(painted, model(none, noise=mean)[0])  # without noise the code is its mean
-        assert model.latent_cost is None, "drawn from the prior, a code costs nothing"
-        moved = model(none, noise=other, truth=truth)[0]
+        torch.testing.assert_close(images, model(none, noise=mean)[0])  # without noise the code is its mean
+        assert model.latent_cost is None, "a code drawn from the prior has no cost"
+        moved = model(none, noise=other, target=target)[0]
         torch.testing.assert_close(moved, model(none, noise=mean + (log_variance / 2).exp())[0])
 
 
-def test_the_bound_is_what_the_objective_minimises() -> None:
-    """(cross-entropy summed over the pixels + KL) / pixels, as by hand."""
+def test_the_objective_minimizes_the_bound() -> None:
+    """(cross-entropy summed over the pixels + KL) / pixels, worked out by hand."""
     torch.manual_seed(0)
     model = VaeGenerator(SETTINGS[0], SHAPE)
     batch = Batch(torch.empty(3, 0, *SHAPE), torch.rand(3, 1, *SHAPE), torch.arange(3))
-    images = model(batch.context, noise=torch.randn(3, 3), truth=batch.future)
+    images = model(batch.context, noise=torch.randn(3, 3), target=batch.future)
     step = Step(batch, images, 0, latent_cost=model.latent_cost)
     losses = Objective(load_config("vae.yaml").objective).phases()[0].losses(step)
     assert model.latent_cost is not None

@@ -1,4 +1,4 @@
-"""The world's physics by hand, what is always true of it, and its images."""
+"""The physics of block_push by hand, its invariants and its images."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def state(disc: tuple[float, float], block: tuple[float, float]) -> BlockPushSta
     return BlockPushState(np.array(disc), np.array(block))
 
 
-def test_a_face_pushes_straight_by_what_the_disc_reaches_in() -> None:
-    touching = state((0.5 - HALF - RADIUS, 0.53), (0.5, 0.5))  # off the middle: without friction that does not matter
+def test_a_push_on_a_face_moves_the_block_by_the_overlap() -> None:
+    touching = state((0.5 - HALF - RADIUS, 0.53), (0.5, 0.5))  # off-center, which does not matter without friction
     after = advance(touching, np.array([0.5, 0.0]))
     np.testing.assert_allclose(after.disc, [0.5 - HALF - RADIUS + REACH / 2, 0.53])
     np.testing.assert_allclose(after.block, [0.5 + REACH / 2, 0.5])
 
 
-def test_no_contact_no_motion_and_actions_are_clipped() -> None:
+def test_without_contact_the_block_stays_and_actions_are_clipped() -> None:
     after = advance(state((0.2, 0.2), (0.6, 0.6)), np.array([7.0, -0.25]))
     np.testing.assert_allclose(after.disc, [0.2 + REACH, 0.2 - REACH / 4])
     np.testing.assert_allclose(after.block, [0.6, 0.6])
 
 
-def test_a_corner_pushes_aside_and_lets_the_disc_slip_off() -> None:
+def test_a_corner_moves_aside_and_the_disc_slips_off() -> None:
     grazing = state((0.5 - HALF - RADIUS, 0.5 - HALF - 0.6 * RADIUS), (0.5, 0.5))
     for _ in range(6):
         grazing = advance(grazing, np.array([1.0, 0.0]))
     assert grazing.block[0] > 0.5
     assert grazing.block[1] > 0.5, "the normal at a corner is slanted"
-    assert grazing.disc[0] > grazing.block[0], "the disc has passed"
+    assert grazing.disc[0] > grazing.block[0], "the disc has passed the block"
 
 
 def test_a_block_at_the_wall_stops_the_disc() -> None:
@@ -53,7 +53,7 @@ def test_a_block_at_the_wall_stops_the_disc() -> None:
     np.testing.assert_allclose(after.disc, [1 - 2 * HALF - RADIUS, 0.5])
 
 
-def test_nothing_overlaps_or_leaves_the_arena_and_worlds_side_by_side_do_not_mix() -> None:
+def test_nothing_overlaps_or_leaves_the_arena_and_batch_items_are_independent() -> None:
     random = np.random.default_rng(0)
     many = BlockPushState(random.uniform(RADIUS, 0.25, (500, 2)), random.uniform(0.45, 0.8, (500, 2)))
     one = state(tuple(many.disc[7]), tuple(many.block[7]))
@@ -70,28 +70,28 @@ def test_nothing_overlaps_or_leaves_the_arena_and_worlds_side_by_side_do_not_mix
         squeezed += int((free < RADIUS - 1e-6).sum())
         assert ((many.block >= HALF - 1e-9) & (many.block <= 1 - HALF + 1e-9)).all()
         assert ((many.disc >= RADIUS - 1e-9) & (many.disc <= 1 - RADIUS + 1e-9)).all()
-    assert squeezed < 0.002 * 60 * 500, "only where a corner of the arena leaves the disc no way out"
-    assert moved.mean() > 0.9, "hardly any contact: nothing was tested"
+    assert squeezed < 0.002 * 60 * 500, "only discs that are trapped in a corner of the arena"
+    assert moved.mean() > 0.9, "too few contacts for a meaningful test"
     np.testing.assert_allclose(one.disc, many.disc[7])
     np.testing.assert_allclose(one.block, many.block[7])
 
 
 def test_episodes_start_far_from_their_goals_and_are_functions_of_the_seed() -> None:
-    world = BlockPush()
+    env = BlockPush()
     for seed in range(100):
-        _, info = world.reset(seed)
+        _, info = env.reset(seed)
         assert info["distance"] >= START_DISTANCE
         assert not info["success"]
     first, again = BlockPush().reset(5)[0], BlockPush().reset(5)[0]
     assert np.array_equal(first, again)
-    world.state = state((0.1, 0.1), (world.goal[0] + SUCCESS_DISTANCE * 0.9, world.goal[1]))
-    assert world.info()["success"]
+    env.state = state((0.1, 0.1), (env.goal[0] + SUCCESS_DISTANCE * 0.9, env.goal[1]))
+    assert env.info()["success"]
     with pytest.raises(ValueError, match="two finite numbers"):
-        world.step(np.array([np.nan, 0]))
+        env.step(np.array([np.nan, 0]))
 
 
 @pytest.mark.parametrize("size", [32, 48])
-def test_images_show_the_things_where_they_are(size: int) -> None:
+def test_images_have_the_objects_at_their_positions(size: int) -> None:
     image = paint(state((0.2, 0.75), (0.55, 0.4)), size)
     assert image.shape == (size, size, 3)
     cover = (BLOCK * 255 - image.astype(float)).__abs__().sum(-1) < 6
@@ -102,16 +102,16 @@ def test_images_show_the_things_where_they_are(size: int) -> None:
     assert (alone != image).any(-1).mean() == pytest.approx(np.pi * RADIUS**2, abs=4 * RADIUS * 4 / size)
 
 
-def test_the_script_reaches_every_goal_and_wandering_does_not() -> None:
+def test_the_scripted_policy_reaches_every_goal_and_the_random_one_does_not() -> None:
     reached = {}
     for name, make in POLICIES.items():
         reached[name] = 0
         for seed in range(20):
-            world = BlockPush(8)
-            world.reset(seed)
+            env = BlockPush(8)
+            env.reset(seed)
             policy, over, success = make(np.random.default_rng(seed)), False, False
             while not (over or success):
-                _, _, success, over, _ = world.step(policy(world))
+                _, _, success, over, _ = env.step(policy(env))
             reached[name] += success
     assert reached["scripted"] == 20
     assert reached["random"] <= 3

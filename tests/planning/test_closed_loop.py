@@ -1,4 +1,4 @@
-"""Receding horizon in closed loop, with models whose quality is known; the command."""
+"""Receding-horizon control in closed loop, with models of known quality; the command."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import DesignatedPixel
 from vidpred.planning.envs.base import to_image
 from vidpred.planning.envs.block_push import BlockPush, BlockPushEnv, BlockPushSimulator
-from vidpred.planning.plan import PlanConfig, fitting_world, load_model
+from vidpred.planning.plan import PlanConfig, load_model, make_matching_env
 from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CEMSolver, Plan, Problem
 from vidpred.planning.world_model import WorldModel
 from vidpred.run import train
 
 
-def test_wilson_interval_is_that_of_the_books() -> None:
+def test_wilson_interval_equals_published_values() -> None:
     # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
     for successes, trials, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611),
                                          (1, 29, 0.0061, 0.1718)):  # fmt: skip
         assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_the_true_world_as_a_model_is_the_world() -> None:
-    world = BlockPush(16)
-    world.reset(3)
+def test_the_simulator_as_a_model_is_exact() -> None:
+    env = BlockPush(16)
+    env.reset(3)
     actions = torch.rand(1, 2, 5, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    frames = BlockPushSimulator(world).rollout(torch.zeros(1, 1, 3, 16, 16), actions)
+    frames = BlockPushSimulator(env).rollout(torch.zeros(1, 1, 3, 16, 16), actions)
     for step in range(5):
-        seen = world.step(actions[0, 1, step].double().numpy())[0]
-        torch.testing.assert_close(frames[0, 1, step], to_image(seen))
+        frame = env.step(actions[0, 1, step].double().numpy())[0]
+        torch.testing.assert_close(frames[0, 1, step], to_image(frame))
 
 
-def test_a_planner_that_knows_the_truth_succeeds_and_one_that_sees_no_motion_does_not() -> None:
-    world, budget = BlockPushEnv(16), PlanConfig()
-    true = budget.controller(BlockPushSimulator(world.inner), world)
-    still = budget.controller(CopyLastModel(2), world)
-    knowing = play_all(lambda _, seed: play(world, true, seed), 4)
+def test_planning_succeeds_with_the_simulator_and_fails_with_copy_last() -> None:
+    env, budget = BlockPushEnv(16), PlanConfig()
+    true = budget.controller(BlockPushSimulator(env.inner), env)
+    still = budget.controller(CopyLastModel(2), env)
+    knowing = play_all(lambda _, seed: play(env, true, seed), 4)
     result = outcome(knowing)
     assert result.successes == 4
     assert result.mean_steps is not None
     assert result.mean_steps < 30
     assert [len(episode.seconds) for episode in knowing] == [-(-episode.steps // 2) for episode in knowing]
-    assert outcome(play_all(lambda _, seed: play(world, still, seed), 4)).successes == 0
-    assert outcome([play_policy(world, "uniform", seed) for seed in range(10)]).successes == 0
-    again = play(world, true, knowing[1].seed)
-    assert np.array_equal(again.seen[-1], knowing[1].seen[-1]), "an episode is a function of its seed"
+    assert outcome(play_all(lambda _, seed: play(env, still, seed), 4)).successes == 0
+    assert outcome([play_policy(env, "uniform", seed) for seed in range(10)]).successes == 0
+    again = play(env, true, knowing[1].seed)
+    assert np.array_equal(again.observed[-1], knowing[1].observed[-1]), "an episode is a function of its seed"
 
 
 class Spy:
-    """A solver that notes its problems and plans 1/100, 2/100, ..."""
+    """A solver that stores its problems and plans 1/100, 2/100, ..."""
 
     needs_gradient = False
 
@@ -70,12 +70,12 @@ class Spy:
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
         self.problems.append(problem)
-        problem.evaluate(torch.zeros(1, 1, problem.horizon, 2))  # Brighten checks that frames and actions fit
+        problem.evaluate(torch.zeros(1, 1, problem.horizon, 2))  # Brighten checks that frames and actions match
         steps = torch.arange(1, problem.horizon + 1)[None, :, None] / 100 + len(self.problems) - 1
         return Plan(steps.expand(1, -1, 2), torch.zeros(1))
 
 
-def test_plans_begin_where_the_last_one_was_going() -> None:
+def test_a_search_starts_from_the_rest_of_the_last_plan() -> None:
     spy = Spy()
     controller = MPCController(WorldModel(Brighten(3)), spy, UNIT, horizon=5, receding_horizon=2)
     frame, done = torch.full((3, 4, 4), 0.1), []
@@ -103,13 +103,13 @@ def test_plans_begin_where_the_last_one_was_going() -> None:
 def test_the_controller_keeps_the_states_of_its_frames() -> None:
     controller = MPCController(WorldModel(Stateful(3)), Spy(), UNIT, horizon=3, receding_horizon=2)
     frame, state, cost = torch.full((3, 4, 4), 0.1), torch.tensor([0.02, 0.03]), DesignatedPixel((1, 1, 1), (0.5, 0.5))
-    for number in range(4):  # Stateful checks that states and actions fit
+    for number in range(4):  # Stateful checks that states and actions match
         action = controller.act(frame, cost, state)
         if number == 2:
-            assert controller.imagined()[0, 2, 0, 0] == pytest.approx(0.1 + 0.02 + 0.03)
+            assert controller.predicted_frames()[0, 2, 0, 0] == pytest.approx(0.1 + 0.02 + 0.03)
         state = state + action
     controller.reset(0)
-    controller.act(frame, cost, torch.zeros(2))  # the episode before is forgotten
+    controller.act(frame, cost, torch.zeros(2))  # the previous episode is discarded
     for wrong, words in ((None, "not None"), (torch.zeros(3), r"not \(3,\)")):
         with pytest.raises(ValueError, match=rf"takes a state \(2,\), {words}"):
             controller.act(frame, cost, wrong)
@@ -117,7 +117,7 @@ def test_the_controller_keeps_the_states_of_its_frames() -> None:
         MPCController(WorldModel(Brighten()), Spy(), UNIT).act(frame, cost, state)
 
 
-def test_plans_stay_within_reach_of_what_was_done() -> None:
+def test_plans_stay_within_reach_of_the_last_action() -> None:
     spy, frame = Spy(), torch.full((3, 4, 4), 0.1)
     controller = MPCController(WorldModel(Brighten(1)), spy, UNIT, horizon=3, receding_horizon=1, reach=0.2)
     controller.reset(0, torch.tensor([0.25, -0.5]))
@@ -128,27 +128,29 @@ def test_plans_stay_within_reach_of_what_was_done() -> None:
     assert controller.act(frame, cost).tolist() == pytest.approx([0.25, -0.1])  # 1.01 was planned
 
 
-def test_a_model_that_takes_states_is_told_those_of_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a recording over training to episodes: the states are the ones that the recording would hold."""
+def test_a_model_that_takes_states_receives_those_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From recording and training to episodes: the states are those that a recording would contain."""
     record(Recording("block_push", 10, size=16), tmp_path / "set", workers=1, progress=False)
     train(load_config("block_push.yaml", {
         "data.root": str(tmp_path / "set"), "run": str(tmp_path / "run"), "training.steps": 2, "model.state_size": 4,
         "training.validation_windows": 1, "model.widths": (4, 4), "training.device": "cpu",
     }))  # fmt: skip
     model, size = load_model(tmp_path / "run", "best", "cpu", "float32")
-    world = fitting_world("block_push", size, model)
+    env = make_matching_env("block_push", size, model)
     given: list[list[float]] = []
     costs = model.costs
     monkeypatch.setattr(model, "costs", lambda *a, **k: (given.append(k["states"][0, -1].tolist()), costs(*a, **k))[1])
-    monkeypatch.setattr(world, "steps", 3, raising=False)
+    monkeypatch.setattr(env, "steps", 3, raising=False)
     budget = PlanConfig(num_samples=4, iterations=1, horizon=2, receding_horizon=1)
-    episode = play(world, budget.controller(model, world), 5, keep_images=True)
-    world.reset(5)
-    assert given[0] == pytest.approx(world.state().tolist())
+    episode = play(env, budget.controller(model, env), 5, keep_images=True)
+    env.reset(5)
+    assert given[0] == pytest.approx(env.state().tolist())
     assert len({tuple(state) for state in given}) == episode.steps == 3, "one state for each frame"
     model.state_size = 3
     with pytest.raises(ConfigError, match=r"block_push has states of 4 values, the model takes 3 \[model.state_size\]"):
-        fitting_world("block_push", size, model)
+        make_matching_env("block_push", size, model)
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
@@ -182,7 +184,7 @@ def test_from_recording_to_a_plan_on_the_command_line(
     for option, words_wanted in (
         (["--solver", "newton"], "choose from cem, mppi, random, gradient"),
         (["--receding-horizon", 4], "must be at most --horizon 3"),
-        (["--env", "nowhere-v0"], "no such world"),
+        (["--env", "nowhere-v0"], "no such environment"),
         (["--precision", "int4"], "choose from float32, bfloat16"),
         (["--video", tmp_path / "plan.png"], ".mp4, .gif"),
     ):

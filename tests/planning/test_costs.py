@@ -1,4 +1,4 @@
-"""Costs on images whose answers are known by hand."""
+"""Costs on images with hand-computed values."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
 
 def image(**places: tuple[int, int]) -> Tensor:
-    """`(3, 10, 20)` black with 2x2 squares of colours, by their upper left (row, column)."""
+    """Return a black image `(3, 10, 20)` with 2x2 squares of colors at their upper left (row, column)."""
     frame = torch.zeros(3, 10, 20)
     for name, (row, column) in places.items():
         frame[0 if name == "red" else 2, row : row + 2, column : column + 2] = 1
     return frame
 
 
-def test_a_colour_is_found_where_it_is() -> None:
+def test_the_centroid_of_a_color() -> None:
     found = color_centroid(image(red=(4, 10), blue=(0, 0)), RED)
     torch.testing.assert_close(found, torch.tensor([11 / 20, 5 / 10]), rtol=0, atol=1e-3)
 
 
-def test_designated_pixel_is_the_distance_in_every_step() -> None:
+def test_designated_pixel_is_the_distance_at_every_step() -> None:
     frames = torch.stack([torch.stack([image(red=(4, 2)), image(red=(4, 10))])])
     cost = DesignatedPixel(RED, (11 / 20, 0.5))
     torch.testing.assert_close(cost(frames), torch.tensor([[8 / 20, 0.0]]), rtol=0, atol=2e-3)
     torch.testing.assert_close(last_only(cost)(frames), torch.tensor([0.0]), rtol=0, atol=2e-3)
 
 
-def test_goal_image_is_zero_at_the_goal_and_tells_near_from_far() -> None:
+def test_goal_image_is_zero_at_the_goal_and_grows_with_distance() -> None:
     goal = image(blue=(4, 10))
     near, far = image(blue=(4, 13)), image(blue=(4, 16))
     cost = GoalImage(goal)
@@ -49,10 +49,10 @@ def test_goal_image_is_zero_at_the_goal_and_tells_near_from_far() -> None:
     assert values[0] < values[1] < values[2]
     pixels = GoalImage(goal, scales=(1,))(torch.stack([goal, near, far])[None])[0]
     assert pixels[1] == pytest.approx(2 * 4 / 600), "two squares of 4 pixels in one of 3 channels"
-    assert pixels[1] == pixels[2], "single pixels cannot tell them apart"
+    assert pixels[1] == pixels[2], "the cost of single pixels does not depend on distance"
 
 
-def test_goal_things_are_far_by_their_places_and_unlike_by_their_shapes() -> None:
+def test_goal_objects_has_a_distance_of_positions_and_of_shapes() -> None:
     goal = image(blue=(4, 10), red=(4, 2))
     blue, both = image(blue=(4, 13), red=(4, 2)), image(blue=(4, 13), red=(8, 2))
     frames = torch.stack([goal, blue, both])[None]
@@ -60,19 +60,19 @@ def test_goal_things_are_far_by_their_places_and_unlike_by_their_shapes() -> Non
     assert places.tolist() == pytest.approx([0, 3 / 20, ((3 / 20) ** 2 + (4 / 10) ** 2) ** 0.5], abs=3e-3)
     turned = goal.clone()
     turned[2] = 0
-    turned[2, 5, 9:13] = 1  # as many blue pixels about the same middle, but for half a row
+    turned[2, 5, 9:13] = 1  # as many blue pixels with the same center up to half a row
     turned[2, 4, 9:13] = 0
     unlike = GoalObjects(goal, (RED, BLUE), shape=1.0, scales=(1,))
     assert float(unlike(goal[None, None])) == pytest.approx(0, abs=1e-5)
     shape = unlike(turned[None, None]) - GoalObjects(goal, (RED, BLUE), shape=0.0)(turned[None, None])
-    assert float(shape) == pytest.approx((4 / 4 / 2) ** 0.5, abs=1e-3), "of 4 blue pixels 2 are gone and 2 new"
+    assert float(shape) == pytest.approx((4 / 4 / 2) ** 0.5, abs=1e-3), "2 of 4 blue pixels are gone and 2 are new"
     gone = goal.clone()
     gone[2] = 0
     shape = unlike(gone[None, None]) - GoalObjects(goal, (RED, BLUE), shape=0.0)(gone[None, None])
-    assert float(shape) == pytest.approx(0.5**0.5, abs=1e-3), "one of two things is missing"
+    assert float(shape) == pytest.approx(0.5**0.5, abs=1e-3), "one of two objects is missing"
 
 
-def test_the_soonest_step_counts() -> None:
+def test_best_step_prefers_early_steps() -> None:
     cost = best_step(lambda frames: frames.mean((-3, -2, -1)), delay=0.1)
     frames = torch.tensor([[3.0, 1.0, 2.0], [1.0, 0.95, 3.0]])[:, :, None, None, None].expand(-1, -1, 3, 4, 4)
     torch.testing.assert_close(cost(frames), torch.tensor([1.1, 1.0]))
@@ -86,7 +86,7 @@ def test_region_mask_is_the_share_outside() -> None:
     torch.testing.assert_close(cost(frames), torch.tensor([[0.0, 0.5, 1.0]]), rtol=0, atol=1e-3)
 
 
-def test_push_behind_wants_the_tool_behind_the_thing() -> None:
+def test_push_behind_is_lowest_with_the_tool_behind_the_object() -> None:
     cost = PushBehind(RED, BLUE, goal=(0.95, 0.5), reach=0.2, weight=0.5)
     behind, before = image(blue=(4, 10), red=(4, 6)), image(blue=(4, 10), red=(4, 14))
     values = cost(torch.stack([behind, before])[None])[0]

@@ -1,4 +1,4 @@
-"""A model as a Gymnasium environment."""
+"""A trained model as a Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def env(steps: int = 5) -> WorldModelEnv:
     return WorldModelEnv(WorldModel(Brighten()), STARTS, BOUNDS, COST, steps=steps)
 
 
-def test_a_model_that_takes_states_is_refused() -> None:
+def test_a_model_that_takes_states_raises() -> None:
     with pytest.raises(
-        ConfigError, match=r"takes states \[model.state_size=2\], which an imagined environment does not"
+        ConfigError, match=r"takes states \[model.state_size=2\], which a predicted environment does not"
     ):
         WorldModelEnv(WorldModel(Stateful()), STARTS, BOUNDS, COST)
 
 
-def test_it_passes_gymnasiums_checker() -> None:
+def test_it_passes_the_checker_of_gymnasium() -> None:
     with warnings.catch_warnings():
-        # Actions keep the units of the data, which need not be -1 to 1; an env that gymnasium did not make has no spec.
+        # Actions keep the units of the data, not -1 to 1; an environment that gymnasium.make did not make has no spec.
         warnings.filterwarnings("ignore", message=".*recommend.*symmetric and normalized.*")
         warnings.filterwarnings("ignore", message=".*Not able to test alternative render modes.*")
         check_env(env())
 
 
-def test_a_step_is_what_the_model_imagines() -> None:
+def test_a_step_is_a_prediction_of_the_model() -> None:
     one = env(steps=2)
     frame, info = one.reset(seed=1)
     value = float(STARTS[info["start"], 0, 0, 0, 0])
@@ -51,7 +51,7 @@ def test_a_step_is_what_the_model_imagines() -> None:
     assert reward == pytest.approx(-((expected - 0.5) ** 2).mean(), abs=1e-6)
     assert not terminated
     assert not truncated
-    assert one.step(np.zeros(2, np.float32))[3], "two steps were asked for"
+    assert one.step(np.zeros(2, np.float32))[3], "an episode has two steps"
     with pytest.raises(ValueError, match="are not in"):
         one.step(np.array([0.6, 0.0]))
     assert one.reset(options={"start": 3})[1]["start"] == 3
@@ -61,7 +61,7 @@ def test_a_step_is_what_the_model_imagines() -> None:
         env().step(np.zeros(2))
 
 
-def test_the_vector_is_many_of_them_and_starts_anew_after_the_end() -> None:
+def test_the_vector_environment_restarts_ended_episodes() -> None:
     many = WorldModelVectorEnv(3, WorldModel(Brighten()), STARTS, BOUNDS, COST, steps=2)
     frames, info = many.reset(seed=2)
     assert frames.shape == many.observation_space.shape == (3, 6, 8, 3)
@@ -83,6 +83,6 @@ def test_the_vector_is_many_of_them_and_starts_anew_after_the_end() -> None:
     assert {int(value) for value in fresh[:, 0, 0, 2]} <= starts
 
 
-def test_starts_that_do_not_fit_are_refused() -> None:
+def test_invalid_starts_raise() -> None:
     with pytest.raises(ValueError, match=r"context must be \(B, T, C, H, W\) with T >= 2"):
         WorldModelEnv(WorldModel(Brighten(2)), STARTS, BOUNDS, COST)

@@ -1,4 +1,4 @@
-"""PushT: the test of success, its policies, recording and planning where gym-pusht is installed."""
+"""PushT: criterion of success, policies; recording and planning if gym-pusht is installed."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from vidpred.planning.record import Recording, record
 needs_pusht = pytest.mark.skipif(find_spec("gym_pusht") is None, reason="gym-pusht (the extra sim) is not installed")
 
 
-def test_success_is_dino_wms() -> None:
+def test_success_equals_dino_wm() -> None:
     goal = np.array([100.0, 100, 200, 200, 6.2, 5, 5])
     for change, near in (
         ([19.9, 0, 0, 0, 0, 0, 0], True),
         ([0, 0, 0, 19.9, 0, 0, 0], True),
         ([15, 0, 0, 15, 0, 0, 0], False),  # 21.2 as one point in four dimensions
-        ([0, 0, 0, 0, np.pi / 9 - 0.01, 0, 0], True),  # across the full turn
+        ([0, 0, 0, 0, np.pi / 9 - 0.01, 0, 0], True),  # across a full turn
         ([0, 0, 0, 0, -np.pi / 9 - 0.01, 0, 0], False),
         ([0, 0, 0, 0, 2 * np.pi, 300, 300], True),  # velocities do not count
     ):
         assert bool(pusht.is_near(goal + np.array(change), goal)) is near, change
 
 
-def test_ways_round_the_block_are_seen() -> None:
+def test_paths_across_the_block_are_detected() -> None:
     middle = np.array([200.0, 200.0])
     assert pusht.crosses(np.array([50.0, 200.0]), np.array([350.0, 230.0]), middle)
     assert not pusht.crosses(np.array([50.0, 200.0]), np.array([120.0, 200.0]), middle)
@@ -52,21 +52,21 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_pusht
-def test_a_state_is_put_back_and_what_follows_is_the_environments() -> None:
-    world, other = pusht.PushT(16), pusht.PushT(16)
-    world.reset(3)
+def test_a_restored_state_continues_as_the_environment() -> None:
+    env, other = pusht.PushT(16), pusht.PushT(16)
+    env.reset(3)
     act = pusht.PushingPolicy(np.random.default_rng(0))
     moved = []
     for _ in range(12):
-        action, before = act(world), world.state
+        action, before = act(env), env.state
         other.state = before
         np.testing.assert_allclose(other.state, before)
-        assert np.abs(other.render().astype(int) - world.render()).max() <= 2
+        assert np.abs(other.render().astype(int) - env.render()).max() <= 2
         other.advance(action)
-        world.step(action)
-        # Contacts are remembered from step to step, and that memory is no part of the state.
-        np.testing.assert_allclose(other.state, world.state, atol=2)
-        moved.append(np.abs(world.state - before)[[0, 2]].max())
+        env.step(action)
+        # The physics engine keeps contacts from step to step, and they are not part of the state.
+        np.testing.assert_allclose(other.state, env.state, atol=2)
+        moved.append(np.abs(env.state - before)[[0, 2]].max())
     assert max(moved) > 20
 
 
@@ -76,39 +76,39 @@ def test_episodes_are_recorded_with_their_states(tmp_path: Path) -> None:
     assert (summary.manifest.action_size, summary.manifest.state_size) == (2, 7)
     manifest = Manifest.load(tmp_path / "set")
     assert manifest is not None
-    prepared, world = PreparedFrames(tmp_path / "set", manifest, "train"), pusht.PushT(16)
+    prepared, env = PreparedFrames(tmp_path / "set", manifest, "train"), pusht.PushT(16)
     for clip in prepared.clips[:3]:
         states, actions, frames = prepared.states(clip), prepared.actions(clip), prepared.frames(clip)
         assert len(states) == 5
         for step in range(4):
-            world.state = states[step].astype(float)
-            assert np.abs(world.render().transpose(2, 0, 1).astype(int) - frames[step]).max() <= 2
-            world.advance(actions[step])
-            np.testing.assert_allclose(world.state[:5], states[step + 1][:5], atol=2)
+            env.state = states[step].astype(float)
+            assert np.abs(env.render().transpose(2, 0, 1).astype(int) - frames[step]).max() <= 2
+            env.advance(actions[step])
+            np.testing.assert_allclose(env.state[:5], states[step + 1][:5], atol=2)
 
 
 @needs_pusht
 def test_goals_are_reachable_and_not_reached_at_the_start() -> None:
-    """The planner that knows the world reaches them from its states, and mostly from its images; chance does not."""
-    world = PushTEnv(32)
-    first = world.reset_with_goal(7)
-    assert np.array_equal(world.reset_with_goal(7), first), "an episode is a function of its seed"
-    goal, start = world.goal, world.inner.state
+    """Planning with the simulator reaches them by states, and mostly by images; random actions do not."""
+    env = PushTEnv(32)
+    first = env.reset_with_goal(7)
+    assert np.array_equal(env.reset_with_goal(7), first), "an episode is a function of its seed"
+    goal, start = env.goal, env.inner.state
     assert goal is not None
-    assert world.steps == 10
-    assert not pusht.is_near(np.array([*goal[:2], *start[2:]]), goal), "the block has to move"
+    assert env.steps == 10
+    assert not pusht.is_near(np.array([*goal[:2], *start[2:]]), goal), "the block must move"
     context = to_image(first)[None, None]
-    models = world.simulators()
+    models = env.simulators()
     actions = torch.rand(1, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 400 + 50
     frames = models["true simulator, cost of images"].rollout(context, actions)
     assert frames.shape == (1, 3, 2, 3, 32, 32)
-    world.inner.advance(actions[0, 1, 0].double().numpy())
-    torch.testing.assert_close(frames[0, 1, 0], to_image(world.inner.render()), rtol=0, atol=0.02)
+    env.inner.advance(actions[0, 1, 0].double().numpy())
+    torch.testing.assert_close(frames[0, 1, 0], to_image(env.inner.render()), rtol=0, atol=0.02)
     budget = PlanConfig(num_samples=32, iterations=3, horizon=5, receding_horizon=1)
-    controller = budget.controller(models["true simulator, cost of states"], world)
-    assert sum(play(world, controller, seed).success for seed in range(3)) >= 2
-    assert not any(play_policy(world, "uniform", seed).success for seed in range(3))
-    assert list(references(world, budget, 1, None)) == [
+    controller = budget.controller(models["true simulator, cost of states"], env)
+    assert sum(play(env, controller, seed).success for seed in range(3)) >= 2
+    assert not any(play_policy(env, "uniform", seed).success for seed in range(3))
+    assert list(references(env, budget, 1, None)) == [
         "copy last", "true simulator, cost of images", "true simulator, cost of states", "uniform actions",
         "random actions", "scripted actions",
     ]  # fmt: skip

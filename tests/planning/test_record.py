@@ -1,4 +1,4 @@
-"""Recorded episodes: what the world did, resumable and extendable, from Gymnasium's worlds too."""
+"""Recorded episodes match the environment, are resumable and extensible, also with Gymnasium environments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def recorded(folder: Path, episodes: int, **change: Any) -> Any:
 
 
 def test_actions_lead_from_frame_to_frame(tmp_path: Path) -> None:
-    """Played again from the recorded states, every action gives the next state, and every state its frame."""
+    """Replayed from the recorded states, every action leads to the next state, and every state renders its frame."""
     recorded(tmp_path / "set", 10)
     manifest = Manifest.load(tmp_path / "set")
     assert manifest is not None
@@ -38,11 +38,11 @@ def test_actions_lead_from_frame_to_frame(tmp_path: Path) -> None:
             after = advance(now, actions)
             np.testing.assert_allclose(after.values()[:-1], states[1:], atol=1e-5)
             frames = prepared.frames(clip).transpose(0, 2, 3, 1).astype(int)
-            assert np.abs(paint(now, 16) - frames).max() <= 1, "roundings of states to float32"
+            assert np.abs(paint(now, 16) - frames).max() <= 1, "rounding of states to float32"
     assert counts == {"train": 8, "validation": 1, "test": 1}
 
 
-def test_more_episodes_leave_the_first_as_they_are(tmp_path: Path) -> None:
+def test_more_episodes_do_not_change_the_first_ones(tmp_path: Path) -> None:
     first = recorded(tmp_path / "set", 20)
     assert (first.written, first.reused) == (1, 0)
     more = recorded(tmp_path / "set", 45)
@@ -53,14 +53,14 @@ def test_more_episodes_leave_the_first_as_they_are(tmp_path: Path) -> None:
     for clip in whole.clips:
         a, b = (PreparedFrames(folder, whole.manifest, clip.split) for folder in (tmp_path / "set", tmp_path / "whole"))
         assert np.array_equal(a.frames(clip), b.frames(clip))
-    with pytest.raises(StorageError, match="prepared otherwise"):
+    with pytest.raises(StorageError, match="prepared with other settings"):
         recorded(tmp_path / "set", 45, seed=1)
     with pytest.raises(ConfigError, match=r"no such policy \[--policy clever\]; choose from random, scripted"):
         recorded(tmp_path / "other", 45, policy="clever")
 
 
 class Lamp(gymnasium.Env[np.ndarray, Any]):
-    """An image that is as bright as the actions so far; reached at 200."""
+    """An image with the brightness of the sum of actions; the goal is 200."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space = gymnasium.spaces.Box(0, 255, (1,), np.float32)
@@ -95,7 +95,7 @@ def lamps() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("name", "size"), [("Lamp-v0", 2), ("Switch-v0", 3)])
-def test_gymnasiums_worlds_are_recorded(tmp_path: Path, name: str, size: int) -> None:
+def test_gymnasium_environments_are_recorded(tmp_path: Path, name: str, size: int) -> None:
     summary = record(Recording(name, 10, size=12), tmp_path / "set", workers=1, progress=False)
     assert (summary.manifest.action_size, summary.manifest.state_size) == (size, 1)
     prepared = PreparedFrames(tmp_path / "set", summary.manifest, "train")
@@ -105,11 +105,11 @@ def test_gymnasiums_worlds_are_recorded(tmp_path: Path, name: str, size: int) ->
         change = actions[:, 0] if name == "Lamp-v0" else 10 * (actions.argmax(1) - 1)
         np.testing.assert_allclose(levels[1:], np.clip(levels[:-1] + change, 0, 255), atol=1e-3)
         np.testing.assert_allclose(prepared.frames(clip)[:, 0, 0, 0], np.round(levels), atol=0.5)
-    assert {clip.frames for clip in summary.clips} != {13}, "no episode ended early: ends are not tested"
+    assert {clip.frames for clip in summary.clips} != {13}, "no episode ended early, so that ends are not tested"
 
 
-def test_worlds_that_are_not_there_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"no such world \[--env Moon-v7\]"):
+def test_unknown_environments_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"no such environment \[--env Moon-v7\]"):
         make_env("Moon-v7")
-    with pytest.raises(ConfigError, match="says no goal of its own"):
+    with pytest.raises(ConfigError, match="defines no goal"):
         make_env("Lamp-v0").cost(None)

@@ -1,4 +1,4 @@
-"""Solvers on problems whose best plan is known."""
+"""Solvers on problems with known best plans."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ HORIZON = 4
 
 
 def goals() -> Tensor:
-    """Two situations: the best plan of the first is inside the bounds, that of the second outside (so at the edge)."""
+    """Return the goals of two batch items: one within bounds, one outside (its best plan is at the edge)."""
     inside = torch.tensor([[0.5, 1.0], [-0.3, 2.0], [0.2, 3.0], [-0.8, 0.5]])
     return torch.stack([inside, inside * 0 + torch.tensor([2.0, -1.0])])
 
 
 def quadratic(plans: Tensor) -> Tensor:
-    """Squared distance in half ranges, stretched 3:1 between the two values."""
+    """Compute the squared distance in half ranges, weighted 3:1 between the two values."""
     scaled = (plans - goals()[:, None]) / torch.tensor([1.0, 2.0])
     return (scaled**2 * torch.tensor([3.0, 1.0])).sum((-1, -2))
 
@@ -79,7 +79,7 @@ def test_a_good_start_is_not_lost(solver: Solver) -> None:
 
 
 def test_cem_finds_the_deeper_of_two_valleys_and_keeps_its_best() -> None:
-    """With elites kept, the best cost never rises from one iteration to the next."""
+    """With kept elites, the best cost never increases from one iteration to the next."""
     seen: list[float] = []
 
     def valleys(plans: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def test_cem_finds_the_deeper_of_two_valleys_and_keeps_its_best() -> None:
     assert float(plan.cost) == pytest.approx(min(seen))
 
 
-def test_coloured_noise_has_unit_variance_and_the_asked_for_slope() -> None:
+def test_colored_noise_has_unit_variance_and_the_requested_slope() -> None:
     random = torch.Generator().manual_seed(0)
     for steps in (7, 8, 32):
         for exponent in (0.0, 1.0, 2.5):
@@ -101,18 +101,18 @@ def test_coloured_noise_has_unit_variance_and_the_asked_for_slope() -> None:
             assert noise.shape == (2, 8000, steps, 2)
             torch.testing.assert_close(noise.var((0, 1, 3)), torch.ones(steps), rtol=0.05, atol=0)
             power = torch.fft.rfft(noise, dim=2).abs().square().mean((0, 1, 3))
-            inner = power[1 : (steps + 1) // 2]  # all but the mean and the fastest wave
+            inner = power[1 : (steps + 1) // 2]  # all except the mean and the fastest wave
             frequencies = torch.fft.rfftfreq(steps)[1 : (steps + 1) // 2]
             slope = torch.log(inner[-1] / inner[0]) / torch.log(frequencies[-1] / frequencies[0])
             assert float(slope) == pytest.approx(-exponent, abs=0.1)
 
 
-def test_costs_without_a_gradient_are_refused() -> None:
+def test_costs_without_a_gradient_raise() -> None:
     with pytest.raises(ValueError, match="no gradient"):
         GradientSolver(2, 2).solve(Problem(lambda plans: plans.detach().sum((-1, -2)), BOUNDS, 2, 2), torch.Generator())
 
 
-def test_solvers_by_name_have_the_budget() -> None:
+def test_solvers_by_name_evaluate_the_same_number_of_plans() -> None:
     for name in ("cem", "mppi", "random"):
         count = 0
 

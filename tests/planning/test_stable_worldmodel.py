@@ -1,4 +1,4 @@
-"""The adapter, alone and under the real package's solver where that is installed."""
+"""The adapter, alone and with the solver of the real package if it is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vidpred.planning.world_model import WorldModel
 FRAME = torch.full((3, 4, 4), 0.3)
 
 
-def test_costs_are_those_of_each_situations_own_goal() -> None:
+def test_each_batch_item_has_its_own_goal() -> None:
     goals = torch.stack([FRAME + 0.1, FRAME - 0.2])
     plans = torch.rand(2, 5, 3, 2) / 10
     info = {
@@ -38,24 +38,24 @@ def test_costs_are_those_of_each_situations_own_goal() -> None:
     torch.testing.assert_close(bounded.get_cost(info, plans + 5), bounded.get_cost(info, torch.ones_like(plans)))
 
 
-def test_past_actions_go_along() -> None:
+def test_past_actions_are_passed_on() -> None:
     past = torch.tensor([[[0.05, -0.05]]])
     context = torch.cat([FRAME[None], brightened(FRAME, past[0])])
     info = {
         "pixels": context.expand(1, 4, -1, -1, -1, -1), "action_history": past[:, None].expand(-1, 4, -1, -1),
         "goal": FRAME.expand(1, 4, 1, -1, -1, -1),
     }  # fmt: skip
-    # Brighten itself checks that past actions and frames belong together.
+    # Brighten checks that past actions and frames match.
     assert CostModel(WorldModel(Brighten(2))).get_cost(info, torch.zeros(1, 4, 2, 2)).shape == (1, 4)
 
 
-def test_a_model_that_takes_states_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"takes states \[model.state_size=2\], and these solvers give it none"):
+def test_a_model_that_takes_states_raises() -> None:
+    with pytest.raises(ConfigError, match=r"takes states \[model.state_size=2\], and these solvers pass none"):
         CostModel(WorldModel(Stateful()))
 
 
 def cem_solver() -> Any:
-    """stable_worldmodel's CEMSolver without its data sets and simulators, which importing the package would want."""
+    """Return stable_worldmodel's CEMSolver without importing the package, which needs data sets and simulators."""
     for needed in ("stable_worldmodel", "loguru"):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
@@ -68,7 +68,7 @@ def cem_solver() -> Any:
     return importlib.import_module("stable_worldmodel.solver").CEMSolver
 
 
-def test_the_real_solver_finds_the_way() -> None:
+def test_the_real_solver_finds_the_best_plan() -> None:
     solver = cem_solver()(CostModel(WorldModel(Brighten())), num_samples=200, n_steps=15, topk=20, var_scale=0.2)
     space = gymnasium.spaces.Box(-1, 1, (2, 2))
     solver.configure(action_space=space, n_envs=2, config=SimpleNamespace(horizon=2, action_block=1))
@@ -76,6 +76,6 @@ def test_the_real_solver_finds_the_way() -> None:
     goals = torch.stack([brightened(FRAME, move[None])[-1] for move in moves])
     info = {"pixels": FRAME.expand(2, 1, -1, -1, -1), "goal": goals[:, None]}
     actions = solver.solve(info)["actions"]
-    # The cheapest way is to be there after the first step and to stay.
+    # The cheapest plan reaches the goal at the first step and stays.
     expected = torch.stack([moves, torch.zeros(2, 2)], 1)
     np.testing.assert_allclose(actions, expected, atol=0.05)

@@ -1,4 +1,4 @@
-"""The contract of planning: alignment, chunks, gradients, uncertainty, and what is refused."""
+"""The planning interface: alignment, chunks, gradients, uncertainty and errors."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from vidpred.planning.world_model import WorldModel
 from vidpred.run import train
 
 
-def problem(known: int, batch: int = 2, plans: int = 5, steps: int = 3) -> tuple[Tensor, Tensor, Tensor]:
-    """Context, actions and past actions of Brighten's world, all different, small enough to stay within [0, 1]."""
+def problem(context_len: int, batch: int = 2, plans: int = 5, steps: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Return different context, actions and past actions for Brighten, small enough to stay within [0, 1]."""
     torch.manual_seed(0)
-    past, actions = torch.rand(batch, known - 1, 2) / 40, torch.rand(batch, plans, steps, 2) / 40
+    past, actions = torch.rand(batch, context_len - 1, 2) / 40, torch.rand(batch, plans, steps, 2) / 40
     first = torch.full((3, 4, 5), 0.2)
     context = torch.stack([torch.cat([first[None], brightened(first, row)]) for row in past])
     return context, actions, past
 
 
-@pytest.mark.parametrize("known", [1, 3, 5])
+@pytest.mark.parametrize("context_len", [1, 3, 5])
 @pytest.mark.parametrize("chunk", [None, 1, 3, 100])
-def test_every_plan_gets_its_own_frames(known: int, chunk: int | None) -> None:
-    context, actions, past = problem(known)
-    generator = Brighten(min(known, 3))
+def test_every_plan_gets_its_own_frames(context_len: int, chunk: int | None) -> None:
+    context, actions, past = problem(context_len)
+    generator = Brighten(min(context_len, 3))
     frames = WorldModel(generator, chunk=chunk).rollout(context, actions, past)
     for row in range(2):
         expected = brightened(context[row, -1], actions[row])
@@ -37,37 +37,39 @@ def test_every_plan_gets_its_own_frames(known: int, chunk: int | None) -> None:
     assert generator.largest_batch == min(chunk or 10, 10), "memory is not bounded by the chunk"
 
 
-def test_costs_are_those_of_the_frames_and_chunks_change_nothing() -> None:
+def test_costs_are_those_of_the_frames_for_all_chunks() -> None:
     context, actions, past = problem(3)
     frames = WorldModel(Brighten(3)).rollout(context, actions, past)
     for chunk in (1, 4, 10):
         model = WorldModel(Brighten(3), chunk=chunk)
-        by_step = model.costs(context, actions, past, lambda seen: seen[:, :, 0].mean((-1, -2)))
+        by_step = model.costs(context, actions, past, lambda frames: frames[:, :, 0].mean((-1, -2)))
         torch.testing.assert_close(by_step, frames[:, :, :, 0].mean((-1, -2)).sum(-1))
-        last = model.costs(context, actions, past, lambda seen: seen[:, -1, 1].amax((-1, -2)))
+        last = model.costs(context, actions, past, lambda frames: frames[:, -1, 1].amax((-1, -2)))
         torch.testing.assert_close(last, frames[:, :, -1, 1].amax((-1, -2)))
 
 
-def test_uint8_frames_are_the_same_as_floats() -> None:
+def test_uint8_frames_equal_floats() -> None:
     context = torch.randint(0, 200, (1, 1, 3, 4, 5), dtype=torch.uint8)
     model, actions = WorldModel(Brighten()), torch.zeros(1, 1, 2, 2)
     torch.testing.assert_close(model.rollout(context, actions), model.rollout(context.float() / 255, actions))
 
 
-def test_gradients_reach_the_actions_where_they_are_asked_for() -> None:
+def test_gradients_reach_the_actions_if_requested() -> None:
     context, actions, past = problem(2)
     actions.requires_grad_(True)
     model = WorldModel(Brighten(2), chunk=3)
     assert not model.rollout(context, actions, past).requires_grad
     frames = model.rollout(context, actions, past, differentiable=True)
-    frames[:, :, 1, 0, 0, 0].sum().backward()  # red of the second coming frame: the first two actions' first values
+    frames[
+        :, :, 1, 0, 0, 0
+    ].sum().backward()  # red of the second future frame depends on the first values of two actions
     expected = torch.zeros_like(actions)
     expected[:, :, :2, 0] = 1
     torch.testing.assert_close(actions.grad, expected)
 
 
 class Noisy(Brighten):
-    """Green grows by the noise as well."""
+    """A Brighten that also adds the noise to green."""
 
     noise_channels = 1
 
@@ -91,7 +93,7 @@ def test_spread_is_that_of_sampled_futures() -> None:
         WorldModel(Brighten()).spread(context, actions, past)
 
 
-def test_what_does_not_fit_is_refused_by_its_shape() -> None:
+def test_mismatched_shapes_are_named() -> None:
     context, actions, past = problem(3)
     model = WorldModel(Brighten(3), bounds=UNIT)
     hot, far = actions.clone(), actions.clone()
@@ -116,26 +118,26 @@ def test_what_does_not_fit_is_refused_by_its_shape() -> None:
             model.rollout(*arguments)
 
 
-@pytest.mark.parametrize("known", [1, 3])
+@pytest.mark.parametrize("context_len", [1, 3])
 @pytest.mark.parametrize("chunk", [None, 3])
-def test_every_plan_gets_the_states_that_it_leads_to(known: int, chunk: int | None) -> None:
-    _, actions, past = problem(known)
+def test_every_plan_gets_its_predicted_states(context_len: int, chunk: int | None) -> None:
+    _, actions, past = problem(context_len)
     actions.requires_grad_(True)
     states = torch.rand(2, 1, 2) / 40 + torch.cat([torch.zeros(2, 1, 2), past.cumsum(1)], 1)
-    context = torch.full((2, known, 3, 4, 5), 0.2)
-    model = WorldModel(Stateful(known), chunk=chunk)
+    context = torch.full((2, context_len, 3, 4, 5), 0.2)
+    model = WorldModel(Stateful(context_len), chunk=chunk)
     frames = model.rollout(context, actions, past, differentiable=True, states=states)
     led_to = states[:, None, -1:, 0] + torch.cat([torch.zeros(2, 5, 1), actions[..., :-1, 0].cumsum(2)], 2)
     torch.testing.assert_close(frames[:, :, :, 2], (0.2 + led_to.cumsum(2))[..., None, None].expand(-1, -1, -1, 4, 5))
-    costs = model.costs(context, actions, past, lambda seen: seen[:, :, 2].mean((-1, -2)), states=states)
+    costs = model.costs(context, actions, past, lambda frames: frames[:, :, 2].mean((-1, -2)), states=states)
     torch.testing.assert_close(costs, frames[:, :, :, 2, 0, 0].sum(-1))
     (gradient,) = torch.autograd.grad(frames[:, :, 2, 2, 0, 0].sum(), actions)
-    assert gradient[0, 0, :, 0].tolist() == pytest.approx([2, 1, 0]), "an action moves the states after it"
+    assert gradient[0, 0, :, 0].tolist() == pytest.approx([2, 1, 0]), "an action changes the later states"
     with pytest.raises(ConfigError, match="takes no noise"):
         model.spread(context, actions, past, states=states)
 
 
-def test_states_that_do_not_fit_are_refused_by_their_shape() -> None:
+def test_mismatched_states_are_named() -> None:
     context, actions, past = problem(3)
     model, states = WorldModel(Stateful(3)), torch.zeros(2, 3, 2)
     for given, words in (

@@ -1,4 +1,4 @@
-"""Small worlds whose models are exact."""
+"""Small exact models for tests of planning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNIT = Bounds.of([-1.0, -1.0], [1.0, 1.0])
 
 
 class Brighten(nn.Module):
-    """An action is how much brighter red and green become; checks that the actions it is given fit the frames."""
+    """A generator whose actions brighten red and green; it checks that actions and frames match."""
 
     def __init__(self, context_frames: int = 1) -> None:
         super().__init__()
@@ -29,8 +29,10 @@ class Brighten(nn.Module):
 
 
 class Stateful(Brighten):
-    """Blue grows by the first value of the newest state; states grow by the action, (x, y)' = (x, y) + action. Checks
-    that states and actions fit."""
+    """A Brighten that adds the first value of the newest state to blue; it checks that states and actions match.
+
+    States grow by the action, (x, y)' = (x, y) + action.
+    """
 
     def __init__(self, context_frames: int = 1) -> None:
         super().__init__(context_frames)
@@ -47,6 +49,6 @@ class Stateful(Brighten):
 
 
 def brightened(start: Tensor, moves: Tensor) -> Tensor:
-    """Frames `(..., n, 3, h, w)` after each of the moves `(..., n, 2)`, from a frame `(3, h, w)`."""
+    """Return the frames `(..., n, 3, h, w)` after each of the moves `(..., n, 2)`, from a frame `(3, h, w)`."""
     total = torch.cat([moves, torch.zeros_like(moves[..., :1])], -1).cumsum(-2)
     return start + total[..., None, None]

@@ -167,7 +167,7 @@ def test_predictions_are_a_function_of_the_known_states(run: Path) -> None:
     assert future.shape == (2, 4, 3, 16, 24)
     torch.testing.assert_close(predictor.predict(frames[0], 4, states=states[0].numpy()), future[0])
     assert not torch.allclose(predictor.predict(frames, 4, states=states.flip(0)), future, atol=0.01)
-    for wrong, words in ((None, r"pass states \(B, T, 2\)"), (states[:, 1:], "2 states given; 3 known frames")):
+    for wrong, words in ((None, r"pass states \(B, T, 2\)"), (states[:, 1:], "2 states given; 3 context frames")):
         with pytest.raises(ValueError, match=words):
             predictor.predict(frames, 4, states=wrong)
 

@@ -262,7 +262,7 @@ class Mean(nn.Module):
 def test_a_generator_of_ones_own(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
     run = train(load_config(None, settings), generator=Mean())
-    with pytest.raises(StorageError, match="a generator of your own, Mean"):
+    with pytest.raises(StorageError, match="a custom generator, Mean"):
         run.predictor()
     predictor = run.predictor("last", generator=Mean())
     assert predictor.predict(torch.rand(4, 3, 20, 20), 2).shape == (2, 3, 20, 20)

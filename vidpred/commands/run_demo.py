@@ -18,7 +18,15 @@ from vidpred.commands.demo_clip import add_clip
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import Config, load_config
 from vidpred.data.worlds.forking_ball import ForkingBallWorld
-from vidpred.evaluation.forks import Forks, find_forks, goes_left, gradient_energy, is_near, is_sharp, pooled_psnr
+from vidpred.evaluation.forking_ball import (
+    ForkingScenes,
+    find_forking_scenes,
+    goes_left,
+    gradient_energy,
+    is_near,
+    is_sharp,
+    pooled_psnr,
+)
 from vidpred.files import write_file
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
@@ -108,15 +116,15 @@ def demo_config(
     return load_config(preset, changes)
 
 
-def forks_for(predictor: Predictor, count: int = FORKS) -> Forks:
+def forks_for(predictor: Predictor, count: int = FORKS) -> ForkingScenes:
     """Fresh forking scenes in the sizes that a predictor was trained with."""
     data = predictor.data
-    return find_forks(
+    return find_forking_scenes(
         ForkingBallWorld(predictor.history_len, 1, data.crop_size or 32, data.channels, WORLD_SEED), count
     )
 
 
-def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[str, float | None]]:
+def measure(forks: ForkingScenes, predictions: Mapping[str, Tensor]) -> dict[str, dict[str, float | None]]:
     """What `DEFINITIONS` says, for each model's predictions; None where it has no meaning."""
     return {
         name: {
@@ -130,7 +138,7 @@ def measure(forks: Forks, predictions: Mapping[str, Tensor]) -> dict[str, dict[s
     }
 
 
-def left_share(images: Tensor, forks: Forks) -> float | None:
+def left_share(images: Tensor, forks: ForkingScenes) -> float | None:
     """Of the predictions that are near a future, the share that are near the left one; None where none is near."""
     left = goes_left(images, forks)[is_near(images, forks)]
     return float(left.float().mean()) if len(left) else None
@@ -164,7 +172,7 @@ def text_table(numbers: Mapping[str, Mapping[str, float | None]]) -> str:
     return "\n".join(format_table([title, *DEFINITIONS], rows, 15, 3))
 
 
-def compose_row(forks: Forks, predictions: Mapping[str, Tensor], index: int) -> np.ndarray:
+def compose_row(forks: ForkingScenes, predictions: Mapping[str, Tensor], index: int) -> np.ndarray:
     """Known frame, both futures, each prediction."""
     panels = [
         Panel("last known frame", forks.context[index, -1], "context"),

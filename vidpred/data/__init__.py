@@ -1,0 +1,1 @@
+"""Data: settings, sources of windows, and the batches that training reads."""

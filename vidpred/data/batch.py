@@ -1,6 +1,6 @@
-"""The record that data hands to training, and the legend of shapes used everywhere.
+"""The batch of windows that training receives, and the notation for shapes used throughout the package.
 
-B batch, T context frames, K future frames, C channels, H height, W width, A values of an action, S values of a state.
+B batch, T context frames, K future frames, C channels, H height, W width, A action size, S state size.
 Frames are `B T C H W`, images `B C H W`. Values are uint8 in [0, 255] on disk and between processes, and float32 in
 [0, 1] from `to_float` on.
 """
@@ -15,16 +15,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows cut from videos.
+    """A batch of windows.
 
-    context: `(B, T, C, H, W)`, the frames that are known.
-    future: `(B, K, C, H, W)`, the frames to predict.
-    positions: `(B,)` int64, each sample's place in the run's stateless order (what the sample log records).
-    actions: `(B, N-1, A)` float32 where the set has them: row i moves frame i of the window to frame i+1. N counts the
-    frames from the first known to the last future one, those that a lead (`data.lead`) jumps over included; with
-    `data.frame_skip` n, a row holds the n actions between two kept frames one after the other.
-    states: `(B, N, S)` float32 where the set has them: the state in which frame i was taken.
-    labels: `(B,)` int64 where the set has classes: the number of each sample's, or -1 where it is not told.
+    Attributes:
+        context: `(B, T, C, H, W)`, the context frames.
+        future: `(B, K, C, H, W)`, the frames to predict.
+        positions: `(B,)` int64, each sample's position in the run's stateless order, as recorded in the sample log.
+        actions: `(B, N-1, A)` float32 if the set has actions: row i leads from frame i of the window to frame i+1. N
+            counts all frames from the first context frame to the last future frame, including those that `data.lead`
+            skips; with `data.frame_skip` n, a row concatenates the n actions between two kept frames.
+        states: `(B, N, S)` float32 if the set has states: row i is the state at frame i.
+        labels: `(B,)` int64 if the set has classes; -1 means hidden.
     """
 
     context: Tensor
@@ -35,7 +36,7 @@ class Batch:
     labels: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The same windows on `device`, frames as float32 in [0, 1]."""
+        """Return the batch on `device`, with frames as float32 in [0, 1]."""
         return Batch(
             to_float(self.context.to(device, non_blocking=True)),
             to_float(self.future.to(device, non_blocking=True)),
@@ -46,15 +47,16 @@ class Batch:
         )
 
     @property
-    def known_states(self) -> Tensor | None:
-        """`(B, T, S)`: the states in which the known frames were taken."""
+    def context_states(self) -> Tensor | None:
+        """`(B, T, S)`, the states at the context frames."""
         return None if self.states is None else self.states[:, : self.context.shape[1]]
 
 
 def to_float(frames: Tensor) -> Tensor:
-    """uint8 in [0, 255] -> float32 in [0, 1]; floating point frames are taken to be in [0, 1] already.
+    """Convert uint8 in [0, 255] to float32 in [0, 1]; floating-point frames are assumed to be in [0, 1] already.
 
-    Raises TypeError for any other dtype.
+    Raises:
+        TypeError: The frames have another dtype.
     """
     if frames.dtype == torch.uint8:
         return frames.float().div_(255)

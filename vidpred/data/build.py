@@ -1,4 +1,4 @@
-"""From the data section of a config to sources of windows, one for each split."""
+"""Building the source of each split from the data settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidpred.data.videos.build import video_source
 from vidpred.data.worlds.build import moving_world, world_source
 from vidpred.errors import ConfigError
 
-# Each takes (settings, split, offsets, progress); the first that finds data of its kind builds the source.
+# Each takes (settings, split, offsets, progress) and returns None for data of another kind; the first source is used.
 BUILDERS: tuple[Callable[[DataSettings, str, Sequence[int], bool], Source | None], ...] = (
     world_source,
     prepared_source,
@@ -25,10 +25,17 @@ BUILDERS: tuple[Callable[[DataSettings, str, Sequence[int], bool], Source | None
 
 
 def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:
-    """Build the windows of one split, frames `offsets` from the first one of each.
+    """Build the windows of one split.
 
-    Raises ConfigError for a split of another name, DataError where there is no window; see
-    `data.video.on_bad_video` for bad files.
+    Args:
+        settings: Data settings; see `data.video.on_bad_video` for unreadable files.
+        split: "train", "validation" or "test".
+        offsets: Frame offsets of a window from its first frame, in units of `data.frame_skip`.
+        progress: Show the progress of scanning videos.
+
+    Raises:
+        ConfigError: There is no split of this name.
+        DataError: The split has no window.
     """
     if split not in SPLITS:
         raise ConfigError(f"no such split [{split}]; choose from {', '.join(SPLITS)}")

@@ -1,4 +1,4 @@
-"""A training source of which a share is replaced by samples of another."""
+"""A training source that mixes in samples of another source."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ from vidpred.errors import ConfigError
 
 
 class MixedSource(WrappedSource):
-    """Windows of `main`; a training sample is, with chance `share`, one of `other`'s instead. Which is a function of
-    (seed, position)."""
+    """Windows of `main`, where each training sample is replaced by one of `other` with probability `share`.
+
+    The choice is a function of (seed, position).
+    """
 
     def __init__(self, main: Source, other: Source, share: float) -> None:
-        """Raises ConfigError where only one of them has actions, states or classes, or they differ."""
+        """Combine two sources.
+
+        Raises:
+            ConfigError: The sources differ in their actions, states or classes.
+        """
         super().__init__(main)
         self.other, self.share = other, share
         self.name = f"{main.name}, and {share:.0%} from {other.name}"
-        for what, one, two in (
+        for attribute, one, two in (
             ("actions", main.action_size, other.action_size),
             ("states", main.state_size, other.state_size),
             ("classes", list(main.classes), list(other.classes)),
         ):
             if one != two:
                 raise ConfigError(
-                    f"[data.world.synthetic_share={share:g}] {main.name} and {other.name} do not have the same {what}; "
-                    "set data.world.synthetic_share=0"
+                    f"[data.world.synthetic_share={share:g}] {main.name} and {other.name} do not have the same "
+                    f"{attribute}; set data.world.synthetic_share=0"
                 )
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:

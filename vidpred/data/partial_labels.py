@@ -1,4 +1,4 @@
-"""Labels for a part of the training images only, as semi-supervised learning has them."""
+"""Hiding labels of training images, for semi-supervised learning."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ UNKNOWN = -1
 class PartiallyLabeled(WrappedSource):
     """A source that hides all labels except `labeled` of them, balanced over the classes.
 
-    A training sample is, with chance `share`, one of these instead of the window that is due: among ten thousands of
-    images a hundred would hardly be met. Which is a function of (seed, position).
+    With probability `share`, a training sample is replaced by a labeled one, because a hundred labeled images among
+    tens of thousands would rarely be drawn. The choice is a function of (seed, position).
     """
 
     def __init__(self, source: Source, labeled: int, share: float = 0.0) -> None:
-        """Raises DataError where the source has no classes, or fewer windows than labels are asked for."""
+        """Choose the labels to keep.
+
+        Raises:
+            DataError: The source has no classes, or fewer than `labeled` windows.
+        """
         labels = source.labels
         if labels is None or not len(labels):
-            raise DataError(f"[data.labelled={labeled}] the data has no classes [{source.name}]; leave it out")
+            raise DataError(f"[data.labelled={labeled}] the data has no classes [{source.name}]; remove the setting")
         if labeled > len(labels):
-            raise DataError(f"[data.labelled={labeled}] there are {len(labels)} images [{source.name}]; lower it")
+            raise DataError(f"[data.labelled={labeled}] there are only {len(labels)} images [{source.name}]; lower it")
         super().__init__(source)
         self.labeled, self.share = choose_evenly(labels, labeled), share
         self.labels = np.full_like(labels, UNKNOWN)
@@ -48,10 +52,10 @@ class PartiallyLabeled(WrappedSource):
 
 
 def choose_evenly(labels: np.ndarray, count: int) -> np.ndarray:
-    """`count` places, ascending: one of each class in turn, in an order that only the labels decide."""
+    """Return `count` ascending indices, taken from each class in turn; a function of the labels only."""
     order = np.random.default_rng(5).permutation(len(labels))
-    turns = np.empty(len(labels), np.int64)  # how many of its class come before each place
+    turns = np.empty(len(labels), np.int64)  # rank of each index within its class
     for label in np.unique(labels):
-        own = order[labels[order] == label]
-        turns[own] = np.arange(len(own))
+        members = order[labels[order] == label]
+        turns[members] = np.arange(len(members))
     return np.sort(order[np.argsort(turns[order], kind="stable")][:count])

@@ -1,4 +1,4 @@
-"""Resize frames and change their channels."""
+"""Resizing frames and converting their channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vidpred.errors import DataError
 
 
 def scaled(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """`(H, W, C)` uint8 resized to shape = (height, width): by areas downwards, bicubic upwards."""
+    """Resize a `(H, W, C)` uint8 frame to shape = (height, width): area averaging to shrink, bicubic to enlarge."""
     if frame.shape[:2] == shape:
         return frame
     shrinks = frame.shape[0] >= shape[0] and frame.shape[1] >= shape[1]
@@ -18,7 +18,11 @@ def scaled(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def with_channels(frame: np.ndarray, channels: int) -> np.ndarray:
-    """`(H, W)` or `(H, W, 1 | 3)` uint8 as `(H, W, channels)`; gray from colour is luma (ITU-R BT.601)."""
+    """Convert a `(H, W)` or `(H, W, 1 | 3)` uint8 frame to `(H, W, channels)`; color to gray is luma (ITU-R BT.601).
+
+    Raises:
+        DataError: The frame is not uint8, or is neither gray nor RGB.
+    """
     if frame.dtype != np.uint8:
         raise DataError(f"frames of type {frame.dtype}; they must be uint8")
     frame = frame[..., None] if frame.ndim == 2 else frame

@@ -1,7 +1,7 @@
-"""Windows of frames from sources, and the stateless order in which training sees them.
+"""Sources of windows of frames, and the stateless order in which training reads them.
 
-A sample is a function of (seed, position) alone, where position counts the samples of the whole run: whatever the
-number of processes and workers, and however often the run was stopped, step s sees the same samples.
+A sample is a function of (seed, position), where position counts the samples of the whole run. Step s therefore trains
+on the same samples for any number of processes and workers, and however often the run was interrupted.
 """
 
 from __future__ import annotations
@@ -22,56 +22,59 @@ from vidpred.errors import DataError
 
 
 def training_offsets(settings: DataSettings) -> list[int]:
-    """Frame numbers within a training window: the context, then the target `step` frames after its end."""
+    """Return the frame offsets of a training window: the context, then the future from `data.lead` frames after it."""
     context = range(settings.context_frames)
     first = settings.context_frames - 1 + settings.lead
     return [*context, *range(first, first + settings.future_frames)]
 
 
-def evaluation_offsets(settings: DataSettings, steps: int) -> list[int]:
-    """Frame numbers within an evaluation window: the known history, then `steps` coming frames."""
-    return list(range(settings.history_len + steps))
+def evaluation_offsets(settings: DataSettings, num_frames: int) -> list[int]:
+    """Return the frame offsets of an evaluation window: the history, then `num_frames` future frames."""
+    return list(range(settings.history_len + num_frames))
 
 
 class Source(ABC):
-    """Numbered windows of frames and everything that the rest of the package asks of them; base of every source.
+    """The base class of all sources: numbered windows of frames, with optional actions, states and classes.
 
-    A source of your own sets `name` and `context_frames` and writes `__len__` and `window`. One with actions, states or
-    classes also sets the attributes below that describe them; everything else has a default.
+    Subclasses set `name` and `context_frames` and implement `__len__` and `window`. Sources with actions, states or
+    classes also set the attributes that describe them; everything else has a default.
     """
 
     name: str
-    """What the source is called in messages: its path, or the name of its world."""
+    """Name of the source in messages: its path, or the name of its world."""
     context_frames: int
-    """How many frames of a training sample are context; the others are future."""
+    """Number of context frames in a training sample; the other frames are future frames."""
     action_size: int = 0
-    """Values of an action from one frame of a window to the next; 0 without actions."""
+    """Size of the action from one frame of a window to the next; 0 without actions."""
     state_size: int = 0
-    """Values of the state of a frame; 0 without states."""
+    """Size of the state of a frame; 0 without states."""
     classes: Sequence[str] = ()
     """Names of the classes; empty without classes."""
     labels: np.ndarray | None = None
-    """`(len(self),)` int64: the number of each window's class, -1 where it is hidden; None without classes."""
+    """`(len(self),)` int64, the class of each window, -1 if it is hidden; None without classes."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def window(self, index: int) -> np.ndarray:
-        """Return the whole frames of window `index`, a function of the index: `(n, H, W, C)`, uint8 or float32 in
-        [0, 1]."""
+        """Return the whole frames of window `index`: `(n, H, W, C)`, uint8 or float32 in [0, 1]."""
 
     def clip_name(self, index: int) -> str:
-        """Name the clip that window `index` comes from; evaluation averages over the windows of a clip."""
+        """Return the name of the clip of window `index`; evaluation averages over the windows of a clip."""
         return self.name
 
     def window_actions(self, index: int) -> np.ndarray | None:
-        """Return the actions of window `index`, `(N - 1, action_size)` float32 for the N frames from its first to its
-        last, those between that `window` leaves out included; None without actions."""
+        """Return the actions of window `index`, or None without actions.
+
+        Returns:
+            `(N - 1, action_size)` float32, where N counts all frames from the first to the last of the window,
+            including those that `window` skips.
+        """
         return None
 
     def action_statistics(self) -> tuple[list[float], list[float]]:
-        """Return mean and standard deviation of each value of the actions over the training data."""
+        """Return the mean and standard deviation of each action component over the training data."""
         raise NotImplementedError(f"{type(self).__name__}.action_statistics")
 
     def window_states(self, index: int) -> np.ndarray | None:
@@ -79,24 +82,28 @@ class Source(ABC):
         return None
 
     def state_statistics(self) -> tuple[list[float], list[float]]:
-        """Return mean and standard deviation of each value of the states over the training data."""
+        """Return the mean and standard deviation of each state component over the training data."""
         raise NotImplementedError(f"{type(self).__name__}.state_statistics")
 
     def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Yield all states `(N, state_size)`, with the actions `(N - 1, action_size)` between them where there are any:
-        by default window by window."""
+        """Yield sequences of states `(N, state_size)` and the actions `(N - 1, action_size)` between them, if any.
+
+        By default, each window is one sequence.
+        """
         for index in range(len(self)):
             states = self.window_states(index)
             if states is not None:
                 yield states, self.window_actions(index)
 
     def order(self, random: np.random.Generator) -> np.ndarray:
-        """Return the order of one epoch: the number of every window once."""
+        """Return the order of one epoch, a permutation of all windows."""
         return random.permutation(len(self))
 
     def sample(self, window: int, random: np.random.Generator) -> np.ndarray:
-        """Return a training sample from a window, `(n, H, W, C)`: by default the window itself, else a patch of it,
-        changed at random."""
+        """Return a training sample from a window, `(n, H, W, C)`.
+
+        By default, this is the window itself; subclasses may crop and augment it.
+        """
         return self.window(window)
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
@@ -116,7 +123,7 @@ class Source(ABC):
 
 
 class WrappedSource(Source):
-    """A source that passes everything on from another one; base of sources that change a part of it."""
+    """A source that delegates to another one; base class of sources that change some of its behavior."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -156,15 +163,17 @@ class WrappedSource(Source):
 
 
 def spread(count: int, wanted: int | None, middle: bool = True) -> list[int]:
-    """Return at most `wanted` (None: all) of the numbers below `count`, evenly spread: one of each of `wanted` equal
-    parts, its middle or its first; always the same ones."""
+    """Return at most `wanted` (None: all) evenly spaced numbers below `count`.
+
+    The range is divided into `wanted` equal parts, of which the middle or the first number is returned.
+    """
     if wanted is None or wanted >= count:
         return list(range(count))
     return [(2 * part + middle) * count // (2 * wanted) for part in range(wanted)]
 
 
 class Runs:
-    """Numbers windows that come in runs, such as those of one shot after another. counts: windows in each run."""
+    """A numbering of windows that are grouped into runs, such as shots. counts: the number of windows in each run."""
 
     def __init__(self, counts: Sequence[int]) -> None:
         self.counts = counts
@@ -174,25 +183,25 @@ class Runs:
         return self._ends[-1] if self._ends else 0
 
     def locate(self, index: int) -> tuple[int, int]:
-        """Return the run of window `index` and the window's place in it."""
+        """Return the run of window `index` and the window's position in it."""
         run = bisect_right(self._ends, index)
         return run, index - (self._ends[run - 1] if run else 0)
 
 
 def window_actions(source: Source, index: int) -> Tensor | None:
-    """Return a window's actions as a batch of one, `(1, N - 1, A)`; None where the source has none."""
+    """Return a window's actions as a batch of one, `(1, N - 1, A)`, or None without actions."""
     found = source.window_actions(index)
     return None if found is None else torch.from_numpy(found.copy())[None]
 
 
-def window_states(source: Source, index: int, known: int) -> Tensor | None:
-    """Return the states of a window's `known` first frames as a batch of one, `(1, known, S)`; None without states."""
+def window_states(source: Source, index: int, count: int) -> Tensor | None:
+    """Return the states at the first `count` frames of a window as a batch of one, `(1, count, S)`, or None."""
     found = source.window_states(index)
-    return None if found is None else torch.from_numpy(found[:known].copy())[None]
+    return None if found is None else torch.from_numpy(found[:count].copy())[None]
 
 
 class TrainingSamples(Dataset[Batch]):
-    """Samples by position: epoch = position // windows, window = its place in that epoch's order."""
+    """Training samples by position: the epoch is position // windows, the window follows from that epoch's order."""
 
     def __init__(self, source: Source, seed: int) -> None:
         self.source, self.seed = source, seed
@@ -208,15 +217,23 @@ class TrainingSamples(Dataset[Batch]):
         return self.source.draw([self._window(position)], [position], self.seed)
 
     def __getitems__(self, positions: list[int]) -> list[Batch]:
-        """What torch's loader calls for a whole batch."""
+        """Return a whole batch; called by torch's data loader."""
         return [self.source.draw([self._window(position) for position in positions], positions, self.seed)]
 
 
 class StepSampler(Sampler[list[int]]):
-    """Yields, for every step from `first_step` on, the positions that this process trains on."""
+    """A sampler of the positions that this process trains on, for every step from `first_step` on."""
 
     def __init__(self, first_step: int, steps: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
-        """batch_size counts the samples of all processes and must be a multiple of their number."""
+        """Divide each batch between processes.
+
+        Args:
+            first_step: First step of the run to yield.
+            steps: Number of steps of the run.
+            batch_size: Samples per step over all processes, a multiple of `processes`.
+            rank: Number of this process.
+            processes: Number of processes.
+        """
         assert batch_size % processes == 0
         self.first_step, self.steps, self.batch_size = first_step, steps, batch_size
         self.share, self.rank = batch_size // processes, rank
@@ -231,7 +248,11 @@ class StepSampler(Sampler[list[int]]):
 
 
 def collate(batches: list[Batch]) -> Batch:
-    """Join batches, one after the other. Raises DataError where frames are of different sizes."""
+    """Concatenate batches.
+
+    Raises:
+        DataError: The frames have different sizes.
+    """
     if len(batches) == 1:
         return batches[0]
     check_sizes({tuple(batch.context.shape[2:]) for batch in batches})
@@ -249,7 +270,11 @@ def collate(batches: list[Batch]) -> Batch:
 
 
 def stack_frames(samples: Sequence[np.ndarray]) -> Tensor:
-    """Stack samples `(n, H, W, C)` to `(B, n, C, H, W)`. Raises DataError where frames are of different sizes."""
+    """Stack samples `(n, H, W, C)` to `(B, n, C, H, W)`.
+
+    Raises:
+        DataError: The frames have different sizes.
+    """
     check_sizes({(sample.shape[3], *sample.shape[1:3]) for sample in samples})
     return torch.from_numpy(np.stack(samples)).permute(0, 1, 4, 2, 3)
 
@@ -260,14 +285,18 @@ def stack_rows(rows: Iterable[np.ndarray | None]) -> Tensor:
 
 
 def check_sizes(sizes: set[tuple[int, ...]]) -> None:
-    """Raises DataError where frames of several sizes, (..., height, width), are to share a batch."""
+    """Check that all frames of a batch have the same size, (..., height, width).
+
+    Raises:
+        DataError: There are several sizes.
+    """
     if len(sizes) > 1:
         named = ", ".join(f"{width}x{height}" for *_, height, width in sorted(sizes)[:3])
         raise DataError(
-            f"whole frames of different sizes cannot share a batch ({named}) [data.crop_size]; set a number"
+            f"whole frames of different sizes cannot share a batch ({named}) [data.crop_size]; set it to a number"
         )
 
 
 def to_frames(window: np.ndarray) -> torch.Tensor:
-    """`(n, H, W, C)` uint8 -> `(n, C, H, W)` float32 in [0, 1]."""
+    """Convert `(n, H, W, C)` uint8 to `(n, C, H, W)` float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(window)).permute(0, 3, 1, 2).float() / 255

@@ -1,4 +1,4 @@
-"""Dividing clips into train, validation and test: by a listing, by folders, by whole clip or by time."""
+"""Dividing clips into train, validation and test: by a listing, by folder, by clip, or by time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Literal
 from vidpred.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-FILES_FOR_FILE_SPLIT = 5  # with fewer, `auto` divides each clip by time
+FILES_FOR_FILE_SPLIT = 5  # with fewer clips, `auto` divides each clip by time
 FOLDERS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
            "valid": "validation", "test": "test", "testing": "test"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Part:
-    """Frames first <= number < end of a clip belong to a split."""
+    """The frames first <= number < end of a clip, which belong to one split."""
 
     clip: str
     split: str
@@ -33,10 +33,16 @@ def divide(
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     gap: int | None = 0,
 ) -> list[Part]:
-    """Divide clips (name -> frames) by whole clip, by time within each, or by clip from 5 clips on (auto).
+    """Divide clips into splits.
 
-    gap: frames left out between the parts of one clip (None: a twentieth of it, 20 at most). Raises DataError for too
-    few clips to divide by clip.
+    Args:
+        lengths: Name and number of frames of each clip.
+        how: By whole clip ("file"), by time within each clip ("time"), or by clip if there are at least 5 ("auto").
+        fractions: Shares of training, validation and test.
+        gap: Frames skipped between the parts of a clip; None skips a twentieth of the clip, at most 20.
+
+    Raises:
+        DataError: There are too few clips to divide by clip.
     """
     if how == "time" or (how == "auto" and len(lengths) < FILES_FOR_FILE_SPLIT):
         parts = [part for name, frames in lengths.items() for part in _by_time(name, frames, fractions, gap)]
@@ -47,7 +53,7 @@ def divide(
 
 
 def by_hash(names: Iterable[str], fractions: Sequence[float]) -> dict[str, str]:
-    """name -> split. Ordered by a hash of the name: adding clips moves few of the others to another split."""
+    """Return the split of each name, by a hash of the name: adding clips moves few of the others to another split."""
     ordered = sorted(names, key=lambda name: sha256(name.encode("utf-8", "surrogateescape")).hexdigest())
     test = max(1, round(fractions[2] * len(ordered))) if fractions[2] else 0
     validation = max(1, round(fractions[1] * len(ordered))) if fractions[1] else 0
@@ -56,9 +62,9 @@ def by_hash(names: Iterable[str], fractions: Sequence[float]) -> dict[str, str]:
 
 
 def by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str] | None:
-    """name -> split by the first folder of each name ("train/a/b.mp4"); None where any has no such folder.
+    """Return the split of each name by its first folder ("train/a/b.mp4"), or None if a name has no such folder.
 
-    Without a validation folder, part of the training clips (by hash) is taken for it, never of the test clips.
+    Without a validation folder, some of the training clips (by hash) become validation clips.
     """
     found = {name: FOLDERS.get(name.split("/")[0].lower(), "") for name in names if "/" in name}
     if len(found) < len(names) or "" in found.values() or "train" not in found.values():
@@ -72,7 +78,11 @@ def by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str
 
 
 def by_listing(listing: Path, names: Iterable[str]) -> dict[str, str]:
-    """name -> split as a CSV of path,split says; names it does not list are left out. Raises DataError."""
+    """Return the split of each name that a CSV file of path,split lists.
+
+    Raises:
+        DataError: The file cannot be read, is invalid, or lists none of the names.
+    """
     try:
         with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = [row for row in csv.reader(file) if row and row != ["path", "split"]]
@@ -86,17 +96,17 @@ def by_listing(listing: Path, names: Iterable[str]) -> dict[str, str]:
             raise DataError(f"row {number} gives {row[0]} a second split [{listing}]")
     found = {name: listed[name] for name in names if name in listed}
     if not found:
-        raise DataError(f"names none of the clips [{listing}]; paths are relative to the source folder")
+        raise DataError(f"lists none of the clips [{listing}]; paths must be relative to the source folder")
     return found
 
 
 def whole(lengths: Mapping[str, int], splits: Mapping[str, str]) -> list[Part]:
-    """Whole clips as parts; clips without a split are left out."""
+    """Return whole clips as parts; clips without a split are skipped."""
     return [Part(name, splits[name], 0, frames) for name, frames in lengths.items() if name in splits]
 
 
 def _by_time(name: str, frames: int, fractions: Sequence[float], gap: int | None) -> list[Part]:
-    """Train, then validation, then test."""
+    """Divide a clip by time: train, then validation, then test."""
     gap = min(20, frames // 20) if gap is None else gap
     first = round(fractions[0] * frames)
     second = round((fractions[0] + fractions[1]) * frames)

@@ -1,5 +1,4 @@
-"""A small classifier of the user's own labelled images, whose features images are compared by; or the features of a
-network that the user brings."""
+"""Features to compare images by: those of a small classifier of the user's labeled images, or of the user's network."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ AT_ONCE = 500
 
 
 class Classifier(nn.Module):
-    """Two strided convolutions, one hidden layer of 64 features, a logit for each class. For images of any size."""
+    """A classifier of images of any size: two strided convolutions, one hidden layer of 64 features, logits."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -29,13 +28,17 @@ class Classifier(nn.Module):
         self.last = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, C, H, W)` in [0, 1] -> features `(B, 64)`, logits `(B, classes)`."""
+        """Map images `(B, C, H, W)` in [0, 1] to features `(B, 64)` and logits `(B, classes)`."""
         features = self.body(images * 2 - 1)
         return features, self.last(features)
 
 
 def train_classifier(source: Source, steps: int = 1500, seed: int = 0) -> Classifier:
-    """On the training images of a labelled set, a function of the seed. Raises DataError where it has no classes."""
+    """Train a classifier on the images of a labeled source, as a function of the seed.
+
+    Raises:
+        DataError: The source has fewer than two classes.
+    """
     classes = len(source.classes)
     if classes < 2:
         raise DataError(f"no classes to learn features from [{source.name}]; give --features NETWORK.pt")
@@ -60,7 +63,7 @@ def train_classifier(source: Source, steps: int = 1500, seed: int = 0) -> Classi
 
 @torch.inference_mode()
 def features_of(network: Callable[[Tensor], Any], images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """`(N, C, H, W)` in [0, 1] -> features `(N, F)` and, where the network gives any, logits `(N, K)`."""
+    """Compute features `(N, F)` of images `(N, C, H, W)` in [0, 1], and logits `(N, K)` if the network returns any."""
     parts = [network(part) for part in images.split(AT_ONCE)]
     pairs = [part if isinstance(part, tuple) else (part, None) for part in parts]
     logits = [pair[1] for pair in pairs]
@@ -68,14 +71,22 @@ def features_of(network: Callable[[Tensor], Any], images: Tensor) -> tuple[Tenso
 
 
 def load_network(path: Path) -> Callable[[Tensor], Any]:
-    """A network that the user exported with torch.export, the number of images dynamic: `(B, C, H, W)` in [0, 1] ->
-    features `(B, F)`, or features and logits. Raises ConfigError, as the network does for images that it does not
-    take."""
+    """Load a network that was saved by `torch.export.save`, exported with a dynamic number of images.
+
+    Args:
+        path: The file. Its network maps `(B, C, H, W)` in [0, 1] to features `(B, F)`, or to features and logits.
+
+    Returns:
+        The network; it raises ConfigError for images that it does not take.
+
+    Raises:
+        ConfigError: The file is absent or no exported network.
+    """
     if not path.is_file():
         raise ConfigError(f"no such file [--features {path}]; write it with torch.export.save")
     try:
         network = torch.export.load(path).module()
-    except Exception as error:  # whatever torch's reader meets in a file that is something else
+    except Exception as error:  # torch's reader raises errors of many types for other files
         reason = first_line(error)
         raise ConfigError(f"cannot read the network ({reason}) [--features {path}]; use torch.export.save") from None
 
@@ -83,15 +94,15 @@ def load_network(path: Path) -> Callable[[Tensor], Any]:
         shape = tuple(images.shape)
         try:
             found = network(images)
-        except Exception as error:  # whatever the user's network meets
+        except Exception as error:  # the network is the user's and may raise anything
             raise ConfigError(
                 f"the network does not take images {shape} ({first_line(error)}) [--features {path}]; export it for "
-                "such images, their number dynamic"
+                "images of this size, with a dynamic batch"
             ) from None
         features = found[0] if isinstance(found, tuple) else found
         if features.dim() != 2 or len(features) != len(images):
             raise ConfigError(
-                f"the network gives {tuple(features.shape)} for images {shape} [--features {path}]; it has to give "
+                f"the network returns {tuple(features.shape)} for images {shape} [--features {path}]; it must return "
                 "features (images, F)"
             )
         return found
@@ -100,4 +111,5 @@ def load_network(path: Path) -> Callable[[Tensor], Any]:
 
 
 def first_line(error: Exception) -> str:
+    """Return the first 100 characters of an error's first line, or the name of its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

@@ -1,4 +1,4 @@
-"""Several runs on one page: numbers, curves, and what they predict."""
+"""Compare several runs on one page: numbers, predictions and training curves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidpred.evaluation import report
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors, models_and_baselines, named
 from vidpred.evaluation.metric_table import METRICS
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
-from vidpred.evaluation.protocols import AVERAGING, Evaluation, known_frames, load_window
+from vidpred.evaluation.protocols import AVERAGING, Evaluation, load_window, max_history_len
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
@@ -43,9 +43,11 @@ def compare(
         runs: Their folders, for the training curves.
         output: The page's file.
         request: What to measure.
-        paper: Put the table of `paper_table` first.
+        paper: Whether to put the table of `paper_table` first.
 
-    Raises what `evaluate_predictors` and `check_paper` raise, and StorageError where the page cannot be written.
+    Raises:
+        ConfigError, DataError: See `evaluate_predictors` and `check_paper`.
+        StorageError: The page cannot be written.
     """
     if paper:
         check_paper(request.protocol.name)
@@ -63,30 +65,31 @@ def compare(
 
 
 def methods(predictors: Sequence[Predictor], runs: Sequence[Path]) -> dict[str, list[str]]:
-    """Runs that differ in their seed only, under one title. Raises StorageError where settings cannot be read."""
+    """Group runs that differ only in their seed under one title. Raises StorageError where settings cannot be read."""
     return by_method({name: read_settings(run) for name, run in zip(named(predictors), runs, strict=True)})
 
 
 def about(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
-    """Return a line on what was measured."""
+    """Return a line that says what was measured."""
     data = request.root or predictors[0].data.root or "the embedded two-way world"
     return f"{result.windows} windows of the {request.split} split of {data}, protocol {result.protocol.name}"
 
 
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
+    """Add the tables, the plot and the definitions of all metrics."""
     page.heading("Numbers")
-    page.text(f"{AVERAGING}; n is {result.windows} unless a number says otherwise; {report.better(result.protocol)}.")
+    page.text(f"{AVERAGING}; n is {result.windows} unless stated otherwise; {report.better(result.protocol)}.")
     for step in report.doubling_steps(result.num_frames):
         head = [f"frame t+{step}", *(METRICS[name].title for name in result.protocol.metrics)]
         page.table(head, report.rows(result, step))
     report.write_plot(folder / "plot.png", result)
-    page.image(folder / "plot.png", "Each measure against the frames ahead; bands are standard errors.")
+    page.image(folder / "plot.png", "Each metric against the frames ahead; bands are standard errors.")
     clips, gains = report.clip_rows(result)
     if len(clips) > 1:
         title = METRICS[result.protocol.shown].title
         page.table(["clip", *result.scores], clips, f"{title}, frame t+1, by clip")
         page.table(["clip", *result.scores], gains, f"{title}, frame t+1: gain over copying, frame by frame")
-    page.heading("What each number is")
+    page.heading("Definitions")
     for name in result.protocol.metrics:
         page.text(f"{METRICS[name].title}: {METRICS[name].definition}.")
 
@@ -94,38 +97,39 @@ def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
 def add_images(page: Page, predictors: Sequence[Predictor], request: EvaluationRequest, folder: Path) -> None:
     """Add the last context frame, then ground truth and predictions, for windows spread over the split."""
     models = models_and_baselines(predictors, request.num_frames)
-    source = replace(request, progress=False).build_source(predictors[0].data, known_frames(models))
-    page.heading("What they predict")
+    source = replace(request, progress=False).build_source(predictors[0].data, max_history_len(models))
+    page.heading("Predictions")
     for number, index in enumerate(spread(len(source), SHOWN_WINDOWS)):
         file = folder / f"window-{number}.png"
         write_png(file, draw_image(models, source, index, request.num_frames, predictors[0].device))
-        page.image(file, f"{source.clip_name(index)}: known frame, truth, and the predictions")
+        page.image(file, f"{source.clip_name(index)}: last context frame, ground truth and predictions")
 
 
 def draw_image(
     models: dict[str, Generator], source: Source, index: int, num_frames: int, device: torch.device
 ) -> np.ndarray:
-    """Return a window's frames and every model's predictions, `(H, W, 3)` uint8, a row a model."""
+    """Render a window's frames and every model's predictions, one row each: `(H, W, 3)` uint8."""
     frames, actions, states = load_window(source, index, num_frames, device)
-    known = frames.shape[1] - num_frames
+    context_len = frames.shape[1] - num_frames
+    context, future = frames[:, :context_len], frames[0, context_len:].cpu()
     shown = report.doubling_steps(num_frames)
-    last = Panel("t", frames[0, known - 1].cpu(), "context")
-    rows = [compose([last, *(Panel(f"truth t+{k}", frames[0, known + k - 1].cpu(), "truth") for k in shown)])]
+    last = Panel("t", context[0, -1].cpu(), "context")
+    rows = [compose([last, *(Panel(f"truth t+{k}", future[k - 1], "truth") for k in shown)])]
     for name, model in models.items():
         noise = seeded_noise(model, 1, 0, index) if model.noise_channels else None  # one of its futures
-        predicted = rollout(model, frames[:, :known], num_frames, noise, actions, states)[0].cpu()
+        predicted = rollout(model, context, num_frames, noise, actions, states)[0].cpu()
         panels = [Panel(f"{name} t+{k}", predicted[k - 1], "prediction") for k in shown]
-        first = error_map(predicted[0], frames[0, known].cpu())
+        first = error_map(predicted[0], future[0])
         rows.append(compose([Panel("error t+1", first, "error"), *panels]))
     return stack(rows)
 
 
 def add_curves(page: Page, runs: dict[str, Path], folder: Path) -> None:
-    """Losses and validation numbers that the runs logged, one panel each."""
+    """Add plots of the losses and validation numbers that the runs logged."""
     logged = {name: read_metrics(run) for name, run in runs.items()}
     keys = curve_keys(logged)
     if not keys:
         return
     draw_curves(folder / "curves.png", logged, keys)
     page.heading("Training")
-    page.image(folder / "curves.png", "What the runs logged while training.")
+    page.image(folder / "curves.png", "Numbers that the runs logged during training.")

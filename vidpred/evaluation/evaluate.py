@@ -19,7 +19,7 @@ from vidpred.evaluation.protocols import (
     Evaluation,
     Measurement,
     evaluate_models,
-    known_frames,
+    max_history_len,
     with_baselines,
 )
 from vidpred.inference.predictor import Predictor, check_same_frames
@@ -31,21 +31,21 @@ from vidpred.version import __version__
 
 @dataclass(frozen=True)
 class EvaluationRequest(Measurement):
-    """Which predictions to measure, and how.
+    """A request to measure predictions.
 
     Attributes:
         split: Split of the first run's data: test, validation or train.
-        root: Other videos than the run's, read with its settings.
+        root: Data to use instead of the run's, read with its settings.
     """
 
     windows: int | None = 200
     split: str = "test"
     root: str | None = None
 
-    def build_source(self, data: DataSettings, known: int) -> Source:
-        """Return the split's windows of `known` context frames and the future frames."""
+    def build_source(self, data: DataSettings, context_frames: int) -> Source:
+        """Return the split's windows of `context_frames` context frames and the future frames."""
         data = data if self.root is None else data.model_copy(update={"root": self.root})
-        return build_source(data, self.split, range(known + self.num_frames), progress=self.progress)
+        return build_source(data, self.split, range(context_frames + self.num_frames), progress=self.progress)
 
 
 def evaluate(
@@ -71,27 +71,27 @@ def evaluate_predictors(
     Args:
         predictors: Runs that predict frames.
         request: What to measure.
-        learned: LPIPS, FID and FVD, which it keeps.
+        learned: Collects LPIPS, FID and FVD.
 
     Raises:
-        ConfigError: No run takes noise, the split is unknown, or runs differ in data.channels, data.frame_skip or
-            data.video.fps.
-        DataError: The split has no window long enough.
+        ConfigError: The split is unknown, samples are requested and no run takes noise, or runs differ in
+            data.channels, data.frame_skip or data.video.fps.
+        DataError: The split has no window that is long enough.
     """
     check_request(predictors, request)
     models = models_and_baselines(predictors, request.num_frames)
-    source = request.build_source(predictors[0].data, known_frames(models))
+    source = request.build_source(predictors[0].data, max_history_len(models))
     for predictor in predictors:
         check_conditions(predictor.generator, source)
     return evaluate_models(models, source, request, predictors[0].device, learned)
 
 
 def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -> None:
-    """Check that the request fits the predictors, and they each other. Raises ConfigError."""
+    """Check that the request fits the predictors and that they take the same frames. Raises ConfigError."""
     if request.split not in SPLITS:
         raise ConfigError(f"no such split [--split {request.split}]; choose from {', '.join(SPLITS)}")
     for predictor in predictors:
-        predictor.check_known_frames()
+        predictor.check_predicts_frames()
     check_same_frames(predictors, "evaluate them one by one")
     if request.num_samples is not None and not any(predictor.generator.noise_channels for predictor in predictors):
         predictors[0].check_samples(request.num_samples, "--samples ")
@@ -104,7 +104,7 @@ def models_and_baselines(predictors: Sequence[Predictor], num_frames: int) -> di
 
 
 def named(predictors: Sequence[Predictor]) -> list[str]:
-    """The predictors' names, told apart by a number where they are not."""
+    """Return the predictors' names, numbered where they are not unique."""
     names = [predictor.name for predictor in predictors]
     if len(set(names)) == len(names):
         return names
@@ -112,7 +112,7 @@ def named(predictors: Sequence[Predictor]) -> list[str]:
 
 
 def about_evaluation(predictors: Sequence[Predictor], request: EvaluationRequest) -> dict[str, Any]:
-    """Return what evaluation numbers belong to."""
+    """Return the runs, data, split and versions that the numbers belong to."""
     return {
         "runs": [{"name": p.name, "step": p.step, "parameters": count_parameters(p.generator)} for p in predictors],
         "data": request.root or predictors[0].data.root or "the embedded two-way world",

@@ -1,4 +1,4 @@
-"""Distance of two images in the features of a network, with the network passed in."""
+"""Distance of two images in the feature space of a given network."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class FeatureDistance:
 
     At every position of every feature map, the features of both images are divided by their length over the channels;
     the squared differences are summed over channels, averaged over positions and summed over the maps.
-    Numbers made with different networks cannot be compared, and none of them is LPIPS, which has weights that were
-    fitted to human answers (`vidpred.evaluation.network_metrics`).
+    Numbers of different networks are not comparable, and none of them is LPIPS, which has weights fitted to human
+    answers (`vidpred.evaluation.network_metrics`).
     """
 
     def __init__(self, network: FeatureNetwork) -> None:
         """Store the network.
 
         Args:
-            network: takes images `(N, 3, H, W)` float in [0, 1], scales them as it needs and returns feature maps.
+            network: Takes images `(N, 3, H, W)` float in [0, 1], scales them as it needs and returns feature maps.
         """
         self.network = network
 
@@ -34,7 +34,8 @@ class FeatureDistance:
         """Compute the distance of each pair.
 
         Args:
-            prediction, target: `(N, C, H, W)` float in [0, 1], C = 1 or 3; gray images are repeated to three channels.
+            prediction: `(N, C, H, W)` float in [0, 1], C = 1 or 3; gray images are repeated to three channels.
+            target: Images of the same shape.
 
         Returns:
             `(N,)` float32 from 0, for equal features, to at most 4 times the number of maps.
@@ -47,12 +48,12 @@ class FeatureDistance:
 
 
 def map_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-    """Compute the distance `(N,)` of two images from the feature maps of both."""
+    """Compute the distances `(N,)` of pairs of images from their feature maps."""
     return sum_of([squared_difference(*maps) for maps in zip(first, second, strict=True)])
 
 
 def squared_difference(first: Tensor, second: Tensor) -> Tensor:
-    """Compute the mean over positions of the squared distance of unit features: `(N, C, h, w)`, twice -> `(N,)`."""
+    """Compute the squared distance of unit features `(N, C, h, w)`, averaged over positions: `(N,)`."""
     return (unit(first.float()) - unit(second.float())).square().sum(1).mean((1, 2))
 
 
@@ -62,4 +63,5 @@ def unit(features: Tensor) -> Tensor:
 
 
 def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    """Sum tensors of one shape."""
     return torch.stack(list(terms)).sum(0)

@@ -1,4 +1,4 @@
-"""The Frechet distance of two sets of features, each taken as a Gaussian: the arithmetic of FID and FVD."""
+"""The Frechet distance between Gaussians fitted to two sets of features: the arithmetic of FID and FVD."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Moments:
-    """Mean and covariance of features that come batch by batch, in float64."""
+    """Mean and covariance of features, accumulated batch by batch in float64."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def add(self, features: Tensor) -> None:
-        """`(N, F)`, the same F every time."""
+        """Add features `(N, F)`, with the same F in every call."""
         features = features.detach().double().cpu()
         if not self.count:
-            self.origin = features[0]  # what is summed are differences to it: large means would swallow small spreads
+            self.origin = features[0]  # subtracted before summing, so that large means do not swallow small variances
             self.total = torch.zeros_like(self.origin)
             self.products = torch.zeros(len(self.origin), len(self.origin), dtype=torch.float64)
         apart = features - self.origin
@@ -28,24 +28,24 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """`(F,)`."""
+        """The mean, `(F,)`."""
         return self.origin + self.total / self.count
 
     @property
     def covariance(self) -> Tensor:
-        """`(F, F)`, with N - 1 in the denominator."""
+        """The covariance `(F, F)`, with N - 1 in the denominator."""
         return (self.products - torch.outer(self.total, self.total) / self.count) / (self.count - 1)
 
 
 def distance(first: Moments, second: Moments) -> float:
-    """`frechet_distance` of two sets; NaN where one has fewer than two features."""
+    """Compute the `frechet_distance` of two sets; NaN where one has fewer than two features."""
     if min(first.count, second.count) < 2:
         return math.nan
     return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
 
 
 def distance_of(one: Tensor, other: Tensor) -> float:
-    """`distance` of two sets of features `(N, F)`."""
+    """Compute the `distance` of two sets of features `(N, F)`."""
     sets = Moments(), Moments()
     for moments, features in zip(sets, (one, other), strict=True):
         moments.add(features)
@@ -53,10 +53,19 @@ def distance_of(one: Tensor, other: Tensor) -> float:
 
 
 def frechet_distance(mean_1: Tensor, covariance_1: Tensor, mean_2: Tensor, covariance_2: Tensor) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Dowson & Landau 1982; Heusel et al. 2017, equation 6).
+    """Compute |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Dowson & Landau 1982; Heusel et al. 2017, equation 6).
 
-    means `(F,)`, covariances `(F, F)` symmetric. The trace of the root is taken of S C2 S with S = C1^(1/2), which has
-    the eigenvalues of C1 C2 and is symmetric: no complex roots, no added epsilon. At least 0.
+    The trace of the root is computed from S C2 S with S = C1^(1/2), which has the eigenvalues of C1 C2 and is
+    symmetric: no complex roots, no added epsilon.
+
+    Args:
+        mean_1: `(F,)`.
+        covariance_1: `(F, F)`, symmetric.
+        mean_2: `(F,)`.
+        covariance_2: `(F, F)`, symmetric.
+
+    Returns:
+        The squared distance, at least 0.
     """
     values, vectors = torch.linalg.eigh(covariance_1.double())
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T

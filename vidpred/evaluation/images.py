@@ -1,5 +1,4 @@
-"""Runs that make images, measured: on features of a network, against held-out images, with the nearest training
-image beside each sample."""
+"""Evaluate runs that generate images: on features of a network, against held-out and nearest training images."""
 
 from __future__ import annotations
 
@@ -36,29 +35,38 @@ MOST_TRAINING = 20_000
 SHOWN = 10
 NAMES = {
     "frechet": "squared Frechet distance of {features} between the samples and the {split} images; lower is better",
-    "frechet_of_training": "the same between as many training images and the {split} images: what to reach",
-    "classifier_score": "exp E KL(p(y|x) | p(y)) of the classes that the same network sees, from 1 to their number",
-    "sharpness": "mean absolute difference of neighbouring pixels (`roughness`), that of the {split} images being 1: "
-    "below it they are blurred, above it noisy",
-    "class_accuracy": "share of at most {most:,} {split} images whose class the run's discriminator names",
-    "copied": "share of samples nearer (pixels, mean square) to one of at most {most:,} training images than half of "
-    "the {split} images are; 0.5: as new, but blur counts as nearness",
-    "covered": "Gaussians with a sample within 3 deviations",
-    "good": "share of samples within 3 deviations of a Gaussian",
-    "divergence": "KL of how often each Gaussian is hit against equally often",
+    "frechet_of_training": "the same between as many training images and the {split} images: the value to reach",
+    "classifier_score": "exp E KL(p(y|x) | p(y)) of the class probabilities of the same network, from 1 to the number "
+    "of classes",
+    "sharpness": "mean absolute difference of neighboring pixels (`roughness`) relative to the {split} images: below 1 "
+    "is blurred, above 1 is noisy",
+    "class_accuracy": "share of at most {most:,} {split} images that the run's discriminator classifies correctly",
+    "memorized_share": "share of samples nearer (pixels, mean square) to one of at most {most:,} training images than "
+    "half of the {split} images are; 0.5: as new as those, but blur counts as nearness",
+    "modes_covered": "Gaussians with a sample within 3 standard deviations",
+    "high_quality_share": "share of samples within 3 standard deviations of a Gaussian",
+    "divergence": "KL of the shares of samples per Gaussian from equal shares",
 }
 
 
 @dataclass(frozen=True)
 class ImageEvaluation:
-    """numbers: run -> name -> value. definitions: of the names."""
+    """The numbers of several runs.
+
+    Attributes:
+        numbers: Run -> metric -> value.
+        definitions: Metric -> what it is.
+        count: Number of samples.
+        neighbors: Run -> a row of samples, then the nearest training image of each.
+    """
 
     numbers: dict[str, dict[str, float]]
     definitions: dict[str, str]
     count: int
-    neighbors: dict[str, Tensor] = field(default_factory=dict)  # run -> samples above their nearest training images
+    neighbors: dict[str, Tensor] = field(default_factory=dict)
 
     def text(self) -> str:
+        """Return a table of the numbers, with their definitions below it."""
         names = list(dict.fromkeys(name for values in self.numbers.values() for name in values))
         rows = [
             [run, *(f"{values[name]:.4g}" if name in values else "-" for name in names)]
@@ -71,13 +79,13 @@ class ImageEvaluation:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """Which images to measure, and how.
+    """A request to measure images.
 
     Attributes:
         split: Split of the first run's data: test, validation or train.
         count: Number of samples to draw from every run, and of the split's images to compare them with.
-        features: A network (torch.export); None: a small classifier trained here on labelled training images.
-        root: Other images than the run's.
+        features: A network (torch.export); None: train a small classifier on the labeled training images.
+        root: Images to use instead of the run's.
         seed: Noise seed.
     """
 
@@ -89,41 +97,43 @@ class ImageRequest:
 
 
 def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = ImageRequest()) -> ImageEvaluation:
-    """Compare samples of every run with images of a split of the first one's data.
+    """Compare samples of every run with images of a split of the first run's data.
 
-    Raises ConfigError for runs of different images, DataError where there are none or no classes.
+    Raises:
+        ConfigError: The runs are of different images.
+        DataError: There are no images, or no classes to train a classifier on.
     """
     data = images_of_all(predictors.values(), request.root)
     if data.root is None:
-        centres = POINTS[data.world_settings.name]
-        covered = {
-            name: asdict(coverage(draw_points(predictor.generator, seed=request.seed), centres))
+        world = POINTS[data.world_settings.name]
+        numbers = {
+            name: asdict(coverage(draw_points(predictor.generator, seed=request.seed), world))
             for name, predictor in predictors.items()
         }
-        return ImageEvaluation(covered, NAMES, POINTS_DRAWN)
+        return ImageEvaluation(numbers, NAMES, POINTS_DRAWN)
     plain = data.model_copy(update={"labelled": None, "augment": AugmentSettings(horizontal_flip=False)})
     train, held_out = (build_source(plain, part, [0]) for part in ("train", request.split))
     features = request.features
     network: Callable[[Tensor], Any] = load_network(features) if features else train_classifier(train)
     what = f"the features of {features}" if features else "64 features of a small classifier of the set's classes"
-    true, known = images_of(held_out, request.count), images_of(train, MOST_TRAINING)
-    numbers, beside = {}, {}
+    true, training = images_of(held_out, request.count), images_of(train, MOST_TRAINING)
+    numbers, neighbors = {}, {}
     for name, predictor in predictors.items():
-        # Truncation hides what a generator cannot do: it is measured whole (Karras et al. 2019 do so, too).
-        whole = 1.0 if predictor.generator.num_styles else None
-        sampler = Sampler(predictor, request.seed, truncation=whole)
+        # Truncation hides the weaknesses of a generator, so it is off here (as in Karras et al. 2019).
+        truncation = 1.0 if predictor.generator.num_styles else None
+        sampler = Sampler(predictor, request.seed, truncation=truncation)
         samples = torch.stack([image for _, image, _ in sampler.samples(request.count)])
-        numbers[name] = compare(network, samples, true, known) | class_accuracy(predictor, held_out)
-        near = nearest_neighbors(samples[:SHOWN], known).numbers
-        beside[name] = torch.cat([samples[:SHOWN], known[near]])
+        numbers[name] = compare(network, samples, true, training) | class_accuracy(predictor, held_out)
+        nearest = nearest_neighbors(samples[:SHOWN], training).numbers
+        neighbors[name] = torch.cat([samples[:SHOWN], training[nearest]])
     definitions = {
         name: text.format(features=what, split=request.split, most=MOST_TRAINING) for name, text in NAMES.items()
     }
-    return ImageEvaluation(numbers, definitions, request.count, beside)
+    return ImageEvaluation(numbers, definitions, request.count, neighbors)
 
 
 def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSettings:
-    """Return the data settings of the images that all predictors are measured against. Raises ConfigError."""
+    """Return the data settings of the images to measure all predictors against. Raises ConfigError."""
     settings = [predictor.data for predictor in predictors]
     data = settings[0] if root is None else settings[0].model_copy(update={"root": root})
     same = ["channels", "crop_size", "size", "context_frames"]
@@ -133,14 +143,14 @@ def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSett
         read = attrgetter(key.replace("world.", "world_settings."))
         found = sorted({str(read(one)) for one in settings})
         if len(found) > 1:
-            raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate one by one")
+            raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate them one by one")
     return data
 
 
 def evaluate_runs(
     predictors: Sequence[Predictor], request: ImageRequest, numbers: Path | None = None, neighbors: Path | None = None
 ) -> str:
-    """Return the table of `evaluate_images`; write it as JSON and the image of neighbours where asked for."""
+    """Return the table of `evaluate_images`; write it as JSON and draw the neighbors where a file is given."""
     found = evaluate_images(dict(zip(named(predictors), predictors, strict=True)), request)
     if numbers:
         content = {
@@ -152,36 +162,35 @@ def evaluate_runs(
         write_file(numbers, json.dumps(content, indent=1))
     if neighbors:
         if not found.neighbors:
-            raise ConfigError(f"[--neighbors {neighbors}] points in the plane have no images; leave it out")
+            raise ConfigError(f"[--neighbors {neighbors}] the run generates points, not images; leave it out")
         write_neighbors(neighbors, found)
     return found.text()
 
 
-def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor, known: Tensor) -> dict[str, float]:
-    """The numbers of one set of samples `(N, C, H, W)`."""
-    drawn, logits = features_of(network, samples)
+def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor, training: Tensor) -> dict[str, float]:
+    """Measure samples `(N, C, H, W)` against held-out and training images."""
+    sampled, logits = features_of(network, samples)
     true, _ = features_of(network, held_out)
-    again, _ = features_of(network, known[spread(len(known), len(held_out), middle=False)])
-    numbers = {"frechet": distance_of(drawn, true), "frechet_of_training": distance_of(again, true)}
+    trained, _ = features_of(network, training[spread(len(training), len(held_out), middle=False)])
+    numbers = {"frechet": distance_of(sampled, true), "frechet_of_training": distance_of(trained, true)}
     if logits is not None:
         numbers["classifier_score"] = classifier_score(logits)[0]
     numbers["sharpness"] = float(roughness(samples).mean() / roughness(held_out).mean())
-    return numbers | {
-        "copied": memorized_share(samples[:500], held_out[spread(len(held_out), 500, middle=False)], known)
-    }
+    some_held_out = held_out[spread(len(held_out), 500, middle=False)]
+    return numbers | {"memorized_share": memorized_share(samples[:500], some_held_out, training)}
 
 
 def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
-    """How often the discriminator of a semi-supervised run is right; nothing for other runs, or without classes."""
-    labels = held_out.labels
-    judge = None if predictor.checkpoint is None else load_discriminator(predictor.checkpoint, predictor.device)
-    if judge is None or not judge.classes or labels is None or not len(labels):
+    """Compute the class accuracy of a semi-supervised run's discriminator; empty for other runs, or without classes."""
+    labels, checkpoint = held_out.labels, predictor.checkpoint
+    discriminator = None if checkpoint is None else load_discriminator(checkpoint, predictor.device)
+    if discriminator is None or not discriminator.classes or labels is None or not len(labels):
         return {}
-    named = judge.class_logits(images_of(held_out, MOST_TRAINING)).argmax(1)
-    right = named == torch.from_numpy(labels[spread(len(labels), MOST_TRAINING, middle=False)])
-    return {"class_accuracy": float(right.double().mean())}
+    predicted = discriminator.class_logits(images_of(held_out, MOST_TRAINING)).argmax(1)
+    correct = predicted == torch.from_numpy(labels[spread(len(labels), MOST_TRAINING, middle=False)])
+    return {"class_accuracy": float(correct.double().mean())}
 
 
 def write_neighbors(path: Path, evaluation: ImageEvaluation) -> None:
-    """For every run a row of samples, above the training images that are nearest to them."""
+    """Draw a row of samples for every run, with the nearest training image below each."""
     write_grid(path, torch.cat(list(evaluation.neighbors.values())), SHOWN)

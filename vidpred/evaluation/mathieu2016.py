@@ -1,11 +1,11 @@
-"""The measures of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) in the arithmetic of their released test code.
+"""The metrics of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440) in the arithmetic of their released test code.
 
-It differs from the plain measures in ways that move the numbers by many decibels, so these carry names of their own:
+It differs from the plain metrics in ways that change the numbers by many decibels, so these have different names:
 pixels that do not move are set to the same value in both images and then *all* pixels are averaged, which adds
 10 log10(1 / share of moving pixels) dB; half the range of values counts as 128 instead of 127.5; SSIM is of the luma,
 with zeros beyond the border; windows whose masked PSNR reaches 50 dB are dropped.
 
-Every measure takes a prediction and a target `(N, C, H, W)` float in [0, 1], C = 1 or 3, and a bool mask `(N, H, W)` of
+Every metric takes a prediction and a target `(N, C, H, W)` float in [0, 1], C = 1 or 3, and a bool mask `(N, H, W)` of
 the pixels that move, and returns `(N,)` float32; higher is better. The arithmetic is float64.
 """
 
@@ -19,22 +19,29 @@ from torch import Tensor
 from vidpred.evaluation.metrics import SSIM_WINDOW, gaussian_mean, similarity
 from vidpred.models.optical_flow import LUMA, dense_flow
 
-HALF_RANGE = 128.0  # what [-1, 1] is scaled by; 127.5 would be exact
+HALF_RANGE = 128.0  # scale of [-1, 1]; 127.5 would be exact
 PEAK = 255.0
-STILL = -1.0  # what pixels that do not move are set to, in [-1, 1]
-FLOW_THRESHOLD = 0.2  # of a colour channel of the flow's image, in [0, 1]
+STILL = -1.0  # value in [-1, 1] of pixels that do not move
+FLOW_THRESHOLD = 0.2  # of a color channel of the flow's image, in [0, 1]
 DROPPED_FROM = 50.0  # dB
 SSIM_CONSTANTS = ((0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2)
 
 
 def moving_mask(first: Tensor, second: Tensor) -> Tensor:
-    """Which pixels move: `(N, H, W)` bool. Those whose flow, drawn as a colour, has a red, green or blue under 0.2.
+    """Find the moving pixels: those whose flow, drawn as a color, has a red, green or blue below 0.2.
 
-    first, second: consecutive true frames `(N, C, H, W)` in [0, 1]. The colours are Baker et al.'s wheel (2011), white
-    for no motion, saturated for the fastest pixel of the image: a pixel counts if it moves at 0.8 or more of that
-    speed, roughly. The flow is DIS; the authors' method is not public with their code.
+    The colors are Baker et al.'s wheel (2011), white for no motion, saturated for the fastest pixel of the image: a
+    pixel counts if it moves at roughly 0.8 of that speed or more. The flow is DIS; the authors' method is not part of
+    their released code.
+
+    Args:
+        first: True frames `(N, C, H, W)` in [0, 1].
+        second: The next frames, of the same shape.
+
+    Returns:
+        `(N, H, W)` bool.
     """
-    from torchvision.utils import flow_to_image  # here: with torchvision comes torch's compiler, seconds of start-up
+    from torchvision.utils import flow_to_image  # lazily: torchvision imports torch's compiler, which takes seconds
 
     flow = dense_flow(first, second)
     still = flow.flatten(1).abs().amax(1) == 0  # nothing to scale by
@@ -43,16 +50,16 @@ def moving_mask(first: Tensor, second: Tensor) -> Tensor:
 
 
 def psnr(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
-    """10 log10(255^2 / (128^2 mean (y - y')^2)) over all pixels, values in [-1, 1], still ones equal in both."""
+    """Compute 10 log10(255^2 / (128^2 mean (y - y')^2)) over all pixels, values in [-1, 1], still ones set equal."""
     first, second = _masked(prediction, target, moving)
     error = (first - second).square().mean((1, 2, 3)) * HALF_RANGE**2
     return (10 * torch.log10(PEAK**2 / error)).float()
 
 
 def sharpness_difference(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
-    """10 log10(255^2 / (128^2 mean(||dx y| - |dx y'|| + ||dy y| - |dy y'||))), a border of one pixel left out.
+    """Compute 10 log10(255^2 / (128^2 mean(||dx y| - |dx y'|| + ||dy y| - |dy y'||))) without the border pixels.
 
-    The gradients are differences to the left and upper neighbour; the mean is over channels and the inner pixels.
+    The gradients are differences to the left and upper neighbor; the mean is over channels and the inner pixels.
     """
     first, second = _masked(prediction, target, moving)
     horizontal = (first.diff(dim=-1).abs() - second.diff(dim=-1).abs()).abs()[..., 1:-1, :-1]
@@ -62,19 +69,19 @@ def sharpness_difference(prediction: Tensor, target: Tensor, moving: Tensor) -> 
 
 
 def ssim(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004) of the luma in [0, 255], 11x11 Gaussian of sigma 1.5, zeros outside."""
+    """Compute the SSIM (Wang et al. 2004) of the luma in [0, 255], 11x11 Gaussian of sigma 1.5, zeros outside."""
     first, second = (_luma(images) for images in _masked(prediction, target, moving))
     values = similarity(first, second, partial(gaussian_mean, padding=SSIM_WINDOW // 2), SSIM_CONSTANTS)
     return values.mean((1, 2, 3)).float()
 
 
 def counts(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
-    """`(N,)` bool: whether a sample counts; those of 50 dB and more (nothing moves, or all is right) are dropped."""
+    """Return which samples count, `(N,)` bool: 50 dB and more (nothing moves, or no error) are dropped."""
     return psnr(prediction, target, moving) < DROPPED_FROM
 
 
 def _masked(prediction: Tensor, target: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in [-1, 1] as float64, still pixels set to one value. Raises ValueError where shapes do not fit."""
+    """Convert both images to float64 in [-1, 1], with one value for still pixels. Raises ValueError."""
     if prediction.shape != target.shape or moving.shape != prediction[:, 0].shape:
         shapes = f"{tuple(prediction.shape)}, {tuple(target.shape)}, {tuple(moving.shape)}"
         raise ValueError(f"prediction, target (N, C, H, W) and mask (N, H, W) do not fit: {shapes}")
@@ -84,7 +91,7 @@ def _masked(prediction: Tensor, target: Tensor, moving: Tensor) -> tuple[Tensor,
 
 
 def _luma(images: Tensor) -> Tensor:
-    """`(N, C, H, W)` in [-1, 1] -> `(N, 1, H, W)` in [0, 255]."""
+    """Convert `(N, C, H, W)` in [-1, 1] to luma `(N, 1, H, W)` in [0, 255]."""
     scaled = (images + 1) / 2 * PEAK
     if scaled.shape[1] == 1:
         return scaled

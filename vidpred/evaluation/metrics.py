@@ -1,11 +1,11 @@
 """Image quality: PSNR, SSIM and sharpness difference, over whole images or over the pixels that move.
 
 Every metric takes a prediction and a target, `(N, C, H, W)` float in [0, 1] (uint8 in [0, 255] is scaled), and returns
-`(N,)` float32, one value an image; higher is better. The arithmetic is float64, which keeps SSIM's small variances
-from cancelling and which autocast leaves alone. Shapes that do not fit raise ValueError.
+`(N,)` float32, one value per image; higher is better. The arithmetic is float64, which prevents cancellation in SSIM's
+small variances and is not affected by autocast. Shapes that do not match raise ValueError.
 
-A masked metric takes a bool mask `(N, H, W)` and averages the same per-pixel map over the masked pixels. The border
-that a map lacks is cut off the mask too. An image with fewer than `MINIMUM_MOVING_PIXELS` masked pixels left gets NaN.
+A masked metric takes a bool mask `(N, H, W)` and averages the same per-pixel map over the masked pixels. The mask is
+cropped by the border that a map lacks. An image with fewer than `MINIMUM_MOVING_PIXELS` masked pixels left gets NaN.
 """
 
 from __future__ import annotations
@@ -26,57 +26,64 @@ SSIM_CONSTANTS = (0.01**2, 0.03**2)  # (K1 L)^2 and (K2 L)^2 with L = 1
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, -10 log10(mean squared error): the peak is 1. Infinite for equal images."""
+    """Compute the peak signal-to-noise ratio, -10 log10(mean squared error) dB, peak 1; infinite for equal images."""
     return _decibels(_average(_squared_error(prediction, target)))
 
 
 def masked_psnr(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """`psnr` over the masked pixels."""
+    """Compute `psnr` over the masked pixels."""
     return _decibels(_average(_squared_error(prediction, target), mask))
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity in [-1, 1], 1 for equal images: the mean of `ssim_map`, see there."""
+    """Compute the mean of `ssim_map`, in [-1, 1], 1 for equal images."""
     return _average(_ssim_map(prediction, target)).float()
 
 
 def masked_ssim(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """`ssim` over the windows whose centre is masked; the mask's 5 border pixels have none and do not count."""
+    """Compute `ssim` over the windows with a masked center; the mask's 5 border pixels have none and do not count."""
     return _average(_ssim_map(prediction, target), mask, border=(SSIM_WINDOW // 2, SSIM_WINDOW // 2)).float()
 
 
 def sharpness_difference(prediction: Tensor, target: Tensor) -> Tensor:
-    """Sharpness difference in dB (Mathieu, Couprie & LeCun 2016, arXiv 1511.05440, section 3). Infinite when equal.
+    """Compute the sharpness difference in dB (Mathieu, Couprie & LeCun 2016, arXiv 1511.05440, section 3).
 
     10 log10(1 / mean |(∇i Y + ∇j Y) - (∇i Ŷ + ∇j Ŷ)|) with ∇i Y = |Y_ij - Y_i-1,j| and ∇j Y = |Y_ij - Y_i,j-1|.
-    The mean is over the channels and the (H-1)(W-1) pixels with i >= 1 and j >= 1, which have both neighbours.
-    Raises ValueError for images with a side under 2.
+    The mean is over the channels and the (H-1)(W-1) pixels with i >= 1 and j >= 1, which have both neighbors. Infinite
+    for equal images. Raises ValueError for images with a side below 2.
     """
     return _decibels(_average(_sharpness_error(prediction, target)))
 
 
 def masked_sharpness_difference(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """`sharpness_difference` over the masked pixels; the mask's first row and first column do not count."""
+    """Compute `sharpness_difference` over the masked pixels; the mask's first row and first column do not count."""
     return _decibels(_average(_sharpness_error(prediction, target), mask, border=(1, 0)))
 
 
 def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity around every pixel, the mean over the channels: `(N, H-10, W-10)` float32.
+    """Compute structural similarity around every pixel, averaged over the channels: `(N, H-10, W-10)` float32.
 
     Wang et al. 2004, equation 13: an 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), the population covariance.
-    Only windows that lie inside the image count, so the map's pixel (0, 0) is the image's (5, 5).
-    Raises ValueError for images with a side under 11.
+    Only windows inside the image count, so the map's pixel (0, 0) is the image's (5, 5). Raises ValueError for images
+    with a side below 11.
     """
     return _ssim_map(prediction, target).float()
 
 
 def moving_pixels(previous: Tensor, current: Tensor, threshold: float = 0.2) -> Tensor:
-    """Which pixels of `current` moved by more than `threshold` pixels since `previous`: `(N, H, W)` bool.
+    """Find the pixels of `current` that moved by more than `threshold` pixels since `previous`.
 
-    Both are true frames, t-1 and t, `(N, C, H, W)` in [0, 1] with 1 or 3 channels. The motion is the optical flow from
-    t back to t-1 (`optical_flow.dense_flow`), so the mask lies on the pixels of frame t, where predictions are
-    judged. Works at any size: small images are enlarged for the flow, and the threshold stays in their own pixels.
-    On flat ground, where nothing shows whether it moves, the flow spreads from the things that do move.
+    The motion is the optical flow from t back to t-1 (`optical_flow.dense_flow`), so the mask lies on the pixels of
+    frame t, where predictions are measured. Small images are enlarged for the flow, but the threshold remains in their
+    own pixels. In flat regions, which have no texture to match, the flow spreads from the moving objects.
+
+    Args:
+        previous: True frames t-1, `(N, C, H, W)` in [0, 1] with 1 or 3 channels.
+        current: True frames t, of the same shape.
+        threshold: Length of the flow in pixels.
+
+    Returns:
+        `(N, H, W)` bool.
     """
     return torch.gt(torch.linalg.vector_norm(dense_flow(current, previous), dim=1), threshold)
 
@@ -112,9 +119,9 @@ def similarity(
     Args:
         first: Images `(N, C, H, W)`.
         second: Images of the same shape.
-        window_mean: The weighted mean over the window around each pixel, `(M, H, W)` -> `(M, h, w)`.
+        window_mean: Computes the weighted mean over the window around each pixel, `(M, H, W)` -> `(M, h, w)`.
         constants: C1 and C2, which depend on the range of the values.
-        sample: What population variances are multiplied by; n / (n - 1) for those of a sample of n.
+        sample: Factor of the population variances; n / (n - 1) for those of a sample of n.
 
     Returns:
         `(N, C, h, w)`.
@@ -138,7 +145,7 @@ def gaussian_mean(planes: Tensor, padding: int = 0) -> Tensor:
 
 
 def _pair(prediction: Tensor, target: Tensor, smallest_side: int = 1) -> tuple[Tensor, Tensor]:
-    """Both images as float64, once their shapes are found to fit."""
+    """Convert both images to float64. Raises ValueError where their shapes do not match."""
     if prediction.shape != target.shape or prediction.ndim != 4:
         shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
         raise ValueError(f"prediction and target must both be (N, C, H, W) of one shape, not {shapes}")
@@ -149,9 +156,9 @@ def _pair(prediction: Tensor, target: Tensor, smallest_side: int = 1) -> tuple[T
 
 
 def _average(values: Tensor, mask: Tensor | None = None, border: tuple[int, int] = (0, 0)) -> Tensor:
-    """The mean of every map of `(N, h, w)` over all its pixels, or over those of a mask.
+    """Average maps `(N, h, w)` over all pixels, or over those of a mask.
 
-    border: how many rows and columns of the image the map lacks at the start and at the end; the mask has them.
+    border: number of rows and columns of the image that the map lacks at the start and at the end; the mask has them.
     """
     if mask is None:
         return values.mean((1, 2))
@@ -167,5 +174,5 @@ def _average(values: Tensor, mask: Tensor | None = None, border: tuple[int, int]
 
 
 def _decibels(error: Tensor) -> Tensor:
-    """10 log10(1 / error) as float32: the peak value is 1, and an error of 0 is infinitely many dB."""
+    """Compute 10 log10(1 / error) as float32: the peak value is 1, and an error of 0 is infinitely many dB."""
     return (-10 * torch.log10(error)).float()

@@ -1,4 +1,4 @@
-"""What a generator covers of a world of Gaussians (the protocol of Srivastava et al. 2017, "VEEGAN", section 4.1)."""
+"""Mode coverage of a generator of points in a world of Gaussians (Srivastava et al. 2017, "VEEGAN", section 4.1)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,34 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.noise import seeded_noise
 from vidpred.models.pyramid import as_pyramid
 
-POINTS, GOOD = 2500, 3.0  # points drawn; how many deviations from a centre a good one lies at most
+POINTS, GOOD = 2500, 3.0  # points to draw; maximum distance of a good one from a center, in standard deviations
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """covered: Gaussians with at least one good point. good: the share of good points. divergence: KL(share of each
-    Gaussian among the good points | equal shares), 0 where all are drawn equally often; infinite without good ones."""
+    """Coverage of a world of Gaussians by points; a good point lies within `GOOD` standard deviations of a center.
 
-    covered: int
-    good: float
+    Attributes:
+        modes_covered: Number of Gaussians with at least one good point.
+        high_quality_share: Share of good points.
+        divergence: KL(share of each Gaussian among the good points | equal shares), 0 for equal shares; infinite
+            without good points.
+    """
+
+    modes_covered: int
+    high_quality_share: float
     divergence: float
+
+    def logged(self) -> dict[str, float]:
+        """Return the numbers under the names that training logs, which stay the same for runs of any age."""
+        return {"covered": self.modes_covered, "good": self.high_quality_share, "divergence": self.divergence}
 
 
 def coverage(points: np.ndarray, world: Gaussians) -> Coverage:
-    """points: `(N, 2)`. A good point lies within 3 deviations of the nearest centre."""
-    distances = np.linalg.norm(points[:, None] - world.centres[None], axis=2)
-    good = distances.min(1) <= GOOD * world.deviation
-    counts = np.bincount(distances.argmin(1)[good], minlength=len(world.centres))
+    """Measure the coverage of a world by points `(N, 2)`."""
+    distances = np.linalg.norm(points[:, None] - world.centers[None], axis=2)
+    good = distances.min(1) <= GOOD * world.std
+    counts = np.bincount(distances.argmin(1)[good], minlength=len(world.centers))
     shares = counts[counts > 0] / max(1, counts.sum())
     divergence = float((shares * np.log(shares * len(counts))).sum()) if len(shares) else float("inf")
     return Coverage(int((counts > 0).sum()), float(good.mean()), divergence)
@@ -38,7 +48,7 @@ def coverage(points: np.ndarray, world: Gaussians) -> Coverage:
 
 @torch.inference_mode()
 def draw_points(generator: Generator, count: int = POINTS, seed: int = 0) -> np.ndarray:
-    """`(count, 2)` from a generator of points; a function of the seed."""
+    """Draw points `(count, 2)` from a generator of points, as a function of the seed."""
     noise = seeded_noise(generator, count, seed)
     classes = generator.num_labels
     training = generator.training

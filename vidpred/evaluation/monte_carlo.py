@@ -1,4 +1,4 @@
-"""Expectations under a model, estimated by drawing from it: the mean of a statistic over samples, and its error."""
+"""Monte Carlo estimates of expectations under a model: the mean of a statistic over samples, and its error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Statistic = Callable[[Tensor], Tensor]  # images (N, C, H, W) in [0, 1] -> (N,)
 
 @dataclass(frozen=True)
 class Estimate:
-    """mean of `count` independent values; error: its standard error, the values' deviation over the root of count."""
+    """The mean of `count` independent values and its standard error, their standard deviation over sqrt(count)."""
 
     mean: float
     error: float
@@ -28,8 +28,11 @@ class Estimate:
 
 
 def estimate(values: Iterable[Tensor]) -> Estimate:
-    """From independent values in parts, `(n,)` each, two or more in all. Raises ValueError for fewer, and for values
-    that are not finite."""
+    """Estimate a mean from independent values in parts `(n,)`.
+
+    Raises:
+        ValueError: There are fewer than two values, or some are not finite.
+    """
     moments = Moments()
     for part in values:
         if not bool(part.isfinite().all()):
@@ -37,13 +40,13 @@ def estimate(values: Iterable[Tensor]) -> Estimate:
         if len(part):
             moments.add(part[:, None])
     if moments.count < 2:
-        raise ValueError(f"an error needs two samples or more, not {moments.count}")
+        raise ValueError(f"a standard error needs two samples or more, not {moments.count}")
     error = (float(moments.covariance[0, 0]) / moments.count) ** 0.5
     return Estimate(float(moments.mean[0]), error, moments.count)
 
 
 def monte_carlo(sampler: Sampler, statistic: Statistic, count: int) -> Estimate:
-    """The expectation of a statistic of the run's images, by so many samples, of which few are held at a time."""
+    """Estimate the expectation of a statistic of the run's images from `count` samples, a few in memory at a time."""
 
     def values() -> Iterable[Tensor]:
         held: list[Tensor] = []
@@ -59,7 +62,7 @@ def monte_carlo(sampler: Sampler, statistic: Statistic, count: int) -> Estimate:
 
 
 def roughness(images: Tensor) -> Tensor:
-    """The mean absolute difference of neighbouring pixels, side by side and one above the other."""
+    """Compute the mean absolute difference `(N,)` of horizontal and vertical neighbors in images `(N, C, H, W)`."""
     across, down = images.diff(dim=3).abs(), images.diff(dim=2).abs()
     return (across.flatten(1).sum(1) + down.flatten(1).sum(1)) / (across[0].numel() + down[0].numel())
 
@@ -73,7 +76,7 @@ STATISTICS: dict[str, Statistic] = {
 
 
 def named(name: str) -> Statistic:
-    """Raises ConfigError for a name that is none of `STATISTICS`."""
+    """Return the statistic of that name. Raises ConfigError."""
     if name not in STATISTICS:
-        raise ConfigError(f"[--statistic {name}] is none of {', '.join(STATISTICS)}; choose one of them")
+        raise ConfigError(f"no such statistic [--statistic {name}]; choose from {', '.join(STATISTICS)}")
     return STATISTICS[name]

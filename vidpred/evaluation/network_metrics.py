@@ -1,4 +1,4 @@
-"""LPIPS, FID and FVD of predictors, collected while an evaluation makes its predictions."""
+"""LPIPS, FID and FVD of predictors, computed while an evaluation makes its predictions."""
 
 from __future__ import annotations
 
@@ -21,24 +21,32 @@ def load_learned(files: Mapping[str, Path | None], device: torch.device) -> Netw
 
 
 class NetworkMetrics:
-    """Watches rollouts and judges them with the networks it has.
+    """Metrics by networks, updated with every rollout.
 
-    Several draws of a window count as so many predictions of it. A model's FID takes every predicted frame, and its FVD
-    every predicted video, against those of the truth.
+    Each draw of a window counts as one prediction. A model's FID compares all predicted frames, and its FVD all
+    predicted videos, with the true ones.
     """
 
     def __init__(self, files: dict[str, Path], device: torch.device) -> None:
-        """files: kind (a key of `KINDS`) -> file. Raises ConfigError, see `MetricNetwork`."""
+        """Load the networks.
+
+        Args:
+            files: Kind (a key of `KINDS`) -> file.
+            device: Where the networks run.
+
+        Raises:
+            ConfigError: See `MetricNetwork`.
+        """
         self.networks = {kind: MetricNetwork(kind, file, device) for kind, file in files.items()}
         self.distances: dict[str, list[list[float]]] = {}  # model -> LPIPS of every frame, by step
-        self.features: dict[tuple[str, str], Moments] = {}  # kind, model ("": the truth) -> features
+        self.features: dict[tuple[str, str], Moments] = {}  # kind, model ("": true frames) -> features
 
-    def see_truth(self, future: Tensor) -> None:
-        """The true coming frames of a window, `(1, K, C, H, W)` in [0, 1]."""
-        self._see_features("", future)
+    def add_target(self, future: Tensor) -> None:
+        """Add the true future frames of a window, `(1, K, C, H, W)` in [0, 1]."""
+        self._add_features("", future)
 
     def update(self, name: str, draws: Iterable[Iterable[Tensor]], future: Tensor) -> Iterator[Iterator[Tensor]]:
-        """The same rollouts of a model, frame by frame, judged when each has come to its end."""
+        """Yield the rollouts of a model unchanged, and measure each when its last frame has been taken."""
         for draw in draws:
             yield self._updated(name, draw, future)
 
@@ -48,23 +56,23 @@ class NetworkMetrics:
             frames.append(frame)
             yield frame
         predicted = torch.stack(frames, 1).float()
-        self._see_features(name, predicted)
+        self._add_features(name, predicted)
         if "lpips" in self.networks:
             pair = (in_color(video[0].float()) * 2 - 1 for video in (predicted, future))
-            said = self.networks["lpips"](*pair).mean(1).tolist()
-            by_step = self.distances.setdefault(name, [[] for _ in said])
-            for step, value in enumerate(said):
+            distances = self.networks["lpips"](*pair).mean(1).tolist()
+            by_step = self.distances.setdefault(name, [[] for _ in distances])
+            for step, value in enumerate(distances):
                 by_step[step].append(value)
 
-    def _see_features(self, name: str, video: Tensor) -> None:
+    def _add_features(self, name: str, video: Tensor) -> None:
         images = to_bytes(in_color(video[0].float()))
         inputs = {"fid": images, "fvd": images.transpose(0, 1)[None].float()}
-        for kind, shown in inputs.items():
+        for kind, batch in inputs.items():
             if kind in self.networks:
-                self.features.setdefault((kind, name), Moments()).add(self.networks[kind](shown))
+                self.features.setdefault((kind, name), Moments()).add(self.networks[kind](batch))
 
     def compute(self) -> dict[str, dict[str, Any]]:
-        """Model -> number -> its value and n (None: too few for a distance); LPIPS by frames ahead."""
+        """Return model -> metric -> value and n (None: too few for a distance), LPIPS for every frame ahead."""
         names = list(dict.fromkeys([*self.distances, *(name for _, name in self.features if name)]))
         found: dict[str, dict[str, Any]] = {name: {} for name in names}
         for name, by_step in self.distances.items():
@@ -77,17 +85,18 @@ class NetworkMetrics:
         return found
 
     def about(self) -> dict[str, dict[str, str]]:
-        """What each number is, and by which file."""
+        """Return the definition and the file of each metric."""
         return {
             kind: {"definition": KINDS[kind].definition, "file": network.file.name}
             for kind, network in self.networks.items()
         }
 
     def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
         return {"learned": {"about": self.about(), "models": self.compute()}}
 
     def table(self) -> str:
-        """For the terminal: LPIPS of the first and last frame, FID and FVD, each with its n."""
+        """Return lines for the terminal: LPIPS of the first and last frame, FID and FVD, each with its n."""
         lines = [f"{KINDS[kind].title}: {about['definition']}: {about['file']}" for kind, about in self.about().items()]
         found = self.compute()
         width = max(len(name) for name in found)

@@ -1,4 +1,4 @@
-"""Frames 1 and 2, one row a method, laid out as Table 2 of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440)."""
+"""Table of frames 1 and 2, one row per method, as Table 2 of Mathieu, Couprie & LeCun 2016 (arXiv 1511.05440)."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from vidpred.evaluation.protocols import Evaluation
 from vidpred.media.text_table import format_table
 
 FRAMES = 2
-# Their columns, by protocol.
-COLUMNS: dict[str, tuple[str, ...]] = {
+COLUMNS: dict[str, tuple[str, ...]] = {  # protocol -> metrics
     "plain": ("psnr_moving", "ssim_moving", "sharpness_moving"),
     "mathieu2016": ("psnr_as_released", "ssim_as_released", "sharpness_as_released"),
 }
 SPREAD = "+- is the standard deviation over seeds"
-# What may differ between the runs of one row: the seed, and where things lie.
-SEEDS_DIFFER = ("seed", "run", "training.init_from")
+SEEDS_DIFFER = ("seed", "run", "training.init_from")  # settings that may differ between the runs of one row
 
 
 def check_paper(protocol: str) -> None:
-    """Raises ConfigError where a protocol has none of the table's measures."""
+    """Check that a protocol has the table's metrics. Raises ConfigError."""
     if protocol not in COLUMNS:
-        raise ConfigError(f"[--paper] protocol {protocol} has no such measures; set --protocol {' or '.join(COLUMNS)}")
+        raise ConfigError(f"[--paper] protocol {protocol} has no such metrics; set --protocol {' or '.join(COLUMNS)}")
 
 
 def by_method(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Method -> its runs: those whose settings differ in their seed only.
+    """Group runs whose settings differ only in their seed.
 
-    settings: name of a run (as in the evaluation) -> its settings by dotted key. A method is named after what the names
-    of its runs begin with.
+    Args:
+        settings: Name of a run (as in the evaluation) -> its settings by dotted key.
+
+    Returns:
+        Method -> names of its runs. A method is named by the common start of its runs' names.
     """
     groups: dict[str, list[str]] = {}
     for name, values in settings.items():
@@ -48,14 +49,20 @@ def by_method(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]
 
 
 def common_start(names: Sequence[str]) -> str:
-    """`common_start(["l2-0", "l2-1"]) == "l2"`."""
+    """Return the common start of names without separators: `common_start(["l2-0", "l2-1"]) == "l2"`."""
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     return "".join(letters[0] for letters in alike).rstrip(" -_")
 
 
 def paper_rows(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """(head, rows): mean over a method's runs and, of several, their standard deviation; other models (the baselines)
-    follow. Every cell is the mean over the windows that it is defined on. Raises ConfigError as `check_paper`."""
+    """Build the table's head and rows.
+
+    A cell is the mean over the windows where the metric is defined, averaged over a method's runs, with their standard
+    deviation where there are several. Models of no method (the baselines) come last.
+
+    Raises:
+        ConfigError: See `check_paper`.
+    """
     check_paper(evaluation.protocol.name)
     columns = COLUMNS[evaluation.protocol.name]
     num_frames = range(min(FRAMES, evaluation.num_frames))
@@ -66,9 +73,9 @@ def paper_rows(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) -> 
     for title, names in everything.items():
         cells = []
         for step in num_frames:
-            for measure in columns:
-                values = [evaluation.scores[name].overall[measure][step].mean for name in names]
-                cells.append(_cell(values, 3 if measure.startswith("ssim") else 2))
+            for metric in columns:
+                values = [evaluation.scores[name].overall[metric][step].mean for name in names]
+                cells.append(_cell(values, 3 if metric.startswith("ssim") else 2))
         rows.append([title, str(len(names)) if title in methods else "-", *cells])
     return head, rows
 
@@ -79,10 +86,11 @@ def _cell(values: Sequence[float], digits: int) -> str:
 
 
 def paper_table(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) -> str:
-    """The table for the terminal."""
+    """Return the table for the terminal."""
     head, rows = paper_rows(evaluation, methods)
     return "\n".join([caption(evaluation), "", *format_table(head, rows)])
 
 
 def caption(evaluation: Evaluation) -> str:
+    """Return the table's caption."""
     return f"{evaluation.windows} windows, moving pixels, protocol {evaluation.protocol.name}; {SPREAD}"

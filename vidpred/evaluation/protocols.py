@@ -1,4 +1,4 @@
-"""Measure predictors on windows of true video, frame by frame ahead, the simple baselines beside them."""
+"""Measure predictors and simple baselines on windows of true video, for every frame ahead."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from vidpred.data.sources import Source, spread, to_frames, window_actions, wind
 from vidpred.evaluation.feature_distance import FeatureNetwork
 from vidpred.evaluation.metric_table import METRICS, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.network_metrics import NetworkMetrics
-from vidpred.evaluation.samples import Spread, row_names, summarise
+from vidpred.evaluation.samples import Spread, row_names, summarize
 from vidpred.models.base import Generator
 from vidpred.models.baselines import build_baselines
 from vidpred.models.noise import seeded_noise
 from vidpred.models.rollout import stream_rollout
 
 REFERENCE = "copy last"
-AVERAGING = "each number is the mean over n frames (one of each window); +- is the standard error of that mean"
+AVERAGING = "each number is the mean over n frames (one per window); +- is the standard error of that mean"
 
 
 @dataclass
 class RunningMean:
-    """A running mean and its standard error; values that are not numbers are left out."""
+    """A running mean and its standard error; NaN values are skipped."""
 
     count: int = 0
     total: float = 0.0
     squares: float = 0.0
 
     def add(self, value: float) -> None:
+        """Add a value."""
         if not math.isnan(value):
             self.count, self.total, self.squares = self.count + 1, self.total + value, self.squares + value**2
 
@@ -51,10 +52,10 @@ class RunningMean:
 
 @dataclass
 class Scores:
-    """One predictor's numbers: metric -> one `RunningMean` for every step ahead; the same again for every clip.
+    """One predictor's numbers: metric -> one `RunningMean` for every frame ahead, overall and by clip.
 
-    gain and gain_by_clip hold the differences to copy-last on the very same frames: their error is far smaller than
-    that of the numbers themselves, because easy and hard frames are so for all.
+    `gain` and `gain_by_clip` are differences from copy-last on the same frames. Their error is far smaller than that of
+    the numbers themselves, because the difficulty of a frame affects all models alike.
     """
 
     num_frames: int
@@ -64,7 +65,7 @@ class Scores:
     gain_by_clip: dict[str, dict[str, list[RunningMean]]] = field(default_factory=dict)
 
     def add(self, clip: str, step: int, metric: str, value: float, reference: float) -> None:
-        """reference: copy-last's value on the same frame, NaN without it."""
+        """Add a value of a frame; `reference` is copy-last's value on the same frame, NaN without it."""
         for table in (self.overall, self.by_clip.setdefault(clip, {})):
             table.setdefault(metric, [RunningMean() for _ in range(self.num_frames)])[step].add(value)
         for table in (self.gain, self.gain_by_clip.setdefault(clip, {})):
@@ -73,21 +74,29 @@ class Scores:
 
 @dataclass
 class Evaluation:
-    """The result for several predictors on the same windows."""
+    """The result for several predictors on the same windows.
+
+    Attributes:
+        windows: Number of windows.
+        num_frames: Number of frames ahead.
+        scores: Table row -> its numbers.
+        protocol: The metrics and the choice of windows.
+        num_samples: Futures drawn in every window; None: one prediction.
+        seed: Noise seed.
+        spread: Model with noise -> the spread of its samples, for every frame ahead.
+    """
 
     windows: int
     num_frames: int
     scores: dict[str, Scores]
     protocol: Protocol = PROTOCOLS["plain"]
-    num_samples: int | None = None  # futures drawn in every window; None: one prediction
-    seed: int = 0  # of their noise
-    spread: dict[str, list[RunningMean]] = field(
-        default_factory=dict
-    )  # model with noise -> its spread, one for every step
+    num_samples: int | None = None
+    seed: int = 0
+    spread: dict[str, list[RunningMean]] = field(default_factory=dict)
 
 
 def window_of_each_clip(source: Source) -> list[int]:
-    """The middle window of every clip, in the clips' order."""
+    """Return the middle window of every clip, in the order of the clips."""
     windows: dict[str, list[int]] = {}
     for index in range(len(source)):
         windows.setdefault(source.clip_name(index), []).append(index)
@@ -95,33 +104,33 @@ def window_of_each_clip(source: Source) -> list[int]:
 
 
 def with_baselines(models: Mapping[str, Generator], num_frames: int) -> dict[str, Generator]:
-    """The baselines beside the models, for rollouts of `num_frames` frames."""
+    """Add the baselines to the models, for rollouts of `num_frames` frames."""
     return {
         **models,
         **{name: baseline for name, baseline in build_baselines(num_frames).items() if name not in models},
     }
 
 
-def known_frames(models: Mapping[str, Generator]) -> int:
-    """The history that windows need, so that every model finds enough known frames."""
+def max_history_len(models: Mapping[str, Generator]) -> int:
+    """Return the number of context frames that windows need for all models."""
     return max(model.history_len for model in models.values())
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """How predictions are measured, whatever the data.
+    """Settings of a measurement, independent of the data.
 
     Attributes:
-        steps: Number of frames ahead.
+        num_frames: Number of frames ahead.
         windows: Maximum number of windows, evenly spread; None: all.
-        protocol: Which measures, and on which windows.
-        samples: Futures to draw in each window from models that take noise, which then have three rows (best, mean and
-            worst) and a spread; None: one future, one row.
+        protocol: The metrics and the choice of windows.
+        num_samples: Futures to draw in each window from models that take noise, which then have three rows (best, mean
+            and worst) and a spread; None: one future, one row.
         seed: Noise seed; a future's noise is a function of (seed, window, sample).
         progress: Whether to show a progress bar.
-        only: Names of measures; empty: all of the protocol's.
+        only: Names of metrics; empty: all of the protocol's.
         frames: Frames ahead to measure; empty: all.
-        network: A network whose features' distance is one more measure.
+        network: A network for the distance of features; None: not measured.
     """
 
     num_frames: int = 8
@@ -136,16 +145,16 @@ class Measurement:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of the measures to compute."""
+        """The names of the metrics to compute."""
         return self.only or self.printed.metrics
 
     @property
     def printed(self) -> Protocol:
-        """The protocol with the measure that the network adds."""
+        """The protocol, with the metric `features` if there is a network."""
         return self.protocol if self.network is None else replace(self.protocol, added=("features",))
 
     def choose_windows(self, source: Source) -> list[int]:
-        """Return the indices of the windows to measure on, always the same ones."""
+        """Return the indices of the windows to measure; they are deterministic."""
         found = window_of_each_clip(source) if self.protocol.one_window_a_clip else list(range(len(source)))
         return [found[place] for place in spread(len(found), self.windows)]
 
@@ -153,8 +162,12 @@ class Measurement:
 def load_window(
     source: Source, index: int, num_frames: int, device: torch.device | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return a window's frames `(1, T + num_frames, C, H, W)` on a device (None: the CPU), its actions, and the states
-    of its first T frames, as `stream_rollout` takes them."""
+    """Load a window as `stream_rollout` takes it.
+
+    Returns:
+        Frames `(1, T + num_frames, C, H, W)` on the device (None: the CPU), actions, and the states of the first T
+        frames.
+    """
     frames = to_frames(source.window(index))[None]
     frames = frames if device is None else frames.to(device)
     return frames, window_actions(source, index), window_states(source, index, frames.shape[1] - num_frames)
@@ -170,14 +183,14 @@ def evaluate_models(
 ) -> Evaluation:
     """Predict the future of every chosen window with every model, and measure it against the true frames.
 
-    Whole frames in float32, one window in memory at a time.
+    Frames are whole and float32; one window is in memory at a time.
 
     Args:
-        models: Networks by name; each takes the newest context frames that it needs, actions and states.
-        source: Windows of `known_frames(models)` context and `how.num_frames` future frames.
-        how: What is measured, and on how many windows.
-        device: Where the networks are; None: on the CPU.
-        learned: Networks that also measure the predictions; it keeps their numbers.
+        models: Generators by name; each takes the newest context frames that it needs, actions and states.
+        source: Windows of `max_history_len(models)` context and `how.num_frames` future frames.
+        how: The settings of the measurement.
+        device: Where the generators are; None: on the CPU.
+        learned: Collects the metrics by networks; None: not measured.
     """
     chosen = how.choose_windows(source)
     rows = {name: row_names(name, model, how.num_samples) for name, model in models.items()}
@@ -189,7 +202,7 @@ def evaluate_models(
         true = [TrueFrames(frames, context.shape[1] + step, how.network) for step in range(how.num_frames)]
         values: dict[tuple[str, int, str], float] = {}
         if learned is not None:
-            learned.see_truth(future)
+            learned.add_target(future)
         for name, model in models.items():
             count = how.num_samples or 1 if name in apart else 1
             draws = sample_windows(model, context, how.num_frames, (how.seed, index), count, actions, states)
@@ -197,7 +210,7 @@ def evaluate_models(
                 draws = learned.update(name, draws, future)
             spreads, drawn = measure_samples(draws, true, how.metrics, context[:, -1], how.frames)
             for (step, metric), numbers in drawn.items():
-                summary = summarise(numbers, METRICS[metric].lower_is_better, METRICS[metric].best)
+                summary = summarize(numbers, METRICS[metric].lower_is_better, METRICS[metric].best)
                 values |= {(row, step, metric): summary[kind] for kind, row in rows[name].items()}
             for step, total in enumerate(apart.get(name, ())):
                 total.add(spreads[step].value)
@@ -216,8 +229,10 @@ def sample_windows(
     actions: Tensor | None = None,
     states: Tensor | None = None,
 ) -> Iterator[Iterator[Tensor]]:
-    """`count` rollouts of one window, each a stream of frames; their noise is a function of (key, sample). actions,
-    states: the window's, as `stream_rollout` takes them."""
+    """Yield `count` rollouts of one window, each a stream of frames; their noise is a function of (key, sample).
+
+    See `stream_rollout` for the arguments.
+    """
     for sample in range(count):
         noise = seeded_noise(model, 1, *key, sample) if model.noise_channels else None
         yield stream_rollout(model, context, num_frames, noise, actions, states)
@@ -230,9 +245,17 @@ def measure_samples(
     last: Tensor,
     frames: Collection[int] = (),
 ) -> tuple[list[Spread], dict[tuple[int, str], list[float]]]:
-    """Return how far the draws lie apart in every step, and (step, measure) -> its value for every draw.
+    """Measure rollouts of one window.
 
-    last: the last context frame, `(1, C, H, W)`. frames: the frames ahead that are measured; empty: all.
+    Args:
+        draws: Rollouts, each a stream of frames `(1, C, H, W)`.
+        true: The true frames, for every frame ahead.
+        names: Names of metrics.
+        last: The last context frame, `(1, C, H, W)`.
+        frames: Frames ahead to measure; empty: all.
+
+    Returns:
+        The spread of the draws for every frame ahead, and (step, metric) -> its value for every draw.
     """
     spreads = [Spread() for _ in true]
     drawn: dict[tuple[int, str], list[float]] = {}
@@ -247,11 +270,11 @@ def measure_samples(
 
 
 def validation_numbers(generator: Generator, source: Source, windows: int, device: torch.device) -> dict[str, float]:
-    """What training watches: the mean psnr, psnr_moving and ssim of the frames that the generator learns to predict."""
-    lead, together = generator.lead, generator.pred_frames
-    how = Measurement(lead - 1 + together, windows, only=("psnr", "psnr_moving", "ssim"))
+    """Return the validation metrics: mean psnr, psnr_moving and ssim of the frames that the generator trains on."""
+    lead = generator.lead
+    how = Measurement(lead - 1 + generator.pred_frames, windows, only=("psnr", "psnr_moving", "ssim"))
     result = evaluate_models({"model": generator}, source, how, device)
     overall = result.scores["model"].overall
-    # With a lead, the steps before it are predicted from older frames: what it learns are the frames from there on.
+    # Frames before the lead are predicted from an older context; the generator trains on those from the lead on.
     numbers = {name: [total.mean for total in overall[name]][lead - 1 :] for name in how.only}
     return {name: sum(values) / len(values) for name, values in numbers.items()}

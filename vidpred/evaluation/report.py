@@ -1,4 +1,4 @@
-"""An evaluation as a table on the terminal, JSON and a plot."""
+"""Report an evaluation as a table on the terminal, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
-    """Everything as plain values: means, standard errors and n for every model, metric and step ahead; by clip too."""
+    """Return means, standard errors and n as plain values, by model, metric and frame ahead, overall and by clip."""
     return {
         **about,
         "windows": evaluation.windows,
@@ -65,7 +65,7 @@ def _tables(table: dict[str, list[RunningMean]]) -> dict[str, dict[str, list[flo
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
+    """Round a value; None for NaN and infinity, which JSON does not have."""
     return round(value, 5) if math.isfinite(value) else None
 
 
@@ -78,7 +78,7 @@ def text(evaluation: Evaluation, learned: NetworkMetrics | None) -> str:
 def write(
     evaluation: Evaluation, about: dict[str, Any], learned: NetworkMetrics | None, json: Path | None, plot: Path | None
 ) -> None:
-    """Write all numbers and the plot, each where a file is given. Raises StorageError."""
+    """Write the numbers and the plot to the given files. Raises StorageError."""
     if json:
         write_json(json, {**to_json(evaluation, about), **(learned.to_json() if learned else {})})
     if plot:
@@ -86,12 +86,12 @@ def write(
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Written whole or not at all, an existing file replaced; makes the folder. Raises StorageError."""
+    """Write a JSON file atomically, over an existing one; make its folder. Raises StorageError."""
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> str:
-    """The terminal's table: a block for every step ahead shown (1, 2, 4, ... and the last by default)."""
+    """Return the table for the terminal: a block for each of the shown frames (default: 1, 2, 4, ... and the last)."""
     shown = shown_steps or doubling_steps(evaluation.num_frames)
     titles = [METRICS[name].title for name in evaluation.protocol.metrics]
     if evaluation.num_samples:
@@ -108,8 +108,10 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
 
 
 def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
-    """A row for every model, (name, a cell for each measure), and one of n. With samples a model that takes noise has
-    three rows, and the last cell of its mean is the spread."""
+    """Return a row for every model (its name, then a cell for each metric) and one of n.
+
+    With samples, a model that takes noise has three rows, and the last cell of its mean is the spread.
+    """
     names = evaluation.protocol.metrics
     lines = [
         [name, *(_cell(scores.overall[metric][step - 1]) for metric in names)]
@@ -128,8 +130,10 @@ def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
 
 
 def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None) -> str:
-    """One metric at one step ahead, a row for every clip, a column for every model; then how much better each model is
-    than copy-last on the same frames."""
+    """Return the table of one metric at one frame ahead: a row for every clip, a column for every model.
+
+    The gains over copy-last on the same frames follow.
+    """
     metric = metric or evaluation.protocol.shown
     names = list(evaluation.scores)
     clips, gains = clip_rows(evaluation, step, metric)
@@ -144,7 +148,7 @@ def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None)
 def clip_rows(
     evaluation: Evaluation, step: int = 1, metric: str | None = None
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """(values, gains over copy-last): a row for every clip, a cell for every model."""
+    """Return values and gains over copy-last, each with a row for every clip and a cell for every model."""
     metric = metric or evaluation.protocol.shown
     models = evaluation.scores.values()
     clips = sorted(next(iter(models)).by_clip)
@@ -157,26 +161,28 @@ def clip_rows(
 
 
 def better(protocol: Protocol) -> str:
-    """Say which way is better, for all measures of a protocol."""
+    """Describe which direction is better for the metrics of a protocol."""
     metrics = [METRICS[name] for name in protocol.metrics]
-    lower = [measure.title for measure in metrics if measure.lower_is_better]
-    exact = [f"{measure.title} ({measure.best:g})" for measure in metrics if measure.best is not None]
-    parts = [f"but for {' and '.join(lower)}"] if lower else []
-    parts += [f"nearer to the true frames' value is for {' and '.join(exact)}"] if exact else []
-    return ", ".join(["higher is better", *parts]) if parts else "higher is better everywhere"
+    lower = [metric.title for metric in metrics if metric.lower_is_better]
+    exact = [f"{metric.title} ({metric.best:g})" for metric in metrics if metric.best is not None]
+    if not lower and not exact:
+        return "higher is better everywhere"
+    words = "higher is better" + (f", except {' and '.join(lower)}" if lower else "")
+    verb = "are" if len(exact) > 1 else "is"
+    return words + (f"; {' and '.join(exact)} {verb} best at the true frames' value" if exact else "")
 
 
 def doubling_steps(num_frames: int) -> list[int]:
-    """1, 2, 4, ... and the last: `doubling_steps(10) == [1, 2, 4, 8, 10]`."""
+    """Return 1, 2, 4, ... and the last: `doubling_steps(10) == [1, 2, 4, 8, 10]`."""
     return sorted({*(2**power for power in range(num_frames.bit_length()) if 2**power <= num_frames), num_frames})
 
 
 def _panel_title(metric: str, evaluation: Evaluation) -> str:
     if metric == SPREAD:
         return f"{SPREAD} of {evaluation.num_samples} (standard deviation of a pixel)"
-    measure = METRICS[metric]
-    best = "" if measure.best is None else f" (best: {measure.best:g})"
-    return measure.title + (" (lower is better)" if measure.lower_is_better else best)
+    entry = METRICS[metric]
+    best = "" if entry.best is None else f" (best: {entry.best:g})"
+    return entry.title + (" (lower is better)" if entry.lower_is_better else best)
 
 
 def _cell(total: RunningMean, signed: bool = False) -> str:
@@ -188,9 +194,9 @@ def _cell(total: RunningMean, signed: bool = False) -> str:
 
 
 def write_plot(path: Path, evaluation: Evaluation) -> None:
-    """Quality against the step ahead, a panel for every metric, a line for every model, standard errors as bands.
+    """Plot every metric against the frames ahead: a panel per metric, a line per model, standard errors as bands.
 
-    A .png, .pdf or .svg file, written whole or not at all; makes the folder. Raises StorageError.
+    The .png, .pdf or .svg file is written atomically; its folder is made. Raises StorageError.
     """
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""Several futures drawn for one window: the best, mean and worst of N, and how far apart they lie."""
+"""Statistics of several futures drawn for one window: the best, mean and worst of N, and their spread."""
 
 from __future__ import annotations
 
@@ -12,36 +12,39 @@ from vidpred.models.base import Generator
 
 SPREAD = "spread"
 DEFINITIONS = {
-    "best of {samples}": "the best value of the measure among the {samples} futures drawn for a window, for each frame "
-    "and measure by itself: it rises with the number drawn, so only equal numbers compare",
-    "mean of {samples}": "the mean of the measure over the {samples} futures drawn for a window: what one draw scores",
-    "worst of {samples}": "the worst value of the measure among the {samples} futures drawn for a window",
-    "spread of {samples}": "how far apart the {samples} futures drawn for a window lie: the standard deviation of a "
-    "pixel over them (with {samples} - 1 in the denominator), values in [0, 1], mean over pixels and channels",
+    "best of {samples}": "the best value of the metric among the {samples} futures drawn for a window, separately for "
+    "each frame and metric: it rises with the number drawn, so compare only equal numbers",
+    "mean of {samples}": "the mean of the metric over the {samples} futures drawn for a window: the score of one draw",
+    "worst of {samples}": "the worst value of the metric among the {samples} futures drawn for a window",
+    "spread of {samples}": "the standard deviation of a pixel over the {samples} futures drawn for a window (with "
+    "{samples} - 1 in the denominator), values in [0, 1], mean over pixels and channels",
 }
 
 
 def definitions(samples: int) -> dict[str, str]:
-    """What the numbers of `samples` draws are, by name."""
+    """Return the definitions of the statistics of `samples` draws, by name."""
     return {name.format(samples=samples): text.format(samples=samples) for name, text in DEFINITIONS.items()}
 
 
 def row_names(name: str, model: Generator, samples: int | None) -> dict[str, str]:
-    """Statistic -> the name of its row in an evaluation; one row, of one prediction, for a model without noise."""
+    """Return statistic -> the name of its row in an evaluation; a model without noise has one row."""
     if samples is None or not model.noise_channels:
         return {"mean": name}
     return {kind: row_name(name, kind, samples) for kind in ("best", "mean", "worst")}
 
 
 def row_name(name: str, statistic: str, samples: int) -> str:
-    """`row_name("mine", "best", 100) == "mine, best of 100"`."""
+    """Return the name of a row: `row_name("mine", "best", 100) == "mine, best of 100"`."""
     return f"{name}, {statistic} of {samples}"
 
 
-def summarise(values: Sequence[float], lower_is_better: bool, best: float | None = None) -> Mapping[str, float]:
-    """Return best, mean and worst of the values that are numbers; NaN where none is.
+def summarize(values: Sequence[float], lower_is_better: bool, best: float | None = None) -> Mapping[str, float]:
+    """Return best, mean and worst of the values without NaN; NaN if none is left.
 
-    best: where neither higher nor lower is better, the value from which the distance counts.
+    Args:
+        values: The value of every draw.
+        lower_is_better: Whether lower is better.
+        best: Best value, where neither higher nor lower is better; the distance to it counts.
     """
     numbers = [value for value in values if not math.isnan(value)]
     if not numbers:
@@ -55,13 +58,13 @@ def summarise(values: Sequence[float], lower_is_better: bool, best: float | None
 
 
 class Spread:
-    """The per-pixel standard deviation of images that come one by one (Welford's update)."""
+    """The per-pixel standard deviation of images, accumulated one by one (Welford's update)."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def add(self, image: Tensor) -> None:
-        """Any shape, the same one every time."""
+        """Add an image of any shape, the same in every call."""
         image = image.double()
         if not self.count:
             self.mean, self.squares = torch.zeros_like(image), torch.zeros_like(image)
@@ -72,5 +75,5 @@ class Spread:
 
     @property
     def value(self) -> float:
-        """The mean of it over all pixels; NaN below two images."""
+        """The mean over all pixels; NaN below two images."""
         return float((self.squares / (self.count - 1)).sqrt().mean()) if self.count > 1 else math.nan

@@ -1,8 +1,8 @@
-"""Sharpness that does not depend on where details are: gradient energy, and distances of patch distributions.
+"""Sharpness that does not depend on the position of details: gradient energy, and distances of patch distributions.
 
-PSNR and SSIM ask whether details are in the right place, so that a blurred mean of what may come scores well. These
-numbers ask whether a prediction has as much detail as the true frame, and detail of the same kind. Copying the last
-frame scores nearly perfectly, so neither proves anything without a number that depends on position.
+PSNR and SSIM compare details at the same position, so a blurred mean of the possible futures scores well. These numbers
+compare the amount and the kind of detail with the true frame. Copying the last frame scores nearly perfectly, so they
+are meaningful only together with a metric that depends on position.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def gradient_energy(images: Tensor, mask: Tensor | None = None) -> Tensor:
     Args:
         images: `(N, C, H, W)` float in [0, 1], at least 2 pixels a side. The last row and the last column, which lack
             a neighbor, do not count.
-        mask: `(N, H, W)` bool, the pixels that count; None: all.
+        mask: The pixels that count, `(N, H, W)` bool; None: all.
 
     Returns:
         `(N,)` float64; NaN where the mask has no pixel.
@@ -45,11 +45,12 @@ def gradient_energy(images: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def gradient_energy_ratio(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Compute how much detail a prediction has: its `gradient_energy` over the true frame's.
+    """Compute the `gradient_energy` of a prediction over that of the true frame.
 
     Args:
-        prediction, target: `(N, C, H, W)` float in [0, 1].
-        mask: `(N, H, W)` bool, the pixels that count; None: all.
+        prediction: `(N, C, H, W)` float in [0, 1].
+        target: True frames of the same shape.
+        mask: The pixels that count, `(N, H, W)` bool; None: all.
 
     Returns:
         `(N,)` float64: 1 for as much as the true frame, below 1 for blur, above 1 for noise or false detail; NaN or
@@ -61,11 +62,12 @@ def gradient_energy_ratio(prediction: Tensor, target: Tensor, mask: Tensor | Non
 def laplacian_pyramid(images: Tensor, levels: int = LEVELS) -> list[Tensor]:
     """Split images into bands, fine to coarse (Burt & Adelson 1983).
 
-    Every band but the last is an image less its blurred, halved and enlarged copy; the last is the rest. The kernel is
-    the binomial [1 4 6 4 1] / 16 in both directions, borders are reflected.
+    Every band except the last is an image minus its blurred, halved and enlarged copy; the last is the remainder. The
+    kernel is the binomial [1 4 6 4 1] / 16 in both directions; borders are reflected.
 
     Args:
         images: `(N, C, H, W)` float, at least 3 pixels a side at every level.
+        levels: Number of bands.
 
     Returns:
         `levels` tensors `(N, C, ⌈H / 2^l⌉, ⌈W / 2^l⌉)`.
@@ -79,7 +81,7 @@ def laplacian_pyramid(images: Tensor, levels: int = LEVELS) -> list[Tensor]:
 
 
 def blur(images: Tensor) -> Tensor:
-    """Convolve with the binomial kernel; `(N, C, H, W)`, borders reflected."""
+    """Convolve images `(N, C, H, W)` with the binomial kernel, with reflected borders."""
     weights = images.new_tensor(BINOMIAL) / 16
     kernel = (weights[:, None] * weights).expand(images.shape[1], 1, 5, 5)
     padded = functional.pad(images, (2, 2, 2, 2), mode="reflect")
@@ -87,23 +89,24 @@ def blur(images: Tensor) -> Tensor:
 
 
 def enlarge(images: Tensor, height: int, width: int) -> Tensor:
-    """Double the size: zeros between the pixels, blurred, times 4. The result is `(N, C, height, width)`."""
+    """Double the size to `(N, C, height, width)`: insert zeros between the pixels, blur, multiply by 4."""
     spread = images.new_zeros(*images.shape[:2], height, width)
     spread[..., ::2, ::2] = images
     return 4 * blur(spread)
 
 
 def sliced_wasserstein(prediction: Tensor, target: Tensor, seed: int = 0) -> Tensor:
-    """Compute how far the patches of a prediction are distributed from those of the true frame, wherever they lie.
+    """Compute the distance between the distributions of patches in a prediction and in the true frame.
 
     As Karras et al. 2018 (arXiv 1710.10196, section 5), with every patch of one image instead of a sample of many: the
     7x7 patches of each level of a three-level Laplacian pyramid, channels standardized by the true frame's mean and
-    deviation of that level, are projected to 96 random directions; the distance is the mean absolute difference of
-    the sorted projections, averaged over directions and levels.
+    standard deviation at that level, are projected to 96 random directions; the distance is the mean absolute
+    difference of the sorted projections, averaged over directions and levels.
 
     Args:
-        prediction, target: `(N, C, H, W)` float in [0, 1], at least 28 pixels a side.
-        seed: of the directions, which are the same for all images.
+        prediction: `(N, C, H, W)` float in [0, 1], at least 28 pixels a side.
+        target: True frames of the same shape.
+        seed: Seed of the directions, which are the same for all images.
 
     Returns:
         `(N,)` float32, 0 for equal distributions.
@@ -129,20 +132,21 @@ def sliced_wasserstein(prediction: Tensor, target: Tensor, seed: int = 0) -> Ten
 
 
 def ascending(values: Tensor) -> Tensor:
-    """Sort along the last dimension; NumPy does that about 14 times as fast on a CPU (8 x 96 x 11,250 values)."""
+    """Sort along the last dimension, with NumPy on a CPU: about 14 times as fast as torch (8 x 96 x 11,250 values)."""
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.detach().numpy(), axis=-1))
     return values.sort(-1).values
 
 
 def warp_error(before: Tensor, after: Tensor) -> Tensor:
-    """Compute how badly two consecutive frames agree once the first is moved along the optical flow between them.
+    """Compute the error between a frame and the previous one, warped along the optical flow between them.
 
     Args:
-        before, after: `(N, C, H, W)` float in [0, 1], C = 1 or 3.
+        before: `(N, C, H, W)` float in [0, 1], C = 1 or 3.
+        after: The next frames, of the same shape.
 
     Returns:
-        `(N,)` float32, the root mean squared difference: flicker, torn edges and whatever else no motion explains.
+        `(N,)` float32, the root mean squared difference: flicker, torn edges and other change not explained by motion.
     """
     moved = warp_backward(before, dense_flow(after, before))
     return (after.float() - moved).square().mean((1, 2, 3)).sqrt()

@@ -1,0 +1,1 @@
+"""Inference: predicting, sampling and inpainting with trained runs."""

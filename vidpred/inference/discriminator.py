@@ -1,4 +1,4 @@
-"""The discriminator that a run was trained against, as its checkpoint has it."""
+"""Load the discriminator that a run was trained against from its checkpoint."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ AT_ONCE = 500
 
 
 class LoadedDiscriminator(NamedTuple):
-    """In evaluation mode, without gradients. adversarial: the name of the loss that it learnt by."""
+    """A discriminator in evaluation mode, without gradients; `adversarial` is the name of its training loss."""
 
     network: Discriminator
     adversarial: str
 
     @property
     def classes(self) -> int:
-        """How many it tells apart; 0: it only tells true from false."""
+        """Number of classes; 0: it only separates real from generated images."""
         return self.network.classes
 
     @torch.inference_mode()
     def class_logits(self, images: Tensor) -> Tensor:
-        """`(N, C, H, W)` in [0, 1] -> `(N, classes)`, on the CPU, of a discriminator of classes."""
+        """Compute the class logits `(N, classes)` of images `(N, C, H, W)` in [0, 1], on the CPU."""
         device = next(self.network.parameters()).device
         found = []
         for part in images.split(AT_ONCE):
-            shown = part.to(device)[:, None]
-            _, by_class = self.network(shown[:, :0], [shown], with_classes=True)
+            frames = part.to(device)[:, None]
+            _, by_class = self.network(frames[:, :0], [frames], with_classes=True)
             found.append(by_class.cpu())
         return torch.cat(found)
 
 
 def load_discriminator(checkpoint: Checkpoint, device: torch.device) -> LoadedDiscriminator | None:
-    """None for a run that had no adversary. Raises StorageError."""
+    """Load a checkpoint's discriminator; None for a run without an adversary. Raises StorageError."""
     if not checkpoint.has("discriminator"):
         return None
     data, model = read_sections(checkpoint)

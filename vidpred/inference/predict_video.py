@@ -24,30 +24,37 @@ from vidpred.media.render import Panel, compose, error_map, stack
 from vidpred.media.video_writer import write_video
 from vidpred.models.rollout import stream_rollout
 
-FRAMES_A_READ = 16  # a read begins at a keyframe: frame by frame would decode the same frames again and again
+FRAMES_A_READ = 16  # a read starts at a keyframe, so reading single frames would decode the same frames repeatedly
 REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
-PANELS_A_ROW = 5  # where there are samples
-CONTEXT_SHOWN = 8  # known frames rendered before the prediction begins
+PANELS_A_ROW = 5  # with samples
+CONTEXT_SHOWN = 8  # context frames rendered before the prediction
 
 
 @dataclass(frozen=True)
 class Window:
-    """Which frames of the video are known and which predicted, as places among the frames that data.video.fps keeps."""
+    """Context and predicted frames, as indices of the frames that data.video.fps keeps.
 
-    numbers: list[int]  # the known frames
+    Attributes:
+        numbers: The context frames.
+        stride: Distance between frames.
+        first: The first predicted frame.
+        frames: Number of frames in the video.
+    """
+
+    numbers: list[int]
     stride: int
-    first: int  # the first predicted frame
-    frames: int  # of the video
+    first: int
+    frames: int
 
     def truth_number(self, step: int) -> int | None:
-        """The frame that prediction `step` (from 0) should equal; None beyond the video's end."""
+        """Return the target frame of prediction `step` (from 0); None beyond the video's end."""
         number = self.first + step * self.stride
         return number if number < self.frames else None
 
 
 @contextmanager
 def remedied() -> Iterator[None]:
-    """Errors about the clip say how to mend it, where they do not do so already."""
+    """Add a remedy to errors about the clip that have none."""
     try:
         yield
     except DataError as error:
@@ -61,17 +68,25 @@ def remedied() -> Iterator[None]:
 def choose_window(
     info: VideoInfo, frames: int, predictors: Sequence[Predictor], steps: int, start: int | None
 ) -> Window:
-    """frames: how many of the video are kept. start: the first frame to predict; None: so that the video's last frames
-    are the truth, if it is long enough.
+    """Choose the context and predicted frames of a video.
 
-    Raises DataError where too few frames come before, ConfigError for a start outside the video.
+    Args:
+        info: The video, for error messages.
+        frames: Number of its frames that are kept.
+        predictors: The runs.
+        steps: Number of frames to predict.
+        start: First frame to predict; None: hold out the video's last frames as ground truth, if it is long enough.
+
+    Raises:
+        DataError: The video is too short.
+        ConfigError: The start is outside the video, or too few frames precede it.
     """
     stride, history = predictors[0].data.frame_skip, max(predictor.history_len for predictor in predictors)
     least = max(predictor.min_history_len for predictor in predictors)
     needed = (least - 1) * stride + 1
     if frames < needed:
         raise DataError(
-            f"{frames} frames are too few: the model needs {needed} known ones [{info.path}]; use a longer clip"
+            f"{frames} frames are too few: the model needs {needed} context frames [{info.path}]; use a longer clip"
         )
     if start is None:
         held_out = frames - steps * stride
@@ -79,16 +94,16 @@ def choose_window(
     if not needed - 1 + stride <= start <= frames - 1 + stride:
         raise ConfigError(
             f"[--start {start}] must lie between {needed - 1 + stride} and {frames - 1 + stride}: "
-            f"the video has {frames} frames and the model needs {least} known ones"
+            f"the video has {frames} frames and the model needs {least} context frames"
         )
     shown = min(max(history, CONTEXT_SHOWN), (start - stride) // stride + 1)
     return Window([start - k * stride for k in range(shown, 0, -1)], stride, start, frames)
 
 
 def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) -> None:
-    """Check that all predictors can take the same frames, and draw samples where asked to. Raises ConfigError."""
+    """Check that all predictors take the same frames, and support samples if requested. Raises ConfigError."""
     for predictor in predictors:
-        predictor.check_known_frames()
+        predictor.check_predicts_frames()
         if request.num_samples is not None:
             predictor.check_samples(request.num_samples, "--samples ")
     check_same_frames(predictors, "render them one by one")
@@ -97,11 +112,18 @@ def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) ->
 
 
 def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Window, steps: int) -> Tensor | None:
-    """The actions of a window as rollouts take them, `(1, known - 1 + num_frames, A)`; None without a file.
+    """Read the actions of a window, `(1, context - 1 + num_frames, A)`; None without a file.
 
-    file: .npy, `(n, A)`: row i moves kept frame i of the video to frame i+1; with data.frame_skip n a model's action is
-    n rows one after the other. Raises ConfigError where a run takes actions and there is no file, or the other way
-    round, or they are of another size; DataError where the file cannot be read or ends too early.
+    Args:
+        file: .npy, `(n, A)`: row i leads from kept frame i of the video to frame i+1; with data.frame_skip n a model's
+            action is n consecutive rows.
+        predictors: The runs.
+        window: The window.
+        steps: Number of frames to predict.
+
+    Raises:
+        ConfigError: The file is missing or unexpected, or its actions have another size than the runs'.
+        DataError: The file cannot be read or is too short.
     """
     moves = len(window.numbers) - 1 + steps
     first, last = window.numbers[0], window.numbers[0] + moves * window.stride
@@ -111,10 +133,15 @@ def read_actions(file: Path | None, predictors: Sequence[Predictor], window: Win
 
 
 def read_states(file: Path | None, predictors: Sequence[Predictor], window: Window) -> Tensor | None:
-    """The states of a window's known frames, `(1, known, S)`; None without a file.
+    """Read the states of a window's context frames, `(1, context, S)`; None without a file.
 
-    file: .npy, `(n, S)`: row i is the state in which kept frame i of the video was taken. Raises what `read_actions`
-    raises.
+    Args:
+        file: .npy, `(n, S)`: row i is the state of kept frame i of the video.
+        predictors: The runs.
+        window: The window.
+
+    Raises:
+        ConfigError, DataError: See `read_actions`.
     """
     first, last = window.numbers[0], window.numbers[-1] + 1
     sizes = {predictor.name: predictor.generator.state_size for predictor in predictors}
@@ -123,7 +150,7 @@ def read_states(file: Path | None, predictors: Sequence[Predictor], window: Wind
 
 
 def _read_rows(file: Path | None, name: str, sizes: Mapping[str, int], first: int, last: int) -> Tensor | None:
-    """Rows first to last - 1 of a file of actions or states, `(last - first, values)`; sizes: what each run takes."""
+    """Read rows first to last - 1 of a file of actions or states, `(last - first, values)`; `sizes` is by run."""
     takes = {run: size for run, size in sizes.items() if size}
     if file is None:
         for run, size in takes.items():
@@ -135,7 +162,7 @@ def _read_rows(file: Path | None, name: str, sizes: Mapping[str, int], first: in
     try:
         rows = np.load(file, allow_pickle=False)
     except UNREADABLE as error:
-        raise DataError(f"no array that can be read ({one_line(error)[:80]}) [{file}]") from None
+        raise DataError(f"cannot read an array ({one_line(error)[:80]}) [{file}]; write it with numpy.save") from None
     if not takes:
         raise ConfigError(f"[--{name} {file}] no run takes {name}; leave it out")
     if rows.ndim != 2 or len(rows) < last:
@@ -153,15 +180,15 @@ def _fitting(rows: Tensor, file: Path | None, name: str, sizes: Mapping[str, int
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What to predict of a video.
+    """A request to predict frames of a video.
 
     Attributes:
         clip: The video's file.
-        steps: Number of frames to predict.
+        num_frames: Number of frames to predict.
         start: First frame to predict; None: hold out the clip's last frames as ground truth.
         size: Short side to predict at; None: the runs' data.size, 0: the video's.
-        after_end: Predict what follows the clip, instead of `start`.
-        samples: Futures to draw from each run; None: one of each, with a map of its error.
+        after_end: Whether to predict the continuation of the clip, instead of `start`.
+        num_samples: Futures to draw from each run; None: one of each, with a map of its error.
         seed: Noise seed; a future's noise is a function of (seed, sample).
         actions: An .npy file for runs that take actions, see `read_actions`.
         states: An .npy file for runs that take states, see `read_states`.
@@ -180,7 +207,7 @@ class PredictRequest:
 
 @dataclass(frozen=True)
 class VideoPrediction:
-    """The rendered images of one prediction: the context frames, then ground truth, predictions and their errors."""
+    """The rendered images of one prediction: context frames, then ground truth, predictions and errors."""
 
     request: PredictRequest
     predictors: Sequence[Predictor]
@@ -211,12 +238,13 @@ class VideoPrediction:
         )  # fmt: skip
 
     def describe(self) -> str:
+        """Return a line about the chosen frames."""
         window, last = self.window, self.window.first + (self.request.num_frames - 1) * self.window.stride
-        known = window.truth_number(self.request.num_frames - 1) is not None
+        held_out = window.truth_number(self.request.num_frames - 1) is not None
         return (
-            f"{len(self.kept)} frames, known {window.numbers[0]}-{window.numbers[-1]}, "
+            f"{len(self.kept)} frames, context {window.numbers[0]}-{window.numbers[-1]}, "
             f"predicted {window.first}-{last} at {self.size[1]}x{self.size[0]}, "
-            f"truth {'shown beside' if known else 'not known beyond the end of the clip'}"
+            f"{'with ground truth' if held_out else 'no ground truth beyond the end of the clip'}"
         )
 
     def _read(self, numbers: Sequence[int]) -> Tensor:
@@ -226,33 +254,33 @@ class VideoPrediction:
         return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
 
     def images(self) -> Iterator[np.ndarray]:
-        """Rendered images, uint8 `(H, W, 3)`; only the known frames and one step are in memory."""
-        known = self._read(self.window.numbers)
+        """Render the images, uint8 `(H, W, 3)`, with only the context frames and one step in memory."""
+        context = self._read(self.window.numbers)
         names = [predictor.name for predictor in self.predictors]
         maps = [f"{'error' if self.request.num_samples is None else 'spread'} {name}" for name in names]
-        for index, frame in enumerate(known):
-            ago = len(known) - 1 - index
-            panels = [Panel("known", frame, "context"), *(Panel(name, frame, "context") for name in self._labels())]
+        for index, frame in enumerate(context):
+            ago = len(context) - 1 - index
+            panels = [Panel("context", frame, "context"), *(Panel(name, frame, "context") for name in self._labels())]
             panels += [Panel(name, torch.zeros(3, *self.size), "error") for name in maps]
-            yield self._compose(panels, "known, frame t" + (f"-{ago}" if ago else ""))
-        yield from self._predicted(known, names)
+            yield self._compose(panels, "context, frame t" + (f"-{ago}" if ago else ""))
+        yield from self._predicted(context, names)
 
     def _labels(self) -> list[str]:
-        """Of the predictions, in their order: a run's name, or that with the number of its sample."""
+        """Return the labels of the predictions: the run's name, with the number of the sample if there are several."""
         names = [predictor.name for predictor in self.predictors]
         if self.request.num_samples is None:
             return names
         return [f"{name} #{sample}" for name in names for sample in range(1, self.request.num_samples + 1)]
 
     def _compose(self, panels: list[Panel], caption: str) -> np.ndarray:
-        """In one row, but samples in rows of a few."""
+        """Compose panels in one row, or several rows with samples."""
         if self.request.num_samples is None:
             return compose(panels, caption=caption)
         rows = [panels[first : first + PANELS_A_ROW] for first in range(0, len(panels), PANELS_A_ROW)]
         return stack([*(compose(row) for row in rows[:-1]), compose(rows[-1], caption=caption)])
 
     def _truths(self) -> Iterator[Tensor | None]:
-        """The true frame of every step, None beyond the end; read a few at a time."""
+        """Yield the true frame of every step, None beyond the end, reading a few at a time."""
         for first in range(0, self.request.num_frames, FRAMES_A_READ):
             steps = range(first, min(first + FRAMES_A_READ, self.request.num_frames))
             numbers = [number for step in steps if (number := self.window.truth_number(step)) is not None]
@@ -260,11 +288,11 @@ class VideoPrediction:
             yield from [None] * (len(steps) - len(numbers))
 
     @torch.inference_mode()
-    def _predicted(self, known: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
+    def _predicted(self, context: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
         streams = [
             stream_rollout(
                 predictor.generator,
-                known[None].to(predictor.device),
+                context[None].to(predictor.device),
                 self.request.num_frames,
                 noise,
                 self.actions,
@@ -286,17 +314,17 @@ class VideoPrediction:
             yield self._compose(panels, f"predicted, frame t+{step + 1}")
 
     def _map(self, name: str, predictions: Tensor, truth: Tensor | None) -> Panel:
-        """The error of a run's one prediction, or how far its samples `(N, C, H, W)` lie apart."""
+        """Map the error of a run's prediction, or the standard deviation of its samples `(N, C, H, W)`."""
         if self.request.num_samples is not None:
-            deviation = predictions.std(0, correction=0)
-            return Panel(f"spread {name}", error_map(deviation, torch.zeros_like(deviation)), "error")
+            std = predictions.std(0, correction=0)
+            return Panel(f"spread {name}", error_map(std, torch.zeros_like(std)), "error")
         return Panel(f"error {name}", None if truth is None else error_map(predictions[0], truth), "error")
 
 
 def predict_video(
     prediction: VideoPrediction, output: Path, rate: float, overwrite: bool = False, progress: bool = False
 ) -> int:
-    """Write the prediction as .mp4, .gif or .png (a strip); returns how many images. Raises vidpred's errors."""
+    """Write the prediction as .mp4, .gif or .png (a strip); return the number of images. Raises vidpred's errors."""
     total = len(prediction.window.numbers) + prediction.request.num_frames
     images = tqdm(prediction.images(), desc="predict", total=total, unit="frame", disable=not progress)
     return write_video(output, images, rate, overwrite)

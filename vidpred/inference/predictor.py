@@ -1,4 +1,4 @@
-"""The library's front door: load a run, predict frames."""
+"""The main entry point of the library: load a run, predict frames."""
 
 from __future__ import annotations
 
@@ -28,14 +28,22 @@ from vidpred.models.settings import ModelSettings
 
 
 class Predictor:
-    """A trained generator with its settings, for predicting frames. Weights are the moving average of training."""
+    """A trained generator with its settings, for predicting frames, with the averaged weights of training."""
 
     def __init__(
         self, generator: nn.Module, data: DataSettings, name: str = "model", step: int = 0,
         classes: Sequence[str] = (), checkpoint: Checkpoint | None = None,
     ) -> None:  # fmt: skip
-        """data: the run's data settings (its sizes and splits); classes: their names; checkpoint: where its weights are
-        from, if from one, and step: that one's."""
+        """Wrap a generator.
+
+        Args:
+            generator: The generator.
+            data: The run's data settings (sizes and splits).
+            name: The run's name.
+            step: The step of the checkpoint.
+            classes: Names of the classes.
+            checkpoint: The checkpoint of the weights, if any.
+        """
         self.generator = as_generator(generator, data).eval()
         self.data, self.name, self.step, self.classes = data, name, step, list(classes)
         self.checkpoint = checkpoint
@@ -48,10 +56,17 @@ class Predictor:
         device: str = "auto",
         generator: nn.Module | None = None,
     ) -> Self:
-        """Load a run folder's checkpoint ("best", "last" or "step-500"), or a checkpoint folder itself.
+        """Load a run.
 
-        device: "auto" takes the GPU where there is one. generator: the module that the run was trained with, where it
-        was not built from settings. Raises StorageError (absent, damaged, another model's) and ConfigError.
+        Args:
+            path: A run folder, or a checkpoint folder.
+            checkpoint: The run folder's checkpoint: "best", "last" or "step-500".
+            device: "cpu", "cuda" or "cuda:1"; "auto" is the GPU if there is one.
+            generator: The module that the run was trained with, if it was not built from settings.
+
+        Raises:
+            StorageError: The checkpoint is absent, damaged or of another model.
+            ConfigError: The device is unknown or absent.
         """
         place = choose_device(device)
         found = find_checkpoint(path, checkpoint)
@@ -59,7 +74,7 @@ class Predictor:
         if generator is None:
             if found.state.get("own_generator"):
                 raise StorageError(
-                    f"trained with a generator of your own, {found.state['own_generator']} [{path}]; "
+                    f"trained with a custom generator, {found.state['own_generator']} [{path}]; "
                     "pass it: Predictor.load(run, generator=my_module)"
                 )
             generator = build_generator(model, data)
@@ -70,16 +85,17 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
+        """The generator's device."""
         return next(self.generator.parameters()).device
 
     @property
     def history_len(self) -> int:
-        """How many known frames a prediction is made from."""
+        """Number of context frames that a prediction uses."""
         return self.generator.history_len
 
     @property
     def min_history_len(self) -> int:
-        """How many it needs at least; most models need all."""
+        """Minimum number of context frames; most models need all."""
         return self.generator.min_history_len
 
     def predict(
@@ -119,19 +135,27 @@ class Predictor:
             self.check_samples(num_samples)
         tensor = check_frames(frames, self.generator.channels, self.min_history_len)
         batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
-        moves, known = (self._rows(values, tensor.dim() == 4) for values in (actions, states))
+        actions, states = (self._rows(values, tensor.dim() == 4) for values in (actions, states))
         with self._dialed(sharpness):
             futures = [
-                rollout(self.generator, batched, num_frames, self.noise(len(batched), sample, seed), moves, known).cpu()
+                rollout(
+                    self.generator, batched, num_frames, self.noise(len(batched), sample, seed), actions, states
+                ).cpu()
                 for sample in range(num_samples or 1)
             ]
         future = futures[0] if num_samples is None else torch.stack(futures, 1)
         return future if tensor.dim() == 5 else future[0]
 
     def set_sharpness(self, sharpness: float, setting: str = "sharpness=") -> None:
-        """Turn the dial of a model that has one, for all predictions from here on: see `predict`.
+        """Set the sharpness of all later predictions, see `predict`.
 
-        Raises ValueError outside [0, 1], ConfigError where the model has none.
+        Args:
+            sharpness: In [0, 1].
+            setting: Name of the setting in errors.
+
+        Raises:
+            ValueError: The value is outside [0, 1].
+            ConfigError: The model has no such dial.
         """
         if not 0 <= sharpness <= 1:
             raise ValueError(f"sharpness must lie in [0, 1], not {sharpness:g}")
@@ -154,17 +178,28 @@ class Predictor:
                 self.generator.sharpness = before
 
     def _rows(self, values: Tensor | np.ndarray | None, one: bool) -> Tensor | None:
-        """Actions or states as a batch on the model's device; one: they are of a single clip."""
+        """Convert actions or states to a batch on the model's device; `one` means that they are of a single clip."""
         if values is None:
             return None
         rows = torch.as_tensor(values, dtype=torch.float32, device=self.device)
         return rows[None] if one else rows
 
     def draw(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images of a generator that knows no frames: noise `(B, noise_channels)`, labels `(B,)` -> `(B, C, H, W)`
-        float32 in [0, 1], on the CPU. Raises ValueError for other shapes, ConfigError for a generator of frames."""
+        """Generate images from noise.
+
+        Args:
+            noise: `(B, noise_channels)`.
+            labels: Classes `(B,)`, for a generator that takes labels.
+
+        Returns:
+            `(B, C, H, W)` float32 in [0, 1], on the CPU.
+
+        Raises:
+            ValueError: A shape does not match.
+            ConfigError: The generator predicts frames.
+        """
         if self.history_len:
-            raise ConfigError(f"{self.name} predicts frames from known ones; use predict")
+            raise ConfigError(f"{self.name} predicts frames from context frames; use predict")
         conditions = Conditions(noise.to(self.device), labels=None if labels is None else labels.to(self.device))
         conditions.check(self.generator)
         context = self.generator.empty_context(len(noise), self.device)
@@ -173,24 +208,26 @@ class Predictor:
         return images[:, 0].float().clamp(0, 1).cpu()
 
     def noise(self, count: int, sample: int = 0, seed: int | None = None) -> Tensor | None:
-        """The noise of sample number `sample`, for `count` clips: `(count, noise_channels)`; None for a model that
-        takes none, and without a seed (it is then drawn in the rollout)."""
+        """Return the noise `(count, noise_channels)` of sample number `sample` for `count` clips.
+
+        None for a model without noise, and without a seed (the rollout then draws it).
+        """
         if seed is None or not self.generator.noise_channels:
             return None
         return seeded_noise(self.generator, count, seed, sample)
 
-    def check_known_frames(self) -> None:
-        """Raises ConfigError for a generator of images, which predicts no frames."""
+    def check_predicts_frames(self) -> None:
+        """Check that the generator predicts frames. Raises ConfigError for a generator of images."""
         if not self.history_len:
             raise ConfigError(
-                f"{self.name} makes images from noise and predicts no frames [data.context_frames=0]; "
+                f"{self.name} generates images from noise and predicts no frames [data.context_frames=0]; "
                 "use vidpred sample --run RUN"
             )
 
-    def check_samples(self, num_samples: int, setting: str = "samples=") -> None:
-        """Raises ValueError below 1, ConfigError where the model can only predict one future."""
+    def check_samples(self, num_samples: int, setting: str = "num_samples=") -> None:
+        """Check a number of samples. Raises ValueError below 1, ConfigError if the model predicts only one future."""
         if num_samples < 1:
-            raise ValueError(f"samples must be at least 1, not {num_samples}")
+            raise ValueError(f"num_samples must be at least 1, not {num_samples}")
         if not self.generator.noise_channels:
             raise ConfigError(
                 f"{self.name} takes no noise and predicts one future only [{setting}{num_samples}]; leave it out, or "
@@ -211,7 +248,7 @@ def load_predictors(
 
 
 def check_same_frames(predictors: Sequence[Predictor], mend: str) -> None:
-    """Check that several runs take the same frames of a video. Raises ConfigError that ends with `mend`."""
+    """Check that runs take the same frames of a video. Raises ConfigError, whose message ends with `mend`."""
     for key in ("channels", "frame_skip", "video.fps"):
         read = attrgetter(key.replace("video.", "video_settings."))
         found = sorted({read(predictor.data) for predictor in predictors}, key=str)
@@ -220,7 +257,7 @@ def check_same_frames(predictors: Sequence[Predictor], mend: str) -> None:
 
 
 def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:
-    """The data and model sections of a checkpoint's config. Raises StorageError."""
+    """Read the data and model sections of a checkpoint's config. Raises StorageError."""
 
     def parse(tree: dict[str, Any]) -> tuple[DataSettings, ModelSettings]:
         return DataSettings.model_validate(tree["data"]), TypeAdapter(AnyModel).validate_python(tree["model"])
@@ -229,7 +266,7 @@ def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:
 
 
 def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Tensor:
-    """`predict`'s frames as a tensor, unchanged in values. Raises ValueError or TypeError."""
+    """Convert frames for `predict` to a tensor with the same values. Raises ValueError or TypeError."""
     kind = "frames.transpose(0, 3, 1, 2)" if isinstance(frames, np.ndarray) else "frames.permute(0, 3, 1, 2)"
     if frames.ndim not in (4, 5):
         raise ValueError(f"frames must be (T, C, H, W) or (B, T, C, H, W), not {tuple(frames.shape)}")
@@ -253,9 +290,14 @@ def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Ten
 
 
 def choose_device(name: str, setting: str = "device=") -> torch.device:
-    """The torch device: "cpu", "cuda", "cuda:1"; "auto" is the GPU where there is one. setting: what errors name.
+    """Return the torch device of a name.
 
-    Raises ConfigError for another name and for a GPU that is absent.
+    Args:
+        name: "cpu", "cuda" or "cuda:1"; "auto" is the GPU if there is one.
+        setting: Name of the setting in errors.
+
+    Raises:
+        ConfigError: The name is unknown or the GPU is absent.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -265,5 +307,5 @@ def choose_device(name: str, setting: str = "device=") -> torch.device:
         raise ConfigError(f"no GPU is available here [{setting}{name}]; use auto or cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"there are {torch.cuda.device_count()} GPUs here, numbered from 0 [{setting}{name}]")
+        raise ConfigError(f"{torch.cuda.device_count()} GPUs are available, numbered from 0 [{setting}{name}]")
     return device

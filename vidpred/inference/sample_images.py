@@ -1,4 +1,4 @@
-"""Images from a generator that knows no frames: samples, grids, paths between them, arithmetic on their noise."""
+"""Images from a generator without context: samples, grids, interpolations, arithmetic on their noise."""
 
 from __future__ import annotations
 
@@ -19,23 +19,30 @@ from vidpred.media.render import image_grid, to_uint8, write_png
 from vidpred.media.video_writer import SUFFIXES, write_video
 from vidpred.models.noise import seeded_noise
 
-AT_ONCE = 64  # images in memory of the network
-STEPS = 9  # of an interpolation, its ends included, as in the paper's figure
-LEAST_GRID = 512  # pixels: smaller grids are enlarged by a whole factor
-WALK_IMAGES, WALK_RATE = 24, 24  # from one sample to the next, and a second
+AT_ONCE = 64  # images per batch of the network
+STEPS = 9  # of an interpolation, including its ends, as in the paper's figure
+LEAST_GRID = 512  # pixels; smaller grids are enlarged by a whole factor
+WALK_IMAGES, WALK_RATE = 24, 24  # images from one sample to the next, images per second
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws from a run: sample i is a function of (seed, i), however many are drawn."""
+    """Samples of a run; sample i is a function of (seed, i), independent of their number.
+
+    Attributes:
+        predictor: The run.
+        seed: Noise seed.
+        labels: Classes to cycle through; None: all.
+        truncation: Truncation of a StyleGAN; None: the run's.
+    """
 
     predictor: Predictor
     seed: int = 0
-    labels: Sequence[int] | None = None  # of the samples in turn; None: every class in turn
-    truncation: float | None = None  # of a StyleGAN, in place of its own
+    labels: Sequence[int] | None = None
+    truncation: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a run that predicts frames, and for labels that it does not know."""
+        """Check the run. Raises ConfigError for a run that predicts frames, and for unknown labels."""
         generator, classes = self.predictor.generator, self.predictor.generator.num_labels
         if self.predictor.history_len or not generator.noise_channels:
             raise ConfigError(
@@ -45,23 +52,23 @@ class Sampler:
         if self.truncation is not None and not generator.num_styles:
             raise ConfigError(f"[--truncation] {self.predictor.name} has no styles; use a run of stylegan.yaml")
         if self.labels is not None and not classes:
-            raise ConfigError("[--labels] the run's generator knows no classes; train it with model.num_labels")
+            raise ConfigError("[--labels] the run's generator takes no classes; train it with model.num_labels")
         wrong = [label for label in self.labels or () if not 0 <= label < classes]
         if wrong:
             raise ConfigError(f"[--labels {wrong[0]}] the run's classes are numbered from 0 to {classes - 1}")
 
     def noise(self, numbers: Sequence[int]) -> Tensor:
-        """`(N, noise_channels)` of the samples with these numbers."""
+        """Return the noise `(N, noise_channels)` of the samples with these numbers."""
         return torch.cat([seeded_noise(self.predictor.generator, 1, self.seed, number) for number in numbers])
 
     def label_of(self, numbers: Sequence[int]) -> Tensor | None:
-        """`(N,)` int64: the classes of the samples with these numbers; None for a generator without classes."""
+        """Return the classes `(N,)` int64 of the samples with these numbers; None for a generator without classes."""
         classes = self.predictor.generator.num_labels
         chosen = list(self.labels or range(classes))
         return torch.tensor([chosen[number % len(chosen)] for number in numbers]) if classes else None
 
     def images(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        """`(N, C, H, W)` in [0, 1] on the CPU."""
+        """Generate images `(N, C, H, W)` in [0, 1], on the CPU."""
         drawn = []
         with self.predictor.generator.truncated(self.truncation):
             for first in range(0, len(noise), AT_ONCE):
@@ -70,7 +77,7 @@ class Sampler:
         return torch.cat(drawn)
 
     def samples(self, count: int) -> Iterator[tuple[int, Tensor, int | None]]:
-        """(number, image `(C, H, W)`, label) of the samples 0, 1, ..., count - 1."""
+        """Yield number, image `(C, H, W)` and label of the samples 0, 1, ..., count - 1."""
         for first in range(0, count, AT_ONCE):
             numbers = range(first, min(first + AT_ONCE, count))
             labels = self.label_of(numbers)
@@ -80,8 +87,13 @@ class Sampler:
 
 
 def between(start: Tensor, end: Tensor, steps: int, spherical: bool) -> Tensor:
-    """`steps` points from `start` to `end` `(Z,)`, both included, `(steps, Z)`: on a straight line, or on the great
-    circle between them (lengths in proportion), so that no point is shorter than Gaussian noise ever is."""
+    """Interpolate from `start` to `end` `(Z,)`, both included, on a straight line or on the great circle.
+
+    On the great circle, lengths are interpolated too, so that the points are as long as Gaussian noise.
+
+    Returns:
+        `(steps, Z)`.
+    """
     shares = torch.linspace(0, 1, steps)[:, None]
     if not spherical:
         return torch.lerp(start, end, shares)
@@ -94,7 +106,11 @@ def between(start: Tensor, end: Tensor, steps: int, spherical: bool) -> Tensor:
 
 
 def interpolations(sampler: Sampler, rows: int) -> Tensor:
-    """`(rows * STEPS, C, H, W)`: row r leads from sample 2r to sample 2r+1, both of the class of the first."""
+    """Generate rows of interpolations: row r leads from sample 2r to sample 2r+1, both of the class of the first.
+
+    Returns:
+        `(rows * STEPS, C, H, W)` in [0, 1].
+    """
     spherical = sampler.predictor.generator.noise == "gaussian"
     noise = sampler.noise(range(2 * rows))
     path = torch.cat([between(noise[2 * row], noise[2 * row + 1], STEPS, spherical) for row in range(rows)])
@@ -103,7 +119,7 @@ def interpolations(sampler: Sampler, rows: int) -> Tensor:
 
 
 def walk(sampler: Sampler, stops: int) -> Iterator[np.ndarray]:
-    """Images `(H, W, 3)` uint8 of a way through the samples 0, 1, ..., stops - 1 and back to the first."""
+    """Yield images `(H, W, 3)` uint8 of a walk through the samples 0, 1, ..., stops - 1 and back to the first."""
     spherical = sampler.predictor.generator.noise == "gaussian"
     noise, labels = sampler.noise(range(stops)), sampler.label_of([0])
     for start, end in pairwise([*noise, noise[0]]):
@@ -113,8 +129,17 @@ def walk(sampler: Sampler, stops: int) -> Iterator[np.ndarray]:
 
 
 def mixed_styles(sampler: Sampler, count: int) -> Tensor:
-    """`((count + 1) ** 2, C, H, W)`: below a row of samples, those of the first column with the finer half of their
-    layers in the style of the column's head. Raises ConfigError for a generator without styles."""
+    """Generate a table that mixes the styles of two sets of samples.
+
+    A cell has the styles of its row's first image in the coarser half of the layers, and those of its column's first
+    image in the finer half.
+
+    Returns:
+        `((count + 1) ** 2, C, H, W)` in [0, 1], row by row.
+
+    Raises:
+        ConfigError: The generator has no styles.
+    """
     generator = sampler.predictor.generator
     if not generator.num_styles:
         raise ConfigError(f"[--mix] {sampler.predictor.name} has no styles; use a run of stylegan.yaml")
@@ -135,7 +160,7 @@ def mixed_styles(sampler: Sampler, count: int) -> Tensor:
 
 
 def parse_labels(text: str | None) -> list[int] | None:
-    """ "0,3" -> [0, 3]. Raises ConfigError."""
+    """Parse classes: "0,3" -> [0, 3]. Raises ConfigError."""
     if text is None:
         return None
     if not re.fullmatch(r"\d+(,\d+)*", text):
@@ -144,7 +169,7 @@ def parse_labels(text: str | None) -> list[int] | None:
 
 
 def parse_arithmetic(text: str) -> list[tuple[int, list[int]]]:
-    """ "3,8,12-5,9,11+2,7,20" -> [(1, [3, 8, 12]), (-1, [5, 9, 11]), (1, [2, 7, 20])]. Raises ConfigError."""
+    """Parse terms: "3,8,12-5,9+2,7" -> [(1, [3, 8, 12]), (-1, [5, 9]), (1, [2, 7])]. Raises ConfigError."""
     if not re.fullmatch(r"\d+(,\d+)*([+-]\d+(,\d+)*)+", text):
         raise ConfigError(
             f"[--arithmetic {text}] give numbers of samples, as in 3,8,12-5,9,11+2,7,20: three of each concept"
@@ -154,8 +179,14 @@ def parse_arithmetic(text: str) -> list[tuple[int, list[int]]]:
 
 
 def arithmetic(sampler: Sampler, text: str) -> Tensor:
-    """`(rows * columns, C, H, W)`: a row a term, its samples and what their mean noise makes; the last row is the sum
-    of the means, signs as given, and small steps around it (the paper's figure 7: a quarter of uniform noise)."""
+    """Generate the images of arithmetic on noise (figure 7 of the DCGAN paper), see `parse_arithmetic`.
+
+    A row per term has its samples, then the image of their mean noise. The last row has the signed sum of the means,
+    then variations of it with uniform noise in [-0.25, 0.25].
+
+    Returns:
+        `(rows * columns, C, H, W)` in [0, 1], row by row.
+    """
     terms = parse_arithmetic(text)
     columns = max(len(numbers) for _, numbers in terms) + 1
     rows, total = [], torch.zeros(sampler.predictor.generator.noise_channels)
@@ -171,18 +202,25 @@ def arithmetic(sampler: Sampler, text: str) -> Tensor:
 
 
 def enlarged(image: np.ndarray, least: int = LEAST_GRID) -> np.ndarray:
-    """`(H, W, 3)` uint8 by the smallest whole factor that makes it `least` pixels tall, at most 16."""
+    """Enlarge an image `(H, W, 3)` by the smallest whole factor that makes it `least` pixels tall, at most 16."""
     factor = min(16, max(1, -(-least // image.shape[0])))
     return image.repeat(factor, 0).repeat(factor, 1)
 
 
 def write_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
+    """Write images `(N, C, H, W)` in [0, 1] as a grid. Raises StorageError."""
     write_png(path, enlarged(image_grid(images, columns)))
 
 
 def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = False) -> str:
-    """Write an .npz (images, labels) or a folder of PNG files, one folder a class where there are classes; returns what
-    was written. Raises StorageError for a folder that is not empty."""
+    """Write samples to an .npz (images, labels), or as PNG files to a folder, with a subfolder per class.
+
+    Returns:
+        A line about it.
+
+    Raises:
+        StorageError: The output exists, or cannot be written.
+    """
     if output.suffix.lower() == ".npz":
         check_output(output, overwrite, "--output", (".npz",))
         drawn = list(sampler.samples(count))
@@ -205,14 +243,25 @@ def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = 
 
 
 def _pixels(image: Tensor) -> np.ndarray:
-    """`(H, W)` or `(H, W, 3)` uint8."""
+    """Convert an image to `(H, W)` or `(H, W, 3)` uint8."""
     pixels = to_uint8(image)
     return pixels[..., 0] if image.shape[0] == 1 else pixels
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What `vidpred sample` is asked for."""
+    """Options of `vidpred sample`.
+
+    Attributes:
+        count: Number of samples.
+        output: The file or folder to write.
+        grid: Whether to write a grid of samples.
+        interpolate: Whether to write interpolations.
+        mix: Whether to write a table of mixed styles.
+        arithmetic: Terms of arithmetic on noise, see `parse_arithmetic`.
+        walk: File for a video of a walk through samples.
+        overwrite: Whether to replace existing files.
+    """
 
     count: int
     output: Path
@@ -225,10 +274,10 @@ class SampleOptions:
 
 
 def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
-    """Do all of it; returns a line for each file. Raises vidpred's errors, before any work where that can be."""
+    """Write the requested outputs; return a line for each. Raises vidpred's errors, before any work if possible."""
     chosen = [name for name in ("grid", "interpolate", "mix", "arithmetic") if getattr(options, name)]
     if len(chosen) > 1:
-        raise ConfigError(f"[--{chosen[0]}, --{chosen[1]}] give one of them; each writes an image of its own")
+        raise ConfigError(f"[--{chosen[0]}, --{chosen[1]}] exclude each other; give one of them")
     if chosen:
         check_output(options.output, options.overwrite, "--output", (".png",))
     if options.walk:
@@ -249,9 +298,7 @@ def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
         terms = parse_arithmetic(options.arithmetic)
         images = arithmetic(sampler, options.arithmetic)
         write_grid(options.output, images, len(images) // (len(terms) + 1))
-        lines.append(
-            f"{options.output}: a row a term (its mean comes last), the last row the result and steps around it"
-        )
+        lines.append(f"{options.output}: a row per term (its mean is last); the last row is the result and variations")
     else:
         lines.append(write_samples(sampler, options.count, options.output, options.overwrite))
     if options.walk:

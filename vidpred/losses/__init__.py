@@ -1,0 +1,1 @@
+"""Loss functions: reconstruction, adversarial, penalties."""

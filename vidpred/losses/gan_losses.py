@@ -1,7 +1,7 @@
-"""What both players of the adversarial game pay for the discriminator's logits, by name.
+"""Adversarial losses of generator and discriminator, by name.
 
-Logits of any shape in, the mean over all of them out, in float32. p is the density of true images, q of generated
-ones; D = sigmoid(logit) where a loss speaks of probabilities.
+They map logits of any shape to their mean loss in float32. p is the density of real images, q of generated ones; D =
+sigmoid(logit) where a loss is stated in probabilities.
 """
 
 from __future__ import annotations
@@ -20,41 +20,50 @@ AdversarialName = Literal["bce", "minimax", "least_squares", "hinge", "wasserste
 
 
 def minimax_loss(logits: Tensor) -> Tensor:
-    """log(1 - D), which the generator of the minimax game minimises (Goodfellow et al. 2014, equation 1).
+    """Compute log(1 - D), which the generator of the minimax game minimizes (Goodfellow et al. 2014, equation 1).
 
-    Its gradient is -D times the logit's: where the discriminator is sure (D near 0), next to nothing arrives.
+    Its gradient is -D times the logit's, so it vanishes where the discriminator is confident (D near 0).
     """
     return -functional.softplus(logits.float()).mean()
 
 
 def least_squares_loss(logits: Tensor, label: float) -> Tensor:
-    """(logit - label)^2 / 2 (Mao et al. 2017, "Least squares generative adversarial networks", equation 9: a = 0,
-    b = c = 1). The best logit is p / (p + q)."""
+    """Compute (logit - label)^2 / 2; the optimal logit is p / (p + q).
+
+    Mao et al. 2017, "Least squares generative adversarial networks", equation 9 with a = 0, b = c = 1.
+    """
     return (logits.float() - label).square().mean() / 2
 
 
 def hinge_loss(logits: Tensor, sign: float) -> Tensor:
-    """max(0, 1 - sign * logit), sign 1 for true and -1 for generated images (Lim & Ye 2017, "Geometric GAN";
-    Miyato et al. 2018, equation 16). The best logit is the sign of p - q."""
+    """Compute max(0, 1 - sign * logit), sign 1 for real and -1 for generated images.
+
+    The optimal logit is the sign of p - q (Lim & Ye 2017, "Geometric GAN"; Miyato et al. 2018, equation 16).
+    """
     return functional.relu(1 - sign * logits.float()).mean()
 
 
 def critic_loss(logits: Tensor, sign: float) -> Tensor:
-    """-sign * logit (Arjovsky et al. 2017, "Wasserstein GAN", algorithm 1). Needs a bound on the critic's slope:
-    weight clipping, a gradient penalty or spectral normalisation."""
+    """Compute -sign * logit (Arjovsky et al. 2017, "Wasserstein GAN", algorithm 1).
+
+    Requires a bounded critic slope: weight clipping, a gradient penalty or spectral normalization.
+    """
     return -sign * logits.float().mean()
 
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """The three costs of one game, each logits -> scalar.
+    """The three losses of one adversarial game, each a function of logits that returns a scalar.
 
-    real(logits, label) and fake(logits) are paid by the discriminator, generator(logits) by the generator for its own
-    images. label is what the discriminator should say of true images: 1, or less to smooth it from one side
-    (Salimans et al. 2016, section 3.4); smoothable says whether the game has labels at all.
-    boundary: the logit above which the discriminator says "true"; none: it only ranks.
-    sure: the distance from it beyond which the discriminator has next to nothing left to learn from a logit on the
-    right side; none: there is no such distance.
+    Attributes:
+        real: The discriminator's loss on real images, of (logits, label). The label is 1, or less for one-sided label
+            smoothing (Salimans et al. 2016, section 3.4).
+        fake: The discriminator's loss on generated images.
+        generator: The generator's loss on its own images.
+        smoothable: Whether the loss has labels.
+        boundary: Logit above which the discriminator classifies an image as real; None: logits only rank images.
+        saturation_margin: Distance from the boundary beyond which a correct logit has almost no gradient for the
+            discriminator; None: none.
     """
 
     real: Callable[[Tensor, float], Tensor]
@@ -65,18 +74,18 @@ class AdversarialLoss:
     saturation_margin: float | None = None
 
 
-SURE_LOGIT = math.log(99)  # D = 0.99: the gradient of the cross-entropy is 1 % of what it can be
+SATURATED_LOGIT = math.log(99)  # D = 0.99: the gradient of the cross-entropy is 1 % of its maximum
 
 ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
-    # Mathieu et al. 2016, equations 3 to 5; the generator maximises log D instead of minimising log(1 - D).
+    # Mathieu et al. 2016, equations 3 to 5; the generator maximizes log D instead of minimizing log(1 - D).
     "bce": AdversarialLoss(
         adversarial_loss,
         lambda logits: adversarial_loss(logits, 0),
         lambda logits: adversarial_loss(logits, 1),
-        saturation_margin=SURE_LOGIT,
+        saturation_margin=SATURATED_LOGIT,
     ),
     "minimax": AdversarialLoss(
-        adversarial_loss, lambda logits: adversarial_loss(logits, 0), minimax_loss, saturation_margin=SURE_LOGIT
+        adversarial_loss, lambda logits: adversarial_loss(logits, 0), minimax_loss, saturation_margin=SATURATED_LOGIT
     ),
     "least_squares": AdversarialLoss(
         least_squares_loss,
@@ -89,7 +98,7 @@ ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
         lambda logits: hinge_loss(logits, -1),
         lambda logits: critic_loss(logits, 1),
         smoothable=False,
-        saturation_margin=1.0,  # its loss is 0 there
+        saturation_margin=1.0,  # where its loss reaches 0
     ),
     "wasserstein": AdversarialLoss(
         lambda logits, label: critic_loss(logits, 1),
@@ -102,11 +111,11 @@ ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
 
 
 def accuracy(logits: Tensor, real: bool, boundary: float) -> Tensor:
-    """The share of logits on the right side of the boundary: 1/2 for both kinds where nothing tells them apart."""
+    """Return the share of logits on the right side of the boundary; at chance level 1/2 for real and generated."""
     return ((logits > boundary) == real).float().mean().detach()
 
 
 def saturation(logits: Tensor, real: bool, boundary: float, saturation_margin: float) -> Tensor:
-    """The share of logits on the right side of the boundary and farther than `saturation_margin` from it."""
+    """Return the share of logits on the right side of the boundary, by more than `saturation_margin`."""
     distance = (logits - boundary) if real else (boundary - logits)
     return (distance > saturation_margin).float().mean().detach()

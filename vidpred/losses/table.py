@@ -1,4 +1,4 @@
-"""Losses that `objective.losses` weighs by name. A loss of your own is one function and one line here."""
+"""Named losses that `objective.losses` weighs; a custom loss is one function and one line here."""
 
 from __future__ import annotations
 

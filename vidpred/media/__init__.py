@@ -1,0 +1,1 @@
+"""Rendering: images, plots, videos and pages."""

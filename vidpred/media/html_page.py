@@ -1,4 +1,4 @@
-"""The one writer of HTML: a page that carries its images, videos and style within itself."""
+"""The only writer of HTML: a self-contained page with embedded images, videos and style."""
 
 from __future__ import annotations
 
@@ -37,44 +37,47 @@ KINDS = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
 
 @dataclass
 class Page:
-    """A page built from top to bottom; `write` makes the file. All texts are escaped."""
+    """A page built from top to bottom and written by `write`. All texts are escaped."""
 
     title: str
     lead: str = ""
     body: list[str] = field(default_factory=list)
 
     def heading(self, text: str) -> None:
+        """Add a heading."""
         self.body.append(f"<h2>{html.escape(text)}</h2>")
 
     def text(self, text: str) -> None:
+        """Add a paragraph."""
         self.body.append(f"<p>{html.escape(text)}</p>")
 
     def code(self, text: str) -> None:
+        """Add a block of code."""
         self.body.append(f"<pre><code>{html.escape(text)}</code></pre>")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:
-        """Rows of as many cells as the head has; the first column names the row."""
+        """Add a table, whose rows have one cell for each of the head; the first column names the row."""
         assert all(len(row) == len(head) for row in rows)
         titles = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
         lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        said = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+        title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
         self.body.append(
-            f'<div class="scroll"><table>{said}<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
+            f'<div class="scroll"><table>{title}<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
         )
 
     def image(self, file: Path, caption: str) -> None:
-        """A .png, .gif or .mp4 file, carried in the page."""
+        """Embed a .png, .gif or .mp4 file."""
         kind = KINDS[file.suffix.lower()]
         source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
-        said = html.escape(caption, quote=True)
+        text = html.escape(caption, quote=True)
         if kind == "video/mp4":
-            shown = f'<video src="{source}" aria-label="{said}" autoplay loop muted playsinline controls></video>'
+            tag = f'<video src="{source}" aria-label="{text}" autoplay loop muted playsinline controls></video>'
         else:
-            shown = f'<img src="{source}" alt="{said}">'
-        self.body.append(f"<figure>{shown}<figcaption>{said}</figcaption></figure>")
+            tag = f'<img src="{source}" alt="{text}">'
+        self.body.append(f"<figure>{tag}<figcaption>{text}</figcaption></figure>")
 
     def write(self, path: Path, footer: str) -> None:
-        """Whole or not at all. Raises StorageError."""
+        """Write the page atomically. Raises StorageError."""
         lead = f'<p class="lead">{html.escape(self.lead)}</p>' if self.lead else ""
         text = (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

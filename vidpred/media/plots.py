@@ -1,4 +1,4 @@
-"""Plots of logged numbers and of evaluations."""
+"""Plots of logged numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def curve_keys(logged: dict[str, list[dict[str, float]]]) -> list[str]:
-    """The losses and validation numbers among what runs logged; the monitors' are for `vidpred doctor`."""
+    """Return the keys of logged losses and validation numbers, without those of monitors."""
     keys = {key for lines in logged.values() for line in lines for key in line if "/" in key}
     return sorted(key for key in keys if not key.startswith("monitor/"))
 
 
 def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Sequence[str]) -> None:
-    """One panel for each key, one line for each run, the same colour in every panel, against the step."""
+    """Plot logged numbers against the step: one panel per key, one line per run, in the same color in every panel."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -25,7 +25,7 @@ def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Seq
     figure, axes = pyplot.subplots(
         rows, columns, figsize=(4 * columns, 2.7 * rows), layout="constrained", squeeze=False
     )
-    shown: dict[str, Any] = {}  # a run's first line stands for all of them in the legend
+    shown: dict[str, Any] = {}  # the legend has one line per run
     for axis, key in zip(axes.flat, keys, strict=False):
         for number, (name, lines) in enumerate(logged.items()):
             points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]

@@ -1,4 +1,4 @@
-"""The only place that makes uint8 images: panels with coloured frames and labels."""
+"""The only module that renders uint8 images: panels with colored borders and labels."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 Kind = Literal["context", "prediction", "truth", "error"]
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS: dict[Kind, tuple[int, int, int]] = {
+# Okabe and Ito's colors, which are distinct also with color blindness.
+COLORS: dict[Kind, tuple[int, int, int]] = {
     "context": (0, 114, 178), "prediction": (230, 159, 0), "truth": (0, 158, 115), "error": (120, 120, 120),
 }  # fmt: skip
 BACKGROUND, INK, UNKNOWN = (24, 24, 27), (235, 235, 235), (48, 48, 52)
-LEAST_WIDTH = 64  # of a panel, so that a narrow image's label can be read
+LEAST_WIDTH = 64  # of a panel, so that the label of a narrow image is legible
 SMALLEST_TEXT = 11
-ERROR_RANGE = 0.5  # a mean absolute difference of half the range is drawn brightest
+ERROR_RANGE = 0.5  # mean absolute difference that is drawn brightest
 TRAINING_ROWS, TRAINING_GRID = 4, 64
 TRAINING_HEIGHT = 96
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One framed image `(C, H, W)` in [0, 1] with its label; None is drawn as not known."""
+    """One framed image `(C, H, W)` in [0, 1] with its label; None is drawn as unavailable."""
 
     label: str
     image: Tensor | None
@@ -44,7 +44,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Sizes in pixels. They grow with the images, so that text can still be read when all is scaled to a screen."""
+    """Sizes in pixels, which grow with the images so that text stays legible when scaled to a screen."""
 
     border: int
     gap: int
@@ -52,15 +52,20 @@ class _Layout:
 
     @classmethod
     def of(cls, height: int) -> _Layout:
-        """For panels whose images are drawn `height` pixels tall."""
+        """Return the layout of panels whose images are drawn `height` pixels tall."""
         scale = max(1.0, height / 320)
         return cls(round(4 * scale), round(8 * scale), round(15 * scale))
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
-    """`(..., C, H, W)` in [0, 1], C = 1 or 3 -> `(..., H, W, 3)` uint8, rounded; one channel becomes gray.
+    """Convert frames to `(..., H, W, 3)` uint8, rounded; one channel becomes gray.
 
-    Raises TypeError unless frames are floating point, ValueError for another number of channels.
+    Args:
+        frames: `(..., C, H, W)` float in [0, 1], C = 1 or 3.
+
+    Raises:
+        TypeError: The frames are not floating point.
+        ValueError: The number of channels is another.
     """
     if not frames.is_floating_point():
         raise TypeError(f"frames must be float in [0, 1], not {frames.dtype}")
@@ -71,10 +76,16 @@ def to_uint8(frames: Tensor) -> np.ndarray:
 
 
 def error_map(prediction: Tensor, truth: Tensor) -> Tensor:
-    """How far two images `(C, H, W)` in [0, 1] lie apart, as an image `(3, H, W)` in [0, 1].
+    """Map the absolute difference of two images, averaged over channels, to the colors of magma.
 
-    The absolute difference, mean over channels, in the colours of magma: from black at 0 over violet and orange to
-    pale yellow at 0.5 and above.
+    They go from black at 0 over violet and orange to pale yellow at 0.5 and above.
+
+    Args:
+        prediction: `(C, H, W)` in [0, 1].
+        truth: Image of the same shape.
+
+    Returns:
+        `(3, H, W)` in [0, 1].
     """
     import cv2
 
@@ -85,14 +96,22 @@ def error_map(prediction: Tensor, truth: Tensor) -> Tensor:
 
 
 def compose(panels: Sequence[Panel], minimum_height: int = 192, caption: str = "") -> np.ndarray:
-    """Panels in a row, each below its label and in a frame of its kind's colour, the caption under all of them.
+    """Compose panels in a row, each below its label and in a border of its kind's color, above a caption.
 
-    Small images are enlarged by a whole factor (nearest neighbour) until they are minimum_height tall. Returns
-    `(H, W, 3)` uint8 with even H and W. Raises ValueError unless one image at least is known and all are of one size.
+    Args:
+        panels: The panels; at least one has an image, and all images have the same size.
+        minimum_height: Small images are enlarged by a whole factor (nearest neighbor) to at least this height.
+        caption: Text below all panels.
+
+    Returns:
+        `(H, W, 3)` uint8 with even H and W.
+
+    Raises:
+        ValueError: No panel has an image, or the sizes differ.
     """
     sizes = {tuple(panel.image.shape[-2:]) for panel in panels if panel.image is not None}
     if len(sizes) != 1:
-        raise ValueError(f"panels need images of one size, at least one of them known, not {sorted(sizes)}")
+        raise ValueError(f"panels need at least one image, and images of one size, not {sorted(sizes)}")
     height, width = sizes.pop()
     factor = max(1, -(-minimum_height // height))
     layout = _Layout.of(height * factor)
@@ -105,34 +124,52 @@ def compose(panels: Sequence[Panel], minimum_height: int = 192, caption: str = "
 
 
 def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Images one below the other; the narrower ones are filled up with background."""
+    """Stack images vertically; narrower ones are padded with background."""
     width = max(row.shape[1] for row in rows)
     filled = [np.concatenate([row, _blank(row.shape[0], width - row.shape[1])], 1) for row in rows]
     return np.concatenate(filled)
 
 
 def image_grid(images: Tensor, columns: int | None = None, border: int = 2) -> np.ndarray:
-    """Images `(N, C, H, W)` in [0, 1] row by row, `(rows * (H + border) + border, ..., 3)` uint8; columns: how many
-    are side by side (None: as many as make a square)."""
-    shown = to_uint8(images)
-    columns = min(len(shown), columns or math.ceil(math.sqrt(len(shown))))
-    rows = -(-len(shown) // columns)
-    height, width = shown.shape[1] + border, shown.shape[2] + border
+    """Arrange images in a grid, row by row.
+
+    Args:
+        images: `(N, C, H, W)` in [0, 1].
+        columns: Number of columns; None: as for a square grid.
+        border: Pixels between images.
+
+    Returns:
+        `(rows * (H + border) + border, columns * (W + border) + border, 3)` uint8.
+    """
+    pixels = to_uint8(images)
+    columns = min(len(pixels), columns or math.ceil(math.sqrt(len(pixels))))
+    rows = -(-len(pixels) // columns)
+    height, width = pixels.shape[1] + border, pixels.shape[2] + border
     grid = _blank(rows * height + border, columns * width + border)
-    for number, image in enumerate(shown):
+    for number, image in enumerate(pixels):
         top, left = number // columns * height + border, number % columns * width + border
         grid[top : top + image.shape[0], left : left + image.shape[1]] = image
     return grid
 
 
 def shown_samples(context: Tensor) -> int:
-    """How many samples `training_image` shows: more where there are no known frames `(B, 0, C, H, W)`."""
+    """Return the number of samples in `training_image`, which is larger without context frames `(B, 0, C, H, W)`."""
     return TRAINING_ROWS if context.shape[1] else TRAINING_GRID
 
 
 def training_image(context: Tensor, truth: Tensor, prediction: Tensor) -> np.ndarray:
-    """Samples in rows: context | truth | prediction | difference. `(B, T, C, H, W)`, `(B, K, C, H, W)` twice. Without
-    known frames, true and generated images belong to no pairs: a grid of the ones beside a grid of the others."""
+    """Render samples in rows: context | truth | prediction | difference.
+
+    Without context frames, true and generated images are not pairs and are rendered as two grids.
+
+    Args:
+        context: `(B, T, C, H, W)` in [0, 1].
+        truth: `(B, K, C, H, W)` in [0, 1].
+        prediction: `(B, K, C, H, W)` in [0, 1].
+
+    Returns:
+        `(H, W, 3)` uint8.
+    """
     if not context.shape[1]:
         grids = [image_grid(images.flatten(0, 1)) for images in (truth, prediction)]
         panels = [
@@ -141,9 +178,9 @@ def training_image(context: Tensor, truth: Tensor, prediction: Tensor) -> np.nda
         ]
         return compose(panels)
     rows = []
-    for known, true, predicted in list(zip(context, truth, prediction, strict=True))[:TRAINING_ROWS]:
-        ago = range(len(known) - 1, -1, -1)
-        panels = [Panel(f"t-{k}" if k else "t", frame, "context") for k, frame in zip(ago, known, strict=True)]
+    for past, true, predicted in list(zip(context, truth, prediction, strict=True))[:TRAINING_ROWS]:
+        ago = range(len(past) - 1, -1, -1)
+        panels = [Panel(f"t-{k}" if k else "t", frame, "context") for k, frame in zip(ago, past, strict=True)]
         panels += [Panel(f"truth {k}", frame, "truth") for k, frame in enumerate(true, 1)]
         panels += [Panel(f"predicted {k}", frame, "prediction") for k, frame in enumerate(predicted, 1)]
         panels += [
@@ -159,7 +196,7 @@ def _as_image(pixels: np.ndarray) -> Tensor:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write `(H, W, 3)` uint8, whole or not at all, over what is there; makes the folder. Raises StorageError."""
+    """Write an image `(H, W, 3)` uint8 atomically, over an existing file; make its folder. Raises StorageError."""
     from PIL import Image
 
     with atomic_write(path) as temporary:
@@ -170,14 +207,14 @@ def _frame(panel: Panel, size: tuple[int, int], factor: int, layout: _Layout) ->
     height, width = size[0] * factor, size[1] * factor
     if panel.image is None:
         image = np.full((height, width, 3), UNKNOWN, np.uint8)
-        note = _text("not known", width, layout.text, UNKNOWN)
+        note = _text("unavailable", width, layout.text, UNKNOWN)
         top = (height - note.shape[0]) // 2
         if top >= 0:
             image[top : top + note.shape[0]] = note
     else:
         image = to_uint8(panel.image).repeat(factor, 0).repeat(factor, 1)
     border = layout.border
-    framed = np.full((height + 2 * border, width + 2 * border, 3), COLOURS[panel.kind], np.uint8)
+    framed = np.full((height + 2 * border, width + 2 * border, 3), COLORS[panel.kind], np.uint8)
     framed[border:-border, border:-border] = image
     missing = max(0, LEAST_WIDTH - framed.shape[1])
     left, right = _blank(framed.shape[0], missing // 2), _blank(framed.shape[0], missing - missing // 2)
@@ -197,8 +234,11 @@ def _font(size: int) -> FreeTypeFont | ImageFont:
 
 
 def _text(text: str, width: int, size: int, background: tuple[int, int, int] = BACKGROUND) -> np.ndarray:
-    """A line in the middle of a strip `(1.6 size, width, 3)`; what does not fit is set smaller, then cut with an
-    ellipsis. Line breaks become spaces, characters that cannot be printed question marks."""
+    """Render a centered line of text in a strip `(1.6 size, width, 3)`.
+
+    Text that does not fit is set smaller, then cut with an ellipsis. Line breaks become spaces, and unprintable
+    characters question marks.
+    """
     from PIL import Image, ImageDraw
 
     strip = Image.new("RGB", (width, round(1.6 * size)), background)

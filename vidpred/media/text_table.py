@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 
 def format_table(head: Sequence[str], rows: Iterable[Sequence[str]], column: int = 0, gap: int = 2) -> list[str]:
-    """Return the lines of a table: the first column to the left, the others to the right.
+    """Return the lines of a table, with the first column aligned left and the others right.
 
     Args:
         head: The title of every column.
         rows: The cells of every row, one for each title.
-        column: The least width of the columns after the first.
+        column: Minimum width of the columns after the first.
         gap: Spaces between columns.
     """
     lines = [list(map(str, line)) for line in (head, *rows)]

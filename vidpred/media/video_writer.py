@@ -1,4 +1,4 @@
-"""Writes images as MP4, GIF or a PNG strip, one at a time; the file appears whole or not at all."""
+"""Write images as MP4, GIF or a PNG strip, one at a time; files are written atomically."""
 
 from __future__ import annotations
 
@@ -18,21 +18,31 @@ if TYPE_CHECKING:
 
 STRIP_IMAGES = 12
 SUFFIXES = (".mp4", ".gif", ".png")
-GIF_MOST = 50  # images a second: browsers slow a shorter delay than 2/100 s down to 1/10 s
-BT709 = 1  # the code for "BT.709" in H.264's matrix, primaries and transfer fields (ITU-T H.264, table E-3 to E-5)
+GIF_MOST = 50  # images per second; browsers slow down delays of less than 2/100 s to 1/10 s
+BT709 = 1  # the code of "BT.709" in H.264's matrix, primaries and transfer fields (ITU-T H.264, table E-3 to E-5)
 LIMITED_RANGE = 1
 
 
 def write_video(path: Path, images: Iterable[np.ndarray], rate: float, overwrite: bool = False) -> int:
-    """Write `(H, W, 3)` uint8 images of one size at `rate` a second; returns how many.
+    """Write images to a video file.
 
     .mp4 is H.264 in yuv420p (BT.709), which plays in browsers; odd sizes are padded by repeating the edge. .gif loops,
-    each image with its own 256 colours, 50 a second at most. .png is a strip of at most 12 of the images, evenly
-    chosen, one below the other. Images are not kept, but for the strip's.
+    with a palette of 256 colors for each image, at most 50 images per second. .png is a vertical strip of at most 12
+    evenly chosen images. Only the images of a strip are kept in memory.
 
-    Raises what `check_output` raises, ConfigError for a rate that is not above 0, ValueError without any image or
-    for one of another size or type, StorageError where the file cannot be written. What `images` raises is not
-    changed.
+    Args:
+        path: The file.
+        images: `(H, W, 3)` uint8, all of one size; errors that they raise are passed on unchanged.
+        rate: Images per second.
+        overwrite: Whether to replace an existing file.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        ConfigError: The rate or the file's suffix is invalid.
+        ValueError: There is no image, or one of another size or type.
+        StorageError: The file exists or cannot be written.
     """
     import av
 
@@ -43,7 +53,7 @@ def write_video(path: Path, images: Iterable[np.ndarray], rate: float, overwrite
     if first is None:
         raise ValueError("there is no image to write")
     everything = chain([first], source)
-    del first  # else it would be kept to the end
+    del first  # to free its memory
     writers = {".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_strip}
     try:
         with atomic_write(path) as temporary:
@@ -59,14 +69,14 @@ def write_video(path: Path, images: Iterable[np.ndarray], rate: float, overwrite
 
 
 def exact_rate(rate: float) -> Fraction:
-    """Images a second as a fraction; 29.97003 is 30000/1001. Raises ConfigError unless 0.001 <= rate <= 1000."""
-    if not 0.001 <= rate <= 1000:  # not a number is refused too
-        raise ConfigError(f"[--rate {rate}] must lie between 0.001 and 1000 images a second")
+    """Convert a rate to a fraction: 29.97003 is 30000/1001. Raises ConfigError unless 0.001 <= rate <= 1000."""
+    if not 0.001 <= rate <= 1000:  # also true for NaN
+        raise ConfigError(f"[--rate {rate}] must be between 0.001 and 1000 images per second")
     return Fraction(rate).limit_denominator(1001)
 
 
 class _Source:
-    """The caller's images, checked. Remembers what they raised, so that it is not taken for a failure to write."""
+    """The caller's images, checked; stores the error that they raise, to distinguish it from a failure to write."""
 
     def __init__(self, images: Iterable[np.ndarray]) -> None:
         self.failure: BaseException | None = None
@@ -105,7 +115,7 @@ def _write_mp4(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
                 stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
                 codec = stream.codec_context
                 codec.thread_count = 1
-                # Without these marks players guess the matrix from the size, and colours shift.
+                # Without these fields players guess the matrix from the size, and colors shift.
                 codec.colorspace = codec.color_primaries = codec.color_trc = BT709
                 codec.color_range = LIMITED_RANGE
             rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -118,7 +128,7 @@ def _write_mp4(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
 
 
 def _write_gif(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
-    """By FFmpeg, not Pillow, whose GIF writer keeps every image until the last has come."""
+    """Write a GIF with FFmpeg, because Pillow's writer keeps all images in memory."""
     import av
 
     rate = min(rate, Fraction(GIF_MOST))
@@ -143,7 +153,7 @@ def _write_gif(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
 
 
 def _palette_graph(height: int, width: int, time_base: Fraction) -> av.filter.Graph:
-    """Filters that give every image its own palette of 256 colours."""
+    """Build filters that compute a palette of 256 colors for each image."""
     import av
     import av.filter
 
@@ -164,7 +174,7 @@ def _palette_graph(height: int, width: int, time_base: Fraction) -> av.filter.Gr
 
 
 def _drain(graph: av.filter.Graph, container: Any, stream: Any) -> None:
-    """Encode what the filters have ready."""
+    """Encode the frames that the filters have finished."""
     import av
 
     while True:
@@ -176,14 +186,14 @@ def _drain(graph: av.filter.Graph, container: Any, stream: Any) -> None:
 
 
 def _write_strip(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
-    """Keeps every n-th image; n doubles, and every other one goes, whenever more are kept than wanted."""
+    """Write every n-th image; n doubles, and every other kept image is dropped, when there are too many."""
     from PIL import Image
 
     kept: list[np.ndarray] = []
     every, count = 1, 0
     for image in images:
         if count % every == 0:
-            kept.append(image.copy())  # the caller may use its array again
+            kept.append(image.copy())  # the caller may reuse its array
             if len(kept) > STRIP_IMAGES:
                 kept, every = kept[::2], every * 2
         count += 1

@@ -1,0 +1,1 @@
+"""Generators, discriminators and the rollout loop."""

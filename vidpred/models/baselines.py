@@ -1,4 +1,4 @@
-"""Predictors that learn nothing, under the interface of a trained generator: what a model has to beat."""
+"""Baselines without learned parameters, with the interface of a generator."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from vidpred.models.optical_flow import Care, dense_flow, warp_backward
 
 
 class CopyLast(Generator):
-    """Nothing moves: the next frame is the last known one."""
+    """Baseline that repeats the last context frame."""
 
     def __init__(self, context_frames: int = 1) -> None:
         super().__init__()
         self.context_frames, self.pred_frames, self.lead = context_frames, 1, 1
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        """`(B, T, C, H, W)` in [0, 1] -> a list of one prediction, `(B, 1, C, H, W)` in [0, 1]."""
+        """Predict from `(B, T, C, H, W)` in [0, 1]; returns a list of one, `(B, 1, C, H, W)` in [0, 1]."""
         return [to_float(context[:, -1:])]
 
 
 class FlowExtrapolation(Generator):
-    """Everything keeps its velocity: frame_t+1(x) = frame_t(x + flow_t->t-1(x)), the flow by `dense_flow`, with `care`.
+    """Baseline of constant velocity: frame_t+1(x) = frame_t(x + flow_t->t-1(x)), with the flow of `dense_flow`.
 
-    The flow is read where a pixel arrives and not where it leaves from, which is the same wherever the motion is
-    smooth. The background that a moving thing uncovers is therefore not painted in.
+    The flow is read where a pixel arrives, not where it starts, which is the same wherever the motion is smooth.
+    Background uncovered by a moving object is therefore not filled in.
     """
 
     def __init__(self, care: Care = "medium") -> None:
@@ -35,16 +35,23 @@ class FlowExtrapolation(Generator):
         self.care: Care = care
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        """`(B, T, C, H, W)` in [0, 1], C = 1 or 3, T >= 2 (the last two count) -> a list of one, `(B, 1, C, H, W)`."""
+        """Predict from `(B, T, C, H, W)` in [0, 1].
+
+        Args:
+            context: C = 1 or 3, T >= 2; only the last two frames are used.
+
+        Returns:
+            A list of one, `(B, 1, C, H, W)` in [0, 1].
+        """
         earlier, last = to_float(context[:, -2]), to_float(context[:, -1])
         return [warp_backward(last, dense_flow(last, earlier, self.care))[:, None]]
 
 
 class HalfAndHalf(Generator):
-    """The mean of the two above: hard to beat far ahead, where squared error asks for the mean of what may come.
+    """Mean of the two other baselines, hard to beat far ahead: squared error favors the mean of the possible futures.
 
-    Each of them recurses by itself: at step k it is the mean of the last known frame and of the k-th frame of the
-    flow's own rollout, not a flow of means. That is why its frames come all at once.
+    Each baseline recurses separately: step k is the mean of the last context frame and the k-th frame of the flow's own
+    rollout, not a flow of means. That is why all frames are predicted at once.
     """
 
     def __init__(self, pred_frames: int = 1) -> None:
@@ -53,13 +60,20 @@ class HalfAndHalf(Generator):
         self.flow = FlowExtrapolation()
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        """`(B, T, C, H, W)` in [0, 1], C = 1 or 3, T >= 2 -> a list of one, `(B, pred_frames, C, H, W)` in [0, 1]."""
+        """Predict from `(B, T, C, H, W)` in [0, 1].
+
+        Args:
+            context: C = 1 or 3, T >= 2.
+
+        Returns:
+            A list of one, `(B, pred_frames, C, H, W)` in [0, 1].
+        """
         last = to_float(context[:, -1:])
-        known, images = to_float(context[:, -2:]), []
+        recent, images = to_float(context[:, -2:]), []
         for _ in range(self.pred_frames):
-            (moved,) = self.flow(known)
+            (moved,) = self.flow(recent)
             images.append((last + moved) / 2)
-            known = torch.cat([known[:, -1:], moved], 1)
+            recent = torch.cat([recent[:, -1:], moved], 1)
         return [torch.cat(images, 1)]
 
 
@@ -70,6 +84,6 @@ BASELINES: dict[str, type[CopyLast] | type[FlowExtrapolation] | type[HalfAndHalf
 }
 
 
-def build_baselines(steps: int) -> dict[str, Generator]:
-    """One of each, for rollouts of `steps` frames."""
-    return {name: kind(pred_frames=steps) if kind is HalfAndHalf else kind() for name, kind in BASELINES.items()}
+def build_baselines(num_frames: int) -> dict[str, Generator]:
+    """Build one of each baseline, for rollouts of `num_frames` frames."""
+    return {name: kind(pred_frames=num_frames) if kind is HalfAndHalf else kind() for name, kind in BASELINES.items()}

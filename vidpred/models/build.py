@@ -1,4 +1,4 @@
-"""From settings to networks: the tables of models, those of installed packages included."""
+"""Tables that map settings to networks, including those of installed packages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vidpred.models.vae import VaeSettings
 from vidpred.plugins import plugged_in
 from vidpred.settings import Settings
 
-# `model.name` and `discriminator.name` choose from these; the first is the default.
+# Choices of `model.name` and `discriminator.name`; the first is the default.
 GENERATORS: dict[str, type[ModelSettings]] = {
     "multiscale": MultiscaleSettings,
     "dcgan": DcganSettings,
@@ -50,14 +50,14 @@ DISCRIMINATORS: dict[str, type[DiscriminatorSettings]] = {
 
 
 def add_plugin(kind: type[Settings]) -> None:
-    """Add the settings class of another package to the table of its kind, under its own name.
+    """Add another package's settings class to the table of its kind, under its own name.
 
     Raises:
-        ValueError: It is no settings class of a model, or its name is taken.
+        ValueError: The class is no settings class of a model, or its name is taken.
     """
     table: dict[str, Any] = GENERATORS if issubclass(kind, ModelSettings) else DISCRIMINATORS
     if not issubclass(kind, ModelSettings | DiscriminatorSettings):
-        raise ValueError("it derives from neither ModelSettings nor MultiscaleDiscriminatorSettings")
+        raise ValueError("it derives from neither ModelSettings nor DiscriminatorSettings")
     name = kind.model_fields["name"].default
     if name in table:
         raise ValueError(f"the name {name} is taken")
@@ -65,7 +65,7 @@ def add_plugin(kind: type[Settings]) -> None:
 
 
 def choice(table: dict[str, Any]) -> Any:
-    """The type of a config section that is one of a table's, chosen by its name."""
+    """Return the type of a config section that is any member of a table, chosen by its name."""
     default = next(iter(table))
     if len(table) == 1:
         return table[default]
@@ -87,13 +87,19 @@ else:
 
 
 def build_generator(settings: ModelSettings, data: DataSettings) -> Generator:
+    """Build the generator of the `model` settings."""
     return settings.build(data)
 
 
 def build_discriminator(settings: DiscriminatorSettings, num_scales: int, data: DataSettings) -> Discriminator:
-    """Raises ConfigError where the patches are too small for it."""
+    """Build the discriminator of the `discriminator` settings.
+
+    Raises:
+        ConfigError: The crops are too small for the network.
+    """
     return settings.build(num_scales, data)
 
 
 def count_parameters(module: nn.Module) -> int:
+    """Return the number of a module's parameters."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""What the frame predictors share that take noise, actions and states."""
+"""Base class of the frame predictors that take noise, actions and states."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from vidpred.models.settings import ModelSettings
 
 
 class ConditionedPredictor(Generator):
-    """Base of the predictors `(B, T, C, H, W)` -> pred_frames (K) frames at once, the first of them `lead` frames after
-    the last known one, under noise, actions and states.
+    """Base class of frame predictors with noise, actions and states.
 
-    condition_size: how many numbers these are in all. moves: actions between the first known and the last coming frame.
-    state_dynamics: says the states of frames that are predicted, and the units of all.
+    Maps `(B, T, C, H, W)` to pred_frames (K) frames at once, the first of them `lead` frames after the last context
+    frame. `condition_size` is the total number of condition values, `moves` the number of actions between the first
+    context frame and the last future frame. `state_dynamics` predicts the states of predicted frames and normalizes all
+    states.
     """
 
     def __init__(
@@ -41,12 +42,16 @@ class ConditionedPredictor(Generator):
     def conditions(
         self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None
     ) -> dict[str, Tensor]:
-        """What the network is to see of each, `(B, n)` by name, in units of their deviation; nothing of what the model
-        does not take.
+        """Return the network's condition inputs, `(B, n)` by name, normalized; those it does not take are absent.
 
-        noise: `(B, noise_channels)`; None: drawn here from torch's random stream. actions: `(B, moves, action_size)` in
-        the data's units; states: `(B, context_frames, state_size)` likewise, those of the known frames. Raises
-        ValueError where they have another shape, or the model takes none.
+        Args:
+            context: `(B, T, C, H, W)`.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+            actions: `(B, moves, action_size)` in the data's units.
+            states: `(B, context_frames, state_size)` in the data's units, those of the context frames.
+
+        Raises:
+            ValueError: A condition has another shape, or the model does not take it.
         """
         if noise is None and self.noise_channels:
             noise = draw_noise(self, len(context))
@@ -78,6 +83,6 @@ class ConditionedPredictor(Generator):
     def planes(
         self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None
     ) -> Tensor | None:
-        """The same as planes that are the same everywhere, `(B, condition_size, 1, 1)`; None without any."""
+        """Return the conditions as constant planes, `(B, condition_size, 1, 1)`; None without any."""
         found = list(self.conditions(context, noise, actions, states).values())
         return torch.cat(found, 1)[:, :, None, None] if found else None

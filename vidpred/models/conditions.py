@@ -1,4 +1,4 @@
-"""What a generator may be given beside the known frames, and a discriminator beside the images that it judges."""
+"""Inputs of a generator in addition to context frames, and of a discriminator in addition to images."""
 
 from __future__ import annotations
 
@@ -16,38 +16,48 @@ from vidpred.models.base import Discriminator, Generator
 
 @dataclass(frozen=True)
 class Conditions:
-    """noise: `(B, noise_channels)`, a draw for each sample. actions: `(B, N-1, A)`: row i moves frame i to frame i+1,
-    counted from the first of N frames, known and coming. labels: `(B,)` int64, the class of each sample.
-    truth: `(B, K, C, H, W)`, the true images, only while training. states: `(B, T, S)`, those in which the
-    known frames were taken; of coming frames none are given, `with_predicted_states` predicts them."""
+    """Conditions of a batch; None: absent.
+
+    Attributes:
+        noise: `(B, noise_channels)`, one draw per sample.
+        actions: `(B, N-1, A)`: row i leads from frame i to frame i+1, counted from the first of N frames, context and
+            future.
+        labels: `(B,)` int64, the class of each sample.
+        target: `(B, K, C, H, W)`, the true images, in training only.
+        states: `(B, T, S)` of the context frames; `with_predicted_states` predicts those of future frames.
+    """
 
     noise: Tensor | None = None
     actions: Tensor | None = None
     labels: Tensor | None = None
-    truth: Tensor | None = None
+    target: Tensor | None = None
     states: Tensor | None = None
 
     @classmethod
-    def of(cls, batch: Batch, count: int | None = None) -> Self:
-        """What a batch says beside its frames, of its first `count` samples (None: all)."""
+    def from_batch(cls, batch: Batch, count: int | None = None) -> Self:
+        """Return the conditions of a batch's first `count` samples (None: all)."""
         actions, labels, states = (
-            None if rows is None else rows[:count] for rows in (batch.actions, batch.labels, batch.known_states)
+            None if rows is None else rows[:count] for rows in (batch.actions, batch.labels, batch.context_states)
         )
         return cls(actions=actions, labels=labels, states=states)
 
     def repeat(self, times: int) -> Conditions:
-        """The same for `times` copies of the batch, one after the other; the noise is of all copies already."""
+        """Return the conditions for `times` consecutive copies of the batch; the noise already covers all."""
         return Conditions(
             self.noise,
             None if self.actions is None else self.actions.repeat(times, 1, 1),
             None if self.labels is None else self.labels.repeat(times),
-            None if self.truth is None else self.truth.repeat(times, 1, 1, 1, 1),
+            None if self.target is None else self.target.repeat(times, 1, 1, 1, 1),
             None if self.states is None else self.states.repeat(times, 1, 1),
         )
 
     def check(self, generator: Generator) -> None:
-        """Raises ValueError where there is noise for a generator that takes none, or actions or states are missing, not
-        finite or of another size than it takes, or labels are missing or not among its classes."""
+        """Check that the conditions fit a generator.
+
+        Raises:
+            ValueError: There is noise for a generator that takes none; actions or states are missing, not finite or of
+                the wrong size; or labels are missing or not among the generator's classes.
+        """
         if self.noise is not None and not generator.noise_channels:
             raise ValueError("the generator takes no noise (it has no noise_channels)")
         check_rows("actions", self.actions, "N-1", generator.action_size)
@@ -55,8 +65,11 @@ class Conditions:
         check_labels(self.labels, generator.num_labels)
 
     def with_predicted_states(self, generator: Generator, count: int) -> Self:
-        """The same with the states of the first `count` frames, known and coming: those that are not given follow from
-        the ones before by the generator's `state_dynamics`, with the actions in between."""
+        """Return a copy with the states of the first `count` frames, context and future.
+
+        Missing states follow from the previous ones through the generator's `state_dynamics`, with the actions in
+        between.
+        """
         if self.states is None or not generator.state_size:
             return self
         states = list(self.states.unbind(1))
@@ -67,9 +80,13 @@ class Conditions:
         return replace(self, states=torch.stack(states, 1))
 
     def generator_kwargs(self, generator: Generator, first: int, count: int) -> dict[str, Tensor]:
-        """Keyword arguments of the generator's forward, those that it takes: noise, labels, the true images, the
-        states of the frames that it sees from frame `first` on, and the `count` actions from there on (the last one
-        again where they end: of frames that nobody asked for)."""
+        """Return the conditions that a generator takes, as keyword arguments of its forward.
+
+        Args:
+            generator: The generator.
+            first: Index of the first input frame: states start there, and so do actions.
+            count: Number of actions; where fewer are left, the last is repeated, which affects surplus frames only.
+        """
         found = self.discriminator_kwargs(generator)
         if self.noise is not None and generator.noise_channels:
             found["noise"] = self.noise
@@ -83,17 +100,21 @@ class Conditions:
         return found
 
     def discriminator_kwargs(self, network: Generator | Discriminator) -> dict[str, Tensor]:
-        """Keyword arguments of a discriminator's forward, those that it takes: labels and the true images."""
+        """Return the labels and the target, where a network takes them, as keyword arguments of its forward."""
         found = {}
         if self.labels is not None and network.num_labels:
             found["labels"] = self.labels
-        if self.truth is not None and network.takes_truth:
-            found["truth"] = self.truth
+        if self.target is not None and network.takes_target:
+            found["target"] = self.target
         return found
 
 
 def check_rows(name: str, rows: Tensor | None, count: str, size: int) -> None:
-    """Raises ValueError unless rows are `(B, count, size)` and finite; where size is 0, they are not looked at."""
+    """Check that rows are `(B, count, size)` and finite; with size 0, nothing is checked.
+
+    Raises:
+        ValueError: The rows are missing, of another shape or not finite.
+    """
     if not size:
         return
     if rows is None:
@@ -105,17 +126,27 @@ def check_rows(name: str, rows: Tensor | None, count: str, size: int) -> None:
 
 
 def check_labels(labels: Tensor | None, classes: int) -> None:
-    """Raises ValueError where a network of so many classes is given no labels, or others than it knows."""
+    """Check that a network of `classes` classes receives labels in range; with 0 classes, nothing is checked.
+
+    Raises:
+        ValueError: The labels are missing or out of range.
+    """
     if not classes:
         return
     if labels is None:
-        raise ValueError(f"the model is told the class of each image; pass labels (B,) from 0 to {classes - 1}")
+        raise ValueError(
+            f"the model is conditioned on the class of each image; pass labels (B,) from 0 to {classes - 1}"
+        )
     if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ValueError(f"labels must lie between 0 and {classes - 1}, not {int(labels.min())} to {int(labels.max())}")
 
 
 def check_conditions(generator: Generator, source: Source) -> None:
-    """Raises ConfigError where the generator takes actions or states and the source has none, or of another size."""
+    """Check that a source has the actions and states that a generator takes.
+
+    Raises:
+        ConfigError: The source lacks them, or they have another size.
+    """
     for wanted, found, setting, name, what in (
         (generator.action_size, source.action_size, "model.action_size", "actions", "from one frame to the next"),
         (generator.state_size, source.state_size, "model.state_size", "states", "a frame"),

@@ -1,5 +1,8 @@
-"""DCGAN (Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional generative
-adversarial networks"), for square images of 8 pixels and more."""
+"""DCGAN for square images of at least 8 pixels.
+
+Radford, Metz & Chintala 2016, "Unsupervised representation learning with deep convolutional generative adversarial
+networks".
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,16 @@ from vidpred.models.images import (
     ImageSettings,
     MinibatchDiscrimination,
     VirtualBatchNorm,
+    apply_per_group,
     as_frames,
-    each_kind,
     image_shape,
-    initialise,
+    initialize,
     label_planes,
 )
 from vidpred.models.multiscale import as_channels_last
 
 KERNEL, STRIDE, PADDING, SLOPE = 4, 2, 1, 0.2
-COARSEST = (4, 6)  # the side of the smallest feature maps: what halving leads to
+COARSEST = (4, 6)  # smallest and largest side of the coarsest feature maps
 
 
 class DcganSettings(ImageSettings):
@@ -77,25 +80,28 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
 
 
 def halved_sides(side: int) -> list[int]:
-    """An image's side, and what halving leads to, down to 4, 5 or 6 pixels; half of 7 is 4. Raises ConfigError where
-    it does not lead there."""
+    """Return an image's side and its successive halves down to 4, 5 or 6 pixels; half of 7 is 4.
+
+    Raises:
+        ConfigError: Halving does not lead there.
+    """
     sides = [side]
     while sides[-1] == 7 or (sides[-1] % 2 == 0 and sides[-1] // 2 >= COARSEST[0]):
         sides.append(-(-sides[-1] // 2))
     if len(sides) == 1 or sides[-1] > COARSEST[1]:
         raise ConfigError(
-            f"[data.crop_size={side}] a DCGAN doubles 4, 5, 6 or 7 pixels several times; take 28, 32, 48, 64 or 96"
+            f"[data.crop_size={side}] a DCGAN doubles 4, 5, 6 or 7 pixels several times; use 28, 32, 48, 64 or 96"
         )
     return sides
 
 
 def kernel(side: int) -> int:
-    """Of the convolution that halves a side, or of the one that doubles to it."""
+    """Return the kernel size of the convolution that halves a side, or doubles to it."""
     return KERNEL - side % 2
 
 
 class DcganGenerator(ImageGenerator):
-    """z -> fractionally strided convolutions with batch norm and ReLU -> tanh; no hidden fully connected layer."""
+    """Generator: z -> fractionally strided convolutions with batch norm and ReLU -> tanh; no hidden linear layer."""
 
     def __init__(self, settings: DcganSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
@@ -110,23 +116,35 @@ class DcganGenerator(ImageGenerator):
             after = shape.channels if last else widths[index + 1]
             layers.append(nn.ConvTranspose2d(width, after, kernel(side), STRIDE, PADDING, bias=last))
         self.layers = nn.Sequential(*layers)
-        initialise(self)
+        initialize(self)
         classes = torch.arange(reference) % max(1, self.num_labels)
-        known = self.latent(torch.empty(reference, 0), None, classes if self.num_labels else None)
+        latent = self.latent(torch.empty(reference, 0), None, classes if self.num_labels else None)
         self.reference: Tensor
-        self.register_buffer("reference", known, persistent=bool(reference))  # checkpoints of others stay as they were
+        # Persistent only with virtual batch normalization: other checkpoints do not have it.
+        self.register_buffer("reference", latent, persistent=bool(reference))
 
     def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`."""
+        """Generate images from noise.
+
+        Args:
+            context: `(B, 0, C, H, W)`.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+            labels: `(B,)`.
+
+        Returns:
+            A list of one, `(B, 1, C, H, W)` in [0, 1].
+        """
         latent = self.latent(context, noise, labels)
         latent = torch.cat([self.reference.to(latent), latent])[:, :, None, None]
-        painted = self.layers(as_channels_last(latent))[len(self.reference) :]
-        return [as_frames(torch.tanh(painted.float()))]
+        images = self.layers(as_channels_last(latent))[len(self.reference) :]
+        return [as_frames(torch.tanh(images.float()))]
 
 
 class DcganDiscriminator(Discriminator):
-    """Strided convolutions with LeakyReLU, batch norm between them, one logit. True and false images are normalised
-    apart, as batches of their own."""
+    """Discriminator: strided convolutions with LeakyReLU, batch norm between them, one logit.
+
+    Real and generated images are normalized as separate batches.
+    """
 
     split_batch_stats = True  # forward takes `num_groups`
 
@@ -148,26 +166,34 @@ class DcganDiscriminator(Discriminator):
         self.minibatch = (
             MinibatchDiscrimination(features, settings.minibatch_kernels) if settings.minibatch_kernels else None
         )
-        # On maps of their own size, a convolution without padding is a linear layer.
+        # An unpadded convolution as large as the feature maps is a linear layer.
         self.last = nn.Linear(features + settings.minibatch_kernels, settings.classes or 1)
-        initialise(self)
+        initialize(self)
 
     def forward(
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         num_groups: int = 1, with_classes: bool = False,
     ) -> Tensor | tuple[Tensor, list[Tensor]] | tuple[Tensor, Tensor]:  # fmt: skip
-        """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`; with_classes: and the
-        logits of the classes, `(B, classes)`.
+        """Score images.
 
-        images: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
+        Args:
+            context: Unused.
+            images: A list of one, `(B, 1, C, H, W)` in [0, 1], in `num_groups` consecutive groups.
+            with_features: Add the last hidden features, a list of one `(B, F)`.
+            labels: `(B,)`.
+            num_groups: Number of groups with separate batch statistics.
+            with_classes: Add the logits of the classes, `(B, classes)`.
+
+        Returns:
+            Logits `(B, 1)`, alone or in a tuple with the requested addition.
         """
         features = as_channels_last(label_planes(labels, self.num_labels, images[-1][:, 0] * 2 - 1))
         for layer in self.layers:
-            mixes = isinstance(layer, nn.BatchNorm2d)
-            features = each_kind(layer, features, num_groups) if mixes else layer(features)
+            mixes_samples = isinstance(layer, nn.BatchNorm2d)
+            features = apply_per_group(layer, features, num_groups) if mixes_samples else layer(features)
         hidden = features.flatten(1)
-        seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, num_groups)
-        by_class = self.last(seen).float()
+        inputs = hidden if self.minibatch is None else apply_per_group(self.minibatch, hidden, num_groups)
+        by_class = self.last(inputs).float()
         logits = by_class.logsumexp(1, keepdim=True) if self.classes else by_class
         if with_features:
             return logits, [hidden]

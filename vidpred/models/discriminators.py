@@ -1,4 +1,4 @@
-"""Conditional multi-scale discriminators: one for each scale, each judging (context, frame)."""
+"""Conditional multi-scale discriminators: one per scale, each scoring (context, frames)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vidpred.models.pyramid import build_pyramid
 from vidpred.models.settings import DiscriminatorSettings
 from vidpred.models.spectral_norm import add_spectral_norm
 
-# Convolution feature maps and fully connected widths, per scale, coarse to fine (the paper's table; the release's).
+# Convolution feature maps and fully connected widths per scale, coarse to fine, of the paper and of its release.
 CONVOLUTION_MAPS: dict[str, list[list[int]]] = {
     "paper": [[64], [64, 128, 128], [128, 256, 256], [128, 256, 512, 128]],
     "release": [[32], [32, 32, 64], [32, 32, 64], [32, 32, 64, 128]],
@@ -51,7 +51,7 @@ class MultiscaleDiscriminatorSettings(DiscriminatorSettings):
 
 
 class ScaleDiscriminator(nn.Module):
-    """One scale's judge: convolutions, fully connected layers, one logit."""
+    """Discriminator of one scale: convolutions, fully connected layers, one logit."""
 
     def __init__(self, size: str, row: tuple[list[int], list[int], list[int]], channels: int, side: int, pool: bool):
         super().__init__()
@@ -60,7 +60,7 @@ class ScaleDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         for width, kernel in zip(maps, kernels, strict=True):
             if strided and side < 4:
-                break  # nothing is left to halve
+                break  # too small to halve
             layers += [
                 nn.Conv2d(channels, width, kernel, stride=2, padding=1)
                 if strided
@@ -73,7 +73,7 @@ class ScaleDiscriminator(nn.Module):
             side //= 2
         if side < 1:
             raise ConfigError(
-                "data.crop_size: the patches are too small for this discriminator; use a larger one, "
+                "data.crop_size: the crops are too small for this discriminator; use a larger size, "
                 "fewer model.scales or discriminator.size=strided"
             )
         features = channels * side * side
@@ -88,7 +88,7 @@ class ScaleDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `(B,)` and the last hidden features `(B, F)`."""
+        """Return logits `(B,)` and the last hidden features `(B, F)`."""
         *hidden, last = self.layers
         features = as_channels_last(images)
         for layer in hidden:
@@ -97,33 +97,37 @@ class ScaleDiscriminator(nn.Module):
 
 
 class MultiscaleDiscriminator(Discriminator):
-    """D_k(X_k, Y_k) for every scale k: is this frame the true continuation of this context?"""
+    """Discriminators D_k(X_k, Y_k) of every scale k: are these frames the true continuation of this context?"""
 
     def __init__(
         self,
         settings: MultiscaleDiscriminatorSettings,
         scales: int,
-        patch: int,
+        crop_size: int,
         context_frames: int,
         pred_frames: int = 1,
         channels: int = 3,
     ) -> None:
-        """Raises ConfigError where the coarsest scale is too small for its convolutions."""
+        """Build one network per scale.
+
+        Raises:
+            ConfigError: The coarsest scale is too small for its convolutions.
+        """
         super().__init__()
-        if patch % 2 ** (scales - 1):
+        if crop_size % 2 ** (scales - 1):
             raise ConfigError(
-                f"data.crop_size: {patch} is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
+                f"data.crop_size: {crop_size} is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
             )
         maps, connected = CONVOLUTION_MAPS[settings.size], CONNECTED_WIDTHS[settings.size]
         strided = settings.size == "strided"
         kernels = [[STRIDED_KERNEL] * len(row) for row in maps] if strided else KERNEL_SIZES
         rows = [choose_scales(table, scales) for table in (maps, connected, kernels)]
-        judged = (context_frames + pred_frames) * channels
-        self.patch, self.num_scales = patch, scales
+        inputs = (context_frames + pred_frames) * channels
+        self.num_scales = scales
         self.networks = nn.ModuleList(
             # Only the finest scale of the paper's network ends in a 2x2 max-pooling.
             ScaleDiscriminator(
-                settings.size, row, judged, patch >> (scales - 1 - index), index == scales - 1 and not strided
+                settings.size, row, inputs, crop_size >> (scales - 1 - index), index == scales - 1 and not strided
             )
             for index, row in enumerate(zip(*rows, strict=True))
         )
@@ -133,14 +137,19 @@ class MultiscaleDiscriminator(Discriminator):
     def forward(
         self, context: Tensor, images: list[Tensor], with_features: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Logits `(B, num_scales)`; with_features: and each scale's last hidden features, `(B, F)`.
+        """Score frames as the continuation of their context.
 
-        context: `(B, T, C, H, W)` in [0, 1]; images: the frames to judge at every scale, coarse to fine,
-        `(B, K, C, h, w)` in [0, 1].
+        Args:
+            context: `(B, T, C, H, W)` in [0, 1].
+            images: The frames at every scale, coarse to fine, `(B, K, C, h, w)` in [0, 1].
+            with_features: Add each scale's last hidden features, a list of `(B, F)`.
+
+        Returns:
+            Logits `(B, num_scales)`, alone or in a tuple with the features.
         """
-        judged = []
-        for network, known, shown in zip(self.networks, build_pyramid(context, self.num_scales), images, strict=True):
-            pair = torch.cat([known, shown], 1) * 2 - 1
-            judged.append(network(rearrange(pair, "b t c h w -> b (t c) h w")))
-        logits = torch.stack([logit for logit, _ in judged], 1)
-        return (logits, [features for _, features in judged]) if with_features else logits
+        scores = []
+        for network, past, frames in zip(self.networks, build_pyramid(context, self.num_scales), images, strict=True):
+            pair = torch.cat([past, frames], 1) * 2 - 1
+            scores.append(network(rearrange(pair, "b t c h w -> b (t c) h w")))
+        logits = torch.stack([logit for logit, _ in scores], 1)
+        return (logits, [features for _, features in scores]) if with_features else logits

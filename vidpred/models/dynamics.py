@@ -1,4 +1,4 @@
-"""How states go on where frames are predicted and nothing measures them."""
+"""Linear model of the states of predicted frames."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from torch import Tensor, nn
 
 from vidpred.models.normalizer import Normalizer
 
-REACH = 5.0  # deviations from the mean within which predicted states stay, at least
+REACH = 5.0  # standard deviations from the mean within which predicted states always may lie
 
 
 class StateDynamics(nn.Module):
-    """The linear map (state, action, 1) -> next state, by least squares over the training data. Finn, Goodfellow &
-    Levine 2016 ("Unsupervised learning for physical interaction through video prediction") learn such a map for the
-    same purpose.
+    """Linear map (state, action, 1) -> next state, by least squares over the training data.
 
-    In units of the data's deviation, x for states and a for actions: x' = x + (x, a, 1) W. Of the W that fit as well
-    the smallest is taken, so what never changes stays. No x' lies further from the mean than the training data does, or
-    `REACH`, or x itself: long rollouts cannot explode. Everything is a buffer, so checkpoints hold it. Until `fit`,
-    states stay as they are.
+    Finn, Goodfellow & Levine 2016 ("Unsupervised learning for physical interaction through video prediction") learn
+    such a map for the same purpose. With normalized states x and actions a: x' = x + (x, a, 1) W. Among equally good W
+    the smallest is chosen, so constant values stay constant. x' lies no further from the mean than the training data,
+    `REACH` or x: long rollouts cannot explode. All parameters are buffers, so checkpoints hold them. Before `fit`,
+    states stay unchanged.
     """
 
     change: Tensor  # W, (S + A + 1, S)
@@ -36,8 +35,12 @@ class StateDynamics(nn.Module):
         self.register_buffer("reach", torch.full((state_size,), REACH))
 
     def fit(self, sequences: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> None:
-        """Fit W to (states `(n, S)`, actions `(n - 1, A)`, row i of which leads from state i to the next), once the
-        scales are fitted. Actions are left out where the model takes none."""
+        """Fit W to sequences, after the normalizers have been fitted.
+
+        Args:
+            sequences: Pairs of states `(n, S)` and actions `(n - 1, A)`; action i leads from state i to state i + 1.
+                Actions are ignored where the model takes none.
+        """
         width = self.change.shape[0]
         squares = torch.zeros(width, width, dtype=torch.float64)
         products = torch.zeros(width, self.state_size, dtype=torch.float64)
@@ -48,22 +51,22 @@ class StateDynamics(nn.Module):
             if self.actions is not None:
                 assert moves is not None
                 parts.insert(1, self.actions(torch.from_numpy(moves.astype(np.float64))))
-            given = torch.cat(parts, 1)
-            squares += given.T @ given
-            products += given.T @ states.diff(dim=0)
+            inputs = torch.cat(parts, 1)
+            squares += inputs.T @ inputs
+            products += inputs.T @ states.diff(dim=0)
             reach = torch.maximum(reach, states.abs().amax(0).float())
-        # Values that are functions of others (one-hot actions, joints that never move) make the squares singular.
+        # Linearly dependent values (one-hot actions, joints that never move) make the squares singular.
         self.change.copy_(torch.linalg.pinv(squares, rtol=1e-10, hermitian=True) @ products)
         self.reach.copy_(reach)
 
     def forward(self, states: Tensor, actions: Tensor | None = None) -> Tensor:
-        """The states after these, `(B, S)` and `(B, A)` -> `(B, S)`, all in the data's units."""
-        with torch.autocast(states.device.type, enabled=False):  # in bfloat16 roundings would add up over the steps
+        """Return the next states `(B, S)` for states `(B, S)` and actions `(B, A)`, all in the data's units."""
+        with torch.autocast(states.device.type, enabled=False):  # in bfloat16 rounding errors would add up
             scaled = self.states(states.float())
             parts = [scaled, torch.ones_like(scaled[:, :1])]
             if self.actions is not None:
                 assert actions is not None
                 parts.insert(1, self.actions(actions.float()))
-            coming = scaled + torch.cat(parts, 1) @ self.change
+            following = scaled + torch.cat(parts, 1) @ self.change
             limit = torch.maximum(self.reach, scaled.abs())
-            return self.states.undo(torch.maximum(torch.minimum(coming, limit), -limit))
+            return self.states.undo(torch.maximum(torch.minimum(following, limit), -limit))

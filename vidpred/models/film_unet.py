@@ -1,4 +1,4 @@
-"""A small U-Net that paints what the last known frame becomes under actions; every level is modulated by them."""
+"""Small U-Net that predicts how actions change the last context frame; they modulate every level."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from vidpred.models.optical_flow import warp_backward
 from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
-GROUPS = 8  # of channels that are normalised together, at most
-DISPLACED = 4.0  # pixels of displacement that an output of 1 stands for
+GROUPS = 8  # maximum number of channel groups in group normalization
+DISPLACED = 4.0  # displacement in pixels of a network output of 1
 
 
 class FilmUnetSettings(ModelSettings):
@@ -66,34 +66,37 @@ class FilmUnetSettings(ModelSettings):
 
 
 class Block(nn.Module):
-    """Two convolutions; between them every channel is scaled and shifted as the condition says (FiLM, Perez et al.
-    2018, "FiLM: visual reasoning with a general conditioning layer", eq. 1 and 2)."""
+    """Two convolutions; between them the condition scales and shifts every channel.
 
-    def __init__(self, seen: int, width: int, condition: int, normalize: bool) -> None:
+    FiLM (Perez et al. 2018, "FiLM: visual reasoning with a general conditioning layer", eq. 1 and 2).
+    """
+
+    def __init__(self, channels: int, width: int, condition: int, normalize: bool) -> None:
         super().__init__()
-        self.first = convolution(seen, width, normalize)
+        self.first = convolution(channels, width, normalize)
         self.film = nn.Linear(condition, 2 * width) if condition else None
         self.second = convolution(width, width, normalize)
 
-    def forward(self, seen: Tensor, condition: Tensor | None) -> Tensor:
-        inner = self.first(seen)
+    def forward(self, features: Tensor, condition: Tensor | None) -> Tensor:
+        inner = self.first(features)
         if self.film is not None and condition is not None:
             scale, shift = self.film(condition)[:, :, None, None].to(inner).chunk(2, 1)
             inner = inner * (1 + scale) + shift
         return functional.relu(self.second(functional.relu(inner)))
 
 
-def convolution(seen: int, width: int, normalize: bool) -> nn.Module:
-    """3x3, with or without group normalisation behind it."""
-    plain = nn.Conv2d(seen, width, 3, padding=1)
+def convolution(channels: int, width: int, normalize: bool) -> nn.Module:
+    """Return a 3x3 convolution, optionally followed by group normalization."""
+    plain = nn.Conv2d(channels, width, 3, padding=1)
     return nn.Sequential(plain, nn.GroupNorm(gcd(width, GROUPS), width)) if normalize else plain
 
 
 class FilmUnet(ConditionedPredictor):
-    """Y = X_T + Net(X_1..T, actions, noise, states): pred_frames frames at once, the first `lead` frames after the last
-    known. With `warp`, X_T moved by displacements that Net gives, too.
+    """Modulated U-Net: Y = X_T + Net(X_1..T, actions, noise, states).
 
-    One scale. Any height and width: the image is padded inside and cropped back.
+    It predicts pred_frames frames at once, the first of them `lead` frames after the last context frame. With `warp`,
+    X_T is first moved by displacements that Net also outputs. One scale; images of any height and width are padded
+    internally and cropped back.
     """
 
     def __init__(
@@ -105,21 +108,24 @@ class FilmUnet(ConditionedPredictor):
             settings.positions,
             settings.spatial_actions,
         )
-        self.painted = channels + 2 * settings.warp  # maps for each coming frame: what is added, where from in x and y
-        given = self.condition_size
-        hidden = 64 if given else 0
+        self.output_maps = channels + 2 * settings.warp  # per future frame: correction, displacement in x and y
+        hidden = 64 if self.condition_size else 0
         self.condition = None
-        if given:
-            self.condition = nn.Sequential(nn.Linear(given, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        if hidden:
+            self.condition = nn.Sequential(
+                nn.Linear(self.condition_size, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+            )
         widths, cells = settings.widths, settings.cell_size**2
         maps = context_frames * channels + (self.moves * settings.action_size // 2 if settings.spatial_actions else 0)
-        seen = [maps * cells + 2 * settings.positions, *widths[:-1]]
+        inputs = [maps * cells + 2 * settings.positions, *widths[:-1]]
         normalize = settings.normalize
-        self.down = nn.ModuleList(Block(s, width, hidden, normalize) for s, width in zip(seen, widths, strict=True))
+        self.down = nn.ModuleList(
+            Block(count, width, hidden, normalize) for count, width in zip(inputs, widths, strict=True)
+        )
         pairs = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(Block(fine + coarse, fine, hidden, normalize) for fine, coarse in pairs)
-        self.paint = nn.Conv2d(widths[0], pred_frames * self.painted * cells, 3, padding=1)
-        nn.init.zeros_(self.paint.weight)  # begins as copy-last
+        self.paint = nn.Conv2d(widths[0], pred_frames * self.output_maps * cells, 3, padding=1)
+        nn.init.zeros_(self.paint.weight)  # starts as copy-last
         assert self.paint.bias is not None
         nn.init.zeros_(self.paint.bias)
 
@@ -127,12 +133,20 @@ class FilmUnet(ConditionedPredictor):
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
         states: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1].
+        """Predict future frames.
 
-        noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream.
-        actions: `(B, N-1, action_size)` in the data's units, N frames from the first known to the last coming one.
-        states: `(B, T, state_size)` in the data's units, in which the known frames were taken.
-        Raises ValueError where they have another shape, or the model takes none.
+        Args:
+            context: `(B, T, C, H, W)` in [0, 1].
+            noise: `(B, noise_channels)`, one draw per sample; None: drawn from torch's random stream.
+            actions: `(B, N-1, action_size)` in the data's units, for N frames from the first context to the last future
+                one.
+            states: `(B, T, state_size)` in the data's units, those of the context frames.
+
+        Returns:
+            A list of one, `(B, K, C, H, W)` in [0, 1].
+
+        Raises:
+            ValueError: A condition has another shape, or the model does not take it.
         """
         height, width = context.shape[-2:]
         condition = self._condition(context, noise, actions, states)
@@ -146,15 +160,15 @@ class FilmUnet(ConditionedPredictor):
         if self.positions:
             level = torch.cat([level, _places(level)], 1)
         level = as_channels_last(level)
-        passed: list[Tensor] = []
+        skips: list[Tensor] = []
         for block in self.down:
-            level = block(functional.avg_pool2d(level, 2) if passed else level, condition)
-            passed.append(level)
-        for block, finer in zip(self.up, passed[-2::-1], strict=True):
+            level = block(functional.avg_pool2d(level, 2) if skips else level, condition)
+            skips.append(level)
+        for block, finer in zip(self.up, skips[-2::-1], strict=True):
             level = block(torch.cat([functional.interpolate(level, scale_factor=2.0), finer], 1), condition)
         change = functional.pixel_shuffle(self.paint(level).float(), self.cell_size)
-        change = rearrange(change, "b (k c) h w -> b k c h w", c=self.painted)
-        added, displacement = change.split([self.channels, self.painted - self.channels], 2)
+        change = rearrange(change, "b (k c) h w -> b k c h w", c=self.output_maps)
+        added, displacement = change.split([self.channels, self.output_maps - self.channels], 2)
         frames = moved(padded[:, -1:].float(), displacement * DISPLACED) + added
         return [frames[..., :height, :width].clamp(0, 1)]
 
@@ -162,13 +176,21 @@ class FilmUnet(ConditionedPredictor):
         self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None
     ) -> Tensor | None:
         found = self.conditions(context, noise, actions, states)
-        seen = [found[name] for name in ("actions", "noise", "states") if name in found]  # the order of checkpoints
-        return None if self.condition is None else self.condition(torch.cat(seen, 1))
+        inputs = [found[name] for name in ("actions", "noise", "states") if name in found]  # the order of checkpoints
+        return None if self.condition is None else self.condition(torch.cat(inputs, 1))
 
 
 def moved(frame: Tensor, displacement: Tensor) -> Tensor:
-    """`(B, 1, C, H, W)` with every pixel read from a displacement `(B, K, 2, H, W)` beside it, in pixels (x, y):
-    `(B, K, C, H, W)`. Without displacements, `(B, K, 0, H, W)`, the frame itself."""
+    """Move every pixel of a frame by its displacements.
+
+    Args:
+        frame: `(B, 1, C, H, W)`.
+        displacement: `(B, K, 2, H, W)`, offset (x, y) in pixels of the place that each pixel is read from; or `(B, K,
+            0, H, W)`.
+
+    Returns:
+        `(B, K, C, H, W)`; without displacements the frame unchanged.
+    """
     if not displacement.shape[2]:
         return frame
     count = displacement.shape[1]
@@ -177,9 +199,12 @@ def moved(frame: Tensor, displacement: Tensor) -> Tensor:
 
 
 def spatial_actions(places: Tensor, image: Sequence[int], canvas: Sequence[int]) -> Tensor:
-    """Maps `(B, N, *canvas)` that are 1 at a place and fall off within two pixels: exp(-squared distance / 2).
+    """Return maps `(B, N, *canvas)` that are 1 at a place and decay within two pixels: exp(-squared distance / 2).
 
-    places: `(B, N, 2)`, x and y from 0 to 1 over the image (height, width), at the upper left of the canvas.
+    Args:
+        places: `(B, N, 2)`, x and y from 0 to 1 over the image.
+        image: Height and width of the image, which lies at the upper left of the canvas.
+        canvas: Height and width of the maps.
     """
     rows, columns = (torch.arange(side, device=places.device, dtype=places.dtype) + 0.5 for side in canvas)
     across = columns - places[..., :1] * image[1]
@@ -188,7 +213,7 @@ def spatial_actions(places: Tensor, image: Sequence[int], canvas: Sequence[int])
 
 
 def _places(level: Tensor) -> Tensor:
-    """`(B, 2, h, w)`: y and x of every cell, from -1 to 1."""
+    """Return y and x of every cell, from -1 to 1: `(B, 2, h, w)`."""
     rows, columns = (torch.linspace(-1, 1, side, device=level.device, dtype=level.dtype) for side in level.shape[-2:])
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
     return grid.expand(len(level), -1, -1, -1)

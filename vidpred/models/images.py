@@ -1,7 +1,7 @@
-"""What all image models share: generators of images from noise, discriminators of single images.
+"""Shared parts of the image models: generators of images from noise, discriminators of single images.
 
-An image generator is a frame predictor with zero known frames: context `(B, 0, C, H, W)` and noise in, one coming frame
-out, `(B, 1, C, H, W)` at every scale, coarse to fine, in [0, 1].
+An image generator is a frame predictor without context frames: it maps the context `(B, 0, C, H, W)` and noise to one
+frame, `(B, 1, C, H, W)` at every scale, coarse to fine, in [0, 1].
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ VARIANCE_FLOOR = 1e-5  # added to variances, as in torch's batch norm
 
 
 def image_shape(data: DataSettings) -> Shape:
-    """Of the images that a run trains on. Raises ConfigError where the settings do not say it."""
+    """Return the shape of a run's training images.
+
+    Raises:
+        ConfigError: The settings do not determine it.
+    """
     if data.root is None and data.world_settings.name in POINTS:
         return Shape(1, 2, 1)
     if data.crop_size is None:
@@ -34,7 +38,7 @@ def image_shape(data: DataSettings) -> Shape:
 
 
 class ImageSettings(ModelSettings):
-    """Base of the image generators' settings."""
+    """Base class of the image generators' settings."""
 
     needs_frames: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = True
@@ -47,14 +51,14 @@ class ImageSettings(ModelSettings):
 
 
 class ImageDiscriminatorSettings(DiscriminatorSettings):
-    """Base of the settings of discriminators of single images."""
+    """Base class of the settings of discriminators of single images."""
 
     needs_frames: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = True
 
 
 class ImageGenerator(Generator):
-    """Base of the image generators. `shape` is that of its images."""
+    """Base class of the image generators; `shape` is the shape of their images."""
 
     def __init__(self, settings: ModelSettings, shape: Shape) -> None:
         super().__init__()
@@ -64,12 +68,15 @@ class ImageGenerator(Generator):
 
     @property
     def latent_size(self) -> int:
-        """The length of what `latent` returns."""
+        """Width of the output of `latent`."""
         return self.noise_channels + self.num_labels
 
     def latent(self, context: Tensor, noise: Tensor | None, labels: Tensor | None) -> Tensor:
-        """z, followed by the class as zeros and a one: `(B, latent_size)`. noise None: drawn from torch's random
-        stream. Raises ValueError for noise or labels of another shape than the model takes."""
+        """Return z followed by the one-hot class, `(B, latent_size)`; without noise, z is drawn from torch.
+
+        Raises:
+            ValueError: Noise or labels have another shape than the model takes.
+        """
         if noise is None:
             noise = draw_noise(self, len(context))
         if tuple(noise.shape) != (len(context), self.noise_channels):
@@ -86,12 +93,12 @@ class ImageGenerator(Generator):
 
 
 def as_frames(images: Tensor) -> Tensor:
-    """`(B, C, H, W)` in [-1, 1] -> `(B, 1, C, H, W)` in [0, 1]."""
+    """Convert images `(B, C, H, W)` in [-1, 1] to frames `(B, 1, C, H, W)` in [0, 1]."""
     return (images[:, None].float() + 1) / 2
 
 
 def label_planes(labels: Tensor | None, classes: int, images: Tensor) -> Tensor:
-    """Images `(B, C, H, W)` with one more plane for each class, 1 everywhere in that of the image's."""
+    """Append one plane per class to images `(B, C, H, W)`: 1 everywhere for the image's class, else 0."""
     if not classes:
         return images
     check_labels(labels, 0 if images.is_meta else classes)
@@ -100,16 +107,21 @@ def label_planes(labels: Tensor | None, classes: int, images: Tensor) -> Tensor:
     return torch.cat([images, planes.expand(-1, -1, *images.shape[-2:])], 1)
 
 
-def each_kind(layer: nn.Module, features: Tensor, num_groups: int) -> Tensor:
-    """A layer that mixes the samples of a batch, applied to true and false images apart: what a batch norm of both
-    together would tell of each image is which kind its neighbours are. The kinds lie one after another."""
+def apply_per_group(layer: nn.Module, features: Tensor, num_groups: int) -> Tensor:
+    """Apply a layer that mixes samples to each of `num_groups` consecutive groups of a batch separately.
+
+    With a batch norm over real and generated images together, an image's features would reveal the kind of its
+    neighbors.
+    """
     return layer(features) if num_groups == 1 else torch.cat([layer(part) for part in features.chunk(num_groups)])
 
 
 class MinibatchDiscrimination(nn.Module):
-    """How close each sample's features are to those of the others in its batch (Salimans et al. 2016, section 3.2):
-    o_b(x_i) = sum over j != i of exp(-|M_ib - M_jb|_1), M = features times a tensor of (features, kernels, size).
-    A batch whose samples are all alike gives itself away."""
+    """Closeness of each sample's features to those of the other samples in its batch.
+
+    o_b(x_i) = sum over j != i of exp(-|M_ib - M_jb|_1), where M = features times a tensor of (features, kernels, size)
+    (Salimans et al. 2016, section 3.2). It exposes batches of similar samples.
+    """
 
     def __init__(self, features: int, kernels: int, size: int = 5) -> None:
         super().__init__()
@@ -117,7 +129,7 @@ class MinibatchDiscrimination(nn.Module):
         self.projection = nn.Linear(features, kernels * size, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """`(B, F)` -> `(B, F + kernels)`: the features, and the closeness to the others."""
+        """Return `(B, F + kernels)` for features `(B, F)`: the features and the closeness to the other samples."""
         table = self.projection(features).unflatten(1, (self.kernels, -1)).float()  # (B, kernels, size)
         by_kernel = table.transpose(0, 1).contiguous()
         distances = torch.cdist(by_kernel, by_kernel, p=1)  # (kernels, B, B)
@@ -127,18 +139,21 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class VirtualBatchNorm(nn.Module):
-    """Batch norm by a reference batch that stays the same (Salimans et al. 2016, section 3.5): an image's features are
-    normalised by the reference's mean and mean square of each map together with its own, as one sample more, so what
-    becomes of it does not depend on the others of its batch. The reference itself is normalised by itself."""
+    """Batch norm with the statistics of a fixed reference batch (Salimans et al. 2016, section 3.5).
+
+    An image's features are normalized by each map's mean and mean square over the reference and the image, weighted as
+    one more sample. The result does not depend on the rest of the batch. The reference is normalized by its own
+    statistics.
+    """
 
     def __init__(self, channels: int, reference: int) -> None:
-        """reference: how many samples, the first of every batch, are the reference batch."""
+        """Create the layer for `channels` maps; the first `reference` samples of a batch are the reference batch."""
         super().__init__()
         self.reference = reference
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        """`(reference + B, C, H, W)` -> the same shape."""
+        """Normalize `(reference + B, C, H, W)`."""
         values = features.float()
         means, squares = values.mean((2, 3)), values.square().mean((2, 3))
         share = 1 / (self.reference + 1)
@@ -153,13 +168,13 @@ class VirtualBatchNorm(nn.Module):
         return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(features)
 
 
-def initialise(network: nn.Module, deviation: float = 0.02) -> None:
-    """The DCGAN guidelines' start: weights from N(0, 0.02), those of batch norms from N(1, 0.02), no biases."""
+def initialize(network: nn.Module, std: float = 0.02) -> None:
+    """Initialize a network by the DCGAN guidelines: weights N(0, 0.02), batch norm weights N(1, 0.02), biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, deviation)
+            nn.init.normal_(module.weight, 0.0, std)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | VirtualBatchNorm):
-            nn.init.normal_(module.weight, 1.0, deviation)
+            nn.init.normal_(module.weight, 1.0, std)
         else:
             continue
         if module.bias is not None:

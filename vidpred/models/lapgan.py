@@ -18,7 +18,7 @@ from vidpred.models.images import (
     ImageSettings,
     as_frames,
     image_shape,
-    initialise,
+    initialize,
     label_planes,
 )
 from vidpred.models.multiscale import as_channels_last, convolutions
@@ -28,7 +28,7 @@ KERNELS = [7, 7, 5]
 
 
 class LapganSettings(ImageSettings):
-    """Settings of the LAPGAN generators, one a scale, each twice the size of the one before."""
+    """Settings of the LAPGAN generators, one per scale, each of twice the previous size."""
 
     name: Literal["lapgan"] = Field("lapgan", description="Kind of generator.")
     scales: int = Field(3, ge=2, le=6, description="Number of scales.")
@@ -56,7 +56,7 @@ class LapganSettings(ImageSettings):
 
 
 class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
-    """Settings of the LAPGAN discriminators, one a scale."""
+    """Settings of the LAPGAN discriminators, one per scale."""
 
     name: Literal["lapgan"] = Field("lapgan", description="Kind of discriminator.")
     hidden: list[int] = Field(
@@ -70,7 +70,11 @@ class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
 
 
 def sides(shape: Shape, scales: int) -> list[int]:
-    """The sides of the pyramid's images, coarse to fine. Raises ConfigError where they cannot be halved so often."""
+    """Return the sides of the pyramid's images, coarse to fine.
+
+    Raises:
+        ConfigError: The image cannot be halved that often.
+    """
     if shape.height % 2 ** (scales - 1):
         raise ConfigError(
             f"[data.crop_size={shape.height}] is no multiple of {2 ** (scales - 1)}, which {scales} scales need"
@@ -79,12 +83,13 @@ def sides(shape: Shape, scales: int) -> list[int]:
 
 
 class LapganGenerator(ImageGenerator):
-    """I_0 = G_0(z_0), and I_k = up(I_k-1) + G_k(z_k, up(I_k-1)): every G_k paints the details of one scale.
+    """Generator I_0 = G_0(z_0), I_k = up(I_k-1) + G_k(z_k, up(I_k-1)): every G_k adds the details of one scale.
 
-    In training each learns by itself: it is shown the true coarser image (`truth`) and not what those before it made.
+    In training, each scale learns separately: it starts from the true coarser image (`target`), not from generated
+    ones.
     """
 
-    takes_truth = True
+    takes_target = True
 
     def __init__(self, settings: LapganSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
@@ -94,7 +99,7 @@ class LapganGenerator(ImageGenerator):
         if first < 1:
             raise ConfigError(
                 f"[model.noise_channels={settings.noise_channels}] the finer of {settings.scales} scales up to "
-                f"{shape.height} pixels take a number a pixel, {sum(planes)}; set {sum(planes) + 100}"
+                f"{shape.height} pixels take one noise value per pixel, {sum(planes)} in all; set {sum(planes) + 100}"
             )
         self.split = [first, *planes]
         widths = [first + settings.num_labels, *settings.hidden]
@@ -104,34 +109,44 @@ class LapganGenerator(ImageGenerator):
         self.coarsest = nn.Sequential(*layers, nn.Linear(widths[-1], shape.channels * self.sides[0] ** 2))
         channels = [shape.channels + 1 + settings.num_labels, settings.width, settings.width, shape.channels]
         self.finer = nn.ModuleList(convolutions(channels, KERNELS, "same") for _ in planes)
-        initialise(self.finer)
+        initialize(self.finer)
 
     def forward(
-        self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None, truth: Tensor | None = None
+        self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None, target: Tensor | None = None
     ) -> list[Tensor]:
-        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> `(B, 1, C, h, w)` at every scale,
-        coarse to fine; truth `(B, 1, C, H, W)`: the images whose coarser scales the finer networks start from."""
+        """Generate images from noise.
+
+        Args:
+            context: `(B, 0, C, H, W)`.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+            labels: `(B,)`.
+            target: `(B, 1, C, H, W)`, images from whose coarser scales the finer networks start; None: the generated
+                scales.
+
+        Returns:
+            `(B, 1, C, h, w)` at every scale, coarse to fine, in [0, 1].
+        """
         latent = self.latent(context, noise, labels)
         drawn = latent[:, : self.noise_channels].split(self.split, 1)
         first = torch.cat([drawn[0], latent[:, self.noise_channels :]], 1)
         side = self.sides[0]
         image = torch.tanh(self.coarsest(first).float()).view(-1, self.channels, side, side)
-        known = None if truth is None else build_pyramid(truth * 2 - 1, len(self.sides))
+        true_scales = None if target is None else build_pyramid(target * 2 - 1, len(self.sides))
         images = [as_frames(image)]
         for level, network in enumerate(self.finer):
-            coarse = upsample(image if known is None else known[level][:, 0])
+            coarse = upsample(image if true_scales is None else true_scales[level][:, 0])
             side = self.sides[level + 1]
-            seen = torch.cat([coarse, drawn[level + 1].reshape(-1, 1, side, side).to(coarse)], 1)
-            seen = label_planes(labels, self.num_labels, seen)
-            image = coarse + network(as_channels_last(seen)).float()
+            inputs = torch.cat([coarse, drawn[level + 1].reshape(-1, 1, side, side).to(coarse)], 1)
+            inputs = label_planes(labels, self.num_labels, inputs)
+            image = coarse + network(as_channels_last(inputs)).float()
             images.append(as_frames(image))
         return images
 
 
 class LapganDiscriminator(Discriminator):
-    """D_0 judges the coarsest image; D_k the details that were added to up(I_k-1), and that image beside them."""
+    """Discriminators: D_0 scores the coarsest image, D_k the details added to up(I_k-1) together with that image."""
 
-    takes_truth = True
+    takes_target = True
 
     def __init__(self, settings: LapganDiscriminatorSettings, num_scales: int, shape: Shape) -> None:
         super().__init__()
@@ -158,24 +173,31 @@ class LapganDiscriminator(Discriminator):
 
     def forward(
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
-        truth: Tensor | None = None,
+        target: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
-        """Logits `(B, num_scales)`; with_features: and the features before the last layer of every scale, `(B, F)`.
+        """Score images at every scale.
 
-        images: at every scale, `(B, 1, C, h, w)` in [0, 1]; truth `(B, 1, C, H, W)`: what the coarser images that
-        they were built on are scales of (none: the images themselves are).
+        Args:
+            context: Unused.
+            images: `(B, 1, C, h, w)` in [0, 1] at every scale.
+            with_features: Add the features before every scale's last layer, a list of `(B, F)`.
+            labels: `(B,)`.
+            target: `(B, 1, C, H, W)`, images on whose coarser scales `images` were built; None: `images` themselves.
+
+        Returns:
+            Logits `(B, num_scales)`, alone or in a tuple with the features.
         """
-        known = images if truth is None else build_pyramid(truth, self.num_scales)
-        judged, features = [], []
-        for level, (network, shown) in enumerate(zip(self.networks, images, strict=True)):
-            seen = shown[:, 0] * 2 - 1
+        bases = images if target is None else build_pyramid(target, self.num_scales)
+        scores, features = [], []
+        for level, (network, frames) in enumerate(zip(self.networks, images, strict=True)):
+            inputs = frames[:, 0] * 2 - 1
             if level:
-                coarse = upsample(known[level - 1][:, 0] * 2 - 1)
-                seen = torch.cat([coarse, seen - coarse], 1)
-            hidden = label_planes(labels, self.num_labels, as_channels_last(seen))
+                coarse = upsample(bases[level - 1][:, 0] * 2 - 1)
+                inputs = torch.cat([coarse, inputs - coarse], 1)
+            hidden = label_planes(labels, self.num_labels, as_channels_last(inputs))
             for layer in network[:-1]:  # type: ignore[index]
                 hidden = layer(hidden)
             features.append(hidden)
-            judged.append(network[-1](hidden).float().squeeze(1))  # type: ignore[index]
-        logits = torch.stack(judged, 1)
+            scores.append(network[-1](hidden).float().squeeze(1))  # type: ignore[index]
+        logits = torch.stack(scores, 1)
         return (logits, features) if with_features else logits

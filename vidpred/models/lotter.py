@@ -1,5 +1,7 @@
-"""The predictive generative network of Lotter, Kreiman & Cox 2015 ("Unsupervised learning of visual structure using
-predictive generative networks"): convolutions, a recurrent memory, deconvolutions."""
+"""Predictive generative network of Lotter, Kreiman & Cox 2015: convolutions, an LSTM, deconvolutions.
+
+"Unsupervised learning of visual structure using predictive generative networks".
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,11 @@ class LotterSettings(ModelSettings):
 
 
 class LotterPredictor(Generator):
-    """Every known frame -> convolutions, ReLU, 2x2 max pooling -> LSTM over the frames -> its last state is unfolded to
-    feature maps and doubled by convolutions to the coming frames."""
+    """Predictor with an LSTM over encoded frames.
+
+    Every context frame passes convolutions, ReLU and 2x2 max pooling. The LSTM's last state is unfolded to feature
+    maps, which convolutions upsample to the future frames.
+    """
 
     def __init__(self, settings: LotterSettings, data: DataSettings) -> None:
         super().__init__()
@@ -72,16 +77,22 @@ class LotterPredictor(Generator):
         )
 
     def forward(self, context: Tensor) -> list[Tensor]:
-        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1]. Raises ValueError for frames of
-        another size than it was made for."""
+        """Predict from `(B, T, C, H, W)` in [0, 1].
+
+        Returns:
+            A list of one, `(B, K, C, H, W)` in [0, 1].
+
+        Raises:
+            ValueError: The frames have another size than `data.crop_size`.
+        """
         if tuple(context.shape[-2:]) != (self.side, self.side):
             raise ValueError(
-                f"the network was made for frames of {self.side}x{self.side} (data.crop_size), not "
-                f"{context.shape[-1]}x{context.shape[-2]}; set data.size so that whole frames are as large"
+                f"the network takes frames of {self.side}x{self.side} (data.crop_size), not "
+                f"{context.shape[-1]}x{context.shape[-2]}; set data.size so that whole frames have that size"
             )
         frames = rearrange(context * 2 - 1, "b t c h w -> (b t) c h w")
-        seen = self.encoder(as_channels_last(frames)).flatten(1).unflatten(0, (len(context), -1))
-        states, _ = self.memory(seen)
+        encoded = self.encoder(as_channels_last(frames)).flatten(1).unflatten(0, (len(context), -1))
+        states, _ = self.memory(encoded)
         features = self.unfold(states[:, -1]).relu().unflatten(1, (-1, self.small, self.small))
         for number, layer in enumerate(self.decoder):
             features = layer(as_channels_last(interpolate(features, scale_factor=2, mode="nearest")))

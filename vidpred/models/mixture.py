@@ -1,5 +1,7 @@
-"""A mixture of Gaussians on the principal axes of images: a density that can be written down, fitted by expectation
-and maximisation instead of gradients. Needs scikit-learn."""
+"""Mixture of Gaussians on the principal axes of images: an explicit density, fitted by expectation maximization.
+
+Needs scikit-learn.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,13 @@ from vidpred.errors import ConfigError
 from vidpred.models.base import Shape
 from vidpred.models.images import ImageGenerator, ImageSettings, image_shape
 
-NEGLIGIBLE = 1e-9  # below this, a principal axis has no variance to be whitened
-LARGEST = 1 - 2**-24  # uniform noise in (-1, 1), as far as float32 goes
-ROUNDING = 1 / 255**2 / 12  # the variance that rounding to 8 bits adds: pixels are not known better
+NEGLIGIBLE = 1e-9  # smallest variance of a principal axis that is whitened
+LARGEST = 1 - 2**-24  # largest float32 value of uniform noise in (-1, 1)
+ROUNDING = 1 / 255**2 / 12  # variance of rounding to 8 bits, a lower bound of the dropped variance
 
 
 class MixtureSettings(ImageSettings):
-    """Settings of the Gaussian mixture, fitted in one go."""
+    """Settings of the Gaussian mixture, which is fitted directly."""
 
     fitted: ClassVar[bool] = True
 
@@ -46,7 +48,7 @@ class MixtureSettings(ImageSettings):
 
 
 class MixtureGenerator(ImageGenerator):
-    """x = mean + axes (m_k + L_k z), component k chosen by the first number of the noise, z the others."""
+    """Generator x = mean + axes (m_k + L_k z); the first noise value selects component k, the others are z."""
 
     fits_directly = has_density = True
 
@@ -69,12 +71,16 @@ class MixtureGenerator(ImageGenerator):
     mean: Tensor
     axes: Tensor
     weights: Tensor
-    centres: Tensor
+    centres: Tensor  # the name in checkpoints
     factors: Tensor
-    dropped: Tensor  # the mean variance of the axes that were left out
+    dropped: Tensor  # mean variance of the dropped axes
 
     def fit(self, images: Tensor, seed: int) -> None:
-        """images: `(N, C, H, W)` in [0, 1]. Raises ConfigError without scikit-learn or with too few images."""
+        """Fit to images `(N, C, H, W)` in [0, 1].
+
+        Raises:
+            ConfigError: scikit-learn is missing, or there are too few images.
+        """
         mixtures, decomposition = scikit_learn()
         settings, size = self.settings, self.noise_channels - 1
         flat = images.flatten(1).double().numpy()
@@ -101,9 +107,17 @@ class MixtureGenerator(ImageGenerator):
                 getattr(self, name).copy_(torch.from_numpy(np.asarray(values)))
 
     def forward(self, context: Tensor, noise: Tensor | None = None) -> list[Tensor]:
-        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)` -> a list of `(B, 1, C, H, W)`, cut off at [0, 1]."""
+        """Generate images from noise.
+
+        Args:
+            context: `(B, 0, C, H, W)`.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+
+        Returns:
+            A list of one, `(B, 1, C, H, W)`, clamped to [0, 1].
+        """
         drawn = self.latent(context, noise, None)
-        if self.noise == "uniform":  # the same values as standard normal ones, which the mixture is made of
+        if self.noise == "uniform":  # convert to the mixture's standard normal noise
             drawn = torch.erfinv(drawn.clamp(-LARGEST, LARGEST)) * math.sqrt(2)
         chance = (1 + torch.erf(drawn[:, 0] / math.sqrt(2))) / 2
         component = torch.searchsorted(self.weights.cumsum(0), chance).clamp(max=len(self.weights) - 1)
@@ -112,16 +126,18 @@ class MixtureGenerator(ImageGenerator):
         return [flat.clamp(0, 1).view(-1, 1, *self.shape)]
 
     def log_density(self, images: Tensor) -> Tensor:
-        """log p of `(N, C, H, W)` in [0, 1], `(N,)` in nats: the mixture on the axes, and the axes that were left out
-        as Gaussians of their mean variance (Tipping & Bishop 1999, "Mixtures of probabilistic principal component
-        analysers")."""
+        """Return log p of images `(N, C, H, W)` in [0, 1], `(N,)` in nats.
+
+        The mixture covers the kept axes; the dropped ones are Gaussians of their mean variance (Tipping & Bishop 1999,
+        "Mixtures of probabilistic principal component analysers").
+        """
         flat = images.flatten(1).double() - self.mean.double()
         axes, size = self.axes.double(), self.axes.shape[1]
         lengths = axes.norm(dim=0)
         coded = flat @ axes / lengths**2
-        steps = coded[:, None] - self.centres.double()[None]  # (N, components, size)
+        offsets = coded[:, None] - self.centres.double()[None]  # (N, components, size)
         factors = self.factors.double()
-        solved = torch.linalg.solve_triangular(factors, steps.permute(1, 2, 0), upper=False)  # (components, size, N)
+        solved = torch.linalg.solve_triangular(factors, offsets.permute(1, 2, 0), upper=False)  # (components, size, N)
         volumes = factors.diagonal(dim1=1, dim2=2).log().sum(1)
         inside = -(solved.square().sum(1) / 2 + volumes[:, None]) - size * math.log(2 * math.pi) / 2
         mixed = (inside + self.weights.double().log()[:, None]).logsumexp(0)
@@ -131,16 +147,20 @@ class MixtureGenerator(ImageGenerator):
         return torch.add(mixed - lengths.log().sum(), outside)
 
     def expected(self, images: Tensor, known: Tensor) -> Tensor:
-        """The mean of all images that have the known values of these: `(N, C, H, W)` and a mask `(C, H, W)` of bool
-        -> `(N, C, H, W)`, cut off at [0, 1]. Exact: a conditioned mixture of Gaussians is one again (Bishop 2006,
-        "Pattern recognition and machine learning", section 2.3)."""
+        """Return the mean of all images that share the known values of the given ones, clamped to [0, 1].
+
+        Exact: a conditioned mixture of Gaussians is one again (Bishop 2006, "Pattern recognition and machine learning",
+        section 2.3).
+        """
         given = self._given(images, known)
         return self._finished((given.shares[..., None] * given.means).sum(1), images, known)
 
     def completions(self, images: Tensor, known: Tensor, count: int, seed: int) -> Tensor:
-        """`count` draws of each from the same distribution, `(N, count, C, H, W)`: a draw from a component, which is
-        then moved to the known values (Doucet 2010, "A note on efficient conditional simulation of Gaussian
-        vectors")."""
+        """Draw `count` images for each given one, `(N, count, C, H, W)`, conditioned on its known values.
+
+        A draw from a component is moved to the known values (Doucet 2010, "A note on efficient conditional simulation
+        of Gaussian vectors").
+        """
         given, random = self._given(images, known), np.random.default_rng(seed)
         directions, lengths = self._directions()
         drawn = []
@@ -149,7 +169,7 @@ class MixtureGenerator(ImageGenerator):
             inside = torch.from_numpy(random.standard_normal((count, len(lengths))))
             outside = torch.from_numpy(random.standard_normal((count, len(directions)))) * self._outside.sqrt()
             inside = torch.einsum("bij,bj->bi", self.factors.double()[chosen], inside) * lengths
-            free = given.centres[chosen] + (inside - outside @ directions) @ directions.T + outside
+            free = given.centers[chosen] + (inside - outside @ directions) @ directions.T + outside
             short = (image.flatten().double() - free) * known.flatten()
             moved = torch.einsum("bij,bj->bi", given.gains[chosen], short @ directions) @ directions.T
             drawn.append(self._finished(free + moved, image.expand(count, *image.shape), known))
@@ -157,51 +177,63 @@ class MixtureGenerator(ImageGenerator):
 
     @property
     def _outside(self) -> Tensor:
-        """The variance of the axes that were left out."""
+        """Variance of the dropped axes."""
         return self.dropped.double().clamp(min=ROUNDING)
 
     def _directions(self) -> tuple[Tensor, Tensor]:
-        """The axes as unit vectors, `(values, size)`, and their deviations, `(size,)`."""
+        """Return the axes as unit vectors, `(values, size)`, and their standard deviations, `(size,)`."""
         lengths = self.axes.double().norm(dim=0)
         return self.axes.double() / lengths, lengths
 
     def _given(self, images: Tensor, known: Tensor) -> _Given:
-        """Component k of the values is N(c, s I + U M U'), U the directions and s the dropped variance. Of its known
-        rows U_K only G = U_K' U_K is needed: the rest is the matrix inversion lemma."""
+        """Condition the mixture on the known values of images.
+
+        Component k is N(c, s I + U M U'), with U the directions and s the dropped variance. Of its known rows U_K only
+        G = U_K' U_K is needed: the rest is the matrix inversion lemma.
+        """
         directions, lengths = self._directions()
-        size, seen, dropped = len(lengths), known.flatten().double(), self._outside
+        size, mask, dropped = len(lengths), known.flatten().double(), self._outside
         spread = self.factors.double() * lengths[:, None]
         unit = torch.eye(size, dtype=torch.float64)
         matrices = spread @ spread.transpose(1, 2) - dropped * unit  # M
-        inner = dropped * unit + matrices @ (directions.T @ (seen[:, None] * directions))
+        inner = dropped * unit + matrices @ (directions.T @ (mask[:, None] * directions))
         gains = torch.linalg.solve(inner, matrices)
-        centres = self.mean.double() + self.centres.double() @ (directions * lengths).T  # (components, values)
-        apart = (images.flatten(1).double()[:, None] - centres) * seen  # (N, components, values)
+        centers = self.mean.double() + self.centres.double() @ (directions * lengths).T  # (components, values)
+        apart = (images.flatten(1).double()[:, None] - centers) * mask  # (N, components, values)
         coded = apart @ directions
         moved = torch.einsum("kij,nkj->nki", gains, coded)
         squares = (apart.square().sum(2) - (coded * moved).sum(2)) / dropped
-        volumes = torch.linalg.slogdet(inner).logabsdet + (seen.sum() - size) * dropped.log()
+        volumes = torch.linalg.slogdet(inner).logabsdet + (mask.sum() - size) * dropped.log()
         shares = (self.weights.double().log() - (squares + volumes) / 2).softmax(1)
-        return _Given(shares, centres + moved @ directions.T, centres, gains)
+        return _Given(shares, centers + moved @ directions.T, centers, gains)
 
     def _finished(self, flat: Tensor, images: Tensor, known: Tensor) -> Tensor:
-        """What was found where nothing is known, the images elsewhere."""
+        """Return the known values of images and the filled-in values elsewhere."""
         return torch.where(known, images, flat.view(-1, *self.shape).clamp(0, 1).to(images))
 
 
 class _Given(NamedTuple):
-    """Images of which some values are known. shares: how likely each has come of each component, `(N, components)`;
-    means: what it would then be, `(N, components, values)`; centres: of the components, `(components, values)`; gains:
-    how far each moves along the directions for known values that lie along them, `(components, size, size)`."""
+    """Mixture conditioned on the known values of images.
+
+    Attributes:
+        shares: Posterior of the components, `(N, components)`.
+        means: Conditional mean of each component, `(N, components, values)`.
+        centers: Means of the components, `(components, values)`.
+        gains: Shift of each component along the directions per known offset along them, `(components, size, size)`.
+    """
 
     shares: Tensor
     means: Tensor
-    centres: Tensor
+    centers: Tensor
     gains: Tensor
 
 
 def scikit_learn() -> tuple[Any, Any]:
-    """sklearn.mixture and sklearn.decomposition. Raises ConfigError where it is not installed."""
+    """Import sklearn.mixture and sklearn.decomposition.
+
+    Raises:
+        ConfigError: scikit-learn is not installed.
+    """
     try:
         from sklearn import decomposition, mixture
     except ImportError:

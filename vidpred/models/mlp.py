@@ -1,4 +1,4 @@
-"""The networks of the first GANs (Goodfellow et al. 2014): a fully connected generator, a maxout discriminator."""
+"""Networks of the first GANs (Goodfellow et al. 2014): a fully connected generator, a maxout discriminator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidpred.models.images import (
     ImageGenerator,
     ImageSettings,
     MinibatchDiscrimination,
-    each_kind,
+    apply_per_group,
     image_shape,
     label_planes,
 )
@@ -62,7 +62,7 @@ class MlpDiscriminatorSettings(ImageDiscriminatorSettings):
 
 
 class MlpGenerator(ImageGenerator):
-    """Fully connected layers from z to all pixels."""
+    """Generator: fully connected layers from z to all pixels."""
 
     def __init__(self, settings: MlpSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
@@ -73,13 +73,22 @@ class MlpGenerator(ImageGenerator):
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], shape.values))
 
     def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`."""
+        """Generate images from noise.
+
+        Args:
+            context: `(B, 0, C, H, W)`.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+            labels: `(B,)`.
+
+        Returns:
+            A list of one, `(B, 1, C, H, W)` in [0, 1].
+        """
         flat = torch.sigmoid(self.layers(self.latent(context, noise, labels)).float())
         return [flat.view(-1, 1, *self.shape)]
 
 
 class Maxout(nn.Module):
-    """The largest of `pieces` linear maps, unit by unit: max over k of x W_k + b_k."""
+    """Layer whose units are the maximum of `pieces` linear maps: max over k of x W_k + b_k."""
 
     def __init__(self, features: int, width: int, pieces: int) -> None:
         super().__init__()
@@ -87,13 +96,13 @@ class Maxout(nn.Module):
         self.maps = nn.Linear(features, width * pieces)
 
     def forward(self, features: Tensor) -> Tensor:
-        """`(B, features)` -> `(B, width)`."""
+        """Map `(B, features)` to `(B, width)`."""
         maps: Tensor = self.maps(features)
         return torch.unflatten(maps, 1, (-1, self.pieces)).amax(2)
 
 
 class MlpDiscriminator(Discriminator):
-    """Judges all pixels at once."""
+    """Discriminator: fully connected maxout layers over all pixels."""
 
     split_batch_stats = True
 
@@ -118,11 +127,19 @@ class MlpDiscriminator(Discriminator):
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         num_groups: int = 1,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
-        """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`.
+        """Score images.
 
-        images: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
+        Args:
+            context: Unused.
+            images: A list of one, `(B, 1, C, H, W)` in [0, 1], in `num_groups` consecutive groups.
+            with_features: Add the last hidden features, a list of one `(B, F)`.
+            labels: `(B,)`.
+            num_groups: Number of groups with separate batch statistics.
+
+        Returns:
+            Logits `(B, 1)`, alone or in a tuple with the features.
         """
         hidden = self.layers(label_planes(labels, self.num_labels, images[-1][:, 0] * 2 - 1).flatten(1))
-        seen = hidden if self.minibatch is None else each_kind(self.minibatch, hidden, num_groups)
-        logits = self.last(seen).float()
+        inputs = hidden if self.minibatch is None else apply_per_group(self.minibatch, hidden, num_groups)
+        logits = self.last(inputs).float()
         return (logits, [hidden]) if with_features else logits

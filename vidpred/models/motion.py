@@ -1,8 +1,8 @@
-"""A generator that moves pixels: per pixel a blend of copies, warps along the motion seen so far, and paint.
+"""A generator that moves pixels: a per-pixel blend of copies and warps along the measured motion.
 
-What it is made of is known from video coding and interpolation: several compensated predictions of a pixel, chosen by
-what their disagreement tells (compare Liu et al. 2017, "Video frame synthesis using deep voxel flow", and Niklaus & Liu
-2018, "Context-aware synthesis", which moves features along with the pixels as is done here).
+The parts come from video coding and interpolation: several motion-compensated predictions of a pixel, weighed by how
+they disagree (compare Liu et al. 2017, "Video frame synthesis using deep voxel flow", and Niklaus & Liu 2018,
+"Context-aware synthesis", which also warps features along with the pixels).
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ from vidpred.models.pyramid import pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
 PADDING = 8  # pixels: half resolution, halved twice more
-CARRIED = 16  # features that are carried along with the motion
-FLOW_SCALE = 16.0  # pixels that count as 1 for the network
-FLOOR = 1e-5  # mean squared difference that is noise: 50 dB
-LEADS = (1, 2, 4, 8)  # at which extrapolation is tried on what is known
-USUAL_TRUST = (0.95, 0.9, 0.75, 0.6)  # the share of motion at those leads where nothing is known
-WHOLE, DRAWN = 1.0, 2.0  # in a backtest, the weights of the whole frame and of the usual trust; a neighbourhood has 1
-# Pixels per frame ahead by which a path is smoothed. At frame 8, untrained, 0 and 0.25 have 25.3 dB on development and
-# train clips, 0.5 has 25.1, 1 24.7 and 2 24.4 dB; on the development clips alone, whose flow is noisy, 1 is the best.
+CARRIED = 16  # features that are warped with the motion
+FLOW_SCALE = 16.0  # displacement in pixels of a network input of 1
+FLOOR = 1e-5  # noise level of mean squared differences: 50 dB
+LEADS = (1, 2, 4, 8)  # of the backtests on context frames
+USUAL_TRUST = (0.95, 0.9, 0.75, 0.6)  # share of motion at those leads without a backtest
+WHOLE, DRAWN = 1.0, 2.0  # backtest weights of the whole frame and of `USUAL_TRUST`, relative to a neighborhood's
+# Path smoothing in pixels per frame ahead. Tuned untrained at frame 8 on development and train clips: 25.3 dB at 0 and
+# 0.25, 25.1 at 0.5, 24.7 at 1, 24.4 at 2. On the development clips alone, whose flow is noisy, 1 is best.
 SMOOTHED = 0.35
-SHORT = 0.15  # the share of training batches that know three frames only, so that short clips are no news
-# What the moved candidates have of the share of motion before anything is learned; the last frame has the rest.
-MOVED = {"half way": 0.1, "pushed": 0.5, "steady": 0.2, "earlier": 0.17, "blurred": 0.02, "veiled": 0.003}
-NUM_CANDIDATES = 1 + len(MOVED)
-# How far along the pushed path each candidate's pixels come from; those of "steady" have a path of their own.
+SHORT = 0.15  # share of training batches with three context frames only, to train for short clips
+# Shares of the moved candidates in the share of motion before training; the last frame has the rest.
+CANDIDATE_PRIORS = {
+    "half way": 0.1, "pushed": 0.5, "steady": 0.2, "earlier": 0.17, "blurred": 0.02, "blurred mean": 0.003,
+}  # fmt: skip
+NUM_CANDIDATES = 1 + len(CANDIDATE_PRIORS)
+# Position along the pushed path that each candidate's pixels come from; "steady" has a separate path.
 ALONG = (0.0, 0.5, 1.0, 0.0, 1.0, 1.0, 0.5)
-TOLD, SEEN = 12 + 3 * len(LEADS), 5  # channels of what the gate is told and of what is seen of every pixel
+REGION_FEATURES, PIXEL_FEATURES = 12 + 3 * len(LEADS), 5  # input channels of the gate and of the detail network
 
 
 class MotionSettings(ModelSettings):
@@ -60,7 +62,7 @@ class MotionSettings(ModelSettings):
         ge=0,
         le=1,
         description="How sharp predictions are: 0 blends pixel values, which scores the highest PSNR and blurs; 1 "
-        "blends where pixels come from and warps once. Above 0 the path has shares of its own; at 1 only these are "
+        "blends where pixels come from and warps once. Above 0 the path has separate shares; at 1 only these are "
         "trained. predict --sharpness overrides it.",
     )
     widths: tuple[int, int, int] = Field(
@@ -73,9 +75,7 @@ class MotionSettings(ModelSettings):
     @model_validator(mode="after")
     def _conditions(self) -> Self:
         if (self.noise_channels or self.action_size or self.state_size) and not self.refine:
-            raise ValueError(
-                "refine: noise, actions and states are seen by the refining network alone; set model.refine=true"
-            )
+            raise ValueError("refine: only the refining network takes noise, actions and states; set model.refine=true")
         if self.sharpness and self.refine:
             raise ValueError("sharpness: the refining network blends pixel values; set model.refine=false")
         return self
@@ -85,12 +85,18 @@ class MotionSettings(ModelSettings):
 
 
 class Motion(NamedTuple):
-    """What the known frames say about motion. Maps `(B, ., H, W)` float32, trust and evidence at 1/8 of that.
+    """Motion in the context frames: maps `(B, ., H, W)` float32, trust and evidence at 1/8 of that resolution.
 
-    last, before: frames t and t-1. flow: where every pixel of t was in t-1, in pixels. older: where what is there was
-    from t-1 to t-2. smooth: like flow, but smoother. doubt: how badly t-1 and t-2, moved along, agree with t, two
-    channels. trust, evidence: see `backtest`. activity: how much the neighbourhood changed from t-1 to t, the root of
-    the mean square.
+    Attributes:
+        last: Frame t.
+        before: Frame t-1.
+        flow: Displacement in pixels of every pixel of t to its place in t-1.
+        older: Displacement of the same content from t-1 to t-2.
+        smooth: Like flow, but smoother.
+        doubt: Difference between t and the warped frames t-1 and t-2, two channels.
+        trust: See `backtest`.
+        evidence: See `backtest`.
+        activity: Root mean square change of the neighborhood from t-1 to t.
     """
 
     last: Tensor
@@ -105,45 +111,50 @@ class Motion(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """Candidates for one coming frame and what is known of them.
+    """Candidates for one future frame, and features that weigh them.
 
-    path, steady: where the pushed pixels and those of the smooth flow come from, `(B, 2, H, W)`. candidates: `(B, n, C,
-    H, W)`, the last frame and those of `MOVED`. prior: logarithms of their shares, `(B, n, H, W)`. told: statistics of
-    neighbourhoods at 1/8 of the resolution, `(B, TOLD, h, w)`; seen: of every pixel, `(B, SEEN, H, W)`; differences in
-    units of the neighbourhood's own change, so that it matters not how much moves.
+    Differences are in units of the neighborhood's change, so features do not depend on the amount of motion.
+
+    Attributes:
+        path: Source of the pushed pixels, `(B, 2, H, W)`.
+        steady: Source of the pixels along the smooth flow, `(B, 2, H, W)`.
+        candidates: `(B, n, C, H, W)`, the last frame and those of `CANDIDATE_PRIORS`.
+        prior: Logarithms of their shares, `(B, n, H, W)`.
+        region_features: Statistics of neighborhoods at 1/8 of the resolution, `(B, REGION_FEATURES, h, w)`.
+        pixel_features: Statistics of every pixel, `(B, PIXEL_FEATURES, H, W)`.
     """
 
     path: Tensor
     steady: Tensor
     candidates: Tensor
     prior: Tensor
-    told: Tensor
-    seen: Tensor
+    region_features: Tensor
+    pixel_features: Tensor
 
 
 class MotionGenerator(ConditionedPredictor):
-    """Frames t+k for k = lead, ..., lead + pred_frames - 1, each straight from the known frames, whatever k is.
+    """Predictor of frames t+k, k = lead, ..., lead + pred_frames - 1, each directly from the context frames.
 
-    How far motion can be trusted is measured on the known frames first (`backtest`). Candidates for a coming frame
-    (`imagine`) are the last frame and what motion makes of it. Two small networks give their shares: the gate for
-    every neighbourhood, from statistics of it and of the whole frame; the detail for every pixel. Before training,
+    The reliability of motion is measured on the context frames first (`backtest`). Candidates for a future frame
+    (`imagine`) are the last frame and its warps. Two small networks predict their shares: the gate for every
+    neighborhood, from statistics of it and of the whole frame; the detail network for every pixel. Before training,
     shares are those of the backtest.
 
-    `sharpness` is a dial between two ends. At 0 the candidates' values are blended: the mean over what may come, with
-    the least squared error. At 1 the places are blended where the candidates' pixels come from, by shares of the path's
-    own gate and detail, and the last frame is warped once along that path (`blend_paths`): whatever the shares are, the
-    image keeps its detail. Between them both images are mixed.
+    `sharpness` interpolates between two ends. At 0, the candidates' values are blended: the mean of the possible
+    futures, with the least squared error. At 1, the places that the candidates' pixels come from are blended, with
+    shares of a separate gate and detail network, and the last frame is warped once along that path (`blend_paths`), so
+    the image keeps its detail whatever the shares. In between, both images are mixed.
 
-    With `refine`, a UNet at half resolution looks at the known frames once. For every k its features are carried along
-    with the motion, and a head of three convolutions, which sees them where they were and where they arrive, adds to
-    the shares, to one more candidate, moved with a correction of its own, and paints in proportion to how much the
-    candidates differ. Noise, actions and states are planes that the UNet sees.
-    The flow is OpenCV's DIS, of whole frames: at borders of patches it would be trusted too little.
+    With `refine`, a UNet at half resolution runs once on the context frames. For every k its features are warped with
+    the motion, and a head of three convolutions takes them at both their old and new places. It corrects the shares,
+    adds one more candidate with a corrected path, and adds a residual in proportion to the candidates' differences.
+    Noise, actions and states are input planes of the UNet. The flow is OpenCV's DIS, of whole frames: crops would lower
+    its reliability at their borders.
 
-    Any height and width, any number of known frames (the newest ten are looked at), 1 or 3 channels.
+    Any height and width, any number of context frames (the newest ten are used), 1 or 3 channels.
     """
 
-    min_context_frames = 2  # it makes do with fewer known frames than context_frames
+    min_context_frames = 2
 
     def __init__(
         self, settings: MotionSettings, context_frames: int, pred_frames: int = 1, lead: int = 1, channels: int = 3
@@ -154,7 +165,7 @@ class MotionGenerator(ConditionedPredictor):
         self.gate, self.detail = gate_network(width), detail_network()
         if settings.sharpness:
             self.path_gate, self.path_detail = gate_network(width), detail_network()
-        if settings.sharpness == 1:  # the other end of the dial stays as it is
+        if settings.sharpness == 1:  # the other end stays unchanged
             self.gate.requires_grad_(False)
             self.detail.requires_grad_(False)
         self.refinement = Refinement(settings, channels, self.condition_size) if settings.refine else None
@@ -164,8 +175,17 @@ class MotionGenerator(ConditionedPredictor):
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
         states: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """`(B, T, C, H, W)` in [0, 1] -> a list of one, `(B, K, C, H, W)` in [0, 1]. noise, actions, states:
-        see `ConditionedPredictor.conditions`, which raises ValueError where they do not fit."""
+        """Predict future frames.
+
+        Args:
+            context: `(B, T, C, H, W)` in [0, 1].
+            noise: See `ConditionedPredictor.conditions`, which raises ValueError for unsuitable conditions.
+            actions: See there.
+            states: See there.
+
+        Returns:
+            A list of one, `(B, K, C, H, W)` in [0, 1].
+        """
         height, width = context.shape[-2:]
         planes = self.planes(context, noise, actions, states)
         if self.training and float(torch.rand((), device="cpu")) < SHORT:
@@ -187,32 +207,35 @@ class MotionGenerator(ConditionedPredictor):
         return [torch.stack(images, 1)]
 
     def _between(self, motion: Motion, scene: Scene, lead: int) -> Tensor:
-        """The frame `(B, C, H, W)` where the dial stands."""
+        """Return the frame `(B, C, H, W)` at the current sharpness."""
         sharpness = self.sharpness or 0.0
         blended = blend(scene.candidates, self._shares(scene)) if sharpness < 1 else None
         sharp = None
         if sharpness:
             path = blend_paths(scene, self._shares(scene, "path_"), lead)
-            # In training torch's bicubic kernel, nearly the same and five times as fast with its gradient.
+            # In training torch's bicubic kernel: nearly equal, and five times as fast with its gradient.
             sharp = warp(motion.last, path, "bicubic") if self.training else warp_sharp(motion.last, path)
         if blended is None or sharp is None:
             return blended if sharp is None else sharp  # type: ignore[return-value]
         return torch.lerp(blended, sharp, sharpness)
 
     def _shares(self, scene: Scene, kind: str = "") -> Tensor:
-        """Logarithms of the candidates' shares `(B, n, H, W)`. kind: "path_" for those of the path, which are those of
-        the values in a model that was not trained for sharpness."""
+        """Return logarithms of the candidates' shares, `(B, n, H, W)`.
+
+        Args:
+            scene: The candidates.
+            kind: "path_" for the shares of the path; a model without sharpness training uses those of the values.
+        """
         gate, detail = (self._modules.get(kind + name, self._modules[name]) for name in ("gate", "detail"))
         assert gate is not None
         assert detail is not None
-        whole = scene.told.mean((2, 3), keepdim=True).expand_as(scene.told)
-        near: Tensor = gate(torch.cat([scene.told, whole], 1)).float()
-        exact: Tensor = detail(scene.seen).float()
+        whole = scene.region_features.mean((2, 3), keepdim=True).expand_as(scene.region_features)
+        near: Tensor = gate(torch.cat([scene.region_features, whole], 1)).float()
+        exact: Tensor = detail(scene.pixel_features).float()
         return scene.prior + (enlarge(near, PADDING) + exact)
 
     def weights_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Begin the path's shares with those of the values where the other run has none of its own, and leave them out
-        where this model has none."""
+        """Convert a run's weights: initialize missing path networks from those of the values, drop unused ones."""
         own = self.state_dict()
         found = {name: value for name, value in tensors.items() if name in own or not name.startswith("path_")}
         for name in own:
@@ -222,9 +245,9 @@ class MotionGenerator(ConditionedPredictor):
 
 
 def gate_network(width: int) -> nn.Sequential:
-    """Shares for every neighborhood; those of the backtest before training."""
+    """Build the network of shares per neighborhood; before training they are those of the backtest."""
     gate = nn.Sequential(
-        convolution(2 * TOLD, width), nn.ReLU(inplace=True),
+        convolution(2 * REGION_FEATURES, width), nn.ReLU(inplace=True),
         convolution(width, width), nn.ReLU(inplace=True), nn.Conv2d(width, NUM_CANDIDATES, 1),
     )  # fmt: skip
     nn.init.zeros_(gate[-1].weight)  # type: ignore[arg-type]
@@ -233,14 +256,16 @@ def gate_network(width: int) -> nn.Sequential:
 
 
 def detail_network() -> nn.Sequential:
-    """What every pixel adds to the shares of its neighborhood; nothing before training."""
-    detail = nn.Sequential(nn.Conv2d(SEEN, 8, 1), nn.ReLU(inplace=True), nn.Conv2d(8, NUM_CANDIDATES, 1, bias=False))
+    """Build the network of per-pixel corrections to the shares; zero before training."""
+    detail = nn.Sequential(
+        nn.Conv2d(PIXEL_FEATURES, 8, 1), nn.ReLU(inplace=True), nn.Conv2d(8, NUM_CANDIDATES, 1, bias=False)
+    )
     nn.init.zeros_(detail[-1].weight)  # type: ignore[arg-type]
     return detail
 
 
 class Refinement(nn.Module):
-    """The UNet and its head: see `MotionGenerator`."""
+    """The UNet and its head, see `MotionGenerator`."""
 
     def __init__(self, settings: MotionSettings, channels: int, conditions: int) -> None:
         super().__init__()
@@ -251,7 +276,7 @@ class Refinement(nn.Module):
         self.carried = nn.Conv2d(fine, CARRIED, 1)
         width = settings.head_width
         self.head = nn.Sequential(
-            convolution(2 * CARRIED + 4 * SEEN + 2 + 1, width), nn.ReLU(inplace=True),
+            convolution(2 * CARRIED + 4 * PIXEL_FEATURES + 2 + 1, width), nn.ReLU(inplace=True),
             convolution(width, width), nn.ReLU(inplace=True),
         )  # fmt: skip
         self.last = nn.Conv2d(width, 4 * (NUM_CANDIDATES + 1) + 3 + 4 * channels, 1)
@@ -259,15 +284,15 @@ class Refinement(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def look(self, motion: Motion, planes: Tensor | None) -> Tensor:
-        """Features at half resolution of what is seen at t, `(B, F, h, w)`."""
+        """Return features of frame t at half resolution, `(B, F, h, w)`."""
         moved = warp_backward(motion.before, motion.flow)
         relative = torch.cat([motion.last - moved, motion.doubt], 1) / motion.activity
-        seen = unshuffle(torch.cat([motion.last - 0.5, relative.clamp(-4, 4)], 1))
+        inputs = unshuffle(torch.cat([motion.last - 0.5, relative.clamp(-4, 4)], 1))
         flows = torch.cat([motion.flow / FLOW_SCALE, motion.older - motion.flow, motion.smooth - motion.flow], 1)
         flows = functional.avg_pool2d(torch.cat([flows.clamp(-4, 4), motion.activity.log() / 2 + 2], 1), 2)
-        parts = [seen, flows]
+        parts = [inputs, flows]
         if planes is not None:
-            parts.append(planes.expand(-1, -1, *seen.shape[-2:]))
+            parts.append(planes.expand(-1, -1, *inputs.shape[-2:]))
         fine = self.enter(torch.cat(parts, 1).contiguous(memory_format=torch.channels_last))
         middle = self.down_1(fine)
         up: Tensor = torch.cat([enlarge(torch.cat([self.down_2(middle), motion.evidence], 1)), middle], 1)
@@ -276,22 +301,22 @@ class Refinement(nn.Module):
         return found.float()
 
     def forward(self, motion: Motion, scene: Scene, shares: Tensor, features: Tensor, lead: int) -> Tensor:
-        """The frame `(B, C, H, W)`; shares: logarithms of those of the scene's candidates."""
+        """Return the frame `(B, C, H, W)`; `shares` are logarithms of the shares of the scene's candidates."""
         coarse_path = functional.avg_pool2d(scene.path, 2) / 2
-        seen = [
+        inputs = [
             features,
             warp(features, coarse_path),
-            unshuffle(scene.seen),
+            unshuffle(scene.pixel_features),
             coarse_path * 2 / FLOW_SCALE,
             torch.full_like(coarse_path[:, :1], lead / 8),
         ]
-        out = self.last(self.head(torch.cat(seen, 1).contiguous(memory_format=torch.channels_last))).float()
+        out = self.last(self.head(torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))).float()
         sizes = [4 * (NUM_CANDIDATES + 1), 3]
         gates, correction, paint = out.split([*sizes, out.shape[1] - sum(sizes)], 1)
         stretch, shift = enlarge(correction).split([1, 2], 1)
         corrected = warp_backward(motion.last, scene.path * (1 + stretch) + shift * lead)
         candidates = torch.cat([scene.candidates, corrected[:, None]], 1)
-        # The corrected one begins with a share like that of the one that it corrects.
+        # The corrected candidate starts with the share of the pushed one, which it corrects.
         pushed = shares[:, PUSHED : PUSHED + 1]
         image = blend(candidates, torch.cat([shares, pushed], 1) + functional.pixel_shuffle(gates, 2))
         differing = (scene.candidates[:, 0] - scene.candidates[:, PUSHED]).abs().mean(1, keepdim=True)
@@ -299,19 +324,24 @@ class Refinement(nn.Module):
         return image + functional.pixel_shuffle(paint, 2) * enlarge(functional.avg_pool2d(differing, 2))
 
 
-PUSHED, STEADY = (1 + list(MOVED).index(name) for name in ("pushed", "steady"))
+PUSHED, STEADY = (1 + list(CANDIDATE_PRIORS).index(name) for name in ("pushed", "steady"))
 
 
 def blend(candidates: Tensor, shares: Tensor) -> Tensor:
-    """`(B, n, C, H, W)` and logarithms of shares `(B, n, H, W)` -> `(B, C, H, W)`."""
+    """Blend candidates `(B, n, C, H, W)` by logarithms of shares `(B, n, H, W)` to `(B, C, H, W)`."""
     return (candidates * shares.softmax(1)[:, :, None]).sum(1)
 
 
 def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
-    """Where the pixels of frame t+lead come from: the mean of the candidates' paths, smoothed by a Gaussian of
-    `SMOOTHED` pixels per frame ahead, `(B, 2, H, W)`; shares: logarithms, `(B, n, H, W)`.
+    """Return the source of the pixels of frame t+lead, `(B, 2, H, W)`: the mean of the candidates' paths, smoothed.
 
-    A mean of values has a ghost at every candidate's place; a mean of places has one image, at a place between.
+    The Gaussian has `SMOOTHED` pixels per frame ahead. A mean of values has a ghost at every candidate's place; a mean
+    of places has one image, at a place in between.
+
+    Args:
+        scene: The candidates.
+        shares: Logarithms, `(B, n, H, W)`.
+        lead: Number of frames ahead.
     """
     parts = shares.softmax(1)
     along = (parts * parts.new_tensor(ALONG).view(1, -1, 1, 1)).sum(1, keepdim=True)
@@ -320,11 +350,11 @@ def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
 
 @torch.no_grad()
 def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Scene:
-    """What frame t+lead could be. Where its pixels come from is found from the flow of what is seen at t, written to
-    where it will be (`push`), or followed back where nothing arrives (path), and along the smooth flow (steady_path).
+    """Return the candidates for frame t+lead.
 
-    The candidates: the last frame; it moved half as far; as pushed; along the smooth flow; t-1 moved; the pushed one
-    blurred a little; the mean of the first and it blurred much.
+    Sources of pixels come from the flow at t, written to its destination (`push`), from the path where nothing arrives,
+    and from the smooth flow (steady_path). The candidates: the last frame; it moved half as far; as pushed; along the
+    smooth flow; t-1 moved; the pushed one slightly blurred; the strongly blurred mean of the first and the pushed one.
     """
     path = push(motion.flow, lead, path)
     copied, pushed = motion.last, warp_backward(motion.last, path)
@@ -332,52 +362,56 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Sce
         "half way": warp_backward(motion.last, path / 2),
         "pushed": pushed,
         "steady": warp_backward(motion.last, steady_path),
-        # From t on back to t-1: one step more along the flow that is found where the path ends.
+        # From t back to t-1: one more step along the flow where the path ends.
         "earlier": warp_backward(motion.before, path + warp(motion.flow, path)),
         "blurred": enlarge(functional.avg_pool2d(pushed, 2)),
-        "veiled": enlarge(functional.avg_pool2d((copied + pushed) / 2, 4), 4),
+        "blurred mean": enlarge(functional.avg_pool2d((copied + pushed) / 2, 4), 4),
     }
     trust = trust_at(motion.trust, lead)
-    prior = torch.cat([1 - trust, *(share * trust for share in MOVED.values())], 1).log()
+    prior = torch.cat([1 - trust, *(share * trust for share in CANDIDATE_PRIORS.values())], 1).log()
     differences = [other - pushed for other in (copied, moved["steady"], moved["earlier"])]
     sizes = torch.cat([difference.abs().mean(1, keepdim=True) for difference in differences], 1)
-    seen = (torch.cat([sizes, warp(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
+    pixel_features = (torch.cat([sizes, warp(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
     flows = (motion.flow, motion.older - motion.flow, motion.smooth - motion.flow)
     squares = [part.square().mean(1, keepdim=True) for part in (*differences, *motion.doubt.split(1, 1), *flows)]
     edges = (motion.last - enlarge(functional.avg_pool2d(motion.last, 2))).square().mean(1, keepdim=True)
     energies = around(torch.cat([*squares, motion.activity.square(), edges], 1))
     far, steady, earlier, doubt, old_doubt, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
-    told = [
+    region_features = [
         compare(far, activity), compare(steady, far), compare(earlier, far), compare(doubt, activity),
         compare(old_doubt, activity), activity.log() / 4 + 2, (contrast + FLOOR).log() / 4 + 2,
         (speed + 1e-3).log() / 4, compare(turn, speed, 1e-3), compare(unsmooth, speed, 1e-3),
         trust * 2 - 1.5, torch.full_like(trust, lead / 8), motion.evidence,
     ]  # fmt: skip
     return Scene(
-        path, steady_path, torch.stack([copied, *moved.values()], 1), enlarge(prior, PADDING), torch.cat(told, 1), seen
-    )
+        path, steady_path, torch.stack([copied, *moved.values()], 1), enlarge(prior, PADDING),
+        torch.cat(region_features, 1), pixel_features,
+    )  # fmt: skip
 
 
 def compare(first: Tensor, second: Tensor, floor: float = FLOOR) -> Tensor:
-    """Half the logarithm of the quotient of two energies, within -3 and 3."""
+    """Return half the logarithm of the ratio of two energies, clamped to [-3, 3]."""
     return (((first + floor) / (second + floor)).log() / 2).clamp(-3, 3)
 
 
 @torch.no_grad()
 def observe(context: Tensor, backtests: bool = True) -> Motion:
-    """The motion in the newest frames of `(B, T, C, H, W)`; under three, the first is taken to have stood still. Padded
-    to multiples of `PADDING`. Rows that are the same, as under a planner's candidates, are looked at once."""
+    """Return the motion in the newest frames of `(B, T, C, H, W)`, padded to multiples of `PADDING`.
+
+    With fewer than three frames, the first is repeated. Equal consecutive rows, as with a planner's candidates, are
+    processed once.
+    """
     if len(context) > 1 and not context.is_meta:
         rows, places = torch.unique_consecutive(context, dim=0, return_inverse=True)
         if len(rows) < len(context):
             return Motion(*(part[places] for part in observe(rows, backtests)))
     frames = context[:, -(LEADS[-1] + 2) :].float()
-    known = frames.shape[1] - 1  # pairs of frames
-    if known < 2:
-        missing = repeat(frames[:, :1], "b 1 c h w -> b n c h w", n=2 - known)
+    pairs = frames.shape[1] - 1
+    if pairs < 2:
+        missing = repeat(frames[:, :1], "b 1 c h w -> b n c h w", n=2 - pairs)
         frames = torch.cat([missing, frames], 1)
-    # How far back frames are from which it is extrapolated: t itself, and those with a frame before them, to be judged.
-    origins = [0, *(lead for lead in LEADS if backtests and lead < known)]
+    # Distances from t of the frames to extrapolate from: 0, and for backtests those with a preceding frame.
+    origins = [0, *(lead for lead in LEADS if backtests and lead < pairs)]
     padded = pad_to_multiple(frames, PADDING)
     flow, older = flows_at(frames, [0, 1], "fine")
     smooth, *old_flows = flows_at(frames, origins, "smooth")
@@ -392,23 +426,27 @@ def observe(context: Tensor, backtests: bool = True) -> Motion:
 
 
 def flows_at(frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]:
-    """The flows from t-o to the frame before it for every origin o, padded like `observe`."""
+    """Return the flows from t-o to the frame before it for every origin o, padded as in `observe`."""
     newest = frames.shape[1] - 1
     starts = torch.cat([frames[:, newest - origin] for origin in origins])
     ends = torch.cat([frames[:, newest - origin - 1] for origin in origins])
-    # Of shapes there is no flow: a plan counts memory so.
+    # On the meta device, for memory estimates, the flow is empty.
     flows = starts.new_empty(len(starts), 2, *starts.shape[-2:]) if starts.is_meta else dense_flow(starts, ends, care)
     return list(pad_to_multiple(flows[:, None], PADDING)[:, 0].chunk(len(origins)))
 
 
 def backtest(frames: Tensor, flows: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-    """What extrapolating would have been worth: t is predicted from the frame `lead` frames before it.
+    """Measure how well extrapolation predicts frame t from the frame `lead` frames before it.
 
-    frames: `(B, T, C, H, W)`; flows: for some of `LEADS`, the flow from that frame to the one before.
-    Returns two maps at 1/8 of the resolution. trust, `(B, leads, h, w)` in (0, 1): the share w of the moved frame with
-    the least squared error of copy + w (moved - copy) around every place, drawn towards that of the whole frame and
-    `USUAL_TRUST`, which stands where there is no flow. evidence, `(B, 3 leads, h, w)`: trust less the usual one, and
-    how the predicted change correlates with the true one, there and in the whole frame; 0 where there is no flow.
+    Args:
+        frames: `(B, T, C, H, W)`.
+        flows: For some of `LEADS`, the flow from the frame that far back to the one before it.
+
+    Returns:
+        Two maps at 1/8 of the resolution. trust, `(B, leads, h, w)` in (0, 1): the share w of the moved frame with the
+        least squared error of copy + w (moved - copy) around every place, drawn toward that of the whole frame and
+        `USUAL_TRUST`, which applies where there is no flow. evidence, `(B, 3 leads, h, w)`: trust minus the usual one,
+        and the correlation of predicted and true change, there and in the whole frame; 0 where there is no flow.
     """
     last = frames[:, -1]
     trusts, evidence = [], []
@@ -432,7 +470,7 @@ def backtest(frames: Tensor, flows: Mapping[int, Tensor]) -> tuple[Tensor, Tenso
 
 
 def around(maps: Tensor) -> Tensor:
-    """Means over a neighbourhood of about 40 pixels, at 1/8 of the resolution."""
+    """Return means over a neighborhood of about 40 pixels, at 1/8 of the resolution."""
     maps = functional.avg_pool2d(maps, PADDING)
     for _ in range(2):
         maps = functional.avg_pool2d(functional.pad(maps, (1, 1, 1, 1), "replicate"), 3, 1)
@@ -440,16 +478,16 @@ def around(maps: Tensor) -> Tensor:
 
 
 def trust_at(trust: Tensor, lead: int) -> Tensor:
-    """`(B, leads, h, w)` -> `(B, 1, h, w)`: that of any lead, between those of `LEADS` by its logarithm."""
+    """Interpolate trust `(B, leads, h, w)` between `LEADS`, in the logarithm of the lead: `(B, 1, h, w)`."""
     place = min(math.log2(lead), len(LEADS) - 1)
     low = min(int(place), len(LEADS) - 2)
     return torch.lerp(trust[:, low : low + 1], trust[:, low + 1 : low + 2], place - low)
 
 
 def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
-    """Where the pixels of t+1, t+2, ... were at t, if everything keeps its velocity: paths in pixels `(B, 2, H, W)`.
+    """Yield where the pixels of t+1, t+2, ... were at t under constant velocity: paths in pixels `(B, 2, H, W)`.
 
-    The path of t+k is that of t+k-1 and the flow where that one ends.
+    The path of t+k is that of t+k-1 plus the flow where that one ends.
     """
     path = torch.zeros_like(flow)
     for _ in range(steps):
@@ -458,20 +496,20 @@ def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
 
 
 def push(flow: Tensor, lead: int, elsewhere: Tensor) -> Tensor:
-    """Paths like those of `follow`, found from the other end: what is at y at t will be at x = y - lead * flow(y).
+    """Return paths like those of `follow`, found from the other end: y at t will be at x = y - lead * flow(y).
 
-    Following alone never brings a thing to where it has not been yet: there the ground's flow is read. Here every pixel
-    writes its path where it arrives, into the four pixels around (weights bilinear); where several arrive, the faster
-    ones count more, for what moves is mostly in front (softmax splatting: Niklaus & Liu 2020, arXiv 2003.05534). Where
-    next to nothing arrives, the path is that of `elsewhere`, `(B, 2, H, W)`.
+    Following alone never moves an object to a new place: there it reads the background's flow. Here every pixel writes
+    its path to the four pixels around its destination (bilinear weights). Where several arrive, faster ones weigh more,
+    because moving objects are mostly in front (softmax splatting: Niklaus & Liu 2020, arXiv 2003.05534). Where almost
+    nothing arrives, the path is that of `elsewhere`, `(B, 2, H, W)`.
     """
     batch, _, height, width = flow.shape
     rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
     columns = torch.arange(width, dtype=torch.float32, device=flow.device)
-    across, down = columns - lead * flow[:, 0], rows - lead * flow[:, 1]  # where every pixel arrives
-    urgency = torch.exp(flow.square().sum(1).sqrt().clamp(max=8))  # vector_norm over so few is slow
+    across, down = columns - lead * flow[:, 0], rows - lead * flow[:, 1]  # destination of every pixel
+    urgency = torch.exp(flow.square().sum(1).sqrt().clamp(max=8))  # vector_norm is slow over two values
     left, top = across.floor(), down.floor()
-    written = flow.new_zeros(batch, 4, height * width)  # weighted path, weight, and weight without urgency
+    written = flow.new_zeros(batch, 4, height * width)  # weighted path, weight, weight without urgency
     for right, below in ((0, 0), (0, 1), (1, 0), (1, 1)):
         x, y = left + right, top + below
         weight = (1 - (across - x).abs()) * (1 - (down - y).abs())
@@ -484,22 +522,22 @@ def push(flow: Tensor, lead: int, elsewhere: Tensor) -> Tensor:
 
 
 def unshuffle(images: Tensor) -> Tensor:
-    """`(B, C, H, W)` -> `(B, 4C, H/2, W/2)`."""
+    """Rearrange `(B, C, H, W)` to `(B, 4C, H/2, W/2)`."""
     return functional.pixel_unshuffle(images, 2)
 
 
 def enlarge(maps: Tensor, factor: int = 2) -> Tensor:
-    """So many times the height and width, bilinear."""
+    """Resize maps by a factor, bilinear."""
     return functional.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def convolution(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
-    # Zeros beyond the border would be seen as an edge; the border is repeated instead.
+    """Return a 3x3 convolution that repeats the border: zero padding would look like an edge."""
     return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, padding_mode="replicate")
 
 
 def block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
-    """Two convolutions with ReLU; the first may halve the resolution."""
+    """Return two convolutions with ReLU; the first may halve the resolution."""
     return nn.Sequential(
         convolution(channels_in, channels_out, stride), nn.ReLU(inplace=True),
         convolution(channels_out, channels_out), nn.ReLU(inplace=True),

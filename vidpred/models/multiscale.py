@@ -1,4 +1,4 @@
-"""The multi-scale generator of Mathieu, Couprie & LeCun 2016 ("Deep multi-scale video prediction beyond MSE")."""
+"""Multi-scale generator of Mathieu, Couprie & LeCun 2016 ("Deep multi-scale video prediction beyond MSE")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.pyramid import build_pyramid, upsample
 from vidpred.models.settings import ModelSettings
 
-# Feature maps between input and output, per scale, coarse to fine: the paper's, and the smaller released model's.
+# Hidden feature maps per scale, coarse to fine, of the paper and of the smaller released model.
 FEATURE_MAPS: dict[str, list[list[int]]] = {
     "paper": [[128, 256, 128], [128, 256, 128], [128, 256, 512, 256, 128], [128, 256, 512, 256, 128]],
     "release": [[16, 32, 16], [16, 32, 16], [16, 32, 64, 32, 16], [16, 32, 64, 32, 16]],
@@ -64,18 +64,18 @@ class MultiscaleSettings(ModelSettings):
         return MultiscaleGenerator(self, data.context_frames, data.pred_frames, data.lead, data.channels)
 
     def layers(self) -> tuple[list[list[int]], list[list[int]]]:
-        """Feature maps and kernel sizes of every scale, coarse to fine."""
+        """Return feature maps and kernel sizes of every scale, coarse to fine."""
         maps = self.feature_maps or choose_scales(FEATURE_MAPS[self.size], self.scales)
         return maps, self.kernel_sizes or choose_scales(KERNEL_SIZES, self.scales)
 
 
 def choose_scales(table: list[list[int]], scales: int) -> list[list[int]]:
-    """The finest `scales` rows of a table, its coarsest row repeated where it has too few."""
+    """Return the finest `scales` rows of a table, repeating its coarsest row where it has too few."""
     return [table[0]] * max(0, scales - len(table)) + table[max(0, len(table) - scales) :]
 
 
 def convolutions(channels: list[int], kernels: list[int], padding: Literal["same", "valid"]) -> nn.Sequential:
-    """Convolutions of stride 1 with ReLU between them and none after the last."""
+    """Return convolutions of stride 1 with ReLU between them and none after the last."""
     layers: list[nn.Module] = []
     for index, kernel in enumerate(kernels):
         if index:
@@ -87,15 +87,14 @@ def convolutions(channels: list[int], kernels: list[int], padding: Literal["same
 
 
 class MultiscaleGenerator(ConditionedPredictor):
-    """Paints the coming frames coarse to fine: G_k(X) = tanh(Net_k(X_k, up(Y_{k-1})) + up(Y_{k-1})).
+    """Coarse-to-fine predictor: G_k(X) = tanh(Net_k(X_k, up(Y_{k-1})) + up(Y_{k-1})).
 
-    context_frames known frames in, pred_frames frames out at once, the first of them `lead` frames after the last
-    known one. Any height and width: the image is padded inside and cropped back. With `residual: last_frame` (L_k the
-    last known frame at scale k, clamped instead of squashed): G_k(X) = Net_k(...) + up(Y_{k-1}) + L_k - up(L_{k-1}).
-    With noise, every Net_k sees one more plane for each number z_i of the draw, z_i everywhere: one draw is one
-    coherent future, whatever the size of the image. `noise_channels` and `noise` say how to draw. With actions, every
-    Net_k sees one more plane for each value of each action between the first known and the last coming frame; with
-    states, one for each value of the states in which the known frames were taken.
+    It predicts pred_frames frames at once, the first of them `lead` frames after the last context frame. Images of any
+    height and width are padded internally and cropped back. With `residual: last_frame`, where L_k is the last context
+    frame at scale k, outputs are clamped instead of squashed: G_k(X) = Net_k(...) + up(Y_{k-1}) + L_k - up(L_{k-1}).
+    Every Net_k also takes one constant plane per noise value, per value of each action between the first context and
+    the last future frame, and per value of the context frames' states. One noise draw is one coherent future at any
+    image size.
     """
 
     def __init__(
@@ -103,10 +102,10 @@ class MultiscaleGenerator(ConditionedPredictor):
     ) -> None:
         super().__init__(settings, context_frames, pred_frames, lead, channels)
         images = pred_frames * channels
-        seen = context_frames * channels + self.condition_size
+        inputs = context_frames * channels + self.condition_size
         maps, kernels = settings.layers()
         self.networks = nn.ModuleList(
-            convolutions([seen + (images if index else 0), *widths, images], sizes, "same")
+            convolutions([inputs + (images if index else 0), *widths, images], sizes, "same")
             for index, (widths, sizes) in enumerate(zip(maps, kernels, strict=True))
         )
         self.num_scales, self.copies = len(self.networks), settings.residual == "last_frame"
@@ -115,27 +114,36 @@ class MultiscaleGenerator(ConditionedPredictor):
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
         states: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """`(B, T, C, H, W)` in [0, 1] -> predictions at every scale, coarse to fine, `(B, K, C, h, w)` in [0, 1].
+        """Predict future frames.
 
-        The last one has the height and width of the context; the others those of the padded pyramid.
-        noise: a draw for each sample, `(B, noise_channels)`; None: drawn here from torch's random stream.
-        actions: `(B, N-1, action_size)` in the data's units, N frames from the first known to the last coming one.
-        states: `(B, T, state_size)` in the data's units, in which the known frames were taken.
-        Raises ValueError where they have another shape, or the model takes none.
+        Args:
+            context: `(B, T, C, H, W)` in [0, 1].
+            noise: `(B, noise_channels)`, one draw per sample; None: drawn from torch's random stream.
+            actions: `(B, N-1, action_size)` in the data's units, for N frames from the first context to the last future
+                one.
+            states: `(B, T, state_size)` in the data's units, those of the context frames.
+
+        Returns:
+            Predictions at every scale, coarse to fine, `(B, K, C, h, w)` in [0, 1]. The last one has the size of the
+            context, the others that of the padded pyramid.
+
+        Raises:
+            ValueError: A condition has another shape, or the model does not take it.
         """
         height, width = context.shape[-2:]
         planes = self.planes(context, noise, actions, states)  # (B, n, 1, 1), None without any
         predictions: list[Tensor] = []
         previous: Tensor | None = None  # the coarser scale's prediction, (B, K*C, h, w) in [-1, 1]
-        coarser: Tensor | None = None  # the coarser scale's last known frame, as often as frames are predicted
+        coarser: Tensor | None = None  # the coarser scale's last context frame, once per predicted frame
         for network, frames in zip(self.networks, build_pyramid(context * 2 - 1, self.num_scales), strict=True):
-            known = rearrange(frames, "b t c h w -> b (t c) h w")
+            inputs = rearrange(frames, "b t c h w -> b (t c) h w")
             last = frames[:, -1].repeat(1, self.pred_frames, 1, 1)
-            seen = known if previous is None else torch.cat([known, upsample(previous)], 1)
+            if previous is not None:
+                inputs = torch.cat([inputs, upsample(previous)], 1)
             if planes is not None:
-                seen = torch.cat([seen, planes.expand(-1, -1, *seen.shape[-2:])], 1)
-            # Sums stay in float32: in bfloat16 the residual would be rounded to 8 bits.
-            change = network(as_channels_last(seen)).float()
+                inputs = torch.cat([inputs, planes.expand(-1, -1, *inputs.shape[-2:])], 1)
+            # Sum in float32: bfloat16 would round the residual to 8 bits.
+            change = network(as_channels_last(inputs)).float()
             if previous is not None:
                 change = change + upsample(previous)
             if self.copies:
@@ -150,5 +158,5 @@ class MultiscaleGenerator(ConditionedPredictor):
 
 
 def as_channels_last(images: Tensor) -> Tensor:
-    """The memory layout in which bfloat16 convolutions are fastest, on CPUs and GPUs alike."""
+    """Convert images to the memory layout in which bfloat16 convolutions are fastest, on CPUs and GPUs."""
     return images.contiguous(memory_format=torch.channels_last)

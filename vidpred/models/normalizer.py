@@ -1,4 +1,4 @@
-"""How a generator sees actions and states: in units of their spread over the training data."""
+"""Normalization of actions and states by their statistics over the training data."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-RESOLUTION = 1e-6  # of float32: a deviation of less than this share of the mean is one of roundings
+RESOLUTION = 1e-6  # of float32: a standard deviation below this share of the mean is a rounding error
 
 
 class Normalizer(nn.Module):
-    """(values - mean) / deviation, value by value. Both are buffers, so checkpoints hold them; 0 and 1 until `fit`."""
+    """Affine map (values - mean) / std per value, with both as buffers: 0 and 1 until `fit`."""
 
     mean: Tensor
-    deviation: Tensor
+    deviation: Tensor  # the name in checkpoints
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
 
-    def fit(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
-        """Take the training data's mean and standard deviation of each value; one that never changes has 1."""
-        middle, spread = torch.tensor(mean), torch.tensor(deviation)
-        self.mean.copy_(middle)
-        self.deviation.copy_(torch.where(spread > RESOLUTION * middle.abs(), spread, 1.0))
+    def fit(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set the training data's mean and standard deviation of each value; constant values keep 1 as the latter."""
+        means, stds = torch.tensor(mean), torch.tensor(std)
+        self.mean.copy_(means)
+        self.deviation.copy_(torch.where(stds > RESOLUTION * means.abs(), stds, 1.0))
 
     def forward(self, values: Tensor) -> Tensor:
-        """`(..., V)` in the data's units -> the same with mean 0 and deviation 1 over the training data."""
+        """Normalize `(..., V)` in the data's units to mean 0 and standard deviation 1 over the training data."""
         return (values - self.mean) / self.deviation
 
     def undo(self, values: Tensor) -> Tensor:
-        """The inverse of `forward`."""
+        """Invert `forward`."""
         return values * self.deviation + self.mean

@@ -1,4 +1,4 @@
-"""Dense optical flow: the one place that calls OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590)."""
+"""Dense optical flow, the only caller of OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590), and warping."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from vidpred.data.batch import to_float
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, red green blue
 Care = Literal["medium", "fine", "smooth"]
-MINIMUM_SIDE = 16  # under it one 8x8 patch does not fit the finest scale, and OpenCV raises or reads foreign memory
+MINIMUM_SIDE = 16  # below it one 8x8 patch exceeds the finest scale: OpenCV raises or reads out of bounds
 
 
 def to_gray(images: Tensor) -> Tensor:
-    """`(N, C, H, W)` uint8 or float in [0, 1], C = 1 or 3 (red, green, blue) -> `(N, H, W)` uint8: the luma, rounded.
+    """Convert images to gray: the luma, rounded.
 
-    Raises ValueError for any other number of dimensions or channels.
+    Args:
+        images: `(N, C, H, W)` uint8 or float in [0, 1], C = 1 or 3 (red, green, blue).
+
+    Returns:
+        `(N, H, W)` uint8.
+
+    Raises:
+        ValueError: The number of dimensions or channels is another.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"images must be (N, C, H, W) with 1 or 3 channels, not {tuple(images.shape)}")
@@ -32,19 +39,24 @@ def to_gray(images: Tensor) -> Tensor:
 
 
 def dense_flow(first: Tensor, second: Tensor, care: Care = "medium") -> Tensor:
-    """Where every pixel of `first` went: first(x, y) is found again at second(x + flow[0], y + flow[1]).
+    """Compute the displacement of every pixel: first(x, y) corresponds to second(x + flow[0], y + flow[1]).
 
-    Both `(N, C, H, W)` uint8 or float in [0, 1], C = 1 or 3. Returns `(N, 2, H, W)` float32 on the device of `first`:
-    displacements in pixels, to the right and downwards. No gradient flows through it; the work is done on the CPU.
+    The method is DIS on gray images, on the CPU and without gradients. Images with a side below `MINIMUM_SIDE` are
+    enlarged by the smallest sufficient whole factor, and the flow is shrunk back.
 
-    The method is DIS on the gray image. care: "medium", OpenCV's most careful preset (finest scale 1/2, patches of
-    8x8 every 3 pixels, 5 variational iterations); "fine": down to the whole resolution, patches every 4 pixels, which
-    takes about three times as long and is nearer from frame to frame; "smooth": the medium one with four times the
-    weight of smoothness, which carries further ahead where motion is unsteady. It runs on images of any size: one
-    with a side under `MINIMUM_SIDE` is enlarged by the smallest whole factor that reaches it, and the flow is shrunk
-    back.
+    Args:
+        first: `(N, C, H, W)` uint8 or float in [0, 1], C = 1 or 3.
+        second: The same shape.
+        care: "medium": OpenCV's most accurate preset (finest scale 1/2, 8x8 patches every 3 pixels, 5 variational
+            iterations). "fine": down to full resolution, patches every 4 pixels; about three times as slow and more
+            accurate between adjacent frames. "smooth": the medium preset with four times the smoothness weight, which
+            extrapolates better where motion is unsteady.
 
-    Raises ValueError when the shapes differ, an image is empty or the channels are not 1 or 3.
+    Returns:
+        `(N, 2, H, W)` float32 on the device of `first`: displacements in pixels, to the right and down.
+
+    Raises:
+        ValueError: The shapes differ, an image is empty, or the channels are not 1 or 3.
     """
     if first.shape != second.shape:
         raise ValueError(f"both frames need one shape, not {tuple(first.shape)} and {tuple(second.shape)}")
@@ -58,7 +70,7 @@ def dense_flow(first: Tensor, second: Tensor, care: Care = "medium") -> Tensor:
 
 
 def _flow_of_any_size(start: NDArray[np.uint8], end: NDArray[np.uint8], care: Care) -> NDArray[np.float32]:
-    """`(H, W)` uint8, twice -> `(H, W, 2)`."""
+    """Compute the flow `(H, W, 2)` between two `(H, W)` uint8 images of any size."""
     import cv2
 
     height, width = start.shape
@@ -73,10 +85,10 @@ def _flow_of_any_size(start: NDArray[np.uint8], end: NDArray[np.uint8], care: Ca
 
 
 def _flow_between(start: NDArray[np.uint8], end: NDArray[np.uint8], care: Care) -> NDArray[np.float32]:
-    """`(H, W)` uint8 with both sides of at least `MINIMUM_SIDE`, twice -> `(H, W, 2)`."""
+    """Compute the flow `(H, W, 2)` between two `(H, W)` uint8 images with sides of at least `MINIMUM_SIDE`."""
     import cv2
 
-    # A new one for every pair, and no flow to start from: OpenCV's object lets the pair before leak into its answer.
+    # A new object for every pair: OpenCV's keeps state, so the previous pair would change the result.
     method = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
     if care == "fine":
         method.setFinestScale(0)
@@ -100,7 +112,7 @@ def warp(maps: Tensor, flow: Tensor, mode: Literal["bilinear", "bicubic"] = "bil
     height, width = maps.shape[-2:]
     rows = torch.arange(height, dtype=torch.float32, device=maps.device)[:, None]
     columns = torch.arange(width, dtype=torch.float32, device=maps.device)
-    # With align_corners, -1 and 1 are the centres of the first and last pixel; a side of 1 has only the one centre.
+    # With align_corners, -1 and 1 are the centers of the first and last pixel; a side of 1 has only one center.
     horizontal = (columns + flow[:, 0]) * (2 / max(width - 1, 1)) - 1
     vertical = (rows + flow[:, 1]) * (2 / max(height - 1, 1)) - 1
     grid = torch.stack([horizontal, vertical], dim=-1)
@@ -109,7 +121,7 @@ def warp(maps: Tensor, flow: Tensor, mode: Literal["bilinear", "bicubic"] = "bil
 
 def warp_backward(images: Tensor, flow: Tensor) -> Tensor:
     """Return `warp` of images in [0, 1], which stay in that range."""
-    return warp(images, flow).clamp(0, 1)  # the bilinear weights, once rounded, may sum to a little over 1
+    return warp(images, flow).clamp(0, 1)  # rounded bilinear weights may sum to slightly above 1
 
 
 def warp_sharp(images: Tensor, flow: Tensor) -> Tensor:
@@ -158,7 +170,7 @@ def catmull_rom(fraction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def smooth_displacements(flow: Tensor, sigma: float) -> Tensor:
     """Convolve displacements `(N, 2, H, W)` with a Gaussian of `sigma` pixels in float32, the border repeated."""
-    if flow.is_meta:  # shapes alone are asked for, and autocast knows no such device
+    if flow.is_meta:  # autocast does not support the meta device
         return torch.empty_like(flow, dtype=torch.float32)
     with torch.autocast(flow.device.type, enabled=False):  # bfloat16 would round ten pixels to a sixteenth
         return _convolve(flow.float(), sigma)

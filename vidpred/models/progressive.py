@@ -1,4 +1,4 @@
-"""Progressive growing of GANs (Karras et al. 2018): both networks begin at 4x4 pixels and grow."""
+"""Progressive growing of GANs (Karras et al. 2018): both networks start at 4x4 pixels and grow."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, Shape
 from vidpred.models.equalized_lr import (
-    EqualisedConv,
-    EqualisedLinear,
+    EqualizedConv,
+    EqualizedLinear,
     Growing,
     feature_maps,
     leaky,
@@ -62,41 +62,54 @@ class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
 
 
 def doublings(shape: Shape) -> int:
-    """How often 4 is doubled to the image's side. Raises ConfigError where it is not."""
+    """Return how often 4 pixels are doubled to reach the image's side.
+
+    Raises:
+        ConfigError: The side is no such power-of-two multiple.
+    """
     count = max(1, (shape.height // 4).bit_length() - 1)
     if 4 << count != shape.height:
         raise ConfigError(
-            f"[data.crop_size={shape.height}] networks that grow double 4 pixels again and again; "
-            "take 8, 16, 32, 64, ..."
+            f"[data.crop_size={shape.height}] networks that grow need 4 pixels times a power of two; "
+            "use 8, 16, 32, 64, ..."
         )
     return count
 
 
 def fade(coarse: Tensor, fine: Tensor, share: float) -> Tensor:
-    """The coarser image, doubled, blended into the finer one."""
+    """Blend the doubled coarser image into the finer one."""
     return fine if share == 1 else torch.lerp(upsample(coarse).float(), fine.float(), share)
 
 
 def enlarge(image: Tensor, side: int) -> Tensor:
+    """Repeat the pixels of a square image up to a side."""
     return image if image.shape[-1] == side else interpolate(image, size=(side, side), mode="nearest")
 
 
 class ProgressiveGenerator(Growing, ImageGenerator):
-    """z on the unit sphere -> 4x4 -> doubled and convolved twice at each scale, every pixel normalised."""
+    """Generator: z on the unit sphere -> 4x4, then doubling and two convolutions per scale, with pixel norm."""
 
     def __init__(self, settings: ProgressiveSettings, shape: Shape) -> None:
         ImageGenerator.__init__(self, settings, shape)
         self.prepare_growth(doublings(shape), settings.growing)
         widths = [feature_maps(settings.width, level) for level in range(self.doublings + 1)]
-        self.first = EqualisedLinear(self.latent_size, widths[0] * 16, gain=2**0.5 / 4)
-        self.blocks = nn.ModuleList([nn.ModuleList([EqualisedConv(widths[0], widths[0], 3)])])
+        self.first = EqualizedLinear(self.latent_size, widths[0] * 16, gain=2**0.5 / 4)
+        self.blocks = nn.ModuleList([nn.ModuleList([EqualizedConv(widths[0], widths[0], 3)])])
         for before, after in pairwise(widths):
-            self.blocks.append(nn.ModuleList([EqualisedConv(before, after, 3), EqualisedConv(after, after, 3)]))
-        self.images = nn.ModuleList(EqualisedConv(width, shape.channels, 1, gain=1) for width in widths)
+            self.blocks.append(nn.ModuleList([EqualizedConv(before, after, 3), EqualizedConv(after, after, 3)]))
+        self.images = nn.ModuleList(EqualizedConv(width, shape.channels, 1, gain=1) for width in widths)
 
     def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`: of the
-        present scale, its pixels repeated up to the whole size."""
+        """Generate images from noise at the active scale, with pixels repeated up to the full size.
+
+        Args:
+            context: `(B, 0, C, H, W)`.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+            labels: `(B,)`.
+
+        Returns:
+            A list of one, `(B, 1, C, H, W)` in [0, 1].
+        """
         level, share = self.stage()
         latent = pixel_norm(self.latent(context, noise, labels))
         features = pixel_norm(leaky(self.first(latent).unflatten(1, (-1, 4, 4))))
@@ -112,8 +125,10 @@ class ProgressiveGenerator(Growing, ImageGenerator):
 
 
 class ProgressiveDiscriminator(Growing, Discriminator):
-    """The generator turned round; sees images at its present scale. Beside 4x4 features stands how much the samples
-    of a batch differ."""
+    """Discriminator that mirrors the generator and takes images at its active scale.
+
+    The minibatch standard deviation is appended to the 4x4 features.
+    """
 
     split_batch_stats = True
 
@@ -123,17 +138,19 @@ class ProgressiveDiscriminator(Growing, Discriminator):
         self.num_labels, self.group = settings.num_labels, settings.deviation_group
         widths = [feature_maps(settings.width, level) for level in range(self.doublings + 1)]
         channels = shape.channels + settings.num_labels
-        self.images = nn.ModuleList(EqualisedConv(channels, width, 1) for width in widths)
+        self.images = nn.ModuleList(EqualizedConv(channels, width, 1) for width in widths)
         self.blocks = nn.ModuleList()
         for after, before in pairwise(widths):
-            self.blocks.append(nn.ModuleList([EqualisedConv(before, before, 3), EqualisedConv(before, after, 3)]))
-        self.last = EqualisedConv(widths[0] + (1 if self.group else 0), widths[0], 3)
-        self.hidden = EqualisedLinear(widths[0] * 16, widths[0])
-        self.logit = EqualisedLinear(widths[0], 1, gain=1)
+            self.blocks.append(nn.ModuleList([EqualizedConv(before, before, 3), EqualizedConv(before, after, 3)]))
+        self.last = EqualizedConv(widths[0] + (1 if self.group else 0), widths[0], 3)
+        self.hidden = EqualizedLinear(widths[0] * 16, widths[0])
+        self.logit = EqualizedLinear(widths[0], 1, gain=1)
 
     def match_fade(self, frames: Tensor) -> Tensor:
-        """True frames `(B, 1, C, H, W)` as the generator makes false ones while a scale is faded in: with that share of
-        its detail (Karras et al. 2018, figure 2)."""
+        """Return true frames `(B, 1, C, H, W)` with as much detail as the generator's while a scale is faded in.
+
+        Karras et al. 2018, figure 2.
+        """
         share = self.stage()[1]
         if share == 1:
             return frames
@@ -144,21 +161,29 @@ class ProgressiveDiscriminator(Growing, Discriminator):
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         num_groups: int = 1,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
-        """Logits `(B, 1)`; with_features: and the last hidden features, a list of one `(B, F)`.
+        """Score images.
 
-        images: a list of one, `(B, 1, C, H, W)` in [0, 1], of `num_groups` groups in turn. context is unused.
+        Args:
+            context: Unused.
+            images: A list of one, `(B, 1, C, H, W)` in [0, 1], in `num_groups` consecutive groups.
+            with_features: Add the last hidden features, a list of one `(B, F)`.
+            labels: `(B,)`.
+            num_groups: Number of groups with separate batch statistics.
+
+        Returns:
+            Logits `(B, 1)`, alone or in a tuple with the features.
         """
         level, share = self.stage()
-        seen = label_planes(labels, self.num_labels, images[-1][:, 0] * 2 - 1)
+        inputs = label_planes(labels, self.num_labels, images[-1][:, 0] * 2 - 1)
         if level < self.doublings:
-            seen = avg_pool2d(seen, self.pixel_repeat)
-        features = leaky(self.images[level](seen))
+            inputs = avg_pool2d(inputs, self.pixel_repeat)
+        features = leaky(self.images[level](inputs))
         for number in reversed(range(level)):
             for layer in self.blocks[number]:  # type: ignore[attr-defined]
                 features = leaky(layer(features))
             features = avg_pool2d(features, 2)
             if number == level - 1 and share < 1:
-                coarse = leaky(self.images[number](avg_pool2d(seen, 2)))
+                coarse = leaky(self.images[number](avg_pool2d(inputs, 2)))
                 features = torch.lerp(coarse.float(), features.float(), share)
         if self.group:
             features = torch.cat([minibatch_std(part, self.group) for part in features.chunk(num_groups)])

@@ -1,4 +1,4 @@
-"""Image pyramids: average pooling down, nearest neighbour up, any height and width."""
+"""Image pyramids of any height and width: average pooling down, nearest neighbor up."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:
 
 
 def build_pyramid(frames: Tensor, num_scales: int) -> list[Tensor]:
-    """The clip at every scale, coarse to fine: `(B, T, C, H, W)` -> `num_scales` tensors.
+    """Return a clip `(B, T, C, H, W)` at `num_scales` scales, coarse to fine.
 
-    Scale k of n has 1/2^(n-k) of the resolution, by average pooling of the full-resolution clip, so every scale sees
-    the same image. H and W are first padded to a multiple of 2^(n-1); the finest scale is padded too.
+    Scale k of n has 1/2^(n-k) of the resolution, by average pooling of the full-resolution clip, so all scales show the
+    same image. H and W are first padded to a multiple of 2^(n-1); the finest scale is padded too.
     """
     frames = pad_to_multiple(frames, 2 ** (num_scales - 1))
     batch = frames.shape[0]
@@ -35,18 +35,20 @@ def build_pyramid(frames: Tensor, num_scales: int) -> list[Tensor]:
 
 
 def upsample(images: Tensor) -> Tensor:
-    """Double the resolution of `(B, C, H, W)` by nearest neighbour."""
+    """Double the resolution of `(B, C, H, W)` by nearest neighbor."""
     return functional.interpolate(images, scale_factor=2, mode="nearest")
 
 
 def as_pyramid(images: list[Tensor] | Tensor) -> list[Tensor]:
-    """A generator of one scale may return its frames `(B, K, C, H, W)` without a list."""
+    """Wrap frames `(B, K, C, H, W)` of a single-scale generator in a list."""
     return list(images) if isinstance(images, list | tuple) else [images]
 
 
 def pyramid_shapes(frames: Tensor, num_scales: int) -> list[tuple[int, ...]]:
-    """The shapes that predictions of `frames` `(B, K, C, H, W)` have at `num_scales` scales, coarse to fine: those of
-    `build_pyramid`, but for the finest, which is not padded."""
+    """Return the shapes of predictions of `frames` `(B, K, C, H, W)` at `num_scales` scales, coarse to fine.
+
+    They match `build_pyramid` except for the finest scale, which is not padded.
+    """
     *leading, height, width = frames.shape
     multiple = 2 ** (num_scales - 1)
     padded = [side + -side % multiple for side in (height, width)]
@@ -55,9 +57,15 @@ def pyramid_shapes(frames: Tensor, num_scales: int) -> list[tuple[int, ...]]:
 
 
 def check_pyramid(images: list[Tensor], frames: Tensor, num_scales: int | None) -> None:
-    """Whether these are predictions of `frames` `(B, K, C, H, W)`: losses would broadcast other shapes in silence.
+    """Check that images are predictions of `frames`: losses would silently broadcast other shapes.
 
-    num_scales: how many the adversary judges; None: any number. Raises ValueError with the expected and found shapes.
+    Args:
+        images: Predictions, coarse to fine.
+        frames: `(B, K, C, H, W)`.
+        num_scales: Number of scales that the adversary scores; None: any number.
+
+    Raises:
+        ValueError: The shapes differ; the message has both.
     """
     expected = pyramid_shapes(frames, num_scales or len(images) or 1)
     found = [tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__ for image in images]

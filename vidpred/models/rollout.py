@@ -1,4 +1,4 @@
-"""The only autoregressive loop: predictions become the newest known frames."""
+"""The only autoregressive loop: predictions become the newest context frames."""
 
 from __future__ import annotations
 
@@ -18,26 +18,30 @@ from vidpred.models.pyramid import as_pyramid
 def applications(
     forward: Callable[..., list[Tensor] | Tensor], generator: Generator, context: Tensor, conditions: Conditions
 ) -> Iterator[list[Tensor]]:
-    """The generator applied again and again, without end, each time to the newest frames, its own among them: yields
-    its pyramids, coarse to fine.
+    """Apply the generator repeatedly, without end, to the newest frames, including its own.
 
-    forward: what is called: the generator, or it as training wrapped it. context: `(B, T', C, H, W)`; the newest
-    `history_len` are used, or as many as there are.
+    Args:
+        forward: The callable to apply: the generator, or its wrapper in training.
+        generator: The generator, for its attributes.
+        context: `(B, T', C, H, W)`; the newest `history_len` frames are used, or all if there are fewer.
+        conditions: Conditions of the whole rollout.
+
+    Yields:
+        Predictions at every scale, coarse to fine.
     """
     needed = generator.history_len
-    known = context.shape[1]
     history = context[:, -needed:]
-    if conditions.noise is None and generator.noise_channels:  # one draw for all steps: see `stream_rollout`
+    if conditions.noise is None and generator.noise_channels:  # one draw for all frames: see `stream_rollout`
         conditions = replace(conditions, noise=draw_noise(generator, len(context)).to(context.device))
     rows, lead = needed + generator.pred_frames - 1, generator.lead
-    first = known - history.shape[1]
+    first = context.shape[1] - history.shape[1]
     while True:
-        seen = history[:, : history.shape[1] - lead + 1]
-        conditions = conditions.with_predicted_states(generator, first + seen.shape[1])
-        images = as_pyramid(forward(seen, **conditions.generator_kwargs(generator, first, rows)))
+        inputs = history[:, : history.shape[1] - lead + 1]
+        conditions = conditions.with_predicted_states(generator, first + inputs.shape[1])
+        images = as_pyramid(forward(inputs, **conditions.generator_kwargs(generator, first, rows)))
         yield images
         frames = _finest(images, history)
-        # Where they are enough, the older ones need not be copied.
+        # Copy older frames only where needed.
         history = (frames if frames.shape[1] >= needed else torch.cat([history, frames], 1))[:, -needed:]
         first += images[-1].shape[1]
 
@@ -46,10 +50,15 @@ def unroll(
     forward: Callable[..., list[Tensor] | Tensor], generator: Generator, context: Tensor, conditions: Conditions,
     times: int,
 ) -> list[Tensor]:  # fmt: skip
-    """`times` predictions in a row with their graph, at every scale `(B, times * K, C, h, w)`.
+    """Return `times` consecutive predictions with their graph, `(B, times * K, C, h, w)` at every scale.
 
-    context: `(B, T, C, H, W)`, what the generator sees first; with a lead it is applied once, for the frames that come
-    between are in no training sample.
+    Args:
+        forward: The callable to apply: the generator, or its wrapper in training.
+        generator: The generator, for its attributes.
+        context: `(B, T, C, H, W)`, the first input. With a lead above 1, `times` must be 1: training samples lack the
+            frames in between.
+        conditions: Conditions of all predictions.
+        times: Number of predictions.
     """
     if times == 1:
         moves = generator.history_len + generator.pred_frames - 1
@@ -66,21 +75,28 @@ def stream_rollout(
     actions: Tensor | None = None,
     states: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the frames t+1, t+2, ..., t+steps, each `(B, C, H, W)` float32 in [0, 1]; memory does not grow with steps.
+    """Yield the frames t+1, t+2, ..., t+num_frames in constant memory.
 
-    generator: `(B, T, C, H, W)` -> pyramid of `(B, K, C, h, w)`, with the attributes context_frames (T), pred_frames
-    (K frames at once) and lead (the first of them comes `lead` frames after its context).
-    context: `(B, T', C, H, W)` in [0, 1] with T' >= T + lead - 1 (or `min_history_len`): with lead k, frame t+1 is
-    predicted from the frames up to t+1-k, and frame t+k from those up to t.
-    noise: a draw for each sample, `(B, noise_channels)`, for a generator that takes any; None: drawn from torch's
-    random stream. It is kept through the whole rollout: a draw stands for one outcome, and a coin that was tossed anew
-    in every frame would change the story half-way.
-    actions: `(B, T'-1+num_frames, A)`, for a generator that takes any: row i leads from frame i, of context and then
-    future, to the next.
-    states: `(B, T', S)`, for a generator that takes any: those in which the frames of the context were taken. Those of
-    coming frames follow from them by the generator's `state_dynamics`.
-    Raises ValueError where the context is too short, the generator's frames have another shape, there is noise for
-    one that takes none, or actions or states are missing or of another shape.
+    Args:
+        generator: Maps `(B, T, C, H, W)` to a pyramid of `(B, K, C, h, w)`, with the attributes context_frames (T),
+            pred_frames (K frames at once) and lead (offset of the first from the last context frame).
+        context: `(B, T', C, H, W)` in [0, 1] with T' >= T + lead - 1 (or `min_history_len`): with lead k, frame t+1 is
+            predicted from the frames up to t+1-k, and frame t+k from those up to t.
+        num_frames: Number of frames.
+        noise: `(B, noise_channels)`, one draw per sample, for a generator that takes noise; None: drawn from torch's
+            random stream. It stays fixed for the whole rollout: one draw is one outcome, and a new draw in every frame
+            would change the outcome midway.
+        actions: `(B, T'-1+num_frames, A)`, for a generator that takes actions: row i leads from frame i, of context and
+            then future, to the next.
+        states: `(B, T', S)` of the context frames, for a generator that takes states. Those of future frames follow by
+            the generator's `state_dynamics`.
+
+    Yields:
+        Frames `(B, C, H, W)` float32 in [0, 1].
+
+    Raises:
+        ValueError: The context is too short, the generator's frames have another shape, there is noise for a generator
+            that takes none, or actions or states are missing or of another shape.
     """
     generator = as_generator(generator)
     needed = generator.min_history_len
@@ -90,10 +106,10 @@ def stream_rollout(
     conditions = Conditions(noise, actions, states=states)
     conditions.check(generator)
     if states is not None and generator.state_size and states.shape[1] != context.shape[1]:
-        raise ValueError(f"{states.shape[1]} states given; {context.shape[1]} known frames need one each")
+        raise ValueError(f"{states.shape[1]} states given; {context.shape[1]} context frames need one each")
     if actions is not None and actions.shape[1] != context.shape[1] - 1 + num_frames:
         raise ValueError(
-            f"{actions.shape[1]} actions given; {context.shape[1]} known frames and {num_frames} coming ones have "
+            f"{actions.shape[1]} actions given; {context.shape[1]} context and {num_frames} future frames have "
             f"{context.shape[1] - 1 + num_frames} between them"
         )
     done = 0
@@ -107,7 +123,11 @@ def stream_rollout(
 
 
 def _finest(images: list[Tensor] | Tensor, history: Tensor) -> Tensor:
-    """A generator's frames at full resolution. Raises ValueError where their shape is not that of the history's."""
+    """Return a generator's frames at full resolution.
+
+    Raises:
+        ValueError: Their shape differs from that of the history's frames.
+    """
     frames = as_pyramid(images)[-1]
     batch, _, channels, height, width = history.shape
     if frames.dim() != 5 or (len(frames), *frames.shape[2:]) != (batch, channels, height, width):
@@ -125,7 +145,7 @@ def rollout(
     actions: Tensor | None = None,
     states: Tensor | None = None,
 ) -> Tensor:
-    """All frames of `stream_rollout` at once: `(B, num_frames, C, H, W)` float32 in [0, 1]."""
+    """Return all frames of `stream_rollout` at once: `(B, num_frames, C, H, W)` float32 in [0, 1]."""
     if num_frames < 1:
-        raise ValueError(f"steps must be at least 1, not {num_frames}")
+        raise ValueError(f"num_frames must be at least 1, not {num_frames}")
     return torch.stack(list(stream_rollout(generator, context, num_frames, noise, actions, states)), 1)

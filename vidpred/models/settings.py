@@ -1,4 +1,4 @@
-"""What the rest of the package asks of every model's settings."""
+"""Base classes of the model settings: what the rest of the package requires of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vidpred.settings import Settings
 
 
 class ModelSettings(Settings):
-    """Base of the generators' settings; each one is registered in `models/build.py`."""
+    """Base class of the generators' settings; `models/build.py` registers each subclass."""
 
-    needs_frames: ClassVar[bool] = True  # False: it makes images from noise, without known frames
+    needs_frames: ClassVar[bool] = True  # False: makes images from noise, without context frames
     takes_labels: ClassVar[bool] = False
-    has_encoder: ClassVar[bool] = False  # it says what a code of the truth costs (a variational auto-encoder)
-    fitted: ClassVar[bool] = False  # it has a `fit` instead of gradients
+    has_encoder: ClassVar[bool] = False  # sets `latent_cost` (a variational auto-encoder)
+    fitted: ClassVar[bool] = False  # trained by `fit`, not by gradients
 
     name: str = Field(description="Kind of generator.")
     noise_channels: int = Field(
@@ -42,7 +42,7 @@ class ModelSettings(Settings):
 
     @property
     def num_scales(self) -> int:
-        """How many images a prediction has, coarse to fine."""
+        """Number of images in a prediction, coarse to fine."""
         return 1
 
     def build(self, data: DataSettings) -> Generator:
@@ -51,9 +51,9 @@ class ModelSettings(Settings):
 
 
 class DiscriminatorSettings(Settings):
-    """Base of the discriminators' settings; each one is registered in `models/build.py`."""
+    """Base class of the discriminators' settings; `models/build.py` registers each subclass."""
 
-    needs_frames: ClassVar[bool] = True  # it judges images as the continuation of known ones
+    needs_frames: ClassVar[bool] = True  # scores images as the continuation of context frames
     takes_labels: ClassVar[bool] = False
 
     name: str = Field(description="Kind of discriminator.")
@@ -70,5 +70,9 @@ class DiscriminatorSettings(Settings):
         return 0
 
     def build(self, num_scales: int, data: DataSettings) -> Discriminator:
-        """What judges `num_scales` images of the frames to come. Raises ConfigError where they are too small."""
+        """Build the discriminator of predictions at `num_scales` scales.
+
+        Raises:
+            ConfigError: The images are too small.
+        """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Spectral normalisation: weights divided by their largest singular value, so that a layer is 1-Lipschitz."""
+"""Spectral normalization: weights divided by their largest singular value, so that a layer is 1-Lipschitz."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ FIRST_ITERATIONS = 15  # of the power method, before training
 
 
 class SpectralNorm(nn.Module):
-    """W / σ(W) (Miyato et al. 2018, "Spectral normalization for generative adversarial networks", equation 8).
+    """Parametrization W / σ(W).
 
-    σ is u^T W v with the first singular vectors, followed by one power iteration each time that the weight is used in
-    training (algorithm 1). u and v are buffers: they travel with the weights. In float32 whatever the autocast (torch's
-    own would estimate σ in the autocast's precision).
+    Miyato et al. 2018, "Spectral normalization for generative adversarial networks", equation 8. σ is u^T W v with the
+    first singular vectors, tracked by one power iteration per use of the weight in training (algorithm 1). u and v are
+    buffers, saved with the weights. Computed in float32 regardless of autocast (torch's own estimates σ in the
+    autocast's precision).
     """
 
     left: Tensor
@@ -39,17 +40,17 @@ class SpectralNorm(nn.Module):
             matrix = weight.float().flatten(1)
             if self.training:
                 self._iterate(matrix)
-            # Copies: the buffers change in place before the backward pass.
+            # Clone: the buffers change in place before the backward pass.
             sigma = self.left.clone() @ matrix @ self.right.clone()
             return weight / sigma
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What the parametrised weight is made of when it is assigned: the value itself."""
+        """Return the original of an assigned weight: the value itself."""
         return weight
 
 
 def add_spectral_norm(module: nn.Module) -> None:
-    """Normalise the weight of every convolution and linear layer of a module."""
+    """Normalize the weight of every convolution and linear layer of a module."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))

@@ -1,5 +1,7 @@
-"""StyleGAN (Karras et al. 2019, "A style-based generator architecture for generative adversarial networks"). Its
-discriminator is that of `progressive`."""
+"""StyleGAN's generator; its discriminator is that of `progressive`.
+
+Karras et al. 2019, "A style-based generator architecture for generative adversarial networks".
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from torch.nn.functional import interpolate
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Shape
 from vidpred.models.equalized_lr import (
-    EqualisedConv,
-    EqualisedLinear,
+    EqualizedConv,
+    EqualizedLinear,
     Growing,
     adaptive_instance_norm,
     feature_maps,
@@ -59,7 +61,7 @@ class StyleganSettings(ImageSettings):
 
 
 class StyleLayer(nn.Module):
-    """A convolution (none: the learned constant), noise of its own for every pixel, LeakyReLU, AdaIN by the style."""
+    """Convolution (or the learned constant), separate noise for every pixel, LeakyReLU, and AdaIN by the style."""
 
     fixed: Tensor
 
@@ -67,10 +69,10 @@ class StyleLayer(nn.Module):
         super().__init__()
         self.convolution = convolution
         self.noise_weight = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.style = EqualisedLinear(style, 2 * channels, gain=1)
+        self.style = EqualizedLinear(style, 2 * channels, gain=1)
         with torch.no_grad():
-            self.style.bias[:channels] = 1  # scales begin at 1, biases at 0
-        self.register_buffer("fixed", torch.randn(1, 1, side, side))  # the noise outside training
+            self.style.bias[:channels] = 1  # scales start at 1, biases at 0
+        self.register_buffer("fixed", torch.randn(1, 1, side, side))  # noise outside training
 
     def forward(self, features: Tensor, style: Tensor) -> Tensor:
         features = self.convolution(features)
@@ -82,8 +84,10 @@ class StyleLayer(nn.Module):
 
 
 class StyleganGenerator(Growing, ImageGenerator):
-    """z -> w by the mapping network; a learned 4x4 constant, painted finer and finer, w deciding on every layer's
-    scales and biases. Two layers a scale."""
+    """Generator: a mapping network from z to w, and a synthesis network that refines a learned 4x4 constant.
+
+    w determines the scales and biases of every layer; each scale has two layers.
+    """
 
     mean_style: Tensor
 
@@ -94,28 +98,28 @@ class StyleganGenerator(Growing, ImageGenerator):
         width = settings.width
         sizes = [self.latent_size, *[width] * settings.mapping_layers]
         self.mapping = nn.ModuleList(
-            EqualisedLinear(before, after, rate=MAPPING_RATE) for before, after in pairwise(sizes)
+            EqualizedLinear(before, after, rate=MAPPING_RATE) for before, after in pairwise(sizes)
         )
         self.register_buffer("mean_style", torch.zeros(width))
         widths = [feature_maps(width, level) for level in range(self.doublings + 1)]
         self.constant = nn.Parameter(torch.ones(1, widths[0], 4, 4))
         self.layers = nn.ModuleList([StyleLayer(nn.Identity(), widths[0], width, 4)])
-        self.layers.append(StyleLayer(EqualisedConv(widths[0], widths[0], 3), widths[0], width, 4))
+        self.layers.append(StyleLayer(EqualizedConv(widths[0], widths[0], 3), widths[0], width, 4))
         for level, (before, after) in enumerate(pairwise(widths), 1):
             for first, second in ((before, after), (after, after)):
-                self.layers.append(StyleLayer(EqualisedConv(first, second, 3), after, width, 4 << level))
-        self.images = nn.ModuleList(EqualisedConv(width, shape.channels, 1, gain=1) for width in widths)
+                self.layers.append(StyleLayer(EqualizedConv(first, second, 3), after, width, 4 << level))
+        self.images = nn.ModuleList(EqualizedConv(width, shape.channels, 1, gain=1) for width in widths)
         self.num_styles = len(self.layers)
 
     def map(self, latent: Tensor) -> Tensor:
-        """z (and the class) `(B, latent_size)` -> w `(B, width)`."""
+        """Map z (and the class) `(B, latent_size)` to w `(B, width)`."""
         style = pixel_norm(latent)
         for layer in self.mapping:
             style = leaky(layer(style))
         return style
 
-    def synthesise(self, styles: Tensor) -> Tensor:
-        """A style for every layer, `(B, num_layers, width)` -> images `(B, C, H, W)`, meant for [-1, 1]."""
+    def synthesize(self, styles: Tensor) -> Tensor:
+        """Return images `(B, C, H, W)`, nominally in [-1, 1], for one style per layer, `(B, num_layers, width)`."""
         level, share = self.stage()
         features = before = self.constant.expand(len(styles), -1, -1, -1)
         for number in range(level + 1):
@@ -131,7 +135,7 @@ class StyleganGenerator(Growing, ImageGenerator):
 
     @contextmanager
     def truncated(self, truncation: float | None) -> Iterator[None]:
-        """Another truncation for a while; None: its own."""
+        """Override the truncation within a `with` block; None: keep the configured one."""
         own = self.truncation
         self.truncation = own if truncation is None else truncation
         try:
@@ -140,7 +144,7 @@ class StyleganGenerator(Growing, ImageGenerator):
             self.truncation = own
 
     def truncate(self, styles: Tensor) -> Tensor:
-        """`(B, num_layers, width)`: those before the cutoff pulled to the mean style."""
+        """Pull the styles `(B, num_layers, width)` of the layers before the cutoff toward the mean style."""
         near = torch.lerp(self.mean_style.expand_as(styles), styles, self.truncation)
         before = torch.arange(self.num_styles, device=styles.device) < self.cutoff
         return torch.where(before[None, :, None], near, styles)
@@ -150,12 +154,20 @@ class StyleganGenerator(Growing, ImageGenerator):
         return self.truncate(style[:, None].repeat(1, self.num_styles, 1))
 
     def images_of_styles(self, styles: Tensor) -> Tensor:
-        return as_frames(self.synthesise(styles))[:, 0].clamp(0, 1)
+        return as_frames(self.synthesize(styles))[:, 0].clamp(0, 1)
 
     def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`.
+        """Generate images from noise.
 
-        In training the mean of w is kept up to date and styles are mixed; else they are truncated.
+        In training, the mean of w is updated and styles are mixed; otherwise styles are truncated.
+
+        Args:
+            context: `(B, 0, C, H, W)`.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+            labels: `(B,)`.
+
+        Returns:
+            A list of one, `(B, 1, C, H, W)`, nominally in [0, 1].
         """
         style = self.map(self.latent(context, noise, labels)).float()
         styles = style[:, None].repeat(1, self.num_styles, 1)
@@ -164,14 +176,14 @@ class StyleganGenerator(Growing, ImageGenerator):
             styles = self._mixed(styles, context, labels)
         else:
             styles = self.truncate(styles)
-        return [as_frames(self.synthesise(styles))]
+        return [as_frames(self.synthesize(styles))]
 
     def _remember(self, style: Tensor) -> None:
         with torch.no_grad():
             self.mean_style.lerp_(style.mean(0), 1 - AVERAGE_DECAY)
 
     def _mixed(self, styles: Tensor, context: Tensor, labels: Tensor | None) -> Tensor:
-        """For a share of the samples, another z's style from a random layer of those at work on."""
+        """Replace, for a share of the samples, the style from a random active layer on by another z's."""
         if not self.mixing or context.is_meta:
             return styles
         count = len(styles)

@@ -1,5 +1,7 @@
-"""Variational auto-encoder (Kingma & Welling 2013, "Auto-encoding variational Bayes"), fully connected or
-convolutional."""
+"""Variational auto-encoder, fully connected or convolutional.
+
+Kingma & Welling 2013, "Auto-encoding variational Bayes".
+"""
 
 from __future__ import annotations
 
@@ -39,31 +41,34 @@ class VaeSettings(ImageSettings):
 
 
 class VaeGenerator(ImageGenerator):
-    """z from the prior N(0, I) -> image. Shown the truth x, in training, it takes z from q(z | x) = N(m(x), s(x)^2)
-    instead and keeps KL(q | prior) in `latent_cost`, for the objective to add."""
+    """Generator: z from the prior N(0, I) -> image.
 
-    takes_truth = True
+    In training, with the target x, z comes from q(z | x) = N(m(x), s(x)^2) instead, and KL(q | prior) is stored in
+    `latent_cost` for the objective.
+    """
+
+    takes_target = True
 
     def __init__(self, settings: VaeSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        told = {"noise_channels": settings.noise_channels, "num_labels": settings.num_labels}
+        shared = {"noise_channels": settings.noise_channels, "num_labels": settings.num_labels}
         self.encoder: nn.Module
         self.decoder: MlpGenerator | DcganGenerator
         if settings.width:
             self.encoder = DcganDiscriminator(
                 DcganDiscriminatorSettings(width=settings.width, classes=2 * settings.noise_channels,
                                    num_labels=settings.num_labels), shape)  # fmt: skip
-            self.decoder = DcganGenerator(DcganSettings(width=settings.width, **told), shape)
+            self.decoder = DcganGenerator(DcganSettings(width=settings.width, **shared), shape)
         else:
             widths = [shape.values + settings.num_labels * shape.height * shape.width, *settings.hidden]
             layers: list[nn.Module] = [nn.Flatten()]
             for before, after in pairwise(widths):
                 layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
             self.encoder = nn.Sequential(*layers, nn.Linear(widths[-1], 2 * settings.noise_channels))
-            self.decoder = MlpGenerator(MlpSettings(hidden=settings.hidden[::-1], **told), shape)
+            self.decoder = MlpGenerator(MlpSettings(hidden=settings.hidden[::-1], **shared), shape)
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`(B, C, H, W)` in [0, 1] -> mean and log variance of the code, `(B, noise_channels)` each."""
+        """Return mean and log variance of the code, `(B, noise_channels)` each, for images `(B, C, H, W)` in [0, 1]."""
         if isinstance(self.encoder, DcganDiscriminator):
             empty = images[:, None][:, :0]
             _, both = self.encoder(empty, [images[:, None]], labels=labels, with_classes=True)
@@ -73,13 +78,22 @@ class VaeGenerator(ImageGenerator):
         return mean, log_variance
 
     def forward(
-        self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None, truth: Tensor | None = None
+        self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None, target: Tensor | None = None
     ) -> list[Tensor]:
-        """Context `(B, 0, C, H, W)`, noise `(B, noise_channels)`, labels `(B,)` -> a list of `(B, 1, C, H, W)`; truth,
-        `(B, 1, C, H, W)`: what is to be encoded and painted again, the noise then being that of the code."""
+        """Generate images from noise, or reconstruct a target.
+
+        Args:
+            context: `(B, 0, C, H, W)`.
+            noise: `(B, noise_channels)`, with a target the noise of its code; None: drawn from torch's random stream.
+            labels: `(B,)`.
+            target: `(B, 1, C, H, W)`, images to encode and reconstruct; None: sample from the prior.
+
+        Returns:
+            A list of one, `(B, 1, C, H, W)` in [0, 1].
+        """
         self.latent_cost = None
-        if truth is not None:
-            mean, log_variance = self.encode(truth[:, 0], labels)
+        if target is not None:
+            mean, log_variance = self.encode(target[:, 0], labels)
             noise = torch.randn_like(mean) if noise is None else noise.to(mean)
             noise = mean + noise * (log_variance / 2).exp()
             self.latent_cost = gaussian_divergence(mean, log_variance)
@@ -87,6 +101,8 @@ class VaeGenerator(ImageGenerator):
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) | N(0, 1)) of every sample, summed over the code: `(B, Z)` twice -> `(B,)` (Kingma & Welling
-    2013, appendix B)."""
+    """Return KL(N(mean, variance) | N(0, 1)) of every sample, summed over the code: `(B, Z)` twice -> `(B,)`.
+
+    Kingma & Welling 2013, appendix B.
+    """
     return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2

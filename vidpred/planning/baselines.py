@@ -1,4 +1,4 @@
-"""Models that learnt nothing, to compare a learned one with: true simulators, and a world that never moves."""
+"""Models without training, to compare a trained one with: true simulators and copy-last."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from vidpred.planning.world_model import Cost, summed
 
 
 class SimulatorModel:
-    """Base of these models: neither past actions nor states change what they imagine, and nothing is differentiable.
+    """Base class of models that ignore past actions and states and are not differentiable.
 
-    Implements vidpred.planning.world_model.Imagines.
+    Implements `vidpred.planning.world_model.PlanningModel`.
     """
 
     state_size = 0
 
-    def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
-        """`(B, S, K, C, H, W)`: what every plan `(B, S, K, A)` leads to."""
+    def simulate(self, context: Tensor, actions: Tensor) -> Tensor:
+        """Return the frames `(B, S, K, C, H, W)` of plans `(B, S, K, A)`."""
         raise NotImplementedError
 
     def costs_of(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
-        """`(B * S,)`: the cost of every plan."""
-        return summed(cost(self.imagined(context, actions).flatten(0, 1)))
+        """Return the costs `(B * S,)` of plans `(B, S, K, A)`."""
+        return summed(cost(self.simulate(context, actions).flatten(0, 1)))
 
     def rollout(
         self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, *, states: Tensor | None = None
     ) -> Tensor:
-        return self.imagined(context, actions)
+        return self.simulate(context, actions)
 
     def costs(
         self,
@@ -43,10 +43,10 @@ class SimulatorModel:
 
 
 class CopyLastModel(SimulatorModel):
-    """Copy-last as a model: whatever is done, the last frame stays. Who trusts it cannot tell plans apart."""
+    """A model that repeats the last frame for any action, so that all plans cost the same."""
 
     def __init__(self, size: int, history_len: int = 1) -> None:
         self.action_size, self.history_len = size, history_len
 
-    def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
+    def simulate(self, context: Tensor, actions: Tensor) -> Tensor:
         return context[:, None, -1:].expand(-1, *actions.shape[1:3], -1, -1, -1)

@@ -1,4 +1,4 @@
-"""Plays episodes under receding-horizon control, and says how often the goal was reached and how long deciding took."""
+"""Play episodes under receding-horizon control; report the success rate and the time of a decision."""
 
 from __future__ import annotations
 
@@ -15,41 +15,60 @@ from tqdm import tqdm
 
 from vidpred.media.render import Panel, compose, stack
 from vidpred.planning.controller import MPCController
-from vidpred.planning.envs.base import Env, to_image, world_state
+from vidpred.planning.envs.base import Env, env_state, to_image
 
 SHOWN_STEPS = 8  # of a plan, in a video
-FIRST_SEED = 1_000_000  # of the first episode: no recording with a seed of its own begins there
+FIRST_SEED = 1_000_000  # seed of the first episode, different from those of recordings
 
 
 @dataclass
 class Episode:
-    """seen: frames `(H, W, 3)` uint8, one more than steps. imagined: step -> frames `(K, C, H, W)` of the plan made
-    then. seconds: of every decision."""
+    """A played episode.
+
+    Attributes:
+        seed: Seed of the environment and the planner.
+        success: Whether the goal was reached.
+        steps: Number of steps.
+        seconds: Duration of every decision.
+        observed: Frames `(H, W, 3)` uint8, one more than steps; without kept images only the last one.
+        predicted: Step -> predicted frames `(K, C, H, W)` of the plan made at that step.
+        goal: Image of the goal, `(C, H, W)`.
+    """
 
     seed: int
     success: bool = False
     steps: int = 0
     seconds: list[float] = field(default_factory=list)
-    seen: list[np.ndarray] = field(default_factory=list)
-    imagined: dict[int, Tensor] = field(default_factory=dict)
+    observed: list[np.ndarray] = field(default_factory=list)
+    predicted: dict[int, Tensor] = field(default_factory=dict)
     goal: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Episodes played: how many reached their goal, with the 95 % confidence interval of the rate (Wilson 1927)."""
+    """Statistics of played episodes.
+
+    Attributes:
+        episodes: Number of episodes.
+        successes: Number of episodes that reached their goal.
+        mean_steps: Mean number of steps of the successful ones.
+        median_seconds: Median duration of a decision.
+        worst_seconds: Longest duration of a decision.
+    """
 
     episodes: int
     successes: int
-    mean_steps: float | None  # of those that succeeded
-    median_seconds: float | None  # of a decision
+    mean_steps: float | None
+    median_seconds: float | None
     worst_seconds: float | None
 
     @property
     def rate(self) -> float:
+        """The success rate."""
         return self.successes / self.episodes
 
     def to_json(self) -> dict[str, object]:
+        """Return everything as plain values, with the 95 % confidence interval of the rate."""
         low, high = wilson_interval(self.successes, self.episodes)
         return {
             "episodes": self.episodes, "successes": self.successes, "rate": round(self.rate, 4),
@@ -59,8 +78,10 @@ class Outcome:
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """The confidence interval of a rate (Wilson 1927, "Probable inference, the law of succession, and statistical
-    inference"); z = 1.96 is 95 %."""
+    """Compute the confidence interval of a rate; z = 1.96 is 95 %.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
     share, spread = successes / trials, z * z / trials
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
@@ -68,40 +89,48 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 
 def play(
-    world: Env, controller: MPCController, seed: int, goal: Tensor | None = None, keep_images: bool = False
+    env: Env, controller: MPCController, seed: int, goal: Tensor | None = None, keep_images: bool = False
 ) -> Episode:
-    """One episode under a planner. seed: of the world and the planner. goal: an image, where the world needs one."""
-    frame = world.reset_with_goal(seed)
-    controller.reset(seed, torch.from_numpy(world.neutral_action()).float())
-    episode, cost = Episode(seed, goal=world.goal_image(goal)), world.cost(goal)
+    """Play one episode with a planner.
+
+    Args:
+        env: The environment.
+        controller: The planner.
+        seed: Seed of the environment and the planner.
+        goal: Image of the goal, for environments that need one.
+        keep_images: Whether to keep observed and predicted frames.
+    """
+    frame = env.reset_with_goal(seed)
+    controller.reset(seed, torch.from_numpy(env.neutral_action()).float())
+    episode, cost = Episode(seed, goal=env.goal_image(goal)), env.cost(goal)
     over = False
-    while not over and episode.steps < world.steps:
+    while not over and episode.steps < env.steps:
         deciding, start = controller.is_due, time.perf_counter()
-        state = world_state(world) if controller.model.state_size else None
+        state = env_state(env) if controller.model.state_size else None
         action = controller.act(to_image(frame), cost, state)
         if deciding:
             episode.seconds.append(time.perf_counter() - start)
         if keep_images:
-            episode.seen.append(frame)
+            episode.observed.append(frame)
             if deciding:
-                episode.imagined[episode.steps] = controller.imagined()
-        seen = world.step(action.double().numpy())
-        frame, over, episode.success = seen.frame, seen.over, seen.success
+                episode.predicted[episode.steps] = controller.predicted_frames()
+        result = env.step(action.double().numpy())
+        frame, over, episode.success = result.frame, result.over, result.success
         episode.steps += 1
-    episode.seen.append(frame)
+    episode.observed.append(frame)
     return episode
 
 
-def play_policy(world: Env, name: str, seed: int) -> Episode:
-    """One episode under one of the world's own policies, with nothing planned. uniform: any action, each as likely."""
-    world.reset_with_goal(seed)
+def play_policy(env: Env, name: str, seed: int) -> Episode:
+    """Play one episode with a policy of the environment, without planning; "uniform" draws actions within bounds."""
+    env.reset_with_goal(seed)
     random = np.random.default_rng(seed)
-    low, high = world.bounds.low.numpy(), world.bounds.high.numpy()
-    act = (lambda: random.uniform(low, high)) if name == "uniform" else world.policy(name, random)
+    low, high = env.bounds.low.numpy(), env.bounds.high.numpy()
+    act = (lambda: random.uniform(low, high)) if name == "uniform" else env.policy(name, random)
     episode, over = Episode(seed), False
-    while not over and episode.steps < world.steps:
-        seen = world.step(act())
-        over, episode.success = seen.over, seen.success
+    while not over and episode.steps < env.steps:
+        result = env.step(act())
+        over, episode.success = result.over, result.success
         episode.steps += 1
     return episode
 
@@ -109,12 +138,13 @@ def play_policy(world: Env, name: str, seed: int) -> Episode:
 def play_all(
     one: Callable[[int, int], Episode], episodes: int, progress: bool = False, first: int = FIRST_SEED
 ) -> list[Episode]:
-    """one(number, seed) for as many episodes, seeds from `first` on; every planner meets the same ones."""
+    """Call `one(number, seed)` for every episode, with seeds from `first` on, the same for all planners."""
     bar = tqdm(range(episodes), desc="plan", unit="episode", disable=not progress)
     return [one(number, first + number) for number in bar]
 
 
 def outcome(episodes: list[Episode]) -> Outcome:
+    """Compute the statistics of episodes."""
     seconds = [value for episode in episodes for value in episode.seconds]
     steps = [episode.steps for episode in episodes if episode.success]
     return Outcome(
@@ -126,29 +156,30 @@ def outcome(episodes: list[Episode]) -> Outcome:
 
 
 def images(episode: Episode, receding_horizon: int) -> Iterator[np.ndarray]:
-    """The video of an episode: what was seen and the goal; below what the newest plan leads to, as the model imagined
-    it, and what happened at the same steps. `(H, W, 3)` uint8, all of one size."""
-    happened = [to_image(frame) for frame in episode.seen]
-    count = min(SHOWN_STEPS, max(len(frames) for frames in episode.imagined.values()))
-    for step in range(len(happened)):
-        planned = max(start for start in episode.imagined if start <= min(step, max(episode.imagined)))
-        imagined = episode.imagined[planned][:count]
+    """Render the video of an episode, images `(H, W, 3)` uint8 of one size.
+
+    The first row has the observed frame and the goal, the second the predicted frames of the newest plan, the third the
+    actual frames of the same steps.
+    """
+    observed = [to_image(frame) for frame in episode.observed]
+    count = min(SHOWN_STEPS, max(len(frames) for frames in episode.predicted.values()))
+    for step in range(len(observed)):
+        planned = max(start for start in episode.predicted if start <= min(step, max(episode.predicted)))
+        predicted = episode.predicted[planned][:count]
         ahead = range(1, count + 1)
-        true = [happened[planned + k] if planned + k < len(happened) else None for k in ahead]
-        reached = " - goal reached" if episode.success and step == len(happened) - 1 else ""
-        top = compose([Panel("saw", happened[step], "context"), Panel("goal", episode.goal, "truth")], 96)
-        middle = compose([Panel(f"imagined +{k}", f, "prediction") for k, f in zip(ahead, imagined, strict=True)], 96)
-        done = (
-            f"step {step}{reached}; plan of step {planned}, of which {receding_horizon} steps are done before the next"
-        )
-        known = [Panel(f"happened +{k}", frame, "truth") for k, frame in zip(ahead, true, strict=True)]
-        if true[0] is None:
-            known[0] = Panel("happened", happened[step], "truth")
-        yield stack([top, middle, compose(known, 96, done)])
+        actual = [observed[planned + k] if planned + k < len(observed) else None for k in ahead]
+        reached = " - goal reached" if episode.success and step == len(observed) - 1 else ""
+        top = compose([Panel("observed", observed[step], "context"), Panel("goal", episode.goal, "truth")], 96)
+        middle = compose([Panel(f"predicted +{k}", f, "prediction") for k, f in zip(ahead, predicted, strict=True)], 96)
+        caption = f"step {step}{reached}; plan of step {planned}, its first {receding_horizon} actions are executed"
+        bottom = [Panel(f"actual +{k}", frame, "truth") for k, frame in zip(ahead, actual, strict=True)]
+        if actual[0] is None:
+            bottom[0] = Panel("actual", observed[step], "truth")
+        yield stack([top, middle, compose(bottom, 96, caption)])
 
 
 def summary(name: str, result: Outcome) -> str:
-    """One line for the terminal."""
+    """Return one line for the terminal."""
     low, high = wilson_interval(result.successes, result.episodes)
     text = f"{name}: {result.successes} of {result.episodes} episodes reached the goal"
     text += f" ({100 * result.rate:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f})"

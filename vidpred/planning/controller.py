@@ -1,4 +1,4 @@
-"""Receding horizon: plan from what is seen, do the first actions of the plan, plan again from the rest of it."""
+"""Receding-horizon control: plan from the observed frames, execute the plan's first actions, plan again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 @dataclass
 class MPCController:
-    """A controller for one world. Give it every frame that is seen; it says what to do.
+    """A controller for one environment, which receives every observed frame and returns the next action.
 
-    horizon: steps that plans look ahead; execute: how many of them are done before the next plan. The rest of a plan is
-    where the next search begins. reach: where actions are places, how far each may be from the one before in any
-    direction (None: any); plans that go further are shortened, so that the model is asked what it has learnt.
+    Attributes:
+        model: Predicts the frames of plans.
+        solver: Searches for the best plan.
+        bounds: Bounds of the actions.
+        horizon: Number of steps in a plan.
+        receding_horizon: Number of steps to execute before planning again; the rest of a plan starts the next search.
+        seed: Seed of the search.
+        reach: For actions that are positions, the maximum difference of consecutive actions in each dimension (None:
+            unlimited). Plans are clipped to it, so that the model is used within its training data.
     """
 
     model: PlanningModel
@@ -29,11 +35,11 @@ class MPCController:
     reach: float | None = None
     context: list[Tensor] = field(init=False)  # frames (C, H, W), the newest last
     done: list[Tensor] = field(init=False)  # actions (A,) between them and after the newest
-    states: list[Tensor] = field(init=False)  # (S,), of the frames, where the model takes any
+    states: list[Tensor] = field(init=False)  # (S,) of the frames, if the model takes states
     first: Tensor | None = field(init=False)  # (A,)
     plan: Plan | None = field(init=False)
-    ahead: int = field(init=False)  # actions of the plan that are done
-    known: tuple[Tensor, Tensor, Tensor | None] = field(init=False)  # context, past actions and states of the plan
+    ahead: int = field(init=False)  # number of executed actions of the plan
+    planned_from: tuple[Tensor, Tensor, Tensor | None] = field(init=False)  # context, past actions, states of the plan
 
     def __post_init__(self) -> None:
         if not 1 <= self.receding_horizon <= self.horizon:
@@ -41,8 +47,12 @@ class MPCController:
         self.reset(self.seed)
 
     def reset(self, seed: int, first: Tensor | None = None) -> None:
-        """Forget what was seen and planned; the next decisions are a function of the seed. first: the action `(A,)`
-        around which the first search begins (None: the middle of the bounds)."""
+        """Start an episode: discard the frames and the plan; the next decisions are a function of the seed.
+
+        Args:
+            seed: Seed of the search.
+            first: Action `(A,)` that starts the first search; None: the middle of the bounds.
+        """
         self.random, self.first = torch.Generator().manual_seed(seed), first
         self.context, self.done, self.states, self.plan, self.ahead = [], [], [], None, 0
 
@@ -52,13 +62,21 @@ class MPCController:
         return self.plan is None or self.ahead == self.receding_horizon
 
     def act(self, frame: Tensor, cost: Cost, state: Tensor | None = None) -> Tensor:
-        """The action `(A,)` to do now. frame: `(C, H, W)` in [0, 1], seen after the last action; at the start, where
-        the model wants more than one known frame, the first is taken to have stood still under actions of 0. state:
-        `(S,)`, in which the frame was taken. Raises ValueError unless the model takes such states, or none."""
+        """Return the next action `(A,)`.
+
+        Args:
+            frame: The frame after the last action, `(C, H, W)` in [0, 1]. If the model needs more context frames, the
+                first frame is repeated, with actions of 0.
+            cost: The cost of predicted frames.
+            state: State `(S,)` of the frame, for a model that takes states.
+
+        Raises:
+            ValueError: The state is missing, unexpected or of another size.
+        """
         needed, size = self.model.history_len, self.model.action_size
-        shape, wanted = None if state is None else tuple(state.shape), self.model.state_size
-        if shape != ((wanted,) if wanted else None):
-            raise ValueError(f"the model takes {f'a state ({wanted},)' if wanted else 'no state'}, not {shape}")
+        shape, expected = None if state is None else tuple(state.shape), self.model.state_size
+        if shape != ((expected,) if expected else None):
+            raise ValueError(f"the model takes {f'a state ({expected},)' if expected else 'no state'}, not {shape}")
         if not self.context:
             self.context, self.done = [frame] * (needed - 1), [torch.zeros(size)] * (needed - 1)
         self.context = [*self.context, frame][-needed:]
@@ -73,12 +91,12 @@ class MPCController:
         self.done = [*self.done, action][-needed:]
         return action
 
-    def imagined(self) -> Tensor:
-        """`(K, C, H, W)`: what the plan just made leads to, as the model sees it."""
+    def predicted_frames(self) -> Tensor:
+        """Return the model's frames `(K, C, H, W)` for the plan that was just made."""
         assert self.plan is not None
-        assert self.ahead == 1, "the world has moved on since the plan was made"
+        assert self.ahead == 1, "actions have been executed since the plan was made"
         with torch.inference_mode():
-            context, past, states = self.known
+            context, past, states = self.planned_from
             return self.model.rollout(context, self.plan.actions[:, None], past, states=states)[0, 0]
 
     def _problem(self, cost: Cost) -> Problem:
@@ -86,21 +104,21 @@ class MPCController:
         moves = self.done[-(len(self.context) - 1) :] if len(self.context) > 1 else []
         past = torch.stack(moves)[None] if moves else torch.zeros(1, 0, self.model.action_size)
         states = torch.stack(self.states)[None] if self.states else None
-        self.known = context, past, states
+        self.planned_from = context, past, states
         start = None
         if self.plan is None and self.first is not None:
             start = self.first.expand(1, self.horizon, -1)
         if self.plan is not None and self.receding_horizon < self.horizon:
             rest = self.plan.actions[:, self.receding_horizon :]
             start = torch.cat([rest, rest[:, -1:].expand(-1, self.receding_horizon, -1)], 1)
-        wanted = self.solver.needs_gradient
+        differentiable = self.solver.needs_gradient
         evaluate: Evaluate = lambda plans: self.model.costs(
-            context, self._shortened(plans), past, cost, wanted, states=states
+            context, self._shortened(plans), past, cost, differentiable, states=states
         )
         return Problem(evaluate, self.bounds, 1, self.horizon, start)
 
     def _shortened(self, plans: Tensor) -> Tensor:
-        """Plans `(..., K, A)` within reach."""
+        """Clip plans `(..., K, A)` to the reach."""
         last = self.done[-1] if self.plan is not None else self.first
         if self.reach is None or last is None:
             return plans

@@ -1,7 +1,7 @@
 """Costs of predicted frames: `(N, K, C, H, W)` in [0, 1] -> `(N, K)`, for N plans of K steps.
 
-A cost is any callable of that kind (or one that returns `(N,)`); these are the usual ones. Each may be limited to the
-last step by `last_only`. All are differentiable.
+A cost is any such callable (or one that returns `(N,)`); these are the usual ones. `last_only` limits a cost to the
+last step. All are differentiable.
 """
 
 from __future__ import annotations
@@ -17,13 +17,19 @@ from vidpred.planning.world_model import Cost, summed
 
 
 def last_only(cost: Cost) -> Cost:
-    """The cost of a plan's last frame alone."""
+    """Return the cost of a plan's last frame only."""
     return lambda frames: summed(cost(frames[:, -1:]))
 
 
 def best_step(cost: Cost, delay: float = 0.02) -> Cost:
-    """For goals that count as soon as they are reached: the cost `(N,)` of the step of a plan that costs least; every
-    step before it adds the share `delay`. A plan judged by its last step may put the goal off for ever."""
+    """Return the cost `(N,)` of a plan's best step, for goals that count as soon as they are reached.
+
+    With the cost of the last step, a plan may postpone the goal forever.
+
+    Args:
+        cost: Cost of frames, `(N, K)`.
+        delay: Share of the cost to add for every step before the best one.
+    """
 
     def earliest(frames: Tensor) -> Tensor:
         costs = cost(frames)
@@ -34,10 +40,12 @@ def best_step(cost: Cost, delay: float = 0.02) -> Cost:
 
 @dataclass(frozen=True)
 class GoalImage:
-    """Mean squared difference to a goal image `(C, H, W)`, averaged over blurred versions of both.
+    """Mean squared difference to a goal image, averaged over blurred versions of both.
 
-    scales: sides of the averaging windows, in pixels. Where thing and goal do not overlap yet, only the wide ones tell
-    nearer from farther.
+    Attributes:
+        goal: `(C, H, W)` in [0, 1].
+        scales: Sides of the averaging windows in pixels. Only the wide ones depend on the distance between an object
+            and its goal while they do not overlap.
     """
 
     goal: Tensor
@@ -53,12 +61,18 @@ class GoalImage:
 
 @dataclass(frozen=True)
 class GoalObjects:
-    """For things of known colours, how far they are from where a goal image `(C, H, W)` shows them: the distance of
-    their mean places, all together one point, in widths of the image; and `shape` times how unlike their blurred maps
-    of likeness to the colour are to the goal's (0: alike; 1: as an image without the thing), which tells turned from
-    unturned. A thing's weight does not depend on its size, as it does in `GoalImage`.
+    """Distance of objects of known colors from their positions in a goal image.
 
-    colours: each `(C,)` in [0, 1]; scales: sides of the averaging windows, in pixels; width: of colours, as below.
+    The distance is between the centroids of all objects, taken as one point, in widths of the image. Added to it is the
+    difference of their blurred color maps (0: equal; 1: an image without the object), which depends on rotation. Unlike
+    in `GoalImage`, an object's weight does not depend on its size.
+
+    Attributes:
+        goal: `(C, H, W)` in [0, 1].
+        colors: Colors `(C,)` in [0, 1].
+        shape: Weight of the difference of the color maps.
+        scales: Sides of the averaging windows in pixels.
+        width: Width of the colors, see `color_weights`.
     """
 
     goal: Tensor
@@ -71,23 +85,27 @@ class GoalObjects:
         goal = self.goal.to(frames)
         apart, unlike = torch.zeros((2, *frames.shape[:2]), device=frames.device).unbind()
         for color in self.colors:
-            places = [color_centroid(seen, color, self.width) for seen in (frames, goal)]
+            places = [color_centroid(images, color, self.width) for images in (frames, goal)]
             apart = apart + distance(*places) ** 2
-            seen, wanted = (color_weights(image, color, self.width) for image in (frames, goal))
+            weights, goal_weights = (color_weights(images, color, self.width) for images in (frames, goal))
             for side in self.scales:
-                is_one, shall_be = _blurred(seen, side), _blurred(wanted[None], side)
-                share = ((is_one - shall_be) ** 2).sum((-2, -1)) / (shall_be**2).sum()
+                blurred, target = _blurred(weights, side), _blurred(goal_weights[None], side)
+                share = ((blurred - target) ** 2).sum((-2, -1)) / (target**2).sum()
                 unlike = unlike + share / (len(self.scales) * len(self.colors))
         return (apart + 1e-12).sqrt() + self.shape * (unlike + 1e-12).sqrt()
 
 
 @dataclass(frozen=True)
 class DesignatedPixel:
-    """How far things of one colour are from a place, in widths of the image (compare Finn & Levine 2017, "Deep visual
-    foresight": there the model moves a designated pixel; here its colour tells where it is).
+    """Distance of the objects of one color from a position, in widths of the image.
 
-    The place of a colour is the mean place of all pixels, weighted by exp(-squared distance of colours / (2 width^2)).
-    colour: `(C,)` in [0, 1]; goal: (x, y) in [0, 1].
+    Compare Finn & Levine 2017, "Deep visual foresight", where the model moves a designated pixel; here the pixel is
+    found by its color.
+
+    Attributes:
+        color: `(C,)` in [0, 1].
+        goal: (x, y) in [0, 1].
+        width: Width of the color, see `color_weights`.
     """
 
     color: Sequence[float]
@@ -101,7 +119,13 @@ class DesignatedPixel:
 
 @dataclass(frozen=True)
 class RegionMask:
-    """The share of a colour that lies outside a region. mask: `(H, W)`, 1 inside; colour and width as above."""
+    """Share of a color that lies outside a region.
+
+    Attributes:
+        color: `(C,)` in [0, 1].
+        mask: `(H, W)`, 1 inside the region.
+        width: Width of the color, see `color_weights`.
+    """
 
     color: Sequence[float]
     mask: Tensor
@@ -114,10 +138,18 @@ class RegionMask:
 
 @dataclass(frozen=True)
 class PushBehind:
-    """For a tool that pushes a thing to a goal: the thing's distance from it, and `weight` times the tool's distance
-    from the place behind the thing, as seen from the goal, from which to push it.
+    """Cost of pushing an object to a goal with a tool.
 
-    tool, thing: colours `(C,)`; goal: (x, y); reach: how far behind the thing's middle the tool belongs.
+    It is the object's distance from the goal, plus `weight` times the tool's distance from the position behind the
+    object, on the line from the goal, from which to push it.
+
+    Attributes:
+        tool: Color `(C,)` of the tool.
+        thing: Color `(C,)` of the object.
+        goal: (x, y) in [0, 1].
+        reach: Distance of the position behind the object from the object's center.
+        weight: Weight of the tool's distance.
+        width: Width of the colors, see `color_weights`.
     """
 
     tool: Sequence[float]
@@ -138,18 +170,21 @@ class PushBehind:
 
 
 def _blurred(images: Tensor, side: int) -> Tensor:
-    """Averages over windows of side x side pixels."""
+    """Average over windows of side x side pixels."""
     return functional.avg_pool2d(images, side, 1, side // 2) if side > 1 else images
 
 
 def color_weights(frames: Tensor, color: Sequence[float], width: float) -> Tensor:
-    """How alike every pixel is to a colour, `(..., H, W)`; a little everywhere, so that sums are never 0."""
-    wanted = torch.tensor(list(color), device=frames.device, dtype=frames.dtype)[:, None, None]
-    return torch.exp(-((frames - wanted) ** 2).sum(-3) / (2 * width**2)) + 1e-6
+    """Compute the similarity of every pixel to a color: exp(-squared distance / (2 width^2)), `(..., H, W)`.
+
+    A small constant is added, so that sums are never 0.
+    """
+    target = torch.tensor(list(color), device=frames.device, dtype=frames.dtype)[:, None, None]
+    return torch.exp(-((frames - target) ** 2).sum(-3) / (2 * width**2)) + 1e-6
 
 
 def color_centroid(frames: Tensor, color: Sequence[float], width: float = 0.1) -> Tensor:
-    """The mean place of a colour in frames `(..., C, H, W)`: `(..., 2)`, x and y in [0, 1]."""
+    """Compute the centroid `(..., 2)` of a color in frames `(..., C, H, W)`, x and y in [0, 1]."""
     weights = color_weights(frames, color, width)
     weights = weights / weights.sum((-2, -1), keepdim=True)
     height, wide = frames.shape[-2:]
@@ -159,5 +194,5 @@ def color_centroid(frames: Tensor, color: Sequence[float], width: float = 0.1) -
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Euclidean, with a gradient everywhere."""
+    """Compute the Euclidean distance, with a gradient everywhere."""
     return ((one - other) ** 2).sum(-1).add(1e-12).sqrt()

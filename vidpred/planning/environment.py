@@ -1,4 +1,4 @@
-"""A trained predictor as a Gymnasium environment: every step is imagined. Needs gymnasium, the extra `sim`."""
+"""A trained predictor as a Gymnasium environment: every step is predicted. Needs gymnasium (the extra `sim`)."""
 
 from __future__ import annotations
 
@@ -19,26 +19,34 @@ from vidpred.planning.world_model import Bounds, Cost, WorldModel, summed
 STEPS = 50
 
 
-class Imagination:
-    """Several worlds that a model imagines at once, each from a start of its own.
-
-    starts: `(N, T, C, H, W)` uint8 or float in [0, 1], known frames to begin with, T >= model.history_len;
-    past_actions: `(N, T-1, A)` between them (not needed for T = 1). cost: of frames, as in `vidpred.planning.costs`.
-    Raises ConfigError for a model that takes states.
-    """
+class ModelDynamics:
+    """The dynamics of a batch of predicted environments, each with a different start."""
 
     def __init__(
         self, model: WorldModel, starts: Tensor, bounds: Bounds, cost: Cost, past_actions: Tensor | None, steps: int
     ) -> None:
+        """Check and store the starts.
+
+        Args:
+            model: The predictor.
+            starts: Context frames to start from, `(N, T, C, H, W)` uint8 or float in [0, 1], T >= model.history_len.
+            bounds: Bounds of the actions.
+            cost: Cost of frames, as in `vidpred.planning.costs`.
+            past_actions: `(N, T-1, A)` between the context frames; not needed for T = 1.
+            steps: Length of an episode.
+
+        Raises:
+            ConfigError: The model takes states.
+        """
         size = model.action_size
         if model.state_size:
             raise ConfigError(
-                f"the model takes states [model.state_size={model.state_size}], which an imagined environment does not "
+                f"the model takes states [model.state_size={model.state_size}], which a predicted environment does not "
                 "have; train one with model.state_size=0, or plan with WorldModel.rollout(..., states=)"
             )
         if past_actions is None and starts.dim() == 5 and starts.shape[1] == 1:
             past_actions = torch.zeros(len(starts), 0, size)
-        model.check(starts, torch.zeros(len(starts), 1, 1, size), past_actions)  # shapes, before anything else
+        model.check(starts, torch.zeros(len(starts), 1, 1, size), past_actions)
         assert past_actions is not None
         self.model, self.cost, self.bounds, self.steps = model, cost, bounds, steps
         self.starts, self.start_moves = to_float(starts), past_actions.float()
@@ -48,26 +56,39 @@ class Imagination:
         self.action_space = gymnasium.spaces.Box(bounds.low.numpy(), bounds.high.numpy(), dtype=np.float32)
 
     def begin(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Context and past actions of some starts."""
+        """Return the context frames and past actions of the chosen starts."""
         return self.starts[torch.from_numpy(chosen)], self.start_moves[torch.from_numpy(chosen)]
 
     @torch.no_grad()
-    def step(self, known: tuple[Tensor, Tensor], actions: np.ndarray) -> tuple[tuple[Tensor, Tensor], np.ndarray]:
-        """What is known after one action each, `(B, A)`, and the rewards `(B,)`: minus the cost of the new frames.
-        Raises ValueError for actions of another shape, not finite or out of bounds."""
+    def step(
+        self, context_state: tuple[Tensor, Tensor], actions: np.ndarray
+    ) -> tuple[tuple[Tensor, Tensor], np.ndarray]:
+        """Predict one frame for every environment.
+
+        Args:
+            context_state: Context frames and past actions.
+            actions: `(B, A)`.
+
+        Returns:
+            The new context frames and past actions, and the rewards `(B,)`: minus the cost of the new frames.
+
+        Raises:
+            ValueError: The actions have another shape, are not finite or out of bounds.
+        """
         moves = torch.as_tensor(np.asarray(actions, np.float32))
         if not bool(moves.isfinite().all()) or not self.bounds.contain(moves):
-            raise ValueError(f"actions {moves.tolist()} are not in [{self.bounds.low}, {self.bounds.high}]")
-        context, past = known
+            raise ValueError(f"actions {moves.tolist()} are not in [{self.bounds.low}, {self.bounds.high}]; clip them")
+        context, past = context_state
         frames = self.model.rollout(context, moves[:, None, None], past)[:, 0].cpu()  # (B, 1, C, H, W)
         rewards = -summed(self.cost(frames)).numpy()
         return (torch.cat([context, frames], 1)[:, 1:], torch.cat([past, moves[:, None]], 1)[:, 1:]), rewards
 
 
 class WorldModelEnv(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One imagined world. reset chooses one of the starts (options={"start": i}: that one); `steps` make an episode.
+    """One predicted environment, with `steps` steps per episode.
 
-    Observations are frames `(H, W, 3)` uint8, rewards minus the cost.
+    `reset` chooses one of the starts, or start i with options={"start": i}. Observations are frames `(H, W, 3)` uint8,
+    rewards are minus the cost.
     """
 
     metadata = {  # noqa: RUF012 (gymnasium declares it so)
@@ -85,42 +106,44 @@ class WorldModelEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         steps: int = STEPS,
         render_mode: str | None = "rgb_array",
     ) -> None:
-        self.world = Imagination(model, starts, bounds, cost, past_actions, steps)
-        self.observation_space, self.action_space = self.world.observation_space, self.world.action_space
+        self.dynamics = ModelDynamics(model, starts, bounds, cost, past_actions, steps)
+        self.observation_space, self.action_space = self.dynamics.observation_space, self.dynamics.action_space
         self.render_mode = render_mode
-        self.known: tuple[Tensor, Tensor] | None = None
+        self.context_state: tuple[Tensor, Tensor] | None = None
         self.done = 0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        count = len(self.world.starts)
+        count = len(self.dynamics.starts)
         start = (options or {}).get("start")
         chosen = int(self.np_random.integers(count)) if start is None else int(start)
         if not 0 <= chosen < count:
             raise ValueError(f"there are {count} starts, numbered from 0, not {chosen}")
-        self.known, self.done = self.world.begin(np.array([chosen])), 0
-        return self._seen(), {"start": chosen}
+        self.context_state, self.done = self.dynamics.begin(np.array([chosen])), 0
+        return self._observation(), {"start": chosen}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        if self.known is None:
+        if self.context_state is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
-        self.known, rewards = self.world.step(self.known, np.asarray(action)[None])
+        self.context_state, rewards = self.dynamics.step(self.context_state, np.asarray(action)[None])
         self.done += 1
-        return self._seen(), float(rewards[0]), False, self.done >= self.world.steps, {}
+        return self._observation(), float(rewards[0]), False, self.done >= self.dynamics.steps, {}
 
     def render(self) -> np.ndarray | None:
-        return self._seen() if self.known is not None and self.render_mode == "rgb_array" else None
+        return self._observation() if self.context_state is not None and self.render_mode == "rgb_array" else None
 
-    def _seen(self) -> np.ndarray:
-        assert self.known is not None
-        return to_uint8(self.known[0][0, -1])
+    def _observation(self) -> np.ndarray:
+        assert self.context_state is not None
+        return to_uint8(self.context_state[0][0, -1])
 
 
 class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """`num_envs` imagined worlds in one batch: a step of all costs one prediction. Ended episodes begin anew at the
-    next step (gymnasium's AutoresetMode.NEXT_STEP)."""
+    """`num_envs` predicted environments in one batch, with one prediction per step of all of them.
+
+    Episodes restart at the step after their end (gymnasium's AutoresetMode.NEXT_STEP).
+    """
 
     metadata = {  # noqa: RUF012 (gymnasium declares it so)
         
@@ -137,11 +160,11 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         past_actions: Tensor | None = None,
         steps: int = STEPS,
     ) -> None:
-        self.world, self.num_envs, self.render_mode = (
-            Imagination(model, starts, bounds, cost, past_actions, steps), num_envs, "rgb_array",
+        self.dynamics, self.num_envs, self.render_mode = (
+            ModelDynamics(model, starts, bounds, cost, past_actions, steps), num_envs, "rgb_array",
         )  # fmt: skip
         self.single_observation_space, self.single_action_space = (
-            self.world.observation_space, self.world.action_space,
+            self.dynamics.observation_space, self.dynamics.action_space,
         )  # fmt: skip
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -150,29 +173,29 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed[0] if isinstance(seed, list) else seed)
-        chosen = self.np_random.integers(len(self.world.starts), size=self.num_envs)
-        self.known, self.done = self.world.begin(chosen), np.zeros(self.num_envs, np.int64)
-        return self._seen(), {"start": chosen}
+        chosen = self.np_random.integers(len(self.dynamics.starts), size=self.num_envs)
+        self.context_state, self.done = self.dynamics.begin(chosen), np.zeros(self.num_envs, np.int64)
+        return self._observation(), {"start": chosen}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        ended = self.done >= self.world.steps
-        (context, past), rewards = self.world.step(self.known, actions)
+        ended = self.done >= self.dynamics.steps
+        (context, past), rewards = self.dynamics.step(self.context_state, actions)
         if ended.any():
             places = torch.from_numpy(np.flatnonzero(ended))
-            fresh = self.world.begin(self.np_random.integers(len(self.world.starts), size=len(places)))
+            fresh = self.dynamics.begin(self.np_random.integers(len(self.dynamics.starts), size=len(places)))
             context[places], past[places] = fresh[0], fresh[1]
             rewards[ended] = 0
-        self.known, self.done = (context, past), np.where(ended, 0, self.done + 1)
+        self.context_state, self.done = (context, past), np.where(ended, 0, self.done + 1)
         return (
-            self._seen(),
+            self._observation(),
             rewards.astype(np.float64),
             np.zeros(self.num_envs, bool),
-            self.done >= self.world.steps,
+            self.done >= self.dynamics.steps,
             {},
         )
 
     def render(self) -> tuple[np.ndarray, ...]:
-        return tuple(self._seen())
+        return tuple(self._observation())
 
-    def _seen(self) -> np.ndarray:
-        return to_uint8(self.known[0][:, -1])
+    def _observation(self) -> np.ndarray:
+        return to_uint8(self.context_state[0][:, -1])

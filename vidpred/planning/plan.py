@@ -1,4 +1,4 @@
-"""`vidpred plan`: a run, a world and a solver; episodes played, and what to hold them against."""
+"""`vidpred plan`: play episodes of an environment by planning with a run, and reference episodes to compare with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vidpred.media.video_writer import write_video
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, images, outcome, play, play_all, play_policy
 from vidpred.planning.controller import MPCController
-from vidpred.planning.envs.base import Env, to_image, world_state
+from vidpred.planning.envs.base import Env, env_state, to_image
 from vidpred.planning.envs.registry import make_env
 from vidpred.planning.solvers import make_solver
 from vidpred.planning.world_model import PlanningModel, WorldModel
@@ -31,7 +31,15 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """How hard a planner thinks, the same for every model that it is given."""
+    """Planner settings.
+
+    Attributes:
+        solver: Name of the solver, see `make_solver`.
+        num_samples: Plans to evaluate per iteration.
+        iterations: Iterations of the solver.
+        horizon: Number of steps in a plan.
+        receding_horizon: Steps to execute before planning again.
+    """
 
     solver: str = "cem"
     num_samples: int = 32
@@ -39,20 +47,21 @@ class PlanConfig:
     horizon: int = 6
     receding_horizon: int = 2
 
-    def controller(self, model: PlanningModel, world: Env) -> MPCController:
+    def controller(self, model: PlanningModel, env: Env) -> MPCController:
+        """Build the controller of an environment. Raises ConfigError."""
         if self.receding_horizon > self.horizon:
             raise ConfigError(f"[--receding-horizon {self.receding_horizon}] must be at most --horizon {self.horizon}")
         solver = make_solver(self.solver, self.num_samples, self.iterations)
-        return MPCController(model, solver, world.bounds, self.horizon, self.receding_horizon, reach=world.reach)
+        return MPCController(model, solver, env.bounds, self.horizon, self.receding_horizon, reach=env.reach)
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """Which episodes to play with a run.
+    """A request to play episodes with a run.
 
     Attributes:
         run: Folder of a model that takes actions.
-        env: The environment's name.
+        env_name: The environment's name.
         budget: The planner's settings.
         episodes: Number of episodes.
         goal: An image of the goal, for environments that have none.
@@ -65,7 +74,7 @@ class PlanRequest:
     """
 
     run: Path
-    env: str
+    env_name: str
     budget: PlanConfig
     episodes: int
     goal: Path | None = None
@@ -77,8 +86,8 @@ class PlanRequest:
     device: str = "auto"
 
     def about(self) -> dict[str, Any]:
-        """Return what the numbers belong to."""
-        return {"env": self.env, "budget": vars(self.budget), "precision": self.precision}
+        """Return the environment and the planner that the numbers belong to."""
+        return {"env": self.env_name, "budget": vars(self.budget), "precision": self.precision}
 
 
 def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
@@ -86,55 +95,66 @@ def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
     choose_device(request.device, "--device ")
     model, trained = load_model(request.run, request.checkpoint, request.device, request.precision)
     size = request.size or trained
-    world, goal = fitting_world(request.env, size, model), read_goal(request.goal, size)
-    yield request.run.name, play_model(model, world, request.budget, request.episodes, goal, request.video)
+    env, goal = make_matching_env(request.env_name, size, model), read_goal(request.goal, size)
+    yield request.run.name, play_model(model, env, request.budget, request.episodes, goal, request.video)
     if request.with_references:
-        for name, reference in references(world, request.budget, request.episodes, goal).items():
+        for name, reference in references(env, request.budget, request.episodes, goal).items():
             yield name, reference()
 
 
 def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple[WorldModel, int | None]:
-    """A run as a world model, and the short side of the frames it was trained on (None: not known). Raises ConfigError
-    for a model without actions or of gray frames, and what `Predictor.load` raises."""
+    """Load a run as a world model.
+
+    Returns:
+        The model, and the short side of its training frames (None: unknown).
+
+    Raises:
+        ConfigError: The precision is unknown, or the model takes no actions or gray frames.
+        StorageError: See `Predictor.load`.
+    """
     if precision not in PRECISIONS:
         raise ConfigError(f"no such precision [--precision {precision}]; choose from {', '.join(PRECISIONS)}")
     predictor = Predictor.load(run, checkpoint, device)
     if predictor.data.channels != 3:
-        raise ConfigError(f"worlds show RGB frames, and the run has data.channels={predictor.data.channels} [{run}]")
+        raise ConfigError(
+            f"environments render RGB frames, and the run has data.channels={predictor.data.channels} [{run}]; train "
+            "one with data.channels=3"
+        )
     return WorldModel(predictor.generator, precision=PRECISIONS[precision]), trained_size(predictor)
 
 
 def trained_size(predictor: Predictor) -> int | None:
+    """Return the short side of the frames that a run was trained on, if it is known."""
     root = predictor.data.root
     manifest = Manifest.load(Path(root)) if root is not None else None
     recorded = manifest.settings.get("frame_size") if manifest is not None else None
     return predictor.data.size or (manifest.size if manifest is not None else None) or recorded
 
 
-def fitting_world(env: str, size: int | None, model: WorldModel) -> Env:
-    """Raises ConfigError where the world's actions are not the model's, or its states."""
-    world = make_env(env, size)
-    found = len(world.bounds.low)
+def make_matching_env(env_name: str, size: int | None, model: WorldModel) -> Env:
+    """Make an environment for a model and set the model's bounds. Raises ConfigError if actions or states differ."""
+    env = make_env(env_name, size)
+    found = len(env.bounds.low)
     if found != model.action_size:
         raise ConfigError(
-            f"{env} has actions of {found} values, the model takes {model.action_size} "
+            f"{env_name} has actions of {found} values, the model takes {model.action_size} "
             "[model.action_size, data.frame_skip]; plan with a run that was trained on its episodes"
         )
     if model.state_size:
-        world.reset(0)
-        state = world_state(world)
+        env.reset(0)
+        state = env_state(env)
         found = 0 if state is None else len(state)
         if found != model.state_size:
             raise ConfigError(
-                f"{env} has states of {found} values, the model takes {model.state_size} [model.state_size]; plan with "
-                "a run that was trained on its episodes"
+                f"{env_name} has states of {found} values, the model takes {model.state_size} [model.state_size]; plan "
+                "with a run that was trained on its episodes"
             )
-    model.bounds = world.bounds
-    return world
+    model.bounds = env.bounds
+    return env
 
 
 def read_goal(file: Path | None, size: int | None) -> Tensor | None:
-    """An image of the goal, `(3, H, W)`, scaled like frames. Raises DataError."""
+    """Read an image of the goal, `(3, H, W)`, scaled like frames. Raises DataError."""
     if file is None:
         return None
     from PIL import Image
@@ -146,26 +166,36 @@ def read_goal(file: Path | None, size: int | None) -> Tensor | None:
         with Image.open(file) as image:
             array = np.asarray(image.convert("RGB"))
     except OSError as error:
-        raise DataError(f"no image that can be read ({error}) [{file}]; give a PNG of the goal") from None
+        raise DataError(f"cannot read the image ({error}) [{file}]; give a PNG of the goal") from None
     return to_image(scaled(array, scaled_size(array.shape[0], array.shape[1], size)))
 
 
 def play_model(
     model: PlanningModel,
-    world: Env,
+    env: Env,
     budget: PlanConfig,
     episodes: int,
     goal: Tensor | None = None,
     video: Path | None = None,
     first: int = FIRST_SEED,
 ) -> Outcome:
-    """Episodes under receding-horizon control. video: the first ones, written as a .mp4 or .gif. first: their seed."""
-    controller = budget.controller(model, world)
+    """Play episodes under receding-horizon control.
+
+    Args:
+        model: Predicts the frames of plans.
+        env: The environment.
+        budget: The planner's settings.
+        episodes: Number of episodes.
+        goal: Image of the goal, for environments that need one.
+        video: A .mp4 or .gif file for a video of the first episodes.
+        first: Seed of the first episode.
+    """
+    controller = budget.controller(model, env)
     filmed: list[Episode] = []
 
     def one(number: int, seed: int) -> Episode:
         film = video is not None and number < VIDEO_EPISODES
-        episode = play(world, controller, seed, goal, film)
+        episode = play(env, controller, seed, goal, film)
         if film:
             filmed.append(episode)
         return episode
@@ -177,18 +207,21 @@ def play_model(
     return result
 
 
-def references(world: Env, budget: PlanConfig, episodes: int, goal: Tensor | None) -> dict[str, Callable[[], Outcome]]:
-    """What the numbers are held against: the same planner with a world that stands still, and with the true one where
-    it is known; actions drawn with equal chances; the world's policies."""
-    models: dict[str, PlanningModel] = {"copy last": CopyLastModel(len(world.bounds.low)), **world.simulators()}
+def references(env: Env, budget: PlanConfig, episodes: int, goal: Tensor | None) -> dict[str, Callable[[], Outcome]]:
+    """Return the reference experiments, by name, as functions that run them.
+
+    They are the same planner with copy-last and with the environment's simulators, uniform random actions, and the
+    environment's policies.
+    """
+    models: dict[str, PlanningModel] = {"copy last": CopyLastModel(len(env.bounds.low)), **env.simulators()}
     found: dict[str, Callable[[], Outcome]] = {
-        name: partial(play_model, model, world, budget, episodes, goal) for name, model in models.items()
+        name: partial(play_model, model, env, budget, episodes, goal) for name, model in models.items()
     }
-    for name in ("uniform", *world.policies):
-        found[f"{name} actions"] = partial(play_policies, world, name, episodes)
+    for name in ("uniform", *env.policies):
+        found[f"{name} actions"] = partial(play_policies, env, name, episodes)
     return found
 
 
-def play_policies(world: Env, name: str, episodes: int) -> Outcome:
-    """Episodes under a policy, as `play_policy` names them."""
-    return outcome(play_all(lambda _, seed: play_policy(world, name, seed), episodes))
+def play_policies(env: Env, name: str, episodes: int) -> Outcome:
+    """Play episodes with a policy, see `play_policy`."""
+    return outcome(play_all(lambda _, seed: play_policy(env, name, seed), episodes))

@@ -1,4 +1,4 @@
-"""Episodes of a world, recorded as a prepared set: in parallel, resumable, and extended by asking for more of them."""
+"""Record episodes of an environment as a prepared set: in parallel, resumable and extensible."""
 
 from __future__ import annotations
 
@@ -16,19 +16,27 @@ from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.registry import make_env
 
 EPISODES_AN_ITEM = 20
-TENTHS = ("validation", "test")  # which of ten episodes are not for training: the last ones
-RATE = 10.0  # frames a second that are written down; no world says its own
+TENTHS = ("validation", "test")  # splits of the last of every ten episodes
+RATE = 10.0  # nominal frames a second; environments do not define it
 
 
 @dataclass(frozen=True)
 class Recording:
-    """`episodes` episodes of a world under a policy. Implements vidpred.data.prepared.frame_writer.Preparation.
+    """Episodes of an environment under a policy. Implements vidpred.data.prepared.frame_writer.Preparation.
 
-    Episode i is a function of (seed, i), whatever else is recorded. size: the short side of the frames (None: the
-    world's own); steps: the longest episode (None: the world's own).
+    Episode i is a function of (seed, i), independent of the number of episodes.
+
+    Attributes:
+        env_name: The environment's name.
+        episodes: Number of episodes.
+        policy: Name of the policy.
+        size: Short side of frames in pixels; None: the environment's.
+        seed: Seed of the episodes.
+        steps: Maximum length of an episode; None: the environment's.
+        channels: Channels of the frames.
     """
 
-    env: str
+    env_name: str
     episodes: int
     policy: str = "random"
     size: int | None = None
@@ -38,11 +46,11 @@ class Recording:
 
     @property
     def name(self) -> str:
-        return f"{self.env}, {self.policy} policy"
+        return f"{self.env_name}, {self.policy} policy"
 
     @property
     def source(self) -> Path:
-        return Path(self.env)
+        return Path(self.env_name)
 
     def items(self) -> list[Item]:
         firsts = range(0, self.episodes, EPISODES_AN_ITEM)
@@ -53,22 +61,22 @@ class Recording:
         ]
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
-        world = make_env(self.env, self.size)
+        env = make_env(self.env_name, self.size)
         first = int(item.detail["first"])
         for episode in range(first, first + int(item.detail["count"])):
-            yield self._episode(world, episode)
+            yield self._episode(env, episode)
 
-    def _episode(self, world: Env, episode: int) -> Clip:
-        frames = [world.reset(int(np.random.default_rng((self.seed, episode, 0)).integers(2**31)))]
-        act = world.policy(self.policy, np.random.default_rng((self.seed, episode, 1)))
-        actions, states, over = [], [world.state()], False
-        while not over and len(frames) <= (self.steps or world.steps):
+    def _episode(self, env: Env, episode: int) -> Clip:
+        frames = [env.reset(int(np.random.default_rng((self.seed, episode, 0)).integers(2**31)))]
+        act = env.policy(self.policy, np.random.default_rng((self.seed, episode, 1)))
+        actions, states, over = [], [env.state()], False
+        while not over and len(frames) <= (self.steps or env.steps):
             actions.append(act())
-            seen = world.step(actions[-1])
-            frames.append(seen.frame)
-            states.append(world.state())
-            over = seen.over
-        actions.append(act())  # the one that would have come: a frame has an action
+            result = env.step(actions[-1])
+            frames.append(result.frame)
+            states.append(env.state())
+            over = result.over
+        actions.append(act())  # every frame has an action, also the last
         split = dict(zip(range(10 - len(TENTHS), 10), TENTHS, strict=True)).get(episode % 10, "train")
         known = [state for state in states if state is not None]
         return Clip(
@@ -86,15 +94,27 @@ class Recording:
         return read_through(self, item)
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """All but how many episodes there are: more of them leave the first as they are."""
-        return {"env": self.env, "policy": self.policy, "frame_size": self.size, "seed": self.seed, "steps": self.steps}
+        """Return all settings except the number of episodes, which may grow without changing the first ones."""
+        return {
+            "env": self.env_name,
+            "policy": self.policy,
+            "frame_size": self.size,
+            "seed": self.seed,
+            "steps": self.steps,
+        }
 
 
 def record(recording: Recording, target: Path, workers: int | None = None, progress: bool = True) -> Summary:
-    """Record what is not there yet. Raises ConfigError for an unknown world or policy, and what `prepare` raises."""
-    world = make_env(recording.env, recording.size)
-    if recording.policy not in world.policies:
+    """Record the episodes that are missing.
+
+    Raises:
+        ConfigError: The environment or the policy is unknown.
+        DataError, StorageError: See `prepare`.
+    """
+    env = make_env(recording.env_name, recording.size)
+    if recording.policy not in env.policies:
         raise ConfigError(
-            f"{recording.env} has no such policy [--policy {recording.policy}]; choose from {', '.join(world.policies)}"
+            f"{recording.env_name} has no such policy [--policy {recording.policy}]; "
+            f"choose from {', '.join(env.policies)}"
         )
     return prepare(recording, target, None, workers, progress)

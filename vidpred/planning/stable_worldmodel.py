@@ -1,6 +1,6 @@
-"""Lets stable-worldmodel's solvers drive a `WorldModel`: its CEMSolver asks `get_cost(info, action_candidates)`.
+"""Adapter from `WorldModel` to the solvers of stable-worldmodel, which call `get_cost(info, action_candidates)`.
 
-Written for 0.1.1 of that package, which is not needed to import this.
+It is written for version 0.1.1 of that package, and does not import it.
 """
 
 from __future__ import annotations
@@ -16,24 +16,33 @@ from vidpred.planning.world_model import Cost, WorldModel
 
 
 class CostModel:
-    """cost: of predicted frames, for all situations; None: `GoalImage` of each situation's info["goal"]."""
+    """The costs of a model's predictions in the interface of stable-worldmodel."""
 
     def __init__(self, model: WorldModel, cost: Cost | None = None) -> None:
-        """Raises ConfigError for a model that takes states: solvers hand on none that it could read."""
+        """Store the model and the cost.
+
+        Args:
+            model: A model that takes no states.
+            cost: Cost of predicted frames, for all batch items; None: `GoalImage` of each item's info["goal"].
+
+        Raises:
+            ConfigError: The model takes states, which these solvers do not pass on.
+        """
         if model.state_size:
             raise ConfigError(
-                f"the model takes states [model.state_size={model.state_size}], and these solvers give it none; train "
+                f"the model takes states [model.state_size={model.state_size}], and these solvers pass none; train "
                 "one with model.state_size=0, or plan with vidpred.planning.MPCController"
             )
         self.model, self.cost = model, cost
 
     def get_cost(self, info: dict[str, Any], action_candidates: Tensor) -> Tensor:
-        """`(B, S)`: what each of S plans costs in each of B situations.
+        """Compute the costs `(B, S)` of S plans for each of B batch items.
 
-        info: "pixels" `(B, S, T, C, H, W)`, known frames, the same for all S (solvers expand them); "action_history"
-        `(B, S, T-1, A)` where T > 1; "goal" `(B, S, n, C, H, W)`, its last frame, where no cost is given. Frames are
-        uint8 or float in [0, 1]. action_candidates: `(B, S, K, A)`; where the model has bounds, those outside cost what
-        the nearest inside do, for these solvers do not clip.
+        Args:
+            info: "pixels", context frames `(B, S, T, C, H, W)`, equal for all S (solvers expand them);
+                "action_history" `(B, S, T-1, A)` for T > 1; "goal" `(B, S, n, C, H, W)`, of which the last frame
+                counts, if there is no cost. Frames are uint8 or float in [0, 1].
+            action_candidates: Plans `(B, S, K, A)`, clipped to the model's bounds because these solvers do not clip.
         """
         if self.model.bounds is not None:
             action_candidates = self.model.bounds.clip(action_candidates)
@@ -52,9 +61,9 @@ class CostModel:
         return torch.cat(found)
 
     def criterion(self, info: dict[str, Any], action_candidates: Tensor) -> Tensor:
-        """The same under the name that later versions ask for."""
+        """Compute `get_cost`, under the name that later versions call."""
         return self.get_cost(info, action_candidates)
 
     def parameters(self) -> Any:
-        """Solvers look at the first one's dtype."""
+        """Return the generator's parameters; solvers use the dtype of the first."""
         return self.model.generator.parameters()

@@ -1,4 +1,4 @@
-"""The contract between a predictor and a planner: from what was seen and what might be done, what would be seen."""
+"""The interface between a predictor and a planner: predict frames from context frames and plans."""
 
 from __future__ import annotations
 
@@ -18,35 +18,43 @@ from vidpred.models.noise import draw_noise
 from vidpred.models.rollout import stream_rollout
 
 Cost = Callable[[Tensor], Tensor]  # predicted frames (N, K, C, H, W) in [0, 1] -> (N,) costs, or (N, K), summed over K
-CHUNK_FRAMES = 2048  # frames of 64x64 pixels that one chunk of candidates predicts in all: about 100 MB
+CHUNK_FRAMES = 2048  # frames of 64x64 pixels to predict in one chunk of plans: about 100 MB
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The least and the largest value of each action, `(A,)` float32."""
+    """Minimum and maximum of each action value, `(A,)` float32."""
 
     low: Tensor
     high: Tensor
 
     @classmethod
     def of(cls, low: object, high: object) -> Self:
+        """Convert arrays or lists to bounds."""
         return cls(torch.as_tensor(low, dtype=torch.float32), torch.as_tensor(high, dtype=torch.float32))
 
     def clip(self, actions: Tensor) -> Tensor:
+        """Clip actions `(..., A)`."""
         return torch.minimum(torch.maximum(actions, self.low.to(actions)), self.high.to(actions))
 
     def contain(self, actions: Tensor) -> bool:
-        """Whether all are inside, but for roundings."""
+        """Return whether all actions are within bounds, up to rounding errors."""
         slack = 1e-5 * (self.high - self.low).to(actions)
         inside = (actions >= self.low.to(actions) - slack) & (actions <= self.high.to(actions) + slack)
         return bool(inside.all())
 
 
 class PlanningModel(Protocol):
-    """What planning asks of a model of the world, learned or true."""
+    """The model that planning requires, trained or a simulator.
+
+    Attributes:
+        action_size: Number of values in an action.
+        state_size: Number of values in a state; 0: it takes no states.
+        history_len: Number of context frames.
+    """
 
     action_size: int
-    state_size: int  # 0: it is not told the states of known frames
+    state_size: int
     history_len: int
 
     def costs(
@@ -59,21 +67,19 @@ class PlanningModel(Protocol):
         *,
         states: Tensor | None = None,
     ) -> Tensor:
-        """`(B, S)`: the cost of what every plan `(B, S, K, A)` leads to; differentiable: with its graph, if it can."""
+        """Return the costs `(B, S)` of plans `(B, S, K, A)`, with their graph if `differentiable` and supported."""
 
     def rollout(
         self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, *, states: Tensor | None = None
     ) -> Tensor:
-        """`(B, S, K, C, H, W)`: what every plan leads to."""
+        """Return the frames `(B, S, K, C, H, W)` of plans `(B, S, K, A)`."""
 
 
 class WorldModel:
-    """A trained predictor that takes actions, as planners want it.
+    """A trained predictor that takes actions, in the interface for planners.
 
-    Frames are uint8 or float in [0, 1] going in and float32 in [0, 1] coming out, actions and states in the units of
-    the training data. bounds: where given, actions outside are refused. chunk: candidates that are predicted at once
-    (None: as many as `CHUNK_FRAMES` allows for the image's size); memory is bounded by it, but for what is returned.
-    precision: bfloat16 is faster where the hardware computes it natively.
+    Input frames are uint8 or float in [0, 1], predicted frames are float32 in [0, 1]. Actions and states are in the
+    units of the training data.
     """
 
     def __init__(
@@ -83,7 +89,18 @@ class WorldModel:
         chunk: int | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        """Raises ConfigError for a generator that takes no actions."""
+        """Wrap a generator.
+
+        Args:
+            generator: A generator that takes actions.
+            bounds: Bounds of the actions; actions outside raise ValueError.
+            chunk: Number of plans to predict at once, which limits memory (except that of the result); None: as many as
+                `CHUNK_FRAMES` allows for the image's size.
+            precision: Precision of the computation; bfloat16 is faster on hardware that supports it natively.
+
+        Raises:
+            ConfigError: The generator takes no actions.
+        """
         self.generator = as_generator(generator).eval()
         self.bounds, self.chunk, self.precision = bounds, chunk, precision
         self.action_size, self.state_size = self.generator.action_size, self.generator.state_size
@@ -103,11 +120,12 @@ class WorldModel:
         chunk: int | None = None,
         precision: torch.dtype = torch.float32,
     ) -> Self:
-        """From a run folder, as `Predictor.load`. Raises what that raises, ConfigError for a model without actions."""
+        """Load a run; see `Predictor.load` and `__init__`, which also raise the errors."""
         return cls(Predictor.load(run, checkpoint, device).generator, bounds, chunk, precision)
 
     @property
     def device(self) -> torch.device:
+        """The generator's device."""
         return next(self.generator.parameters()).device
 
     def rollout(
@@ -119,13 +137,21 @@ class WorldModel:
         *,
         states: Tensor | None = None,
     ) -> Tensor:
-        """What every plan leads to: `(B, S, K, C, H, W)`.
+        """Predict the frames of plans.
 
-        context: `(B, T, C, H, W)`, the known frames, the newest last; T >= history_len. actions: `(B, S, K, A)`, S
-        plans of K steps for each: step 0 moves the last known frame to the first coming one. past_actions:
-        `(B, T-1, A)`, between the known frames; not needed for T = 1. differentiable: keep the graph from the frames
-        back to the actions. states: `(B, T, state_size)`, in which the known frames were taken, for a model that takes
-        any. Raises ValueError naming the shapes, or values that are not finite or out of bounds.
+        Args:
+            context: Context frames `(B, T, C, H, W)`, the newest last; T >= history_len.
+            actions: S plans of K steps for each context, `(B, S, K, A)`; step 0 leads from the last context frame to
+                the first future frame.
+            past_actions: `(B, T-1, A)`, between the context frames; not needed for T = 1.
+            differentiable: Whether to keep the graph from the frames back to the actions.
+            states: States of the context frames, `(B, T, state_size)`, for a model that takes states.
+
+        Returns:
+            `(B, S, K, C, H, W)` float32 in [0, 1].
+
+        Raises:
+            ValueError: A shape does not match, or values are not finite or out of bounds.
         """
         context, past_actions, states = self.check(context, actions, past_actions, states)
         chunks = self._chunks(context, actions, past_actions, states, differentiable)
@@ -141,9 +167,15 @@ class WorldModel:
         *,
         states: Tensor | None = None,
     ) -> Tensor:
-        """The cost of what every plan leads to, `(B, S)`. Only one chunk's frames are in memory. Shapes: see `rollout`.
+        """Compute the costs `(B, S)` of plans, with the frames of only one chunk in memory.
 
-        cost: frames `(N, K, C, H, W)` -> `(N,)`, or `(N, K)`, which are summed over the steps; N plans, whatever B is.
+        Args:
+            context: See `rollout`.
+            actions: See `rollout`.
+            past_actions: See `rollout`.
+            cost: Maps the frames `(N, K, C, H, W)` of N plans to costs `(N,)`, or `(N, K)`, which are summed over K.
+            differentiable: See `rollout`.
+            states: See `rollout`.
         """
         context, past_actions, states = self.check(context, actions, past_actions, states)
         chunks = self._chunks(context, actions, past_actions, states, differentiable)
@@ -158,8 +190,15 @@ class WorldModel:
         *,
         states: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """How uncertain plans are: mean `(B, S, K, C, H, W)` and standard deviation `(B, S, K)` (root of the pixels'
-        mean variance) over `samples` sampled futures. Raises ConfigError for a model that takes no noise."""
+        """Compute the uncertainty of plans over `samples` sampled futures.
+
+        Returns:
+            The mean `(B, S, K, C, H, W)`, and the standard deviation `(B, S, K)`, the root of the pixels' mean
+            variance.
+
+        Raises:
+            ConfigError: The model takes no noise.
+        """
         if not self.generator.noise_channels:
             raise ConfigError("the model takes no noise [model.noise_channels=0], so all its futures are the same")
         drawn = torch.stack([self.rollout(context, actions, past_actions, states=states) for _ in range(samples)])
@@ -168,56 +207,62 @@ class WorldModel:
     def check(
         self, context: Tensor, actions: Tensor, past_actions: Tensor | None, states: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The arguments of `rollout` on the model's device: frames in [0, 1], past actions `(B, T-1, A)`, and states
-        where it takes any."""
+        """Check the arguments of `rollout` and move them to the model's device.
+
+        Returns:
+            Context frames in [0, 1], past actions `(B, T-1, A)`, and states for a model that takes states.
+
+        Raises:
+            ValueError: See `rollout`.
+        """
         size, needed = self.action_size, self.history_len
         if context.dim() != 5 or context.shape[1] < needed:
             raise ValueError(f"context must be (B, T, C, H, W) with T >= {needed}, not {tuple(context.shape)}")
-        batch, known = context.shape[:2]
+        batch, context_len = context.shape[:2]
         if actions.dim() != 4 or actions.shape[0] != batch or actions.shape[-1] != size or 0 in actions.shape:
             raise ValueError(f"actions must be (B, S, K, A) = ({batch}, S, K, {size}), not {tuple(actions.shape)}")
-        if past_actions is None and known == 1:
+        if past_actions is None and context_len == 1:
             past_actions = actions.new_zeros(batch, 0, size)
-        wanted = (batch, known - 1, size)
-        if past_actions is None or past_actions.shape != wanted:
+        expected = (batch, context_len - 1, size)
+        if past_actions is None or past_actions.shape != expected:
             found = None if past_actions is None else tuple(past_actions.shape)
-            raise ValueError(f"past_actions must be (B, T-1, A) = {wanted}, not {found}")
+            raise ValueError(f"past_actions must be (B, T-1, A) = {expected}, not {found}")
         if states is not None and not self.state_size:
             raise ValueError(
                 f"the model takes no states [model.state_size=0], not {tuple(states.shape)}; leave them out"
             )
-        wanted = (batch, known, self.state_size)
-        if self.state_size and (states is None or states.shape != wanted):
+        expected = (batch, context_len, self.state_size)
+        if self.state_size and (states is None or states.shape != expected):
             found = None if states is None else tuple(states.shape)
-            raise ValueError(f"states must be (B, T, state_size) = {wanted}, not {found}; pass states=")
+            raise ValueError(f"states must be (B, T, state_size) = {expected}, not {found}; pass states=")
         for name, given in (("actions", actions), ("past_actions", past_actions), ("states", states)):
             if given is not None and not bool(given.isfinite().all()):
-                raise ValueError(f"{name} {tuple(given.shape)} must be finite; there is NaN or infinity among them")
+                raise ValueError(f"{name} {tuple(given.shape)} must be finite; they contain NaN or infinity")
         if self.bounds is not None and not self.bounds.contain(actions):
             low, high = self.bounds.low.tolist(), self.bounds.high.tolist()
             raise ValueError(
                 f"actions {tuple(actions.shape)} lie in [{float(actions.min()):g}, {float(actions.max()):g}], outside "
                 f"the bounds {low} to {high}; clip them"
             )
-        known_states = None if states is None else states.to(self.device, torch.float32)
-        return to_float(context.to(self.device)), past_actions.to(self.device, torch.float32), known_states
+        states = None if states is None else states.to(self.device, torch.float32)
+        return to_float(context.to(self.device)), past_actions.to(self.device, torch.float32), states
 
     def _chunks(
         self, context: Tensor, actions: Tensor, past_actions: Tensor, states: Tensor | None, differentiable: bool
     ) -> Iterator[Tensor]:
-        """Frames `(n, K, C, H, W)` of a few plans after the other; the context is expanded for those only."""
+        """Yield frames `(n, K, C, H, W)`, chunk by chunk of plans; the context is expanded only for the chunk."""
         batch, plans, steps = actions.shape[:3]
         owner = torch.arange(batch, device=self.device).repeat_interleave(plans)
-        coming = actions.to(self.device, torch.float32).flatten(0, 1)
-        # Plans are compared under the same luck, whatever the chunks.
+        future_actions = actions.to(self.device, torch.float32).flatten(0, 1)
+        # All plans share one noise sample, so that their comparison does not depend on chance or on the chunks.
         noise = draw_noise(self.generator, 1) if self.generator.noise_channels else None
         for rows in torch.arange(batch * plans, device=self.device).split(self._chunk_size(context, steps)):
             own = owner[rows]
-            moves = torch.cat([past_actions[own], coming[rows]], 1)
+            moves = torch.cat([past_actions[own], future_actions[rows]], 1)
             draw = None if noise is None else noise.expand(len(own), -1)
-            known = None if states is None else states[own]
+            own_states = None if states is None else states[own]
             with torch.set_grad_enabled(differentiable), self._autocast():
-                stream = stream_rollout(self.generator, context[own], steps, draw, moves, known)
+                stream = stream_rollout(self.generator, context[own], steps, draw, moves, own_states)
                 frames = torch.stack(list(stream), 1)
             yield frames
 
@@ -232,5 +277,5 @@ class WorldModel:
 
 
 def summed(values: Tensor) -> Tensor:
-    """A cost for every plan, `(N,)`, from that or from one for every step, `(N, K)`."""
+    """Sum costs `(N, K)` over the steps; costs `(N,)` stay as they are."""
     return values if values.dim() == 1 else values.sum(1)

@@ -98,7 +98,7 @@ def measure_samples(generator: Generator, batch: Batch, times: int) -> dict[str,
     if not generator.noise_channels:
         return {}
     context, truth = batch.context[:DRAWN], batch.future[:DRAWN].float()
-    conditions = Conditions.of(batch, DRAWN)
+    conditions = Conditions.from_batch(batch, DRAWN)
     noise = seeded_noise(generator, len(context), 0).to(context)
     learning = generator.training
     generator.eval()

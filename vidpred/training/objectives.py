@@ -273,7 +273,7 @@ def conditioned(step: Step, judge: Discriminator, images: list[Tensor]) -> tuple
     """The context of every image, `(n * B, T, C, H, W)`, where the images are of n kinds one after another; and
     what else the judge takes beside them."""
     times = len(images[0]) // len(step.batch.context)
-    conditions = Conditions(labels=step.batch.labels, truth=step.batch.future).repeat(times)
+    conditions = Conditions(labels=step.batch.labels, target=step.batch.future).repeat(times)
     return step.batch.context.repeat(times, 1, 1, 1, 1), conditions.discriminator_kwargs(judge)
 
 

@@ -9,11 +9,11 @@ from vidpred.data.settings import DataSettings
 from vidpred.models.base import Discriminator, Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import Conditions
-from vidpred.models.equalized_lr import EqualisedConv, EqualisedLinear
+from vidpred.models.equalized_lr import EqualizedConv, EqualizedLinear
 from vidpred.training.settings import TrainingSettings
 
 # What keeps most of the activations.
-LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, EqualisedConv, EqualisedLinear)
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, EqualizedConv, EqualizedLinear)
 
 
 def networks_of(generator: Generator, discriminator: Discriminator | None) -> dict[str, nn.Module]:

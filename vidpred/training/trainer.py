@@ -208,7 +208,7 @@ class Trainer:
         those of the true frames."""
         generator, draws = self.parts.generator, self.parts.objective.num_samples
         context, future = batch.context, batch.future
-        conditions = replace(Conditions.of(batch), truth=batch.future)
+        conditions = replace(Conditions.from_batch(batch), target=batch.future)
         if draws > 1:
             noise = antithetic_noise(generator, len(context), draws).flatten(0, 1).to(context)
             conditions = replace(conditions, noise=noise).repeat(draws)
@@ -309,7 +309,7 @@ class Trainer:
         count = shown_samples(batch.context)
         context, truth = batch.context[:count], batch.future[:count]
         with torch.inference_mode():
-            conditions = Conditions.of(batch, count)
+            conditions = Conditions.from_batch(batch, count)
             prediction = unroll(self.average, self.average, context, conditions, self.parts.unroll)[-1]
         image = training_image(context.cpu(), truth.cpu(), prediction.float().cpu())
         folder = self.parts.folder.path / "images"

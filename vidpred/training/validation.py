@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 
 from accelerate import Accelerator
 
@@ -38,7 +37,7 @@ def build_validation(data: DataSettings, training: TrainingSettings, accelerator
     """
     if not data.context_frames:
         world = POINTS.get(data.world_settings.name) if data.root is None else None
-        return None if world is None else lambda generator: asdict(coverage(draw_points(generator), world))
+        return None if world is None else lambda generator: coverage(draw_points(generator), world).logged()
     steps = data.lead - 1 + data.future_frames
     try:
         source = build_source(data, "validation", evaluation_offsets(data, steps))

@@ -1,6 +1,6 @@
-"""Images instead of videos: folders of image files, IDX files (MNIST's format), arrays, CSV files of small images.
+"""Reading sets of images: folders of image files, IDX files (MNIST's format), NumPy arrays, CSV files of small images.
 
-The folder that an image lies in, or the label beside it in a file, is its class.
+The class of an image is its folder, or its label in the file.
 """
 
 from __future__ import annotations
@@ -20,17 +20,21 @@ from vidpred.data.videos.containers import printable
 from vidpred.errors import UNREADABLE, DataError, one_line
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
-IMAGE_KEYS, LABEL_KEYS = ("images", "images", "x", "data", "frames"), ("labels", "targets", "y")
+IMAGE_KEYS, LABEL_KEYS = ("images", "x", "data", "frames"), ("labels", "targets", "y")
 SPLIT_WORDS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation", "val": "validation"}
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """A set of images as it lies on the disk.
+    """A set of images on disk.
 
-    names: of every image, unique. labels: `(N,)` int64, the class of each; none where the set says none. classes:
-    the names of the classes. splits: train, validation or test for each image, "" where the set says nothing.
-    arrays: `(N, H, W)` or `(N, H, W, C)` uint8, or files: a path for each.
+    Attributes:
+        names: Unique name of each image.
+        labels: `(N,)` int64, the class of each image; None without classes.
+        classes: Names of the classes.
+        splits: "train", "validation" or "test" for each image; "" if the set does not define it.
+        arrays: `(N, H, W)` or `(N, H, W, C)` uint8; None if `files` is set.
+        files: Path of each image; None if `arrays` is set.
     """
 
     names: list[str]
@@ -44,7 +48,11 @@ class ImageFiles:
         return len(self.names)
 
     def read(self, index: int) -> np.ndarray:
-        """`(H, W, C)` uint8 RGB or gray. Raises DataError naming a file that cannot be decoded."""
+        """Return an image, `(H, W, C)` uint8 RGB or gray.
+
+        Raises:
+            DataError: The file cannot be decoded.
+        """
         if self.arrays is not None:
             image = self.arrays[index]
             return image[..., None] if image.ndim == 2 else image
@@ -52,8 +60,14 @@ class ImageFiles:
         return read_image(self.files[index])
 
     def divided(self, fractions: Sequence[float], listing: Path | None = None) -> dict[str, np.ndarray]:
-        """split -> the numbers of its images. Where the set has a test split of its own but no validation split, that
-        is a part of its training images. listing: a CSV of name,split that decides instead."""
+        """Return the indices of the images of each split.
+
+        If the set defines a test split but no validation split, some training images become validation images.
+
+        Args:
+            fractions: Shares of training, validation and test.
+            listing: CSV file of name,split that overrides the splits.
+        """
         splits = self._listed(listing) if listing else self._assigned(fractions)
         return {split: np.array([i for i, own in enumerate(splits) if own == split], np.int64) for split in SPLITS}
 
@@ -75,8 +89,11 @@ class ImageFiles:
 
 
 def find_images(root: Path) -> ImageFiles | None:
-    """The images of a file or folder; None where there are none (a folder of videos, perhaps). Raises DataError for
-    files that should hold images and cannot be read."""
+    """Find the images of a file or folder; return None if there are none (for example in a folder of videos).
+
+    Raises:
+        DataError: A file of images cannot be read.
+    """
     if root.is_file():
         return _of_file(root)
     if not root.is_dir():
@@ -93,43 +110,47 @@ def _of_file(path: Path) -> ImageFiles | None:
     if not path.name.lower().removesuffix(".gz").endswith((".npy", ".npz", ".csv")):
         return None
     images, labels = read_table(path)
-    return _labelled(images, labels, [""] * len(images), path)
+    return _labeled(images, labels, [""] * len(images), path)
 
 
 def read_table(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read the images and the labels of an .npy, .npz, IDX or CSV file. Raises DataError."""
+    """Read the images and the labels of an .npy, .npz, IDX or CSV file.
+
+    Raises:
+        DataError: The file cannot be read, or does not contain images.
+    """
     if path.name.lower().removesuffix(".gz").endswith((".npy", ".npz")):
         return _arrays(path)
     return (read_idx(path), None) if _content(path)[:2] == b"\0\0" else _csv(path)
 
 
 def _joined(files: list[Path]) -> ImageFiles:
-    """IDX files of several splits as one set: train-images..., t10k-images... with their labels beside them."""
+    """Combine the IDX files of several splits (train-images..., t10k-images..., and their label files) into one set."""
     images, labels, splits = [], [], []
     for path in files:
-        own = read_idx(path)
-        if own.ndim != 3:
-            raise DataError(f"holds {own.ndim} axes, not images (N, H, W) [{path}]")
-        beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-        twins = (beside, beside.with_name(f"{beside.name}.gz"), beside.with_suffix(""))
-        found = next((other for other in twins if other != path and other.is_file()), None)
-        own_labels = None if found is None else read_idx(found).astype(np.int64)
-        if own_labels is not None and own_labels.shape != (len(own),):
-            raise DataError(f"has {own_labels.shape} labels for {len(own)} images [{found}]")
+        part = read_idx(path)
+        if part.ndim != 3:
+            raise DataError(f"has {part.ndim} axes, not three as images (N, H, W) [{path}]")
+        label_file = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+        candidates = (label_file, label_file.with_name(f"{label_file.name}.gz"), label_file.with_suffix(""))
+        found = next((other for other in candidates if other != path and other.is_file()), None)
+        part_labels = None if found is None else read_idx(found).astype(np.int64)
+        if part_labels is not None and part_labels.shape != (len(part),):
+            raise DataError(f"has {part_labels.shape} labels for {len(part)} images [{found}]")
         split = next((split for word, split in SPLIT_WORDS.items() if path.name.lower().startswith(word)), "")
-        images.append(own)
-        labels.append(own_labels)
-        splits += [split if len(files) > 1 else ""] * len(own)
-    if len({own.shape[1:] for own in images}) > 1:
-        raise DataError(f"IDX files of different sizes are in one folder [{files[0].parent}]; keep one set a folder")
-    known = [own for own in labels if own is not None]
-    together = np.concatenate(known) if len(known) == len(labels) else None
-    return _labelled(np.concatenate(images), together, splits, files[0])
+        images.append(part)
+        labels.append(part_labels)
+        splits += [split if len(files) > 1 else ""] * len(part)
+    if len({part.shape[1:] for part in images}) > 1:
+        raise DataError(f"IDX files of different sizes in one folder [{files[0].parent}]; keep one set per folder")
+    present = [part for part in labels if part is not None]
+    all_labels = np.concatenate(present) if len(present) == len(labels) else None
+    return _labeled(np.concatenate(images), all_labels, splits, files[0])
 
 
-def _labelled(images: np.ndarray, labels: np.ndarray | None, splits: list[str], path: Path) -> ImageFiles:
+def _labeled(images: np.ndarray, labels: np.ndarray | None, splits: list[str], path: Path) -> ImageFiles:
     if not len(images):
-        raise DataError(f"holds no images [{path}]; use another file")
+        raise DataError(f"contains no images [{path}]; use another file")
     classes: list[str] = []
     if labels is not None:
         kinds, labels = np.unique(labels, return_inverse=True)
@@ -159,25 +180,34 @@ def _of_folder(root: Path) -> ImageFiles | None:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """`(H, W, 3)` uint8 RGB. Raises DataError."""
+    """Read an image as `(H, W, 3)` uint8 RGB.
+
+    Raises:
+        DataError: The file cannot be read or decoded.
+    """
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"cannot read the image: {error.strerror} [{printable(str(path))}]") from None
     image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
     if image is None:
-        raise DataError(f"no image that can be decoded [{printable(str(path))}]; remove it")
+        raise DataError(f"cannot decode the image [{printable(str(path))}]; remove it")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of uint8, gzipped or not: two zeros, type 8, the number of axes, their sizes as big-endian 32 bits,
-    the values. Raises DataError."""
+    """Read an IDX file of uint8, gzipped or not.
+
+    The format: two zeros, type 8, the number of axes, their sizes as big-endian 32-bit integers, the values.
+
+    Raises:
+        DataError: The file cannot be read, or is not a complete IDX file.
+    """
     content = _content(path)
     axes = content[3] if len(content) > 4 and content[:3] == b"\0\0\x08" else 0
     sizes = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(axes))
     if not axes or len(content) != 4 + 4 * axes + int(np.prod(sizes)):
-        raise DataError(f"is no whole IDX file of uint8 [{path}]; fetch it again")
+        raise DataError(f"not a complete IDX file of uint8 [{path}]; download it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(sizes)
 
 
@@ -190,9 +220,9 @@ def _content(path: Path) -> bytes:
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images and labels of an .npy or .npz file: uint8, or float in [0, 1]."""
+    """Read the images (uint8, or float in [0, 1]) and labels of an .npy or .npz file."""
     try:
-        with path.open("rb") as file:  # numpy leaves files that it cannot read open
+        with path.open("rb") as file:  # numpy does not close files that it cannot read
             loaded = np.load(file, allow_pickle=False)
             alone = isinstance(loaded, np.ndarray)
             tables = {"images": loaded} if alone else {key: loaded[key] for key in loaded.files}
@@ -200,18 +230,18 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise DataError(f"cannot read the arrays ({one_line(error)}) [{path}]") from None
     key = next((key for key in IMAGE_KEYS if key in tables), "")
     if not key:
-        raise DataError(f"has none of the arrays {', '.join(IMAGE_KEYS)} [{path}]; name one so")
+        raise DataError(f"has none of the arrays {', '.join(IMAGE_KEYS)} [{path}]; rename one")
     images = tables[key]
     if images.ndim == 4 and images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
         images = images.transpose(0, 2, 3, 1)
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
-        raise DataError(f"{key} of shape {images.shape} are no images (N, H, W) or (N, H, W, 1 or 3) [{path}]")
+        raise DataError(f"{key} of shape {images.shape}; they must be (N, H, W) or (N, H, W, 1 or 3) [{path}]")
     if np.issubdtype(images.dtype, np.floating) and images.size:
         if not (images.min() >= 0 and images.max() <= 1):
             raise DataError(f"{key} lie in [{images.min():g}, {images.max():g}], not in [0, 1] [{path}]")
         images = np.rint(images * 255).astype(np.uint8)
     if not images.size:
-        raise DataError(f"{key} of shape {images.shape} hold no images [{path}]; use another file")
+        raise DataError(f"{key} of shape {images.shape} contain no images [{path}]; use another file")
     if images.dtype != np.uint8:
         raise DataError(f"{key} are {images.dtype}; they must be uint8, or float in [0, 1] [{path}]")
     labels = next((tables[name] for name in LABEL_KEYS if name in tables), None)
@@ -221,17 +251,19 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Square gray images, one a row, values in [0, 255], with or without a label after them; or before them where a
-    header says so."""
+    """Read a table of square gray images, one per row, with values in [0, 255].
+
+    Labels are optional: in the first column if there is a header that starts with "label", else in the last column.
+    """
     lines = _content(path).decode("utf-8", "replace").splitlines()
     first = bool(lines) and lines[0].lower().startswith("label")
     try:
         rows = np.array([line.split(",") for line in lines[first:]], np.float64)
     except ValueError:
-        raise DataError(f"is no table of numbers [{path}]; use another file") from None
+        raise DataError(f"not a table of numbers [{path}]; use another file") from None
     side = int(max(rows.shape[-1], 0) ** 0.5)
     if rows.ndim != 2 or rows.shape[1] - side**2 not in (0, 1) or rows.min() < 0 or rows.max() > 255:
-        raise DataError(f"rows are no square gray images with values in [0, 255] [{path}]; use another file")
+        raise DataError(f"rows are not square gray images with values in [0, 255] [{path}]; use another file")
     labels = None
     if rows.shape[1] == side**2 + 1:
         labels, rows = (rows[:, 0], rows[:, 1:]) if first else (rows[:, -1], rows[:, :-1])
@@ -240,7 +272,7 @@ def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def squared(image: np.ndarray, size: int) -> np.ndarray:
-    """The middle square of `(H, W, C)` uint8, scaled to `size`."""
+    """Return the center square of a `(H, W, C)` uint8 image, scaled to `size`."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -1,4 +1,4 @@
-"""Images as windows of one frame, without known frames before it."""
+"""Images as windows of one future frame, without context frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLOCK = 512  # images read at once
 
 
 class ImageWindows(Source):
-    """The images of one split as windows of one frame: the whole ones, or in training patches, mirrored or not."""
+    """The images of one split as windows of one frame; training samples may be cropped and flipped."""
 
     context_frames = 0
 
@@ -40,18 +40,18 @@ class ImageWindows(Source):
         return self.images.names[int(self.numbers[index])]
 
     def window(self, index: int) -> np.ndarray:
-        """`(1, H, W, C)` uint8."""
+        """Return the image as `(1, H, W, C)` uint8."""
         return self._image(int(self.numbers[index]))[None]
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
         chances = uniform(seed, np.asarray(positions), 3)
         pairs = zip(windows, chances, strict=True)
-        future = stack_frames([self._patch(int(self.numbers[window]), row)[None] for window, row in pairs]).contiguous()
+        future = stack_frames([self._crop(int(self.numbers[window]), row)[None] for window, row in pairs]).contiguous()
         labels = None if self.labels is None else torch.from_numpy(self.labels[np.asarray(windows)])
         return Batch(future[:, :0], future, torch.tensor(positions), labels=labels)
 
     def _image(self, number: int) -> np.ndarray:
-        """`(H, W, C)` uint8 with the channels and size of the settings; kept as long as cache_mb allows."""
+        """Return an image as `(H, W, C)` uint8, converted as set; cached up to `data.video.cache_mb`."""
         if number not in self._kept:
             image = with_channels(self.images.read(number), self.settings.channels)
             image = squared(image, self.settings.size) if self.settings.size else image
@@ -61,7 +61,7 @@ class ImageWindows(Source):
             self._kept[number] = image
         return self._kept[number]
 
-    def _patch(self, number: int, chances: np.ndarray) -> np.ndarray:
+    def _crop(self, number: int, chances: np.ndarray) -> np.ndarray:
         image, side = self._image(number), self.settings.crop_size
         if side is not None:
             height, width = image.shape[:2]
@@ -76,7 +76,7 @@ class ImageWindows(Source):
 
 
 def images_of(source: Source, most: int, seed: int = 0) -> Tensor:
-    """At most so many images, evenly spread over the source, each once, `(N, C, H, W)` float32 in [0, 1]."""
+    """Return up to `most` different images, evenly spread over the source, `(N, C, H, W)` float32 in [0, 1]."""
     places = spread(len(source), most, middle=False)
     blocks = [range(first, min(first + BLOCK, len(places))) for first in range(0, len(places), BLOCK)]
     batches = (source.draw([places[place] for place in block], block, seed) for block in blocks)
@@ -84,9 +84,10 @@ def images_of(source: Source, most: int, seed: int = 0) -> Tensor:
 
 
 def image_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source | None:
-    """Build the windows of an image model's images; None for other models, or where `data.root` holds no images.
+    """Build the windows of an image model; return None for other models, or if `data.root` contains no images.
 
-    Raises DataError where the split has none.
+    Raises:
+        DataError: The split has no images.
     """
     root = Path(str(settings.root))
     images = find_images(root) if settings.context_frames == 0 else None

@@ -1,0 +1,1 @@
+"""Prepared data sets: writing, reading and their format."""

@@ -1,9 +1,9 @@
-"""A prepared data set: an index of clips and their frames in memory-mapped files (docs/reference/data-format.md).
+"""The format of prepared data sets: an index of clips and memory-mapped frames (docs/reference/data-format.md).
 
-<folder>/prepared.json   what it is: a `Manifest`
-<folder>/index.jsonl     one `ClipEntry` a line, ordered by split and name
+<folder>/prepared.json   a `Manifest`
+<folder>/index.jsonl     one `ClipEntry` per line, sorted by split and name
 <folder>/frames/*.u8     frames as uint8, (frame, channel, row, column), clip after clip
-<folder>/frames/*.actions.f32, *.states.f32   float32, (frame, value), where the set has them
+<folder>/frames/*.actions.f32, *.states.f32   float32, (frame, value), if the set has them
 """
 
 from __future__ import annotations
@@ -26,9 +26,19 @@ FORMAT, VERSION = "vidpred prepared", 1
 class ClipEntry:
     """One clip of the index.
 
-    file: the stem of its files below frames/. first: the place of its first frame there, in frames of other clips
-    before it; offset: the same in bytes. rate: frames a second. cuts: frame numbers that begin a new shot. label: the
-    number of its class, -1 without.
+    Attributes:
+        clip: Unique name.
+        split: "train", "validation" or "test".
+        file: Stem of the clip's files in frames/.
+        first: Position of the clip's first frame in its files, in frames.
+        offset: The same position in bytes of the *.u8 file.
+        frames: Number of frames.
+        channels: 3 for RGB, 1 for gray.
+        height: Height in pixels.
+        width: Width in pixels.
+        rate: Frames per second.
+        cuts: Indices of the frames that begin a new shot.
+        label: Index of the class; -1 without classes.
     """
 
     clip: str
@@ -46,17 +56,24 @@ class ClipEntry:
 
     @property
     def bytes(self) -> int:
+        """Size of the clip's frames."""
         return self.frames * self.channels * self.height * self.width
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The set's name and how it was prepared.
+    """The name of a prepared set and its preparation settings.
 
-    videos: where the videos are that stay as they are, relative to the folder; then there are no frames. size: the
-    short side in pixels (None: as the source has it). action_size, state_size: values a frame, 0 without.
-    statistics: mean and standard deviation of actions and states over the training split. classes: their names, where
-    the clips have labels.
+    Attributes:
+        name: Name of the set.
+        settings: Settings of the preparation, see `Preparation.fingerprint_settings`.
+        videos: Folder of the source videos relative to the set, if they are used directly instead of prepared frames.
+        size: Short side in pixels; None for the size of the source.
+        channels: 3 for RGB, 1 for gray.
+        action_size: Size of an action; 0 without actions.
+        state_size: Size of a state; 0 without states.
+        statistics: Mean and standard deviation of actions and states over the training split.
+        classes: Names of the classes; empty without labels.
     """
 
     name: str
@@ -74,21 +91,25 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """The manifest of a prepared folder; None for any other. Raises DataError for a damaged one."""
+        """Load the manifest of a prepared folder; return None for other folders.
+
+        Raises:
+            DataError: The manifest is damaged or has another version.
+        """
         file = folder / MANIFEST
         if not file.is_file():
             return None
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             if (content.pop("format"), content.pop("version")) != (FORMAT, VERSION):
-                raise ValueError("another format")
+                raise ValueError("unsupported format or version")
             return cls(**content)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"cannot be read ({error}); prepare the set again [{file}]") from None
+            raise DataError(f"cannot read the manifest ({error}); prepare the set again [{file}]") from None
 
 
 class PreparedFrames:
-    """The clips of one split, memory-mapped when they are first used (in the process that uses them)."""
+    """The clips of one split, memory-mapped on first use in each process."""
 
     def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
         self.folder, self.manifest = folder, manifest
@@ -96,17 +117,21 @@ class PreparedFrames:
         self._maps: dict[str, np.ndarray] = {}
 
     def frames(self, clip: ClipEntry) -> np.ndarray:
-        """`(n, C, H, W)` uint8, mapped, read-only. Raises DataError naming the file."""
+        """Return the frames of a clip, memory-mapped read-only `(n, C, H, W)` uint8.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
         place = clip.offset
         array = self._map(f"{clip.file}.u8", np.uint8)[place : place + clip.bytes]
         return array.reshape(clip.frames, clip.channels, clip.height, clip.width)
 
     def actions(self, clip: ClipEntry) -> np.ndarray:
-        """`(n, A)` float32: row t moves frame t to frame t+1, the last row leads beyond the clip."""
+        """Return the actions of a clip, `(n, A)` float32; row t leads from frame t to t+1, the last beyond the clip."""
         return self._values(clip, "actions", self.manifest.action_size)
 
     def states(self, clip: ClipEntry) -> np.ndarray:
-        """`(n, S)` float32: the state in which frame t was taken."""
+        """Return the states of a clip, `(n, S)` float32; row t is the state at frame t."""
         return self._values(clip, "states", self.manifest.state_size)
 
     def _values(self, clip: ClipEntry, kind: str, size: int) -> np.ndarray:
@@ -123,11 +148,15 @@ class PreparedFrames:
         return self._maps[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}}  # a process that gets a copy maps anew
+        return {**self.__dict__, "_maps": {}}  # copies in other processes map the files again
 
 
 def read_index(folder: Path) -> list[ClipEntry]:
-    """All clips of a prepared folder. Raises DataError naming the line that cannot be read."""
+    """Read all clips of a prepared folder.
+
+    Raises:
+        DataError: The index or one of its lines cannot be read.
+    """
     file = folder / INDEX
     clips: list[ClipEntry] = []
     try:
@@ -136,12 +165,12 @@ def read_index(folder: Path) -> list[ClipEntry]:
     except OSError as error:
         raise DataError(f"cannot read the index ({error.strerror}); prepare the set again [{file}]") from None
     except (ValueError, TypeError) as error:
-        raise DataError(f"line {len(clips) + 1} is no clip ({error}); prepare the set again [{file}]") from None
+        raise DataError(f"line {len(clips) + 1} is not a clip ({error}); prepare the set again [{file}]") from None
     return clips
 
 
 def value_statistics(rows: Sequence[np.ndarray]) -> dict[str, list[float]]:
-    """Mean and standard deviation of each value over all rows `(n, A)`; a value that never changes has deviation 1."""
+    """Compute the mean and standard deviation of each component over all rows `(n, A)`; constant components get 1."""
     values = np.concatenate(rows).astype(np.float64)
-    deviation = values.std(0)
-    return {"mean": values.mean(0).tolist(), "deviation": np.where(deviation > 0, deviation, 1.0).tolist()}
+    std = values.std(0)
+    return {"mean": values.mean(0).tolist(), "deviation": np.where(std > 0, std, 1.0).tolist()}

@@ -1,4 +1,4 @@
-"""What a set's script hands over, and how the frames of one item are written down."""
+"""The interface of preparation scripts, and the writer of an item's frames."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ from vidpred.files import write_file
 
 @dataclass(frozen=True)
 class Item:
-    """What one process reads in one go: a video, a folder of images, a file with many episodes.
+    """A unit of work that one process reads at once: a video, a folder of images, a file with many episodes.
 
-    name: unique in the set; clips are named after it. files: the source files; an item is read again when one of them
-    has changed. split: train, validation, test, or empty where each clip says its own. detail: whatever the script
-    needs to read it (JSON values). bad: why it cannot be read, where that is known already.
+    Attributes:
+        name: Unique name in the set; clips are named after it.
+        files: Source files; the item is prepared again if one of them changes.
+        split: "train", "validation" or "test"; empty if each clip defines its own.
+        detail: JSON values that the script needs to read the item.
+        bad: Why the item cannot be read, if already known.
     """
 
     name: str
@@ -41,11 +44,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip as a script reads it.
+    """A clip as read by a preparation script.
 
-    frames: `(H, W, C)` uint8 each, all of one size; an iterator is read once, so that memory does not grow.
-    actions: `(n, A)`, row t moves frame t to frame t+1 (where a source has only n-1, add a row of zeros);
-    states: `(n, S)`. cuts: frame numbers that begin a new shot (empty: one shot); None: they are looked for.
+    Attributes:
+        name: Unique name in the set.
+        split: "train", "validation" or "test"; empty to use the item's.
+        frames: Frames `(H, W, C)` uint8 of equal size; an iterator keeps memory constant.
+        rate: Frames per second.
+        actions: `(n, A)`; row t leads from frame t to frame t+1 (if the source has only n-1 rows, add a row of zeros).
+        states: `(n, S)`; row t is the state at frame t.
+        cuts: Indices of the frames that begin a new shot; empty for one shot, None to detect cuts.
+        label: Index of the class; -1 without classes.
     """
 
     name: str
@@ -55,51 +64,69 @@ class Clip:
     actions: np.ndarray | None = None
     states: np.ndarray | None = None
     cuts: Sequence[int] | None = None
-    label: int = -1  # the number of its class
+    label: int = -1
 
 
 class Preparation(Protocol):
-    """A set's script. Objects are sent to other processes, so they hold plain values only."""
+    """The interface of preparation scripts. Objects are sent to other processes and must contain plain values only."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the set."""
 
     @property
-    def source(self) -> Path: ...
+    def source(self) -> Path:
+        """Folder or file that is prepared."""
 
     @property
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        """Channels of the prepared frames: 3 for RGB, 1 for gray."""
 
     def items(self) -> list[Item]:
-        """All items, without reading them. Raises DataError naming what is missing and the expected layout."""
+        """Return all items, without reading them.
+
+        Raises:
+            DataError: Files are missing; the message describes the expected layout.
+        """
 
     def candidates(self) -> list[Item]:
-        """What `check` looks at: all items, found without writing anything."""
+        """Return the items that `check` reads, without writing anything."""
 
     def look(self, item: Item) -> dict[str, Any]:
-        """Read an item and say what is in it ({clips, frames, seconds}); raises DataError where it cannot be read."""
+        """Read an item and return its contents as {clips, frames, seconds}.
+
+        Raises:
+            DataError: The item cannot be read.
+        """
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
-        """The clips of one item. size: the short side wanted; frames of another size are scaled afterwards, so a
-        script may ignore it. Raises DataError with the reason why the item cannot be read."""
+        """Yield the clips of an item.
+
+        Args:
+            item: The item.
+            size: Short side in pixels. A script may ignore it, because frames of other sizes are scaled afterwards.
+
+        Raises:
+            DataError: The item cannot be read.
+        """
 
     def fingerprint_settings(self) -> dict[str, Any]:
-        """The settings that shape the result (JSON values); another value prepares everything anew."""
+        """Return the settings that affect the result, as JSON values; changing one prepares everything again."""
 
     def classes(self) -> list[str]:
-        """The names of the classes whose numbers clips have as labels; none where they have none."""
+        """Return the names of the classes that the clips' labels index; empty without labels."""
 
 
 class ItemWriter:
-    """Writes the clips of one item, frame by frame, to the files of their kinds (none: only checks them)."""
+    """A writer of the clips of one item, frame by frame, to one file per kind; without files, it only checks clips."""
 
     def __init__(self, paths: dict[str, Path], stem: str, size: int | None, channels: int) -> None:
         self.stem, self.size, self.channels = stem, size, channels
         self.entries: list[ClipEntry] = []
         self._files = {kind: path.open("wb") for kind, path in paths.items()}
-        self._frames = 0  # written, of all clips
+        self._frames = 0  # written so far, over all clips
         self._bytes = 0
-        self._widths: dict[str, int] = {}  # values a frame, by kind, as in the first clip
+        self._widths: dict[str, int] = {}  # values per frame of the first clip, by kind
 
     def __enter__(self) -> ItemWriter:
         return self
@@ -112,7 +139,11 @@ class ItemWriter:
                 Path(file.name).unlink()
 
     def add(self, clip: Clip, item: Item) -> None:
-        """Raises DataError: no frames, an unknown split, actions or states that are not one a frame."""
+        """Write a clip.
+
+        Raises:
+            DataError: The clip has no frames, an unknown split, or actions or states that do not match its frames.
+        """
         split = clip.split or item.split
         if split not in SPLITS:
             raise DataError(f"clip {clip.name} has the split {split!r}; it must be one of {', '.join(SPLITS)}")
@@ -144,21 +175,23 @@ class ItemWriter:
         values = np.empty((count, 0)) if values is None else values
         values = np.asarray(values, np.float32)
         if values.ndim != 2 or len(values) != count:
-            raise DataError(f"clip {name} has {count} frames and {kind} of shape {values.shape}; one row a frame")
+            raise DataError(
+                f"clip {name} has {count} frames but {kind} of shape {values.shape}; provide one row per frame"
+            )
         if not np.isfinite(values).all():
             raise DataError(f"clip {name} has {kind} that are not finite numbers")
         width = self._widths.setdefault(kind, values.shape[1])
         if values.shape[1] != width:
-            raise DataError(f"clip {name} has {values.shape[1]} {kind} a frame, the clips before it {width}")
+            raise DataError(f"clip {name} has {values.shape[1]} {kind} per frame, but earlier clips have {width}")
         self._write(f"{kind}.f32", np.ascontiguousarray(values))
 
     def _write(self, kind: str, values: np.ndarray) -> None:
-        if kind in self._files:  # none where the item is only looked at
+        if kind in self._files:  # no files if the item is only checked
             self._files[kind].write(values.tobytes())
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
-    """The small gray image in which cuts are looked for, float32 in [0, 255]."""
+    """Return the small gray image for detecting cuts, float32 in [0, 255]."""
     small = cv2.resize(frame, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     return with_channels(small, 1).astype(np.float32)
 
@@ -167,7 +200,11 @@ WriteJob = tuple[Preparation, Item, Path, int | None, dict[str, Any]]
 
 
 def write_item(job: WriteJob) -> list[ClipEntry] | str:
-    """Write one item's files and, last, its record. Returns its clips, or the reason why it is left out."""
+    """Write one item's files and, last, its record.
+
+    Returns:
+        The item's clips, or the reason why it is skipped.
+    """
     preparation, item, target, size, fingerprint_settings = job
     cv2.setNumThreads(1)
     folder, stem = target / FRAMES, file_stem(item)
@@ -177,7 +214,7 @@ def write_item(job: WriteJob) -> list[ClipEntry] | str:
         with ItemWriter(temporary, stem, size, preparation.channels) as writer:
             for clip in preparation.clips(item, size):
                 writer.add(clip, item)
-        # The record goes first and comes last: while files are replaced, nothing says that they are whole.
+        # Remove the record first and write it last: while it is missing, the files count as incomplete.
         (folder / f"{stem}.json").unlink(missing_ok=True)
         for kind, path in temporary.items():
             (folder / f"{stem}.{kind}").unlink(missing_ok=True)
@@ -196,7 +233,11 @@ def write_item(job: WriteJob) -> list[ClipEntry] | str:
 
 
 def _fingerprint(item: Item, fingerprint_settings: dict[str, Any]) -> str:
-    """Changes with the item's files (size, time of change), its detail and the settings. Raises DataError."""
+    """Return a hash of the item's files (size and modification time), its detail and the settings.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
     stamps = []
     for name in item.files:
         try:
@@ -209,24 +250,24 @@ def _fingerprint(item: Item, fingerprint_settings: dict[str, Any]) -> str:
 
 
 def recorded(target: Path, item: Item, fingerprint_settings: dict[str, Any]) -> list[ClipEntry] | None:
-    """The clips of an item that is prepared already; None where it has to be (again)."""
+    """Return the clips of an item that is already prepared, or None if it has to be prepared."""
     stem = target / FRAMES / file_stem(item)
     try:
         record = json.loads(Path(f"{stem}.json").read_text("utf-8", "surrogateescape"))
         entries = [ClipEntry(**entry) for entry in record["clips"]]
-        whole = os.path.getsize(f"{stem}.u8") == sum(entry.bytes for entry in entries)
-        return entries if whole and record["fingerprint"] == _fingerprint(item, fingerprint_settings) else None
+        complete = os.path.getsize(f"{stem}.u8") == sum(entry.bytes for entry in entries)
+        return entries if complete and record["fingerprint"] == _fingerprint(item, fingerprint_settings) else None
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None
 
 
 def file_stem(item: Item) -> str:
-    """A file name that says what is inside and is unique."""
+    """Return a unique and readable file name for an item."""
     readable = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in item.name)[-40:]
     return f"{readable}-{sha256(item.name.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
 
 
 def reason(error: DataError) -> str:
-    """The message without the place in brackets at its end, which the row names already."""
+    """Return the message without the location in brackets at its end, which the table row already contains."""
     text = str(error)
     return text.rsplit(" [", 1)[0] if text.endswith("]") else text

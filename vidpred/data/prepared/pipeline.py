@@ -1,7 +1,7 @@
-"""Prepare a data set: read every item of a source once, in several processes, and write the frames down.
+"""Preparing a data set: read every item of a source once, in several processes, and store the frames.
 
-A set's script (data_prep/) says what its items are and how an item is read; everything else is done here: scaling,
-writing whole files or none, resuming, skipping what cannot be read and saying why.
+A preparation script (data_prep/) defines the items of a set and reads them. Everything else is done here: scaling,
+atomic writes, resuming, and skipping items that cannot be read, with the reason.
 """
 
 from __future__ import annotations
@@ -22,21 +22,31 @@ from vidpred.errors import DataError, StorageError
 from vidpred.files import csv_text, write_file
 from vidpred.processes import in_processes
 
-LEFT_OUT = "left_out.csv"
+SKIPPED = "left_out.csv"
 
 
 @dataclass
 class Summary:
-    """What a preparation did. left_out: (item, reason). reused: items that were prepared already."""
+    """The result of a preparation.
+
+    Attributes:
+        target: Folder of the prepared set.
+        manifest: Its manifest.
+        clips: All clips.
+        skipped: (item, reason) of each skipped item.
+        reused: Number of items that were already prepared.
+        written: Number of items that were prepared now.
+    """
 
     target: Path
     manifest: Manifest
     clips: list[ClipEntry]
-    left_out: list[tuple[str, str]]
+    skipped: list[tuple[str, str]]
     reused: int
     written: int
 
     def text(self) -> str:
+        """Return the summary as printed after a preparation."""
         frames = sum(clip.frames for clip in self.clips)
         hours = sum(clip.frames / clip.rate for clip in self.clips) / 3600
         size = sum(clip.bytes for clip in self.clips)
@@ -46,37 +56,45 @@ class Summary:
             lines.append("everything was prepared already; nothing to do")
         elif self.reused:
             lines.append(f"{self.reused:,} of {self.reused + self.written:,} items were prepared already")
-        return "\n".join(lines + left_out_lines(self.left_out, self.target / LEFT_OUT))
+        return "\n".join(lines + skipped_lines(self.skipped, self.target / SKIPPED))
 
 
 def totals(clips: dict[str, int], frames: int, hours: float, size: int) -> str:
-    """One line: clips of every split, frames, hours, bytes."""
+    """Return one line with the clips of every split, frames, hours and megabytes (`size` is in bytes)."""
     counts = ", ".join(f"{count:,} {split}" for split, count in clips.items())
     return f"{sum(clips.values()):,} clips ({counts}), {frames:,} frames, {hours:.2f} hours, {size / 1e6:,.1f} MB"
 
 
-def left_out_lines(left_out: list[tuple[str, str]], file: Path | None) -> list[str]:
-    """What was left out and why, the first ten by name."""
-    if not left_out:
+def skipped_lines(skipped: list[tuple[str, str]], file: Path | None) -> list[str]:
+    """Return lines with the number of skipped items, and the first ten with their reasons."""
+    if not skipped:
         return []
     where = f" (all in {file})" if file else ""
-    return [f"left out: {len(left_out):,}{where}"] + [f"  {printable(name)}: {why}" for name, why in left_out[:10]]
+    return [f"skipped: {len(skipped):,}{where}"] + [f"  {printable(name)}: {why}" for name, why in skipped[:10]]
 
 
 def prepare(
     preparation: Preparation, target: Path, size: int | None = None, workers: int | None = None, progress: bool = True
 ) -> Summary:
-    """Write the frames of a whole set to `target`; interrupted or repeated, only what is missing or changed is done.
+    """Write the frames of a whole set to `target`; when repeated, only missing or changed items are prepared.
 
-    size: the short side in pixels (None: as the source has it). workers: processes (None: one a core).
-    Raises DataError where nothing can be read, StorageError where `target` cannot be written or holds another set.
+    Args:
+        preparation: Script of the set.
+        target: Folder to write.
+        size: Short side in pixels; None keeps the size of the source.
+        workers: Number of processes; None uses one per core.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: No item can be prepared, or the items contradict each other.
+        StorageError: `target` cannot be written, or contains another set.
     """
     items = preparation.items()
     check_names(items)
     fingerprint_settings = {**preparation.fingerprint_settings(), "size": size}
     open_target(target, preparation.name, fingerprint_settings)
     done: dict[str, list[ClipEntry]] = {}
-    left_out = [(item.name, item.bad) for item in items if item.bad]
+    skipped = [(item.name, item.bad) for item in items if item.bad]
     todo = []
     for item in items:
         if not item.bad:
@@ -89,39 +107,39 @@ def prepare(
     jobs = [(preparation, item, target, size, fingerprint_settings) for item in todo]
     for item, result in in_processes(write_item, jobs, workers, f"prepare {preparation.name}", progress):
         if isinstance(result, str):
-            left_out.append((item.name, result))
+            skipped.append((item.name, result))
         else:
             done[item.name] = result
     clips = sorted((clip for entries in done.values() for clip in entries), key=_place)
-    left_out.sort()
+    skipped.sort()
     if not clips:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:3])
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         raise DataError(f"none of the {len(items)} items can be prepared [{preparation.source}]: {reasons}")
     if len({clip.clip for clip in clips}) < len(clips):
         raise DataError(f"two clips have the same name [{preparation.source}]; rename one of them")
     manifest = _manifest(preparation, size, fingerprint_settings, target, clips)
     write_file(target / INDEX, "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips))
-    write_file(target / LEFT_OUT, csv_text([("item", "reason"), *left_out]))
+    write_file(target / SKIPPED, csv_text([("item", "reason"), *skipped]))
     write_file(target / MANIFEST, manifest.to_json())
     _remove_others(target / FRAMES, {clip.file for clip in clips})
-    return Summary(target, manifest, clips, left_out, reused, len(done) - reused)
+    return Summary(target, manifest, clips, skipped, reused, len(done) - reused)
 
 
 def check(preparation: Preparation, workers: int | None = None, progress: bool = True) -> list[dict[str, Any]]:
-    """Read every item and write nothing: a row for each, {item, ok, reason, ...what was found}."""
+    """Read every item without writing anything; return {item, ok, reason, ...contents} for each."""
     items = preparation.candidates()
     check_names(items)
     rows = [{"item": printable(item.name), "ok": False, "reason": item.bad} for item in items if item.bad]
     jobs = [(preparation, item) for item in items if not item.bad]
     for item, result in in_processes(_look_at_item, jobs, workers, f"check {preparation.name}", progress):
-        good = not isinstance(result, str)
-        found = result if good else {}
-        rows.append({"item": printable(item.name), "ok": good, "reason": None if good else result, **found})
+        ok = not isinstance(result, str)
+        found = result if ok else {}
+        rows.append({"item": printable(item.name), "ok": ok, "reason": None if ok else result, **found})
     return sorted(rows, key=lambda row: str(row["item"]))
 
 
 def read_through(preparation: Preparation, item: Item) -> dict[str, Any]:
-    """`look` for a set whose items can only be judged by reading all their clips."""
+    """Implement `Preparation.look` by reading all clips of an item."""
     clips = frames = 0
     seconds = 0.0
     with ItemWriter({}, "", None, preparation.channels) as writer:
@@ -133,7 +151,11 @@ def read_through(preparation: Preparation, item: Item) -> dict[str, Any]:
 
 
 def check_names(items: list[Item]) -> None:
-    """Raises DataError for two items of one name, which would overwrite each other."""
+    """Check that all items have different names.
+
+    Raises:
+        DataError: Two items have the same name, so that they would overwrite each other.
+    """
     seen: set[str] = set()
     for item in items:
         if item.name in seen:
@@ -154,15 +176,20 @@ def _place(clip: ClipEntry) -> tuple[int, str]:
 
 
 def open_target(target: Path, name: str, fingerprint_settings: dict[str, Any], frames: bool = True) -> None:
-    """Make the folder, and that of its frames. Raises StorageError: not writable, or something else is in it."""
-    known = Manifest.load(target)
-    if known is not None and (known.name, known.settings) != (name, fingerprint_settings):
+    """Create the target folder and its folder of frames, and remove temporary files.
+
+    Raises:
+        StorageError: The folder is not writable, or contains something else.
+    """
+    existing = Manifest.load(target)
+    if existing is not None and (existing.name, existing.settings) != (name, fingerprint_settings):
         raise StorageError(
-            f"holds the set {known.name!r} prepared otherwise [{target}]; choose another target or remove it"
+            f"contains the set {existing.name!r} prepared with other settings [{target}]; choose another target or "
+            "remove it"
         )
     try:
-        if known is None and target.is_dir() and set(os.listdir(target)) - ({FRAMES} if frames else set()):
-            raise StorageError(f"the folder is not empty and no prepared set [{target}]; choose another target")
+        if existing is None and target.is_dir() and set(os.listdir(target)) - ({FRAMES} if frames else set()):
+            raise StorageError(f"the folder is not empty and not a prepared set [{target}]; choose another target")
         (target / FRAMES if frames else target).mkdir(parents=True, exist_ok=True)
         for left in (target / FRAMES).glob(".tmp-*"):
             left.unlink(missing_ok=True)
@@ -171,7 +198,7 @@ def open_target(target: Path, name: str, fingerprint_settings: dict[str, Any], f
 
 
 def _remove_others(frames: Path, stems: set[str]) -> None:
-    """Remove the files of items that are in the set no longer."""
+    """Remove the files of items that no longer belong to the set."""
     for path in frames.iterdir():
         if path.name.split(".")[0] not in stems:
             path.unlink(missing_ok=True)
@@ -184,7 +211,11 @@ def _manifest(
     target: Path,
     clips: list[ClipEntry],
 ) -> Manifest:
-    """Raises DataError where the items disagree about actions or states."""
+    """Build the manifest, with the statistics of actions and states.
+
+    Raises:
+        DataError: Some items have no actions or states, or their sizes differ.
+    """
     sizes: dict[str, int] = {}
     statistics = {}
     files = {clip.file: [other for other in clips if other.file == clip.file] for clip in clips}

@@ -1,4 +1,4 @@
-"""Windows of a prepared set: whole batches cut from memory-mapped frames at once."""
+"""Windows of a prepared set: whole batches are cut from memory-mapped frames at once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from vidpred.data.sources import Runs, Source, check_sizes, stack_rows
 from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, first_moving, movement
 from vidpred.errors import DataError
 
-TRIES = PATCH_TRIES * WINDOW_TRIES  # places tried for enough movement
-DRAWS_A_TRY = 3  # which window, row and column
+TRIES = PATCH_TRIES * WINDOW_TRIES  # crops that are tried for enough motion
+DRAWS_A_TRY = 3  # random numbers per try: window, row and column
 
 
 class PreparedWindows(Source):
@@ -29,7 +29,11 @@ class PreparedWindows(Source):
     def __init__(
         self, folder: Path, manifest: Manifest, split: str, settings: DataSettings, offsets: Sequence[int]
     ) -> None:
-        """Raises DataError where the settings contradict how the set was prepared."""
+        """Find all windows of a split.
+
+        Raises:
+            DataError: The settings contradict those with which the set was prepared.
+        """
         check_settings(folder, manifest, settings)
         self.name, self.context_frames = str(folder), settings.context_frames
         self.manifest, self.settings = manifest, settings
@@ -37,35 +41,35 @@ class PreparedWindows(Source):
         self.offsets = np.array(offsets) * settings.frame_skip
         self.prepared = PreparedFrames(folder, manifest, split)
         self.longest = 0
-        self._stretches: list[tuple[int, int]] = []  # (clip, first frame) of stretches long enough for a window
+        self._segments: list[tuple[int, int]] = []  # (clip, first frame) of shots long enough for a window
         counts = []
         for number, clip in enumerate(self.prepared.clips):
             for first, end in _shots(clip, settings.video_settings.skip_cuts):
                 self.longest = max(self.longest, end - first)
                 windows = (end - first - int(self.offsets[-1]) - 1) // settings.frame_skip + 1
                 if windows > 0:
-                    self._stretches.append((number, first))
+                    self._segments.append((number, first))
                     counts.append(windows)
         self._runs = Runs(counts)
         self._frames: dict[int, np.ndarray] = {}
         self.classes = manifest.classes
         if self.classes and counts:
-            self.labels = np.repeat([self.prepared.clips[clip].label for clip, _ in self._stretches], counts)
+            self.labels = np.repeat([self.prepared.clips[clip].label for clip, _ in self._segments], counts)
 
     def __len__(self) -> int:
         return len(self._runs)
 
     def locate(self, window: int) -> tuple[int, int]:
-        """The clip's number and the first frame of window `window`."""
+        """Return the clip number and the first frame of a window."""
         run, place = self._runs.locate(window)
-        clip, first = self._stretches[run]
+        clip, first = self._segments[run]
         return clip, first + place * self.settings.frame_skip
 
     def clip_name(self, index: int) -> str:
         return self.prepared.clips[self.locate(index)[0]].clip
 
     def frames(self, clip: int) -> np.ndarray:
-        """All frames of clip number `clip`, `(n, C, H, W)` uint8, mapped."""
+        """Return all frames of clip number `clip`, memory-mapped `(n, C, H, W)` uint8."""
         if clip not in self._frames:
             self._frames[clip] = self.prepared.frames(self.prepared.clips[clip])
         return self._frames[clip]
@@ -83,19 +87,19 @@ class PreparedWindows(Source):
             for window, row in zip(windows, chances[:, 1:].tolist(), strict=True)
         ]
         check_sizes({place.shape for place in places})
-        skip, known, coming = settings.frame_skip, settings.context_frames, settings.future_frames
-        jump = (known - 1 + settings.lead) * skip  # from the first known frame to the first future one
-        context = np.empty((len(places), known, *places[0].shape), np.uint8)
-        future = np.empty((len(places), coming, *places[0].shape), np.uint8)
+        skip, context_frames, future_frames = settings.frame_skip, settings.context_frames, settings.future_frames
+        jump = (context_frames - 1 + settings.lead) * skip  # from the first context frame to the first future frame
+        context = np.empty((len(places), context_frames, *places[0].shape), np.uint8)
+        future = np.empty((len(places), future_frames, *places[0].shape), np.uint8)
         for row, place in enumerate(places):
-            patch = place.patch
-            if known:
-                context[row] = patch[place.first : place.first + (known - 1) * skip + 1 : skip]
+            crop = place.crop
+            if context_frames:
+                context[row] = crop[place.first : place.first + (context_frames - 1) * skip + 1 : skip]
             start = place.first + jump
-            future[row] = patch[start : start + (coming - 1) * skip + 1 : skip]
+            future[row] = crop[start : start + (future_frames - 1) * skip + 1 : skip]
         if settings.augment_settings.horizontal_flip:
             for row in np.flatnonzero(chances[:, 0] < 0.5).tolist():
-                if known:
+                if context_frames:
                     mirror(context[row])
                 mirror(future[row])
         return Batch(
@@ -108,21 +112,21 @@ class PreparedWindows(Source):
         )
 
     def _tried(self, window: int, chances: list[float]) -> Iterator[Place]:
-        """Yield where a sample may be cut: places of its window and then of others."""
+        """Yield candidate crops of a window, then of other random windows."""
         for number in range(len(chances) // DRAWS_A_TRY):
             if number and number % PATCH_TRIES == 0:
                 window = int(chances[number * DRAWS_A_TRY] * len(self))
             clip, first = self.locate(window)
             row, column = chances[number * DRAWS_A_TRY + 1 : (number + 1) * DRAWS_A_TRY]
-            yield Place(clip, first, self._patch(clip, row, column))
+            yield Place(clip, first, self._crop(clip, row, column))
 
     def _movement(self, place: Place) -> float:
         """Compare the last context frame with the first future one."""
         last = place.first + (self.settings.context_frames - 1) * self.settings.frame_skip
-        return movement(place.patch[last], place.patch[last + self.settings.lead * self.settings.frame_skip])
+        return movement(place.crop[last], place.crop[last + self.settings.lead * self.settings.frame_skip])
 
-    def _patch(self, clip: int, row: float, column: float) -> np.ndarray:
-        """All frames of a clip, cut to a patch; row and column in [0, 1) choose its place."""
+    def _crop(self, clip: int, row: float, column: float) -> np.ndarray:
+        """Return all frames of a clip, cropped; row and column in [0, 1) choose the position of the crop."""
         frames, side = self.frames(clip), self.settings.crop_size
         if side is None:
             return frames
@@ -134,26 +138,26 @@ class PreparedWindows(Source):
         return frames[:, :, top : top + side, left : left + side]
 
     def actions(self, clip: int, first: int) -> np.ndarray | None:
-        """`(N-1, A * frame_skip)` float32 of the window of clip number `clip` that begins at frame `first`."""
+        """Return the actions of the window of clip number `clip` at frame `first`, `(N-1, A * frame_skip)` float32."""
         return self._actions(clip, first, int(self.offsets[-1]))
 
     def _actions(self, clip: int, first: int, frames: int) -> np.ndarray | None:
-        """The same of a stretch that ends `frames` frames later, a multiple of data.frame_skip."""
+        """Return the actions from frame `first` to `frames` frames later, a multiple of data.frame_skip."""
         if not self.manifest.action_size:
             return None
         rows = self.prepared.actions(self.prepared.clips[clip])[first : first + frames]
         return rows.reshape(frames // self.settings.frame_skip, -1)
 
     def action_statistics(self) -> tuple[list[float], list[float]]:
-        known = self.manifest.statistics["actions"]
-        skip = self.settings.frame_skip  # a row holds the actions of so many frames
-        return known["mean"] * skip, known["deviation"] * skip
+        statistics = self.manifest.statistics["actions"]
+        skip = self.settings.frame_skip  # a row concatenates the actions of this many frames
+        return statistics["mean"] * skip, statistics["deviation"] * skip
 
     def window_actions(self, index: int) -> np.ndarray | None:
         return self.actions(*self.locate(index))
 
     def states(self, clip: int, first: int) -> np.ndarray | None:
-        """`(N, S)` float32 of the window of clip number `clip` that begins at frame `first`."""
+        """Return the states of the window of clip number `clip` at frame `first`, `(N, S)` float32."""
         return self._states(clip, first, int(self.offsets[-1])) if self.manifest.state_size else None
 
     def _states(self, clip: int, first: int, frames: int) -> np.ndarray:
@@ -161,62 +165,68 @@ class PreparedWindows(Source):
         return rows[first : first + frames + 1 : self.settings.frame_skip]
 
     def state_statistics(self) -> tuple[list[float], list[float]]:
-        known = self.manifest.statistics["states"]
-        return known["mean"], known["deviation"]
+        statistics = self.manifest.statistics["states"]
+        return statistics["mean"], statistics["deviation"]
 
     def window_states(self, index: int) -> np.ndarray | None:
         return self.states(*self.locate(index))
 
     def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        for (clip, first), windows in zip(self._stretches, self._runs.counts, strict=True):
+        for (clip, first), windows in zip(self._segments, self._runs.counts, strict=True):
             frames = (windows - 1) * self.settings.frame_skip + int(self.offsets[-1])
             yield self._states(clip, first, frames), self._actions(clip, first, frames)
 
 
 def mirror(frames: np.ndarray) -> None:
-    """Turn left and right of contiguous `(..., H, W)` uint8 around, in place; OpenCV does it 16 values at a time."""
+    """Flip contiguous `(..., H, W)` uint8 frames left to right in place, using OpenCV's vectorized flip."""
     rows = frames.reshape(-1, frames.shape[-1])
     cv2.flip(rows, 1, rows)
 
 
 class Place(NamedTuple):
-    """Where a sample lies: a clip's number, the first frame, and all the clip's frames cut to the patch."""
+    """The location of a sample: the clip number, the first frame, and all frames of the clip, cropped."""
 
     clip: int
     first: int
-    patch: np.ndarray
+    crop: np.ndarray
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.patch.shape[1:]
+        """`(C, H, W)` of the crop."""
+        return self.crop.shape[1:]
 
 
 def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> None:
-    """Raises DataError where the settings ask for other frames than the folder holds."""
+    """Check the settings against those with which a set was prepared.
+
+    Raises:
+        DataError: A setting cannot be applied to the prepared frames.
+    """
     if settings.size not in (None, manifest.size):
         raise DataError(
-            f"prepared at size {manifest.size or 'of its source'}, data.size={settings.size} asked for [{folder}]; set "
-            f"data.size={'null' if manifest.size is None else manifest.size} or prepare it again with --size"
+            f"prepared at {f'size {manifest.size}' if manifest.size else 'the size of the source'}, not "
+            f"data.size={settings.size} [{folder}]; set data.size={'null' if manifest.size is None else manifest.size} "
+            f"or prepare it again with size={settings.size}"
         )
     if settings.channels != manifest.channels:
         raise DataError(
-            f"its frames have {manifest.channels} channels [{folder}]; set data.channels={manifest.channels}"
+            f"the frames have {manifest.channels} channels [{folder}]; set data.channels={manifest.channels}"
         )
     if settings.augment_settings.horizontal_flip and manifest.action_size:
         raise DataError(
-            f"mirrored frames would contradict the actions [{folder}]; set data.augment.horizontal_flip=false"
+            f"flipped frames would contradict the actions [{folder}]; set data.augment.horizontal_flip=false"
         )
     if settings.world_settings.synthetic_share:
-        raise DataError(f"a prepared set is not mixed [data.world.synthetic_share] [{folder}]; leave it out")
+        raise DataError(f"prepared sets cannot be mixed [data.world.synthetic_share] [{folder}]; remove it")
     fps = settings.video_settings.fps
     if fps is not None:
-        raise DataError(f"its frames were chosen when it was prepared [data.video.fps={fps:g}]; leave it out")
+        raise DataError(f"prepared frames cannot be resampled [data.video.fps={fps:g}]; remove it")
     if settings.split_file is not None:
-        raise DataError(f"a prepared set has its own splits [data.split_file={settings.split_file}]; leave it out")
+        raise DataError(f"a prepared set has its own splits [data.split_file={settings.split_file}]; remove it")
 
 
 def _shots(clip: ClipEntry, skip_cuts: bool) -> list[tuple[int, int]]:
-    """(first, end) of the stretches of a clip that windows are taken from."""
+    """Return (first, end) of the shots of a clip; without `skip_cuts`, the clip is one shot."""
     cuts = [cut for cut in clip.cuts if 0 < cut < clip.frames] if skip_cuts else []
     return list(pairwise([0, *cuts, clip.frames]))
 
@@ -224,7 +234,11 @@ def _shots(clip: ClipEntry, skip_cuts: bool) -> list[tuple[int, int]]:
 def prepared_source(
     settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False
 ) -> Source | None:
-    """Build the windows of a set with prepared frames; None for other data. Raises DataError where there are none."""
+    """Build the windows of a prepared set; return None for other data.
+
+    Raises:
+        DataError: The split has no window, or the settings contradict the set.
+    """
     folder = Path(str(settings.root))
     manifest = Manifest.load(folder)
     if manifest is None or manifest.videos is not None:
@@ -232,20 +246,20 @@ def prepared_source(
     source = PreparedWindows(folder, manifest, split, settings, offsets)
     if not len(source):
         raise DataError(
-            f"no {split} window: {len(source.prepared.clips)} clips, the longest stretch has {source.longest} frames "
-            f"of the {source.offsets[-1] + 1} needed [{folder}]; lower data.context_frames, data.pred_frames or "
+            f"no {split} window: {len(source.prepared.clips)} clips, the longest shot has {source.longest} of the "
+            f"{source.offsets[-1] + 1} frames needed [{folder}]; lower data.context_frames, data.pred_frames or "
             "data.frame_skip"
         )
     return source
 
 
 def listed_videos(settings: DataSettings) -> DataSettings:
-    """Replace the root by the videos, and their splits, that a prepared set lists; other settings stay as they are."""
+    """Return the settings with the root and splits of the videos that a prepared set lists, if it lists any."""
     manifest = Manifest.load(Path(settings.root)) if settings.root is not None else None
     if manifest is None or manifest.videos is None:
         return settings
     folder = Path(str(settings.root))
-    listing = folder / "splits.csv"  # absent where few videos are divided by time
+    listing = folder / "splits.csv"  # missing if the videos are divided by time
     changes = {"root": str(folder / manifest.videos)}
     if settings.split_file is None and listing.is_file():
         changes["split_file"] = str(listing)

@@ -1,7 +1,7 @@
 """A world of balls of equal mass that bounce off each other and off the walls of a box, without friction.
 
-After Sutskever, Hinton & Taylor 2008 ("The recurrent temporal restricted Boltzmann machine"). Balls move along straight
-lines between collisions, so clips are computed from one collision to the next, exactly.
+After Sutskever, Hinton & Taylor 2008 ("The recurrent temporal restricted Boltzmann machine"). Balls move in straight
+lines between collisions, so clips are computed exactly, from one collision to the next.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ import numpy as np
 from vidpred.data.worlds.base import DeterministicWorld
 
 SIDE = 32
-COUNT, RADIUS = 3, 0.24  # the box reaches from -1 to 1
-SPEED = (0.06, 0.16)  # a frame
+COUNT, RADIUS = 3, 0.24  # the box extends from -1 to 1
+SPEED = (0.06, 0.16)  # per frame
 
 
 @dataclass(frozen=True)
 class Balls:
-    """At one moment. places, velocities (a frame): `(n, 2)` float64, x to the right, y down; radius: of all."""
+    """The state of the balls at one time.
+
+    Attributes:
+        places: `(n, 2)` float64 centers (x to the right, y down).
+        velocities: `(n, 2)` float64, per frame.
+        radius: Radius of all balls.
+    """
 
     places: np.ndarray
     velocities: np.ndarray
     radius: float = RADIUS
 
     def after(self, time: float) -> Balls:
-        """`time` frames later."""
+        """Return the state `time` frames later."""
         places, velocities = self.places.copy(), self.velocities.copy()
         while True:
             walls = times_to_walls(places, velocities, 1 - self.radius)
@@ -43,18 +49,21 @@ class Balls:
 
 
 def times_to_walls(places: np.ndarray, velocities: np.ndarray, limit: float) -> np.ndarray:
-    """`(n, 2)`: when each coordinate reaches `limit` or its opposite, whichever it moves to."""
+    """Compute when each coordinate reaches `limit` or `-limit`, depending on its direction: `(n, 2)`."""
     with np.errstate(divide="ignore"):
         times = (limit - places * np.sign(velocities)) / np.abs(velocities)
     return np.asarray(np.maximum(times, 0))
 
 
 def times_to_meet(places: np.ndarray, velocities: np.ndarray, distance: float) -> np.ndarray:
-    """`(n, n)`: when each two balls are so far from each other while they draw nearer; infinite where never, and for a
-    pair's second place in the table."""
+    """Compute when approaching balls come within `distance` of each other.
+
+    Returns:
+        `(n, n)`, infinite if two balls never meet, and below the diagonal, so that each pair occurs once.
+    """
     apart = places[None] - places[:, None]
     closing = velocities[None] - velocities[:, None]
-    # |apart + closing t|^2 = distance^2: the first of two solutions, where there are any.
+    # The first solution, if any, of |apart + closing t|^2 = distance^2.
     square, half, rest = (closing**2).sum(2), (apart * closing).sum(2), (apart**2).sum(2) - distance**2
     root = half**2 - square * rest
     meet = np.triu((half < 0) & (root > 0), 1)
@@ -64,7 +73,7 @@ def times_to_meet(places: np.ndarray, velocities: np.ndarray, distance: float) -
 
 
 def bounce(places: np.ndarray, velocities: np.ndarray, one: np.intp, other: np.intp) -> None:
-    """Two balls of equal mass exchange, in place, what their velocities have along the line between their centres."""
+    """Exchange, in place, two balls' velocity components along the line between their centers."""
     line = places[other] - places[one]
     line /= np.linalg.norm(line)
     exchanged = ((velocities[other] - velocities[one]) @ line) * line
@@ -73,7 +82,7 @@ def bounce(places: np.ndarray, velocities: np.ndarray, one: np.intp, other: np.i
 
 
 def make_balls(seed: int, index: int) -> Balls:
-    """A function of (seed, index): anywhere in the box but not within each other, in any direction."""
+    """Draw balls that do not overlap, with random directions, as a function of (seed, index)."""
     random = np.random.default_rng((seed, index))
     limit = 1 - RADIUS
     places = np.zeros((0, 2))
@@ -86,16 +95,16 @@ def make_balls(seed: int, index: int) -> Balls:
 
 
 def render(balls: Balls, side: int = SIDE) -> np.ndarray:
-    """`(side, side, 1)` uint8: white discs, soft at their edge."""
-    middles = (np.arange(side) + 0.5) / side * 2 - 1
-    right, down = (middles[None] - balls.places[:, axis, None] for axis in (0, 1))  # (n, side) each
+    """Render white discs with soft edges, `(side, side, 1)` uint8."""
+    centers = (np.arange(side) + 0.5) / side * 2 - 1  # of pixels
+    right, down = (centers[None] - balls.places[:, axis, None] for axis in (0, 1))  # (n, side) each
     distances = right[:, None] ** 2 + down[:, :, None] ** 2
     light = np.exp(-((distances / balls.radius**2) ** 4)).sum(0)
     return np.asarray(np.rint(np.minimum(light, 1) * 255), np.uint8)[..., None]
 
 
 class BallWindows(DeterministicWorld):
-    """The world as a source: every window is a box of its own."""
+    """A source in which every window is a clip of different balls."""
 
     name = "the embedded world of bouncing balls"
     side = SIDE

@@ -1,4 +1,4 @@
-"""What the embedded worlds of moving pictures share."""
+"""Base classes of the embedded worlds of moving images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from vidpred.data.sources import Source
 
 
 class World(Source):
-    """Base of embedded worlds: `count` windows, each a clip of its own, a function of the world's seed and its number.
-
-    side: the images' side where the settings name none.
-    """
+    """The base class of embedded worlds: `count` windows, each a separate clip determined by the seed and its index."""
 
     side: int
+    """Side of the images; the default if the settings define none."""
 
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
         self.settings, self.context_frames = settings, settings.context_frames
@@ -31,7 +29,7 @@ class World(Source):
 
 
 class DeterministicWorld(World):
-    """Base of embedded worlds without chance, of gray images."""
+    """The base class of deterministic embedded worlds of gray images."""
 
     def frames(self, index: int) -> np.ndarray:
         """Return the frames `offsets` of clip `index`, `(n, side, side, 1)` uint8."""

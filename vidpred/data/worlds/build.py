@@ -1,4 +1,4 @@
-"""The embedded worlds by name, with the number and seed of each split's clips."""
+"""The embedded worlds by name, and the number and seed of the clips of each split."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ WORLD_SEEDS: dict[str, int] = {"train": 11, "validation": 12, "test": 13}
 
 
 def world_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source | None:
-    """Build the windows of the embedded world; None where the settings name a `root`.
+    """Build the windows of the embedded world; return None if the settings define a `root`.
 
-    Raises DataError for an image model on a world of moving pictures.
+    Raises:
+        DataError: The model is an image model, but the world consists of moving images.
     """
     if settings.root is not None:
         return None

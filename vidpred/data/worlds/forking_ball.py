@@ -1,8 +1,8 @@
-"""The embedded default data: a two-way world whose futures are both known.
+"""The default embedded data: a world in which some clips have two equally likely futures, both available.
 
-A ball falls onto a wedge and leaves to the left or to the right by a fair coin, so the mean of all futures (what mean
-squared error asks for) is a ghost on both sides. Half of the clips fork so; the rest are certain (no wedge, a wedge
-not yet reached, a ramp that decides the side), so that a predictor has to look.
+A ball falls onto a wedge and leaves to the left or to the right with equal probability, so the mean of all futures (the
+optimum of mean squared error) is a ghost on both sides. Half of the clips fork in this way. The others are
+deterministic (no wedge, a wedge not yet reached, a ramp that determines the side), so that the context matters.
 """
 
 from __future__ import annotations
@@ -24,30 +24,33 @@ REFERENCE_SIDE = 32  # the geometry below is in pixels of an image of this side
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip's constants, lengths in pixels of the 32-pixel reference image, colours in [0, 1]."""
+    """The constants of one clip; lengths in pixels of the 32-pixel reference image, colors in [0, 1]."""
 
     kind: Kind
     column: float  # the ball's x until it lands
     radius: float
-    speed: float  # pixels a frame
+    speed: float  # pixels per frame
     contact: float  # the ball's y when it lands
     ramp_side: int  # -1 or 1: where a ramp sends the ball
     ball: np.ndarray  # (C,)
     wedge: np.ndarray  # (C,)
-    background: np.ndarray  # (2, C): colour at the top and at the bottom
+    background: np.ndarray  # (2, C), top and bottom
 
 
 class ForkingBallWorld:
-    """Endless clips of `known` + `coming` frames, `(n, side, side, C)` uint8; the ball lands after frame `known`.
+    """An unlimited number of clips, `(context_frames + future_frames, side, side, C)` uint8.
 
-    clip(index) is always the same scene; the coin is tossed by whoever asks.
+    The ball lands after the last context frame. A scene is determined by its index; callers choose the side of a fork.
     """
 
-    def __init__(self, known: int, coming: int, side: int = REFERENCE_SIDE, channels: int = 3, seed: int = 0) -> None:
-        self.known, self.coming, self.side, self.channels, self.seed = known, coming, side, channels, seed
+    def __init__(
+        self, context_frames: int, future_frames: int, side: int = REFERENCE_SIDE, channels: int = 3, seed: int = 0
+    ) -> None:
+        self.context_frames, self.future_frames = context_frames, future_frames
+        self.side, self.channels, self.seed = side, channels, seed
 
     def scene(self, index: int) -> Scene:
-        """Scene number `index` of this world."""
+        """Return scene number `index`."""
         random = np.random.default_rng((self.seed, index))
         kind = KINDS[random.choice(len(KINDS), p=KIND_SHARES)]
         radius, speed = random.uniform(2.4, 3.4), random.uniform(1.8, 2.8)
@@ -67,27 +70,27 @@ class ForkingBallWorld:
         )
 
     def clip(self, index: int, side: int) -> np.ndarray:
-        """The frames of scene `index` when the coin says `side` (-1 left, 1 right; only a fork listens)."""
+        """Return the frames of scene `index` for a side, -1 for left and 1 for right; it only affects forks."""
         scene = self.scene(index)
-        return self._paint(scene, self._positions(scene, side))
+        return self._render(scene, self._positions(scene, side))
 
     def futures(self, index: int) -> list[np.ndarray]:
-        """Every possible future of scene `index`, each `(coming, side, side, C)`: two for a fork, else one."""
+        """Return every possible future of scene `index`, `(future_frames, side, side, C)`: two for a fork, else one."""
         sides = (-1, 1) if self.scene(index).kind == "fork" else (1,)
-        return [self.clip(index, side)[self.known :] for side in sides]
+        return [self.clip(index, side)[self.context_frames :] for side in sides]
 
     def _positions(self, scene: Scene, side: int) -> np.ndarray:
-        """The ball's centre (x, y) in every frame."""
-        times = np.arange(self.known + self.coming) - (self.known - 0.5)  # in frames since the landing
+        """Return the ball's center (x, y) in every frame."""
+        times = np.arange(self.context_frames + self.future_frames) - (self.context_frames - 0.5)  # since landing
         x, y = np.full(len(times), scene.column), scene.contact + scene.speed * times
         if scene.kind in ("fork", "ramp"):
             direction = side if scene.kind == "fork" else scene.ramp_side
             landed = times > 0
-            # The ball bounces aside by its own width and then rolls on.
+            # The ball jumps sideways by about its width and then rolls on.
             x[landed] += direction * (1.5 * scene.radius + 0.8 + scene.speed * (times[landed] - 0.5))
         return np.stack([x, y], 1)
 
-    def _paint(self, scene: Scene, positions: np.ndarray) -> np.ndarray:
+    def _render(self, scene: Scene, positions: np.ndarray) -> np.ndarray:
         scale = self.side / REFERENCE_SIDE
         rows, columns = np.mgrid[: self.side, : self.side] + 0.5
         share = (rows / self.side)[..., None]
@@ -97,7 +100,7 @@ class ForkingBallWorld:
             x, y = columns / scale - scene.column, rows / scale - top
             half_width = 0.8 * y
             inside = np.minimum(y, half_width - np.abs(x))
-            if scene.kind == "ramp":  # one upright side: the ball can only leave over the slope
+            if scene.kind == "ramp":  # one vertical side, so that the ball can only leave over the slope
                 inside = np.minimum(np.minimum(y, 1.2 * y - scene.ramp_side * x), scene.ramp_side * x + scene.radius)
             image = _blend(image, scene.wedge, inside * scale)
         offsets = np.stack([columns, rows], -1)[None] / scale - positions[:, None, None, :]
@@ -107,21 +110,21 @@ class ForkingBallWorld:
 
 
 def _blend(image: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Paint where the signed distance `inside` (pixels) is positive, with edges one pixel soft."""
+    """Draw `color` where the signed distance `inside` (pixels) is positive, with edges that are one pixel wide."""
     cover = np.clip(inside + 0.5, 0, 1)[..., None]
     return image * (1 - cover) + color * cover
 
 
 class WorldWindows(World):
-    """The two-way world as a source: drawing tosses the coin anew, a window's coin is fixed."""
+    """A source of forking-ball clips: the side of a window is fixed, that of a training sample is random."""
 
     name = "the embedded two-way world"
     side = REFERENCE_SIDE
 
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
         super().__init__(settings, offsets, count, seed)
-        known = settings.history_len
-        self.world = ForkingBallWorld(known, offsets[-1] + 1 - known, self.side, settings.channels, seed)
+        context = settings.history_len
+        self.world = ForkingBallWorld(context, offsets[-1] + 1 - context, self.side, settings.channels, seed)
 
     def window(self, index: int) -> np.ndarray:
         return self.sample(index, np.random.default_rng((self.seed, index, 1)))

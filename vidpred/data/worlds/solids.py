@@ -1,7 +1,7 @@
-"""A world of rotating solids: a head of spheres with two ears, a nose and a thin rod turns about a tilted axis.
+"""A world of rotating solids: a head of spheres with two ears, a nose and a thin rod rotates about a tilted axis.
 
 After Lotter, Kreiman & Cox 2015 ("Unsupervised learning of visual structure using predictive generative networks"), who
-turned heads; here spheres stand for them. The future is certain: what fades in a prediction is not noise but detail.
+used rotating heads. The future is deterministic, so a blurry prediction has lost detail, not averaged over futures.
 """
 
 from __future__ import annotations
@@ -14,17 +14,26 @@ import numpy as np
 from vidpred.data.worlds.base import DeterministicWorld
 
 SIDE = 32
-LIGHT = np.array([-0.5, -0.6, 0.62])  # towards the light, the viewer at +z; length 1
+LIGHT = np.array([-0.5, -0.6, 0.62])  # unit vector towards the light; the viewer is at +z
 FAINT = (0.25, 0.45)  # brightness of ears and rod
 ROD_SPHERES = 7
 
 
 @dataclass(frozen=True)
 class Solid:
-    """Spheres in the frame of the head: centres `(n, 3)`, radii and brightness `(n,)`; which belong to the small
-    details, ears and rod, `(n,)` bool; the axis it turns about (length 1), its angle at frame 0, its turn a frame."""
+    """A rotating head made of spheres.
 
-    centres: np.ndarray
+    Attributes:
+        centers: `(n, 3)`, centers of the spheres in the coordinates of the head.
+        radii: `(n,)`.
+        brightness: `(n,)`, in [0, 1].
+        details: `(n,)` bool, whether a sphere belongs to the ears or the rod.
+        axis: `(3,)`, rotation axis of length 1.
+        start: Angle at frame 0 in radians.
+        turn: Rotation per frame in radians.
+    """
+
+    centers: np.ndarray
     radii: np.ndarray
     brightness: np.ndarray
     details: np.ndarray
@@ -34,7 +43,7 @@ class Solid:
 
 
 def make_solid(seed: int, index: int) -> Solid:
-    """A function of (seed, index)."""
+    """Draw a solid as a function of (seed, index)."""
     random = np.random.default_rng((seed, index))
     radius = random.uniform(0.5, 0.62)
     faint, bright = random.uniform(*FAINT), random.uniform(0.75, 1.0)
@@ -43,51 +52,62 @@ def make_solid(seed: int, index: int) -> Solid:
     nose = np.array([[0, random.uniform(-0.2, 0.1), 1.0]]) * radius
     direction = np.array([random.uniform(-0.3, 0.3), -1, random.uniform(-0.3, 0.3)])
     rod = np.linspace(1.0, 1.6, ROD_SPHERES)[:, None] * radius * direction / np.linalg.norm(direction)
-    centres = np.concatenate([np.zeros((1, 3)), ears, nose, rod])
+    centers = np.concatenate([np.zeros((1, 3)), ears, nose, rod])
     radii = np.array([radius, 0.14, 0.14, 0.17, *[0.05] * ROD_SPHERES])
     brightness = np.array([bright, faint, faint, bright * 0.8, *[faint] * ROD_SPHERES])
     details = np.array([False, True, True, False, *[True] * ROD_SPHERES])
     axis = np.array([random.uniform(-0.25, 0.25), 1, random.uniform(-0.25, 0.25)])
     turn = random.choice([-1, 1]) * random.uniform(0.12, 0.3)
-    return Solid(centres, radii, brightness, details, axis / np.linalg.norm(axis), random.uniform(0, 2 * np.pi), turn)
+    return Solid(centers, radii, brightness, details, axis / np.linalg.norm(axis), random.uniform(0, 2 * np.pi), turn)
 
 
 def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    """The matrix of a turn about an axis of length 1 (Rodrigues' formula)."""
+    """Return the matrix of a rotation about an axis of length 1 (Rodrigues' formula)."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
 
 
 def render(solid: Solid, angle: float, side: int = SIDE, details: bool = True) -> np.ndarray:
-    """`(side, side)` uint8: the spheres from the front, the nearest at every pixel, lit from one side, four points a
-    pixel. details: with ears and rod, or without them."""
-    centres = solid.centres @ rotation(solid.axis, angle).T
+    """Render the visible spheres, lit from one side, with four samples per pixel.
+
+    Args:
+        solid: The head.
+        angle: Rotation in radians.
+        side: Side of the image in pixels.
+        details: Whether to render the ears and the rod.
+
+    Returns:
+        `(side, side)` uint8.
+    """
+    centers = solid.centers @ rotation(solid.axis, angle).T
     places = (np.arange(2 * side) + 0.5) / side - 1
     front, values = np.full((2 * side, 2 * side), -np.inf), np.zeros((2 * side, 2 * side))
-    for (x, y, z), radius, brightness, small in zip(centres, solid.radii, solid.brightness, solid.details, strict=True):
+    for (x, y, z), radius, brightness, small in zip(centers, solid.radii, solid.brightness, solid.details, strict=True):
         if small and not details:
             continue
-        # Only where the sphere may be: most of them are a few pixels wide.
+        # Restrict the computation to the bounding box, because most spheres are a few pixels wide.
         columns, rows = (slice(*np.searchsorted(places, (middle - radius, middle + radius))) for middle in (x, y))
         right, down = (places[columns] - x)[None], (places[rows] - y)[:, None]
         depth = radius**2 - right**2 - down**2
         height = np.sqrt(np.maximum(depth, 0))
-        seen = (depth > 0) & (z + height > front[rows, columns])
+        visible = (depth > 0) & (z + height > front[rows, columns])
         lit = (right * LIGHT[0] + down * LIGHT[1] + height * LIGHT[2]) / radius
-        front[rows, columns] = np.where(seen, z + height, front[rows, columns])
-        values[rows, columns] = np.where(seen, brightness * (0.35 + 0.65 * np.clip(lit, 0, 1)), values[rows, columns])
+        front[rows, columns] = np.where(visible, z + height, front[rows, columns])
+        values[rows, columns] = np.where(
+            visible, brightness * (0.35 + 0.65 * np.clip(lit, 0, 1)), values[rows, columns]
+        )
     mean = values.reshape(side, 2, side, 2).mean((1, 3))
     return np.asarray(np.rint(mean * 255), np.uint8)
 
 
 def clip(solid: Solid, numbers: Sequence[int], side: int = SIDE, details: bool = True) -> np.ndarray:
-    """Frames with these numbers, `(n, side, side, 1)` uint8."""
+    """Return the frames with the given numbers, `(n, side, side, 1)` uint8."""
     return np.stack([render(solid, solid.start + number * solid.turn, side, details) for number in numbers])[..., None]
 
 
 class SolidWindows(DeterministicWorld):
-    """The world as a source: every window is a solid of its own."""
+    """A source in which every window is a clip of a different solid."""
 
     name = "the embedded world of rotating solids"
     side = SIDE

@@ -1,0 +1,1 @@
+"""Environments to record and plan in."""

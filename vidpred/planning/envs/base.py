@@ -1,4 +1,4 @@
-"""Worlds to record episodes of and to plan in: block_push, PushT, and every Gymnasium environment with RGB frames."""
+"""The interface of environments to record and plan in: block_push, PushT and Gymnasium environments with RGB frames."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
-Act = Callable[[], np.ndarray]  # the next action of a policy, in the world as it stands
+Act = Callable[[], np.ndarray]  # the next action of a policy in the environment's current state
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """After a step: the frame `(H, W, 3)` uint8, whether the episode is over and whether its goal is reached."""
+    """The result of a step: the frame `(H, W, 3)` uint8, whether the episode is over, whether its goal is reached."""
 
     frame: np.ndarray
     over: bool
@@ -25,55 +25,66 @@ class StepResult:
 
 
 class Env(Protocol):
-    """policies: names that `policy` knows. steps: the longest episode, of the kind that has begun. reach: see
-    `vidpred.planning.controller`."""
+    """An environment to record episodes of and to plan in."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The environment's name."""
 
     @property
-    def policies(self) -> tuple[str, ...]: ...
+    def policies(self) -> tuple[str, ...]:
+        """Names of the policies that `policy` accepts."""
 
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """Maximum length of the current kind of episode."""
 
     @property
-    def bounds(self) -> Bounds: ...
+    def bounds(self) -> Bounds:
+        """Bounds of the actions."""
 
     @property
-    def reach(self) -> float | None: ...
+    def reach(self) -> float | None:
+        """Maximum difference of consecutive actions, see `MPCController`; None: unlimited."""
 
     def reset(self, seed: int) -> np.ndarray:
-        """The first frame of an episode to record, a function of the seed."""
+        """Start an episode to record, as a function of the seed; return its first frame."""
 
     def reset_with_goal(self, seed: int) -> np.ndarray:
-        """The first frame of an episode to plan in, which has a goal, a function of the seed."""
+        """Start an episode to plan in, which has a goal, as a function of the seed; return its first frame."""
 
-    def step(self, action: np.ndarray) -> StepResult: ...
+    def step(self, action: np.ndarray) -> StepResult:
+        """Execute an action `(A,)`."""
 
     def state(self) -> np.ndarray | None:
-        """`(S,)` numbers that are recorded beside the frame; None where there are none."""
+        """Return the state `(S,)` to record with the frame; None if there is none."""
 
     def neutral_action(self) -> np.ndarray:
-        """The action `(A,)` that plans begin around."""
+        """Return the action `(A,)` that starts the first search for a plan."""
 
-    def policy(self, name: str, random: np.random.Generator) -> Act: ...
+    def policy(self, name: str, random: np.random.Generator) -> Act:
+        """Return a policy by name."""
 
     def cost(self, goal: Tensor | None) -> Cost:
-        """Of this episode's goal; goal: an image `(C, H, W)` of it, for worlds that do not know their own."""
+        """Return the cost for this episode's goal.
 
-    def goal_image(self, goal: Tensor | None) -> Tensor: ...
+        Args:
+            goal: Image of the goal, `(C, H, W)`, for environments that do not define one.
+        """
+
+    def goal_image(self, goal: Tensor | None) -> Tensor:
+        """Return an image of this episode's goal, `(C, H, W)`; see `cost`."""
 
     def simulators(self) -> dict[str, PlanningModel]:
-        """Models that know this very world, by name; none where there are none."""
+        """Return the exact models of this environment, by name; empty if there are none."""
 
 
-def world_state(world: Env) -> Tensor | None:
-    """The state that is recorded beside the newest frame, `(S,)` float32; None where there is none."""
-    state = world.state()
+def env_state(env: Env) -> Tensor | None:
+    """Return the state to record with the newest frame, `(S,)` float32; None if there is none."""
+    state = env.state()
     return None if state is None else torch.from_numpy(np.asarray(state, np.float32).copy())
 
 
 def to_image(frame: np.ndarray) -> Tensor:
-    """`(H, W, 3)` uint8 -> `(3, H, W)` float32 in [0, 1]."""
+    """Convert `(H, W, 3)` uint8 to `(3, H, W)` float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).float() / 255

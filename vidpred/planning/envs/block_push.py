@@ -1,9 +1,9 @@
-"""A world for planning: a disc, moved by actions, pushes a block to a goal; seen from above, all of it known.
+"""An environment for planning: a disc, moved by actions, pushes a block to a goal; it is fully observed from above.
 
-Lengths are in widths of the square arena, x to the right and y down. The disc goes where the action says; where it
-would overlap the block, the block gives way along the contact's normal (quasi-static, without friction): a face pushed
-on moves the block straight, a corner pushes it aside, and past a corner the disc slips off. Walls stop both;
-only where a wall leaves the disc no way out may it reach into the block, by less than 0.01.
+Lengths are in widths of the square arena, x to the right and y down. The action moves the disc; where it would overlap
+the block, the block moves along the contact's normal (quasi-static, without friction): a push on a face moves the block
+straight, a push on a corner moves it aside, and the disc slips off past a corner. Walls stop both; only a disc that is
+trapped between block and wall may overlap the block, by less than 0.01.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 RADIUS = 0.055  # of the disc
 HALF = 0.1  # half of the block's side
-REACH = 0.08  # how far an action of 1 moves the disc
-SUBSTEPS = 4  # of a step; one moves the disc by less than its radius, so it cannot jump into the block
-MARGIN = 0.22  # between blocks and goals at the start and the walls: the disc fits in between
-START_DISTANCE = 0.3  # least distance between block and goal at the start
+REACH = 0.08  # distance that an action of 1 moves the disc
+SUBSTEPS = 4  # of a step; each moves the disc by less than its radius, so it cannot jump into the block
+MARGIN = 0.22  # between the walls and blocks or goals at the start, so that the disc fits in between
+START_DISTANCE = 0.3  # minimum distance between block and goal at the start
 SUCCESS_DISTANCE = 0.05
 EPISODE_STEPS = 40
 BACKGROUND, BLOCK, DISC = np.array([0.86, 0.86, 0.82]), np.array([0.1, 0.25, 0.75]), np.array([0.85, 0.3, 0.1])
@@ -34,46 +34,46 @@ BACKGROUND, BLOCK, DISC = np.array([0.86, 0.86, 0.82]), np.array([0.1, 0.25, 0.7
 
 @dataclass(frozen=True)
 class BlockPushState:
-    """Many worlds at once: positions `(..., 2)` of the disc's and the block's centre."""
+    """A batch of states: positions `(..., 2)` of the centers of disc and block."""
 
     disc: np.ndarray
     block: np.ndarray
 
     def values(self) -> np.ndarray:
-        """`(..., 4)` float32: disc, block."""
+        """Return disc and block as `(..., 4)` float32."""
         return np.concatenate([self.disc, self.block], -1).astype(np.float32)
 
 
 def advance(state: BlockPushState, actions: np.ndarray) -> BlockPushState:
-    """One step of every world. actions: `(..., 2)`, clipped to [-1, 1], in units of `REACH`."""
+    """Simulate one step of every state with actions `(..., 2)`, clipped to [-1, 1], in units of `REACH`."""
     move = np.clip(actions, -1, 1) * (REACH / SUBSTEPS)
     disc, block = np.broadcast_arrays(state.disc, state.block)
     for _ in range(SUBSTEPS):
         disc = np.clip(disc + move, RADIUS, 1 - RADIUS)
         block = np.clip(block - _overlap(disc, block), HALF, 1 - HALF)
-        # A block at the wall does not give way: the disc does.
+        # A block at the wall cannot move, so the disc moves back.
         disc = np.clip(disc + _overlap(disc, block), RADIUS, 1 - RADIUS)
     return BlockPushState(disc, block)
 
 
 def _overlap(disc: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """`(..., 2)`: how far the disc reaches into the block, along the contact's normal, which points to the disc."""
-    outside = disc - block - np.clip(disc - block, -HALF, HALF)  # from the block's nearest point to the disc's centre
+    """Compute the overlap of disc and block `(..., 2)` along the contact's normal, which points to the disc."""
+    outside = disc - block - np.clip(disc - block, -HALF, HALF)  # from the block's nearest point to the disc's center
     distance = np.linalg.norm(outside, axis=-1, keepdims=True)
     return np.asarray(outside / np.maximum(distance, 1e-9) * np.maximum(RADIUS - distance, 0))
 
 
 def paint(state: BlockPushState, size: int, with_disc: bool = True) -> np.ndarray:
-    """The worlds from above, `(..., size, size, 3)` uint8, edges one pixel soft."""
-    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
-    x, y = centres[None, :], centres[:, None]
+    """Render states from above, `(..., size, size, 3)` uint8, with edges one pixel soft."""
+    centers = (np.arange(size, dtype=np.float32) + 0.5) / size
+    x, y = centers[None, :], centers[:, None]
 
     def blend(image: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarray:
         cover = np.clip(inside * size + 0.5, 0, 1)[..., None]
         return np.asarray(image + cover * (color.astype(np.float32) - image))
 
-    def offsets(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        place = centre.astype(np.float32)[..., None, None]
+    def offsets(center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place = center.astype(np.float32)[..., None, None]
         return x - place[..., 0, :, :], y - place[..., 1, :, :]
 
     across, down = offsets(state.block)
@@ -85,8 +85,9 @@ def paint(state: BlockPushState, size: int, with_disc: bool = True) -> np.ndarra
 
 
 class BlockPush:
-    """One world with the calls of a Gymnasium environment, which it does not need; see also
-    `vidpred.planning.environment`. `state` may be set. Images are `(size, size, 3)` uint8.
+    """The environment with the methods of Gymnasium, which it does not require.
+
+    `state` may be set. Images are `(size, size, 3)` uint8.
     """
 
     action_size = 2
@@ -99,7 +100,7 @@ class BlockPush:
         self.steps = 0
 
     def reset(self, seed: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """A new start and goal, `START_DISTANCE` or more apart, a function of the seed where there is one."""
+        """Draw a start and a goal, at least `START_DISTANCE` apart, as a function of the seed if one is given."""
         if seed is not None:
             self.random = np.random.default_rng(seed)
         random, apart = self.random, 0.0
@@ -114,22 +115,24 @@ class BlockPush:
         return self.render(), self.info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """(image, reward, terminated, truncated, info); the reward is minus the block's distance from the goal."""
+        """Return image, reward (minus the block's distance from the goal), terminated, truncated and info."""
         action = np.asarray(action, np.float64)
         if action.shape != (2,) or not np.isfinite(action).all():
-            raise ValueError(f"an action is two finite numbers (2,), not {action}")
+            raise ValueError(f"an action must be two finite numbers (2,), not {action}")
         self.state, self.steps = advance(self.state, action), self.steps + 1
         info = self.info()
         return self.render(), -info["distance"], info["success"], self.steps >= EPISODE_STEPS, info
 
     def render(self) -> np.ndarray:
+        """Render the current state."""
         return paint(self.state, self.size)
 
     def goal_image(self) -> np.ndarray:
-        """The block where it shall be, without the disc."""
+        """Render the block at its goal, without the disc."""
         return paint(BlockPushState(self.state.disc, self.goal), self.size, with_disc=False)
 
     def info(self) -> dict[str, Any]:
+        """Return the state, the block's distance from the goal, and whether it is a success."""
         distance = float(np.linalg.norm(self.state.block - self.goal))
         return {"state": self.state.values(), "distance": distance, "success": distance <= SUCCESS_DISTANCE}
 
@@ -138,39 +141,39 @@ Policy = Callable[[BlockPush], np.ndarray]
 
 
 class RandomPolicy:
-    """Wanders: to random places at random speeds, every other one of them on the block, so that it is often met."""
+    """A policy that moves to random positions at random speeds, most of them near the block, to push it often."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self.random, self.left = random, 0
         self.target, self.speed = np.zeros(2), 1.0
 
-    def __call__(self, world: BlockPush) -> np.ndarray:
+    def __call__(self, env: BlockPush) -> np.ndarray:
         random = self.random
         if self.left == 0:
-            near = world.state.block + random.uniform(-1.3, 1.3, 2) * HALF
+            near = env.state.block + random.uniform(-1.3, 1.3, 2) * HALF
             self.target = near if random.random() < 0.6 else random.uniform(0, 1, 2)
             self.left, self.speed = int(random.integers(2, 9)), random.uniform(0.3, 1.2)
         self.left -= 1
-        way = (self.target - world.state.disc) / REACH
+        way = (self.target - env.state.disc) / REACH
         way *= self.speed / max(1.0, float(np.abs(way).max()))
         return np.asarray(np.clip(way + random.normal(0, 0.3, 2), -1, 1))
 
 
 class ScriptedPolicy:
-    """Pushes the block to the goal along one axis, then along the other, with a little noise."""
+    """A policy that pushes the block to the goal along one axis, then along the other, with a little noise."""
 
     def __init__(self, random: np.random.Generator, noise: float = 0.1) -> None:
         self.random, self.noise, self.axis = random, noise, 0
 
-    def __call__(self, world: BlockPush) -> np.ndarray:
-        missing = world.goal - world.state.block
-        if world.steps == 0 or abs(missing[self.axis]) < 0.02:  # the longer way first
+    def __call__(self, env: BlockPush) -> np.ndarray:
+        missing = env.goal - env.state.block
+        if env.steps == 0 or abs(missing[self.axis]) < 0.02:  # the longer axis first
             self.axis = int(np.abs(missing).argmax())
-        way = self._way(world.state.disc, world.state.block, missing)
+        way = self._way(env.state.disc, env.state.block, missing)
         return np.clip(way / REACH + self.random.normal(0, self.noise, 2), -1, 1)
 
     def _way(self, disc: np.ndarray, block: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        """Where the disc has to go next, `(2,)`: behind the block as seen from the goal, round it if need be."""
+        """Return the disc's next displacement `(2,)`: behind the block as seen from the goal, around it if needed."""
         along, across = self.axis, 1 - self.axis
         side = float(np.sign(missing[along]))
         touch, away, way = HALF + RADIUS, disc - block, np.zeros(2)
@@ -190,15 +193,15 @@ POLICIES: dict[str, Callable[[np.random.Generator], Policy]] = {"random": Random
 
 
 class BlockPushSimulator(SimulatorModel):
-    """`block_push` itself as its model: it looks at the world's state, not at the context, and paints what comes."""
+    """The exact model of `block_push`, which starts from the environment's state instead of the context frames."""
 
     action_size, history_len = BlockPush.action_size, 1
 
-    def __init__(self, world: BlockPush) -> None:
-        self.world = world
+    def __init__(self, env: BlockPush) -> None:
+        self.env = env
 
-    def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
-        state = self.world.state
+    def simulate(self, context: Tensor, actions: Tensor) -> Tensor:
+        state = self.env.state
         moves = actions.double().numpy()
         plans = moves.shape[:2]
         now = BlockPushState(np.broadcast_to(state.disc, (*plans, 2)), np.broadcast_to(state.block, (*plans, 2)))
@@ -207,12 +210,12 @@ class BlockPushSimulator(SimulatorModel):
             now = advance(now, moves[:, :, step])
             discs.append(now.disc)
             blocks.append(now.block)
-        frames = paint(BlockPushState(np.stack(discs, 2), np.stack(blocks, 2)), self.world.size)
+        frames = paint(BlockPushState(np.stack(discs, 2), np.stack(blocks, 2)), self.env.size)
         return torch.from_numpy(frames).movedim(-1, -3).float() / 255
 
 
 class BlockPushEnv:
-    """See `BlockPush`. Each size of a frame is a render of its own."""
+    """`BlockPush` as an `Env`; each frame size is rendered directly."""
 
     name = "block_push"
     policies = tuple(POLICIES)

@@ -1,4 +1,4 @@
-"""Environments of Gymnasium that render RGB frames."""
+"""Gymnasium environments that render RGB frames."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 
 class GymnasiumEnv:
-    """Any environment of Gymnasium with a Box or Discrete action space; discrete actions are recorded one-hot.
+    """A Gymnasium environment with a Box or Discrete action space; discrete actions are recorded one-hot.
 
-    Frames are what `render()` gives, scaled to `size` (short side). An observation that is a vector is the state.
-    Success is what `info` calls is_success or success, or else that the episode terminated.
+    Frames are those of `render()`, scaled to `size` (short side). A vector observation is the state. Success is
+    `is_success` or `success` of `info`, or else the termination of the episode.
     """
 
     policies: tuple[str, ...] = ("random",)
     reach = None
 
     def __init__(self, name: str, size: int | None = None) -> None:
-        """Raises ConfigError without gymnasium, for a name that it does not know and for other action spaces."""
+        """Make the environment. Raises ConfigError without gymnasium, for unknown names and other action spaces."""
         try:
             import gymnasium
         except ImportError:
@@ -35,11 +35,13 @@ class GymnasiumEnv:
             self.env: Any = gymnasium.make(name, render_mode="rgb_array")
         except (gymnasium.error.Error, ImportError, TypeError) as error:
             reason = str(error).splitlines()[0][:120]
-            raise ConfigError(f"no such world [--env {name}]: {reason}; block_push is built in") from None
+            raise ConfigError(f"no such environment [--env {name}]: {reason}; block_push is built in") from None
         self.name, self.size = name, size
         self.discrete = isinstance(self.env.action_space, gymnasium.spaces.Discrete)
         if not self.discrete and not isinstance(self.env.action_space, gymnasium.spaces.Box):
-            raise ConfigError(f"its actions are neither Box nor Discrete [--env {name}]: {self.env.action_space}")
+            raise ConfigError(
+                f"unsupported action space {self.env.action_space} [--env {name}]; it must be Box or Discrete"
+            )
         limit = self.env.spec.max_episode_steps if self.env.spec else None
         self.steps = int(limit or 200)
         self.bounds = self._bounds()
@@ -50,7 +52,7 @@ class GymnasiumEnv:
             return Bounds.of(np.zeros(int(space.n)), np.ones(int(space.n)))
         low, high = np.ravel(space.low).astype(np.float32), np.ravel(space.high).astype(np.float32)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            raise ConfigError(f"its actions have no bounds [--env {self.name}]; wrap it in a bounded Box")
+            raise ConfigError(f"the actions have no bounds [--env {self.name}]; wrap them in a bounded Box")
         return Bounds.of(low, high)
 
     def reset(self, seed: int) -> np.ndarray:
@@ -76,7 +78,9 @@ class GymnasiumEnv:
     def _frame(self) -> np.ndarray:
         frame = np.asarray(self.env.render())
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise ConfigError(f"it renders no RGB frames [--env {self.name}]: {frame.dtype} {frame.shape}")
+            raise ConfigError(
+                f"render() returns {frame.dtype} {frame.shape} [--env {self.name}]; it must return uint8 (H, W, 3)"
+            )
         return scaled(frame, scaled_size(frame.shape[0], frame.shape[1], self.size))
 
     def state(self) -> np.ndarray | None:
@@ -99,7 +103,7 @@ class GymnasiumEnv:
 
     def goal_image(self, goal: Tensor | None) -> Tensor:
         if goal is None:
-            raise ConfigError(f"[--env {self.name}] says no goal of its own; give an image of it, --goal FILE.png")
+            raise ConfigError(f"[--env {self.name}] defines no goal; give an image of it, --goal FILE.png")
         return goal
 
     def simulators(self) -> dict[str, PlanningModel]:

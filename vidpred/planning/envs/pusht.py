@@ -1,9 +1,8 @@
-"""PushT (gym-pusht, the extra `sim`): an agent pushes a T-shaped block, in blocks of five of the environment's steps.
+"""PushT (gym-pusht, the extra `sim`): an agent pushes a T-shaped block.
 
-Lengths are in pixels of its arena of 512 x 512, x to the right and y down. An action is the place that the agent shall
-go to, as the environment takes it; it is held for `HELD_STEPS` steps of the environment (0.5 s), at whose end the
-agent has all but come to rest, so that one image shows the state. States are DINO-WM's: agent x y, block x y, block's
-angle, agent's velocity x y.
+Lengths are in pixels of the arena of 512 x 512, x to the right and y down. An action is the target position of the
+agent, as in the environment, held for `HELD_STEPS` of its steps (0.5 s). After that the agent has almost stopped, so
+that one image determines the state. States are DINO-WM's: agent x y, block x y, block's angle, agent's velocity x y.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
 NAME = "gym_pusht/PushT-v0"
 ARENA = 512.0
-MARGIN = 20.0  # between the places that the agent is sent to and the walls
+MARGIN = 20.0  # between target positions and the walls
 HELD_STEPS = 5  # of the environment, for one action
-REACH = 80.0  # how far the policies send the agent with one action
-IMAGE = 256  # side of the environment's images, which it scales without averaging; those wanted are smaller
+REACH = 80.0  # maximum distance of the policies' target positions from the agent
+IMAGE = 256  # side of the environment's images, which it scales without averaging; frames are scaled down from them
 NEAR_POSITION, NEAR_ANGLE = 20.0, np.pi / 9
-AGENT, BLOCK = np.array([65, 105, 225]) / 255, np.array([119, 136, 153]) / 255  # colours
+AGENT, BLOCK = np.array([65, 105, 225]) / 255, np.array([119, 136, 153]) / 255  # colors
 BAR, STEM = np.array([[-60.0, 0.0], [60.0, 30.0]]), np.array([[-15.0, 30.0], [15.0, 120.0]])  # the T, in its own frame
 MIDDLE = np.array([0.0, 45.0])
 
 
 class PushT:
-    """The environment, with a state that may be set. Images are `(size, size, 3)` uint8."""
+    """The environment with a settable state. Images are `(size, size, 3)` uint8."""
 
     def __init__(self, size: int) -> None:
-        """Raises ConfigError without gym-pusht."""
+        """Make the environment. Raises ConfigError without gym-pusht."""
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         try:
             import gym_pusht  # noqa: F401, it registers its environment
@@ -52,11 +51,12 @@ class PushT:
         self.reset(0)
 
     def reset(self, seed: int) -> None:
+        """Start an episode."""
         self.env.reset(seed=seed)
 
     @property
     def state(self) -> np.ndarray:
-        """`(7,)`"""
+        """The state `(7,)`."""
         agent, block = self.env.agent, self.env.block
         return np.array([*agent.position, *block.position, block.angle, *agent.velocity])
 
@@ -64,24 +64,25 @@ class PushT:
     def state(self, state: np.ndarray) -> None:
         agent, block = self.env.agent, self.env.block
         agent.position, agent.velocity = tuple(state[:2].tolist()), tuple(state[5:].tolist())
-        block.angle = float(state[4])  # first: a block turns about its middle, which moves its position
+        block.angle = float(state[4])  # first, because a rotation about the center of gravity changes the position
         block.position, block.velocity, block.angular_velocity = tuple(state[2:4].tolist()), (0.0, 0.0), 0.0
         for body in (agent, block):
             self.env.space.reindex_shapes_for_body(body)
 
     def step(self, action: np.ndarray) -> None:
-        """Hold an action `(2,)`."""
+        """Hold an action `(2,)` for `HELD_STEPS` steps."""
         for _ in range(HELD_STEPS):
             self.env.step(action)
 
     def advance(self, action: np.ndarray) -> None:
-        """The same, without measuring how much of the environment's own goal is covered, which takes most time."""
+        """Hold an action without computing the reward of the environment, which takes most of the time."""
         env = self.env
         for _ in range(HELD_STEPS * round(1 / (env.dt * env.control_hz))):
             env.agent.velocity += (env.k_p * (action - env.agent.position) - env.k_v * env.agent.velocity) * env.dt
             env.space.step(env.dt)
 
     def render(self) -> np.ndarray:
+        """Render the current state."""
         self.env.obs_type = "pixels"  # not `env.render()`, which marks the last action
         frame = self.env.get_obs()
         self.env.obs_type = "state"
@@ -89,25 +90,29 @@ class PushT:
 
 
 def turned(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Points `(..., 2)` turned by an angle `(...)`."""
+    """Rotate points `(..., 2)` by an angle `(...)`."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.stack([cos * points[..., 0] - sin * points[..., 1], sin * points[..., 0] + cos * points[..., 1]], -1)
 
 
 def angle_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """In [0, pi]."""
+    """Compute the angle in [0, pi] between two directions."""
     return np.asarray(np.abs((one - other + np.pi) % (2 * np.pi) - np.pi))
 
 
 def misses(states: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far states `(..., 7)` are from a goal's: the distance of the places of agent and block, as one point in four
-    dimensions, in units of `NEAR_POSITION`, and the block's angle in units of `NEAR_ANGLE`."""
+    """Compute the distances of states `(..., 7)` from a goal.
+
+    Returns:
+        The distance of the positions of agent and block, as one point in four dimensions, in units of `NEAR_POSITION`,
+        and of the block's angle in units of `NEAR_ANGLE`.
+    """
     position = np.linalg.norm(states[..., :4] - goal[:4], axis=-1) / NEAR_POSITION
     return position, angle_between(states[..., 4], goal[4]) / NEAR_ANGLE
 
 
 def is_near(states: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """DINO-WM's test of success (Zhou et al. 2024; `eval_state` of its env/pusht)."""
+    """Apply DINO-WM's criterion of success (Zhou et al. 2024; `eval_state` of its env/pusht)."""
     position, angle = misses(states, goal)
     return (position < 1) & (angle < 1)
 
@@ -116,13 +121,13 @@ Policy = Callable[[PushT], np.ndarray]
 
 
 class RandomPolicy:
-    """Wanders: to random places at random speeds, most of them on the block or near it."""
+    """A policy that moves to random positions at random speeds, most of them on or near the block."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self.random, self.left, self.target, self.speed = random, 0, np.zeros(2), 1.0
 
-    def __call__(self, world: PushT) -> np.ndarray:
-        random, state = self.random, world.state
+    def __call__(self, env: PushT) -> np.ndarray:
+        random, state = self.random, env.state
         if self.left == 0:
             near = middle_of(state) + random.normal(0, 60, 2)
             self.target = near if random.random() < 0.7 else random.uniform(MARGIN, ARENA - MARGIN, 2)
@@ -132,15 +137,17 @@ class RandomPolicy:
 
 
 class PushingPolicy:
-    """Pushes the block again and again: goes round it to a place beside it, then through a random point of it. One
-    action in five is any, so that the recorded ones are as varied as those that planners try."""
+    """A policy that pushes the block repeatedly: around it to a start position, then through a random point of it.
+
+    One action in five is random, so that recorded actions are as varied as those that planners try.
+    """
 
     def __init__(self, random: np.random.Generator) -> None:
         self.random = random
-        self.path: list[tuple[np.ndarray, float]] = []  # places to go to, each with how fast
+        self.path: list[tuple[np.ndarray, float]] = []  # target positions and speeds
 
-    def __call__(self, world: PushT) -> np.ndarray:
-        state = world.state
+    def __call__(self, env: PushT) -> np.ndarray:
+        state = env.state
         while self.path and np.linalg.norm(self.path[0][0] - state[:2]) < 15:
             self.path.pop(0)
         if not self.path:
@@ -173,19 +180,19 @@ class PushingPolicy:
 
 
 def middle_of(state: np.ndarray) -> np.ndarray:
-    """Of the block, `(2,)`."""
+    """Compute the middle of the block, `(2,)`."""
     return np.asarray(state[2:4] + turned(MIDDLE, state[4]))
 
 
 def towards(state: np.ndarray, target: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
-    """The action that sends the agent to a place, or speed * `REACH` nearer to it. noise: `(2,)`, of `REACH` = 1."""
+    """Compute the action that moves the agent up to speed * `REACH` towards a target; noise `(2,)` is in `REACH`."""
     way = (target - state[:2]) / REACH
     way = way * min(1.0, speed / max(float(np.linalg.norm(way)), 1e-6)) + noise
     return np.asarray(np.clip(state[:2] + np.clip(way, -1, 1) * REACH, MARGIN, ARENA - MARGIN))
 
 
 def crosses(start: np.ndarray, end: np.ndarray, middle: np.ndarray, distance: float = 70.0) -> bool:
-    """Whether the straight way passes a place at less than the distance."""
+    """Return whether the straight line from start to end passes the middle at less than the distance."""
     way = end - start
     share = np.clip((middle - start) @ way / max(float(way @ way), 1e-6), 0, 1)
     return bool(np.linalg.norm(start + share * way - middle) < distance)
@@ -195,44 +202,50 @@ POLICIES: dict[str, Callable[[np.random.Generator], Policy]] = {"random": Random
 
 
 class PushTSimulator(SimulatorModel):
-    """PushT as its own model: a second one, set to the state of the world, plays every plan.
-
-    judge: states `(N, K, 7)` -> costs `(N,)`, to judge plans by these instead of by images.
-    """
+    """The exact model of PushT: a second environment, set to the state of the first, plays every plan."""
 
     action_size, history_len = 2, 1
 
-    def __init__(self, world: PushT, judge: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
-        self.world, self.judge, self.played = world, judge, PushT(world.size)
+    def __init__(self, env: PushT, cost_of_states: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        """Make the second environment.
 
-    def imagined(self, context: Tensor, actions: Tensor) -> Tensor:
+        Args:
+            env: The environment.
+            cost_of_states: Maps states `(N, K, 7)` to costs `(N,)`, which replace the costs of images.
+        """
+        self.env, self.cost_of_states, self.played = env, cost_of_states, PushT(env.size)
+
+    def simulate(self, context: Tensor, actions: Tensor) -> Tensor:
         frames = [[self.played.render() for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
         images = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
         return torch.unflatten(images, 0, actions.shape[:2])
 
     def costs_of(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
-        if self.judge is None:
+        if self.cost_of_states is None:
             return super().costs_of(context, actions, cost)
         played = [[self.played.state for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
-        return torch.from_numpy(self.judge(np.array(played))).float()
+        return torch.from_numpy(self.cost_of_states(np.array(played))).float()
 
     def _play(self, plan: Tensor) -> Iterator[None]:
-        """The steps of a plan `(K, A)`, in turn."""
-        self.played.state = self.world.state
+        """Play the steps of a plan `(K, A)`, and yield after each."""
+        self.played.state = self.env.state
         for action in plan.double().numpy():
             self.played.advance(action)
             yield
 
 
 class PushTEnv:
-    """See `PushT`. Start and goal are two moments of an episode that the scripted policy plays, 25
-    steps of the environment apart, between which the block moves by more than the test of success forgives."""
+    """`PushT` as an `Env`.
+
+    Start and goal are two moments of an episode of the scripted policy, 25 steps of the environment apart, between
+    which the block moves by more than the tolerance of success.
+    """
 
     name = NAME
     policies = tuple(POLICIES)
     reach = REACH
     recorded_steps, planned_steps = 30, 10
-    steps_to_goal, steps_before = 5, 8  # of the episode that goals are from; before the start, at most
+    steps_to_goal, steps_before = 5, 8  # from start to goal; maximum before the start
 
     def __init__(self, size: int | None = None) -> None:
         self.inner = PushT(size or 32)
@@ -288,12 +301,12 @@ class PushTEnv:
         return to_image(self.goal_frame)
 
     def simulators(self) -> dict[str, PlanningModel]:
-        def judge(states: np.ndarray) -> np.ndarray:
+        def cost_of_states(states: np.ndarray) -> np.ndarray:
             assert self.goal is not None
             missed = np.hypot(*misses(states, self.goal))
             return np.asarray((missed + 0.1 * np.arange(states.shape[-2])).min(-1))
 
         return {
             "true simulator, cost of images": PushTSimulator(self.inner),
-            "true simulator, cost of states": PushTSimulator(self.inner, judge),
+            "true simulator, cost of states": PushTSimulator(self.inner, cost_of_states),
         }

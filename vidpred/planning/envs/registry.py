@@ -9,17 +9,17 @@ from vidpred.planning.envs.block_push import BlockPushEnv
 from vidpred.planning.envs.gymnasium_env import GymnasiumEnv
 from vidpred.planning.envs.pusht import PushTEnv
 
-WORLDS: dict[str, Callable[[int | None], Env]] = {
+ENVS: dict[str, Callable[[int | None], Env]] = {
     BlockPushEnv.name: BlockPushEnv,
     PushTEnv.name: PushTEnv,
 }
 
 
 def make_env(name: str, size: int | None = None) -> Env:
-    """Make a world of the table, else Gymnasium's environment of that name. Raises ConfigError.
+    """Make an environment of the table, or Gymnasium's environment of that name. Raises ConfigError.
 
     Args:
         name: The environment's name.
-        size: Short side of frames in pixels; None: the world's own.
+        size: Short side of frames in pixels; None: the environment's.
     """
-    return WORLDS[name](size) if name in WORLDS else GymnasiumEnv(name, size)
+    return ENVS[name](size) if name in ENVS else GymnasiumEnv(name, size)

@@ -1,4 +1,4 @@
-"""Ways to find a cheap plan, by name."""
+"""Solvers that search for a plan of low cost, by name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ SOLVERS: dict[str, type[Solver]] = {
 
 
 def make_solver(name: str, num_samples: int, iterations: int) -> Solver:
-    """A solver by name that evaluates `num_samples` plans in each of `iterations` rounds, in all as many for each of
-    them (gradient: `num_samples` / 8 starts, since their gradients cost more). Raises ConfigError."""
+    """Make a solver by name, with the same number of evaluated plans for all names.
+
+    Args:
+        name: A key of `SOLVERS`.
+        num_samples: Plans to evaluate per iteration (gradient: `num_samples` / 8 starts, as gradients cost more).
+        iterations: Number of iterations (gradient: 8 steps for each).
+
+    Raises:
+        ConfigError: The name is unknown.
+    """
     if name == "cem":
         return CEMSolver(num_samples, iterations, max(2, num_samples // 8))
     if name == "mppi":

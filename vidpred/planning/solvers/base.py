@@ -1,4 +1,4 @@
-"""What solvers share: problems, plans, noise."""
+"""Common parts of solvers: problems, plans, noise."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ Evaluate = Callable[[Tensor], Tensor]  # plans (B, S, K, A) -> their costs (B, S
 
 @dataclass(frozen=True)
 class Problem:
-    """Find for each of `batch` situations the plan of `horizon` actions within bounds that costs least.
+    """The problem of finding the cheapest plan within bounds for each batch item.
 
-    start: `(B, K, A)`, where to begin, such as the rest of the last plan (warm start); None: the middle of the bounds.
+    Attributes:
+        evaluate: Maps plans `(B, S, K, A)` to costs `(B, S)`.
+        bounds: Bounds of the actions.
+        batch: Number of batch items.
+        horizon: Number of actions in a plan.
+        start: Plan `(B, K, A)` to start from, such as the rest of the last plan (warm start); None: the middle of the
+            bounds.
     """
 
     evaluate: Evaluate
@@ -28,6 +34,7 @@ class Problem:
     start: Tensor | None = None
 
     def first_mean(self) -> Tensor:
+        """Return the plan to start from, `(B, K, A)`, within bounds."""
         if self.start is not None:
             return self.bounds.clip(self.start)
         middle = (self.bounds.low + self.bounds.high) / 2
@@ -35,39 +42,45 @@ class Problem:
 
     @property
     def half_range(self) -> Tensor:
-        """`(A,)`"""
+        """Half of the range of each action value, `(A,)`."""
         return (self.bounds.high - self.bounds.low) / 2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """actions: `(B, K, A)`; cost: `(B,)`, of them where the solver knows it."""
+    """Plans `(B, K, A)` and their costs `(B,)`."""
 
     actions: Tensor
     cost: Tensor
 
 
 class Solver(Protocol):
-    """needs_gradient: whether `evaluate` must return costs with their graph."""
+    """A search for plans; `needs_gradient` means that `evaluate` must return costs with their graph."""
 
     needs_gradient: ClassVar[bool]
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        """The best plan found; a function of the problem and the state of `random`."""
+        """Return the best plan found, a function of the problem and the state of `random`."""
 
 
 def colored_noise(shape: tuple[int, int, int, int], exponent: float, random: torch.Generator) -> Tensor:
-    """Standard normal numbers `(B, S, K, A)` whose power along K falls with frequency f as 1/f^exponent: 0 is white,
-    larger ones vary more slowly (Timmer & König 1995; for CEM: Pinneri et al. 2020, "Sample-efficient CEM", eq. 3).
+    """Draw standard normal numbers `(B, S, K, A)` whose power along K falls with frequency f as 1/f^exponent.
+
+    Timmer & König 1995; for CEM: Pinneri et al. 2020, "Sample-efficient CEM", eq. 3.
+
+    Args:
+        shape: (B, S, K, A).
+        exponent: 0 is white noise; numbers of larger exponents vary more slowly.
+        random: Source of randomness.
     """
     if exponent == 0 or shape[2] < 2:
         return torch.randn(shape, generator=random)
     batch, plans, steps, size = shape
     frequencies = torch.fft.rfftfreq(steps)
-    frequencies[0] = frequencies[1]  # a mean that varies as the slowest wave does
+    frequencies[0] = frequencies[1]  # the mean varies as much as the slowest wave
     scale = frequencies ** (-exponent / 2)
     real, imaginary = torch.randn((2, batch, plans, size, len(scale)), generator=random)
-    power = 4 * scale**2  # of each wave in the sum below: it counts twice, and its phase is random
+    power = 4 * scale**2  # of each wave in the sum below, which counts twice, with random phase
     for edge in (0, -1) if steps % 2 == 0 else (0,):  # the mean and the fastest wave are real and count once
         real[..., edge], imaginary[..., edge] = real[..., edge] * 2**0.5, 0.0
         power[edge] /= 2
@@ -78,15 +91,15 @@ def colored_noise(shape: tuple[int, int, int, int], exponent: float, random: tor
 def draw_around(
     problem: Problem, mean: Tensor, spread: Tensor, count: int, color: float, random: torch.Generator
 ) -> Tensor:
-    """Draw `count` plans `(B, count, K, A)` around the mean `(B, K, A)`, which is the first of them, within the bounds.
+    """Draw `count` plans `(B, count, K, A)` around the mean, which is the first of them, within the bounds.
 
     Args:
-        problem: What is planned.
-        mean: The mean of the plans.
+        problem: The problem.
+        mean: Mean of the plans, `(B, K, A)`.
         spread: Standard deviation `(A,)` or `(B, K, A)`.
         count: Number of plans.
-        color: The exponent of the noise, 0 for white.
-        random: Its state decides.
+        color: Exponent of the noise, 0 for white.
+        random: Source of randomness.
     """
     noise = colored_noise((problem.batch, count, *mean.shape[1:]), color, random)
     plans = problem.bounds.clip(mean[:, None] + spread.expand_as(mean)[:, None] * noise)
@@ -95,6 +108,6 @@ def draw_around(
 
 
 def best_of(actions: Tensor, costs: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` cheapest of plans `(B, S, K, A)` with costs `(B, S)`, cheapest first: `(B, n, K, A)` and `(B, n)`."""
+    """Return the n = `count` cheapest of plans `(B, S, K, A)`, cheapest first: `(B, n, K, A)`, and costs `(B, n)`."""
     found, places = costs.topk(count, largest=False)
     return actions.gather(1, places[:, :, None, None].expand(-1, -1, *actions.shape[2:])), found

@@ -1,4 +1,4 @@
-"""The cross-entropy method: draw plans, keep the best, draw around them, again."""
+"""The cross-entropy method: draw plans, keep the best, draw around them, repeat."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 @dataclass(frozen=True)
 class CEMSolver:
-    """CEM (Rubinstein 1999; as a planner with kept elites and coloured noise: Pinneri et al. 2020).
+    """CEM (Rubinstein 1999), as a planner with kept elites and colored noise (Pinneri et al. 2020).
 
-    In each of `iterations`, candidates plans are drawn from a normal distribution for every step and value, clipped to
-    the bounds; its mean and deviation then become those of the `num_elites` cheapest, mixed with the old ones by
-    `momentum` (0: the new ones alone). The share `keep` of the elites competes again in the next iteration.
-    deviation: of the first iteration, in half ranges; colour: the noise's exponent, 0 for white.
+    Attributes:
+        num_samples: Plans per iteration, drawn from a normal distribution and clipped to the bounds.
+        iterations: Number of iterations.
+        num_elites: Number of cheapest plans that determine the next mean and standard deviation.
+        keep: Share of the elites that compete again in the next iteration.
+        momentum: Weight of the old mean and standard deviation; 0: only the new ones.
+        init_std: Standard deviation of the first iteration, in half ranges of the bounds.
+        color: Exponent of the noise, 0 for white.
     """
 
     needs_gradient: ClassVar[bool] = False

@@ -12,10 +12,16 @@ from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 @dataclass(frozen=True)
 class GradientSolver:
-    """`starts` plans (the problem's start and others around it, `init_std` half ranges away) are moved `steps` times
-    by Adam against the gradient of their costs, in half ranges, and clipped to the bounds after each.
+    """Gradient descent by Adam from several starts, clipped to the bounds after each step.
 
     The problem's costs must be differentiable (`WorldModel.costs(..., differentiable=True)`).
+
+    Attributes:
+        steps: Number of steps.
+        starts: Number of plans: the problem's start and others around it.
+        learning_rate: Adam's learning rate, in half ranges of the bounds.
+        init_std: Standard deviation of the starts, in half ranges.
+        color: Exponent of the starts' noise, 0 for white.
     """
 
     needs_gradient: ClassVar[bool] = True

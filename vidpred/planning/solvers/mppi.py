@@ -14,8 +14,13 @@ from vidpred.planning.solvers.base import Plan, Problem, draw_around
 class MPPISolver:
     """MPPI (Williams et al. 2017, "Information theoretic MPC", algorithm 2, without its control cost).
 
-    candidates plans are drawn around the mean in each of `iterations`; deviation: in half ranges, multiplied by
-    `shrink` after each; temperature: in standard deviations of the candidates' costs: it needs no tuning to their unit.
+    Attributes:
+        num_samples: Plans to draw around the mean per iteration.
+        iterations: Number of iterations.
+        temperature: In standard deviations of the plans' costs, so that it is independent of their unit.
+        init_std: Standard deviation of the first iteration, in half ranges of the bounds.
+        shrink: Factor of the standard deviation after each iteration.
+        color: Exponent of the noise, 0 for white.
     """
 
     needs_gradient: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Draw plans at random, take the best."""
+"""Draw plans at random and take the best."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
 
 @dataclass(frozen=True)
 class RandomShooting:
-    """candidates plans around the start, normal with `init_std` half ranges, clipped; the start itself is one of them.
-    colour: the noise's exponent, 0 for white."""
+    """Random plans around the start, which is one of them, clipped to the bounds.
+
+    Attributes:
+        num_samples: Number of plans.
+        init_std: Standard deviation in half ranges of the bounds.
+        color: Exponent of the noise, 0 for white.
+    """
 
     needs_gradient: ClassVar[bool] = False
 
