@@ -110,7 +110,8 @@ def _reason(head: bytes, suffix: str) -> str | None:
         return "an HTML page, not a video; download it again"
     if head.startswith(b"\xff\xd8\xff") and suffix in (".mjpeg", ".mjpg"):
         return None
-    if head.startswith(b"\x89PNG") and b"acTL" in head:  # animated
+    animated = head.startswith(b"\x89PNG") and b"acTL" in head
+    if animated or head.startswith(b"YUV4MPEG2"):
         return None
     for beginning, reason in BEGINNINGS:
         if head.startswith(beginning):
