@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, training_offsets
-from vidpred.data.splits import SPLITS, by_listing, divide, whole
+from vidpred.data.splits import SPLITS, Part, by_listing, divide, whole
 from vidpred.data.videos.frame_rate import kept_frames, kept_positions
 from vidpred.data.videos.index import note_short_videos, require_videos
 from vidpred.data.videos.reader import VideoInfo
@@ -33,6 +34,8 @@ def video_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     videos = require_videos(root, on_bad, progress, settings.limits, settings.max_bad_fraction)
     if progress:
         kept = [len(kept_frames(video, settings.video_settings.fps)) for video in videos]
+        if settings.split_file and (recorded := RecordedSplits.read(Path(settings.split_file))) is not None:
+            recorded.warn_of_changes({video.path: video.bytes for video in videos}, root)
         note_short_videos(root, videos, offsets[-1] * settings.frame_skip + 1, kept, on_bad)
     segments = split_videos(root, videos, settings)[split]
     skip_cuts, fps = settings.video_settings.skip_cuts, settings.video_settings.fps
@@ -54,7 +57,10 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
     by_path = {video.path: video for video in videos}
     lengths = {path: len(kept_frames(video, settings.video_settings.fps)) for path, video in by_path.items()}
     listing = Path(settings.split_file) if settings.split_file else root / "splits.csv"
-    if settings.split_file or listing.is_file():
+    recorded = RecordedSplits.read(listing) if settings.split_file else None
+    if recorded is not None:
+        parts = recorded.present(lengths)
+    elif settings.split_file or listing.is_file():
         parts = whole(lengths, by_listing(listing, lengths))
     else:
         window = training_offsets(settings)[-1] * settings.frame_skip + 1
@@ -63,6 +69,21 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
     for part in sorted(parts, key=lambda part: (part.clip, part.first)):
         splits[part.split].append(Segment(by_path[part.clip], part.first, part.end))
     return splits
+
+
+def record_video_splits(settings: DataSettings) -> RecordedSplits:
+    """Return all splits of a folder of videos. Raises DataError."""
+    root = Path(str(settings.root))
+    videos = require_videos(
+        root, settings.video_settings.on_bad_video, limits=settings.limits, max_bad_fraction=settings.max_bad_fraction
+    )
+    splits = split_videos(root, videos, settings)
+    parts = [
+        Part(segment.video.path, split, segment.first, segment.end)
+        for split, segments in splits.items()
+        for segment in segments
+    ]
+    return RecordedSplits(parts, {video.path: video.bytes for video in videos})
 
 
 def without_breaks(segment: Segment, rate: float | None = None, skip_cuts: bool = True) -> list[Segment]:
