@@ -132,6 +132,11 @@ def _report(preparation: DataSet, rows: list[dict[str, Any]], file: Path | None)
         named = "; ".join(f"{row['item']}: {row['reason']}" for row in bad[:3])
         more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise DataError(f"{len(bad):,} of {len(rows):,} files are bad [{preparation.source}]: {named}{more}")
+    damaged = [row for row in rows if row.get("notes")]
+    if damaged:
+        lines = [f"{row['item']}: usable: {row['frames']} frames; {'; '.join(row['notes'])}" for row in damaged]
+        what = f"{len(rows) - len(damaged):,} of {len(rows):,} files are good, the others are usable"
+        return "\n".join([f"{what} [{preparation.source}]", *lines])
     return f"all {len(rows):,} files are good [{preparation.source}]"
 
 

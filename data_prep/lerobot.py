@@ -84,6 +84,8 @@ class LeRobot(DividedSet):
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         path = Path(item.files[0])
         video = probe(path)
+        if video.notes:
+            raise DataError(f"frames are missing and do not match the table: {'; '.join(video.notes)} [{path}]")
         shape = scaled_size(video.height, video.width, size)
         frames = stream_frames(path, shape, self.channels)
         position = 0

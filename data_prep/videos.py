@@ -69,7 +69,8 @@ class VideoSet(DataSet):
         for path, video_parts in parts_by_clip(parts).items():
             video = videos[path]
             detail = {
-                "height": video.height, "width": video.width, "rate": video.rate, "cuts": video.cuts,
+                "height": video.height, "width": video.width, "rate": video.rate,
+                "cuts": sorted({*video.cuts, *video.gaps}),
                 "parts": [[clip_name(part, video_parts), part.split, part.first, part.end] for part in video_parts],
             }  # fmt: skip
             items.append(Item(path, (str(self.file(path)),), detail=detail))
@@ -98,7 +99,7 @@ class VideoSet(DataSet):
         seconds = round(video.frames / video.rate, 3)
         return {
             "clips": 1, "frames": video.frames, "seconds": seconds, "codec": video.codec,
-            "width": video.width, "height": video.height,
+            "width": video.width, "height": video.height, "notes": video.notes,
         }  # fmt: skip
 
     def file(self, name: str) -> Path:

@@ -14,7 +14,8 @@ from torch import nn
 from vidpred.checkpoint import RunFolder
 from vidpred.config import Config
 from vidpred.config.unused_settings import report_unused
-from vidpred.data.build import build_source
+from vidpred.data.build import build_source, record_splits
+from vidpred.data.recorded_splits import FILE, with_recorded_splits
 from vidpred.data.sources import TrainingSamples, training_offsets
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor, choose_device
@@ -77,17 +78,17 @@ def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer 
     torch.manual_seed(config.seed)
     network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
-    with (
-        all_or_none(accelerator),
-        main_process_first(accelerator),
-    ):  # one process scans the videos, the others read its index
-        train_source = build_source(config.data, "train", training_offsets(config.data), progress=True)
+    with all_or_none(accelerator), main_process_first(accelerator):  # one scans, others read the index
+        data = with_recorded_splits(config.data, folder.path) if folder.steps() else config.data
+        train_source = build_source(data, "train", training_offsets(data), progress=True)
         check_classes(train_source, config.data, config.objective, config.model, config.discriminator)
         fit_conditions(network, train_source)
-        validate = build_validation(config.data, config.training, accelerator)
+        validate = build_validation(data, config.training, accelerator)
         report_unused(config, read_by_run(config, network, discriminator, reads), accelerator.is_main_process)
         if accelerator.is_main_process:
             prepare_folder(folder, config, reads.keys)
+            if not folder.steps() and (splits := record_splits(data)) is not None:
+                splits.write(folder.path / FILE)
         if config.training.init_from and not folder.steps():
             init_from(config.training.init_from, network, discriminator)
     parts = TrainingParts(

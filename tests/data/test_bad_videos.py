@@ -30,23 +30,10 @@ def audio_only(path: Path) -> None:
         container.mux(stream.encode())
 
 
-def written_as(path: Path, container_format: str, codec: str, pixel_format: str = "yuv420p") -> None:
-    write_video(path, numbered_frames(6, 48, 64), codec, pixel_format=pixel_format, container_format=container_format)
-
-
 def cut(path: Path, part: float, **how: Any) -> None:
     """Write the beginning of a video."""
     write_video(path, numbered_frames(60, 64, 96), **how)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-
-
-def damaged(path: Path, **how: Any) -> None:
-    """Write a video whose middle third is zeros."""
-    write_video(path, numbered_frames(60, 64, 96), **how)
-    content = bytearray(path.read_bytes())
-    third = len(content) // 3
-    content[third : 2 * third] = bytes(third)
-    path.write_bytes(content)
 
 
 def with_sound(path: Path) -> None:
@@ -66,9 +53,6 @@ def with_sound(path: Path) -> None:
             container.mux(stream.encode())
 
 
-FASTSTART: dict[str, Any] = {"container_options": {"movflags": "faststart"}}
-AVI: dict[str, Any] = {"codec": "mpeg4", "options": {"g": "12"}}
-VP9: dict[str, Any] = {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8", "g": "15"}}
 BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "empty.mp4": ("empty file", lambda path: path.write_bytes(b"")),
     "page.mp4": ("an HTML page", lambda path: path.write_bytes(b"\n<!DOCTYPE html><html><body>404</body></html>")),
@@ -83,23 +67,8 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "still.mp4": ("an image", lambda path: path.write_bytes(b"\0\0\0\x1cftypavif" + bytes(300))),
     "archive.mp4": ("an archive", lambda path: path.write_bytes(b"PK\x03\x04" + bytes(300))),
     "noise.mp4": ("cannot", lambda path: path.write_bytes(bytes(range(200, 256)) * 50)),
-    "container.mp4": ("unsupported container format", lambda path: written_as(path, "nut", "mpeg4")),
-    "codec.avi": ("unsupported codec asv1", lambda path: written_as(path, "avi", "asv1")),
     "audio.mp4": ("no video stream, only audio", lambda path: audio_only(path)),
     "late.mp4": ("cannot open the video", lambda path: cut(path, 0.5)),
-    "first.mp4": ("damaged or truncated", lambda path: cut(path, 0.6, **FASTSTART)),
-    "cut.mkv": ("truncated: the video ends after", lambda path: cut(path, 0.5)),
-    "cut.webm": ("truncated: the video ends after", lambda path: cut(path, 0.5, **VP9)),
-    "sound.mkv": ("truncated: the video ends after", lambda path: (with_sound(path), os.truncate(path, 20_000))),
-    "nearly.mkv": ("truncated: the video ends after", lambda path: cut(path, 0.9)),
-    "cut.avi": ("truncated", lambda path: cut(path, 0.5, **AVI)),
-    "cut.ts": ("truncated: the file ends within a packet", lambda path: cut(path, 0.7)),
-    "cut.flv": ("truncated", lambda path: cut(path, 0.5, codec="flv")),
-    "cut.gif": ("truncated: the end of the GIF", lambda path: cut(path, 0.5, codec="gif", pixel_format="rgb8")),
-    "body.avi": ("truncated: .* of 60 frames", lambda path: damaged(path, **AVI)),
-    "body.mkv": ("damaged or truncated", lambda path: damaged(path, codec="mpeg4")),
-    "body.ts": ("damaged: packet .* of the transport stream is invalid", lambda path: damaged(path)),
-    "body.mp4": ("damaged or truncated", lambda path: damaged(path)),
 }
 
 
@@ -131,8 +100,8 @@ def test_a_playlist_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(containers, "explain_bytes", lambda path: None)
     with pytest.raises(DataError, match="unsupported container format"):
         probe(tmp_path / "list.mp4")
-    monkeypatch.setattr(containers, "CONTAINERS", containers.CONTAINERS + ",concat")
-    assert probe(tmp_path / "list.mp4").frames == 6, "the attack works if the whitelist allows it"
+    monkeypatch.setattr(containers, "allowed_formats", lambda: "concat,mov")
+    assert probe(tmp_path / "list.mp4").frames == 6, "the attack works where the list lets it"
 
 
 @pytest.mark.parametrize(
@@ -194,5 +163,5 @@ def test_frames_that_grow_within_the_stream(tmp_path: Path) -> None:
     path = tmp_path / "growing.h264"
     path.write_bytes(b"".join(parts))
     assert probe(path).frames == 10
-    with pytest.raises(DataError, match="too large|damaged or truncated"):
+    with pytest.raises(DataError, match="too large|damaged"):
         probe(path, limits=Limits(pixels=50 * 50))

@@ -14,8 +14,8 @@ from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings, VideoSettings
 from vidpred.data.sources import Source
-from vidpred.data.videos.build import split_videos, without_cuts
-from vidpred.data.videos.frame_rate import kept_cuts, kept_frames
+from vidpred.data.videos.build import split_videos, without_breaks
+from vidpred.data.videos.frame_rate import kept_frames, kept_positions
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.data.videos.windows import Segment
@@ -61,9 +61,9 @@ def test_resampling_to_the_rate_of_the_file_keeps_every_frame(rate: Fraction, ba
 def test_a_cut_begins_at_the_first_kept_frame_of_its_shot() -> None:
     info = replace(video(MILLISECONDS), cuts=[4, 7])
     kept = kept_frames(info, 4)  # [0, 3, 6, 6, 8]
-    assert kept_cuts(info, kept) == [2, 4]
-    assert [(s.first, s.end) for s in without_cuts(Segment(info, 0, 5), 4)] == [(0, 2), (2, 4), (4, 5)]
-    assert kept_cuts(info, range(9)) == [4, 7]
+    assert kept_positions(info.cuts, kept) == [2, 4]
+    assert [(s.first, s.end) for s in without_breaks(Segment(info, 0, 5), 4)] == [(0, 2), (2, 4), (4, 5)]
+    assert kept_positions(info.cuts, range(9)) == [4, 7]
 
 
 @pytest.fixture(scope="module")

@@ -79,11 +79,12 @@ def test_all_bad_files_are_named(clips: Path) -> None:
     (clips / "empty.mp4").write_bytes(b"")
     (clips / "page.mp4").write_text("<html></html>")
     with pytest.raises(DataError) as caught:
-        require_videos(clips)
+        require_videos(clips, "error")
     message = str(caught.value)
-    for word in ("2 of 5 videos", "empty.mp4: empty file", "page.mp4: an HTML page", "data.video.on_bad_video=skip"):
+    for word in ("2 of 5 videos", "empty.mp4: empty file", "page.mp4: an HTML page", "data.video.on_bad_video=use"):
         assert word in message
     assert len(require_videos(clips, "skip")) == 3
+    assert len(require_videos(clips)) == 3
     assert (clips / ".vidpred" / "bad_videos.csv").read_text().splitlines()[1] == "empty.mp4,empty file (0 bytes)"
 
 

@@ -147,7 +147,7 @@ def test_check_lists_every_file_with_its_reason(tmp_path: Path, monkeypatch: pyt
     assert rows["cut.mp4"]["ok"] is False
     assert rows["part1/1.mp4"] == {
         "item": "part1/1.mp4", "ok": True, "reason": None, "clips": 1, "frames": 24, "seconds": 0.96,
-        "codec": "h264", "width": 48, "height": 40,
+        "codec": "h264", "width": 48, "height": 40, "notes": [],
     }  # fmt: skip
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from vidpred.data.images.windows import image_source
+from vidpred.data.images.windows import image_source, record_image_splits
 from vidpred.data.mixed_source import MixedSource
 from vidpred.data.partial_labels import PartiallyLabeled
+from vidpred.data.prepared.format import Manifest
 from vidpred.data.prepared.windows import listed_videos, prepared_source
+from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, training_offsets
 from vidpred.data.splits import SPLITS
-from vidpred.data.videos.build import video_source
+from vidpred.data.videos.build import record_video_splits, video_source
 from vidpred.data.worlds.build import moving_world, world_source
 from vidpred.errors import ConfigError
 
@@ -22,6 +25,18 @@ BUILDERS: tuple[Callable[[DataSettings, str, Sequence[int], bool], Source | None
     image_source,
     video_source,
 )
+
+
+def record_splits(settings: DataSettings) -> RecordedSplits | None:
+    """Return all splits of a folder of videos or images; None for data that has its splits: prepared sets and worlds.
+
+    Raises:
+        DataError: The data cannot be read or divided.
+    """
+    located = listed_videos(settings)
+    if located.root is None or Manifest.load(Path(located.root)) is not None:
+        return None
+    return record_image_splits(located) or record_video_splits(located)
 
 
 def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:

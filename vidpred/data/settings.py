@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from vidpred.data.videos.limits import Limits
 from vidpred.settings import Settings, absent_at_defaults
@@ -16,8 +17,10 @@ WorldName = Literal["forking_ball", "moving_shapes", "rotating_solids", "bouncin
 class VideoSettings(Settings):
     """Settings for reading videos and other data from files."""
 
-    on_bad_video: Literal["error", "skip"] = Field(
-        "error", description="Stop at a video that cannot be read, or skip it and list it in bad_videos.csv."
+    on_bad_video: Literal["use", "skip", "error"] = Field(
+        "use",
+        description="For a damaged video: use its whole frames, skip it, or stop. Skipped and damaged videos are "
+        "listed in bad_videos.csv.",
     )
     max_pixels: int = Field(
         Limits.pixels, ge=1, description="Maximum number of pixels per frame. Larger videos count as unreadable."
@@ -140,6 +143,9 @@ class DataSettings(Settings):
         description="CSV file with lines `relative/path,train|validation|test` that defines the splits. null: "
         "splits.csv in the root, if there is one.",
     )
+    max_bad_fraction: float = Field(
+        0.2, ge=0, le=1, description="Largest fraction of the videos that may be skipped as unreadable or damaged."
+    )
     labelled: int | None = Field(
         None, ge=1, description="Number of training images whose label is used, balanced over classes. null: all."
     )
@@ -155,6 +161,11 @@ class DataSettings(Settings):
     world: Annotated[WorldSettings | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="The embedded worlds. null: the defaults."
     )
+
+    @field_validator("root", "split_file")
+    @classmethod
+    def _home(cls, value: str | None) -> str | None:
+        return value if value is None else os.path.expanduser(value)
 
     @model_validator(mode="after")
     def _fractions(self) -> Self:

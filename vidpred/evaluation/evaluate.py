@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vidpred.data.build import build_source
+from vidpred.data.recorded_splits import with_root
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
 from vidpred.data.splits import SPLITS
@@ -44,8 +45,9 @@ class EvaluationRequest(Measurement):
 
     def build_source(self, data: DataSettings, context_frames: int) -> Source:
         """Return the split's windows of `context_frames` context frames and the future frames."""
-        data = data if self.root is None else data.model_copy(update={"root": self.root})
-        return build_source(data, self.split, range(context_frames + self.num_frames), progress=self.progress)
+        return build_source(
+            with_root(data, self.root), self.split, range(context_frames + self.num_frames), progress=self.progress
+        )
 
 
 def evaluate(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import images_of
+from vidpred.data.recorded_splits import with_root
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.points import POINTS
@@ -135,7 +136,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
 def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSettings:
     """Return the data settings of the images to measure all predictors against. Raises ConfigError."""
     settings = [predictor.data for predictor in predictors]
-    data = settings[0] if root is None else settings[0].model_copy(update={"root": root})
+    data = with_root(settings[0], root)
     same = ["channels", "crop_size", "size", "context_frames"]
     if root is None:  # each is measured against the first one's images
         same += ["root", "world.name"] if data.root is None else ["root"]

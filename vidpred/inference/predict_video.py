@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vidpred.data.videos.frame_rate import kept_frames
+from vidpred.data.videos.index import usable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
@@ -223,6 +225,8 @@ class VideoPrediction:
         data = predictors[0].data
         with remedied():
             info = probe(request.clip, limits=data.limits)
+        if info.notes:
+            print(f"vidpred: warning: {usable(info)} [{request.clip}]", file=sys.stderr)
         kept = kept_frames(info, data.video_settings.fps)
         short_side = data.size if request.size is None else (request.size or None)
         start = len(kept) - 1 + data.frame_skip if request.after_end else request.start

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights, read_config
 from vidpred.data.batch import to_float
+from vidpred.data.recorded_splits import with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
 from vidpred.models.base import as_generator
@@ -71,6 +72,7 @@ class Predictor:
         place = choose_device(device)
         found = find_checkpoint(path, checkpoint)
         data, model = read_sections(found)
+        data = with_recorded_splits(data, found.path.parent.parent)
         if generator is None:
             if found.state.get("own_generator"):
                 raise StorageError(

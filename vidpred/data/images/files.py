@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import scaled
 from vidpred.data.splits import SPLITS, by_folder, by_hash, by_listing
 from vidpred.data.videos.containers import printable
@@ -72,7 +73,9 @@ class ImageFiles:
         return {split: np.array([i for i, own in enumerate(splits) if own == split], np.int64) for split in SPLITS}
 
     def _listed(self, listing: Path) -> list[str]:
-        found = by_listing(listing, self.names)
+        recorded = RecordedSplits.read(listing)
+        parts = recorded.parts if recorded is not None else ()
+        found = {part.clip: part.split for part in parts} if parts else by_listing(listing, self.names)
         return [found.get(name, "") for name in self.names]
 
     def _assigned(self, fractions: Sequence[float]) -> list[str]:

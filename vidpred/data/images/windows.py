@@ -12,9 +12,11 @@ from torch import Tensor
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
 from vidpred.data.images.files import ImageFiles, find_images, squared
+from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, spread, stack_frames
+from vidpred.data.splits import Part
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError
 
@@ -94,7 +96,19 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if images is None:
         return None
     listing = Path(settings.split_file) if settings.split_file else None
+    if progress and listing is not None and (recorded := RecordedSplits.read(listing)) is not None:
+        recorded.warn_of_changes(dict.fromkeys(images.names, 0), root)
     source = ImageWindows(images, images.divided(settings.split_fractions, listing)[split], settings)
     if not len(source):
         raise DataError(f"none of the {len(images):,} images is in the {split} split [{root}]; add some")
     return source
+
+
+def record_image_splits(settings: DataSettings) -> RecordedSplits | None:
+    """Return all splits of the images of an image model; None for other data."""
+    images = find_images(Path(str(settings.root))) if settings.context_frames == 0 else None
+    if images is None:
+        return None
+    listing = Path(settings.split_file) if settings.split_file else None
+    divided = images.divided(settings.split_fractions, listing)
+    return RecordedSplits([Part(images.names[i], split, 0, 1) for split, found in divided.items() for i in found], {})

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, training_offsets
-from vidpred.data.splits import SPLITS, by_listing, divide, whole
-from vidpred.data.videos.frame_rate import kept_cuts, kept_frames
+from vidpred.data.splits import SPLITS, Part, by_listing, divide, whole
+from vidpred.data.videos.frame_rate import kept_frames, kept_positions
 from vidpred.data.videos.index import note_short_videos, require_videos
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.data.videos.windows import Segment, VideoWindows
@@ -29,15 +30,16 @@ def video_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
         DataError: There are no videos, or none has a whole window.
     """
     root = Path(str(settings.root))
-    videos = require_videos(root, settings.video_settings.on_bad_video, progress, settings.limits)
+    on_bad = settings.video_settings.on_bad_video
+    videos = require_videos(root, on_bad, progress, settings.limits, settings.max_bad_fraction)
     if progress:
         kept = [len(kept_frames(video, settings.video_settings.fps)) for video in videos]
-        note_short_videos(
-            root, videos, offsets[-1] * settings.frame_skip + 1, kept, settings.video_settings.on_bad_video
-        )
+        if settings.split_file and (recorded := RecordedSplits.read(Path(settings.split_file))) is not None:
+            recorded.warn_of_changes({video.path: video.bytes for video in videos}, root)
+        note_short_videos(root, videos, offsets[-1] * settings.frame_skip + 1, kept, on_bad)
     segments = split_videos(root, videos, settings)[split]
-    if settings.video_settings.skip_cuts:
-        segments = [shot for segment in segments for shot in without_cuts(segment, settings.video_settings.fps)]
+    skip_cuts, fps = settings.video_settings.skip_cuts, settings.video_settings.fps
+    segments = [shot for segment in segments for shot in without_breaks(segment, fps, skip_cuts)]
     source = VideoWindows(root, segments, settings, offsets)
     if not len(source):
         raise _too_short(settings, split, offsets, segments, videos)
@@ -55,7 +57,10 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
     by_path = {video.path: video for video in videos}
     lengths = {path: len(kept_frames(video, settings.video_settings.fps)) for path, video in by_path.items()}
     listing = Path(settings.split_file) if settings.split_file else root / "splits.csv"
-    if settings.split_file or listing.is_file():
+    recorded = RecordedSplits.read(listing) if settings.split_file else None
+    if recorded is not None:
+        parts = recorded.present(lengths)
+    elif settings.split_file or listing.is_file():
         parts = whole(lengths, by_listing(listing, lengths))
     else:
         window = training_offsets(settings)[-1] * settings.frame_skip + 1
@@ -66,11 +71,28 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
     return splits
 
 
-def without_cuts(segment: Segment, rate: float | None = None) -> list[Segment]:
-    """Divide a segment at its hard cuts, so that no window spans one."""
-    cuts = kept_cuts(segment.video, kept_frames(segment.video, rate)) if segment.video.cuts else []
-    borders = [segment.first, *(cut for cut in cuts if segment.first < cut < segment.end), segment.end]
-    return [Segment(segment.video, a, b) for a, b in pairwise(borders) if b > a]
+def record_video_splits(settings: DataSettings) -> RecordedSplits:
+    """Return all splits of a folder of videos. Raises DataError."""
+    root = Path(str(settings.root))
+    videos = require_videos(
+        root, settings.video_settings.on_bad_video, limits=settings.limits, max_bad_fraction=settings.max_bad_fraction
+    )
+    splits = split_videos(root, videos, settings)
+    parts = [
+        Part(segment.video.path, split, segment.first, segment.end)
+        for split, segments in splits.items()
+        for segment in segments
+    ]
+    return RecordedSplits(parts, {video.path: video.bytes for video in videos})
+
+
+def without_breaks(segment: Segment, rate: float | None = None, skip_cuts: bool = True) -> list[Segment]:
+    """Divide a segment where frames are missing and, with skip_cuts, at its hard cuts: no window spans one."""
+    video = segment.video
+    breaks = sorted({*video.gaps, *(video.cuts if skip_cuts else ())})
+    places = kept_positions(breaks, kept_frames(video, rate)) if breaks else []
+    borders = [segment.first, *(place for place in places if segment.first < place < segment.end), segment.end]
+    return [Segment(video, a, b) for a, b in pairwise(borders) if b > a]
 
 
 def _too_short(

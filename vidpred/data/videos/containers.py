@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ import numpy as np
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError
 
-# Formats are detected by content, not by suffix: an image, a playlist or a script renamed to .mp4 is rejected.
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,h264,hevc,mjpeg,m4v,ivf"
-# FFmpeg has hundreds of decoders, most of them irrelevant for training; excluding them reduces the attack surface.
-CODECS = (
-    "h264 hevc mpeg4 mpeg1video mpeg2video mpegvideo vp8 vp9 libvpx libvpx-vp9 av1 libdav1d mjpeg gif qtrle png ffv1 "
-    "huffyuv ffvhuff rawvideo v210 prores dnxhd dvvideo cinepak svq1 svq3 theora flv h261 h263 h263p msmpeg4v1 "
-    "msmpeg4v2 msmpeg4 wmv1 wmv2 wmv3 vc1 msvideo1 utvideo vp6 vp6f"
-)
+# Formats are detected by content, not by suffix. These name other files or devices, or are images or text.
+REFUSED_FORMATS = frozenset((
+    "concat", "dash", "hls", "image2", "image2pipe", "imf", "mpjpeg", "rtp", "rtsp", "sap", "sdp", "vobsub",
+    "webm_dash_manifest", "alsa", "fbdev", "kmsgrab", "lavfi", "video4linux2,v4l2", "x11grab", "data", "ffmetadata",
+    "bin", "adf", "idf", "tty", "xbin", "ico", "svg", "srt", "webvtt", "ass",
+))  # fmt: skip
+# Decoders of text, and those that pass data on as it is.
+REFUSED_CODECS = frozenset(("ansi", "bintext", "idf", "xbin", "wrapped_avframe", "vnull"))
 # The default decoders of VP8 and VP9 drop the alpha channel.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 TEXT_BYTES = frozenset(range(32, 127)) | {9, 10, 13}
@@ -48,7 +48,6 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"MZ", "a program, not a video"),
     (b"\x7fELF", "a program, not a video"),
 )
-TS_PACKET, TS_SYNC = 188, b"G"  # transport streams: packet size in bytes, and the first byte of every packet
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # still images in an MP4 container
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -88,41 +87,20 @@ def file_status(path: Path) -> os.stat_result:
 
 
 def explain_bytes(path: Path) -> None:
-    """Check for files that are obviously not videos, or truncated.
+    """Check for files that are obviously not videos.
 
     Raises:
-        DataError: The first or last bytes show that the file is not a complete video.
+        DataError: The first bytes show that the file is not a video.
     """
-    status = file_status(path)
+    file_status(path)
     try:
         with path.open("rb") as file:
             head = file.read(256)
-            file.seek(max(0, status.st_size - 1))
-            last = file.read(1)
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror} [{printable(path)}]") from None
     reason = _reason(head, path.suffix.lower())
-    if head.startswith(b"GIF8") and last != b";":
-        reason = "truncated: the end of the GIF is missing"
-    if head[:1] == head[TS_PACKET : TS_PACKET + 1] == TS_SYNC and status.st_size % TS_PACKET:
-        reason = "truncated: the file ends within a packet"
     if reason:
         raise DataError(f"{reason} [{printable(path)}]")
-
-
-def check_packets(path: Path, container: Any) -> None:
-    """Check every packet of a transport stream.
-
-    Transport streams do not declare a length, and demuxers silently skip damaged packets, so frames would be missing.
-
-    Raises:
-        DataError: A packet is damaged; the message does not include the path.
-    """
-    if container.format.name != "mpegts":
-        return
-    firsts = np.memmap(path, np.uint8, "r")[::TS_PACKET] == TS_SYNC[0]
-    if firsts[:2].all() and not firsts.all():  # else another packet size
-        raise DataError(f"damaged: packet {int(np.argmin(firsts))} of the transport stream is invalid")
 
 
 def _reason(head: bytes, suffix: str) -> str | None:
@@ -131,6 +109,9 @@ def _reason(head: bytes, suffix: str) -> str | None:
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not a video; download it again"
     if head.startswith(b"\xff\xd8\xff") and suffix in (".mjpeg", ".mjpg"):
+        return None
+    animated = head.startswith(b"\x89PNG") and b"acTL" in head
+    if animated or head.startswith(b"YUV4MPEG2"):
         return None
     for beginning, reason in BEGINNINGS:
         if head.startswith(beginning):
@@ -187,7 +168,9 @@ def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
     av.logging.set_level(None)  # silence FFmpeg; every failure raises an exception
     explain_bytes(path)
     try:
-        container = av.open(str(path), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"})
+        container = av.open(
+            f"file:{path}", options={"format_whitelist": allowed_formats(), "protocol_whitelist": "file"}
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         # FFmpeg reports a format outside the whitelist as an invalid argument.
         why = "unsupported container format" if isinstance(error, av.ArgumentError) else short(error)
@@ -199,17 +182,36 @@ def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
         raise DataError(f"{error} [{printable(path)}]") from None
 
 
-def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
+@cache
+def allowed_formats() -> str:
+    """Return the names of all container formats that are read, separated by commas."""
     import av
 
-    if not container.streams.video:
+    names = {name for name in av.formats_available if not name.endswith("_pipe")} - REFUSED_FORMATS
+    return ",".join(sorted(names))
+
+
+@cache
+def allowed_codecs() -> str:
+    """Return the names of all codecs that are read, separated by commas."""
+    import av
+
+    return ",".join(sorted(av.codecs_available - REFUSED_CODECS))
+
+
+def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
+    import av
+    from av.stream import Disposition
+
+    videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not videos:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise DataError(f"no video stream, only {kinds}")
-    stream = container.streams.video[0]
+    stream = next((stream for stream in videos if stream.disposition & Disposition.default), videos[0])
     if stream.codec_context is None:
         raise DataError("no decoder for the video's codec")
     decoder = stream.codec_context
-    if decoder.name not in CODECS.split():
+    if decoder.name in REFUSED_CODECS:
         raise DataError(f"unsupported codec {decoder.name}")
     if limits is not None:
         seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
@@ -220,7 +222,7 @@ def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:
         decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
     decoder.thread_count = 1
-    options = {"codec_whitelist": CODECS.replace(" ", ",")}  # enforced again inside FFmpeg
+    options = {"codec_whitelist": allowed_codecs()}  # enforced again inside FFmpeg
     if limits is not None:
         options["max_pixels"] = str(limits.pixels)
     decoder.options = options

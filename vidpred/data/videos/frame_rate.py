@@ -38,8 +38,8 @@ def kept_frames(video: VideoInfo, rate: float | None) -> Sequence[int]:
     return kept
 
 
-def kept_cuts(video: VideoInfo, kept: Sequence[int]) -> list[int]:
-    """Return the positions in `kept` at which a new shot begins."""
+def kept_positions(frames: Sequence[int], kept: Sequence[int]) -> list[int]:
+    """Return the positions in `kept` at which these frames, ascending, or the first ones after them stand."""
     if isinstance(kept, range):
-        return video.cuts
-    return sorted(set(np.searchsorted(kept, video.cuts, side="left").tolist()))
+        return list(frames)
+    return sorted(set(np.searchsorted(kept, frames, side="left").tolist()))

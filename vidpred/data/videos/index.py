@@ -13,11 +13,13 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -29,14 +31,24 @@ from vidpred.errors import DataError, StorageError
 from vidpred.files import write_file
 from vidpred.processes import available_cores, in_processes
 
-# Suffixes of the containers that `containers.py` accepts; the format is detected from the content.
+# Suffixes of videos; the format is detected from the content.
 SUFFIXES = frozenset((
-    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe",
-    ".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".f4v", ".wmv", ".asf", ".ogv", ".ogg", ".gif", ".h264",
-    ".264", ".avc", ".hevc", ".h265", ".265", ".mjpeg", ".mjpg", ".ivf",
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".mkv", ".webm", ".avi", ".divx", ".xvid", ".mpg",
+    ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".vob", ".evo", ".ts", ".mts", ".m2ts", ".m2t", ".mod", ".tod", ".dv",
+    ".dif", ".flv", ".f4v", ".wmv", ".asf", ".wtv", ".dvr-ms", ".ogv", ".ogg", ".ogm", ".gif", ".apng", ".h264",
+    ".264", ".avc", ".hevc", ".h265", ".265", ".av1", ".obu", ".mjpeg", ".mjpg", ".ivf", ".y4m", ".nut", ".mxf",
+    ".gxf", ".rm", ".rmvb", ".amv", ".bik", ".smk", ".flc", ".fli", ".vp9", ".cine", ".mlv", ".nsv", ".dav", ".roq",
 ))  # fmt: skip
-VERSION = {"format": "vidpred index", "version": 2}
+# Suffixes of files that people keep next to videos: not worth a warning.
+OTHER_SUFFIXES = frozenset((
+    "", ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".html", ".srt", ".vtt", ".ass",
+    ".log", ".pdf", ".py", ".sh", ".ini", ".toml", ".npy", ".npz", ".pkl", ".mat", ".h5", ".parquet", ".jpg",
+    ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".wav", ".mp3", ".m4a", ".aac", ".flac", ".zip", ".tar",
+    ".gz", ".rar", ".7z", ".lrv", ".thm", ".part", ".info", ".nfo", ".sha256", ".md5",
+))  # fmt: skip
+VERSION = {"format": "vidpred index", "version": 3}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
+OnBad = Literal["use", "skip", "error"]
 NAMED = 3  # bad files named in an error line
 TOO_SHORT = "too short"
 WORTH_PROCESSES = 8  # files; fewer are scanned faster than a process starts
@@ -44,19 +56,38 @@ SAVE_SECONDS = 20.0  # an interrupted scan loses at most this much work
 
 
 def find_videos(root: Path) -> list[str]:
-    """Return the sorted relative paths of all video files at any depth, except hidden files and folders."""
+    """Return the sorted relative paths of all video files at any depth, except hidden files and folders.
+
+    Links to folders are followed, each folder once.
+    """
     if not root.is_dir():
         return [root.name]
-    found = []
-    for folder, folders, files in os.walk(root):  # does not follow links to folders, which may form loops
+    return sorted(name for name in _find_files(root) if Path(name).suffix.lower() in SUFFIXES)
+
+
+def _find_files(root: Path) -> Iterator[str]:
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:  # a link back to where the walk has been
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         place = Path(folder).relative_to(root)
-        found += [
-            (place / name).as_posix()
-            for name in files
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found)
+        yield from ((place / name).as_posix() for name in files if not name.startswith("."))
+
+
+def _warn_of_unread_files(root: Path) -> None:
+    """Warn about files that are neither videos by their suffix nor what people keep next to videos."""
+    if not root.is_dir():
+        return
+    suffixes = (Path(name).suffix.lower() for name in _find_files(root))
+    unread = Counter(suffix for suffix in suffixes if suffix not in SUFFIXES | OTHER_SUFFIXES)
+    if unread:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(NAMED))
+        more = "" if len(unread) <= NAMED else f" and {len(unread) - NAMED} more kinds"
+        print(f"vidpred: warning: files that are no known videos are not read: {kinds}{more} [{root}]", file=sys.stderr)
 
 
 def scan(
@@ -128,41 +159,67 @@ def _try_probe(job: tuple[Path, str, Limits]) -> VideoInfo | str:
 
 
 def require_videos(
-    root: Path, on_bad: str = "error", progress: bool = False, limits: Limits | None = None
+    root: Path,
+    on_bad: OnBad = "use",
+    progress: bool = False,
+    limits: Limits | None = None,
+    max_bad_fraction: float = 1.0,
 ) -> list[VideoInfo]:
     """Return all videos below `root` (or `root` itself).
 
     Args:
         root: Folder of videos, or one video.
-        on_bad: For unreadable videos, "error" raises an error; "skip" lists them in bad_videos.csv next to the index.
-        progress: Show a progress bar, and warn about skipped videos.
+        on_bad: For damaged videos: "use" their whole frames, "skip" them, or raise an "error". Unless that is raised,
+            skipped and damaged videos are listed in bad_videos.csv next to the index.
+        progress: Show a progress bar, and warn about skipped and damaged videos.
         limits: Maximum size and length of a video.
+        max_bad_fraction: Largest fraction of the videos that may be skipped.
 
     Raises:
-        DataError: `root` does not exist, has no readable videos or, if `on_bad` is "error", has an unreadable one.
+        DataError: `root` does not exist or has no readable videos, too many are skipped or, if `on_bad` is "error", one
+            is damaged.
     """
     if not root.exists():
         raise DataError(_absent(root))
     videos, bad = scan(root, progress, limits)
+    if progress:
+        _warn_of_unread_files(root)
     if not videos and not bad:
         raise DataError(f"no video files [{root}]; supported suffixes: {' '.join(sorted(SUFFIXES))}")
-    if bad:
-        named = "; ".join(f"{printable(name)}: {reason}" for name, reason in bad[:NAMED])
-        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        if not videos:
-            raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {named}{more}; {REMEDY}")
-        if on_bad == "error":
-            many = f"{len(bad)} of {len(bad) + len(videos)} videos cannot be read"
-            raise DataError(f"{many} [{root}]: {named}{more}; remove them or set data.video.on_bad_video=skip")
+    if not videos:
+        raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {_named(bad)}; {REMEDY}")
+    damaged = [(video.path, usable(video)) for video in videos if video.notes]
+    total, wrong = len(videos) + len(bad), sorted([*bad, *damaged])
+    if wrong and on_bad == "error":
+        what = f"{len(wrong)} of {total} videos are damaged or cannot be read"
+        raise DataError(f"{what} [{root}]: {_named(wrong)}; remove them or set data.video.on_bad_video=use")
     if on_bad == "skip":
-        # A second call within a run (for another split) keeps the videos that are too short in the list.
-        short = [] if progress else [row for row in _read_rows(bad_videos_file(root)) if row[1].startswith(TOO_SHORT)]
-        names = {video.path for video in videos}
-        write_bad_videos(root, sorted([*bad, *(row for row in short if row[0] in names)]))
-        if bad and progress:
-            skipped = f"{len(bad)} of {len(bad) + len(videos)} videos cannot be read and are skipped"
-            print(f"vidpred: warning: {skipped} [{bad_videos_file(root)}]", file=sys.stderr)
+        bad, damaged, videos = wrong, [], [video for video in videos if not video.notes]
+    if len(bad) > max_bad_fraction * total or not videos:
+        raise DataError(
+            f"{len(bad)} of {total} videos cannot be read [{root}]: {_named(bad)}; {REMEDY}, or raise "
+            "data.max_bad_fraction"
+        )
+    # A second call within a run (for another split) keeps the videos that are too short in the list.
+    short = [] if progress else [row for row in _read_rows(bad_videos_file(root)) if row[1].startswith(TOO_SHORT)]
+    names = {video.path for video in videos}
+    write_bad_videos(root, sorted([*bad, *damaged, *(row for row in short if row[0] in names)]))
+    if progress:
+        for rows, what in ((bad, "videos cannot be read and are skipped"), (damaged, "videos are damaged")):
+            if rows:
+                text = f"{len(rows)} of {total} {what}: {_named(rows)}"
+                print(f"vidpred: warning: {text} [{bad_videos_file(root)}]", file=sys.stderr)
     return videos
+
+
+def usable(video: VideoInfo) -> str:
+    """Return what can be used of a damaged video, and what is wrong with it."""
+    return f"usable: {video.frames} frames; {'; '.join(video.notes)}"
+
+
+def _named(rows: Sequence[tuple[str, str]]) -> str:
+    named = "; ".join(f"{printable(name)}: {reason}" for name, reason in rows[:NAMED])
+    return named + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
 
 
 def bad_videos_file(root: Path) -> Path:
@@ -181,8 +238,8 @@ def write_bad_videos(root: Path, rows: Sequence[tuple[str, str]]) -> None:
     _write(file, text.getvalue())
 
 
-def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept: Sequence[int], on_bad: str) -> None:
-    """Warn about videos that are shorter than a window; if bad videos are skipped, add them to bad_videos.csv.
+def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept: Sequence[int], on_bad: OnBad) -> None:
+    """Warn about videos that are shorter than a window; unless bad videos are errors, add them to bad_videos.csv.
 
     Args:
         root: Folder of videos, or one video.
@@ -195,7 +252,7 @@ def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept
     if not short:
         return
     listed = ""
-    if on_bad == "skip":
+    if on_bad != "error":
         rows = _read_rows(bad_videos_file(root))
         found = [(path, f"{TOO_SHORT}: {count} frames, a window has {needed}") for path, count in short]
         write_bad_videos(root, sorted({**dict(rows), **dict(found)}.items()))

@@ -1,4 +1,4 @@
-"""Scanning a video: collect what random access needs, and check that the file is complete."""
+"""Scanning a video: collect what random access needs, and note what is damaged or missing."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from vidpred.data.videos.containers import OpenVideo, Scaler, check_packets, file_status, open_video, printable, short
+from vidpred.data.videos.container_damage import Damage, find_damage
+from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video, printable
+from vidpred.data.videos.geometry import Geometry, geometry_of
 from vidpred.data.videos.limits import Limits
-from vidpred.data.videos.reader import Reader, VideoInfo, quarter_turns
+from vidpred.data.videos.reader import Reader, VideoInfo
+from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.errors import DataError
 
 # Formats whose index and packets do not reveal missing data; there, only a gap in the timestamps does.
-WITHOUT_INDEX = ("mpeg",)
+WITHOUT_INDEX = ("mpeg", "mpegts")
 GAP_SECONDS, GAP_INTERVALS = 0.3, 5  # minimum length of such a gap, in seconds and median frame intervals
 THUMBNAIL = 32  # side of the gray thumbnails for detecting cuts
 CUT_DIFFERENCE = 20.0  # minimum mean absolute difference of thumbnails (of 255) at a cut
 CUT_RATIO = 3.0  # minimum ratio of that difference to the median difference around it
+REPEAT_DIFFERENCE = 0.5  # of 255; consecutive thumbnails that differ less show a repeated frame
+MAX_REPEATS = 6  # frames; a longer pause is a still scene
 TRIED_FRAMES = 16  # frames decoded again from a keyframe to check that random access works
 
 
 def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> VideoInfo:
     """Decode the whole video once and collect what random access needs, without keeping frames in memory.
+
+    The length is that of the whole frames that decoding yields; what is damaged or missing is noted.
 
     Args:
         path: The video file.
@@ -35,28 +42,24 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
         limits: Maximum size and length of a video.
 
     Raises:
-        DataError: The file is not a video, exceeds the limits, is truncated or damaged, or has no frames.
+        DataError: The file is not a video, exceeds the limits, or has no whole frame.
     """
-    import av  # optional: training on prepared frames works without it
-
     limits = limits or Limits()
     status = file_status(path)
     video = open_video(path, limits)
     scan = _Scan(video, limits)
     try:
         with video.container:
-            check_packets(path, video.container)
-            scan.run()
+            damage = find_damage(path, video.container.format.name)
+            scan.run(damage)
             info = VideoInfo(
                 path=name or path.name, bytes=status.st_size, mtime_ns=status.st_mtime_ns, codec=video.decoder.name,
-                frames=scan.count, rate=scan.rate, width=scan.width, height=scan.height, rotation=scan.rotation,
+                frames=scan.count, rate=scan.rate, **scan.geometry._asdict(),
                 time_base=str(video.stream.time_base or Fraction(1, 25)), pts=scan.order(), keyframes=scan.keyframes,
-                keyframe_dts=scan.keyframe_dts(), cuts=find_cuts(scan.thumbnail_differences),
+                keyframe_dts=scan.keyframe_dts(), cuts=find_cuts(scan.thumbnail_differences), gaps=sorted(scan.gaps),
+                breaks=damage.breaks, images=damage.images, notes=[*damage.notes, *scan.notes],
             )  # fmt: skip
         return _with_checked_keyframes(path, info, scan.checksums)
-    except av.FFmpegError as error:
-        reason = f"damaged or truncated: frame {scan.count} cannot be decoded ({short(error)})"
-        raise DataError(f"{reason} [{printable(path)}]") from None
     except DataError as error:
         raise DataError(f"{error} [{printable(path)}]") from None
 
@@ -67,7 +70,8 @@ class _Scan:
     def __init__(self, video: OpenVideo, limits: Limits) -> None:
         self.video, self.limits = video, limits
         self.rate = float(video.stream.average_rate or video.stream.guessed_rate or 25)
-        self.count, self.width, self.height, self.rotation = 0, 0, 0, 0
+        self.count = 0
+        self.geometry = Geometry(0, 0, 0, False)
         self.pts: list[int | None] = []
         self.keyframes: list[int] = []
         self.checksums: list[int] = []
@@ -75,45 +79,37 @@ class _Scan:
         self._keyframe_dts: list[int | None] = []
         self._thumbnail: np.ndarray | None = None
         self._scaler = Scaler()
-        self._end, self._last_end = 0.0, 0.0  # seconds; end of all streams, and of the last video frame
+        self.gaps: set[int] = set()
+        self.notes: list[str] = []
 
-    def run(self) -> None:
+    def run(self, damage: Damage) -> None:
         """Decode everything.
 
         Raises:
-            DataError: The video is damaged or exceeds the limits; the message does not include the path.
-            av.FFmpegError: A frame cannot be decoded.
+            DataError: There is no whole frame, or the video exceeds the limits; the message does not include the path.
         """
-        # Demux all streams: some containers only declare the duration of all of them together.
-        for packet in self.video.container.demux():
-            if packet.pts is not None and packet.time_base:
-                self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream is self.video.stream or packet.stream.index == self.video.stream.index:
-                if packet.is_corrupt:
-                    raise DataError(f"damaged or truncated: incomplete packet after frame {self.count}")
-                for frame in self.video.decode(packet):
-                    self.add(frame)
+        frames = WholeFrames(self.video, damage.breaks, damage.images)
+        for frame in frames:
+            self.add(frame)
         if not self.count:
-            raise DataError("no frames in its video stream")
-        self.check_length()
-        self.check_gaps()
+            reason = next(iter([*frames.reasons, *damage.notes]), None)
+            raise DataError(f"damaged: no whole frame ({reason})" if reason else "no frames in its video stream")
+        self.gaps.update(gap for gap in frames.gaps if 0 < gap < self.count)
+        if frames.gaps:
+            lost = f"{frames.lost} frames are damaged or lack a reference frame, " if frames.lost else "damaged "
+            self.notes.append(f"{lost}first after frame {frames.gaps[0]} ({frames.reasons[0]})")
+        self.note_holes()
 
     def add(self, frame: Any) -> None:
         if not self.count:
-            self.rotation = quarter_turns(frame)
-            self.width, self.height = frame.width, frame.height
-            if self.rotation % 180:
-                self.width, self.height = self.height, self.width
-        if frame.is_corrupt:
-            raise DataError(f"damaged or truncated: frame {self.count} is incomplete")
+            self.geometry = geometry_of(frame, self.video.stream)
         if frame.key_frame:
             self.keyframes.append(self.count)
             self._keyframe_dts.append(frame.dts)
         self.pts.append(frame.pts)
         self.count += 1
-        if frame.pts is not None and self.video.stream.time_base:
-            self._last_end = float((frame.pts + (frame.duration or 0)) * self.video.stream.time_base)
-        reason = self.limits.of_size(frame.width, frame.height) or self.limits.of_length(self.count, self._seconds())
+        width = max(frame.width, self.geometry.width if self.geometry.rotation % 180 == 0 else self.geometry.height)
+        reason = self.limits.of_size(width, frame.height) or self.limits.of_length(self.count, self._seconds())
         if reason:
             raise DataError(reason)
         thumbnail = thumbnail_of(frame, self._scaler)
@@ -141,41 +137,16 @@ class _Scan:
         ascending = all(a < b for a, b in pairwise(found))
         return found if len(found) == len(self.keyframes) and ascending and not self.order() else []
 
-    def check_length(self) -> None:
-        """Compare the decoded length with the container's, because decoders can stop early without an error.
-
-        Raises:
-            DataError: The video is shorter than the container declares.
-        """
-        import av
-
-        stream, container = self.video.stream, self.video.container
-        if stream.frames > self.count + 1:
-            raise DataError(f"truncated: {self.count} of {stream.frames} frames can be decoded")
-        first = float((self.pts[0] or 0) * (stream.time_base or 0))
-        if stream.duration and stream.time_base:
-            declared, found = float(stream.duration * stream.time_base), self._last_end
-        else:
-            declared, found = (container.duration or 0) / av.time_base, max(self._end, self._last_end)
-        # Matroska includes a late start in the duration, MP4 does not: accept either.
-        found = max(found, found - first)
-        if found and found + 2 / self.rate + min(0.01 * declared, 0.5) < declared:
-            raise DataError(f"truncated: the video ends after {found:.2f} of {declared:.2f} s")
-
-    def check_gaps(self) -> None:
-        """Check the timestamps of MPEG streams for gaps: they have no index, and decoders skip missing data.
-
-        Raises:
-            DataError: There are no frames for a suspiciously long time.
-        """
-        times = [float(pts * self.video.stream.time_base) for pts in self.pts if pts is not None]
-        if self.video.container.format.name not in WITHOUT_INDEX or len(times) < 3:
+    def note_holes(self) -> None:
+        """Note where MPEG streams have no frames for a long time: nothing else reveals that data is missing there."""
+        times = np.array([pts for pts in self.pts if pts is not None], float)
+        if self.video.container.format.name not in WITHOUT_INDEX or len(times) < self.count or len(times) < 3:
             return
-        intervals = [later - earlier for earlier, later in pairwise(times)]
-        longest = max(range(len(intervals)), key=intervals.__getitem__)
-        if intervals[longest] > max(GAP_SECONDS, GAP_INTERVALS * float(np.median(intervals))):
-            begin, end = (time - times[0] for time in times[longest : longest + 2])
-            raise DataError(f"damaged or truncated: no frames between {begin:.2f} and {end:.2f} s")
+        intervals = np.diff(times * float(self.video.stream.time_base))
+        holes = np.flatnonzero(intervals > max(GAP_SECONDS, GAP_INTERVALS * float(np.median(intervals)))) + 1
+        if len(holes):
+            self.gaps.update(int(hole) for hole in holes)
+            self.notes.append(f"{intervals[holes - 1].sum():.2f} s are missing, first after frame {holes[0]}")
 
 
 def thumbnail_of(frame: Any, scaler: Scaler) -> np.ndarray:
@@ -209,10 +180,27 @@ def find_cuts(differences: Sequence[float]) -> list[int]:
     """Return the indices of the frames that begin a new shot, from the differences of consecutive thumbnails.
 
     At a cut, the difference is large and much larger than around it; fast motion causes many large differences.
+    Repeated frames, as of 15 frames a second in a file of 30, do not count.
     """
+    numbers = _without_repeats(differences)
     cuts = []
-    for index, difference in enumerate(differences):
-        around = [*differences[max(0, index - 3) : index], *differences[index + 1 : index + 4]]
-        if difference > CUT_DIFFERENCE and difference > CUT_RATIO * (float(np.median(around)) if around else 0.0):
-            cuts.append(index + 1)
+    for place, number in enumerate(numbers):
+        around = [differences[near] for near in [*numbers[max(0, place - 3) : place], *numbers[place + 1 : place + 4]]]
+        usual = float(np.median(around)) if around else 0.0
+        if differences[number] > CUT_DIFFERENCE and differences[number] > CUT_RATIO * usual:
+            cuts.append(number + 1)
     return cuts
+
+
+def _without_repeats(differences: Sequence[float]) -> list[int]:
+    """Return the indices of the differences, without those of short runs of repeated frames."""
+    kept: list[int] = []
+    run: list[int] = []
+    for number, difference in enumerate(differences):
+        if difference < REPEAT_DIFFERENCE:
+            run.append(number)
+            continue
+        kept += [] if len(run) < MAX_REPEATS else run
+        kept.append(number)
+        run = []
+    return kept + run

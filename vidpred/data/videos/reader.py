@@ -7,7 +7,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -15,8 +15,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from vidpred.data.videos.container_damage import find_damage
 from vidpred.data.videos.containers import Scaler, file_status, open_video, printable, short
+from vidpred.data.videos.geometry import geometry_of, upright
 from vidpred.data.videos.limits import Limits
+from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.data.videos.worker_status import reading
 from vidpred.errors import DataError
 
@@ -35,14 +38,19 @@ class VideoInfo:
         codec: Name of FFmpeg's decoder.
         frames: Number of frames.
         rate: Average frames per second.
-        width: Width of the first frame after rotation.
-        height: Height of the first frame after rotation.
+        width: Width of the first frame as it is shown; see `Geometry`.
+        height: Height of the first frame as it is shown.
         rotation: Degrees counter-clockwise, a multiple of 90.
         time_base: Unit of the timestamps in seconds, as a fraction.
         pts: One ascending timestamp per frame in units of `time_base`; empty if the stream has none.
         keyframes: Frame indices at which decoding can start; seek to their pts or, without pts, `keyframe_dts`.
         keyframe_dts: Seek times of the keyframes; if empty, decoding starts at the beginning.
         cuts: Indices of the frames that begin a new shot.
+        gaps: Indices of the frames before which frames are missing or damaged.
+        breaks: Byte offsets of damage; see `container_damage.Damage`, also for `images`.
+        images: Number of complete images (GIF only).
+        notes: What is damaged or missing; empty for a good file.
+        mirrored: Whether frames are mirrored after the rotation.
     """
 
     path: str
@@ -59,6 +67,11 @@ class VideoInfo:
     keyframes: list[int]
     keyframe_dts: list[int]
     cuts: list[int]
+    gaps: list[int] = field(default_factory=list)
+    breaks: list[int] = field(default_factory=list)
+    images: int | None = None
+    notes: list[str] = field(default_factory=list)
+    mirrored: bool = False
 
     @property
     def seconds(self) -> float:
@@ -97,8 +110,11 @@ class Reader:
 
     def _open(self) -> None:
         self._video = open_video(self.path)
-        self._frames: Iterator[Any] = self._video.frames()
+        self._frames: Iterator[Any] = self._whole_frames()
         self._position: int | None = 0  # index of the next frame; None after a failed seek
+
+    def _whole_frames(self) -> WholeFrames:
+        return WholeFrames(self._video, self.info.breaks, self.info.images)
 
     def close(self) -> None:
         self._video.close()
@@ -139,7 +155,7 @@ class Reader:
             time = self.info.pts[start] if by_pts else self.info.keyframe_dts[bisect_left(self.info.keyframes, start)]
             self._position = None
             self._video.seek(time)
-            self._frames = self._video.frames()
+            self._frames = self._whole_frames()
             # Frames from before the keyframe may be decoded first, without their reference frames: skip them.
             for frame in self._frames:
                 number = self._number(frame) if by_pts else start if frame.key_frame and frame.dts == time else None
@@ -212,7 +228,7 @@ def _read_frames(
     try:
         for number, frame in _reader(path, info).frames_from(wanted[0]):
             if number in places:
-                found[places[number]] = to_array(frame, size, channels, info.rotation, _scaler)
+                found[places[number]] = to_array(frame, size, channels, info.rotation, info.mirrored, _scaler)
                 count += 1
             if number >= wanted[-1]:
                 break
@@ -224,39 +240,29 @@ def _read_frames(
     return found if wanted == list(numbers) else found[[places[number] for number in numbers]]
 
 
-def quarter_turns(frame: Any) -> int:
-    """Return the rotation that turns a decoded frame upright: 0, 90, 180 or 270 degrees counter-clockwise."""
-    return int(round(frame.rotation / 90) * 90 % 360)
-
-
-def to_array(frame: Any, size: tuple[int, int], channels: int, rotation: int, scaler: Scaler) -> np.ndarray:
+def to_array(
+    frame: Any, size: tuple[int, int], channels: int, rotation: int, mirrored: bool, scaler: Scaler
+) -> np.ndarray:
     """Convert a decoded frame to `(H, W, C)` uint8, turned upright and scaled to size = (height, width)."""
     unrotated = size if rotation % 180 == 0 else size[::-1]
     image = scaler.array(frame, unrotated, "rgb24" if channels == 3 else "gray")
-    if rotation:
-        image = np.ascontiguousarray(np.rot90(image, rotation // 90))
+    if rotation or mirrored:
+        image = np.ascontiguousarray(upright(image, rotation, mirrored))
     return image.reshape(*size, channels)
 
 
 def stream_frames(
     path: Path, size: tuple[int, int] | None = None, channels: int = 3, limits: Limits | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield every frame, `(H, W, C)` uint8, in constant memory.
+    """Yield every whole frame, `(H, W, C)` uint8, in constant memory.
 
     Raises:
-        DataError: The video cannot be opened or decoded, or exceeds the limits.
+        DataError: The video cannot be opened, or exceeds the limits.
     """
-    import av
-
-    video, scaler, number, rotation = open_video(path, limits or Limits()), Scaler(), 0, 0
+    video, scaler, geometry = open_video(path, limits or Limits()), Scaler(), None
     with video.container:
-        try:
-            for frame in video.frames():
-                if not number:
-                    rotation = quarter_turns(frame)
-                    size = size or ((frame.height, frame.width) if rotation % 180 == 0 else (frame.width, frame.height))
-                assert size is not None
-                yield to_array(frame, size, channels, rotation, scaler)
-                number += 1
-        except av.FFmpegError as error:
-            raise DataError(f"cannot decode frame {number} ({short(error)}) [{printable(path)}]") from None
+        damage = find_damage(path, video.container.format.name)
+        for frame in WholeFrames(video, damage.breaks, damage.images):
+            geometry = geometry or geometry_of(frame, video.stream)
+            shape = size or (geometry.height, geometry.width)
+            yield to_array(frame, shape, channels, geometry.rotation, geometry.mirrored, scaler)

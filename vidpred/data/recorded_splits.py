@@ -1,0 +1,94 @@
+"""The splits of a run: which files, and which frames of them, it was trained, validated and tested on.
+
+A run stores them in splits.csv, so that files added or removed later never turn training data into test data.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidpred.data.settings import DataSettings
+from vidpred.data.splits import SPLITS, Part
+from vidpred.errors import DataError
+from vidpred.files import write_file
+
+FILE = "splits.csv"
+HEADER = ["path", "split", "first", "end", "bytes"]
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class RecordedSplits:
+    """The parts of a run's data, and the size of each file in bytes (0: unknown)."""
+
+    parts: list[Part]
+    sizes: dict[str, int]
+
+    @classmethod
+    def read(cls, file: Path) -> RecordedSplits | None:
+        """Return the splits in a file; None if it is a list of path,split that a user wrote.
+
+        Raises:
+            DataError: A row is invalid.
+        """
+        try:
+            with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+                rows = csv.reader(lines)
+                if next(rows, None) != HEADER:
+                    return None
+                found = [(Part(path, split, int(first), int(end)), int(size)) for path, split, first, end, size in rows]
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read the splits of the run ({error}) [{file}]; restore the file") from None
+        if not all(part.split in SPLITS for part, _ in found):
+            raise DataError(f"a split is none of {', '.join(SPLITS)} [{file}]; restore the file")
+        return cls([part for part, _ in found], {part.clip: size for part, size in found})
+
+    def write(self, file: Path) -> None:
+        """Write the splits to a file. Raises StorageError."""
+        text = io.StringIO()
+        rows = [(part.clip, part.split, part.first, part.end, self.sizes.get(part.clip, 0)) for part in self.parts]
+        csv.writer(text, lineterminator="\n").writerows([HEADER, *sorted(rows)])
+        write_file(file, text.getvalue(), "free space or choose another run=")
+
+    def present(self, lengths: Mapping[str, int]) -> list[Part]:
+        """Return the parts of the files that are there, shortened to their lengths in frames."""
+        found = [replace(part, end=min(part.end, lengths[part.clip])) for part in self.parts if part.clip in lengths]
+        return [part for part in found if part.end > part.first]
+
+    def warn_of_changes(self, sizes: Mapping[str, int], root: Path) -> None:
+        """Warn about files that are new, gone or changed since the run began."""
+        changed = [name for name, size in sizes.items() if self.sizes.get(name) not in (None, 0, size)]
+        for names, what in (
+            (sizes.keys() - self.sizes.keys(), "new and belong to no split of the run; they are not used"),
+            (self.sizes.keys() - sizes.keys(), "gone since the run began"),
+            (changed, "changed since the run began; they keep their split"),
+        ):
+            if names:
+                print(f"vidpred: warning: {len(names)} files are {what} [{root}]: {_named(names)}", file=sys.stderr)
+
+
+def _named(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - NAMED} more" if len(ordered) > NAMED else ""
+    return ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in ordered[:NAMED]) + more
+
+
+def with_recorded_splits(settings: DataSettings, run: Path) -> DataSettings:
+    """Return the data settings of a run with the splits that its folder stores, if it stores any."""
+    file = run / FILE
+    return settings.model_copy(update={"split_file": str(file)}) if file.is_file() else settings
+
+
+def with_root(settings: DataSettings, root: str | None) -> DataSettings:
+    """Return the settings for the data in another place (None: the same); the splits of a run are not those of it."""
+    if root is None or (settings.root is not None and Path(root).resolve() == Path(settings.root).resolve()):
+        return settings
+    changes: dict[str, str | None] = {"root": root}
+    if settings.split_file is not None and RecordedSplits.read(Path(settings.split_file)) is not None:
+        changes["split_file"] = None
+    return settings.model_copy(update=changes)

@@ -1,0 +1,181 @@
+"""Damage that the structure of a file reveals: FFmpeg skips it silently and finds the next packet."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+TS_PACKET, TS_SYNC = 188, 0x47  # transport streams: bytes of a packet, and its first byte
+MKV_SEGMENT, MKV_CLUSTER = 0x18538067, 0x1F43B675
+MKV_TOP = {  # IDs of a segment's elements: seek head, info, tracks, chapters, clusters, cues, ...
+    0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, MKV_CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1254C367, 0xEC, 0xBF,
+}  # fmt: skip
+MKV_IN_CLUSTER = {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF}
+GIF_EXTENSION, GIF_IMAGE, GIF_END = 0x21, 0x2C, 0x3B
+
+
+@dataclass
+class Damage:
+    """What is wrong with a file's structure.
+
+    Attributes:
+        breaks: Byte offsets after which data is missing; the next whole frame is a keyframe.
+        notes: What is wrong, for the user.
+        images: Number of complete images (GIF only).
+    """
+
+    breaks: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    images: int | None = None
+
+    def add(self, offset: int, note: str) -> None:
+        """Note damage at a byte offset."""
+        self.breaks.append(offset)
+        self.notes.append(note)
+
+
+def find_damage(path: Path, container_format: str) -> Damage:
+    """Return the damage in the structure of a video file.
+
+    Args:
+        path: The file.
+        container_format: FFmpeg's name of its container format.
+    """
+    damage = Damage()
+    check = next((check for name, check in CHECKS.items() if name in container_format.split(",")), None)
+    if check is not None and path.stat().st_size:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check(content, damage)
+    return damage
+
+
+def _check_ts(content: mmap.mmap, damage: Damage) -> None:
+    firsts = np.frombuffer(content[:], np.uint8)[::TS_PACKET] == TS_SYNC
+    if not firsts[:2].all():  # packets of another size, as on Blu-ray
+        return
+    bad = np.flatnonzero(~firsts)
+    if len(bad):
+        starts = bad[np.diff(bad, prepend=-2) > 1]
+        damage.breaks += [int(start) * TS_PACKET for start in starts]
+        damage.notes.append(f"{len(bad)} of {len(firsts)} packets of the transport stream are invalid")
+    if len(content) % TS_PACKET:
+        damage.notes.append("the file ends within a packet")
+
+
+def _check_riff(content: mmap.mmap, damage: Damage) -> None:
+    """Walk through the chunks of an AVI file; those of several RIFF lists follow one another."""
+    offset = 0
+    while offset + 12 <= len(content) and content[offset : offset + 4] == b"RIFF":
+        size = int.from_bytes(content[offset + 4 : offset + 8], "little")
+        end = offset + 8 + size
+        _check_chunks(content, offset + 12, min(end, len(content)), damage)
+        if end > len(content):
+            damage.notes.append(f"the file ends {end - len(content):,} bytes early")
+        offset = end + size % 2
+
+
+def _check_chunks(content: mmap.mmap, offset: int, end: int, damage: Damage) -> None:
+    while offset + 8 <= end:
+        name, size = content[offset : offset + 4], int.from_bytes(content[offset + 4 : offset + 8], "little")
+        following = offset + 8 + size + size % 2
+        if not all(32 <= byte < 127 for byte in name) or (following > end + 1 and end < len(content)):
+            damage.add(offset, f"an invalid chunk at byte {offset:,}")
+            return
+        if name == b"LIST" and content[offset + 8 : offset + 12] in (b"movi", b"rec "):
+            _check_chunks(content, offset + 12, min(following, end), damage)
+        offset = following
+
+
+def _check_boxes(content: mmap.mmap, damage: Damage) -> None:
+    """Walk through the outermost boxes of an MP4 or QuickTime file."""
+    offset = 0
+    while offset + 8 <= len(content):
+        size = int.from_bytes(content[offset : offset + 4], "big")
+        if size == 1:
+            size = int.from_bytes(content[offset + 8 : offset + 16], "big")
+        if size < 8:  # 0: up to the end of the file
+            return
+        offset += size
+    if offset > len(content):
+        damage.notes.append(f"the file ends {offset - len(content):,} bytes early")
+
+
+def _check_mkv(content: mmap.mmap, damage: Damage) -> None:
+    for name, offset, end in _elements(content, 0, len(content)):
+        if name != MKV_SEGMENT:
+            continue
+        if end is not None and end > len(content):
+            damage.notes.append(f"the file ends {end - len(content):,} bytes early")
+        _check_segment(content, offset, min(end or len(content), len(content)), damage)
+        return
+
+
+def _check_segment(content: mmap.mmap, offset: int, end: int, damage: Damage) -> None:
+    for name, inside, after in _elements(content, offset, end):
+        if name not in MKV_TOP:
+            damage.add(inside, f"invalid data at byte {inside:,}")
+            return
+        if after is None:  # a live stream: the length of this cluster is unknown, and so is where the next one begins
+            return
+        if name == MKV_CLUSTER:
+            for block, place, _ in _elements(content, inside, min(after, end)):
+                if block not in MKV_IN_CLUSTER:
+                    damage.add(place, f"invalid data at byte {place:,}")
+                    break
+
+
+def _elements(content: mmap.mmap, offset: int, end: int) -> Iterator[tuple[int, int, int | None]]:
+    """Yield (ID, offset of the data, offset behind it; None: unknown) of the EBML elements in a part of a file."""
+    while offset < end:
+        width = 9 - content[offset].bit_length()
+        if width > 4:
+            yield 0, offset, None
+            return
+        name = int.from_bytes(content[offset : offset + width], "big")
+        offset += width
+        if offset >= end:
+            return
+        width = 9 - content[offset].bit_length()
+        if width > 8:
+            yield 0, offset, None
+            return
+        size = int.from_bytes(content[offset : offset + width], "big") - (1 << 7 * width)
+        offset += width
+        following = None if size == (1 << 7 * width) - 1 else offset + size
+        yield name, offset, following
+        if following is None:
+            return
+        offset = following
+
+
+def _check_gif(content: mmap.mmap, damage: Damage) -> None:
+    """Walk through the blocks of a GIF; what follows its end is ignored, as players do."""
+    damage.images = 0
+    flags = content[10] if len(content) > 10 else 0
+    offset = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while offset < len(content):
+        kind = content[offset]
+        if kind == GIF_END:
+            return
+        if kind == GIF_IMAGE and offset + 10 < len(content):
+            flags = content[offset + 9]
+            offset += 10 + (3 << (flags & 7) + 1 if flags & 0x80 else 0) + 1
+        elif kind == GIF_EXTENSION:
+            offset += 2
+        else:
+            damage.add(offset, f"an invalid block at byte {offset:,}")
+            return
+        while offset < len(content) and content[offset]:
+            offset += 1 + content[offset]
+        offset += 1
+        damage.images += kind == GIF_IMAGE and offset <= len(content)
+    damage.notes.append("the end of the file is missing")
+
+
+CHECKS: dict[str, Callable[[mmap.mmap, Damage], None]] = {
+    "mpegts": _check_ts, "avi": _check_riff, "mov": _check_boxes, "matroska": _check_mkv, "gif": _check_gif,
+}  # fmt: skip

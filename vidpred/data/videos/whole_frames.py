@@ -1,0 +1,119 @@
+"""Decoding a video without the frames that are damaged or lack a reference frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from vidpred.data.videos.containers import OpenVideo, short
+
+LOOK_AHEAD = 2  # packets within which a keyframe follows where two streams were joined
+
+
+class WholeFrames:
+    """Iterator over the whole frames of an open video, from where its container stands.
+
+    After damage, frames are dropped up to the next keyframe, since they are predicted from missing data. Containers
+    flag a packet as corrupt where a counter jumps: data is missing, or two streams were joined. In the latter case a
+    keyframe follows at once, and nothing is dropped.
+
+    Attributes:
+        count: Number of frames yielded.
+        lost: Number of frames dropped.
+        gaps: Values of `count` at which frames were dropped.
+        reasons: What went wrong, in the order of `gaps`.
+    """
+
+    def __init__(self, video: OpenVideo, breaks: Sequence[int] = (), images: int | None = None) -> None:
+        """Take the damage that `container_damage.find_damage` found."""
+        self.video, self.breaks, self.images = video, breaks, images
+        self.count, self.lost = 0, 0
+        self.gaps: list[int] = []
+        self.reasons: list[str] = []
+        self._whole = True
+        self._key_sent = True  # whether a keyframe was sent to the decoder since the last damage
+        self._key_pts: int | None = None
+        self._offset = 0  # in the file, of the last packet
+        self._frames = self._decode()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        """Return the next whole frame."""
+        return next(self._frames)
+
+    def _decode(self) -> Iterator[Any]:
+        import av
+
+        for packet, joined in self._packets():
+            if self._is_broken(packet, joined):
+                self._lose("data is missing", sent=False)
+            if packet.is_keyframe and not packet.is_corrupt:
+                self._key_sent, self._key_pts = True, packet.pts
+            try:
+                frames = self.video.decode(packet)
+            except av.EOFError:
+                return
+            except av.FFmpegError as error:
+                self._lose(short(error), sent=False)
+                self.lost += 1
+                continue
+            for frame in frames:
+                yield from self._filter(frame)
+
+    def _filter(self, frame: Any) -> Iterator[Any]:
+        if self.images is not None and self.count >= self.images:
+            self._lose("incomplete image")
+        elif frame.is_corrupt:
+            self._lose("incomplete frame")
+        elif frame.key_frame and self._key_sent and (None in (self._key_pts, frame.pts) or frame.pts >= self._key_pts):
+            self._whole = True
+        if self._whole:
+            self.count += 1
+            self._key_pts = None
+            yield frame
+        else:
+            self.lost += 1
+
+    def _lose(self, reason: str, sent: bool = True) -> None:
+        """Drop frames from here on; sent: whether a keyframe that the decoder already has may end that."""
+        if self._whole:
+            self.gaps.append(self.count)
+            self.reasons.append(reason)
+        self._whole, self._key_sent = False, sent
+        if sent:
+            self._key_pts = None
+
+    def _is_broken(self, packet: Any, joined: bool) -> bool:
+        before, offset = self._offset, packet.pos
+        if offset is not None and offset >= 0:
+            self._offset = offset
+            if any(before < place <= offset for place in self.breaks):
+                return True
+        return bool(packet.is_corrupt and not joined)
+
+    def _packets(self) -> Iterator[tuple[Any, bool]]:
+        """Yield every packet, and whether a keyframe follows within the next few."""
+        import av
+
+        packets = self.video.container.demux(self.video.stream)
+        waiting: list[Any] = []
+        ended = False
+        while True:
+            while len(waiting) <= LOOK_AHEAD and not ended:
+                try:
+                    waiting += islice(packets, 1)
+                except av.FFmpegError as error:
+                    self.reasons.append(short(error))
+                    self.gaps.append(self.count)
+                    ended = True
+                    waiting.append(av.Packet())  # flushes the decoder
+                ended = ended or not waiting[-1:] or not waiting[-1].size
+            if not waiting:
+                return
+            packet = waiting.pop(0)
+            yield packet, any(following.is_keyframe and following.size for following in waiting)
+            if not packet.size:
+                return
