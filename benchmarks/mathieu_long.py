@@ -162,11 +162,8 @@ def train_all(
     with ProcessPoolExecutor(len(jobs), mp_context=multiprocessing.get_context("spawn")) as pool:
 
         def configs(folder: str, steps: int) -> list[Config]:
-            runs = [output / folder / f"{rung}-{seed}" for rung, seed in jobs]
-            return [
-                rung_config(rung, seed, frames / "train", run, steps, size)
-                for (rung, seed), run in zip(jobs, runs, strict=True)
-            ]
+            train, runs = frames / "train", output / folder
+            return [rung_config(rung, seed, train, runs / f"{rung}-{seed}", steps, size) for rung, seed in jobs]
 
         if steps is None:
             short = configs("timing", TIMING_STEPS)

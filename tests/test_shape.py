@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +13,15 @@ import pytest
 
 import vidpred
 from vidpred.commands.app import app
+from vidpred.data.prepared.frame_writer import Preparation
+from vidpred.planning.envs.base import Env
+from vidpred.planning.solvers.base import Solver
+from vidpred.planning.world_model import PlanningModel
 
 PACKAGE = Path(vidpred.__file__).parent
 CHECKED = [PACKAGE, *(PACKAGE.parent / name for name in ("data_prep", "benchmarks", "demos"))]
 HANDLERS = {command.callback for command in app.registered_commands}  # their parameters are the options
+CONTRACTS = (Env, PlanningModel, Solver, Preparation)  # protocols, whose classes do not derive from them
 MOST_LINES, MOST_PARAMETERS = 50, 8
 MOST_COMMAND_LINES = 200
 MOST_FILES = 11  # at the package's top level
@@ -51,3 +59,26 @@ def test_command_files_are_short() -> None:
 def test_the_top_level_of_the_package_is_small() -> None:
     files = sorted(path.name for path in PACKAGE.iterdir() if path.is_file())
     assert len(files) <= MOST_FILES, files
+
+
+def test_every_public_method_has_a_docstring() -> None:
+    """Its own, or that of the contract which it fulfils."""
+    documented = {name for contract in CONTRACTS for name in vars(contract)}
+    missing = []
+    for info in pkgutil.walk_packages([str(PACKAGE)], "vidpred."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if kind.__module__ != info.name or name.startswith("_"):
+                continue
+            for member, value in vars(kind).items():
+                plain = getattr(value, "fget", None) or getattr(value, "__func__", value)
+                if (
+                    inspect.isfunction(plain)
+                    and not member.startswith("_")
+                    and member not in documented
+                    and not inspect.getdoc(getattr(kind, member))
+                ):
+                    missing.append(f"{info.name}.{name}.{member}")
+    assert not missing, "\n".join(missing)

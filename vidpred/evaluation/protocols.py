@@ -39,6 +39,7 @@ class RunningMean:
 
     @property
     def mean(self) -> float:
+        """Return the mean; NaN without values."""
         return self.total / self.count if self.count else math.nan
 
     @property

@@ -105,13 +105,7 @@ def stream_rollout(
     noise, actions, states = (None if rows is None else rows.to(context.device) for rows in (noise, actions, states))
     conditions = Conditions(noise, actions, states=states)
     conditions.check(generator)
-    if states is not None and generator.state_size and states.shape[1] != context.shape[1]:
-        raise ValueError(f"{states.shape[1]} states given; {context.shape[1]} context frames need one each")
-    if actions is not None and actions.shape[1] != context.shape[1] - 1 + num_frames:
-        raise ValueError(
-            f"{actions.shape[1]} actions given; {context.shape[1]} context and {num_frames} future frames have "
-            f"{context.shape[1] - 1 + num_frames} between them"
-        )
+    _check_rows(generator, context.shape[1], num_frames, actions, states)
     done = 0
     for images in applications(generator, generator, context, conditions):
         frames = _finest(images, context)
@@ -120,6 +114,19 @@ def stream_rollout(
         done += frames.shape[1]
         if done >= num_frames:
             return
+
+
+def _check_rows(
+    generator: Generator, given: int, num_frames: int, actions: Tensor | None, states: Tensor | None
+) -> None:
+    """Check the number of actions and states for `given` context frames. Raises ValueError."""
+    if states is not None and generator.state_size and states.shape[1] != given:
+        raise ValueError(f"{states.shape[1]} states given; {given} context frames need one each")
+    if actions is not None and actions.shape[1] != given - 1 + num_frames:
+        raise ValueError(
+            f"{actions.shape[1]} actions given; {given} context and {num_frames} future frames have "
+            f"{given - 1 + num_frames} between them"
+        )
 
 
 def _finest(images: list[Tensor] | Tensor, history: Tensor) -> Tensor:

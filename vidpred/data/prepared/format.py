@@ -87,6 +87,7 @@ class Manifest:
     classes: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
+        """Return the manifest as indented JSON."""
         return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1)
 
     @classmethod

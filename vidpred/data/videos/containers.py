@@ -140,6 +140,7 @@ class OpenVideo:
             yield from self.decode(packet)
 
     def decode(self, packet: Any) -> list[Any]:
+        """Return the frames that a packet completes; an empty packet flushes the decoder."""
         frames: list[Any] = self.decoder.decode(packet if packet.size else None)
         return frames
 
@@ -150,6 +151,7 @@ class OpenVideo:
             self.decoder.flush_buffers()
 
     def close(self) -> None:
+        """Close the container."""
         self.container.close()
 
 

@@ -200,16 +200,28 @@ def require_videos(
             f"{len(bad)} of {total} videos cannot be read [{root}]: {_named(bad)}; {REMEDY}, or raise "
             "data.max_bad_fraction"
         )
+    _list_bad(root, videos, bad, damaged, progress)
+    return videos
+
+
+def _list_bad(
+    root: Path,
+    videos: Sequence[VideoInfo],
+    bad: Sequence[tuple[str, str]],
+    damaged: Sequence[tuple[str, str]],
+    progress: bool,
+) -> None:
+    """Write bad_videos.csv; with progress, warn about its rows."""
     # A second call within a run (for another split) keeps the videos that are too short in the list.
     short = [] if progress else [row for row in _read_rows(bad_videos_file(root)) if row[1].startswith(TOO_SHORT)]
     names = {video.path for video in videos}
     write_bad_videos(root, sorted([*bad, *damaged, *(row for row in short if row[0] in names)]))
-    if progress:
-        for rows, what in ((bad, "videos cannot be read and are skipped"), (damaged, "videos are damaged")):
-            if rows:
-                text = f"{len(rows)} of {total} {what}: {_named(rows)}"
-                print(f"vidpred: warning: {text} [{bad_videos_file(root)}]", file=sys.stderr)
-    return videos
+    if not progress:
+        return
+    for rows, what in ((bad, "videos cannot be read and are skipped"), (damaged, "videos are damaged")):
+        if rows:
+            text = f"{len(rows)} of {len(videos) + len(bad)} {what}: {_named(rows)}"
+            print(f"vidpred: warning: {text} [{bad_videos_file(root)}]", file=sys.stderr)
 
 
 def usable(video: VideoInfo) -> str:

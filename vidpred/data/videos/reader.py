@@ -81,6 +81,7 @@ class VideoInfo:
         return float((self.pts[-1] - self.pts[0]) * Fraction(self.time_base)) + 1 / self.rate
 
     def to_json(self) -> str:
+        """Return the result as one line of JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
@@ -117,6 +118,7 @@ class Reader:
         return WholeFrames(self._video, self.info.breaks, self.info.images)
 
     def close(self) -> None:
+        """Close the video."""
         self._video.close()
 
     def frames_from(self, first: int) -> Iterator[tuple[int, Any]]:

@@ -38,6 +38,7 @@ class WorkerNotes:
 
     @property
     def folder(self) -> str:
+        """Return the folder of the status files."""
         return self._folder.name
 
     def reading(self, worker: int) -> Reading | None:
