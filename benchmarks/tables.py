@@ -591,7 +591,7 @@ def models(results: Results) -> str:
 
 FEW_LABELS = {
     "discriminator of classes": "discriminator of classes",
-    "classifier of the labelled alone": "classifier of the labeled images alone",
+    "classifier of the labeled alone": "classifier of the labeled images alone",
 }
 AUGMENTED = {
     "few": "1,000 images", "few, mirrored": "1,000 images, half of the time mirrored",

@@ -239,14 +239,14 @@ def semi_supervised(
     """
     own = {
         "data.root": str(root),
-        "data.labelled": labeled,
+        "data.labeled": labeled,
         "training.steps": steps,
         "run": str(folder / "run"),
         "seed": seed,
     }
     predictor = train(load_config("improved_gan.yaml", {**own, **(changes or {})})).predictor("last")
     write_grid(folder / "samples.png", torch.stack([image for _, image, _ in Sampler(predictor, seed).samples(64)]), 8)
-    plain = predictor.data.model_copy(update={"labelled": None, "labelled_share": 0.0})
+    plain = predictor.data.model_copy(update={"labeled": None, "labeled_share": 0.0})
     every, test = (build_source(plain, split, [0]) for split in ("train", "test"))
     few = every.draw(choose_evenly(np.asarray(every.labels), labeled).tolist(), range(labeled), 0)
     assert few.labels is not None
@@ -258,9 +258,9 @@ def semi_supervised(
     labels = torch.from_numpy(np.asarray(test.labels)[spread(len(test), MOST_TRAINING, middle=False)])
     found = {
         "discriminator of classes": class_accuracy(predictor, test)["class_accuracy"],
-        "classifier of the labelled alone": float((logits.argmax(1) == labels).double().mean()),
+        "classifier of the labeled alone": float((logits.argmax(1) == labels).double().mean()),
     }
-    return {"accuracy": {name: round(value, 4) for name, value in found.items()}, "labelled": labeled, "steps": steps}
+    return {"accuracy": {name: round(value, 4) for name, value in found.items()}, "labeled": labeled, "steps": steps}
 
 
 IMAGE_EXPERIMENTS = [

@@ -62,7 +62,7 @@ def dropped_frames(path: Path) -> None:
 
 
 def not_coded(path: Path) -> None:
-    """An XviD-like AVI in which every fifth frame says that nothing changed (an N-VOP)."""
+    """An XviD-like AVI in which every fifth frame is not coded (an N-VOP: the image stays)."""
     source = path.with_name("source.avi")
     whole(source, codec="mpeg4", options={"g": "25", "bf": "0"})
 

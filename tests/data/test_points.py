@@ -69,7 +69,7 @@ def test_hidden_labels_stay_hidden() -> None:
     assert labels.tolist() == few.labels.tolist()
     assert (labels >= 0).nonzero().flatten().tolist() == few.labeled.tolist()
     assert np.bincount(labels[labels >= 0].numpy()).tolist() == [2] * 8
-    with pytest.raises(DataError, match="data.labelled"):
+    with pytest.raises(DataError, match="data.labeled"):
         PartiallyLabeled(build_source(DataSettings(), "train", [0]), 4)
 
 
@@ -85,8 +85,8 @@ def test_a_share_of_the_samples_is_labeled() -> None:
     assert torch.equal(labels[500:], again), "a function of seed and position"
     assert other is not None
     assert not torch.equal(labels, other)
-    with pytest.raises(ValidationError, match="labelled_share"):
-        DataSettings(labelled_share=0.2)
+    with pytest.raises(ValidationError, match="labeled_share"):
+        DataSettings(labeled_share=0.2)
 
 
 def test_an_image_model_needs_images() -> None:

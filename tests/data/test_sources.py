@@ -134,11 +134,11 @@ KINDS: dict[str, tuple[Callable[[Path], str] | None, dict[str, Any]]] = {
     "listed videos": (listed, SMALL),
     "prepared": (prepared, PREPARED),
     "prepared, with a lead": (prepared, {**PREPARED, "frame_skip": 2, "lead": 2}),
-    "prepared, few labels": (prepared, {**PREPARED, "labelled": 7, "labelled_share": 0.3}),
+    "prepared, few labels": (prepared, {**PREPARED, "labeled": 7, "labeled_share": 0.3}),
     "folders of images": (image_folders, {**IMAGES, "size": 16}),
     "digits": (digit_file, {**IMAGES, "channels": 1}),
     "IDX files": (idx_files, {**IMAGES, "channels": 1}),
-    "digits, few labels": (digit_file, {**IMAGES, "labelled": 11, "labelled_share": 0.3}),
+    "digits, few labels": (digit_file, {**IMAGES, "labeled": 11, "labeled_share": 0.3}),
     **{name: (None, {**(POINTS if name in get_args(PointsName) else SMALL), "name": name})
        for name in [*get_args(WorldName)[:4], *get_args(PointsName)]},
 }  # fmt: skip
@@ -216,7 +216,7 @@ def test_samples_are_a_function_of_seed_and_position(kind: str, tmp_path: Path) 
         assert (rows is None) == (size == 0)
         assert rows is None or rows.shape == (12, length, size)
     assert (batch.labels is None) == (source.labels is None)
-    if batch.labels is not None and source.labels is not None and not settings.labelled_share:
+    if batch.labels is not None and source.labels is not None and not settings.labeled_share:
         assert batch.labels.tolist() == source.labels[windows].tolist()
     part = pickle.loads(pickle.dumps(source)).draw(windows[3:5], positions[3:5], 1)
     for name in ("context", "future", "positions", "actions", "states", "labels"):

@@ -139,7 +139,7 @@ def test_runs_of_different_images_raise(tmp_path: Path) -> None:
 
 def test_class_accuracy_of_the_discriminator_on_held_out_images(tmp_path: Path) -> None:
     """With 30 labeled digits among hundreds it is far above chance, 0.1, and equals a direct count."""
-    learning = {"training.steps": 150, "data.labelled": 30, "data.labelled_share": 0.5, "discriminator.width": 16,
+    learning = {"training.steps": 150, "data.labeled": 30, "data.labeled_share": 0.5, "discriminator.width": 16,
                 "training.batch_size": 32, "training.discriminator.learning_rate": 2e-3}  # fmt: skip
     predictor = train(small_preset("improved_gan", tmp_path, learning)).predictor()
     assert predictor.checkpoint is not None

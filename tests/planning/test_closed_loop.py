@@ -172,7 +172,7 @@ def test_from_recording_to_a_plan_on_the_command_line(
         "training.validation_windows=1", "model.widths=[4, 4]",
     ) == 0  # fmt: skip
     words = ["plan", "--run", run, "--episodes", 1, "--num-samples", 4, "--iterations", 1, "--horizon", 3]
-    assert command(monkeypatch, *words, "--beside", "--json", numbers, "--video", video) == 0
+    assert command(monkeypatch, *words, "--baselines", "--json", numbers, "--video", video) == 0
     found = json.loads(numbers.read_text())
     assert list(found["results"]) == [
         "run", "copy last", "true simulator", "uniform actions", "random actions", "scripted actions",

@@ -63,7 +63,7 @@ CHARACTER: dict[str, dict[str, Any]] = {
     "improved_gan": {
         "objective.adversarial.feature_matching_weight": 1.0, "discriminator.classes": 10,
         "objective.adversarial.class_weight": 1.0,
-        "data.labelled": 100, "model.virtual_batch": 64, "objective.adversarial.weight": 0.0,
+        "data.labeled": 100, "model.virtual_batch": 64, "objective.adversarial.weight": 0.0,
     },
     "progressive": {
         "model.name": "progressive", "discriminator.name": "progressive", "objective.adversarial.loss": "wasserstein",
@@ -160,8 +160,8 @@ def test_true_and_false_images_are_normalized_separately() -> None:
 
 
 def test_conditional_networks_need_all_labels(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.labelled=100"):
-        train(small_preset("dcgan_conditional", tmp_path, {"data.labelled": 100}))
+    with pytest.raises(ConfigError, match=r"data\.labeled=100"):
+        train(small_preset("dcgan_conditional", tmp_path, {"data.labeled": 100}))
     with pytest.raises(ConfigError, match=r"set discriminator\.classes=10"):
         train(small_preset("improved_gan", tmp_path, {"discriminator.classes": 5}))
 

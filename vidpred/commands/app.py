@@ -66,7 +66,7 @@ RENAMED_OPTIONS = {  # verb -> old option -> new: accepted for one release
     "predict": {"--steps": "--frames"},
     "evaluate": {"--steps": "--frames", "--neighbours": "--neighbors"},
     "compare": {"--steps": "--frames"},
-    "plan": {"--candidates": "--num-samples", "--execute": "--receding-horizon"},
+    "plan": {"--candidates": "--num-samples", "--execute": "--receding-horizon", "--beside": "--baselines"},
 }
 
 

@@ -55,8 +55,8 @@ def plan(
     size: Annotated[
         int | None, typer.Option(min=8, help="Short side of the frames in pixels (default: the run's).")
     ] = None,
-    beside: Annotated[
-        bool, typer.Option("--beside", help="Also play with copy-last, the true simulator and random actions.")
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also play with copy-last, the true simulator and random actions.")
     ] = False,
     json: JsonFile = None,
     video: Annotated[
@@ -78,7 +78,7 @@ def plan(
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
     budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon)
-    request = PlanRequest(run, env, budget, episodes, goal, size, beside, video, precision, checkpoint, device)
+    request = PlanRequest(run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device)
     results = {}
     for name, result in play_request(request):
         results[name] = result.to_json()

@@ -56,8 +56,8 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
         raise ConfigError(f"no such split [{split}]; choose from {', '.join(SPLITS)}")
     located = listed_videos(settings)
     source = next(found for build in BUILDERS if (found := build(located, split, offsets, progress)) is not None)
-    if settings.labelled is not None and split == "train":
-        source = PartiallyLabeled(source, settings.labelled, settings.labelled_share)
+    if settings.labeled is not None and split == "train":
+        source = PartiallyLabeled(source, settings.labeled, settings.labeled_share)
     if settings.root is None or split != "train" or list(offsets) != training_offsets(settings):
         return source
     share = settings.world_settings.synthetic_share

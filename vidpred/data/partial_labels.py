@@ -30,9 +30,9 @@ class PartiallyLabeled(WrappedSource):
         """
         labels = source.labels
         if labels is None or not len(labels):
-            raise DataError(f"[data.labelled={labeled}] the data has no classes [{source.name}]; remove the setting")
+            raise DataError(f"[data.labeled={labeled}] the data has no classes [{source.name}]; remove the setting")
         if labeled > len(labels):
-            raise DataError(f"[data.labelled={labeled}] there are only {len(labels)} images [{source.name}]; lower it")
+            raise DataError(f"[data.labeled={labeled}] there are only {len(labels)} images [{source.name}]; lower it")
         super().__init__(source)
         self.labeled, self.share = choose_evenly(labels, labeled), share
         self.labels = np.full_like(labels, UNKNOWN)

@@ -146,10 +146,10 @@ class DataSettings(Settings):
     max_bad_fraction: float = Field(
         0.2, ge=0, le=1, description="Largest fraction of the videos that may be skipped as unreadable or damaged."
     )
-    labelled: int | None = Field(
+    labeled: int | None = Field(
         None, ge=1, description="Number of training images whose label is used, balanced over classes. null: all."
     )
-    labelled_share: float = Field(
+    labeled_share: float = Field(
         0.0, ge=0, lt=1, description="Minimum expected share of labeled images among the training samples."
     )
     video: Annotated[VideoSettings | None, AfterValidator(absent_at_defaults)] = Field(
@@ -180,9 +180,9 @@ class DataSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _some_labelled(self) -> Self:
-        if self.labelled_share and self.labelled is None:
-            raise ValueError("labelled_share: requires a number of labeled images; set labelled")
+    def _some_labeled(self) -> Self:
+        if self.labeled_share and self.labeled is None:
+            raise ValueError("labeled_share: requires a number of labeled images; set labeled")
         return self
 
     @model_validator(mode="after")

@@ -70,7 +70,7 @@ def methods(predictors: Sequence[Predictor], runs: Sequence[Path]) -> dict[str, 
 
 
 def about(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
-    """Return a line that says what was measured."""
+    """Return one line about what was measured."""
     data = request.root or predictors[0].data.root or "the embedded two-way world"
     return f"{result.windows} windows of the {request.split} split of {data}, protocol {result.protocol.name}"
 

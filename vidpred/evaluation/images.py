@@ -112,7 +112,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
             for name, predictor in predictors.items()
         }
         return ImageEvaluation(numbers, NAMES, POINTS_DRAWN)
-    plain = data.model_copy(update={"labelled": None, "augment": AugmentSettings(horizontal_flip=False)})
+    plain = data.model_copy(update={"labeled": None, "augment": AugmentSettings(horizontal_flip=False)})
     train, held_out = (build_source(plain, part, [0]) for part in ("train", request.split))
     features = request.features
     network: Callable[[Tensor], Any] = load_network(features) if features else train_classifier(train)

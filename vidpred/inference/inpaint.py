@@ -63,7 +63,9 @@ class Completer:
         """Load a run. Raises StorageError, and ConfigError for a run that predicts frames or generates points."""
         predictor = Predictor.load(run, checkpoint, device)
         if predictor.history_len or predictor.data.has_points:
-            raise ConfigError(f"{predictor.name} generates no images from noise; use a run of dcgan_mnist.yaml, say")
+            raise ConfigError(
+                f"{predictor.name} generates no images from noise; use a run of, for example, dcgan_mnist.yaml"
+            )
         discriminator = load_discriminator(find_checkpoint(run, checkpoint), predictor.device)
         return (
             cls(predictor)

@@ -13,6 +13,8 @@ MOVED = {  # old dotted key -> new
     "data.step": "data.lead",
     "data.patch_size": "data.crop_size",
     "data.movement_threshold": "data.min_motion",
+    "data.labelled": "data.labeled",
+    "data.labelled_share": "data.labeled_share",
     "data.workers": "data.num_workers",
     "data.on_bad_video": "data.video.on_bad_video",
     "data.max_pixels": "data.video.max_pixels",

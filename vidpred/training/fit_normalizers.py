@@ -52,9 +52,9 @@ def check_classes(
                 f"[{section}.num_labels={network.num_labels}] the data has {classes or 'no'} classes [{source.name}]; "
                 f"set {section}.num_labels={classes}"
             )
-        if network.num_labels and data.labelled is not None:
+        if network.num_labels and data.labeled is not None:
             raise ConfigError(
-                f"[data.labelled={data.labelled}] hides labels that {section}.num_labels needs; "
+                f"[data.labeled={data.labeled}] hides labels that {section}.num_labels needs; "
                 f"leave it out or set {section}.num_labels=0"
             )
     if not objective.adversary.class_weight:
