@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ def test_bad_overrides(override: str) -> None:
         ("data.root=a: b", "a: b"),
         ("data.root='clips #1'", "clips #1"),
         ('data.root="/tmp/x"', "/tmp/x"),
-        ("data.root=~", "~"),
+        ("data.root=~", os.path.expanduser("~")),
         ("data.root=null", None),
         ("data.root=it's", "it's"),
         ("data.root=[a", "[a"),

@@ -73,7 +73,7 @@ def test_no_window_spans_missing_frames(tmp_path: Path) -> None:
         assert np.diff(numbers).tolist() == [1, 1]
 
 
-def test_the_setting_says_what_becomes_of_damaged_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_videos_are_used_skipped_or_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "clips"
     for number in range(4):
         whole(folder / f"{number}.mp4", **H264)

@@ -176,7 +176,7 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
         "PSNR moving",
     ):
         assert word in text
-    assert "two-way world" in clip_table(result)
+    assert "forking-ball world" in clip_table(result)
     content = json.loads(json.dumps(to_json(result, {"data": "here"}), allow_nan=False))
     assert set(content["models"]["mine"]["overall"]) == set(PROTOCOLS["plain"].metrics)
     assert set(PROTOCOLS["plain"].metrics) <= set(content["definitions"])

@@ -75,7 +75,7 @@ def vidpred(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_a_model_in_a_package_of_its_own(tmp_path: Path) -> None:
+def test_a_model_in_another_package(tmp_path: Path) -> None:
     """Installed packages register models by an entry point; broken ones are skipped with a warning."""
     project = tomllib.loads(PACKAGE["toml"])["project"]
     site = tmp_path / "site"

@@ -92,7 +92,7 @@ def test_holes_are_filled_with_the_conditional_mean(axes: int) -> None:
 
 
 def test_drawn_completions_have_the_conditional_moments() -> None:
-    """Check mean and covariance of the missing values given the known ones, for a single component."""
+    """Check mean and covariance of the missing values given the others, for a single component."""
     model, _ = two_components(2000, 6, 3)
     model.weights.copy_(torch.tensor([1.0, 0.0]))
     known = torch.tensor([True, False, True, True, False, False]).view(1, 1, 6)

@@ -83,7 +83,7 @@ def test_changed_files_keep_their_split(tmp_path: Path, capsys: pytest.CaptureFi
     )
 
 
-def test_other_data_has_splits_of_its_own(tmp_path: Path) -> None:
+def test_other_data_does_not_use_the_splits_of_the_run(tmp_path: Path) -> None:
     run, clips = start(tmp_path, 6)
     data = Predictor.load(run).data
     assert with_root(data, str(clips)).split_file == data.split_file == str(run / "splits.csv")

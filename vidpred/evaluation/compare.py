@@ -71,7 +71,7 @@ def methods(predictors: Sequence[Predictor], runs: Sequence[Path]) -> dict[str, 
 
 def about(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
     """Return one line about what was measured."""
-    data = request.root or predictors[0].data.root or "the embedded two-way world"
+    data = request.root or predictors[0].data.root or "the embedded forking-ball world"
     return f"{result.windows} windows of the {request.split} split of {data}, protocol {result.protocol.name}"
 
 

@@ -117,7 +117,7 @@ def about_evaluation(predictors: Sequence[Predictor], request: EvaluationRequest
     """Return the runs, data, split and versions that the numbers belong to."""
     return {
         "runs": [{"name": p.name, "step": p.step, "parameters": count_parameters(p.generator)} for p in predictors],
-        "data": request.root or predictors[0].data.root or "the embedded two-way world",
+        "data": request.root or predictors[0].data.root or "the embedded forking-ball world",
         "split": request.split,
         "versions": {"vidpred": __version__, "torch": torch.__version__},
     }

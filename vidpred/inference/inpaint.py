@@ -41,7 +41,7 @@ class Search:
         steps: Steps of Adam.
         restarts: Starts per image, of which the best are kept.
         prior_weight: Weight of the discriminator's loss (without a discriminator, of the noise's squared length).
-        blend: Whether to shift the filled pixels so that they match the known ones at the border.
+        blend: Whether to shift the filled pixels so that they match the pixels around them.
     """
 
     steps: int = 300

@@ -118,7 +118,7 @@ def _blend(image: np.ndarray, color: np.ndarray, inside: np.ndarray) -> np.ndarr
 class WorldWindows(World):
     """A source of forking-ball clips: the side of a window is fixed, that of a training sample is random."""
 
-    name = "the embedded two-way world"
+    name = "the embedded forking-ball world"
     side = REFERENCE_SIDE
 
     def __init__(self, settings: DataSettings, offsets: Sequence[int], count: int, seed: int) -> None:
