@@ -36,6 +36,7 @@ class DataSet(Settings):
     size: int | None = Field(
         None, ge=1, description="Short side of the prepared frames in pixels. null: the size of the source."
     )
+    max_bad_fraction: float = Field(0.2, ge=0, le=1, description="Largest fraction of bad clips or images to skip.")
     channels: Literal[1, 3] = Field(3, description="Channels of the prepared frames: 3 for color, 1 for gray.")
 
     def items(self) -> list[Item]:
@@ -54,7 +55,7 @@ class DataSet(Settings):
         """Return the settings that affect the result, except the size and paths, whose contents are in the items."""
         values = self.model_dump(mode="json")
         paths = {key for key in values if isinstance(getattr(self, key), Path | None)}
-        return {key: value for key, value in values.items() if key not in paths | {"size"}}
+        return {key: value for key, value in values.items() if key not in paths | {"size", "max_bad_fraction"}}
 
     def classes(self) -> list[str]:
         """Return the names of the classes; empty without labels."""

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from vidpred.data.images.files import ImageFiles, find_images, squared
-from vidpred.data.prepared.frame_writer import Clip, Item
+from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.errors import DataError
 
 from .base import DataSet, Fractions
@@ -68,9 +68,21 @@ class Images(DataSet):
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         images = self.images()
-        frames = (images.read(number) for number in item.detail["numbers"])
-        cut = (squared(frame, size) if size else frame for frame in frames)
-        yield Clip(item.name, item.split, one_size(cut, item.name), RATE, cuts=[], label=item.detail["label"])
+        skipped: list[tuple[str, str]] = []
+
+        def frames() -> Iterator[np.ndarray]:
+            for number in item.detail["numbers"]:
+                try:
+                    image = images.read(number)
+                except DataError as error:
+                    skipped.append((images.names[number], reason(error)))
+                else:
+                    yield squared(image, size) if size else image
+
+        yield Clip(
+            item.name, item.split, one_size(frames(), item.name), RATE, cuts=[], label=item.detail["label"],
+            separate=True, skipped=skipped,
+        )  # fmt: skip
 
     def classes(self) -> list[str]:
         return self.images().classes

@@ -33,6 +33,7 @@ class NumberedSet:
     bad: tuple[int, ...] = ()
     name: str = "numbered"
     channels: int = 3
+    max_bad_fraction: float = 1.0
 
     def items(self) -> list[Item]:
         return [Item(f"folder/item {k}", (), SPLITS[k % 3], {"number": k}) for k in range(self.num_items)]

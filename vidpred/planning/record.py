@@ -34,6 +34,7 @@ class Recording:
         seed: Seed of the episodes.
         steps: Maximum length of an episode; None: the environment's.
         channels: Channels of the frames.
+        max_bad_fraction: Largest fraction of the episodes that may fail.
     """
 
     env_name: str
@@ -43,6 +44,7 @@ class Recording:
     seed: int = 0
     steps: int | None = None
     channels: int = 3
+    max_bad_fraction: float = 0.0
 
     @property
     def name(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -55,6 +57,8 @@ class Clip:
         states: `(n, S)`; row t is the state at frame t.
         cuts: Indices of the frames that begin a new shot; empty for one shot, None to detect cuts.
         label: Index of the class; -1 without classes.
+        separate: Whether the frames are images that do not belong together, so that a bad one is skipped alone.
+        skipped: (name, reason) of the images that `frames` skipped; filled while it is read.
     """
 
     name: str
@@ -65,6 +69,23 @@ class Clip:
     states: np.ndarray | None = None
     cuts: Sequence[int] | None = None
     label: int = -1
+    separate: bool = False
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class WrittenItem:
+    """What was written of an item.
+
+    Attributes:
+        entries: The clips.
+        skipped: (name, reason) of bad clips or images.
+        parts: Number of clips, or of images where these do not belong together, written.
+    """
+
+    entries: list[ClipEntry]
+    skipped: list[tuple[str, str]]
+    parts: int
 
 
 class Preparation(Protocol):
@@ -81,6 +102,10 @@ class Preparation(Protocol):
     @property
     def channels(self) -> int:
         """Channels of the prepared frames: 3 for RGB, 1 for gray."""
+
+    @property
+    def max_bad_fraction(self) -> float:
+        """Largest fraction of clips, or of images, that may be skipped as bad."""
 
     def items(self) -> list[Item]:
         """Return all items, without reading them.
@@ -123,6 +148,8 @@ class ItemWriter:
     def __init__(self, paths: dict[str, Path], stem: str, size: int | None, channels: int) -> None:
         self.stem, self.size, self.channels = stem, size, channels
         self.entries: list[ClipEntry] = []
+        self.skipped: list[tuple[str, str]] = []
+        self.parts = 0  # clips, or images that do not belong together
         self._files = {kind: path.open("wb") for kind, path in paths.items()}
         self._frames = 0  # written so far, over all clips
         self._bytes = 0
@@ -139,19 +166,35 @@ class ItemWriter:
                 Path(file.name).unlink()
 
     def add(self, clip: Clip, item: Item) -> None:
-        """Write a clip.
+        """Write a clip; a bad one is skipped, and noted with its reason.
 
         Raises:
-            DataError: The clip has no frames, an unknown split, or actions or states that do not match its frames.
+            DataError: The clip has an unknown split.
         """
         split = clip.split or item.split
         if split not in SPLITS:
             raise DataError(f"clip {clip.name} has the split {split!r}; it must be one of {', '.join(SPLITS)}")
+        starts = {kind: file.tell() for kind, file in self._files.items()}
+        frames = iter(clip.frames)
+        try:
+            self._write_clip(clip, split, frames)
+        except DataError as error:
+            with suppress(DataError):
+                deque(frames, 0)  # the next clip may follow in the same stream
+            for kind, start in starts.items():
+                self._files[kind].seek(start)
+                self._files[kind].truncate()
+            self.skipped.append((clip.name, reason(error)))
+            return
+        self.skipped += clip.skipped
+        self.parts += self.entries[-1].frames if clip.separate else 1
+
+    def _write_clip(self, clip: Clip, split: str, frames: Iterator[np.ndarray]) -> None:
         first, offset, count = self._frames, self._bytes, 0
         shape: tuple[int, int] | None = None
         thumbnails: list[np.ndarray] = []
         differences: list[float] = []
-        for frame in clip.frames:
+        for frame in frames:
             shape = shape or scaled_size(frame.shape[0], frame.shape[1], self.size)
             frame = scaled(with_channels(frame, self.channels), shape)
             self._write("u8", np.ascontiguousarray(frame.transpose(2, 0, 1)))
@@ -161,7 +204,8 @@ class ItemWriter:
                 if len(thumbnails) == 2:
                     differences.append(float(np.abs(thumbnails[1] - thumbnails[0]).mean()))
         if shape is None:
-            raise DataError(f"clip {clip.name} has no frames")
+            why = f" ({'; '.join(f'{name}: {why}' for name, why in clip.skipped[:3])})" if clip.skipped else ""
+            raise DataError(f"clip {clip.name} has no frames{why}")
         for kind, values in (("actions", clip.actions), ("states", clip.states)):
             self._add_values(kind, values, count, clip.name)
         cuts = find_cuts(differences) if clip.cuts is None else list(clip.cuts)
@@ -199,11 +243,11 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
 WriteJob = tuple[Preparation, Item, Path, int | None, dict[str, Any]]
 
 
-def write_item(job: WriteJob) -> list[ClipEntry] | str:
+def write_item(job: WriteJob) -> WrittenItem | str:
     """Write one item's files and, last, its record.
 
     Returns:
-        The item's clips, or the reason why it is skipped.
+        What was written, or the reason why the whole item is skipped.
     """
     preparation, item, target, size, fingerprint_settings = job
     cv2.setNumThreads(1)
@@ -214,15 +258,21 @@ def write_item(job: WriteJob) -> list[ClipEntry] | str:
         with ItemWriter(temporary, stem, size, preparation.channels) as writer:
             for clip in preparation.clips(item, size):
                 writer.add(clip, item)
+        if not writer.entries and writer.skipped:
+            return "; ".join(f"{name}: {why}" for name, why in writer.skipped[:3])
         # Remove the record first and write it last: while it is missing, the files count as incomplete.
         (folder / f"{stem}.json").unlink(missing_ok=True)
         for kind, path in temporary.items():
             (folder / f"{stem}.{kind}").unlink(missing_ok=True)
             if path.exists():
                 os.replace(path, folder / f"{stem}.{kind}")
-        record = {"fingerprint": fingerprint, "clips": [asdict(entry) for entry in writer.entries]}
+        written = WrittenItem(writer.entries, writer.skipped, writer.parts)
+        record = {
+            "fingerprint": fingerprint, "clips": [asdict(entry) for entry in written.entries],
+            "skipped": written.skipped, "parts": written.parts,
+        }  # fmt: skip
         write_file(folder / f"{stem}.json", json.dumps(record, ensure_ascii=False))
-        return writer.entries
+        return written
     except DataError as error:
         return reason(error)
     except OSError as error:
@@ -249,14 +299,17 @@ def _fingerprint(item: Item, fingerprint_settings: dict[str, Any]) -> str:
     return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def recorded(target: Path, item: Item, fingerprint_settings: dict[str, Any]) -> list[ClipEntry] | None:
-    """Return the clips of an item that is already prepared, or None if it has to be prepared."""
+def recorded(target: Path, item: Item, fingerprint_settings: dict[str, Any]) -> WrittenItem | None:
+    """Return what was written of an item that is already prepared, or None if it has to be prepared."""
     stem = target / FRAMES / file_stem(item)
     try:
         record = json.loads(Path(f"{stem}.json").read_text("utf-8", "surrogateescape"))
         entries = [ClipEntry(**entry) for entry in record["clips"]]
         complete = os.path.getsize(f"{stem}.u8") == sum(entry.bytes for entry in entries)
-        return entries if complete and record["fingerprint"] == _fingerprint(item, fingerprint_settings) else None
+        if not complete or record["fingerprint"] != _fingerprint(item, fingerprint_settings):
+            return None
+        skipped = [(name, why) for name, why in record["skipped"]]
+        return WrittenItem(entries, skipped, int(record["parts"]))
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from vidpred.data.prepared.format import FRAMES, INDEX, MANIFEST, ClipEntry, Manifest, value_statistics
-from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, reason, recorded, write_item
+from vidpred.data.prepared.frame_writer import (
+    Item,
+    ItemWriter,
+    Preparation,
+    WrittenItem,
+    reason,
+    recorded,
+    write_item,
+)
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError, StorageError
@@ -23,6 +32,7 @@ from vidpred.files import csv_text, write_file
 from vidpred.processes import in_processes
 
 SKIPPED = "left_out.csv"
+NOT_BAD = ("not in any split", "listed, but missing")  # reasons of what is skipped on purpose
 
 
 @dataclass
@@ -93,16 +103,16 @@ def prepare(
     check_names(items)
     fingerprint_settings = {**preparation.fingerprint_settings(), "size": size}
     open_target(target, preparation.name, fingerprint_settings)
-    done: dict[str, list[ClipEntry]] = {}
+    done: dict[str, WrittenItem] = {}
     skipped = [(item.name, item.bad) for item in items if item.bad]
     todo = []
     for item in items:
         if not item.bad:
-            entries = recorded(target, item, fingerprint_settings)
-            if entries is None:
+            written = recorded(target, item, fingerprint_settings)
+            if written is None:
                 todo.append(item)
             else:
-                done[item.name] = entries
+                done[item.name] = written
     reused = len(done)
     jobs = [(preparation, item, target, size, fingerprint_settings) for item in todo]
     for item, result in in_processes(write_item, jobs, workers, f"prepare {preparation.name}", progress):
@@ -110,11 +120,13 @@ def prepare(
             skipped.append((item.name, result))
         else:
             done[item.name] = result
-    clips = sorted((clip for entries in done.values() for clip in entries), key=_place)
-    skipped.sort()
+    clips = sorted((clip for written in done.values() for clip in written.entries), key=_place)
+    parts = sum(written.parts for written in done.values())
+    skipped = sorted([*skipped, *(row for written in done.values() for row in written.skipped)])
     if not clips:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         raise DataError(f"none of the {len(items)} items can be prepared [{preparation.source}]: {reasons}")
+    check_losses(preparation, clips, skipped, parts)
     if len({clip.clip for clip in clips}) < len(clips):
         raise DataError(f"two clips have the same name [{preparation.source}]; rename one of them")
     manifest = _manifest(preparation, size, fingerprint_settings, target, clips)
@@ -123,6 +135,25 @@ def prepare(
     write_file(target / MANIFEST, manifest.to_json())
     _remove_others(target / FRAMES, {clip.file for clip in clips})
     return Summary(target, manifest, clips, skipped, reused, len(done) - reused)
+
+
+def check_losses(
+    preparation: Preparation, clips: Sequence[ClipEntry], skipped: Sequence[tuple[str, str]], parts: int
+) -> None:
+    """Check that bad parts do not take too much away from a set.
+
+    Raises:
+        DataError: More than `max_bad_fraction` of the parts are bad, or no training clip is left.
+    """
+    bad = [row for row in skipped if row[1] not in NOT_BAD]
+    named = "; ".join(f"{printable(name)}: {why}" for name, why in bad[:3])
+    if len(bad) > preparation.max_bad_fraction * (parts + len(bad)):
+        raise DataError(
+            f"{len(bad):,} of {parts + len(bad):,} parts are bad [{preparation.source}]: {named}; remove them or raise "
+            "max_bad_fraction"
+        )
+    if bad and not any(clip.split == "train" for clip in clips):
+        raise DataError(f"no training clip is left [{preparation.source}]: {named}; repair or remove them")
 
 
 def check(preparation: Preparation, workers: int | None = None, progress: bool = True) -> list[dict[str, Any]]:
@@ -147,7 +178,10 @@ def read_through(preparation: Preparation, item: Item) -> dict[str, Any]:
             writer.add(clip, item)
     for entry in writer.entries:
         clips, frames, seconds = clips + 1, frames + entry.frames, seconds + entry.frames / entry.rate
-    return {"clips": clips, "frames": frames, "seconds": round(seconds, 3)}
+    if not writer.entries and writer.skipped:
+        raise DataError("; ".join(f"{name}: {why}" for name, why in writer.skipped[:3]))
+    notes = [f"{printable(name)}: {why}" for name, why in writer.skipped]
+    return {"clips": clips, "frames": frames, "seconds": round(seconds, 3), **({"notes": notes} if notes else {})}
 
 
 def check_names(items: list[Item]) -> None:
