@@ -304,7 +304,7 @@ def draw_strips(folder: Path, models: Mapping[str, Generator]) -> None:
         write_png(folder / f"{Path(source.clip_name(index)).stem}.png", stack(strips))
 
 
-DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
+DIAL = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 # A step of theirs takes 3.4, 1.6 and 1.9 times as long as one of motion.yaml, which has 1,400.
 SIMVP_STEPS, WARPED_STEPS, REFINED_STEPS = 410, 870, 750
 MOTION_EXPERIMENTS = [
