@@ -31,6 +31,8 @@ def ship(run: str, folder: Path = SHIPPED) -> None:
     shutil.copy(found.path / "ema.safetensors", folder)
     tree = read_config(found.path, dict)
     tree["run"] = "runs/motion"  # independent of the folder of the training
+    if tree["training"].get("init_from"):
+        tree["training"]["init_from"] = "runs/blend"
     (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     state = {"step": found.step, "commit": commit(), **ABOUT}
     (folder / "state.json").write_text(json.dumps(state, indent=1))

@@ -239,6 +239,47 @@ def sharpness(results: Results, models: Mapping[str, tuple[str, int, str]]) -> s
     return grid(["frames 1 / 2 / 4 / 8", "PSNR (dB)", "sharpness (dB)"], rows)
 
 
+SHARP = "motion on ten frames, sharp, three seeds"
+DIAL = "motion on development clips, along the dial"
+DIAL_MEASURES = (
+    ("PSNR (dB)", "psnr", 2), ("energy", "energy", 2), ("patches", "patches", 2), ("features", "features", 1),
+    ("warp error", "warp_error", 2),
+)  # fmt: skip
+
+
+def both_ends(results: Results, experiment: str) -> str:
+    """Return the measures of sharpness at frames 1 / 2 / 4 / 8 for every model and baseline."""
+    rows = []
+    for title, scores in results[experiment, 0].values["scores"].items():
+        cells = (numbers(scores[name], digits) for _, name, digits in DIAL_MEASURES)
+        rows.append([title, *cells])
+    return grid(["frames 1 / 2 / 4 / 8", *(title for title, *_ in DIAL_MEASURES)], rows)
+
+
+def errors_of_ends(results: Results) -> str:
+    """Return the standard errors over clips of `both_ends`, and those of the gain in PSNR over the blend."""
+    rows = []
+    for title, scores in results[SHARP, 0].values["scores"].items():
+        cells = (numbers(scores["standard_error"][name], digits) for _, name, digits in DIAL_MEASURES)
+        gain = scores["psnr_gain"].get("sharpness 0")
+        pairs = [] if gain is None else zip(gain["mean"], gain["standard_error"], strict=True)
+        rows.append([title, *cells, " / ".join(f"{mean:+.2f} ±{error:.2f}" for mean, error in pairs) or "-"])
+    return grid(["standard errors", *(title for title, *_ in DIAL_MEASURES), "PSNR over sharpness 0"], rows)
+
+
+def ends_by_clip(results: Results) -> str:
+    """Return the measures of every clip at frame 8 for both baselines, the blend and the sharp seeds."""
+    scores = results[SHARP, 0].values["scores"]
+    models = [COPY, FLOW, "sharpness 0", *(f"sharp, seed {seed}" for seed in SEEDS)]
+    measures = [row for row in DIAL_MEASURES if f"{row[1]}_by_clip" in scores[COPY]]
+    rows = [
+        [clip, *(numbers((scores[model][f"{name}_by_clip"][clip][-1] for model in models), digits)
+                 for _, name, digits in measures)]
+        for clip in scores[COPY]["psnr_by_clip"]
+    ]  # fmt: skip
+    return grid(["copy / flow / sharpness 0 / three sharp seeds", *(title for title, *_ in measures)], rows)
+
+
 def release(results: Results) -> str:
     """Return all metrics of the release-size model next to the baselines."""
     values = results["real video, release.yaml, all metrics", 0].values
@@ -614,6 +655,10 @@ TABLES: dict[str, Callable[[Results], str]] = {
         "motion, trained from scratch, seed 2": MOTION["motion, trained from scratch, seed 2"],
         COPY: ("trained from scratch", 2, COPY), FLOW: ("trained from scratch", 2, FLOW)}),
     "motion adversary": lambda results: sharpness(results, ADVERSARY),
+    "motion ends": lambda results: both_ends(results, SHARP),
+    "motion ends, errors": errors_of_ends,
+    "motion ends by clip": ends_by_clip,
+    "motion dial": lambda results: both_ends(results, DIAL),
     "motion speed": motion_speed,
     "release": release,
     "release gains": lambda results: release_gains(results, "real video, release.yaml"),

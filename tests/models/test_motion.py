@@ -14,6 +14,7 @@ from vidpred.evaluation.sharpness import gradient_energy_ratio
 from vidpred.models.build import build_generator
 from vidpred.models.motion import (
     LEADS,
+    NUM_CANDIDATES,
     USUAL_TRUST,
     MotionGenerator,
     MotionSettings,
@@ -312,6 +313,16 @@ def test_the_sharp_end_keeps_the_energy_that_a_blend_loses() -> None:
         energies.append(float(gradient_energy_ratio(image, clip[:, -1, :, 12:-12, 12:-12])))
     assert energies[1] > 0.9
     assert energies[0] < 0.8 * energies[1]
+
+
+def test_the_likelier_path_counts_more_than_its_share() -> None:
+    """Shares of 3/4 and 1/4 are squared: 9/10 and 1/10 of the way."""
+    path = torch.full((1, 2, 16, 24), 10.0)
+    nothing = torch.zeros(1)
+    scene = Scene(path, torch.zeros_like(path), nothing, nothing, nothing, nothing)
+    shares = torch.full((1, NUM_CANDIDATES, 16, 24), -100.0)
+    shares[:, 0], shares[:, 2] = math.log(1 / 4), math.log(3 / 4)  # the copy, the pushed frame
+    torch.testing.assert_close(blend_paths(scene, shares, 8), torch.full_like(path, 9.0))
 
 
 def test_a_model_of_the_sharp_end_trains_the_path_alone() -> None:
