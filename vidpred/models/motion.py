@@ -34,8 +34,8 @@ WHOLE, DRAWN = 1.0, 2.0  # backtest weights of the whole frame and of `USUAL_TRU
 # 0.25, 25.1 at 0.5, 24.7 at 1, 24.4 at 2. On the development clips alone, whose flow is noisy, 1 is best.
 SMOOTHED = 0.35
 # Power of the path's shares: a path half way between two likely ones ends at neither's place, so the likelier one
-# counts more. Tuned at frame 8: powers 1, 2 and 4 have 24.6, 24.8 and 24.8 dB on four train clips, and 27.5 dB each on the
-# development clips; the feature distance is smallest with 2.
+# counts more. Tuned at frame 8: powers 1, 2 and 4 have 24.6, 24.8 and 24.8 dB on four train clips, and 27.5 dB each on
+# the development clips; the feature distance is smallest with 2.
 DECISION = 2.0
 SHORT = 0.15  # share of training batches with three context frames only, to train for short clips
 # Shares of the moved candidates in the share of motion before training; the last frame has the rest.
