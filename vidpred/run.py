@@ -86,8 +86,9 @@ def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer 
         validate = build_validation(data, config.training, accelerator)
         report_unused(config, read_by_run(config, network, discriminator, reads), accelerator.is_main_process)
         if accelerator.is_main_process:
+            splits = None if folder.steps() else record_splits(data)
             prepare_folder(folder, config, reads.keys)
-            if not folder.steps() and (splits := record_splits(data)) is not None:
+            if splits is not None:
                 splits.write(folder.path / FILE)
         if config.training.init_from and not folder.steps():
             init_from(config.training.init_from, network, discriminator)

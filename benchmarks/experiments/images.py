@@ -16,6 +16,7 @@ from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import images_of
 from vidpred.data.partial_labels import choose_evenly
+from vidpred.data.recorded_splits import with_root
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import spread, to_frames
 from vidpred.data.worlds.points import POINTS
@@ -251,7 +252,7 @@ def semi_supervised(
     few = every.draw(choose_evenly(np.asarray(every.labels), labeled).tolist(), range(labeled), 0)
     assert few.labels is not None
     np.savez(folder / "few.npz", images=few.future[:, 0, 0].numpy(), labels=few.labels.numpy())
-    alone = plain.model_copy(update={"root": str(folder / "few.npz"), "split_fractions": (1.0, 0.0, 0.0)})
+    alone = with_root(plain, str(folder / "few.npz")).model_copy(update={"split_fractions": (1.0, 0.0, 0.0)})
     classifier = train_classifier(build_source(alone, "train", [0]), 500, seed)
     _, logits = features_of(classifier, images_of(test, MOST_TRAINING))
     assert logits is not None

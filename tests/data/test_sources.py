@@ -28,7 +28,7 @@ from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.settings import DataSettings, PointsName, WorldName
 from vidpred.data.sources import Source, StepSampler, TrainingSamples, evaluation_offsets, training_offsets
 from vidpred.data.splits import divide
-from vidpred.data.videos.build import split_videos, without_cuts
+from vidpred.data.videos.build import split_videos, without_breaks
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.data.videos.windows import Segment, VideoWindows, movement
 from vidpred.data.worlds.forking_ball import WorldWindows
@@ -314,7 +314,7 @@ def test_a_split_file_is_followed(tmp_path: Path) -> None:
 
 
 def test_no_window_spans_a_cut() -> None:
-    shots = without_cuts(Segment(video(cuts=(30, 60)), 10, 80))
+    shots = without_breaks(Segment(video(cuts=(30, 60)), 10, 80))
     assert [(shot.first, shot.end) for shot in shots] == [(10, 30), (30, 60), (60, 80)]
 
 

@@ -78,7 +78,7 @@ def test_the_command_prints_mean_and_error(tmp_path: Path, capsys: pytest.Captur
     for words, code, said in (
         (["--statistic", "brightness", "--count", "70", "--seed", "3"], 0, f"brightness {wanted}"),
         (["--statistic", "beauty"], 2, "choose from brightness"),
-        (["--statistic", "lit", "--count", "1"], 2, "two samples or more"),
+        (["--statistic", "lit", "--count", "1"], 2, "at least two samples"),
         ([], 2, "--output"),
         (["--statistic", "lit", "--grid"], 2, "--output"),
     ):
