@@ -198,6 +198,7 @@ def test_the_reference_page_is_up_to_date() -> None:
     assert page.read_text(encoding="utf-8") == explain(markdown=True) + "\n"
 
 
+@pytest.mark.slow
 def test_yaml_is_only_loaded_safely() -> None:
     for file in Path(vidpred.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

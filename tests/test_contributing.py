@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).parents[1]
 SHOWN = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## A discriminator, a loss, a metric")[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", SHOWN, re.DOTALL)
@@ -28,6 +30,7 @@ def add_line(file: Path, table: str, line: str, module: Path) -> None:
     file.write_text(text.replace(future, f"{future}\nfrom {imported} import {name}\n", 1))
 
 
+@pytest.mark.slow
 def test_one_file_and_one_line_each(tmp_path: Path) -> None:
     for name in ("vidpred", "configs"):
         shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -12,6 +12,8 @@ import pytest
 
 import vidpred
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parent.parent
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import vidpred
 
 PACKAGE = Path(vidpred.__file__).parent
@@ -41,6 +43,7 @@ def imports(file: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] == "vidpred"}
 
 
+@pytest.mark.slow
 def test_no_import_points_upward() -> None:
     for file in PACKAGE.rglob("*.py"):
         part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -51,6 +54,7 @@ def test_no_import_points_upward() -> None:
             assert LEVEL[target] <= LEVEL[part], f"{file.relative_to(PACKAGE)} imports {name}, a layer above its own"
 
 
+@pytest.mark.slow
 def test_no_import_cycles_between_modules() -> None:
     graph = {}
     for file in PACKAGE.rglob("*.py"):
@@ -70,6 +74,7 @@ def test_no_import_cycles_between_modules() -> None:
             visit(name, ())
 
 
+@pytest.mark.slow
 def test_only_the_prepare_verb_knows_data_prep() -> None:
     for file in PACKAGE.rglob("*.py"):
         inside = file.relative_to(PACKAGE).parts
@@ -84,6 +89,7 @@ def test_only_the_prepare_verb_knows_data_prep() -> None:
         assert not imports_or_names, f"{file} imports data_prep"
 
 
+@pytest.mark.slow
 def test_what_every_command_imports_stays_light() -> None:
     """Each of these modules takes seconds to import or belongs to an optional dependency."""
     heavy = (

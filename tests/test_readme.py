@@ -19,6 +19,8 @@ from tests.image_files import write_digits
 from tests.video_files import numbered_frames, write_video
 from vidpred.commands import app
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
 GUIDE = CHECKOUT / "docs" / "guide"

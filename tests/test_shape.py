@@ -35,6 +35,7 @@ def functions(folder: Path) -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncF
                 yield file, node
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", CHECKED, ids=lambda folder: folder.name)
 def test_functions_are_short_and_take_few_parameters(folder: Path) -> None:
     handlers = {handler.__name__ for handler in HANDLERS if handler is not None}

@@ -133,6 +133,7 @@ def occurrences(pattern: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pattern", "instead"), PATTERNS.items())
 def test_plain_english(pattern: str, instead: str) -> None:
     found = occurrences(pattern)

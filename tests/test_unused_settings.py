@@ -70,6 +70,7 @@ def root_for(name: str, config: Config, folder: Path) -> str | None:
     return str(folder / f"set for {name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_use_all_their_settings(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes: dict[str, Any] = {"run": "unused", "training.device": "cpu"}
@@ -113,12 +114,14 @@ def loaded(kind: str, folder: Path, *more: str) -> Config:
     return load_config(None, ["training.device=cpu", "run=unused", *words, *more])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OF_KIND)
 def test_a_kind_of_data_as_it_is(kind: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan(loaded(kind, folder))
     assert WARNING not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "word"), CASES)
 def test_what_a_kind_of_data_does_not_use_is_an_error(kind: str, word: str, folder: Path) -> None:
     with pytest.raises((ConfigError, DataError), match=re.escape(f"[{word.partition('=')[0]}")):
@@ -154,6 +157,7 @@ def test_what_networks_and_losses_do_not_use_is_an_error(words: list[str], folde
         plan(loaded("world", folder, *words))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -23,6 +23,7 @@ def test_balance_uses_means_over_the_last_steps() -> None:
     assert balance_numbers([0.7] * 300)["share of steps in balance"] == 1
 
 
+@pytest.mark.slow
 def test_rungs_of_both_ladders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scales, exponent, gradient difference and adversary match the paper's table, on both data sets."""
     monkeypatch.setattr(ladder, "real_clips", lambda: "clips")

@@ -33,6 +33,7 @@ def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_five_generators_are_compared(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidpred.evaluation.images.train_classifier", few_steps)
     small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8, "model.components": 3}
@@ -55,6 +56,7 @@ def few_steps(source):  # type: ignore[no-untyped-def]
     return train_classifier(source, 30)
 
 
+@pytest.mark.slow
 def test_growing_stylegan(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = growth(tmp_path, 0, root=clothes, steps=7, width=8)
     scales = list(found["scales_by_step"].values())
@@ -65,6 +67,7 @@ def test_growing_stylegan(clothes: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "mixed.png").is_file()
 
 
+@pytest.mark.slow
 def test_samples_as_training_data(clothes: Path, tmp_path: Path) -> None:
     small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8}
     found = augmentation(tmp_path, 0, clothes, real=40, drawn=60, steps=2, learning=20, changes=small)
@@ -75,6 +78,7 @@ def test_samples_as_training_data(clothes: Path, tmp_path: Path) -> None:
     assert len(np.load(tmp_path / "both.npz")["labels"]) == 100
 
 
+@pytest.mark.slow
 def test_few_labels(clothes: Path, tmp_path: Path) -> None:
     small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8, "model.virtual_batch": 4}
     found = semi_supervised(tmp_path, 0, clothes, labeled=20, steps=2, changes=small)
@@ -83,12 +87,14 @@ def test_few_labels(clothes: Path, tmp_path: Path) -> None:
     assert np.bincount(np.load(tmp_path / "few.npz")["labels"]).tolist() == [2] * 10
 
 
+@pytest.mark.slow
 def test_covered_gaussians_are_counted(tmp_path: Path) -> None:
     found = points(tmp_path, 0, {"training.steps": 5, "training.validate_every": 0})
     assert set(found) == {"gaussians_gan", "gaussians_minibatch", "gaussians_r1", "gaussians_wgan_gp"}
     assert all(0 <= row["modes_covered"] <= 25 and 0 <= row["high_quality_share"] <= 1 for row in found.values())
 
 
+@pytest.mark.slow
 def test_details_of_solids_are_measured(tmp_path: Path) -> None:
     found = solids(tmp_path, 0, steps=2, count=12)
     assert set(found) == {"lotter_mse", "lotter_adversarial"}

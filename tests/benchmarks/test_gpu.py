@@ -39,6 +39,7 @@ def run_gpu(output: Path, *words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_tiny_setting(tmp_path: Path, frames: Path) -> None:
     found = run_gpu(tmp_path, "--minutes", "0.2", "--frames", str(frames))
     assert {"device", "torch"} <= found["machine"].keys()
@@ -49,6 +50,7 @@ def test_tiny_setting(tmp_path: Path, frames: Path) -> None:
     assert "time left after training" in rows
 
 
+@pytest.mark.slow
 def test_windows_are_predicted_by_every_training(tmp_path: Path, frames: Path) -> None:
     found = run_gpu(tmp_path, "--minutes", "1", "--parts", "training", "--frames", str(frames))
     assert {"training: steps of each training", "training: all trainings"} <= {row["name"] for row in found["rows"]}

@@ -16,6 +16,7 @@ NAMES = [str(page.relative_to(CHECKOUT)) for page in PAGES]
 NOT_PROSE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)]*\)|^#.*?$|(CC BY|Apache-)\s?[\d.]+", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_are_fresh(name: str) -> None:
     text = (CHECKOUT / name).read_text()

@@ -13,6 +13,7 @@ from vidpred.config import load_config
 from vidpred.data.batch import Batch
 
 
+@pytest.mark.slow
 def test_both_variants_take_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32 and on the same batch, the plain step gives the same weights as vidpred's."""
     small = load_config("ucf101.yaml", {"data.root": None, "model.size": "release", "discriminator.size": "release"})

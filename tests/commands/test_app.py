@@ -102,6 +102,7 @@ def test_config_shows_origins(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["data.channels"].endswith("# default")
 
 
+@pytest.mark.slow
 def test_dry_run_prints_the_plan_and_trains_nothing(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     run = work / "planned"
     code, out, _ = call(
@@ -113,6 +114,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(capsys: pytest.CaptureFixtur
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     """Predict side by side with a trained run, and evaluate it."""
     clip, run = str(work / "clips" / "0.mp4"), str(work / "run")
@@ -136,6 +138,7 @@ def test_the_main_job(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     assert content["split"] == "test"
 
 
+@pytest.mark.slow
 def test_several_futures(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     """A model with noise yields several futures, measured as best, mean and worst; others are refused."""
     clip, run = str(work / "clips" / "0.mp4"), f"{tmp_path}/noisy"
@@ -255,6 +258,7 @@ def test_a_missing_gpu(capsys: pytest.CaptureFixture[str], work: Path, tmp_path:
     refused(result, 2, "no GPU is available", "[--device cuda]", "auto or cpu")
 
 
+@pytest.mark.slow
 def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = call(capsys, "train", "--config", "ucf101.yaml")
@@ -283,6 +287,7 @@ def write_audio_only(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_bad_clips_for_predict(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     run, output = str(work / "run"), str(tmp_path / "out.mp4")
     rest = ("--run", run, "--output", output)
@@ -308,6 +313,7 @@ def test_bad_clips_for_predict(capsys: pytest.CaptureFixture[str], work: Path, t
     assert not list(tmp_path.glob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_bad_outputs(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     clip, run = str(work / "clips" / "0.mp4"), str(work / "run")
     output = tmp_path / "out.mp4"
@@ -320,6 +326,7 @@ def test_bad_outputs(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: P
     refused(call(capsys, "train", f"run={output}/run", *TRAIN), 4, "cannot write the run folder", "run=")
 
 
+@pytest.mark.slow
 def test_bad_outputs_of_an_evaluation_are_found_before_it(
     capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +358,7 @@ def test_unknown_devices(capsys: pytest.CaptureFixture[str], work: Path, tmp_pat
     refused(result, 2, "[--device gpu]", "auto, cpu, cuda")
 
 
+@pytest.mark.slow
 def test_gray_and_color_do_not_mix(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     gray = str(tmp_path / "gray")
     words = (f"data.root={work}/clips", f"run={gray}", *TRAIN, "training.steps=1", "data.channels=1")
@@ -364,6 +372,7 @@ def test_gray_and_color_do_not_mix(capsys: pytest.CaptureFixture[str], work: Pat
     refused(call(capsys, "evaluate", *both), 2, "[data.channels: [1, 3]]", "one by one")
 
 
+@pytest.mark.slow
 def test_bad_checkpoints(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -435,6 +444,7 @@ def test_unknown_splits(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     refused(call(capsys, "evaluate", "--run", str(work / "run"), "--split", "tset"), 2, "train, validation, test")
 
 
+@pytest.mark.slow
 def test_prepare_ucf101_keeps_groups_together(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     root, lists = tmp_path / "UCF-101", tmp_path / "ucfTrainTestlist"
     lists.mkdir()
@@ -480,6 +490,7 @@ def outside(site: Path, folder: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_wheel_works_outside_the_checkout(site: Path, tmp_path: Path) -> None:
     """It has the presets, the typing marker, and one top-level module only."""
     assert outside(site, tmp_path, "-c", "import vidpred; print(vidpred.__file__)").startswith(str(site))
@@ -489,6 +500,7 @@ def test_a_wheel_works_outside_the_checkout(site: Path, tmp_path: Path) -> None:
         assert (site / "vidpred" / name).is_file()
 
 
+@pytest.mark.slow
 def test_a_wheel_prepares_in_several_processes(site: Path, tmp_path: Path) -> None:
     """Spawned workers find a data set's class in the package."""
     for number in range(3):

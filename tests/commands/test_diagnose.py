@@ -64,6 +64,7 @@ def one(step: int) -> float:
     return 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("title", "written"),
     [
@@ -150,6 +151,7 @@ class Constant(nn.Module):
         return [image.sigmoid().expand(len(context), 1, -1, -1, -1) for image in self.images]
 
 
+@pytest.mark.slow
 def test_a_healthy_run_has_no_finding_and_monitors_change_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +173,7 @@ def test_a_healthy_run_has_no_finding_and_monitors_change_nothing(
     assert not any("monitor/motion" in line for line in diagnose.examine_run(tmp_path / "without").lines)
 
 
+@pytest.mark.slow
 def test_a_constant_generator_is_reported_once_and_plotted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run.train(tiny(tmp_path / "run"), generator=Constant())
     warnings = [line for line in capsys.readouterr().err.splitlines() if "constant predictions" in line]
@@ -198,6 +201,7 @@ class IgnoresNoise(nn.Module):
         return [nn.functional.avg_pool2d(fine[:, 0], 2)[:, None], fine]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignored", [True, False])
 def test_a_generator_that_ignores_its_noise_is_found(ignored: bool, tmp_path: Path) -> None:
     settings = {"training.steps": 200, "objective.adversarial.weight": 0.0, "model.noise_channels": 1,
@@ -207,6 +211,7 @@ def test_a_generator_that_ignores_its_noise_is_found(ignored: bool, tmp_path: Pa
     assert ("samples that are all alike" in found) is ignored
 
 
+@pytest.mark.slow
 def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = MultiscaleDiscriminator.forward
 
@@ -220,6 +225,7 @@ def test_a_detached_gradient_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "adversarial" in found[0].observed
 
 
+@pytest.mark.slow
 def test_a_perfect_discriminator_is_found(tmp_path: Path) -> None:
     slow = {
         "training.generator.learning_rate": 1e-9,
@@ -230,6 +236,7 @@ def test_a_perfect_discriminator_is_found(tmp_path: Path) -> None:
     assert "a perfect discriminator" in [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("title", "scale", "offset"),
     [("frames outside [0, 1]", 2.0, -1.0), ("frames scaled twice", 1 / 255, 0.0), ("constant frames", 0.0, 0.5)],
@@ -245,6 +252,7 @@ def test_a_wrong_range_is_found(
     assert title in [finding.title for finding in diagnose.examine_run(tmp_path / "run").found]
 
 
+@pytest.mark.slow
 def test_checkpoints_and_exit_codes_are_diagnosed(tmp_path: Path) -> None:
     run.train(tiny(tmp_path / "run", **{"training.steps": 4}))
     folder = find_checkpoint(tmp_path / "run", "last").path
@@ -263,6 +271,7 @@ def test_checkpoints_and_exit_codes_are_diagnosed(tmp_path: Path) -> None:
         diagnose.examine_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_config_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = {

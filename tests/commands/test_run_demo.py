@@ -19,6 +19,8 @@ from vidpred.data.worlds.forking_ball import ForkingBallWorld
 from vidpred.errors import DataError
 from vidpred.evaluation.forking_ball import find_forking_scenes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:

@@ -90,6 +90,7 @@ def source(folder: Path, **values: object) -> VideoWindows:
     return built
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache_mb", [0, 1024])
 def test_speed_multiplies_the_distance_between_frames(tmp_path: Path, cache_mb: int) -> None:
     write_video(tmp_path / "clip.mp4", numbered_frames(12, 48, 64))

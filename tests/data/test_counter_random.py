@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ def test_splitmix64_as_published() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**63), st.lists(st.integers(0, 2**40), min_size=1, max_size=8), st.integers(1, 6))
 def test_a_row_depends_on_seed_and_position_only(seed: int, positions: list[int], draws: int) -> None:
     together = uniform(seed, np.array(positions), draws + 2)

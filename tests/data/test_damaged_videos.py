@@ -29,6 +29,7 @@ def check_access(path: Path) -> tuple[VideoInfo, np.ndarray]:
     return info, frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOOD)
 def test_what_players_show_is_used_without_a_note(tmp_path: Path, name: str) -> None:
     make, count = GOOD[name]
@@ -37,6 +38,7 @@ def test_what_players_show_is_used_without_a_note(tmp_path: Path, name: str) -> 
     assert (info.frames, info.notes) == (count, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGED)
 def test_whole_frames_of_damaged_files_are_used_with_a_note(tmp_path: Path, name: str) -> None:
     make, words = DAMAGED[name]
@@ -73,6 +75,7 @@ def test_no_window_spans_missing_frames(tmp_path: Path) -> None:
         assert np.diff(numbers).tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_damaged_videos_are_used_skipped_or_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "clips"
     for number in range(4):

@@ -112,6 +112,7 @@ def source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Video
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"frame_skip": 3}, {"fps": 10.0}, {"channels": 1, "skip_cuts": False}])
 def test_ordered_windows_equal_single_reads(source: Callable[..., VideoWindows], settings: dict[str, Any]) -> None:
     alone, ordered = source(**settings), source(**settings)
@@ -152,6 +153,7 @@ def test_the_order_is_independent_of_the_cache(source: Callable[..., VideoWindow
     assert little._cache is None, "there is too little memory to cache frames"
 
 
+@pytest.mark.slow
 def test_workers_read_the_same_as_one_process(source: Callable[..., VideoWindows]) -> None:
     batches = []
     for workers in (0, 2):
@@ -164,6 +166,7 @@ def test_workers_read_the_same_as_one_process(source: Callable[..., VideoWindows
     assert all(torch.equal(one.future, two.future) for one, two in zip(*batches, strict=True))
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(source: Callable[..., VideoWindows]) -> None:
     windows = source(skip_cuts=False)
     process = psutil.Process()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from vidpred.data.settings import DataSettings
 from vidpred.data.worlds.forking_ball import KIND_SHARES, KINDS, ForkingBallWorld, WorldWindows
@@ -15,6 +16,7 @@ def test_a_clip_is_a_function_of_its_index_and_side() -> None:
     assert world.clip(0, 1).shape == (6, 32, 32, 3)
 
 
+@pytest.mark.slow
 def test_the_context_does_not_reveal_the_side() -> None:
     world = ForkingBallWorld(4, 3)
     for index in range(60):
@@ -36,6 +38,7 @@ def test_the_two_futures_mirror_each_other() -> None:
     assert left[1] == right[1]
 
 
+@pytest.mark.slow
 def test_shares_of_kinds() -> None:
     world = ForkingBallWorld(4, 1)
     kinds = [world.scene(index).kind for index in range(2000)]
@@ -44,6 +47,7 @@ def test_shares_of_kinds() -> None:
         assert abs(kinds.count(kind) / 2000 - share) < 3 * np.sqrt(share * (1 - share) / 2000)
 
 
+@pytest.mark.slow
 def test_samples_draw_a_side_and_windows_do_not() -> None:
     windows = WorldWindows(DataSettings(), [0, 1, 2, 3, 4], count=50, seed=3)
     index = next(i for i in range(50) if windows.world.scene(i).kind == "fork")

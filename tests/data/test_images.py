@@ -137,6 +137,7 @@ def test_a_csv_of_digits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.array(found.classes, int)[found.labels], labels[:20])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_raise_a_named_error(tmp_path: Path, data: st.DataObject) -> None:

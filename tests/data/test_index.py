@@ -191,6 +191,7 @@ def test_camera_and_raw_suffixes_are_found(name: str, tmp_path: Path) -> None:
     assert find_videos(tmp_path) == [name]
 
 
+@pytest.mark.slow
 def test_processes_and_threads_find_the_same(tmp_path: Path) -> None:
     for folder in ("threads", "processes"):
         for number in range(index_module.WORTH_PROCESSES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tests.settings_for_tests import data_settings
@@ -26,6 +27,7 @@ def test_a_clip_is_a_function_of_its_index() -> None:
     assert not np.array_equal(clip, MovingShapesWorld(5, 48, seed=4).clip(7))
 
 
+@pytest.mark.slow
 def test_the_true_flow_explains_the_next_frame() -> None:
     """Check that a frame warped by the true flow resembles the next one, except for newly visible regions."""
     world = MovingShapesWorld(4, 96)
@@ -55,6 +57,7 @@ def test_the_flow_of_a_shape_is_its_velocity() -> None:
     assert clip[1, 2, 2].max() < 50
 
 
+@pytest.mark.slow
 def test_optical_flow_finds_most_of_the_motion() -> None:
     world = MovingShapesWorld(4, 128)
     errors, lengths = [], []
@@ -82,6 +85,7 @@ def test_the_world_is_a_source_of_training_windows() -> None:
     assert np.array_equal(batch.future[1, 0].permute(1, 2, 0).numpy(), source.window(9)[2])
 
 
+@pytest.mark.slow
 def test_a_share_of_the_training_samples_is_synthetic(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", numbered_frames(40, 48, 48))
     values = {"root": str(tmp_path), "crop_size": 16, "context_frames": 2, "horizontal_flip": False, "split": "time"}

@@ -48,6 +48,7 @@ def number(clip: str) -> int:
     return 2 * int(item) + int(part)
 
 
+@pytest.mark.slow
 def test_prepared_frames_equal_the_source(folder: Path) -> None:
     manifest = Manifest.load(folder)
     assert manifest is not None

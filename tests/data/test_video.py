@@ -269,6 +269,7 @@ def test_containers_are_closed(folder: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) - before <= video_module.OPEN_CONTAINERS
 
 
+@pytest.mark.slow
 def test_cuts_are_detected_and_motion_is_not(folder: Path) -> None:
     from importlib.util import find_spec
 

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import data_prep
 from vidpred.data.build import build_source
@@ -46,6 +47,7 @@ def check(prepared: Path, clips: list[np.ndarray]) -> None:
         np.testing.assert_array_equal(source.window(index)[..., 0], clips[int(source.clip_name(index))])
 
 
+@pytest.mark.slow
 def test_one_file_and_one_line(tmp_path: Path) -> None:
     clips = flipbooks(tmp_path / "books")
     shutil.copytree(CHECKOUT / "data_prep", tmp_path / "site" / "data_prep")
@@ -59,6 +61,7 @@ def test_one_file_and_one_line(tmp_path: Path) -> None:
     check(tmp_path / "out", clips)
 
 
+@pytest.mark.slow
 def test_a_separate_package(tmp_path: Path) -> None:
     """Find a set by its entry point and send it to other processes; report a broken one in one line."""
     clips = flipbooks(tmp_path / "books")

@@ -37,6 +37,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @needs_libarchive
 @pytest.mark.parametrize("kind", ["rar", "zip"])
 def test_from_the_archive_to_the_official_splits(tmp_path: Path, kind: str) -> None:
@@ -135,6 +136,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not (tmp_path / "out" / "Archery").exists()
 
 
+@pytest.mark.slow
 def test_the_folds_keep_groups_together(tmp_path: Path) -> None:
     source = ucf101_set(tmp_path)
     for fold, test in ((1, {1, 2}), (2, {8, 9}), (3, {15})):
@@ -157,6 +159,7 @@ def test_lists_that_divide_a_group_are_rejected() -> None:
         split_rows(["Archery/other.avi"], [])
 
 
+@pytest.mark.slow
 def test_missing_or_bad_listed_clips_are_reported(tmp_path: Path) -> None:
     source = ucf101_set(tmp_path)
     missing, bad = sorted(source.rglob("*_g02_*.avi"))

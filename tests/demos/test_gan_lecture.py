@@ -50,6 +50,7 @@ def test_one_divergence_covers_the_other_picks() -> None:
     assert std == pytest.approx(0.5, abs=0.11)
 
 
+@pytest.mark.slow
 def test_learning_on_the_line_lowers_the_value() -> None:
     found = learn_on_the_line(400)
     values = [value(data_density(LINE), gan_lecture.smoothed(samples)) for _, samples, _ in found]
@@ -57,6 +58,7 @@ def test_learning_on_the_line_lowers_the_value() -> None:
     assert values[-1] < values[0] - 0.3
 
 
+@pytest.mark.slow
 def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two = {name: gan_lecture.REMEDIES[name] for name in ("R1", "minibatch discrimination")}
     monkeypatch.setattr(gan_lecture, "REMEDIES", two)

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.slow
 def test_it_records_trains_and_plans(tmp_path: Path) -> None:
     words = ["--output", str(tmp_path / "out"), "--episodes", "10", "--steps", "2", "--tries", "1"]
     done = subprocess.run(

@@ -27,6 +27,7 @@ def run_demo(name: str, *words: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_train_and_predict(tmp_path: Path) -> None:
     for number in range(5):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(40, 64, 80, first=number * 40))
@@ -35,12 +36,14 @@ def test_train_and_predict(tmp_path: Path) -> None:
     assert "copy last: PSNR" in printed
 
 
+@pytest.mark.slow
 def test_render_prediction(tmp_path: Path) -> None:
     run_demo("render_prediction", "--output", "out", cwd=tmp_path)
     assert (tmp_path / "out" / "prediction.mp4").stat().st_size > 1000
     assert (tmp_path / "out" / "prediction.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -66,6 +66,7 @@ def read(path: Path) -> Reader:
     return reader
 
 
+@pytest.mark.slow
 def test_the_page_has_numbers_images_and_curves(runs: list[Path], tmp_path: Path) -> None:
     predictors = [Predictor.load(run, "last") for run in runs]
     result = compare(predictors, runs, tmp_path / "page.html", EvaluationRequest(2, 3))
@@ -80,6 +81,7 @@ def test_the_page_has_numbers_images_and_curves(runs: list[Path], tmp_path: Path
     assert len(values) == len(gains) == 1
 
 
+@pytest.mark.slow
 def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
     """Two runs with different losses are two rows."""
     predictors = [Predictor.load(run, "last") for run in runs]

@@ -73,6 +73,7 @@ def test_copies_are_found() -> None:
     assert memorized_share(new, held_out, training) == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
     file = write_digits(tmp_path / "digits.npz", 900)
     data = DataSettings(root=str(file), context_frames=0, channels=1, crop_size=8, augment={"horizontal_flip": False})
@@ -84,6 +85,7 @@ def test_the_classifier_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> 
     assert (logits.argmax(1).numpy() == test.labels).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_runs_are_measured_with_a_user_network(tmp_path: Path) -> None:
     class Halves(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -130,6 +132,7 @@ def test_images_are_taken_evenly_from_sets_sorted_by_class(tmp_path: Path) -> No
     assert (whole[:, 0, 0, 0].diff() >= 0).all(), "each image once, in order"
 
 
+@pytest.mark.slow
 def test_runs_of_different_images_raise(tmp_path: Path) -> None:
     one = train(small_preset("gaussians_gan", tmp_path / "a")).predictor()
     other = train(small_preset("gaussians_gan", tmp_path / "b", {"data.world.name": "eight_gaussians"})).predictor()
@@ -137,6 +140,7 @@ def test_runs_of_different_images_raise(tmp_path: Path) -> None:
         evaluate_images({"one": one, "other": other})
 
 
+@pytest.mark.slow
 def test_class_accuracy_of_the_discriminator_on_held_out_images(tmp_path: Path) -> None:
     """With 30 labeled digits among hundreds it is far above chance, 0.1, and equals a direct count."""
     learning = {"training.steps": 150, "data.labeled": 30, "data.labeled_share": 0.5, "discriminator.width": 16,
@@ -183,6 +187,7 @@ def test_without_classes_a_network_is_required(tmp_path: Path) -> None:
         evaluate_images({"run": predictor}, ImageRequest(root=str(tmp_path / "plain.npy")))
 
 
+@pytest.mark.slow
 def test_points_are_measured_by_mode_coverage(tmp_path: Path) -> None:
     predictor = train(small_preset("gaussians_gan", tmp_path)).predictor()
     numbers = evaluate_images({"run": predictor}).numbers["run"]

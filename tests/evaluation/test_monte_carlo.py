@@ -52,6 +52,7 @@ def test_of_a_known_distribution() -> None:
     assert abs(lit.mean - 0.5) < 4 * lit.error
 
 
+@pytest.mark.slow
 def test_two_errors_contain_the_expectation_in_95_percent_of_runs() -> None:
     found = [monte_carlo(sampler(seed), STATISTICS["brightness"], 100) for seed in range(200)]
     inside = sum(abs(one.mean - 0.5) < 1.96 * one.error for one in found)

@@ -63,6 +63,7 @@ class Oracle(Generator):
         return [torch.cat([last[..., 2:], last[..., -1:], last[..., -1:]], -1)]
 
 
+@pytest.mark.slow
 def test_the_right_frames_are_compared() -> None:
     """Frame t+k is compared with frame t+k: the oracle stays nearly exact, copying gets worse with every step."""
     models = with_baselines({"oracle": Oracle()}, 4)
@@ -160,6 +161,7 @@ def test_validation_measures_the_frames_of_training(lead: int, pred_frames: int)
     assert numbers["psnr"] == pytest.approx(CAP)
 
 
+@pytest.mark.slow
 def test_tables_json_and_plot(tmp_path: Path) -> None:
     models = with_baselines({"mine": CopyLast()}, 3)
     source = WorldWindows(DataSettings(), range(2 + 3), 5, 0)
@@ -187,6 +189,7 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
     assert doubling_steps(8) == [1, 2, 4, 8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_prints_its_numbers(tmp_path: Path, name: str) -> None:
     protocol = PROTOCOLS[name]

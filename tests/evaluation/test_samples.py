@@ -90,6 +90,7 @@ def test_spread_equals_torch_std() -> None:
     assert spread.value == pytest.approx(float(images.std(0).mean()), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_n_is_next_to_every_number(evaluation: Evaluation, tmp_path: Path) -> None:
     text = table(evaluation)
     head = next(line for line in text.splitlines() if line.startswith("frame t+1"))

@@ -92,6 +92,7 @@ def test_blending_keeps_gradients_and_matches_the_border() -> None:
     torch.testing.assert_close(flat, target, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dcgan_mnist", "wgan_gp", "lapgan", "stylegan", "vae", "mixture"])
 def test_every_kind_of_run_completes_images(name: str, tmp_path: Path) -> None:
     run = train(small_preset(name, tmp_path))
@@ -112,6 +113,7 @@ def test_every_kind_of_run_completes_images(name: str, tmp_path: Path) -> None:
     assert given.shape[0] < given.shape[1] / 3
 
 
+@pytest.mark.slow
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(small_preset("dcgan_conditional", tmp_path))
     words = ["--run", str(run.folder), "-o", str(tmp_path / "out.png"), "--steps", "1"]

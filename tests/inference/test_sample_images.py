@@ -65,6 +65,7 @@ def test_a_labeled_set_can_be_read_for_training(run: Run, tmp_path: Path) -> Non
             np.testing.assert_array_equal(kept, np.stack(own))
 
 
+@pytest.mark.slow
 def test_images_and_videos(run: Run, tmp_path: Path) -> None:
     words = ["sample", "--run", str(run.folder)]
     assert call(*words, "--grid", "-o", str(tmp_path / "grid.png"), "--count", "9", "--walk",

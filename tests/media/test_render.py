@@ -97,6 +97,7 @@ def test_an_unavailable_image_is_dark_with_text() -> None:
         compose([Panel("a", torch.ones(3, 8, 8), "truth"), Panel("b", torch.ones(3, 8, 9), "truth")])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.one_of(st.text(max_size=40), st.integers(1, 400).map(lambda n: ("Wagjy_Äf/" * 50)[:n])),

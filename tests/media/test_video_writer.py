@@ -103,6 +103,7 @@ def test_strip_is_evenly_spaced(tmp_path: Path, count: int) -> None:
     assert (strip == np.repeat(strip[::16], 16, 0)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_only_a_few_images_are_in_memory(tmp_path: Path, suffix: str) -> None:
     alive: set[int] = set()
@@ -133,6 +134,7 @@ print(int(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_gif_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     """Measure the process, because weak references do not cover copies inside an encoder.
@@ -146,6 +148,7 @@ def test_gif_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < 16  # MiB; 64 images of 256 x 2048 are 32 MiB even with a byte a pixel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("failure", [RuntimeError("halfway"), OSError(5, "the clip"), KeyboardInterrupt()])
 def test_a_failure_leaves_no_file_and_is_passed_on(tmp_path: Path, suffix: str, failure: BaseException) -> None:
@@ -195,6 +198,7 @@ def test_a_failure_to_replace_keeps_the_old_file(tmp_path: Path, suffix: str, mo
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_full_disk_is_a_storage_error(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)

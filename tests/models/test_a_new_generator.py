@@ -75,6 +75,7 @@ def vidpred(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_in_another_package(tmp_path: Path) -> None:
     """Installed packages register models by an entry point; broken ones are skipped with a warning."""
     project = tomllib.loads(PACKAGE["toml"])["project"]

@@ -136,6 +136,7 @@ def test_dense_flow_is_in_pixels_from_the_first_frame_to_the_second(size: tuple[
     assert error.median() < 0.1
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), channels=st.sampled_from([1, 3]), seed=st.integers(0, 99))
 @example(height=1, width=1, channels=1, seed=0)
@@ -198,6 +199,7 @@ def test_gray_is_the_luma_of_opencv() -> None:
     assert to_gray(torch.tensor([0.4, 0.6, 254.6]).view(1, 1, 1, 3) / 255).flatten().tolist() == [0, 1, 255]
 
 
+@pytest.mark.slow
 def test_importing_does_not_load_opencv() -> None:
     code = "import sys, vidpred.models.baselines, vidpred.evaluation.metrics; sys.exit('cv2' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

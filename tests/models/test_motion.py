@@ -169,6 +169,7 @@ def test_it_works_with_fewer_context_frames() -> None:
         rollout(generator(10, 1, lead=3, action_size=1, refine=True), clip, 1, actions=torch.zeros(1, 4, 1))
 
 
+@pytest.mark.slow
 def test_training_sometimes_uses_short_contexts() -> None:
     model, clip = shaken(generator(10, 1)), moving_clip(10, 32, 32, 1, 0)
     with torch.no_grad():
@@ -268,6 +269,7 @@ def test_before_training_refining_only_raises_the_share_of_the_pushed_candidate(
     assert error[0] < error[1] < 1.3 * error[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refine", [True, False])
 def test_it_is_built_by_name_and_runs_on_the_meta_device(refine: bool) -> None:
     data = DataSettings(context_frames=3, pred_frames=2, crop_size=32)

@@ -107,6 +107,7 @@ def test_the_discriminator_is_conditional_at_every_scale() -> None:
     assert (changed != logits).tolist() == [[False, False, True, False]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["paper", "release", "strided"])
 @pytest.mark.parametrize("crop_size", [32, 64])
 def test_discriminators_fit_their_crop_size(size: str, crop_size: int) -> None:

@@ -50,6 +50,7 @@ def test_older_frames_are_ignored_and_too_few_refused() -> None:
         rollout(Count(2), world(2), 0)
 
 
+@pytest.mark.slow
 def test_a_stream_keeps_only_the_history() -> None:
     """Of ten thousand frames, only a handful are alive at any time."""
     import weakref

@@ -102,6 +102,7 @@ def test_images_have_the_objects_at_their_positions(size: int) -> None:
     assert (alone != image).any(-1).mean() == pytest.approx(np.pi * RADIUS**2, abs=4 * RADIUS * 4 / size)
 
 
+@pytest.mark.slow
 def test_the_scripted_policy_reaches_every_goal_and_the_random_one_does_not() -> None:
     reached = {}
     for name, make in POLICIES.items():

@@ -44,6 +44,7 @@ def test_the_simulator_as_a_model_is_exact() -> None:
         torch.testing.assert_close(frames[0, 1, step], to_image(frame))
 
 
+@pytest.mark.slow
 def test_planning_succeeds_with_the_simulator_and_fails_with_copy_last() -> None:
     env, budget = BlockPushEnv(16), PlanConfig()
     true = budget.controller(BlockPushSimulator(env.inner), env)
@@ -128,6 +129,7 @@ def test_plans_stay_within_reach_of_the_last_action() -> None:
     assert controller.act(frame, cost).tolist() == pytest.approx([0.25, -0.1])  # 1.01 was planned
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_states_receives_those_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +162,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
     return int(stopped.value.code or 0)
 
 
+@pytest.mark.slow
 def test_from_recording_to_a_plan_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

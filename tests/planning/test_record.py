@@ -42,6 +42,7 @@ def test_actions_lead_from_frame_to_frame(tmp_path: Path) -> None:
     assert counts == {"train": 8, "validation": 1, "test": 1}
 
 
+@pytest.mark.slow
 def test_more_episodes_do_not_change_the_first_ones(tmp_path: Path) -> None:
     first = recorded(tmp_path / "set", 20)
     assert (first.written, first.reused) == (1, 0)

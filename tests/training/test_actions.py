@@ -70,6 +70,7 @@ def run(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_normalizer_is_fitted_to_the_training_data_and_saved(run: Path) -> None:
     stored = find_checkpoint(run).tensors("ema")
     rows = build_source(Predictor.load(run).data, "train", range(2))
@@ -79,6 +80,7 @@ def test_the_normalizer_is_fitted_to_the_training_data_and_saved(run: Path) -> N
     assert stored["action_scale.deviation"][1] == 1, "a value that never changes"
 
 
+@pytest.mark.slow
 def test_evaluation_gives_the_true_actions(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor.load(run)
     truth = evaluate_predictors([predictor], EvaluationRequest(2, windows=None)).scores["run"].overall["psnr"]

@@ -22,6 +22,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_dcgan_resumes_exactly(tmp_path: Path) -> None:
     root = str(write_digits(tmp_path / "digits.npz"))
     settings = {**SMALL, "data.root": root, "checkpoint.every": 2, "training.image_every": 2}
@@ -61,6 +62,7 @@ def test_frames_and_images_are_not_mixed_up(overrides: dict[str, Any], words: st
         load_config(None, {**preset, "model.name": "dcgan", "discriminator.name": "dcgan", **overrides})
 
 
+@pytest.mark.slow
 def test_commands_that_need_context_frames_refuse_image_runs(tmp_path: Path) -> None:
     shared = [f"data.root={write_digits(tmp_path / 'digits.npz')}", "data.crop_size=8"]
     plan(load_config("dcgan_mnist.yaml", shared))
@@ -77,6 +79,7 @@ def test_evaluation_suggests_an_alternative(tmp_path: Path) -> None:
         evaluate(run)
 
 
+@pytest.mark.slow
 def test_the_plan_counts_deconvolutions_and_knows_the_size_of_points(tmp_path: Path) -> None:
     """In 4-byte values: the generator's 4x4x4 maps and 8x8 pixels; the discriminator's 4x4x4 and a logit, 3 times."""
     root = str(write_digits(tmp_path / "digits.npz"))

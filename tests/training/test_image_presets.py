@@ -30,6 +30,7 @@ def run_preset(name: str, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     return run, [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_no_image_preset_is_forgotten() -> None:
     presets = {file.stem for file in preset_folder().glob("*.yaml") if not load_config(file).data.context_frames}
     assert presets == set(IMAGE_PRESETS)
@@ -95,6 +96,7 @@ def test_presets_have_their_namesake_settings(name: str) -> None:
     assert {key: values[key] for key in CHARACTER[name]} == CHARACTER[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IMAGE_PRESETS)
 def test_presets_train_and_sample(name: str, tmp_path: Path) -> None:
     run, lines = run_preset(name, tmp_path)
@@ -115,6 +117,7 @@ def test_wgan_clips_its_critic_and_trains_the_generator_every_fifth_step(tmp_pat
     assert learnt == [5]
 
 
+@pytest.mark.slow
 def test_minimax_and_the_non_saturating_loss_differ_in_the_log(tmp_path: Path) -> None:
     """log(1 - D) is below 0, -log D above."""
     for name, sign in (("mlp_gan", 1), ("mlp_gan_minimax", -1)):

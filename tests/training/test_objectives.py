@@ -110,6 +110,7 @@ def test_every_adversarial_setting_changes_the_generators_gradients(
     assert float((after - before).norm() / before.norm()) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -124,6 +125,7 @@ def test_discriminator_settings_change_its_gradients(networks: Any, batch: Batch
     assert float((after - before).norm() / before.norm()) > 1e-3
 
 
+@pytest.mark.slow
 def test_r1_is_lazy(networks: Any, batch: Batch) -> None:
     settings = {"phase": "discriminator", "weight": 1.0, "r1_every": 4}
     for number, differs in ((0, True), (1, False), (4, True)):

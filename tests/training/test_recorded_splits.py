@@ -40,6 +40,7 @@ def start(folder: Path, count: int) -> tuple[Path, Path]:
     return folder / "run", folder / "clips"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [4, 8])
 def test_new_files_belong_to_no_split(tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int) -> None:
     """With a fifth video, four would be divided by file instead of by time: what was trained on would be tested on."""
@@ -55,6 +56,7 @@ def test_new_files_belong_to_no_split(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(source)
 
 
+@pytest.mark.slow
 def test_resuming_trains_on_the_same_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, clips = start(tmp_path, 6)
     tested = used(run, "test")
@@ -72,6 +74,7 @@ def test_resuming_trains_on_the_same_files(tmp_path: Path, capsys: pytest.Captur
     assert gone in recorded.sizes
 
 
+@pytest.mark.slow
 def test_changed_files_keep_their_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, clips = start(tmp_path, 6)
     name = next(iter(used(run, "train")))[0]
@@ -83,6 +86,7 @@ def test_changed_files_keep_their_split(tmp_path: Path, capsys: pytest.CaptureFi
     )
 
 
+@pytest.mark.slow
 def test_other_data_does_not_use_the_splits_of_the_run(tmp_path: Path) -> None:
     run, clips = start(tmp_path, 6)
     data = Predictor.load(run).data
@@ -90,6 +94,7 @@ def test_other_data_does_not_use_the_splits_of_the_run(tmp_path: Path) -> None:
     assert with_root(data, str(tmp_path)).split_file is None
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     run, _ = start(tmp_path, 4)
     text = (run / "splits.csv").read_text()

@@ -49,6 +49,7 @@ def places(section: Settings, prefix: str = "") -> dict[int, str]:
     return found
 
 
+@pytest.mark.slow
 def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c", "d", "e", "f"):
         write_video(tmp_path / "clips" / f"{name}.mp4", numbered_frames(12, 48, 64))

@@ -118,6 +118,7 @@ def weights(run: Path, step: int) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_noise_is_the_uninterrupted_one(tmp_path: Path) -> None:
     """Both samples of every step are a function of (seed, step, process)."""
     adversarial = {"objective.adversarial.weight": 0.05, "discriminator.size": "strided"}

@@ -92,6 +92,7 @@ def psnr(predictor: Predictor, steps: int = 3) -> list[float]:
     return [score.mean for score in scores]
 
 
+@pytest.mark.slow
 def test_motion_that_only_states_reveal_is_learned(
     run: Path, swings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,7 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [1, 2])
 def test_with_actions_and_skipped_frames(numbered: Path, tmp_path: Path, skip: int) -> None:
     change = {

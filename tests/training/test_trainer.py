@@ -101,6 +101,7 @@ def checksums(run: Path) -> dict[int, int]:
     return {line["step"]: line["data_checksum"] for line in lines if "data_checksum" in line}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes: int) -> None:
     """Kill a run with data workers twice in the middle of an epoch.
@@ -130,6 +131,7 @@ def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes
     assert len(checksums(whole)) == 60
 
 
+@pytest.mark.slow
 def test_one_and_two_processes_train_on_the_same_samples(clips: Path, tmp_path: Path) -> None:
     """At the same global batch size, samples are equal and weights close (sums are in another order)."""
     settings = {**TINY, "data.root": str(clips), "training.precision": "float32"}
@@ -142,6 +144,7 @@ def test_one_and_two_processes_train_on_the_same_samples(clips: Path, tmp_path: 
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_resumes(clips: Path, tmp_path: Path) -> None:
     settings = {
         **TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 100_000,
@@ -181,6 +184,7 @@ except DataError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_stored_error_leaves_no_data_worker_behind(tmp_path: Path) -> None:
     """A program that stores train's error can still exit, and its workers end with it."""
     for number in range(5):
@@ -200,6 +204,7 @@ def test_a_stored_error_leaves_no_data_worker_behind(tmp_path: Path) -> None:
     assert (process.returncode, said) == (0, "failed as expected\n"), errors[-2000:]
 
 
+@pytest.mark.slow
 def test_two_processes_fail_together_with_one_message(clips: Path, tmp_path: Path) -> None:
     """With other settings on resume, both end at once with the same exit code in the run folder and one message."""
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 2}
@@ -335,6 +340,7 @@ def test_a_custom_pyramid_trains_against_an_adversary(clips: Path, tmp_path: Pat
     train(load_config(None, settings), generator=Shaped(lambda frames: (halves(frames), frames)))
 
 
+@pytest.mark.slow
 def test_fine_tuning_with_another_crop_size_reinitializes_the_linear_layers(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "training.steps": 2}
     train(load_config(None, {**settings, "run": str(tmp_path / "first")}))
@@ -382,6 +388,7 @@ def test_the_last_step_writes_an_image(clips: Path, tmp_path: Path) -> None:
         assert found == [f"step-{step:06d}.png" for step in steps]
 
 
+@pytest.mark.slow
 def test_each_network_has_its_own_learning_rate_and_schedule(clips: Path, tmp_path: Path) -> None:
     """The discriminator's rate is 0 from the start; the generator's weights change every second step."""
     settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "objective.adversarial.discriminator_steps": 2,

@@ -59,6 +59,7 @@ def check_failure(clips: Path, values: dict[str, Any], words: str) -> None:
     assert not set(psutil.Process().children()) - before, "a worker was left behind"
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, lambda: time.sleep(3600))  # keeps sleeping after a stop signal
     values = settings(clips, tmp_path / "run", timeout_seconds=2)
