@@ -301,7 +301,10 @@ def test_bad_clips_for_predict(capsys: pytest.CaptureFixture[str], work: Path, t
     whole = (work / "clips" / "0.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     refused(
-        call(capsys, "predict", str(tmp_path / "cut.mp4"), *rest), 3, "cut.mp4]; re-encode it (ffmpeg -i IN OUT.mp4)"
+        call(capsys, "predict", str(tmp_path / "cut.mp4"), *rest),
+        3,
+        "it is probably incomplete: copy it again",
+        "cut.mp4]",
     )
     sound = write_audio_only(tmp_path / "sound.mp4")
     refused(call(capsys, "predict", str(sound), *rest), 3, "only audio", "or use another clip")
@@ -422,6 +425,15 @@ def test_a_video_that_changes_during_training(
     result = call(capsys, "train", *words, "training.validate_every=0")
     refused(result, 3, "changed since it was scanned", ".mp4")
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 3
+
+
+def test_a_refused_command_leaves_the_exit_code_of_a_run(
+    capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path
+) -> None:
+    words = ("train", f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN)
+    assert call(capsys, *words)[0] == 0
+    refused(call(capsys, *words, "data.unroll=2"), 2, "the run folder holds a run with other settings")
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 0
 
 
 def test_starting_from_another_model(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:

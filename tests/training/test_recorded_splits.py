@@ -52,7 +52,7 @@ def test_new_files_belong_to_no_split(tmp_path: Path, capsys: pytest.CaptureFixt
     assert {split: used(run, split) for split in before} == before
     capsys.readouterr()
     source = build_source(Predictor.load(run).data, "test", range(3), progress=True)
-    assert "12 files are new and belong to no split of the run; they are not used" in capsys.readouterr().err
+    assert "files that are new and belong to no split of the run are not used" in capsys.readouterr().err
     assert len(source)
 
 
@@ -66,8 +66,8 @@ def test_resuming_trains_on_the_same_files(tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     train(load_config(None, {**TINY, "data.root": str(clips), "run": str(run), "training.steps": 4}))
     errors = capsys.readouterr().err
-    assert f"1 files are gone since the run began [{clips}]: {gone}" in errors
-    assert f"1 files are new and belong to no split of the run; they are not used [{clips}]: new.mp4" in errors
+    assert f"files that are gone or unreadable since the run began [{clips}]: {gone}" in errors
+    assert f"files that are new and belong to no split of the run are not used [{clips}]: new.mp4" in errors
     recorded = RecordedSplits.read(run / "splits.csv")
     assert recorded is not None
     assert "new.mp4" not in recorded.sizes
@@ -81,9 +81,7 @@ def test_changed_files_keep_their_split(tmp_path: Path, capsys: pytest.CaptureFi
     write_video(clips / name, numbered_frames(30, 32, 32))
     assert name in {path for path, _ in used(run, "train")}
     build_source(Predictor.load(run).data, "train", range(3), progress=True)
-    assert (
-        f"1 files are changed since the run began; they keep their split [{clips}]: {name}" in capsys.readouterr().err
-    )
+    assert f"files that are changed since the run began keep their split [{clips}]: {name}" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from vidpred.errors import DistributedError, StoppedError, StorageError, VidpredError, one_line
+from vidpred.errors import ConfigError, DistributedError, StoppedError, StorageError, VidpredError, one_line
 
 _run_folder: Path | None = None  # where this process leaves its exit code, once the folder is known
 
@@ -41,8 +41,14 @@ def end(error: VidpredError, debug: bool) -> NoReturn:
 
 
 def leave_exit_code(code: int, message: str) -> None:
-    """Write the exit code to the run folder; under a launcher also for failures before the folder exists."""
+    """Write the exit code to the run folder; under a launcher also for failures before the folder exists.
+
+    A command that is refused changes nothing, so it leaves what an earlier one wrote.
+    """
     folder = _run_folder
+    refused = code == ConfigError.exit_code and not under_launcher()
+    if refused and folder is not None and (folder / "exit.json").is_file():
+        return
     if folder is None and under_launcher():
         folder = requested_run(sys.argv[1:])
     if folder is not None:

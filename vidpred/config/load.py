@@ -54,7 +54,7 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
     for key, value in _parse_overrides(overrides):
         # A mapping sets the keys that it contains; the rest of its section stays as it is.
         for leaf, inner in flatten(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]:
-            _check_key(leaf, "command line", value=inner)
+            _check_key(leaf, "Python" if isinstance(overrides, Mapping) else "command line", value=inner)
             assign(tree, leaf, inner)
             origins[leaf] = "Python" if isinstance(overrides, Mapping) else "command line"
     try:

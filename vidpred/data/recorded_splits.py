@@ -64,17 +64,17 @@ class RecordedSplits:
         """Warn about files that are new, gone or changed since the run began."""
         changed = [name for name, size in sizes.items() if self.sizes.get(name) not in (None, 0, size)]
         for names, what in (
-            (sizes.keys() - self.sizes.keys(), "new and belong to no split of the run; they are not used"),
-            (self.sizes.keys() - sizes.keys(), "gone since the run began"),
-            (changed, "changed since the run began; they keep their split"),
+            (sizes.keys() - self.sizes.keys(), "new and belong to no split of the run are not used"),
+            (self.sizes.keys() - sizes.keys(), "gone or unreadable since the run began"),
+            (changed, "changed since the run began keep their split"),
         ):
             if names:
-                print(f"vidpred: warning: {len(names)} files are {what} [{root}]: {_named(names)}", file=sys.stderr)
+                print(f"vidpred: warning: files that are {what} [{root}]: {_named(names)}", file=sys.stderr)
 
 
 def _named(names: Iterable[str]) -> str:
     ordered = sorted(names)
-    more = f" and {len(ordered) - NAMED} more" if len(ordered) > NAMED else ""
+    more = f" and {len(ordered) - NAMED:,} more" if len(ordered) > NAMED else ""
     return ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in ordered[:NAMED]) + more
 
 

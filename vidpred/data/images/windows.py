@@ -92,6 +92,10 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
         DataError: The split has no images.
     """
     root = Path(str(settings.root))
+    if settings.context_frames == 0 and not root.exists():
+        raise DataError(
+            f"no such folder or file of images [{root}]; set data.root to a folder, .npz or IDX file of images"
+        )
     images = find_images(root) if settings.context_frames == 0 else None
     if images is None:
         return None

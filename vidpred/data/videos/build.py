@@ -107,7 +107,8 @@ def _too_short(
     longest = max((segment.end - segment.first for segment in segments), default=0)
     return DataError(
         f"no {split} window: the longest shot has {longest} of the {needed} frames needed [{settings.root}]; "
-        f"lower data.context_frames, data.pred_frames or data.frame_skip, or add longer videos "
+        f"evaluate fewer frames (--frames), or lower data.context_frames, data.pred_frames or data.frame_skip, or add "
+        "longer videos "
         f"({len(videos)} found, the longest with {max(video.frames for video in videos)} frames"
         f"{'' if fps is None else f' before resampling to data.video.fps={fps:g}'})"
     )

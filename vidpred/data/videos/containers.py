@@ -176,7 +176,8 @@ def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
     except (av.FFmpegError, OSError, ValueError) as error:
         # FFmpeg reports a format outside the whitelist as an invalid argument.
         why = "unsupported container format" if isinstance(error, av.ArgumentError) else short(error)
-        raise DataError(f"cannot open the video ({why}) [{printable(path)}]") from None
+        lost = "; it is probably incomplete: copy it again" if isinstance(error, av.InvalidDataError) else ""
+        raise DataError(f"cannot open the video ({why}){lost} [{printable(path)}]") from None
     try:
         return _choose_stream(container, limits)
     except DataError as error:
