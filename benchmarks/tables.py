@@ -615,7 +615,8 @@ def models(results: Results) -> str:
     modes = over_seeds(results, "points in the plane, four generators")
     covered = numbers((run["gaussians_r1"]["modes_covered"] for run in modes), 0)
     rows = {
-        "motion": ("motion-aware generator", "shipped", f"7 unseen clips, PSNR over copy last / optical flow: "
+        "motion": ("motion-aware generator", "shipped",
+                   f"7 unseen clips at sharpness 0, PSNR over copy last / optical flow: "
                    f"{' / '.join(first)} dB at frame 1, {' / '.join(last)} dB at frame 8"),
         "release": ("multi-scale, released size", "train", f"3 clips, moving pixels: {moving:+.2f} dB over copy last"),
         "ucf101": ("multi-scale, paper size", "train",

@@ -20,7 +20,6 @@ from vidpred.data.prepared.frame_writer import (
     Item,
     ItemWriter,
     Preparation,
-    WrittenItem,
     reason,
     recorded,
     write_item,
@@ -103,17 +102,11 @@ def prepare(
     check_names(items)
     fingerprint_settings = {**preparation.fingerprint_settings(), "size": size}
     open_target(target, preparation.name, fingerprint_settings)
-    done: dict[str, WrittenItem] = {}
     skipped = [(item.name, item.bad) for item in items if item.bad]
-    todo = []
-    for item in items:
-        if not item.bad:
-            written = recorded(target, item, fingerprint_settings)
-            if written is None:
-                todo.append(item)
-            else:
-                done[item.name] = written
+    found = {item.name: recorded(target, item, fingerprint_settings) for item in items if not item.bad}
+    done = {name: written for name, written in found.items() if written is not None}
     reused = len(done)
+    todo = [item for item in items if item.name in found and item.name not in done]
     jobs = [(preparation, item, target, size, fingerprint_settings) for item in todo]
     for item, result in in_processes(write_item, jobs, workers, f"prepare {preparation.name}", progress):
         if isinstance(result, str):
