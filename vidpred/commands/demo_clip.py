@@ -18,7 +18,7 @@ from vidpred.media.html_page import Page
 PRESET = "release.yaml"
 TRAINING_STEPS = 600
 SHARED: dict[str, Any] = {
-    "data.size": 96, "data.crop_size": 48, "training.batch_size": 8, "training.best_by": "last",
+    "data.size": 96, "data.crop_size": 48, "training.batch_size": 8,
     "training.image_every": 0, "training.validate_every": 0, "checkpoint.keep": 1,
 }  # fmt: skip
 OBJECTIVES: dict[str, dict[str, Any]] = {

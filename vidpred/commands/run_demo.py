@@ -108,7 +108,7 @@ def demo_config(
     config = load_config(preset)
     changes: dict[str, Any] = {
         "run": str(run), "seed": seed, "training.steps": steps or max(1, round(config.training.steps * scale)),
-        "training.image_every": 0, "training.validate_every": 0, "training.best_by": "last", "checkpoint.keep": 1,
+        "training.image_every": 0, "training.validate_every": 0, "checkpoint.keep": 1,
     }  # fmt: skip
     if start is not None:
         changes["training.init_from"] = str(start)
