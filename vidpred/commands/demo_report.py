@@ -32,7 +32,7 @@ ONE_SIDED = 0.05  # share of near predictions on one side below which a model co
 
 
 def cells(values: Mapping[str, float | None]) -> list[str]:
-    """Return a model's numbers as table cells, in the order of `DEFINITIONS`."""
+    """Format the metrics of one model as the cells of its table row; `DEFINITIONS` has their order."""
     formats = {"near": ".1%", "sharp": ".1%", "gradient energy": ".2f", "PSNR": ".2f", "to the left": ".1%"}
     ordered = {name: values[name] for name in DEFINITIONS}
     return ["-" if value is None else f"{value:{formats[name]}}" for name, value in ordered.items()]

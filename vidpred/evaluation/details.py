@@ -12,9 +12,11 @@ from vidpred.data.worlds.solids import clip, make_solid
 def detail_clips(
     count: int, context_frames: int, seed: int, side: int, channels: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Render the context `(N, context_frames, C, H, W)` of solids, and the next frame with and without its details.
+    """Render clips of rotating solids whose ears and rod are faint details.
 
-    Both next frames are `(N, C, H, W)`; all values are in [0, 1].
+    Returns:
+        The context `(N, context_frames, C, H, W)`, and the next frame `(N, C, H, W)` with and without the details, in
+        [0, 1].
     """
     solids = [make_solid(seed, index) for index in range(count)]
     context = torch.stack([to_frames(clip(solid, range(context_frames), side)) for solid in solids])

@@ -22,7 +22,7 @@ BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # the kernel of Burt & Adelson 1983, to be
 
 
 def gradient_energy(images: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Compute the mean squared gradient: of (I[i+1, j] - I[i, j])² + (I[i, j+1] - I[i, j])² over channels and pixels.
+    """Compute the mean of (I[i+1, j] - I[i, j])² + (I[i, j+1] - I[i, j])² over pixels and channels: the detail.
 
     Args:
         images: `(N, C, H, W)` float in [0, 1], at least 2 pixels a side. The last row and the last column, which lack

@@ -36,7 +36,7 @@ COARSEST = (4, 6)  # smallest and largest side of the coarsest feature maps
 class DcganSettings(ImageSettings):
     """Settings of the DCGAN generator."""
 
-    name: Literal["dcgan"] = Field("dcgan", description="Kind of generator.")
+    name: Literal["dcgan"] = Field("dcgan", description="Convolutional generator of images (Radford et al. 2016).")
     width: int = Field(
         64, ge=1, description="Feature maps of the finest layer, doubled at every coarser resolution (the paper: 128)."
     )
@@ -54,7 +54,7 @@ class DcganSettings(ImageSettings):
 class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the DCGAN discriminator."""
 
-    name: Literal["dcgan"] = Field("dcgan", description="Kind of discriminator.")
+    name: Literal["dcgan"] = Field("dcgan", description="Convolutional discriminator of images.")
     width: int = Field(64, ge=1, description="Feature maps of the first layer, doubled at every coarser resolution.")
     batch_norm: bool = Field(
         True, description="Normalize batches between the layers; must be off with a gradient penalty."
@@ -62,7 +62,8 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
     minibatch_kernels: int = Field(
         0,
         ge=0,
-        description="Kernels of minibatch discrimination before the last layer (Salimans et al. 2016). 0: none.",
+        description="Kernels of minibatch discrimination, which counters mode collapse "
+        "(Salimans et al. 2016). 0: none; 100 in the paper.",
     )
     classes: int = Field(
         0,

@@ -35,7 +35,9 @@ STRIDED_KERNEL = 4
 class MultiscaleDiscriminatorSettings(DiscriminatorSettings):
     """Settings of the multi-scale discriminators."""
 
-    name: Literal["multiscale"] = Field("multiscale", description="Kind of discriminator.")
+    name: Literal["multiscale"] = Field(
+        "multiscale", description="Discriminator of context and predicted frames at every scale (Mathieu et al. 2016)."
+    )
     size: Literal["paper", "release", "strided"] = Field(
         "release",
         description="Layers: the valid convolutions of the paper or of the authors' release (Mathieu et al.), or 4x4 "

@@ -27,7 +27,7 @@ DISPLACED = 4.0  # displacement in pixels of a network output of 1
 class FilmUnetSettings(ModelSettings):
     """Settings of the modulated U-Net, for worlds of small things that actions move."""
 
-    name: Literal["film_unet"] = Field("film_unet", description="Kind of generator.")
+    name: Literal["film_unet"] = Field("film_unet", description="U-Net conditioned on actions (FiLM), for planning.")
     widths: tuple[int, ...] = Field(
         (24, 32, 48),
         min_length=1,

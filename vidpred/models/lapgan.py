@@ -30,7 +30,9 @@ KERNELS = [7, 7, 5]
 class LapganSettings(ImageSettings):
     """Settings of the LAPGAN generators, one per scale, each of twice the previous size."""
 
-    name: Literal["lapgan"] = Field("lapgan", description="Kind of generator.")
+    name: Literal["lapgan"] = Field(
+        "lapgan", description="Laplacian-pyramid generator of images, coarse to fine (Denton et al. 2015)."
+    )
     scales: int = Field(3, ge=2, le=6, description="Number of scales.")
     hidden: list[int] = Field(
         [1200, 1200], min_length=1, description="Widths of the coarsest generator's fully connected layers."
@@ -58,7 +60,7 @@ class LapganSettings(ImageSettings):
 class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the LAPGAN discriminators, one per scale."""
 
-    name: Literal["lapgan"] = Field("lapgan", description="Kind of discriminator.")
+    name: Literal["lapgan"] = Field("lapgan", description="Discriminator of each level of a Laplacian pyramid.")
     hidden: list[int] = Field(
         [600, 600], min_length=1, description="Widths of the coarsest discriminator's fully connected layers."
     )

@@ -24,7 +24,9 @@ from vidpred.models.settings import ModelSettings
 class LotterSettings(ModelSettings):
     """Settings of the network of Lotter et al., for frames of one size (data.crop_size)."""
 
-    name: Literal["lotter"] = Field("lotter", description="Kind of generator.")
+    name: Literal["lotter"] = Field(
+        "lotter", description="Recurrent frame predictor (Lotter et al. 2015): convolutions and an LSTM."
+    )
     maps: list[int] = Field(
         [32, 64],
         min_length=1,

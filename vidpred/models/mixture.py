@@ -28,7 +28,9 @@ class MixtureSettings(ImageSettings):
 
     fitted: ClassVar[bool] = True
 
-    name: Literal["gaussian_mixture"] = Field("gaussian_mixture", description="Kind of generator.")
+    name: Literal["gaussian_mixture"] = Field(
+        "gaussian_mixture", description="Mixture of Gaussians over images, fitted instead of trained."
+    )
     noise_channels: int = Field(
         51, ge=2, le=1024, description="Noise values: one chooses the component, the others are along principal axes."
     )

@@ -27,7 +27,7 @@ SLOPE = 0.2
 class MlpSettings(ImageSettings):
     """Settings of the fully connected generator: noise, hidden layers with ReLU, sigmoid."""
 
-    name: Literal["mlp"] = Field("mlp", description="Kind of generator.")
+    name: Literal["mlp"] = Field("mlp", description="Fully connected generator of small images and of points.")
     hidden: list[int] = Field(
         [1200, 1200], min_length=1, description="Widths of the hidden layers (the paper: 1200 and 1200)."
     )
@@ -43,7 +43,7 @@ class MlpSettings(ImageSettings):
 class MlpDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the fully connected discriminator: maxout layers (Goodfellow et al. 2013), one logit."""
 
-    name: Literal["mlp"] = Field("mlp", description="Kind of discriminator.")
+    name: Literal["mlp"] = Field("mlp", description="Fully connected discriminator of small images and of points.")
     hidden: list[int] = Field([240, 240], min_length=1, description="Widths of the hidden layers.")
     pieces: int = Field(
         5,
@@ -54,7 +54,8 @@ class MlpDiscriminatorSettings(ImageDiscriminatorSettings):
     minibatch_kernels: int = Field(
         0,
         ge=0,
-        description="Kernels of minibatch discrimination before the last layer (Salimans et al. 2016). 0: none.",
+        description="Kernels of minibatch discrimination, which counters mode collapse "
+        "(Salimans et al. 2016). 0: none; 100 in the paper.",
     )
 
     def build(self, num_scales: int, data: DataSettings) -> MlpDiscriminator:

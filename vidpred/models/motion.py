@@ -51,9 +51,14 @@ REGION_FEATURES, PIXEL_FEATURES = 12 + 3 * len(LEADS), 5  # input channels of th
 class MotionSettings(ModelSettings):
     """Settings of the motion-aware generator."""
 
-    name: Literal["motion"] = Field("motion", description="Kind of generator.")
+    name: Literal["motion"] = Field(
+        "motion", description="Frame predictor for real video: moves pixels along their motion."
+    )
     gate_width: int = Field(
-        32, ge=4, description="Feature maps of the network that weighs the candidates for every future frame and place."
+        32,
+        ge=4,
+        description="Feature maps of the network that weighs the candidates (copy, moved "
+        "and blurred last frame) for every future frame and place.",
     )
     backtest: bool = Field(True, description="Measure on the context frames first how well extrapolation works.")
     refine: bool = Field(

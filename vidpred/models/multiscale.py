@@ -25,7 +25,9 @@ KERNEL_SIZES: list[list[int]] = [[3, 3, 3, 3], [5, 3, 3, 5], [5, 3, 3, 3, 3, 5],
 class MultiscaleSettings(ModelSettings):
     """Settings of the multi-scale generator."""
 
-    name: Literal["multiscale"] = Field("multiscale", description="Kind of generator.")
+    name: Literal["multiscale"] = Field(
+        "multiscale", description="Frame predictor of Mathieu et al. 2016, coarse to fine."
+    )
     size: Literal["paper", "release"] = Field(
         "release", description="Feature maps of the paper (12.57 M parameters) or of the authors' release (0.22 M)."
     )

@@ -36,7 +36,9 @@ from vidpred.models.pyramid import upsample
 class ProgressiveSettings(ImageSettings):
     """Settings of the progressive GAN's generator."""
 
-    name: Literal["progressive"] = Field("progressive", description="Kind of generator.")
+    name: Literal["progressive"] = Field(
+        "progressive", description="Progressively grown generator of images (Karras et al. 2018)."
+    )
     noise_channels: int = Field(512, ge=1, le=100_000, description="Length of z, the noise of an image.")
     width: int = Field(512, ge=1, description="Largest number of feature maps (the paper: 512).")
     growing: bool = Field(
@@ -50,7 +52,7 @@ class ProgressiveSettings(ImageSettings):
 class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the progressive GAN's discriminator."""
 
-    name: Literal["progressive"] = Field("progressive", description="Kind of discriminator.")
+    name: Literal["progressive"] = Field("progressive", description="Progressively grown discriminator of images.")
     width: int = Field(512, ge=1, description="Largest number of feature maps (the paper: 512).")
     growing: bool = Field(True, description="Grow from 4x4 to the full size during training, as the generator.")
     deviation_group: int = Field(

@@ -36,7 +36,7 @@ MAPPING_RATE, AVERAGE_DECAY = 0.01, 0.995
 class StyleganSettings(ImageSettings):
     """Settings of the StyleGAN generator."""
 
-    name: Literal["stylegan"] = Field("stylegan", description="Kind of generator.")
+    name: Literal["stylegan"] = Field("stylegan", description="Style-based generator of images (Karras et al. 2019).")
     noise_channels: int = Field(512, ge=1, le=100_000, description="Length of z, the noise of an image.")
     width: int = Field(512, ge=1, description="Largest number of feature maps, and the length of w (the paper: 512).")
     mapping_layers: int = Field(8, ge=1, description="Number of layers from z to w.")

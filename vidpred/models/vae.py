@@ -25,7 +25,7 @@ class VaeSettings(ImageSettings):
 
     has_encoder: ClassVar[bool] = True
 
-    name: Literal["vae"] = Field("vae", description="Kind of generator.")
+    name: Literal["vae"] = Field("vae", description="Variational autoencoder of images.")
     noise_channels: int = Field(20, ge=1, le=1024, description="Length of the code z.")
     hidden: list[int] = Field(
         [400],

@@ -109,7 +109,7 @@ def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple
         The model, and the short side of its training frames (None: unknown).
 
     Raises:
-        ConfigError: The precision is unknown, or the model takes no actions or gray frames.
+        ConfigError: The precision is unknown, the model takes no actions, or it takes gray frames.
         StorageError: See `Predictor.load`.
     """
     if precision not in PRECISIONS:
@@ -132,7 +132,7 @@ def trained_size(predictor: Predictor) -> int | None:
 
 
 def make_matching_env(env_name: str, size: int | None, model: WorldModel) -> Env:
-    """Make an environment for a model and set the model's bounds. Raises ConfigError if actions or states differ."""
+    """Make an environment that matches a model, whose bounds are set to the environment's. Raises ConfigError."""
     env = make_env(env_name, size)
     found = len(env.bounds.low)
     if found != model.action_size:

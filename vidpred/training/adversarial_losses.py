@@ -23,7 +23,12 @@ from vidpred.settings import Settings
 class AdversarialSettings(Settings):
     """Settings of the adversary. There is no discriminator if the first two weights are 0."""
 
-    weight: float = Field(0.0, ge=0, description="Weight of the generator's adversarial loss, summed over scales.")
+    weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the generator's adversarial loss, summed over scales; about "
+        "0.01 to 0.1 with frame losses. 0: none.",
+    )
     feature_matching_weight: float = Field(
         0.0, ge=0, description="Weight of the distance between the batch means of the discriminator's hidden features."
     )

@@ -252,7 +252,7 @@ def samples_alike(history: History) -> str | None:
 
 
 def still(history: History) -> str | None:
-    """Find predictions that hardly change from the last context frame."""
+    """Return what was observed if predictions hardly change from the last context frame, else None."""
     share = history.settled("monitor/motion")
     if share is None or share > STILL:
         return None

@@ -109,7 +109,7 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
 
 
 def record_image_splits(settings: DataSettings) -> RecordedSplits | None:
-    """Return all splits of the images of an image model; None for other data."""
+    """Divide a set of images, and return the splits for `RecordedSplits.write`; None for data without images."""
     images = find_images(Path(str(settings.root))) if settings.context_frames == 0 else None
     if images is None:
         return None

@@ -300,7 +300,7 @@ def _fingerprint(item: Item, fingerprint_settings: dict[str, Any]) -> str:
 
 
 def recorded(target: Path, item: Item, fingerprint_settings: dict[str, Any]) -> WrittenItem | None:
-    """Return what was written of an item that is already prepared, or None if it has to be prepared."""
+    """Return the record of an item that was prepared before with these settings, or None if it has to be prepared."""
     stem = target / FRAMES / file_stem(item)
     try:
         record = json.loads(Path(f"{stem}.json").read_text("utf-8", "surrogateescape"))

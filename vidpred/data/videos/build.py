@@ -72,7 +72,7 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
 
 
 def record_video_splits(settings: DataSettings) -> RecordedSplits:
-    """Return all splits of a folder of videos. Raises DataError."""
+    """Divide a folder of videos, and return the splits for `RecordedSplits.write`. Raises DataError."""
     root = Path(str(settings.root))
     videos = require_videos(
         root, settings.video_settings.on_bad_video, limits=settings.limits, max_bad_fraction=settings.max_bad_fraction
