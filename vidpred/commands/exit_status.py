@@ -73,9 +73,8 @@ def requested_run(words: list[str]) -> Path | None:
     """Return the run folder that a `train` command names, even if the command or config is wrong otherwise."""
     if words[:1] != ["train"] or "--dry-run" in words:
         return None
-    import yaml
-
     from vidpred.config import Config, find_preset, parse_text
+    from vidpred.config.yaml_files import read_yaml
 
     given = [word.removeprefix("run=") for word in words if word.startswith("run=")]
     presets = [after for word, after in pairwise(words) if word in ("--config", "-c")]
@@ -83,10 +82,10 @@ def requested_run(words: list[str]) -> Path | None:
     run = Config.model_fields["run"].default
     try:
         if presets and not given:
-            run = yaml.safe_load(find_preset(presets[-1]).read_text(encoding="utf-8"))["run"]
+            run = read_yaml(find_preset(presets[-1]), {})["run"]
         elif given:
             run = parse_text(given[-1])
-    except (VidpredError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (VidpredError, OSError, ValueError, KeyError, TypeError):
         return None
     return Path(run) if isinstance(run, str) else None
 
