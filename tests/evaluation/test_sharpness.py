@@ -66,9 +66,9 @@ def test_one_bright_pixel_in_the_pyramid_by_hand() -> None:
     # Along one axis, (1, 6, 1)/16 at the places 2, 4 and 6 become, between and at them, times 2:
     # (1 + 6 * 6 + 1) / 128 at 4, (4 + 4 * 6) / 128 at 3 and 5.
     fine, rest = laplacian_pyramid(image, 2)
-    middle, beside = 38 / 128, 28 / 128
+    middle, next_to = 38 / 128, 28 / 128
     assert fine[0, 0, 4, 4].item() == pytest.approx(1 - middle**2)
-    assert fine[0, 0, 4, 3].item() == pytest.approx(-middle * beside)
+    assert fine[0, 0, 4, 3].item() == pytest.approx(-middle * next_to)
     torch.testing.assert_close(rest, halved)
 
 

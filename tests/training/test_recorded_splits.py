@@ -10,7 +10,8 @@ import pytest
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import load_config
 from vidpred.data.build import build_source
-from vidpred.data.recorded_splits import RecordedSplits, with_root
+from vidpred.data.recorded_splits import RecordedSplits, with_recorded_splits, with_root
+from vidpred.data.settings import DataSettings
 from vidpred.data.videos.windows import VideoWindows
 from vidpred.errors import DataError
 from vidpred.inference.predictor import Predictor
@@ -102,3 +103,24 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (run / "splits.csv").write_text(text + "only,three,columns\n")
     with pytest.raises(DataError, match="cannot read the splits of the run"):
         used(run, "test")
+
+
+def test_the_same_command_resumes(tmp_path: Path) -> None:
+    """Settings that the splits were made by count as used, also when the splits are read back."""
+    for number in range(4):
+        write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(60, 32, 32))
+    words = [f"{key}={'null' if value is None else str(value).lower()}" for key, value in TINY.items()]
+    words += [
+        f"data.root={tmp_path}/clips",
+        f"run={tmp_path}/run",
+        "data.split=time",
+        "data.split_fractions=[0.6,0.2,0.2]",
+    ]
+    train(load_config(None, words))
+    assert train(load_config(None, [*words, "training.steps=3"])).first_step == 2
+
+
+def test_a_list_that_a_user_wrote_is_none_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("path,split\na.mp4,train\n")
+    assert with_recorded_splits(DataSettings(), tmp_path).split_file is None
+    assert RecordedSplits.read(tmp_path / "splits.csv") is None

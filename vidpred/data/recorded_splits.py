@@ -10,6 +10,7 @@ import io
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from vidpred.data.settings import DataSettings
@@ -36,11 +37,11 @@ class RecordedSplits:
         Raises:
             DataError: A row is invalid.
         """
+        if not _is_recorded(file):
+            return None
         try:
             with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-                rows = csv.reader(lines)
-                if next(rows, None) != HEADER:
-                    return None
+                rows = islice(csv.reader(lines), 1, None)
                 found = [(Part(path, split, int(first), int(end)), int(size)) for path, split, first, end, size in rows]
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the splits of the run ({error}) [{file}]; restore the file") from None
@@ -81,7 +82,16 @@ def _named(names: Iterable[str]) -> str:
 def with_recorded_splits(settings: DataSettings, run: Path) -> DataSettings:
     """Return the data settings of a run with the splits that its folder stores, if it stores any."""
     file = run / FILE
-    return settings.model_copy(update={"split_file": str(file)}) if file.is_file() else settings
+    return settings.model_copy(update={"split_file": str(file)}) if _is_recorded(file) else settings
+
+
+def _is_recorded(file: Path) -> bool:
+    """Return whether a file stores the splits of a run; a list of path,split that a user wrote does not."""
+    try:
+        with file.open(encoding="utf-8", errors="surrogateescape") as lines:
+            return lines.readline().rstrip("\n") == ",".join(HEADER)
+    except OSError:
+        return False
 
 
 def with_root(settings: DataSettings, root: str | None) -> DataSettings:
@@ -89,6 +99,6 @@ def with_root(settings: DataSettings, root: str | None) -> DataSettings:
     if root is None or (settings.root is not None and Path(root).resolve() == Path(settings.root).resolve()):
         return settings
     changes: dict[str, str | None] = {"root": root}
-    if settings.split_file is not None and RecordedSplits.read(Path(settings.split_file)) is not None:
+    if settings.split_file is not None and _is_recorded(Path(settings.split_file)):
         changes["split_file"] = None
     return settings.model_copy(update=changes)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 TS_PACKET, TS_SYNC = 188, 0x47  # transport streams: bytes of a packet, and its first byte
+TS_BLOCK = TS_PACKET << 16  # bytes read at once
 MKV_SEGMENT, MKV_CLUSTER = 0x18538067, 0x1F43B675
 MKV_TOP = {  # IDs of a segment's elements: seek head, info, tracks, chapters, clusters, cues, ...
     0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, MKV_CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1254C367, 0xEC, 0xBF,
@@ -38,6 +40,22 @@ class Damage:
         self.notes.append(note)
 
 
+class FileBytes:
+    """The bytes of an open file, by index and slice, in constant memory. What is cut off meanwhile reads as zeros."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size = file, os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, place: int | slice) -> Any:
+        start, stop = (place.start, place.stop) if isinstance(place, slice) else (place, place + 1)
+        self.file.seek(start)
+        content = self.file.read(stop - start)
+        return content if isinstance(place, slice) else content[0] if content else 0
+
+
 def find_damage(path: Path, container_format: str) -> Damage:
     """Return the damage in the structure of a video file.
 
@@ -47,14 +65,18 @@ def find_damage(path: Path, container_format: str) -> Damage:
     """
     damage = Damage()
     check = next((check for name, check in CHECKS.items() if name in container_format.split(",")), None)
-    if check is not None and path.stat().st_size:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            check(content, damage)
+    if check is not None:
+        with path.open("rb") as file:
+            check(FileBytes(file), damage)
     return damage
 
 
-def _check_ts(content: mmap.mmap, damage: Damage) -> None:
-    firsts = np.frombuffer(content[:], np.uint8)[::TS_PACKET] == TS_SYNC
+def _check_ts(content: FileBytes, damage: Damage) -> None:
+    blocks = [
+        np.frombuffer(content[start : start + TS_BLOCK], np.uint8)[::TS_PACKET] == TS_SYNC
+        for start in range(0, len(content), TS_BLOCK)
+    ]
+    firsts = np.concatenate(blocks) if blocks else np.empty(0, bool)
     if not firsts[:2].all():  # packets of another size, as on Blu-ray
         return
     bad = np.flatnonzero(~firsts)
@@ -66,7 +88,7 @@ def _check_ts(content: mmap.mmap, damage: Damage) -> None:
         damage.notes.append("the file ends within a packet")
 
 
-def _check_riff(content: mmap.mmap, damage: Damage) -> None:
+def _check_riff(content: FileBytes, damage: Damage) -> None:
     """Walk through the chunks of an AVI file; those of several RIFF lists follow one another."""
     offset = 0
     while offset + 12 <= len(content) and content[offset : offset + 4] == b"RIFF":
@@ -78,19 +100,18 @@ def _check_riff(content: mmap.mmap, damage: Damage) -> None:
         offset = end + size % 2
 
 
-def _check_chunks(content: mmap.mmap, offset: int, end: int, damage: Damage) -> None:
+def _check_chunks(content: FileBytes, offset: int, end: int, damage: Damage) -> None:
     while offset + 8 <= end:
         name, size = content[offset : offset + 4], int.from_bytes(content[offset + 4 : offset + 8], "little")
         following = offset + 8 + size + size % 2
         if not all(32 <= byte < 127 for byte in name) or (following > end + 1 and end < len(content)):
             damage.add(offset, f"an invalid chunk at byte {offset:,}")
             return
-        if name == b"LIST" and content[offset + 8 : offset + 12] in (b"movi", b"rec "):
-            _check_chunks(content, offset + 12, min(following, end), damage)
-        offset = following
+        is_list = name == b"LIST" and content[offset + 8 : offset + 12] in (b"movi", b"rec ")
+        offset = offset + 12 if is_list else following  # the chunks of a list follow one another, then the next list
 
 
-def _check_boxes(content: mmap.mmap, damage: Damage) -> None:
+def _check_boxes(content: FileBytes, damage: Damage) -> None:
     """Walk through the outermost boxes of an MP4 or QuickTime file."""
     offset = 0
     while offset + 8 <= len(content):
@@ -104,7 +125,7 @@ def _check_boxes(content: mmap.mmap, damage: Damage) -> None:
         damage.notes.append(f"the file ends {offset - len(content):,} bytes early")
 
 
-def _check_mkv(content: mmap.mmap, damage: Damage) -> None:
+def _check_mkv(content: FileBytes, damage: Damage) -> None:
     for name, offset, end in _elements(content, 0, len(content)):
         if name != MKV_SEGMENT:
             continue
@@ -114,7 +135,7 @@ def _check_mkv(content: mmap.mmap, damage: Damage) -> None:
         return
 
 
-def _check_segment(content: mmap.mmap, offset: int, end: int, damage: Damage) -> None:
+def _check_segment(content: FileBytes, offset: int, end: int, damage: Damage) -> None:
     for name, inside, after in _elements(content, offset, end):
         if name not in MKV_TOP:
             damage.add(inside, f"invalid data at byte {inside:,}")
@@ -128,7 +149,7 @@ def _check_segment(content: mmap.mmap, offset: int, end: int, damage: Damage) ->
                     break
 
 
-def _elements(content: mmap.mmap, offset: int, end: int) -> Iterator[tuple[int, int, int | None]]:
+def _elements(content: FileBytes, offset: int, end: int) -> Iterator[tuple[int, int, int | None]]:
     """Yield (ID, offset of the data, offset behind it; None: unknown) of the EBML elements in a part of a file."""
     while offset < end:
         width = 9 - content[offset].bit_length()
@@ -152,7 +173,7 @@ def _elements(content: mmap.mmap, offset: int, end: int) -> Iterator[tuple[int, 
         offset = following
 
 
-def _check_gif(content: mmap.mmap, damage: Damage) -> None:
+def _check_gif(content: FileBytes, damage: Damage) -> None:
     """Walk through the blocks of a GIF; what follows its end is ignored, as players do."""
     damage.images = 0
     flags = content[10] if len(content) > 10 else 0
@@ -176,6 +197,6 @@ def _check_gif(content: mmap.mmap, damage: Damage) -> None:
     damage.notes.append("the end of the file is missing")
 
 
-CHECKS: dict[str, Callable[[mmap.mmap, Damage], None]] = {
+CHECKS: dict[str, Callable[[FileBytes, Damage], None]] = {
     "mpegts": _check_ts, "avi": _check_riff, "mov": _check_boxes, "matroska": _check_mkv, "gif": _check_gif,
 }  # fmt: skip

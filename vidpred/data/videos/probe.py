@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,25 +155,42 @@ def thumbnail_of(frame: Any, scaler: Scaler) -> np.ndarray:
 
 
 def _with_checked_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int]) -> VideoInfo:
-    """Return the info, without keyframes if decoding from one of them differs from sequential decoding."""
-    import av
+    """Return the info, without keyframes if decoding from one of them differs from sequential decoding.
 
+    A good video is tried at two places, by thumbnails; a damaged one from every keyframe to the next, by whole frames.
+    """
     places = [place for place in info.keyframes if place > 0]
     scaler = Scaler()
+    if info.notes:
+
+        def pixels(frame: Any) -> np.ndarray:
+            values: np.ndarray = frame.to_ndarray(format="rgb24")
+            return values
+
+        expected = _checksums(path, info, 0, info.frames, pixels)
+        for first, end in pairwise([*places, info.frames]):
+            if _checksums(path, info, first, end, pixels) != expected[first:end]:
+                return replace(info, keyframes=[], keyframe_dts=[])
+        return info
     for number in sorted({places[len(places) // 2], places[-1]}) if places else []:
-        reader = Reader(path, info)
-        try:
-            again = [
-                zlib.crc32(thumbnail_of(frame, scaler).tobytes())
-                for (_, frame), _ in zip(reader.frames_from(number), range(TRIED_FRAMES), strict=False)
-            ]
-        except av.FFmpegError:
-            again = []
-        finally:
-            reader.close()
-        if again != list(checksums[number : number + TRIED_FRAMES]):
+        end = min(number + TRIED_FRAMES, info.frames)
+        if _checksums(path, info, number, end, lambda frame: thumbnail_of(frame, scaler)) != checksums[number:end]:
             return replace(info, keyframes=[], keyframe_dts=[])
     return info
+
+
+def _checksums(path: Path, info: VideoInfo, first: int, end: int, image: Callable[[Any], np.ndarray]) -> list[int]:
+    """Return the checksums of the images of frames first <= number < end, decoded by a new reader."""
+    import av
+
+    reader = Reader(path, info)
+    try:
+        frames = islice(reader.frames_from(first), end - first)
+        return [zlib.crc32(image(frame).tobytes()) for _, frame in frames]
+    except av.FFmpegError:
+        return []
+    finally:
+        reader.close()
 
 
 def find_cuts(differences: Sequence[float]) -> list[int]:

@@ -7,7 +7,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -238,6 +238,10 @@ def _read_frames(
         _open.pop((os.getpid(), str(path))).close()
         raise DataError(f"cannot decode frame {wanted[count]} ({short(error)}) [{printable(path)}]") from None
     if count < len(wanted):
+        _open.pop((os.getpid(), str(path))).close()
+        if info.keyframes:  # seeking led astray, as in files with repeated or misplaced packets: decode from the start
+            sequential = replace(info, keyframes=[], keyframe_dts=[])
+            return _read_frames(path, sequential, numbers, size, channels)
         raise DataError(f"cannot decode all frames from {wanted[0]} to {wanted[-1]} [{printable(path)}]")
     return found if wanted == list(numbers) else found[[places[number] for number in numbers]]
 
