@@ -168,7 +168,7 @@ def _with_checked_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int
             return values
 
         expected = _checksums(path, info, 0, info.frames, pixels)
-        for first, end in pairwise([*places, info.frames]):
+        for first, end in pairwise([*info.keyframes, info.frames]):
             if _checksums(path, info, first, end, pixels) != expected[first:end]:
                 return replace(info, keyframes=[], keyframe_dts=[])
         return info
