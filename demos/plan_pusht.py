@@ -14,7 +14,7 @@ import torch
 
 from vidpred import load_config, train
 from vidpred.planning import MPCController, WorldModel
-from vidpred.planning.costs import GoalObjects, best_step
+from vidpred.planning.costs import best_step
 from vidpred.planning.envs import pusht
 from vidpred.planning.envs.base import to_image
 from vidpred.planning.envs.pusht import PushTEnv
@@ -48,10 +48,9 @@ def main() -> None:
     for number in range(options.tries):
         frame = world.reset_with_goal(seed=number)
         controller.reset(seed=number, first=torch.from_numpy(world.neutral_action()).float())
-        # The planner's cost, a function of predicted frames: agent and block at their places in the goal image, at
-        # any step of a plan.
-        colors = (pusht.AGENT.tolist(), pusht.BLOCK.tolist())
-        cost = best_step(GoalObjects(world.goal_image(None), colors))
+        # The planner's cost, a function of predicted frames: agent and block in their poses of the goal image, at any
+        # step of a plan, the sooner the better.
+        cost = best_step(pusht.pose_cost(world.goal_image(None), world.background), delay=0, per_step=pusht.STEP_COST)
         steps, reached = 0, False
         while steps < world.steps and not reached:
             result = world.step(controller.act(to_image(frame), cost).double().numpy())

@@ -51,6 +51,7 @@ def plan(
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of the solver per plan.")] = 3,
     horizon: Annotated[int, typer.Option(min=1, help="Number of steps in a plan.")] = 6,
     receding_horizon: Annotated[int, typer.Option(min=1, help="Steps to execute before planning again.")] = 2,
+    cost: Annotated[str | None, typer.Option(help="Cost of predicted frames (default: the environment's).")] = None,
     goal: Annotated[Path | None, typer.Option(help="Image of the goal, for environments without one.")] = None,
     size: Annotated[
         int | None, typer.Option(min=8, help="Short side of the frames in pixels (default: the run's).")
@@ -69,7 +70,10 @@ def plan(
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
-    """Act in an environment by planning with a trained model, and report how often the goal was reached."""
+    """Act in an environment by planning with a trained model, and report how often the goal was reached.
+
+    Costs: image (all environments), push (block_push), pose and objects (PushT).
+    """
     from vidpred.evaluation.report import write_json
     from vidpred.files import check_output
     from vidpred.planning.closed_loop import summary
@@ -77,7 +81,7 @@ def plan(
 
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
-    budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon)
+    budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon, cost)
     request = PlanRequest(run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device)
     results = {}
     for name, result in play_request(request):

@@ -89,7 +89,12 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 
 def play(
-    env: Env, controller: MPCController, seed: int, goal: Tensor | None = None, keep_images: bool = False
+    env: Env,
+    controller: MPCController,
+    seed: int,
+    goal: Tensor | None = None,
+    keep_images: bool = False,
+    cost_name: str | None = None,
 ) -> Episode:
     """Play one episode with a planner.
 
@@ -99,10 +104,11 @@ def play(
         seed: Seed of the environment and the planner.
         goal: Image of the goal, for environments that need one.
         keep_images: Whether to keep observed and predicted frames.
+        cost_name: One of the environment's costs; None: its default.
     """
     frame = env.reset_with_goal(seed)
     controller.reset(seed, torch.from_numpy(env.neutral_action()).float())
-    episode, cost = Episode(seed, goal=env.goal_image(goal)), env.cost(goal)
+    episode, cost = Episode(seed, goal=env.goal_image(goal)), env.cost(goal, cost_name)
     over = False
     while not over and episode.steps < env.steps:
         deciding, start = controller.is_due, time.perf_counter()

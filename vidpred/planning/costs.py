@@ -1,7 +1,7 @@
 """Costs of predicted frames: `(N, K, C, H, W)` in [0, 1] -> `(N, K)`, for N plans of K steps.
 
 A cost is any such callable (or one that returns `(N,)`); these are the usual ones. `last_only` limits a cost to the
-last step. All are differentiable.
+last step. All are differentiable. `vidpred.planning.object_pose` has one more, `ObjectPose`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def last_only(cost: Cost) -> Cost:
     return lambda frames: summed(cost(frames[:, -1:]))
 
 
-def best_step(cost: Cost, delay: float = 0.02) -> Cost:
+def best_step(cost: Cost, delay: float = 0.02, per_step: float = 0.0) -> Cost:
     """Return the cost `(N,)` of a plan's best step, for goals that count as soon as they are reached.
 
     With the cost of the last step, a plan may postpone the goal forever.
@@ -29,11 +29,13 @@ def best_step(cost: Cost, delay: float = 0.02) -> Cost:
     Args:
         cost: Cost of frames, `(N, K)`.
         delay: Share of the cost to add for every step before the best one.
+        per_step: Constant to add for every step before the best one.
     """
 
     def earliest(frames: Tensor) -> Tensor:
         costs = cost(frames)
-        return (costs * (1 + delay * torch.arange(costs.shape[1], device=costs.device))).amin(1)
+        steps = torch.arange(costs.shape[1], device=costs.device)
+        return (costs * (1 + delay * steps) + per_step * steps).amin(1)
 
     return earliest
 

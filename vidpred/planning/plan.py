@@ -20,7 +20,7 @@ from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, images, outcome, play, play_all, play_policy
 from vidpred.planning.controller import MPCController
 from vidpred.planning.envs.base import Env, env_state, to_image
-from vidpred.planning.envs.registry import make_env
+from vidpred.planning.envs.registry import cost_names, make_env
 from vidpred.planning.solvers import make_solver
 from vidpred.planning.world_model import PlanningModel, WorldModel
 
@@ -39,6 +39,7 @@ class PlanConfig:
         iterations: Iterations of the solver.
         horizon: Number of steps in a plan.
         receding_horizon: Steps to execute before planning again.
+        cost: Name of the environment's cost of predicted frames, see `Env.costs`; None: its default.
     """
 
     solver: str = "cem"
@@ -46,11 +47,14 @@ class PlanConfig:
     iterations: int = 3
     horizon: int = 6
     receding_horizon: int = 2
+    cost: str | None = None
 
     def controller(self, model: PlanningModel, env: Env) -> MPCController:
         """Build the controller of an environment. Raises ConfigError."""
         if self.receding_horizon > self.horizon:
             raise ConfigError(f"[--receding-horizon {self.receding_horizon}] must be at most --horizon {self.horizon}")
+        if self.cost is not None and self.cost not in env.costs:
+            raise ConfigError(f"{env.name} has no such cost [--cost {self.cost}]; choose from {', '.join(env.costs)}")
         solver = make_solver(self.solver, self.num_samples, self.iterations)
         return MPCController(model, solver, env.bounds, self.horizon, self.receding_horizon, reach=env.reach)
 
@@ -87,7 +91,8 @@ class PlanRequest:
 
     def about(self) -> dict[str, Any]:
         """Return the environment and the planner that the numbers belong to."""
-        return {"env": self.env_name, "budget": vars(self.budget), "precision": self.precision}
+        budget = {**vars(self.budget), "cost": self.budget.cost or cost_names(self.env_name)[0]}
+        return {"env": self.env_name, "budget": budget, "precision": self.precision}
 
 
 def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
@@ -195,7 +200,7 @@ def play_model(
 
     def one(number: int, seed: int) -> Episode:
         film = video is not None and number < VIDEO_EPISODES
-        episode = play(env, controller, seed, goal, film)
+        episode = play(env, controller, seed, goal, film, budget.cost)
         if film:
             filmed.append(episode)
         return episode

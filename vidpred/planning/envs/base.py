@@ -65,11 +65,16 @@ class Env(Protocol):
     def policy(self, name: str, random: np.random.Generator) -> Act:
         """Return a policy by name."""
 
-    def cost(self, goal: Tensor | None) -> Cost:
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """Names of the costs that `cost` accepts, the default first."""
+
+    def cost(self, goal: Tensor | None, name: str | None = None) -> Cost:
         """Return the cost for this episode's goal.
 
         Args:
             goal: Image of the goal, `(C, H, W)`, for environments that do not define one.
+            name: One of `costs`; None: the first.
         """
 
     def goal_image(self, goal: Tensor | None) -> Tensor:

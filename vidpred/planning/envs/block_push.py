@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vidpred.planning.baselines import SimulatorModel
-from vidpred.planning.costs import PushBehind
+from vidpred.planning.costs import GoalImage, PushBehind
 from vidpred.planning.envs.base import Act, StepResult, to_image
 from vidpred.planning.world_model import Bounds, Cost, PlanningModel
 
@@ -219,6 +219,7 @@ class BlockPushEnv:
 
     name = "block_push"
     policies = tuple(POLICIES)
+    costs: tuple[str, ...] = ("push", "image")
     steps = EPISODE_STEPS
     reach = None
 
@@ -245,7 +246,9 @@ class BlockPushEnv:
         chosen = POLICIES[name](random)
         return lambda: chosen(self.inner)
 
-    def cost(self, goal: Tensor | None) -> Cost:
+    def cost(self, goal: Tensor | None, name: str | None = None) -> Cost:
+        if name == "image":
+            return GoalImage(self.goal_image(goal))
         place = self.inner.goal.tolist()
         return PushBehind(DISC.tolist(), BLOCK.tolist(), place, HALF + RADIUS)
 

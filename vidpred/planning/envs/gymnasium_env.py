@@ -23,6 +23,7 @@ class GymnasiumEnv:
     """
 
     policies: tuple[str, ...] = ("random",)
+    costs: tuple[str, ...] = ("image",)
     reach = None
 
     def __init__(self, name: str, size: int | None = None) -> None:
@@ -98,7 +99,7 @@ class GymnasiumEnv:
 
         return act
 
-    def cost(self, goal: Tensor | None) -> Cost:
+    def cost(self, goal: Tensor | None, name: str | None = None) -> Cost:
         return GoalImage(self.goal_image(goal))
 
     def goal_image(self, goal: Tensor | None) -> Tensor:

@@ -23,3 +23,9 @@ def make_env(name: str, size: int | None = None) -> Env:
         size: Short side of frames in pixels; None: the environment's.
     """
     return ENVS[name](size) if name in ENVS else GymnasiumEnv(name, size)
+
+
+def cost_names(name: str) -> tuple[str, ...]:
+    """Return the names of the costs of an environment, the default first."""
+    names: tuple[str, ...] = getattr(ENVS.get(name, GymnasiumEnv), "costs", GymnasiumEnv.costs)
+    return names
