@@ -195,7 +195,7 @@ def rotation(shape: Tensor, reference: Tensor) -> Tensor:
     start = tried[fit.argmax(1)]
     turned = product * torch.polar(torch.ones_like(orders), -start[:, None] * orders)
     slope, curvature = (turned.imag * orders).sum(1), (turned.real * orders**2).sum(1)
-    angle = start + (slope / curvature.clamp_min(1e-9)).clamp(-2 * math.pi / ANGLES, 2 * math.pi / ANGLES)
+    angle: Tensor = start + (slope / curvature.clamp_min(1e-9)).clamp(-2 * math.pi / ANGLES, 2 * math.pi / ANGLES)
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
