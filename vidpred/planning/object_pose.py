@@ -165,7 +165,7 @@ class ObjectPose:
         rotating = [True] * len(self.colors) if self.rotating is None else list(self.rotating)
         missed = missed + (poses.angle[:, rotating] ** 2).sum(1) / self.angle_tolerance**2
         lost = functional.relu(1 - poses.area / LEAST_AREA).sum(1) / self.position_tolerance  # an image's width
-        return ((missed + 1e-12).sqrt() + lost).unflatten(0, frames.shape[:2])
+        return torch.unflatten((missed + 1e-12).sqrt() + lost, 0, frames.shape[:2])
 
 
 def unmixing_matrix(colors: Tensor, background: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ def rotation(shape: Tensor, reference: Tensor) -> Tensor:
     start = tried[fit.argmax(1)]
     turned = product * torch.polar(torch.ones_like(orders), -start[:, None] * orders)
     slope, curvature = (turned.imag * orders).sum(1), (turned.real * orders**2).sum(1)
-    angle: Tensor = start + (slope / curvature.clamp_min(1e-9)).clamp(-2 * math.pi / ANGLES, 2 * math.pi / ANGLES)
+    angle = start + (slope / curvature.clamp_min(1e-9)).clamp(-2 * math.pi / ANGLES, 2 * math.pi / ANGLES)
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
