@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from vidpred.planning.world_model import Cost, summed
+from vidpred.planning.inputs import Cost, checked_costs, evaluate_costs
 
 
 class SimulatorModel:
@@ -14,18 +16,27 @@ class SimulatorModel:
     Implements `vidpred.planning.world_model.PlanningModel`.
     """
 
-    state_size = 0
+    state_size = noise_channels = 0
+    frame_size: int | None = None
 
     def simulate(self, context: Tensor, actions: Tensor) -> Tensor:
         """Return the frames `(B, S, K, C, H, W)` of plans `(B, S, K, A)`."""
         raise NotImplementedError
 
-    def costs_of(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
+    def costs_of(self, context: Tensor, actions: Tensor, cost: Cost | Sequence[Cost]) -> Tensor:
         """Return the costs `(B * S,)` of plans `(B, S, K, A)`."""
-        return summed(cost(self.simulate(context, actions).flatten(0, 1)))
+        checked_costs(cost, len(actions))
+        owners = torch.arange(len(actions)).repeat_interleave(actions.shape[1])
+        return evaluate_costs(cost, self.simulate(context, actions).flatten(0, 1), owners)
 
     def rollout(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, *, states: Tensor | None = None
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None = None,
+        *,
+        states: Tensor | None = None,
+        noise_seed: int | None = None,
     ) -> Tensor:
         return self.simulate(context, actions)
 
@@ -34,10 +45,11 @@ class SimulatorModel:
         context: Tensor,
         actions: Tensor,
         past_actions: Tensor | None,
-        cost: Cost,
+        cost: Cost | Sequence[Cost],
         differentiable: bool = False,
         *,
         states: Tensor | None = None,
+        noise_seed: int | None = None,
     ) -> Tensor:
         return torch.unflatten(self.costs_of(context, actions, cost), 0, actions.shape[:2])
 

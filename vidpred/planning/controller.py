@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vidpred.planning.inputs import Cost, observed_frame
 from vidpred.planning.solvers.base import Evaluate, Plan, Problem, Solver
-from vidpred.planning.world_model import Bounds, Cost, PlanningModel
+from vidpred.planning.world_model import Bounds, PlanningModel
 
 
 @dataclass
@@ -40,6 +41,7 @@ class MPCController:
     plan: Plan | None = field(init=False)
     ahead: int = field(init=False)  # number of executed actions of the plan
     planned_from: tuple[Tensor, Tensor, Tensor | None] = field(init=False)  # context, past actions, states of the plan
+    noise_seed: int | None = field(init=False)  # of the plan, for models that take noise
 
     def __post_init__(self) -> None:
         if not 1 <= self.receding_horizon <= self.horizon:
@@ -47,7 +49,7 @@ class MPCController:
         self.reset(self.seed)
 
     def reset(self, seed: int, first: Tensor | None = None) -> None:
-        """Start an episode: discard the frames and the plan; the next decisions are a function of the seed.
+        """Start an episode: discard the frames and the plan; the next decisions are a function of seed and frames.
 
         Args:
             seed: Seed of the search.
@@ -61,18 +63,20 @@ class MPCController:
         """Whether the next `act` makes a new plan."""
         return self.plan is None or self.ahead == self.receding_horizon
 
-    def act(self, frame: Tensor, cost: Cost, state: Tensor | None = None) -> Tensor:
+    def act(self, frame: Tensor | None, cost: Cost, state: Tensor | None = None) -> Tensor:
         """Return the next action `(A,)`.
 
         Args:
-            frame: The frame after the last action, `(C, H, W)` in [0, 1]. If the model needs more context frames, the
-                first frame is repeated, with actions of 0.
+            frame: The frame after the last action, `(C, H, W)` uint8 or in [0, 1]. If the model needs more context
+                frames, the first frame is repeated, with actions of 0.
             cost: The cost of predicted frames.
             state: State `(S,)` of the frame, for a model that takes states.
 
         Raises:
-            ValueError: The state is missing, unexpected or of another size.
+            ValueError: The frame is missing, not finite, out of range or of another size; the state is missing,
+                unexpected or of another size; or the cost is not finite.
         """
+        frame = observed_frame(frame, self.model.frame_size, self.context[-1] if self.context else None)
         needed, size = self.model.history_len, self.model.action_size
         shape, expected = None if state is None else tuple(state.shape), self.model.state_size
         if shape != ((expected,) if expected else None):
@@ -97,7 +101,8 @@ class MPCController:
         assert self.ahead == 1, "actions have been executed since the plan was made"
         with torch.inference_mode():
             context, past, states = self.planned_from
-            return self.model.rollout(context, self.plan.actions[:, None], past, states=states)[0, 0]
+            plans = self.plan.actions[:, None]
+            return self.model.rollout(context, plans, past, states=states, noise_seed=self.noise_seed)[0, 0]
 
     def _problem(self, cost: Cost) -> Problem:
         context = torch.stack(self.context)[None]
@@ -111,9 +116,12 @@ class MPCController:
         if self.plan is not None and self.receding_horizon < self.horizon:
             rest = self.plan.actions[:, self.receding_horizon :]
             start = torch.cat([rest, rest[:, -1:].expand(-1, self.receding_horizon, -1)], 1)
-        differentiable = self.solver.needs_gradient
+        differentiable, noise_seed = self.solver.needs_gradient, None
+        if self.model.noise_channels:
+            noise_seed = int(torch.randint(2**31, (1,), generator=self.random))
+        self.noise_seed = noise_seed
         evaluate: Evaluate = lambda plans: self.model.costs(
-            context, self._shortened(plans), past, cost, differentiable, states=states
+            context, self._shortened(plans), past, cost, differentiable, states=states, noise_seed=noise_seed
         )
         return Problem(evaluate, self.bounds, 1, self.horizon, start)
 

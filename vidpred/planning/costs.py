@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from vidpred.planning.world_model import Cost, summed
+from vidpred.planning.inputs import Cost, summed
 
 
 def last_only(cost: Cost) -> Cost:

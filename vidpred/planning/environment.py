@@ -14,7 +14,8 @@ from torch import Tensor
 from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError
 from vidpred.media.render import to_uint8
-from vidpred.planning.world_model import Bounds, Cost, WorldModel, summed
+from vidpred.planning.inputs import Cost, evaluate_cost
+from vidpred.planning.world_model import Bounds, WorldModel
 
 STEPS = 50
 
@@ -80,7 +81,7 @@ class ModelDynamics:
             raise ValueError(f"actions {moves.tolist()} are not in [{self.bounds.low}, {self.bounds.high}]; clip them")
         context, past = context_state
         frames = self.model.rollout(context, moves[:, None, None], past)[:, 0].cpu()  # (B, 1, C, H, W)
-        rewards = -summed(self.cost(frames)).numpy()
+        rewards = -evaluate_cost(self.cost, frames).numpy()
         return (torch.cat([context, frames], 1)[:, 1:], torch.cat([past, moves[:, None]], 1)[:, 1:]), rewards
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.data.prepared.format import Manifest
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
@@ -21,6 +20,7 @@ from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, images, o
 from vidpred.planning.controller import MPCController
 from vidpred.planning.envs.base import Env, env_state, to_image
 from vidpred.planning.envs.registry import cost_names, make_env
+from vidpred.planning.inputs import trained_size
 from vidpred.planning.solvers import make_solver
 from vidpred.planning.world_model import PlanningModel, WorldModel
 
@@ -126,14 +126,6 @@ def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple
             "one with data.channels=3"
         )
     return WorldModel(predictor.generator, precision=PRECISIONS[precision]), trained_size(predictor)
-
-
-def trained_size(predictor: Predictor) -> int | None:
-    """Return the short side of the frames that a run was trained on, if it is known."""
-    root = predictor.data.root
-    manifest = Manifest.load(Path(root)) if root is not None else None
-    recorded = manifest.settings.get("frame_size") if manifest is not None else None
-    return predictor.data.size or (manifest.size if manifest is not None else None) or recorded
 
 
 def make_matching_env(env_name: str, size: int | None, model: WorldModel) -> Env:

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
-from vidpred.planning.world_model import Cost, WorldModel
+from vidpred.planning.inputs import Cost
+from vidpred.planning.world_model import WorldModel
 
 
 class CostModel:
@@ -51,14 +53,8 @@ class CostModel:
         moves = None if past is None or pixels.shape[1] == 1 else torch.as_tensor(past)[:, 0]
         if self.cost is not None:
             return self.model.costs(pixels, action_candidates, moves, self.cost)
-        found = []
-        for row in range(len(pixels)):
-            goal = torch.as_tensor(info["goal"])[row, 0, -1]
-            goal = goal.float() / 255 if goal.dtype == torch.uint8 else goal
-            past_row = None if moves is None else moves[row : row + 1]
-            one = slice(row, row + 1)
-            found.append(self.model.costs(pixels[one], action_candidates[one], past_row, GoalImage(goal)))
-        return torch.cat(found)
+        goals = to_float(torch.as_tensor(info["goal"])[:, 0, -1])
+        return self.model.costs(pixels, action_candidates, moves, [GoalImage(goal) for goal in goals])
 
     def criterion(self, info: dict[str, Any], action_candidates: Tensor) -> Tensor:
         """Compute `get_cost`, under the name that later versions call."""

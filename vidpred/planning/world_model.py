@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -10,23 +10,36 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.models.base import as_generator
-from vidpred.models.noise import draw_noise
+from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.models.rollout import stream_rollout
+from vidpred.planning.inputs import Cost, checked_costs, checked_frames, evaluate_costs, trained_size
 
-Cost = Callable[[Tensor], Tensor]  # predicted frames (N, K, C, H, W) in [0, 1] -> (N,) costs, or (N, K), summed over K
 CHUNK_FRAMES = 2048  # frames of 64x64 pixels to predict in one chunk of plans: about 100 MB
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Minimum and maximum of each action value, `(A,)` float32."""
+    """Minimum and maximum of each action value, `(A,)` float32. Raises ValueError for others."""
 
     low: Tensor
     high: Tensor
+
+    def __post_init__(self) -> None:
+        low, high = self.low, self.high
+        if low.dim() != 1 or low.shape != high.shape or not len(low):
+            raise ValueError(
+                f"bounds must be two vectors (A,), one value for each action value, not {tuple(low.shape)} and "
+                f"{tuple(high.shape)}"
+            )
+        if not bool(low.isfinite().all() and high.isfinite().all()):
+            raise ValueError(
+                f"bounds must be finite, not {low.tolist()} to {high.tolist()}; choose limits to plan within"
+            )
+        if bool((low > high).any()):
+            raise ValueError(f"the lower bounds {low.tolist()} must not exceed the upper ones {high.tolist()}")
 
     @classmethod
     def of(cls, low: object, high: object) -> Self:
@@ -50,11 +63,15 @@ class PlanningModel(Protocol):
     Attributes:
         action_size: Number of values in an action.
         state_size: Number of values in a state; 0: it takes no states.
+        noise_channels: Size of the noise that determines an outcome; 0: it takes no noise.
+        frame_size: Short side of the frames that it takes, in pixels; None: any.
         history_len: Number of context frames.
     """
 
     action_size: int
     state_size: int
+    noise_channels: int
+    frame_size: int | None
     history_len: int
 
     def costs(
@@ -62,15 +79,22 @@ class PlanningModel(Protocol):
         context: Tensor,
         actions: Tensor,
         past_actions: Tensor | None,
-        cost: Cost,
+        cost: Cost | Sequence[Cost],
         differentiable: bool = False,
         *,
         states: Tensor | None = None,
+        noise_seed: int | None = None,
     ) -> Tensor:
         """Return the costs `(B, S)` of plans `(B, S, K, A)`, with their graph if `differentiable` and supported."""
 
     def rollout(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor | None = None, *, states: Tensor | None = None
+        self,
+        context: Tensor,
+        actions: Tensor,
+        past_actions: Tensor | None = None,
+        *,
+        states: Tensor | None = None,
+        noise_seed: int | None = None,
     ) -> Tensor:
         """Return the frames `(B, S, K, C, H, W)` of plans `(B, S, K, A)`."""
 
@@ -88,6 +112,7 @@ class WorldModel:
         bounds: Bounds | None = None,
         chunk: int | None = None,
         precision: torch.dtype = torch.float32,
+        frame_size: int | None = None,
     ) -> None:
         """Wrap a generator.
 
@@ -97,6 +122,8 @@ class WorldModel:
             chunk: Number of plans to predict at once, which limits memory (except that of the result); None: as many as
                 `CHUNK_FRAMES` allows for the image's size.
             precision: Precision of the computation; bfloat16 is faster on hardware that supports it natively.
+            frame_size: Short side of the frames that the generator was trained on, in pixels; others raise ValueError.
+                None: any.
 
         Raises:
             ConfigError: The generator takes no actions.
@@ -104,7 +131,8 @@ class WorldModel:
         self.generator = as_generator(generator).eval()
         self.bounds, self.chunk, self.precision = bounds, chunk, precision
         self.action_size, self.state_size = self.generator.action_size, self.generator.state_size
-        self.history_len = self.generator.history_len
+        self.history_len, self.noise_channels = self.generator.history_len, self.generator.noise_channels
+        self.frame_size = frame_size
         if not self.action_size:
             raise ConfigError(
                 "the model takes no actions [model.action_size=0], so it cannot plan; train one on data with actions"
@@ -121,7 +149,8 @@ class WorldModel:
         precision: torch.dtype = torch.float32,
     ) -> Self:
         """Load a run; see `Predictor.load` and `__init__`, which also raise the errors."""
-        return cls(Predictor.load(run, checkpoint, device).generator, bounds, chunk, precision)
+        predictor = Predictor.load(run, checkpoint, device)
+        return cls(predictor.generator, bounds, chunk, precision, trained_size(predictor))
 
     @property
     def device(self) -> torch.device:
@@ -136,6 +165,7 @@ class WorldModel:
         differentiable: bool = False,
         *,
         states: Tensor | None = None,
+        noise_seed: int | None = None,
     ) -> Tensor:
         """Predict the frames of plans.
 
@@ -146,6 +176,7 @@ class WorldModel:
             past_actions: `(B, T-1, A)`, between the context frames; not needed for T = 1.
             differentiable: Whether to keep the graph from the frames back to the actions.
             states: States of the context frames, `(B, T, state_size)`, for a model that takes states.
+            noise_seed: Seed of the outcome, for a model that takes noise; None: drawn from torch's random stream.
 
         Returns:
             `(B, S, K, C, H, W)` float32 in [0, 1].
@@ -153,19 +184,20 @@ class WorldModel:
         Raises:
             ValueError: A shape does not match, or values are not finite or out of bounds.
         """
-        context, past_actions, states = self.check(context, actions, past_actions, states)
-        chunks = self._chunks(context, actions, past_actions, states, differentiable)
-        return torch.unflatten(torch.cat(list(chunks)), 0, actions.shape[:2])
+        checked = self.check(context, actions, past_actions, states)
+        chunks = self._chunks(checked, actions, differentiable, noise_seed)
+        return torch.unflatten(torch.cat([frames for frames, _ in chunks]), 0, actions.shape[:2])
 
     def costs(
         self,
         context: Tensor,
         actions: Tensor,
         past_actions: Tensor | None,
-        cost: Cost,
+        cost: Cost | Sequence[Cost],
         differentiable: bool = False,
         *,
         states: Tensor | None = None,
+        noise_seed: int | None = None,
     ) -> Tensor:
         """Compute the costs `(B, S)` of plans, with the frames of only one chunk in memory.
 
@@ -173,13 +205,20 @@ class WorldModel:
             context: See `rollout`.
             actions: See `rollout`.
             past_actions: See `rollout`.
-            cost: Maps the frames `(N, K, C, H, W)` of N plans to costs `(N,)`, or `(N, K)`, which are summed over K.
+            cost: Maps the frames `(N, K, C, H, W)` of N plans to costs `(N,)`, or `(N, K)`, which are summed over K. A
+                sequence of B costs has one for each situation.
             differentiable: See `rollout`.
             states: See `rollout`.
+            noise_seed: See `rollout`.
+
+        Raises:
+            ValueError: See `rollout`; or a cost returns another shape, or values that are not finite.
         """
-        context, past_actions, states = self.check(context, actions, past_actions, states)
-        chunks = self._chunks(context, actions, past_actions, states, differentiable)
-        return torch.unflatten(torch.cat([summed(cost(frames)) for frames in chunks]), 0, actions.shape[:2])
+        checked_costs(cost, len(context))
+        checked = self.check(context, actions, past_actions, states)
+        chunks = self._chunks(checked, actions, differentiable, noise_seed)
+        found = [evaluate_costs(cost, frames, owners) for frames, owners in chunks]
+        return torch.unflatten(torch.cat(found), 0, actions.shape[:2])
 
     def spread(
         self,
@@ -245,17 +284,29 @@ class WorldModel:
                 f"the bounds {low} to {high}; clip them"
             )
         states = None if states is None else states.to(self.device, torch.float32)
-        return to_float(context.to(self.device)), past_actions.to(self.device, torch.float32), states
+        context = checked_frames(context.to(self.device), "context", self.frame_size)
+        return context, past_actions.to(self.device, torch.float32), states
 
     def _chunks(
-        self, context: Tensor, actions: Tensor, past_actions: Tensor, states: Tensor | None, differentiable: bool
-    ) -> Iterator[Tensor]:
-        """Yield frames `(n, K, C, H, W)`, chunk by chunk of plans; the context is expanded only for the chunk."""
+        self,
+        checked: tuple[Tensor, Tensor, Tensor | None],
+        actions: Tensor,
+        differentiable: bool,
+        noise_seed: int | None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield frames `(n, K, C, H, W)` and their situations `(n,)`, chunk by chunk of plans.
+
+        The context is expanded only for the chunk.
+        """
+        context, past_actions, states = checked
         batch, plans, steps = actions.shape[:3]
         owner = torch.arange(batch, device=self.device).repeat_interleave(plans)
         future_actions = actions.to(self.device, torch.float32).flatten(0, 1)
         # All plans share one noise sample, so that their comparison does not depend on chance or on the chunks.
-        noise = draw_noise(self.generator, 1) if self.generator.noise_channels else None
+        noise = None
+        if self.noise_channels:
+            drawn = draw_noise(self.generator, 1) if noise_seed is None else seeded_noise(self.generator, 1, noise_seed)
+            noise = drawn.to(self.device)
         for rows in torch.arange(batch * plans, device=self.device).split(self._chunk_size(context, steps)):
             own = owner[rows]
             moves = torch.cat([past_actions[own], future_actions[rows]], 1)
@@ -264,7 +315,7 @@ class WorldModel:
             with torch.set_grad_enabled(differentiable), self._autocast():
                 stream = stream_rollout(self.generator, context[own], steps, draw, moves, own_states)
                 frames = torch.stack(list(stream), 1)
-            yield frames
+            yield frames, own
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
@@ -274,8 +325,3 @@ class WorldModel:
             return self.chunk
         height, width = context.shape[-2:]
         return max(1, CHUNK_FRAMES * 64 * 64 // (steps * height * width))
-
-
-def summed(values: Tensor) -> Tensor:
-    """Sum costs `(N, K)` over the steps; costs `(N,)` stay as they are."""
-    return values if values.dim() == 1 else values.sum(1)

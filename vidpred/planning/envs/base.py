@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.planning.world_model import Bounds, Cost, PlanningModel
+from vidpred.planning.inputs import Cost
+from vidpred.planning.world_model import Bounds, PlanningModel
 
 Act = Callable[[], np.ndarray]  # the next action of a policy in the environment's current state
 

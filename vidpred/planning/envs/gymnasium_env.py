@@ -12,7 +12,8 @@ from vidpred.data.videos.reader import scaled_size
 from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
 from vidpred.planning.envs.base import Act, StepResult
-from vidpred.planning.world_model import Bounds, Cost, PlanningModel
+from vidpred.planning.inputs import Cost
+from vidpred.planning.world_model import Bounds, PlanningModel
 
 
 class GymnasiumEnv:

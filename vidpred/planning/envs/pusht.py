@@ -8,7 +8,7 @@ that one image determines the state. States are DINO-WM's: agent x y, block x y,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from vidpred.errors import ConfigError
 from vidpred.planning.baselines import SimulatorModel
 from vidpred.planning.costs import GoalImage, GoalObjects, best_step
 from vidpred.planning.envs.base import Act, StepResult, to_image
+from vidpred.planning.inputs import Cost
 from vidpred.planning.object_pose import ObjectPose
-from vidpred.planning.world_model import Bounds, Cost, PlanningModel
+from vidpred.planning.world_model import Bounds, PlanningModel
 
 NAME = "gym_pusht/PushT-v0"
 ARENA = 512.0
@@ -230,7 +231,7 @@ class PushTSimulator(SimulatorModel):
         images = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
         return torch.unflatten(images, 0, actions.shape[:2])
 
-    def costs_of(self, context: Tensor, actions: Tensor, cost: Cost) -> Tensor:
+    def costs_of(self, context: Tensor, actions: Tensor, cost: Cost | Sequence[Cost]) -> Tensor:
         if self.cost_of_states is None:
             return super().costs_of(context, actions, cost)
         played = [[self.played.state for _ in self._play(plan)] for plan in actions.flatten(0, 1)]

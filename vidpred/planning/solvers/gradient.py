@@ -33,7 +33,7 @@ class GradientSolver:
     color: float = 2.0
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        half = problem.half_range
+        half = problem.half_range.clamp_min(1e-12)  # 0 for an action value that cannot change
         first = draw_around(problem, problem.first_mean(), self.init_std * half, self.starts, self.color, random)
         values = (first / half).detach().requires_grad_(True)
         optimizer = torch.optim.Adam([values], self.learning_rate)

@@ -1,0 +1,125 @@
+"""Checks of what planning receives: frames, costs; errors name what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidpred.data.batch import to_float
+from vidpred.data.prepared.format import Manifest
+from vidpred.inference.predictor import Predictor
+
+Cost = Callable[[Tensor], Tensor]  # predicted frames (N, K, C, H, W) in [0, 1] -> (N,) costs, or (N, K), summed over K
+OUTSIDE = 0.01  # how far values may lie outside [0, 1], as resizing with bicubic filters causes
+
+
+def checked_frames(frames: Tensor, name: str, size: int | None = None) -> Tensor:
+    """Check frames `(..., C, H, W)`, uint8 or float in [0, 1], and convert them to float.
+
+    Args:
+        frames: The frames.
+        name: Their name in messages.
+        size: Short side in pixels that the model was trained on; None: any.
+
+    Raises:
+        ValueError: The values are not finite or out of range, or the layout or the size is another.
+    """
+    shape = tuple(frames.shape)
+    if shape[-1] in (1, 3) and shape[-3] not in (1, 3):
+        raise ValueError(f"{name} {shape} has its channels last; expected (..., C, H, W), see permute")
+    if size is not None and min(shape[-2:]) != size:
+        raise ValueError(
+            f"{name} {shape} has frames of {shape[-2]} x {shape[-1]} pixels, but the model was trained on frames with "
+            f"a short side of {size}; resize them"
+        )
+    if not frames.is_floating_point() and frames.dtype != torch.uint8:
+        raise ValueError(f"{name} {shape} is {frames.dtype}; expected uint8, or float in [0, 1]")
+    values = to_float(frames)
+    low, high = (float(value) for value in values.aminmax())
+    if not -OUTSIDE <= low <= high <= 1 + OUTSIDE:  # NaN fails every comparison
+        bad = int((~values.isfinite()).sum())
+        found = f"{bad} values are NaN or infinite" if bad else f"found [{low:g}, {high:g}]"
+        raise ValueError(f"{name} {shape} must be finite and in [0, 1], or uint8; {found}")
+    return values
+
+
+def observed_frame(frame: Any, size: int | None, previous: Tensor | None) -> Tensor:
+    """Check a frame that a controller observes, and convert it to float in [0, 1].
+
+    Args:
+        frame: `(C, H, W)`, uint8 or float in [0, 1].
+        size: See `checked_frames`.
+        previous: The last frame of the episode, which has the same shape.
+
+    Raises:
+        ValueError: The frame is missing, not a tensor or of another shape; see also `checked_frames`.
+    """
+    if not isinstance(frame, Tensor):
+        found = f"{type(frame).__name__} {getattr(frame, 'shape', '')}".strip()
+        raise ValueError(f"expected the newest frame as a tensor (C, H, W), uint8 or in [0, 1], not {found}")
+    if frame.dim() != 3:
+        raise ValueError(f"expected a frame (C, H, W), not {tuple(frame.shape)}")
+    values = checked_frames(frame, "frame", size)
+    if previous is not None and values.shape != previous.shape:
+        raise ValueError(
+            f"expected a frame {tuple(previous.shape)}, as before in this episode, not {tuple(frame.shape)}; call "
+            "reset before another episode"
+        )
+    return values
+
+
+def evaluate_cost(cost: Cost, frames: Tensor) -> Tensor:
+    """Compute the costs `(N,)` of the frames `(N, K, C, H, W)` of N plans, summed over the steps.
+
+    Raises:
+        ValueError: The cost returns another shape than `(N,)` or `(N, K)`, or values that are not finite.
+    """
+    values, (plans, steps) = cost(frames), frames.shape[:2]
+    shape = tuple(values.shape) if isinstance(values, Tensor) else None
+    if shape not in ((plans,), (plans, steps)):
+        found = type(values).__name__ if shape is None else f"shape {shape}"
+        raise ValueError(
+            f"a cost of frames {tuple(frames.shape)} must return ({plans},) or ({plans}, {steps}), not {found}"
+        )
+    if not bool(values.isfinite().all()):
+        bad = int((~values.detach().isfinite()).reshape(plans, -1).any(1).sum())
+        raise ValueError(f"the cost of {bad} of {plans} plans is NaN or infinite; costs must be finite")
+    return summed(values)
+
+
+def evaluate_costs(cost: Cost | Sequence[Cost], frames: Tensor, owners: Tensor) -> Tensor:
+    """Compute the costs `(N,)` of N plans, with one cost for all situations or one for each.
+
+    Args:
+        cost: The cost, or a cost for each situation.
+        frames: `(N, K, C, H, W)`.
+        owners: Situation of each plan, `(N,)`, in ascending order.
+    """
+    if callable(cost):
+        return evaluate_cost(cost, frames)
+    numbers, counts = owners.unique_consecutive(return_counts=True)
+    parts = frames.split(counts.tolist())
+    return torch.cat([evaluate_cost(cost[int(number)], part) for number, part in zip(numbers, parts, strict=True)])
+
+
+def checked_costs(cost: Cost | Sequence[Cost], batch: int) -> None:
+    """Raise ValueError unless there is one cost, or one for each of `batch` situations."""
+    if not callable(cost) and len(cost) != batch:
+        raise ValueError(f"{len(cost)} costs for {batch} situations; give one for all, or one for each")
+
+
+def summed(values: Tensor) -> Tensor:
+    """Sum costs `(N, K)` over the steps; costs `(N,)` stay as they are."""
+    return values if values.dim() == 1 else values.sum(1)
+
+
+def trained_size(predictor: Predictor) -> int | None:
+    """Return the short side of the frames that a run was trained on, if it is known."""
+    root = predictor.data.root
+    manifest = Manifest.load(Path(root)) if root is not None else None
+    recorded = manifest.settings.get("frame_size") if manifest is not None else None
+    return predictor.data.size or (manifest.size if manifest is not None else None) or recorded
