@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,7 +11,8 @@ from pydantic import Field, model_validator
 
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import read_through
-from vidpred.data.splits import Part, by_folder, by_listing, divide, whole
+from vidpred.data.split_lists import by_listing
+from vidpred.data.splits import Part, by_folder, divide, whole
 from vidpred.errors import DataError
 from vidpred.settings import Settings
 
@@ -98,6 +100,10 @@ class DividedSet(DataSet):
             raise ValueError(f"fractions: three shares must add up to 1, got {self.fractions}")
         return self
 
+    def unusable(self) -> Iterable[str]:
+        """Return the names of the files that are there; a list may name them, even if they cannot be read."""
+        return os.listdir(self.source) if self.source.is_dir() else ()
+
     def parts(self, lengths: Mapping[str, int]) -> list[Part]:
         """Divide clips, given the number of frames of each, into the parts of each split.
 
@@ -106,7 +112,7 @@ class DividedSet(DataSet):
         """
         listing = self.splits or self.source / "splits.csv"
         if self.splits or listing.is_file():
-            return whole(lengths, by_listing(listing, lengths))
+            return whole(lengths, by_listing(listing, lengths, self.unusable))
         folders = by_folder(list(lengths), self.fractions) if self.split == "auto" else None
         return whole(lengths, folders) if folders else divide(lengths, self.split, self.fractions, self.gap)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from vidpred.data.videos.index import find_videos
+
 from .base import DividedSet
 from .command import main
 from .videos import VideoSet
@@ -19,6 +21,9 @@ class Folder(DividedSet, VideoSet):
     name: ClassVar[str] = "folder"
     about: ClassVar[str] = "any folder of videos, at any depth"
     expects: ClassVar[str] = "video files, at any depth; a splits.csv or folders train, validation, test are used"
+
+    def unusable(self) -> list[str]:
+        return find_videos(self.source)
 
     def writes_splits(self) -> bool:
         # vidpred.data.build divides a plain folder in the same way; a list would exclude videos that are added later.

@@ -52,6 +52,9 @@ class Numpy(DividedSet):
         None, description="Array of states in an .npz file. null: states, if there is such an array."
     )
 
+    def unusable(self) -> dict[str, Path]:
+        return array_files(self.source)
+
     @field_validator("layout")
     @classmethod
     def _axes(cls, layout: str | None) -> str | None:

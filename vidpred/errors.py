@@ -65,6 +65,11 @@ class StoppedError(VidpredError):
     exit_code = 75
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 frame", "2,000 frames"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def one_line(error: BaseException) -> str:
     """Return an error's message as one line, without the traceback that precedes it in errors of data workers."""
     last = (str(error).strip().splitlines() or [type(error).__name__])[-1]

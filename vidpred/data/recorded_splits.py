@@ -40,7 +40,7 @@ class RecordedSplits:
         if not _is_recorded(file):
             return None
         try:
-            with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+            with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
                 rows = islice(csv.reader(lines), 1, None)
                 found = [(Part(path, split, int(first), int(end)), int(size)) for path, split, first, end, size in rows]
         except (OSError, ValueError) as error:
@@ -88,7 +88,7 @@ def with_recorded_splits(settings: DataSettings, run: Path) -> DataSettings:
 def _is_recorded(file: Path) -> bool:
     """Return whether a file stores the splits of a run; a list of path,split that a user wrote does not."""
     try:
-        with file.open(encoding="utf-8", errors="surrogateescape") as lines:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             return lines.readline().rstrip("\n") == ",".join(HEADER)
     except OSError:
         return False

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Literal
 
 from vidpred.errors import DataError
@@ -74,29 +72,6 @@ def by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str
         if len(train) > 1:
             share = fractions[1] / (fractions[0] + fractions[1])
             found.update(by_hash(train, (1 - share, share, 0)))
-    return found
-
-
-def by_listing(listing: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return the split of each name that a CSV file of path,split lists.
-
-    Raises:
-        DataError: The file cannot be read, is invalid, or lists none of the names.
-    """
-    try:
-        with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [row for row in csv.reader(file) if row and row != ["path", "split"]]
-    except OSError as error:
-        raise DataError(f"cannot read the split file [{listing}]: {error.strerror}; see data.split_file") from None
-    listed: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        if len(row) != 2 or row[1] not in SPLITS:
-            raise DataError(f"row {number} is not path,{'|'.join(SPLITS)} [{listing}]")
-        if listed.setdefault(row[0], row[1]) != row[1]:
-            raise DataError(f"row {number} gives {row[0]} a second split [{listing}]")
-    found = {name: listed[name] for name in names if name in listed}
-    if not found:
-        raise DataError(f"lists none of the clips [{listing}]; paths must be relative to the source folder")
     return found
 
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import scaled
-from vidpred.data.splits import SPLITS, by_folder, by_hash, by_listing
+from vidpred.data.split_lists import by_listing
+from vidpred.data.splits import SPLITS, by_folder, by_hash
 from vidpred.data.videos.containers import printable
 from vidpred.errors import UNREADABLE, DataError, one_line
 

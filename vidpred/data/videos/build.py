@@ -9,9 +9,10 @@ from pathlib import Path
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, training_offsets
-from vidpred.data.splits import SPLITS, Part, by_listing, divide, whole
+from vidpred.data.split_lists import by_listing
+from vidpred.data.splits import SPLITS, Part, divide, whole
 from vidpred.data.videos.frame_rate import kept_frames, kept_positions
-from vidpred.data.videos.index import note_short_videos, require_videos
+from vidpred.data.videos.index import find_videos, note_short_videos, require_videos
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.data.videos.windows import Segment, VideoWindows
 from vidpred.errors import DataError
@@ -61,7 +62,7 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
     if recorded is not None:
         parts = recorded.present(lengths)
     elif settings.split_file or listing.is_file():
-        parts = whole(lengths, by_listing(listing, lengths))
+        parts = whole(lengths, by_listing(listing, lengths, lambda: find_videos(root)))
     else:
         window = training_offsets(settings)[-1] * settings.frame_skip + 1
         parts = divide(lengths, settings.split, settings.split_fractions, window)
