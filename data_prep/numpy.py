@@ -3,22 +3,23 @@
     vidpred prepare numpy episodes.npz data/episodes
     vidpred prepare numpy arrays/ data/arrays layout=TNHW rate=10
 
-The letters of layout name the axes: N clips, T time, H height, W width, C channels (1 or 3). Values are uint8, or
-float in [0, 1]. Actions have the N and T axes of the frames, followed by one axis of values: row t leads from frame t
-to frame t+1; the last row may be omitted.
+The letters of layout name the axes: N clips, T time, H height, W width, C channels (1, 3, or 4 with opacity, which is
+composited over black). Without layout, the reading of the shape is printed; where several fit, layout is required.
+Values are integers in [0, 255], or float in [0, 1]. Actions have the N and T axes of the frames, then one of values:
+row t leads from frame t to frame t+1; the last row may be omitted.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator
 
+from vidpred.data.array_layout import CLIPS, as_uint8, check_layout, find_layout, one_clip, print_readings
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
 from vidpred.data.videos.containers import printable
@@ -39,7 +40,7 @@ class Numpy(DividedSet):
     expects: ClassVar[str] = "an .npy or .npz file, or a folder of them at any depth"
 
     layout: str | None = Field(
-        None, description="Axes, such as TNHW. null: the first of THW, THWC, TCHW, NTHW, NTHWC and NTCHW that fits."
+        None, description="Axes, such as TNHW. null: the usual one that fits the shape, if only one does."
     )
     rate: float = Field(10.0, gt=0, description="Frames per second.")
     frames_key: str | None = Field(
@@ -67,18 +68,25 @@ class Numpy(DividedSet):
         if not files:
             raise self.absent("no .npy or .npz files" if self.source.exists() else "no such file or folder")
         bad: list[Item] = []
+        found: list[tuple[str, str, tuple[int, ...]]] = []
         lengths: dict[str, int] = {}
         places: dict[str, tuple[str, int]] = {}  # file name and number in the file of each clip
         for name, path in files.items():
             try:
-                count, frames = self._counts(path)
+                shape = self._shape(path)
+                layout = self._layout(shape, path)
             except DataError as error:
                 bad.append(Item(name, (str(path),), bad=reason(error)))
                 continue
+            if self.layout is None:
+                found.append((name, layout, shape))
+            sizes = dict(zip(layout, shape, strict=True))
+            count, frames = sizes.get("N", 1), sizes["T"]
             stem = str(Path(name).with_suffix(""))
             for number in range(count):
                 clip = stem if count == 1 else f"{stem}/{number:06}"
                 lengths[clip], places[clip] = frames, (name, number)
+        print_readings(found)
         by_clip = parts_by_clip(self.parts(lengths)) if lengths else {}
         blocks: dict[str, dict[int, list[Part]]] = {}
         for clip, parts in by_clip.items():
@@ -119,6 +127,7 @@ class Numpy(DividedSet):
         if values is None:
             return None
         letters = "".join(letter for letter in layout if letter in "NT")
+        values = values[..., None] if values.ndim == len(letters) else values  # one value per frame
         if values.ndim != len(letters) + 1:
             raise DataError(f"{kind} of shape {values.shape}; they need the axes {letters} and one axis of values")
         return np.take(values, number, letters.index("N")) if "N" in letters else values
@@ -150,15 +159,15 @@ class Numpy(DividedSet):
         except UNREADABLE as error:
             raise _damaged(path, error) from None
 
-    def _counts(self, path: Path) -> tuple[int, int]:
-        """Return the number of clips and of frames per clip without reading the arrays.
+    def _shape(self, path: Path) -> tuple[int, ...]:
+        """Return the shape of the frames without reading them.
 
         Raises:
-            DataError: The file cannot be read, or its shape does not fit the layout.
+            DataError: The file cannot be read.
         """
         try:
             if path.suffix == ".npy":
-                shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+                shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
             else:
                 with zipfile.ZipFile(path) as archive:
                     names = [Path(name).stem for name in archive.namelist()]
@@ -172,63 +181,19 @@ class Numpy(DividedSet):
                         shape = read(file)[0]
         except UNREADABLE as error:
             raise _damaged(path, error) from None
-        sizes = dict(zip(self._layout(shape, path), shape, strict=True))
-        return sizes.get("N", 1), sizes["T"]
+        return shape
 
     def _layout(self, shape: tuple[int, ...], path: Path) -> str:
         """Return the letters of an array's axes.
 
         Raises:
             DataError: The shape does not fit the layout.
+            ConfigError: It fits several.
         """
-        layout = self.layout or guessed_layout(shape)
-        if len(layout) != len(shape):
-            options = layout or "THW, THWC, TCHW, NTHW, NTHWC or NTCHW"
-            raise DataError(f"frames of shape {shape} do not fit {options} [{printable(path)}]; set layout")
-        sizes = dict(zip(layout, shape, strict=True))
-        if sizes.get("C", 1) not in (1, 3) or 0 in shape:
-            raise DataError(f"frames of shape {shape} as {layout}; C must be 1 or 3 [{printable(path)}]")
-        return layout
-
-
-@lru_cache
-def guessed_layout(shape: tuple[int, ...]) -> str:
-    """Guess the letters of a shape's axes; empty if no layout fits."""
-    if len(shape) == 3:
-        return "THW"
-    if len(shape) == 4:
-        return "THWC" if shape[3] in (1, 3) else "TCHW" if shape[1] in (1, 3) else "NTHW"
-    if len(shape) == 5:
-        return "NTHWC" if shape[4] in (1, 3) else "NTCHW" if shape[2] in (1, 3) else ""
-    return ""
-
-
-def one_clip(frames: np.ndarray, layout: str, number: int) -> np.ndarray:
-    """Return clip `number` as a view, `(T, H, W, C)`."""
-    if "N" in layout:
-        index = layout.index("N")
-        frames = frames[(slice(None),) * index + (number,)]
-        layout = layout.replace("N", "")
-    if "C" not in layout:
-        frames, layout = frames[..., None], layout + "C"
-    return frames.transpose([layout.index(letter) for letter in "THWC"])
-
-
-def as_uint8(frame: np.ndarray) -> np.ndarray:
-    """Convert a frame to uint8; bool and float in [0, 1] are multiplied by 255.
-
-    Raises:
-        DataError: The frame has another type or range.
-    """
-    if frame.dtype == np.uint8:
-        return np.ascontiguousarray(frame)
-    if frame.dtype == np.bool_:
-        return frame.astype(np.uint8) * 255
-    if not np.issubdtype(frame.dtype, np.floating):
-        raise DataError(f"frames of type {frame.dtype}; they must be uint8, or float in [0, 1]")
-    if not (np.isfinite(frame).all() and frame.min() >= 0 and frame.max() <= 1):
-        raise DataError(f"float frames from {frame.min():g} to {frame.max():g}; scale them to [0, 1], or use uint8")
-    return (frame * 255 + 0.5).astype(np.uint8)
+        if self.layout is None:
+            return find_layout(shape, CLIPS, printable(path), "set layout=LETTERS")
+        check_layout(self.layout, shape, printable(path))
+        return self.layout
 
 
 def array_files(source: Path) -> dict[str, Path]:

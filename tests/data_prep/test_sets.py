@@ -17,10 +17,10 @@ from data_prep import sets
 from data_prep.frames import natural_order
 from data_prep.kth import person_split
 from data_prep.moving_mnist import bouncing_digits, read_digits, split_digits, trajectory
-from data_prep.numpy import guessed_layout, one_clip
 from tests.set_files import FRAMES, SETS, SIDE, episode, find_square, lerobot_set, numpy_set
 from tests.set_files import prepare as run
 from tests.video_files import numbered_frames, read_number, write_video
+from vidpred.data.array_layout import one_clip
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames, read_index
 from vidpred.data.prepared.frame_writer import reason
 from vidpred.data.videos.index import require_videos
@@ -215,12 +215,6 @@ def test_layouts_of_arrays() -> None:
         np.testing.assert_array_equal(one_clip(moved, layout, 1), array[1])
     np.testing.assert_array_equal(one_clip(array[..., 0], "NTHW", 1), array[1, ..., :1])
     np.testing.assert_array_equal(one_clip(array[0, ..., 0], "THW", 0), array[0, ..., :1])
-    assert [guessed_layout(shape) for shape in [(9, 8, 8), (9, 8, 8, 3), (9, 3, 8, 8), (9, 20, 8, 8)]] == [
-        "THW", "THWC", "TCHW", "NTHW",
-    ]  # fmt: skip
-    assert guessed_layout((2, 9, 8, 8, 1)) == "NTHWC"
-    assert guessed_layout((2, 9, 3, 8, 8)) == "NTCHW"
-    assert guessed_layout((2, 9, 7, 8, 8)) == ""
 
 
 def test_arrays_of_other_kinds(tmp_path: Path) -> None:
@@ -234,7 +228,7 @@ def test_arrays_of_other_kinds(tmp_path: Path) -> None:
         for number in range(7):
             np.testing.assert_array_equal(found[f"seq/{number:06}"][:, 0], frames[:, number])
     np.save(tmp_path / "seq.npy", frames.astype(np.float32))
-    with pytest.raises(DataError, match=r"float frames from .* to 255; scale them"):
+    with pytest.raises(DataError, match=r"float values from .* to 255; scale them"):
         prepare("numpy", tmp_path / "seq.npy", tmp_path / "wide", "layout=TNHW")
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(DataError, match="objects.npy: cannot read the array"):

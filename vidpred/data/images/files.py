@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vidpred.data.array_layout import IMAGES, as_uint8, find_layout
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import scaled
 from vidpred.data.split_lists import by_listing
 from vidpred.data.splits import SPLITS, by_folder, by_hash
 from vidpred.data.videos.containers import printable
-from vidpred.errors import UNREADABLE, DataError, one_line
+from vidpred.errors import UNREADABLE, DataError, counted, one_line
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
+MAX_BAD_FRACTION = 0.2  # of the images of an array
 IMAGE_KEYS, LABEL_KEYS = ("images", "x", "data", "frames"), ("labels", "targets", "y")
 SPLIT_WORDS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation", "val": "validation"}
 
@@ -236,22 +239,32 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if not key:
         raise DataError(f"has none of the arrays {', '.join(IMAGE_KEYS)} [{path}]; rename one")
     images = tables[key]
-    if images.ndim == 4 and images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
-        images = images.transpose(0, 2, 3, 1)
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
-        raise DataError(f"{key} of shape {images.shape}; they must be (N, H, W) or (N, H, W, 1 or 3) [{path}]")
-    if np.issubdtype(images.dtype, np.floating) and images.size:
-        if not (images.min() >= 0 and images.max() <= 1):
-            raise DataError(f"{key} lie in [{images.min():g}, {images.max():g}], not in [0, 1] [{path}]")
-        images = np.rint(images * 255).astype(np.uint8)
     if not images.size:
         raise DataError(f"{key} of shape {images.shape} contain no images [{path}]; use another file")
-    if images.dtype != np.uint8:
-        raise DataError(f"{key} are {images.dtype}; they must be uint8, or float in [0, 1] [{path}]")
+    if find_layout(images.shape, IMAGES, printable(path), "transpose it") == "NCHW":
+        images = images.transpose(0, 2, 3, 1)
     labels = next((tables[name] for name in LABEL_KEYS if name in tables), None)
     if labels is not None and labels.shape != (len(images),):
         raise DataError(f"has labels of shape {labels.shape} for {len(images)} images [{path}]")
+    if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
+        images, labels = _finite(images, labels, path)
+    try:
+        images = as_uint8(images) if images.ndim == 4 else as_uint8(images[..., None])[..., 0]
+    except DataError as error:
+        raise DataError(f"{error} [{printable(path)}]") from None
     return images, labels
+
+
+def _finite(images: np.ndarray, labels: np.ndarray | None, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Leave out images with values that are not finite, with a warning. Raises DataError if these are too many."""
+    good = np.isfinite(images).all(axis=tuple(range(1, images.ndim)))
+    bad = np.flatnonzero(~good)
+    named = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
+    text = f"{len(bad):,} of {counted(len(images), 'image')} have values that are not finite, from number {named}"
+    if len(bad) > MAX_BAD_FRACTION * len(images):
+        raise DataError(f"{text} [{printable(path)}]; repair or remove them")
+    print(f"vidpred: warning: {text}; left out [{printable(path)}]", file=sys.stderr)
+    return images[good], None if labels is None else labels[good]
 
 
 def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
