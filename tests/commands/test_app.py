@@ -181,7 +181,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("predict --run x --output o.mp4", "missing argument 'clip'; see vidpred predict --help"),
+        ("predict --run x --output o.mp4", "missing argument 'CLIP...'; see vidpred predict --help"),
         ("predict a.mp4 --run x --output o.mp4 --frames 0", "see vidpred predict --help"),
         ("evaluate", "see vidpred evaluate --help"),
         ("evaluate --run", "see vidpred evaluate --help"),

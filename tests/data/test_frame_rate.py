@@ -116,7 +116,7 @@ def test_predictions_use_resampled_frames(clip: Path) -> None:
     data = DataSettings(video={"fps": 5.0}, context_frames=2, crop_size=None)
     prediction = VideoPrediction.open(PredictRequest(clip, num_frames=3, start=10), [Predictor(CopyLast(2), data)])
     context = prediction._read(prediction.window.numbers)
-    truths = [truth for truth in prediction._truths() if truth is not None]
+    truths = [truth for truth in prediction._targets() if truth is not None]
     numbers = [read_number((frame * 255).byte().permute(1, 2, 0).numpy()) for frame in [*context, *truths]]
     assert numbers == [2 * place for place in range(10 - len(context), 13)]
     assert prediction.describe().startswith("30 frames")

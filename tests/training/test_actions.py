@@ -127,7 +127,7 @@ def test_predicting_a_video_takes_actions_from_a_file(run: Path, tmp_path: Path)
     first = prediction.window.numbers[0]
     assert prediction.actions is not None
     assert np.array_equal(prediction.actions[0], rows[first : first + len(prediction.window.numbers) - 1 + 3])
-    assert len(list(prediction.images())) == len(prediction.window.numbers) + 3
+    assert len(list(prediction.steps(prediction.context()))) == 3
     np.save(file, rows[:5])
     with pytest.raises(DataError, match=r"actions of shape \(5, 2\); frames 0 to 7 need 7 rows"):
         VideoPrediction.open(PredictRequest(clip, 3, actions=file), [predictor])

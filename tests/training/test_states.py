@@ -213,7 +213,7 @@ def test_predicting_a_video_takes_states_from_a_file(run: Path, tmp_path: Path) 
     numbers = prediction.window.numbers
     assert prediction.states is not None
     assert np.array_equal(prediction.states[0], rows[numbers])
-    assert len(list(prediction.images())) == len(numbers) + 3
+    assert len(list(prediction.steps(prediction.context()))) == 3
     np.save(file, rows[:3])
     with pytest.raises(DataError, match=r"states of shape \(3, 2\); frames 0 to 4 need 5 rows"):
         VideoPrediction.open(PredictRequest(clip, 3, states=file), [predictor])

@@ -14,6 +14,7 @@ from vidpred.evaluation.protocols import AVERAGING
 from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
+from vidpred.media.prediction_files import Output
 
 PRESET = "release.yaml"
 TRAINING_STEPS = 600
@@ -62,7 +63,9 @@ def add_clip(page: Page, output: Path, clip: Path, seed: int, scale: float, step
     result = evaluate_predictors(predictors, EvaluationRequest(NUM_FRAMES, WINDOWS))
     video = output / "clip.mp4"
     for num_frames, file in ((NUM_FRAMES, video), (1, output / "clip.png")):
-        predict_video(VideoPrediction.open(PredictRequest(clip, num_frames), predictors), file, 2.0, overwrite=True)
+        predict_video(
+            VideoPrediction.open(PredictRequest(clip, num_frames), predictors), Output.of(file, rate=2, overwrite=True)
+        )
     page.heading(f"On a real clip: {clip.name}")
     page.text(
         f"Trained on the first 70 % of the clip, measured on {result.windows} windows of its last fifth. {AVERAGING}."

@@ -1,19 +1,32 @@
-"""`predict`: predict and render the future frames of a clip."""
+"""`predict`: predict and render the future frames of clips."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vidpred.commands.options import CheckpointOption, Device, NumFrames, SharpnessOption
 
+if TYPE_CHECKING:
+    from vidpred.inference.predict_video import PredictRequest
+    from vidpred.inference.predictor import Predictor
+    from vidpred.media.prediction_files import Output
+
 
 def predict(
-    clip: Annotated[Path, typer.Argument(help="A video file.")],
+    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Videos, or folders of videos.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Video (.mp4, .gif) or strip of frames (.png) to write.")
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            help="What to write: a video (.mp4, .gif), a strip of all frames (.png), an array (.npy, .npz), or the "
+            "predicted frames (FOLDER/).",
+        ),
     ],
     run: Annotated[
         list[Path] | None,
@@ -29,7 +42,18 @@ def predict(
         int | None,
         typer.Option(min=0, help="Short side of the frames in pixels; 0: the clip's (default: the run's data.size)."),
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Frames per second of the output.")] = 5,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Only the predicted frames: no context, ground truth, borders or labels.")
+    ] = False,
+    format: Annotated[
+        Literal["frames", "mp4", "gif", "png", "npy", "npz"] | None,
+        typer.Option("--format", help="What to write for every clip into an output FOLDER (default: frames)."),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Frames per second of an output video.")] = 5,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", help="JSON file for the metrics of every frame with ground truth; replaces a file."),
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Number of futures to draw from each run; the runs must take noise.")
     ] = None,
@@ -44,19 +68,73 @@ def predict(
     sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
 ) -> None:
-    """Predict and render the future frames of a clip; with several --run, side by side."""
+    """Predict the future frames of one or several clips; with several --run, side by side."""
     from vidpred.checkpoint import PRETRAINED
+    from vidpred.errors import ConfigError
     from vidpred.files import check_output
-    from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
+    from vidpred.inference.clips import find_clips, outputs
+    from vidpred.inference.predict_video import PredictRequest, check_agreement
     from vidpred.inference.predictor import load_predictors
-    from vidpred.media.video_writer import SUFFIXES
+    from vidpred.media.prediction_files import Output
 
-    check_output(output, overwrite, "--output", SUFFIXES)
+    found, one = find_clips(clips), len(clips) == 1 and not clips[0].is_dir()
+    targets = outputs(found, Output.of(output, bare, rate, overwrite), one, format)
+    if len(found) > 1 and (actions or states):
+        raise ConfigError("[--actions, --states] belong to one clip; predict the clips one by one")
+    for target in targets:
+        target.check()
+    check_output(json, True, "--json")
     predictors = load_predictors(run or [Path(PRETRAINED)], checkpoint, device, sharpness)
-    request = PredictRequest(clip, num_frames, start, size, after_end, samples, seed, actions, states)
+    requests = [
+        PredictRequest(clip, num_frames, start, size, after_end, samples, seed, actions, states) for clip in found
+    ]
+    check_agreement(requests[0], predictors)
+    _predict_all(requests, targets, predictors, json)
+
+
+def _predict_all(
+    requests: Sequence[PredictRequest], targets: Sequence[Output], predictors: Sequence[Predictor], json: Path | None
+) -> None:
+    """Predict clip by clip. Of several, a bad one costs only itself, and its error is raised at the end."""
+    from vidpred.errors import ConfigError, DataError, VidpredError
+
+    records: list[dict[str, Any]] = []
+    failures: list[VidpredError] = []
+    for request, target in zip(requests, targets, strict=True):
+        try:
+            _predict_one(request, target, predictors, records if json else None)
+        except (ConfigError, DataError) as error:  # of this clip; a full disk would concern all
+            if len(requests) == 1:
+                raise
+            failures.append(error)
+            print(f"vidpred: warning: skipped: {error}", file=sys.stderr)
+    if json and records:
+        from vidpred.evaluation.clip_metrics import definitions
+        from vidpred.evaluation.report import write_json
+
+        write_json(json, {"definitions": definitions(requests[0].num_samples), "clips": records})
+    if failures:
+        kind = type(failures[0]) if len({type(error) for error in failures}) == 1 else DataError
+        raise kind(f"skipped {len(failures)} of {len(requests)} clips, see above; exit code {kind.exit_code}")
+
+
+def _predict_one(
+    request: PredictRequest, target: Output, predictors: Sequence[Predictor], records: list[dict[str, Any]] | None
+) -> None:
+    """Predict one clip, and add its metrics to the records."""
+    from vidpred.inference.predict_video import VideoPrediction, predict_video
+
     prediction = VideoPrediction.open(request, predictors)
-    typer.echo(prediction.describe())
-    count = predict_video(prediction, output, rate, overwrite, progress=True)
-    typer.echo(f"{output}: {count} images (context blue, true frames green, predictions orange)")
+    typer.echo(f"{request.clip}: {prediction.describe()}")
+    if records is None:
+        typer.echo(predict_video(prediction, target, progress=True))
+        return
+    from vidpred.evaluation.clip_metrics import ClipMetrics
+
+    metrics = ClipMetrics(prediction.context(), request.num_frames)
+    typer.echo(predict_video(prediction, target, progress=True, observe=metrics.measured))
+    about = {"clip": str(request.clip), "output": str(target.path), **prediction.to_json()}
+    records.append({**about, "models": metrics.to_json()})
+    typer.echo(metrics.summary() or f"no ground truth, so no metrics [{request.clip}]")

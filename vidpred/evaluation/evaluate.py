@@ -23,7 +23,7 @@ from vidpred.evaluation.protocols import (
     max_history_len,
     with_baselines,
 )
-from vidpred.inference.predictor import Predictor, check_same_frames
+from vidpred.inference.predictor import Predictor, check_same_frames, named
 from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import check_conditions
@@ -103,14 +103,6 @@ def models_and_baselines(predictors: Sequence[Predictor], num_frames: int) -> di
     """Return the predictors' generators and the baselines by name, for rollouts of `num_frames` frames."""
     generators = (predictor.generator for predictor in predictors)
     return with_baselines(dict(zip(named(predictors), generators, strict=True)), num_frames)
-
-
-def named(predictors: Sequence[Predictor]) -> list[str]:
-    """Return the predictors' names, numbered where they are not unique."""
-    names = [predictor.name for predictor in predictors]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{name} ({place})" for place, name in enumerate(names, 1)]
 
 
 def about_evaluation(predictors: Sequence[Predictor], request: EvaluationRequest) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
-from vidpred.evaluation.evaluate import named
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import classifier_score, memorized_share, nearest_neighbors
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
@@ -28,7 +27,7 @@ from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.monte_carlo import roughness
 from vidpred.files import write_file
 from vidpred.inference.discriminator import load_discriminator
-from vidpred.inference.predictor import Predictor
+from vidpred.inference.predictor import Predictor, named
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.media.text_table import format_table
 

@@ -56,15 +56,15 @@ def _samples_json(evaluation: Evaluation) -> dict[str, Any]:
 def _tables(table: dict[str, list[RunningMean]]) -> dict[str, dict[str, list[float | int | None]]]:
     return {
         metric: {
-            "mean": [_number(total.mean) for total in totals],
-            "standard_error": [_number(total.error) for total in totals],
+            "mean": [to_number(total.mean) for total in totals],
+            "standard_error": [to_number(total.error) for total in totals],
             "n": [total.count for total in totals],
         }
         for metric, totals in table.items()
     }
 
 
-def _number(value: float) -> float | None:
+def to_number(value: float) -> float | None:
     """Round a value; None for NaN and infinity, which JSON does not have."""
     return round(value, 5) if math.isfinite(value) else None
 

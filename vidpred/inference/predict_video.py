@@ -1,13 +1,13 @@
-"""Predict the continuation of a video file and render it, one image at a time."""
+"""Predict the continuation of a video file, one frame at a time."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,14 +20,13 @@ from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.clip_window import Window, choose_window, read_actions, read_states
-from vidpred.inference.predictor import Predictor, check_same_frames
-from vidpred.media.render import Panel, compose, error_map, stack
-from vidpred.media.video_writer import write_video
+from vidpred.inference.predictor import Predictor, check_same_frames, named
+from vidpred.media.prediction_files import Output, write_prediction
+from vidpred.media.prediction_images import Step
 from vidpred.models.rollout import stream_rollout
 
 FRAMES_A_READ = 16  # a read starts at a keyframe, so reading single frames would decode the same frames repeatedly
 REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
-PANELS_A_ROW = 5  # with samples
 
 
 @contextmanager
@@ -81,9 +80,19 @@ class PredictRequest:
     states: Path | None = None
 
 
+def _warn_of_cut(request: PredictRequest, info: VideoInfo, kept: Sequence[int], window: Window) -> None:
+    """Warn on stderr if the shot changes between the first context frame and the last true frame."""
+    numbers = [window.truth_number(step) for step in range(request.num_frames)]
+    last = max((number for number in numbers if number is not None), default=window.numbers[-1])
+    cuts = [cut for cut in info.cuts if kept[window.numbers[0]] < cut <= kept[last]]
+    if cuts:
+        reason = f"the shot changes at frame {cuts[0]}, which no model can predict; choose another --start"
+        print(f"vidpred: warning: {reason} [{request.clip}]", file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class VideoPrediction:
-    """The rendered images of one prediction: context frames, then ground truth, predictions and errors."""
+    """One prediction: its context frames, then the predicted frames with their ground truth."""
 
     request: PredictRequest
     predictors: Sequence[Predictor]
@@ -107,6 +116,7 @@ class VideoPrediction:
         short_side = data.size if request.size is None else (request.size or None)
         start = len(kept) - 1 + data.frame_skip if request.after_end else request.start
         window = choose_window(info, len(kept), predictors, request.num_frames, start)
+        _warn_of_cut(request, info, kept, window)
         return cls(
             request, predictors, info, kept, scaled_size(info.height, info.width, short_side), window,
             read_actions(request.actions, predictors, window, request.num_frames),
@@ -116,12 +126,29 @@ class VideoPrediction:
     def describe(self) -> str:
         """Return a line about the chosen frames."""
         window, last = self.window, self.window.first + (self.request.num_frames - 1) * self.window.stride
-        held_out = window.truth_number(self.request.num_frames - 1) is not None
         return (
             f"{len(self.kept)} frames, context {window.numbers[0]}-{window.numbers[-1]}, "
             f"predicted {window.first}-{last} at {self.size[1]}x{self.size[0]}, "
-            f"{'with ground truth' if held_out else 'no ground truth beyond the end of the clip'}"
+            f"{self._ground_truth()}"
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the size and the indices of the frames, as plain values."""
+        window, count = self.window, self.request.num_frames
+        return {
+            "size": list(self.size),
+            "context": window.numbers,
+            "predicted": [window.first + step * window.stride for step in range(count)],
+            "samples": self.request.num_samples or 1,
+            "seed": self.request.seed,
+        }
+
+    def _ground_truth(self) -> str:
+        count = self.request.num_frames
+        known = sum(self.window.truth_number(step) is not None for step in range(count))
+        if known == count:
+            return "with ground truth"
+        return f"ground truth of the first {known} only" if known else "no ground truth beyond the end of the clip"
 
     def _read(self, numbers: Sequence[int]) -> Tensor:
         kept = [self.kept[number] for number in numbers]
@@ -129,33 +156,11 @@ class VideoPrediction:
             frames = read_frames(self.request.clip, self.info, kept, self.size, self.predictors[0].data.channels)
         return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
 
-    def images(self) -> Iterator[np.ndarray]:
-        """Render the images, uint8 `(H, W, 3)`, with only the context frames and one step in memory."""
-        context = self._read(self.window.numbers)
-        names = [predictor.name for predictor in self.predictors]
-        maps = [f"{'error' if self.request.num_samples is None else 'spread'} {name}" for name in names]
-        for index, frame in enumerate(context):
-            ago = len(context) - 1 - index
-            panels = [Panel("context", frame, "context"), *(Panel(name, frame, "context") for name in self._labels())]
-            panels += [Panel(name, torch.zeros(3, *self.size), "error") for name in maps]
-            yield self._compose(panels, "context, frame t" + (f"-{ago}" if ago else ""))
-        yield from self._predicted(context, names)
+    def context(self) -> Tensor:
+        """Return the context frames to show, `(T, C, H, W)` in [0, 1]."""
+        return self._read(self.window.numbers)
 
-    def _labels(self) -> list[str]:
-        """Return the labels of the predictions: the run's name, with the number of the sample if there are several."""
-        names = [predictor.name for predictor in self.predictors]
-        if self.request.num_samples is None:
-            return names
-        return [f"{name} #{sample}" for name in names for sample in range(1, self.request.num_samples + 1)]
-
-    def _compose(self, panels: list[Panel], caption: str) -> np.ndarray:
-        """Compose panels in one row, or several rows with samples."""
-        if self.request.num_samples is None:
-            return compose(panels, caption=caption)
-        rows = [panels[first : first + PANELS_A_ROW] for first in range(0, len(panels), PANELS_A_ROW)]
-        return stack([*(compose(row) for row in rows[:-1]), compose(rows[-1], caption=caption)])
-
-    def _truths(self) -> Iterator[Tensor | None]:
+    def _targets(self) -> Iterator[Tensor | None]:
         """Yield the true frame of every step, None beyond the end, reading a few at a time."""
         for first in range(0, self.request.num_frames, FRAMES_A_READ):
             steps = range(first, min(first + FRAMES_A_READ, self.request.num_frames))
@@ -164,43 +169,44 @@ class VideoPrediction:
             yield from [None] * (len(steps) - len(numbers))
 
     @torch.inference_mode()
-    def _predicted(self, context: Tensor, names: Sequence[str]) -> Iterator[np.ndarray]:
-        streams = [
-            stream_rollout(
-                predictor.generator,
-                context[None].to(predictor.device),
-                self.request.num_frames,
-                noise,
-                self.actions,
-                self.states,
-            )
-            for predictor in self.predictors
-            for noise in (
-                predictor.noise(1, sample, self.request.seed) for sample in range(self.request.num_samples or 1)
-            )
-        ]
-        truths, labels = self._truths(), self._labels()
-        for step in range(self.request.num_frames):
-            truth = next(truths)
-            predictions = [next(stream)[0].cpu() for stream in streams]
-            panels = [Panel("truth", truth, "truth")]
-            panels += [Panel(name, frame, "prediction") for name, frame in zip(labels, predictions, strict=True)]
-            for name, frames in zip(names, torch.stack(predictions).chunk(len(names)), strict=True):
-                panels.append(self._map(name, frames, truth))
-            yield self._compose(panels, f"predicted, frame t+{step + 1}")
-
-    def _map(self, name: str, predictions: Tensor, truth: Tensor | None) -> Panel:
-        """Map the error of a run's prediction, or the standard deviation of its samples `(N, C, H, W)`."""
-        if self.request.num_samples is not None:
-            std = predictions.std(0, correction=0)
-            return Panel(f"spread {name}", error_map(std, torch.zeros_like(std)), "error")
-        return Panel(f"error {name}", None if truth is None else error_map(predictions[0], truth), "error")
+    def steps(self, context: Tensor) -> Iterator[Step]:
+        """Predict frame by frame from `context()`, with only one step in memory."""
+        count = self.request.num_samples or 1
+        streams = {
+            name: [
+                stream_rollout(
+                    predictor.generator, context[None].to(predictor.device), self.request.num_frames,
+                    predictor.noise(1, sample, self.request.seed), self.actions, self.states,
+                )
+                for sample in range(count)
+            ]
+            for name, predictor in zip(named(self.predictors), self.predictors, strict=True)
+        }  # fmt: skip
+        for target in self._targets():
+            yield Step(target, {name: torch.cat([next(one).cpu() for one in of]) for name, of in streams.items()})
 
 
 def predict_video(
-    prediction: VideoPrediction, output: Path, rate: float, overwrite: bool = False, progress: bool = False
-) -> int:
-    """Write the prediction as .mp4, .gif or .png (a strip); return the number of images. Raises vidpred's errors."""
-    total = len(prediction.window.numbers) + prediction.request.num_frames
-    images = tqdm(prediction.images(), desc="predict", total=total, unit="frame", disable=not progress)
-    return write_video(output, images, rate, overwrite)
+    prediction: VideoPrediction,
+    output: Output,
+    progress: bool = False,
+    observe: Callable[[Iterable[Step]], Iterable[Step]] = iter,
+) -> str:
+    """Write a prediction.
+
+    Args:
+        prediction: The prediction.
+        output: Where and how to write it.
+        progress: Show a progress bar.
+        observe: Passes on every predicted frame, for example to measure it.
+
+    Returns:
+        What was written, for people.
+
+    Raises:
+        VidpredError: The clip cannot be read, or the output cannot be written.
+    """
+    context = prediction.context()
+    count = prediction.request.num_frames
+    steps = tqdm(prediction.steps(context), desc="predict", total=count, unit="frame", disable=not progress)
+    return write_prediction(output, context, observe(steps), count)

@@ -87,8 +87,8 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        """The generator's device."""
-        return next(self.generator.parameters()).device
+        """The generator's device; the CPU for one without parameters."""
+        return next((parameter.device for parameter in self.generator.parameters()), torch.device("cpu"))
 
     @property
     def history_len(self) -> int:
@@ -256,6 +256,14 @@ def check_same_frames(predictors: Sequence[Predictor], mend: str) -> None:
         found = sorted({read(predictor.data) for predictor in predictors}, key=str)
         if len(found) > 1:
             raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; {mend}")
+
+
+def named(predictors: Sequence[Predictor]) -> list[str]:
+    """Return the predictors' names, numbered where they are not unique."""
+    names = [predictor.name for predictor in predictors]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} ({place})" for place, name in enumerate(names, 1)]
 
 
 def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:

@@ -1,0 +1,93 @@
+"""The clips of a `predict` call, and an output for each of them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vidpred.checkpoint import RunFolder
+from vidpred.data.prepared.format import Manifest
+from vidpred.data.videos.index import find_videos
+from vidpred.errors import ConfigError, DataError
+from vidpred.media.prediction_files import Output
+
+
+def find_clips(paths: Sequence[Path]) -> list[Path]:
+    """Return the given videos, and all videos of the given folders at any depth.
+
+    Raises:
+        ConfigError: A folder is a run.
+        DataError: A folder has no videos.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        videos = [path / name for name in find_videos(path)]
+        if not videos:
+            raise _no_videos(path)
+        found += videos
+    return list(dict.fromkeys(found))
+
+
+def _no_videos(folder: Path) -> ConfigError | DataError:
+    """Return the error for a folder without videos, by what it holds instead."""
+    if RunFolder(folder).steps():
+        return ConfigError(f"a run folder, not a clip [{folder}]; give a video and --run {folder}")
+    if Manifest.load(folder) is not None:
+        return DataError(f"a prepared set, not videos [{folder}]; use vidpred evaluate --run RUN --data {folder}")
+    files = [file.suffix.lower() for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    if not files:
+        return DataError(f"no video files in the folder [{folder}]; give a video or a folder of videos")
+    (suffix, count), *_ = Counter(files).most_common(1)
+    video = "; make a video of its frames: ffmpeg -pattern_type glob -i '*{0}' clip.mp4" if suffix in IMAGES else ""
+    return DataError(
+        f"no video files in the folder, but {count} {suffix or 'files without a suffix'} [{folder}]"
+        f"{video.format(suffix) or '; give a folder with videos such as .mp4 or .avi'}"
+    )
+
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def outputs(clips: Sequence[Path], output: Output, one: bool, kind: str | None) -> list[Output]:
+    """Return the output of every clip.
+
+    Args:
+        clips: The clips.
+        output: The output that was asked for.
+        one: Whether it was asked for one video, whose frames then lie in the folder itself.
+        kind: Format of the files in an output folder; None: frames, in a folder for every clip.
+
+    Raises:
+        ConfigError: The output is one file and there are several clips, or a file and a format.
+    """
+    if output.format != "frames":
+        if kind is not None:
+            raise ConfigError(f"[--format {kind}] is for an output folder; leave it out, or give --output FOLDER/")
+        if not one:
+            raise ConfigError(
+                f"[--output {output.path}] holds the prediction of one clip; for several give a folder and a format: "
+                f"--output {output.path.with_suffix('')}/ --format {output.format}"
+            )
+        return [output]
+    if kind in (None, "frames"):
+        return [output] if one else [replace(output, path=output.path / name) for name in named_after(clips)]
+    return [replace(output, path=output.path / f"{name}.{kind}", format=kind) for name in named_after(clips)]  # type: ignore[arg-type]
+
+
+def named_after(clips: Sequence[Path]) -> list[str]:
+    """Return a unique name for every clip: without the suffix if that is unique, else with it, else with folders."""
+    whole = [Path(os.path.abspath(clip)) for clip in clips]
+    folder = os.path.commonpath([clip.parent for clip in whole])
+    rules: list[Callable[[Path], str]] = [
+        lambda clip: clip.stem,
+        lambda clip: clip.name,
+        lambda clip: clip.relative_to(folder).as_posix().replace("/", "-"),
+        lambda clip: clip.relative_to(folder).as_posix(),
+    ]
+    return next(names for rule in rules if len(set(names := [rule(clip) for clip in whole])) == len(clips))

@@ -1,0 +1,210 @@
+"""Write a prediction as a folder of frames, a video, an image or an array."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidpred.errors import ConfigError, StorageError
+from vidpred.files import atomic_write, check_output
+from vidpred.media.prediction_images import Step, bare, composites, strip
+from vidpred.media.render import image_grid, to_uint8, write_png
+from vidpred.media.video_writer import exact_rate, write_video
+
+Format = Literal["frames", "mp4", "gif", "png", "npy", "npz"]
+FORMATS: tuple[str, ...] = get_args(Format)
+SUFFIXES = tuple(f".{name}" for name in FORMATS[1:])
+FRAME_FILE = re.compile(r"\d{4,}\.png")
+UNUSUAL = re.compile(r"[^-.\w]+")  # in names of folders
+GRID_COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where and how to write a prediction.
+
+    Attributes:
+        path: The file, or the folder of frames.
+        format: Folder of frames, or kind of file.
+        bare: Whether a video or image shows only the predicted frames. Frames in a folder and arrays always do.
+        rate: Frames per second of a video.
+        overwrite: Whether to replace existing files.
+    """
+
+    path: Path
+    format: Format
+    bare: bool = False
+    rate: float = 5.0
+    overwrite: bool = False
+
+    @classmethod
+    def of(cls, path: str | Path, bare: bool = False, rate: float = 5.0, overwrite: bool = False) -> Output:
+        """Choose the format by the name: a suffix of `SUFFIXES`, or a folder (an existing one, or without a suffix).
+
+        Raises:
+            ConfigError: The suffix is another, or the rate is out of range.
+        """
+        exact_rate(rate)
+        text, suffix = str(path), Path(path).suffix.lower()
+        if text.endswith(("/", os.sep)) or not suffix or Path(path).is_dir():
+            return cls(Path(path), "frames", bare, rate, overwrite)
+        if suffix not in SUFFIXES:
+            raise ConfigError(
+                f"[--output {path}] unsupported suffix; choose one of {', '.join(SUFFIXES)}, or a folder: {path}/"
+            )
+        chosen: Any = suffix[1:]
+        return cls(Path(path), chosen, bare, rate, overwrite)
+
+    def check(self) -> None:
+        """Check that the output can be written, before any long work. Raises ConfigError or StorageError."""
+        if self.format != "frames":
+            check_output(self.path, self.overwrite, "--output")
+            return
+        if self.path.exists() and not self.path.is_dir():
+            raise StorageError(f"the output is a file, not a folder [{self.path}]; choose another --output")
+        if self.path.is_dir() and not self.overwrite and _frame_files(self.path):
+            raise _holds_frames(self.path)
+        check_output(self.path / "0001.png" if self.path.is_dir() else self.path, True, "--output")
+
+
+def write_prediction(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
+    """Write a prediction; existing outputs stay as they are until it is complete.
+
+    Args:
+        output: Where and how.
+        context: `(T, C, H, W)` in [0, 1]; T may be 0.
+        steps: The predicted frames.
+        num_frames: Their number.
+
+    Returns:
+        What was written, for people.
+
+    Raises:
+        ConfigError: The format holds one prediction only, and there are several.
+        StorageError: The output exists or cannot be written.
+    """
+    output.check()
+    writers: Mapping[str, Callable[[Output, Tensor, Iterable[Step], int], str]] = {
+        "frames": _write_frames, "mp4": _write_video, "gif": _write_video, "png": _write_image, "npy": _write_array,
+        "npz": _write_arrays,
+    }  # fmt: skip
+    return f"{output.path}: {writers[output.format](output, context, steps, num_frames)}"
+
+
+def _only(output: Output, steps: Iterable[Step]) -> Iterator[Step]:
+    """Return the steps of a single prediction. Raises ConfigError if there are several."""
+    steps = iter(steps)
+    first = next(steps)
+    if len(first.labeled()) > 1:
+        what = "--bare" if output.bare else f".{output.format}"
+        raise ConfigError(
+            f"{what} holds one prediction, here are {len(first.labeled())} [--output {output.path}]; write a folder or "
+            ".npz, or predict with one run and without --samples"
+        )
+    return chain([first], steps)
+
+
+LEGEND = "(context blue, true frames green, predictions orange)"
+
+
+def _write_video(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
+    images = bare(_only(output, steps)) if output.bare else composites(context, steps)
+    count = write_video(output.path, images, output.rate, output.overwrite)
+    return f"{count} predicted frames" if output.bare else f"{count} images {LEGEND}"
+
+
+def _write_image(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
+    if output.bare:
+        frames = torch.stack([frame for step in _only(output, steps) for _, frame in step.labeled()])
+        write_png(output.path, image_grid(frames, min(num_frames, GRID_COLUMNS), 0))
+        return f"{num_frames} predicted frames"
+    image, left_out = strip(context, steps, num_frames)
+    write_png(output.path, image)
+    return f"{num_frames} predicted frames {LEGEND}" if not left_out else f"{left_out} {LEGEND}"
+
+
+def _write_frames(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
+    """Write 0001.png, 0002.png, ...; several models or samples have one subfolder each."""
+    steps = iter(steps)
+    first = next(steps)
+    labels = [label for label, _ in first.labeled()]
+    folders = dict.fromkeys(labels, "")
+    if len(labels) > 1:
+        folders = {label: f"{number}-{UNUSUAL.sub('-', label)}/" for number, label in enumerate(labels, 1)}
+    old = [file for place in folders.values() for file in _frame_files(output.path / place)]
+    if old and not output.overwrite:
+        raise _holds_frames(output.path)
+    with _filled_folder(output.path, old) as temporary:
+        for number, step in enumerate(chain([first], steps), 1):
+            for label, frame in step.labeled():
+                write_png(temporary / f"{folders[label]}{number:04}.png", to_uint8(frame))
+    return f"{num_frames} predicted frames" + (f" in each of {len(folders)} folders" if len(folders) > 1 else "")
+
+
+@contextmanager
+def _filled_folder(folder: Path, old: Iterable[Path]) -> Iterator[Path]:
+    """Yield a temporary folder whose files replace the `old` ones of `folder` when the block succeeds."""
+    if not folder.is_dir():
+        with atomic_write(folder) as temporary:
+            yield temporary
+        return
+    temporary = folder / f".tmp-{uuid.uuid4().hex}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in old:
+            file.unlink()
+        for file in sorted(temporary.rglob("*.png")):
+            target = folder / file.relative_to(temporary)
+            target.parent.mkdir(exist_ok=True)
+            os.replace(file, target)
+    except OSError as error:
+        raise StorageError(f"cannot write [{folder}]: {error.strerror or error}; choose another --output") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _frame_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that are named as `_write_frames` names them."""
+    return [file for file in folder.glob("*.png") if FRAME_FILE.fullmatch(file.name)]
+
+
+def _holds_frames(folder: Path) -> StorageError:
+    return StorageError(f"the folder holds frames [{folder}]; add --overwrite or choose another --output")
+
+
+def _write_array(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
+    frames = np.stack([frame.numpy() for step in _only(output, steps) for _, frame in step.labeled()])
+    with atomic_write(output.path) as temporary:
+        np.save(temporary, frames)
+    return f"float32 {frames.shape} in [0, 1]"
+
+
+def _write_arrays(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
+    """Write the arrays context, future (the true frames, where they exist) and the predictions, by model if several."""
+    future: list[Tensor] = []
+    frames: dict[str, list[Tensor]] = {}
+    for step in steps:
+        future += [] if step.target is None else [step.target]
+        for name, samples in step.predictions.items():
+            frames.setdefault(name, []).append(samples)
+    arrays = {"context": context, **({"future": torch.stack(future)} if future else {})}
+    for name, found in frames.items():
+        stacked = torch.stack(found, 1)
+        key = "prediction" if len(frames) == 1 else f"prediction {name}"
+        arrays[key] = stacked[0] if len(stacked) == 1 else stacked
+    with atomic_write(output.path) as temporary:
+        np.savez_compressed(temporary, **{key: array.numpy() for key, array in arrays.items()})  # type: ignore[arg-type]
+    return "float32 " + ", ".join(f"{key} {tuple(array.shape)}" for key, array in arrays.items())
