@@ -17,54 +17,68 @@ if TYPE_CHECKING:
     from vidpred.media.prediction_files import Output
 
 
+Clips = Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Videos, or folders of videos.")]
+OutputOption = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        help="What to write: a video (.mp4, .gif), a strip of all frames (.png), an array (.npy, .npz), or the "
+        "predicted frames (FOLDER/).",
+    ),
+]
+SeveralRuns = Annotated[
+    list[Path] | None,
+    typer.Option("--run", "-r", help="Run or checkpoint folder, repeatable (default: the package's weights)."),
+]
+Start = Annotated[
+    int | None, typer.Option(help="Index of the first frame to predict (default: hold out the clip's last frames).")
+]
+AfterEnd = Annotated[bool, typer.Option("--after-end", help="Predict frames after the end of the clip.")]
+Size = Annotated[
+    int | None,
+    typer.Option(min=0, help="Short side of the frames in pixels; 0: the clip's (default: the run's data.size)."),
+]
+Bare = Annotated[
+    bool, typer.Option("--bare", help="Only the predicted frames: no context, ground truth, borders or labels.")
+]
+FormatOption = Annotated[
+    Literal["frames", "mp4", "gif", "png", "npy", "npz"] | None,
+    typer.Option("--format", help="What to write for every clip into an output FOLDER (default: frames)."),
+]
+Rate = Annotated[float, typer.Option(min=0.1, help="Frames per second of an output video.")]
+FrameMetrics = Annotated[
+    Path | None,
+    typer.Option("--json", help="JSON file for the metrics of every frame with ground truth; replaces a file."),
+]
+Samples = Annotated[
+    int | None, typer.Option(min=1, help="Number of futures to draw from each run; the runs must take noise.")
+]
+Actions = Annotated[
+    Path | None,
+    typer.Option(help="Actions (.npy, frames x values) for runs that take them; row i leads from frame i to i+1."),
+]
+States = Annotated[
+    Path | None, typer.Option(help="States (.npy, frames x values) for runs that take them; row i is frame i's.")
+]
+
+
 def predict(
-    clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Videos, or folders of videos.")],
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            help="What to write: a video (.mp4, .gif), a strip of all frames (.png), an array (.npy, .npz), or the "
-            "predicted frames (FOLDER/).",
-        ),
-    ],
-    run: Annotated[
-        list[Path] | None,
-        typer.Option("--run", "-r", help="Run or checkpoint folder, repeatable (default: the package's weights)."),
-    ] = None,
+    clips: Clips,
+    output: OutputOption,
+    run: SeveralRuns = None,
     num_frames: NumFrames = 8,
-    start: Annotated[
-        int | None,
-        typer.Option(help="Index of the first frame to predict (default: hold out the clip's last frames)."),
-    ] = None,
-    after_end: Annotated[bool, typer.Option("--after-end", help="Predict frames after the end of the clip.")] = False,
-    size: Annotated[
-        int | None,
-        typer.Option(min=0, help="Short side of the frames in pixels; 0: the clip's (default: the run's data.size)."),
-    ] = None,
-    bare: Annotated[
-        bool, typer.Option("--bare", help="Only the predicted frames: no context, ground truth, borders or labels.")
-    ] = False,
-    format: Annotated[
-        Literal["frames", "mp4", "gif", "png", "npy", "npz"] | None,
-        typer.Option("--format", help="What to write for every clip into an output FOLDER (default: frames)."),
-    ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Frames per second of an output video.")] = 5,
-    json: Annotated[
-        Path | None,
-        typer.Option("--json", help="JSON file for the metrics of every frame with ground truth; replaces a file."),
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Number of futures to draw from each run; the runs must take noise.")
-    ] = None,
+    start: Start = None,
+    after_end: AfterEnd = False,
+    size: Size = None,
+    bare: Bare = False,
+    format: FormatOption = None,
+    rate: Rate = 5,
+    json: FrameMetrics = None,
+    samples: Samples = None,
     seed: Annotated[int, typer.Option(min=0, help="Noise seed.")] = 0,
-    actions: Annotated[
-        Path | None,
-        typer.Option(help="Actions (.npy, frames x values) for runs that take them; row i leads from frame i to i+1."),
-    ] = None,
-    states: Annotated[
-        Path | None, typer.Option(help="States (.npy, frames x values) for runs that take them; row i is frame i's.")
-    ] = None,
+    actions: Actions = None,
+    states: States = None,
     sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
