@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from vidpred.config import Config, load_config
 from vidpred.data.build import build_source
 from vidpred.data.sources import Source, WrappedSource
 from vidpred.evaluation.protocols import Measurement, evaluate_models, max_history_len
+from vidpred.evaluation.report import write_json
 from vidpred.inference.predictor import Predictor
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import FIRST_SEED
@@ -28,7 +31,7 @@ from vidpred.run import train
 
 SIZE, EPISODES = 32, 100
 DATA = RUNS / "block_push-episodes"
-PUSHT_SIZE, PUSHT_EPISODES = 32, 50
+PUSHT_SIZE, PUSHT_EPISODES, PUSHT_GOALS = 32, 50, 40
 PUSHT_BUDGET = PlanConfig(num_samples=64, iterations=5, horizon=5, receding_horizon=1)
 
 
@@ -124,9 +127,33 @@ def pusht_model_row(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def pusht_costs_row(folder: Path, seed: int) -> dict[str, Any]:
+    """Measure what each cost of images reaches in PushT with the true simulator, so that no model limits it."""
+    torch.set_num_threads(1)
+    env = PushTEnv(PUSHT_SIZE)
+    plans = {
+        "state": ("cost of states", PUSHT_BUDGET),
+        **{name: ("cost of images", replace(PUSHT_BUDGET, cost=name)) for name in env.costs},
+        "pose, 32 candidates, 3 iterations": (
+            "cost of images",
+            replace(PUSHT_BUDGET, num_samples=32, iterations=3, cost="pose"),
+        ),
+        "pose, planned once": ("cost of images", replace(PUSHT_BUDGET, receding_horizon=5, cost="pose")),
+    }
+    results = {}
+    for name, (simulator, budget) in plans.items():
+        file = folder / f"{name}.json"  # a finished part of an interrupted sitting
+        if not file.is_file():
+            played = references(env, budget, PUSHT_GOALS, None)[f"true simulator, {simulator}"]().to_json()
+            write_json(file, {"budget": vars(budget), "result": played})
+        results[name] = json.loads(file.read_text())["result"]
+    return {"budget": vars(PUSHT_BUDGET), "frame_size": PUSHT_SIZE, "results": results}
+
+
 PLANNING_EXPERIMENTS = [
     Experiment("block_push, what a planner can do", 0, world_row),
     *(Experiment("block_push, planning with a trained model", seed, model_row) for seed in (0, 1, 2)),
     Experiment("PushT, what a planner can do", 0, pusht_world_row),
+    Experiment("PushT, costs with the true simulator", 0, pusht_costs_row),
     Experiment("PushT, planning with a trained model", 0, pusht_model_row),
 ]

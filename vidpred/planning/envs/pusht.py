@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.data.resize import scaled
 from vidpred.errors import ConfigError
 from vidpred.planning.baselines import SimulatorModel
 from vidpred.planning.costs import GoalImage, GoalObjects, best_step
 from vidpred.planning.envs.base import Act, StepResult, to_image
+from vidpred.planning.envs.pusht_painter import PushTPainter
 from vidpred.planning.inputs import Cost
 from vidpred.planning.object_pose import ObjectPose
 from vidpred.planning.world_model import Bounds, PlanningModel
@@ -52,7 +52,7 @@ class PushT:
         except ImportError as error:
             raise ConfigError(f"[--env {NAME}] needs gym-pusht ({error}); pip install 'vidpred[sim]'") from None
         made = gymnasium.make(NAME, observation_width=IMAGE, observation_height=IMAGE)
-        self.size = size
+        self.size, self.painter = size, PushTPainter(size, IMAGE)
         self.env: Any = made.unwrapped
         self.reset(0)
 
@@ -75,29 +75,25 @@ class PushT:
         for body in (agent, block):
             self.env.space.reindex_shapes_for_body(body)
 
-    def step(self, action: np.ndarray) -> None:
-        """Hold an action `(2,)` for `HELD_STEPS` steps."""
-        for _ in range(HELD_STEPS):
-            self.env.step(action)
-
     def advance(self, action: np.ndarray) -> None:
-        """Hold an action without computing the reward of the environment, which takes most of the time."""
-        env = self.env
-        for _ in range(HELD_STEPS * round(1 / (env.dt * env.control_hz))):
-            env.agent.velocity += (env.k_p * (action - env.agent.position) - env.k_v * env.agent.velocity) * env.dt
-            env.space.step(env.dt)
+        """Hold an action `(2,)` for `HELD_STEPS` steps of the environment.
+
+        The result is exactly that of its `step`, without its reward, which takes most of the time. Nothing stops the
+        agent, so its motion is computed in plain numbers.
+        """
+        agent, step, dt = self.env.agent, self.env.space.step, self.env.dt
+        pull, drag, (target_x, target_y) = self.env.k_p, self.env.k_v, (float(value) for value in action)
+        (x, y), (speed_x, speed_y) = agent.position, agent.velocity
+        for _ in range(HELD_STEPS * round(1 / (dt * self.env.control_hz))):
+            speed_x += (pull * (target_x - x) + drag * (0 - speed_x)) * dt
+            speed_y += (pull * (target_y - y) + drag * (0 - speed_y)) * dt
+            agent.velocity = (speed_x, speed_y)
+            step(dt)
+            x, y = x + speed_x * dt, y + speed_y * dt
 
     def render(self) -> np.ndarray:
-        """Render the current state."""
-        self.env.obs_type = "pixels"  # not `env.render()`, which marks the last action
-        frame = self.env.get_obs()
-        self.env.obs_type = "state"
-        return scaled(frame, (self.size, self.size))
-
-    def render_background(self) -> np.ndarray:
-        """Render the arena without agent and block, which are moved away; call `reset` after it."""
-        self.state = np.array([-ARENA, -ARENA, -ARENA, -ARENA, 0, 0, 0])
-        return self.render()
+        """Render the current state, without the mark of the last action that the environment's `render` adds."""
+        return self.painter.paint(self.state)
 
 
 def turned(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
@@ -267,8 +263,7 @@ class PushTEnv:
 
     def __init__(self, size: int | None = None) -> None:
         self.inner = PushT(size or 32)
-        self.background = to_image(self.inner.render_background())
-        self.inner.reset(0)
+        self.background = to_image(self.inner.painter.background)
         self.bounds = Bounds.of([MARGIN] * 2, [ARENA - MARGIN] * 2)
         self.goal: np.ndarray | None = None
 
@@ -288,10 +283,10 @@ class PushTEnv:
         left = int(random.integers(self.steps_before + 1))
         while True:
             for _ in range(left):
-                self.inner.step(act())
+                self.inner.advance(act())
             start, first = self.inner.state, self.inner.render()
             for _ in range(self.steps_to_goal):
-                self.inner.step(act())
+                self.inner.advance(act())
             goal, left = self.inner.state, 0
             if not is_near(np.array([*goal[:2], *start[2:]]), goal):
                 break
@@ -300,7 +295,7 @@ class PushTEnv:
         return first
 
     def step(self, action: np.ndarray) -> StepResult:
-        self.inner.step(action)
+        self.inner.advance(action)
         success = self.goal is not None and bool(is_near(self.inner.state, self.goal))
         return StepResult(self.inner.render(), success, success)
 
