@@ -134,11 +134,11 @@ def pusht_costs_row(folder: Path, seed: int) -> dict[str, Any]:
     plans = {
         "state": ("cost of states", PUSHT_BUDGET),
         **{name: ("cost of images", replace(PUSHT_BUDGET, cost=name)) for name in env.costs},
-        "pose, 32 candidates, 3 iterations": (
+        "pose, 32 x 3 candidates": (
             "cost of images",
             replace(PUSHT_BUDGET, num_samples=32, iterations=3, cost="pose"),
         ),
-        "pose, planned once": ("cost of images", replace(PUSHT_BUDGET, receding_horizon=5, cost="pose")),
+        "pose, new plan after 5 actions": ("cost of images", replace(PUSHT_BUDGET, receding_horizon=5, cost="pose")),
     }
     results = {}
     for name, (simulator, budget) in plans.items():
