@@ -73,6 +73,23 @@ class DataSet(Settings):
         return DataError(f"{found} [{self.source}]; {self.name} expects {self.expects}")
 
 
+class ImageSet(DataSet):
+    """A set whose source consists of image files."""
+
+    white_level: float | None = Field(
+        None,
+        gt=0,
+        description="Sample value of image files with more than 8 bits that is read as white, such as 4095. null: what "
+        "the file states, else 65535 for unsigned 16-bit integers and 1 for floats; others are refused.",
+    )
+
+    def fingerprint_settings(self) -> dict[str, Any]:
+        values = super().fingerprint_settings()
+        if self.white_level is None:
+            del values["white_level"]  # as in sets that were prepared before there was this setting
+        return values
+
+
 class DividedSet(DataSet):
     """A set without official splits."""
 

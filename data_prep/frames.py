@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from vidpred.data.images.files import SUFFIXES, read_image
+from vidpred.data.images.decode import SUFFIXES, read_image
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError

@@ -12,6 +12,7 @@ center square of each image is scaled to that size.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -19,11 +20,12 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from vidpred.data.images.decode import require_white_level
 from vidpred.data.images.files import ImageFiles, find_images, squared
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.errors import DataError
 
-from .base import DataSet, Fractions
+from .base import Fractions, ImageSet
 from .command import main
 from .torchvision_sets import from_torchvision
 
@@ -31,7 +33,7 @@ RATE = 10.0  # required by the format; images have no rate
 BLOCK = 5000  # images per item
 
 
-class Images(DataSet):
+class Images(ImageSet):
     """A set of images."""
 
     name: ClassVar[str] = "images"
@@ -71,13 +73,16 @@ class Images(DataSet):
         skipped: list[tuple[str, str]] = []
 
         def frames() -> Iterator[np.ndarray]:
+            peaks = []
             for number in item.detail["numbers"]:
                 try:
-                    image = images.read(number)
+                    decoded = images.decoded(number, strict=True)
                 except DataError as error:
                     skipped.append((images.names[number], reason(error)))
                 else:
-                    yield squared(image, size) if size else image
+                    peaks.append(decoded.peak)
+                    yield squared(decoded.image, size) if size else decoded.image
+            require_white_level(peaks, item.name)
 
         yield Clip(
             item.name, item.split, one_size(frames(), item.name), RATE, cuts=[], label=item.detail["label"],
@@ -93,7 +98,8 @@ class Images(DataSet):
         Raises:
             DataError: There are no images, or they cannot be read.
         """
-        return _images(self.source, self.torchvision, self.expects)
+        found = _images(self.source, self.torchvision, self.expects)
+        return replace(found, white_level=self.white_level)
 
 
 @lru_cache(1)

@@ -20,16 +20,23 @@ class VideoSettings(Settings):
     on_bad_video: Literal["use", "skip", "error"] = Field(
         "use",
         description="For a damaged video: use its whole frames, skip it, or stop. Skipped and damaged videos are "
-        "listed in bad_videos.csv.",
+        "listed in bad_videos.csv. For an image that cannot be read: skip it (use, skip) and list it in "
+        "bad_images.csv, or stop.",
     )
     max_pixels: int = Field(
-        Limits.pixels, ge=1, description="Maximum number of pixels per frame. Larger videos count as unreadable."
+        Limits.pixels, ge=1, description="Maximum number of pixels per frame or image. Larger ones count as unreadable."
     )
     max_frames: int = Field(
         Limits.frames, ge=1, description="Maximum number of frames per video. Longer videos count as unreadable."
     )
     max_hours: float = Field(
         Limits.hours, gt=0, description="Maximum duration of a video in hours. Longer videos count as unreadable."
+    )
+    white_level: float | None = Field(
+        None,
+        gt=0,
+        description="Sample value of image files with more than 8 bits that is read as white, such as 4095. null: what "
+        "the file states, else 65535 for unsigned 16-bit integers and 1 for floats; others are refused.",
     )
     fps: float | None = Field(
         None,
@@ -144,7 +151,10 @@ class DataSettings(Settings):
         "splits.csv in the root, if there is one.",
     )
     max_bad_fraction: float = Field(
-        0.2, ge=0, le=1, description="Largest fraction of the videos that may be skipped as unreadable or damaged."
+        0.2,
+        ge=0,
+        le=1,
+        description="Largest fraction of the videos or images that may be skipped as unreadable or damaged.",
     )
     labeled: int | None = Field(
         None, ge=1, description="Number of training images whose label is used, balanced over classes. null: all."

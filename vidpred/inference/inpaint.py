@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vidpred.checkpoint import find_checkpoint
 from vidpred.data.build import build_source
-from vidpred.data.images.files import read_image, squared
+from vidpred.data.images.decode import read_image
+from vidpred.data.images.files import squared
 from vidpred.data.images.windows import images_of
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import AugmentSettings

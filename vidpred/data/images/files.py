@@ -9,24 +9,38 @@ import gzip
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 
 from vidpred.data.array_layout import IMAGES, as_uint8, find_layout
+from vidpred.data.images.decode import SUFFIXES, Decoded, decode_image
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import scaled
 from vidpred.data.split_lists import by_listing
 from vidpred.data.splits import SPLITS, by_folder, by_hash
 from vidpred.data.videos.containers import printable
+from vidpred.data.videos.index import find_files
 from vidpred.errors import UNREADABLE, DataError, counted, one_line
 
-SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
 MAX_BAD_FRACTION = 0.2  # of the images of an array
 IMAGE_KEYS, LABEL_KEYS = ("images", "x", "data", "frames"), ("labels", "targets", "y")
 SPLIT_WORDS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation", "val": "validation"}
+
+
+class FilesBelow(Sequence[Path]):
+    """Files below a folder by their relative paths; a list of paths of hundreds of thousands takes seconds to build."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root, self.names = root, names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.root / self.names[index]
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class ImageFiles:
         splits: "train", "validation" or "test" for each image; "" if the set does not define it.
         arrays: `(N, H, W)` or `(N, H, W, C)` uint8; None if `files` is set.
         files: Path of each image; None if `arrays` is set.
+        white_level: See `data.video.white_level`.
     """
 
     names: list[str]
@@ -47,7 +62,8 @@ class ImageFiles:
     classes: list[str]
     splits: list[str]
     arrays: Sequence[np.ndarray] | np.ndarray | None = None
-    files: list[Path] | None = None
+    files: Sequence[Path] | None = None
+    white_level: float | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -58,11 +74,26 @@ class ImageFiles:
         Raises:
             DataError: The file cannot be decoded.
         """
+        return self.decoded(index).image
+
+    def decoded(self, index: int, strict: bool = False) -> Decoded:
+        """Read an image as `decode.decode_image` does. Raises DataError."""
         if self.arrays is not None:
             image = self.arrays[index]
-            return image[..., None] if image.ndim == 2 else image
+            return Decoded(image[..., None] if image.ndim == 2 else image)
         assert self.files is not None
-        return read_image(self.files[index])
+        return decode_image(self.files[index], self.white_level, strict=strict)
+
+    def selected(self, numbers: np.ndarray) -> ImageFiles:
+        """Return some images of a set of files, with the classes of the whole set."""
+        assert self.files is not None
+        return replace(
+            self,
+            names=[self.names[i] for i in numbers],
+            labels=None if self.labels is None else self.labels[numbers],
+            splits=[self.splits[i] for i in numbers],
+            files=[self.files[i] for i in numbers],
+        )
 
     def divided(self, fractions: Sequence[float], listing: Path | None = None) -> dict[str, np.ndarray]:
         """Return the indices of the images of each split.
@@ -105,10 +136,11 @@ def find_images(root: Path) -> ImageFiles | None:
         return _of_file(root)
     if not root.is_dir():
         return None
-    idx = sorted(path for path in root.rglob("*") if "idx3-ubyte" in path.name and path.is_file())
+    names = list(find_files(root))
+    idx = sorted(root / name for name in names if "idx3-ubyte" in name.rpartition("/")[2])
     idx = [path for path in idx if path.suffix == ".gz" or path.with_name(f"{path.name}.gz") not in idx]
     idx = list({path.name.removesuffix(".gz"): path for path in idx}.values())
-    return _joined(idx) if idx else _of_folder(root)
+    return _joined(idx) if idx else _of_folder(root, names)
 
 
 def _of_file(path: Path) -> ImageFiles | None:
@@ -166,15 +198,12 @@ def _labeled(images: np.ndarray, labels: np.ndarray | None, splits: list[str], p
     return ImageFiles([f"{number:08}" for number in range(len(images))], labels, classes, splits, arrays=images)
 
 
-def _of_folder(root: Path) -> ImageFiles | None:
-    files = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(folder) / name for name in sorted(names)
-                  if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")]  # fmt: skip
-    if not files:
+def _of_folder(root: Path, found: list[str]) -> ImageFiles | None:
+    names = [name for name in found if os.path.splitext(name)[1].lower() in SUFFIXES]
+    if not names:
         return None
-    names = [file.relative_to(root).as_posix() for file in files]
+    folders = {name: name.rpartition("/")[0] for name in names}
+    names.sort(key=lambda name: (folders[name].split("/"), name))
     splits = by_folder(names, (1, 0, 0))
     # The class is the innermost folder: train/cat/1.png and test/cat/2.png are both cats.
     parents = [name.split("/")[-2] if "/" in name else "" for name in names]
@@ -183,23 +212,8 @@ def _of_folder(root: Path) -> ImageFiles | None:
     classes = sorted(set(parents)) if "" not in parents and len(set(parents)) > 1 else []
     numbers = {kind: number for number, kind in enumerate(classes)}
     labels = np.array([numbers[parent] for parent in parents], np.int64) if classes else None
-    return ImageFiles(names, labels, classes, [splits[name] if splits else "" for name in names], files=files)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as `(H, W, 3)` uint8 RGB.
-
-    Raises:
-        DataError: The file cannot be read or decoded.
-    """
-    try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"cannot read the image: {error.strerror} [{printable(str(path))}]") from None
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-    if image is None:
-        raise DataError(f"cannot decode the image [{printable(str(path))}]; remove it")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return ImageFiles(names, labels, classes, [splits[name] if splits else "" for name in names],
+                      files=FilesBelow(root, names))  # fmt: skip
 
 
 def read_idx(path: Path) -> np.ndarray:

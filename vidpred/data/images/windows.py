@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
-from vidpred.data.images.files import ImageFiles, find_images, squared
+from vidpred.data.images.files import ImageFiles, squared
+from vidpred.data.images.index import usable_images
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
@@ -96,7 +97,7 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
         raise DataError(
             f"no such folder or file of images [{root}]; set data.root to a folder, .npz or IDX file of images"
         )
-    images = find_images(root) if settings.context_frames == 0 else None
+    images = usable_images(settings, progress) if settings.context_frames == 0 else None
     if images is None:
         return None
     listing = Path(settings.split_file) if settings.split_file else None
@@ -110,7 +111,7 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
 
 def record_image_splits(settings: DataSettings) -> RecordedSplits | None:
     """Divide a set of images, and return the splits for `RecordedSplits.write`; None for data without images."""
-    images = find_images(Path(str(settings.root))) if settings.context_frames == 0 else None
+    images = usable_images(settings) if settings.context_frames == 0 else None
     if images is None:
         return None
     listing = Path(settings.split_file) if settings.split_file else None

@@ -62,10 +62,11 @@ def find_videos(root: Path) -> list[str]:
     """
     if not root.is_dir():
         return [root.name]
-    return sorted(name for name in _find_files(root) if Path(name).suffix.lower() in SUFFIXES)
+    return sorted(name for name in find_files(root) if Path(name).suffix.lower() in SUFFIXES)
 
 
-def _find_files(root: Path) -> Iterator[str]:
+def find_files(root: Path) -> Iterator[str]:
+    """Yield the relative paths of all files at any depth, except hidden files and folders; links are followed once."""
     seen: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         status = os.stat(folder)
@@ -74,15 +75,15 @@ def _find_files(root: Path) -> Iterator[str]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        place = Path(folder).relative_to(root)
-        yield from ((place / name).as_posix() for name in files if not name.startswith("."))
+        place = "" if folder == str(root) else f"{Path(folder).relative_to(root).as_posix()}/"
+        yield from (place + name for name in files if not name.startswith("."))
 
 
 def _warn_of_unread_files(root: Path) -> None:
     """Warn about files that are neither videos by their suffix nor what people keep next to videos."""
     if not root.is_dir():
         return
-    suffixes = (Path(name).suffix.lower() for name in _find_files(root))
+    suffixes = (Path(name).suffix.lower() for name in find_files(root))
     unread = Counter(suffix for suffix in suffixes if suffix not in SUFFIXES | OTHER_SUFFIXES)
     if unread:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(NAMED))
@@ -107,7 +108,7 @@ def scan(
     """
     limits = limits or Limits()
     base = root if root.is_dir() else root.parent
-    indexed = _load(_index_file(root))
+    indexed = _load(index_file(root))
     videos: dict[str, VideoInfo] = {}
     bad: list[tuple[str, str]] = []
     todo = []
@@ -187,17 +188,17 @@ def require_videos(
     if not videos and not bad:
         raise DataError(f"no video files [{root}]; supported suffixes: {' '.join(sorted(SUFFIXES))}")
     if not videos:
-        raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {_named(bad)}; {REMEDY}")
+        raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {named(bad)}; {REMEDY}")
     damaged = [(video.path, usable(video)) for video in videos if video.notes]
     total, wrong = len(videos) + len(bad), sorted([*bad, *damaged])
     if wrong and on_bad == "error":
         what = f"{len(wrong)} of {total} videos are damaged or cannot be read"
-        raise DataError(f"{what} [{root}]: {_named(wrong)}; remove them or set data.video.on_bad_video=use")
+        raise DataError(f"{what} [{root}]: {named(wrong)}; remove them or set data.video.on_bad_video=use")
     if on_bad == "skip":
         bad, damaged, videos = wrong, [], [video for video in videos if not video.notes]
     if len(bad) > max_bad_fraction * total or not videos:
         raise DataError(
-            f"{len(bad)} of {total} videos cannot be read [{root}]: {_named(bad)}; {REMEDY}, or raise "
+            f"{len(bad)} of {total} videos cannot be read [{root}]: {named(bad)}; {REMEDY}, or raise "
             "data.max_bad_fraction"
         )
     _list_bad(root, videos, bad, damaged, progress)
@@ -220,7 +221,7 @@ def _list_bad(
         return
     for rows, what in ((bad, "videos cannot be read and are skipped"), (damaged, "videos are damaged")):
         if rows:
-            text = f"{len(rows)} of {len(videos) + len(bad)} {what}: {_named(rows)}"
+            text = f"{len(rows)} of {len(videos) + len(bad)} {what}: {named(rows)}"
             print(f"vidpred: warning: {text} [{bad_videos_file(root)}]", file=sys.stderr)
 
 
@@ -229,14 +230,15 @@ def usable(video: VideoInfo) -> str:
     return f"usable: {video.frames} frames; {'; '.join(video.notes)}"
 
 
-def _named(rows: Sequence[tuple[str, str]]) -> str:
+def named(rows: Sequence[tuple[str, str]]) -> str:
+    """Return the first rows of (path, reason) as text."""
     named = "; ".join(f"{printable(name)}: {reason}" for name, reason in rows[:NAMED])
     return named + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
 
 
 def bad_videos_file(root: Path) -> Path:
     """Return the path of the list of skipped videos, next to the index."""
-    return _index_file(root).with_name("bad_videos.csv")
+    return index_file(root).with_name("bad_videos.csv")
 
 
 def write_bad_videos(root: Path, rows: Sequence[tuple[str, str]]) -> None:
@@ -293,9 +295,10 @@ def _absent(root: Path) -> str:
     return f"no such folder or video [{root}]; set data.root=FOLDER_OF_VIDEOS"
 
 
-def _index_file(root: Path) -> Path:
+def index_file(root: Path, kind: str = "index") -> Path:
+    """Return the path of the index of a folder or a single file."""
     inside = (root if root.is_dir() else root.parent) / ".vidpred"
-    name = f"index-{root.name}.jsonl" if not root.is_dir() else "index.jsonl"
+    name = f"{kind}-{root.name}.jsonl" if not root.is_dir() else f"{kind}.jsonl"
     if os.access(inside if inside.is_dir() else inside.parent, os.W_OK):
         return inside / name
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -315,7 +318,7 @@ def _load(file: Path) -> dict[str, VideoInfo]:
 
 def _save(root: Path, videos: Sequence[VideoInfo]) -> None:
     lines = [json.dumps(VERSION), *(video.to_json() for video in videos)]
-    _write(_index_file(root), "".join(f"{line}\n" for line in lines))
+    _write(index_file(root), "".join(f"{line}\n" for line in lines))
 
 
 def _write(file: Path, text: str) -> None:

@@ -1,0 +1,167 @@
+"""The index of a folder of images: each file is decoded once, and the results are stored as JSON Lines.
+
+<folder>/.vidpred/images.jsonl holds the format version and the settings in its first line, and [path, bytes, mtime_ns,
+reason, peak] of one image in each further line, with an empty reason if it can be read. A line is valid while the
+file's size and modification time are unchanged. If the folder is read-only, the index is stored in the user's cache
+folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from vidpred.data.images.decode import decode_image, require_white_level
+from vidpred.data.images.files import ImageFiles, find_images
+from vidpred.data.settings import DataSettings
+from vidpred.data.videos.index import SAVE_SECONDS, index_file, named
+from vidpred.errors import DataError, StorageError
+from vidpred.files import csv_text, write_file
+from vidpred.processes import available_cores
+
+VERSION = "vidpred images 1"
+BLOCK = 256  # images that a thread decodes at once
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What decoding a file showed: why it cannot be used ("" if it can), and its peak (see `decode.Decoded`)."""
+
+    bytes: int
+    mtime_ns: int
+    reason: str
+    peak: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan of files below `root`.
+
+    Attributes:
+        root: Folder of images.
+        white_level: See `data.video.white_level`.
+        max_pixels: See `data.video.max_pixels`.
+    """
+
+    root: Path
+    white_level: float | None
+    max_pixels: int
+
+    def run(self, names: Sequence[str], progress: bool = False) -> dict[str, Checked]:
+        """Decode files that are new or changed since the last scan, and return the results of all.
+
+        Args:
+            names: Relative paths.
+            progress: Show a progress bar.
+        """
+        indexed = self._load()
+        prefix = os.path.join(self.root, "")
+        stamps = {name: _stamp(prefix + name) for name in names}
+        found = {name: indexed[name] for name in names if name in indexed and stamps[name] == _stamp_of(indexed[name])}
+        todo = [name for name in names if name not in found]
+        saved = time.monotonic()
+        for name, reason, peak in self._decode_all(todo, progress):
+            found[name] = Checked(*stamps[name], reason, peak)
+            if time.monotonic() - saved > SAVE_SECONDS:
+                self._save(found)
+                saved = time.monotonic()
+        if todo:
+            self._save(found)
+        return found
+
+    def _decode_all(self, names: Sequence[str], progress: bool) -> Iterator[tuple[str, str, int]]:
+        blocks = [names[first : first + BLOCK] for first in range(0, len(names), BLOCK)]
+        hidden = not (progress and len(names) > BLOCK)
+        with (
+            ThreadPoolExecutor(available_cores()) as pool,  # decoders release the GIL
+            tqdm(total=len(names), desc="check images", unit="file", disable=hidden) as bar,
+        ):
+            for block in pool.map(self._decode_block, blocks):
+                yield from block
+                bar.update(len(block))
+
+    def _decode_block(self, names: Sequence[str]) -> list[tuple[str, str, int]]:
+        return [(name, *self._decode(name)) for name in names]
+
+    def _decode(self, name: str) -> tuple[str, int]:
+        try:
+            return "", decode_image(self.root / name, self.white_level, self.max_pixels, strict=True).peak
+        except DataError as error:
+            return str(error).rsplit(" [", 1)[0], 0
+
+    def _header(self) -> str:
+        return json.dumps([VERSION, self.white_level, self.max_pixels])
+
+    def _load(self) -> dict[str, Checked]:
+        """Return the entries of the index; none if it is missing, damaged, or of another version or other settings."""
+        try:
+            first, *lines = index_file(self.root, "images").read_text(encoding="utf-8").splitlines()
+            if first != self._header():
+                return {}
+            return {name: Checked(*values) for name, *values in json.loads(f"[{','.join(lines)}]")}
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def _save(self, found: dict[str, Checked]) -> None:
+        """Write the index; if it cannot be stored, it is built again next time."""
+        rows = ([name, one.bytes, one.mtime_ns, one.reason, one.peak] for name, one in sorted(found.items()))
+        with suppress(StorageError):
+            write_file(index_file(self.root, "images"), "\n".join([self._header(), *map(json.dumps, rows)]) + "\n")
+
+
+def _stamp(file: str) -> tuple[int, int]:
+    try:
+        status = os.stat(file)
+    except OSError:  # the decoder finds out why
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def _stamp_of(checked: Checked) -> tuple[int, int]:
+    return checked.bytes, checked.mtime_ns
+
+
+def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles | None:
+    """Return the images of `data.root` without those that cannot be read; None if there are none.
+
+    Skipped images are listed in bad_images.csv next to the index.
+
+    Args:
+        settings: Data settings; see `data.video.on_bad_video`, `white_level`, `max_pixels` and `data.max_bad_fraction`.
+        progress: Show a progress bar, and warn about skipped images.
+
+    Raises:
+        DataError: Too many images cannot be read or, if `on_bad_video` is "error", one cannot.
+    """
+    root, video = Path(str(settings.root)), settings.video_settings
+    images = find_images(root)
+    if images is None or images.files is None:
+        return images
+    images = replace(images, white_level=video.white_level)
+    found = Scan(root, video.white_level, video.max_pixels).run(images.names, progress)
+    bad = [(name, found[name].reason) for name in images.names if found[name].reason]
+    total, what = len(images), f"{len(bad):,} of {len(images):,} images cannot be read"
+    if bad and video.on_bad_video == "error":
+        raise DataError(f"{what} [{root}]: {named(bad)}; remove them or set data.video.on_bad_video=skip")
+    if len(bad) > settings.max_bad_fraction * total or len(bad) == total:
+        raise DataError(f"{what} [{root}]: {named(bad)}; remove them or raise data.max_bad_fraction")
+    require_white_level((found[name].peak for name in images.names), root)
+    listing = index_file(root, "images").with_name("bad_images.csv")
+    if not bad:
+        listing.unlink(missing_ok=True)
+        return images
+    with suppress(StorageError):
+        write_file(listing, csv_text([("path", "reason"), *bad]))
+    if progress:
+        print(f"vidpred: warning: {what} and are skipped: {named(bad)} [{listing}]", file=sys.stderr)
+    return images.selected(np.array([i for i, name in enumerate(images.names) if not found[name].reason]))
