@@ -83,12 +83,6 @@ class ImageSet(DataSet):
         "the file states, else 65535 for unsigned 16-bit integers and 1 for floats; others are refused.",
     )
 
-    def fingerprint_settings(self) -> dict[str, Any]:
-        values = super().fingerprint_settings()
-        if self.white_level is None:
-            del values["white_level"]  # as in sets that were prepared before there was this setting
-        return values
-
 
 class DividedSet(DataSet):
     """A set without official splits."""
