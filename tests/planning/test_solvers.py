@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +18,7 @@ from vidpred.planning.solvers import (
     Problem,
     RandomShooting,
     Solver,
+    base,
     colored_noise,
     make_solver,
 )
@@ -127,3 +131,35 @@ def test_solvers_by_name_evaluate_the_same_number_of_plans() -> None:
         make_solver("newton", 32, 3)
     with pytest.raises(ValueError, match="num_elites must be 1 to num_samples=4"):
         CEMSolver(4, num_elites=5)
+
+
+@pytest.mark.parametrize("name", ["cem", "mppi", "random", "gradient"])
+def test_the_best_plan_so_far_is_returned_when_time_is_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, evaluated = [5.0], list[Tensor]()
+    monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def slow(plans: Tensor) -> Tensor:
+        now[0] += 0.02
+        evaluated.append(plans.detach())
+        return quadratic(plans)
+
+    solver = make_solver(name, 64, 50, seconds=0.1)
+    plan = solver.solve(Problem(slow, BOUNDS, 2, HORIZON), torch.Generator().manual_seed(0))
+    assert now[0] <= 5.14, "the budget is exceeded by more than two evaluations"
+    assert len(evaluated) >= 5, "time was left"
+    torch.testing.assert_close(plan.cost, quadratic(plan.actions[:, None])[:, 0])
+    costs = torch.cat([quadratic(plans) for plans in (evaluated if name != "gradient" else evaluated[-1:])], 1)
+    torch.testing.assert_close(plan.cost, costs.amin(1))
+
+
+def test_a_budget_below_one_evaluation_still_finds_a_plan_no_worse_than_its_start() -> None:
+    start = BOUNDS.clip(goals())
+    for solver in (CEMSolver(64, seconds=1e-9), MPPISolver(64, seconds=1e-9), RandomShooting(64, seconds=1e-9)):
+        torch.testing.assert_close(solve(solver, start).actions, start)
+    with pytest.raises(ValueError, match="seconds must be above 0, not 0"):
+        solve(CEMSolver(seconds=0))
+
+
+def test_enough_time_changes_nothing() -> None:
+    for solver in (CEMSolver(64), MPPISolver(64), RandomShooting(64), GradientSolver(5)):
+        assert torch.equal(solve(replace(solver, seconds=60)).actions, solve(solver).actions)

@@ -53,6 +53,7 @@ class Outcome:
         successes: Number of episodes that reached their goal.
         mean_steps: Mean number of steps of the successful ones.
         median_seconds: Median duration of a decision.
+        p95_seconds: Duration that 95 % of the decisions do not exceed.
         worst_seconds: Longest duration of a decision.
     """
 
@@ -60,6 +61,7 @@ class Outcome:
     successes: int
     mean_steps: float | None
     median_seconds: float | None
+    p95_seconds: float | None
     worst_seconds: float | None
 
     @property
@@ -73,7 +75,8 @@ class Outcome:
         return {
             "episodes": self.episodes, "successes": self.successes, "rate": round(self.rate, 4),
             "interval_95": [round(low, 4), round(high, 4)], "mean_steps_to_success": self.mean_steps,
-            "median_seconds_a_decision": self.median_seconds, "worst_seconds_a_decision": self.worst_seconds,
+            "median_seconds_a_decision": self.median_seconds,
+            "p95_seconds_a_decision": self.p95_seconds, "worst_seconds_a_decision": self.worst_seconds,
         }  # fmt: skip
 
 
@@ -157,6 +160,7 @@ def outcome(episodes: list[Episode]) -> Outcome:
         len(episodes), sum(episode.success for episode in episodes),
         round(statistics.mean(steps), 2) if steps else None,
         round(statistics.median(seconds), 4) if seconds else None,
+        round(float(np.percentile(seconds, 95)), 4) if seconds else None,
         round(max(seconds), 4) if seconds else None,
     )  # fmt: skip
 
@@ -193,4 +197,6 @@ def summary(name: str, result: Outcome) -> str:
         text += f", in {result.mean_steps:g} steps on average"
     if result.median_seconds is not None:
         text += f"; a decision took {1e3 * result.median_seconds:.0f} ms (median)"
+    if result.p95_seconds is not None:
+        text += f", {1e3 * result.p95_seconds:.0f} ms (95th percentile)"
     return text

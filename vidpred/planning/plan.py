@@ -40,6 +40,7 @@ class PlanConfig:
         horizon: Number of steps in a plan.
         receding_horizon: Steps to execute before planning again.
         cost: Name of the environment's cost of predicted frames, see `Env.costs`; None: its default.
+        seconds: Time budget of a decision, see the solvers; None: no limit.
     """
 
     solver: str = "cem"
@@ -48,14 +49,17 @@ class PlanConfig:
     horizon: int = 6
     receding_horizon: int = 2
     cost: str | None = None
+    seconds: float | None = None
 
     def controller(self, model: PlanningModel, env: Env) -> MPCController:
         """Build the controller of an environment. Raises ConfigError."""
         if self.receding_horizon > self.horizon:
             raise ConfigError(f"[--receding-horizon {self.receding_horizon}] must be at most --horizon {self.horizon}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"[--seconds {self.seconds:g}] must be above 0; leave it out for no time budget")
         if self.cost is not None and self.cost not in env.costs:
             raise ConfigError(f"{env.name} has no such cost [--cost {self.cost}]; choose from {', '.join(env.costs)}")
-        solver = make_solver(self.solver, self.num_samples, self.iterations)
+        solver = make_solver(self.solver, self.num_samples, self.iterations, self.seconds)
         return MPCController(model, solver, env.bounds, self.horizon, self.receding_horizon, reach=env.reach)
 
 

@@ -22,23 +22,24 @@ SOLVERS: dict[str, type[Solver]] = {
 }
 
 
-def make_solver(name: str, num_samples: int, iterations: int) -> Solver:
+def make_solver(name: str, num_samples: int, iterations: int, seconds: float | None = None) -> Solver:
     """Make a solver by name, with the same number of evaluated plans for all names.
 
     Args:
         name: A key of `SOLVERS`.
         num_samples: Plans to evaluate per iteration (gradient: `num_samples` / 8 starts, as gradients cost more).
         iterations: Number of iterations (gradient: 8 steps for each).
+        seconds: Time budget of a search; None: no limit.
 
     Raises:
         ConfigError: The name is unknown.
     """
     if name == "cem":
-        return CEMSolver(num_samples, iterations, max(2, num_samples // 8))
+        return CEMSolver(num_samples, iterations, max(2, num_samples // 8), seconds=seconds)
     if name == "mppi":
-        return MPPISolver(num_samples, iterations)
+        return MPPISolver(num_samples, iterations, seconds=seconds)
     if name == "random":
-        return RandomShooting(num_samples * iterations)
+        return RandomShooting(num_samples * iterations, seconds=seconds)
     if name == "gradient":
-        return GradientSolver(steps=8 * iterations, starts=max(1, num_samples // 8))
+        return GradientSolver(steps=8 * iterations, starts=max(1, num_samples // 8), seconds=seconds)
     raise ConfigError(f"no such solver [--solver {name}]; choose from {', '.join(SOLVERS)}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from vidpred.planning.world_model import Bounds
 
+GROUP = 8  # plans that are evaluated together under a time budget
 Evaluate = Callable[[Tensor], Tensor]  # plans (B, S, K, A) -> their costs (B, S)
 
 
@@ -52,6 +55,37 @@ class Plan:
 
     actions: Tensor
     cost: Tensor
+
+
+class Stopwatch:
+    """The time budget of one search.
+
+    With a budget, plans are evaluated in groups of `GROUP` until time is up; plans that were not evaluated cost
+    infinity. The first group is always evaluated, so every search has a plan.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        """Start. Raises ValueError unless `seconds` is above 0; None: no budget."""
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"seconds must be above 0, not {seconds:g}; leave it out for no time budget")
+        self.end = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        """Whether time is up."""
+        return self.end is not None and time.monotonic() >= self.end
+
+    def evaluate(self, problem: Problem, plans: Tensor) -> Tensor:
+        """Compute the costs `(B, S)` of plans `(B, S, K, A)`."""
+        if self.end is None:
+            return problem.evaluate(plans)
+        found: list[Tensor] = []
+        for group in plans.split(GROUP, 1):
+            if found and self.is_over:
+                break
+            found.append(problem.evaluate(group))
+        costs = torch.cat(found, 1)
+        return functional.pad(costs, (0, plans.shape[1] - costs.shape[1]), value=torch.inf)
 
 
 class Solver(Protocol):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class CEMSolver:
         momentum: Weight of the old mean and standard deviation; 0: only the new ones.
         init_std: Standard deviation of the first iteration, in half ranges of the bounds.
         color: Exponent of the noise, 0 for white.
+        seconds: Time budget of a search, whose best plan so far is returned when time is up; None: no limit.
     """
 
     needs_gradient: ClassVar[bool] = False
@@ -34,19 +35,20 @@ class CEMSolver:
     momentum: float = 0.1
     init_std: float = 0.7
     color: float = 2.0
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_elites <= self.num_samples:
             raise ValueError(f"num_elites must be 1 to num_samples={self.num_samples}, not {self.num_elites}")
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        mean = problem.first_mean()
+        watch, mean = Stopwatch(self.seconds), problem.first_mean()
         spread = (self.init_std * problem.half_range).expand_as(mean)
         kept: tuple[Tensor, Tensor] | None = None  # plans and costs
         best = Plan(mean, torch.full((problem.batch,), torch.inf))
         for _ in range(self.iterations):
             plans = draw_around(problem, mean, spread, self.num_samples, self.color, random)
-            costs = problem.evaluate(plans)
+            costs = watch.evaluate(problem, plans)
             if kept is not None:
                 plans, costs = torch.cat([plans, kept[0]], 1), torch.cat([costs, kept[1]], 1)
             elites, values = best_of(plans, costs, self.num_elites)
@@ -58,4 +60,6 @@ class CEMSolver:
             best = Plan(
                 torch.where(better[:, None, None], elites[:, 0], best.actions), torch.minimum(values[:, 0], best.cost)
             )
+            if watch.is_over:
+                break
         return best

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class GradientSolver:
         learning_rate: Adam's learning rate, in half ranges of the bounds.
         init_std: Standard deviation of the starts, in half ranges.
         color: Exponent of the starts' noise, 0 for white.
+        seconds: Time budget of a search, whose plans so far are compared when time is up; None: no limit.
     """
 
     needs_gradient: ClassVar[bool] = True
@@ -31,13 +32,17 @@ class GradientSolver:
     learning_rate: float = 0.1
     init_std: float = 0.5
     color: float = 2.0
+    seconds: float | None = None
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
+        watch = Stopwatch(self.seconds)
         half = problem.half_range.clamp_min(1e-12)  # 0 for an action value that cannot change
         first = draw_around(problem, problem.first_mean(), self.init_std * half, self.starts, self.color, random)
         values = (first / half).detach().requires_grad_(True)
         optimizer = torch.optim.Adam([values], self.learning_rate)
         for _ in range(self.steps):
+            if watch.is_over:
+                break
             optimizer.zero_grad()
             costs = problem.evaluate(values * half)
             if not costs.requires_grad:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from vidpred.planning.solvers.base import Plan, Problem, draw_around
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class MPPISolver:
         init_std: Standard deviation of the first iteration, in half ranges of the bounds.
         shrink: Factor of the standard deviation after each iteration.
         color: Exponent of the noise, 0 for white.
+        seconds: Time budget of a search. When time is up, the cheapest plan of the last draw is returned. None: no
+            limit.
     """
 
     needs_gradient: ClassVar[bool] = False
@@ -31,13 +33,17 @@ class MPPISolver:
     init_std: float = 0.7
     shrink: float = 0.6
     color: float = 2.0
+    seconds: float | None = None
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        mean, init_std = problem.first_mean(), self.init_std
+        mean, init_std, watch = problem.first_mean(), self.init_std, Stopwatch(self.seconds)
         for _ in range(self.iterations):
             spread = init_std * problem.half_range
             plans = draw_around(problem, mean, spread, self.num_samples, self.color, random)
-            costs = problem.evaluate(plans)
+            costs = watch.evaluate(problem, plans)
+            if watch.is_over:
+                best, found = best_of(plans, costs, 1)
+                return Plan(best[:, 0], found[:, 0])
             unit = self.temperature * costs.std(1, keepdim=True) + 1e-12
             weights = torch.softmax((costs.amin(1, keepdim=True) - costs) / unit, 1)
             mean = (weights[:, :, None, None] * plans).sum(1)

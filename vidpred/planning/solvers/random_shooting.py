@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from vidpred.planning.solvers.base import Plan, Problem, best_of, draw_around
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class RandomShooting:
         num_samples: Number of plans.
         init_std: Standard deviation in half ranges of the bounds.
         color: Exponent of the noise, 0 for white.
+        seconds: Time budget of a search; plans that it leaves out are not considered. None: no limit.
     """
 
     needs_gradient: ClassVar[bool] = False
@@ -25,9 +26,10 @@ class RandomShooting:
     num_samples: int = 256
     init_std: float = 1.0
     color: float = 0.0
+    seconds: float | None = None
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        spread = self.init_std * problem.half_range
+        watch, spread = Stopwatch(self.seconds), self.init_std * problem.half_range
         plans = draw_around(problem, problem.first_mean(), spread, self.num_samples, self.color, random)
-        best, costs = best_of(plans, problem.evaluate(plans), 1)
+        best, costs = best_of(plans, watch.evaluate(problem, plans), 1)
         return Plan(best[:, 0], costs[:, 0])
