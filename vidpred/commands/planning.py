@@ -9,6 +9,11 @@ import typer
 
 from vidpred.commands.options import CheckpointOption, Device, JsonFile
 
+StateKey = Annotated[
+    str | None,
+    typer.Option("--state", help="Key of the state, where an environment's observations are a dictionary."),
+]
+
 
 def record(
     target: Annotated[Path, typer.Argument(help="Folder for the data set; an existing one is extended.")],
@@ -31,13 +36,14 @@ def record(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of steps per episode (default: the environment's).")
     ] = None,
+    state: StateKey = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one per core).")] = None,
 ) -> None:
     """Record episodes of an environment, frames with actions, as a data set to train on."""
     from vidpred.planning.record import Recording
     from vidpred.planning.record import record as record_episodes
 
-    typer.echo(record_episodes(Recording(env, episodes, policy, size, seed, steps), target, workers).text())
+    typer.echo(record_episodes(Recording(env, episodes, policy, size, seed, steps, state), target, workers).text())
 
 
 def plan(
@@ -67,6 +73,7 @@ def plan(
             "--video", help="Video to write of observed, predicted and actual frames (.mp4, .gif); replaces a file."
         ),
     ] = None,
+    state: StateKey = None,
     precision: Annotated[str, typer.Option(help="Precision: float32 or bfloat16.")] = "float32",
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
@@ -83,7 +90,9 @@ def plan(
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
     budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon, cost, seconds)
-    request = PlanRequest(run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device)
+    request = PlanRequest(
+        run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device, state
+    )
     results = {}
     for name, result in play_request(request):
         results[name] = result.to_json()

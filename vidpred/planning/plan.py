@@ -79,6 +79,7 @@ class PlanRequest:
         precision: float32 or bfloat16.
         checkpoint: best, last or step-N.
         device: auto, cpu or cuda.
+        state_key: Key of the state, see `GymnasiumEnv`.
     """
 
     run: Path
@@ -92,6 +93,7 @@ class PlanRequest:
     precision: str = "float32"
     checkpoint: str = "best"
     device: str = "auto"
+    state_key: str | None = None
 
     def about(self) -> dict[str, Any]:
         """Return the environment and the planner that the numbers belong to."""
@@ -104,7 +106,7 @@ def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
     choose_device(request.device, "--device ")
     model, trained = load_model(request.run, request.checkpoint, request.device, request.precision)
     size = request.size or trained
-    env, goal = make_matching_env(request.env_name, size, model), read_goal(request.goal, size)
+    env, goal = make_matching_env(request.env_name, size, model, request.state_key), read_goal(request.goal, size)
     yield request.run.name, play_model(model, env, request.budget, request.episodes, goal, request.video)
     if request.with_references:
         for name, reference in references(env, request.budget, request.episodes, goal).items():
@@ -132,9 +134,9 @@ def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple
     return WorldModel(predictor.generator, precision=PRECISIONS[precision]), trained_size(predictor)
 
 
-def make_matching_env(env_name: str, size: int | None, model: WorldModel) -> Env:
+def make_matching_env(env_name: str, size: int | None, model: WorldModel, state_key: str | None = None) -> Env:
     """Make an environment that matches a model, whose bounds are set to the environment's. Raises ConfigError."""
-    env = make_env(env_name, size)
+    env = make_env(env_name, size, state_key)
     found = len(env.bounds.low)
     if found != model.action_size:
         raise ConfigError(

@@ -33,6 +33,7 @@ class Recording:
         size: Short side of frames in pixels; None: the environment's.
         seed: Seed of the episodes.
         steps: Maximum length of an episode; None: the environment's.
+        state_key: Key of the state, where observations are dictionaries; None: their only vector.
         channels: Channels of the frames.
         max_bad_fraction: Largest fraction of the episodes that may fail.
     """
@@ -43,6 +44,7 @@ class Recording:
     size: int | None = None
     seed: int = 0
     steps: int | None = None
+    state_key: str | None = None
     channels: int = 3
     max_bad_fraction: float = 0.0
 
@@ -63,7 +65,7 @@ class Recording:
         ]
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
-        env = make_env(self.env_name, self.size)
+        env = make_env(self.env_name, self.size, self.state_key)
         first = int(item.detail["first"])
         for episode in range(first, first + int(item.detail["count"])):
             yield self._episode(env, episode)
@@ -103,6 +105,7 @@ class Recording:
             "frame_size": self.size,
             "seed": self.seed,
             "steps": self.steps,
+            **({} if self.state_key is None else {"state": self.state_key}),
         }
 
 
@@ -113,7 +116,7 @@ def record(recording: Recording, target: Path, workers: int | None = None, progr
         ConfigError: The environment or the policy is unknown.
         DataError, StorageError: See `prepare`.
     """
-    env = make_env(recording.env_name, recording.size)
+    env = make_env(recording.env_name, recording.size, recording.state_key)
     if recording.policy not in env.policies:
         raise ConfigError(
             f"{recording.env_name} has no such policy [--policy {recording.policy}]; "

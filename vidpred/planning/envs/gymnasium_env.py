@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,27 @@ from vidpred.data.resize import scaled
 from vidpred.data.videos.reader import scaled_size
 from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
+from vidpred.planning.envs.action_spaces import ActionVectors
 from vidpred.planning.envs.base import Act, StepResult
 from vidpred.planning.inputs import Cost
 from vidpred.planning.world_model import Bounds, PlanningModel
 
+MAX_STATE = 1024  # values; longer vectors are images or sounds
+
 
 class GymnasiumEnv:
-    """A Gymnasium environment with a Box or Discrete action space; discrete actions are recorded one-hot.
+    """A Gymnasium environment; see `ActionVectors` for its actions.
 
-    Frames are those of `render()`, scaled to `size` (short side). A vector observation is the state. Success is
-    `is_success` or `success` of `info`, or else the termination of the episode.
+    Frames are those of `render()`, scaled to `size` (short side). A vector observation, or the one named by `state_key`
+    of a dictionary, is the state. Success is `is_success` or `success` of `info`, or else the termination of the
+    episode.
     """
 
     policies: tuple[str, ...] = ("random",)
     costs: tuple[str, ...] = ("image",)
     reach = None
 
-    def __init__(self, name: str, size: int | None = None) -> None:
+    def __init__(self, name: str, size: int | None = None, state_key: str | None = None) -> None:
         """Make the environment. Raises ConfigError without gymnasium, for unknown names and other action spaces."""
         try:
             import gymnasium
@@ -39,23 +44,34 @@ class GymnasiumEnv:
             reason = str(error).splitlines()[0][:120]
             raise ConfigError(f"no such environment [--env {name}]: {reason}; block_push is built in") from None
         self.name, self.size = name, size
-        self.discrete = isinstance(self.env.action_space, gymnasium.spaces.Discrete)
-        if not self.discrete and not isinstance(self.env.action_space, gymnasium.spaces.Box):
-            raise ConfigError(
-                f"unsupported action space {self.env.action_space} [--env {name}]; it must be Box or Discrete"
-            )
+        self.actions = ActionVectors(self.env.action_space, f"--env {name}")
+        self.state_key = self._choose_state(state_key)
         limit = self.env.spec.max_episode_steps if self.env.spec else None
         self.steps = int(limit or 200)
-        self.bounds = self._bounds()
 
-    def _bounds(self) -> Bounds:
-        space = self.env.action_space
-        if self.discrete:
-            return Bounds.of(np.zeros(int(space.n)), np.ones(int(space.n)))
-        low, high = np.ravel(space.low).astype(np.float32), np.ravel(space.high).astype(np.float32)
+    @property
+    def bounds(self) -> Bounds:
+        """Bounds of the actions. Raises ConfigError for unbounded ones, which can be recorded but not planned."""
+        low, high = self.actions.low, self.actions.high
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ConfigError(f"the actions have no bounds [--env {self.name}]; wrap them in a bounded Box")
         return Bounds.of(low, high)
+
+    def _choose_state(self, key: str | None) -> str | None:
+        """Return the key of the state in observations that are dictionaries; None for other observations."""
+        entries = getattr(self.env.observation_space, "spaces", None)
+        if not isinstance(entries, Mapping):
+            if key is not None:
+                raise ConfigError(f"the observations are no dictionary [--state {key}]; remove --state")
+            return None
+        vectors = [name for name, space in entries.items() if hasattr(space, "low") and _is_vector(space.shape)]
+        if key is not None and key not in vectors:
+            raise ConfigError(f"no vector of the observations [--state {key}]; choose from {', '.join(vectors)}")
+        if key is None and len(vectors) > 1:
+            raise ConfigError(
+                f"the observations have several vectors [--env {self.name}]; set --state to one of {', '.join(vectors)}"
+            )
+        return key or next(iter(vectors), None)
 
     def reset(self, seed: int) -> np.ndarray:
         observation, _ = self.env.reset(seed=seed)
@@ -66,16 +82,16 @@ class GymnasiumEnv:
     reset_with_goal = reset
 
     def step(self, action: np.ndarray) -> StepResult:
-        space = self.env.action_space
-        given = int(np.argmax(action)) if self.discrete else action.reshape(space.shape).astype(space.dtype)
-        observation, _, terminated, truncated, info = self.env.step(given)
+        observation, _, terminated, truncated, info = self.env.step(self.actions.decode(action))
         self._note(observation)
         success = bool(info.get("is_success", info.get("success", terminated)))
         return StepResult(self._frame(), bool(terminated or truncated or success), success)
 
     def _note(self, observation: Any) -> None:
-        is_vector = isinstance(observation, np.ndarray) and observation.ndim == 1 and observation.size <= 1024
-        self._state = observation.astype(np.float32) if is_vector else None
+        if self.state_key is not None:
+            observation = observation[self.state_key]
+        is_state = isinstance(observation, np.ndarray | np.floating) and _is_vector(np.shape(observation))
+        self._state = np.asarray(observation, np.float32).ravel() if is_state else None
 
     def _frame(self) -> np.ndarray:
         frame = np.asarray(self.env.render())
@@ -92,13 +108,7 @@ class GymnasiumEnv:
         return ((self.bounds.low + self.bounds.high) / 2).numpy()
 
     def policy(self, name: str, random: np.random.Generator) -> Act:
-        count = int(self.env.action_space.n) if self.discrete else 0
-
-        def act() -> np.ndarray:
-            drawn = self.env.action_space.sample()
-            return np.eye(count)[int(drawn)] if self.discrete else np.ravel(drawn).astype(np.float64)
-
-        return act
+        return lambda: self.actions.encode(self.env.action_space.sample())
 
     def cost(self, goal: Tensor | None, name: str | None = None) -> Cost:
         return GoalImage(self.goal_image(goal))
@@ -110,3 +120,8 @@ class GymnasiumEnv:
 
     def simulators(self) -> dict[str, PlanningModel]:
         return {}
+
+
+def _is_vector(shape: tuple[int, ...] | None) -> bool:
+    """Return whether values of a shape are the state: a number or a vector, not an image."""
+    return shape is not None and len(shape) <= 1 and np.prod(shape) <= MAX_STATE

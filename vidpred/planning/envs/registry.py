@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vidpred.errors import ConfigError
 from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.block_push import BlockPushEnv
 from vidpred.planning.envs.gymnasium_env import GymnasiumEnv
@@ -15,14 +16,19 @@ ENVS: dict[str, Callable[[int | None], Env]] = {
 }
 
 
-def make_env(name: str, size: int | None = None) -> Env:
+def make_env(name: str, size: int | None = None, state_key: str | None = None) -> Env:
     """Make an environment of the table, or Gymnasium's environment of that name. Raises ConfigError.
 
     Args:
         name: The environment's name.
         size: Short side of frames in pixels; None: the environment's.
+        state_key: See `GymnasiumEnv`.
     """
-    return ENVS[name](size) if name in ENVS else GymnasiumEnv(name, size)
+    if name not in ENVS:
+        return GymnasiumEnv(name, size, state_key)
+    if state_key is not None:
+        raise ConfigError(f"{name} has one kind of state [--state {state_key}]; remove --state")
+    return ENVS[name](size)
 
 
 def cost_names(name: str) -> tuple[str, ...]:
