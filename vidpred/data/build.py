@@ -14,15 +14,23 @@ from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, training_offsets
 from vidpred.data.splits import SPLITS
+from vidpred.data.unprepared import refuse_unprepared
 from vidpred.data.videos.build import record_video_splits, video_source
 from vidpred.data.worlds.build import moving_world, world_source
 from vidpred.errors import ConfigError
+
+
+def unprepared_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> None:
+    """Check that the root is not data to prepare first. Raises DataError."""
+    refuse_unprepared(Path(str(settings.root)))
+
 
 # Each takes (settings, split, offsets, progress) and returns None for data of another kind; the first source is used.
 BUILDERS: tuple[Callable[[DataSettings, str, Sequence[int], bool], Source | None], ...] = (
     world_source,
     prepared_source,
     image_source,
+    unprepared_source,
     video_source,
 )
 
@@ -36,7 +44,10 @@ def record_splits(settings: DataSettings) -> RecordedSplits | None:
     located = listed_videos(settings)
     if located.root is None or Manifest.load(Path(located.root)) is not None:
         return None
-    return record_image_splits(located) or record_video_splits(located)
+    images = record_image_splits(located)
+    if images is None:
+        refuse_unprepared(Path(located.root))
+    return images or record_video_splits(located)
 
 
 def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:

@@ -41,6 +41,8 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"ID3", "an image or sound, not a video"),
     (b"fLaC", "an image or sound, not a video"),
     (b"PK\x03\x04", "an archive, not a video; extract it"),
+    (b"\x93NUMPY", "an array, not a video; see vidpred prepare numpy"),
+    (b"\x89HDF", "an HDF5 file, not a video; see vidpred prepare hdf5"),
     (b"Rar!", "an archive, not a video; extract it"),
     (b"7z\xbc\xaf", "an archive, not a video; extract it"),
     (b"\x1f\x8b", "an archive, not a video; extract it"),
@@ -110,6 +112,8 @@ def _reason(head: bytes, suffix: str) -> str | None:
         return "an HTML page, not a video; download it again"
     if head.startswith(b"\xff\xd8\xff") and suffix in (".mjpeg", ".mjpg"):
         return None
+    if head.startswith(b"PK") and suffix == ".npz":
+        return "arrays, not a video; see vidpred prepare numpy"
     animated = head.startswith(b"\x89PNG") and b"acTL" in head
     if animated or head.startswith(b"YUV4MPEG2"):
         return None
