@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from vidpred.data.prepared.frame_writer import Clip, Item
@@ -126,6 +127,12 @@ class DividedSet(DataSet):
             return whole(lengths, by_listing(listing, lengths, self.unusable))
         folders = by_folder(list(lengths), self.fractions) if self.split == "auto" else None
         return whole(lengths, folders) if folders else divide(lengths, self.split, self.fractions, self.gap)
+
+
+def bad_frames(error: DataError) -> Iterator[np.ndarray]:
+    """Return frames whose reading raises the error, so that a bad clip costs only itself."""
+    raise error
+    yield
 
 
 def parts_by_clip(parts: list[Part]) -> dict[str, list[Part]]:

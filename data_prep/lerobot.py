@@ -11,6 +11,7 @@ lerobot.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,17 +21,18 @@ import numpy as np
 from pydantic import Field
 
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.splits import FOLDERS, Part, whole
+from vidpred.data.splits import FOLDERS, Part, whole, with_validation
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import ConfigError, DataError, counted
 
-from .base import DividedSet, clip_name
+from .base import DividedSet, bad_frames, clip_name
 from .command import main
 from .videos import take_frames
 
 INFO = "meta/info.json"
+DRIFT = 0.25  # of an episode: larger deviations of its time are errors, not rounding
 
 
 class LeRobot(DividedSet):
@@ -58,6 +60,9 @@ class LeRobot(DividedSet):
         if states is not None and states not in features:
             raise ConfigError(f"no column states={states}; there are {', '.join(features)} [{self.source}]")
         episodes = self._episodes(camera)
+        lengths = Counter[tuple[int, int]]()
+        for episode in episodes:
+            lengths[episode["video_chunk"], episode["video_file"]] += int(episode["length"])
         parts: dict[str, list[Part]] = {}
         for part in self._divided(episodes, info):
             parts.setdefault(part.clip, []).append(part)
@@ -70,7 +75,8 @@ class LeRobot(DividedSet):
                 )
                 data = info["data_path"].format(chunk_index=episode["data_chunk"], file_index=episode["data_file"])
                 named = [[clip_name(part, own), part.split, part.first, part.end] for part in own]
-                files.setdefault(name, []).append({**episode, "data": data, "parts": named})
+                total = lengths[episode["video_chunk"], episode["video_file"]]
+                files.setdefault(name, []).append({**episode, "data": data, "parts": named, "total": total})
         columns = {"actions": self.actions, "states": states}
         return [
             Item(
@@ -84,15 +90,20 @@ class LeRobot(DividedSet):
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         path = Path(item.files[0])
         video = probe(path)
-        if video.notes:
-            raise DataError(f"frames are missing and do not match the table: {'; '.join(video.notes)} [{path}]")
+        rate = item.detail["rate"]
+        episodes = sorted(item.detail["episodes"], key=lambda episode: episode["from"])
+        places = first_frames(video, episodes, rate)
         shape = scaled_size(video.height, video.width, size)
         frames = stream_frames(path, shape, self.channels)
         position = 0
-        rate = item.detail["rate"]
-        for episode in sorted(item.detail["episodes"], key=lambda episode: episode["from"]):
-            first = first_frame(video, episode, rate)
-            rows = self._rows(episode, item.detail["columns"])
+        for episode, first in zip(episodes, places, strict=True):
+            try:
+                if isinstance(first, str):
+                    raise DataError(first)
+                rows = self._rows(episode, item.detail["columns"])
+            except DataError as error:
+                yield from (Clip(name, split, bad_frames(error), rate) for name, split, *_ in episode["parts"])
+                continue
             for name, split, start, end in episode["parts"]:
                 wanted = take_frames(frames, first + start - position, end - start)
                 position = first + end
@@ -153,17 +164,19 @@ class LeRobot(DividedSet):
     def _divided(self, episodes: list[dict[str, Any]], info: dict[str, Any]) -> list[Part]:
         """Divide by the set's splits if it has train and test, else by `splits`, `split` and `fractions`."""
         lengths = {_name(episode): int(episode["length"]) for episode in episodes}
-        official = {FOLDERS.get(name, ""): str(span) for name, span in info.get("splits", {}).items()}
+        official = {FOLDERS.get(name, ""): span for name, span in info.get("splits", {}).items()}
         if self.splits or self.split != "auto" or "test" not in official or "train" not in official:
             return self.parts(lengths)
-        spans = {split: [int(end) for end in span.split(":")] for split, span in official.items() if split}
-        splits = {
-            _name(episode): split
-            for episode in episodes
-            for split, (first, end) in spans.items()
-            if first <= int(episode["episode"]) < end
-        }
-        return whole(lengths, splits)
+        numbers = [int(episode["episode"]) for episode in episodes]
+        splits: dict[str, str] = {}
+        for split, chosen in episodes_of_splits(official, numbers, self.source / INFO).items():
+            for number in chosen:
+                name = _name({"episode": number})
+                if splits.setdefault(name, split) != split:
+                    raise DataError(
+                        f"episode {number} is in the splits {splits[name]} and {split} [{self.source / INFO}]"
+                    )
+        return whole(lengths, with_validation(splits, self.fractions))
 
     def _rows(self, episode: dict[str, Any], columns: dict[str, str | None]) -> dict[str, np.ndarray | None]:
         """Return the actions and states of an episode, one row per frame.
@@ -188,24 +201,85 @@ def _name(episode: dict[str, Any]) -> str:
     return f"episode_{int(episode['episode']):06}"
 
 
-def first_frame(video: VideoInfo, episode: dict[str, Any], rate: float) -> int:
-    """Return the index of an episode's first frame in its video.
+def episodes_of_splits(official: dict[str, Any], numbers: list[int], file: Path) -> dict[str, list[int]]:
+    """Return the numbers of the episodes of each split.
+
+    Args:
+        official: Split -> "0:80", "80:", ":80", "80%:", "80%" (a share that follows the last one), "3", several of
+            these with commas, or a list.
+        numbers: Numbers of all episodes, in order.
+        file: For errors.
 
     Raises:
-        DataError: Frames of the episode are missing.
+        DataError: A range cannot be read.
     """
-    length = int(episode["length"])
+    found: dict[str, list[int]] = {}
+    place, count = 0, len(numbers)
+
+    def index(end: str, default: int) -> int:
+        if end.endswith("%"):
+            return numbers[0] + round(float(end[:-1]) / 100 * count)
+        return int(end) if end else default
+
+    for split, spans in official.items():
+        words = [str(word) for word in spans] if isinstance(spans, list) else str(spans).split(",")
+        chosen: set[int] = set()
+        try:
+            for word in (word.strip() for word in words):
+                first, colon, end = word.partition(":")
+                if colon:
+                    chosen |= set(range(index(first, numbers[0]), index(end, numbers[-1] + 1)))
+                elif word.endswith("%"):
+                    share = range(place, min(count, place + round(float(word[:-1]) / 100 * count)))
+                    chosen, place = chosen | {numbers[i] for i in share}, share.stop
+                else:
+                    chosen.add(int(word))
+        except ValueError:
+            raise DataError(
+                f"cannot read the splits [{file}: {split}={spans}]; write ranges such as 0:80 or 80%:"
+            ) from None
+        if split:
+            found[split] = sorted(chosen & set(numbers))
+    return found
+
+
+def first_frames(video: VideoInfo, episodes: list[dict[str, Any]], rate: float) -> list[int | str]:
+    """Return the index of the first frame of each episode in a video, or why its frames are not there.
+
+    Where the episodes have as many frames as the video and their times follow the frames roughly, frames are counted,
+    because rounded times drift. Else, the time of every frame must fit.
+
+    Raises:
+        DataError: Frames are missing and nothing shows which.
+    """
+    total = episodes[0]["total"]
     if video.pts:
         base = Fraction(video.time_base)
         times = np.array([float((pts - video.pts[0]) * base) for pts in video.pts])
     else:
         times = np.arange(video.frames) / rate
+    span = round(float(times[-1]) * rate) + 1
+    if total > span and not video.notes:
+        raise DataError(
+            f"the video has {counted(span, 'frame')}, its episodes have {total:,}, and nothing shows which are missing "
+            f"[{video.path}]; encode it again"
+        )
+    lengths = [int(episode["length"]) for episode in episodes]
+    if sum(lengths) == total == video.frames == span:
+        starts = np.cumsum([0, *lengths[:-1]])
+        drifts = [abs(episode["from"] - start / rate) for episode, start in zip(episodes, starts, strict=True)]
+        if all(drift < DRIFT * length / rate for drift, length in zip(drifts, lengths, strict=True)):
+            return [int(start) for start in starts]
+    return [_by_time(times, episode, rate) for episode in episodes]
+
+
+def _by_time(times: np.ndarray, episode: dict[str, Any], rate: float) -> int | str:
+    length = int(episode["length"])
     first = int(np.abs(times - episode["from"]).argmin())
     expected = episode["from"] + np.arange(length) / rate
     found = times[first : first + length]
     if len(found) < length or np.abs(found - expected).max() > 0.5 / rate:
-        where = f"{length} frames from {episode['from']:.3f} s"
-        raise DataError(f"episode {episode['episode']} ({where}) does not fit its video [{video.path}]")
+        return f"episode {episode['episode']} ({length} frames from {episode['from']:.3f} s) does not fit its video"
     return first
 
 

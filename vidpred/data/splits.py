@@ -67,12 +67,16 @@ def by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str
     found = {name: FOLDERS.get(name.split("/")[0].lower(), "") for name in names if "/" in name}
     if len(found) < len(names) or "" in found.values() or "train" not in found.values():
         return None
-    if "validation" not in found.values() and fractions[1]:
-        train = [name for name, split in found.items() if split == "train"]
-        if len(train) > 1:
-            share = fractions[1] / (fractions[0] + fractions[1])
-            found.update(by_hash(train, (1 - share, share, 0)))
-    return found
+    return with_validation(found, fractions)
+
+
+def with_validation(splits: dict[str, str], fractions: Sequence[float]) -> dict[str, str]:
+    """Return splits in which, if there were none, some of the training clips (by hash) are validation clips."""
+    train = [name for name, split in splits.items() if split == "train"]
+    if "validation" in splits.values() or not fractions[1] or len(train) < 2:
+        return splits
+    share = fractions[1] / (fractions[0] + fractions[1])
+    return splits | by_hash(train, (1 - share, share, 0))
 
 
 def whole(lengths: Mapping[str, int], splits: Mapping[str, str]) -> list[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -124,4 +125,4 @@ class GymnasiumEnv:
 
 def _is_vector(shape: tuple[int, ...] | None) -> bool:
     """Return whether values of a shape are the state: a number or a vector, not an image."""
-    return shape is not None and len(shape) <= 1 and np.prod(shape) <= MAX_STATE
+    return shape is not None and len(shape) <= 1 and prod(shape) <= MAX_STATE
