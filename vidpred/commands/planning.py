@@ -9,6 +9,12 @@ import typer
 
 from vidpred.commands.options import CheckpointOption, Device, JsonFile
 
+VideoFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--video", help="Video to write of observed, predicted and actual frames (.mp4, .gif); replaces a file."
+    ),
+]
 StateKey = Annotated[
     str | None,
     typer.Option("--state", help="Key of the state, where an environment's observations are a dictionary."),
@@ -67,12 +73,7 @@ def plan(
         bool, typer.Option("--baselines", help="Also play with copy-last, the true simulator and random actions.")
     ] = False,
     json: JsonFile = None,
-    video: Annotated[
-        Path | None,
-        typer.Option(
-            "--video", help="Video to write of observed, predicted and actual frames (.mp4, .gif); replaces a file."
-        ),
-    ] = None,
+    video: VideoFile = None,
     state: StateKey = None,
     precision: Annotated[str, typer.Option(help="Precision: float32 or bfloat16.")] = "float32",
     checkpoint: CheckpointOption = "best",
