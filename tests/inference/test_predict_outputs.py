@@ -21,7 +21,7 @@ from vidpred.data.sources import Source
 from vidpred.evaluation.clip_metrics import ClipMetrics
 from vidpred.evaluation.metric_table import PROTOCOLS
 from vidpred.evaluation.protocols import Measurement, evaluate_models, with_baselines
-from vidpred.inference import predictor as predictors
+from vidpred.inference import load_models
 from vidpred.inference.clips import named_after
 from vidpred.inference.predict_video import PredictRequest, VideoPrediction
 from vidpred.inference.predictor import Predictor
@@ -61,7 +61,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load these models by the name of the run."""
     made = {"mine": model(), "noisy": model("noisy", 1)}
-    monkeypatch.setattr(predictors, "load_predictors", lambda runs, *_: [made[str(run)] for run in runs])
+    monkeypatch.setattr(load_models, "load_predictors", lambda runs, *_: [made[str(run)] for run in runs])
 
 
 def predict(*words: object) -> int:

@@ -53,7 +53,7 @@ def evaluate(
     from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.network_metrics import load_learned
     from vidpred.files import check_output
-    from vidpred.inference.predictor import load_predictors
+    from vidpred.inference.load_models import load_predictors
 
     check_output(json, True, "--json")
     check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
@@ -100,7 +100,7 @@ def compare(
     from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.paper_table import paper_table
     from vidpred.files import check_output
-    from vidpred.inference.predictor import load_predictors
+    from vidpred.inference.load_models import load_predictors
 
     check_output(output, True, "--output", (".html",))
     predictors = load_predictors(runs, checkpoint, device)

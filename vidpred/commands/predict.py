@@ -89,8 +89,8 @@ def predict(
     from vidpred.errors import ConfigError
     from vidpred.files import check_output
     from vidpred.inference.clips import find_clips, outputs
+    from vidpred.inference.load_models import load_predictors
     from vidpred.inference.predict_video import PredictRequest, check_agreement
-    from vidpred.inference.predictor import load_predictors
     from vidpred.media.prediction_files import Output
 
     found, one = find_clips(clips), len(clips) == 1 and not clips[0].is_dir()

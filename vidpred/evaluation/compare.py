@@ -17,7 +17,8 @@ from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors, 
 from vidpred.evaluation.metric_table import METRICS
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
 from vidpred.evaluation.protocols import AVERAGING, Evaluation, load_window, max_history_len
-from vidpred.inference.predictor import Predictor, named
+from vidpred.inference.load_models import named
+from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
 from vidpred.media.render import Panel, compose, error_map, stack, write_png

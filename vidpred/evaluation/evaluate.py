@@ -23,7 +23,8 @@ from vidpred.evaluation.protocols import (
     max_history_len,
     with_baselines,
 )
-from vidpred.inference.predictor import Predictor, check_same_frames, named
+from vidpred.inference.load_models import check_same_frames, named
+from vidpred.inference.predictor import Predictor
 from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import check_conditions

@@ -27,7 +27,8 @@ from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.monte_carlo import roughness
 from vidpred.files import write_file
 from vidpred.inference.discriminator import load_discriminator
-from vidpred.inference.predictor import Predictor, named
+from vidpred.inference.load_models import named
+from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.media.text_table import format_table
 

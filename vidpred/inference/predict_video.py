@@ -20,7 +20,8 @@ from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.clip_window import Window, choose_window, read_actions, read_states
-from vidpred.inference.predictor import Predictor, check_same_frames, named
+from vidpred.inference.load_models import check_same_frames, named
+from vidpred.inference.predictor import Predictor
 from vidpred.media.prediction_files import Output, write_prediction
 from vidpred.media.prediction_images import Step
 from vidpred.models.rollout import stream_rollout
