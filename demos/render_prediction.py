@@ -1,7 +1,7 @@
 """Render a prediction next to the actual future. Run: python -m demos.render_prediction --output runs/render.
 
 Predicts a clip of the embedded world of moving shapes with the shipped weights and writes prediction.mp4 and
-prediction.png. `vidpred predict` does this for video files; a script can choose any layout of panels.
+prediction.png, as `vidpred predict` does for video files.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from pathlib import Path
 
 import torch
 
-from vidpred import Predictor
+from vidpred import Predictor, render
 from vidpred.data.worlds.moving_things import MovingShapesWorld
-from vidpred.media.render import Panel, compose, error_map, stack, write_png
-from vidpred.media.video_writer import write_video
 
 CONTEXT, FUTURE = 10, 8
 
@@ -34,17 +32,9 @@ def main() -> None:
     # 2. The prediction by the shipped weights.
     prediction = Predictor.load("pretrained").predict(context, FUTURE)
 
-    # 3. One image for each future frame: ground truth (green), prediction (orange) and a map of the error.
-    images = []
-    for number, (true, predicted) in enumerate(zip(truth, prediction, strict=True), 1):
-        panels = [
-            Panel("actual", true, "truth"),
-            Panel("predicted", predicted, "prediction"),
-            Panel("error", error_map(predicted, true), "error"),
-        ]
-        images.append(compose(panels, caption=f"frame t+{number}"))
-    write_video(options.output / "prediction.mp4", images, 5, overwrite=True)
-    write_png(options.output / "prediction.png", stack(images[::3]))
+    # 3. A video with ground truth (green), prediction (orange) and a map of the error; and an image with every frame.
+    for name in ("prediction.mp4", "prediction.png"):
+        render(options.output / name, prediction, context, truth, overwrite=True)
     print(f"look at {options.output / 'prediction.mp4'} and prediction.png")
 
 

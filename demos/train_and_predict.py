@@ -9,10 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
-from vidpred import Predictor, evaluate, load_config, train
-from vidpred.data.videos.reader import stream_frames
+from vidpred import Predictor, evaluate, load_config, read_video, render, train
 
 
 def main() -> None:
@@ -27,18 +24,20 @@ def main() -> None:
     changes = {"data.root": str(options.clips), "run": str(options.output), "training.steps": options.steps}
     run = train(load_config("tiny.yaml", changes))
 
-    # 2. Predict: frames are (T, C, H, W), uint8 or float in [0, 1]; the prediction is float in [0, 1].
+    # 2. Predict: frames are (T, C, H, W), float in [0, 1].
     predictor = Predictor.load(run.folder)
     clip = next(path for path in sorted(options.clips.rglob("*")) if path.suffix in (".mp4", ".avi", ".mkv", ".webm"))
-    frames = torch.stack([torch.from_numpy(frame) for frame in stream_frames(clip)]).movedim(-1, 1)
-    future = predictor.predict(frames[-20:-8], 8)
-    error = (future - frames[-8:].float() / 255).abs().mean()
-    print(f"{clip.name}: predicted {tuple(future.shape)}, mean absolute error {float(error):.3f}")
+    frames = read_video(clip, start=-20)
+    context, future = frames[:-8], frames[-8:]
+    prediction = predictor.predict(context, 8)
+    error = (prediction - future).abs().mean()
+    print(f"{clip.name}: predicted {tuple(prediction.shape)}, mean absolute error {float(error):.3f}")
+    print(f"look at {render(options.output / 'prediction.png', prediction, context, future, overwrite=True)}")
 
     # 3. Measure the model and three baselines on the test split.
-    result = evaluate(run.folder, 4, windows=20)
-    for name, scores in result.scores.items():
-        print(f"{name}: PSNR on moving pixels {scores.overall['psnr_moving'][0].mean:.2f} dB")
+    result = evaluate(run, num_frames=4, windows=20)
+    for name, values in result.means("psnr_moving").items():
+        print(f"{name}: PSNR on moving pixels {values[0]:.2f} dB")
 
 
 if __name__ == "__main__":

@@ -16,20 +16,31 @@ if not Path(__file__).with_name("data_prep").is_dir():  # a checkout, with data_
 
 _HOMES = {  # public name -> the module that defines it
     "Config": "vidpred.config",
-    "load_config": "vidpred.config",
     "Predictor": "vidpred.inference.predictor",
+    "VidpredError": "vidpred.errors",
+    "compare": "vidpred.evaluation.compare",
+    "evaluate": "vidpred.evaluation.evaluate",
+    "load_config": "vidpred.config",
+    "read_video": "vidpred.data.videos.read_video",
+    "render": "vidpred.media.prediction_files",
     "rollout": "vidpred.models.rollout",
     "train": "vidpred.run",
-    "evaluate": "vidpred.evaluation.evaluate",
-    "VidpredError": "vidpred.errors",
+    "write_video": "vidpred.media.video_writer",
 }
-__all__ = ["Config", "Predictor", "VidpredError", "__version__", "evaluate", "load_config", "rollout", "train"]
+__all__ = [
+    "Config", "Predictor", "VidpredError", "__version__", "compare", "evaluate", "load_config", "read_video", "render",
+    "rollout", "train", "write_video",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from vidpred.config import Config, load_config
+    from vidpred.data.videos.read_video import read_video
     from vidpred.errors import VidpredError
+    from vidpred.evaluation.compare import compare
     from vidpred.evaluation.evaluate import evaluate
     from vidpred.inference.predictor import Predictor
+    from vidpred.media.prediction_files import render
+    from vidpred.media.video_writer import write_video
     from vidpred.models.rollout import rollout
     from vidpred.run import train
 

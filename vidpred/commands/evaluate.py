@@ -9,8 +9,11 @@ import typer
 
 from vidpred.commands.options import (
     CheckpointOption,
+    ContextFrames,
     Device,
     FeatureFile,
+    FrameSize,
+    Generators,
     JsonFile,
     NumFrames,
     PlotFile,
@@ -24,7 +27,10 @@ from vidpred.commands.options import (
 
 
 def evaluate(
-    run: Runs,
+    run: Runs = None,
+    generator: Generators = None,
+    context: ContextFrames = None,
+    size: FrameSize = None,
     num_frames: NumFrames = 8,
     split: Split = "test",
     windows: Windows = 200,
@@ -52,13 +58,12 @@ def evaluate(
     from vidpred.evaluation.metric_networks import feature_network
     from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.network_metrics import load_learned
-    from vidpred.files import check_output
-    from vidpred.inference.load_models import load_predictors
+    from vidpred.inference.load_models import load_predictors, own_data
 
-    check_output(json, True, "--json")
-    check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
-    check_output(neighbors, True, "--neighbors", (".png",))
-    predictors = load_predictors(run, checkpoint, device, sharpness)
+    _check_outputs(json, plot, neighbors)
+    runs, own = run or [], generator or []
+    own_settings = own_data(runs, own, data, size)
+    predictors = load_predictors(runs, checkpoint, device, sharpness, own, context, own_settings)
     if not any(predictor.history_len for predictor in predictors):
         images = ImageRequest(split, count, features, data, seed)
         typer.echo(evaluate_runs(predictors, images, json, neighbors))
@@ -73,8 +78,21 @@ def evaluate(
     report.write(result, about_evaluation(predictors, request), learned, json, plot)
 
 
+def _check_outputs(json: Path | None, plot: Path | None, neighbors: Path | None) -> None:
+    """Check that outputs can be written, before any long work. Raises ConfigError or StorageError."""
+    from vidpred.evaluation import report
+    from vidpred.files import check_output
+
+    check_output(json, True, "--json")
+    check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
+    check_output(neighbors, True, "--neighbors", (".png",))
+
+
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders or checkpoint folders.")],
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders or checkpoint folders.")] = None,
+    generator: Generators = None,
+    context: ContextFrames = None,
+    size: FrameSize = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="HTML page to write; an existing file is replaced.")
     ] = Path("compare.html"),
@@ -100,14 +118,15 @@ def compare(
     from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.paper_table import paper_table
     from vidpred.files import check_output
-    from vidpred.inference.load_models import load_predictors
+    from vidpred.inference.load_models import load_predictors, own_data
 
     check_output(output, True, "--output", (".html",))
-    predictors = load_predictors(runs, checkpoint, device)
+    own_settings = own_data(runs or [], generator or [], data, size)
+    predictors = load_predictors(runs or [], checkpoint, device, None, generator or [], context, own_settings)
     request = EvaluationRequest(
         num_frames, windows or None, find_protocol(protocol), progress=True, split=split, root=data,
         network=feature_network(feature_distance, predictors[0].device),
     )  # fmt: skip
-    result = compare.compare(predictors, runs, output, request, paper)
-    typer.echo(paper_table(result, compare.methods(predictors, runs)) if paper else report.table(result))
+    result = compare.compare_predictors(predictors, output, request, paper)
+    typer.echo(paper_table(result, compare.methods(predictors)) if paper else report.table(result))
     typer.echo(f"\nopen {output}")

@@ -12,7 +12,24 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings by dotted key, for example data.root=clips."),
 ]
 ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A preset's name or the path of a YAML file.")]
-Runs = Annotated[list[Path], typer.Option("--run", "-r", help="A run folder or a checkpoint folder.")]
+Runs = Annotated[
+    list[Path] | None, typer.Option("--run", "-r", help="A run folder or a checkpoint folder, repeatable.")
+]
+Generators = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--generator",
+        help="Your own generator as package.module:NAME (a torch module, its class, or a function of the context), "
+        "repeatable.",
+    ),
+]
+ContextFrames = Annotated[
+    int | None,
+    typer.Option("--context", min=1, help="Context frames of a --generator without an attribute context_frames."),
+]
+FrameSize = Annotated[
+    int | None, typer.Option(min=8, help="Short side of the frames for a --generator (default: as the first run's).")
+]
 CheckpointOption = Annotated[str, typer.Option(help="Checkpoint: best, last or step-N.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 NumFrames = Annotated[int, typer.Option("--frames", min=1, help="Number of future frames to predict.")]

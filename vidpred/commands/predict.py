@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vidpred.commands.options import CheckpointOption, Device, NumFrames, SharpnessOption
+from vidpred.commands.options import CheckpointOption, ContextFrames, Device, Generators, NumFrames, SharpnessOption
 
 if TYPE_CHECKING:
     from vidpred.inference.predict_video import PredictRequest
@@ -67,6 +67,8 @@ def predict(
     clips: Clips,
     output: OutputOption,
     run: SeveralRuns = None,
+    generator: Generators = None,
+    context: ContextFrames = None,
     num_frames: NumFrames = 8,
     start: Start = None,
     after_end: AfterEnd = False,
@@ -100,7 +102,8 @@ def predict(
     for target in targets:
         target.check()
     check_output(json, True, "--json")
-    predictors = load_predictors(run or [Path(PRETRAINED)], checkpoint, device, sharpness)
+    runs = run if run or generator else [Path(PRETRAINED)]
+    predictors = load_predictors(runs or [], checkpoint, device, sharpness, generator or [], context)
     requests = [
         PredictRequest(clip, num_frames, start, size, after_end, samples, seed, actions, states) for clip in found
     ]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from vidpred.data.settings import DataSettings
 from vidpred.data.splits import SPLITS, Part
@@ -98,7 +99,9 @@ def with_root(settings: DataSettings, root: str | None) -> DataSettings:
     """Return the settings for the data in another place (None: the same); the splits of a run are not those of it."""
     if root is None or (settings.root is not None and Path(root).resolve() == Path(settings.root).resolve()):
         return settings
-    changes: dict[str, str | None] = {"root": root}
+    changes: dict[str, Any] = {"root": root}
     if settings.split_file is not None and _is_recorded(Path(settings.split_file)):
         changes["split_file"] = None
+    if not settings.split_fractions[2]:  # trained without a test split, which other data needs
+        changes |= {name: DataSettings.model_fields[name].default for name in ("split", "split_fractions")}
     return settings.model_copy(update=changes)

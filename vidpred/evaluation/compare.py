@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,12 @@ import torch
 from vidpred.checkpoint import read_metrics, read_settings
 from vidpred.data.sources import Source, spread
 from vidpred.evaluation import report
-from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors, models_and_baselines
-from vidpred.evaluation.metric_table import METRICS
+from vidpred.evaluation.evaluate import EvaluationRequest, PrintedEvaluation, evaluate_predictors, models_and_baselines
+from vidpred.evaluation.metric_table import METRICS, find_protocol
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
 from vidpred.evaluation.protocols import AVERAGING, Evaluation, load_window, max_history_len
-from vidpred.inference.load_models import named
+from vidpred.files import check_output
+from vidpred.inference.load_models import Data, as_predictors, named
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
@@ -31,17 +33,44 @@ SHOWN_WINDOWS = 4
 
 
 def compare(
-    predictors: Sequence[Predictor],
-    runs: Sequence[Path],
-    output: Path,
-    request: EvaluationRequest,
-    paper: bool = False,
-) -> Evaluation:
-    """Measure runs on the same windows, write the page and return the numbers.
+    models: Any,
+    output: str | Path = "compare.html",
+    data: Data | None = None,
+    num_frames: int = 8,
+    split: str = "test",
+    windows: int | None = 200,
+    protocol: str = "plain",
+) -> PrintedEvaluation:
+    """Compare models on one self-contained HTML page: metrics, curves, images.
 
     Args:
-        predictors: Runs that predict frames.
-        runs: Their folders, for the training curves.
+        models: Several models, in a list or by name; see `vidpred.evaluate`, also for the other arguments.
+        output: The page's file; an existing one is replaced.
+        data: Data to use instead of the first run's.
+        num_frames: Number of frames ahead.
+        split: Split of the data.
+        windows: Maximum number of windows; None: all.
+        protocol: Set of metrics.
+
+    Returns:
+        The numbers; `print` shows the tables.
+
+    Raises:
+        VidpredError: See `vidpred.evaluate`, or the page cannot be written.
+    """
+    output = Path(output)
+    check_output(output, True, "--output", (".html",))
+    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), split=split)
+    return PrintedEvaluation(**vars(compare_predictors(as_predictors(models, data), output, request)))
+
+
+def compare_predictors(
+    predictors: Sequence[Predictor], output: Path, request: EvaluationRequest, paper: bool = False
+) -> Evaluation:
+    """Measure models on the same windows, write the page and return the numbers.
+
+    Args:
+        predictors: Models that predict frames.
         output: The page's file.
         request: What to measure.
         paper: Whether to put the table of `paper_table` first.
@@ -57,17 +86,18 @@ def compare(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if paper:
-            page.table(*paper_rows(result, methods(predictors, runs)), caption(result))
+            page.table(*paper_rows(result, methods(predictors)), caption(result))
         add_numbers(page, result, folder)
         add_images(page, predictors, request, folder)
-        add_curves(page, dict(zip(named(predictors), runs, strict=True)), folder)
+        add_curves(page, predictors, folder)
     page.write(output, f"vidpred {__version__}, torch {torch.__version__}")
     return result
 
 
-def methods(predictors: Sequence[Predictor], runs: Sequence[Path]) -> dict[str, list[str]]:
-    """Group runs that differ only in their seed under one title. Raises StorageError where settings cannot be read."""
-    return by_method({name: read_settings(run) for name, run in zip(named(predictors), runs, strict=True)})
+def methods(predictors: Sequence[Predictor]) -> dict[str, list[str]]:
+    """Group runs that differ only in their seed under one title; own generators belong to no run and are left out."""
+    return by_method({name: read_settings(one.checkpoint.path) for name, one in
+                      zip(named(predictors), predictors, strict=True) if one.checkpoint is not None})  # fmt: skip
 
 
 def about(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
@@ -125,9 +155,10 @@ def draw_image(
     return stack(rows)
 
 
-def add_curves(page: Page, runs: dict[str, Path], folder: Path) -> None:
+def add_curves(page: Page, predictors: Sequence[Predictor], folder: Path) -> None:
     """Add plots of the losses and validation numbers that the runs logged."""
-    logged = {name: read_metrics(run) for name, run in runs.items()}
+    logged = {name: read_metrics(one.run_folder) for name, one in zip(named(predictors), predictors, strict=True)
+              if one.run_folder is not None}  # fmt: skip
     keys = curve_keys(logged)
     if not keys:
         return

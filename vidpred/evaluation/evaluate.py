@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,8 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
 from vidpred.data.splits import SPLITS
 from vidpred.errors import ConfigError
+from vidpred.evaluation import report
+from vidpred.evaluation.metric_table import find_protocol
 from vidpred.evaluation.network_metrics import NetworkMetrics
 from vidpred.evaluation.protocols import (
     Evaluation,
@@ -23,7 +24,7 @@ from vidpred.evaluation.protocols import (
     max_history_len,
     with_baselines,
 )
-from vidpred.inference.load_models import check_same_frames, named
+from vidpred.inference.load_models import Data, as_predictors, check_same_frames, named
 from vidpred.inference.predictor import Predictor
 from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
@@ -51,19 +52,50 @@ class EvaluationRequest(Measurement):
         )
 
 
+class PrintedEvaluation(Evaluation):
+    """An evaluation whose text is its tables."""
+
+    def __str__(self) -> str:
+        return report.text(self, None)
+
+    def means(self, metric: str) -> dict[str, list[float]]:
+        """Return the mean of a metric of every frame ahead by table row (a model or a baseline)."""
+        return {name: [total.mean for total in scores.overall[metric]] for name, scores in self.scores.items()}
+
+
 def evaluate(
-    run: str | Path,
+    models: Any,
+    data: Data | None = None,
     num_frames: int = 8,
     split: str = "test",
     windows: int | None = 200,
-    root: str | None = None,
-    checkpoint: str = "best",
+    protocol: str = "plain",
     num_samples: int | None = None,
     seed: int = 0,
-) -> Evaluation:
-    """Measure one run; see `EvaluationRequest` and `evaluate_predictors`."""
-    request = EvaluationRequest(num_frames, windows, num_samples=num_samples, seed=seed, split=split, root=root)
-    return evaluate_predictors([Predictor.load(run, checkpoint)], request)
+) -> PrintedEvaluation:
+    """Measure predictions on held-out videos, next to copy-last and optical flow.
+
+    Args:
+        models: A predictor, a run's folder or name, a finished training, or an own generator: a module or function that
+            maps context frames `(B, T, C, H, W)` in [0, 1] to future frames `(B, K, C, H, W)`, with the attribute
+            `context_frames` (T). Several in a list or, with names for the tables, in a dict.
+        data: A folder of videos or a prepared set; or settings that replace those of the run, such as
+            {"root": "clips", "size": 64}. None: the run's data.
+        num_frames: Number of frames ahead.
+        split: Split of the data: test, validation or train.
+        windows: Maximum number of windows, evenly spread; None: all.
+        protocol: Set of metrics: plain, sharpness, mathieu2016 or openstl.
+        num_samples: Futures to draw in each window from models that take noise.
+        seed: Noise seed.
+
+    Returns:
+        The numbers; `print` shows the tables.
+
+    Raises:
+        VidpredError: A run, the data or a setting cannot be used.
+    """
+    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), num_samples, seed, split=split)
+    return PrintedEvaluation(**vars(evaluate_predictors(as_predictors(models, data), request)))
 
 
 def evaluate_predictors(

@@ -1,25 +1,142 @@
-"""Models of several runs, for commands that compare them."""
+"""Models of several runs and of the user's own generators, for commands that compare them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
+from torch import nn
+
+from vidpred.checkpoint import find_checkpoint
+from vidpred.data.recorded_splits import with_root
+from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.inference.own_generator import import_generator, own_predictor
 from vidpred.inference.predictor import Predictor, choose_device
+
+Data = str | Path | Mapping[str, Any]
 
 
 def load_predictors(
-    runs: Sequence[Path], checkpoint: str = "best", device: str = "auto", sharpness: float | None = None
+    runs: Sequence[Path],
+    checkpoint: str = "best",
+    device: str = "auto",
+    sharpness: float | None = None,
+    generators: Sequence[str] = (),
+    context_frames: int | None = None,
+    data: DataSettings | None = None,
 ) -> list[Predictor]:
-    """Load several runs onto one device; see `Predictor.load` and `set_sharpness`. Errors name the options."""
-    choose_device(device, "--device ")
-    predictors = [Predictor.load(run, checkpoint, device) for run in runs]
+    """Load several runs and own generators onto one device. Errors name the options.
+
+    Args:
+        runs: Run or checkpoint folders, or names; see `Predictor.load`.
+        checkpoint: Checkpoint of the runs.
+        device: Where to load them.
+        sharpness: See `Predictor.set_sharpness`.
+        generators: Own generators as package.module:NAME, see `import_generator`. One with which a run was trained
+            gets the weights of that run.
+        context_frames: For own generators without such an attribute; None: that of the first run.
+        data: Settings of the frames for own generators; None: those of the first run.
+
+    Raises:
+        ConfigError, StorageError: A model cannot be loaded.
+    """
+    place = choose_device(device, "--device ")
+    modules = {name: import_generator(name) for name in generators}
+    predictors = []
+    for run in runs:
+        trained = own_generator_of(run, checkpoint)
+        name = next((name for name, module in modules.items() if type(module).__qualname__ == trained), None)
+        module = modules.pop(name) if name is not None else None
+        predictors.append(Predictor.load(run, checkpoint, device, module if isinstance(module, nn.Module) else None))
+    first = predictors[0].data if predictors else None
+    base, context_frames = data or first, context_frames or (first.context_frames if first else None)
+    predictors += [own_predictor(module, context_frames, base, name) for name, module in modules.items()]
     for predictor in predictors:
+        predictor.generator.to(place)
         if sharpness is not None:
             predictor.set_sharpness(sharpness, "--sharpness ")
     return predictors
+
+
+def own_data(
+    runs: Sequence[Path], generators: Sequence[str], root: str | None, size: int | None
+) -> DataSettings | None:
+    """Return the data settings for own generators without runs; None: those of the first run.
+
+    Raises:
+        ConfigError: There is no model, own generators have no data, or a size is given that no model uses.
+    """
+    if not runs and not generators:
+        raise ConfigError("no model; give --run RUN or --generator package.module:NAME (see --help)")
+    if size is not None and (runs or not generators):
+        raise ConfigError(f"[--size {size}] is for a --generator without --run; the frames are scaled as the run's")
+    if runs:
+        return None
+    if root is None:
+        raise ConfigError("own generators have no data; give a folder of videos: --data FOLDER")
+    return DataSettings(root=root, size=size)
+
+
+def own_generator_of(run: Path, checkpoint: str) -> str | None:
+    """Return the class of the custom generator that a run was trained with; None for a generator of the settings."""
+    return find_checkpoint(run, checkpoint).state.get("own_generator")
+
+
+def as_predictors(models: Any, data: Data | None = None) -> list[Predictor]:
+    """Return predictors of models of any kind, with the data that is given.
+
+    Args:
+        models: A predictor, a run's folder or name, a finished training or an own generator; or several of these, in a
+            list or by name.
+        data: A folder of videos, a prepared set, or settings of the section `data` that replace those of the runs;
+            None: those of the runs. Own generators take those of the first run.
+
+    Raises:
+        ConfigError: A setting is wrong, or an own generator has no data or no number of context frames.
+        StorageError: A run cannot be loaded.
+    """
+    listed = models if isinstance(models, list | tuple) else [models]
+    named = list(models.items()) if isinstance(models, Mapping) else [(None, model) for model in listed]
+    changes: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {} if data is None else {"root": str(data)}
+    loaded = [(name, _loaded(model)) for name, model in named]
+    first = next((model.data for _, model in loaded if isinstance(model, Predictor)), None)
+    if first is None and "root" not in changes:
+        raise ConfigError("own generators have no data; give a folder of videos, data=FOLDER (--data)")
+    found = []
+    for name, model in loaded:
+        if isinstance(model, Predictor):
+            own = _changed(model.data, changes)
+            same = own is model.data and name in (None, model.name)
+            found.append(model if same else Predictor(
+                model.generator, own, name or model.name, model.step, model.classes, model.checkpoint
+            ))  # fmt: skip
+        else:
+            context_frames = changes.get("context_frames", first.context_frames if first else None)
+            found.append(own_predictor(model, context_frames, _changed(first or DataSettings(), changes), name))
+    return found
+
+
+def _loaded(model: Any) -> Any:
+    """Load a run by its folder or name, or that of a finished training; return other models unchanged."""
+    folder = model if isinstance(model, str | Path) else getattr(model, "folder", None)
+    return Predictor.load(folder) if isinstance(folder, str | Path) else model
+
+
+def _changed(settings: DataSettings, changes: Mapping[str, Any]) -> DataSettings:
+    """Return the settings with changes. Raises ConfigError."""
+    if not changes:
+        return settings
+    moved = with_root(settings, changes.get("root"))
+    try:
+        return DataSettings.model_validate({**moved.model_dump(), **changes})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(["data", *map(str, problem["loc"])])
+        raise ConfigError(f"[{key}] {problem['msg']}, got {problem.get('input')!r}") from None
 
 
 def check_same_frames(predictors: Sequence[Predictor], mend: str) -> None:

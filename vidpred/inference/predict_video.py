@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,8 +16,9 @@ from tqdm import tqdm
 from vidpred.data.videos.frame_rate import kept_frames
 from vidpred.data.videos.index import usable
 from vidpred.data.videos.probe import probe
+from vidpred.data.videos.read_video import remedied
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import ConfigError
 from vidpred.inference.clip_window import Window, choose_window, read_actions, read_states
 from vidpred.inference.load_models import check_same_frames, named
 from vidpred.inference.predictor import Predictor
@@ -27,20 +27,6 @@ from vidpred.media.prediction_images import Step
 from vidpred.models.rollout import stream_rollout
 
 FRAMES_A_READ = 16  # a read starts at a keyframe, so reading single frames would decode the same frames repeatedly
-REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
-
-
-@contextmanager
-def remedied() -> Iterator[None]:
-    """Add a remedy to errors about the clip that have none."""
-    try:
-        yield
-    except DataError as error:
-        reason, bracket, rest = str(error).rpartition(" [")
-        if ";" in reason or not bracket:
-            raise
-        remedy = "check its path" if reason.startswith("cannot read the file") else REMEDY
-        raise DataError(f"{reason} [{rest}; {remedy}") from None
 
 
 def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) -> None:

@@ -76,7 +76,7 @@ class Predictor:
             if found.state.get("own_generator"):
                 raise StorageError(
                     f"trained with a custom generator, {found.state['own_generator']} [{path}]; "
-                    "pass it: Predictor.load(run, generator=my_module)"
+                    "pass it: Predictor.load(run, generator=my_module), or --generator package.module:CLASS"
                 )
             generator = build_generator(model, data)
         own = as_generator(generator, data)
@@ -88,6 +88,11 @@ class Predictor:
     def device(self) -> torch.device:
         """The generator's device; the CPU for one without parameters."""
         return next((parameter.device for parameter in self.generator.parameters()), torch.device("cpu"))
+
+    @property
+    def run_folder(self) -> Path | None:
+        """The folder of the run; None for a generator that was not loaded from one."""
+        return None if self.checkpoint is None else self.checkpoint.path.parent.parent
 
     @property
     def history_len(self) -> int:

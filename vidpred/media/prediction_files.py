@@ -1,4 +1,4 @@
-"""Write a prediction as a folder of frames, a video, an image or an array."""
+"""Write a prediction as a folder of frames, a video, an image or an array: `vidpred.render`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError, StorageError
 from vidpred.files import atomic_write, check_output
 from vidpred.media.prediction_images import Step, bare, composites, strip
@@ -77,6 +78,66 @@ class Output:
         if self.path.is_dir() and not self.overwrite and _frame_files(self.path):
             raise _holds_frames(self.path)
         check_output(self.path / "0001.png" if self.path.is_dir() else self.path, True, "--output")
+
+
+def render(
+    path: str | Path,
+    prediction: Tensor | Mapping[str, Tensor],
+    context: Tensor | None = None,
+    future: Tensor | None = None,
+    rate: float = 5.0,
+    bare: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Render a prediction next to its ground truth.
+
+    Args:
+        path: What to write: a video (.mp4, .gif), a strip with a row of context, of ground truth and of each prediction
+            (.png), an array (.npy, .npz), or a folder of the predicted frames.
+        prediction: `(K, C, H, W)`, samples `(N, K, C, H, W)`, or several of these by name.
+        context: `(T, C, H, W)`; None: not shown.
+        future: The true frames, `(K, C, H, W)` or fewer; None: not known.
+        rate: Frames per second of a video.
+        bare: Show only the predicted frames.
+        overwrite: Whether to replace existing files.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError, TypeError: Frames are of different sizes, or not float in [0, 1] or uint8.
+        ConfigError: The suffix is not known, or the format holds one prediction only.
+        StorageError: The output exists or cannot be written.
+    """
+    named = prediction if isinstance(prediction, Mapping) else {"prediction": prediction}
+    samples = {name: _frames(name, frames[None] if frames.ndim == 4 else frames, 5) for name, frames in named.items()}
+    count, *shape = next(iter(samples.values())).shape[1:]
+    past = torch.empty(0, *shape) if context is None else _frames("context", context, 4)
+    true = torch.empty(0, *shape) if future is None else _frames("future", future, 4)
+    sizes = {tuple(frames.shape[-3:]) for frames in (past, true, *samples.values())}
+    counts = {frames.shape[1] for frames in samples.values()}
+    if len(sizes) > 1 or len(counts) > 1 or len(true) > count:
+        raise ValueError(f"frames (C, H, W) = {sorted(sizes)}, {sorted(counts)} predicted and {len(true)} true: all "
+                         "must have one size, and all predictions one number of frames")  # fmt: skip
+    steps = [
+        Step(true[step] if step < len(true) else None, {name: frames[:, step] for name, frames in samples.items()})
+        for step in range(count)
+    ]
+    output = Output.of(path, bare, rate, overwrite)
+    write_prediction(output, past, steps, count)
+    return output.path
+
+
+def _frames(name: str, frames: Tensor, axes: int) -> Tensor:
+    """Return frames as float32 in [0, 1] on the CPU. Raises ValueError or TypeError."""
+    frames = torch.as_tensor(frames)
+    if frames.ndim != axes or 0 in frames.shape[-4:] or frames.shape[-3] not in (1, 3):
+        wanted = "(K, C, H, W)" if axes == 4 else "(K, C, H, W) or (N, K, C, H, W)"
+        raise ValueError(f"{name} must be {wanted} with C = 1 or 3, not {tuple(frames.shape)}")
+    values = to_float(frames).detach().cpu()
+    if not (float(values.min()) >= -1e-3 and float(values.max()) <= 1.001):
+        raise ValueError(f"{name} must lie in [0, 1], not [{values.min():g}, {values.max():g}]; divide by 255?")
+    return values
 
 
 def write_prediction(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from vidpred.errors import ConfigError, StorageError
 from vidpred.files import atomic_write, check_output
+from vidpred.media.render import to_uint8
 
 if TYPE_CHECKING:
     import av.filter
@@ -23,7 +25,7 @@ BT709 = 1  # the code of "BT.709" in H.264's matrix, primaries and transfer fiel
 LIMITED_RANGE = 1
 
 
-def write_video(path: Path, images: Iterable[np.ndarray], rate: float, overwrite: bool = False) -> int:
+def write_video(path: str | Path, images: Iterable[np.ndarray] | Tensor, rate: float, overwrite: bool = False) -> int:
     """Write images to a video file.
 
     .mp4 is H.264 in yuv420p (BT.709), which plays in browsers; odd sizes are padded by repeating the edge. .gif loops,
@@ -32,7 +34,8 @@ def write_video(path: Path, images: Iterable[np.ndarray], rate: float, overwrite
 
     Args:
         path: The file.
-        images: `(H, W, 3)` uint8, all of one size; errors that they raise are passed on unchanged.
+        images: `(H, W, 3)` uint8, all of one size; errors that they raise are passed on unchanged. Or frames
+            `(T, C, H, W)`, a tensor in [0, 1].
         rate: Images per second.
         overwrite: Whether to replace an existing file.
 
@@ -46,9 +49,10 @@ def write_video(path: Path, images: Iterable[np.ndarray], rate: float, overwrite
     """
     import av
 
+    path = Path(path)
     check_output(path, overwrite, "--output", SUFFIXES)
     exact = exact_rate(rate)
-    source = _Source(images)
+    source = _Source(to_uint8(images) if isinstance(images, Tensor) else images)
     first = next(source, None)
     if first is None:
         raise ValueError("there is no image to write")
