@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from data_prep import sets
-from data_prep.frames import natural_order
+from data_prep.frame_order import natural_order
 from data_prep.kth import person_split
 from data_prep.moving_mnist import bouncing_digits, read_digits, split_digits, trajectory
 from tests.set_files import FRAMES, SETS, SIDE, episode, find_square, lerobot_set, numpy_set

@@ -119,7 +119,7 @@ def _decode(content: bytes, white_level: float | None, max_pixels: int, strict: 
         return _deep(content, None, white_level)  # for example 64-bit floats
     if opened.width * opened.height > max_pixels:
         raise DataError(f"too large: {opened.width}x{opened.height} pixels exceed data.video.max_pixels={max_pixels}")
-    if (count := num_frames(opened)) > 1:
+    if (count := len(pages_of(opened))) > 1:
         raise DataError(f"{count} images in one file: a clip, not an image; use vidpred prepare frames")
     if _is_deep(opened, content):
         return _deep(content, opened, white_level)
@@ -138,24 +138,33 @@ def _by_opencv(content: bytes) -> np.ndarray | None:
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def num_frames(opened: Image.Image) -> int:
-    """Return the number of frames of an animation or a stack; thumbnails and further views in a file do not count."""
+def pages_of(opened: Image.Image) -> list[int]:
+    """Return the numbers of the frames of an animation or a stack; thumbnails and further views do not count."""
     count = getattr(opened, "n_frames", 1)
     if opened.format == "MPO" or count == 1:
-        return 1
+        return [0]
     if opened.format != "TIFF":
-        return int(count)
-    size, pages = opened.size, 0
+        return list(range(count))
+    size, pages = opened.size, []
     for number in range(count):
         opened.seek(number)
-        pages += opened.size == size and not opened.tag_v2.get(REDUCED, 0) & 1  # type: ignore[attr-defined]
+        if opened.size == size and not opened.tag_v2.get(REDUCED, 0) & 1:  # type: ignore[attr-defined]
+            pages.append(number)
     opened.seek(0)
     return pages
 
 
-def frame_of(opened: Image.Image) -> np.ndarray:
-    """Return the current frame of an animation or stack of 8 bits, `(H, W, 3)` uint8 RGB."""
-    return _composited(ImageOps.exif_transpose(opened))
+def decode_page(content: bytes, opened: Image.Image, number: int, white_level: float | None) -> Decoded:
+    """Decode a frame of an animation or a page of a stack.
+
+    Raises:
+        DataError: Its white level is unknown.
+        OSError: It is damaged.
+    """
+    opened.seek(number)
+    if _is_deep(opened, content):
+        return _deep(content, opened, white_level, number)
+    return Decoded(_composited(ImageOps.exif_transpose(opened)))
 
 
 def _composited(image: Image.Image) -> np.ndarray:
@@ -210,18 +219,18 @@ def _is_deep(opened: Image.Image, content: bytes) -> bool:
     return max(tags.get(258, (1,))) > 8 or any(kind != 1 for kind in tags.get(SAMPLE_FORMAT, (1,)))
 
 
-def _deep(content: bytes, opened: Image.Image | None, white_level: float | None) -> Decoded:
+def _deep(content: bytes, opened: Image.Image | None, white_level: float | None, page: int = 0) -> Decoded:
     """Decode an image whose samples have more than 8 bits or are signed.
 
     Raises:
         DataError: It cannot be decoded, or its white level is unknown.
     """
-    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None:
+    _, found = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED, None, (page, page + 1))
+    if not found:
         if opened is not None:
             opened.load()  # raises OSError if it is truncated
         raise DataError("cannot decode the image; convert its samples to 8 or 16 bits or to 32-bit floats")
-    values = values[..., None] if values.ndim == 2 else values
+    values = found[0][..., None] if found[0].ndim == 2 else found[0]
     if values.shape[2] not in (1, 3, 4):
         raise DataError(f"images of {values.shape[2]} channels; convert them to gray or RGB")
     tags = opened.tag_v2 if opened is not None and opened.format == "TIFF" else {}  # type: ignore[attr-defined]

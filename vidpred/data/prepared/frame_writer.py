@@ -57,7 +57,7 @@ class Clip:
         states: `(n, S)`; row t is the state at frame t.
         cuts: Indices of the frames that begin a new shot; empty for one shot, None to detect cuts.
         label: Index of the class; -1 without classes.
-        separate: Whether the frames are images that do not belong together, so that a bad one is skipped alone.
+        separate: Whether bad frames are skipped one by one, so that losses are counted in frames, not in clips.
         skipped: (name, reason) of the images that `frames` skipped; filled while it is read.
     """
 
@@ -80,7 +80,7 @@ class WrittenItem:
     Attributes:
         entries: The clips.
         skipped: (name, reason) of bad clips or images.
-        parts: Number of clips, or of images where these do not belong together, written.
+        parts: Number of clips, or of frames where these are skipped one by one, written.
     """
 
     entries: list[ClipEntry]
@@ -149,7 +149,7 @@ class ItemWriter:
         self.stem, self.size, self.channels = stem, size, channels
         self.entries: list[ClipEntry] = []
         self.skipped: list[tuple[str, str]] = []
-        self.parts = 0  # clips, or images that do not belong together
+        self.parts = 0  # clips, or frames where these are skipped one by one
         self._files = {kind: path.open("wb") for kind, path in paths.items()}
         self._frames = 0  # written so far, over all clips
         self._bytes = 0
