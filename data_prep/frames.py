@@ -67,18 +67,19 @@ class Frames(DividedSet, ImageSet):
         return items + [Item(name, (), bad="not in any split") for name in sorted(unlisted)]
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
-        rate = self.rate
+        rate, step, white_level = self.rate, self.every, self.white_level
         if item.detail.get("stack"):
-            stack = Stack(Path(item.files[0]), self.white_level)
+            stack = Stack(Path(item.files[0]), white_level)
             rate = rate if stack.rate is None or "rate" in self.model_fields_set else stack.rate
 
             def read(number: int) -> Read:
-                return attempt(number, f"frame {number * self.every}", lambda: stack.read(number * self.every))
+                return attempt(number, f"{item.name} frame {number * step}", lambda: stack.read(number * step))
         else:
 
             def read(number: int) -> Read:
                 path = Path(item.files[number])
-                return attempt(number, path.name, lambda: decode_image(path, self.white_level, strict=True))
+                name = f"{item.name}/{path.name}"
+                return attempt(number, name, lambda: decode_image(path, white_level, strict=True))
 
         for name, split, first, end in item.detail["parts"]:
             yield from whole_clips(name, split, map(read, range(first, end)), rate / self.every)

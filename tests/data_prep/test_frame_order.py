@@ -105,10 +105,10 @@ def test_a_bad_frame_ends_a_clip_and_another_one_begins(tmp_path: Path) -> None:
     }  # fmt: skip
     listed = (tmp_path / "set" / "left_out.csv").read_text()
     assert listed.count("the file is empty") == 4
-    assert '030.png,"is 31x32, but the images before it are 32x32"' in listed
+    assert 'a/030.png,"is 31x32, but the images before it are 32x32"' in listed
     rows = check(Frames(source=source), workers=1, progress=False)
     assert [row["ok"] for row in rows] == [True]
-    assert "021.png: cannot decode the image: the file is empty" in rows[0]["notes"]
+    assert "a/021.png: cannot decode the image: the file is empty" in rows[0]["notes"]
 
 
 def test_too_many_bad_frames_are_an_error(tmp_path: Path) -> None:
