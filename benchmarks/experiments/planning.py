@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from benchmarks.experiments.base import RUNS, Experiment
 from benchmarks.harness import machine
@@ -18,21 +19,22 @@ from vidpred.config import Config, load_config
 from vidpred.data.build import build_source
 from vidpred.data.sources import Source, WrappedSource
 from vidpred.evaluation.protocols import Measurement, evaluate_models, max_history_len
-from vidpred.evaluation.report import write_json
 from vidpred.inference.predictor import Predictor
 from vidpred.planning.baselines import CopyLastModel
-from vidpred.planning.closed_loop import FIRST_SEED
+from vidpred.planning.closed_loop import FIRST_SEED, Episode, outcome, play
 from vidpred.planning.envs import pusht
+from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.block_push import BlockPushEnv
 from vidpred.planning.envs.pusht import PushTEnv
 from vidpred.planning.plan import PlanConfig, load_model, make_matching_env, play_model, references
 from vidpred.planning.record import Recording, record
+from vidpred.planning.world_model import PlanningModel
 from vidpred.run import train
 
 SIZE, EPISODES = 32, 100
 DATA = RUNS / "block_push-episodes"
 PUSHT_SIZE, PUSHT_EPISODES, PUSHT_GOALS = 32, 50, 40
-PUSHT_BUDGET = PlanConfig(num_samples=64, iterations=5, horizon=5, receding_horizon=1)
+PUSHT_BUDGET = PlanConfig(num_samples=64, iterations=5, horizon=5, receding_horizon=1, cost="objects")
 
 
 class OtherActions(WrappedSource):
@@ -127,27 +129,70 @@ def pusht_model_row(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def stored_outcome(file: Path, env: Env, model: PlanningModel, budget: PlanConfig, episodes: int) -> dict[str, object]:
+    """Play episodes, each stored in a file once it is over, so that an interrupted measurement continues there."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    played, controller = [Episode(**json.loads(line)) for line in lines], budget.controller(model, env)
+    for number in tqdm(range(len(played), episodes), desc=file.stem):
+        episode = play(env, controller, FIRST_SEED + number, cost_name=budget.cost)
+        played.append(episode)
+        kept = {name: getattr(episode, name) for name in ("seed", "success", "steps", "seconds")}
+        with file.open("a") as stream:
+            stream.write(json.dumps(kept) + "\n")
+    return outcome(played[:episodes]).to_json()
+
+
 def pusht_costs_row(folder: Path, seed: int) -> dict[str, Any]:
-    """Measure what each cost of images reaches in PushT with the true simulator, so that no model limits it."""
+    """Measure what each cost reaches in PushT with the true simulator, so that no model limits it."""
     torch.set_num_threads(1)
-    env = PushTEnv(PUSHT_SIZE)
+    env, pose = PushTEnv(PUSHT_SIZE), replace(PUSHT_BUDGET, cost="pose")
     plans = {
-        "state": ("cost of states", PUSHT_BUDGET),
-        **{name: ("cost of images", replace(PUSHT_BUDGET, cost=name)) for name in env.costs},
-        "pose, 32 x 3 candidates": (
-            "cost of images",
-            replace(PUSHT_BUDGET, num_samples=32, iterations=3, cost="pose"),
-        ),
-        "pose, new plan after 5 actions": ("cost of images", replace(PUSHT_BUDGET, receding_horizon=5, cost="pose")),
+        "pose": pose,
+        "objects": PUSHT_BUDGET,
+        "pose, 32 x 3 candidates": replace(pose, num_samples=32, iterations=3),
+        "pose, new plan after 5 actions": replace(pose, receding_horizon=5),
+        "image": replace(PUSHT_BUDGET, cost="image"),
+        "state": PUSHT_BUDGET,
     }
-    results = {}
-    for name, (simulator, budget) in plans.items():
-        file = folder / f"{name}.json"  # a finished part of an interrupted sitting
-        if not file.is_file():
-            played = references(env, budget, PUSHT_GOALS, None)[f"true simulator, {simulator}"]().to_json()
-            write_json(file, {"budget": vars(budget), "result": played})
-        results[name] = json.loads(file.read_text())["result"]
-    return {"budget": vars(PUSHT_BUDGET), "frame_size": PUSHT_SIZE, "results": results}
+    models = env.simulators()
+    results = {
+        name: stored_outcome(
+            folder / f"{name}.jsonl",
+            env,
+            models["true simulator, cost of states" if name == "state" else "true simulator, cost of images"],
+            budget,
+            PUSHT_GOALS,
+        )
+        for name, budget in plans.items()
+    }
+    return {
+        "budgets": {name: vars(budget) for name, budget in plans.items()},
+        "frame_size": PUSHT_SIZE,
+        "results": results,
+    }
+
+
+def pusht_poses_row(folder: Path, seed: int) -> dict[str, Any]:
+    """Train half as long as the preset, then plan by poses and by colors for the same goals."""
+    torch.set_num_threads(1)
+    data, run = RUNS / "pusht-episodes", folder / "run"
+    record(Recording(pusht.NAME, 1000, "scripted", PUSHT_SIZE), data, workers=1)
+    overrides = {"data.root": str(data), "run": str(run), "seed": seed, "training.steps": 6000}
+    trained = timed_training(load_config("pusht.yaml", overrides))
+    model, size = load_model(run, "best", "cpu", "bfloat16")
+    env = make_matching_env(pusht.NAME, size, model)
+    plans = {"pose": (replace(PUSHT_BUDGET, cost="pose"), PUSHT_EPISODES), "objects": (PUSHT_BUDGET, PUSHT_GOALS // 2)}
+    results = {
+        name: stored_outcome(folder / f"{name}.jsonl", env, model, budget, episodes)
+        for name, (budget, episodes) in plans.items()
+    }
+    return {
+        "training": trained,
+        "budget": vars(plans["pose"][0]),
+        "results": results,
+        "psnr_moving": action_gap(run, seed, steps=5),
+        "planning_threads": machine()["threads"],
+    }
 
 
 PLANNING_EXPERIMENTS = [
@@ -156,4 +201,5 @@ PLANNING_EXPERIMENTS = [
     Experiment("PushT, what a planner can do", 0, pusht_world_row),
     Experiment("PushT, costs with the true simulator", 0, pusht_costs_row),
     Experiment("PushT, planning with a trained model", 0, pusht_model_row),
+    Experiment("PushT, planning by poses with a trained model", 0, pusht_poses_row),
 ]
