@@ -15,9 +15,10 @@ from vidpred import load_config, train
 from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import PushBehind
 from vidpred.planning.envs.block_push import BLOCK, DISC, HALF, RADIUS, BlockPush
+from vidpred.planning.planning_model import Bounds
 from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CEMSolver
-from vidpred.planning.world_model import Bounds, WorldModel
+from vidpred.planning.world_model import WorldModel
 
 
 def main() -> None:

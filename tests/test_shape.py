@@ -15,8 +15,8 @@ import vidpred
 from vidpred.commands.app import app
 from vidpred.data.prepared.frame_writer import Preparation
 from vidpred.planning.envs.base import Env
+from vidpred.planning.planning_model import PlanningModel
 from vidpred.planning.solvers.base import Solver
-from vidpred.planning.world_model import PlanningModel
 
 PACKAGE = Path(vidpred.__file__).parent
 CHECKED = [PACKAGE, *(PACKAGE.parent / name for name in ("data_prep", "benchmarks", "demos"))]

@@ -27,8 +27,8 @@ from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.block_push import BlockPushEnv
 from vidpred.planning.envs.pusht import PushTEnv
 from vidpred.planning.plan import PlanConfig, load_model, make_matching_env, play_model, references
+from vidpred.planning.planning_model import PlanningModel
 from vidpred.planning.record import Recording, record
-from vidpred.planning.world_model import PlanningModel
 from vidpred.run import train
 
 SIZE, EPISODES = 32, 100

@@ -11,8 +11,9 @@ from tests.planning.worlds_for_tests import Brighten
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import DesignatedPixel, GoalImage
+from vidpred.planning.planning_model import Bounds
 from vidpred.planning.solvers import CEMSolver, GradientSolver
-from vidpred.planning.world_model import Bounds, WorldModel
+from vidpred.planning.world_model import WorldModel
 
 FRAME = torch.full((3, 8, 8), 0.4)
 COST = GoalImage(torch.full((3, 8, 8), 0.5), scales=(1,))

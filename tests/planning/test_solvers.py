@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vidpred.errors import ConfigError
+from vidpred.planning.planning_model import Bounds
 from vidpred.planning.solvers import (
     CEMSolver,
     GradientSolver,
@@ -22,7 +23,6 @@ from vidpred.planning.solvers import (
     colored_noise,
     make_solver,
 )
-from vidpred.planning.world_model import Bounds
 
 BOUNDS = Bounds.of([-1.0, 0.0], [1.0, 4.0])
 HORIZON = 4

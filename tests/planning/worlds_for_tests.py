@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.models.dynamics import StateDynamics
-from vidpred.planning.world_model import Bounds
+from vidpred.planning.planning_model import Bounds
 
 UNIT = Bounds.of([-1.0, -1.0], [1.0, 1.0])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {  # public name -> the module that defines it
-    "Bounds": "vidpred.planning.world_model",
+    "Bounds": "vidpred.planning.planning_model",
     "WorldModel": "vidpred.planning.world_model",
     "MPCController": "vidpred.planning.controller",
     "WorldModelEnv": "vidpred.planning.environment",
@@ -19,7 +19,8 @@ __all__ = ["Bounds", "MPCController", "WorldModel", "WorldModelEnv", "WorldModel
 if TYPE_CHECKING:
     from vidpred.planning.controller import MPCController
     from vidpred.planning.environment import WorldModelEnv, WorldModelVectorEnv
-    from vidpred.planning.world_model import Bounds, WorldModel
+    from vidpred.planning.planning_model import Bounds
+    from vidpred.planning.world_model import WorldModel
 
 
 def __getattr__(name: str) -> Any:

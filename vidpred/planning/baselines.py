@@ -13,7 +13,7 @@ from vidpred.planning.inputs import Cost, checked_costs, evaluate_costs
 class SimulatorModel:
     """Base class of models that ignore past actions and states and are not differentiable.
 
-    Implements `vidpred.planning.world_model.PlanningModel`.
+    Implements `vidpred.planning.planning_model.PlanningModel`.
     """
 
     state_size = noise_channels = 0

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vidpred.planning.inputs import Cost, observed_frame
+from vidpred.planning.planning_model import Bounds, PlanningModel
 from vidpred.planning.solvers.base import Evaluate, Plan, Problem, Solver
-from vidpred.planning.world_model import Bounds, PlanningModel
 
 
 @dataclass

@@ -15,7 +15,8 @@ from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError
 from vidpred.media.render import to_uint8
 from vidpred.planning.inputs import Cost, evaluate_cost
-from vidpred.planning.world_model import Bounds, WorldModel
+from vidpred.planning.planning_model import Bounds
+from vidpred.planning.world_model import WorldModel
 
 STEPS = 50
 

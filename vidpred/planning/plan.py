@@ -21,8 +21,9 @@ from vidpred.planning.controller import MPCController
 from vidpred.planning.envs.base import Env, env_state, to_image
 from vidpred.planning.envs.registry import cost_names, make_env
 from vidpred.planning.inputs import trained_size
+from vidpred.planning.planning_model import PlanningModel
 from vidpred.planning.solvers import make_solver
-from vidpred.planning.world_model import PlanningModel, WorldModel
+from vidpred.planning.world_model import WorldModel
 
 VIDEO_RATE = 4.0
 VIDEO_EPISODES = 4

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vidpred.planning.inputs import Cost
-from vidpred.planning.world_model import Bounds, PlanningModel
+from vidpred.planning.planning_model import Bounds, PlanningModel
 
 Act = Callable[[], np.ndarray]  # the next action of a policy in the environment's current state
 

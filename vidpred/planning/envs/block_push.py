@@ -20,7 +20,7 @@ from vidpred.planning.baselines import SimulatorModel
 from vidpred.planning.costs import GoalImage, PushBehind
 from vidpred.planning.envs.base import Act, StepResult, to_image
 from vidpred.planning.inputs import Cost
-from vidpred.planning.world_model import Bounds, PlanningModel
+from vidpred.planning.planning_model import Bounds, PlanningModel
 
 RADIUS = 0.055  # of the disc
 HALF = 0.1  # half of the block's side

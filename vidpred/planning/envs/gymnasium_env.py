@@ -16,7 +16,7 @@ from vidpred.planning.costs import GoalImage
 from vidpred.planning.envs.action_spaces import ActionVectors
 from vidpred.planning.envs.base import Act, StepResult
 from vidpred.planning.inputs import Cost
-from vidpred.planning.world_model import Bounds, PlanningModel
+from vidpred.planning.planning_model import Bounds, PlanningModel
 
 MAX_STATE = 1024  # values; longer vectors are images or sounds
 

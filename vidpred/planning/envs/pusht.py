@@ -22,7 +22,7 @@ from vidpred.planning.envs.base import Act, StepResult, to_image
 from vidpred.planning.envs.pusht_painter import PushTPainter
 from vidpred.planning.inputs import Cost
 from vidpred.planning.object_pose import ObjectPose
-from vidpred.planning.world_model import Bounds, PlanningModel
+from vidpred.planning.planning_model import Bounds, PlanningModel
 
 NAME = "gym_pusht/PushT-v0"
 ARENA = 512.0

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from vidpred.planning.world_model import Bounds
+from vidpred.planning.planning_model import Bounds
 
 GROUP = 8  # plans that are evaluated together under a time budget
 Evaluate = Callable[[Tensor], Tensor]  # plans (B, S, K, A) -> their costs (B, S)
