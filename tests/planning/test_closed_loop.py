@@ -17,10 +17,10 @@ from vidpred.errors import ConfigError
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import outcome, play, play_all, play_policy, wilson_interval
 from vidpred.planning.controller import MPCController
-from vidpred.planning.costs import DesignatedPixel
+from vidpred.planning.costs import DesignatedPixel, GoalImage, PushBehind
 from vidpred.planning.envs.base import to_image
 from vidpred.planning.envs.block_push import BlockPush, BlockPushEnv, BlockPushSimulator
-from vidpred.planning.plan import PlanConfig, load_model, make_matching_env
+from vidpred.planning.plan import PlanConfig, PlanRequest, load_model, make_matching_env, play_model
 from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CEMSolver, Plan, Problem
 from vidpred.planning.world_model import WorldModel
@@ -193,3 +193,22 @@ def test_from_recording_to_a_plan_on_the_command_line(
     ):
         assert command(monkeypatch, *words, *option) == 2
         assert words_wanted in capsys.readouterr().err
+
+
+def test_a_cost_and_a_time_budget_are_chosen_by_name() -> None:
+    env = BlockPushEnv(16)
+    model = env.simulators()["true simulator"]
+    with pytest.raises(ConfigError, match=r"block_push has no such cost \[--cost pose\]; choose from push, image"):
+        PlanConfig(cost="pose").controller(model, env)
+    with pytest.raises(ConfigError, match=r"\[--seconds 0\] must be above 0"):
+        PlanConfig(seconds=0).controller(model, env)
+    env.reset_with_goal(0)
+    assert isinstance(env.cost(None, "image"), GoalImage)
+    assert isinstance(env.cost(None), PushBehind)
+    budget = PlanConfig(num_samples=500, iterations=400, cost="image", seconds=0.05)
+    result = play_model(model, env, budget, 1)
+    assert result.median_seconds is not None
+    assert result.p95_seconds is not None
+    assert 0.05 <= result.median_seconds <= result.p95_seconds < 5
+    request = PlanRequest(Path("run"), "gym_pusht/PushT-v0", PlanConfig(), 1)
+    assert request.about()["budget"]["cost"] == "pose"

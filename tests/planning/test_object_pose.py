@@ -66,6 +66,18 @@ def test_poses_are_read_to_a_small_part_of_a_pixel_and_a_degree() -> None:
     np.testing.assert_allclose(poses.area, 1, atol=0.05)
 
 
+def test_what_is_farther_than_an_object_is_large_does_not_count() -> None:
+    """A model's predictions have specks of objects' colors, near them and elsewhere."""
+    disc, place, _ = POSES[0]
+    clean = painted(disc, place, 0.3)
+    specks = clean.clone()
+    for x, y in ((int(place[0]) + 12, int(place[1]) + 12), (5, 55)):
+        specks[:, y : y + 2, x : x + 2] = torch.tensor(COLORS[1])[:, None, None]
+    poses = PoseReader(painted(*POSES[0]), COLORS, background()).read(torch.stack([clean, specks]))
+    torch.testing.assert_close(poses.position[0], poses.position[1], rtol=0, atol=0.01 / SIZE[1])
+    torch.testing.assert_close(poses.angle[0, 1], poses.angle[1, 1], rtol=0, atol=1e-3)
+
+
 def test_images_are_averaged_before_they_are_read_so_large_ones_are_as_fast() -> None:
     images = torch.stack([painted(*pose) for pose in POSES]).repeat_interleave(3, 2).repeat_interleave(3, 3)
     large = PoseReader(images[0], COLORS, background().repeat_interleave(3, 1).repeat_interleave(3, 2))
