@@ -22,6 +22,8 @@ SETS = {  # name -> module:class
     "bair": "bair:Bair",
     "moving_mnist": "moving_mnist:MovingMnist",
     "lerobot": "lerobot:LeRobot",
+    "hdf5": "hdf5:Hdf5",
+    "zarr": "zarr:Zarr",
 }
 
 

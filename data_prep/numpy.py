@@ -5,8 +5,8 @@
 
 The letters of layout name the axes: N clips, T time, H height, W width, C channels (1, 3, or 4 with opacity, which is
 composited over black). Without layout, the reading of the shape is printed; where several fit, layout is required.
-Values are integers in [0, 255], or float in [0, 1]. Actions have the N and T axes of the frames, then one of values:
-row t leads from frame t to frame t+1; the last row may be omitted.
+Values are integers in [0, 255], or float in [0, 1] or whole numbers in [0, 255]. Actions have the N and T axes of the
+frames, then one of values: row t leads from frame t to frame t+1; the last row may be omitted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from vidpred.data.array_layout import CLIPS, as_uint8, check_layout, find_layout, one_clip, print_readings
+from vidpred.data.array_layout import (
+    CLIPS,
+    as_uint8,
+    check_layout,
+    find_layout,
+    has_byte_values,
+    one_clip,
+    print_readings,
+)
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
 from vidpred.data.videos.containers import printable
@@ -117,9 +125,9 @@ class Numpy(DividedSet):
             for kind, values in (("actions", actions), ("states", states)):
                 if values is not None and len(values) != len(clip):
                     raise DataError(f"clip {name} has {len(clip)} frames, but {len(values)} {kind}")
-            part = slice(first, end)
+            part, as_bytes = slice(first, end), has_byte_values(clip)
             yield Clip(
-                name, split, map(as_uint8, clip[part]), self.rate,
+                name, split, (as_uint8(frame, as_bytes) for frame in clip[part]), self.rate,
                 None if actions is None else actions[part], None if states is None else states[part],
             )  # fmt: skip
 

@@ -140,6 +140,22 @@ def test_values_that_need_scaling(values: np.ndarray, message: str) -> None:
         as_uint8(values)
 
 
+def test_whole_floats_up_to_255_are_bytes(tmp_path: Path) -> None:
+    """A clip as some packages store it; a black frame does not change the reading of the others."""
+    bytes_ = np.random.default_rng(0).integers(0, 256, (6, 5, 16, 16, 3))
+    bytes_[:, 0] = bytes_[:, 0] > 128
+    _, frames = prepared(tmp_path, bytes_.astype(np.float32))
+    np.testing.assert_array_equal(frames.transpose(0, 1, 3, 4, 2), bytes_)
+    np.save(tmp_path / "images.npy", bytes_[0].astype(np.float64))
+    images = find_images(tmp_path / "images.npy")
+    assert images is not None
+    np.testing.assert_array_equal(images.read(0), bytes_[0, 0])
+    values = bytes_.astype(np.float32)
+    values[0, 3, 0, 0, 0] += 0.5
+    summary, _ = prepared(tmp_path, values)
+    assert [name for name, _ in summary.skipped] == ["a/000000"]
+
+
 def test_one_bad_image_of_an_array_costs_only_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     images = np.random.default_rng(0).random((30, 3, 16, 16)).astype(np.float32)
     images[4, 2, 1, 0] = np.inf

@@ -97,18 +97,36 @@ def one_clip(frames: np.ndarray, layout: str, number: int) -> np.ndarray:
     return frames.transpose([layout.index(letter) for letter in "THWC"])
 
 
-def as_uint8(frame: np.ndarray) -> np.ndarray:
+def as_uint8(frame: np.ndarray, as_bytes: bool = False) -> np.ndarray:
     """Convert a `(..., C)` frame to gray or RGB uint8; transparent pixels are composited over black.
 
     Bool and float in [0, 1] are multiplied by 255; integers in [0, 255] are kept.
 
+    Args:
+        frame: The values.
+        as_bytes: Whether floats are bytes, see `has_byte_values`.
+
     Raises:
         DataError: The values have another type or range.
     """
-    values = _bytes(frame)
+    as_bytes = as_bytes and bool(np.isfinite(frame).all() and (frame == np.rint(frame)).all())
+    values = _bytes(frame.astype(np.int64) if as_bytes else frame)
     if values.shape[-1] == 4:
         values = ((values[..., :3].astype(np.uint16) * values[..., 3:] + 127) // 255).astype(np.uint8)
     return np.ascontiguousarray(values)
+
+
+def has_byte_values(blocks: Iterable[np.ndarray]) -> bool:
+    """Return whether float values are bytes: all are whole numbers up to 255, and some are above 1.
+
+    Blocks after the first one with a value above 1 are not checked here.
+    """
+    for block in blocks:
+        if not np.issubdtype(block.dtype, np.floating):
+            return False
+        if block.size and block.max() > 1:
+            return bool(block.max() <= 255 and (block == np.rint(block)).all())
+    return False
 
 
 def _bytes(frame: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vidpred.data.array_layout import IMAGES, as_uint8, find_layout
+from vidpred.data.array_layout import IMAGES, as_uint8, find_layout, has_byte_values
 from vidpred.data.images.decode import SUFFIXES, Decoded, decode_image
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import scaled
@@ -263,7 +263,8 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
         images, labels = _finite(images, labels, path)
     try:
-        images = as_uint8(images) if images.ndim == 4 else as_uint8(images[..., None])[..., 0]
+        as_bytes = has_byte_values([images])
+        images = as_uint8(images, as_bytes) if images.ndim == 4 else as_uint8(images[..., None], as_bytes)[..., 0]
     except DataError as error:
         raise DataError(f"{error} [{printable(path)}]") from None
     return images, labels

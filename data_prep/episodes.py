@@ -1,0 +1,243 @@
+"""Base class of sets whose files hold arrays of episodes by name (HDF5, zarr).
+
+Three arrangements are read: one group per episode (`data/demo_0/obs/<camera>`, `data/demo_0/actions`); arrays of all
+episodes one after the other, with `meta/episode_ends` or `ep_offset` and `ep_len`; one episode per file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from vidpred.data.array_layout import as_uint8, find_layout, has_byte_values, one_clip
+from vidpred.data.prepared.frame_writer import Clip, Item, reason
+from vidpred.data.splits import FOLDERS, Part, whole, with_validation
+from vidpred.data.videos.containers import printable
+from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
+
+from .base import DividedSet, bad_frames, clip_name, parts_by_clip
+from .frames import natural_order
+
+LAYOUTS = {3: ("THW",), 4: ("THWC", "TCHW")}
+ACTIONS, STATES = ("actions", "action"), ("states", "state", "proprio", "observations/qpos")
+BLOCK = 64  # frames read at once
+EPISODES_AN_ITEM = 50
+BAD_EPISODE: tuple[type[Exception], ...] = (*UNREADABLE, DataError, IndexError)
+
+
+class EpisodeArrays(DividedSet):
+    """Files with arrays of episodes."""
+
+    rate: float = Field(10.0, gt=0, description="Frames per second.")
+    camera: str | None = Field(
+        None, description="Name of the frames in an episode, such as obs/agentview_image. null: the only images."
+    )
+    actions: str | None = Field(None, description="Name of the actions. null: actions or action, if there are any.")
+    states: str | None = Field(
+        None, description="Name of the states. null: states, state, proprio or observations/qpos, if there are any."
+    )
+
+    def files(self) -> dict[str, Path]:
+        """Return the files of the set by relative name."""
+        raise NotImplementedError
+
+    def opened(self, path: Path) -> AbstractContextManager[Any]:
+        """Open a file as nested mappings of arrays. Raises ConfigError without the package that reads it."""
+        raise NotImplementedError
+
+    def unusable(self) -> dict[str, Path]:
+        return self.files()
+
+    def items(self) -> list[Item]:
+        files = self.files()
+        if not files:
+            raise self.absent()
+        bad: list[Item] = []
+        episodes: dict[str, dict[str, Any]] = {}
+        official: dict[str, str] = {}
+        for name, path in files.items():
+            stem = Path(name).with_suffix("").as_posix()
+            prefix = "" if len(files) == 1 else f"{stem}/"
+            try:
+                with self.opened(path) as root:
+                    found, splits = self._episodes(root), masks(root)
+            except UNREADABLE as error:
+                bad.append(Item(name, (str(path),), bad=f"cannot read the file ({one_line(error)[:100]})"))
+                continue
+            except DataError as error:
+                bad.append(Item(name, (str(path),), bad=reason(error)))
+                continue
+            for one in found:
+                clip = f"{prefix}{one['name']}" if one["name"] else stem
+                if one["length"] > 0:
+                    episodes[clip] = {**one, "file": name}
+                else:
+                    bad.append(Item(clip, (str(path),), bad=f"no frames [{one['camera']}]"))
+            official |= {f"{prefix}{episode}": split for episode, split in splits.items()}
+        parts = parts_by_clip(self._divided({name: one["length"] for name, one in episodes.items()}, official))
+        chosen: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
+        for clip, found_parts in parts.items():
+            named = [[clip_name(part, found_parts), part.split, part.first, part.end] for part in found_parts]
+            chosen[episodes[clip]["file"]].append({**episodes[clip], "parts": named})
+        return bad + [
+            Item(f"{name} from {first}" if first else name, (str(files[name]),), detail={"episodes": own[first:last]})
+            for name, own in chosen.items()
+            for first, last in ((i, i + EPISODES_AN_ITEM) for i in range(0, len(own), EPISODES_AN_ITEM))
+        ]
+
+    def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
+        path = Path(item.files[0])
+        try:
+            with self.opened(path) as root:
+                for episode in item.detail["episodes"]:
+                    yield from self._clips(root, episode)
+        except UNREADABLE as error:
+            raise DataError(f"cannot read the file ({one_line(error)[:100]}) [{printable(path)}]") from None
+
+    def _clips(self, root: Any, episode: dict[str, Any]) -> Iterator[Clip]:
+        try:
+            group = root[episode["group"]] if episode["group"] else root
+            place = slice(episode["first"], episode["first"] + episode["length"])
+            frames = group[episode["camera"]]
+            layout = find_layout(frames.shape, LAYOUTS, episode["camera"], "use another camera")
+            if place.start < 0 or place.stop > frames.shape[0]:
+                raise IndexError(f"rows {place.start} to {place.stop} of {frames.shape[0]:,}")
+            values = {kind: rows_of(group, episode[kind], place) for kind in ("actions", "states")}
+            as_bytes = has_byte_values(np.asarray(frames[block]) for block in blocks(place))
+        except BAD_EPISODE as error:
+            why = DataError(f"cannot read the episode ({one_line(error)[:100]})")
+            yield from (Clip(name, split, bad_frames(why), self.rate) for name, split, *_ in episode["parts"])
+            return
+        for name, split, first, end in episode["parts"]:
+            part = slice(place.start + first, place.start + end)
+            own = {kind: None if rows is None else rows[first:end] for kind, rows in values.items()}
+            yield Clip(
+                name, split, read_frames(frames, layout, part, as_bytes), self.rate, own["actions"], own["states"],
+                cuts=(),
+            )  # fmt: skip
+
+    def _episodes(self, root: Any) -> list[dict[str, Any]]:
+        """Return {name, group, camera, actions, states, first, length} of each episode; the name of one alone is empty.
+
+        Raises:
+            ConfigError: There are several cameras, or a given name is missing.
+            DataError: There are no images.
+        """
+        ends = next((np.asarray(root[key][:]) for key in ("meta/episode_ends", "episode_ends") if key in root), None)
+        if ends is not None:
+            firsts, lengths = np.array([0, *ends[:-1]]), np.diff([0, *ends])
+        elif "ep_len" in root and "ep_offset" in root:
+            firsts, lengths = np.asarray(root["ep_offset"][:]), np.asarray(root["ep_len"][:])
+        else:
+            return self._grouped(root)
+        group = "data" if "data" in root else ""
+        names = self._names(root[group] if group else root)
+        return [
+            {**names, "name": f"episode_{number:06}", "group": group, "first": int(first), "length": int(length)}
+            for number, (first, length) in enumerate(zip(firsts, lengths, strict=True))
+        ]
+
+    def _grouped(self, root: Any) -> list[dict[str, Any]]:
+        base = "data" if "data" in root and not hasattr(root["data"], "shape") else ""
+        outer = root[base] if base else root
+        alone = any(getattr(outer[key], "shape", ()) for key in outer)  # arrays next to the groups: one episode
+        groups = [] if alone else [key for key in outer if not hasattr(outer[key], "shape")]
+        example = next((key for key in groups if any(cameras(outer[key]))), None)
+        groups = groups if example is not None else []
+        places = {key: f"{base}/{key}" if base else key for key in sorted(groups, key=natural_order)} or {"": base}
+        if not groups and not list(cameras(outer)):
+            raise DataError("no images of episodes; expected arrays (T, H, W, C) in a group for each episode")
+        found: list[dict[str, Any]] = []
+        names = self._names(outer if example is None else outer[example])
+        for key, place in places.items():
+            group = root[place] if place else root
+            camera = group.get(names["camera"])
+            length = 0 if camera is None else int(camera.shape[0])
+            found.append({**names, "name": key, "group": place, "first": 0, "length": length})
+        return found
+
+    def _names(self, group: Any) -> dict[str, str | None]:
+        """Return the names of frames, actions and states in an episode."""
+        known = list(cameras(group))
+        if self.camera is not None:
+            known = [name for name in known if name == self.camera or name.endswith(f"/{self.camera}")]
+        if len(known) != 1:
+            options = ", ".join(cameras(group)) or "none"
+            what = "several cameras" if self.camera is None else f"no camera={self.camera}"
+            raise ConfigError(f"{what} [{self.source}]; set camera to one of {options}")
+        found: dict[str, str | None] = {"camera": known[0]}
+        for kind, given, usual in (("actions", self.actions, ACTIONS), ("states", self.states, STATES)):
+            if given is not None and given not in group:
+                raise ConfigError(
+                    f"no array {kind}={given} in an episode [{self.source}]; there are {', '.join(group)}"
+                )
+            found[kind] = given or next((name for name in usual if name in group), None)
+        return found
+
+    def _divided(self, lengths: dict[str, int], official: dict[str, str]) -> list[Part]:
+        """Divide by the set's own masks if there are some for training and another split, else like other sets."""
+        splits = {name: split for name, split in official.items() if name in lengths}
+        if self.splits or self.split != "auto" or not {"train", "test"} <= set(splits.values()):
+            return self.parts(lengths) if lengths else []
+        return whole(lengths, with_validation(splits, self.fractions))
+
+
+def masks(root: Any) -> dict[str, str]:
+    """Return the split of each episode in the lists of a group `mask`; without test, validation is the test list."""
+    group = root.get("mask", {})
+    lists = {FOLDERS[key]: group[key] for key in group if key in FOLDERS}
+    if "test" not in lists and "validation" in lists:
+        lists["test"] = lists.pop("validation")
+    found: dict[str, str] = {}
+    for split, names in lists.items():
+        for name in np.asarray(names[:]):
+            found[name.decode() if isinstance(name, bytes) else str(name)] = split
+    return found
+
+
+def cameras(group: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the names of all arrays of images in a group, except those of the next step."""
+    for key in group:
+        found = group[key]
+        if not hasattr(found, "shape"):
+            if key != "next_obs":
+                yield from cameras(found, f"{prefix}{key}/")
+        elif len(found.shape) == 4 and min(sorted(found.shape[1:])[1:]) > 4 and min(found.shape[1:]) in (1, 3, 4):
+            yield f"{prefix}{key}"
+
+
+def blocks(place: slice) -> list[slice]:
+    """Divide a slice into slices of at most `BLOCK` frames."""
+    return [slice(i, min(i + BLOCK, place.stop)) for i in range(place.start, place.stop, BLOCK)]
+
+
+def read_frames(frames: Any, layout: str, place: slice, as_bytes: bool) -> Iterator[np.ndarray]:
+    """Yield frames `(H, W, C)` uint8. Raises DataError where they cannot be read."""
+    for block in blocks(place):
+        try:
+            values = np.asarray(frames[block])
+        except UNREADABLE as error:
+            raise DataError(f"cannot read frames {block.start} to {block.stop} ({one_line(error)[:100]})") from None
+        for frame in one_clip(values, layout, 0):
+            yield as_uint8(frame, as_bytes)
+
+
+def rows_of(group: Any, name: str | None, place: slice) -> np.ndarray | None:
+    """Return one row of values per frame, `(n, A)` float32; None without a name.
+
+    A missing last row, and a last row that is not finite because no action follows, is filled with zeros.
+    """
+    if name is None:
+        return None
+    rows = np.asarray(group[name][place], np.float32)
+    rows = rows.reshape(len(rows), -1)
+    missing = place.stop - place.start - len(rows)
+    rows = np.concatenate([rows, np.zeros_like(rows[:1])]) if missing == 1 and len(rows) else rows
+    if len(rows) and not np.isfinite(rows[-1]).any():
+        rows[-1] = 0
+    return rows

@@ -1,0 +1,51 @@
+"""HDF5 files of robot episodes: robomimic, LIBERO, ManiSkill, ALOHA, stable-worldmodel.
+
+    vidpred prepare hdf5 low_dim_image.hdf5 data/lift camera=agentview_image
+    vidpred prepare hdf5 pusht_expert.h5 data/pusht size=64
+
+An episode is a group (data/demo_0 with obs/<camera>, actions and states), a range of rows (pixels, action, ep_offset,
+ep_len), or a file. Lists in the group mask (train, valid, test) are the splits; without a test list, valid is the test
+set. Row t of the actions leads from frame t to frame t+1. Needs h5py (pip install 'vidpred[hdf5]').
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vidpred.errors import ConfigError
+
+from .command import main
+from .episodes import EpisodeArrays
+
+SUFFIXES = (".h5", ".hdf5", ".he5")
+
+
+class Hdf5(EpisodeArrays):
+    """One HDF5 file, or a folder of them."""
+
+    name: ClassVar[str] = "hdf5"
+    about: ClassVar[str] = "HDF5 episodes (robomimic, stable-worldmodel, ALOHA) with actions and states"
+    expects: ClassVar[str] = "an .h5 or .hdf5 file, or a folder of them at any depth"
+
+    def files(self) -> dict[str, Path]:
+        if self.source.is_file():
+            return {self.source.name: self.source}
+        found = sorted(path for path in self.source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        return {path.relative_to(self.source).as_posix(): path for path in found if not path.name.startswith(".")}
+
+    def opened(self, path: Path) -> AbstractContextManager[Any]:
+        try:
+            h5py: Any = import_module("h5py")
+        except ImportError:
+            raise ConfigError("HDF5 files need h5py: pip install 'vidpred[hdf5]'") from None
+        with suppress(ImportError):
+            import_module("hdf5plugin")  # more kinds of compression, where it is installed
+        found: AbstractContextManager[Any] = h5py.File(path, "r")
+        return found
+
+
+if __name__ == "__main__":
+    main(Hdf5.name)

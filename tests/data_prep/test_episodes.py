@@ -1,0 +1,208 @@
+"""HDF5 and zarr episodes in the arrangements of robomimic, stable-worldmodel, ALOHA and diffusion policy."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_prep.episodes import EpisodeArrays
+from data_prep.hdf5 import Hdf5
+from data_prep.zarr import Zarr
+from tests.set_files import episode, find_square
+from vidpred.data.build import build_source
+from vidpred.data.prepared.format import PreparedFrames
+from vidpred.data.prepared.pipeline import Summary, prepare
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError, DataError
+
+LENGTHS = [24, 20, 26, 22, 24, 21]
+
+
+def robomimic(path: Path, cameras: tuple[str, ...] = ("agentview_image",), masks: bool = False) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        for number, length in enumerate(LENGTHS):
+            frames, actions, states = episode(number, length)
+            demo = file.create_group(f"data/demo_{number}")
+            demo["actions"], demo["states"] = actions, states
+            for camera in cameras:
+                demo[f"obs/{camera}"] = frames
+                demo[f"next_obs/{camera}"] = np.roll(frames, -1, 0)
+            demo["obs/robot0_eef_pos"] = states
+        if masks:
+            file["mask/train"] = np.array([b"demo_0", b"demo_2", b"demo_4", b"demo_5"])
+            file["mask/valid"] = np.array([b"demo_1", b"demo_3"])
+
+
+def flat(lengths: list[int] = LENGTHS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return frames, actions and states of all episodes one after the other."""
+    parts = zip(*(episode(number, length) for number, length in enumerate(lengths)), strict=True)
+    frames, actions, states = map(np.concatenate, parts)
+    return frames, actions, states
+
+
+def stable_worldmodel(path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    frames, actions, states = flat()
+    actions[np.cumsum(LENGTHS) - 1] = np.nan  # as the package marks the end of an episode
+    with h5py.File(path, "w") as file:
+        file["pixels"], file["action"], file["state"] = frames.transpose(0, 3, 1, 2), actions, states
+        file["ep_len"], file["ep_offset"] = LENGTHS, np.cumsum([0, *LENGTHS[:-1]])
+
+
+def aloha(folder: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    folder.mkdir()
+    for number, length in enumerate(LENGTHS):
+        frames, actions, states = episode(number, length)
+        with h5py.File(folder / f"episode_{number}.hdf5", "w") as file:
+            file["observations/images/top"], file["observations/qpos"] = frames, states
+            file["action"] = actions[:-1]
+
+
+def diffusion_policy(path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    frames, actions, states = flat()
+    group = zarr.open_group(str(path), mode="w", zarr_format=2)
+    for name, values in (("img", frames.astype(np.float32)), ("action", actions), ("state", states)):
+        group.create_array(f"data/{name}", data=values)
+    group.create_array("meta/episode_ends", data=np.cumsum(LENGTHS))
+
+
+def zipped(path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    frames, actions, states = flat()
+    store = zarr.storage.ZipStore(str(path), mode="w")
+    group = zarr.open_group(store, mode="w")
+    for name, values in (("img", frames), ("action", actions), ("state", states)):
+        group.create_array(f"data/{name}", data=values)
+    group.create_array("meta/episode_ends", data=np.cumsum(LENGTHS))
+    store.close()
+
+
+def prepared(kind: type[EpisodeArrays], source: Path, workers: int = 1, **settings: Any) -> Summary:
+    settings = {"max_bad_fraction": 0.5, **settings}
+    return prepare(kind(source=source, **settings), source.parent / "set", workers=workers, progress=False)
+
+
+def check_squares(summary: Summary) -> None:
+    """Check that every frame shows its state, and that actions lead from frame to frame."""
+    for split in ("train", "validation", "test"):
+        source = PreparedFrames(summary.target, summary.manifest, split)
+        for clip in source.clips:
+            states, actions = source.states(clip), source.actions(clip)
+            places = np.stack([find_square(frame) for frame in source.frames(clip)])
+            np.testing.assert_allclose(places, states, atol=0.6)
+            np.testing.assert_allclose(states[1:], states[:-1] + actions[:-1], atol=1e-4)
+
+
+def skipped(summary: Summary) -> dict[str, str]:
+    with (summary.target / "left_out.csv").open() as file:
+        return dict(list(csv.reader(file))[1:])
+
+
+FILES: list[tuple[Callable[[Path], None], str, type[EpisodeArrays]]] = [
+    (robomimic, "lift.hdf5", Hdf5),
+    (stable_worldmodel, "pusht.h5", Hdf5),
+    (aloha, "aloha", Hdf5),
+    (diffusion_policy, "pusht.zarr", Zarr),
+    (zipped, "pusht.zarr.zip", Zarr),
+]
+
+
+@pytest.mark.parametrize(("build", "name", "kind"), FILES)
+def test_every_arrangement_gives_the_same_episodes(
+    tmp_path: Path, build: Callable[[Path], None], name: str, kind: type[EpisodeArrays]
+) -> None:
+    build(tmp_path / name)
+    summary = prepared(kind, tmp_path / name, workers=2 if build is diffusion_policy else 1)
+    assert [clip.frames for clip in sorted(summary.clips, key=lambda clip: clip.clip)] == LENGTHS
+    assert (summary.manifest.action_size, summary.manifest.state_size) == (2, 2)
+    assert not skipped(summary)
+    check_squares(summary)
+    assert prepared(kind, tmp_path / name).written == 0
+    if name.endswith(".zip"):
+        return
+    with pytest.raises(DataError, match=rf"run vidpred prepare {kind.name} .*{name} data/"):
+        build_source(DataSettings(root=str(tmp_path / name)), "train", range(5))
+
+
+def test_lists_of_the_file_are_its_splits(tmp_path: Path) -> None:
+    robomimic(tmp_path / "a.hdf5", masks=True)
+    splits = {clip.clip: clip.split for clip in prepared(Hdf5, tmp_path / "a.hdf5").clips}
+    assert {name for name, split in splits.items() if split == "test"} == {"demo_1", "demo_3"}
+    assert list(splits.values()).count("validation") == 1
+
+
+def test_several_cameras_are_chosen_by_name(tmp_path: Path) -> None:
+    source = tmp_path / "a.hdf5"
+    robomimic(source, ("agentview_image", "wrist_image"))
+    with pytest.raises(ConfigError, match=r"several cameras .*; set camera to one of obs/agentview_image, obs/wrist"):
+        prepared(Hdf5, source)
+    with pytest.raises(ConfigError, match=r"no camera=front .*; set camera to one of"):
+        prepared(Hdf5, source, camera="front")
+    with pytest.raises(ConfigError, match=r"no array states=pose in an episode .*; there are actions, "):
+        prepared(Hdf5, source, camera="wrist_image", states="pose")
+    summary = prepared(Hdf5, source, camera="wrist_image", states="obs/robot0_eef_pos")
+    assert len(summary.clips) == 6
+    check_squares(summary)
+
+
+def test_a_bad_episode_costs_only_itself(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    source = tmp_path / "a.hdf5"
+    robomimic(source)
+    with h5py.File(source, "r+") as file:
+        file["data/demo_1/actions"][3, 0] = np.nan
+        del file["data/demo_4/obs/agentview_image"]
+        del file["data/demo_5/actions"]
+        file["data/demo_5/actions"] = np.zeros((3, 2))
+    summary = prepared(Hdf5, source)
+    assert {clip.clip for clip in summary.clips} == {"demo_0", "demo_2", "demo_3"}
+    bad = skipped(summary)
+    assert set(bad) == {"demo_1", "demo_4", "demo_5"}
+    assert "not finite" in bad["demo_1"]
+    assert "no frames" in bad["demo_4"]
+    check_squares(summary)
+
+
+def test_a_file_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:
+    aloha(tmp_path / "aloha")
+    cut = tmp_path / "aloha" / "episode_2.hdf5"
+    cut.write_bytes(cut.read_bytes()[:3000])
+    summary = prepared(Hdf5, tmp_path / "aloha")
+    assert len(summary.clips) == 5
+    assert "cannot read the file" in skipped(summary)["episode_2.hdf5"]
+
+
+def test_rows_beyond_the_arrays_are_bad(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    stable_worldmodel(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["ep_len"][5] = 400
+    summary = prepared(Hdf5, tmp_path / "a.h5")
+    assert len(summary.clips) == 5
+    assert "rows 116 to 516 of 137" in skipped(summary)["episode_000005"]
+
+
+def test_missing_packages_and_wrong_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    pytest.importorskip("h5py"), pytest.importorskip("zarr")
+    h5py_file, group = tmp_path / "a.h5", tmp_path / "a.zarr"
+    h5py_file.write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(DataError, match=r"none of the 1 items .*a.h5: cannot read the file"):
+        prepared(Hdf5, h5py_file)
+    group.mkdir()
+    (group / ".zgroup").write_text("{")
+    with pytest.raises(DataError, match=r"none of the 1 items .*a.zarr: "):
+        prepared(Zarr, group)
+    for name, kind, source in (("h5py", Hdf5, h5py_file), ("zarr", Zarr, group)):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(ConfigError, match=rf"need {name}: pip install 'vidpred\[{kind.name}\]'"):
+            prepared(kind, source)
