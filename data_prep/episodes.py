@@ -21,7 +21,7 @@ from vidpred.data.videos.containers import printable
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
 
 from .base import DividedSet, bad_frames, clip_name, parts_by_clip
-from .frames import natural_order
+from .frame_order import natural_order
 
 LAYOUTS = {3: ("THW",), 4: ("THWC", "TCHW")}
 ACTIONS, STATES = ("actions", "action"), ("states", "state", "proprio", "observations/qpos")
