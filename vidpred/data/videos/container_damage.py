@@ -19,6 +19,8 @@ MKV_TOP = {  # IDs of a segment's elements: seek head, info, tracks, chapters, c
 MKV_IN_CLUSTER = {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF}
 GIF_EXTENSION, GIF_IMAGE, GIF_END = 0x21, 0x2C, 0x3B
 
+READ_BYTES = 16_384  # at least; structures are read in small pieces
+
 
 @dataclass
 class Damage:
@@ -45,14 +47,17 @@ class FileBytes:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size = file, os.fstat(file.fileno()).st_size
+        self._block, self._start = b"", 0  # the last bytes read, and their offset
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, place: int | slice) -> Any:
         start, stop = (place.start, place.stop) if isinstance(place, slice) else (place, place + 1)
-        self.file.seek(start)
-        content = self.file.read(stop - start)
+        if start < self._start or stop > self._start + len(self._block):
+            self.file.seek(start)
+            self._block, self._start = self.file.read(max(stop - start, READ_BYTES)), start
+        content = self._block[start - self._start : stop - self._start]
         return content if isinstance(place, slice) else content[0] if content else 0
 
 
@@ -163,6 +168,8 @@ def _elements(content: FileBytes, offset: int, end: int) -> Iterator[tuple[int, 
         width = 9 - content[offset].bit_length()
         if width > 8:
             yield 0, offset, None
+            return
+        if offset + width > end:
             return
         size = int.from_bytes(content[offset : offset + width], "big") - (1 << 7 * width)
         offset += width

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from vidpred.data.videos.container_damage import find_damage
-from vidpred.data.videos.containers import Scaler, file_status, open_video, printable, short
+from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video, printable, short
 from vidpred.data.videos.geometry import geometry_of, upright
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.whole_frames import WholeFrames
@@ -105,14 +105,16 @@ def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, i
 class Reader:
     """An open video and its decoding position; decodes onwards if that is cheaper than seeking."""
 
-    def __init__(self, path: Path, info: VideoInfo) -> None:
+    def __init__(self, path: Path, info: VideoInfo, video: OpenVideo | None = None) -> None:
+        """Open the video, or continue with one that is open and was decoded to its end."""
         self.path, self.info = path, info
-        self._open()
+        self._open(video)
 
-    def _open(self) -> None:
-        self._video = open_video(self.path)
+    def _open(self, video: OpenVideo | None = None) -> None:
+        self._video = video or open_video(self.path)
         self._frames: Iterator[Any] = self._whole_frames()
-        self._position: int | None = 0  # index of the next frame; None after a failed seek
+        # The index of the next frame; None after a failed seek, and after the end.
+        self._position: int | None = 0 if video is None else None
 
     def _whole_frames(self) -> WholeFrames:
         return WholeFrames(self._video, self.info.breaks, self.info.images)
@@ -157,6 +159,9 @@ class Reader:
         if start is not None and not from_start:
             by_pts = bool(self.info.pts)
             time = self.info.pts[start] if by_pts else self.info.keyframe_dts[bisect_left(self.info.keyframes, start)]
+            if self.info.notes:  # what a decoder puts in place of missing data depends on what it decoded before
+                self.close()
+                self._open()
             self._position = None
             self._video.seek(time)
             self._frames = self._whole_frames()

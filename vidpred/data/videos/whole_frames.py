@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from vidpred.data.videos.containers import OpenVideo, short
@@ -35,6 +35,7 @@ class WholeFrames:
         self._key_sent = True  # whether a keyframe was sent to the decoder since the last damage
         self._key_pts: int | None = None
         self._offset = 0  # in the file, of the last packet
+        self._following: deque[Any] = deque()  # packets read ahead
         self._frames = self._decode()
 
     def __iter__(self) -> Iterator[Any]:
@@ -47,8 +48,8 @@ class WholeFrames:
     def _decode(self) -> Iterator[Any]:
         import av
 
-        for packet, joined in self._packets():
-            if self._is_broken(packet, joined):
+        for packet in self._packets():
+            if self._is_broken(packet):
                 self._lose("data is missing", sent=False)
             if packet.is_keyframe and not packet.is_corrupt:
                 self._key_sent, self._key_pts = True, packet.pts
@@ -86,34 +87,33 @@ class WholeFrames:
         if sent:
             self._key_pts = None
 
-    def _is_broken(self, packet: Any, joined: bool) -> bool:
-        before, offset = self._offset, packet.pos
-        if offset is not None and offset >= 0:
-            self._offset = offset
-            if any(before < place <= offset for place in self.breaks):
-                return True
+    def _is_broken(self, packet: Any) -> bool:
+        if self.breaks:
+            before, offset = self._offset, packet.pos
+            if offset is not None and offset >= 0:
+                self._offset = offset
+                if any(before < place <= offset for place in self.breaks):
+                    return True
+        joined = packet.is_corrupt and any(following.is_keyframe and following.size for following in self._following)
         return bool(packet.is_corrupt and not joined)
 
-    def _packets(self) -> Iterator[tuple[Any, bool]]:
-        """Yield every packet, and whether a keyframe follows within the next few."""
+    def _packets(self) -> Iterator[Any]:
+        """Yield every packet up to the empty one that flushes the decoder; `_following` holds the next few."""
         import av
 
         packets = self.video.container.demux(self.video.stream)
-        waiting: list[Any] = []
+        following = self._following
         ended = False
-        while True:
-            while len(waiting) <= LOOK_AHEAD and not ended:
+        while following or not ended:
+            while len(following) <= LOOK_AHEAD and not ended:
                 try:
-                    waiting += islice(packets, 1)
+                    packet = next(packets, None)
                 except av.FFmpegError as error:
                     self.reasons.append(short(error))
                     self.gaps.append(self.count)
-                    ended = True
-                    waiting.append(av.Packet())  # flushes the decoder
-                ended = ended or not waiting[-1:] or not waiting[-1].size
-            if not waiting:
-                return
-            packet = waiting.pop(0)
-            yield packet, any(following.is_keyframe and following.size for following in waiting)
-            if not packet.size:
-                return
+                    packet = av.Packet()  # flushes the decoder
+                ended = packet is None or not packet.size
+                if packet is not None:
+                    following.append(packet)
+            if following:
+                yield following.popleft()
