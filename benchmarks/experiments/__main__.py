@@ -23,6 +23,7 @@ from benchmarks.experiments.images import IMAGE_EXPERIMENTS
 from benchmarks.experiments.ladder import LADDER_EXPERIMENTS
 from benchmarks.experiments.motion import MOTION_EXPERIMENTS
 from benchmarks.experiments.planning import PLANNING_EXPERIMENTS
+from benchmarks.experiments.scale import SCALE_EXPERIMENTS
 from benchmarks.experiments.sharpness import SHARP_EXPERIMENTS
 from benchmarks.harness import commit, machine
 from benchmarks.results import RESULTS, append_result, read_results
@@ -156,6 +157,7 @@ EXPERIMENTS = [
     Experiment("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
     *PLANNING_EXPERIMENTS,
     *SHARP_EXPERIMENTS,
+    *SCALE_EXPERIMENTS,
     *LADDER_EXPERIMENTS,
     *IMAGE_EXPERIMENTS,
     *MOTION_EXPERIMENTS,

@@ -1,0 +1,145 @@
+"""Large folders: a tree of UCF101's shape, built from links to a dozen videos."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.data import make_video
+from benchmarks.experiments.base import Experiment
+from vidpred.data.videos.containers import open_video
+from vidpred.data.videos.index import find_videos, scan
+from vidpred.processes import available_cores
+
+VIDEOS, CLASSES, DISTINCT = 13_320, 101, 12
+LENGTHS = range(96, 288, 16)  # frames; their mean is that of UCF101, as is the bit rate
+TURNS = 12  # classes that are scanned and decoded in turns
+KILLED_AFTER = 40.0  # seconds
+TINY = ["--config", "tiny.yaml", "training.batch_size=8", "data.num_workers=2", "training.image_every=1000"]
+
+
+def link_videos(folder: Path, files: int = VIDEOS) -> None:
+    """Build a tree of video files in classes, all of them links to a few distinct AVIs."""
+    originals = []
+    for number, length in enumerate(LENGTHS):
+        originals.append(folder / f"original{number}.avi")
+        make_video(originals[-1], length, "mpeg4", {"g": "12", "b": "560k"})
+    for index in range(files):
+        kind = folder / "tree" / f"Class{index % CLASSES:03d}"
+        kind.mkdir(parents=True, exist_ok=True)
+        os.link(originals[index % DISTINCT], kind / f"v_Class_g{index // CLASSES:03d}_c01.avi")
+
+
+def decode(path: Path) -> None:
+    """Decode all frames of a video and do nothing with them."""
+    with closing(open_video(path)) as video:
+        for _ in video.frames():
+            pass
+
+
+def decode_all(root: Path) -> None:
+    """Decode all videos, as many at once as there are cores."""
+    with ThreadPoolExecutor(available_cores()) as pool:
+        list(pool.map(decode, [root / name for name in find_videos(root)]))
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """Return how long an action takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def started(*words: str) -> Iterator[psutil.Popen]:
+    """Start a training with two data workers in a group of its own, and kill what is left of it."""
+    process = psutil.Popen(
+        [sys.executable, "-m", "vidpred", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def peaks(words: list[str], metrics: Path) -> dict[str, float]:
+    """Run a training; return the seconds to its first logged step, and the peak memory of trainer and data workers."""
+    trainer, workers, first = 0.0, 0.0, 0.0
+    begin = time.perf_counter()
+    with started(*words) as process:
+        while process.poll() is None:
+            with closing_gaps():
+                trainer = max(trainer, process.memory_info().rss / 1e6)
+                workers = max([workers, *(child.memory_info().rss / 1e6 for child in process.children(recursive=True))])
+            if not first and metrics.exists() and metrics.stat().st_size:
+                first = time.perf_counter() - begin
+            time.sleep(0.05)
+        if process.returncode:
+            raise RuntimeError(process.stderr.read().decode())
+    return {"first_step_seconds": first, "trainer_mb": trainer, "worker_mb": workers}
+
+
+@contextmanager
+def closing_gaps() -> Iterator[None]:
+    """Ignore processes that end while they are looked at."""
+    try:
+        yield
+    except psutil.Error:
+        return
+
+
+def videos(run: Path, seed: int) -> dict[str, Any]:
+    """Scan the tree, stop and go on, start trainings on it."""
+    with tempfile.TemporaryDirectory(dir=run.parent) as name:
+        folder = Path(name)
+        link_videos(folder)
+        root = folder / "tree"
+        values = {"videos": VIDEOS, "cores": available_cores(), **rates(root, folder / "copies")}
+        words = ["train", *TINY, f"data.root={root}", f"run={folder / 'first'}", "training.steps=1"]
+        with started(*words) as process:
+            time.sleep(KILLED_AFTER)
+            os.killpg(process.pid, signal.SIGKILL)
+        index = root / ".vidpred" / "index.jsonl"
+        values["scanned_before_kill"] = len(index.read_text().splitlines()) - 1
+        values["scan_seconds_after_kill"] = seconds(lambda: scan(root))
+        values["index_mb"] = index.stat().st_size / 1e6
+        values["second_scan_seconds"] = [seconds(lambda: scan(root)) for _ in range(3)]
+        for turn in range(3):
+            words[-2:] = [f"run={folder / f'run{turn}'}", "training.steps=20"]
+            for key, value in peaks(words, folder / f"run{turn}" / "metrics.jsonl").items():
+                values.setdefault(key, []).append(value)
+    return values
+
+
+def rates(root: Path, copies: Path) -> dict[str, Any]:
+    """Return the videos per second of plain decoding and of scanning, class by class in turns."""
+    classes = sorted(path for path in root.iterdir() if path.is_dir())[:TURNS]
+    count = len(find_videos(classes[0]))
+    decoding, scanning = [], []
+    for number, kind in enumerate(classes):
+        linked = copies / str(number)  # a scan leaves an index, which the measurement of the tree must not find
+        linked.mkdir(parents=True)
+        for path in kind.iterdir():
+            os.link(path, linked / path.name)
+        decoding.append(count / seconds(lambda kind=kind: decode_all(kind)))  # type: ignore[misc]
+        scanning.append(count / seconds(lambda linked=linked: scan(linked)))  # type: ignore[misc]
+    ratio = statistics.median(scan / plain for scan, plain in zip(scanning, decoding, strict=True))
+    return {"decoded_per_second": decoding, "scanned_per_second": scanning, "scan_to_decoding": ratio}
+
+
+SCALE_EXPERIMENTS = [Experiment("scale: a tree of 13,320 videos", 0, videos)]
