@@ -17,7 +17,8 @@ def r1_penalty(logits: Tensor, images: list[Tensor], pixel_repeat: int = 1) -> T
     Mescheder et al. 2018, "Which training methods for GANs do actually converge?", equation 9.
 
     Args:
-        logits: The discriminator's logits of `images`.
+        logits: The discriminator's logits of `images`, `(B, scales)` or `(B, scales, places)`, which are averaged over
+            places.
         images: Real images of every scale, given to the discriminator with requires_grad.
         pixel_repeat: Side, in image pixels, of one input pixel of the discriminator; the gradient is with respect to
             its inputs.
@@ -46,7 +47,9 @@ def gradient_penalty(logits: Tensor, images: list[Tensor], pixel_repeat: int = 1
 def _squared_gradients(logits: Tensor, images: list[Tensor], pixel_repeat: int) -> Tensor:
     """Return the squared norm of every sample's gradient at every scale, `(scales, B)`."""
     # One input pixel is the mean of pixel_repeat^2 image pixels, which share its gradient equally.
-    gradients = torch.autograd.grad(logits.float().sum(), images, create_graph=True)
+    scores = logits.float() if logits.dim() < 3 else logits.float().mean(2)
+    # A discriminator may ignore the coarser scales.
+    gradients = torch.autograd.grad(scores.sum(), images, create_graph=True, allow_unused=True, materialize_grads=True)
     return torch.stack([gradient.float().square().flatten(1).sum(1) for gradient in gradients]) * pixel_repeat**2
 
 

@@ -90,6 +90,11 @@ class Generator(nn.Module):
     num_styles: int = 0
     """Number of layers with a separate style; 0: no styles."""
 
+    @property
+    def last_weight(self) -> nn.Parameter | None:
+        """The weight that the finest image's values come from, for `objective.adversarial.balanced`; None: none."""
+        return None
+
     def __init__(self) -> None:
         super().__init__()
         self.state_dynamics = None  # on the instance: a class default would hide a submodule of that name
@@ -174,13 +179,14 @@ class Discriminator(nn.Module):
     """Base class of the discriminators: logits of images or frames at every scale.
 
     `forward(context, images, **conditions)` takes the context `(B, T, C, H, W)` and, coarse to fine, the frames to
-    score `(B, K, C, h, w)`, both in [0, 1], and returns logits `(B, num_scales)`. with_features=True adds each scale's
-    last hidden features, a list of `(B, F)`. labels, target and `num_groups` are passed by name where the attributes
+    score `(B, K, C, h, w)`, both in [0, 1], and returns logits `(B, num_scales)`, or `(B, scales, places)` of patches,
+    whose losses are means over places. with_features=True adds each scored scale's last hidden features, a list of
+    `(B, F)`. labels, target and `num_groups` are passed by name where the attributes
     request them.
     """
 
     num_scales: int = 1
-    """Number of scored scales, coarse to fine."""
+    """Number of scales of the images that it takes, coarse to fine."""
     num_labels: int = 0
     """Number of classes whose labels it takes; 0: takes no labels."""
     classes: int = 0

@@ -19,6 +19,7 @@ from vidpred.models.mixture import MixtureSettings
 from vidpred.models.mlp import MlpDiscriminatorSettings, MlpSettings
 from vidpred.models.motion import MotionSettings
 from vidpred.models.multiscale import MultiscaleSettings
+from vidpred.models.patch_discriminator import PatchDiscriminatorSettings
 from vidpred.models.progressive import ProgressiveDiscriminatorSettings, ProgressiveSettings
 from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 from vidpred.models.stylegan import StyleganSettings
@@ -46,6 +47,7 @@ DISCRIMINATORS: dict[str, type[DiscriminatorSettings]] = {
     "mlp": MlpDiscriminatorSettings,
     "lapgan": LapganDiscriminatorSettings,
     "progressive": ProgressiveDiscriminatorSettings,
+    "patch": PatchDiscriminatorSettings,
 }
 
 

@@ -129,6 +129,11 @@ class FilmUnet(ConditionedPredictor):
         assert self.paint.bias is not None
         nn.init.zeros_(self.paint.bias)
 
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """The weight of the last convolution."""
+        return self.paint.weight
+
     def forward(
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
         states: Tensor | None = None,

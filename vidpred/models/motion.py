@@ -180,6 +180,11 @@ class MotionGenerator(ConditionedPredictor):
         self.refinement = Refinement(settings, channels, self.condition_size) if settings.refine else None
         self.sharpness = None if settings.refine else settings.sharpness
 
+    @property
+    def last_weight(self) -> nn.Parameter | None:
+        """The weight of the refinement's last convolution; None without refinement."""
+        return None if self.refinement is None else self.refinement.last.weight
+
     def forward(
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
         states: Tensor | None = None,

@@ -29,6 +29,11 @@ class AdversarialSettings(Settings):
         description="Weight of the generator's adversarial loss, summed over scales; about "
         "0.01 to 0.1 with frame losses. 0: none.",
     )
+    balanced: bool = Field(
+        False,
+        description="Multiply the weight by the ratio of the other losses' gradient to the adversarial one, at the "
+        "generator's last layer (Esser et al. 2021, equation 7). A weight of 1 then makes both equally strong.",
+    )
     feature_matching_weight: float = Field(
         0.0, ge=0, description="Weight of the distance between the batch means of the discriminator's hidden features."
     )

@@ -122,7 +122,8 @@ CHECKS: tuple[Check, ...] = (
         "a discriminator that does not learn", "warning", (*ACCURACY, "monitor/motion", "monitor/sharpness"),
         checks.blind_discriminator,
         "an accuracy of one half is right only if predictions are as good as the true frames",
-        "raise training.discriminator.learning_rate, lower its penalties, or choose a larger discriminator.size",
+        "set discriminator.name=patch and objective.adversarial.balanced=true; or raise "
+        "training.discriminator.learning_rate, or lower its penalties",
     ),
     Check(
         "oscillating adversarial training", "warning", ACCURACY, checks.oscillation,

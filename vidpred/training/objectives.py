@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, Field, create_model, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
+from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import (
     class_loss,
     gradient_difference_loss,
@@ -27,6 +28,8 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
 from vidpred.settings import Settings, absent_at_defaults
 from vidpred.training.adversarial_losses import AdversarialLosses, AdversarialSettings, Losses, sum_of, weigh
+
+MAX_RATIO = 1e4
 
 LossWeights: type[Settings] = create_model(  # type: ignore[call-overload]
     "LossWeights",
@@ -88,6 +91,13 @@ class ObjectiveSettings(Settings):
     adversarial: Annotated[AdversarialSettings | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="The adversary. null: none."
     )
+
+    @model_validator(mode="after")
+    def _check_balanced(self) -> Self:
+        frame_losses = (self.lp_weight, self.gdl_weight, self.log_weight, *self.loss_weights.values())
+        if self.adversary.balanced and not any(frame_losses):
+            raise ValueError("adversarial.balanced: there is no other loss to balance the adversarial one with")
+        return self
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -154,6 +164,7 @@ class Objective:
         """
         self.settings, self.wrapped, self.discriminator = settings, wrapped, discriminator
         networks = {"generator": generator, "discriminator": discriminator}
+        self.last_weight = generator.last_weight if generator is not None else None
         self.adversarial_losses = AdversarialLosses(
             settings.adversary,
             {name: network for name, network in networks.items() if network is not None},
@@ -212,7 +223,22 @@ class Objective:
             scored: tuple[Tensor, list[Tensor]] = discriminator(context, images, with_features=True, **conditions)
             return scored
 
-        return weigh(terms | self.adversarial_losses.generator_terms(score, step.predictions, true, step.number))
+        adversarial = self.adversarial_losses.generator_terms(score, step.predictions, true, step.number)
+        return self._balanced(terms, adversarial, step) if settings.adversary.balanced else weigh(terms | adversarial)
+
+    def _balanced(
+        self, terms: dict[str, tuple[float, Tensor]], adversarial: dict[str, tuple[float, Tensor]], step: Step
+    ) -> Losses:
+        """Add the adversarial terms to the others, its weight multiplied by `gradient_ratio`, which is logged."""
+        weight = 0.0
+        if "adversarial" in adversarial:
+            weight, loss = adversarial["adversarial"]
+            if step.predictions[-1].requires_grad:
+                weight *= gradient_ratio(weigh(terms).total, loss, self.last_weight)
+            adversarial["adversarial"] = weight, loss
+        losses = weigh(terms | adversarial)
+        losses.parts["adversarial_weight"] = step.predictions[-1].new_tensor(weight)
+        return losses
 
     def discriminator_losses(self, step: Step) -> Losses:
         """Compute the discriminator's losses on true, predicted and, with `wrong_pairs`, mismatched futures."""
@@ -243,6 +269,24 @@ class Objective:
         """Return the true frames at every scale, faded like the images of a growing generator."""
         true = targets(step)
         return true if self.discriminator is None else [self.discriminator.match_fade(frames) for frames in true]
+
+
+def gradient_ratio(loss: Tensor, other: Tensor, weight: nn.Parameter | None) -> float:
+    """Return the ratio of two losses' gradients at a weight, at most `MAX_RATIO`; of means over processes.
+
+    Raises:
+        ConfigError: There is no such weight.
+    """
+    if weight is None:
+        raise ConfigError(
+            "[objective.adversarial.balanced] this model has no last layer to balance gradients at; set it to false"
+        )
+    gradients = [torch.autograd.grad(of, weight, retain_graph=True)[0].float() for of in (loss, other)]
+    if torch.distributed.is_initialized():
+        for gradient in gradients:
+            torch.distributed.all_reduce(gradient)
+    first, second = (float(gradient.norm()) for gradient in gradients)
+    return min(first / second, MAX_RATIO) if second > 0 else 0.0
 
 
 def with_classes(losses: Losses, weight: float, class_logits: Tensor, labels: Tensor | None) -> Losses:
