@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tests.video_files import numbered_frames, write_video
-from vidpred.checkpoint import RunFolder, find_checkpoint
+from vidpred.checkpoint import RunFolder, find_checkpoint, read_metrics
 from vidpred.config import load_config
 from vidpred.errors import ConfigError, DivergedError, StorageError
 from vidpred.inference.predictor import Predictor
@@ -131,10 +131,19 @@ def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes
     assert len(checksums(whole)) == 60
 
 
+BALANCED = {
+    "objective.adversarial.weight": 0.5, "objective.adversarial.balanced": True, "discriminator.name": "patch",
+    "discriminator.widths": [8], "training.discriminator.name": "sgd", "training.generator.name": "sgd",
+}  # fmt: skip
+
+
 @pytest.mark.slow
-def test_one_and_two_processes_train_on_the_same_samples(clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("adversary", [{}, BALANCED])
+def test_one_and_two_processes_train_on_the_same_samples(
+    clips: Path, tmp_path: Path, adversary: dict[str, Any]
+) -> None:
     """At the same global batch size, samples are equal and weights close (sums are in another order)."""
-    settings = {**TINY, "data.root": str(clips), "training.precision": "float32"}
+    settings = {**TINY, **adversary, "data.root": str(clips), "training.precision": "float32"}
     folders = [tmp_path / "one", tmp_path / "two"]
     for processes, folder in enumerate(folders, 1):
         finish(start({**settings, "run": str(folder)}, processes))
@@ -142,6 +151,8 @@ def test_one_and_two_processes_train_on_the_same_samples(clips: Path, tmp_path: 
     one, two = (load_file(find_checkpoint(folder, "last").path / "generator.safetensors") for folder in folders)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+    balance, other = ([line.get("generator/adversarial_weight") for line in read_metrics(folder)] for folder in folders)
+    assert [weight for weight in balance if weight] == pytest.approx([weight for weight in other if weight], rel=1e-3)
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.batch import Batch
-from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import (
     class_loss,
     gradient_difference_loss,
@@ -233,7 +232,7 @@ class Objective:
         weight = 0.0
         if "adversarial" in adversarial:
             weight, loss = adversarial["adversarial"]
-            if step.predictions[-1].requires_grad:
+            if self.last_weight is not None:
                 weight *= gradient_ratio(weigh(terms).total, loss, self.last_weight)
             adversarial["adversarial"] = weight, loss
         losses = weigh(terms | adversarial)
@@ -271,16 +270,8 @@ class Objective:
         return true if self.discriminator is None else [self.discriminator.match_fade(frames) for frames in true]
 
 
-def gradient_ratio(loss: Tensor, other: Tensor, weight: nn.Parameter | None) -> float:
-    """Return the ratio of two losses' gradients at a weight, at most `MAX_RATIO`; of means over processes.
-
-    Raises:
-        ConfigError: There is no such weight.
-    """
-    if weight is None:
-        raise ConfigError(
-            "[objective.adversarial.balanced] this model has no last layer to balance gradients at; set it to false"
-        )
+def gradient_ratio(loss: Tensor, other: Tensor, weight: nn.Parameter) -> float:
+    """Return the ratio of two losses' gradients at a weight, at most `MAX_RATIO`; of means over processes."""
     gradients = [torch.autograd.grad(of, weight, retain_graph=True)[0].float() for of in (loss, other)]
     if torch.distributed.is_initialized():
         for gradient in gradients:

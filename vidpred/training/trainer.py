@@ -87,6 +87,10 @@ class Trainer:
         if parts.discriminator is not None:
             schedule = training.discriminator_schedule or training.schedule
             self.networks["discriminator"] = self._network(parts.discriminator, training.discriminator, schedule)
+        if parts.objective.adversary.balanced and parts.generator.last_weight is None:
+            raise ConfigError(
+                "[objective.adversarial.balanced] this model has no last layer to balance gradients at; set it to false"
+            )
         self.average = copy.deepcopy(parts.generator).requires_grad_(False).eval()
         discriminator = self.networks.get("discriminator")
         self.objective = Objective(
