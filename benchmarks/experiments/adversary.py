@@ -43,7 +43,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "l1 + GDL + patches of two scales": {**PATCH, "discriminator.scales": 2},
     "l1 + GDL, rollouts of three": {"data.unroll": 3},
     "l1 + GDL + patches, rollouts of three": {**PATCH, "data.unroll": 3, "objective.adversarial.weight": 0.5},
-    "l1 + GDL + patches, spectral norm": {**PATCH, "discriminator.spectral_norm": True, "objective.adversarial.r1_weight": 0.0},
+    "l1 + GDL + patches, spectral norm": {
+        **PATCH, "discriminator.spectral_norm": True, "objective.adversarial.r1_weight": 0.0,
+    },
     "l2 + patches": {**PATCH, "objective.lp_exponent": 2.0, "objective.gdl_weight": 0.0},
 }  # fmt: skip
 

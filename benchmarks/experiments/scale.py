@@ -64,7 +64,7 @@ def seconds(action: Callable[[], Any]) -> float:
 
 @contextmanager
 def started(*words: str) -> Iterator[psutil.Popen]:
-    """Start a training with two data workers in a group of its own, and kill what is left of it."""
+    """Start a training with two data workers in a separate process group, and kill what is left of it."""
     process = psutil.Popen(
         [sys.executable, "-m", "vidpred", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         start_new_session=True,

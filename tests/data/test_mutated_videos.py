@@ -44,7 +44,7 @@ def mutated(kind: int, content: bytearray, random: np.random.Generator) -> bytes
 
 
 def ffmpeg_frames(path: Path) -> list[np.ndarray]:
-    """Decode in order with nothing but FFmpeg, going on after errors as a player does."""
+    """Decode in order with FFmpeg alone, going on after errors as a player does."""
     frames = []
     with av.open(str(path), metadata_errors="ignore") as container:
         for packet in container.demux(container.streams.best("video")):

@@ -44,7 +44,7 @@ class VideoSettings(Settings):
         le=1000,
         description="Frame rate to which videos are resampled, in frames per second. null: every frame of the file.",
     )
-    skip_cuts: bool = Field(True, description="Skip windows that span a hard cut.")
+    skip_cuts: bool = Field(True, description="Leave out windows with a hard cut, in training and evaluation.")
     cache_mb: int = Field(
         1024,
         ge=0,
@@ -160,7 +160,11 @@ class DataSettings(Settings):
         None, ge=1, description="Number of training images whose label is used, balanced over classes. null: all."
     )
     labeled_share: float = Field(
-        0.0, ge=0, lt=1, description="Minimum expected share of labeled images among the training samples."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Draw labeled images more often, so that they are at least this share of the training "
+        "samples on average.",
     )
     video: Annotated[VideoSettings | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="Reading of files. null: the defaults."

@@ -45,7 +45,7 @@ def distance(first: Moments, second: Moments) -> float:
 
 
 def distance_of(one: Tensor, other: Tensor) -> float:
-    """Compute the `distance` of two sets of features `(N, F)`."""
+    """Compute the Fréchet distance between Gaussians fitted to two sets of features `(N, F)`, as FID and FVD do."""
     sets = Moments(), Moments()
     for moments, features in zip(sets, (one, other), strict=True):
         moments.add(features)

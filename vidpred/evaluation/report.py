@@ -108,9 +108,10 @@ def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> s
 
 
 def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
-    """Return a row for every model (its name, then a cell for each metric) and one of n.
+    """Return the rows of a table: one for every model (its name, a cell for each metric), and n, the frames measured.
 
-    With samples, a model that takes noise has three rows, and the last cell of its mean is the spread.
+    If several samples were drawn, a model that takes noise has three rows (the mean over samples, the best sample, the
+    worst one), and the mean's row ends with the spread of the samples.
     """
     names = evaluation.protocol.metrics
     lines = [
@@ -161,7 +162,7 @@ def clip_rows(
 
 
 def better(protocol: Protocol) -> str:
-    """Describe which direction is better for the metrics of a protocol."""
+    """Return a sentence for a report: for which metrics of a protocol higher or lower values are better."""
     metrics = [METRICS[name] for name in protocol.metrics]
     lower = [metric.title for metric in metrics if metric.lower_is_better]
     exact = [f"{metric.title} ({metric.best:g})" for metric in metrics if metric.best is not None]

@@ -205,7 +205,7 @@ class Discriminator(nn.Module):
         return 1
 
     def match_fade(self, frames: Tensor) -> Tensor:
-        """Return true frames `(B, K, C, H, W)` with as much detail as the generator's while both grow."""
+        """Return true frames `(B, K, C, H, W)`, for a growing network blended with a coarser version of themselves."""
         return frames
 
     def grow(self, share: float) -> None:

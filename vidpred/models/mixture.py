@@ -32,12 +32,20 @@ class MixtureSettings(ImageSettings):
         "gaussian_mixture", description="Mixture of Gaussians over images, fitted instead of trained."
     )
     noise_channels: int = Field(
-        51, ge=2, le=1024, description="Noise values: one chooses the component, the others are along principal axes."
+        51,
+        ge=2,
+        le=1024,
+        description="Number of noise values: one chooses a Gaussian of the mixture, the others are positions along "
+        "its principal axes.",
     )
     components: int = Field(100, ge=1, description="Number of Gaussians, each with its own covariance.")
     ridge: float = Field(1e-6, gt=0, description="Addition to the variances.")
     iterations: int = Field(100, ge=1, description="Iterations of expectation maximization, after k-means.")
-    most_images: int = Field(20_000, ge=2, description="Largest number of images to fit.")
+    max_images: int = Field(
+        20_000,
+        ge=2,
+        description="Largest number of training images that the mixture is fitted to; of more, a random part is used.",
+    )
 
     @model_validator(mode="after")
     def _continuous(self) -> Self:
@@ -56,7 +64,7 @@ class MixtureGenerator(ImageGenerator):
 
     def __init__(self, settings: MixtureSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        self.settings, self.max_fit_images = settings, settings.most_images
+        self.settings, self.max_fit_images = settings, settings.max_images
         count, size, values = settings.components, settings.noise_channels - 1, shape.values
         if size > values:
             raise ConfigError(

@@ -38,7 +38,9 @@ class MultiscaleSettings(ModelSettings):
         None, description="Feature maps of each scale, coarse to fine, instead of those of size."
     )
     kernel_sizes: list[list[int]] | None = Field(
-        None, description="Kernel sizes of each scale, coarse to fine, one more than it has feature maps."
+        None,
+        description="For each scale, coarse to fine, the kernel size of each convolution: one more than its entries "
+        "in feature_maps. null: those of size.",
     )
     residual: Literal["coarse", "last_frame"] = Field(
         "coarse",

@@ -64,10 +64,10 @@ class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
 
 
 def doublings(shape: Shape) -> int:
-    """Return how often 4 pixels are doubled to reach the image's side.
+    """Return how often a side of 4 pixels is doubled to reach the image's side.
 
     Raises:
-        ConfigError: The side is no such power-of-two multiple.
+        ConfigError: The image is not square, or its side is not 4 times a power of two.
     """
     count = max(1, (shape.height // 4).bit_length() - 1)
     if 4 << count != shape.height:

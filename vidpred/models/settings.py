@@ -34,10 +34,13 @@ class ModelSettings(Settings):
         0,
         ge=0,
         le=1024,
-        description="Number of values in a state of the data, one per frame (0: the generator takes no states).",
+        description="Number of values in a state, such as a robot's pose; the data has one per frame (0: no states).",
     )
     num_labels: int = Field(
-        0, ge=0, le=100_000, description="Number of classes in the data that the generator is conditioned on (0: none)."
+        0,
+        ge=0,
+        le=100_000,
+        description="Number of the data's classes, if the generator takes the class as an input (0: it does not).",
     )
 
     @property
@@ -61,7 +64,7 @@ class DiscriminatorSettings(Settings):
         0,
         ge=0,
         le=100_000,
-        description="Number of classes in the data that the discriminator is conditioned on (0: none).",
+        description="Number of the data's classes, if the discriminator takes the class as an input (0: it does not).",
     )
 
     @property

@@ -38,7 +38,11 @@ class StyleganSettings(ImageSettings):
 
     name: Literal["stylegan"] = Field("stylegan", description="Style-based generator of images (Karras et al. 2019).")
     noise_channels: int = Field(512, ge=1, le=100_000, description="Length of z, the noise of an image.")
-    width: int = Field(512, ge=1, description="Largest number of feature maps, and the length of w (the paper: 512).")
+    width: int = Field(
+        512,
+        ge=1,
+        description="Largest number of feature maps of a layer, and the length of the style vector w (the paper: 512).",
+    )
     mapping_layers: int = Field(8, ge=1, description="Number of layers from z to w.")
     mixing: float = Field(
         0.9,

@@ -36,6 +36,7 @@ MOVED = {  # old dotted key -> new
     "model.patch": "model.cell_size",
     "model.spots": "model.spatial_actions",
     "model.normalise": "model.normalize",
+    "model.most_images": "model.max_images",
     "objective.draws": "objective.num_samples",
     "objective.other_draws_weight": "objective.other_samples_weight",
     "objective.adversarial": "objective.adversarial.loss",

@@ -60,7 +60,9 @@ class AdversarialSettings(Settings):
     )
     weight_clip: float | None = Field(None, gt=0, description="Bound of the discriminator's weights. null: none.")
     wrong_pairs: bool = Field(
-        False, description="Also train the discriminator to reject the true future of another sample."
+        False,
+        description="Also train the discriminator to reject true futures of other samples, so that it compares "
+        "them with the context.",
     )
     discriminator_steps: int = Field(
         1, ge=1, description="Update the generator every n-th step, the discriminator every step."

@@ -12,7 +12,7 @@ from vidpred.settings import Settings
 class OptimizerSettings(Settings):
     """Settings of one network's optimizer."""
 
-    name: Literal["sgd", "rmsprop", "adam", "adamw"] = Field("adam", description="Optimizer.")
+    name: Literal["sgd", "rmsprop", "adam", "adamw"] = Field("adam", description="Optimizer of the network.")
     learning_rate: float = Field(1e-3, gt=0, description="Learning rate before the schedule.")
     momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd and rmsprop.")
     betas: tuple[float, float] = Field((0.9, 0.99), description="Decay rates of the moments of adam and adamw.")

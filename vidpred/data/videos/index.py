@@ -237,7 +237,7 @@ def named(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def bad_videos_file(root: Path) -> Path:
-    """Return the path of the list of skipped videos, next to the index."""
+    """Return the path of the list of videos that are damaged, unreadable or too short, next to the index."""
     return index_file(root).with_name("bad_videos.csv")
 
 

@@ -103,7 +103,7 @@ def turned(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
 
 
 def angle_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Compute the angle in [0, pi] between two directions."""
+    """Compute the angle, in [0, pi], between two directions that are given as angles in radians."""
     return np.asarray(np.abs((one - other + np.pi) % (2 * np.pi) - np.pi))
 
 
