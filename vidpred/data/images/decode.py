@@ -193,7 +193,7 @@ def _check_jpeg(content: bytes, opened: Image.Image) -> None:
     """
     if content.rfind(END_OF_JPEG) < content.rfind(SCAN_OF_JPEG):
         opened.load()  # raises the error if it is truncated
-    # Data that FFmpeg decodes only when it may ignore errors are damaged; if it never decodes them, that says nothing.
+    # Data that FFmpeg decodes only when it may ignore errors are damaged; if it never decodes them, nothing is known.
     if not _decodes(content, "explode") and _decodes(content, "ignore_err"):
         raise DataError("cannot decode the image: damaged JPEG data")
 
