@@ -11,7 +11,7 @@ import torch
 from benchmarks.mathieu_long import CONTEXT, KEPT, Numbers, measure_clip
 from vidpred.config import Config, load_config
 from vidpred.data.batch import to_float
-from vidpred.evaluation.feature_distance import FeatureNetwork
+from vidpred.evaluation.feature_distance import FeatureDistance
 from vidpred.inference.predictor import Predictor
 from vidpred.models.baselines import CopyLast
 from vidpred.models.rollout import rollout
@@ -76,11 +76,11 @@ def predict(run: str, clips: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def measure(run: str, clips: Path, network: FeatureNetwork) -> dict[str, Numbers]:
+def measure(run: str, clips: Path, distance: FeatureDistance) -> dict[str, Numbers]:
     """Return the numbers of a run by `split/clip`."""
     predictions = predict(run, clips)
     with np.load(clips) as windows:
         return {
-            clip: measure_clip(predictions[clip], to_float(torch.from_numpy(windows[clip])), network)
+            clip: measure_clip(predictions[clip], to_float(torch.from_numpy(windows[clip])), distance)
             for clip in windows
         }

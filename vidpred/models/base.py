@@ -91,8 +91,8 @@ class Generator(nn.Module):
     """Number of layers with a separate style; 0: no styles."""
 
     @property
-    def last_weight(self) -> nn.Parameter | None:
-        """The weight that the finest image's values come from, for `objective.adversarial.balanced`; None: none."""
+    def last_weight(self) -> Tensor | None:
+        """The weights of the last layer, at which `objective.adversarial.balanced` compares gradients; None: none."""
         return None
 
     def __init__(self) -> None:

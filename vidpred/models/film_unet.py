@@ -130,7 +130,7 @@ class FilmUnet(ConditionedPredictor):
         nn.init.zeros_(self.paint.bias)
 
     @property
-    def last_weight(self) -> nn.Parameter:
+    def last_weight(self) -> Tensor:
         """The weight of the last convolution."""
         return self.paint.weight
 

@@ -181,7 +181,7 @@ class MotionGenerator(ConditionedPredictor):
         self.sharpness = None if settings.refine else settings.sharpness
 
     @property
-    def last_weight(self) -> nn.Parameter | None:
+    def last_weight(self) -> Tensor | None:
         """The weight of the refinement's last convolution; None without refinement."""
         return None if self.refinement is None else self.refinement.last.weight
 

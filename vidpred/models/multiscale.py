@@ -115,10 +115,10 @@ class MultiscaleGenerator(ConditionedPredictor):
         self.num_scales, self.copies = len(self.networks), settings.residual == "last_frame"
 
     @property
-    def last_weight(self) -> nn.Parameter:
+    def last_weight(self) -> Tensor:
         """The weight of the finest scale's last convolution."""
-        weight: nn.Parameter = self.networks[-1][-1].weight  # type: ignore[index, union-attr, assignment]
-        return weight
+        *_, last = self.networks[-1].children()
+        return last.weight  # type: ignore[return-value]
 
     def forward(
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,

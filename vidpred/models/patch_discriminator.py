@@ -91,7 +91,7 @@ class PatchDiscriminator(Discriminator):
         logits, features = [], []
         pyramid = build_pyramid(context, self.num_scales)[-self.scored :]
         for network, past, frames in zip(self.networks, pyramid, images[-self.scored :], strict=True):
-            *hidden, last = network
+            *hidden, last = network.children()
             values = as_channels_last(self.inputs(past * 2 - 1, frames * 2 - 1))
             for layer in hidden:
                 values = layer(values)

@@ -270,7 +270,7 @@ class Objective:
         return true if self.discriminator is None else [self.discriminator.match_fade(frames) for frames in true]
 
 
-def gradient_ratio(loss: Tensor, other: Tensor, weight: nn.Parameter) -> float:
+def gradient_ratio(loss: Tensor, other: Tensor, weight: Tensor) -> float:
     """Return the ratio of two losses' gradients at a weight, at most `MAX_RATIO`; of means over processes."""
     gradients = [torch.autograd.grad(of, weight, retain_graph=True)[0].float() for of in (loss, other)]
     if torch.distributed.is_initialized():

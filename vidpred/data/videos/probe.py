@@ -122,7 +122,7 @@ class _Scan:
             self._refuse(self.limits.of_size(width, frame.height))
         self._refuse(self.limits.of_length(self.count, self._seconds()))
         thumbnail = thumbnail_of(frame, self._scaler)
-        self.checksums.append(zlib.crc32(thumbnail))
+        self.checksums.append(zlib.crc32(thumbnail.data))
         if self._thumbnail is not None:
             self.thumbnail_differences.append(cv2.norm(thumbnail, self._thumbnail, cv2.NORM_L1) / thumbnail.size)
         self._thumbnail = thumbnail
@@ -207,7 +207,7 @@ def _checksums(reader: Reader, first: int, end: int, image: Callable[[Any], np.n
     found = []
     with suppress(av.FFmpegError):
         for number, frame in reader.frames_from(first):
-            found.append(zlib.crc32(image(frame)))
+            found.append(zlib.crc32(image(frame).data))
             if number >= end - 1:
                 break
     return found
