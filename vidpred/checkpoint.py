@@ -94,6 +94,14 @@ def hash_file(file: Path) -> str:
     return digest.hexdigest()
 
 
+def write_manifest(folder: Path, step: int) -> None:
+    """Write the manifest of the files that are in a checkpoint folder."""
+    files = {
+        file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in sorted(folder.iterdir())
+    }
+    (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1))
+
+
 class RunFolder:
     """The files of a run, which only the main process writes."""
 
@@ -155,11 +163,7 @@ class RunFolder:
                 (temporary / "state.json").write_text(json.dumps({**state, "step": step}, indent=1))
                 if self.config_file.is_file():
                     shutil.copy(self.config_file, temporary / CONFIG)
-                manifest = {
-                    file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)}
-                    for file in sorted(temporary.iterdir())
-                }
-                (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": manifest}, indent=1))
+                write_manifest(temporary, step)
         except SafetensorError as error:
             raise StorageError(f"cannot write [{final}]: {error}; {REMEDY}") from None
         write_file(self.path / "last.json", json.dumps({"step": step}), REMEDY, durable=True)
