@@ -96,9 +96,7 @@ def hash_file(file: Path) -> str:
 
 def write_manifest(folder: Path, step: int) -> None:
     """Write the manifest of the files that are in a checkpoint folder."""
-    files = {
-        file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in sorted(folder.iterdir())
-    }
+    files = {file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1))
 
 

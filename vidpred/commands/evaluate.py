@@ -15,6 +15,7 @@ from vidpred.commands.options import (
     FrameSize,
     Generators,
     JsonFile,
+    Models,
     NumFrames,
     PlotFile,
     ProtocolName,
@@ -28,6 +29,7 @@ from vidpred.commands.options import (
 
 def evaluate(
     run: Runs = None,
+    model: Models = None,
     generator: Generators = None,
     context: ContextFrames = None,
     size: FrameSize = None,
@@ -61,12 +63,11 @@ def evaluate(
     from vidpred.inference.load_models import load_predictors, own_data
 
     _check_outputs(json, plot, neighbors)
-    runs, own = run or [], generator or []
-    own_settings = own_data(runs, own, data, size)
-    predictors = load_predictors(runs, checkpoint, device, sharpness, own, context, own_settings)
+    runs, own, models = run or [], generator or [], model or []
+    own_settings = own_data([*runs, *models], own, data, size)
+    predictors = load_predictors(runs, checkpoint, device, sharpness, own, context, own_settings, models)
     if not any(predictor.history_len for predictor in predictors):
-        images = ImageRequest(split, count, features, data, seed)
-        typer.echo(evaluate_runs(predictors, images, json, neighbors))
+        typer.echo(evaluate_runs(predictors, ImageRequest(split, count, features, data, seed), json, neighbors))
         return
     request = EvaluationRequest(
         num_frames, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data,
@@ -90,6 +91,7 @@ def _check_outputs(json: Path | None, plot: Path | None, neighbors: Path | None)
 
 def compare(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders or checkpoint folders.")] = None,
+    model: Models = None,
     generator: Generators = None,
     context: ContextFrames = None,
     size: FrameSize = None,
@@ -121,8 +123,9 @@ def compare(
     from vidpred.inference.load_models import load_predictors, own_data
 
     check_output(output, True, "--output", (".html",))
-    own_settings = own_data(runs or [], generator or [], data, size)
-    predictors = load_predictors(runs or [], checkpoint, device, None, generator or [], context, own_settings)
+    folders, own, models = runs or [], generator or [], model or []
+    own_settings = own_data([*folders, *models], own, data, size)
+    predictors = load_predictors(folders, checkpoint, device, None, own, context, own_settings, models)
     request = EvaluationRequest(
         num_frames, windows or None, find_protocol(protocol), progress=True, split=split, root=data,
         network=feature_network(feature_distance, predictors[0].device),

@@ -15,6 +15,15 @@ ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A pres
 Runs = Annotated[
     list[Path] | None, typer.Option("--run", "-r", help="A run folder or a checkpoint folder, repeatable.")
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A model by name (pretrained), a folder, or a repository of the Hugging Face Hub (user/model[@revision]), "
+        "repeatable.",
+    ),
+]
 Generators = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vidpred.commands.options import CheckpointOption, ContextFrames, Device, Generators, NumFrames, SharpnessOption
+from vidpred.commands.options import (
+    CheckpointOption,
+    ContextFrames,
+    Device,
+    Generators,
+    Models,
+    NumFrames,
+    SharpnessOption,
+)
 
 if TYPE_CHECKING:
     from vidpred.inference.predict_video import PredictRequest
@@ -67,6 +75,7 @@ def predict(
     clips: Clips,
     output: OutputOption,
     run: SeveralRuns = None,
+    model: Models = None,
     generator: Generators = None,
     context: ContextFrames = None,
     num_frames: NumFrames = 8,
@@ -102,8 +111,8 @@ def predict(
     for target in targets:
         target.check()
     check_output(json, True, "--json")
-    runs = run if run or generator else [Path(PRETRAINED)]
-    predictors = load_predictors(runs or [], checkpoint, device, sharpness, generator or [], context)
+    runs = (run or []) if run or model or generator else [Path(PRETRAINED)]
+    predictors = load_predictors(runs, checkpoint, device, sharpness, generator or [], context, models=model or [])
     requests = [
         PredictRequest(clip, num_frames, start, size, after_end, samples, seed, actions, states) for clip in found
     ]

@@ -61,7 +61,7 @@ def compare(
     output = Path(output)
     check_output(output, True, "--output", (".html",))
     request = EvaluationRequest(num_frames, windows, find_protocol(protocol), split=split)
-    return PrintedEvaluation(**vars(compare_predictors(as_predictors(models, data), output, request)))
+    return PrintedEvaluation(**vars(compare_predictors(as_predictors(models, data), output, request)), split=split)
 
 
 def compare_predictors(

@@ -52,11 +52,22 @@ class EvaluationRequest(Measurement):
         )
 
 
+@dataclass
 class PrintedEvaluation(Evaluation):
-    """An evaluation whose text is its tables."""
+    """An evaluation whose text is its tables.
+
+    Attributes:
+        split: Split of the data.
+    """
+
+    split: str = "test"
 
     def __str__(self) -> str:
         return report.text(self, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all numbers with their definitions, as plain values."""
+        return report.to_json(self, {"split": self.split})
 
     def means(self, metric: str) -> dict[str, list[float]]:
         """Return the mean of a metric of every frame ahead by table row (a model or a baseline)."""
@@ -95,7 +106,7 @@ def evaluate(
         VidpredError: A run, the data or a setting cannot be used.
     """
     request = EvaluationRequest(num_frames, windows, find_protocol(protocol), num_samples, seed, split=split)
-    return PrintedEvaluation(**vars(evaluate_predictors(as_predictors(models, data), request)))
+    return PrintedEvaluation(**vars(evaluate_predictors(as_predictors(models, data), request)), split=split)
 
 
 def evaluate_predictors(

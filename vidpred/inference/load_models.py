@@ -28,8 +28,9 @@ def load_predictors(
     generators: Sequence[str] = (),
     context_frames: int | None = None,
     data: DataSettings | None = None,
+    models: Sequence[str] = (),
 ) -> list[Predictor]:
-    """Load several runs and own generators onto one device. Errors name the options.
+    """Load several runs, shared models and own generators onto one device. Errors name the options.
 
     Args:
         runs: Run or checkpoint folders, or names; see `Predictor.load`.
@@ -40,6 +41,7 @@ def load_predictors(
             gets the weights of that run.
         context_frames: For own generators without such an attribute; None: that of the first run.
         data: Settings of the frames for own generators; None: those of the first run.
+        models: Names, folders or repositories of the Hub, with @REVISION, see `Predictor.from_pretrained`.
 
     Raises:
         ConfigError, StorageError: A model cannot be loaded.
@@ -52,6 +54,9 @@ def load_predictors(
         name = next((name for name, module in modules.items() if type(module).__qualname__ == trained), None)
         module = modules.pop(name) if name is not None else None
         predictors.append(Predictor.load(run, checkpoint, device, module if isinstance(module, nn.Module) else None))
+    for model in models:
+        name, _, revision = model.partition("@")
+        predictors.append(Predictor.from_pretrained(name, revision or None, checkpoint, device))
     first = predictors[0].data if predictors else None
     base, context_frames = data or first, context_frames or (first.context_frames if first else None)
     predictors += [own_predictor(module, context_frames, base, name) for name, module in modules.items()]
@@ -63,7 +68,7 @@ def load_predictors(
 
 
 def own_data(
-    runs: Sequence[Path], generators: Sequence[str], root: str | None, size: int | None
+    runs: Sequence[str | Path], generators: Sequence[str], root: str | None, size: int | None
 ) -> DataSettings | None:
     """Return the data settings for own generators without runs; None: those of the first run.
 
@@ -71,7 +76,7 @@ def own_data(
         ConfigError: There is no model, own generators have no data, or a size is given that no model uses.
     """
     if not runs and not generators:
-        raise ConfigError("no model; give --run RUN or --generator package.module:NAME (see --help)")
+        raise ConfigError("no model; give --run RUN, --model NAME or --generator package.module:NAME (see --help)")
     if size is not None and (runs or not generators):
         raise ConfigError(f"[--size {size}] is for a --generator without --run; the frames are scaled as the run's")
     if runs:

@@ -18,6 +18,7 @@ from vidpred.data.batch import to_float
 from vidpred.data.recorded_splits import with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
+from vidpred.inference.hub import SharedModel
 from vidpred.models.base import as_generator
 from vidpred.models.build import AnyModel, build_generator
 from vidpred.models.conditions import Conditions
@@ -27,7 +28,7 @@ from vidpred.models.rollout import rollout
 from vidpred.models.settings import ModelSettings
 
 
-class Predictor:
+class Predictor(SharedModel):
     """A trained generator with its settings, for predicting frames, with the averaged weights of training."""
 
     def __init__(
@@ -71,7 +72,8 @@ class Predictor:
         place = choose_device(device)
         found = find_checkpoint(path, checkpoint)
         data, model = read_sections(found)
-        data = with_recorded_splits(data, found.path.parent.parent)
+        if found.path.parent.name == "checkpoints":
+            data = with_recorded_splits(data, found.path.parent.parent)
         if generator is None:
             if found.state.get("own_generator"):
                 raise StorageError(
@@ -92,7 +94,8 @@ class Predictor:
     @property
     def run_folder(self) -> Path | None:
         """The folder of the run; None for a generator that was not loaded from one."""
-        return None if self.checkpoint is None else self.checkpoint.path.parent.parent
+        folder = None if self.checkpoint is None else self.checkpoint.path.parent
+        return folder.parent if folder is not None and folder.name == "checkpoints" else None
 
     @property
     def history_len(self) -> int:

@@ -1,0 +1,120 @@
+"""The model card: what a model is, how to use it, its data, settings and metrics, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+USE_FRAMES = """```python
+from vidpred import Predictor, read_video
+
+predictor = Predictor.from_pretrained("{name}")
+prediction = predictor.predict(read_video("clip.mp4"), num_frames=8)
+```
+
+```bash
+vidpred predict clip.mp4 --model {name} --output future.mp4
+```
+"""
+USE_IMAGES = """```bash
+hf download {name} --local-dir model
+vidpred sample --run model --count 64 --grid --output samples.png
+```
+"""
+HEADER = """---
+library_name: vidpred
+tags: [{tag}]
+---
+"""
+
+
+def model_card(
+    name: str,
+    config: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    state: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
+) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        name: The model's name.
+        config: Its settings, by section.
+        shared: The settings that the card shows.
+        state: Entries of the checkpoint's state.json.
+        metrics: Numbers of `vidpred evaluate --json`; None: none.
+    """
+    data = config["data"]
+    frames = bool(data["context_frames"])
+    kind = state.get("own_generator") or config["model"]["name"]
+    what = (
+        f"Predicts future frames of a video: {data['pred_frames']} from {data['context_frames']} context frames at "
+        "once, and more recursively."
+        if frames
+        else "Generates images from noise."
+    )
+    return "\n".join([
+        HEADER.format(tag="video-prediction" if frames else "image-generation"),
+        f"# {name}\n",
+        f"{what} Model `{kind}`, {state['parameters']:,} parameters, {state['step']} training steps, made with "
+        "vidpred.\n",
+        "## Use\n",
+        (USE_FRAMES if frames else USE_IMAGES).format(name=name),
+        "## Data\n",
+        *_about_data(data, state),
+        "## Metrics\n",
+        *(_tables(metrics) if metrics else [f"Not measured yet: `vidpred evaluate --model {name} --data FOLDER`.\n"]),
+        "## Settings\n",
+        f"```yaml\n{yaml.safe_dump(dict(shared), sort_keys=False)}```",
+    ]) + "\n"  # fmt: skip
+
+
+def _about_data(data: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    root = data.get("root")
+    world = (data.get("world") or {}).get("name", "forking_ball")
+    source = state.get("data") or (f"`{Path(root).name}`" if root else f"the embedded world `{world}`")
+    size = f"short side {data['size']} pixels" if data.get("size") else "the size of the files"
+    lines = [f"- training data: {source}", f"- frames: {size}, {'color' if data['channels'] == 3 else 'gray'}"]
+    if (data.get("video") or {}).get("fps"):
+        lines.append(f"- frames per second: {data['video']['fps']}")
+    shares = ", ".join(f"{share:g}" for share in data["split_fractions"])
+    lines.append(f"- shares of training, validation and test: {shares}")
+    if state.get("classes"):
+        lines.append(f"- classes: {', '.join(state['classes'])}")
+    if state.get("credits"):
+        lines.append(f"- credits: {state['credits']}")
+    return [*lines, ""]
+
+
+def _tables(metrics: Mapping[str, Any]) -> list[str]:
+    """Return a table of the first and the last frame ahead, or of the numbers of images, with all definitions."""
+    lines = []
+    if "models" in metrics:
+        ahead = sorted({1, metrics["steps"]})
+        lines.append(f"{metrics['windows']} windows of the {metrics.get('split', 'test')} split, protocol "
+                     f"`{metrics['protocol']}`; mean ± standard error.\n")  # fmt: skip
+        for step in ahead:
+            first = next(iter(metrics["models"].values()))["overall"]
+            lines += _table([f"frame t+{step}", *first], [
+                [name, *(_cell(scores["overall"][metric], step - 1) for metric in first)]
+                for name, scores in metrics["models"].items()
+            ])  # fmt: skip
+    else:
+        columns = list(dict.fromkeys(key for numbers in metrics.get("numbers", {}).values() for key in numbers))
+        rows = [[name, *(f"{numbers.get(key, float('nan')):.4g}" for key in columns)]
+                for name, numbers in metrics.get("numbers", {}).items()]  # fmt: skip
+        lines += [f"{metrics.get('samples')} samples, {metrics.get('split')} split.\n", *_table(["", *columns], rows)]
+    return [*lines, *(f"- `{name}`: {text}" for name, text in metrics["definitions"].items()), ""]
+
+
+def _cell(totals: Mapping[str, list[float | None]], place: int) -> str:
+    mean, error = totals["mean"][place], totals["standard_error"][place]
+    return "-" if mean is None else f"{mean:.4g}" + ("" if error is None else f" ± {error:.2g}")
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    cells = [head, ["---"] * len(head), *rows]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells), ""]
