@@ -109,6 +109,7 @@ def test_the_card_has_data_settings_metrics_and_definitions(tmp_path: Path) -> N
         table = card[card.index(f"| frame t+{step} |") :]
         assert f"| pretrained | {psnr[step - 1].mean:.4g} ± " in table
         assert "| copy last | " in table
+    assert "2 windows of the test split of `clips`" in card
     assert "- `psnr`: peak signal-to-noise ratio in dB" in card
     assert str(tmp_path) not in card
     assert json.loads((folder / "metrics.json").read_text())["definitions"]
@@ -212,6 +213,8 @@ def test_push_and_load_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert predictor.push_to_hub("someone/shared", revision="v1", private=True) == "https://example.org/someone/shared"
     assert api.calls == [("create", "someone/shared", True, True), ("branch", "someone/shared", "v1", True)]
     loaded = Predictor.from_pretrained("someone/shared", revision="v1")
+    (card,) = cache.rglob("README.md")
+    assert 'from_pretrained("someone/shared")' in card.read_text()
     assert torch.equal(loaded.predict(FRAMES, 2), predictor.predict(FRAMES, 2))
     with pytest.raises(ConfigError, match=r"not the name of a repository \[shared\]; write user/model"):
         predictor.push_to_hub("shared")

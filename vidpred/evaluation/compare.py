@@ -14,7 +14,13 @@ import torch
 from vidpred.checkpoint import read_metrics, read_settings
 from vidpred.data.sources import Source, spread
 from vidpred.evaluation import report
-from vidpred.evaluation.evaluate import EvaluationRequest, PrintedEvaluation, evaluate_predictors, models_and_baselines
+from vidpred.evaluation.evaluate import (
+    EvaluationRequest,
+    PrintedEvaluation,
+    about_evaluation,
+    evaluate_predictors,
+    models_and_baselines,
+)
 from vidpred.evaluation.metric_table import METRICS, find_protocol
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
 from vidpred.evaluation.protocols import AVERAGING, Evaluation, load_window, max_history_len
@@ -61,7 +67,9 @@ def compare(
     output = Path(output)
     check_output(output, True, "--output", (".html",))
     request = EvaluationRequest(num_frames, windows, find_protocol(protocol), split=split)
-    return PrintedEvaluation(**vars(compare_predictors(as_predictors(models, data), output, request)), split=split)
+    predictors = as_predictors(models, data)
+    found = compare_predictors(predictors, output, request)
+    return PrintedEvaluation(**vars(found), about=about_evaluation(predictors, request))
 
 
 def compare_predictors(

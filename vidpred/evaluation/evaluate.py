@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -57,17 +57,17 @@ class PrintedEvaluation(Evaluation):
     """An evaluation whose text is its tables.
 
     Attributes:
-        split: Split of the data.
+        about: The runs, data, split and versions that the numbers belong to.
     """
 
-    split: str = "test"
+    about: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return report.text(self, None)
 
     def to_json(self) -> dict[str, Any]:
         """Return all numbers with their definitions, as plain values."""
-        return report.to_json(self, {"split": self.split})
+        return report.to_json(self, self.about)
 
     def means(self, metric: str) -> dict[str, list[float]]:
         """Return the mean of a metric of every frame ahead by table row (a model or a baseline)."""
@@ -106,7 +106,9 @@ def evaluate(
         VidpredError: A run, the data or a setting cannot be used.
     """
     request = EvaluationRequest(num_frames, windows, find_protocol(protocol), num_samples, seed, split=split)
-    return PrintedEvaluation(**vars(evaluate_predictors(as_predictors(models, data), request)), split=split)
+    predictors = as_predictors(models, data)
+    found = evaluate_predictors(predictors, request)
+    return PrintedEvaluation(**vars(found), about=about_evaluation(predictors, request))
 
 
 def evaluate_predictors(

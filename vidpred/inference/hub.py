@@ -137,13 +137,17 @@ def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_metrics(metrics: str | Path | Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if metrics is None or isinstance(metrics, Mapping):
-        return None if metrics is None else dict(metrics)
+    if metrics is None:
+        return None
     try:
-        content: dict[str, Any] = json.loads(Path(metrics).read_text(encoding="utf-8"))
+        text = json.dumps(metrics) if isinstance(metrics, Mapping) else Path(metrics).read_text(encoding="utf-8")
+        content: dict[str, Any] = json.loads(text)
         content["definitions"].items()
+        if "data" in content:
+            content["data"] = Path(content["data"]).name
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise ConfigError(f"cannot read the metrics [{metrics}]; write them with vidpred evaluate --json") from None
+        where = "metrics=" if isinstance(metrics, Mapping) else metrics
+        raise ConfigError(f"cannot read the metrics [{where}]; write them with vidpred evaluate --json") from None
     return content
 
 
@@ -219,7 +223,9 @@ class SharedModel:
             StorageError: The folder holds other files, or cannot be written.
             ConfigError: The metrics cannot be read.
         """
-        folder = Path(folder)
+        return self._save(Path(folder), Path(folder).name, metrics)
+
+    def _save(self, folder: Path, name: str, metrics: str | Path | Mapping[str, Any] | None) -> Path:
         if self.checkpoint is not None:
             config = read_config(self.checkpoint.path, dict)
             stored = {key: value for key, value in self.checkpoint.state.items() if key in SHARED_STATE}
@@ -227,7 +233,7 @@ class SharedModel:
             config = {"data": self.data.model_dump(mode="json"), "model": UNUSED_MODEL}
             stored = {"own_generator": type(getattr(self.generator, "module", self.generator)).__qualname__}
         state = {**stored, "step": self.step, "classes": self.classes, "parameters": count_parameters(self.generator)}
-        save(folder, folder.name, self.generator.state_dict(), config, state, metrics)
+        save(folder, name, self.generator.state_dict(), config, state, metrics)
         return folder
 
     def push_to_hub(
@@ -253,5 +259,5 @@ class SharedModel:
             StorageError: The upload failed.
         """
         with tempfile.TemporaryDirectory() as temporary:
-            folder = self.save_pretrained(Path(temporary) / name.rpartition("/")[2], metrics)
+            folder = self._save(Path(temporary) / "model", name, metrics)
             return upload(folder, name, private, revision)

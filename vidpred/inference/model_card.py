@@ -94,7 +94,8 @@ def _tables(metrics: Mapping[str, Any]) -> list[str]:
     lines = []
     if "models" in metrics:
         ahead = sorted({1, metrics["steps"]})
-        lines.append(f"{metrics['windows']} windows of the {metrics.get('split', 'test')} split, protocol "
+        data = f" of `{metrics['data']}`" if "data" in metrics else ""
+        lines.append(f"{metrics['windows']} windows of the {metrics.get('split', 'test')} split{data}, protocol "
                      f"`{metrics['protocol']}`; mean ± standard error.\n")  # fmt: skip
         for step in ahead:
             first = next(iter(metrics["models"].values()))["overall"]
