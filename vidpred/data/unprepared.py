@@ -9,8 +9,9 @@ import shlex
 from contextlib import suppress
 from pathlib import Path
 
+from vidpred.data.images.decode import SUFFIXES as IMAGES
 from vidpred.data.videos.containers import printable
-from vidpred.data.videos.index import find_videos
+from vidpred.data.videos.index import find_files, find_videos
 from vidpred.errors import DataError
 
 KINDS = {  # suffix of a file -> kind of data and set of `vidpred prepare`
@@ -54,6 +55,8 @@ def _kind(root: Path) -> tuple[str, list[str]] | None:
         return "zarr arrays", ["zarr"]
     suffixes = {Path(name).suffix.lower() for name in os.listdir(root)}
     kind = next((KINDS[suffix] for suffix in KINDS if suffix in suffixes), None)
+    if kind is None and any(Path(name).suffix.lower() in IMAGES for name in find_files(root)):
+        kind = "images", "frames"
     if kind is None or find_videos(root):
         return None
     return f"a folder of {kind[0]}", [kind[1]]

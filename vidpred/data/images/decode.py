@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ TWELVE_BITS = 4095  # 16-bit images that never exceed it hold fewer bits, and wo
 JPEG, SCAN_OF_JPEG, END_OF_JPEG = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 UNDECODABLE: tuple[type[Exception], ...] = (*UNREADABLE, Image.DecompressionBombError, cv2.error)
+_CONTEXTS = threading.local()  # open decoders
 warnings.filterwarnings("ignore", module="PIL")  # about metadata
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised
 ORIENTATION, WHITE_IS_ZERO, SAMPLE_FORMAT, REDUCED, MAX_SAMPLE, EXTRA_SAMPLES = 274, 262, 339, 254, 281, 338
@@ -201,11 +203,14 @@ def _check_jpeg(content: bytes, opened: Image.Image) -> None:
 def _decodes(content: bytes, errors: str) -> bool:
     import av
 
-    context = av.CodecContext.create("mjpeg", "r")
-    context.options, context.thread_count = {"err_detect": errors}, 1
+    contexts = _CONTEXTS.__dict__
+    if errors not in contexts:
+        contexts[errors] = av.CodecContext.create("mjpeg", "r")
+        contexts[errors].options, contexts[errors].thread_count = {"err_detect": errors}, 1
     try:
-        return bool(context.decode(av.Packet(content)) + context.decode(None))
+        return bool(contexts[errors].decode(av.Packet(content)))
     except av.error.FFmpegError:
+        del contexts[errors]
         return False
 
 

@@ -202,8 +202,6 @@ def _of_folder(root: Path, found: list[str]) -> ImageFiles | None:
     names = [name for name in found if os.path.splitext(name)[1].lower() in SUFFIXES]
     if not names:
         return None
-    folders = {name: name.rpartition("/")[0] for name in names}
-    names.sort(key=lambda name: (folders[name].split("/"), name))
     splits = by_folder(names, (1, 0, 0))
     # The class is the innermost folder: train/cat/1.png and test/cat/2.png are both cats.
     parents = [name.split("/")[-2] if "/" in name else "" for name in names]

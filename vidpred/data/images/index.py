@@ -16,7 +16,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -33,8 +35,7 @@ VERSION = "vidpred images 1"
 BLOCK = 256  # images that a thread decodes at once
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(NamedTuple):
     """What decoding a file showed: why it cannot be used ("" if it can), and its peak (see `decode.Decoded`)."""
 
     bytes: int
@@ -67,7 +68,7 @@ class Scan:
         indexed = self._load()
         prefix = os.path.join(self.root, "")
         stamps = {name: _stamp(prefix + name) for name in names}
-        found = {name: indexed[name] for name in names if name in indexed and stamps[name] == _stamp_of(indexed[name])}
+        found = {name: indexed[name] for name in names if name in indexed and stamps[name] == indexed[name][:2]}
         todo = [name for name in names if name not in found]
         saved = time.monotonic()
         for name, reason, peak in self._decode_all(todo, progress):
@@ -105,10 +106,9 @@ class Scan:
     def _load(self) -> dict[str, Checked]:
         """Return the entries of the index; none if it is missing, damaged, or of another version or other settings."""
         try:
-            first, *lines = index_file(self.root, "images").read_text(encoding="utf-8").splitlines()
-            if first != self._header():
-                return {}
-            return {name: Checked(*values) for name, *values in json.loads(f"[{','.join(lines)}]")}
+            file = index_file(self.root, "images")
+            status = os.stat(file)
+            return _parsed(file, self._header(), status.st_mtime_ns, status.st_size)
         except (OSError, ValueError, TypeError):
             return {}
 
@@ -119,16 +119,19 @@ class Scan:
             write_file(index_file(self.root, "images"), "\n".join([self._header(), *map(json.dumps, rows)]) + "\n")
 
 
+@lru_cache(1)  # a start asks for several splits
+def _parsed(file: Path, header: str, _mtime_ns: int, _size: int) -> dict[str, Checked]:
+    first, *lines = file.read_text(encoding="utf-8").splitlines()
+    rows = json.loads(f"[{','.join(lines)}]") if first == header else []
+    return {name: Checked(size, mtime_ns, reason, peak) for name, size, mtime_ns, reason, peak in rows}
+
+
 def _stamp(file: str) -> tuple[int, int]:
     try:
         status = os.stat(file)
     except OSError:  # the decoder finds out why
         return 0, 0
     return status.st_size, status.st_mtime_ns
-
-
-def _stamp_of(checked: Checked) -> tuple[int, int]:
-    return checked.bytes, checked.mtime_ns
 
 
 def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles | None:

@@ -27,7 +27,7 @@ from vidpred.data.videos.containers import printable
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.errors import DataError, StorageError
+from vidpred.errors import DataError, StorageError, counted
 from vidpred.files import write_file
 from vidpred.processes import available_cores, in_processes
 
@@ -66,7 +66,10 @@ def find_videos(root: Path) -> list[str]:
 
 
 def find_files(root: Path) -> Iterator[str]:
-    """Yield the relative paths of all files at any depth, except hidden files and folders; links are followed once."""
+    """Yield the relative paths of all files at any depth, folder by folder in order, except hidden files and folders.
+
+    Links to folders are followed, each folder once.
+    """
     seen: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         status = os.stat(folder)
@@ -76,14 +79,22 @@ def find_files(root: Path) -> Iterator[str]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         place = "" if folder == str(root) else f"{Path(folder).relative_to(root).as_posix()}/"
-        yield from (place + name for name in files if not name.startswith("."))
+        yield from (place + name for name in sorted(files) if not name.startswith("."))
 
 
 def _warn_of_unread_files(root: Path) -> None:
     """Warn about files that are neither videos by their suffix nor what people keep next to videos."""
     if not root.is_dir():
         return
-    suffixes = (Path(name).suffix.lower() for name in find_files(root))
+    from vidpred.data.images.stacks import count_frames
+
+    names = list(find_files(root))
+    others = (name for name in names if Path(name).suffix.lower() not in SUFFIXES)
+    stacks = [name for name in others if count_frames(root / name) > 1]
+    if stacks:
+        what = f"{counted(len(stacks), 'animated image')} or stacks are not read ({printable(stacks[0])}, ...)"
+        print(f"vidpred: warning: {what} [{root}]; `vidpred prepare frames` makes clips of them", file=sys.stderr)
+    suffixes = (Path(name).suffix.lower() for name in names)
     unread = Counter(suffix for suffix in suffixes if suffix not in SUFFIXES | OTHER_SUFFIXES)
     if unread:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(NAMED))
