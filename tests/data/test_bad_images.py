@@ -123,5 +123,5 @@ def test_stacks_among_videos_are_named(tmp_path: Path, capsys: pytest.CaptureFix
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     build_source(DataSettings(root=str(tmp_path)), "train", [0, 1], progress=True)
     warning = capsys.readouterr().err
-    assert "1 animated image or stacks are not read (stack.tif, ...)" in warning
+    assert "animated images and stacks are not read: 1, such as stack.tif" in warning
     assert "vidpred prepare frames" in warning

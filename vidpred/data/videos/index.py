@@ -27,7 +27,7 @@ from vidpred.data.videos.containers import printable
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.errors import DataError, StorageError, counted
+from vidpred.errors import DataError, StorageError
 from vidpred.files import write_file
 from vidpred.processes import available_cores, in_processes
 
@@ -92,7 +92,7 @@ def _warn_of_unread_files(root: Path) -> None:
     others = (name for name in names if Path(name).suffix.lower() not in SUFFIXES)
     stacks = [name for name in others if count_frames(root / name) > 1]
     if stacks:
-        what = f"{counted(len(stacks), 'animated image')} or stacks are not read ({printable(stacks[0])}, ...)"
+        what = f"animated images and stacks are not read: {len(stacks):,}, such as {printable(stacks[0])}"
         print(f"vidpred: warning: {what} [{root}]; `vidpred prepare frames` makes clips of them", file=sys.stderr)
     suffixes = (Path(name).suffix.lower() for name in names)
     unread = Counter(suffix for suffix in suffixes if suffix not in SUFFIXES | OTHER_SUFFIXES)
