@@ -370,9 +370,9 @@ def test_gray_and_color_do_not_mix(capsys: pytest.CaptureFixture[str], work: Pat
     clip, output = str(work / "clips" / "0.mp4"), str(tmp_path / "x.mp4")
     for size in ((), ("--size", "40")):
         code, _, errors = call(capsys, "predict", clip, *both, "--output", output, *size)
-        refused((code, "", errors), 2, "[data.channels: [1, 3]]", "one by one")
+        refused((code, "", errors), 2, "[data.channels] (run: 3; gray: 1)", "one by one")
         assert "--size" not in errors, "another size would not help"
-    refused(call(capsys, "evaluate", *both), 2, "[data.channels: [1, 3]]", "one by one")
+    refused(call(capsys, "evaluate", *both), 2, "[data.channels] (run: 3; gray: 1)", "one by one")
 
 
 @pytest.mark.slow

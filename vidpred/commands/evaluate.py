@@ -67,10 +67,11 @@ def evaluate(
     own_settings = own_data([*runs, *models], own, data, size)
     predictors = load_predictors(runs, checkpoint, device, sharpness, own, context, own_settings, models)
     if not any(predictor.history_len for predictor in predictors):
-        typer.echo(evaluate_runs(predictors, ImageRequest(split, count, features, data, seed), json, neighbors))
+        images = ImageRequest(split, count, features, data, seed, size)
+        typer.echo(evaluate_runs(predictors, images, json, neighbors))
         return
     request = EvaluationRequest(
-        num_frames, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data,
+        num_frames, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data, size=size,
         network=feature_network(feature_distance, predictors[0].device),
     )  # fmt: skip
     learned = load_learned({"lpips": lpips, "fid": fid, "fvd": fvd}, predictors[0].device)
@@ -127,7 +128,7 @@ def compare(
     own_settings = own_data([*folders, *models], own, data, size)
     predictors = load_predictors(folders, checkpoint, device, None, own, context, own_settings, models)
     request = EvaluationRequest(
-        num_frames, windows or None, find_protocol(protocol), progress=True, split=split, root=data,
+        num_frames, windows or None, find_protocol(protocol), progress=True, split=split, root=data, size=size,
         network=feature_network(feature_distance, predictors[0].device),
     )  # fmt: skip
     result = compare.compare_predictors(predictors, output, request, paper)

@@ -37,7 +37,7 @@ ContextFrames = Annotated[
     typer.Option("--context", min=1, help="Context frames of a --generator without an attribute context_frames."),
 ]
 FrameSize = Annotated[
-    int | None, typer.Option(min=8, help="Short side of the frames for a --generator (default: as the first run's).")
+    int | None, typer.Option(min=8, help="Short side of the frames, for all models (default: the run's data.size).")
 ]
 CheckpointOption = Annotated[str, typer.Option(help="Checkpoint: best, last or step-N.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidpred.data.build import build_source
-from vidpred.data.recorded_splits import with_root
+from vidpred.data.recorded_splits import RecordedSplits, with_root
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
-from vidpred.data.splits import SPLITS
-from vidpred.errors import ConfigError
+from vidpred.data.splits import SPLITS, Part
+from vidpred.errors import ConfigError, counted
 from vidpred.evaluation import report
 from vidpred.evaluation.metric_table import find_protocol
 from vidpred.evaluation.network_metrics import NetworkMetrics
@@ -39,17 +40,23 @@ class EvaluationRequest(Measurement):
     Attributes:
         split: Split of the first run's data: test, validation or train.
         root: Data to use instead of the run's, read with its settings.
+        size: Short side of the frames for all runs; None: their data.size, which has to be the same.
     """
 
     windows: int | None = 200
     split: str = "test"
     root: str | None = None
+    size: int | None = None
 
     def build_source(self, data: DataSettings, context_frames: int) -> Source:
         """Return the split's windows of `context_frames` context frames and the future frames."""
-        return build_source(
-            with_root(data, self.root), self.split, range(context_frames + self.num_frames), progress=self.progress
-        )
+        offsets = range(context_frames + self.num_frames)
+        return build_source(self.chosen(data), self.split, offsets, progress=self.progress)
+
+    def chosen(self, data: DataSettings) -> DataSettings:
+        """Return the settings of a run with the root and the size of the request."""
+        settings = with_root(data, self.root)
+        return settings if self.size is None else settings.model_copy(update={"size": self.size})
 
 
 @dataclass
@@ -123,7 +130,7 @@ def evaluate_predictors(
 
     Raises:
         ConfigError: The split is unknown, samples are requested and no run takes noise, or runs differ in
-            data.channels, data.frame_skip or data.video.fps.
+            data.size, data.channels, data.frame_skip or data.video.fps, or one was trained on what is measured.
         DataError: The split has no window that is long enough.
     """
     check_request(predictors, request)
@@ -141,8 +148,47 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
     for predictor in predictors:
         predictor.check_predicts_frames()
     check_same_frames(predictors, "evaluate them one by one")
+    if request.size is None:
+        check_same_frames(predictors, "give one size for all, --size N (size=N), or evaluate them one by one", ["size"])
+    check_not_trained_on(predictors, request)
     if request.num_samples is not None and not any(predictor.generator.noise_channels for predictor in predictors):
         predictors[0].check_samples(request.num_samples, "--samples ")
+
+
+def check_not_trained_on(predictors: Sequence[Predictor], request: EvaluationRequest) -> None:
+    """Check that no run was trained on clips that are measured, which are those of the first run.
+
+    Raises:
+        ConfigError: One was, by the splits that both runs store.
+    """
+    first, *others = (request.chosen(predictor.data) for predictor in predictors)
+    measured = _recorded_parts(first, request.split)
+    if request.split == "train" or not measured:
+        return
+    for predictor, data in zip(predictors[1:], others, strict=True):
+        trained = _recorded_parts(data, "train")
+        if not trained or not Path(str(data.root)).samefile(str(first.root)):
+            continue
+        ranges = {part.clip: part for part in trained}
+        seen = sorted(part.clip for part in measured if _overlap(part, ranges.get(part.clip)))
+        if seen:
+            raise ConfigError(
+                f"{predictor.name} was trained on {counted(len(seen), 'clip')} of the {request.split} split of "
+                f"{predictors[0].name} [{first.root}]: {', '.join(seen[:3])}; evaluate them one by one, or with a "
+                "--data FOLDER that is new to both"
+            )
+
+
+def _overlap(part: Part, other: Part | None) -> bool:
+    return other is not None and part.first < other.end and other.first < part.end
+
+
+def _recorded_parts(data: DataSettings, split: str) -> list[Part]:
+    """Return the parts of a split that a run stores; none for a list of a user and for a folder that is gone."""
+    if data.root is None or data.split_file is None or not Path(data.root).exists():
+        return []
+    recorded = RecordedSplits.read(Path(data.split_file))
+    return [part for part in recorded.parts if part.split == split] if recorded else []
 
 
 def models_and_baselines(predictors: Sequence[Predictor], num_frames: int) -> dict[str, Generator]:

@@ -88,6 +88,7 @@ class ImageRequest:
         features: A network (torch.export); None: train a small classifier on the labeled training images.
         root: Images to use instead of the run's.
         seed: Noise seed.
+        size: Given size of frames, which images do not have.
     """
 
     split: str = "test"
@@ -95,6 +96,7 @@ class ImageRequest:
     features: Path | None = None
     root: str | None = None
     seed: int = 0
+    size: int | None = None
 
 
 def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = ImageRequest()) -> ImageEvaluation:
@@ -152,6 +154,8 @@ def evaluate_runs(
     predictors: Sequence[Predictor], request: ImageRequest, numbers: Path | None = None, neighbors: Path | None = None
 ) -> str:
     """Return the table of `evaluate_images`; write it as JSON and draw the neighbors where a file is given."""
+    if request.size is not None:
+        raise ConfigError(f"[--size {request.size}] is for runs that predict frames; remove it")
     found = evaluate_images(dict(zip(named(predictors), predictors, strict=True)), request)
     if numbers:
         content = {

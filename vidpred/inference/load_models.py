@@ -17,6 +17,7 @@ from vidpred.errors import ConfigError
 from vidpred.inference.own_generator import import_generator, own_predictor
 from vidpred.inference.predictor import Predictor, choose_device
 
+FRAME_KEYS = ("channels", "frame_skip", "video.fps")  # settings that choose the frames of a video
 Data = str | Path | Mapping[str, Any]
 
 
@@ -73,12 +74,10 @@ def own_data(
     """Return the data settings for own generators without runs; None: those of the first run.
 
     Raises:
-        ConfigError: There is no model, own generators have no data, or a size is given that no model uses.
+        ConfigError: There is no model, or own generators have no data.
     """
     if not runs and not generators:
         raise ConfigError("no model; give --run RUN, --model NAME or --generator package.module:NAME (see --help)")
-    if size is not None and (runs or not generators):
-        raise ConfigError(f"[--size {size}] is for a --generator without --run; the frames are scaled as the run's")
     if runs:
         return None
     if root is None:
@@ -144,13 +143,17 @@ def _changed(settings: DataSettings, changes: Mapping[str, Any]) -> DataSettings
         raise ConfigError(f"[{key}] {problem['msg']}, got {problem.get('input')!r}") from None
 
 
-def check_same_frames(predictors: Sequence[Predictor], mend: str) -> None:
+def check_same_frames(predictors: Sequence[Predictor], mend: str, keys: Sequence[str] = FRAME_KEYS) -> None:
     """Check that runs take the same frames of a video. Raises ConfigError, whose message ends with `mend`."""
-    for key in ("channels", "frame_skip", "video.fps"):
+    for key in keys:
         read = attrgetter(key.replace("video.", "video_settings."))
-        found = sorted({read(predictor.data) for predictor in predictors}, key=str)
+        found: dict[str, list[str]] = {}
+        for name, predictor in zip(named(predictors), predictors, strict=True):
+            value = read(predictor.data)
+            found.setdefault("null" if value is None else str(value), []).append(name)
         if len(found) > 1:
-            raise ConfigError(f"the runs differ in their frames [data.{key}: {found}]; {mend}")
+            values = "; ".join(f"{', '.join(names)}: {value}" for value, names in found.items())
+            raise ConfigError(f"the runs differ in their frames [data.{key}] ({values}); {mend}")
 
 
 def named(predictors: Sequence[Predictor]) -> list[str]:
