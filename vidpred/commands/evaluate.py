@@ -67,8 +67,7 @@ def evaluate(
     own_settings = own_data([*runs, *models], own, data, size)
     predictors = load_predictors(runs, checkpoint, device, sharpness, own, context, own_settings, models)
     if not any(predictor.history_len for predictor in predictors):
-        images = ImageRequest(split, count, features, data, seed, size)
-        typer.echo(evaluate_runs(predictors, images, json, neighbors))
+        typer.echo(evaluate_runs(predictors, ImageRequest(split, count, features, data, seed, size), json, neighbors))
         return
     request = EvaluationRequest(
         num_frames, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data, size=size,
