@@ -63,8 +63,9 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
         refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in NOTED_ON_RESUME]
         if refused:
             raise ConfigError(
-                f"the run folder holds a run with other settings [{folder.path}]: {'; '.join(refused)}; "
-                "choose another run="
+                f"the run folder holds a run with other settings [{folder.path}]: {'; '.join(refused)}; to resume it, "
+                f"add --config {folder.config_file}; to train on from its weights with other settings, add "
+                f"training.init_from={folder.path} and choose another run="
             )
         for key, (old, new) in changed.items():
             print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)

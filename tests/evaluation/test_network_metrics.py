@@ -15,6 +15,7 @@ from tests.evaluation.test_protocols import Drift
 from vidpred.commands.app import main
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
+from vidpred.evaluation.classifier import load_network
 from vidpred.evaluation.frechet import Moments, distance
 from vidpred.evaluation.metric_networks import MetricNetwork
 from vidpred.evaluation.network_metrics import NetworkMetrics
@@ -117,8 +118,34 @@ def test_an_absent_file_is_reported_with_its_usual_source(kind: str, tmp_path: P
     with pytest.raises(ConfigError, match=rf"no such file \[--{kind} .*absent.pt\]; it is .*; usually"):
         MetricNetwork(kind, tmp_path / "absent.pt", CPU)
     (tmp_path / "text.pt").write_text("not weights")
-    with pytest.raises(ConfigError, match=rf"not a TorchScript file \[--{kind} .*text.pt\]"):
-        MetricNetwork(kind, tmp_path / "text.pt", CPU)
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.pt")
+    (tmp_path / "net.onnx").write_text("onnx")
+    for name, content in (
+        ("text.pt", "neither TorchScript nor an exported program"),
+        ("weights.pt", "weights without their network"),
+        ("net.onnx", "an ONNX file"),
+    ):
+        with pytest.raises(
+            ConfigError, match=rf"{content}, not a network \[--{kind} .*{name}\]; save it with torch.jit"
+        ):
+            MetricNetwork(kind, tmp_path / name, CPU)
+
+
+def test_both_kinds_of_network_files_are_read_under_any_suffix(tmp_path: Path) -> None:
+    class Mean(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.float().mean((2, 3))
+
+    batch = ({0: torch.export.Dim("batch")},)
+    torch.export.save(torch.export.export(Mean(), (torch.rand(2, 3, 8, 8),), dynamic_shapes=batch), tmp_path / "a.pt2")
+    (tmp_path / "a.pt2").rename(tmp_path / "exported.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(Mean(), torch.rand(2, 3, 8, 8)).save(tmp_path / "script.pt2")
+    images = torch.rand(3, 3, 8, 8)
+    for name in ("exported.pt", "script.pt2"):
+        torch.testing.assert_close(MetricNetwork("fid", tmp_path / name, CPU)(images), images.mean((2, 3)))
+        torch.testing.assert_close(load_network(tmp_path / name)(images), images.mean((2, 3)))
 
 
 def test_a_network_that_fails_is_named(files: dict[str, Path]) -> None:

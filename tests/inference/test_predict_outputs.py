@@ -61,7 +61,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load these models by the name of the run."""
     made = {"mine": model(), "noisy": model("noisy", 1)}
-    monkeypatch.setattr(load_models, "load_predictors", lambda runs, *_: [made[str(run)] for run in runs])
+    monkeypatch.setattr(load_models, "load_predictors", lambda runs, *_, **__: [made[str(run)] for run in runs])
 
 
 def predict(*words: object) -> int:
@@ -156,10 +156,10 @@ def test_folders_without_videos_have_their_own_messages(tmp_path: Path, capsys: 
     (tmp_path / "texts" / "a.txt").touch()
     for name, code, message in (
         ("empty", 3, "give a video or a folder of videos"),
-        ("images", 3, "1 .png [", ),
+        ("images", 3, "ffmpeg -pattern_type glob"),
         ("texts", 3, "1 .txt ["),
         ("run", 2, f"give a video and --run {tmp_path}/run"),
-    ):  # fmt: skip
+    ):
         assert predict(tmp_path / name, "-o", tmp_path / "a.mp4") == code
         assert message in capsys.readouterr().err
 

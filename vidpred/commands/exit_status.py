@@ -78,6 +78,7 @@ def requested_run(words: list[str]) -> Path | None:
 
     given = [word.removeprefix("run=") for word in words if word.startswith("run=")]
     presets = [after for word, after in pairwise(words) if word in ("--config", "-c")]
+    presets += [word for word in words[1:] if "=" not in word and word.endswith((".yaml", ".yml"))]
     presets += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
     run = Config.model_fields["run"].default
     try:

@@ -18,15 +18,25 @@ ALONE = (
 )
 
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...",
+        help="A preset's name or the path of a YAML file (as --config), then settings such as data.root=clips.",
+    ),
+]
+
+
 def train(
-    overrides: Overrides = None,
+    words: Words = None,
     config: ConfigOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print a summary of the run and stop.")] = False,
 ) -> None:
     """Train a model; the same command resumes a stopped run."""
-    from vidpred.config import load_config
+    from vidpred.config import load_config, split_words
 
-    settings = load_config(config, overrides or [])
+    config, overrides = split_words(words or [], config)
+    settings = load_config(config, overrides)
     from vidpred import run
 
     if dry_run:

@@ -7,6 +7,7 @@ from vidpred.config.load import (
     load_config,
     load_with_origins,
     preset_folder,
+    split_words,
     to_yaml,
 )
 from vidpred.config.tree import CHOICES, Config, sections_of
@@ -25,5 +26,6 @@ __all__ = [
     "parse_text",
     "preset_folder",
     "sections_of",
+    "split_words",
     "to_yaml",
 ]

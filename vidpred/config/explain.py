@@ -60,7 +60,7 @@ def explain(section: str | None = None, markdown: bool = False) -> str:
     tables = {title: settings for title, settings in tables.items() if settings}
     if not tables:
         sections = [*(title for title, _ in explained(Config)), *CHOICES]
-        near = difflib.get_close_matches(str(section), sections, 1, 0.4)
+        near = difflib.get_close_matches(str(section), sections, 1, 0.6)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sections)}"
         raise ConfigError(f"no such section of settings [{section}]{hint}")
     table = _markdown_table if markdown else _text_table

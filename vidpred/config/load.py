@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from vidpred.errors import ConfigError
 from vidpred.settings import assign, flatten, moved_to, renamed_value
 
 KEYS = "`vidpred config` lists the keys"
+NEAR = 0.65  # minimum similarity of a name, from 0 to 1, to suggest it: below, suggestions mislead
 Section = TypeVar("Section", bound=BaseModel)
 
 
@@ -72,6 +73,28 @@ def preset_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
+def split_words(words: Sequence[str], config: str | None) -> tuple[str | None, list[str]]:
+    """Separate the name of a config from the overrides KEY=VALUE.
+
+    Args:
+        words: The words of a command.
+        config: The config that an option names; None: one of the words may be a preset's name or a YAML file.
+
+    Raises:
+        ConfigError: Two configs are named.
+    """
+    names = [word for word in words if "=" not in word and (word.endswith((".yaml", ".yml")) or _is_preset(word))]
+    if (config is not None and names) or len(names) > 1:
+        raise ConfigError(
+            f"two configs are named [{config or names[1]} and {names[0]}]; give one, and KEY=VALUE for the rest"
+        )
+    return (names[0] if names else config), [word for word in words if word not in names]
+
+
+def _is_preset(name: str) -> bool:
+    return (preset_folder() / f"{name}.yaml").is_file()
+
+
 def find_preset(path: str | Path) -> Path:
     """Return a file by its path, or else a preset by its name, with or without .yaml. Raises ConfigError."""
     file = Path(path)
@@ -82,8 +105,8 @@ def find_preset(path: str | Path) -> Path:
         for name in (file.name, f"{file.name}.yaml"):
             if name in presets:
                 return presets[name]
-    near = difflib.get_close_matches(file.name, presets, 1, 0.5)
-    hint = f"; did you mean {near[0]}?" if near else f"; presets: {', '.join(presets)}"
+    near = difflib.get_close_matches(file.stem, [Path(name).stem for name in presets], 1, NEAR)
+    hint = f"; did you mean {near[0]}.yaml?" if near else f"; presets: {', '.join(presets)}"
     raise ConfigError(f"no such config file or preset [{path}]{hint}")
 
 
@@ -131,10 +154,17 @@ def _check_key(key: str, where: str, tree: type[BaseModel] = Config, hint: str =
     known = known_keys(tree, "")
     if key in known:
         return
-    # First the same name in another section, then a similar name.
-    near = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    near = near or difflib.get_close_matches(key, known, 1, 0.5)
-    raise ConfigError(f"unknown key [{key}] ({where}); {f'did you mean {near[0]}?' if near else hint}")
+    near = nearest_key(key, known)
+    suggestion = f"did you mean {near}?" if near else f"no key is similar; {hint}"
+    raise ConfigError(f"unknown key [{key}] ({where}); {suggestion}")
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """Return the first key whose last part is most similar, in any section; None if none is similar."""
+    name = key.rpartition(".")[2]
+    likeness = {other: difflib.SequenceMatcher(None, name, other.rpartition(".")[2]).ratio() for other in known}
+    best = max(likeness, key=lambda other: likeness[other])
+    return best if likeness[best] >= NEAR else None
 
 
 def _explain(
@@ -167,7 +197,7 @@ def _explain(
 def _unknown_choice(section: str, name: str, origins: dict[str, str], path: str | Path | None) -> str:
     where = origins.get(f"{section}.name") or str(path)
     new = renamed_value(f"{section}.name", name)
-    near = difflib.get_close_matches(name, CHOICES[section], 1, 0.5)
+    near = difflib.get_close_matches(name, CHOICES[section], 1, NEAR)
     hint = f"; it was renamed to {new}" if new else f"; did you mean {near[0]}?" if near else ""
     return f"[{section}.name] choose from {', '.join(CHOICES[section])}, got {name!r} ({where}){hint}"
 

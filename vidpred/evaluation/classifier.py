@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vidpred.data.sources import Source
 from vidpred.errors import ConfigError, DataError
+from vidpred.evaluation.network_files import load_module
 
 FEATURES, WIDTH, BATCH, RATE = 64, 32, 128, 2e-3
 AT_ONCE = 500
@@ -71,7 +72,7 @@ def features_of(network: Callable[[Tensor], Any], images: Tensor) -> tuple[Tenso
 
 
 def load_network(path: Path) -> Callable[[Tensor], Any]:
-    """Load a network that was saved by `torch.export.save`, exported with a dynamic number of images.
+    """Load a network that was saved by `torch.jit.save`, or by `torch.export.save` with a dynamic number of images.
 
     Args:
         path: The file. Its network maps `(B, C, H, W)` in [0, 1] to features `(B, F)`, or to features and logits.
@@ -80,15 +81,9 @@ def load_network(path: Path) -> Callable[[Tensor], Any]:
         The network; it raises ConfigError for images that it does not take.
 
     Raises:
-        ConfigError: The file is absent or no exported network.
+        ConfigError: The file is absent or holds no network.
     """
-    if not path.is_file():
-        raise ConfigError(f"no such file [--features {path}]; write it with torch.export.save")
-    try:
-        network = torch.export.load(path).module()
-    except Exception as error:  # torch's reader raises errors of many types for other files
-        reason = first_line(error)
-        raise ConfigError(f"cannot read the network ({reason}) [--features {path}]; use torch.export.save") from None
+    network = load_module(path, f"--features {path}", "a network of images (N, C, H, W) in [0, 1] -> features (N, F)")
 
     def run(images: Tensor) -> Any:
         shape = tuple(images.shape)
@@ -96,7 +91,7 @@ def load_network(path: Path) -> Callable[[Tensor], Any]:
             found = network(images)
         except Exception as error:  # the network is the user's and may raise anything
             raise ConfigError(
-                f"the network does not take images {shape} ({first_line(error)}) [--features {path}]; export it for "
+                f"the network does not take images {shape} ({first_line(error)}) [--features {path}]; save it for "
                 "images of this size, with a dynamic batch"
             ) from None
         features = found[0] if isinstance(found, tuple) else found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
@@ -34,6 +35,7 @@ from vidpred.media.text_table import format_table
 
 MOST_TRAINING = 20_000
 SHOWN = 10
+FEW_IMAGES = 500  # several times the 64 features of the small classifier, whose covariances the distance compares
 NAMES = {
     "frechet": "squared Frechet distance of {features} between the samples and the {split} images; lower is better",
     "frechet_of_training": "the same between as many training images and the {split} images: the value to reach",
@@ -120,6 +122,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     network: Callable[[Tensor], Any] = load_network(features) if features else train_classifier(train)
     what = f"the features of {features}" if features else "64 features of a small classifier of the set's classes"
     true, training = images_of(held_out, request.count), images_of(train, MOST_TRAINING)
+    _warn_of_few(len(true), request.split)
     numbers, neighbors = {}, {}
     for name, predictor in predictors.items():
         # Truncation hides the weaknesses of a generator, so it is off here (as in Karras et al. 2019).
@@ -148,6 +151,16 @@ def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSett
         if len(found) > 1:
             raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate them one by one")
     return data
+
+
+def _warn_of_few(count: int, split: str) -> None:
+    """Warn on stderr about too few images for the Fréchet distance, whose covariances they determine."""
+    if count < FEW_IMAGES:
+        print(
+            f"vidpred: warning: {count} images of the {split} split are measured; below {FEW_IMAGES} the Frechet "
+            "distance is mostly noise; use a larger split (data.split_fractions, --split) or --count",
+            file=sys.stderr,
+        )
 
 
 def evaluate_runs(

@@ -6,7 +6,6 @@ TorchScript module, which contains its architecture. Load only files that you tr
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vidpred.errors import ConfigError, one_line
+from vidpred.evaluation.network_files import load_module
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,12 @@ class MetricNetwork:
     """A loaded network of one kind."""
 
     def __init__(self, kind: str, file: Path, device: torch.device) -> None:
-        """Load the network. Raises ConfigError where the file is absent or not a TorchScript module."""
+        """Load the network. Raises ConfigError where the file is absent or holds no network."""
         self.kind, self.file, self.device = KINDS[kind], file, device
         self.option = f"--{kind.replace('_', '-')} {file}"
-        if not file.is_file():
-            raise ConfigError(f"no such file [{self.option}]; it is {self.kind.expected}")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch's own, on the format of these files
-                warnings.simplefilter("ignore", DeprecationWarning)
-                self.module: Any = torch.jit.load(str(file), map_location=device).eval()
-        except (RuntimeError, ValueError, OSError):
-            raise ConfigError(f"not a TorchScript file [{self.option}]; it is {self.kind.expected}") from None
-        names = {argument.name for argument in self.module.forward.schema.arguments}
+        self.module = load_module(file, self.option, self.kind.expected, device)
+        schema = getattr(self.module.forward, "schema", None)  # only TorchScript has one
+        names = {argument.name for argument in schema.arguments} if schema else set()
         self.arguments = {name: value for name, value in self.kind.arguments.items() if name in names}
 
     def __call__(self, *inputs: Tensor) -> Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vidpred.checkpoint import RunFolder
 from vidpred.data.prepared.format import Manifest
-from vidpred.data.videos.index import find_videos
+from vidpred.data.videos.index import find_videos, no_videos
 from vidpred.errors import ConfigError, DataError
 from vidpred.media.prediction_files import Output
 
@@ -40,18 +39,9 @@ def _no_videos(folder: Path) -> ConfigError | DataError:
         return ConfigError(f"a run folder, not a clip [{folder}]; give a video and --run {folder}")
     if Manifest.load(folder) is not None:
         return DataError(f"a prepared set, not videos [{folder}]; use vidpred evaluate --run RUN --data {folder}")
-    files = [file.suffix.lower() for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    if not files:
-        return DataError(f"no video files in the folder [{folder}]; give a video or a folder of videos")
-    (suffix, count), *_ = Counter(files).most_common(1)
-    video = "; make a video of its frames: ffmpeg -pattern_type glob -i '*{0}' clip.mp4" if suffix in IMAGES else ""
-    return DataError(
-        f"no video files in the folder, but {count} {suffix or 'files without a suffix'} [{folder}]"
-        f"{video.format(suffix) or '; give a folder with videos such as .mp4 or .avi'}"
-    )
-
-
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+    text, images = no_videos(folder)
+    frames = f"make a video of the frames: ffmpeg -pattern_type glob -i '{folder}/*' clip.mp4"
+    return DataError(f"{text}; {frames if images else 'give a video or a folder of videos'}")
 
 
 def outputs(clips: Sequence[Path], output: Output, one: bool, kind: str | None) -> list[Output]:

@@ -46,6 +46,7 @@ OTHER_SUFFIXES = frozenset((
     ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".wav", ".mp3", ".m4a", ".aac", ".flac", ".zip", ".tar",
     ".gz", ".rar", ".7z", ".lrv", ".thm", ".part", ".info", ".nfo", ".sha256", ".md5",
 ))  # fmt: skip
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 VERSION = {"format": "vidpred index", "version": 3}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 OnBad = Literal["use", "skip", "error"]
@@ -80,6 +81,14 @@ def find_files(root: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         place = "" if folder == str(root) else f"{Path(folder).relative_to(root).as_posix()}/"
         yield from (place + name for name in sorted(files) if not name.startswith("."))
+
+
+def no_videos(root: Path) -> tuple[str, bool]:
+    """Return "no video files, but ..." about a folder without videos, and whether it holds images instead."""
+    suffixes = Counter(Path(name).suffix.lower() for name in find_files(root))
+    (suffix, count), *_ = suffixes.most_common(1) or [("", 0)]
+    instead = f", but {count} {suffix or 'files without a suffix'}" if count else ""
+    return f"no video files{instead} [{root}]", suffix in IMAGE_SUFFIXES
 
 
 def _warn_of_unread_files(root: Path) -> None:
@@ -197,7 +206,12 @@ def require_videos(
     if progress:
         _warn_of_unread_files(root)
     if not videos and not bad:
-        raise DataError(f"no video files [{root}]; supported suffixes: {' '.join(sorted(SUFFIXES))}")
+        text, images = no_videos(root)
+        remedy = (
+            "for a model of images set data.context_frames=0 (dcgan_faces.yaml); for frames of videos run "
+            f"vidpred prepare frames {root} TARGET"
+        )
+        raise DataError(f"{text}; {remedy if images else 'give a folder with videos, such as .mp4 or .avi'}")
     if not videos:
         raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {named(bad)}; {REMEDY}")
     damaged = [(video.path, usable(video)) for video in videos if video.notes]

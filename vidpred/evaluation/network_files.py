@@ -1,0 +1,61 @@
+"""Files of networks: TorchScript (torch.jit.save) and exported programs (torch.export.save), told apart by content."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidpred.errors import UNREADABLE, ConfigError, one_line
+
+SAVE = "save it with torch.jit.trace(network, example).save(FILE.pt) or torch.export.save(program, FILE.pt2)"
+
+
+def load_module(file: Path, option: str, expected: str, device: torch.device | str = "cpu") -> Any:
+    """Load a network of either kind, whatever its suffix is.
+
+    Args:
+        file: The file.
+        option: The option that named it, for errors.
+        expected: What the network must be, for errors.
+        device: Where to load it.
+
+    Raises:
+        ConfigError: The file is absent, or holds no network.
+    """
+    if not file.is_file():
+        raise ConfigError(f"no such file [{option}]; it is {expected}")
+    content = _content(file)
+    if content:
+        raise ConfigError(f"{content}, not a network [{option}]; {SAVE}; it is {expected}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, on the format of TorchScript files
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if _names(file) & {"archive_format"}:
+                return torch.export.load(file).module().to(device)
+            return torch.jit.load(str(file), map_location=device).eval()
+    except Exception as error:  # torch's readers raise errors of many types
+        raise ConfigError(f"cannot read the network ({one_line(error)[:100]}) [{option}]; {SAVE}") from None
+
+
+def _content(file: Path) -> str:
+    """Return what a file holds if it is no network; empty for a network."""
+    names = _names(file)
+    if names & {"archive_format", "constants.pkl"}:
+        return ""
+    if "data.pkl" in names or file.suffix in (".safetensors", ".pth", ".ckpt", ".h5"):
+        return "weights without their network"
+    return "an ONNX file" if file.suffix == ".onnx" else "neither TorchScript nor an exported program"
+
+
+def _names(file: Path) -> set[str]:
+    """Return the names in an archive of torch; none for other files."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return {name.rpartition("/")[2] for name in archive.namelist()}
+    except UNREADABLE:
+        return set()
