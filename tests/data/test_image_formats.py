@@ -47,10 +47,10 @@ def saved(image: np.ndarray, kind: str, **options: object) -> bytes:
     return content.getvalue()
 
 
-def oriented(orientation: int, **options: object) -> Writer:
+def oriented(orientation: int, image: np.ndarray = COLOR, **options: object) -> Writer:
     exif = Image.Exif()
     exif[0x112] = orientation
-    return pil(COLOR, exif=exif, **options)
+    return pil(image, exif=exif, **options)
 
 
 def clear_index(path: Path) -> None:
@@ -93,6 +93,13 @@ PNM = {
 }
 EXIF = {2: COLOR[:, ::-1], 3: COLOR[::-1, ::-1], 4: COLOR[::-1], 5: COLOR.transpose(1, 0, 2), 6: np.rot90(COLOR, -1),
         7: COLOR.transpose(1, 0, 2)[::-1, ::-1], 8: np.rot90(COLOR)}  # fmt: skip
+
+
+def mean_of(image: np.ndarray) -> np.ndarray:
+    """Return the mean of the first two channels, which differs at every pixel."""
+    return np.uint8((image[..., 0].astype(int) + image[..., 1]) // 2)
+
+
 # Name: how to write it, the expected pixels, and the largest difference.
 READABLE: dict[str, tuple[Writer, np.ndarray, int]] = {
     "rgb.png": (pil(COLOR), COLOR, 0),
@@ -135,6 +142,8 @@ READABLE: dict[str, tuple[Writer, np.ndarray, int]] = {
     "trailing.jpg": (text(saved(COLOR, "JPEG", quality=98, subsampling=0) + b"more"), COLOR, 8),
     **{name: (text(content), expected, most) for name, (content, expected, most) in PNM.items()},
     **{f"exif {kind}.{end}": (oriented(kind), image, 0) for kind, image in EXIF.items() for end in ("png", "tif")},
+    **{f"exif {kind} 16.{end}": (oriented(kind, COLOR[..., 1].astype(np.uint16) * 128 + DEEP // 2), mean_of(image), 1)
+       for kind, image in EXIF.items() for end in ("png", "tif")},
     **{f"exif {kind}.jpg": (oriented(kind, quality=98, subsampling=0), image, 8) for kind, image in EXIF.items()},
     **{f"exif {kind}.webp": (oriented(kind, lossless=True), image, 0) for kind, image in EXIF.items()},
 }  # fmt: skip

@@ -252,7 +252,9 @@ def _deep(content: bytes, opened: Image.Image | None, white_level: float | None,
     transparent = None if opened is None else opened.info.get("transparency")
     if isinstance(transparent, int) and values.shape[2] == 1:  # a gray value of PNG
         color = np.where(values == transparent, np.uint8(0), color)
-    return Decoded(_oriented(_as_rgb(color), 1 if opened is None else opened.getexif().get(ORIENTATION, 1)), peak)
+    # OpenCV applies the orientation of TIFF itself.
+    orientation = 1 if opened is None or tags else opened.getexif().get(ORIENTATION, 1)
+    return Decoded(_oriented(_as_rgb(color), orientation), peak)
 
 
 def _white_of(values: np.ndarray, given: float | None, stated: float | None) -> tuple[float, int]:
