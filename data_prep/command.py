@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import ConfigError, DataError, counted
 
 from . import sets
 from .base import DataSet
@@ -134,7 +134,9 @@ def _report(preparation: DataSet, rows: list[dict[str, Any]], file: Path | None)
         raise DataError(f"{len(bad):,} of {len(rows):,} files are bad [{preparation.source}]: {named}{more}")
     damaged = [row for row in rows if row.get("notes")]
     if damaged:
-        lines = [f"{row['item']}: usable: {row['frames']} frames; {'; '.join(row['notes'])}" for row in damaged]
+        lines = [
+            f"{row['item']}: usable: {counted(row['frames'], 'frame')}; {'; '.join(row['notes'])}" for row in damaged
+        ]
         what = f"{len(rows) - len(damaged):,} of {len(rows):,} files are good, the others are usable"
         return "\n".join([f"{what} [{preparation.source}]", *lines])
     return f"all {len(rows):,} files are good [{preparation.source}]"

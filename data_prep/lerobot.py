@@ -189,7 +189,7 @@ class LeRobot(DividedSet):
         table = _table(file, ["episode_index", "frame_index", *wanted], episode=int(episode["episode"]))
         numbers = table["frame_index"].to_pylist()
         if numbers != list(range(int(episode["length"]))):
-            found = f"{len(numbers)} rows in order, not {episode['length']}"
+            found = f"{counted(len(numbers), 'row')} in order, not {episode['length']}"
             raise DataError(f"episode {episode['episode']} has {found} [{printable(file)}]")
         return {
             kind: np.array(table[column].to_pylist(), np.float32).reshape(len(numbers), -1) if column else None
@@ -279,7 +279,8 @@ def _by_time(times: np.ndarray, episode: dict[str, Any], rate: float) -> int | s
     expected = episode["from"] + np.arange(length) / rate
     found = times[first : first + length]
     if len(found) < length or np.abs(found - expected).max() > 0.5 / rate:
-        return f"episode {episode['episode']} ({length} frames from {episode['from']:.3f} s) does not fit its video"
+        where = f"{counted(length, 'frame')} from {episode['from']:.3f} s"
+        return f"episode {episode['episode']} ({where}) does not fit its video"
     return first
 
 

@@ -31,7 +31,7 @@ from vidpred.data.array_layout import (
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
 from vidpred.data.videos.containers import printable
-from vidpred.errors import UNREADABLE, DataError, one_line
+from vidpred.errors import UNREADABLE, DataError, counted, one_line
 
 from .base import DividedSet, clip_name, parts_by_clip
 from .command import main
@@ -124,7 +124,7 @@ class Numpy(DividedSet):
             states = self._values(arrays.get("states"), layout, number, "states")
             for kind, values in (("actions", actions), ("states", states)):
                 if values is not None and len(values) != len(clip):
-                    raise DataError(f"clip {name} has {len(clip)} frames, but {len(values)} {kind}")
+                    raise DataError(f"clip {name} has {counted(len(clip), 'frame')}, but {len(values)} {kind}")
             part, as_bytes = slice(first, end), has_byte_values(clip)
             yield Clip(
                 name, split, (as_uint8(frame, as_bytes) for frame in clip[part]), self.rate,

@@ -17,7 +17,7 @@ from vidpred.data.splits import SPLITS, Part
 from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
-from vidpred.errors import DataError
+from vidpred.errors import DataError, counted
 from vidpred.files import csv_text, write_file
 
 from .base import DataSet, clip_name, parts_by_clip
@@ -157,7 +157,7 @@ def take_frames(frames: Iterator[np.ndarray], skipped: int, count: int) -> Itera
         found += 1
         yield frame
     if found < count:
-        raise DataError(f"the video ends {count - found} frames early")
+        raise DataError(f"the video ends {counted(count - found, 'frame')} early")
 
 
 def _totals(videos: dict[str, VideoInfo], parts: list[Part], folder: Path) -> str:

@@ -73,4 +73,4 @@ def counted(number: int, noun: str) -> str:
 def one_line(error: BaseException) -> str:
     """Return an error's message as one line, without the traceback that precedes it in errors of data workers."""
     last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return re.sub(r"^vidpred\.errors\.\w+: ", "", last)
+    return re.sub(r"^vidpred\.errors\.\w+: ", "", last).rstrip(".")

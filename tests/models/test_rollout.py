@@ -97,7 +97,7 @@ def test_predict_takes_arrays_and_tensors(predictor: Predictor) -> None:
         (np.zeros((5, 3, 0, 30), np.uint8), r"\(5, 3, 0, 30\) are empty; height and width"),
         (torch.zeros(5, 3, 20, 0), r"\(5, 3, 20, 0\) are empty; height and width"),
         (torch.zeros(0, 5, 3, 20, 30), r"\(0, 5, 3, 20, 30\) are empty"),
-        (np.zeros((1, 3, 20, 30), np.uint8), "1 frames given; the model needs at least 2"),
+        (np.zeros((1, 3, 20, 30), np.uint8), "1 frame given; the model needs at least 2"),
         (np.full((5, 3, 20, 30), 200.0), r"must lie in \[0, 1\], these in \[200, 200\]"),
         (np.full((5, 3, 20, 30), np.nan), r"must lie in \[0, 1\]"),
     ],

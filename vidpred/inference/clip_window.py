@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
+from vidpred.errors import UNREADABLE, ConfigError, DataError, counted, one_line
 from vidpred.inference.predictor import Predictor
 
 CONTEXT_SHOWN = 8  # context frames rendered before the prediction
@@ -60,7 +60,7 @@ def choose_window(
     needed = (least - 1) * stride + 1
     if frames < needed:
         raise DataError(
-            f"{frames} frames are too few: the model needs {needed} context frames [{info.path}]; use a longer clip"
+            f"{counted(frames, 'frame')}, too few: the model needs {needed} as context [{info.path}]; use a longer clip"
         )
     if start is None:
         held_out = frames - steps * stride
@@ -68,7 +68,7 @@ def choose_window(
     if not needed - 1 + stride <= start <= frames - 1 + stride:
         raise ConfigError(
             f"[--start {start}] must lie between {needed - 1 + stride} and {frames - 1 + stride}: "
-            f"the video has {frames} frames and the model needs {least} context frames"
+            f"the video has {counted(frames, 'frame')} and the model needs {least} context frames"
         )
     shown = min(max(history, CONTEXT_SHOWN), (start - stride) // stride + 1)
     return Window([start - k * stride for k in range(shown, 0, -1)], stride, start, frames)

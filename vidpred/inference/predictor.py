@@ -17,7 +17,7 @@ from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights, read_c
 from vidpred.data.batch import to_float
 from vidpred.data.recorded_splits import with_recorded_splits
 from vidpred.data.settings import DataSettings
-from vidpred.errors import ConfigError, StorageError
+from vidpred.errors import ConfigError, StorageError, counted
 from vidpred.inference.hub import SharedModel
 from vidpred.models.base import as_generator
 from vidpred.models.build import AnyModel, build_generator
@@ -266,7 +266,7 @@ def check_frames(frames: Tensor | np.ndarray, channels: int, needed: int) -> Ten
             raise ValueError(f"frames {tuple(frames.shape)} are channels-last; pass {swap}")
         raise ValueError(f"frames {tuple(frames.shape)} have {frames.shape[-3]} channels; the model takes {channels}")
     if frames.shape[-4] < needed:
-        raise ValueError(f"{frames.shape[-4]} frames given; the model needs at least {needed} to predict")
+        raise ValueError(f"{counted(frames.shape[-4], 'frame')} given; the model needs at least {needed} to predict")
     tensor = torch.from_numpy(np.ascontiguousarray(frames)) if isinstance(frames, np.ndarray) else frames
     if tensor.is_floating_point():
         low, high = float(tensor.min()), float(tensor.max())

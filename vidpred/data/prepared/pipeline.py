@@ -26,7 +26,7 @@ from vidpred.data.prepared.frame_writer import (
 )
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
-from vidpred.errors import DataError, StorageError
+from vidpred.errors import DataError, StorageError, counted
 from vidpred.files import csv_text, write_file
 from vidpred.processes import in_processes
 
@@ -71,7 +71,8 @@ class Summary:
 def totals(clips: dict[str, int], frames: int, hours: float, size: int) -> str:
     """Return one line with the clips of every split, frames, hours and megabytes (`size` is in bytes)."""
     counts = ", ".join(f"{count:,} {split}" for split, count in clips.items())
-    return f"{sum(clips.values()):,} clips ({counts}), {frames:,} frames, {hours:.2f} hours, {size / 1e6:,.1f} MB"
+    length = f"{counted(frames, 'frame')}, {hours:.2f} hours, {size / 1e6:,.1f} MB"
+    return f"{counted(sum(clips.values()), 'clip')} ({counts}), {length}"
 
 
 def skipped_lines(skipped: list[tuple[str, str]], file: Path | None) -> list[str]:

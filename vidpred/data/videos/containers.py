@@ -67,7 +67,7 @@ def printable(path: Path | str) -> str:
 
 def short(error: BaseException) -> str:
     """Return the first line of an error's message, at most 80 characters."""
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:80]
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:80].rstrip(".")
 
 
 def file_status(path: Path) -> os.stat_result:

@@ -27,7 +27,7 @@ from vidpred.data.videos.containers import printable
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.errors import DataError, StorageError
+from vidpred.errors import DataError, StorageError, counted
 from vidpred.files import write_file
 from vidpred.processes import available_cores, in_processes
 
@@ -252,7 +252,7 @@ def _list_bad(
 
 def usable(video: VideoInfo) -> str:
     """Return what can be used of a damaged video, and what is wrong with it."""
-    return f"usable: {video.frames} frames; {'; '.join(video.notes)}"
+    return f"usable: {counted(video.frames, 'frame')}; {'; '.join(video.notes)}"
 
 
 def named(rows: Sequence[tuple[str, str]]) -> str:
@@ -293,7 +293,7 @@ def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept
     listed = ""
     if on_bad != "error":
         rows = _read_rows(bad_videos_file(root))
-        found = [(path, f"{TOO_SHORT}: {count} frames, a window has {needed}") for path, count in short]
+        found = [(path, f"{TOO_SHORT}: {counted(count, 'frame')}, a window has {needed}") for path, count in short]
         write_bad_videos(root, sorted({**dict(rows), **dict(found)}.items()))
         listed = f" [{bad_videos_file(root)}]"
     print(

@@ -21,7 +21,7 @@ from vidpred.data.videos.geometry import Geometry, geometry_of
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.reader import Reader, VideoInfo
 from vidpred.data.videos.whole_frames import WholeFrames
-from vidpred.errors import DataError
+from vidpred.errors import DataError, counted
 
 # Formats whose index and packets do not reveal missing data; there, only a gap in the timestamps does.
 WITHOUT_INDEX = ("mpeg", "mpegts")
@@ -103,7 +103,9 @@ class _Scan:
             raise DataError(f"damaged: no whole frame ({reason})" if reason else "no frames in its video stream")
         self.gaps.update(gap for gap in frames.gaps if 0 < gap < self.count)
         if frames.gaps:
-            lost = f"{frames.lost} frames are damaged or lack a reference frame, " if frames.lost else "damaged "
+            lost = (
+                f"{counted(frames.lost, 'frame')} damaged or without a reference frame, " if frames.lost else "damaged "
+            )
             self.notes.append(f"{lost}first after frame {frames.gaps[0]} ({frames.reasons[0]})")
         self.note_holes()
 

@@ -42,7 +42,7 @@ class GymnasiumEnv:
         try:
             self.env: Any = gymnasium.make(name, render_mode="rgb_array")
         except (gymnasium.error.Error, ImportError, TypeError) as error:
-            reason = str(error).splitlines()[0][:120]
+            reason = str(error).splitlines()[0][:120].rstrip(".")
             raise ConfigError(f"no such environment [--env {name}]: {reason}; block_push is built in") from None
         self.name, self.size = name, size
         self.actions = ActionVectors(self.env.action_space, f"--env {name}")
