@@ -309,7 +309,7 @@ def test_bad_clips_for_predict(capsys: pytest.CaptureFixture[str], work: Path, t
     sound = write_audio_only(tmp_path / "sound.mp4")
     refused(call(capsys, "predict", str(sound), *rest), 3, "only audio", "or use another clip")
     short = write_video(tmp_path / "short.mp4", numbered_frames(3, 40, 40))
-    refused(call(capsys, "predict", str(short), *rest), 3, "3 frames are too few", "needs 4", "longer clip")
+    refused(call(capsys, "predict", str(short), *rest), 3, "3 frames, too few", "needs 4", "longer clip")
     clip = str(work / "clips" / "0.mp4")
     refused(call(capsys, "predict", clip, *rest, "--start", "2"), 2, "--start 2", "between 4 and 24")
     assert not Path(output).exists()
