@@ -97,9 +97,13 @@ def test_a_frame_predictor_on_images(tmp_path: Path, capsys: pytest.CaptureFixtu
     for number in range(3):
         (tmp_path / "photos" / "cats" / f"{number}.jpg").touch()
     line = error(capsys, "train", "tiny.yaml", f"data.root={tmp_path}/photos", f"run={tmp_path}/run")
-    assert "no video files, but 3 .jpg" in line
-    assert "data.context_frames=0 (dcgan_faces.yaml)" in line
-    assert f"vidpred prepare frames {tmp_path}/photos TARGET" in line
+    assert "a folder of images, not videos" in line
+    assert "a model of images needs data.context_frames=0 (dcgan_faces.yaml)" in line
+    assert f"vidpred prepare frames {tmp_path}/photos" in line
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").touch()
+    line = error(capsys, "train", "tiny.yaml", f"data.root={tmp_path}/notes", f"run={tmp_path}/run")
+    assert "no video files, but 1 .txt" in line
     assert ".264" not in line, "a list of suffixes is no remedy"
 
 

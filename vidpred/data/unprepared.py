@@ -35,8 +35,9 @@ def refuse_unprepared(root: Path) -> None:
     name = root.resolve().stem if root.is_file() else root.resolve().name
     target = f"data/{re.sub(r'[^0-9A-Za-z._-]+', '-', name.removesuffix('.zarr'))}-prepared"
     command = shlex.join(["vidpred", "prepare", words[0], str(root), target, *words[1:]])
+    images = "; a model of images needs data.context_frames=0 (dcgan_faces.yaml)" if "images" in what else ""
     raise DataError(
-        f"{what}, not videos or a prepared set [{printable(root)}]; run {command}, then set data.root={target}"
+        f"{what}, not videos or a prepared set [{printable(root)}]; run {command}, then set data.root={target}{images}"
     )
 
 

@@ -206,12 +206,7 @@ def require_videos(
     if progress:
         _warn_of_unread_files(root)
     if not videos and not bad:
-        text, images = no_videos(root)
-        remedy = (
-            "for a model of images set data.context_frames=0 (dcgan_faces.yaml); for frames of videos run "
-            f"vidpred prepare frames {root} TARGET"
-        )
-        raise DataError(f"{text}; {remedy if images else 'give a folder with videos, such as .mp4 or .avi'}")
+        raise DataError(f"{no_videos(root)[0]}; give a folder with videos, such as .mp4 or .avi")
     if not videos:
         raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {named(bad)}; {REMEDY}")
     damaged = [(video.path, usable(video)) for video in videos if video.notes]
