@@ -344,10 +344,24 @@ def pusht(results: Results) -> str:
         ["the policy that made the goals, other random numbers", *_success(world["scripted actions"])],
         ["planning with copy-last as the model", *_success(trained["copy last"])],
         ["planning with the true simulator, cost of states", *_success(world["true simulator, cost of states"])],
-        ["planning with the true simulator, cost of images", *_success(world["true simulator, cost of images"])],
-        ["planning with the trained model, cost of images", *_success(trained["model"])],
+        ["planning with the true simulator, cost of colors", *_success(world["true simulator, cost of images"])],
+        ["planning with the trained model, cost of colors", *_success(trained["model"])],
     ]
-    return grid(SUCCESS, rows)
+    shorter = results["PushT, planning by poses with a trained model", 0].values["results"]
+    names = {"objects": "trained half as long, cost of colors", "pose": "trained half as long, cost of poses"}
+    return grid(SUCCESS, [*rows, *([title, *_success(shorter[name])] for name, title in names.items())])
+
+
+def pusht_costs(results: Results) -> str:
+    """Return what each cost reaches in PushT with the true simulator."""
+    found = results["PushT, costs with the true simulator", 0].values["results"]
+    titles = {
+        "state": "state of the simulator", "pose": "`pose`", "objects": "`objects`",
+        "pose, 32 x 3 candidates": "`pose`, 32 candidates x 3 iterations",
+        "pose, new plan after 5 actions": "`pose`, a new plan after 5 actions only",
+    }  # fmt: skip
+    rows = [[title, *_success(found[name])] for name, title in titles.items()]
+    return grid(["cost", *SUCCESS[1:]], rows)
 
 
 def actions(results: Results, name: str, frames: Sequence[int]) -> str:
@@ -607,7 +621,8 @@ def models(results: Results) -> str:
     moving = statistics.fmean(run["gain_moving"][0] for run in over_seeds(results, "real video, release.yaml"))
     plays = [run["results"]["model"] for run in over_seeds(results, "block_push, planning with a trained model")]
     successes, episodes = (sum(play[key] for play in plays) for key in ("successes", "episodes"))
-    tee = results["PushT, planning with a trained model", 0].values["results"]["model"]
+    tee = results["PushT, planning by poses with a trained model", 0].values["results"]["pose"]
+    reached = f"PushT: {tee['successes']} of {tee['episodes']} goals reached (after half the steps)"
     sharp = percent(run["models"]["with the adversary"]["sharp"] for run in over_seeds(results, "forks"))
     frechet = numbers(
         (run["numbers"]["dcgan"]["frechet"] for run in over_seeds(results, "clothes, five generators")), 1
@@ -623,7 +638,7 @@ def models(results: Results) -> str:
                    "longer training on a GPU: docs/notes/gpu.md; UCF101 itself not trained here yet"),
         "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"forking ball: {sharp} sharp"),
         "block_push": ("action-conditioned U-Net", "train", f"block_push: {successes} of {episodes} goals reached"),
-        "pusht": ("action-conditioned U-Net", "train", f"PushT: {tee['successes']} of {tee['episodes']} goals reached"),
+        "pusht": ("action-conditioned U-Net", "train", reached),
         "dcgan_fashion": ("DCGAN", "train", f"Fashion-MNIST, half width: Fréchet distance {frechet}"),
         "gaussians_r1": ("MLP with R1", "train", f"{covered} of 25 Gaussians covered"),
     }  # fmt: skip
@@ -667,6 +682,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "block_push": block_push,
     "block_push actions": lambda results: actions(results, "block_push, planning with a trained model", (1, 8)),
     "pusht": pusht,
+    "pusht costs": pusht_costs,
     "pusht actions": lambda results: actions(results, "PushT, planning with a trained model", (1, 5)),
     "points": points,
     "clothes": clothes,

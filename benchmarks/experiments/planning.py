@@ -151,7 +151,6 @@ def pusht_costs_row(folder: Path, seed: int) -> dict[str, Any]:
         "objects": PUSHT_BUDGET,
         "pose, 32 x 3 candidates": replace(pose, num_samples=32, iterations=3),
         "pose, new plan after 5 actions": replace(pose, receding_horizon=5),
-        "image": replace(PUSHT_BUDGET, cost="image"),
         "state": PUSHT_BUDGET,
     }
     models = env.simulators()
