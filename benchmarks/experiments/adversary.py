@@ -20,7 +20,7 @@ STEPS, MORE = 1500, 1000  # of the shared start with squared error, and of every
 ADAM = {"name": "adam", "betas": [0.5, 0.99]}
 SHARED: dict[str, Any] = {
     "data.crop_size": 64, "data.size": 96, "data.min_motion": 0.0005, "data.num_workers": 0, "model.size": "release",
-    "model.residual": "last_frame", "training.batch_size": 4, "training.generator": {**ADAM, "learning_rate": 1e-3},
+    "model.residual": "last_frame", "training.batch_size": 4, "training.generator": {**ADAM, "learning_rate": 4e-4},
     "training.grad_clip_norm": 1.0, "training.ema_decay": 0.995, "training.validate_every": 0,
     "training.image_every": 0, "training.monitor_every": 0, "training.log_every": 50, "checkpoint.keep": 1,
     "checkpoint.every": 250,
@@ -56,7 +56,7 @@ def row_config(row: str, seed: int, frames: Path, folder: Path) -> Config:
     if row == "start":
         return load_config("ladder_l2.yaml", {**changes, **ROWS["l2"], "training.steps": STEPS})
     changes |= {
-        "training.generator": {**ADAM, "learning_rate": 5e-4}, "training.init_from": str(folder / "start"),
+        "training.generator": {**ADAM, "learning_rate": 3e-4}, "training.init_from": str(folder / "start"),
         "training.schedule": {"shape": "cosine", "hold": 0.5, "final": 0.1}, "training.steps": MORE,
     }  # fmt: skip
     return load_config("ladder_gdl_l1.yaml", {**changes, **ROWS[row]})

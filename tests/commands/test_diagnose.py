@@ -95,6 +95,7 @@ def one(step: int) -> float:
         ("blurred predictions", lines(sharpness=0.1)),
         ("blurred predictions", lines(sharpness=0.7, sharpness_last=0.39)),
         ("noisy predictions", lines(sharpness=5.0)),
+        ("dead units", lines(dead_units=0.94)),
     ],
 )
 def test_each_fault_is_found_alone(title: str, written: list[dict[str, Any]]) -> None:

@@ -14,11 +14,13 @@ from vidpred.models.base import Generator
 from vidpred.training.adversarial_losses import weigh
 from vidpred.training.monitors import (
     as_table,
-    gradient_norm,
+    dead_units,
+    gradients_of,
     is_due,
     measure,
     measure_images,
     measure_samples,
+    norm_of,
     spread,
     summarize,
 )
@@ -48,7 +50,20 @@ def test_gradient_norms_of_weighted_terms() -> None:
     assert weight.grad is None
     losses.total.backward()  # the graph is still there
     assert weight.grad is not None
-    assert float(gradient_norm(unused.sum() * 0 + 1.0, [weight])) == 0, "nothing of it reaches this one"
+    assert float(norm_of(gradients_of(unused.sum() * 0 + 1.0, [weight]))) == 0, "nothing of it reaches this one"
+
+
+def test_units_without_gradient_are_dead() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
+    with torch.no_grad():
+        layers[0].bias.copy_(torch.tensor([-9.0, -9.0, -9.0, 9.0]))
+    images = torch.rand(2, 1, 1, 4, 4)
+    prediction = layers(images[:, 0])
+    step = Step(Batch(images, images, torch.arange(2)), [images], 0)
+    losses = weigh({"lp": (1.0, prediction.mean()), "gdl": (1.0, prediction[..., :1].mean())})
+    assert float(measure(step, losses, list(layers.parameters()))["dead_units"]) == 0.75
+    assert float(dead_units([gradients_of(torch.zeros(()), [])])) == 0
 
 
 def summary(context: Tensor, truth: Tensor, prediction: Tensor) -> dict[str, float]:

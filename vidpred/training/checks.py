@@ -23,6 +23,7 @@ HIGH, LOW, BIAS, SWINGS = 0.9, 0.6, 0.5, 4  # accuracies (or bias) of an oscilla
 SCORED = 200  # images over which accuracy is averaged to find oscillations
 CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and sharpness relative to the true frames
 LAST_BLURRED = 0.5  # sharpness of the last predicted frame: blends of displaced candidates have .4 eight frames ahead
+DEAD = 0.8  # share of a layer's units without gradient
 ALIKE = 0.05  # distance between two samples, as a share of their distance from the true frames
 BETTER = 1.2  # factor by which a share that is still improving approaches 1 from one quarter of the run to the next
 ADVERSARIAL = ("monitor/gradient_adversarial", "monitor/gradient_feature_matching")
@@ -139,6 +140,14 @@ def nothing_learns(history: History) -> str | None:
     late = [history.late(key) for key in keys]
     if any(late) and all(max(values, default=0) == 0 for values in late):
         return "the gradients of all losses at the generator are 0"
+    return None
+
+
+def dead_units(history: History) -> str | None:
+    """Find a layer most of whose units receive no gradient late in training."""
+    late = history.late("monitor/dead_units")
+    if late and min(late) >= DEAD:
+        return f"in one layer of the generator, {min(late):.0%} of the units receive no gradient"
     return None
 
 

@@ -91,6 +91,11 @@ CHECKS: tuple[Check, ...] = (
         "look for detached tensors, frozen weights or dead units; against these lower training.generator.learning_rate",
     ),
     Check(
+        "dead units", "warning", ("monitor/dead_units",), checks.dead_units,
+        "rectifiers that are 0 for every input never recover, so this layer stopped learning",
+        "lower training.generator.learning_rate (Adam: 3e-4), raise training.schedule.warmup_steps, and start again",
+    ),
+    Check(
         "a discriminator without an adversarial loss", "note", (), checks.only_features,
         "the discriminator trains, but the generator only matches its features",
         "if this is unintended, set objective.adversarial.weight=0.05",

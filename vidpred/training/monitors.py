@@ -46,21 +46,43 @@ def measure(step: Step, losses: Losses, parameters: Sequence[nn.Parameter]) -> d
         losses: The generator's losses, with their graph, which is kept.
         parameters: The generator's parameters.
     """
-    found = {f"gradient_{name}": gradient_norm(loss, parameters) for name, loss in losses.weighted().items()}
+    gradients = {name: gradients_of(loss, parameters) for name, loss in losses.weighted().items()}
+    found = {f"gradient_{name}": norm_of(of_loss) for name, of_loss in gradients.items()}
+    found["dead_units"] = dead_units(list(gradients.values()))
     with torch.no_grad():
         first_samples = [images[: len(step.batch.context)] for images in step.predictions]
         found |= measure_images(step.batch.context, step.batch.future, first_samples)
-    return {name: value.detach().float() for name, value in found.items()}
+    device = step.batch.context.device
+    return {name: value.detach().float().to(device) for name, value in found.items()}
 
 
-def gradient_norm(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Return the Euclidean norm of a loss's gradient, 0 without one; `.grad` does not change and the graph is kept."""
+def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
+    """Return a loss's gradients at the trained parameters; `.grad` does not change and the graph is kept."""
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     if not loss.requires_grad or not learning:
-        return loss.new_zeros(())
-    gradients = torch.autograd.grad(loss, learning, retain_graph=True, allow_unused=True)
+        return [None] * len(learning)
+    return list(torch.autograd.grad(loss, learning, retain_graph=True, allow_unused=True))
+
+
+def norm_of(gradients: Sequence[Tensor | None]) -> Tensor:
+    """Return the Euclidean norm of all gradients together, 0 without any."""
     arrived = [gradient for gradient in gradients if gradient is not None]
-    return torch.nn.utils.get_total_norm(arrived) if arrived else loss.new_zeros(())
+    return torch.nn.utils.get_total_norm(arrived) if arrived else torch.zeros(())
+
+
+def dead_units(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
+    """Return the largest share, over the layers, of units whose weights receive no gradient from any loss.
+
+    Args:
+        gradients: For each loss, the gradients at all parameters. The first dimension of a weight counts its units.
+    """
+    shares = []
+    for of_layer in zip(*gradients, strict=True):
+        arrived = [gradient for gradient in of_layer if gradient is not None and gradient.dim() > 1]
+        if arrived:
+            used = torch.stack([(gradient.flatten(1) != 0).any(1) for gradient in arrived]).any(0)
+            shares.append(1 - used.float().mean())
+    return torch.stack(shares).max() if shares else torch.zeros(())
 
 
 def measure_images(context: Tensor, future: Tensor, predictions: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -166,6 +188,7 @@ def summarize(names: Sequence[str], values: Tensor) -> dict[str, float]:
         The numbers by key, without those that are not finite or have a denominator of 0:
 
         gradient_TERM: norm of a weighted loss term's gradient at the generator, a mean over processes.
+        dead_units: largest share, over the generator's layers, of units whose weights receive no gradient.
         diversity: root mean squared distance between the predictions of a batch, relative to the true frames.
         motion: mean |prediction - last context frame|, relative to the true frames.
         sharpness, sharpness_last: squared-gradient energy in moving regions, relative to the true frames; of all
