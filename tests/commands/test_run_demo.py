@@ -31,7 +31,8 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_all_outputs_are_written(demo_run: tuple[Path, str]) -> None:
     output, text = demo_run
-    for name in ("comparison.png", "comparison.gif", "comparison.mp4", "report.html", "results.json", "clip.mp4"):
+    for name in ("comparison.png", "comparison.gif", "comparison.mp4", "report.html", "results.json", "clip.mp4", "both_ends.mp4",
+                 "both_ends.gif", "both_ends.png"):
         assert (output / name).stat().st_size > 0, name
     results = json.loads((output / "results.json").read_text())
     assert results["about"]["forks"] == FORKS >= 500
@@ -39,6 +40,8 @@ def test_all_outputs_are_written(demo_run: tuple[Path, str]) -> None:
     for name, values in results["models"].items():
         assert set(values) == set(DEFINITIONS)
         assert name in text
+    blurry, sharp = (results["both_ends"]["models"][name]["overall"]["energy"] for name in ENDS)
+    assert blurry["mean"][-1] < sharp["mean"][-1]
     ghost = results["models"][GHOST]
     assert (ghost["near"], ghost["sharp"]) == (0, 0)
     assert 0.4 < ghost["gradient energy"] < 0.9

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidpred.commands.demo_clip import add_clip
+from vidpred.commands.demo_clip import CLIP, add_both_ends, add_clip
 from vidpred.commands.demo_report import DEFINITIONS, RATE, ROWS, compose_row, repeated, report, side_notes, text_table
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import Config, load_config
@@ -84,6 +84,7 @@ def run_demo(
     }  # fmt: skip
     results: dict[str, Any] = {"about": about, "definitions": DEFINITIONS, "models": numbers}
     page = report(output, results, configs)
+    results["both_ends"] = add_both_ends(page, output, clip or CLIP)
     if clip is not None:
         results["clip"] = add_clip(page, output, clip, seed, scale, steps)
     write_file(output / "results.json", json.dumps(results, indent=1) + "\n")
