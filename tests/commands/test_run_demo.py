@@ -11,6 +11,7 @@ import torch
 from tests.evaluation.test_compare import read
 from tests.video_files import numbered_frames, write_video
 from vidpred.checkpoint import find_checkpoint
+from vidpred.commands.demo_clip import ENDS
 from vidpred.commands.demo_report import DEFINITIONS, cells, side_notes
 from vidpred.commands.parallel_runs import LOG, steps_done, train_together
 from vidpred.commands.run_demo import FORKS, GHOST, PRESETS, demo_config, measure, run_demo
@@ -31,8 +32,17 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_all_outputs_are_written(demo_run: tuple[Path, str]) -> None:
     output, text = demo_run
-    for name in ("comparison.png", "comparison.gif", "comparison.mp4", "report.html", "results.json", "clip.mp4", "both_ends.mp4",
-                 "both_ends.gif", "both_ends.png"):
+    for name in (
+        "comparison.png",
+        "comparison.gif",
+        "comparison.mp4",
+        "report.html",
+        "results.json",
+        "clip.mp4",
+        "both_ends.mp4",
+        "both_ends.gif",
+        "both_ends.png",
+    ):
         assert (output / name).stat().st_size > 0, name
     results = json.loads((output / "results.json").read_text())
     assert results["about"]["forks"] == FORKS >= 500
