@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import torch
@@ -84,7 +85,8 @@ def run_demo(
     }  # fmt: skip
     results: dict[str, Any] = {"about": about, "definitions": DEFINITIONS, "models": numbers}
     page = report(output, results, configs)
-    results["both_ends"] = add_both_ends(page, output, clip or CLIP)
+    # A copy, because a scan stores its index next to the clip.
+    results["both_ends"] = add_both_ends(page, output, clip or Path(copyfile(CLIP, output / CLIP.name)))
     if clip is not None:
         results["clip"] = add_clip(page, output, clip, seed, scale, steps)
     write_file(output / "results.json", json.dumps(results, indent=1) + "\n")
