@@ -65,3 +65,10 @@ def test_pages_name_settings_that_exist() -> None:
     for page in pages:
         for name in setting.findall(page.read_text()):
             assert f"`{name}" in known, f"{page.name} names {name}"
+
+
+def test_tests_named_in_the_notes_exist() -> None:
+    text = (CHECKOUT / "docs/notes/input.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(\w+/test_\w+\.py)`", text)
+    assert len(names) > 10
+    assert [name for name in names if not (CHECKOUT / "tests" / name).is_file()] == []

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vidpred.data.videos.frame_rate import kept_frames
-from vidpred.data.videos.index import usable
+from vidpred.data.videos.index import INTERLACED, usable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.read_video import remedied
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
@@ -99,6 +99,8 @@ class VideoPrediction:
             info = probe(request.clip, limits=data.limits)
         if info.notes:
             print(f"vidpred: warning: {usable(info)} [{request.clip}]", file=sys.stderr)
+        if info.interlaced:
+            print(f"vidpred: warning: its frames {INTERLACED} [{request.clip}]", file=sys.stderr)
         kept = kept_frames(info, data.video_settings.fps)
         short_side = data.size if request.size is None else (request.size or None)
         start = len(kept) - 1 + data.frame_skip if request.after_end else request.start

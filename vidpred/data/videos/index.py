@@ -47,11 +47,12 @@ OTHER_SUFFIXES = frozenset((
     ".gz", ".rar", ".7z", ".lrv", ".thm", ".part", ".info", ".nfo", ".sha256", ".md5",
 ))  # fmt: skip
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-VERSION = {"format": "vidpred index", "version": 3}
+VERSION = {"format": "vidpred index", "version": 4}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 OnBad = Literal["use", "skip", "error"]
 NAMED = 3  # bad files named in an error line
 TOO_SHORT = "too short"
+INTERLACED = "are interlaced, so moving edges look like combs; deinterlace them: ffmpeg -i IN -vf bwdif OUT.mp4"
 WORTH_PROCESSES = 8  # files; fewer are scanned faster than a process starts
 SAVE_SECONDS = 20.0  # an interrupted scan loses at most this much work
 
@@ -222,6 +223,8 @@ def require_videos(
             "data.max_bad_fraction"
         )
     _list_bad(root, videos, bad, damaged, progress)
+    if progress and (found := [video.path for video in videos if video.interlaced]):
+        print(f"vidpred: warning: {len(found)} of {total} videos {INTERLACED} [{root / found[0]}]", file=sys.stderr)
     return videos
 
 

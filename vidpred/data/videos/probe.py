@@ -63,6 +63,7 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
                 time_base=str(video.stream.time_base or Fraction(1, 25)), pts=scan.order(), keyframes=scan.keyframes,
                 keyframe_dts=scan.keyframe_dts(), cuts=find_cuts(scan.thumbnail_differences), gaps=sorted(scan.gaps),
                 breaks=damage.breaks, images=damage.images, notes=[*damage.notes, *scan.notes],
+                interlaced=2 * scan.interlaced > scan.count,
             )  # fmt: skip
             return _with_checked_keyframes(path, info, scan.checksums, video)
     except DataError as error:
@@ -86,6 +87,7 @@ class _Scan:
         self._size = (0, 0)
         self._time_base = float(video.stream.time_base or 0)
         self._scaler = Scaler()
+        self.interlaced = 0  # frames
         self.gaps: set[int] = set()
         self.notes: list[str] = []
 
@@ -116,6 +118,7 @@ class _Scan:
             self.keyframes.append(self.count)
             self._keyframe_dts.append(frame.dts)
         self.pts.append(frame.pts)
+        self.interlaced += frame.interlaced_frame
         self.count += 1
         if (frame.width, frame.height) != self._size:
             self._size = frame.width, frame.height

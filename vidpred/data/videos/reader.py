@@ -51,6 +51,7 @@ class VideoInfo:
         images: Number of complete images (GIF only).
         notes: What is damaged or missing; empty for a good file.
         mirrored: Whether frames are mirrored after the rotation.
+        interlaced: Whether most frames are stored as two fields of different times.
     """
 
     path: str
@@ -72,6 +73,7 @@ class VideoInfo:
     images: int | None = None
     notes: list[str] = field(default_factory=list)
     mirrored: bool = False
+    interlaced: bool = False
 
     @property
     def seconds(self) -> float:
