@@ -45,18 +45,6 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
-def test_interlaced_videos_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    how = {"codec": "mpeg2video", "options": {"flags": "+ildct+ilme", "g": "12"}}
-    write_video(tmp_path / "fields.mkv", numbered_frames(20, 64, 96), **how)
-    write_video(tmp_path / "frames.mkv", numbered_frames(20, 64, 96))
-    videos = require_videos(tmp_path, progress=True)
-    assert [video.interlaced for video in videos] == [True, False]
-    errors = capsys.readouterr().err
-    assert "1 of 2 videos are interlaced" in errors
-    assert "bwdif" in errors
-    assert "fields.mkv" in errors
-
-
 def test_all_eight_orientations(tmp_path: Path, name: str) -> None:
     matrix, shown = ORIENTATIONS[name]
     image = np.zeros((96, 128, 3), np.uint8)
@@ -167,3 +155,15 @@ def test_cover_images_are_no_videos(tmp_path: Path) -> None:
         container.mux(sound.encode())
     with pytest.raises(DataError, match="no video stream"):
         probe(path)
+
+
+def test_interlaced_videos_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    how = {"codec": "mpeg2video", "options": {"flags": "+ildct+ilme", "g": "12"}}
+    write_video(tmp_path / "fields.mkv", numbered_frames(20, 64, 96), **how)
+    write_video(tmp_path / "frames.mkv", numbered_frames(20, 64, 96))
+    videos = require_videos(tmp_path, progress=True)
+    assert [video.interlaced for video in videos] == [True, False]
+    errors = capsys.readouterr().err
+    assert "1 of 2 videos are interlaced" in errors
+    assert "bwdif" in errors
+    assert "fields.mkv" in errors
