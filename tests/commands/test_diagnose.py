@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,37 @@ def test_healthy_variations_are_not_findings() -> None:
     assert titles(lines(diversity=None, motion=None, sharpness=None)) == [], (
         "nothing moved, so there are no such numbers"
     )
+
+
+def validated(steps: int, **gains: Any) -> list[dict[str, Any]]:
+    """Return a healthy log with validations every 100 steps, whose gains are functions of the step."""
+    return [
+        *lines(steps),
+        *({"step": step, **{f"validation/psnr_over_{name}": gain(step) for name, gain in gains.items()}}
+          for step in range(100, steps + 1, 100)),
+    ]  # fmt: skip
+
+
+def test_a_model_below_copying_is_found() -> None:
+    below = validated(400, copy_last=lambda step: -4.5, optical_flow=lambda step: -6.0)
+    assert titles(below) == ["predictions worse than copying"]
+    rising = validated(400, copy_last=lambda step: -12 + step / 50)
+    assert titles(rising) == ["predictions worse than copying"], "the run is over"
+    assert titles(rising, **{"training.steps": 1000}) == [], "still improving"
+    assert titles(below, **{"training.steps": 1000}) == ["predictions worse than copying"]
+    assert titles(validated(400, copy_last=lambda step: 400 / step - 1.5)) == [], "within the spread of small sets"
+    assert titles(validated(400, copy_last=lambda step: 1.0, optical_flow=lambda step: -2.0)) == [
+        "predictions worse than optical flow"
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_below_copying_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"training.steps": 200, "training.validate_every": 100, "objective.adversarial.weight": 0.0}
+    run.train(tiny(tmp_path / "run", **settings), generator=Constant())
+    assert re.search(r"step 200: validation psnr [\d.]+ \(-[\d.]+ over copy last, ", capsys.readouterr().err)
+    found = {finding.title: finding.observed for finding in diagnose.examine_run(tmp_path / "run").found}
+    assert "dB below that of copies of the last context frame" in found["predictions worse than copying"]
 
 
 def test_settings_without_an_adversarial_loss() -> None:

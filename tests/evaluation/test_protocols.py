@@ -20,14 +20,14 @@ from vidpred.evaluation.protocols import (
     RunningMean,
     evaluate_models,
     max_history_len,
-    validation_numbers,
     window_of_each_clip,
     with_baselines,
 )
 from vidpred.evaluation.report import clip_table, doubling_steps, table, to_json, write_plot
 from vidpred.evaluation.samples import summarize
 from vidpred.models.base import Generator
-from vidpred.models.baselines import CopyLast
+from vidpred.models.baselines import CopyLast, FlowExtrapolation
+from vidpred.training.validation import Validation
 
 
 class Drift(Source):
@@ -157,8 +157,36 @@ def test_validation_measures_the_frames_of_training(lead: int, pred_frames: int)
         def window(self, index: int) -> np.ndarray:
             return np.stack([np.roll(self.texture[:, :64], -2 * t, 1) for t in range(self.frames)])
 
-    numbers = validation_numbers(Lead(), Ring(2 * lead - 1 + pred_frames, 2), 2, torch.device("cpu"))
+    numbers = Validation(Ring(2 * lead - 1 + pred_frames, 2), 2, torch.device("cpu"))(Lead())
     assert numbers["psnr"] == pytest.approx(CAP)
+
+
+class Dim(Generator):
+    """A model whose frames are the last one, darker by 0.2."""
+
+    context_frames, pred_frames = 2, 1
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        return [context[:, -1:] - 0.2]
+
+
+def test_validation_gains_over_baselines() -> None:
+    """Frames brighten by 0.2 in even windows, by nothing in odd ones, on which copying is exact and no gain counts."""
+
+    class Brighter(Drift):
+        def window(self, index: int) -> np.ndarray:
+            last = 151 if index % 2 == 0 else 100
+            return np.stack([np.full((32, 32, 3), value, np.uint8) for value in (100, 100, last)])
+
+    numbers = Validation(Brighter(3, 4), 4, torch.device("cpu"))(Dim())
+    assert numbers["psnr_over_copy_last"] == pytest.approx(20 * math.log10(0.2 / 0.4), abs=1e-3)
+    assert numbers["psnr_over_optical_flow"] == pytest.approx(numbers["psnr_over_copy_last"], abs=1e-3), "nothing moves"
+    assert set(Validation(Drift(3, 2), 2, torch.device("cpu"))(CopyLast())) == {
+        "psnr", "psnr_moving", "ssim", "psnr_over_copy_last", "psnr_moving_over_copy_last",
+    }, "flow needs two frames"  # fmt: skip
+    flow = Validation(Drift(4, 4), 4, torch.device("cpu"))(FlowExtrapolation())
+    assert flow["psnr_over_copy_last"] > 10
+    assert flow["psnr_over_optical_flow"] == flow["psnr_moving_over_optical_flow"] == 0
 
 
 @pytest.mark.slow

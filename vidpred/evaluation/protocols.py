@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
 from vidpred.evaluation.feature_distance import FeatureNetwork
-from vidpred.evaluation.metric_table import METRICS, PROTOCOLS, Protocol, TrueFrames, measure
+from vidpred.evaluation.metric_table import CAP, METRICS, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.network_metrics import NetworkMetrics
 from vidpred.evaluation.samples import Spread, row_names, summarize
 from vidpred.models.base import Generator
@@ -132,6 +132,7 @@ class Measurement:
         only: Names of metrics; empty: all of the protocol's.
         frames: Frames ahead to measure; empty: all.
         network: A network for the distance of features; None: not measured.
+        changed_only: Whether gains skip frames on which copy-last is exact, because nothing changed.
     """
 
     num_frames: int = 8
@@ -143,6 +144,7 @@ class Measurement:
     only: tuple[str, ...] = ()
     frames: tuple[int, ...] = ()
     network: FeatureNetwork | None = None
+    changed_only: bool = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -217,6 +219,8 @@ def evaluate_models(
                 total.add(spreads[step].value)
         for (name, step, metric), value in values.items():
             reference = values.get((REFERENCE, step, metric), math.nan)
+            if how.changed_only and reference == CAP:
+                reference = math.nan
             scores[name].add(source.clip_name(index), step, metric, value, reference)
     return Evaluation(len(chosen), how.num_frames, scores, how.printed, how.num_samples, how.seed, apart)
 
@@ -268,14 +272,3 @@ def measure_samples(
                 drawn.setdefault((step, name), []).append(measure(name, prediction, true[step], before))
             before = prediction
     return spreads, drawn
-
-
-def validation_numbers(generator: Generator, source: Source, windows: int, device: torch.device) -> dict[str, float]:
-    """Return the validation metrics: mean psnr, psnr_moving and ssim of the frames that the generator trains on."""
-    lead = generator.lead
-    how = Measurement(lead - 1 + generator.pred_frames, windows, only=("psnr", "psnr_moving", "ssim"))
-    result = evaluate_models({"model": generator}, source, how, device)
-    overall = result.scores["model"].overall
-    # Frames before the lead are predicted from an older context; the generator trains on those from the lead on.
-    numbers = {name: [total.mean for total in overall[name]][lead - 1 :] for name in how.only}
-    return {name: sum(values) / len(values) for name, values in numbers.items()}

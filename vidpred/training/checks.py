@@ -26,6 +26,8 @@ LAST_BLURRED = 0.5  # sharpness of the last predicted frame: blends of displaced
 DEAD = 0.8  # share of a layer's units without gradient
 ALIKE = 0.05  # distance between two samples, as a share of their distance from the true frames
 BETTER = 1.2  # factor by which a share that is still improving approaches 1 from one quarter of the run to the next
+BELOW = -1.0  # gain over a baseline in dB below which a model is clearly worse
+GAINED = 0.5  # dB by which the gain rises in the second half of an unfinished run that is still improving
 ADVERSARIAL = ("monitor/gradient_adversarial", "monitor/gradient_feature_matching")
 RECONSTRUCTION = ("monitor/gradient_lp", "monitor/gradient_gdl")
 
@@ -285,3 +287,24 @@ def noisy(history: History) -> str | None:
     if share is None or share < NOISY:
         return None
     return f"in moving regions, predictions have {share:.1f} times the true frames' squared-gradient energy"
+
+
+def below_copying(history: History) -> str | None:
+    """Find a model whose frames are further from the true ones than the last context frame is."""
+    return _below(history, "copy_last", "copies of the last context frame")
+
+
+def below_flow(history: History) -> str | None:
+    """Find a model that is worse than optical flow, although it is better than copying."""
+    return None if below_copying(history) else _below(history, "optical_flow", "optical flow")
+
+
+def _below(history: History, baseline: str, name: str) -> str | None:
+    gains = history.points(f"validation/psnr_over_{baseline}")
+    if not gains or history.last_step < MATURE or gains[-1][1] > BELOW:
+        return None
+    step, gain = gains[-1]
+    before = [value for at, value in gains if at <= step / 2]
+    if history.last_step < history.training.steps and before and gain > before[-1] + GAINED:
+        return None
+    return f"at step {step}, the PSNR of validation frames is {-gain:.1f} dB below that of {name}"

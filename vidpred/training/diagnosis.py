@@ -154,6 +154,16 @@ CHECKS: tuple[Check, ...] = (
         "train on moving regions (data.crop_size, data.min_motion), raise data.frame_skip or train longer",
     ),
     Check(
+        "predictions worse than copying", "serious", ("validation/psnr_over_copy_last",), checks.below_copying,
+        "repeating the last context frame costs nothing and is nearer to the true frames",
+        "train longer; train motion.yaml instead, which moves pixels of the context frames",
+    ),
+    Check(
+        "predictions worse than optical flow", "note", ("validation/psnr_over_optical_flow",), checks.below_flow,
+        "moving the last context frame by its optical flow needs no training and is nearer to the true frames",
+        "train longer; train motion.yaml instead, which starts from optical flow",
+    ),
+    Check(
         "blurred predictions", "warning", ("monitor/sharpness", "monitor/sharpness_last"), checks.blurred,
         "the model predicts a mean over possible futures, or has not learned the details",
         "train longer or a larger model; then set lp_exponent=1, gdl_weight and adversarial.weight of the objective; "

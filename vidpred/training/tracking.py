@@ -89,6 +89,19 @@ class Tracker:
                 self._board.close()
 
 
+def describe_validation(numbers: Mapping[str, float]) -> str:
+    """Return a validation's numbers as text, with the gains over baselines in dB behind their metric."""
+    texts = []
+    for name in (name for name in numbers if "_over_" not in name):
+        gains = [
+            f"{gain:+.2f} over {key.removeprefix(f'{name}_over_').replace('_', ' ')}"
+            for key, gain in numbers.items()
+            if key.startswith(f"{name}_over_")
+        ]
+        texts.append(f"{name} {numbers[name]:.4g}" + (f" ({', '.join(gains)})" if gains else ""))
+    return ", ".join(texts)
+
+
 def open_board(folder: Path, first_step: int) -> Any:
     """Return a TensorBoard writer. Raises ConfigError if the extra is not installed."""
     try:

@@ -35,7 +35,7 @@ from vidpred.training.monitors import as_table, is_due, measure, measure_samples
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
-from vidpred.training.tracking import Tracker
+from vidpred.training.tracking import Tracker, describe_validation
 from vidpred.training.workers import closing_workers, prepare_worker, worker_failure
 
 Validate = Callable[[Generator], dict[str, float]]
@@ -321,8 +321,7 @@ class Trainer:
             with torch.inference_mode():
                 numbers = self.parts.validate(self.average)
             self.tracker.log(done, {f"validation/{name}": number for name, number in numbers.items()})
-            summary = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
-            self.tracker.print(f"step {done}: validation {summary}")
+            self.tracker.print(f"step {done}: validation {describe_validation(numbers)}")
             value.fill_(numbers.get(self.settings.best_by, float("nan")))
         if self.accelerator.num_processes > 1:
             torch.distributed.broadcast(value, 0)
