@@ -224,12 +224,14 @@ def test_arrays_of_other_kinds(tmp_path: Path) -> None:
     prepare("numpy", tmp_path / "seq.npy", tmp_path / "uint8", "layout=TNHW", "channels=1")
     np.save(tmp_path / "seq.npy", frames.astype(np.float32) / 255)
     prepare("numpy", tmp_path / "seq.npy", tmp_path / "float", "layout=TNHW", "channels=1")
-    for target in ("uint8", "float"):
+    np.save(tmp_path / "seq.npy", frames.astype(np.float32))
+    prepare("numpy", tmp_path / "seq.npy", tmp_path / "whole", "layout=TNHW", "channels=1")
+    for target in ("uint8", "float", "whole"):
         found = {clip.clip: source.frames(clip) for clip, source in clips_of(tmp_path / target)}
         for number in range(7):
             np.testing.assert_array_equal(found[f"seq/{number:06}"][:, 0], frames[:, number])
-    np.save(tmp_path / "seq.npy", frames.astype(np.float32))
-    with pytest.raises(DataError, match=r"float values from .* to 255; scale them"):
+    np.save(tmp_path / "seq.npy", frames.astype(np.float32) + 0.5)
+    with pytest.raises(DataError, match=r"float.* values from .* to 255.5; scale them"):
         prepare("numpy", tmp_path / "seq.npy", tmp_path / "wide", "layout=TNHW")
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(DataError, match="objects.npy: cannot read the array"):

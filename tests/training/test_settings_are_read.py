@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
 from tests.image_files import small_preset
@@ -49,6 +51,14 @@ def places(section: Settings, prefix: str = "") -> dict[int, str]:
     return found
 
 
+def image_folder(folder: Path) -> Path:
+    """Write a few image files."""
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
 @pytest.mark.slow
 def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c", "d", "e", "f"):
@@ -83,6 +93,13 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
         load_config(
             None,
             {
+                **shared, "run": str(tmp_path / "patches"), "objective.adversarial.weight": 0.1,
+                "objective.adversarial.balanced": True, "discriminator.name": "patch", "discriminator.widths": [4],
+            },
+        ),
+        load_config(
+            None,
+            {
                 **shared, "run": str(tmp_path / "noise"), "model.noise_channels": 1, "model.noise": "binary",
                 "objective.num_samples": 2, "objective.other_samples_weight": 0.1,
             },
@@ -109,6 +126,11 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             None, {**SMALL, "data.world.name": "moving_shapes", "data.crop_size": 32, "run": str(tmp_path / "things")}
         ),
         *(small_preset(name, tmp_path) for name in IMAGES),
+        small_preset(
+            "mlp_gan",
+            tmp_path / "files",
+            {"data.root": str(image_folder(tmp_path / "images")), "data.video.white_level": 255},
+        ),
         load_config(
             "lotter_mse.yaml",
             {"run": str(tmp_path / "lotter"), "training.steps": 2, "training.batch_size": 2, "data.crop_size": 16,
