@@ -458,6 +458,30 @@ def reading(results: Results) -> str:
     return grid(["file", "reader", "clips per second", "min - max", "to the fastest other", "to decord2"], rows)
 
 
+def large_folder(results: Results) -> str:
+    """Return what scanning and starting on a large tree of videos takes."""
+    values = results["scale: a tree of 13,320 videos", 0].values
+
+    def spread(key: str, digits: int = 1) -> str:
+        found = values[key]
+        return f"{statistics.median(found):,.{digits}f} ({min(found):,.{digits}f} - {max(found):,.{digits}f})"
+
+    before = values["scanned_before_kill"]
+    rows = [
+        ["videos decoded per second", spread("decoded_per_second")],
+        ["videos scanned per second", spread("scanned_per_second")],
+        ["scanning to decoding, median of turns", f"{values['scan_to_decoding']:.2f}"],
+        ["scanned before the training was killed", f"{before:,} of {values['videos']:,}"],
+        ["scanning the others after that (s)", f"{values['scan_seconds_after_kill']:.0f}"],
+        ["index (MB)", f"{values['index_mb']:.1f}"],
+        ["scan of an unchanged tree (s)", spread("second_scan_seconds", 2)],
+        ["from the command to the first logged step (s)", spread("first_step_seconds")],
+        ["peak memory of the training process (MB)", spread("trainer_mb", 0)],
+        ["peak memory of a data worker (MB)", spread("worker_mb", 0)],
+    ]
+    return grid(["", "value"], rows)
+
+
 def preparing(results: Results) -> str:
     """Return seconds of `vidpred prepare` by cores."""
     seconds = results["speed: preparing", 0].values["seconds_by_cores"]
@@ -693,6 +717,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "training step, AMX": lambda results: milliseconds(results, "speed: training step with a matrix unit (AMX)"),
     "reading": reading,
     "preparing": preparing,
+    "large folder": large_folder,
     "plans": lambda results: milliseconds(results, "speed: predicting plans"),
     "plans by size": lambda results: milliseconds(results, "speed: predicting plans", "milliseconds_by_size"),
     "dcgan step": lambda results: milliseconds(results, "speed: DCGAN step"),

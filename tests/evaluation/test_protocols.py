@@ -23,7 +23,7 @@ from vidpred.evaluation.protocols import (
     window_of_each_clip,
     with_baselines,
 )
-from vidpred.evaluation.report import clip_table, doubling_steps, table, to_json, write_plot
+from vidpred.evaluation.report import clip_table, doubling_steps, table, text, to_json, verdicts, write_plot
 from vidpred.evaluation.samples import summarize
 from vidpred.models.base import Generator
 from vidpred.models.baselines import CopyLast, FlowExtrapolation
@@ -194,7 +194,7 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
     models = with_baselines({"mine": CopyLast()}, 3)
     source = WorldWindows(DataSettings(), range(2 + 3), 5, 0)
     result = evaluate_models(models, source, Measurement(3))
-    text = table(result)
+    printed = table(result)
     for word in (
         "frame t+1",
         "frame t+2",
@@ -205,7 +205,7 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
         "5 windows",
         "PSNR moving",
     ):
-        assert word in text
+        assert word in printed
     assert "forking-ball world" in clip_table(result)
     content = json.loads(json.dumps(to_json(result, {"data": "here"}), allow_nan=False))
     assert set(content["models"]["mine"]["overall"]) == set(PROTOCOLS["plain"].metrics)
@@ -215,6 +215,28 @@ def test_tables_json_and_plot(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").stat().st_size > 10_000
     assert doubling_steps(10) == [1, 2, 4, 8, 10]
     assert doubling_steps(8) == [1, 2, 4, 8]
+
+
+class Gray(CopyLast):
+    """A model that is worse than copying."""
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        return [torch.full_like(context[:, -1:], 0.5)]
+
+
+def test_a_sentence_compares_each_model_with_copying() -> None:
+    models = with_baselines({"mine": CopyLast(), "gray": Gray()}, 2)
+    result = evaluate_models(models, WorldWindows(DataSettings(), range(2 + 2), 5, 0), Measurement(2))
+    same, worse = verdicts(result)
+    assert same.startswith("mine: gain in PSNR moving over copy last +0.00")
+    assert same.count("(no clear difference)") == 2
+    gain = result.scores["gray"].gain["psnr_moving"]
+    assert f"{gain[0].mean:+.2f}" in worse
+    assert f"{gain[1].mean:+.2f}" in worse
+    assert worse.count("(worse)") == 2
+    shown = text(result, None, {"data": "clips", "split": "test"})
+    assert shown.startswith("test split of clips")
+    assert shown.endswith(worse)
 
 
 @pytest.mark.slow

@@ -156,7 +156,9 @@ def test_one_and_two_processes_train_on_the_same_samples(
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_resumes(clips: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_and_the_same_command_resumes(
+    clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     settings = {
         **TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 100_000,
         "training.validate_every": 0, "checkpoint.every": 50_000, "data.num_workers": 1,
@@ -170,6 +172,8 @@ def test_sigterm_saves_and_the_same_command_resumes(clips: Path, tmp_path: Path)
     assert f"stopped after step {step} and saved" in errors.splitlines()[-1]
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 75
     assert train(load_config(None, {**settings, "training.steps": step + 2})).first_step == step
+    printed = capfd.readouterr()
+    assert f"resuming at step {step} of {step + 2}" in printed.err + printed.out
 
 
 KEEPS_THE_FAILURE = """

@@ -75,8 +75,9 @@ def evaluate(
     )  # fmt: skip
     learned = load_learned({"lpips": lpips, "fid": fid, "fvd": fvd}, predictors[0].device)
     result = evaluate_predictors(predictors, request, learned)
-    typer.echo(report.text(result, learned))
-    report.write(result, about_evaluation(predictors, request), learned, json, plot)
+    about = about_evaluation(predictors, request)
+    typer.echo(report.text(result, learned, about))
+    report.write(result, about, learned, json, plot)
 
 
 def _check_outputs(json: Path | None, plot: Path | None, neighbors: Path | None) -> None:

@@ -127,7 +127,7 @@ def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
     if len(clips) > 1:
         title = METRICS[result.protocol.shown].title
         page.table(["clip", *result.scores], clips, f"{title}, frame t+1, by clip")
-        page.table(["clip", *result.scores], gains, f"{title}, frame t+1: gain over copying, frame by frame")
+        page.table(["clip", *result.scores], gains, f"gain in {title} over copying on the same frames, frame t+1")
     page.heading("Definitions")
     for name in result.protocol.metrics:
         page.text(f"{METRICS[name].title}: {METRICS[name].definition}.")

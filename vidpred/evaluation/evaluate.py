@@ -70,7 +70,7 @@ class PrintedEvaluation(Evaluation):
     about: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return report.text(self, None)
+        return report.text(self, None, self.about)
 
     def to_json(self) -> dict[str, Any]:
         """Return all numbers with their definitions, as plain values."""

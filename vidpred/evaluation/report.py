@@ -14,6 +14,7 @@ from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, Runni
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
 from vidpred.files import atomic_write, write_file
 from vidpred.media.text_table import format_table
+from vidpred.models.baselines import BASELINES
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -69,10 +70,42 @@ def to_number(value: float) -> float | None:
     return round(value, 5) if math.isfinite(value) else None
 
 
-def text(evaluation: Evaluation, learned: NetworkMetrics | None) -> str:
-    """Return all tables for the terminal."""
-    tables = [table(evaluation), clip_table(evaluation), *([learned.table()] if learned else [])]
-    return "\n\n".join(tables)
+def text(evaluation: Evaluation, learned: NetworkMetrics | None, about: dict[str, Any] | None = None) -> str:
+    """Return all tables for the terminal, and which models predict better than copying.
+
+    Args:
+        evaluation: The numbers.
+        learned: Numbers of the user's networks, if any.
+        about: The data and the split; None: not shown.
+    """
+    parts = [f"{about['split']} split of {about['data']}"] if about else []
+    parts += [table(evaluation), clip_table(evaluation), *([learned.table()] if learned else [])]
+    return "\n\n".join([*parts, *(["\n".join(verdicts(evaluation))] if REFERENCE in evaluation.scores else [])])
+
+
+def verdicts(evaluation: Evaluation) -> list[str]:
+    """Return a sentence for each model except the baselines: whether it predicts better than copying.
+
+    The first and the last predicted frame count, by the metric of the clip table. A mean gain within two standard
+    errors of 0 is no clear difference.
+    """
+    metric = evaluation.protocol.shown
+    sentences = []
+    for name, scores in evaluation.scores.items():
+        if name in BASELINES:
+            continue
+        ends = {step: scores.gain[metric][step - 1] for step in (1, evaluation.num_frames)}
+        found = {step: _compared(gain) for step, gain in ends.items() if gain.count}
+        shown = [f"{_cell(ends[step], signed=True)} at frame t+{step} ({word})" for step, word in found.items()]
+        if shown:
+            unit = f"gain in {METRICS[metric].title} over {REFERENCE}"
+            sentences.append(f"{name}: {unit} {', '.join(shown)}")
+    return sentences
+
+
+def _compared(gain: RunningMean) -> str:
+    doubt = 0.0 if math.isnan(gain.error) else 2 * gain.error
+    return "better" if gain.mean > doubt else "worse" if gain.mean < -doubt else "no clear difference"
 
 
 def write(
@@ -142,7 +175,11 @@ def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None)
     values, differences = lines[: len(clips)], lines[len(clips) :]
     lines = [f"{METRICS[metric].title}, frame t+{step}", head, *values]
     if REFERENCE in names:
-        lines += ["", f"gain over {REFERENCE}, frame by frame", *differences]
+        lines += [
+            "",
+            f"gain in {METRICS[metric].title} over {REFERENCE} on the same frames, frame t+{step}",
+            *differences,
+        ]
     return "\n".join(lines)
 
 

@@ -133,6 +133,8 @@ class Trainer:
         previous = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             if first_step < self.settings.steps:
+                if first_step:
+                    self.tracker.print(f"resuming at step {first_step} of {self.settings.steps}")
                 self._loop(first_step)
         finally:
             self.tracker.close()
