@@ -15,7 +15,7 @@ from tests.image_files import digits, small_preset, write_digits
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import ImageWindows, images_of
 from vidpred.data.settings import DataSettings
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import classifier_score, memorized_share, nearest_neighbors
@@ -180,11 +180,13 @@ def test_sharpness_of_true_images_is_1() -> None:
     assert found[2] < 0.5
 
 
-def test_without_classes_a_network_is_required(tmp_path: Path) -> None:
+def test_without_classes_only_pixels_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8))
-    with pytest.raises(DataError, match="--features"):
-        evaluate_images({"run": predictor}, ImageRequest(root=str(tmp_path / "plain.npy")))
+    found = evaluate_images({"run": predictor}, ImageRequest(count=20, root=str(tmp_path / "plain.npy")))
+    assert set(found.numbers["run"]) == {"sharpness", "memorized_share"}
+    assert "frechet" not in found.text()
+    assert "--features NETWORK.pt" in capsys.readouterr().err
 
 
 @pytest.mark.slow

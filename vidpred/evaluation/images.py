@@ -119,7 +119,15 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     plain = data.model_copy(update={"labeled": None, "augment": AugmentSettings(horizontal_flip=False)})
     train, held_out = (build_source(plain, part, [0]) for part in ("train", request.split))
     features = request.features
-    network: Callable[[Tensor], Any] = load_network(features) if features else train_classifier(train)
+    network: Callable[[Tensor], Any] | None = load_network(features) if features else None
+    if network is None and len(train.classes) > 1:
+        network = train_classifier(train)
+    if network is None:
+        print(
+            f"vidpred: warning: no Frechet distance, because the images have no classes to learn features from "
+            f"[{train.name}]; give --features NETWORK.pt, or sort them into one folder a class",
+            file=sys.stderr,
+        )
     what = f"the features of {features}" if features else "64 features of a small classifier of the set's classes"
     true, training = images_of(held_out, request.count), images_of(train, MOST_TRAINING)
     _warn_of_few(len(true), request.split)
@@ -185,14 +193,18 @@ def evaluate_runs(
     return found.text()
 
 
-def compare(network: Callable[[Tensor], Any], samples: Tensor, held_out: Tensor, training: Tensor) -> dict[str, float]:
-    """Measure samples `(N, C, H, W)` against held-out and training images."""
-    sampled, logits = features_of(network, samples)
-    true, _ = features_of(network, held_out)
-    trained, _ = features_of(network, training[spread(len(training), len(held_out), middle=False)])
-    numbers = {"frechet": distance_of(sampled, true), "frechet_of_training": distance_of(trained, true)}
-    if logits is not None:
-        numbers["classifier_score"] = classifier_score(logits)[0]
+def compare(
+    network: Callable[[Tensor], Any] | None, samples: Tensor, held_out: Tensor, training: Tensor
+) -> dict[str, float]:
+    """Measure samples `(N, C, H, W)` against held-out and training images; without a network only their pixels."""
+    numbers: dict[str, float] = {}
+    if network is not None:
+        sampled, logits = features_of(network, samples)
+        true, _ = features_of(network, held_out)
+        trained, _ = features_of(network, training[spread(len(training), len(held_out), middle=False)])
+        numbers = {"frechet": distance_of(sampled, true), "frechet_of_training": distance_of(trained, true)}
+        if logits is not None:
+            numbers["classifier_score"] = classifier_score(logits)[0]
     numbers["sharpness"] = float(roughness(samples).mean() / roughness(held_out).mean())
     some_held_out = held_out[spread(len(held_out), 500, middle=False)]
     return numbers | {"memorized_share": memorized_share(samples[:500], some_held_out, training)}
