@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import vidpred
+from benchmarks.reference_pages import pages
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,12 @@ def test_reference_pages(site: Path, page: str, words: list[str]) -> None:
     text = (site / "reference" / f"{page}.html").read_text()
     for word in words:
         assert word in text
+
+
+@pytest.mark.parametrize("name", pages())
+def test_generated_pages_are_current(name: str) -> None:
+    """Write them again with `python -m benchmarks.reference_pages`."""
+    assert (CHECKOUT / "docs/reference" / name).read_text(encoding="utf-8") == pages()[name]
 
 
 def test_pages_need_no_other_site(site: Path) -> None:

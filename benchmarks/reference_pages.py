@@ -1,4 +1,7 @@
-"""Pages of the site that are generated from code at build time, so that they are never stale."""
+"""Write the pages of docs/reference that are generated from code. Run: python -m benchmarks.reference_pages.
+
+A test finds stale ones.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from typing import Any
 
 import typer
 import yaml
-from mkdocs.structure.files import File, Files
 
 from vidpred import errors
 from vidpred.commands.app import app
+from vidpred.config.explain import explain
 from vidpred.evaluation.images import NAMES
 from vidpred.evaluation.metric_networks import KINDS
 from vidpred.evaluation.metric_table import METRICS, PROTOCOLS
@@ -22,17 +25,16 @@ from vidpred.evaluation.metric_table import METRICS, PROTOCOLS
 CHECKOUT = Path(__file__).parent.parent
 
 
-def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages (a hook of mkdocs)."""
-    pages = {
-        "reference/cli.md": cli_page(),
-        "reference/presets.md": presets_page(),
-        "reference/metrics.md": metrics_page(),
-        "reference/exit-codes.md": exit_codes_page(),
+def pages() -> dict[str, str]:
+    """Return the text of every generated page by its file name."""
+    texts = {
+        "cli.md": cli_page(),
+        "settings.md": explain(markdown=True),
+        "presets.md": presets_page(),
+        "metrics.md": metrics_page(),
+        "exit-codes.md": exit_codes_page(),
     }
-    for path, text in pages.items():
-        files.append(File.generated(config, path, content=text))
-    return files
+    return {name: text.rstrip("\n") + "\n" for name, text in texts.items()}
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -150,3 +152,13 @@ def exit_codes_page() -> str:
         "run folder (`exit.json`, `exit-process-1.json`).",
         table(["code", "exception", "meaning"], [[0, "", "Success."], *rows]),
     ])  # fmt: skip
+
+
+def main() -> None:
+    """Write all pages."""
+    for name, text in pages().items():
+        (CHECKOUT / "docs/reference" / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
