@@ -143,7 +143,7 @@ def exit_codes_page() -> str:
     """Return the exit codes of the command line, from the exception classes."""
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)
              if issubclass(kind, errors.VidpredError) and "exit_code" in vars(kind)]  # fmt: skip
-    rows = [[kind.exit_code, f"`{kind.__name__}`", " ".join(inspect.getdoc(kind).split())]
+    rows = [[kind.exit_code, f"`{kind.__name__}`", " ".join((inspect.getdoc(kind) or "").split())]
             for kind in sorted(kinds, key=lambda kind: kind.exit_code)]  # fmt: skip
     return "\n\n".join([
         "# Exit codes",
