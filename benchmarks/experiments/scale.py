@@ -21,7 +21,7 @@ from benchmarks.data import make_video
 from benchmarks.experiments.base import Experiment
 from vidpred.data.videos.containers import open_video
 from vidpred.data.videos.index import find_videos, scan
-from vidpred.processes import available_cores
+from vidpred.processes.pool import available_cores
 
 VIDEOS, CLASSES, DISTINCT = 13_320, 101, 12
 LENGTHS = range(96, 288, 16)  # frames; their mean is that of UCF101, as is the bit rate

@@ -29,7 +29,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import SAVE_SECONDS, index_file, named
 from vidpred.errors import DataError, StorageError
 from vidpred.files import csv_text, write_file
-from vidpred.processes import available_cores
+from vidpred.processes.pool import available_cores
 
 VERSION = "vidpred images 1"
 BLOCK = 256  # images that a thread decodes at once

@@ -28,7 +28,7 @@ from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError, StorageError, counted
 from vidpred.files import csv_text, write_file
-from vidpred.processes import in_processes
+from vidpred.processes.pool import in_processes
 
 SKIPPED = "left_out.csv"
 NOT_BAD = ("not in any split", "listed, but missing")  # reasons of what is skipped on purpose

@@ -29,7 +29,7 @@ from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import DataError, StorageError, counted
 from vidpred.files import write_file
-from vidpred.processes import available_cores, in_processes
+from vidpred.processes.pool import available_cores, in_processes
 
 # Suffixes of videos; the format is detected from the content.
 SUFFIXES = frozenset((
