@@ -18,7 +18,6 @@ import io
 import json
 import lzma
 import math
-import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +45,8 @@ from vidpred.evaluation.sharpness import gradient_energy, sliced_wasserstein
 from vidpred.inference.predictor import Predictor
 from vidpred.models.baselines import BASELINES, build_baselines
 from vidpred.models.rollout import rollout
+from vidpred.processes.parent_watch import SAVE_SECONDS
+from vidpred.processes.pool import spawn_pool
 
 RUNGS = ("ladder_l2", "ladder_gdl_l1", "ladder_adv_gdl")
 SEEDS = (0, 1, 2)
@@ -159,7 +160,7 @@ def train_all(
     """
     begin = time.monotonic()
     jobs = [(rung, seed) for rung in rungs for seed in seeds]
-    with ProcessPoolExecutor(len(jobs), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with spawn_pool(len(jobs), SAVE_SECONDS) as pool:
 
         def configs(folder: str, steps: int) -> list[Config]:
             train, runs = frames / "train", output / folder

@@ -39,6 +39,12 @@ class StorageError(VidpredError):
     exit_code = 4
 
 
+class InUseError(StorageError):
+    """Another process writes the same run folder or prepared set."""
+
+    exit_code = 4
+
+
 class DivergedError(VidpredError):
     """A loss or a gradient is not finite."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.conditions import check_conditions
+from vidpred.processes.folder_lock import folder_lock
+from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.resume import init_from, prepare_folder
 from vidpred.settings import Reads, recording
 from vidpred.training.direct_fit import Fitting
@@ -60,18 +63,22 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     Raises:
         VidpredError: One of the errors in `vidpred.errors`.
     """
-    with recording(config) as reads:
-        trainer = build(config, generator, reads)
-    return Run(Path(config.run), trainer.run(), config.training.steps)
+    if started_by_launcher():  # of a script that calls this function
+        end_with_parent(SAVE_SECONDS)
+    with ExitStack() as held:
+        with recording(config) as reads:
+            trainer = build(config, generator, reads, held)
+        return Run(Path(config.run), trainer.run(), config.training.steps)
 
 
-def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer | Fitting:
+def build(config: Config, generator: nn.Module | None, reads: Reads, held: ExitStack) -> Trainer | Fitting:
     """Build everything that a training needs, and write the run's folder. Raises VidpredError.
 
     Args:
         config: The settings.
         generator: A custom generator; None: the config's `model`.
         reads: The recording of the settings that are read.
+        held: Receives the lock of the run folder, to be held as long as the training runs.
     """
     folder = RunFolder(config.run)
     custom = None if generator is None else type(generator).__qualname__
@@ -86,6 +93,8 @@ def build(config: Config, generator: nn.Module | None, reads: Reads) -> Trainer 
         validate = build_validation(data, config.training, accelerator)
         report_unused(config, read_by_run(config, network, discriminator, reads), accelerator.is_main_process)
         if accelerator.is_main_process:
+            folder.create()
+            held.enter_context(folder_lock(folder.path, "choose another run="))
             splits = None if folder.steps() else record_splits(data)
             prepare_folder(folder, config, reads.keys)
             if splits is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.train import show_config, train
 from vidpred.errors import ConfigError, DistributedError, VidpredError, one_line
+from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.version import __version__
 
 app = typer.Typer(
@@ -84,6 +86,8 @@ def with_new_names(words: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; expected failures print one line on stderr and exit with a documented code."""
+    if started_by_launcher():
+        end_with_parent(SAVE_SECONDS)
     set_run_folder(None)  # it may be set by an earlier call in the same process
     debug = "--debug" in sys.argv
     if debug:  # accepted at any position
@@ -96,6 +100,7 @@ def main() -> None:
     except USAGE_ERROR as error:
         end(_usage_error(error), debug)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would interrupt the exit with a traceback
         sys.exit(130)
     except Exception as error:
         lost = "torch.distributed" in sys.modules and type(error).__name__.startswith(("Dist", "Connection"))

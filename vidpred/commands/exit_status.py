@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from vidpred.errors import ConfigError, DistributedError, StoppedError, StorageError, VidpredError, one_line
+from vidpred.errors import ConfigError, DistributedError, InUseError, StoppedError, StorageError, VidpredError, one_line
 
 _run_folder: Path | None = None  # where this process leaves its exit code, once the folder is known
 
@@ -36,7 +36,8 @@ def end(error: VidpredError, debug: bool) -> NoReturn:
             traceback.print_exception(error)
         stopped = error.exit_code == StoppedError.exit_code
         print(f"vidpred: {message}" if stopped else f"vidpred: error: {message}", file=sys.stderr)
-    leave_exit_code(error.exit_code, message)
+    if not isinstance(error, InUseError):  # the folder belongs to another process
+        leave_exit_code(error.exit_code, message)
     sys.exit(error.exit_code)
 
 

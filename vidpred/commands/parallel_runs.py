@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from vidpred.checkpoint import read_metrics
 from vidpred.config import Config
+from vidpred.processes.parent_watch import SAVE_SECONDS
+from vidpred.processes.pool import available_cores, can_spawn, end_processes, lost_process, processes_of, spawn_pool
 from vidpred.run import train
 
 LOG = "train.log"  # in the run folder: the stderr of a parallel training
@@ -33,25 +35,34 @@ def train_together(configs: Sequence[Config], title: str, threads: int | None = 
     Raises:
         VidpredError: A training failed; the others are ended.
     """
-    processes = min(len(os.sched_getaffinity(0)), len(configs))
-    if processes < 2 or torch.cuda.is_available():
+    count = min(available_cores(), len(configs))
+    if count < 2 or torch.cuda.is_available() or not can_spawn():
         for config in configs:
             train(config)
         return
-    total = sum(config.training.steps for config in configs)
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with spawn_pool(count, SAVE_SECONDS) as pool:
         jobs = [pool.submit(train_quietly, config, threads or 1) for config in configs]
-        with tqdm(total=total, desc=title, unit="step", file=sys.stderr, dynamic_ncols=True) as bar:
-            while True:
-                done, pending = wait(jobs, POLL_SECONDS, FIRST_EXCEPTION)
-                bar.update(sum(steps_done(config) for config in configs) - bar.n)
-                if not pending or any(job.exception() for job in done):
-                    break
-        for job in pending:
-            job.cancel()
-    for job in jobs:
-        if not job.cancelled():
-            job.result()
+        processes = processes_of(pool)
+        try:
+            _wait_for(jobs, configs, title)
+        except BrokenProcessPool:
+            raise lost_process(processes, "more memory") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not all(job.done() for job in jobs):
+                end_processes(processes, SAVE_SECONDS)
+
+
+def _wait_for(jobs: Sequence[Future[None]], configs: Sequence[Config], title: str) -> None:
+    """Show the progress of trainings until all have ended or one has failed. Raises its error."""
+    total = sum(config.training.steps for config in configs)
+    with tqdm(total=total, desc=title, unit="step", file=sys.stderr, dynamic_ncols=True) as bar:
+        pending = set(jobs)
+        while pending:
+            done, pending = wait(pending, POLL_SECONDS, FIRST_EXCEPTION)
+            bar.update(sum(steps_done(config) for config in configs) - bar.n)
+            for job in done:
+                job.result()
 
 
 def train_quietly(config: Config, threads: int) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
-from collections.abc import Callable, Iterator
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from tqdm import tqdm
 
 from vidpred.errors import StorageError
+from vidpred.processes.parent_watch import end_with_parent
 
 
 def in_processes(
@@ -23,14 +27,15 @@ def in_processes(
     Args:
         work: Function of a job.
         jobs: Tuples whose second element is the item.
-        workers: Number of processes; None: one per core. A single one is this process.
+        workers: Number of processes; None: one per core. A single one is this process, as it is where a spawned
+            process could not import the main module (`can_spawn`).
         title: Title of the progress bar.
         progress: Whether to show the bar.
 
     Raises:
-        StorageError: A process was killed.
+        StorageError: A process was killed or did not start.
     """
-    count = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    count = min(workers or available_cores(), len(jobs)) if can_spawn() else 1
     bar = tqdm(total=len(jobs), desc=title, unit="item", disable=not (progress and jobs))
     with bar:
         if count <= 1:
@@ -38,35 +43,85 @@ def in_processes(
                 yield job[1], work(job)
                 bar.update()
             return
-        # Spawned, because a forked process would share this one's open videos and locks.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
+        with spawn_pool(count) as pool:
             futures = {pool.submit(work, job): job[1] for job in jobs}
+            processes = processes_of(pool)
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
                     bar.update()
             except BrokenProcessPool:
-                raise StorageError(
-                    "a worker process was killed (out of memory?); run the same command again to continue, with fewer "
-                    f"--workers than {count}"
-                ) from None
+                raise lost_process(processes, f"fewer --workers than {count}") from None
+            except BaseException:
+                end_processes(processes, 0)
+                raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+
+def spawn_pool(count: int, save_seconds: float = 0.0) -> ProcessPoolExecutor:
+    """Return a pool of processes that end with this one; for `save_seconds` see `end_with_parent`.
+
+    They are spawned, because a forked process would share this one's open videos and locks.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A spawned process is importing a script that calls vidpred without a guard; `lost_process` explains it.
+        os._exit(1)
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(count, context, initializer=_begin, initargs=(save_seconds,))
+
+
+def _begin(save_seconds: float) -> None:
+    end_with_parent(save_seconds)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
+
+
+def processes_of(pool: ProcessPoolExecutor) -> list[BaseProcess]:
+    """Return the processes of a pool that has work; the pool forgets them when one dies."""
+    return list((pool._processes or {}).values())
+
+
+def end_processes(processes: Iterable[BaseProcess], save_seconds: float) -> None:
+    """End processes: with SIGTERM those that need `save_seconds` to save, and in the end with SIGKILL."""
+    alive = [process for process in processes if process.is_alive()]
+    if save_seconds:
+        for process in alive:
+            process.terminate()
+        deadline = time.monotonic() + save_seconds
+        for process in alive:
+            process.join(max(0.0, deadline - time.monotonic()))
+    for process in alive:
+        process.kill()
+
+
+def lost_process(processes: Iterable[BaseProcess], remedy: str) -> StorageError:
+    """Return the error for a pool that lost a process.
+
+    Args:
+        processes: The processes of the pool.
+        remedy: What to use on a machine without enough memory.
+    """
+    processes = list(processes)
+    for process in processes:
+        process.join(1)
+    codes = [process.exitcode for process in processes if process.exitcode]
+    if any(code > 0 for code in codes):  # not killed
+        return StorageError(
+            "a worker process could not start [exit code 1]; in a script, call vidpred under "
+            '`if __name__ == "__main__":`, or use one worker'
+        )
+    return StorageError(
+        f"a worker process was killed (out of memory?); run the same command again to continue, with {remedy}"
+    )
+
+
+def can_spawn() -> bool:
+    """Return whether a spawned process can import the main module: not if it was read from standard input."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    return file is None or getattr(main, "__spec__", None) is not None or os.path.exists(file)
 
 
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is killed; otherwise it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

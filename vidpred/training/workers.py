@@ -15,6 +15,7 @@ from vidpred.data.batch import Batch
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.worker_status import WorkerNotes, report_status
 from vidpred.errors import DataError
+from vidpred.processes.parent_watch import end_with_parent
 
 WORKER_GRACE_SECONDS = 60
 
@@ -82,7 +83,9 @@ def prepare_worker(notes: str, worker: int) -> None:
     """Prepare signals, threads and status of a data worker.
 
     On SIGTERM it keeps running for 60 s so that the main process can fetch its batch and save; then an alarm ends it.
+    It never outlives the main process.
     """
+    end_with_parent()
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_SECONDS))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

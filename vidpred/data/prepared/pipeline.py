@@ -28,6 +28,8 @@ from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
 from vidpred.errors import DataError, StorageError, counted
 from vidpred.files import csv_text, write_file
+from vidpred.processes.folder_lock import FILE as LOCK
+from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.pool import in_processes
 
 SKIPPED = "left_out.csv"
@@ -98,11 +100,22 @@ def prepare(
     Raises:
         DataError: No item can be prepared, or the items contradict each other.
         StorageError: `target` cannot be written, or contains another set.
+        InUseError: Another process prepares `target`.
     """
     items = preparation.items()
     check_names(items)
     fingerprint_settings = {**preparation.fingerprint_settings(), "size": size}
     open_target(target, preparation.name, fingerprint_settings)
+    with folder_lock(target, "choose another target"):
+        return _prepare(preparation, items, target, size, workers, progress)
+
+
+def _prepare(
+    preparation: Preparation, items: list[Item], target: Path, size: int | None, workers: int | None, progress: bool
+) -> Summary:
+    fingerprint_settings = {**preparation.fingerprint_settings(), "size": size}
+    for left in (target / FRAMES).glob(".tmp-*"):  # of a process that was killed
+        left.unlink(missing_ok=True)
     skipped = [(item.name, item.bad) for item in items if item.bad]
     found = {item.name: recorded(target, item, fingerprint_settings) for item in items if not item.bad}
     done = {name: written for name, written in found.items() if written is not None}
@@ -204,7 +217,7 @@ def _place(clip: ClipEntry) -> tuple[int, str]:
 
 
 def open_target(target: Path, name: str, fingerprint_settings: dict[str, Any], frames: bool = True) -> None:
-    """Create the target folder and its folder of frames, and remove temporary files.
+    """Create the target folder and its folder of frames.
 
     Raises:
         StorageError: The folder is not writable, or contains something else.
@@ -216,11 +229,9 @@ def open_target(target: Path, name: str, fingerprint_settings: dict[str, Any], f
             "remove it"
         )
     try:
-        if existing is None and target.is_dir() and set(os.listdir(target)) - ({FRAMES} if frames else set()):
+        if existing is None and target.is_dir() and set(os.listdir(target)) - {LOCK, *([FRAMES] if frames else [])}:
             raise StorageError(f"the folder is not empty and not a prepared set [{target}]; choose another target")
         (target / FRAMES if frames else target).mkdir(parents=True, exist_ok=True)
-        for left in (target / FRAMES).glob(".tmp-*"):
-            left.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"cannot write here: {error.strerror} [{target}]; choose another target") from None
 
