@@ -31,6 +31,7 @@ FREE_ON_RESUME = (
     "training.validation_windows",
     "training.image_every",
     "training.tensorboard",
+    "training.peer_timeout_seconds",
     "training.init_from",
     "checkpoint.every",
     "checkpoint.keep",

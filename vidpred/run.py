@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from vidpred.config import Config
 from vidpred.config.unused_settings import report_unused
 from vidpred.data.build import build_source, record_splits
 from vidpred.data.recorded_splits import FILE, with_recorded_splits
+from vidpred.data.settings import DataSettings
 from vidpred.data.sources import TrainingSamples, training_offsets
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor, choose_device
@@ -30,8 +32,9 @@ from vidpred.settings import Reads, recording
 from vidpred.training.direct_fit import Fitting
 from vidpred.training.fit_normalizers import check_classes, fit_conditions
 from vidpred.training.hardware import choose_precision
+from vidpred.training.peers import Peers
 from vidpred.training.plan import describe_plan
-from vidpred.training.processes_agree import PEER_TIMEOUT, all_or_none, main_process_first
+from vidpred.training.processes_agree import all_or_none, main_process_first
 from vidpred.training.rehearsal import check_world_size, rehearse, rehearse_data
 from vidpred.training.settings import TrainingSettings
 from vidpred.training.trainer import Trainer, TrainingParts
@@ -65,19 +68,22 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     """
     if started_by_launcher():  # of a script that calls this function
         end_with_parent(SAVE_SECONDS)
-    with ExitStack() as held:
+    with Peers(Path(config.run), config.training.peer_timeout_seconds) as peers, ExitStack() as held:
         with recording(config) as reads:
-            trainer = build(config, generator, reads, held)
+            trainer = build(config, generator, reads, peers, held)
         return Run(Path(config.run), trainer.run(), config.training.steps)
 
 
-def build(config: Config, generator: nn.Module | None, reads: Reads, held: ExitStack) -> Trainer | Fitting:
+def build(
+    config: Config, generator: nn.Module | None, reads: Reads, peers: Peers, held: ExitStack
+) -> Trainer | Fitting:
     """Build everything that a training needs, and write the run's folder. Raises VidpredError.
 
     Args:
         config: The settings.
         generator: A custom generator; None: the config's `model`.
         reads: The recording of the settings that are read.
+        peers: The other processes, which are connected here.
         held: Receives the lock of the run folder, to be held as long as the training runs.
     """
     folder = RunFolder(config.run)
@@ -85,6 +91,7 @@ def build(config: Config, generator: nn.Module | None, reads: Reads, held: ExitS
     torch.manual_seed(config.seed)
     network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
+    peers.connect(accelerator)
     with all_or_none(accelerator), main_process_first(accelerator):  # one scans, others read the index
         data = with_recorded_splits(config.data, folder.path) if folder.steps() else config.data
         train_source = build_source(data, "train", training_offsets(data), progress=True)
@@ -93,12 +100,7 @@ def build(config: Config, generator: nn.Module | None, reads: Reads, held: ExitS
         validate = build_validation(data, config.training, accelerator)
         report_unused(config, read_by_run(config, network, discriminator, reads), accelerator.is_main_process)
         if accelerator.is_main_process:
-            folder.create()
-            held.enter_context(folder_lock(folder.path, "choose another run="))
-            splits = None if folder.steps() else record_splits(data)
-            prepare_folder(folder, config, reads.keys)
-            if splits is not None:
-                splits.write(folder.path / FILE)
+            claim_folder(folder, config, data, reads, held)
         if config.training.init_from and not folder.steps():
             init_from(config.training.init_from, network, discriminator)
     parts = TrainingParts(
@@ -114,6 +116,7 @@ def build(config: Config, generator: nn.Module | None, reads: Reads, held: ExitS
         generator=network,
         discriminator=discriminator,
         validate=validate,
+        progress=peers.progress,
         unroll=config.data.unroll,
         state={
             "own_generator": custom,
@@ -123,6 +126,29 @@ def build(config: Config, generator: nn.Module | None, reads: Reads, held: ExitS
         },
     )
     return Fitting(parts, network, held_out_images(config.data)) if network.fits_directly else Trainer(parts)
+
+
+def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: Reads, held: ExitStack) -> None:
+    """Lock the run folder and write settings and splits, or check that they continue the same run.
+
+    Args:
+        folder: The run's folder.
+        config: The settings.
+        data: The data that the run uses.
+        reads: The recording of the settings that are read.
+        held: Receives the lock.
+
+    Raises:
+        InUseError: Another training uses the folder.
+        ConfigError: See `prepare_folder`.
+        StorageError: The folder cannot be written.
+    """
+    folder.create()
+    held.enter_context(folder_lock(folder.path, "choose another run="))
+    splits = None if folder.steps() else record_splits(data)
+    prepare_folder(folder, config, reads.keys)
+    if splits is not None:
+        splits.write(folder.path / FILE)
 
 
 def read_by_run(config: Config, network: Generator, discriminator: Discriminator | None, reads: Reads) -> set[str]:
@@ -184,7 +210,7 @@ def build_accelerator(config: Config, growing: bool) -> Accelerator:
         mixed_precision="bf16" if precision == "bfloat16" else "no",
         kwargs_handlers=[
             DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=growing),
-            InitProcessGroupKwargs(timeout=PEER_TIMEOUT),
+            InitProcessGroupKwargs(timeout=timedelta(seconds=config.training.peer_timeout_seconds)),
         ],
     )
     if config.training.batch_size % accelerator.num_processes:

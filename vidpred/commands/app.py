@@ -18,7 +18,7 @@ from vidpred.commands.images import complete, sample
 from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.train import show_config, train
-from vidpred.errors import ConfigError, DistributedError, VidpredError, one_line
+from vidpred.errors import ConfigError, VidpredError, one_line
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.version import __version__
 
@@ -103,9 +103,6 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would interrupt the exit with a traceback
         sys.exit(130)
     except Exception as error:
-        lost = "torch.distributed" in sys.modules and type(error).__name__.startswith(("Dist", "Connection"))
-        if lost or "Connection closed by peer" in str(error):
-            end(DistributedError(f"another process of the run was lost [{one_line(error)[:120]}]"), debug)
         leave_exit_code(1, f"{type(error).__name__}: {one_line(error)}")
         raise
     sys.exit(code if isinstance(code, int) else 0)

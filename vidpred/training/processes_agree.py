@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
 
 from vidpred.errors import MainProcessError, VidpredError
-
-PEER_TIMEOUT = timedelta(minutes=30)
 
 
 @contextmanager

@@ -64,6 +64,12 @@ class TrainingSettings(Settings):
         50, ge=0, description="Steps between the measurements that `vidpred doctor` reads. 0: never."
     )
     tensorboard: bool = Field(False, description="Also write TensorBoard files.")
+    peer_timeout_seconds: float = Field(
+        1800.0,
+        gt=0,
+        description="Seconds that a process waits for the others before the run ends with exit code 6. Others wait "
+        "while the main process scans the data and validates.",
+    )
     init_from: str | None = Field(
         None,
         description="Run or checkpoint folder to take the initial weights from; `pretrained`: the weights that come "

@@ -73,6 +73,7 @@ class TrainingParts:
     generator: Generator
     discriminator: Discriminator | None
     validate: Validate | None
+    progress: Callable[[], None] = lambda: None  # called at the beginning of every step
     unroll: int = 1  # consecutive predictions, each from the generator's own frames
     state: Mapping[str, Any] = field(default_factory=dict)  # extra entries for every checkpoint's state.json
 
@@ -146,7 +147,7 @@ class Trainer:
         with WorkerNotes() as notes, closing_workers(self._loader(first_step, notes)) as batches:
             try:
                 self._steps(first_step, batches)
-            except RuntimeError as error:  # torch raises it at any point of the training when a worker dies
+            except (RuntimeError, OSError, EOFError) as error:  # at any point of the training when a worker dies
                 failure = worker_failure(error, batches, notes, self.parts.timeout_seconds)
                 if failure is None:
                     raise
@@ -156,6 +157,7 @@ class Trainer:
         clock = time.monotonic()
         since = first_step
         for step, batch in enumerate(batches, first_step):
+            self.parts.progress()
             log_now = (step + 1) % self.settings.log_every == 0 or step + 1 == self.settings.steps
             checksum = self._checksum(batch) if log_now else None
             batch = batch.to(self.accelerator.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -18,24 +19,66 @@ from vidpred.errors import DataError
 from vidpred.processes.parent_watch import end_with_parent
 
 WORKER_GRACE_SECONDS = 60
+MARGIN_SECONDS = 1.0  # for torch's own timeout
+
+
+class Batches:
+    """The batches of a loader, each within the loader's timeout.
+
+    Torch limits only the wait for a message; it would wait forever for the tensors of a worker that stopped after its
+    message. So the workers are killed after the timeout, which ends every wait.
+    """
+
+    def __init__(self, loader: DataLoader[Batch]) -> None:
+        self._batches: Any = iter(loader)
+        self._seconds = loader.timeout
+        self.late = False  # whether a batch did not arrive in time
+
+    @property
+    def workers(self) -> list[BaseProcess]:
+        """The processes that make the batches."""
+        return list(getattr(self._batches, "_workers", []))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if not self._seconds:
+            return next(self._batches)  # type: ignore[no-any-return]
+        alarm = threading.Timer(self._seconds + MARGIN_SECONDS, self._end)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            return next(self._batches)  # type: ignore[no-any-return]
+        finally:
+            alarm.cancel()
+
+    def _end(self) -> None:
+        self.late = True
+        for worker in self.workers:
+            worker.kill()
+
+    def close(self) -> None:
+        """End the workers, also stopped ones, for which the interpreter would wait at its exit."""
+        if workers := self.workers:
+            self._batches._shutdown_workers()  # torch has no public name for it
+            end_workers(workers)
 
 
 @contextmanager
-def closing_workers(loader: DataLoader[Batch]) -> Iterator[Iterator[Batch]]:
+def closing_workers(loader: DataLoader[Batch]) -> Iterator[Batches]:
     """Yield the loader's batches, and end its workers with the block, even if it fails.
 
-    A stored exception would keep the iterator alive, and with it workers that ignore stop signals; the interpreter
-    would wait for them at exit.
+    A stored exception would keep the iterator alive, and with it workers that ignore stop signals.
     """
-    batches: Any = iter(loader)
+    batches = Batches(loader)
     try:
         yield batches
     finally:
-        if loader.num_workers:
-            batches._shutdown_workers()  # torch has no public name for it
+        batches.close()
 
 
-def worker_failure(error: RuntimeError, batches: Any, notes: WorkerNotes, seconds: float) -> DataError | None:
+def worker_failure(error: Exception, batches: Batches, notes: WorkerNotes, seconds: float) -> DataError | None:
     """Explain a data worker that died or timed out, and end all workers, since one that hangs would block the exit.
 
     Args:
@@ -47,11 +90,11 @@ def worker_failure(error: RuntimeError, batches: Any, notes: WorkerNotes, second
     Returns:
         The error to raise; None if `error` has another cause.
     """
-    workers: list[BaseProcess] = list(getattr(batches, "_workers", []))
-    late = str(error).startswith("DataLoader timed out")
-    if not late and not str(error).startswith("DataLoader worker (pid"):
-        return None
+    workers = batches.workers
+    late = batches.late or str(error).startswith("DataLoader timed out")
     dead = [number for number, worker in enumerate(workers) if worker.exitcode is not None and not late]
+    if not late and not dead and not str(error).startswith("DataLoader worker (pid"):
+        return None
     reading = {number: note for number in dead or range(len(workers)) if (note := notes.reading(number))}
     note = max(reading.values(), key=lambda note: note.seconds, default=None)
     where = f"[{printable(note.path)}]" if note else "[between two files]"
