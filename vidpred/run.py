@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -87,7 +89,6 @@ def build(
         held: Receives the lock of the run folder, to be held as long as the training runs.
     """
     folder = RunFolder(config.run)
-    custom = None if generator is None else type(generator).__qualname__
     torch.manual_seed(config.seed)
     network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
@@ -118,14 +119,19 @@ def build(
         validate=validate,
         progress=peers.progress,
         unroll=config.data.unroll,
-        state={
-            "own_generator": custom,
-            "processes": accelerator.num_processes,
-            "classes": list(train_source.classes),
-            "torch": torch.__version__,
-        },
+        state=run_state(generator, accelerator.num_processes, train_source.classes),
     )
     return Fitting(parts, network, held_out_images(config.data)) if network.fits_directly else Trainer(parts)
+
+
+def run_state(generator: nn.Module | None, processes: int, classes: Iterable[str]) -> dict[str, Any]:
+    """Return the entries of every checkpoint's state.json that describe the run."""
+    return {
+        "own_generator": None if generator is None else type(generator).__qualname__,
+        "processes": processes,
+        "classes": list(classes),
+        "torch": torch.__version__,
+    }
 
 
 def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: Reads, held: ExitStack) -> None:
