@@ -18,6 +18,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +69,8 @@ class Checkpoint:
 
 def find_damage(path: Path) -> str | None:
     """Return a checkpoint folder's first fault as "step-8/generator.safetensors: reason"; None if it is intact."""
+    if not (path / MANIFEST).is_file():  # also a pipe, whose reading would never end
+        return f"{path.name}/{MANIFEST}: missing or unreadable"
     try:
         files = json.loads((path / MANIFEST).read_text())["files"]
         for name, expected in files.items():
@@ -183,7 +186,8 @@ class RunFolder:
         """Return {"step", "metric", "value"} of the best checkpoint so far; None without one."""
         try:
             record = json.loads((self.path / "best.json").read_text())
-            return record if isinstance(record["step"], int) else None
+            valid = isinstance(record["step"], int) and isinstance(record["value"], int | float)
+            return record if valid else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -200,7 +204,8 @@ class RunFolder:
                 return Checkpoint(self.folder(step))
             aside = self.folder(step).with_name(f"step-{step}.corrupt")
             shutil.rmtree(aside, ignore_errors=True)
-            self.folder(step).rename(aside)
+            with suppress(OSError):  # not movable: it is damaged at the next start as well
+                self.folder(step).rename(aside)
             print(f"vidpred: warning: damaged checkpoint [{problem}]; using the previous one", file=sys.stderr)
         return None
 
@@ -299,12 +304,12 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     """Return the complete lines of a run's metrics.jsonl; none if there is no such file."""
     file = run / "metrics.jsonl"
     lines: list[dict[str, float]] = []
-    for text in file.read_text().splitlines() if file.is_file() else []:
+    for text in file.read_text(errors="replace").splitlines() if file.is_file() else []:
         try:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and "step" in line:
+        if isinstance(line, dict) and isinstance(line.get("step"), int | float):
             lines.append(line)
     return lines
 

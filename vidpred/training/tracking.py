@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vidpred.checkpoint import read_metrics
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, StorageError
 from vidpred.files import write_file
 
 REMEMBERED_LINES = 1000
@@ -34,9 +34,9 @@ class Tracker:
 
         Raises:
             ConfigError: TensorBoard is not installed.
-            StorageError: The log cannot be written.
         """
         self.active, self._board = active, None
+        self._warnings: set[str] = set()
         self.lines: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_LINES)
         if not active:
             return
@@ -53,7 +53,10 @@ class Tracker:
         if not self._path.is_file():
             return
         kept = [line for line in read_metrics(self._path.parent) if line["step"] <= first_step]
-        write_file(self._path, "".join(f"{json.dumps(line)}\n" for line in kept), "free space or choose another run=")
+        try:
+            write_file(self._path, "".join(f"{json.dumps(line)}\n" for line in kept), "training goes on")
+        except StorageError as error:
+            print(f"vidpred: warning: {error}", file=sys.stderr)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Write one line for a step, with floats at 6 significant digits, without those that JSON lacks (NaN, inf)."""
@@ -62,8 +65,11 @@ class Tracker:
         finite = {key: value for key, value in values.items() if not isinstance(value, float) or math.isfinite(value)}
         rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in finite.items()}
         self.lines.append({"step": step, **rounded})
-        with self._path.open("a") as file:
-            file.write(json.dumps(self.lines[-1]) + "\n")
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(self.lines[-1]) + "\n")
+        except OSError as error:
+            self.warn(f"cannot write [{self._path}]: {error.strerror}; its lines are lost while training goes on")
         if self._board:
             for key, value in rounded.items():
                 if isinstance(value, float):
@@ -75,6 +81,12 @@ class Tracker:
             if shown:
                 self._bar.set_postfix({key: f"{value:.3g}" for key, value in shown.items()}, refresh=False)
             self._bar.update()
+
+    def warn(self, text: str) -> None:
+        """Print a warning once: training never ends because of a log or an image."""
+        if text not in self._warnings:
+            self._warnings.add(text)
+            self.print(f"vidpred: warning: {text}")
 
     def print(self, text: str) -> None:
         """Print a line on stderr above the progress bar."""

@@ -22,7 +22,7 @@ from vidpred.checkpoint import Checkpoint, RunFolder, load_weights, pack_optimiz
 from vidpred.data.batch import Batch
 from vidpred.data.sources import StepSampler, TrainingSamples, collate
 from vidpred.data.videos.worker_status import WorkerNotes
-from vidpred.errors import ConfigError, DivergedError, StoppedError
+from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageError
 from vidpred.files import write_file
 from vidpred.media.render import shown_samples, training_image, write_png
 from vidpred.models.base import Discriminator, Generator
@@ -340,9 +340,10 @@ class Trainer:
             conditions = Conditions.from_batch(batch, count)
             prediction = unroll(self.average, self.average, context, conditions, self.parts.unroll)[-1]
         image = training_image(context.cpu(), future.cpu(), prediction.float().cpu())
-        folder = self.parts.folder.path / "images"
-        folder.mkdir(exist_ok=True)
-        write_png(folder / f"step-{done:06d}.png", image)
+        try:
+            write_png(self.parts.folder.path / "images" / f"step-{done:06d}.png", image)
+        except StorageError as error:
+            self.tracker.warn(str(error))
 
     def _save(self, done: int) -> None:
         if self.accelerator.is_main_process:
