@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference that are generated from code. Run: python -m benchmarks.reference_pages.
+"""Write the pages of docs that are generated from code. Run: python -m benchmarks.reference_pages.
 
 A test finds stale ones.
 """
@@ -21,6 +21,7 @@ from vidpred.config.explain import explain
 from vidpred.evaluation.images import NAMES
 from vidpred.evaluation.metric_networks import KINDS
 from vidpred.evaluation.metric_table import METRICS, PROTOCOLS
+from vidpred.training.diagnosis import CHECKS
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "presets.md": presets_page(),
         "metrics.md": metrics_page(),
         "exit-codes.md": exit_codes_page(),
+        "../guide/troubleshooting.md": troubleshooting_page(),
     }
     return {name: text.rstrip("\n") + "\n" for name, text in texts.items()}
 
@@ -137,6 +139,41 @@ def metrics_page() -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+SYMPTOMS = {
+    "data": "The data looks wrong", "learning": "The losses do not fall, or are not finite",
+    "adversary": "Generator and discriminator are out of balance", "frames": "Predicted frames are poor",
+    "images": "Samples of an image generator are alike", "results": "Outputs are blurred, noisy or out of range",
+}  # fmt: skip
+
+
+def troubleshooting_page() -> str:
+    """Return the checks of the doctor by symptom, with why each finding matters and what to try."""
+    parts = [
+        "# When training goes wrong",
+        "`vidpred doctor RUN` looks for all of these in the numbers of a run, shows what it observed, and gives the "
+        "advice that the run's settings can follow; `vidpred doctor CONFIG` tries a config for a few steps. Serious "
+        "findings are also printed while a run trains. A run that stopped with an error: see the message and the "
+        "[exit codes](../reference/exit-codes.md).",
+    ]
+    for group, symptom in SYMPTOMS.items():
+        parts.append(f"## {symptom}")
+        for check in (check for check in CHECKS if check.group == group):
+            title, why = (_either(text) for text in (check.title, check.why))
+            advice = "\n".join(f"- {_settings(_sentence(_either(remedy.text)))}" for remedy in check.remedies)
+            parts += [f"### {_sentence(title).rstrip('.')}", _sentence(why), advice]
+    return "\n\n".join(parts) + "\n"
+
+
+def _either(text: str) -> str:
+    return text.replace("{frames}", "frames or images").replace("{predictions}", "predictions or samples")
+
+
+def _settings(text: str) -> str:
+    """Mark settings and presets as code."""
+    setting = r"(?:data|model|discriminator|objective|training)\.[\w.]+\w(?:=[^\s;)]*[^\s;),.])?"
+    return re.sub(rf"{setting}|\w+\.yaml", r"`\g<0>`", text)
 
 
 def exit_codes_page() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.resume import init_from, prepare_folder
 from vidpred.settings import Reads, recording
+from vidpred.training.diagnosis import diagnose
 from vidpred.training.direct_fit import Fitting
 from vidpred.training.fit_normalizers import check_classes, fit_conditions
 from vidpred.training.hardware import choose_precision
@@ -118,6 +120,7 @@ def build(
         discriminator=discriminator,
         validate=validate,
         progress=peers.progress,
+        diagnose=partial(diagnose, settings=config),
         unroll=config.data.unroll,
         state=run_state(generator, accelerator.num_processes, train_source.classes),
     )

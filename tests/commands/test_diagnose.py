@@ -12,12 +12,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tests.image_files import IMAGE_PRESETS, small_preset
+from tests.video_files import numbered_frames, write_video
 from vidpred import run
 from vidpred.checkpoint import find_checkpoint
 from vidpred.commands import diagnose
 from vidpred.config import Config, load_config
+from vidpred.config.unused_settings import changed
+from vidpred.config.yaml_files import as_yaml
 from vidpred.errors import StorageError
 from vidpred.models.discriminators import MultiscaleDiscriminator
+from vidpred.training.checks import History, only_features
+from vidpred.training.diagnosis import CHECKS, Diagnosis, checked_titles
 
 ADVERSARIAL = {"objective.adversarial.weight": 0.05}
 HEALTHY = {
@@ -121,6 +127,89 @@ def test_healthy_variations_are_not_findings() -> None:
     assert titles(lines(diversity=None, motion=None, sharpness=None)) == [], (
         "nothing moved, so there are no such numbers"
     )
+
+
+def images_only(written: list[dict[str, Any]], preset: str = "dcgan_mnist.yaml") -> list[Diagnosis]:
+    return diagnose.diagnose(written, load_config(preset, {"training.steps": 400}))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [{"diversity": 0.2}, {"nearest": 0.3}, {"draws": 0.02}],
+)
+def test_mode_collapse_is_named(numbers: dict[str, float]) -> None:
+    written = lines(**{"nearest": 1.0, "draws": 1.1, "motion": None, **numbers})
+    (found,) = images_only(written)
+    assert found.title == "mode collapse"
+    assert "discriminator.minibatch_kernels=10" in found.remedy
+    assert images_only(lines(nearest=1.0, draws=1.1, motion=None)) == []
+    assert images_only(written, "wgan_gp.yaml") == [], "its generator had 80 updates"
+    young = lines(nearest=lambda step: step / 1000, diversity=lambda step: step / 1000, motion=None)
+    assert images_only(young) == [], "samples still move apart"
+
+
+def test_missed_modes_are_mode_collapse() -> None:
+    written = [*lines(diversity=0.2, motion=None), {"step": 400, "validation/covered": 3}]
+    (found,) = images_only(written, "gaussians_gan.yaml")
+    assert (found.title, found.observed) == ("mode collapse", "samples cover 3 of 25 modes")
+    assert images_only([*lines(motion=None), {"step": 400, "validation/covered": 24}], "gaussians_gan.yaml") == []
+
+
+def test_findings_in_runs_of_images_speak_of_images() -> None:
+    written = lines(input_max=255.0, input_std=60.0, sharpness=0.1, prediction_min=-1.0, motion=0.1, real=one, fake=one,
+                    saturated=0.99)  # fmt: skip
+    found = images_only(written)
+    assert {finding.title for finding in found} == {
+        "images outside [0, 1]", "samples outside [0, 1]", "a perfect discriminator", "blurred samples",
+    }  # fmt: skip
+    for finding in found:
+        text = f"{finding.title} {finding.observed} {finding.why} {finding.remedy}"
+        assert not re.search(r"frame|context|predict|clip|video|moving|[{}]", text), text
+    checked = checked_titles(written, load_config("dcgan_mnist.yaml"))
+    assert not any("frame" in title or "still" in title for titles in checked for title in titles)
+
+
+def test_a_critic_is_not_told_to_smooth_labels() -> None:
+    perfect = lines(real=one, fake=one, saturated=0.99, motion=None)
+    assert [finding.title for finding in images_only(perfect)] == ["a perfect discriminator"]
+    assert images_only(perfect, "wgan.yaml") == [], "the better a critic, the better its gradient"
+
+
+SETTING = re.compile(r"[a-z]+\.[\w.]+=[^\s;)]*[^\s;),.]")
+FRAMES = ("tiny", "motion", "motion_adversarial", "ladder_adv", "release", "lotter_mse", "lotter_adversarial",
+          "forking_ball_mse", "forking_ball_samples", "forking_ball_adversarial")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", [*FRAMES, *IMAGE_PRESETS])
+def test_every_remedy_is_accepted(preset: str, tmp_path: Path) -> None:
+    """Every setting of the advice that a run of any kind can receive is valid, used by it, and changes it."""
+    small: dict[str, Any] = {"training.device": "cpu", "run": str(tmp_path / "run")}
+    if preset in IMAGE_PRESETS:
+        (tmp_path / "data").mkdir()
+        config = small_preset(preset, tmp_path)
+        if config.model.fitted:
+            pytest.skip("fitted without steps: it has no monitors")
+        small = {key: value for key, value in changed(config) if key.split(".")[0] in ("data", "model", "training")}
+        small |= dict(changed(config))
+        small = {key: value for key, value in small.items() if config.origins.get(key) == "Python"}
+    elif load_config(f"{preset}.yaml").data.world is None or preset.startswith("motion"):
+        for name in range(8):
+            write_video(tmp_path / "clips" / f"{name}.mp4", numbered_frames(60, 160, 160))
+        small |= {"data.root": str(tmp_path / "clips"), "data.num_workers": 0}
+    config = load_config(f"{preset}.yaml", small)
+    tried = 0
+    for check in CHECKS:
+        history = History([], config)
+        for remedy in check.remedies if check.applies(history) else ():
+            settings = SETTING.findall(remedy.text) if remedy.condition(history) else []
+            if settings and not (check.title.startswith("a discriminator without") and only_features(history) is None):
+                words = [*(f"{key}={as_yaml(value)}" for key, value in small.items()), *settings]
+                advised = load_config(f"{preset}.yaml", words)
+                assert advised != config, remedy.text
+                run.plan(advised)
+                tried += 1
+    assert tried
 
 
 def validated(steps: int, **gains: Any) -> list[dict[str, Any]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vidpred.checkpoint import RunFolder, find_damage, read_config, read_metrics
 from vidpred.config import Config, find_preset, load_config
@@ -16,30 +15,24 @@ from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageErro
 from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
-from vidpred.training import diagnosis as numbers
-from vidpred.training.diagnosis import Diagnosis, checked_titles
+from vidpred.training.diagnosis import Diagnosis, checked_titles, diagnose
 from vidpred.version import __version__
 
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """The diagnosis of a run: its name, the lines of its metrics.jsonl, the findings, the number of checkpoints."""
+    """The diagnosis of a run: name, lines of metrics.jsonl, findings, number of checkpoints, settings."""
 
     subject: str
     lines: list[dict[str, float]]
     found: list[Diagnosis]
     checkpoints: int
+    config: Config
 
     @property
     def last_step(self) -> int:
         """The newest step with a line; 0 without lines."""
         return max((int(line["step"]) for line in self.lines), default=0)
-
-
-def diagnose(lines: Sequence[Mapping[str, Any]], config: Config) -> list[Diagnosis]:
-    """Return the findings from the lines of a metrics.jsonl, the most severe first."""
-    frames = config.data.lead - 1 + config.data.future_frames
-    return numbers.diagnose(lines, config.objective, config.training, frames)
 
 
 @contextmanager
@@ -78,7 +71,7 @@ def examine_run(run: Path) -> DoctorReport:
     config = read_config(run, Config.model_validate)
     lines = read_metrics(run)
     found = [*diagnose(lines, config), *damaged(folder), *ended_badly(run)]
-    return DoctorReport(str(run), lines, found, len(folder.steps()))
+    return DoctorReport(str(run), lines, found, len(folder.steps()), config)
 
 
 def try_config(config: Config, name: str, run: Path, steps: int) -> DoctorReport:
@@ -100,7 +93,7 @@ def try_config(config: Config, name: str, run: Path, steps: int) -> DoctorReport
         raise StoppedError("the trial was stopped; its files are deleted") from None
     lines = read_metrics(run)
     found = [*diagnose(lines, config), *ended_badly(run)]
-    return DoctorReport(f"{name}, a trial of {steps} steps", lines, found, 0)
+    return DoctorReport(f"{name}, a trial of {steps} steps", lines, found, 0, config)
 
 
 def damaged(folder: RunFolder) -> list[Diagnosis]:
@@ -169,7 +162,7 @@ def summary(report: DoctorReport) -> str:
 
 def describe_checks(report: DoctorReport) -> str:
     """Return which checks ran, and which had no numbers to read."""
-    checked, unchecked = checked_titles(report.lines)
+    checked, unchecked = checked_titles(report.lines, report.config)
     text = f"checked {len(report.lines)} lines of numbers and {report.checkpoints} checkpoints for: "
     text += ", ".join(checked)
     if unchecked:

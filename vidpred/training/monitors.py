@@ -18,6 +18,7 @@ from vidpred.training.objectives import Step
 
 MOVED = 1 / 32  # change of a true pixel's value, in [0, 1], above which it counts as moving
 TINY = 1e-12
+COMPARED = 64  # images of a batch that are compared with each other
 DRAWN = 4  # clips for which two futures are drawn
 LOWEST, HIGHEST = ("input_min", "prediction_min"), ("input_max", "prediction_max")  # over processes; others: the mean
 
@@ -102,6 +103,7 @@ def measure_images(context: Tensor, future: Tensor, predictions: Sequence[Tensor
     }  # fmt: skip
     # Without context frames nothing moves: edges are measured everywhere.
     moving = torch.ones_like(future[:, :, :1]) if last is None else (future - last).abs().amax(2, keepdim=True) > MOVED
+    apart = {} if last is not None else {"near_prediction": nearest(prediction), "near_truth": nearest(future)}
     later = {} if last is None or future.shape[1] == 1 else {
         "last_energy_prediction": gradient_energy(prediction[:, -1:], moving[:, -1:].float()),
         "last_energy_truth": gradient_energy(future[:, -1:], moving[:, -1:].float()),
@@ -120,6 +122,7 @@ def measure_images(context: Tensor, future: Tensor, predictions: Sequence[Tensor
         "energy_prediction": gradient_energy(prediction, moving.float()),
         "energy_truth": gradient_energy(future, moving.float()),
         **later,
+        **apart,
     }
 
 
@@ -160,6 +163,18 @@ def spread(images: Tensor) -> Tensor:
     return 2 * images.var(0).mean() if len(images) > 1 else images.new_zeros(())
 
 
+def nearest(images: Tensor) -> Tensor:
+    """Return the mean squared distance per value of an item of a batch `(B, ...)` from the nearest other item.
+
+    Only the first `COMPARED` items are used. It is small for a generator of few modes, whose mean distance is not.
+    """
+    flat = images[:COMPARED].flatten(1)
+    if len(flat) < 2:
+        return images.new_zeros(())
+    distances = torch.cdist(flat, flat).square() / flat.shape[1]
+    return distances.fill_diagonal_(float("inf")).amin(1).mean()
+
+
 def gradient_energy(images: Tensor, weights: Tensor) -> Tensor:
     """Sum the squared differences of neighboring pixels.
 
@@ -190,6 +205,7 @@ def summarize(names: Sequence[str], values: Tensor) -> dict[str, float]:
         gradient_TERM: norm of a weighted loss term's gradient at the generator, a mean over processes.
         dead_units: largest share, over the generator's layers, of units whose weights receive no gradient.
         diversity: root mean squared distance between the predictions of a batch, relative to the true frames.
+        nearest: for images from noise, root mean squared distance to the nearest other sample, relative to true images.
         motion: mean |prediction - last context frame|, relative to the true frames.
         sharpness, sharpness_last: squared-gradient energy in moving regions, relative to the true frames; of all
         predicted frames and of the last one.
@@ -206,11 +222,12 @@ def summarize(names: Sequence[str], values: Tensor) -> dict[str, float]:
     plain = {name: float(value) for name, value in found.items()}
     plain["input_std"] = plain.pop("input_variance") ** 0.5
     plain["non_finite"] *= len(values)
-    parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy", "sharpness_last": "last_energy"}
+    parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy", "sharpness_last": "last_energy",
+             "nearest": "near"}  # fmt: skip
     for name, part in parts.items():
         prediction, future = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
         if future > TINY:
-            plain[name] = (prediction / future) ** (0.5 if name == "diversity" else 1)
+            plain[name] = (prediction / future) ** (0.5 if name in ("diversity", "nearest") else 1)
     apart, error = plain.pop("draws_apart", 0.0), plain.pop("draws_error", 0.0)
     if error > TINY:
         plain["draws"] = (apart / error) ** 0.5

@@ -7,7 +7,7 @@ import json
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,7 +30,7 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.models.rollout import unroll
-from vidpred.training.diagnosis import diagnose
+from vidpred.training.diagnosis import Diagnosis
 from vidpred.training.monitors import as_table, is_due, measure, measure_samples, summarize
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
 from vidpred.training.optimizers import build_optimizer, schedule_factor
@@ -74,6 +74,7 @@ class TrainingParts:
     discriminator: Discriminator | None
     validate: Validate | None
     progress: Callable[[], None] = lambda: None  # called at the beginning of every step
+    diagnose: Callable[[Sequence[Mapping[str, Any]]], list[Diagnosis]] = lambda lines: []  # for warnings
     unroll: int = 1  # consecutive predictions, each from the generator's own frames
     state: Mapping[str, Any] = field(default_factory=dict)  # extra entries for every checkpoint's state.json
 
@@ -221,7 +222,7 @@ class Trainer:
         names, values = as_table(self.measured)
         self.tracker.log(done, summarize(names, self.accelerator.gather(values)))
         self.measured = {}
-        for finding in diagnose(self.tracker.lines, self.parts.objective, self.settings):
+        for finding in self.parts.diagnose(list(self.tracker.lines)):
             if finding.severity == "serious" and finding.title not in self._reported:
                 self._reported.add(finding.title)
                 self.tracker.print(
