@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -16,8 +17,10 @@ import torch
 import yaml
 
 from tests.command_line import run_vidpred
+from tests.image_files import small_preset
 from tests.video_files import numbered_frames, write_video
 from vidpred.commands import app
+from vidpred.config import to_yaml
 from vidpred.models.baselines import BASELINES
 
 TRAIN = [
@@ -44,6 +47,19 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         app.main()
     assert not end.value.code
     return folder
+
+
+@pytest.mark.parametrize("preset", ["dcgan_mnist", "gaussians_gan"])
+def test_the_closing_advice_works_as_printed(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "a run"
+    config = small_preset(preset, tmp_path, {"run": str(run), "training.steps": 1})
+    (tmp_path / "small.yaml").write_text(to_yaml(config))
+    code, printed, errors = call(capsys, "train", "--config", str(tmp_path / "small.yaml"))
+    assert code == 0, errors
+    advice = printed.rpartition("vidpred ")[2].strip().removesuffix(")")
+    code, _, errors = call(capsys, *shlex.split(advice))
+    assert code == 0, errors
+    assert list(run.glob("samples.*"))
 
 
 def refused(result: tuple[int, str, str], code: int, *words: str) -> None:

@@ -197,6 +197,7 @@ def test_every_remedy_is_accepted(preset: str, tmp_path: Path) -> None:
         for name in range(8):
             write_video(tmp_path / "clips" / f"{name}.mp4", numbered_frames(60, 160, 160))
         small |= {"data.root": str(tmp_path / "clips"), "data.num_workers": 0}
+        small |= {"data.context_frames": 2, "data.pred_frames": 2}
     config = load_config(f"{preset}.yaml", small)
     tried = 0
     for check in CHECKS:

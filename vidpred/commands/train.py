@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidpred.commands.exit_status import leave_exit_code, set_run_folder, started_alone
 from vidpred.commands.options import ConfigOption, Overrides
+
+if TYPE_CHECKING:
+    from vidpred.data.settings import DataSettings
 
 ALONE = (
     "only one process runs, although several were requested: Accelerate starts several only on GPUs; on CPUs use "
@@ -50,8 +54,19 @@ def train(
     if os.environ.get("RANK", "0") == "0":
         images = f"see {result.folder}/images; " if (result.folder / "images").is_dir() else ""
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
-        verb = "evaluate" if settings.data.context_frames else "sample"
-        typer.echo(f"{done}: {result.folder} ({images}vidpred {verb} --run {result.folder})")
+        typer.echo(
+            f"{done}: {result.folder} ({images}{next_command(result.folder, bool(settings.data.context_frames))})"
+        )
+
+
+def next_command(run: Path, data: DataSettings) -> str:
+    """Return the command that shows what a run learned, as it can be pasted into a shell."""
+    folder = shlex.quote(str(run))
+    if data.context_frames:
+        return f"vidpred evaluate --run {folder}"
+    if data.has_points:
+        return f"vidpred sample --run {folder} --count 2500 --output {shlex.quote(f'{run}/samples.npz')}"
+    return f"vidpred sample --run {folder} --grid --output {shlex.quote(f'{run}/samples.png')}"
 
 
 def show_config(

@@ -36,6 +36,8 @@ class SpectralNorm(nn.Module):
         self.right.copy_(functional.normalize(matrix.T @ self.left, dim=0))
 
     def forward(self, weight: Tensor) -> Tensor:
+        if weight.is_meta:  # autocast does not support the meta device
+            return weight
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.float().flatten(1)
             if self.training:

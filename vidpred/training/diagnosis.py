@@ -189,7 +189,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "samples that are all alike", "warning", "frames", ("monitor/draws",), checks.samples_alike,
         "the model ignores its noise and predicts one future even if several are possible",
-        (Remedy("set objective.num_samples=2 and objective.other_samples_weight=0.1, which keep the noise in use; an "
+        (Remedy("check that the noise reaches the output"),
+         Remedy("set objective.num_samples=2 and objective.other_samples_weight=0.1, which keep the noise in use; an "
                 "adversary alone does not", to.can_sample),
          Remedy("raise objective.num_samples or train longer", to.draws_samples)),
     ),
