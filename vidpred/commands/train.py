@@ -54,9 +54,7 @@ def train(
     if os.environ.get("RANK", "0") == "0":
         images = f"see {result.folder}/images; " if (result.folder / "images").is_dir() else ""
         done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
-        typer.echo(
-            f"{done}: {result.folder} ({images}{next_command(result.folder, bool(settings.data.context_frames))})"
-        )
+        typer.echo(f"{done}: {result.folder} ({images}{next_command(result.folder, settings.data)})")
 
 
 def next_command(run: Path, data: DataSettings) -> str:

@@ -44,15 +44,24 @@ class RunSettings(Protocol):
     """The sections of a config that a diagnosis reads."""
 
     @property
-    def data(self) -> DataSettings: ...
+    def data(self) -> DataSettings:
+        """The data."""
+
     @property
-    def model(self) -> ModelSettings: ...
+    def model(self) -> ModelSettings:
+        """The generator."""
+
     @property
-    def discriminator(self) -> DiscriminatorSettings: ...
+    def discriminator(self) -> DiscriminatorSettings:
+        """The discriminator."""
+
     @property
-    def objective(self) -> ObjectiveSettings: ...
+    def objective(self) -> ObjectiveSettings:
+        """The losses."""
+
     @property
-    def training(self) -> TrainingSettings: ...
+    def training(self) -> TrainingSettings:
+        """The training loop."""
 
 
 @dataclass(frozen=True)
