@@ -22,9 +22,10 @@ from vidpred.checkpoint import RunFolder, find_checkpoint, read_metrics
 from vidpred.config import load_config
 from vidpred.errors import ConfigError, DivergedError, StorageError
 from vidpred.inference.predictor import Predictor
+from vidpred.resume import rate_jump
 from vidpred.run import train
 from vidpred.training.optimizers import schedule_factor
-from vidpred.training.settings import ScheduleSettings
+from vidpred.training.settings import ScheduleSettings, TrainingSettings
 
 TINY: dict[str, Any] = {
     "training.steps": 12, "training.batch_size": 4, "model.scales": 2, "model.feature_maps": [[4], [4]],
@@ -447,3 +448,12 @@ def test_one_process_trains_in_both_precisions(tmp_path: Path) -> None:
                 {**TINY, "training.steps": 1, "run": str(tmp_path / f"{precision}"), "training.precision": precision},
             )
         )
+
+
+def test_a_longer_schedule_is_reported() -> None:
+    """A linear decay from step 60 of 100 to 0.1 ends at 0.1; of 200 steps it begins at step 120."""
+    text = rate_jump(TrainingSettings(steps=200), 100, 100)
+    assert "goes from 0.12 to 1 and ends at 0.1" in text
+    constant = TrainingSettings.model_validate({"steps": 200, "schedule": {"shape": "constant"}})
+    assert rate_jump(constant, 100, 100) == ""
+    assert rate_jump(TrainingSettings(steps=200), 50, 100) == "", "both are before the decay"
