@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -242,6 +243,9 @@ def _plan(config: Config, reads: Reads) -> str:
     with torch.device("meta"):
         generator, discriminator = build_networks(config)
     check_conditions(generator, source)
+    if config.training.init_from:
+        with warnings.catch_warnings(action="ignore"):  # on the meta device loading only checks names and shapes
+            init_from(config.training.init_from, generator, discriminator)
     report_unused(config, read_by_run(config, generator, discriminator, reads))
     sample = source.window(0).shape
     side = None if config.data.has_points else config.data.crop_size

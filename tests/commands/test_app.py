@@ -62,6 +62,16 @@ def test_the_closing_advice_works_as_printed(preset: str, tmp_path: Path, capsys
     assert list(run.glob("samples.*"))
 
 
+def test_a_dry_run_checks_initial_weights(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", f"data.root={work}/clips", "run=runs/other", "--dry-run", *TRAIN]
+    code, printed, errors = call(capsys, *words, f"training.init_from={work}/run")
+    assert code == 0, errors
+    assert "parameters" in printed
+    wider = [*words, f"training.init_from={work}/run", "model.feature_maps=[[5],[4]]"]
+    refused(call(capsys, *wider), 4, "training.init_from")
+    refused(call(capsys, *words, f"training.init_from={work}/absent"), 4, "absent")
+
+
 def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
     """Check the exit code, and that the last line on stderr has these words, without a traceback."""
     found, _, errors = result
