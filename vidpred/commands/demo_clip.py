@@ -14,7 +14,7 @@ from vidpred.evaluation.protocols import AVERAGING, Evaluation
 from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
-from vidpred.media.prediction_files import Output
+from vidpred.media.prediction_files import Output, write_prediction
 
 PRESET = "release.yaml"
 TRAINING_STEPS = 600
@@ -31,7 +31,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 NUM_FRAMES = 4  # predicted and measured
 WINDOWS = 20
-SIZE = 144  # short side in pixels at which the shipped weights predict
+SIZE, MEASURED_SIZE = 144, 96  # short side in pixels of the images, and of the measured frames
 
 
 CLIP = Path(__file__).parent.parent / "clips" / "box.mp4"  # the shipped weights were not trained on it
@@ -54,7 +54,7 @@ def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
         VidpredError: The clip cannot be used.
     """
     predictors = write_both_ends(output, clip)
-    data = {"root": str(clip), "size": SIZE, "split": "time", "split_fractions": [0.05, 0.05, 0.9]}
+    data = {"root": str(clip), "size": MEASURED_SIZE, "split": "time", "split_fractions": [0.05, 0.05, 0.9]}
     models = {predictor.name: predictor for predictor in predictors}
     result = evaluate(models, data, AHEAD, windows=MOST_WINDOWS, protocol="sharpness")
     page.heading(f"On a real clip: {clip.name}")
@@ -62,7 +62,8 @@ def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
         "The weights that come with vidpred predict eight frames of a clip that they were not trained on. With "
         "--sharpness 0, they average the values at all places that a pixel may come from, which has the least squared "
         "error and is blurry; with --sharpness 1, they average the places and move each pixel once. No adversary takes "
-        f"part. An energy of 1 is that of the true frames. Measured on {result.windows} windows. {AVERAGING}."
+        f"part. An energy of 1 is that of the true frames. Measured on {result.windows} windows of {MEASURED_SIZE} "
+        f"pixels. {AVERAGING}."
     )
     page.image(output / "both_ends.mp4", "Ten context frames, then the true future next to both predictions.")
     page.image(output / "both_ends.png", "Every predicted frame: the true future, then both predictions.")
@@ -90,8 +91,11 @@ def write_both_ends(output: Path, clip: Path) -> list[Predictor]:
         predictor.set_sharpness(sharpness)
         predictors.append(predictor)
     prediction = VideoPrediction.open(PredictRequest(clip, AHEAD, size=SIZE), predictors)
+    context = prediction.context()
+    steps = list(prediction.steps(context))
     for suffix in (".mp4", ".gif", ".png"):
-        predict_video(prediction, Output.of(output / f"both_ends{suffix}", rate=4.0, overwrite=True))
+        target = Output.of(output / f"both_ends{suffix}", rate=4.0, overwrite=True)
+        write_prediction(target, context, steps, AHEAD)
     return predictors
 
 
