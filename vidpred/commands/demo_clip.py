@@ -63,7 +63,7 @@ def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
         "--sharpness 0, they average the values at all places that a pixel may come from, which has the least squared "
         "error and is blurry; with --sharpness 1, they average the places and move each pixel once. No adversary takes "
         f"part. An energy of 1 is that of the true frames. Measured on {result.windows} windows of {MEASURED_SIZE} "
-        f"pixels. {AVERAGING}."
+        f"pixels; {AVERAGING}."
     )
     page.image(output / "both_ends.mp4", "Ten context frames, then the true future next to both predictions.")
     page.image(output / "both_ends.png", "Every predicted frame: the true future, then both predictions.")

@@ -75,8 +75,7 @@ def evaluate(
     )  # fmt: skip
     learned = load_learned({"lpips": lpips, "fid": fid, "fvd": fvd}, predictors[0].device)
     result = evaluate_predictors(predictors, request, learned)
-    about = about_evaluation(predictors, request)
-    typer.echo(report.text(result, learned, about))
+    typer.echo(report.text(result, learned, about := about_evaluation(predictors, request)))
     report.write(result, about, learned, json, plot)
 
 
