@@ -35,8 +35,8 @@ def test_rungs_of_both_ladders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for make, rungs in ((real_rung, RUNGS), (world_rung, RUNGS[:-1])):
         for rung in rungs:
             config = make(rung, tmp_path / "row-0", 0)
-            if make is world_rung:
-                plan(config)
+            if make is world_rung:  # its start does not exist here
+                plan(config.model_copy(update={"training": config.training.model_copy(update={"init_from": None})}))
             objective = config.objective
             found = (
                 config.model.num_scales,

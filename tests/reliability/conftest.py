@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +79,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             [sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, text=True,
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else ignored in background jobs
         )  # fmt: skip
         if stdin is not None and process.stdin:
             process.stdin.write(stdin)
