@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from tests.evaluation.test_compare import read
 from tests.video_files import numbered_frames, write_video
 from vidpred.checkpoint import find_checkpoint
+from vidpred.commands import demo_clip
 from vidpred.commands.demo_clip import ENDS
 from vidpred.commands.demo_report import DEFINITIONS, cells, side_notes
 from vidpred.commands.parallel_runs import LOG, steps_done, train_together
@@ -21,6 +23,14 @@ from vidpred.errors import DataError
 from vidpred.evaluation.forking_ball import find_forking_scenes
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_window() -> Iterator[None]:
+    """Measure the real clip on one window only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_clip, "MOST_WINDOWS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
