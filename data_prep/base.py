@@ -109,7 +109,9 @@ class DividedSet(DataSet):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6 or self.fractions[0] == 0:
-            raise ValueError(f"fractions: three shares must add up to 1, got {self.fractions}")
+            raise ValueError(
+                f"fractions: three shares must add up to 1, that of training above 0; got {self.fractions}"
+            )
         return self
 
     def unusable(self) -> Iterable[str]:

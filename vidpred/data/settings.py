@@ -184,7 +184,9 @@ class DataSettings(Settings):
     @model_validator(mode="after")
     def _fractions(self) -> Self:
         if min(self.split_fractions) < 0 or abs(sum(self.split_fractions) - 1) > 1e-6 or self.split_fractions[0] == 0:
-            raise ValueError(f"split_fractions: three shares must add up to 1, got {self.split_fractions}")
+            raise ValueError(
+                f"split_fractions: three shares must add up to 1, that of training above 0; got {self.split_fractions}"
+            )
         return self
 
     @model_validator(mode="after")

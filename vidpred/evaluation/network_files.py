@@ -15,7 +15,7 @@ SAVE = "save it with torch.jit.trace(network, example).save(FILE.pt) or torch.ex
 
 
 def load_module(file: Path, option: str, expected: str, device: torch.device | str = "cpu") -> Any:
-    """Load a network of either kind, whatever its suffix is.
+    """Load a network of either kind, recognized by its content.
 
     Args:
         file: The file.

@@ -170,7 +170,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "mode collapse", "serious", "images", ("monitor/diversity", "monitor/nearest", "monitor/draws",
                                                "validation/covered"), checks.mode_collapse,
-        "the generator makes the same few samples whatever its noise, each of which deceives the discriminator",
+        "different noise gives the same few samples, each of which the discriminator accepts as real",
         (Remedy("set discriminator.minibatch_kernels=10, which compares the samples of a batch",
                 to.lacks("minibatch_kernels")),
          Remedy("set objective.adversarial.feature_matching_weight=1", to.lacks_matching),
