@@ -28,7 +28,7 @@ from vidpred.training.diagnosis import CHECKS, Diagnosis, checked_titles
 ADVERSARIAL = {"objective.adversarial.weight": 0.05}
 HEALTHY = {
     "input_min": 0.0, "input_max": 1.0, "input_std": 0.25, "input_extremes": 0.01, "prediction_min": 0.01,
-    "prediction_max": 0.99, "non_finite": 0.0, "diversity": 0.95, "motion": 1.1, "sharpness": 0.8,
+    "prediction_max": 0.99, "non_finite": 0.0, "diversity": 0.95, "motion": 1.1, "energy": 0.8,
     "gradient_lp": 1.0, "gradient_gdl": 0.3, "gradient_adversarial": 0.4,
 }  # fmt: skip
 BALANCED = {"accuracy_real": 0.7, "accuracy_fake": 0.6, "accuracy": 0.65, "saturated": 0.05}
@@ -62,7 +62,7 @@ def test_healthy_numbers_have_no_finding() -> None:
 
 def test_a_blurred_last_frame_is_named_with_its_energy() -> None:
     config = load_config(None, {"training.steps": 400, "data.pred_frames": 8})
-    (found,) = diagnose.diagnose(lines(sharpness=0.7, sharpness_last=0.39), config)
+    (found,) = diagnose.diagnose(lines(energy=0.7, energy_last=0.39), config)
     assert "blurry: edge energy 0.39 at frame 8" in found.observed
     assert "PSNR alone hides it" in found.observed
 
@@ -99,9 +99,9 @@ def one(step: int) -> float:
         ("constant predictions", lines(diversity=0.01)),
         ("samples that are all alike", lines(draws=0.01)),
         ("predictions that stand still", lines(motion=0.05)),
-        ("blurred predictions", lines(sharpness=0.1)),
-        ("blurred predictions", lines(sharpness=0.7, sharpness_last=0.39)),
-        ("noisy predictions", lines(sharpness=5.0)),
+        ("blurred predictions", lines(energy=0.1)),
+        ("blurred predictions", lines(energy=0.7, energy_last=0.39)),
+        ("noisy predictions", lines(energy=5.0)),
         ("dead units", lines(dead_units=0.94)),
     ],
 )
@@ -119,14 +119,12 @@ def test_faults_that_occur_together() -> None:
 def test_healthy_variations_are_not_findings() -> None:
     """For example a confident discriminator that is sometimes wrong, improving numbers, and early numbers."""
     assert titles(lines(real=one, fake=one, saturated=0.5)) == []
-    assert titles(lines(sharpness=lambda step: step / 2000)) == [], "still getting sharper"
-    assert titles(lines(150, sharpness=0.05, motion=0.0, draws=0.0)) == []
+    assert titles(lines(energy=lambda step: step / 2000)) == [], "still getting sharper"
+    assert titles(lines(150, energy=0.05, motion=0.0, draws=0.0)) == []
     assert titles(lines(draws=lambda step: step / 1e4)) == [], "the noise gains influence"
     assert titles(lines(draws=0.2)) == [], "most clips have one future"
     assert titles(lines(2000, real=lambda s: 0.5 + s // 10 % 2 / 2)) == []
-    assert titles(lines(diversity=None, motion=None, sharpness=None)) == [], (
-        "nothing moved, so there are no such numbers"
-    )
+    assert titles(lines(diversity=None, motion=None, energy=None)) == [], "nothing moved, so there are no such numbers"
 
 
 def images_only(written: list[dict[str, Any]], preset: str = "dcgan_mnist.yaml") -> list[Diagnosis]:
@@ -156,7 +154,7 @@ def test_missed_modes_are_mode_collapse() -> None:
 
 
 def test_findings_in_runs_of_images_speak_of_images() -> None:
-    written = lines(input_max=255.0, input_std=60.0, sharpness=0.1, prediction_min=-1.0, motion=0.1, real=one, fake=one,
+    written = lines(input_max=255.0, input_std=60.0, energy=0.1, prediction_min=-1.0, motion=0.1, real=one, fake=one,
                     saturated=0.99)  # fmt: skip
     found = images_only(written)
     assert {finding.title for finding in found} == {

@@ -167,7 +167,7 @@ def test_runs_without_a_number_have_a_dash_in_the_table() -> None:
     assert rows == [["frechet", "class_accuracy"], ["one", "1", "-"], ["other", "2", "0.5"]]
 
 
-def test_sharpness_of_true_images_is_1() -> None:
+def test_roughness_of_true_images_is_1() -> None:
     torch.manual_seed(0)
     true, training = torch.rand(200, 1, 8, 8), torch.rand(300, 1, 8, 8)
     blurred = nn.functional.avg_pool2d(true, 3, 1, 1)
@@ -175,7 +175,7 @@ def test_sharpness_of_true_images_is_1() -> None:
     def network(images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1)[:, :3]
 
-    found = [compare(network, samples, true, training)["sharpness"] for samples in (true, 0.5 * true, blurred)]
+    found = [compare(network, samples, true, training)["relative_roughness"] for samples in (true, 0.5 * true, blurred)]
     assert found[:2] == [pytest.approx(1), pytest.approx(0.5)]
     assert found[2] < 0.5
 
@@ -184,7 +184,7 @@ def test_without_classes_only_pixels_are_measured(tmp_path: Path, capsys: pytest
     predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8))
     found = evaluate_images({"run": predictor}, ImageRequest(count=20, root=str(tmp_path / "plain.npy")))
-    assert set(found.numbers["run"]) == {"sharpness", "memorized_share"}
+    assert set(found.numbers["run"]) == {"relative_roughness", "memorized_share"}
     assert "frechet" not in found.text()
     assert "--features NETWORK.pt" in capsys.readouterr().err
 

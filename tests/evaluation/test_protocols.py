@@ -105,7 +105,7 @@ def test_still_images_have_no_moving_metrics() -> None:
 
 
 def test_copies_have_all_the_energy_and_never_flicker() -> None:
-    result = evaluate_models({"copy last": CopyLast()}, Drift(4), Measurement(2, protocol=PROTOCOLS["sharpness"]))
+    result = evaluate_models({"copy last": CopyLast()}, Drift(4), Measurement(2, protocol=PROTOCOLS["detail"]))
     scores = result.scores["copy last"].overall
     assert [total.mean for total in scores["energy"]] == pytest.approx([1, 1], abs=0.1)
     assert scores["warp_error"][0].mean == pytest.approx(0, abs=0.05), (

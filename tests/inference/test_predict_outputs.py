@@ -251,7 +251,7 @@ class LastWindow(Measurement):
         return [len(source) - 1]
 
 
-@pytest.mark.parametrize("name", ["plain", "sharpness"])
+@pytest.mark.parametrize("name", ["plain", "detail"])
 def test_metrics_are_those_of_an_evaluation(clips: Path, name: str) -> None:
     """The last test window ends with the clip, as the prediction does."""
     one = prediction(clips / "0.mp4")

@@ -75,14 +75,14 @@ def test_ratios_to_the_true_frames() -> None:
     torch.manual_seed(0)
     context, truth = torch.rand(3, 2, 1, 8, 8), torch.rand(3, 1, 1, 8, 8)
     perfect = summary(context, truth, truth)
-    assert [perfect[f"monitor/{name}"] for name in ("diversity", "motion", "sharpness")] == [1, 1, 1]
+    assert [perfect[f"monitor/{name}"] for name in ("diversity", "motion", "energy")] == [1, 1, 1]
     copied = summary(context, truth, context[:, -1:])
     assert copied["monitor/motion"] == 0
     halfway = summary(context, truth, (truth + context[:, -1:]) / 2)
     assert halfway["monitor/motion"] == pytest.approx(0.5)
     faint = summary(context, truth, truth / 2)
     assert faint["monitor/diversity"] == pytest.approx(0.5)
-    assert faint["monitor/sharpness"] == pytest.approx(0.25)
+    assert faint["monitor/energy"] == pytest.approx(0.25)
     constant = summary(context, truth, truth[:1].expand_as(truth))
     assert constant["monitor/diversity"] == 0
 
@@ -133,23 +133,23 @@ def test_still_edges_do_not_count() -> None:
     truth[..., 2:6, 5:7] = 1
     prediction = context.clone()
     prediction[..., 2:6, 5:7] = 0.5
-    assert summary(context, truth, truth)["monitor/sharpness"] == 1
-    assert summary(context, truth, prediction)["monitor/sharpness"] == pytest.approx(0.25)
+    assert summary(context, truth, truth)["monitor/energy"] == 1
+    assert summary(context, truth, prediction)["monitor/energy"] == pytest.approx(0.25)
 
 
-def test_sharpness_of_the_last_frame() -> None:
+def test_energy_of_the_last_frame() -> None:
     context, truth = torch.zeros(1, 1, 1, 8, 8), torch.rand(1, 3, 1, 8, 8)
     prediction = truth.clone()
     prediction[:, -1] /= 2
     found = summary(context, truth, prediction)
-    assert found["monitor/sharpness_last"] == pytest.approx(0.25)
-    assert 0.5 < found["monitor/sharpness"] < 1
+    assert found["monitor/energy_last"] == pytest.approx(0.25)
+    assert 0.5 < found["monitor/energy"] < 1
 
 
 def test_undefined_numbers_are_left_out() -> None:
     still = torch.full((1, 2, 1, 4, 4), 0.5)
     found = summary(still, still[:, :1], still[:, :1])
-    assert {"monitor/diversity", "monitor/motion", "monitor/sharpness"}.isdisjoint(found)
+    assert {"monitor/diversity", "monitor/motion", "monitor/energy"}.isdisjoint(found)
     assert found["monitor/input_std"] == 0
     broken = still.clone()
     broken[0, 0, 0, 0, 0] = float("nan")

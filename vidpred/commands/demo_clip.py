@@ -56,7 +56,7 @@ def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
     predictors = write_both_ends(output, clip)
     data = {"root": str(clip), "size": MEASURED_SIZE, "split": "time", "split_fractions": [0.05, 0.05, 0.9]}
     models = {predictor.name: predictor for predictor in predictors}
-    result = evaluate(models, data, AHEAD, windows=MOST_WINDOWS, protocol="sharpness")
+    result = evaluate(models, data, AHEAD, windows=MOST_WINDOWS, protocol="detail")
     page.heading(f"On a real clip: {clip.name}")
     page.text(
         "The weights that come with vidpred predict eight frames of a clip that they were not trained on. With "

@@ -44,9 +44,7 @@ Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 NumFrames = Annotated[int, typer.Option("--frames", min=1, help="Number of future frames to predict.")]
 Split = Annotated[str, typer.Option(help="Split of the data: test, validation or train.")]
 Windows = Annotated[int, typer.Option(min=0, help="Maximum number of windows, evenly spaced; 0: all.")]
-ProtocolName = Annotated[
-    str, typer.Option("--protocol", help="Set of metrics: plain, sharpness, mathieu2016 or openstl.")
-]
+ProtocolName = Annotated[str, typer.Option("--protocol", help="Set of metrics: plain, detail, mathieu2016 or openstl.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="JSON file to write all numbers to; an existing file is replaced.")
 ]

@@ -102,7 +102,7 @@ def evaluate(
         num_frames: Number of frames ahead.
         split: Split of the data: test, validation or train.
         windows: Maximum number of windows, evenly spread; None: all.
-        protocol: Set of metrics: plain, sharpness, mathieu2016 or openstl.
+        protocol: Set of metrics: plain, detail, mathieu2016 or openstl.
         num_samples: Futures to draw in each window from models that take noise.
         seed: Noise seed.
 

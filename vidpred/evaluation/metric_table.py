@@ -132,12 +132,12 @@ METRICS: dict[str, Metric] = {
     "psnr": Metric(
         "PSNR", "peak signal-to-noise ratio in dB, peak 1, over all pixels and channels of a frame; at most 100",
         lambda prediction, true: metrics.psnr(prediction, true.target).clamp(max=CAP),
-        protocols=("plain", "sharpness"),
+        protocols=("plain", "detail"),
     ),
     "ssim": Metric(
         "SSIM", "structural similarity, 11x11 Gaussian window of sigma 1.5, mean over channels and whole windows",
         lambda prediction, true: metrics.ssim(prediction, true.target), least_side=metrics.SSIM_WINDOW,
-        protocols=("plain", "sharpness"),
+        protocols=("plain", "detail"),
     ),
     "sharpness": Metric(
         "sharpness", "sharpness difference in dB (Mathieu et al. 2016), which compares gradients pixel by pixel; at "
@@ -179,26 +179,26 @@ METRICS: dict[str, Metric] = {
         "detail, below 1 is blur, above 1 is noise or false detail; copying scores about 1, so read it together with "
         "a metric of position",
         lambda prediction, true: finite(sharpness.gradient_energy_ratio(prediction, true.target)),
-        best=1, least_side=2, protocols=("plain", "sharpness"),
+        best=1, least_side=2, protocols=("plain", "detail"),
     ),
     "energy_moving": Metric(
         "energy moving", f"energy {_MOVING}",
         lambda prediction, true: _energy_moving(prediction, true), best=1, least_side=2,
-        protocols=("plain", "sharpness"),
+        protocols=("plain", "detail"),
     ),
     "patches": Metric(
         "patches",
         "sliced Wasserstein distance, times 100, of the 7x7 patches of a three-level Laplacian pyramid from those of "
         "the true frame, wherever they are (Karras et al. 2018), 96 directions",
         lambda prediction, true: 100 * sharpness.sliced_wasserstein(prediction, true.target),
-        lower_is_better=True, least_side=sharpness.LEAST_SIDE, protocols=("sharpness",),
+        lower_is_better=True, least_side=sharpness.LEAST_SIDE, protocols=("detail",),
     ),
     "warp_error": Metric(
         "warp error",
         "root mean squared error of the previous prediction, warped along the flow (DIS) between the two, over that of "
         "the true frames: 1 is as coherent as the true frames, above 1 flickers, below 1 is still or blurred",
         lambda pair, true: finite(sharpness.warp_error(pair[:1], pair[1:]) / true.warp_error), best=1, of_pair=True,
-        protocols=("sharpness",),
+        protocols=("detail",),
     ),
     "features": Metric(
         "features",
@@ -257,7 +257,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     "plain": Protocol("plain", "psnr_moving"),
     "mathieu2016": Protocol("mathieu2016", "psnr_moving", one_window_a_clip=True),
-    "sharpness": Protocol("sharpness", "energy"),
+    "detail": Protocol("detail", "energy"),
     "openstl": Protocol("openstl", "openstl_psnr"),
 }
 
@@ -283,5 +283,6 @@ def measure(name: str, prediction: Tensor, true: TrueFrames, before: Tensor) -> 
 def find_protocol(name: str) -> Protocol:
     """Return the protocol of that name. Raises ConfigError."""
     if name not in PROTOCOLS:
-        raise ConfigError(f"no such protocol [--protocol {name}]; choose from {', '.join(PROTOCOLS)}")
+        hint = "; sharpness was renamed to detail" if name == "sharpness" else ""
+        raise ConfigError(f"no such protocol [--protocol {name}]; choose from {', '.join(PROTOCOLS)}{hint}")
     return PROTOCOLS[name]

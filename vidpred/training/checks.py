@@ -25,8 +25,8 @@ NEGLIGIBLE, DOMINANT = 0.01, 20.0  # the adversary's gradient as a share of the 
 PERFECT, SATURATED = 0.99, 0.9  # accuracy of a perfect discriminator, and its share of saturated logits
 HIGH, LOW, BIAS, SWINGS = 0.9, 0.6, 0.5, 4  # accuracies (or bias) of an oscillation's extremes, and their least number
 SCORED = 200  # images over which accuracy is averaged to find oscillations
-CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and sharpness relative to the true frames
-LAST_BLURRED = 0.5  # sharpness of the last predicted frame: blends of displaced candidates have .4 eight frames ahead
+CONSTANT, STILL, BLURRED, NOISY = 0.1, 0.2, 0.25, 3.0  # diversity, motion and energy relative to the true frames
+LAST_BLURRED = 0.5  # energy of the last predicted frame: blends of displaced candidates have .4 eight frames ahead
 DEAD = 0.8  # share of a layer's units without gradient
 # Distance of two samples, and of a sample from the nearest other one of its batch, relative to true images. On digits a
 # collapsed DCGAN has .24 and .37; a healthy one starts at .15 and .23 and reaches .9 and 1.1 after 500 steps.
@@ -324,7 +324,7 @@ def still(history: History) -> str | None:
 
 def blurred(history: History) -> str | None:
     """Find predictions with much less edge energy than the true frames."""
-    share, last = history.settled("monitor/sharpness"), history.settled("monitor/sharpness_last")
+    share, last = history.settled("monitor/energy"), history.settled("monitor/energy_last")
     if last is not None and last <= LAST_BLURRED:
         frames = history.settings.data.lead - 1 + history.settings.data.future_frames
         return (
@@ -337,7 +337,7 @@ def blurred(history: History) -> str | None:
 
 def noisy(history: History) -> str | None:
     """Find predictions with much more edge energy than the true frames."""
-    share = history.settled("monitor/sharpness")
+    share = history.settled("monitor/energy")
     if share is None or share < NOISY:
         return None
     return f"{_place(history)} have {share:.1f} times the true {{frames}}' squared-gradient energy"

@@ -154,7 +154,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "a discriminator that does not learn", "warning", "adversary",
-        (*ACCURACY, "monitor/motion", "monitor/sharpness"), checks.blind_discriminator,
+        (*ACCURACY, "monitor/motion", "monitor/energy"), checks.blind_discriminator,
         "an accuracy of one half is right only if {predictions} are as good as the true {frames}",
         (Remedy("set discriminator.name=patch", to.can_use_patches),
          Remedy("raise training.discriminator.learning_rate, or lower its penalties")),
@@ -215,7 +215,7 @@ CHECKS: tuple[Check, ...] = (
          Remedy("train motion.yaml instead, which starts from optical flow", to.is_not_motion)),
     ),
     Check(
-        "blurred {predictions}", "warning", "results", ("monitor/sharpness", "monitor/sharpness_last"), checks.blurred,
+        "blurred {predictions}", "warning", "results", ("monitor/energy", "monitor/energy_last"), checks.blurred,
         "the model makes a mean of several possible {frames}, or has not learned the details",
         (Remedy("train longer or a larger model"),
          Remedy("set objective.lp_exponent=1", to.uses_squares), Remedy("set objective.gdl_weight=1", to.lacks_gdl),
@@ -223,7 +223,7 @@ CHECKS: tuple[Check, ...] = (
          Remedy("use predict --sharpness 1 or motion_sharp.yaml", to.is_motion)),
     ),
     Check(
-        "noisy {predictions}", "warning", "results", ("monitor/sharpness",), checks.noisy,
+        "noisy {predictions}", "warning", "results", ("monitor/energy",), checks.noisy,
         "{predictions} have edges that the true {frames} lack: noise or a checkerboard",
         (Remedy("train longer with a falling learning rate (training.schedule.shape=cosine)", to.is_not_decaying),
          Remedy("lower objective.adversarial.weight", to.has_frame_losses),

@@ -207,7 +207,7 @@ def summarize(names: Sequence[str], values: Tensor) -> dict[str, float]:
         diversity: root mean squared distance between the predictions of a batch, relative to the true frames.
         nearest: for images from noise, root mean squared distance to the nearest other sample, relative to true images.
         motion: mean |prediction - last context frame|, relative to the true frames.
-        sharpness, sharpness_last: squared-gradient energy in moving regions, relative to the true frames; of all
+        energy, energy_last: squared-gradient energy in moving regions, relative to the true frames; of all
         predicted frames and of the last one.
         input_min, _max, _std, _extremes (share of values that are exactly 0 or 1), prediction_min, _max: ranges in
         training, which should be within [0, 1].
@@ -222,7 +222,7 @@ def summarize(names: Sequence[str], values: Tensor) -> dict[str, float]:
     plain = {name: float(value) for name, value in found.items()}
     plain["input_std"] = plain.pop("input_variance") ** 0.5
     plain["non_finite"] *= len(values)
-    parts = {"diversity": "spread", "motion": "motion", "sharpness": "energy", "sharpness_last": "last_energy",
+    parts = {"diversity": "spread", "motion": "motion", "energy": "energy", "energy_last": "last_energy",
              "nearest": "near"}  # fmt: skip
     for name, part in parts.items():
         prediction, future = plain.pop(f"{part}_prediction", 0.0), plain.pop(f"{part}_truth", 0.0)
