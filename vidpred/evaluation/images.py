@@ -41,8 +41,8 @@ NAMES = {
     "frechet_of_training": "the same between as many training images and the {split} images: the value to reach",
     "classifier_score": "exp E KL(p(y|x) | p(y)) of the class probabilities of the same network, from 1 to the number "
     "of classes",
-    "relative_roughness": "mean absolute difference of neighboring pixels (`roughness`) relative to the {split} images: "
-    "below 1 is blurred, above 1 is noisy",
+    "relative_roughness": "mean absolute difference of neighboring pixels (`roughness`) relative to the {split} "
+    "images: below 1 is blurred, above 1 is noisy",
     "class_accuracy": "share of at most {most:,} {split} images that the run's discriminator classifies correctly",
     "memorized_share": "share of samples nearer (pixels, mean square) to one of at most {most:,} training images than "
     "half of the {split} images are; 0.5: as new as those, but blur counts as nearness",
