@@ -122,7 +122,8 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--hole", "0,0,8,8"], "not a part of the run's 8x8 images"),
         (["--hole", "middle"], "left, top, width and height"),
         ([], "give one from 0 to 9"),
-        (["--label", "10"], "give one from 0 to 9"),
+        (["--label", "10"], "no such class; choose from 0, 1, 2"),
+        (["--label", "1,2"], "names 2 classes"),
         (["--label", "1", "--restarts", "2", "--samples", "3"], "raise it to 3"),
         (["--hole", "1,1,2,2", "--mask", "mask.png"], "give one of them"),
     ):

@@ -14,14 +14,10 @@ from tests.image_files import write_digits
 from vidpred.config import load_config
 from vidpred.data.images.files import find_images
 from vidpred.errors import ConfigError
+from vidpred.inference.class_labels import parse_labels
 from vidpred.inference.predictor import Predictor
-from vidpred.inference.sample_images import (
-    Sampler,
-    arithmetic,
-    between,
-    interpolations,
-    parse_arithmetic,
-)
+from vidpred.inference.sample_grids import arithmetic, parse_arithmetic, rows_by_class
+from vidpred.inference.sample_images import Sampler, between, interpolations
 from vidpred.run import Run, train
 
 SMALL = {
@@ -95,22 +91,48 @@ def test_great_circles_by_hand() -> None:
 
 
 def test_arithmetic_adds_means(run: Run) -> None:
-    assert parse_arithmetic("3,8-5,9+2") == [(1, [3, 8]), (-1, [5, 9]), (1, [2])]
+    terms = parse_arithmetic("3,8-5,9+2")
+    assert terms == [(1, [3, 8]), (-1, [5, 9]), (1, [2])]
     sampler = Sampler(run.predictor(), labels=[1])
-    images = arithmetic(sampler, "0,1-0,1+2,3")  # rows of two samples and their mean; then the sum
-    noise = sampler.noise([2, 3]).mean(0, keepdim=True)
-    torch.testing.assert_close(images[9:10], sampler.images(noise, torch.tensor([1])))
-    torch.testing.assert_close(images[8], images[9])  # the third row's mean, because the others cancel out
+    rows = arithmetic(sampler, parse_arithmetic("0,1-0,1+2,3"))
+    assert [len(row) for row in rows] == [3, 3, 3, 3]
+    noise = sampler.noise([2, 3])
+    torch.testing.assert_close(rows[2][:1], sampler.images(noise.mean(0, keepdim=True), torch.tensor([1])))
+    torch.testing.assert_close(rows[2][1:], sampler.images(noise, torch.tensor([1, 1])))
+    torch.testing.assert_close(rows[3][0], rows[2][0])  # the third row's mean, because the others cancel out
     with pytest.raises(ConfigError, match="--arithmetic"):
         parse_arithmetic("3,8")
+
+
+def test_a_row_per_class(run: Run) -> None:
+    sampler = Sampler(run.predictor(), labels=[7, 3])
+    rows = rows_by_class(sampler)
+    assert list(rows) == ["7", "3"]
+    samples = torch.stack([image for _, image, _ in sampler.samples(16)])
+    torch.testing.assert_close(rows["3"], samples[1::2])
+    assert [len(row) for row in rows_by_class(sampler, 5).values()] == [3, 2]
+    assert list(rows_by_class(Sampler(run.predictor(), labels=[7]))) == [""]
+
+
+def test_labels_by_name() -> None:
+    names = ["cat", "Dog", "a, b", "10"]
+    assert parse_labels(["dog,cat", "a, b", "1", "10"], names) == [1, 0, 2, 1, 3]
+    assert parse_labels(["7,3"], ["3", "7"]) == [1, 0], "numbers are names where all names are numbers"
+    for text, said in (("cta", r"--labels cta\] no such class; did you mean cat\?"), ("xyz", "choose from cat, Dog")):
+        with pytest.raises(ConfigError, match=said):
+            parse_labels([text], names)
+    with pytest.raises(ConfigError, match="no such class; choose from 3, 7"):
+        parse_labels(["0"], ["3", "7"])
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--labels", "10"], "numbered from 0 to 9"),
+        (["--label", "10"], "[--labels 10] no such class; choose from 0, 1, 2"),
         (["--truncation", "0.5"], "no styles"),
-        (["--labels", "seven"], "classes by number"),
+        (["--labels", "seven"], "no such class"),
+        (["-o", "grid.jpg"], "give a FOLDER, an .npz or a .png"),
+        (["--model", "runs/other"], "give one model"),
         (["--grid", "--interpolate"], "give one of them"),
         (["--grid", "-o", "grid.bmp"], "unsupported suffix; choose one of .png"),
     ],

@@ -20,8 +20,7 @@ vidpred predict clip.mp4 --model {name} --output future.mp4
 ```
 """
 USE_IMAGES = """```bash
-hf download {name} --local-dir model
-vidpred sample --run model --count 64 --grid --output samples.png
+vidpred sample --model {name} --grid --output samples.png
 ```
 """
 HEADER = """---
@@ -77,7 +76,10 @@ def _about_data(data: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
     world = (data.get("world") or {}).get("name", "forking_ball")
     source = state.get("data") or (f"`{Path(root).name}`" if root else f"the embedded world `{world}`")
     size = f"short side {data['size']} pixels" if data.get("size") else "the size of the files"
-    lines = [f"- training data: {source}", f"- frames: {size}, {'color' if data['channels'] == 3 else 'gray'}"]
+    lines = [
+        f"- training data: {source}",
+        f"- {'frames' if data['context_frames'] else 'images'}: {size}, {'color' if data['channels'] == 3 else 'gray'}",
+    ]
     if (data.get("video") or {}).get("fps"):
         lines.append(f"- frames per second: {data['video']['fps']}")
     shares = ", ".join(f"{share:g}" for share in data["split_fractions"])

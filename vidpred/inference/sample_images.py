@@ -1,8 +1,7 @@
-"""Images from a generator without context: samples, grids, interpolations, arithmetic on their noise."""
+"""Images from a generator without context: samples, interpolations, walks, mixed styles."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,9 +13,9 @@ from torch import Tensor
 
 from vidpred.errors import ConfigError, StorageError
 from vidpred.files import atomic_write, check_output
+from vidpred.inference.class_labels import class_names
 from vidpred.inference.predictor import Predictor
 from vidpred.media.render import image_grid, to_uint8, write_png
-from vidpred.media.video_writer import SUFFIXES, write_video
 from vidpred.models.noise import seeded_noise
 
 AT_ONCE = 64  # images per batch of the network
@@ -159,48 +158,6 @@ def mixed_styles(sampler: Sampler, count: int) -> Tensor:
     return torch.cat(lines)
 
 
-def parse_labels(text: str | None) -> list[int] | None:
-    """Parse classes: "0,3" -> [0, 3]. Raises ConfigError."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise ConfigError(f"[--labels {text}] give classes by number, as in 3 or 0,1,2")
-    return [int(word) for word in text.split(",")]
-
-
-def parse_arithmetic(text: str) -> list[tuple[int, list[int]]]:
-    """Parse terms: "3,8,12-5,9+2,7" -> [(1, [3, 8, 12]), (-1, [5, 9]), (1, [2, 7])]. Raises ConfigError."""
-    if not re.fullmatch(r"\d+(,\d+)*([+-]\d+(,\d+)*)+", text):
-        raise ConfigError(
-            f"[--arithmetic {text}] give numbers of samples, as in 3,8,12-5,9,11+2,7,20: three of each concept"
-        )
-    terms = re.findall(r"([+-]?)(\d+(?:,\d+)*)", text)
-    return [(-1 if sign == "-" else 1, [int(word) for word in numbers.split(",")]) for sign, numbers in terms]
-
-
-def arithmetic(sampler: Sampler, text: str) -> Tensor:
-    """Generate the images of arithmetic on noise (figure 7 of the DCGAN paper), see `parse_arithmetic`.
-
-    A row per term has its samples, then the image of their mean noise. The last row has the signed sum of the means,
-    then variations of it with uniform noise in [-0.25, 0.25].
-
-    Returns:
-        `(rows * columns, C, H, W)` in [0, 1], row by row.
-    """
-    terms = parse_arithmetic(text)
-    columns = max(len(numbers) for _, numbers in terms) + 1
-    rows, total = [], torch.zeros(sampler.predictor.generator.noise_channels)
-    for sign, numbers in terms:
-        noise = sampler.noise(numbers)
-        total = total + sign * noise.mean(0)
-        padded = [*noise, *[noise.mean(0)] * (columns - len(noise))]
-        rows += padded
-    around = np.random.default_rng((sampler.seed, 7)).uniform(-0.25, 0.25, (columns - 1, len(total)))
-    rows += [total, *(total + torch.from_numpy(around).float())]
-    labels = sampler.label_of([0])
-    return sampler.images(torch.stack(rows), None if labels is None else labels.repeat(len(rows)))
-
-
 def enlarged(image: np.ndarray, least: int = LEAST_GRID) -> np.ndarray:
     """Enlarge an image `(H, W, 3)` by the smallest whole factor that makes it `least` pixels tall, at most 16."""
     factor = min(16, max(1, -(-least // image.shape[0])))
@@ -232,12 +189,12 @@ def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = 
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
         return f"{output}: {count} samples as {' and '.join(arrays)}"
     if output.is_file():
-        raise StorageError(f"the output is a file [{output}]; give a folder, an .npz, or --grid with a .png")
+        raise StorageError(f"the output is a file [{output}]; give a folder, an .npz or a .png")
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise StorageError(f"the output folder is not empty [{output}]; add --overwrite or choose another --output")
-    names = sampler.predictor.classes
+    names = class_names(sampler.predictor)
     for number, image, label in sampler.samples(count):
-        folder = output if label is None else output / (names[label] if label < len(names) else str(label))
+        folder = output if label is None else output / names[label]
         write_png(folder / f"{number:06}.png", to_uint8(image))
     return f"{output}: {count} samples, one image each"
 
@@ -246,63 +203,3 @@ def _pixels(image: Tensor) -> np.ndarray:
     """Convert an image to `(H, W)` or `(H, W, 3)` uint8."""
     pixels = to_uint8(image)
     return pixels[..., 0] if image.shape[0] == 1 else pixels
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """Options of `vidpred sample`.
-
-    Attributes:
-        count: Number of samples.
-        output: The file or folder to write.
-        grid: Whether to write a grid of samples.
-        interpolate: Whether to write interpolations.
-        mix: Whether to write a table of mixed styles.
-        arithmetic: Terms of arithmetic on noise, see `parse_arithmetic`.
-        walk: File for a video of a walk through samples.
-        overwrite: Whether to replace existing files.
-    """
-
-    count: int
-    output: Path
-    grid: bool = False
-    interpolate: bool = False
-    mix: bool = False
-    arithmetic: str | None = None
-    walk: Path | None = None
-    overwrite: bool = False
-
-
-def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
-    """Write the requested outputs; return a line for each. Raises vidpred's errors, before any work if possible."""
-    chosen = [name for name in ("grid", "interpolate", "mix", "arithmetic") if getattr(options, name)]
-    if len(chosen) > 1:
-        raise ConfigError(f"[--{chosen[0]}, --{chosen[1]}] exclude each other; give one of them")
-    if chosen:
-        check_output(options.output, options.overwrite, "--output", (".png",))
-    if options.walk:
-        check_output(options.walk, options.overwrite, "--walk", SUFFIXES)
-    lines = []
-    if options.grid:
-        write_grid(options.output, torch.stack([image for _, image, _ in sampler.samples(options.count)]))
-        lines.append(f"{options.output}: {options.count} samples, row by row")
-    elif options.interpolate:
-        rows = max(1, options.count // STEPS)
-        write_grid(options.output, interpolations(sampler, rows), STEPS)
-        lines.append(f"{options.output}: {rows} rows, each from one sample to another in {STEPS} steps")
-    elif options.mix:
-        rows = min(options.count, 8)
-        write_grid(options.output, mixed_styles(sampler, rows), rows + 1)
-        lines.append(f"{options.output}: coarse styles by row, fine ones by column")
-    elif options.arithmetic:
-        terms = parse_arithmetic(options.arithmetic)
-        images = arithmetic(sampler, options.arithmetic)
-        write_grid(options.output, images, len(images) // (len(terms) + 1))
-        lines.append(f"{options.output}: a row per term (its mean is last); the last row is the result and variations")
-    else:
-        lines.append(write_samples(sampler, options.count, options.output, options.overwrite))
-    if options.walk:
-        stops = min(options.count, 12)
-        images_written = write_video(options.walk, walk(sampler, stops), WALK_RATE, options.overwrite)
-        lines.append(f"{options.walk}: {images_written} images of a walk through {stops} samples")
-    return lines

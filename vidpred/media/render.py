@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,7 @@ SMALLEST_TEXT = 11
 ERROR_RANGE = 0.5  # mean absolute difference that is drawn brightest
 TRAINING_ROWS, TRAINING_GRID = 4, 64
 TRAINING_HEIGHT = 96
+ROW_COLUMNS, ROW_HEIGHT, TITLE_SIZE, LONGEST_TITLE = 20, 48, 15, 220  # of titled rows; columns, then pixels
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,29 @@ def image_grid(images: Tensor, columns: int | None = None, border: int = 2) -> n
         top, left = number // columns * height + border, number % columns * width + border
         grid[top : top + image.shape[0], left : left + image.shape[1]] = image
     return grid
+
+
+def titled_rows(rows: Mapping[str, Tensor], columns: int = ROW_COLUMNS) -> np.ndarray:
+    """Arrange groups of images of one size below each other, each with its title on the left.
+
+    Args:
+        rows: Title -> images `(N, C, H, W)` in [0, 1].
+        columns: Number of images side by side; longer groups are wrapped.
+
+    Returns:
+        `(H, W, 3)` uint8.
+    """
+    factor = max(1, -(-ROW_HEIGHT // next(iter(rows.values())).shape[-2]))
+    font = _font(TITLE_SIZE)
+    width = min(LONGEST_TITLE, max(round(font.getlength(title)) for title in rows) + TITLE_SIZE)
+    drawn = []
+    for title, images in rows.items():
+        block = image_grid(images, min(columns, len(images)), 1).repeat(factor, 0).repeat(factor, 1)
+        side, text = _blank(block.shape[0], width), _text(title, width, TITLE_SIZE)
+        top = (block.shape[0] - text.shape[0]) // 2
+        side[top : top + text.shape[0]] = text
+        drawn.append(np.concatenate([side, block], 1))
+    return stack(drawn)
 
 
 def shown_samples(context: Tensor) -> int:
