@@ -14,8 +14,6 @@ from vidpred.errors import ConfigError, StorageError
 from vidpred.files import write_file
 from vidpred.models.base import Discriminator, Generator
 from vidpred.settings import flatten, with_all_sections
-from vidpred.training.optimizers import schedule_factor
-from vidpred.training.settings import TrainingSettings
 
 # Settings that may change on resume because they do not affect the weights.
 FREE_ON_RESUME = (
@@ -31,6 +29,8 @@ FREE_ON_RESUME = (
     "training.monitor_every",
     "training.validate_every",
     "training.validation_windows",
+    "training.early_stopping_patience",
+    "training.early_stopping_min_delta",
     "training.image_every",
     "training.tensorboard",
     "training.peer_timeout_seconds",
@@ -39,7 +39,6 @@ FREE_ON_RESUME = (
     "checkpoint.keep",
 )
 # Settings that may change on resume, with a note on stderr: a longer run, or data that was moved.
-RATE_JUMP = 0.02  # change of the learning rate's factor that is reported
 NOTED_ON_RESUME = ("training.steps", "data.root")
 
 
@@ -72,23 +71,9 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
                 f"training.init_from={folder.path} and choose another run="
             )
         for key, (old, new) in changed.items():
-            note = rate_jump(config.training, steps[-1], old) if key == "training.steps" else ""
-            print(f"vidpred: resuming with {key} changed: was {old}, now {new}{note}", file=sys.stderr)
+            print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)
     folder.create()
     write_file(folder.config_file, to_yaml(config), "free space or choose another run=")
-
-
-def rate_jump(training: TrainingSettings, done: int, before: int) -> str:
-    """Return what another number of steps does to the learning rate after `done` of `before` steps; "" if nothing."""
-    schedule = training.schedule
-    old, new = (schedule_factor(schedule, done - 1, before), schedule_factor(schedule, done, training.steps))
-    if abs(new - old) < RATE_JUMP:
-        return ""
-    return (
-        f"; the schedule spans all steps, so the factor of the learning rate goes from {old:.2g} to {new:.2g} and ends "
-        f"at {schedule.final:g}; to keep it, set training.init_from to this run, training.schedule.shape=constant and "
-        "another run="
-    )
 
 
 def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:

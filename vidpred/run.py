@@ -24,7 +24,7 @@ from vidpred.data.build import build_source, record_splits
 from vidpred.data.recorded_splits import FILE, with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import TrainingSamples, training_offsets
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, counted
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator
@@ -48,11 +48,19 @@ from vidpred.training.validation import VALIDATION, build_validation, held_out_i
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, the step it resumed from (0: from scratch), and its last step."""
+    """A finished training.
+
+    Attributes:
+        folder: The run folder.
+        first_step: The step it resumed from; 0: from scratch.
+        steps: Its last step.
+        stopped_early: Whether early stopping ended it before `training.steps`.
+    """
 
     folder: Path
     first_step: int
     steps: int
+    stopped_early: bool = False
 
     def predictor(self, checkpoint: str = "best", generator: nn.Module | None = None) -> Predictor:
         """Load a predictor; for arguments see `Predictor.load`."""
@@ -76,7 +84,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     with Peers(Path(config.run), config.training.peer_timeout_seconds) as peers, ExitStack() as held:
         with recording(config) as reads:
             trainer = build(config, generator, reads, peers, held)
-        return Run(Path(config.run), trainer.run(), config.training.steps)
+        return Run(Path(config.run), *trainer.run())
 
 
 def build(
@@ -252,7 +260,7 @@ def _plan(config: Config, reads: Reads) -> str:
     height, width = (side, side) if side else sample[1:3]
     return "\n".join(
         [
-            f"data        {source.name}: {len(source)} training windows, whole frames {sample[2]}x{sample[1]}",
+            f"data        {source.name}: {describe_source(config.data, len(source), sample)}",
             *describe_plan(
                 generator, discriminator, config.training, config.data, (height, width), device,
                 choose_precision(config.training.precision, device), config.objective.num_samples,
@@ -260,3 +268,13 @@ def _plan(config: Config, reads: Reads) -> str:
             f"run folder  {config.run}, a checkpoint every {config.checkpoint.every} steps",
         ]
     )  # fmt: skip
+
+
+def describe_source(data: DataSettings, count: int, shape: tuple[int, ...]) -> str:
+    """Return the number and the size of training samples in words that fit the data."""
+    if data.has_points:
+        return f"{counted(count, 'training point')}"
+    size = f"{shape[2]}x{shape[1]}"
+    if not data.context_frames:
+        return f"{counted(count, 'training image')}, whole images {size}"
+    return f"{counted(count, 'training window')}, whole frames {size}"

@@ -22,9 +22,8 @@ from vidpred.checkpoint import RunFolder, find_checkpoint, read_metrics
 from vidpred.config import load_config
 from vidpred.errors import ConfigError, DivergedError, StorageError
 from vidpred.inference.predictor import Predictor
-from vidpred.resume import rate_jump
 from vidpred.run import train
-from vidpred.training.optimizers import schedule_factor
+from vidpred.training.optimizers import Schedule, schedule_factor
 from vidpred.training.settings import ScheduleSettings, TrainingSettings
 
 TINY: dict[str, Any] = {
@@ -238,7 +237,13 @@ def test_a_stopped_run_is_extended(clips: Path, tmp_path: Path, capsys: pytest.C
     train(load_config(None, settings))
     assert train(load_config(None, settings)).first_step == 3, "a finished run has nothing left to do"
     train(load_config(None, {**settings, "training.steps": 5}))
-    assert "training.steps changed: was 3, now 5" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "training.steps changed: was 3, now 5" in printed
+    assert "resuming at step 3 of 5; the factor of the learning rate stays at 0.85" in printed
+    factors = [line.get("learning_rate_factor", 0.0) for line in read_metrics(tmp_path / "run")]
+    factors = [factor for factor in factors if factor]
+    assert len(factors) == 5
+    assert factors == sorted(factors, reverse=True)
     assert find_checkpoint(tmp_path / "run", "last").step == 5
 
 
@@ -450,10 +455,29 @@ def test_one_process_trains_in_both_precisions(tmp_path: Path) -> None:
         )
 
 
-def test_a_longer_schedule_is_reported() -> None:
-    """A linear decay from step 60 of 100 to 0.1 ends at 0.1; of 200 steps it begins at step 120."""
-    text = rate_jump(TrainingSettings(steps=200), 100, 100)
-    assert "goes from 0.12 to 1 and ends at 0.1" in text
-    constant = TrainingSettings.model_validate({"steps": 200, "schedule": {"shape": "constant"}})
-    assert rate_jump(constant, 100, 100) == ""
-    assert rate_jump(TrainingSettings(steps=200), 50, 100) == "", "both are before the decay"
+def test_an_extended_run_continues_without_a_jump() -> None:
+    """Rates never rise again, and networks never shrink, whenever and however often a run is extended."""
+
+    def extended(old: Schedule, steps: int, done: int, **changes: Any) -> tuple[Schedule, str]:
+        new = Schedule(TrainingSettings.model_validate({"steps": steps, **changes}))
+        return new, new.load_state(json.loads(json.dumps(old.state())), done)
+
+    finished = Schedule(TrainingSettings(steps=100))
+    last = finished.factor("generator", 99)
+    assert last == pytest.approx(1 - 0.9 * 39 / 40)
+    longer, note = extended(finished, 200, 100)
+    assert "stays at 0.12 until the schedule of 200 steps is below it" in note
+    assert [longer.factor("discriminator", step) for step in (100, 150, 198)] == [last, last, last]
+    assert longer.factor("generator", 199) == pytest.approx(1 - 0.9 * 79 / 80)
+    assert longer.growth(100) == 1, "a grown network shrinks"
+    again, _ = extended(longer, 400, 150)
+    assert again.factor("generator", 150) == last
+    assert extended(longer, 200, 150)[0].factor("generator", 160) == last, "resuming loses the limit"
+    held, note = extended(finished, 200, 50)
+    assert (held.factor("generator", 100), note) == (1, "")
+    warming = {"schedule": {"warmup_steps": 10}}
+    start = Schedule(TrainingSettings.model_validate({"steps": 100, **warming}))
+    assert extended(start, 200, 5, **warming)[0].factor("generator", 8) == 0.9
+    shorter, note = extended(finished, 80, 60)
+    assert shorter.factor("generator", 60) == pytest.approx(1 - 0.9 * 12 / 32)
+    assert "goes from 1 to 0.66" in note

@@ -50,10 +50,12 @@ def train(
         print("vidpred: warning: " + ALONE, file=sys.stderr)
     set_run_folder(Path(settings.run))
     result = run.train(settings)
-    leave_exit_code(0, "trained")
+    leave_exit_code(0, f"stopped early at step {result.steps}" if result.stopped_early else "trained")
     if os.environ.get("RANK", "0") == "0":
         images = f"see {result.folder}/images; " if (result.folder / "images").is_dir() else ""
-        done = "nothing left to do" if result.first_step == result.steps else f"trained to step {result.steps}"
+        early = " (stopped early)" if result.stopped_early else ""
+        trained = result.first_step < result.steps
+        done = f"trained to step {result.steps}{early}" if trained else f"nothing left to do{early}"
         typer.echo(f"{done}: {result.folder} ({images}{next_command(result.folder, settings.data)})")
 
 

@@ -11,7 +11,7 @@ from vidpred.media.render import training_image, write_png
 from vidpred.models.base import Generator
 from vidpred.models.conditions import Conditions
 from vidpred.training.tracking import Tracker
-from vidpred.training.trainer import TrainingParts
+from vidpred.training.trainer import Progress, TrainingParts
 
 BLOCK, SHOWN = 512, 64
 
@@ -30,11 +30,11 @@ class Fitting:
         self.parts, self.model, self.held_out = parts, model, held_out
         self.last, self.tensorboard, self.keep = parts.training.steps, parts.training.tensorboard, parts.checkpoint.keep
 
-    def run(self) -> int:
+    def run(self) -> Progress:
         """Fit and save the model, unless the folder has a checkpoint already.
 
         Returns:
-            The step that the run started from: 0, or the last one if the run was fitted before.
+            The steps that the run started from (0, or the last one if the run was fitted before) and ended with.
 
         Raises:
             ConfigError: The model cannot be fitted.
@@ -42,7 +42,7 @@ class Fitting:
         """
         parts, last = self.parts, self.last
         if parts.folder.newest() is not None:
-            return last
+            return Progress(last, last)
         images = images_of(parts.samples.source, self.model.max_fit_images, parts.seed)
         self.model.fit(images, parts.seed)
         tracker = Tracker(parts.folder.path, last, 0, parts.accelerator.is_main_process, self.tensorboard)
@@ -60,7 +60,7 @@ class Fitting:
             weights = self.model.state_dict()
             parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, self.keep)
         parts.accelerator.wait_for_everyone()
-        return 0
+        return Progress(0, last)
 
     def _likelihoods(self, images: Tensor) -> dict[str, float]:
         """Return mean log likelihoods, in nats per image."""

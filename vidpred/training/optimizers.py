@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from vidpred.training.settings import OptimizerSettings, ScheduleSettings
+from vidpred.training.settings import OptimizerSettings, ScheduleSettings, TrainingSettings
+
+RATE_JUMP = 0.02  # change of a learning rate's factor that is reported
 
 
 def build_optimizer(settings: OptimizerSettings, module: nn.Module) -> torch.optim.Optimizer:
@@ -32,3 +36,61 @@ def schedule_factor(settings: ScheduleSettings, step: int, steps: int) -> float:
     if settings.shape == "cosine":
         done = (1 - math.cos(done * math.pi)) / 2
     return 1 + (settings.final - 1) * done
+
+
+class Schedule:
+    """The learning rates and the growth of a run by step, without jumps where the run was extended.
+
+    A schedule spans all steps, so more steps (`training.steps`) would raise rates that had begun to fall, and shrink
+    networks that had grown. In an extended run, a factor therefore never exceeds the last one before the extension, and
+    the growth never falls below it.
+    """
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.steps = settings.steps
+        self.shapes = {
+            "generator": settings.schedule,
+            "discriminator": settings.discriminator_schedule or settings.schedule,
+        }
+        self.limits = dict.fromkeys(self.shapes, 1.0)  # of the factors
+        self.reached = 0.0  # share of the growth
+
+    def factor(self, network: str, step: int) -> float:
+        """Return the factor of a network's learning rate in step number `step` (from 0)."""
+        return min(schedule_factor(self.shapes[network], step, self.steps), self.limits[network])
+
+    def growth(self, step: int) -> float:
+        """Return the share of the training, in [0, 1], that a growing network is at in step number `step` (from 0)."""
+        return max(step / self.steps, self.reached)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint stores."""
+        return {"steps": self.steps, "limits": self.limits, "growth": self.reached}
+
+    def load_state(self, state: Mapping[str, Any], done: int) -> str:
+        """Continue the schedule of a checkpoint.
+
+        Args:
+            state: What the checkpoint stored; a checkpoint of an earlier version stored nothing, or its steps only.
+            done: Its number of steps done.
+
+        Returns:
+            What another number of steps does to the generator's rate, as a phrase; "" if nothing.
+        """
+        before, now = state.get("steps", self.steps), self.steps
+        self.limits, self.reached = dict(state.get("limits", self.limits)), state.get("growth", 0.0)
+        self.steps = before
+        old = {network: self.factor(network, done - 1) for network in self.shapes}
+        grown = self.growth(done)
+        self.steps = now
+        if now > before:
+            self.reached = grown
+            for network, shape in self.shapes.items():
+                if done >= shape.warmup_steps:
+                    self.limits[network] = old[network]
+        new = self.factor("generator", done)
+        if now > before and new == old["generator"] < 1:
+            return f"the factor of the learning rate stays at {new:.2g} until the schedule of {now} steps is below it"
+        if now < before and abs(new - old["generator"]) > RATE_JUMP:
+            return f"the factor of the learning rate goes from {old['generator']:.2g} to {new:.2g}"
+        return ""

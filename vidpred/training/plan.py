@@ -44,9 +44,14 @@ def describe_plan(
         num_samples: Number of futures drawn per clip.
     """
     networks = networks_of(generator, discriminator)
+    frames = (
+        f"{data.context_frames} frames in, {data.future_frames} out (lead {data.lead}, frame_skip {data.frame_skip}), "
+    )
     lines = [
-        f"samples     {data.context_frames} frames in, {data.future_frames} out (lead {data.lead}, "
-        f"frame_skip {data.frame_skip}), {data.channels} channels, {size[1]}x{size[0]} pixels"
+        "samples     points of two coordinates"
+        if data.has_points
+        else f"samples     {frames if data.context_frames else 'images of '}{data.channels} channels, "
+        f"{size[1]}x{size[0]} pixels"
     ]
     for name, network in networks.items():
         optimizer = getattr(training, name)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vidpred.settings import Settings
 
@@ -58,6 +58,15 @@ class TrainingSettings(Settings):
         description="Validation metric that selects the best checkpoint; `last` selects the newest, which suits runs "
         "with an adversary, because PSNR prefers blurry frames.",
     )
+    early_stopping_patience: int | None = Field(
+        None,
+        ge=1,
+        description="End the run after this many validations in a row without a rise of the metric of "
+        "training.best_by. null: never.",
+    )
+    early_stopping_min_delta: float = Field(
+        0.0, ge=0, description="Rise of the metric that early stopping ignores, in the metric's unit."
+    )
     image_every: int = Field(500, ge=0, description="Steps between training images. 0: never.")
     log_every: int = Field(10, ge=1, description="Steps between lines in metrics.jsonl.")
     monitor_every: int = Field(
@@ -75,6 +84,14 @@ class TrainingSettings(Settings):
         description="Run or checkpoint folder to take the initial weights from; `pretrained`: the weights that come "
         "with the package (motion.yaml).",
     )
+
+    @model_validator(mode="after")
+    def _check_early_stopping(self) -> Self:
+        if self.early_stopping_patience is not None and not self.validate_every:
+            raise ValueError("early_stopping_patience: there are no validations; set training.validate_every=500")
+        if self.early_stopping_patience is not None and self.best_by == "last":
+            raise ValueError("early_stopping_patience: best_by=last is no metric; set training.best_by=psnr_moving")
+        return self
 
 
 class CheckpointSettings(Settings):

@@ -11,14 +11,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vidpred.checkpoint import Checkpoint, RunFolder, load_weights, pack_optimizer, unpack_optimizer
+from vidpred.checkpoint import (
+    CONFIG,
+    Checkpoint,
+    RunFolder,
+    load_weights,
+    pack_optimizer,
+    read_settings,
+    unpack_optimizer,
+)
 from vidpred.data.batch import Batch
 from vidpred.data.sources import StepSampler, TrainingSamples, collate
 from vidpred.data.videos.worker_status import WorkerNotes
@@ -31,14 +39,16 @@ from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.models.rollout import unroll
 from vidpred.training.diagnosis import Diagnosis
+from vidpred.training.early_stopping import EarlyStopping
 from vidpred.training.monitors import as_table, is_due, measure, measure_samples, summarize
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step
-from vidpred.training.optimizers import build_optimizer, schedule_factor
-from vidpred.training.settings import CheckpointSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
+from vidpred.training.optimizers import Schedule, build_optimizer
+from vidpred.training.settings import CheckpointSettings, OptimizerSettings, TrainingSettings
 from vidpred.training.tracking import Tracker, describe_validation
 from vidpred.training.workers import closing_workers, prepare_worker, worker_failure
 
 Validate = Callable[[Generator], dict[str, float]]
+SMOOTHING = 0.3  # weight of the newest rate in the progress bar
 
 
 @dataclass
@@ -49,12 +59,19 @@ class Network:
     wrapped: nn.Module
     optimizer: torch.optim.Optimizer
     learning_rate: float
-    schedule: ScheduleSettings
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """The network's parameters."""
         return list(self.module.parameters())
+
+
+class Progress(NamedTuple):
+    """What a call of `Trainer.run` did: the steps that it began and ended with, and whether the run stopped early."""
+
+    first_step: int
+    last_step: int
+    stopped_early: bool = False
 
 
 @dataclass
@@ -85,10 +102,10 @@ class Trainer:
     def __init__(self, parts: TrainingParts) -> None:
         self.parts, self.settings, self.accelerator = parts, parts.training, parts.accelerator
         training = parts.training
-        self.networks = {"generator": self._network(parts.generator, training.generator, training.schedule)}
+        self.networks = {"generator": self._network(parts.generator, training.generator)}
         if parts.discriminator is not None:
-            schedule = training.discriminator_schedule or training.schedule
-            self.networks["discriminator"] = self._network(parts.discriminator, training.discriminator, schedule)
+            self.networks["discriminator"] = self._network(parts.discriminator, training.discriminator)
+        self.schedule, self.early_stopping = Schedule(training), EarlyStopping(training)
         if parts.objective.adversary.balanced and parts.generator.last_weight is None:
             raise ConfigError(
                 "[objective.adversarial.balanced] this model has no last layer to balance gradients at; set it to false"
@@ -106,21 +123,19 @@ class Trainer:
         self._reported: set[str] = set()
         self._stop_signal: int | None = None
 
-    def _network(
-        self, module: Generator | Discriminator, settings: OptimizerSettings, schedule: ScheduleSettings
-    ) -> Network:
+    def _network(self, module: Generator | Discriminator, settings: OptimizerSettings) -> Network:
         module = module.to(self.accelerator.device)
         for parameter in module.parameters():
             if parameter.dim() == 4:  # `module.to(memory_format=...)` rejects the 5-D weights of 3-D convolutions
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         wrapped = self.accelerator.prepare(module)
-        return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate, schedule)
+        return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate)
 
-    def run(self) -> int:
-        """Train to the last step, starting from the folder's newest checkpoint if there is one.
+    def run(self) -> Progress:
+        """Train to the last step or to early stopping, starting from the folder's newest checkpoint if there is one.
 
         Returns:
-            The step that the run started from.
+            The steps that the run started from and ended with.
 
         Raises:
             ConfigError: The generator's images differ in shape from the true ones.
@@ -129,34 +144,39 @@ class Trainer:
             DivergedError: A loss or gradient is not finite.
             StorageError: A checkpoint cannot be written.
         """
-        first_step = self._resume()
+        first_step, note = self._resume()
+        last_step, early = first_step, self.early_stopping
         main = self.accelerator.is_main_process
         self.tracker = Tracker(self.parts.folder.path, self.settings.steps, first_step, main, self.settings.tensorboard)
         previous = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            if first_step < self.settings.steps:
+            if first_step < self.settings.steps and not early.exhausted:
                 if first_step:
-                    self.tracker.print(f"resuming at step {first_step} of {self.settings.steps}")
-                self._loop(first_step)
+                    at = f"resuming at step {first_step} of {self.settings.steps}"
+                    self.tracker.print(f"{at}; {note}" if note else at)
+                last_step = self._loop(first_step)
+            if early.exhausted and last_step < self.settings.steps:
+                self.tracker.print(f"vidpred: stopped early after step {last_step}: {early.describe()}")
         finally:
             self.tracker.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        return first_step
+        return Progress(first_step, last_step, last_step < self.settings.steps)
 
-    def _loop(self, first_step: int) -> None:
+    def _loop(self, first_step: int) -> int:
+        """Train; return the last step."""
         with WorkerNotes() as notes, closing_workers(self._loader(first_step, notes)) as batches:
             try:
-                self._steps(first_step, batches)
+                return self._steps(first_step, batches)
             except (RuntimeError, OSError, EOFError) as error:  # at any point of the training when a worker dies
                 failure = worker_failure(error, batches, notes, self.parts.timeout_seconds)
                 if failure is None:
                     raise
                 raise failure from error
 
-    def _steps(self, first_step: int, batches: Iterator[Batch]) -> None:
+    def _steps(self, first_step: int, batches: Iterator[Batch]) -> int:
         clock = time.monotonic()
-        since = first_step
+        since, smooth = first_step, None
         for step, batch in enumerate(batches, first_step):
             self.parts.progress()
             log_now = (step + 1) % self.settings.log_every == 0 or step + 1 == self.settings.steps
@@ -170,12 +190,15 @@ class Trainer:
                 shown = self._mean(parts)
                 rate = (step + 1 - since) * self.settings.batch_size / (time.monotonic() - clock)
                 clock, since = time.monotonic(), step + 1
-                factor = schedule_factor(self.settings.schedule, step, self.settings.steps)
+                factor = self.schedule.factor("generator", step)
                 extra = {"learning_rate_factor": factor, "samples_per_second": rate, "data_checksum": checksum}
                 self.tracker.log(step + 1, {**shown, **extra})
-                shown["samples/s"] = rate
+                shown["samples/s"] = smooth = rate if smooth is None else smooth + SMOOTHING * (rate - smooth)
             self.tracker.advance(shown)
             self._after_step(step + 1, batch)
+            if self.early_stopping.exhausted:
+                return step + 1
+        return self.settings.steps
 
     def train_step(self, number: int, batch: Batch) -> dict[str, Tensor]:
         """Update every network that is scheduled for this step.
@@ -191,7 +214,7 @@ class Trainer:
         """
         torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
         for network in self.networks.values():
-            network.module.grow(number / self.settings.steps)  # a function of the step: resuming is exact
+            network.module.grow(self.schedule.growth(number))  # a function of the step: resuming is exact
         phases = self.objective.phases(number)
         # One forward of the generator serves all phases; its graph is needed only if the generator is updated.
         with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
@@ -258,7 +281,7 @@ class Trainer:
             self._diverged(name, parts, float(norm), step)
         if self.settings.grad_clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(network.parameters, self.settings.grad_clip_norm, norm)
-        factor = schedule_factor(network.schedule, step.number, self.settings.steps)
+        factor = self.schedule.factor(name, step.number)
         for group in network.optimizer.param_groups:
             group["lr"] = network.learning_rate * factor
         network.optimizer.step()
@@ -305,6 +328,9 @@ class Trainer:
         value: float | None = None
         if self.parts.validate and settings.validate_every and (last or done % settings.validate_every == 0):
             value = self._validate(done)
+            if value is not None:
+                self.early_stopping.update(done, value)
+        last = last or self.early_stopping.exhausted
         if settings.image_every and (last or done % settings.image_every == 0):
             self._image(done, batch)
         best = self.parts.folder.best()
@@ -328,6 +354,11 @@ class Trainer:
             self.tracker.log(done, {f"validation/{name}": number for name, number in numbers.items()})
             self.tracker.print(f"step {done}: validation {describe_validation(numbers)}")
             value.fill_(numbers.get(self.settings.best_by, float("nan")))
+            if self.settings.early_stopping_patience and bool(value.isnan()):
+                self.tracker.warn(
+                    f"[training.early_stopping_patience] {self.settings.best_by} is undefined for these validation "
+                    "windows, which do not count; choose another training.best_by"
+                )
         if self.accelerator.num_processes > 1:
             torch.distributed.broadcast(value, 0)
         return None if self.settings.best_by == "last" or bool(value.isnan()) else float(value)
@@ -353,11 +384,16 @@ class Trainer:
                 files[name] = network.module.state_dict()
                 files[f"optimizer_{name}"] = pack_optimizer(network.optimizer)
             files |= {f"memory_{name}": memory.state_dict() for name, memory in self.objective.memory.items()}
-            self.parts.folder.save(done, files, self.parts.state, self.parts.checkpoint.keep)
+            loop = {"schedule": self.schedule.state(), "early_stopping": self.early_stopping.state()}
+            self.parts.folder.save(done, files, {**self.parts.state, **loop}, self.parts.checkpoint.keep)
         self.accelerator.wait_for_everyone()
 
-    def _resume(self) -> int:
-        """Load the newest complete checkpoint, the same on every process; return its step, 0 without one."""
+    def _resume(self) -> tuple[int, str]:
+        """Load the newest complete checkpoint, the same on every process.
+
+        Returns:
+            Its step, 0 without one, and what another number of steps does to the learning rate.
+        """
         step = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)
         if self.accelerator.is_main_process:
             found = self.parts.folder.newest()
@@ -365,7 +401,7 @@ class Trainer:
         if self.accelerator.num_processes > 1:
             torch.distributed.broadcast(step, 0)
         if int(step) == 0:
-            return 0
+            return 0, ""
         checkpoint = Checkpoint(self.parts.folder.folder(int(step)))
         where = str(checkpoint.path)
         load_weights(self.average, checkpoint.tensors("ema"), where)
@@ -374,7 +410,8 @@ class Trainer:
             unpack_optimizer(network.optimizer, checkpoint.tensors(f"optimizer_{name}"))
         for name, memory in self.objective.memory.items():
             load_weights(memory, checkpoint.tensors(f"memory_{name}"), where)
-        return checkpoint.step
+        self.early_stopping.load_state(checkpoint.state.get("early_stopping", {}))
+        return checkpoint.step, self.schedule.load_state(schedule_of(checkpoint), checkpoint.step)
 
     def _loader(self, first_step: int, notes: WorkerNotes) -> DataLoader[Batch]:
         sampler = StepSampler(
@@ -414,6 +451,14 @@ class Trainer:
         if self._stop_signal == signal.SIGINT == number:
             raise KeyboardInterrupt  # the second Ctrl-C stops at once
         self._stop_signal = number
+
+
+def schedule_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the state of a checkpoint's schedule; one of an earlier version has its number of steps only."""
+    found: dict[str, Any] = checkpoint.state.get("schedule", {})
+    if not found and (checkpoint.path / CONFIG).is_file():
+        return {"steps": read_settings(checkpoint.path)["training.steps"]}
+    return found
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, evaluation_offsets, training_offsets
 from vidpred.data.worlds.points import POINTS
-from vidpred.errors import DataError
+from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.protocols import REFERENCE, Measurement, evaluate_models
 from vidpred.models.base import Generator
@@ -24,13 +24,16 @@ from vidpred.training.trainer import Validate
 
 METRICS, GAINS = ("psnr", "psnr_moving", "ssim"), ("psnr", "psnr_moving")
 MAX_FLOW_MEGAPIXELS = 20.0  # of predicted frames; about 3 s of flow on one CPU core
-VALIDATION = ("validate_every", "validation_windows", "best_by")
+EARLY_STOPPING = ("early_stopping_patience", "early_stopping_min_delta")
+VALIDATION = ("validate_every", "validation_windows", "best_by", *EARLY_STOPPING)
 
 
 def validation_settings(data: DataSettings, training: TrainingSettings) -> tuple[str, ...]:
     """Return which of `VALIDATION` a run reads; images from noise have no true frames to compare with."""
     if data.context_frames:
-        return VALIDATION if training.validate_every else VALIDATION[:1]
+        if not training.validate_every:
+            return VALIDATION[:1]
+        return VALIDATION if training.early_stopping_patience else VALIDATION[:-1]
     return VALIDATION[:1] if data.has_points else ()
 
 
@@ -87,6 +90,9 @@ def build_validation(data: DataSettings, training: TrainingSettings, accelerator
 
     Returns:
         The function; None if the split has no window or there is nothing to measure.
+
+    Raises:
+        ConfigError: Early stopping needs the split, which has no window.
     """
     if not data.context_frames:
         world = POINTS.get(data.world_settings.name) if data.root is None else None
@@ -95,6 +101,11 @@ def build_validation(data: DataSettings, training: TrainingSettings, accelerator
     try:
         source = build_source(data, "validation", evaluation_offsets(data, steps))
     except DataError as error:
+        if training.early_stopping_patience:
+            raise ConfigError(
+                f"[training.early_stopping_patience={training.early_stopping_patience}] there is no validation split: "
+                f"{error}"
+            ) from None
         if accelerator.is_main_process:
             print(f"vidpred: warning: training without validation: {error}", file=sys.stderr)
         return None
