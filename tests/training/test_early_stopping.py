@@ -1,4 +1,4 @@
-"""Early stopping: where a run ends, also when it was resumed, and what it says."""
+"""Early stopping: where a run ends, also when it was resumed, and the reason that it reports."""
 
 from __future__ import annotations
 
