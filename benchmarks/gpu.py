@@ -46,7 +46,8 @@ from vidpred.models.pyramid import as_pyramid
 from vidpred.models.rollout import rollout
 from vidpred.planning.world_model import WorldModel
 from vidpred.run import train
-from vidpred.training.trainer import Trainer, TrainingParts
+from vidpred.training.trainer import Trainer
+from vidpred.training.updates import TrainingParts
 
 PARTS = ("rates", "correctness", "speed", "rollouts", "training")
 OUTPUT_TOLERANCE = 1e-4  # ||cuda - cpu|| / ||cpu|| of predicted frames, float32 without TF32

@@ -20,7 +20,8 @@ from vidpred.config import Config
 from vidpred.data.sources import Source, TrainingSamples
 from vidpred.media.text_table import format_table
 from vidpred.models.build import build_discriminator, build_generator
-from vidpred.training.trainer import Trainer, TrainingParts
+from vidpred.training.trainer import Trainer
+from vidpred.training.updates import TrainingParts
 
 
 def time_in_turns(variants: Mapping[str, Callable[[], Any]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:

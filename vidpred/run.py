@@ -42,7 +42,8 @@ from vidpred.training.plan import describe_plan
 from vidpred.training.processes_agree import all_or_none, main_process_first
 from vidpred.training.rehearsal import check_world_size, rehearse, rehearse_data
 from vidpred.training.settings import TrainingSettings
-from vidpred.training.trainer import Trainer, TrainingParts
+from vidpred.training.trainer import Trainer
+from vidpred.training.updates import TrainingParts
 from vidpred.training.validation import VALIDATION, build_validation, held_out_images, validation_settings
 
 

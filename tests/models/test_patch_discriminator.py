@@ -19,7 +19,7 @@ from vidpred.models.patch_discriminator import PatchDiscriminator, PatchDiscrimi
 from vidpred.models.pyramid import build_pyramid
 from vidpred.run import train
 from vidpred.training.objectives import Objective, Step
-from vidpred.training.trainer import frozen
+from vidpred.training.updates import frozen
 
 CONTEXT, FUTURE = 3, 2
 

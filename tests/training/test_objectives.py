@@ -14,7 +14,7 @@ from vidpred.data.batch import Batch
 from vidpred.models.discriminators import MultiscaleDiscriminator, MultiscaleDiscriminatorSettings
 from vidpred.models.multiscale import MultiscaleGenerator, MultiscaleSettings
 from vidpred.training.objectives import Objective, ObjectiveSettings, Step, targets
-from vidpred.training.trainer import frozen
+from vidpred.training.updates import frozen
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from vidpred.media.render import training_image, write_png
 from vidpred.models.base import Generator
 from vidpred.models.conditions import Conditions
 from vidpred.training.tracking import Tracker
-from vidpred.training.trainer import Progress, TrainingParts
+from vidpred.training.trainer import Progress
+from vidpred.training.updates import TrainingParts
 
 BLOCK, SHOWN = 512, 64
 

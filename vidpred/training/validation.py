@@ -20,7 +20,7 @@ from vidpred.evaluation.protocols import REFERENCE, Measurement, evaluate_models
 from vidpred.models.base import Generator
 from vidpred.models.baselines import CopyLast, FlowExtrapolation
 from vidpred.training.settings import TrainingSettings
-from vidpred.training.trainer import Validate
+from vidpred.training.updates import Validate
 
 METRICS, GAINS = ("psnr", "psnr_moving", "ssim"), ("psnr", "psnr_moving")
 MAX_FLOW_MEGAPIXELS = 20.0  # of predicted frames; about 3 s of flow on one CPU core

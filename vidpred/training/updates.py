@@ -1,0 +1,226 @@
+"""The networks of a training and their updates: one training step."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from vidpred.checkpoint import RunFolder
+from vidpred.data.batch import Batch
+from vidpred.data.sources import TrainingSamples
+from vidpred.errors import ConfigError, DivergedError
+from vidpred.files import write_file
+from vidpred.models.base import Discriminator, Generator
+from vidpred.models.conditions import Conditions
+from vidpred.models.noise import antithetic_noise
+from vidpred.models.pyramid import check_pyramid
+from vidpred.models.rollout import unroll
+from vidpred.training.diagnosis import Diagnosis
+from vidpred.training.early_stopping import EarlyStopping
+from vidpred.training.monitors import is_due, measure, measure_samples
+from vidpred.training.objectives import Objective, ObjectiveSettings, Step
+from vidpred.training.optimizers import Schedule, build_optimizer
+from vidpred.training.settings import CheckpointSettings, OptimizerSettings, TrainingSettings
+
+Validate = Callable[[Generator], dict[str, float]]
+
+
+@dataclass
+class Network:
+    """A trained network, the same wrapped by Accelerate (whose forward training calls), and its optimizer."""
+
+    module: Generator | Discriminator
+    wrapped: nn.Module
+    optimizer: torch.optim.Optimizer
+    learning_rate: float
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The network's parameters."""
+        return list(self.module.parameters())
+
+
+@dataclass
+class TrainingParts:
+    """Everything that a trainer needs, built by `vidpred.run`."""
+
+    seed: int
+    training: TrainingSettings
+    objective: ObjectiveSettings
+    checkpoint: CheckpointSettings
+    workers: int
+    timeout_seconds: float
+    folder: RunFolder
+    accelerator: Accelerator
+    samples: TrainingSamples
+    generator: Generator
+    discriminator: Discriminator | None
+    validate: Validate | None
+    progress: Callable[[], None] = lambda: None  # called at the beginning of every step
+    diagnose: Callable[[Sequence[Mapping[str, Any]]], list[Diagnosis]] = lambda lines: []  # for warnings
+    unroll: int = 1  # consecutive predictions, each from the generator's own frames
+    state: Mapping[str, Any] = field(default_factory=dict)  # extra entries for every checkpoint's state.json
+
+
+class Updates:
+    """The networks of a training, their averages, and the updates of one step."""
+
+    def __init__(self, parts: TrainingParts) -> None:
+        self.parts, self.settings, self.accelerator = parts, parts.training, parts.accelerator
+        training = parts.training
+        self.networks = {"generator": self._network(parts.generator, training.generator)}
+        if parts.discriminator is not None:
+            self.networks["discriminator"] = self._network(parts.discriminator, training.discriminator)
+        self.schedule, self.early_stopping = Schedule(training), EarlyStopping(training)
+        if parts.objective.adversary.balanced and parts.generator.last_weight is None:
+            raise ConfigError(
+                "[objective.adversarial.balanced] this model has no last layer to balance gradients at; set it to false"
+            )
+        self.average = copy.deepcopy(parts.generator).requires_grad_(False).eval()
+        discriminator = self.networks.get("discriminator")
+        self.objective = Objective(
+            parts.objective,
+            discriminator.wrapped if discriminator else None,
+            # Unwrapped from data parallelism, but still with Accelerate's mixed precision.
+            self.accelerator.unwrap_model(discriminator.wrapped) if discriminator else None,
+            parts.generator,
+        )
+        self.measured: dict[str, Tensor] = {}  # measurements of the current step, if it is a measured one
+
+    def _network(self, module: Generator | Discriminator, settings: OptimizerSettings) -> Network:
+        module = module.to(self.accelerator.device)
+        for parameter in module.parameters():
+            if parameter.dim() == 4:  # `module.to(memory_format=...)` rejects the 5-D weights of 3-D convolutions
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        wrapped = self.accelerator.prepare(module)
+        return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate)
+
+    def train_step(self, number: int, batch: Batch) -> dict[str, Tensor]:
+        """Update every network that is scheduled for this step.
+
+        Randomness is a function of (seed, step, process), so resuming is exact.
+
+        Args:
+            number: The step, from 0.
+            batch: The batch, on the device.
+
+        Returns:
+            The losses as "network/name".
+        """
+        torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
+        for network in self.networks.values():
+            network.module.grow(self.schedule.growth(number))  # a function of the step: resuming is exact
+        phases = self.objective.phases(number)
+        # One forward of the generator serves all phases; its graph is needed only if the generator is updated.
+        with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
+            predictions = self._predict(batch)
+            step = Step(batch, predictions, number, self.parts.objective.num_samples, self.parts.generator.latent_cost)
+        parts: dict[str, Tensor] = {}
+        for phase in phases:
+            network = self.networks[phase.network]
+            with frozen([other.module for other in self.networks.values() if other is not network]):
+                losses = phase.losses(step)
+                if phase.network == "generator" and self._is_measured(number):
+                    self.measured = measure(step, losses, network.parameters)
+                    self.measured |= measure_samples(self.parts.generator, batch, self.parts.unroll)
+                self.accelerator.backward(losses.total)
+            self._update(network, phase.network, losses.parts, losses.total, step)
+            phase.after_update()
+            parts |= {f"{phase.network}/{name}": value.detach() for name, value in losses.parts.items()}
+        self._average(number)
+        return parts
+
+    def _is_measured(self, number: int) -> bool:
+        objective, settings = self.parts.objective, self.settings
+        generator_every = objective.adversary.discriminator_steps if objective.has_discriminator else 1
+        return is_due(number, settings.monitor_every, settings.steps, generator_every)
+
+    def _predict(self, batch: Batch) -> list[Tensor]:
+        """Return the generator's images, with the samples ordered as in `Step`.
+
+        Raises:
+            ConfigError: Their shapes differ from those of the true frames.
+        """
+        generator, num_samples = self.parts.generator, self.parts.objective.num_samples
+        context, future = batch.context, batch.future
+        conditions = replace(Conditions.from_batch(batch), target=batch.future)
+        if num_samples > 1:
+            noise = antithetic_noise(generator, len(context), num_samples).flatten(0, 1).to(context)
+            conditions = replace(conditions, noise=noise).repeat(num_samples)
+            context, future = (frames.repeat(num_samples, 1, 1, 1, 1) for frames in (context, future))
+        predictions = unroll(self.networks["generator"].wrapped, generator, context, conditions, self.parts.unroll)
+        discriminator = self.parts.discriminator
+        try:
+            check_pyramid(predictions, future, discriminator.num_scales if discriminator else None)
+        except ValueError as error:
+            keys = "data.pred_frames, model.scales" if discriminator else "data.pred_frames"
+            raise ConfigError(f"{error} [{keys}]; correct the setting or the generator") from None
+        return predictions
+
+    def _update(self, network: Network, name: str, parts: Mapping[str, Tensor], total: Tensor, step: Step) -> None:
+        gradients = [parameter.grad for parameter in network.parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not self._everywhere(bool(torch.isfinite(total.detach()) & torch.isfinite(norm))):
+            self._diverged(name, parts, float(norm), step)
+        if self.settings.grad_clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(network.parameters, self.settings.grad_clip_norm, norm)
+        factor = self.schedule.factor(name, step.number)
+        for group in network.optimizer.param_groups:
+            group["lr"] = network.learning_rate * factor
+        network.optimizer.step()
+        network.optimizer.zero_grad()
+
+    def _average(self, number: int) -> None:
+        """Update the moving average of the generator; the decay warms up so that early weights are forgotten."""
+        decay = min(self.settings.ema_decay, (1 + number) / (10 + number))
+        averages: list[Tensor] = list(self.average.parameters())
+        weights: list[Tensor] = list(self.networks["generator"].parameters)
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+            for mean, value in zip(self.average.buffers(), self.networks["generator"].module.buffers(), strict=True):
+                mean.copy_(value)
+
+    def _everywhere(self, good: bool) -> bool:
+        """Return whether a condition holds on all processes, so that all decide alike."""
+        if self.accelerator.num_processes == 1:
+            return good
+        bad = torch.tensor(float(not good), device=self.accelerator.device)
+        return float(self.accelerator.reduce(bad, "sum")) == 0
+
+    def _diverged(self, name: str, parts: Mapping[str, Tensor], norm: float, step: Step) -> None:
+        record = {
+            "step": step.number + 1,
+            "network": name,
+            "gradient_norm": str(norm),
+            "losses": {key: str(float(value.detach())) for key, value in parts.items()},
+            "positions": step.batch.positions.tolist(),
+        }
+        folder = self.parts.folder.path
+        file = folder / f"diverged-step-{step.number + 1}-process-{self.accelerator.process_index}.json"
+        write_file(file, json.dumps(record, indent=1), "free space or choose another run=")
+        losses = ", ".join(f"{key}={float(value.detach()):.3g}" for key, value in parts.items())
+        raise DivergedError(
+            f"{name}'s loss or gradient is not finite at step {step.number + 1} [{losses}, gradient norm {norm:.3g}]; "
+            f"lower training.{name}.learning_rate or set training.grad_clip_norm=1 (see {file.name})"
+        )
+
+
+@contextmanager
+def frozen(modules: list[nn.Module]) -> Iterator[None]:
+    """Let gradients flow through networks but not into their weights (detaching would cut off the generator)."""
+    learning = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
