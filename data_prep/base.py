@@ -28,12 +28,14 @@ class DataSet(Settings):
         about: Description in the list of sets.
         expects: Expected contents of `source`.
         keeps_videos: Whether the source consists of videos, which are used directly unless --cache is given.
+        of_images: Whether the set consists of separate images, not of clips.
     """
 
     name: ClassVar[str]
     about: ClassVar[str]
     expects: ClassVar[str]
     keeps_videos: ClassVar[bool] = False
+    of_images: ClassVar[bool] = False
 
     source: Path = Field(description="Folder or file of the set.")
     size: int | None = Field(

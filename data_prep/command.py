@@ -123,6 +123,7 @@ def _report(preparation: DataSet, rows: list[dict[str, Any]], file: Path | None)
         DataError: A file is bad.
     """
     bad = [row for row in rows if not row["ok"]]
+    parts = "groups of images" if preparation.of_images else "files"
     if file:
         from vidpred.files import write_file
 
@@ -131,14 +132,15 @@ def _report(preparation: DataSet, rows: list[dict[str, Any]], file: Path | None)
     if bad:
         named = "; ".join(f"{row['item']}: {row['reason']}" for row in bad[:3])
         more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise DataError(f"{len(bad):,} of {len(rows):,} files are bad [{preparation.source}]: {named}{more}")
+        raise DataError(f"{len(bad):,} of {len(rows):,} {parts} are bad [{preparation.source}]: {named}{more}")
     damaged = [row for row in rows if row.get("notes")]
     if damaged:
-        lines = [
-            f"{row['item']}: usable: {counted(row['frames'], 'frame')}; {'; '.join(row['notes'])}" for row in damaged
-        ]
-        what = f"{len(rows) - len(damaged):,} of {len(rows):,} files are good, the others are usable"
+        noun = "image" if preparation.of_images else "frame"
+        lines = [f"{row['item']}: usable: {counted(row['frames'], noun)}; {'; '.join(row['notes'])}" for row in damaged]
+        what = f"{len(rows) - len(damaged):,} of {len(rows):,} {parts} are good, the others are usable"
         return "\n".join([f"{what} [{preparation.source}]", *lines])
+    if preparation.of_images:
+        return f"all {counted(sum(row['frames'] for row in rows), 'image')} are good [{preparation.source}]"
     return f"all {len(rows):,} files are good [{preparation.source}]"
 
 

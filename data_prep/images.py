@@ -37,6 +37,7 @@ class Images(ImageSet):
     """A set of images."""
 
     name: ClassVar[str] = "images"
+    of_images: ClassVar[bool] = True
     about: ClassVar[str] = "images with or without classes: folders, IDX files (MNIST), arrays, torchvision's sets"
     expects: ClassVar[str] = (
         "images in folders (<class>/*.png, or train/<class>/*.png), *-idx3-ubyte[.gz] files, an .npz or .npy file of "

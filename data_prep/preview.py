@@ -14,7 +14,7 @@ from vidpred.data.sources import spread
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
-from vidpred.errors import DataError
+from vidpred.errors import DataError, counted
 from vidpred.files import atomic_write
 
 from .base import DataSet
@@ -65,13 +65,18 @@ def write_preview(preparation: DataSet, target: Path) -> Path:
         clips = _videos(preparation)
     if not clips:
         raise DataError(f"no clips to preview [{target}]")
-    motions = {index: motion(clips[index]) for index in spread(len(clips), SAMPLED_CLIPS)}
-    rows = spread(len(clips), ROWS)
-    motions.update({index: motion(clips[index]) for index in rows if index not in motions})
+    rows, sampled = spread(len(clips), ROWS), spread(len(clips), SAMPLED_CLIPS)
+    if preparation.of_images:  # which do not move
+        motions: dict[int, Motion] = {}
+        drawn = [(clips[index], _image_label(clips[index])) for index in rows]
+    else:
+        motions = {index: motion(clips[index]) for index in {*rows, *sampled}}
+        drawn = [(clips[index], _label(clips[index], motions[index])) for index in rows]
+    what = "groups of images, one per class and split" if preparation.of_images else "clips"
+    title = f"{printable(preparation.name)}: {len(rows)} of {len(clips):,} {what}"
     output = target / "preview.png"
-    drawn = [(clips[index], motions[index]) for index in rows]
     with atomic_write(output, "free space or choose another target") as temporary:
-        _draw(temporary, preparation.name, drawn, list(motions.values()), len(clips))
+        _draw(temporary, title, drawn, list(motions.values()))
     return output
 
 
@@ -116,13 +121,14 @@ def _read_video(path: Path, video: VideoInfo, first: int, numbers: Sequence[int]
     return read_frames(path, video, [first + number for number in numbers], size)
 
 
-def _draw(path: Path, name: str, rows: list[tuple[PreviewClip, Motion]], motions: list[Motion], count: int) -> None:
+def _draw(path: Path, title: str, rows: list[tuple[PreviewClip, str]], motions: list[Motion]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.5, len(rows) * 1.2 + 3), dpi=100)
+    below = [0.25, 1.2] if motions else [0.01, 0.01]
+    figure = Figure(figsize=(12.5, len(rows) * 1.2 + 2 * below[1] + 0.6), dpi=100)
     FigureCanvasAgg(figure)
-    heights = [1.0] * len(rows) + [0.25, 1.2]
+    heights = [1.0] * len(rows) + below
     grid = figure.add_gridspec(
         len(rows) + 2,
         11,
@@ -134,13 +140,11 @@ def _draw(path: Path, name: str, rows: list[tuple[PreviewClip, Motion]], motions
         wspace=0.04,
         hspace=0.08,
     )
-    figure.suptitle(f"{printable(name)}: {len(rows)} of {count:,} clips", fontsize=11)
-    for row, (clip, moves) in enumerate(rows):
+    figure.suptitle(title, fontsize=11)
+    for row, (clip, text) in enumerate(rows):
         label = figure.add_subplot(grid[row, :3])
         label.axis("off")
-        label.text(
-            0, 0.5, _label(clip, moves), transform=label.transAxes, fontsize=7.5, va="center", family="monospace"
-        )
+        label.text(0, 0.5, text, transform=label.transAxes, fontsize=7.5, va="center", family="monospace")
         axes = figure.add_subplot(grid[row, 3:])
         axes.axis("off")
         numbers = spread(clip.frames, COLUMNS)
@@ -150,10 +154,12 @@ def _draw(path: Path, name: str, rows: list[tuple[PreviewClip, Motion]], motions
             axes.text(left + 1, strip.shape[0] - 1, str(number), fontsize=6, color="yellow", va="bottom")
     differences = "mean |difference| of consecutive frames (of 255)", [moves.difference for moves in motions]
     shares = f"pixels that change by more than {MOVING} of 255 (%)", [100 * moves.moving for moves in motions]
-    for columns, (title, values) in ((grid[-1, 1:5], differences), (grid[-1, 6:], shares)):
+    for columns, (quantity, values) in ((grid[-1, 1:5], differences), (grid[-1, 6:], shares)):
+        if not values:
+            break
         axes = figure.add_subplot(columns)
         axes.hist(values, bins=min(40, max(5, len(values) // 3)), color="#1f77b4")
-        axes.set_xlabel(title, fontsize=8)
+        axes.set_xlabel(quantity, fontsize=8)
         axes.set_ylabel("clips", fontsize=8)
         axes.tick_params(labelsize=7)
     figure.savefig(path, format="png")
@@ -171,10 +177,17 @@ def _strip(frames: np.ndarray) -> tuple[np.ndarray, list[int]]:
 
 
 def _label(clip: PreviewClip, moves: Motion) -> str:
+    return (
+        f"{_name(clip)}\n{clip.split}, {counted(clip.frames, 'frame')}, {clip.rate:g}/s\n"
+        f"difference {moves.difference:.2f}\nmoving {100 * moves.moving:.1f} %"
+    )
+
+
+def _image_label(clip: PreviewClip) -> str:
+    return f"{_name(clip)}\n{counted(clip.frames, 'image')}"
+
+
+def _name(clip: PreviewClip) -> str:
     name = printable(clip.name)
     name = name if len(name) <= 34 else f"...{name[-31:]}"
-    # matplotlib would typeset text between dollar signs as a formula.
-    return (
-        f"{name}\n{clip.split}, {clip.frames:,} frames, {clip.rate:g}/s\n"
-        f"difference {moves.difference:.2f}\nmoving {100 * moves.moving:.1f} %"
-    ).replace("$", r"\$")
+    return name.replace("$", r"\$")  # matplotlib would typeset text between dollar signs as a formula

@@ -17,6 +17,7 @@ import pytest
 
 from data_prep import sets
 from data_prep.preview import PreviewClip, motion
+from tests.image_files import write_digits
 from tests.set_files import folder_set, numpy_set, prepare
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.prepared.format import Manifest, read_index
@@ -165,6 +166,15 @@ def test_preview_shows_clips_and_motion(tmp_path: Path) -> None:
         assert image is not None
         assert min(image.shape[:2]) > 700
         assert image.std() > 10
+
+
+@pytest.mark.slow
+def test_sets_of_images_count_images(tmp_path: Path) -> None:
+    source = write_digits(tmp_path / "digits.npz", 60)
+    text = prepare("images", source, tmp_path / "set", "channels=1", "--preview", "--workers", "1")
+    assert text.startswith("60 images (54 train, 3 validation, 3 test), 0.0 MB [")
+    assert cv2.imread(str(tmp_path / "set" / "preview.png")) is not None
+    assert prepare("images", source, "--check", "--workers", "1").startswith("all 60 images are good [")
 
 
 def test_motion_of_a_known_clip() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,7 @@ class Recording:
     state_key: str | None = None
     channels: int = 3
     max_bad_fraction: float = 0.0
+    of_images: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

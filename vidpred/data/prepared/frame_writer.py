@@ -104,6 +104,10 @@ class Preparation(Protocol):
         """Channels of the prepared frames: 3 for RGB, 1 for gray."""
 
     @property
+    def of_images(self) -> bool:
+        """Whether the set consists of separate images, not of clips."""
+
+    @property
     def max_bad_fraction(self) -> float:
         """Largest fraction of clips, or of images, that may be skipped as bad."""
 

@@ -47,6 +47,7 @@ class Summary:
         skipped: (item, reason) of each skipped item.
         reused: Number of items that were already prepared.
         written: Number of items that were prepared now.
+        of_images: Whether the set consists of separate images.
     """
 
     target: Path
@@ -55,14 +56,20 @@ class Summary:
     skipped: list[tuple[str, str]]
     reused: int
     written: int
+    of_images: bool = False
 
     def text(self) -> str:
         """Return the summary as printed after a preparation."""
         frames = sum(clip.frames for clip in self.clips)
         hours = sum(clip.frames / clip.rate for clip in self.clips) / 3600
         size = sum(clip.bytes for clip in self.clips)
-        counts = {split: sum(clip.split == split for clip in self.clips) for split in SPLITS}
-        lines = [f"{totals(counts, frames, hours, size)} [{self.target}]"]
+        parts = {split: [clip for clip in self.clips if clip.split == split] for split in SPLITS}
+        if self.of_images:
+            images = {split: sum(clip.frames for clip in clips) for split, clips in parts.items()}
+            lines = [f"{_by_split(images, 'image')}, {size / 1e6:,.1f} MB [{self.target}]"]
+        else:
+            clips = {split: len(clips) for split, clips in parts.items()}
+            lines = [f"{totals(clips, frames, hours, size)} [{self.target}]"]
         if not self.written:
             lines.append("everything was prepared already; nothing to do")
         elif self.reused:
@@ -72,9 +79,12 @@ class Summary:
 
 def totals(clips: dict[str, int], frames: int, hours: float, size: int) -> str:
     """Return one line with the clips of every split, frames, hours and megabytes (`size` is in bytes)."""
-    counts = ", ".join(f"{count:,} {split}" for split, count in clips.items())
-    length = f"{counted(frames, 'frame')}, {hours:.2f} hours, {size / 1e6:,.1f} MB"
-    return f"{counted(sum(clips.values()), 'clip')} ({counts}), {length}"
+    return f"{_by_split(clips, 'clip')}, {counted(frames, 'frame')}, {hours:.2f} hours, {size / 1e6:,.1f} MB"
+
+
+def _by_split(counts: dict[str, int], noun: str) -> str:
+    listed = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    return f"{counted(sum(counts.values()), noun)} ({listed})"
 
 
 def skipped_lines(skipped: list[tuple[str, str]], file: Path | None) -> list[str]:
@@ -141,7 +151,7 @@ def _prepare(
     write_file(target / SKIPPED, csv_text([("item", "reason"), *skipped]))
     write_file(target / MANIFEST, manifest.to_json())
     _remove_others(target / FRAMES, {clip.file for clip in clips})
-    return Summary(target, manifest, clips, skipped, reused, len(done) - reused)
+    return Summary(target, manifest, clips, skipped, reused, len(done) - reused, preparation.of_images)
 
 
 def check_losses(
@@ -160,7 +170,8 @@ def check_losses(
             "max_bad_fraction"
         )
     if bad and not any(clip.split == "train" for clip in clips):
-        raise DataError(f"no training clip is left [{preparation.source}]: {named}; repair or remove them")
+        what = "image" if preparation.of_images else "clip"
+        raise DataError(f"no training {what} is left [{preparation.source}]: {named}; repair or remove them")
 
 
 def check(preparation: Preparation, workers: int | None = None, progress: bool = True) -> list[dict[str, Any]]:

@@ -244,6 +244,8 @@ def prepared_source(
     if manifest is None or manifest.videos is not None:
         return None
     source = PreparedWindows(folder, manifest, split, settings, offsets)
+    if not len(source) and not settings.context_frames:
+        raise DataError(f"no {split} image [{folder}]; prepare the set again with more images, or other splits")
     if not len(source):
         raise DataError(
             f"no {split} window: {len(source.prepared.clips)} clips, the longest shot has {source.longest} of the "
