@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 from torch import nn
 
 from vidpred.checkpoint import RunFolder
@@ -33,6 +33,7 @@ from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.resume import init_from, prepare_folder
 from vidpred.settings import Reads, recording
+from vidpred.training.accumulation import check_accumulation
 from vidpred.training.diagnosis import diagnose
 from vidpred.training.direct_fit import Fitting
 from vidpred.training.fit_normalizers import check_classes, fit_conditions
@@ -205,9 +206,11 @@ def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[
             f"[objective.num_samples={config.objective.num_samples}] the generator has no attribute noise_channels, so "
             "all samples would be equal; add it and a second argument of forward, or set objective.num_samples=1"
         )
-    if not config.objective.has_discriminator:
-        return network, None
-    return network, build_discriminator(config.discriminator, config.model.num_scales, config.data)
+    discriminator = None
+    if config.objective.has_discriminator:
+        discriminator = build_discriminator(config.discriminator, config.model.num_scales, config.data)
+    check_accumulation(config.training, config.objective, config.data, discriminator)
+    return network, discriminator
 
 
 def build_accelerator(config: Config, growing: bool) -> Accelerator:
@@ -226,7 +229,9 @@ def build_accelerator(config: Config, growing: bool) -> Accelerator:
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=device.type == "cpu",
-        mixed_precision="bf16" if precision == "bfloat16" else "no",
+        mixed_precision={"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no"),
+        # Gradients are accumulated by `Updates`; without this, Accelerate's launcher could divide losses once more.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
             DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=growing),
             InitProcessGroupKwargs(timeout=timedelta(seconds=config.training.peer_timeout_seconds)),

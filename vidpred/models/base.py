@@ -196,6 +196,8 @@ class Discriminator(nn.Module):
     split_batch_stats: bool = False
     """Whether batch statistics are computed per group (real, generated, ...): `forward` then takes `num_groups`, the
     number of equal, consecutive groups in the batch."""
+    compares_samples: bool = False
+    """Whether a logit depends on the other samples of the batch other than by batch norm (minibatch discrimination)."""
     growing: bool = False
     """Whether `grow` changes its size, so that early steps leave parameters unused."""
 

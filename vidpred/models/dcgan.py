@@ -164,6 +164,7 @@ class DcganDiscriminator(Discriminator):
             channels = width
         self.layers = nn.Sequential(*layers)
         features = channels * coarsest**2
+        self.compares_samples = settings.minibatch_kernels > 0
         self.minibatch = (
             MinibatchDiscrimination(features, settings.minibatch_kernels) if settings.minibatch_kernels else None
         )

@@ -121,6 +121,7 @@ class MlpDiscriminator(Discriminator):
             layers += [hidden, nn.Dropout(settings.dropout)]
         self.layers = nn.Sequential(*layers)
         kernels = settings.minibatch_kernels
+        self.compares_samples = kernels > 0
         self.minibatch = MinibatchDiscrimination(widths[-1], kernels) if kernels else None
         self.last = nn.Linear(widths[-1] + kernels, 1)
 

@@ -138,6 +138,7 @@ class ProgressiveDiscriminator(Growing, Discriminator):
         super().__init__()
         self.prepare_growth(doublings(shape), settings.growing)
         self.num_labels, self.group = settings.num_labels, settings.deviation_group
+        self.compares_samples = self.group > 1
         widths = [feature_maps(settings.width, level) for level in range(self.doublings + 1)]
         channels = shape.channels + settings.num_labels
         self.images = nn.ModuleList(EqualizedConv(channels, width, 1) for width in widths)

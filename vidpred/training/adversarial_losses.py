@@ -93,6 +93,10 @@ class Losses:
     parts: dict[str, Tensor]
     weights: dict[str, float] = field(default_factory=dict)
 
+    def detach(self) -> Losses:
+        """Return the total and its parts without their graph."""
+        return Losses(self.total.detach(), {name: value.detach() for name, value in self.parts.items()})
+
     def weighted(self) -> dict[str, Tensor]:
         """Return the weighted terms, which add up to the total."""
         return {name: weight * self.parts[name] for name, weight in self.weights.items()}

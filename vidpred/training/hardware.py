@@ -6,9 +6,20 @@ from pathlib import Path
 
 import torch
 
+from vidpred.errors import ConfigError
+
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Resolve `auto`: bfloat16 if convolutions in it are fast (CUDA; CPUs with AMX or AVX512-BF16), else float32."""
+    """Resolve `auto`: bfloat16 if convolutions in it are fast (CUDA; CPUs with AMX or AVX512-BF16), else float32.
+
+    Raises:
+        ConfigError: The precision is float16, and the device is no GPU.
+    """
+    if precision == "float16" and device.type != "cuda":
+        raise ConfigError(
+            f"[training.precision=float16] needs a GPU, and this run uses the {device.type.upper()}; "
+            "set training.precision=auto"
+        )
     if precision != "auto":
         return precision
     if device.type == "cuda":

@@ -47,7 +47,7 @@ def measure(step: Step, losses: Losses, parameters: Sequence[nn.Parameter]) -> d
         losses: The generator's losses, with their graph, which is kept.
         parameters: The generator's parameters.
     """
-    gradients = {name: gradients_of(loss, parameters) for name, loss in losses.weighted().items()}
+    gradients = {name: gradients_of(loss, parameters, step.loss_scale) for name, loss in losses.weighted().items()}
     found = {f"gradient_{name}": norm_of(of_loss) for name, of_loss in gradients.items()}
     found["dead_units"] = dead_units(list(gradients.values()))
     with torch.no_grad():
@@ -57,12 +57,16 @@ def measure(step: Step, losses: Losses, parameters: Sequence[nn.Parameter]) -> d
     return {name: value.detach().float().to(device) for name, value in found.items()}
 
 
-def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
-    """Return a loss's gradients at the trained parameters; `.grad` does not change and the graph is kept."""
+def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter], scale: float = 1.0) -> list[Tensor | None]:
+    """Return a loss's gradients at the trained parameters; `.grad` does not change and the graph is kept.
+
+    They are computed times `scale`, as float16 needs it.
+    """
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     if not loss.requires_grad or not learning:
         return [None] * len(learning)
-    return list(torch.autograd.grad(loss, learning, retain_graph=True, allow_unused=True))
+    found = torch.autograd.grad(loss * scale, learning, retain_graph=True, allow_unused=True)
+    return [None if gradient is None else gradient / scale for gradient in found]
 
 
 def norm_of(gradients: Sequence[Tensor | None]) -> Tensor:

@@ -125,6 +125,7 @@ class Step:
     number: The step, from 0.
     num_samples: Number of futures drawn per clip.
     latent_cost: `(B,)`, the KL divergence of each clip's code, if the generator encodes the true frames.
+    loss_scale: Factor of losses in backward passes, which keeps gradients in the range of float16.
     """
 
     batch: Batch
@@ -132,6 +133,7 @@ class Step:
     number: int
     num_samples: int = 1
     latent_cost: Tensor | None = None
+    loss_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ class Objective:
         if "adversarial" in adversarial:
             weight, loss = adversarial["adversarial"]
             if self.last_weight is not None:
-                weight *= gradient_ratio(weigh(terms).total, loss, self.last_weight)
+                weight *= gradient_ratio(weigh(terms).total, loss, self.last_weight, step.loss_scale)
             adversarial["adversarial"] = weight, loss
         losses = weigh(terms | adversarial)
         losses.parts["adversarial_weight"] = step.predictions[-1].new_tensor(weight)
@@ -270,9 +272,12 @@ class Objective:
         return true if self.discriminator is None else [self.discriminator.match_fade(frames) for frames in true]
 
 
-def gradient_ratio(loss: Tensor, other: Tensor, weight: Tensor) -> float:
-    """Return the ratio of two losses' gradients at a weight, at most `MAX_RATIO`; of means over processes."""
-    gradients = [torch.autograd.grad(of, weight, retain_graph=True)[0].float() for of in (loss, other)]
+def gradient_ratio(loss: Tensor, other: Tensor, weight: Tensor, scale: float = 1.0) -> float:
+    """Return the ratio of two losses' gradients at a weight, at most `MAX_RATIO`; of means over processes.
+
+    Both are computed times `scale`, which cancels.
+    """
+    gradients = [torch.autograd.grad(of * scale, weight, retain_graph=True)[0].float() for of in (loss, other)]
     if torch.distributed.is_initialized():
         for gradient in gradients:
             torch.distributed.all_reduce(gradient)

@@ -40,7 +40,7 @@ def describe_plan(
         data: Settings of the data.
         size: (height, width) of the frames.
         device: Device of the run.
-        precision: "float32" or "bfloat16".
+        precision: "float32", "bfloat16" or "float16".
         num_samples: Number of futures drawn per clip.
     """
     networks = networks_of(generator, discriminator)
@@ -58,7 +58,9 @@ def describe_plan(
         lines.append(
             f"{name:<13} {count_parameters(network):,} parameters, {optimizer.name} {optimizer.learning_rate:g}"
         )
-    lines.append(f"training    {training.steps} steps of {training.batch_size} samples, {precision} on {device}")
+    batches = training.gradient_accumulation_steps
+    samples = f"{batches} x {training.batch_size}" if batches > 1 else f"{training.batch_size}"
+    lines.append(f"training    {training.steps} steps of {samples} samples, {precision} on {device}")
     memory = estimate_memory(generator, discriminator, training, data, size, precision, num_samples)
     lines.append(f"memory      about {memory / 2**20:,.0f} MB for weights, optimizers and activations")
     return lines
@@ -78,7 +80,7 @@ def estimate_memory(
     Activations are counted by running the networks on the meta device, which computes shapes only; for the arguments
     see `describe_plan`.
     """
-    bytes_each = 2 if precision == "bfloat16" else 4
+    bytes_each = 4 if precision == "float32" else 2
     weights, networks = 0, networks_of(generator, discriminator)
     for name, network in networks.items():
         momentum = int(getattr(training, name).momentum > 0)

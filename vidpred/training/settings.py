@@ -35,9 +35,18 @@ class TrainingSettings(Settings):
 
     steps: int = Field(2000, ge=1, description="Total number of training steps; a resumed run continues up to it.")
     batch_size: int = Field(16, ge=1, description="Number of samples in a batch, over all processes.")
+    gradient_accumulation_steps: int = Field(
+        1,
+        ge=1,
+        description="Number of batches whose gradients are averaged in every training step, which needs the memory of "
+        "one. The effective batch size is this times training.batch_size. Only statistics of a batch (batch norm, "
+        "spectral norm's iterations) and random draws differ from those of one large batch.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device; auto uses the GPU if there is one.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Precision of the forward pass; auto is bfloat16 if the hardware computes it natively."
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Precision of the forward pass; auto is bfloat16 if the hardware computes it natively, else "
+        "float32. float16, for GPUs without bfloat16, scales losses so that gradients do not vanish.",
     )
     generator: OptimizerSettings = Field(OptimizerSettings(), description="The generator's optimizer.")
     discriminator: OptimizerSettings = Field(OptimizerSettings(), description="The discriminator's optimizer.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -98,25 +99,27 @@ class Trainer(Updates):
     def _steps(self, first_step: int, batches: Iterator[Batch]) -> int:
         clock = time.monotonic()
         since, smooth = first_step, None
-        for step, batch in enumerate(batches, first_step):
+        samples = self.settings.batch_size * self.settings.gradient_accumulation_steps
+        for step in range(first_step, self.settings.steps):
+            group = list(islice(batches, self.settings.gradient_accumulation_steps))
             self.parts.progress()
             log_now = (step + 1) % self.settings.log_every == 0 or step + 1 == self.settings.steps
-            checksum = self._checksum(batch) if log_now else None
-            batch = batch.to(self.accelerator.device)
-            parts = self.train_step(step, batch)
+            checksum = self._checksum(group) if log_now else None
+            group = [batch.to(self.accelerator.device) for batch in group]
+            parts = self.train_step(step, *group)
             if self.measured:
                 self._monitor(step + 1)
             shown: dict[str, float] = {}
             if log_now:
                 shown = self._mean(parts)
-                rate = (step + 1 - since) * self.settings.batch_size / (time.monotonic() - clock)
+                rate = (step + 1 - since) * samples / (time.monotonic() - clock)
                 clock, since = time.monotonic(), step + 1
                 factor = self.schedule.factor("generator", step)
                 extra = {"learning_rate_factor": factor, "samples_per_second": rate, "data_checksum": checksum}
                 self.tracker.log(step + 1, {**shown, **extra})
                 shown["samples/s"] = smooth = rate if smooth is None else smooth + SMOOTHING * (rate - smooth)
             self.tracker.advance(shown)
-            self._after_step(step + 1, batch)
+            self._after_step(step + 1, group[0])
             if self.early_stopping.exhausted:
                 return step + 1
         return self.settings.steps
@@ -196,7 +199,12 @@ class Trainer(Updates):
                 files[name] = network.module.state_dict()
                 files[f"optimizer_{name}"] = pack_optimizer(network.optimizer)
             files |= {f"memory_{name}": memory.state_dict() for name, memory in self.objective.memory.items()}
-            loop = {"schedule": self.schedule.state(), "early_stopping": self.early_stopping.state()}
+            scalers = {name: network.scaler for name, network in self.networks.items() if network.scaler is not None}
+            loop: dict[str, Any] = {
+                "schedule": self.schedule.state(),
+                "early_stopping": self.early_stopping.state(),
+                **({"scalers": {name: scaler.state_dict() for name, scaler in scalers.items()}} if scalers else {}),
+            }
             self.parts.folder.save(done, files, {**self.parts.state, **loop}, self.parts.checkpoint.keep)
         self.accelerator.wait_for_everyone()
 
@@ -220,14 +228,17 @@ class Trainer(Updates):
         for name, network in self.networks.items():
             load_weights(network.module, checkpoint.tensors(name), where)
             unpack_optimizer(network.optimizer, checkpoint.tensors(f"optimizer_{name}"))
+            if network.scaler is not None:
+                network.scaler.load_state_dict(checkpoint.state["scalers"][name])
         for name, memory in self.objective.memory.items():
             load_weights(memory, checkpoint.tensors(f"memory_{name}"), where)
         self.early_stopping.load_state(checkpoint.state.get("early_stopping", {}))
         return checkpoint.step, self.schedule.load_state(schedule_of(checkpoint), checkpoint.step)
 
     def _loader(self, first_step: int, notes: WorkerNotes) -> DataLoader[Batch]:
+        batches = self.settings.gradient_accumulation_steps
         sampler = StepSampler(
-            first_step, self.settings.steps, self.settings.batch_size,
+            first_step * batches, self.settings.steps * batches, self.settings.batch_size,
             self.accelerator.process_index, self.accelerator.num_processes,
         )  # fmt: skip
         return DataLoader(
@@ -242,10 +253,11 @@ class Trainer(Updates):
             generator=torch.Generator().manual_seed(self.parts.seed),
         )
 
-    def _checksum(self, batch: Batch) -> int:
+    def _checksum(self, batches: Sequence[Batch]) -> int:
         """Return a checksum that depends neither on the order of samples nor on the number of processes."""
         total = sum(
             zlib.crc32(context.numpy().tobytes(), zlib.crc32(future.numpy().tobytes()))
+            for batch in batches
             for context, future in zip(batch.context, batch.future, strict=True)
         )
         if self.accelerator.num_processes == 1:

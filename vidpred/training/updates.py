@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,10 +23,12 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.noise import antithetic_noise
 from vidpred.models.pyramid import check_pyramid
 from vidpred.models.rollout import unroll
+from vidpred.training.accumulation import mean_losses
+from vidpred.training.adversarial_losses import Losses
 from vidpred.training.diagnosis import Diagnosis
 from vidpred.training.early_stopping import EarlyStopping
 from vidpred.training.monitors import is_due, measure, measure_samples
-from vidpred.training.objectives import Objective, ObjectiveSettings, Step
+from vidpred.training.objectives import Objective, ObjectiveSettings, Phase, Step
 from vidpred.training.optimizers import Schedule, build_optimizer
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, TrainingSettings
 
@@ -35,17 +37,35 @@ Validate = Callable[[Generator], dict[str, float]]
 
 @dataclass
 class Network:
-    """A trained network, the same wrapped by Accelerate (whose forward training calls), and its optimizer."""
+    """A trained network and its optimizer.
+
+    Attributes:
+        module: The network.
+        wrapped: The same wrapped by Accelerate, whose forward training calls.
+        optimizer: Its optimizer.
+        learning_rate: The learning rate before the schedule.
+        scaler: Keeps the gradients of its loss in the range of float16; None: another precision.
+    """
 
     module: Generator | Discriminator
     wrapped: nn.Module
     optimizer: torch.optim.Optimizer
     learning_rate: float
+    scaler: torch.amp.GradScaler | None
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """The network's parameters."""
         return list(self.module.parameters())
+
+    @property
+    def scale(self) -> float:
+        """The factor of its loss during the backward pass."""
+        return 1.0 if self.scaler is None else self.scaler.get_scale()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients, scaled, to those of the parameters."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
 
 @dataclass
@@ -101,42 +121,83 @@ class Updates:
             if parameter.dim() == 4:  # `module.to(memory_format=...)` rejects the 5-D weights of 3-D convolutions
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         wrapped = self.accelerator.prepare(module)
-        return Network(module, wrapped, build_optimizer(settings, module), settings.learning_rate)
+        return Network(
+            module, wrapped, build_optimizer(settings, module), settings.learning_rate, build_scaler(self.accelerator)
+        )
 
-    def train_step(self, number: int, batch: Batch) -> dict[str, Tensor]:
+    def train_step(self, number: int, *batches: Batch) -> dict[str, Tensor]:
         """Update every network that is scheduled for this step.
 
-        Randomness is a function of (seed, step, process), so resuming is exact.
+        Randomness is a function of (seed, step, process), so resuming is exact. The gradients of several batches are
+        averaged. Then every phase repeats the generator's forward passes, because one network is updated before the
+        next one's losses are computed, and keeping all graphs would need the memory of one large batch.
 
         Args:
             number: The step, from 0.
-            batch: The batch, on the device.
+            batches: The batches, on the device.
 
         Returns:
-            The losses as "network/name".
+            The losses as "network/name", means over the batches.
         """
-        torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index)) % 2**63)
+        self._seed(number)
         for network in self.networks.values():
             network.module.grow(self.schedule.growth(number))  # a function of the step: resuming is exact
         phases = self.objective.phases(number)
         # One forward of the generator serves all phases; its graph is needed only if the generator is updated.
-        with torch.set_grad_enabled(any(phase.network == "generator" for phase in phases)):
-            predictions = self._predict(batch)
-            step = Step(batch, predictions, number, self.parts.objective.num_samples, self.parts.generator.latent_cost)
+        trained = any(phase.network == "generator" for phase in phases)
+        shared = self._forward(number, batches[0], trained) if len(batches) == 1 else None
+        buffers = [] if shared else [buffer.clone() for buffer in self.parts.generator.buffers()]
         parts: dict[str, Tensor] = {}
         for phase in phases:
             network = self.networks[phase.network]
+            for buffer, before in zip(self.parts.generator.buffers() if buffers else (), buffers, strict=True):
+                buffer.data.copy_(before)
             with frozen([other.module for other in self.networks.values() if other is not network]):
-                losses = phase.losses(step)
-                if phase.network == "generator" and self._is_measured(number):
-                    self.measured = measure(step, losses, network.parameters)
-                    self.measured |= measure_samples(self.parts.generator, batch, self.parts.unroll)
-                self.accelerator.backward(losses.total)
-            self._update(network, phase.network, losses.parts, losses.total, step)
+                found = [
+                    self._accumulate(phase, number, index, batches, shared).detach() for index in range(len(batches))
+                ]
+            losses = mean_losses(found)
+            self._update(network, phase.network, losses, number, batches)
             phase.after_update()
-            parts |= {f"{phase.network}/{name}": value.detach() for name, value in losses.parts.items()}
+            parts |= {f"{phase.network}/{name}": value for name, value in losses.parts.items()}
         self._average(number)
         return parts
+
+    def _seed(self, number: int, *of_batch: int) -> None:
+        torch.manual_seed(hash((self.parts.seed, number, self.accelerator.process_index, *of_batch)) % 2**63)
+
+    def _forward(self, number: int, batch: Batch, with_graph: bool) -> Step:
+        """Run the generator on a batch."""
+        with torch.set_grad_enabled(with_graph):
+            predictions, num_samples = self._predict(batch), self.parts.objective.num_samples
+            return Step(batch, predictions, number, num_samples, self.parts.generator.latent_cost)
+
+    def _accumulate(
+        self, phase: Phase, number: int, index: int, batches: Sequence[Batch], shared: Step | None
+    ) -> Losses:
+        """Add the gradients of one batch of a step; processes exchange them with the last batch.
+
+        Args:
+            phase: The phase.
+            number: The step.
+            index: The batch's index.
+            batches: The batches of the step.
+            shared: The generator's pass, if all phases share it.
+        """
+        network, trained = self.networks[phase.network], phase.network == "generator"
+        last = index == len(batches) - 1
+        with nullcontext() if last else self.accelerator.no_sync(network.wrapped):
+            step = shared
+            if step is None:
+                self._seed(number, index)  # every phase draws the same noise
+                step = self._forward(number, batches[index], trained)
+            step = replace(step, loss_scale=network.scale)
+            losses = phase.losses(step)
+            if trained and index == 0 and self._is_measured(number):
+                self.measured = measure(step, losses, network.parameters)
+                self.measured |= measure_samples(self.parts.generator, step.batch, self.parts.unroll)
+            network.backward(losses.total / len(batches))
+        return losses
 
     def _is_measured(self, number: int) -> bool:
         objective, settings = self.parts.objective, self.settings
@@ -165,17 +226,24 @@ class Updates:
             raise ConfigError(f"{error} [{keys}]; correct the setting or the generator") from None
         return predictions
 
-    def _update(self, network: Network, name: str, parts: Mapping[str, Tensor], total: Tensor, step: Step) -> None:
+    def _update(self, network: Network, name: str, losses: Losses, number: int, batches: Sequence[Batch]) -> None:
+        """Update a network, unless its gradients overflow float16: then the next step scales its loss less."""
+        if network.scaler is not None:
+            network.scaler.unscale_(network.optimizer)
         gradients = [parameter.grad for parameter in network.parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not self._everywhere(bool(torch.isfinite(total.detach()) & torch.isfinite(norm))):
-            self._diverged(name, parts, float(norm), step)
+        finite = bool(norm.isfinite())  # the same on all processes, which have the same gradients
+        if not self._everywhere(bool(losses.total.isfinite()) and (finite or network.scale > 1)):
+            self._diverged(name, losses.parts, float(norm), number, batches)
         if self.settings.grad_clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(network.parameters, self.settings.grad_clip_norm, norm)
-        factor = self.schedule.factor(name, step.number)
+        factor = self.schedule.factor(name, number)
         for group in network.optimizer.param_groups:
             group["lr"] = network.learning_rate * factor
-        network.optimizer.step()
+        if finite:
+            network.optimizer.step()
+        if network.scaler is not None:
+            network.scaler.update()
         network.optimizer.zero_grad()
 
     def _average(self, number: int) -> None:
@@ -195,22 +263,29 @@ class Updates:
         bad = torch.tensor(float(not good), device=self.accelerator.device)
         return float(self.accelerator.reduce(bad, "sum")) == 0
 
-    def _diverged(self, name: str, parts: Mapping[str, Tensor], norm: float, step: Step) -> None:
+    def _diverged(
+        self, name: str, parts: Mapping[str, Tensor], norm: float, number: int, batches: Sequence[Batch]
+    ) -> None:
         record = {
-            "step": step.number + 1,
+            "step": number + 1,
             "network": name,
             "gradient_norm": str(norm),
-            "losses": {key: str(float(value.detach())) for key, value in parts.items()},
-            "positions": step.batch.positions.tolist(),
+            "losses": {key: str(float(value)) for key, value in parts.items()},
+            "positions": [position for batch in batches for position in batch.positions.tolist()],
         }
         folder = self.parts.folder.path
-        file = folder / f"diverged-step-{step.number + 1}-process-{self.accelerator.process_index}.json"
+        file = folder / f"diverged-step-{number + 1}-process-{self.accelerator.process_index}.json"
         write_file(file, json.dumps(record, indent=1), "free space or choose another run=")
-        losses = ", ".join(f"{key}={float(value.detach()):.3g}" for key, value in parts.items())
+        losses = ", ".join(f"{key}={float(value):.3g}" for key, value in parts.items())
         raise DivergedError(
-            f"{name}'s loss or gradient is not finite at step {step.number + 1} [{losses}, gradient norm {norm:.3g}]; "
+            f"{name}'s loss or gradient is not finite at step {number + 1} [{losses}, gradient norm {norm:.3g}]; "
             f"lower training.{name}.learning_rate or set training.grad_clip_norm=1 (see {file.name})"
         )
+
+
+def build_scaler(accelerator: Accelerator) -> torch.amp.GradScaler | None:
+    """Return a new scaler for the gradients of one network, if the run computes in float16."""
+    return torch.amp.GradScaler(accelerator.device.type) if accelerator.mixed_precision == "fp16" else None
 
 
 @contextmanager
