@@ -32,7 +32,7 @@ from vidpred.models.conditions import check_conditions
 from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.resume import init_from, prepare_folder
-from vidpred.settings import Reads, recording
+from vidpred.settings import Reads, flatten, recording
 from vidpred.training.accumulation import check_accumulation
 from vidpred.training.diagnosis import diagnose
 from vidpred.training.direct_fit import Fitting
@@ -43,6 +43,7 @@ from vidpred.training.plan import describe_plan
 from vidpred.training.processes_agree import all_or_none, main_process_first
 from vidpred.training.rehearsal import check_world_size, rehearse, rehearse_data
 from vidpred.training.settings import TrainingSettings
+from vidpred.training.trackers import check_trackers
 from vidpred.training.trainer import Trainer
 from vidpred.training.updates import TrainingParts
 from vidpred.training.validation import VALIDATION, build_validation, held_out_images, validation_settings
@@ -133,6 +134,7 @@ def build(
         progress=peers.progress,
         diagnose=partial(diagnose, settings=config),
         unroll=config.data.unroll,
+        settings=dict(flatten(config.model_dump(mode="json"))),
         state=run_state(generator, accelerator.num_processes, train_source.classes),
     )
     return Fitting(parts, network, held_out_images(config.data)) if network.fits_directly else Trainer(parts)
@@ -181,13 +183,14 @@ def read_by_run(config: Config, network: Generator, discriminator: Discriminator
         reads: The recording so far, which is extended.
 
     Raises:
-        ConfigError: See `check_world_size`.
+        ConfigError: See `check_world_size` and `check_trackers`.
     """
     check_world_size(config.data, config.objective)
+    check_trackers(config.training.trackers)
     reads.handed_over(config, ("seed", "run"))
     reads.handed_over(config.data, ("num_workers", "timeout_seconds"))
     if network.fits_directly:
-        reads.handed_over(config.training, ("steps", "tensorboard", "device", "batch_size", "precision"))
+        reads.handed_over(config.training, ("steps", "trackers", "device", "batch_size", "precision"))
         reads.handed_over(config.checkpoint, ("keep",))
     else:
         reads.handed_over(config.checkpoint)

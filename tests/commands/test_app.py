@@ -470,12 +470,13 @@ def test_starting_from_another_model(capsys: pytest.CaptureFixture[str], work: P
     )
 
 
-def test_tensorboard_is_an_extra(
+def test_trackers_are_extras(
     capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, "training.tensorboard=true"]
-    refused(call(capsys, "train", *words), 2, "training.tensorboard", "pip install 'vidpred[tensorboard]'")
+    for name in ("tensorboard", "wandb", "trackio"):
+        monkeypatch.setitem(sys.modules, name, None)
+        words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, f"training.trackers={name}"]
+        refused(call(capsys, "train", *words), 2, f"training.trackers={name}", f"pip install 'vidpred[{name}]'")
 
 
 def test_unknown_splits(capsys: pytest.CaptureFixture[str], work: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from tests.image_files import small_preset
-from tests.training.test_trainer import checksums, tensors, tensors_of
-from vidpred.checkpoint import RunFolder, find_checkpoint, read_metrics
+from tests.training.test_trainer import checksums, tensors
+from vidpred.checkpoint import find_checkpoint, read_metrics
 from vidpred.config import load_config
 from vidpred.errors import ConfigError, DivergedError
-from vidpred.run import train
+from vidpred.run import build_networks, train
 from vidpred.training import updates
 
 SETTINGS: dict[str, Any] = {
@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
     "data.world.name": "moving_shapes", "data.crop_size": 16, "discriminator.size": "strided",
     "objective.adversarial.weight": 0.1, "objective.adversarial.r1_weight": 0.1, "objective.adversarial.r1_every": 2,
     "objective.adversarial.drift_weight": 0.1, "objective.adversarial.discriminator_steps": 2,
-    "objective.log_weight": 0.1, "objective.history_weight": 1e-3,
+    "objective.log_weight": 0.1, "objective.history_weight": 1e-3, "training.discriminator.learning_rate": 0.1,
 }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_accumulation_resumes_exactly(tmp_path: Path) -> None:
 def test_running_statistics_count_every_batch_once(tmp_path: Path) -> None:
     """The generator runs twice on a batch, for either network; its batch norm counts it once."""
     changes = {"training.gradient_accumulation_steps": 3, "training.steps": 2}
-    run = train(small_preset("dcgan", tmp_path, changes))
+    run = train(small_preset("dcgan_conditional", tmp_path, changes))
     found = tensors(run.folder)
     assert {int(found[name]) for name in found if name.startswith("generator/") and "tracked" in name} == {2 * 3}
 
@@ -75,7 +75,7 @@ def test_running_statistics_count_every_batch_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("preset", "changes", "words"),
     [
-        ("improved_gan", {"data.labeled": None}, "feature_matching_weight matches means"),
+        ("improved_gan", {}, "feature_matching_weight matches means"),
         (
             "improved_gan",
             {"objective.adversarial.feature_matching_weight": 0.0, "objective.adversarial.weight": 1.0},
@@ -117,21 +117,32 @@ class TestScaledLosses:
         assert find_checkpoint(tmp_path / "broken", "last").state["scalers"] == state
 
     def test_an_overflow_skips_the_update(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.scale(monkeypatch, 2.0**126)
-        trained(tmp_path / "run", **{"checkpoint.every": 1, "checkpoint.keep": 9, "training.steps": 2})
-        first, second = (tensors_of(RunFolder(tmp_path / "run").folder(step)) for step in (1, 2))
-        assert all(
-            torch.equal(first[name], value) for name, value in second.items() if name.startswith("discriminator/")
-        )
+        """The first loss, about 1.4, times 3e38 is infinite."""
+        self.scale(monkeypatch, 3e38)
+        config = load_config(None, {**SETTINGS, "run": str(tmp_path / "run"), "training.steps": 1})
+        train(config)
+        torch.manual_seed(config.seed)
+        _, start = build_networks(config)
+        assert start is not None
+        found = tensors(tmp_path / "run")
+        assert all(torch.equal(found[f"discriminator/{name}"], value) for name, value in start.state_dict().items())
         state = find_checkpoint(tmp_path / "run", "last").state["scalers"]
-        assert state["discriminator"]["scale"] == 2.0**124
+        assert state["discriminator"]["scale"] == pytest.approx(1.5e38)
+        after = trained(tmp_path / "run", steps=2)
+        assert not all(torch.equal(found[name], after[name]) for name in found if name.startswith("discriminator/"))
 
     def test_a_gradient_that_is_never_finite_diverges(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scale(monkeypatch, 2.0)
-        norms = iter([1.0, 1.0, math.inf, 1.0, math.inf])
-        monkeypatch.setattr(torch.nn.utils, "get_total_norm", lambda gradients: torch.tensor(next(norms)))
-        with pytest.raises(DivergedError, match="not finite at step"):
-            trained(tmp_path / "run", **{"training.monitor_every": 0, "training.steps": 9})
+
+        def backward(network: updates.Network, loss: torch.Tensor) -> None:
+            assert network.scaler is not None
+            network.scaler.scale(loss)
+            for parameter in network.parameters:
+                parameter.grad = torch.full_like(parameter, math.inf)
+
+        monkeypatch.setattr(updates.Network, "backward", backward)
+        with pytest.raises(DivergedError, match="discriminator's loss or gradient is not finite at step 2 "):
+            trained(tmp_path / "run", **{"training.steps": 9})
 
 
 def test_float16_needs_a_gpu(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from vidpred.training.tracking import Tracker
 
 
 def test_numbers_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
-    tracker = Tracker(tmp_path, 3, 0, True, False)
+    tracker = Tracker(tmp_path, 3, 0, True)
     tracker.log(1, {"loss": 1.23456789, "psnr": float("nan"), "gradient": float("inf"), "steps": 3})
     tracker.close()
 

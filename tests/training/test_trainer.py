@@ -131,6 +131,7 @@ def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes
     assert len(checksums(whole)) == 60
 
 
+SGD = {**ADVERSARIAL, "training.discriminator.name": "sgd", "training.generator.name": "sgd"}
 BALANCED = {
     "objective.adversarial.weight": 0.5, "objective.adversarial.balanced": True, "discriminator.name": "patch",
     "discriminator.widths": [8], "training.discriminator.name": "sgd", "training.generator.name": "sgd",
@@ -138,15 +139,16 @@ BALANCED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adversary", [{}, BALANCED])
+@pytest.mark.parametrize(("adversary", "batches"), [(SGD, 2), (BALANCED, 1)])
 def test_one_and_two_processes_train_on_the_same_samples(
-    clips: Path, tmp_path: Path, adversary: dict[str, Any]
+    clips: Path, tmp_path: Path, adversary: dict[str, Any], batches: int
 ) -> None:
-    """At the same global batch size, samples are equal and weights close (sums are in another order)."""
+    """At the same effective batch size, samples are equal and weights close (sums are in another order)."""
     settings = {**TINY, **adversary, "data.root": str(clips), "training.precision": "float32"}
+    parts = {"training.batch_size": 4 // batches, "training.gradient_accumulation_steps": batches}
     folders = [tmp_path / "one", tmp_path / "two"]
     for processes, folder in enumerate(folders, 1):
-        finish(start({**settings, "run": str(folder)}, processes))
+        finish(start({**settings, **(parts if processes == 2 else {}), "run": str(folder)}, processes))
     assert checksums(folders[0]) == checksums(folders[1])
     one, two = (load_file(find_checkpoint(folder, "last").path / "generator.safetensors") for folder in folders)
     for name, value in one.items():

@@ -80,7 +80,7 @@ def try_config(config: Config, name: str, run: Path, steps: int) -> DoctorReport
     changes["run"] = str(run)
     changes["training"] |= {
         "steps": steps, "log_every": 1, "monitor_every": max(1, steps // 10), "validate_every": 0, "image_every": 0,
-        "tensorboard": False,
+        "trackers": [],
     }  # fmt: skip
     if config.objective.has_discriminator:
         changes["objective"]["adversarial"] |= {"start": 0, "ramp": 0}

@@ -215,6 +215,23 @@ def training_image(context: Tensor, truth: Tensor, prediction: Tensor) -> np.nda
     return stack(rows)
 
 
+def prediction_video(context: Tensor, truth: Tensor, prediction: Tensor) -> np.ndarray:
+    """Render samples in rows, true frames on the left, predicted ones on the right, after their common context.
+
+    Args:
+        context: `(B, T, C, H, W)` in [0, 1].
+        truth: `(B, K, C, H, W)` in [0, 1].
+        prediction: `(B, K, C, H, W)` in [0, 1].
+
+    Returns:
+        `(T + K, height, width, 3)` uint8, at least `TRAINING_HEIGHT` pixels a sample.
+    """
+    clips = [torch.cat([context, frames.to(context)], 1).float().cpu() for frames in (truth, prediction)]
+    factor = -(-TRAINING_HEIGHT // context.shape[-2])
+    pairs = torch.stack(clips, 1).flatten(0, 1).repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    return np.stack([image_grid(images, columns=2) for images in pairs.unbind(1)])
+
+
 def _as_image(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).movedim(-1, 0).float() / 255
 

@@ -55,11 +55,13 @@ MOVED = {  # old dotted key -> new
     "objective.discriminator_steps": "objective.adversarial.discriminator_steps",
     "training.clip_norm": "training.grad_clip_norm",
     "training.picture_every": "training.image_every",
+    "training.tensorboard": "training.trackers",
     "training.start_from": "training.init_from",
 }
-VALUES: dict[str, dict[str, str]] = {  # dotted key -> old value -> new
+VALUES: dict[str, dict[Any, Any]] = {  # dotted key -> old value -> new
     "data.world.name": {"two_way": "forking_ball", "motion": "moving_shapes"},
     "model.name": {"mixture": "gaussian_mixture"},
+    "training.trackers": {True: ["tensorboard"], False: []},
 }
 SECTIONS = {key for key in MOVED if any(new.startswith(f"{key}.") for new in MOVED.values())}  # values once
 
@@ -76,9 +78,9 @@ def moved_to(key: str, value: Any = None) -> str | None:
     return MOVED.get(key)
 
 
-def renamed_value(key: str, value: Any) -> str | None:
+def renamed_value(key: str, value: Any) -> Any:
     """Return the new name of a renamed value of the setting `key`; None for any other value."""
-    return VALUES.get(key, {}).get(value) if isinstance(value, str) else None
+    return VALUES.get(key, {}).get(value) if isinstance(value, str | bool) else None
 
 
 def assign(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -104,7 +106,7 @@ def migrate(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
         renamed = renamed_value(new, value)
         if new != key or renamed is not None:
             _note(where)
-        assign(current, new, renamed or value)
+        assign(current, new, value if renamed is None else renamed)
     return current
 
 

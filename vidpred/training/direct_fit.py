@@ -29,7 +29,7 @@ class Fitting:
             held_out: Images to measure the likelihood of; None: none.
         """
         self.parts, self.model, self.held_out = parts, model, held_out
-        self.last, self.tensorboard, self.keep = parts.training.steps, parts.training.tensorboard, parts.checkpoint.keep
+        self.last, self.trackers, self.keep = parts.training.steps, parts.training.trackers, parts.checkpoint.keep
 
     def run(self) -> Progress:
         """Fit and save the model, unless the folder has a checkpoint already.
@@ -46,7 +46,8 @@ class Fitting:
             return Progress(last, last)
         images = images_of(parts.samples.source, self.model.max_fit_images, parts.seed)
         self.model.fit(images, parts.seed)
-        tracker = Tracker(parts.folder.path, last, 0, parts.accelerator.is_main_process, self.tensorboard)
+        main = parts.accelerator.is_main_process
+        tracker = Tracker(parts.folder.path, last, 0, main, self.trackers, parts.settings)
         numbers = self._likelihoods(images) if self.model.has_density else {}
         tracker.log(last, numbers)
         tracker.print(", ".join(f"{name} {value:.5g}" for name, value in numbers.items()))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vidpred.settings import Settings
 
@@ -81,7 +81,11 @@ class TrainingSettings(Settings):
     monitor_every: int = Field(
         50, ge=0, description="Steps between the measurements that `vidpred doctor` reads. 0: never."
     )
-    tensorboard: bool = Field(False, description="Also write TensorBoard files.")
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        (),
+        description="Experiment trackers that receive losses, validation metrics, images and predicted videos, as in "
+        "[tensorboard, wandb]. Each is an extra of that name.",
+    )
     peer_timeout_seconds: float = Field(
         1800.0,
         gt=0,
@@ -93,6 +97,11 @@ class TrainingSettings(Settings):
         description="Run or checkpoint folder to take the initial weights from; `pretrained`: the weights that come "
         "with the package (motion.yaml).",
     )
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_early_stopping(self) -> Self:

@@ -1,4 +1,4 @@
-"""The numbers of a run: metrics.jsonl, TensorBoard if enabled, and a progress bar."""
+"""The numbers of a run: metrics.jsonl, experiment trackers, and a progress bar."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 import math
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from vidpred.checkpoint import read_metrics
-from vidpred.errors import ConfigError, StorageError
+from vidpred.errors import StorageError
 from vidpred.files import write_file
+from vidpred.training.trackers import Trackers
 
 REMEMBERED_LINES = 1000
 
@@ -22,7 +24,10 @@ REMEMBERED_LINES = 1000
 class Tracker:
     """A writer of the run's numbers, active on the main process only. `lines` are the newest lines, as written."""
 
-    def __init__(self, folder: Path, steps: int, first_step: int, active: bool, tensorboard: bool) -> None:
+    def __init__(
+        self, folder: Path, steps: int, first_step: int, active: bool, trackers: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         """Open the log, and drop lines beyond `first_step`, which a killed run may have left.
 
         Args:
@@ -30,24 +35,21 @@ class Tracker:
             steps: Number of steps of the run.
             first_step: Number of steps that are done already.
             active: Whether this process writes.
-            tensorboard: Also write TensorBoard files.
-
-        Raises:
-            ConfigError: TensorBoard is not installed.
+            trackers: Names of experiment trackers that receive the numbers, too.
+            settings: The run's settings by dotted key, for the trackers.
         """
-        self.active, self._board = active, None
+        self.active = active
         self._warnings: set[str] = set()
         self.lines: deque[dict[str, Any]] = deque(maxlen=REMEMBERED_LINES)
         if not active:
             return
         self._path = folder / "metrics.jsonl"
         self._drop_later_lines(first_step)
-        if tensorboard:
-            self._board = open_board(folder / "tensorboard", first_step)
         self._bar = tqdm(
             total=steps, initial=first_step, unit="step", file=sys.stderr, dynamic_ncols=True,
             mininterval=0.2 if sys.stderr.isatty() else 10,
         )  # fmt: skip
+        self._trackers = Trackers(trackers, folder, first_step, settings or {}, self.warn)
 
     def _drop_later_lines(self, first_step: int) -> None:
         if not self._path.is_file():
@@ -70,10 +72,14 @@ class Tracker:
                 file.write(json.dumps(self.lines[-1]) + "\n")
         except OSError as error:
             self.warn(f"cannot write [{self._path}]: {error.strerror}; its lines are lost while training goes on")
-        if self._board:
-            for key, value in rounded.items():
-                if isinstance(value, float):
-                    self._board.add_scalar(key, value, step)
+        self._trackers.log(step, rounded)
+
+    def show(self, step: int, image: np.ndarray, video: np.ndarray | None) -> None:
+        """Pass an image `(H, W, 3)` uint8 and a video `(T, H, W, 3)` uint8 of a step to the experiment trackers."""
+        if self.active:
+            self._trackers.log_image(step, "training/samples", image)
+            if video is not None:
+                self._trackers.log_video(step, "training/prediction", video)
 
     def advance(self, shown: Mapping[str, float]) -> None:
         """Advance the progress bar by one step, and show a few numbers next to it."""
@@ -94,11 +100,10 @@ class Tracker:
             self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
-        """Close the progress bar and TensorBoard's files."""
+        """Finish the experiment trackers and close the progress bar."""
         if self.active:
+            self._trackers.close()
             self._bar.close()
-            if self._board:
-                self._board.close()
 
 
 def describe_validation(numbers: Mapping[str, float]) -> str:
@@ -112,14 +117,3 @@ def describe_validation(numbers: Mapping[str, float]) -> str:
         ]
         texts.append(f"{name} {numbers[name]:.4g}" + (f" ({', '.join(gains)})" if gains else ""))
     return ", ".join(texts)
-
-
-def open_board(folder: Path, first_step: int) -> Any:
-    """Return a TensorBoard writer. Raises ConfigError if the extra is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ConfigError(
-            "[training.tensorboard] tensorboard is not installed; pip install 'vidpred[tensorboard]'"
-        ) from None
-    return SummaryWriter(str(folder), purge_step=first_step + 1)

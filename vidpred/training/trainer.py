@@ -26,7 +26,7 @@ from vidpred.data.batch import Batch
 from vidpred.data.sources import StepSampler, collate
 from vidpred.data.videos.worker_status import WorkerNotes
 from vidpred.errors import StoppedError, StorageError
-from vidpred.media.render import shown_samples, training_image, write_png
+from vidpred.media.render import prediction_video, shown_samples, training_image, write_png
 from vidpred.models.conditions import Conditions
 from vidpred.models.rollout import unroll
 from vidpred.training.monitors import as_table, summarize
@@ -69,7 +69,9 @@ class Trainer(Updates):
         first_step, note = self._resume()
         last_step, early = first_step, self.early_stopping
         main = self.accelerator.is_main_process
-        self.tracker = Tracker(self.parts.folder.path, self.settings.steps, first_step, main, self.settings.tensorboard)
+        self.tracker = Tracker(
+            self.parts.folder.path, self.settings.steps, first_step, main, self.settings.trackers, self.parts.settings
+        )
         previous = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             if first_step < self.settings.steps and not early.exhausted:
@@ -191,6 +193,8 @@ class Trainer(Updates):
             write_png(self.parts.folder.path / "images" / f"step-{done:06d}.png", image)
         except StorageError as error:
             self.tracker.warn(str(error))
+        if self.settings.trackers:
+            self.tracker.show(done, image, prediction_video(context, future, prediction) if len(context[0]) else None)
 
     def _save(self, done: int) -> None:
         if self.accelerator.is_main_process:

@@ -87,6 +87,7 @@ class TrainingParts:
     progress: Callable[[], None] = lambda: None  # called at the beginning of every step
     diagnose: Callable[[Sequence[Mapping[str, Any]]], list[Diagnosis]] = lambda lines: []  # for warnings
     unroll: int = 1  # consecutive predictions, each from the generator's own frames
+    settings: Mapping[str, Any] = field(default_factory=dict)  # all settings by dotted key, for experiment trackers
     state: Mapping[str, Any] = field(default_factory=dict)  # extra entries for every checkpoint's state.json
 
 
