@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import math
+import tempfile
 import warnings
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -23,8 +26,8 @@ from vidpred.config.unused_settings import report_unused
 from vidpred.data.build import build_source, record_splits
 from vidpred.data.recorded_splits import FILE, with_recorded_splits
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import TrainingSamples, training_offsets
-from vidpred.errors import ConfigError, counted
+from vidpred.data.sources import Source, TrainingSamples, training_offsets
+from vidpred.errors import ConfigError, DataError, counted
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator
@@ -39,7 +42,7 @@ from vidpred.training.direct_fit import Fitting
 from vidpred.training.fit_normalizers import check_classes, fit_conditions
 from vidpred.training.hardware import choose_precision
 from vidpred.training.peers import Peers
-from vidpred.training.plan import describe_plan
+from vidpred.training.plan import describe_plan, describe_times, estimate_memory, free_memory
 from vidpred.training.processes_agree import all_or_none, main_process_first
 from vidpred.training.rehearsal import check_world_size, rehearse, rehearse_data
 from vidpred.training.settings import TrainingSettings
@@ -47,6 +50,8 @@ from vidpred.training.trackers import check_trackers
 from vidpred.training.trainer import Trainer
 from vidpred.training.updates import TrainingParts
 from vidpred.training.validation import VALIDATION, build_validation, held_out_images, validation_settings
+
+MEASURED_SECONDS = 5.0  # of steps, for the estimate of a dry run
 
 
 @dataclass(frozen=True)
@@ -265,13 +270,12 @@ def _plan(config: Config, reads: Reads) -> str:
             init_from(config.training.init_from, generator, discriminator)
     report_unused(config, read_by_run(config, generator, discriminator, reads))
     sample = source.window(0).shape
-    side = None if config.data.has_points else config.data.crop_size
-    height, width = (side, side) if side else sample[1:3]
     return "\n".join(
         [
             f"data        {source.name}: {describe_source(config.data, len(source), sample)}",
+            f"held out    {describe_splits(config.data)}",
             *describe_plan(
-                generator, discriminator, config.training, config.data, (height, width), device,
+                generator, discriminator, config.training, config.data, frame_size(config.data, source), device,
                 choose_precision(config.training.precision, device), config.objective.num_samples,
             ),
             f"run folder  {config.run}, a checkpoint every {config.checkpoint.every} steps",
@@ -279,11 +283,83 @@ def _plan(config: Config, reads: Reads) -> str:
     )  # fmt: skip
 
 
+def measure(config: Config, seconds: float = MEASURED_SECONDS) -> list[str]:
+    """Train some steps of a run on its data, keep nothing, and return lines on its speed and estimated duration.
+
+    Args:
+        config: The settings.
+        seconds: Time after which no other step is begun.
+
+    Raises:
+        VidpredError: The steps fail as they would in the run.
+    """
+    done = RunFolder(config.run).steps()
+    if config.training.steps <= (done[-1] if done else 0):
+        return ["duration    nothing left to do"]
+    quiet = config.training.model_copy(update={"trackers": ()})
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Peers(Path(folder), config.training.peer_timeout_seconds) as peers,
+        ExitStack() as held,
+    ):
+        trial = config.model_copy(update={"run": str(Path(folder) / "run"), "training": quiet})
+        with recording(trial) as reads, redirect_stderr(io.StringIO()):  # the plan has shown the warnings
+            trainer = build(trial, None, reads, peers, held)
+        if not isinstance(trainer, Trainer):
+            return []
+        if lacking := _lacking_memory(config, trainer.parts):
+            return [lacking]
+        adversary = config.objective.adversary
+        cycle = math.lcm(
+            adversary.discriminator_steps if config.objective.has_discriminator else 1,
+            adversary.r1_every if adversary.r1_weight else 1,
+        )
+        times = trainer.time_steps(seconds)
+        saving = trainer.time_saving()
+    return describe_times(times, saving, config.training, done[-1] if done else 0, config.checkpoint.every, cycle)
+
+
+def _lacking_memory(config: Config, parts: TrainingParts) -> str | None:
+    """Return a line if the steps of a run would need more memory than is free."""
+    device = parts.accelerator.device
+    with torch.device("meta"):
+        networks = build_networks(config)
+    needed = estimate_memory(
+        *networks, config.training, config.data, frame_size(config.data, parts.samples.source),
+        choose_precision(config.training.precision, device), config.objective.num_samples,
+    )  # fmt: skip
+    free = free_memory(device)
+    if free is None or needed < free:
+        return None
+    return f"speed       not measured: {needed >> 20:,} MB are needed, {free >> 20:,} MB are free on this machine"
+
+
+def frame_size(data: DataSettings, source: Source) -> tuple[int, int]:
+    """Return height and width of the frames that a run trains on."""
+    shape = source.window(0).shape
+    side = None if data.has_points else data.crop_size
+    return (side, side) if side else (shape[1], shape[2])
+
+
 def describe_source(data: DataSettings, count: int, shape: tuple[int, ...]) -> str:
     """Return the number and the size of training samples in words that fit the data."""
-    if data.has_points:
-        return f"{counted(count, 'training point')}"
-    size = f"{shape[2]}x{shape[1]}"
-    if not data.context_frames:
-        return f"{counted(count, 'training image')}, whole images {size}"
-    return f"{counted(count, 'training window')}, whole frames {size}"
+    noun = noun_of(data)
+    size = "" if data.has_points else f", whole {'frames' if data.context_frames else 'images'} {shape[2]}x{shape[1]}"
+    return f"{counted(count, f'training {noun}')}{size}"
+
+
+def describe_splits(data: DataSettings) -> str:
+    """Return the number of samples of the other splits; training works without them."""
+    found = []
+    for split in ("validation", "test"):
+        try:
+            count = len(build_source(data, split, training_offsets(data)))
+        except DataError:
+            count = 0
+        found.append(counted(count, f"{split} {noun_of(data)}"))
+    return ", ".join(found)
+
+
+def noun_of(data: DataSettings) -> str:
+    """Return what one sample of the data is."""
+    return "point" if data.has_points else "window" if data.context_frames else "image"

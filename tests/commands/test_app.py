@@ -22,6 +22,8 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.commands import app
 from vidpred.config import to_yaml
 from vidpred.models.baselines import BASELINES
+from vidpred.training.plan import describe_times, duration
+from vidpred.training.settings import TrainingSettings
 
 TRAIN = [
     "training.steps=2", "training.batch_size=2", "data.crop_size=32", "model.scales=2",
@@ -132,12 +134,25 @@ def test_config_shows_origins(capsys: pytest.CaptureFixture[str]) -> None:
 def test_dry_run_prints_the_plan_and_trains_nothing(capsys: pytest.CaptureFixture[str], work: Path) -> None:
     run = work / "planned"
     code, out, _ = call(
-        capsys, "train", "--config", "ucf101.yaml", "--dry-run", f"data.root={work}/clips", f"run={run}"
-    )
+        capsys, "train", "--config", "ucf101.yaml", "--dry-run", f"data.root={work}/clips", f"run={run}",
+        "training.batch_size=1",
+    )  # fmt: skip
     assert code == 0
-    for words in ("12,569,740 parameters", "20,640,388 parameters", "500000 steps", "MB", "32x32"):
+    for words in ("12,569,740 parameters", "20,640,388 parameters", "500000 steps", "MB", "32x32", "validation window",
+                  "measured on this machine", "duration    about "):  # fmt: skip
         assert words in out
     assert not run.exists()
+
+
+def test_the_estimate_of_a_dry_run() -> None:
+    """The first step sets up the device, and generator updates come every second step; by hand: 500 x 0.2 s + ..."""
+    training = TrainingSettings(steps=1000, batch_size=8, validate_every=100)
+    speed, total = describe_times([9.0, 0.1, 0.3, 0.1, 0.3, 0.1], (4.0, 10.0), training, 500, 250, 2)
+    assert speed == (
+        "speed       0.2 s a step (40 samples/s, 4 steps measured on this machine), 4 s a validation, 10 s a checkpoint"
+    )
+    assert total == "duration    about 2 min (500 of 1,000 steps are left)", "500 * 0.2 + 5 * 4 + 2 * 10 = 140 s"
+    assert [duration(seconds) for seconds in (44.2, 12_000, 190_800)] == ["45 s", "3 h 20 min", "2 d 5 h"]
 
 
 @pytest.mark.slow

@@ -34,7 +34,9 @@ Words = Annotated[
 def train(
     words: Words = None,
     config: ConfigOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print a summary of the run and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print a summary of the run with its measured speed, and stop.")
+    ] = False,
 ) -> None:
     """Train a model; the same command resumes a stopped run."""
     from vidpred.config import load_config, split_words
@@ -44,7 +46,12 @@ def train(
     from vidpred import run
 
     if dry_run:
-        typer.echo(run.plan(settings))
+        main = os.environ.get("RANK", "0") == "0"
+        if main:
+            typer.echo(run.plan(settings))
+        lines = run.measure(settings)
+        if main and lines:
+            typer.echo("\n".join(lines))
         return
     if started_alone():
         print("vidpred: warning: " + ALONE, file=sys.stderr)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
 import torch
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.errors import counted
 from vidpred.models.base import Discriminator, Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import Conditions
@@ -107,3 +113,54 @@ def estimate_memory(
     for handle in handles:
         handle.remove()
     return weights + counted * bytes_each
+
+
+def describe_times(
+    steps: Sequence[float], saving: tuple[float, float], training: TrainingSettings, done: int, every: int, cycle: int
+) -> list[str]:
+    """Return lines on the measured speed and the estimated total.
+
+    Args:
+        steps: Seconds of consecutive steps, the first of which also set up the device.
+        saving: Seconds of a validation and of a checkpoint.
+        training: Settings of the training.
+        done: Number of steps done already.
+        every: Steps between checkpoints.
+        cycle: Steps after which the kinds of steps repeat.
+    """
+    measured = steps[1:] or steps
+    measured = measured[: len(measured) // cycle * cycle] or measured  # whole cycles
+    step, (validation, checkpoint) = fmean(measured), saving
+    left = training.steps - done
+    validations = -(-left // training.validate_every) if training.validate_every else 0
+    total = left * step + validations * validation + -(-left // every) * checkpoint
+    samples = training.batch_size * training.gradient_accumulation_steps / step
+    extra = f", {validation:.2g} s a validation" if validation else ""
+    rest = f" ({left:,} of {training.steps:,} steps are left)" if done else ""
+    return [
+        f"speed       {step:.2g} s a step ({samples:.3g} samples/s, {counted(len(measured), 'step')} measured on this "
+        f"machine){extra}, {checkpoint:.2g} s a checkpoint",
+        f"duration    about {duration(total)}{rest}",
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Return a time in two units: "40 s", "5 min", "3 h 20 min", "2 d 5 h"."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the free bytes of a device's memory; None if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None

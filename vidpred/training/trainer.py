@@ -6,6 +6,7 @@ import signal
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from vidpred.training.tracking import Tracker, describe_validation
 from vidpred.training.updates import TrainingParts, Updates
 from vidpred.training.workers import closing_workers, prepare_worker, worker_failure
 
+TIMED_STEPS = 64  # at most, for an estimate of a run's duration
 SMOOTHING = 0.3  # weight of the newest rate in the progress bar
 
 
@@ -78,7 +80,8 @@ class Trainer(Updates):
                 if first_step:
                     at = f"resuming at step {first_step} of {self.settings.steps}"
                     self.tracker.print(f"{at}; {note}" if note else at)
-                last_step = self._loop(first_step)
+                with self._batches(first_step) as batches:
+                    last_step = self._steps(first_step, batches)
             if early.exhausted and last_step < self.settings.steps:
                 self.tracker.print(f"vidpred: stopped early after step {last_step}: {early.describe()}")
         finally:
@@ -87,11 +90,12 @@ class Trainer(Updates):
                 signal.signal(number, handler)
         return Progress(first_step, last_step, last_step < self.settings.steps)
 
-    def _loop(self, first_step: int) -> int:
-        """Train; return the last step."""
+    @contextmanager
+    def _batches(self, first_step: int) -> Iterator[Iterator[Batch]]:
+        """Yield the batches of all steps from `first_step` on. Raises DataError if a data worker fails."""
         with WorkerNotes() as notes, closing_workers(self._loader(first_step, notes)) as batches:
             try:
-                return self._steps(first_step, batches)
+                yield batches
             except (RuntimeError, OSError, EOFError) as error:  # at any point of the training when a worker dies
                 failure = worker_failure(error, batches, notes, self.parts.timeout_seconds)
                 if failure is None:
@@ -125,6 +129,38 @@ class Trainer(Updates):
             if self.early_stopping.exhausted:
                 return step + 1
         return self.settings.steps
+
+    def time_steps(self, seconds: float) -> list[float]:
+        """Train the last steps of the run, in which all losses are computed, without saving anything.
+
+        Args:
+            seconds: Time after which no other step is begun.
+
+        Returns:
+            The seconds of each step, with the wait for its data.
+        """
+        times: list[float] = []
+        first = max(0, self.settings.steps - TIMED_STEPS)
+        with self._batches(first) as batches:
+            for step in range(first, self.settings.steps):
+                began = time.monotonic()
+                group = list(islice(batches, self.settings.gradient_accumulation_steps))
+                losses = self.train_step(step, *(batch.to(self.accelerator.device) for batch in group))
+                self._mean(losses)  # waits for the device
+                times.append(time.monotonic() - began)
+                if not self._everywhere(sum(times) < seconds):
+                    break
+        return times
+
+    def time_saving(self) -> tuple[float, float]:
+        """Return the seconds of a validation (0 without any) and of a checkpoint, which is written."""
+        began = time.monotonic()
+        if self.parts.validate and self.settings.validate_every and self.accelerator.is_main_process:
+            with torch.inference_mode():
+                self.parts.validate(self.average)
+        between = time.monotonic()
+        self._save(self.settings.steps)
+        return between - began, time.monotonic() - between
 
     def _monitor(self, done: int) -> None:
         """Log the measurements, and report every serious finding once."""
