@@ -250,6 +250,11 @@ def build_accelerator(config: Config, growing: bool) -> Accelerator:
             f"[training.batch_size] {config.training.batch_size} samples cannot be divided equally among "
             f"{accelerator.num_processes} processes; choose a multiple"
         )
+    if config.objective.adversary.wrong_pairs and config.training.batch_size < 2 * accelerator.num_processes:
+        raise ConfigError(
+            f"[objective.adversarial.wrong_pairs] needs two samples on each of {accelerator.num_processes} processes; "
+            f"set training.batch_size={2 * accelerator.num_processes} or more"
+        )
     return accelerator
 
 

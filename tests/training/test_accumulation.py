@@ -13,6 +13,7 @@ from tests.image_files import small_preset
 from tests.training.test_trainer import checksums, tensors
 from vidpred.checkpoint import find_checkpoint, read_metrics
 from vidpred.config import load_config
+from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError, DivergedError
 from vidpred.run import build_networks, train
 from vidpred.training import updates
@@ -62,6 +63,23 @@ def test_accumulation_resumes_exactly(tmp_path: Path) -> None:
     trained(tmp_path / "broken", **changes, steps=2)
     broken = trained(tmp_path / "broken", **changes)
     assert all(torch.equal(broken[name], value) for name, value in whole.items())
+
+
+def test_both_networks_learn_from_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generator runs again on each batch for its own update, with the same noise."""
+    found: list[float] = []
+    predict = updates.Updates._predict
+
+    def noted(self: updates.Updates, batch: Batch) -> list[torch.Tensor]:
+        images = predict(self, batch)
+        found.append(float(images[-1].detach().double().sum()))
+        return images
+
+    monkeypatch.setattr(updates.Updates, "_predict", noted)
+    trained(tmp_path / "run", batch_size=2, batches=2, steps=1,
+            **{"model.noise_channels": 2, "objective.adversarial.discriminator_steps": 1})  # fmt: skip
+    assert found[:2] == found[2:]
+    assert len(set(found)) == 2
 
 
 def test_running_statistics_count_every_batch_once(tmp_path: Path) -> None:

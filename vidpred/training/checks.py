@@ -271,7 +271,8 @@ def blind_discriminator(history: History) -> str | None:
 def oscillation(history: History) -> str | None:
     """Find a discriminator whose accuracy or bias swings between extremes."""
     real, fake = history.late("discriminator/accuracy_real", 10), history.late("discriminator/accuracy_fake", 10)
-    window = max(3, -(-SCORED // (2 * history.training.batch_size)))
+    samples = history.training.batch_size * history.training.gradient_accumulation_steps
+    window = max(3, -(-SCORED // (2 * samples)))
     series = {
         f"the discriminator's accuracy swings between {LOW} and {HIGH}": (
             [(r + f) / 2 for r, f in zip(real, fake, strict=False)], LOW, HIGH,
