@@ -154,13 +154,14 @@ class Trainer(Updates):
 
     def time_saving(self) -> tuple[float, float]:
         """Return the seconds of a validation (0 without any) and of a checkpoint, which is written."""
-        began = time.monotonic()
+        began, validation = time.monotonic(), 0.0
         if self.parts.validate and self.settings.validate_every and self.accelerator.is_main_process:
             with torch.inference_mode():
                 self.parts.validate(self.average)
-        between = time.monotonic()
+            validation = time.monotonic() - began
+        began = time.monotonic()
         self._save(self.settings.steps)
-        return between - began, time.monotonic() - between
+        return validation, time.monotonic() - began
 
     def _monitor(self, done: int) -> None:
         """Log the measurements, and report every serious finding once."""
