@@ -3,7 +3,8 @@
 # make lint    ruff and mypy; CI runs lint and test
 # make docs    the site, into site/
 # make experiments  long experiments, resumable                 make bench   speed
-.PHONY: demo test quick lint docs experiments bench lock clean
+# make reliability  faults, kills, damaged and hostile files: everything of docs/guide/reliability.md, under 45 minutes
+.PHONY: demo test quick reliability lint docs experiments bench lock clean
 .DELETE_ON_ERROR:
 export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS = 1
@@ -18,10 +19,13 @@ demo: .venv/installed
 	$(BIN)/vidpred demo
 
 test: .venv/installed
-	$(TEST_ENV) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(TEST_ENV) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not reliability"
 
 quick: .venv/installed
-	$(TEST_ENV) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow"
+	$(TEST_ENV) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not reliability"
+
+reliability: .venv/installed
+	$(TEST_ENV) $(BIN)/python -m pytest tests/reliability
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -37,11 +37,13 @@ def test_save_and_find(run: RunFolder) -> None:
 
 
 def test_the_best_is_kept_and_the_oldest_deleted(run: RunFolder) -> None:
-    run.mark_best(4, "psnr", 30.0)
-    run.save(16, {"ema": {"weight": torch.zeros(1)}}, {}, keep=2)
-    assert run.steps() == [4, 12, 16]
-    assert find_checkpoint(run.path, "best").step == 4
-    assert json.loads((run.path / "last.json").read_text()) == {"step": 16}
+    run.save(14, {"ema": {"weight": torch.zeros(1)}}, {}, keep=3, best=("psnr", 30.0))
+    for step in (16, 18):
+        run.save(step, {"ema": {"weight": torch.zeros(1)}}, {}, keep=1)
+    assert run.steps() == [14, 18]
+    (run.path / "best.json").unlink()
+    assert find_checkpoint(run.path, "best").step == 14
+    assert json.loads((run.path / "last.json").read_text()) == {"step": 18}
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove", "no manifest", "garbage manifest"])

@@ -5,18 +5,20 @@ runs/mine/
   metrics.jsonl          one line every training.log_every steps
   images/                context, true frames, prediction, difference
   checkpoints/step-500/  config.yaml, a .safetensors per network and optimizer, state.json, manifest.json
-  last.json, best.json   the step of the checkpoint, replaced atomically
+  last.json, best.json   the step of the checkpoint, for other programs
 
-A checkpoint is written under a temporary name, flushed to disk, then renamed. No file contains a pickle.
+A checkpoint is written under a temporary name, flushed to disk, then renamed. Its state.json also has the metric if it
+is the best checkpoint so far, so that saving and marking are one act. No file contains a pickle. All contents are
+untrusted: hashes protect against damage, not against whoever wrote the files.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -25,20 +27,21 @@ from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
-import yaml
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vidpred.errors import StorageError
-from vidpred.files import atomic_write, write_file
-from vidpred.settings import flatten, migrate
+from vidpred.files import atomic_write, check_writable, parse_json, read_bytes, read_json, write_file
+from vidpred.processes.temporary import remove
+from vidpred.settings import flatten, migrate, parse_yaml
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
 REMEDY = "free space or choose another run="
 PRETRAINED = "pretrained"  # the name of the shipped weights, accepted in place of a run folder
 SHIPPED = Path(__file__).parent / "weights" / "motion"
-STEP_NAME = re.compile(r"step-(\d+)")
+STEP_NAME = re.compile(r"step-(0|[1-9][0-9]{0,17})")
+MOST_JSON_BYTES, MOST_CONFIG_BYTES = 64 << 20, 1 << 20
 Parsed = TypeVar("Parsed")
 TensorFiles = Mapping[str, Mapping[str, Tensor]]
 
@@ -52,12 +55,17 @@ class Checkpoint:
         problem = find_damage(path)
         if problem:
             raise StorageError(f"damaged checkpoint [{problem}]; use another checkpoint of the run")
-        self.state: dict[str, Any] = json.loads((path / "state.json").read_text())
+        self.state = read_state(path)
         self.step: int = self.state["step"]
 
     def has(self, name: str) -> bool:
         """Return whether the checkpoint contains a network or optimizer."""
         return (self.path / f"{name}.safetensors").is_file()
+
+    @property
+    def has_config(self) -> bool:
+        """Whether the checkpoint contains the run's settings."""
+        return (self.path / CONFIG).is_file()
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Load the tensors of a network or optimizer on the CPU. Raises StorageError."""
@@ -69,10 +77,8 @@ class Checkpoint:
 
 def find_damage(path: Path) -> str | None:
     """Return a checkpoint folder's first fault as "step-8/generator.safetensors: reason"; None if it is intact."""
-    if not (path / MANIFEST).is_file():  # also a pipe, whose reading would never end
-        return f"{path.name}/{MANIFEST}: missing or unreadable"
     try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
+        files = read_json(path / MANIFEST, MOST_JSON_BYTES)["files"]
         for name, expected in files.items():
             if Path(name).name != name:
                 return f"{path.name}/{MANIFEST}: names a file outside the checkpoint"
@@ -83,9 +89,43 @@ def find_damage(path: Path) -> str | None:
                 return f"{path.name}/{name}: {file.stat().st_size} bytes, not {expected['bytes']}"
             if hash_file(file) != expected["sha256"]:
                 return f"{path.name}/{name}: sha256 differs"
-        return None if "state.json" in files else f"{path.name}/{MANIFEST}: names no state.json"
+        if "state.json" not in files:
+            return f"{path.name}/{MANIFEST}: names no state.json"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{path.name}/{MANIFEST}: missing or unreadable"
+    try:
+        read_state(path)
+    except (OSError, ValueError) as error:
+        return f"{path.name}/state.json: {error}"
+    return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the state.json of a checkpoint folder. Raises OSError, or ValueError if it has other types or values."""
+    state = read_json(path / "state.json", MOST_JSON_BYTES)
+    if not isinstance(state, dict):
+        raise ValueError("not a mapping")
+    match = STEP_NAME.fullmatch(path.name)
+    if not _is_step(state.get("step")) or (match and state["step"] != int(match[1])):
+        raise ValueError("a wrong step")
+    classes = state.get("classes") or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes that are no names")
+    if not isinstance(state.get("own_generator") or "", str) or not _is_step(state.get("processes") or 0):
+        raise ValueError("values of wrong types")
+    if "best" in state and not _is_mark(state["best"]):
+        raise ValueError("a wrong metric")
+    return state
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
+
+
+def _is_mark(value: Any) -> bool:
+    """Return whether a value is the metric of a best checkpoint: {"metric", "value"}."""
+    number = value.get("value") if isinstance(value, dict) else None
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
 
 
 def hash_file(file: Path) -> str:
@@ -109,6 +149,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
+        self._config: str | None = None  # the settings as written, for every checkpoint
 
     @property
     def config_file(self) -> Path:
@@ -117,11 +158,9 @@ class RunFolder:
 
     def create(self) -> None:
         """Create the folder and check that it is writable. Raises StorageError."""
-        probe = self.checkpoints / f".tmp-{uuid.uuid4().hex}"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
+            check_writable(self.checkpoints)
         except OSError as error:
             raise StorageError(
                 f"cannot write the run folder [{self.path}]: {error.strerror}; choose another run="
@@ -138,7 +177,19 @@ class RunFolder:
         """Return the checkpoint folder of a step."""
         return self.checkpoints / f"step-{step}"
 
-    def save(self, step: int, files: TensorFiles, state: Mapping[str, Any], keep: int) -> Path:
+    def write_config(self, text: str) -> None:
+        """Write the run's settings, of which every checkpoint stores a copy. Raises StorageError."""
+        write_file(self.config_file, text, REMEDY)
+        self._config = text
+
+    def save(
+        self,
+        step: int,
+        files: TensorFiles,
+        state: Mapping[str, Any],
+        keep: int,
+        best: tuple[str, float] | None = None,
+    ) -> Path:
         """Write the checkpoint of a step, then delete all except the newest `keep` and the best.
 
         Args:
@@ -146,6 +197,7 @@ class RunFolder:
             files: Tensors by name, for each network and optimizer.
             state: Further entries of state.json.
             keep: Number of newest checkpoints to keep.
+            best: Name and value of the metric by which this is the best checkpoint so far; None: it is not.
 
         Returns:
             The checkpoint's folder.
@@ -154,6 +206,7 @@ class RunFolder:
             StorageError: The checkpoint cannot be written.
         """
         final = self.folder(step)
+        mark = {} if best is None else {"best": {"metric": best[0], "value": best[1]}}
         try:
             with atomic_write(final, REMEDY, durable=True) as temporary:
                 self._check_space(files)
@@ -161,18 +214,29 @@ class RunFolder:
                 for name, tensors in files.items():
                     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
                     safetensors.torch.save_file(plain, temporary / f"{name}.safetensors")
-                (temporary / "state.json").write_text(json.dumps({**state, "step": step}, indent=1))
-                if self.config_file.is_file():
+                (temporary / "state.json").write_text(json.dumps({**state, **mark, "step": step}, indent=1))
+                if self._config is not None:
+                    (temporary / CONFIG).write_text(self._config, encoding="utf-8")
+                elif self.config_file.is_file():
                     shutil.copy(self.config_file, temporary / CONFIG)
                 write_manifest(temporary, step)
         except SafetensorError as error:
             raise StorageError(f"cannot write [{final}]: {error}; {REMEDY}") from None
-        write_file(self.path / "last.json", json.dumps({"step": step}), REMEDY, durable=True)
-        best = self.best()
+        self._note("last.json", {"step": step})
+        record = self.best()
+        if best is not None:
+            self._note("best.json", {"step": step, **mark["best"]})
         for old in self.steps()[:-keep]:
-            if best is None or old != best["step"]:
+            if record is None or old != record["step"]:
                 shutil.rmtree(self.folder(old), ignore_errors=True)
         return final
+
+    def _note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a file that repeats what checkpoints contain; without it nothing is lost."""
+        try:
+            write_file(self.path / name, json.dumps(content), "training goes on", durable=True)
+        except StorageError as error:
+            print(f"vidpred: warning: {error}", file=sys.stderr)
 
     def _check_space(self, files: TensorFiles) -> None:
         needed = sum(
@@ -184,30 +248,40 @@ class RunFolder:
 
     def best(self) -> dict[str, Any] | None:
         """Return {"step", "metric", "value"} of the best checkpoint so far; None without one."""
-        try:
-            record = json.loads((self.path / "best.json").read_text())
-            valid = isinstance(record["step"], int) and isinstance(record["value"], int | float)
-            return record if valid else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def mark_best(self, step: int, metric: str, value: float) -> None:
-        """Record the best checkpoint and the metric that selected it. Raises StorageError."""
-        record = {"step": step, "metric": metric, "value": value}
-        write_file(self.path / "best.json", json.dumps(record), REMEDY, durable=True)
+        records = []
+        steps = self.steps()
+        for step in steps:
+            with suppress(OSError, ValueError):  # damaged
+                state = read_state(self.folder(step))
+                if "best" in state:
+                    records.append({**state["best"], "step": step})
+        with suppress(OSError, ValueError):  # of runs whose checkpoints do not contain it
+            record = read_json(self.path / "best.json", MOST_JSON_BYTES)
+            if _is_mark(record) and _is_step(record.get("step")) and record["step"] in steps:
+                records.append(record)
+        return max(records, key=lambda record: (record["value"], -record["step"]), default=None)
 
     def newest(self) -> Checkpoint | None:
         """Return the newest intact checkpoint; rename damaged ones to step-N.corrupt, with a line on stderr."""
-        for step in reversed(self.steps()):
-            problem = find_damage(self.folder(step))
-            if problem is None:
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
                 return Checkpoint(self.folder(step))
-            aside = self.folder(step).with_name(f"step-{step}.corrupt")
-            shutil.rmtree(aside, ignore_errors=True)
-            with suppress(OSError):  # not movable: it is damaged at the next start as well
-                self.folder(step).rename(aside)
-            print(f"vidpred: warning: damaged checkpoint [{problem}]; using the previous one", file=sys.stderr)
+            except StorageError as error:
+                problem = str(error).partition(";")[0]
+                then = "using the previous one" if step != steps[0] else "no other one is left, so the run starts anew"
+                print(f"vidpred: warning: {problem}; {self._set_aside(step)}{then}", file=sys.stderr)
         return None
+
+    def _set_aside(self, step: int) -> str:
+        """Rename a damaged checkpoint; return for the warning what prevented that."""
+        aside = self.folder(step).with_name(f"step-{step}.corrupt")
+        try:
+            remove(aside)
+            self.folder(step).rename(aside)
+        except OSError as error:  # it is damaged at the next start as well
+            return f"it cannot be renamed ({error.strerror}); "
+        return ""
 
 
 def pretrained() -> Checkpoint:
@@ -302,11 +376,14 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
     """Return the complete lines of a run's metrics.jsonl; none if there is no such file."""
-    file = run / "metrics.jsonl"
     lines: list[dict[str, float]] = []
-    for text in file.read_text(errors="replace").splitlines() if file.is_file() else []:
+    try:
+        content = read_bytes(run / "metrics.jsonl").decode(errors="replace")
+    except OSError:
+        return lines
+    for text in content.splitlines():
         try:
-            line = json.loads(text)
+            line = parse_json(text)
         except ValueError:
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int | float):
@@ -326,13 +403,32 @@ def read_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed], remedy:
         The result of `parse`.
 
     Raises:
-        StorageError: There are no settings, or `parse` raised ValueError, KeyError or TypeError.
+        StorageError: There are no settings, or `parse` raised ValueError, KeyError or TypeError. A run folder's own
+            are replaced by the copy in its newest intact checkpoint then.
     """
-    file = folder / CONFIG
     try:
-        return parse(migrate(yaml.safe_load(file.read_text(encoding="utf-8")), str(file)))
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
-        raise StorageError(f"cannot read the run's settings [{file}]; {remedy}") from None
+        return _parse_config(folder / CONFIG, parse)
+    except UNUSABLE_CONFIG:
+        run = RunFolder(folder)
+        for step in reversed(run.steps()):
+            with suppress(*UNUSABLE_CONFIG):
+                found = _parse_config(run.folder(step) / CONFIG, parse)
+                if find_damage(run.folder(step)) is None:
+                    print(
+                        f"vidpred: warning: cannot read the run's settings [{folder / CONFIG}]; using the copy of "
+                        f"step-{step}",
+                        file=sys.stderr,
+                    )
+                    return found
+        raise StorageError(f"cannot read the run's settings [{folder / CONFIG}]; {remedy}") from None
+
+
+UNUSABLE_CONFIG = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+def _parse_config(file: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
+    tree = parse_yaml(read_bytes(file, MOST_CONFIG_BYTES).decode("utf-8"))
+    return parse(migrate(tree, str(file)))
 
 
 def read_settings(run: Path) -> dict[str, object]:

@@ -1,17 +1,69 @@
-"""Atomic writing of files."""
+"""Files: atomic writing, and reading that neither waits for ever nor fails in unexpected ways."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import json
 import os
-import shutil
-import uuid
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from vidpred.errors import ConfigError, StorageError
+from vidpred.processes.temporary import remove, remove_leftovers, temporary_path
+
+MAX_TEXT_BYTES = 1 << 30
+
+
+def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
+    """Return the content of a file.
+
+    Args:
+        path: The file.
+        most: Maximum size in bytes.
+
+    Raises:
+        OSError: It cannot be read, has more bytes, or is a pipe or a device, whose reading might never end.
+    """
+    with _open_regular(path, os.O_RDONLY, "rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
+        content: bytes = file.read()
+        return content
+
+
+def read_json(path: Path, most: int = MAX_TEXT_BYTES) -> Any:
+    """Return the content of a JSON file. Raises OSError or ValueError."""
+    return parse_json(read_bytes(path, most).decode("utf-8", "surrogateescape"))
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of JSON text. Raises ValueError, also if it is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append text to a file, which is created if it is absent. Raises OSError, also for a pipe or a device."""
+    with _open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, "ab") as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _open_regular(path: Path, flags: int, mode: str) -> Any:
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return open(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def csv_text(rows: list[tuple[str, str]]) -> str:
@@ -46,11 +98,17 @@ def check_output(
         if path.exists() and not overwrite:
             raise StorageError(f"the output exists [{path}]; add --overwrite or choose another {option}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.parent / f".tmp-{uuid.uuid4().hex}"
-        probe.touch()
-        probe.unlink()
+        check_writable(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write here: {error.strerror} [{path.parent}]; choose another {option}") from None
+
+
+def check_writable(folder: Path) -> None:
+    """Create and remove a file in a folder, and what ended processes left there. Raises OSError."""
+    remove_leftovers(folder)
+    probe = temporary_path(folder / "probe")
+    probe.touch()
+    probe.unlink()
 
 
 @contextmanager
@@ -67,15 +125,16 @@ def atomic_write(path: Path, remedy: str = "choose another folder", durable: boo
     Raises:
         StorageError: The block or the renaming raised OSError.
     """
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}{path.suffix}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
         yield temporary
         if durable:
             for written in [*temporary.rglob("*"), temporary]:
                 _flush(written)
-        if temporary.is_dir() and path.exists():
-            shutil.rmtree(path)
+        if temporary.is_dir():
+            remove(path)
         os.replace(temporary, path)
         if durable:
             _flush(path.parent)
@@ -83,7 +142,7 @@ def atomic_write(path: Path, remedy: str = "choose another folder", durable: boo
         raise StorageError(f"cannot write [{path}]: {error.strerror or error}; {remedy}") from None
     finally:
         with suppress(OSError):  # already renamed, or never created
-            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+            remove(temporary)
 
 
 def write_file(
@@ -92,7 +151,7 @@ def write_file(
     """Write text (UTF-8) or bytes with `atomic_write`; return False if the file has this content already."""
     encoded = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with suppress(OSError):
-        if path.read_bytes() == encoded:
+        if read_bytes(path, len(encoded)) == encoded:
             return False
     with atomic_write(path, remedy, durable) as temporary:
         temporary.write_bytes(encoded)

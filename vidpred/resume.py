@@ -11,7 +11,6 @@ from torch import nn
 from vidpred.checkpoint import RunFolder, find_checkpoint, load_weights, read_config
 from vidpred.config import Config, to_yaml
 from vidpred.errors import ConfigError, StorageError
-from vidpred.files import write_file
 from vidpred.models.base import Discriminator, Generator
 from vidpred.settings import flatten, with_all_sections
 
@@ -54,13 +53,14 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
         ConfigError: Settings changed, or the run has more steps already.
         StorageError: The folder cannot be read or written.
     """
-    steps = folder.steps()
-    if steps and config.training.steps < steps[-1]:
+    newest = folder.newest()
+    done = 0 if newest is None else newest.step
+    if config.training.steps < done:
         raise ConfigError(
-            f"[training.steps] {config.training.steps} is below step {steps[-1]}, the newest checkpoint of the run "
-            f"[{folder.path}]; set training.steps={steps[-1]} or more, or choose another run="
+            f"[training.steps] {config.training.steps} is below step {done}, the newest checkpoint of the run "
+            f"[{folder.path}]; set training.steps={done} or more, or choose another run="
         )
-    if folder.config_file.is_file() and steps:
+    if newest is not None and (folder.config_file.exists() or newest.has_config):
         before = read_config(folder.path, Config.model_validate, "choose another run=")
         changed = {key: values for key, values in changed_keys(before, config).items() if key in read}
         refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in NOTED_ON_RESUME]
@@ -73,7 +73,7 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
         for key, (old, new) in changed.items():
             print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)
     folder.create()
-    write_file(folder.config_file, to_yaml(config), "free space or choose another run=")
+    folder.write_config(to_yaml(config))
 
 
 def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:

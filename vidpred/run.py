@@ -34,6 +34,7 @@ from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.conditions import check_conditions
 from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
+from vidpred.processes.temporary import remove_leftovers
 from vidpred.resume import init_from, prepare_folder
 from vidpred.settings import Reads, flatten, recording
 from vidpred.training.accumulation import check_accumulation
@@ -171,7 +172,8 @@ def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: R
         StorageError: The folder cannot be written.
     """
     folder.create()
-    held.enter_context(folder_lock(folder.path, "choose another run="))
+    exclusive = held.enter_context(folder_lock(folder.path, "choose another run="))
+    remove_leftovers(folder.checkpoints, exclusive)
     splits = None if folder.steps() else record_splits(data)
     prepare_folder(folder, config, reads.keys)
     if splits is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from vidpred.checkpoint import RunFolder, find_damage, read_config, read_metrics
 from vidpred.config import Config, find_preset, load_config
 from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageError
+from vidpred.files import read_json
 from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
@@ -115,7 +115,7 @@ def ended_badly(run: Path) -> list[Diagnosis]:
     found = []
     for file in sorted(run.glob("diverged-step-*.json")):
         try:
-            record = json.loads(file.read_text())
+            record = read_json(file, 1 << 20)
             losses = ", ".join(f"{key}={value}" for key, value in record["losses"].items())
             observed = (
                 f"{record['network']} at step {record['step']}: {losses}, gradient norm {record['gradient_norm']}"
@@ -129,7 +129,7 @@ def ended_badly(run: Path) -> list[Diagnosis]:
             )
         )  # fmt: skip
     try:
-        record = json.loads((run / "exit.json").read_text())
+        record = read_json(run / "exit.json", 1 << 20)
         code, message = int(record["code"]), str(record["message"])
     except (OSError, ValueError, KeyError, TypeError):
         return found

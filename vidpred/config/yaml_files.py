@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from vidpred.errors import ConfigError
+from vidpred.files import read_bytes
+from vidpred.settings import YamlError, parse_with_nodes
+from vidpred.settings import parse_yaml as parse_document
 
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A loader of YAML 1.1 that rejects duplicate keys and reads 1e-4 as a number."""
-
-
-def _construct_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"duplicate key '{key}'", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-# YAML 1.1 reads 1e-4 (no point) as a string.
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+MOST_BYTES = 1 << 20
+SHOWN = 80  # characters of an override in an error message
 
 
 def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
@@ -43,16 +27,16 @@ def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
         ConfigError: The file cannot be read; the message has file and line.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=_UniqueKeyLoader)
-        tree = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else str(file)
-        problem = getattr(error, "problem", None) or "invalid YAML"
-        raise ConfigError(f"{problem} [{where}]; correct the line") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the config [{file}]: {error}") from None
+        tree, node = parse_with_nodes(read_bytes(file, MOST_BYTES).decode("utf-8-sig"))
+    except YamlError as error:
+        where = f"{file}:{error.line}" if error.line else str(file)
+        raise ConfigError(f"{error} [{where}]; correct the line") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the config: {error.strerror} [{file}]; choose another --config") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the config is no UTF-8 text from byte {error.start} on [{file}]; save it as UTF-8"
+        ) from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -72,9 +56,10 @@ def _note_lines(node: yaml.Node | None, prefix: str, name: str, origins: dict[st
 def parse_yaml(text: str, item: str) -> Any:
     """Parse the value of an override; `item` names it in the ConfigError that is raised for invalid YAML."""
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError:
-        raise ConfigError(f"cannot read the value [{item}]; quote it as YAML") from None
+        return parse_document(text)
+    except YamlError as error:
+        shown = item if len(item) <= SHOWN else f"{item[:SHOWN]}..."
+        raise ConfigError(f"cannot read the value: {error} [{shown}]; quote it as YAML") from None
 
 
 def parse_text(text: str) -> str | None:

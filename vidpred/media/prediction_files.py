@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from vidpred.files import atomic_write, check_output
 from vidpred.media.prediction_images import Step, bare, composites, strip
 from vidpred.media.render import image_grid, to_uint8, write_png
 from vidpred.media.video_writer import exact_rate, write_video
+from vidpred.processes.temporary import temporary_path
 
 Format = Literal["frames", "mp4", "gif", "png", "npy", "npz"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -221,7 +221,7 @@ def _filled_folder(folder: Path, old: Iterable[Path]) -> Iterator[Path]:
         with atomic_write(folder) as temporary:
             yield temporary
         return
-    temporary = folder / f".tmp-{uuid.uuid4().hex}"
+    temporary = temporary_path(folder / "frames")
     try:
         temporary.mkdir()
         yield temporary

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from vidpred.errors import InUseError, StorageError
+from vidpred.files import read_json
 
 try:
     import fcntl
@@ -37,8 +38,8 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def folder_lock(folder: Path, remedy: str) -> Iterator[None]:
-    """Hold the lock of an existing folder; on a file system without locks, warn and go on.
+def folder_lock(folder: Path, remedy: str) -> Iterator[bool]:
+    """Hold the lock of an existing folder; on a file system without locks, warn, yield False and go on.
 
     Args:
         folder: The folder.
@@ -62,12 +63,12 @@ def folder_lock(folder: Path, remedy: str) -> Iterator[None]:
             f"vidpred: warning: the file system has no locks [{folder}]; let no second process write this folder",
             file=sys.stderr,
         )
-        yield
+        yield False
         return
     _descriptors.add(descriptor)
     try:
         _write_holder(descriptor)
-        yield
+        yield True
     finally:
         with suppress(OSError):
             file.unlink()
@@ -102,7 +103,7 @@ def _write_holder(descriptor: int) -> None:
 
 def _holder(file: Path) -> str:
     try:
-        holder = json.loads(file.read_text())
+        holder = read_json(file, 1 << 16)
         return f"process {int(holder['pid'])} on {holder['host']}, since {holder['started']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "an unknown process"

@@ -1,6 +1,7 @@
-"""The base of settings classes, the former names of settings, and a record of the settings that are read."""
+"""The base of settings classes, bounded YAML, former names of settings, and a record of the settings that are read."""
 
 from vidpred.settings.base import Settings, absent_at_defaults, flatten, with_all_sections
+from vidpred.settings.bounded_yaml import YamlError, parse_with_nodes, parse_yaml
 from vidpred.settings.reads import Reads, recording
 from vidpred.settings.renamed import MOVED, assign, migrate, moved_to, renamed_value
 
@@ -8,11 +9,14 @@ __all__ = [
     "MOVED",
     "Reads",
     "Settings",
+    "YamlError",
     "absent_at_defaults",
     "assign",
     "flatten",
     "migrate",
     "moved_to",
+    "parse_with_nodes",
+    "parse_yaml",
     "recording",
     "renamed_value",
     "with_all_sections",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import selectors
@@ -19,6 +18,7 @@ import torch
 from accelerate import Accelerator
 
 from vidpred.errors import DistributedError, VidpredError, one_line
+from vidpred.files import read_json
 
 CONNECT_SECONDS = 10.0
 NOTICE_SECONDS = 3.0  # between the failure of a collective operation and the end of the lost process's connection
@@ -127,7 +127,7 @@ class Peers:
         name = f"exit-process-{self._lost}.json" if self._lost else "exit.json"
         try:
             if (self.run / name).stat().st_mtime > time.time() - (time.monotonic() - self._began):
-                return f" [{str(json.loads((self.run / name).read_text())['message'])[:100]}]"
+                return f" [{str(read_json(self.run / name, 1 << 16)['message'])[:100]}]"
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return ""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vidpred.checkpoint import read_metrics
 from vidpred.errors import StorageError
-from vidpred.files import write_file
+from vidpred.files import append_text, write_file
 from vidpred.training.trackers import Trackers
 
 REMEMBERED_LINES = 1000
@@ -68,8 +68,7 @@ class Tracker:
         rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in finite.items()}
         self.lines.append({"step": step, **rounded})
         try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(self.lines[-1]) + "\n")
+            append_text(self._path, json.dumps(self.lines[-1]) + "\n")
         except OSError as error:
             self.warn(f"cannot write [{self._path}]: {error.strerror}; its lines are lost while training goes on")
         self._trackers.log(step, rounded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 import zlib
@@ -179,43 +180,46 @@ class Trainer(Updates):
         """Validate, draw an image, save a checkpoint or stop, as scheduled after `done` steps."""
         settings, last = self.settings, done == self.settings.steps
         stopping = not self._everywhere(self._stop_signal is None)
-        value: float | None = None
+        mark: tuple[str, float] | None = None
         if self.parts.validate and settings.validate_every and (last or done % settings.validate_every == 0):
-            value = self._validate(done)
+            value, better = self._validate(done)
             if value is not None:
                 self.early_stopping.update(done, value)
+                mark = (settings.best_by, value) if better else None
         last = last or self.early_stopping.exhausted
         if settings.image_every and (last or done % settings.image_every == 0):
             self._image(done, batch)
-        best = self.parts.folder.best()
-        better = value is not None and (best is None or value > best["value"])
-        if last or stopping or better or done % self.parts.checkpoint.every == 0:
-            self._save(done)
-            if better and value is not None and self.accelerator.is_main_process:
-                self.parts.folder.mark_best(done, settings.best_by, value)
+        if last or stopping or mark or done % self.parts.checkpoint.every == 0:
+            self._save(done, mark)
         if stopping:
             raise StoppedError(
                 f"stopped after step {done} and saved [{self.parts.folder.path}]; the same command resumes the run"
             )
 
-    def _validate(self, done: int) -> float | None:
-        """Validate the averaged weights; return the metric that selects the best checkpoint."""
+    def _validate(self, done: int) -> tuple[float | None, bool]:
+        """Validate the averaged weights.
+
+        Returns:
+            The metric that selects checkpoints, and whether it is the best so far: the main process decides for all.
+        """
         assert self.parts.validate is not None
-        value = torch.full((), float("nan"), dtype=torch.float64, device=self.accelerator.device)
+        value = torch.tensor([float("nan"), 0], dtype=torch.float64, device=self.accelerator.device)
         if self.accelerator.is_main_process:
             with torch.inference_mode():
                 numbers = self.parts.validate(self.average)
             self.tracker.log(done, {f"validation/{name}": number for name, number in numbers.items()})
             self.tracker.print(f"step {done}: validation {describe_validation(numbers)}")
-            value.fill_(numbers.get(self.settings.best_by, float("nan")))
-            if self.settings.early_stopping_patience and bool(value.isnan()):
+            found, best = numbers.get(self.settings.best_by, float("nan")), self.parts.folder.best()
+            value[0], value[1] = found, best is None or found > best["value"]
+            if self.settings.early_stopping_patience and math.isnan(found):
                 self.tracker.warn(
                     f"[training.early_stopping_patience] {self.settings.best_by} is undefined for these validation "
                     "windows, which do not count; choose another training.best_by"
                 )
         if self.accelerator.num_processes > 1:
             torch.distributed.broadcast(value, 0)
-        return None if self.settings.best_by == "last" or bool(value.isnan()) else float(value)
+        number, better = value.tolist()
+        return (None, False) if math.isnan(number) else (number, bool(better))
 
     def _image(self, done: int, batch: Batch) -> None:
         if not self.accelerator.is_main_process:
@@ -233,7 +237,7 @@ class Trainer(Updates):
         if self.settings.trackers:
             self.tracker.show(done, image, prediction_video(context, future, prediction) if len(context[0]) else None)
 
-    def _save(self, done: int) -> None:
+    def _save(self, done: int, mark: tuple[str, float] | None) -> None:
         if self.accelerator.is_main_process:
             files: dict[str, Mapping[str, Tensor]] = {"ema": self.average.state_dict()}
             for name, network in self.networks.items():
@@ -246,7 +250,7 @@ class Trainer(Updates):
                 "early_stopping": self.early_stopping.state(),
                 **({"scalers": {name: scaler.state_dict() for name, scaler in scalers.items()}} if scalers else {}),
             }
-            self.parts.folder.save(done, files, {**self.parts.state, **loop}, self.parts.checkpoint.keep)
+            self.parts.folder.save(done, files, {**self.parts.state, **loop}, self.parts.checkpoint.keep, mark)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> tuple[int, str]:
