@@ -248,16 +248,14 @@ class RunFolder:
 
     def best(self) -> dict[str, Any] | None:
         """Return {"step", "metric", "value"} of the best checkpoint so far; None without one."""
-        records = []
-        steps = self.steps()
-        for step in steps:
+        states = {}
+        for step in self.steps():
             with suppress(OSError, ValueError):  # damaged
-                state = read_state(self.folder(step))
-                if "best" in state:
-                    records.append({**state["best"], "step": step})
+                states[step] = read_state(self.folder(step))
+        records = [{**state["best"], "step": step} for step, state in states.items() if "best" in state]
         with suppress(OSError, ValueError):  # of runs whose checkpoints do not contain it
             record = read_json(self.path / "best.json", MOST_JSON_BYTES)
-            if _is_mark(record) and _is_step(record.get("step")) and record["step"] in steps:
+            if _is_mark(record) and _is_step(record.get("step")) and record["step"] in states:
                 records.append(record)
         return max(records, key=lambda record: (record["value"], -record["step"]), default=None)
 
@@ -333,7 +331,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
         where: The source of the weights, for the message.
 
     Raises:
-        StorageError: A parameter is missing or has another shape; the message names it and both shapes.
+        StorageError: A parameter is missing, has another shape or type, or is not finite; the message names it.
     """
     own = module.state_dict()
     for name in [*own, *(name for name in tensors if name not in own)]:
@@ -343,6 +341,12 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
         if own[name].shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)} in the checkpoint, {tuple(own[name].shape)} in the model"
             raise StorageError(f"parameter {name} is {shapes} [{where}]; the checkpoint is of another model")
+        if own[name].is_floating_point() != tensors[name].is_floating_point() or tensors[name].is_complex():
+            raise StorageError(
+                f"parameter {name} is {tensors[name].dtype} [{where}]; the checkpoint is of another model"
+            )
+        if not _is_finite(tensors[name]) and (own[name].is_meta or _is_finite(own[name])):
+            raise StorageError(f"parameter {name} has values that are not finite [{where}]; use another checkpoint")
     module.load_state_dict(dict(tensors))
 
 
@@ -357,21 +361,48 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], where: str = "") -> None:
     """Restore an optimizer's state from `pack_optimizer`.
 
     Every tensor gets the memory layout of its parameter: fused optimizers traverse both in memory order, so a
     contiguous state of a channels-last parameter would pair the wrong elements.
+
+    Args:
+        optimizer: The optimizer.
+        tensors: Its state.
+        where: The source of the state, for the message.
+
+    Raises:
+        StorageError: The state does not belong to this optimizer, or is not finite.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = _state_names(optimizer)
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        parameter = parameters[int(index)]
-        if value.shape == parameter.shape:
-            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        state.setdefault(int(index), {})[name] = value
+        index, _, name = key.partition(".")
+        number = int(index) if re.fullmatch("[0-9]{1,9}", index) else len(parameters)
+        shape = torch.Size() if name == "step" else parameters[number].shape if number < len(parameters) else None
+        if name not in names or value.shape != shape or not value.is_floating_point() or not _is_finite(value):
+            raise StorageError(f"the state {key} does not fit the optimizer [{where}]; use another checkpoint")
+        if value.dim():
+            value = torch.empty_like(parameters[number], dtype=value.dtype).copy_(value)
+        state.setdefault(number, {})[name] = value
+    if any(part.keys() != names for part in state.values()):
+        raise StorageError(f"a part of the optimizer's state is missing [{where}]; use another checkpoint")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
+    """Return what an optimizer stores for each parameter that it has updated."""
+    momentum = {"momentum_buffer"} if optimizer.defaults.get("momentum") else set()
+    if isinstance(optimizer, torch.optim.SGD):
+        return momentum
+    averages = {"square_avg"} if isinstance(optimizer, torch.optim.RMSprop) else {"exp_avg", "exp_avg_sq"}
+    return {"step", *averages, *momentum}
+
+
+def _is_finite(value: Tensor) -> bool:
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:

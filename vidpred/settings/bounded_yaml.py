@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 1 << 18, 10_000, 32
+MOST_SHOWN = 80  # characters of a problem
 MAX_DIGITS = 400  # of an integer; the largest float has 309
 # What YAML 1.1 turns into something else than it looks like: dates, and 12:30 as a number of base 60.
 MISREAD = tuple(f"tag:yaml.org,2002:{name}" for name in ("timestamp", "int", "float", "value"))
@@ -21,18 +22,12 @@ class YamlError(ValueError):
     """YAML that cannot be read; `line` counts from 1, and is None where it is unknown."""
 
     def __init__(self, problem: str, line: int | None = None) -> None:
-        super().__init__(problem)
+        super().__init__(problem if len(problem) <= MOST_SHOWN else f"{problem[:MOST_SHOWN]}...")
         self.line = line
 
 
 class _Loader(yaml.SafeLoader):
     """A loader that ends at the bounds, and whose every failure is a YAMLError."""
-
-    # Without the implicit types that are replaced below.
-    yaml_implicit_resolvers: ClassVar = {
-        letter: [rule for rule in rules if rule[0] not in MISREAD]
-        for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -94,6 +89,10 @@ def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     return int(text, 0)
 
 
+_Loader.yaml_implicit_resolvers = {
+    letter: [rule for rule in rules if rule[0] not in MISREAD]
+    for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_implicit_resolver(

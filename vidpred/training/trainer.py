@@ -272,7 +272,8 @@ class Trainer(Updates):
         load_weights(self.average, checkpoint.tensors("ema"), where)
         for name, network in self.networks.items():
             load_weights(network.module, checkpoint.tensors(name), where)
-            unpack_optimizer(network.optimizer, checkpoint.tensors(f"optimizer_{name}"))
+            state = f"optimizer_{name}"
+            unpack_optimizer(network.optimizer, checkpoint.tensors(state), f"{where}/{state}")
             if network.scaler is not None:
                 network.scaler.load_state_dict(checkpoint.state["scalers"][name])
         for name, memory in self.objective.memory.items():
