@@ -249,7 +249,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     index.write_text(whole)
     for file in (tmp_path / "set" / FRAMES).glob("*.u8"):
         file.unlink()
-    with pytest.raises(DataError, match="cannot read prepared frames"):
+    with pytest.raises(DataError, match="a file of the prepared set is missing"):
         source(tmp_path / "set").window(0)
     manifest = json.loads((tmp_path / "set" / "prepared.json").read_text())
     (tmp_path / "set" / "prepared.json").write_text(json.dumps({**manifest, "version": 99}))

@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import json
+import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +18,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from vidpred.data.field_types import from_mapping
+from vidpred.data.splits import SPLITS
 from vidpred.errors import DataError
+from vidpred.files import parse_json, read_bytes, read_json
 
 MANIFEST, INDEX, FRAMES = "prepared.json", "index.jsonl", "frames"
 FORMAT, VERSION = "vidpred prepared", 1
@@ -74,6 +79,7 @@ class Manifest:
         state_size: Size of a state; 0 without states.
         statistics: Mean and standard deviation of actions and states over the training split.
         classes: Names of the classes; empty without labels.
+        index_crc32: Checksum of index.jsonl; None in sets that were prepared without it.
     """
 
     name: str
@@ -85,6 +91,7 @@ class Manifest:
     state_size: int = 0
     statistics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
+    index_crc32: int | None = None
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""
@@ -98,24 +105,77 @@ class Manifest:
             DataError: The manifest is damaged or has another version.
         """
         file = folder / MANIFEST
-        if not file.is_file():
+        if not file.exists():
             return None
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if (content.pop("format"), content.pop("version")) != (FORMAT, VERSION):
+            content = read_json(file)
+            if not isinstance(content, dict):
+                raise ValueError("not a mapping")
+            if (content.pop("format", None), content.pop("version", None)) != (FORMAT, VERSION):
                 raise ValueError("unsupported format or version")
-            return cls(**content)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"cannot read the manifest ({error}); prepare the set again [{file}]") from None
+            manifest = from_mapping(cls, content)
+            _check_manifest(manifest)
+            return manifest
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read the manifest ({reason(error)}); prepare the set again [{file}]") from None
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """Raise ValueError unless the sizes are possible and there are statistics of all actions and states."""
+    sizes = {"actions": manifest.action_size, "states": manifest.state_size}
+    if manifest.channels not in (1, 3) or min(sizes.values()) < 0 or (manifest.size or 1) < 1:
+        raise ValueError("a wrong size")
+    for kind, size in sizes.items():
+        for name in ("mean", "deviation") if size else ():
+            values = manifest.statistics.get(kind, {}).get(name)
+            numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+            if not numbers or len(values) != size or not np.isfinite(values).all():
+                raise ValueError(f"wrong statistics of {kind}")
+
+
+def reason(error: Exception) -> str:
+    """Return what is wrong, without the file, which the message names already."""
+    return str(getattr(error, "strerror", None) or error)[:80]
 
 
 class PreparedFrames:
     """The clips of one split, memory-mapped on first use in each process."""
 
     def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
+        """Read the index. Raises DataError if it is damaged, or contradicts the manifest or the files' sizes."""
         self.folder, self.manifest = folder, manifest
-        self.clips = [clip for clip in read_index(folder) if clip.split == split]
+        everything = read_index(folder, manifest)
+        self.clips = [clip for clip in everything if clip.split == split]
+        self._check_files(everything)
         self._maps: dict[str, np.ndarray] = {}
+
+    def _check_files(self, everything: Sequence[ClipEntry]) -> None:
+        """Check that every file of the split has exactly the bytes of its clips, which follow one another."""
+        wanted = {clip.file for clip in self.clips}
+        ends: dict[str, tuple[int, int]] = {}  # frames and bytes of the clips so far, by file
+        for clip in sorted((clip for clip in everything if clip.file in wanted), key=lambda clip: clip.offset):
+            frames, size = ends.get(clip.file, (0, 0))
+            if (clip.first, clip.offset) != (frames, size):
+                raise DataError(
+                    f"clip {clip.clip} begins at the wrong place; prepare the set again [{self.folder / INDEX}]"
+                )
+            ends[clip.file] = frames + clip.frames, size + clip.bytes
+        values = {"actions": self.manifest.action_size, "states": self.manifest.state_size}
+        for name, (frames, size) in ends.items():
+            self._check_size(f"{name}.u8", size)
+            for kind, width in values.items():
+                if width:
+                    self._check_size(f"{name}.{kind}.f32", frames * width * 4)
+
+    def _check_size(self, name: str, size: int) -> None:
+        file = self.folder / FRAMES / name
+        try:
+            found = file.stat().st_size if file.is_file() else None
+        except OSError:
+            found = None
+        if found != size:
+            what = "is missing" if found is None else f"has {found:,} bytes, not {size:,}"
+            raise DataError(f"a file of the prepared set {what}; prepare the set again [{file}]")
 
     def frames(self, clip: ClipEntry) -> np.ndarray:
         """Return the frames of a clip, memory-mapped read-only `(n, C, H, W)` uint8.
@@ -123,9 +183,24 @@ class PreparedFrames:
         Raises:
             DataError: The file cannot be read.
         """
+        self.check_present(clip)
         place = clip.offset
         array = self._map(f"{clip.file}.u8", np.uint8)[place : place + clip.bytes]
         return array.reshape(clip.frames, clip.channels, clip.height, clip.width)
+
+    def check_present(self, clip: ClipEntry) -> None:
+        """Check that the clip's bytes are still there: reading a map beyond the end of its file ends the process.
+
+        Raises:
+            DataError: The file was cut short or removed.
+        """
+        file = f"{self.folder}/{FRAMES}/{clip.file}.u8"
+        try:
+            if os.stat(file).st_size >= clip.offset + clip.bytes:
+                return
+        except OSError:
+            pass
+        raise DataError(f"a file of the prepared set was cut short or removed; prepare the set again [{file}]")
 
     def actions(self, clip: ClipEntry) -> np.ndarray:
         """Return the actions of a clip, `(n, A)` float32; row t leads from frame t to t+1, the last beyond the clip."""
@@ -152,22 +227,45 @@ class PreparedFrames:
         return {**self.__dict__, "_maps": {}}  # copies in other processes map the files again
 
 
-def read_index(folder: Path) -> list[ClipEntry]:
+def read_index(folder: Path, manifest: Manifest | None = None) -> list[ClipEntry]:
     """Read all clips of a prepared folder.
 
+    Args:
+        folder: The folder.
+        manifest: Its manifest, for checks; None: without them.
+
     Raises:
-        DataError: The index or one of its lines cannot be read.
+        DataError: The index or one of its lines cannot be read, or contradicts the manifest.
     """
     file = folder / INDEX
     clips: list[ClipEntry] = []
     try:
-        for line in file.read_text("utf-8", "surrogateescape").split("\n")[:-1]:
-            clips.append(ClipEntry(**json.loads(line)))
+        content = read_bytes(file)
+        for line in content.decode("utf-8", "surrogateescape").split("\n")[:-1]:
+            clips.append(from_mapping(ClipEntry, parse_json(line)))
+            _check_clip(clips[-1], manifest)
     except OSError as error:
-        raise DataError(f"cannot read the index ({error.strerror}); prepare the set again [{file}]") from None
-    except (ValueError, TypeError) as error:
-        raise DataError(f"line {len(clips) + 1} is not a clip ({error}); prepare the set again [{file}]") from None
+        raise DataError(f"cannot read the index ({reason(error)}); prepare the set again [{file}]") from None
+    except ValueError as error:
+        line_number = len(clips) + 1
+        raise DataError(f"line {line_number} is not a clip ({reason(error)}); prepare the set again [{file}]") from None
+    if manifest is not None and manifest.index_crc32 not in (None, zlib.crc32(content)):
+        raise DataError(f"the index is damaged (its checksum differs); prepare the set again [{file}]")
+    if len({clip.clip for clip in clips}) < len(clips):
+        raise DataError(f"two clips have the same name; prepare the set again [{file}]")
     return clips
+
+
+def _check_clip(clip: ClipEntry, manifest: Manifest | None) -> None:
+    """Raise ValueError unless the values of a clip are possible."""
+    if clip.split not in SPLITS or not clip.file or "/" in clip.file or "\0" in clip.file or os.sep in clip.file:
+        raise ValueError("a wrong split or file")
+    if min(clip.first, clip.offset, *clip.cuts) < 0 or min(clip.frames, clip.height, clip.width) < 1 or clip.rate <= 0:
+        raise ValueError("a number out of range")
+    channels = (1, 3) if manifest is None else (manifest.channels,)
+    classes = clip.label + 1 if manifest is None else len(manifest.classes)
+    if clip.channels not in channels or not -1 <= clip.label < classes:
+        raise ValueError("channels or a class that the manifest does not have")
 
 
 def value_statistics(rows: Sequence[np.ndarray]) -> dict[str, list[float]]:

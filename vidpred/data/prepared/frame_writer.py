@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from vidpred.data.field_types import from_mapping
 from vidpred.data.prepared.format import FRAMES, ClipEntry
 from vidpred.data.resize import scaled, with_channels
 from vidpred.data.splits import SPLITS
@@ -22,7 +23,7 @@ from vidpred.data.videos.containers import printable
 from vidpred.data.videos.probe import THUMBNAIL, find_cuts
 from vidpred.data.videos.reader import scaled_size
 from vidpred.errors import DataError, StorageError
-from vidpred.files import write_file
+from vidpred.files import read_json, write_file
 
 
 @dataclass(frozen=True)
@@ -307,8 +308,8 @@ def recorded(target: Path, item: Item, fingerprint_settings: dict[str, Any]) -> 
     """Return the record of an item that was prepared before with these settings, or None if it has to be prepared."""
     stem = target / FRAMES / file_stem(item)
     try:
-        record = json.loads(Path(f"{stem}.json").read_text("utf-8", "surrogateescape"))
-        entries = [ClipEntry(**entry) for entry in record["clips"]]
+        record = read_json(Path(f"{stem}.json"))
+        entries = [from_mapping(ClipEntry, entry) for entry in record["clips"]]
         complete = os.path.getsize(f"{stem}.u8") == sum(entry.bytes for entry in entries)
         if not complete or record["fingerprint"] != _fingerprint(item, fingerprint_settings):
             return None

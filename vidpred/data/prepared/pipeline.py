@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from vidpred.files import csv_text, write_file
 from vidpred.processes.folder_lock import FILE as LOCK
 from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.pool import in_processes
+from vidpred.processes.temporary import remove_leftovers
 
 SKIPPED = "left_out.csv"
 NOT_BAD = ("not in any split", "listed, but missing")  # reasons of what is skipped on purpose
@@ -146,8 +149,12 @@ def _prepare(
     check_losses(preparation, clips, skipped, parts)
     if len({clip.clip for clip in clips}) < len(clips):
         raise DataError(f"two clips have the same name [{preparation.source}]; rename one of them")
-    manifest = _manifest(preparation, size, fingerprint_settings, target, clips)
-    write_file(target / INDEX, "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips))
+    index = "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips)
+    manifest = replace(
+        _manifest(preparation, size, fingerprint_settings, target, clips),
+        index_crc32=zlib.crc32(index.encode("utf-8", "surrogateescape")),
+    )
+    write_file(target / INDEX, index)
     write_file(target / SKIPPED, csv_text([("item", "reason"), *skipped]))
     write_file(target / MANIFEST, manifest.to_json())
     _remove_others(target / FRAMES, {clip.file for clip in clips})
@@ -233,14 +240,21 @@ def open_target(target: Path, name: str, fingerprint_settings: dict[str, Any], f
     Raises:
         StorageError: The folder is not writable, or contains something else.
     """
-    existing = Manifest.load(target)
+    remove_leftovers(target)
+    try:
+        existing = Manifest.load(target)
+    except DataError as error:  # its items are checked one by one
+        print(f"vidpred: warning: {error}", file=sys.stderr)
+        existing = None
+        (target / MANIFEST).unlink(missing_ok=True)
     if existing is not None and (existing.name, existing.settings) != (name, fingerprint_settings):
         raise StorageError(
             f"contains the set {existing.name!r} prepared with other settings [{target}]; choose another target or "
             "remove it"
         )
     try:
-        if existing is None and target.is_dir() and set(os.listdir(target)) - {LOCK, *([FRAMES] if frames else [])}:
+        ours = (FRAMES, INDEX, SKIPPED)  # of a preparation that was killed
+        if existing is None and target.is_dir() and set(os.listdir(target)) - {LOCK, *(ours if frames else [])}:
             raise StorageError(f"the folder is not empty and not a prepared set [{target}]; choose another target")
         (target / FRAMES if frames else target).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -70,6 +70,7 @@ class PreparedWindows(Source):
 
     def frames(self, clip: int) -> np.ndarray:
         """Return all frames of clip number `clip`, memory-mapped `(n, C, H, W)` uint8."""
+        self.prepared.check_present(self.prepared.clips[clip])
         if clip not in self._frames:
             self._frames[clip] = self.prepared.frames(self.prepared.clips[clip])
         return self._frames[clip]
