@@ -8,7 +8,8 @@ import io
 import json
 import os
 import stat
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vidpred.errors import ConfigError, StorageError
 from vidpred.processes.temporary import remove, remove_leftovers, temporary_path
 
 MAX_TEXT_BYTES = 1 << 30
+CHECKSUM = "crc32"
 
 
 def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
@@ -47,6 +49,29 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def with_checksum(lines: Iterable[str]) -> str:
+    """Return lines with one more, the checksum of all, as the text of a file that `read_lines` reads."""
+    text = "".join(f"{line}\n" for line in lines)
+    return f"{text}{json.dumps({CHECKSUM: zlib.crc32(text.encode('utf-8', 'surrogateescape'))})}\n"
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a file that `with_checksum` made, or of one without a checksum.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged.
+    """
+    text = read_bytes(path).decode("utf-8", "surrogateescape")
+    body, _, last = text.removesuffix("\n").rpartition("\n")
+    stored = parse_json(last) if last.startswith(f'{{"{CHECKSUM}"') else None
+    if stored is None:
+        return text.splitlines()
+    if stored != {CHECKSUM: zlib.crc32(f"{body}\n".encode("utf-8", "surrogateescape"))}:
+        raise ValueError("its checksum differs")
+    return body.splitlines()
 
 
 def append_text(path: Path, text: str) -> None:

@@ -28,7 +28,7 @@ from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import SAVE_SECONDS, index_file, named
 from vidpred.errors import DataError, StorageError
-from vidpred.files import csv_text, write_file
+from vidpred.files import csv_text, parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.pool import available_cores
 
 VERSION = "vidpred images 1"
@@ -105,24 +105,29 @@ class Scan:
 
     def _load(self) -> dict[str, Checked]:
         """Return the entries of the index; none if it is missing, damaged, or of another version or other settings."""
+        file = index_file(self.root, "images")
         try:
-            file = index_file(self.root, "images")
             status = os.stat(file)
             return _parsed(file, self._header(), status.st_mtime_ns, status.st_size)
-        except (OSError, ValueError, TypeError):
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            print(f"vidpred: warning: a damaged index ({error}) is made anew [{file}]", file=sys.stderr)
             return {}
 
     def _save(self, found: dict[str, Checked]) -> None:
         """Write the index; if it cannot be stored, it is built again next time."""
         rows = ([name, one.bytes, one.mtime_ns, one.reason, one.peak] for name, one in sorted(found.items()))
         with suppress(StorageError):
-            write_file(index_file(self.root, "images"), "\n".join([self._header(), *map(json.dumps, rows)]) + "\n")
+            write_file(index_file(self.root, "images"), with_checksum([self._header(), *map(json.dumps, rows)]))
 
 
 @lru_cache(1)  # a start asks for several splits
 def _parsed(file: Path, header: str, _mtime_ns: int, _size: int) -> dict[str, Checked]:
-    first, *lines = file.read_text(encoding="utf-8").splitlines()
-    rows = json.loads(f"[{','.join(lines)}]") if first == header else []
+    first, *lines = read_lines(file) or [""]
+    rows = parse_json(f"[{','.join(lines)}]") if first == header else []
+    if any([*map(type, row)] != [str, int, int, str, int] for row in rows):
+        raise ValueError("values of other types")
     return {name: Checked(size, mtime_ns, reason, peak) for name, size, mtime_ns, reason, peak in rows}
 
 

@@ -28,7 +28,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import DataError, StorageError, counted
-from vidpred.files import write_file
+from vidpred.files import parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.pool import available_cores, in_processes
 
 # Suffixes of videos; the format is detected from the content.
@@ -331,17 +331,19 @@ def index_file(root: Path, kind: str = "index") -> Path:
 def _load(file: Path) -> dict[str, VideoInfo]:
     """Return the entries of an index file; none if it is missing, damaged or of another version."""
     try:
-        first, *lines = file.read_text(encoding="utf-8").splitlines()
-        if json.loads(first) != VERSION:
+        first, *lines = read_lines(file) or [""]
+        if parse_json(first) != VERSION:
             return {}
         return {info.path: info for info in map(VideoInfo.from_json, lines)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, ZeroDivisionError) as error:
+        print(f"vidpred: warning: a damaged index ({error}) is made anew [{file}]", file=sys.stderr)
         return {}
 
 
 def _save(root: Path, videos: Sequence[VideoInfo]) -> None:
-    lines = [json.dumps(VERSION), *(video.to_json() for video in videos)]
-    _write(index_file(root), "".join(f"{line}\n" for line in lines))
+    _write(index_file(root), with_checksum([json.dumps(VERSION), *(video.to_json() for video in videos)]))
 
 
 def _write(file: Path, text: str) -> None:

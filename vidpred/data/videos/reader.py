@@ -9,12 +9,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from vidpred.data.field_types import from_mapping
 from vidpred.data.videos.container_damage import find_damage
 from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video, printable, short
 from vidpred.data.videos.geometry import geometry_of, upright
@@ -22,6 +23,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.data.videos.worker_status import reading
 from vidpred.errors import DataError
+from vidpred.files import parse_json
 
 OPEN_CONTAINERS = 8
 READ_ON = 2  # frames; up to this distance, decoding is cheaper than seeking
@@ -91,9 +93,28 @@ class VideoInfo:
         """Parse a line written by `to_json`.
 
         Raises:
-            ValueError, KeyError, TypeError: The line was not written by `to_json`.
+            ValueError: The line was not written by `to_json`.
         """
-        return cls(**json.loads(line))
+        info = from_mapping(cls, parse_json(line))
+        info.check()
+        return info
+
+    def check(self) -> None:
+        """Raise ValueError if a value is impossible, as in a damaged or forged index."""
+        sizes = (self.frames, self.width, self.height)
+        ascending = (self.pts, self.keyframes, self.keyframe_dts)
+        inside = [*self.keyframes, *self.cuts, *self.gaps]
+        if (
+            min(*sizes, self.bytes + 1) < 1
+            or self.rate <= 0
+            or self.rotation not in (0, 90, 180, 270)
+            or Fraction(self.time_base) <= 0
+            or len(self.pts) not in (0, self.frames)
+            or len(self.keyframe_dts) not in (0, len(self.keyframes))
+            or any(a >= b for values in ascending for a, b in pairwise(values))
+            or not all(0 <= number < self.frames for number in inside)
+        ):
+            raise ValueError("impossible values")
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
