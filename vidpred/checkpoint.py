@@ -115,6 +115,16 @@ def read_state(path: Path) -> dict[str, Any]:
         raise ValueError("values of wrong types")
     if "best" in state and not _is_mark(state["best"]):
         raise ValueError("a wrong metric")
+    schedule, stopping = state.get("schedule") or {}, state.get("early_stopping") or {}
+    if not isinstance(schedule, dict) or not isinstance(stopping, dict):
+        raise ValueError("values of wrong types")
+    limits = schedule.get("limits", {})
+    numbers = [*(limits.values() if isinstance(limits, dict) else [limits]), schedule.get("growth", 0)]
+    counts = [schedule.get("steps", 0), *(stopping.get(name, 0) for name in ("best_step", "waited"))]
+    if stopping and (stopping.keys() != {"best", "best_step", "waited"} or not _is_number(stopping["best"] or 0)):
+        raise ValueError("a wrong metric")
+    if not all(map(_is_number, numbers)) or not all(map(_is_step, counts)):
+        raise ValueError("numbers of wrong types")
     return state
 
 
@@ -124,8 +134,11 @@ def _is_step(value: Any) -> bool:
 
 def _is_mark(value: Any) -> bool:
     """Return whether a value is the metric of a best checkpoint: {"metric", "value"}."""
-    number = value.get("value") if isinstance(value, dict) else None
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    return isinstance(value, dict) and _is_number(value.get("value"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def hash_file(file: Path) -> str:

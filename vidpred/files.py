@@ -18,6 +18,9 @@ from vidpred.errors import ConfigError, StorageError
 from vidpred.processes.temporary import remove, remove_leftovers, temporary_path
 
 MAX_TEXT_BYTES = 1 << 30
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)  # of a file system without them
+
+_new: set[str] = set()  # outputs that did not exist when they were checked, and must not when they are written
 CHECKSUM = "crc32"
 
 
@@ -120,6 +123,7 @@ def check_output(
     try:
         if path.is_dir():
             raise StorageError(f"the output is a folder [{path}]; choose another {option}")
+        (_new.discard if overwrite else _new.add)(os.path.abspath(path))
         if path.exists() and not overwrite:
             raise StorageError(f"the output exists [{path}]; add --overwrite or choose another {option}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,9 +162,7 @@ def atomic_write(path: Path, remedy: str = "choose another folder", durable: boo
         if durable:
             for written in [*temporary.rglob("*"), temporary]:
                 _flush(written)
-        if temporary.is_dir():
-            remove(path)
-        os.replace(temporary, path)
+        publish(temporary, path)
         if durable:
             _flush(path.parent)
     except OSError as error:
@@ -168,6 +170,38 @@ def atomic_write(path: Path, remedy: str = "choose another folder", durable: boo
     finally:
         with suppress(OSError):  # already renamed, or never created
             remove(temporary)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file or folder its name; what is there is replaced, except where `check_output` refused that.
+
+    Raises:
+        StorageError: An output has appeared there since it was checked.
+        OSError: The file cannot be renamed.
+    """
+    if os.path.abspath(path) not in _new:
+        if temporary.is_dir():
+            remove(path)
+        os.replace(temporary, path)
+        return
+    appeared = StorageError(f"the output appeared meanwhile [{path}]; add --overwrite or choose another output")
+    try:
+        if not temporary.is_dir():
+            os.link(temporary, path)  # unlike a renaming, this fails if the name exists
+            temporary.unlink()
+        elif path.exists():
+            raise appeared
+        else:
+            os.rename(temporary, path)  # fails if there is a folder with content
+    except FileExistsError:
+        raise appeared from None
+    except OSError as error:
+        if path.exists():
+            raise appeared from None
+        if error.errno not in NO_LINKS:
+            raise
+        os.replace(temporary, path)
+    _new.discard(os.path.abspath(path))
 
 
 def write_file(

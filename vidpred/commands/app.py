@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.train import show_config, train
 from vidpred.errors import ConfigError, VidpredError, one_line
+from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.version import __version__
 
@@ -86,6 +86,7 @@ def with_new_names(words: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; expected failures print one line on stderr and exit with a documented code."""
+    end_on_interrupt()
     if started_by_launcher():
         end_with_parent(SAVE_SECONDS)
     set_run_folder(None)  # it may be set by an earlier call in the same process
@@ -100,8 +101,7 @@ def main() -> None:
     except USAGE_ERROR as error:
         end(_usage_error(error), debug)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C would interrupt the exit with a traceback
-        sys.exit(130)
+        sys.exit(EXIT_CODE)
     except Exception as error:
         leave_exit_code(1, f"{type(error).__name__}: {one_line(error)}")
         raise

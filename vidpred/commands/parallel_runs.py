@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from vidpred.checkpoint import read_metrics
 from vidpred.config import Config
+from vidpred.processes.interrupts import children_ignore_interrupts
 from vidpred.processes.parent_watch import SAVE_SECONDS
 from vidpred.processes.pool import available_cores, can_spawn, end_processes, lost_process, processes_of, spawn_pool
 from vidpred.run import train
@@ -41,7 +42,8 @@ def train_together(configs: Sequence[Config], title: str, threads: int | None = 
             train(config)
         return
     with spawn_pool(count, SAVE_SECONDS) as pool:
-        jobs = [pool.submit(train_quietly, config, threads or 1) for config in configs]
+        with children_ignore_interrupts():
+            jobs = [pool.submit(train_quietly, config, threads or 1) for config in configs]
         processes = processes_of(pool)
         try:
             _wait_for(jobs, configs, title)

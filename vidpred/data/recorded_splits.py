@@ -81,14 +81,24 @@ def _named(names: Iterable[str]) -> str:
 
 
 def with_recorded_splits(settings: DataSettings, run: Path) -> DataSettings:
-    """Return the data settings of a run with the splits that its folder stores, if it stores any."""
+    """Return the data settings of a run with the splits that its folder stores, if it stores any.
+
+    Raises:
+        DataError: The file is damaged: new splits could turn test data into training data.
+    """
     file = run / FILE
-    return settings.model_copy(update={"split_file": str(file)}) if _is_recorded(file) else settings
+    if not _is_recorded(file):
+        if file.exists():
+            raise DataError(f"cannot read the splits of the run [{file}]; restore the file, or choose another run=")
+        return settings
+    return settings.model_copy(update={"split_file": str(file)})
 
 
 def _is_recorded(file: Path) -> bool:
     """Return whether a file stores the splits of a run; a list of path,split that a user wrote does not."""
     try:
+        if not file.is_file():  # also a pipe, whose reading would never end
+            return False
         with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             return lines.readline().rstrip("\n") == ",".join(HEADER)
     except OSError:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidpred.data.batch import to_float
 from vidpred.errors import ConfigError, StorageError
-from vidpred.files import atomic_write, check_output
+from vidpred.files import atomic_write, check_output, publish
 from vidpred.media.prediction_images import Step, bare, composites, strip
 from vidpred.media.render import image_grid, to_uint8, write_png
 from vidpred.media.video_writer import exact_rate, write_video
@@ -77,7 +77,10 @@ class Output:
             raise StorageError(f"the output is a file, not a folder [{self.path}]; choose another --output")
         if self.path.is_dir() and not self.overwrite and _frame_files(self.path):
             raise _holds_frames(self.path)
-        check_output(self.path / "0001.png" if self.path.is_dir() else self.path, True, "--output")
+        if self.path.is_dir():
+            check_output(self.path / "0001.png", self.overwrite, "--output")
+        else:
+            check_output(self.path, self.overwrite, "--output")
 
 
 def render(
@@ -230,7 +233,7 @@ def _filled_folder(folder: Path, old: Iterable[Path]) -> Iterator[Path]:
         for file in sorted(temporary.rglob("*.png")):
             target = folder / file.relative_to(temporary)
             target.parent.mkdir(exist_ok=True)
-            os.replace(file, target)
+            publish(file, target)
     except OSError as error:
         raise StorageError(f"cannot write [{folder}]: {error.strerror or error}; choose another --output") from None
     finally:

@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vidpred.errors import StorageError
+from vidpred.processes.interrupts import children_ignore_interrupts
 from vidpred.processes.parent_watch import end_with_parent
 
 
@@ -44,7 +45,8 @@ def in_processes(
                 bar.update()
             return
         with spawn_pool(count) as pool:
-            futures = {pool.submit(work, job): job[1] for job in jobs}
+            with children_ignore_interrupts():
+                futures = {pool.submit(work, job): job[1] for job in jobs}
             processes = processes_of(pool)
             try:
                 for future in as_completed(futures):

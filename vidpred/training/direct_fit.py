@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 
 from vidpred.data.images.windows import images_of
 from vidpred.data.sources import Source
+from vidpred.errors import StorageError
 from vidpred.media.render import training_image, write_png
 from vidpred.models.base import Generator
 from vidpred.models.conditions import Conditions
@@ -56,9 +59,11 @@ class Fitting:
             torch.manual_seed(parts.seed)
             future = images[:SHOWN, None]
             prediction = self.model(future[:, :0], **Conditions().generator_kwargs(self.model, 0, 0))[-1]
-            write_png(
-                parts.folder.path / "images" / f"step-{last:06}.png", training_image(future[:, :0], future, prediction)
-            )
+            image = training_image(future[:, :0], future, prediction)
+            try:
+                write_png(parts.folder.path / "images" / f"step-{last:06}.png", image)
+            except StorageError as error:
+                print(f"vidpred: warning: {error}", file=sys.stderr)
             weights = self.model.state_dict()
             parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, self.keep)
         parts.accelerator.wait_for_everyone()

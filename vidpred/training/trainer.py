@@ -31,6 +31,7 @@ from vidpred.errors import StoppedError, StorageError
 from vidpred.media.render import prediction_video, shown_samples, training_image, write_png
 from vidpred.models.conditions import Conditions
 from vidpred.models.rollout import unroll
+from vidpred.processes.interrupts import arm, interrupt
 from vidpred.training.monitors import as_table, summarize
 from vidpred.training.tracking import Tracker, describe_validation
 from vidpred.training.updates import TrainingParts, Updates
@@ -75,6 +76,7 @@ class Trainer(Updates):
         self.tracker = Tracker(
             self.parts.folder.path, self.settings.steps, first_step, main, self.settings.trackers, self.parts.settings
         )
+        arm()
         previous = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             if first_step < self.settings.steps and not early.exhausted:
@@ -279,7 +281,22 @@ class Trainer(Updates):
         for name, memory in self.objective.memory.items():
             load_weights(memory, checkpoint.tensors(f"memory_{name}"), where)
         self.early_stopping.load_state(checkpoint.state.get("early_stopping", {}))
-        return checkpoint.step, self.schedule.load_state(schedule_of(checkpoint), checkpoint.step)
+        notes = [
+            self._processes_changed(checkpoint),
+            self.schedule.load_state(schedule_of(checkpoint), checkpoint.step),
+        ]
+        return checkpoint.step, "; ".join(filter(None, notes))
+
+    def _processes_changed(self, checkpoint: Checkpoint) -> str:
+        """Return a note about another number of processes than the checkpoint's; "" if it is the same."""
+        before, now = checkpoint.state.get("processes"), self.accelerator.num_processes
+        if before in (None, now):
+            return ""
+        processes = "1 process" if now == 1 else f"{now} processes"
+        return (
+            f"with {processes} instead of {before}: the samples "
+            "are the same, the weights differ by rounding (docs/guide/reliability.md)"
+        )
 
     def _loader(self, first_step: int, notes: WorkerNotes) -> DataLoader[Batch]:
         batches = self.settings.gradient_accumulation_steps
@@ -319,7 +336,8 @@ class Trainer(Updates):
 
     def _note_signal(self, number: int, frame: object) -> None:
         if self._stop_signal == signal.SIGINT == number:
-            raise KeyboardInterrupt  # the second Ctrl-C stops at once
+            interrupt()  # the second Ctrl-C stops at once
+            return
         self._stop_signal = number
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from vidpred.checkpoint import RunFolder
 from vidpred.data.batch import Batch
 from vidpred.data.sources import TrainingSamples
 from vidpred.errors import ConfigError, DivergedError
-from vidpred.files import write_file
 from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import antithetic_noise
@@ -26,6 +25,7 @@ from vidpred.models.rollout import unroll
 from vidpred.training.accumulation import mean_losses
 from vidpred.training.adversarial_losses import Losses
 from vidpred.training.diagnosis import Diagnosis
+from vidpred.training.divergence import agree_on_cause, diverged, first_cause, mean_of
 from vidpred.training.early_stopping import EarlyStopping
 from vidpred.training.monitors import is_due, measure, measure_samples
 from vidpred.training.objectives import Objective, ObjectiveSettings, Phase, Step
@@ -235,7 +235,7 @@ class Updates:
         norm = torch.nn.utils.get_total_norm(gradients)
         finite = bool(norm.isfinite())  # the same on all processes, which have the same gradients
         if not self._everywhere(bool(losses.total.isfinite()) and (finite or network.scale > 1)):
-            self._diverged(name, losses.parts, float(norm), number, batches)
+            raise self._diverged(name, losses.parts, norm, number, batches)
         if self.settings.grad_clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(network.parameters, self.settings.grad_clip_norm, norm)
         factor = self.schedule.factor(name, number)
@@ -265,28 +265,19 @@ class Updates:
         return float(self.accelerator.reduce(bad, "sum")) == 0
 
     def _diverged(
-        self, name: str, parts: Mapping[str, Tensor], norm: float, number: int, batches: Sequence[Batch]
-    ) -> None:
-        record = {
-            "step": number + 1,
-            "network": name,
-            "gradient_norm": str(norm),
-            "losses": {key: str(float(value)) for key, value in parts.items()},
-            "positions": [position for batch in batches for position in batch.positions.tolist()],
-        }
-        folder = self.parts.folder.path
-        file = folder / f"diverged-step-{number + 1}-process-{self.accelerator.process_index}.json"
-        write_file(file, json.dumps(record, indent=1), "free space or choose another run=")
-        losses = ", ".join(f"{key}={float(value):.3g}" for key, value in parts.items())
-        raise DivergedError(
-            f"{name}'s loss or gradient is not finite at step {number + 1} [{losses}, gradient norm {norm:.3g}]; "
-            f"lower training.{name}.learning_rate or set training.grad_clip_norm=1 (see {file.name})"
-        )
+        self, name: str, parts: Mapping[str, Tensor], norm: Tensor, number: int, batches: Sequence[Batch]
+    ) -> DivergedError:
+        with torch.no_grad():
+            images = [image for batch in batches for image in self._predict(batch)]
+        modules = {key: network.module for key, network in self.networks.items()}
+        positions = [position for batch in batches for position in batch.positions.tolist()]
+        numbers = {**parts, "gradient norm": norm}
+        cause = agree_on_cause(first_cause(name, modules, numbers, images), name, list(modules), self.accelerator)
+        return diverged(cause, number + 1, mean_of(numbers, self.accelerator), positions, self._divergence_file(number))
 
-
-def build_scaler(accelerator: Accelerator) -> torch.amp.GradScaler | None:
-    """Return a new scaler for the gradients of one network, if the run computes in float16."""
-    return torch.amp.GradScaler(accelerator.device.type) if accelerator.mixed_precision == "fp16" else None
+    def _divergence_file(self, number: int) -> Path:
+        name = f"diverged-step-{number + 1}-process-{self.accelerator.process_index}.json"
+        return self.parts.folder.path / name
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from vidpred.data.batch import Batch
 from vidpred.data.videos.containers import printable
 from vidpred.data.videos.worker_status import WorkerNotes, report_status
 from vidpred.errors import DataError
+from vidpred.processes.interrupts import children_ignore_interrupts
 from vidpred.processes.parent_watch import end_with_parent
 
 WORKER_GRACE_SECONDS = 60
@@ -30,7 +31,8 @@ class Batches:
     """
 
     def __init__(self, loader: DataLoader[Batch]) -> None:
-        self._batches: Any = iter(loader)
+        with children_ignore_interrupts():
+            self._batches: Any = iter(loader)
         self._seconds = loader.timeout
         self.late = False  # whether a batch did not arrive in time
 
