@@ -77,6 +77,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message as one line, without the traceback that precedes it in errors of data workers."""
+    """Return an error's message as one line, without the traceback that precedes it in errors of data workers.
+
+    Control characters of names are written as escapes, so that no file or setting can write to the terminal.
+    """
     last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return re.sub(r"^vidpred\.errors\.\w+: ", "", last).rstrip(".")
+    visible = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in last)
+    return re.sub(r"^vidpred\.errors\.\w+: ", "", visible).rstrip(".")

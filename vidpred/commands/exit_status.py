@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
 from vidpred.errors import ConfigError, DistributedError, InUseError, StoppedError, StorageError, VidpredError, one_line
+from vidpred.processes.parent_watch import started_by_launcher
+
+MOST_CHARACTERS = 200  # of the last line, as far as its parts allow
+LEAST_NAME = 50  # characters that remain of a name in brackets
+ELLIPSIS = "..."
+LAUNCHER_SECONDS = 45.0  # torch's launcher gives processes 30 s to end
 
 _run_folder: Path | None = None  # where this process leaves its exit code, once the folder is known
 
@@ -35,10 +44,45 @@ def end(error: VidpredError, debug: bool) -> NoReturn:
 
             traceback.print_exception(error)
         stopped = error.exit_code == StoppedError.exit_code
-        print(f"vidpred: {message}" if stopped else f"vidpred: error: {message}", file=sys.stderr)
+        print_last(shortened(f"vidpred: {message}" if stopped else f"vidpred: error: {message}"))
     if not isinstance(error, InUseError):  # the folder belongs to another process
         leave_exit_code(error.exit_code, message)
     sys.exit(error.exit_code)
+
+
+def shortened(line: str) -> str:
+    """Return a line of at most `MOST_CHARACTERS` if what it names in brackets can be shortened that far.
+
+    The middle of the longest names is left out; exit.json has all of it.
+    """
+    while len(line) > MOST_CHARACTERS:
+        longest = max(re.findall(r"\[[^][]*\]", line), key=len, default="")
+        cut = min(len(line) - MOST_CHARACTERS + len(ELLIPSIS), len(longest) - LEAST_NAME)
+        if cut <= len(ELLIPSIS):
+            break
+        middle = (len(longest) - cut) // 2
+        line = line.replace(longest, f"{longest[:middle]}{ELLIPSIS}{longest[middle + cut :]}")
+    return line
+
+
+def print_last(line: str) -> None:
+    """Print a line on stderr: at once, or after the report of torch's launcher, whose own lines would hide it."""
+    launcher = os.getppid()
+    if not (started_by_launcher() and "TORCHELASTIC_RUN_ID" in os.environ and launcher > 1 and hasattr(os, "fork")):
+        print(line, file=sys.stderr)
+        return
+    sys.stderr.flush()
+    if os.fork():
+        return
+    os.setsid()  # the launcher kills the groups of its processes
+    deadline = time.monotonic() + LAUNCHER_SECONDS
+    with suppress(OSError):
+        while time.monotonic() < deadline:
+            os.kill(launcher, 0)
+            time.sleep(0.05)
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), f"{line}\n".encode("utf-8", "backslashreplace"))
+    os._exit(0)
 
 
 def leave_exit_code(code: int, message: str) -> None:
