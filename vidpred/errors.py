@@ -81,6 +81,6 @@ def one_line(error: BaseException) -> str:
 
     Control characters of names are written as escapes, so that no file or setting can write to the terminal.
     """
-    last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    last = (str(error).strip() or type(error).__name__).rpartition("\n")[2]
     visible = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in last)
     return re.sub(r"^vidpred\.errors\.\w+: ", "", visible).rstrip(".")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.experiments.base import RUNS, Experiment, real_clips
+from benchmarks.experiments.fuzzing import FUZZ_EXPERIMENTS
 from benchmarks.experiments.images import IMAGE_EXPERIMENTS
 from benchmarks.experiments.ladder import LADDER_EXPERIMENTS
 from benchmarks.experiments.motion import MOTION_EXPERIMENTS
@@ -161,6 +162,7 @@ EXPERIMENTS = [
     *LADDER_EXPERIMENTS,
     *IMAGE_EXPERIMENTS,
     *MOTION_EXPERIMENTS,
+    *FUZZ_EXPERIMENTS,
 ]
 
 

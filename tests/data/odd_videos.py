@@ -20,6 +20,7 @@ MPEG2: dict[str, Any] = {"codec": "mpeg2video", "options": {"g": "12"}}
 VP9: dict[str, Any] = {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8", "g": "15"}}
 GIF: dict[str, Any] = {"codec": "gif", "pixel_format": "rgb8"}
 FLV: dict[str, Any] = {"codec": "flv", "options": {"g": "12"}}
+FFV1: dict[str, Any] = {"codec": "ffv1", "options": {"level": "3", "slicecrc": "1", "slices": "4", "g": "10"}}
 MJPEG: dict[str, Any] = {"codec": "mjpeg", "pixel_format": "yuvj420p"}
 FASTSTART: dict[str, Any] = {"options": {"g": "12"}, "container_options": {"movflags": "faststart"}}
 

@@ -61,7 +61,7 @@ def shortened(line: str) -> str:
         if cut <= len(ELLIPSIS):
             break
         middle = (len(longest) - cut) // 2
-        line = line.replace(longest, f"{longest[:middle]}{ELLIPSIS}{longest[middle + cut :]}")
+        line = line.replace(longest, f"{longest[:middle]}{ELLIPSIS}{longest[middle + cut :]}", 1)
     return line
 
 

@@ -18,6 +18,11 @@ MKV_TOP = {  # IDs of a segment's elements: seek head, info, tracks, chapters, c
 }  # fmt: skip
 MKV_IN_CLUSTER = {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF}
 GIF_EXTENSION, GIF_IMAGE, GIF_END = 0x21, 0x2C, 0x3B
+GIF_CONTROL, GIF_REST = b"\x21\xf9\x04", 1 << 16  # the beginning of an image, searched in what follows the end
+GIF_BLOCK, IRREGULAR_MOST = (
+    255,
+    4,
+)  # bytes of every block except the last; at most one of this number of images is irregular
 
 READ_BYTES = 16_384  # at least; structures are read in small pieces
 
@@ -181,14 +186,30 @@ def _elements(content: FileBytes, offset: int, end: int) -> Iterator[tuple[int, 
 
 
 def _check_gif(content: FileBytes, damage: Damage) -> None:
-    """Walk through the blocks of a GIF; what follows its end is ignored, as players do."""
+    """Walk through the blocks of a GIF; what follows its end is ignored, as players do, unless it is an image.
+
+    Where a length is wrong, the walk continues within the data of a later image, so that those between are lost. That
+    image then has a short block in its middle, which no usual encoder writes.
+    """
+    irregular: list[int] = []
+    _walk_gif(content, damage, irregular)
+    if 0 < IRREGULAR_MOST * len(irregular) <= (damage.images or 0):
+        for offset in irregular:
+            damage.add(offset, f"images are missing at byte {offset:,}")
+        damage.breaks.sort()
+
+
+def _walk_gif(content: FileBytes, damage: Damage, irregular: list[int]) -> None:
     damage.images = 0
     flags = content[10] if len(content) > 10 else 0
     offset = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     while offset < len(content):
         kind = content[offset]
         if kind == GIF_END:
+            if GIF_CONTROL in content[offset : offset + GIF_REST]:
+                damage.add(offset, f"images follow the end at byte {offset:,}")
             return
+        start, short = offset, False
         if kind == GIF_IMAGE and offset + 10 < len(content):
             flags = content[offset + 9]
             offset += 10 + (3 << (flags & 7) + 1 if flags & 0x80 else 0) + 1
@@ -197,9 +218,11 @@ def _check_gif(content: FileBytes, damage: Damage) -> None:
         else:
             damage.add(offset, f"an invalid block at byte {offset:,}")
             return
-        while offset < len(content) and content[offset]:
-            offset += 1 + content[offset]
+        while offset < len(content) and (size := content[offset]):
+            short |= kind == GIF_IMAGE and size < GIF_BLOCK and bool(content[offset + 1 + size])
+            offset += 1 + size
         offset += 1
+        irregular += [start] if short else []
         damage.images += kind == GIF_IMAGE and offset <= len(content)
     damage.notes.append("the end of the file is missing")
 

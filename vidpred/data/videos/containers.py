@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vidpred.data.videos.checksums import VERIFYING
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError
 
@@ -230,6 +231,8 @@ def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
         decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
     decoder.thread_count = 1
     options = {"codec_whitelist": allowed_codecs()}  # enforced again inside FFmpeg
+    if decoder.name in VERIFYING:
+        options["err_detect"] = VERIFYING[decoder.name]
     if limits is not None:
         options["max_pixels"] = str(limits.pixels)
     decoder.options = options

@@ -109,6 +109,9 @@ class _Scan:
                 f"{counted(frames.lost, 'frame')} damaged or without a reference frame, " if frames.lost else "damaged "
             )
             self.notes.append(f"{lost}first after frame {frames.gaps[0]} ({frames.reasons[0]})")
+        if damage.images is not None and damage.images > frames.count + frames.lost:
+            missing = damage.images - frames.count - frames.lost
+            self.notes.append(f"{counted(missing, 'image')} of {damage.images} cannot be decoded")
         self.note_holes()
 
     def add(self, frame: Any) -> None:

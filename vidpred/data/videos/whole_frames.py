@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vidpred.data.videos.checksums import SliceChecksums
 from vidpred.data.videos.containers import OpenVideo, short
 
 LOOK_AHEAD = 2  # packets within which a keyframe follows where two streams were joined
@@ -36,6 +37,7 @@ class WholeFrames:
         self._key_pts: int | None = None
         self._offset = 0  # in the file, of the last packet
         self._following: deque[Any] = deque()  # packets read ahead
+        self._checksums = SliceChecksums() if video.decoder.name == "ffv1" else None
         self._frames = self._decode()
 
     def __iter__(self) -> Iterator[Any]:
@@ -51,6 +53,10 @@ class WholeFrames:
         for packet in self._packets():
             if self._is_broken(packet):
                 self._lose("data is missing", sent=False)
+            if self._has_wrong_checksum(packet):
+                self._lose("a wrong checksum", sent=False)
+                self.lost += 1
+                continue
             if packet.is_keyframe and not packet.is_corrupt:
                 self._key_sent, self._key_pts = True, packet.pts
             try:
@@ -96,6 +102,11 @@ class WholeFrames:
                     return True
         joined = packet.is_corrupt and any(following.is_keyframe and following.size for following in self._following)
         return bool(packet.is_corrupt and not joined)
+
+    def _has_wrong_checksum(self, packet: Any) -> bool:
+        if self._checksums is None:
+            return False
+        return self._checksums.differ(bytes(packet), [bytes(following) for following in self._following])
 
     def _packets(self) -> Iterator[Any]:
         """Yield every packet up to the empty one that flushes the decoder; `_following` holds the next few."""

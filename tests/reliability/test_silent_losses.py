@@ -1,0 +1,73 @@
+"""Frames that a decoder loses or conceals without an error are noted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tests.data.odd_videos import COUNT, FFV1, GIF, whole
+from tests.data.test_mutated_videos import differing, mutated
+from vidpred.data.videos.probe import probe
+from vidpred.errors import VidpredError
+
+
+def packet_middles(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        return [packet.pos + packet.size // 2 for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("keyframes", ["1", "10"])
+def test_slices_with_wrong_checksums(tmp_path: Path, keyframes: str) -> None:
+    path = tmp_path / "a.mkv"
+    how: dict[str, Any] = {**FFV1, "options": {**FFV1["options"], "g": keyframes}}
+    content = whole(path, **how)
+    good = probe(path)
+    assert (good.frames, good.notes) == (COUNT, [])
+    for number in (0, 13, COUNT - 1):
+        damaged = bytearray(content)
+        damaged[packet_middles(path)[number]] ^= 4
+        file = tmp_path / f"{number}.mkv"
+        file.write_bytes(damaged)
+        info = probe(file)
+        assert info.frames < COUNT
+        assert "a wrong checksum" in " ".join(info.notes)
+        assert differing(file, np.random.default_rng(0)) == "usable"
+
+
+def test_without_checksums_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    whole(path, codec="ffv1", options={"level": "3", "slicecrc": "0", "g": "10"})
+    assert (probe(path).frames, probe(path).notes) == (COUNT, [])
+
+
+def test_gifs_that_lose_images(tmp_path: Path) -> None:
+    """Bytes that are spliced in let the decoder read on within a later image."""
+    path = tmp_path / "a.gif"
+    content = whole(path, **GIF)
+    assert probe(path).notes == []
+    random = np.random.default_rng(5)
+    noted = 0
+    for _ in range(12):
+        path.write_bytes(mutated(3, bytearray(content), random))
+        try:
+            info = probe(path)
+        except VidpredError:
+            continue
+        assert info.frames == COUNT or info.notes
+        noted += bool(info.notes)
+    assert noted > 8
+
+
+def test_a_gif_that_ends_before_its_last_images(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    content = whole(path, **GIF)
+    place = content.index(b"\x21\xf9\x04", len(content) // 2)
+    content[place] = 0x3B
+    path.write_bytes(content)
+    assert "images follow the end" in " ".join(probe(path).notes)
+    path.write_bytes(whole(path, **GIF) + b"a comment of a camera")
+    assert probe(path).notes == []

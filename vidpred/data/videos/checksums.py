@@ -1,0 +1,55 @@
+"""Checksums inside the packets of a codec, which FFmpeg's decoder verifies without reporting that they differ."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+# Decoders that verify checksums if asked, and then fail: a bad image is missing instead of wrong.
+VERIFYING = {"png": "crccheck+explode", "apng": "crccheck+explode"}
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+SIZE_BYTES, TRAILER = 3, 8  # of a slice of FFV1: its length; that, an error code and the checksum
+SEEDS = (0, 0x7A8C4079)  # start values of its checksum, by version of the format
+
+
+class SliceChecksums:
+    """The checksums of FFV1's slices, in files whose first packets have them (format version 3, `-slicecrc 1`)."""
+
+    def __init__(self) -> None:
+        self._seed: int | None = None
+        self._decided = False
+
+    def differ(self, packet: bytes, following: Sequence[bytes]) -> bool:
+        """Return whether a checksum of a packet is wrong.
+
+        Args:
+            packet: The packet.
+            following: The next packets, by which the first call finds out whether there are checksums.
+        """
+        if not packet:
+            return False
+        if not self._decided:
+            self._decided = True
+            self._seed = next(
+                (seed for seed in SEEDS for one in (packet, *following) if slices_are_right(one, seed)), None
+            )
+        return self._seed is not None and not slices_are_right(packet, self._seed)
+
+
+def slices_are_right(packet: bytes, seed: int) -> bool:
+    """Return whether the slices fill a packet of FFV1 and match their checksums, which begin at `seed`."""
+    end = len(packet)
+    while end > 0:
+        if end < TRAILER:
+            return False
+        start = end - TRAILER - int.from_bytes(packet[end - TRAILER : end - TRAILER + SIZE_BYTES], "big")
+        if start < 0 or not _is_right(packet[start:end], seed):
+            return False
+        end = start
+    return bool(packet)
+
+
+def _is_right(content: bytes, seed: int) -> bool:
+    """Return whether the CRC-32 of content with its checksum is 0; its bits go from high to low, unlike zlib's."""
+    begin = int(f"{seed:032b}"[::-1], 2) ^ 0xFFFFFFFF
+    return zlib.crc32(content.translate(REVERSED), begin) == 0xFFFFFFFF
