@@ -33,6 +33,7 @@ class NumberedSet:
     bad: tuple[int, ...] = ()
     name: str = "numbered"
     channels: int = 3
+    of_images: bool = False
     max_bad_fraction: float = 1.0
 
     def items(self) -> list[Item]:
