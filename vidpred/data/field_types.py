@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 Record = TypeVar("Record")
 
@@ -23,7 +23,7 @@ def from_mapping(kind: type[Record], values: Any) -> Record:
     """
     if not isinstance(values, Mapping):
         raise ValueError("not a mapping")
-    hints = _hints(kind)
+    hints = _hints(cast("Hashable", kind))
     for name, value in values.items():
         if name not in hints:
             raise ValueError(f"an unknown field {name[:40]!r}")
@@ -36,7 +36,7 @@ def from_mapping(kind: type[Record], values: Any) -> Record:
 
 
 @cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
 

@@ -127,7 +127,7 @@ def _check_manifest(manifest: Manifest) -> None:
         raise ValueError("a wrong size")
     for kind, size in sizes.items():
         for name in ("mean", "deviation") if size else ():
-            values = manifest.statistics.get(kind, {}).get(name)
+            values: Any = manifest.statistics.get(kind, {}).get(name)
             numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
             if not numbers or len(values) != size or not np.isfinite(values).all():
                 raise ValueError(f"wrong statistics of {kind}")
