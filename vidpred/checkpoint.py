@@ -123,6 +123,10 @@ def read_state(path: Path) -> dict[str, Any]:
     counts = [schedule.get("steps", 0), *(stopping.get(name, 0) for name in ("best_step", "waited"))]
     if stopping and (stopping.keys() != {"best", "best_step", "waited"} or not _is_number(stopping["best"] or 0)):
         raise ValueError("a wrong metric")
+    scalers = state.get("scalers") or {}
+    if not isinstance(scalers, dict) or not all(isinstance(scaler, dict) for scaler in scalers.values()):
+        raise ValueError("values of wrong types")
+    numbers += [value for scaler in scalers.values() for value in scaler.values()]
     if not all(map(_is_number, numbers)) or not all(map(_is_step, counts)):
         raise ValueError("numbers of wrong types")
     return state

@@ -274,7 +274,7 @@ def test_divergence_stops_before_the_update(clips: Path, tmp_path: Path) -> None
         **TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "objective.lp_exponent": 2.0,
         "training.generator.name": "sgd", "training.generator.learning_rate": 1e38, "checkpoint.every": 1,
     }  # fmt: skip
-    with pytest.raises(DivergedError, match=r"generator's loss or gradient is not finite at step \d+ .*learning_rate"):
+    with pytest.raises(DivergedError, match=r"generator's .* not finite at step \d+ .*learning_rate"):
         train(load_config(None, settings))
     record = json.loads(next((tmp_path / "run").glob("diverged-step-*.json")).read_text())
     assert len(record["positions"]) == 4

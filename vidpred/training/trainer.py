@@ -239,7 +239,7 @@ class Trainer(Updates):
         if self.settings.trackers:
             self.tracker.show(done, image, prediction_video(context, future, prediction) if len(context[0]) else None)
 
-    def _save(self, done: int, mark: tuple[str, float] | None) -> None:
+    def _save(self, done: int, mark: tuple[str, float] | None = None) -> None:
         if self.accelerator.is_main_process:
             files: dict[str, Mapping[str, Tensor]] = {"ema": self.average.state_dict()}
             for name, network in self.networks.items():
@@ -295,7 +295,7 @@ class Trainer(Updates):
         processes = "1 process" if now == 1 else f"{now} processes"
         return (
             f"with {processes} instead of {before}: the samples "
-            "are the same, the weights differ by rounding (docs/guide/reliability.md)"
+            "are the same, and the weights differ by rounding (docs/guide/reliability.md)"
         )
 
     def _loader(self, first_step: int, notes: WorkerNotes) -> DataLoader[Batch]:

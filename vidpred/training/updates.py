@@ -280,6 +280,11 @@ class Updates:
         return self.parts.folder.path / name
 
 
+def build_scaler(accelerator: Accelerator) -> torch.amp.GradScaler | None:
+    """Return a new scaler for the gradients of one network, if the run computes in float16."""
+    return torch.amp.GradScaler(accelerator.device.type) if accelerator.mixed_precision == "fp16" else None
+
+
 @contextmanager
 def frozen(modules: list[nn.Module]) -> Iterator[None]:
     """Let gradients flow through networks but not into their weights (detaching would cut off the generator)."""
