@@ -188,7 +188,7 @@ def test_from_recording_to_a_plan_on_the_command_line(
         (["--solver", "newton"], "choose from cem, mppi, random, gradient"),
         (["--receding-horizon", 4], "must be at most --horizon 3"),
         (["--env", "nowhere-v0"], "no such environment"),
-        (["--precision", "int4"], "choose from float32, bfloat16"),
+        (["--precision", "int4"], "choose from auto, float32, bfloat16"),
         (["--video", tmp_path / "plan.png"], ".mp4, .gif"),
     ):
         assert command(monkeypatch, *words, *option) == 2

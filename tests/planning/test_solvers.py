@@ -163,3 +163,32 @@ def test_a_budget_below_one_evaluation_still_finds_a_plan_no_worse_than_its_star
 def test_enough_time_changes_nothing() -> None:
     for solver in (CEMSolver(64), MPPISolver(64), RandomShooting(64), GradientSolver(5)):
         assert torch.equal(solve(replace(solver, seconds=60)).actions, solve(solver).actions)
+
+
+def counted(solver: Solver) -> tuple[Plan, list[int]]:
+    """Solve and return the number of plans of each evaluation."""
+    counts: list[int] = []
+
+    def evaluate(plans: Tensor) -> Tensor:
+        counts.append(plans.shape[1])
+        return quadratic(plans)
+
+    return solver.solve(Problem(evaluate, BOUNDS, 2, HORIZON), torch.Generator().manual_seed(0)), counts
+
+
+def test_cem_draws_fewer_plans_in_later_iterations() -> None:
+    assert counted(CEMSolver(100, 5, 8, decay=0.5))[1] == [100, 50, 25, 16, 16]
+    assert counted(CEMSolver(10, 3, 8, decay=0.5))[1] == [10, 10, 10]
+    for wrong in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="decay must be"):
+            CEMSolver(decay=wrong)
+
+
+def test_cem_stops_once_the_elites_agree() -> None:
+    full, counts = counted(CEMSolver(256, 30, 24, color=0.0))
+    early, fewer = counted(CEMSolver(256, 30, 24, color=0.0, agreement=0.02))
+    assert 3 < len(fewer) < len(counts) == 30
+    torch.testing.assert_close(early.cost, full.cost, atol=0.02, rtol=0.02)
+    fixed = Bounds.of([1.0, 0.0], [1.0, 4.0])  # the first value cannot change
+    problem = Problem(lambda plans: quadratic(plans), fixed, 2, HORIZON)
+    CEMSolver(64, 5, 8, agreement=0.02).solve(problem, torch.Generator().manual_seed(0))

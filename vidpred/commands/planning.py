@@ -75,7 +75,9 @@ def plan(
     json: JsonFile = None,
     video: VideoFile = None,
     state: StateKey = None,
-    precision: Annotated[str, typer.Option(help="Precision: float32 or bfloat16.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="Precision: float32, bfloat16, or auto (bfloat16 where the hardware supports it).")
+    ] = "auto",
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:

@@ -153,17 +153,8 @@ class FilmUnet(ConditionedPredictor):
         Raises:
             ValueError: A condition has another shape, or the model does not take it.
         """
-        height, width = context.shape[-2:]
-        condition = self._condition(context, noise, actions, states)
-        padded = pad_to_multiple(context, self.cell_size * 2 ** (len(self.down) - 1))
-        level = rearrange(padded, "b t c h w -> b (t c) h w")
-        if self.spatial_actions is not None and actions is not None:
-            first, last = self.spatial_actions
-            places = (rearrange(actions.to(level), "b n (a xy) -> b (n a) xy", xy=2) - first) / (last - first)
-            level = torch.cat([level, spatial_actions(places, (height, width), level.shape[-2:])], 1)
-        level = functional.pixel_unshuffle(level, self.cell_size) * 2 - 1
-        if self.positions:
-            level = torch.cat([level, _places(level)], 1)
+        condition = self.encode_conditions(context, noise, actions, states)
+        level, padded = self.network_input(context, actions)
         level = as_channels_last(level)
         skips: list[Tensor] = []
         for block in self.down:
@@ -171,15 +162,32 @@ class FilmUnet(ConditionedPredictor):
             skips.append(level)
         for block, finer in zip(self.up, skips[-2::-1], strict=True):
             level = block(torch.cat([functional.interpolate(level, scale_factor=2.0), finer], 1), condition)
-        change = functional.pixel_shuffle(self.paint(level).float(), self.cell_size)
+        return [self.frames(self.paint(level), padded, context.shape[-2:])]
+
+    def network_input(self, context: Tensor, actions: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the input of the first convolution, `(B, M, h, w)`, and the padded context `(B, T, C, H', W')`."""
+        padded = pad_to_multiple(context, self.cell_size * 2 ** (len(self.down) - 1))
+        level = rearrange(padded, "b t c h w -> b (t c) h w")
+        if self.spatial_actions is not None and actions is not None:
+            first, last = self.spatial_actions
+            places = (rearrange(actions.to(level), "b n (a xy) -> b (n a) xy", xy=2) - first) / (last - first)
+            level = torch.cat([level, spatial_actions(places, context.shape[-2:], level.shape[-2:])], 1)
+        level = (functional.pixel_unshuffle(level, self.cell_size) if self.cell_size > 1 else level) * 2 - 1
+        return (torch.cat([level, _places(level)], 1) if self.positions else level), padded
+
+    def frames(self, output: Tensor, padded: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the frames `(B, K, C, H, W)` of a size (H, W) for the output of the last convolution."""
+        change = functional.pixel_shuffle(output.float(), self.cell_size) if self.cell_size > 1 else output.float()
         change = rearrange(change, "b (k c) h w -> b k c h w", c=self.output_maps)
         added, displacement = change.split([self.channels, self.output_maps - self.channels], 2)
         frames = moved(padded[:, -1:].float(), displacement * DISPLACED) + added
-        return [frames[..., :height, :width].clamp(0, 1)]
+        shown: Tensor = frames[..., : size[0], : size[1]].clamp(0, 1)
+        return shown
 
-    def _condition(
+    def encode_conditions(
         self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None
     ) -> Tensor | None:
+        """Return the encoding of all conditions, `(B, 64)`, that modulates every level; None without any."""
         found = self.conditions(context, noise, actions, states)
         inputs = [found[name] for name in ("actions", "noise", "states") if name in found]  # the order of checkpoints
         return None if self.condition is None else self.condition(torch.cat(inputs, 1))
@@ -214,7 +222,7 @@ def spatial_actions(places: Tensor, image: Sequence[int], canvas: Sequence[int])
     rows, columns = (torch.arange(side, device=places.device, dtype=places.dtype) + 0.5 for side in canvas)
     across = columns - places[..., :1] * image[1]
     down = rows - places[..., 1:] * image[0]
-    return torch.exp(-0.5 * (across[..., None, :] ** 2 + down[..., :, None] ** 2))
+    return torch.exp(-0.5 * down[..., :, None] ** 2) * torch.exp(-0.5 * across[..., None, :] ** 2)
 
 
 def _places(level: Tensor) -> Tensor:

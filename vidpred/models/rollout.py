@@ -74,6 +74,7 @@ def stream_rollout(
     noise: Tensor | None = None,
     actions: Tensor | None = None,
     states: Tensor | None = None,
+    forward: Callable[..., list[Tensor] | Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """Yield the frames t+1, t+2, ..., t+num_frames in constant memory.
 
@@ -90,6 +91,7 @@ def stream_rollout(
             then future, to the next.
         states: `(B, T', S)` of the context frames, for a generator that takes states. Those of future frames follow by
             the generator's `state_dynamics`.
+        forward: Another forward pass of the generator; None: its own.
 
     Yields:
         Frames `(B, C, H, W)` float32 in [0, 1].
@@ -107,7 +109,7 @@ def stream_rollout(
     conditions.check(generator)
     _check_rows(generator, context.shape[1], num_frames, actions, states)
     done = 0
-    for images in applications(generator, generator, context, conditions):
+    for images in applications(forward or generator, generator, context, conditions):
         frames = _finest(images, context)
         for index in range(min(frames.shape[1], num_frames - done)):
             yield frames[:, index]

@@ -44,6 +44,7 @@ class PoseReader:
         reference: Image with all objects, `(C, H, W)` in [0, 1].
         colors: Colors of the M objects as rendered, `(C,)` each in [0, 1], M <= C.
         background: Image without the objects, `(C, H, W)` in [0, 1], see `median_image`.
+        rotating: For each object, whether to read its rotation, which is 0 otherwise; None: of all objects.
 
     Raises:
         ValueError: A shape does not match, there are more colors than channels, or an object is not in the reference.
@@ -52,6 +53,7 @@ class PoseReader:
     reference: InitVar[Tensor]
     colors: InitVar[Sequence[Sequence[float]]]
     background: Tensor
+    rotating: Sequence[bool] | None = None
     square: int = field(init=False)  # side of the squares over which images are averaged, in pixels
     behind: Tensor = field(init=False)  # the background, averaged
     unmixing: Tensor = field(init=False)  # (H, W, M, C)
@@ -76,9 +78,9 @@ class PoseReader:
         _set(self, unmixing=unmixing_matrix(needed.to(self.behind), self.behind))
         coverage = self.coverage(reference[None])[0]
         _set(self, radii=[_radius(one, number) for number, one in enumerate(coverage)])
-        found = [self._measure(one[None], radius) for one, radius in zip(coverage, self.radii, strict=True)]
-        areas = torch.stack([area[0] for _, area, _ in found])
-        _set(self, silhouettes=[shape[0] for _, _, shape in found], areas=areas)
+        found = [measure(one[None], radius)[1] for one, radius in zip(coverage, self.radii, strict=True)]
+        shapes = [harmonics(offsets, radius)[0] for offsets, radius in zip(found, self.radii, strict=True)]
+        _set(self, silhouettes=shapes, areas=torch.cat([area for *_, area in found]))
         _set(self, poses=self.read(reference[None]))
 
     def coverage(self, images: Tensor) -> Tensor:
@@ -87,8 +89,9 @@ class PoseReader:
         A square is modeled as the background plus, for each object, its coverage times (color - background), by linear
         least squares. Unlike a threshold on colors, this measures squares that are covered partly.
         """
-        mixed = (self._averaged(images) - self.behind.to(images)).permute(0, 2, 3, 1)[..., None]  # (N, h, w, C, 1)
-        return functional.relu((self.unmixing.to(images) @ mixed)[..., 0].permute(0, 3, 1, 2) - NOISE)
+        mixed = self._averaged(images) - self.behind.to(images)
+        matrices = self.unmixing.to(images).permute(2, 3, 0, 1)  # (M, C, h, w)
+        return functional.relu(torch.stack([(mixed * one).sum(1) for one in matrices], 1) - NOISE)
 
     def read(self, images: Tensor) -> Poses:
         """Read the poses of all objects from images `(N, C, H, W)` in [0, 1]."""
@@ -97,35 +100,20 @@ class PoseReader:
             raise ValueError(f"images must be (N, C, H, W) = (N, {str(expected)[1:]}, not {tuple(images.shape)}")
         centers, areas, angles = [], [], []
         for number, one in enumerate(self.coverage(images).unbind(1)):
-            center, area, shape = self._measure(one, self.radii[number])
+            center, offsets = measure(one, self.radii[number])
             centers.append(center * (self.square / images.shape[-1]))
-            areas.append(area / self.areas[number].to(area))
-            angles.append(rotation(shape, self.silhouettes[number].to(shape)))
+            areas.append(offsets[-1] / self.areas[number].to(images))
+            if self.rotating is None or self.rotating[number]:
+                shape = harmonics(offsets, self.radii[number])
+                angles.append(rotation(shape, self.silhouettes[number].to(shape)))
+            else:
+                angles.append(torch.zeros_like(offsets[-1]))
         return Poses(torch.stack(centers, 1), torch.stack(angles, 1), torch.stack(areas, 1))
 
     def _averaged(self, images: Tensor) -> Tensor:
         if self.square == 1:
             return images
         return functional.avg_pool2d(images, self.square, ceil_mode=True, count_include_pad=False)
-
-    def _measure(self, coverage: Tensor, radius: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute an object's center `(N, 2)` in squares, area `(N,)` and harmonics `(N, HARMONICS)`.
-
-        The center of all coverage is only the start: after it, what is farther than the object's radius does not count.
-        """
-        weights, x, y = _cropped(coverage, _centroid(coverage, *_grid(coverage)), radius)
-        weights, x, y = _cropped(coverage, _centroid(weights, x, y), radius)
-        center = _centroid(weights, x, y)
-        weights = weights * _window(x, y, center, radius)
-        center = _centroid(weights, x, y)
-        offset = torch.complex(x - center[:, :1, None], y - center[:, 1:, None])
-        size = (offset.real**2 + offset.imag**2 + 1e-8).sqrt()
-        turn, term, found = offset / size, weights * size, []
-        area = weights.sum((1, 2))
-        for _ in range(HARMONICS):
-            term = term * turn
-            found.append(term.sum((1, 2)))
-        return center, area, torch.stack(found, 1) / (radius * (area[:, None] + 1e-6))
 
 
 @dataclass(frozen=True)
@@ -153,19 +141,46 @@ class ObjectPose:
     reader: PoseReader = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reader", PoseReader(self.goal, self.colors, self.background))
         if self.rotating is not None and len(self.rotating) != len(self.colors):
             raise ValueError(
                 f"rotating has {len(self.rotating)} entries for {len(self.colors)} colors; give one for each"
             )
+        _set(self, reader=PoseReader(self.goal, self.colors, self.background, self.rotating))
 
     def __call__(self, frames: Tensor) -> Tensor:
         poses, goal = self.reader.read(frames.flatten(0, 1)), self.reader.poses
         missed = ((poses.position - goal.position.to(poses.position)) ** 2).sum((1, 2)) / self.position_tolerance**2
-        rotating = [True] * len(self.colors) if self.rotating is None else list(self.rotating)
-        missed = missed + (poses.angle[:, rotating] ** 2).sum(1) / self.angle_tolerance**2
+        missed = missed + (poses.angle**2).sum(1) / self.angle_tolerance**2
         lost = functional.relu(1 - poses.area / LEAST_AREA).sum(1) / self.position_tolerance  # an image's width
         return torch.unflatten((missed + 1e-12).sqrt() + lost, 0, frames.shape[:2])
+
+
+Offsets = tuple[Tensor, Tensor, Tensor, Tensor]  # coverage (N, h, w), x and y from the center, area (N,)
+
+
+def measure(coverage: Tensor, radius: float) -> tuple[Tensor, Offsets]:
+    """Compute an object's center `(N, 2)` in squares, and what its `harmonics` need.
+
+    The center of all coverage is only the start: after it, what is farther than the object's radius does not count.
+    """
+    weights, x, y = _cropped(coverage, _centroid(coverage, *_grid(coverage)), radius)
+    weights, x, y = _cropped(coverage, _centroid(weights, x, y), radius)
+    center = _centroid(weights, x, y)
+    weights = weights * _window(x, y, center, radius)
+    center = _centroid(weights, x, y)
+    return center, (weights, x - center[:, :1, None], y - center[:, 1:, None], weights.sum((1, 2)))
+
+
+def harmonics(offsets: Offsets, radius: float) -> Tensor:
+    """Compute the angular harmonics of a silhouette, `(N, HARMONICS)` complex."""
+    weights, x, y, area = offsets
+    offset = torch.complex(*torch.broadcast_tensors(x, y))
+    size = (offset.real**2 + offset.imag**2 + 1e-8).sqrt()
+    turn, term, found = offset / size, weights * size, []
+    for _ in range(HARMONICS):
+        term = term * turn
+        found.append(term.sum((1, 2)))
+    return torch.stack(found, 1) / (radius * (area[:, None] + 1e-6))
 
 
 def unmixing_matrix(colors: Tensor, background: Tensor) -> Tensor:

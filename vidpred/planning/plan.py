@@ -15,6 +15,7 @@ from torch import Tensor
 from vidpred.errors import ConfigError, DataError
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
+from vidpred.models.film_unet_inference import has_fast_bfloat16
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, images, outcome, play, play_all, play_policy
 from vidpred.planning.controller import MPCController
@@ -77,7 +78,7 @@ class PlanRequest:
         size: Short side of frames; None: the run's.
         with_references: Whether to play `references` too.
         video: File for a video of the first episodes.
-        precision: float32 or bfloat16.
+        precision: float32, bfloat16 or auto, see `choose_precision`.
         checkpoint: best, last or step-N.
         device: auto, cpu or cuda.
         state_key: Key of the state, see `GymnasiumEnv`.
@@ -91,7 +92,7 @@ class PlanRequest:
     size: int | None = None
     with_references: bool = False
     video: Path | None = None
-    precision: str = "float32"
+    precision: str = "auto"
     checkpoint: str = "best"
     device: str = "auto"
     state_key: str | None = None
@@ -99,7 +100,8 @@ class PlanRequest:
     def about(self) -> dict[str, Any]:
         """Return the environment and the planner that the numbers belong to."""
         budget = {**vars(self.budget), "cost": self.budget.cost or cost_names(self.env_name)[0]}
-        return {"env": self.env_name, "budget": budget, "precision": self.precision}
+        precision = choose_precision(self.precision, choose_device(self.device))
+        return {"env": self.env_name, "budget": budget, "precision": str(precision).removeprefix("torch.")}
 
 
 def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
@@ -114,6 +116,19 @@ def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
             yield name, reference()
 
 
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return a precision by name; "auto" is bfloat16 where the device computes it natively, else float32.
+
+    Raises:
+        ConfigError: The name is unknown.
+    """
+    if name == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    if name not in PRECISIONS:
+        raise ConfigError(f"no such precision [--precision {name}]; choose from auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
 def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple[WorldModel, int | None]:
     """Load a run as a world model.
 
@@ -124,15 +139,14 @@ def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple
         ConfigError: The precision is unknown, the model takes no actions, or it takes gray frames.
         StorageError: See `Predictor.load`.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"no such precision [--precision {precision}]; choose from {', '.join(PRECISIONS)}")
+    dtype = choose_precision(precision, choose_device(device))
     predictor = Predictor.load(run, checkpoint, device)
     if predictor.data.channels != 3:
         raise ConfigError(
             f"environments render RGB frames, and the run has data.channels={predictor.data.channels} [{run}]; train "
             "one with data.channels=3"
         )
-    return WorldModel(predictor.generator, precision=PRECISIONS[precision]), trained_size(predictor)
+    return WorldModel(predictor.generator, precision=dtype), trained_size(predictor)
 
 
 def make_matching_env(env_name: str, size: int | None, model: WorldModel, state_key: str | None = None) -> Env:

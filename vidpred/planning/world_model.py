@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.models.base import as_generator
+from vidpred.models.film_unet_inference import FastFilmUnet, fast_forward
 from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.models.rollout import stream_rollout
 from vidpred.planning.inputs import Cost, checked_costs, checked_frames, evaluate_costs, trained_size
@@ -54,6 +55,7 @@ class WorldModel:
         self.action_size, self.state_size = self.generator.action_size, self.generator.state_size
         self.history_len, self.noise_channels = self.generator.history_len, self.generator.noise_channels
         self.frame_size = frame_size
+        self._fast: tuple[list[int], FastFilmUnet | None] | None = None  # versions of the parameters, forward pass
         if not self.action_size:
             raise ConfigError(
                 "the model takes no actions [model.action_size=0], so it cannot plan; train one on data with actions"
@@ -224,7 +226,7 @@ class WorldModel:
         owner = torch.arange(batch, device=self.device).repeat_interleave(plans)
         future_actions = actions.to(self.device, torch.float32).flatten(0, 1)
         # All plans share one noise sample, so that their comparison does not depend on chance or on the chunks.
-        noise = None
+        forward, noise = None if differentiable else self._fast_forward(), None
         if self.noise_channels:
             drawn = draw_noise(self.generator, 1) if noise_seed is None else seeded_noise(self.generator, 1, noise_seed)
             noise = drawn.to(self.device)
@@ -233,13 +235,20 @@ class WorldModel:
             moves = torch.cat([past_actions[own], future_actions[rows]], 1)
             draw = None if noise is None else noise.expand(len(own), -1)
             own_states = None if states is None else states[own]
-            with torch.set_grad_enabled(differentiable), self._autocast():
-                stream = stream_rollout(self.generator, context[own], steps, draw, moves, own_states)
+            with torch.set_grad_enabled(differentiable), self._autocast(forward is None):
+                stream = stream_rollout(self.generator, context[own], steps, draw, moves, own_states, forward)
                 frames = torch.stack(list(stream), 1)
             yield frames, own
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+    def _autocast(self, enabled: bool) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=enabled and self.precision != torch.float32)
+
+    def _fast_forward(self) -> FastFilmUnet | None:
+        """Return the faster forward pass, rebuilt after a change of the weights; None if there is none."""
+        versions = [parameter._version for parameter in self.generator.parameters()]
+        if self._fast is None or self._fast[0] != versions:
+            self._fast = versions, fast_forward(self.generator, self.precision)
+        return self._fast[1]
 
     def _chunk_size(self, context: Tensor, steps: int) -> int:
         if self.chunk is not None:

@@ -21,13 +21,18 @@ SOLVERS: dict[str, type[Solver]] = {
     "gradient": GradientSolver,
 }
 
+# Saves a third of the plans. In PushT with the true simulator and the cost of states, 64 x 5 plans reach 40 of 40 goals
+# with 1, 39 with 0.8 and 36 with 0.7.
+CEM_DECAY = 0.8
+
 
 def make_solver(name: str, num_samples: int, iterations: int, seconds: float | None = None) -> Solver:
-    """Make a solver by name, with the same number of evaluated plans for all names.
+    """Make a solver by name, with about the same number of evaluated plans for all names.
 
     Args:
         name: A key of `SOLVERS`.
-        num_samples: Plans to evaluate per iteration (gradient: `num_samples` / 8 starts, as gradients cost more).
+        num_samples: Plans to evaluate per iteration (cem: in the first one, then fewer, see `CEM_DECAY`; gradient:
+            `num_samples` / 8 starts, as gradients cost more).
         iterations: Number of iterations (gradient: 8 steps for each).
         seconds: Time budget of a search; None: no limit.
 
@@ -35,7 +40,7 @@ def make_solver(name: str, num_samples: int, iterations: int, seconds: float | N
         ConfigError: The name is unknown.
     """
     if name == "cem":
-        return CEMSolver(num_samples, iterations, max(2, num_samples // 8), seconds=seconds)
+        return CEMSolver(num_samples, iterations, max(2, num_samples // 8), decay=CEM_DECAY, seconds=seconds)
     if name == "mppi":
         return MPPISolver(num_samples, iterations, seconds=seconds)
     if name == "random":
