@@ -22,6 +22,7 @@ PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs/results").glob("*.md"
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SEEDS = (0, 1, 2)
 FRAMES = (1, 2, 4, 8)
+DECISION, KINDS = "PushT, time of a decision", ("processor", "wall")
 COPY, FLOW, HALF = "copy last", "optical flow", "half copy, half flow"
 
 
@@ -445,6 +446,27 @@ def milliseconds(results: Results, name: str, key: str = "milliseconds") -> str:
     return grid(["", "median ms", "min - max ms", "speed-up"], rows)
 
 
+def decision(results: Results) -> str:
+    """Return the time of a decision by variant."""
+    rows = [
+        [
+            name,
+            *(
+                f"{time[f'{kind}_median']:.2f} ({time[f'{kind}_min']:.2f} - {time[f'{kind}_max']:.2f})"
+                for kind in KINDS
+            ),
+        ]
+        for name, time in results[DECISION, 0].values["seconds"].items()
+    ]
+    return grid(["", "processor seconds", "wall-clock seconds"], rows)
+
+
+def decision_stages(results: Results) -> str:
+    """Return the share of each stage of a decision."""
+    stages = results[DECISION, 0].values["stages"]
+    return grid(["stage", "share of the time"], [[name, percent([share], 0)] for name, share in stages.items()])
+
+
 def reading(results: Results) -> str:
     """Return clips per second by reader and file."""
     rows = []
@@ -719,6 +741,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "preparing": preparing,
     "large folder": large_folder,
     "plans": lambda results: milliseconds(results, "speed: predicting plans"),
+    "decision": decision,
+    "decision stages": decision_stages,
     "plans by size": lambda results: milliseconds(results, "speed: predicting plans", "milliseconds_by_size"),
     "dcgan step": lambda results: milliseconds(results, "speed: DCGAN step"),
     "processes": processes,

@@ -22,6 +22,7 @@ from benchmarks.experiments.base import RUNS, Experiment, real_clips
 from benchmarks.experiments.fuzzing import FUZZ_EXPERIMENTS
 from benchmarks.experiments.images import IMAGE_EXPERIMENTS
 from benchmarks.experiments.ladder import LADDER_EXPERIMENTS
+from benchmarks.experiments.latency import LATENCY_EXPERIMENTS
 from benchmarks.experiments.motion import MOTION_EXPERIMENTS
 from benchmarks.experiments.planning import PLANNING_EXPERIMENTS
 from benchmarks.experiments.scale import SCALE_EXPERIMENTS
@@ -157,6 +158,7 @@ EXPERIMENTS = [
     Experiment("one and two processes", 0, one_and_two_processes),
     Experiment("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
     *PLANNING_EXPERIMENTS,
+    *LATENCY_EXPERIMENTS,
     *SHARP_EXPERIMENTS,
     *SCALE_EXPERIMENTS,
     *LADDER_EXPERIMENTS,
