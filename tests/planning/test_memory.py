@@ -14,8 +14,9 @@ from vidpred.processes.memory import keep_freed_memory
 if sys.argv[1] == "keep" and not keep_freed_memory():
     raise SystemExit(print(-1))
 def step():
-    return [torch.ones(size * 2**18).add_(1) for size in (3, 9, 5)]
-step()
+    return [torch.ones(size * 2**18).add_(1) for size in (3, 19, 5, 11)]
+for _ in range(5):
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     step()

@@ -89,7 +89,6 @@ def plan(
     from vidpred.files import check_output
     from vidpred.planning.closed_loop import summary
     from vidpred.planning.plan import PlanConfig, PlanRequest, play_request
-    from vidpred.processes.memory import keep_freed_memory
 
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
@@ -98,7 +97,6 @@ def plan(
         run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device, state
     )
     results = {}
-    keep_freed_memory()
     for name, result in play_request(request):
         results[name] = result.to_json()
         typer.echo(summary(name, result))

@@ -25,6 +25,7 @@ from vidpred.planning.inputs import trained_size
 from vidpred.planning.planning_model import PlanningModel
 from vidpred.planning.solvers import make_solver
 from vidpred.planning.world_model import WorldModel
+from vidpred.processes.memory import keep_freed_memory
 
 VIDEO_RATE = 4.0
 VIDEO_EPISODES = 4
@@ -107,6 +108,7 @@ class PlanRequest:
 def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
     """Play the episodes; yield a name and an outcome for the run, then for each reference. Raises vidpred's errors."""
     choose_device(request.device, "--device ")
+    keep_freed_memory()
     model, trained = load_model(request.run, request.checkpoint, request.device, request.precision)
     size = request.size or trained
     env, goal = make_matching_env(request.env_name, size, model, request.state_key), read_goal(request.goal, size)
