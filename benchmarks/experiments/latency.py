@@ -61,7 +61,7 @@ def decision_row(folder: Path, seed: int) -> dict[str, Any]:
         controller.reset(seed, torch.from_numpy(env.neutral_action()).float())
         controller.act(frame, cost)
 
-    variants = {name: lambda m=model, d=decay: decide(m, d) for name, (model, decay) in models.items()}  # type: ignore[misc]
+    variants = {name: lambda m=model, d=decay: decide(m, d) for name, (model, decay) in models.items()}
     returned = in_turns({"bfloat16, freed memory returned to the system": variants["bfloat16"]}, 3)
     keep_freed_memory()
     seconds = {**in_turns(variants, ROUNDS), **returned}
