@@ -237,6 +237,16 @@ def test_misused_verbs_are_one_line(capsys: pytest.CaptureFixture[str], words: s
     assert len(result[2].splitlines()) == 1
 
 
+def test_waiting_threads_sleep(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set before torch is loaded, which reads these once; what the user sets stays."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.delenv("KMP_BLOCKTIME", raising=False)
+    call(capsys, "--version")
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"]) == ("active", "0")
+    code = "import sys, vidpred.commands.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, errors = call(capsys)
     assert "evaluate" in out + errors

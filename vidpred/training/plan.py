@@ -56,7 +56,7 @@ def describe_plan(
     lines = [
         "samples     points of two coordinates"
         if data.has_points
-        else f"samples     {frames if data.context_frames else 'images of '}{data.channels} channels, "
+        else f"samples     {frames if data.context_frames else 'images of '}{counted(data.channels, 'channel')}, "
         f"{size[1]}x{size[0]} pixels"
     ]
     for name, network in networks.items():
