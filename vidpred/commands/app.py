@@ -65,8 +65,8 @@ app.command()(plan)
 app.command()(demo)
 
 
-# OpenMP's threads sleep while they wait. A step of forking_ball_adversarial.yaml on two threads and two cores took 0.19 s
-# alone; next to one busy process 0.42 s like this, and 5.5 s with busy waiting, for a thread that is not scheduled.
+# OpenMP's threads sleep while they wait. A step of forking_ball_adversarial.yaml on two threads and two cores took 0.19
+# s alone; next to one busy process 0.42 s like this, and 5.5 s with busy waiting, for a thread that is not scheduled.
 WAITING_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 
 RENAMED_OPTIONS = {  # verb -> old option -> new: accepted for one release
