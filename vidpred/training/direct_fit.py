@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from torch import Tensor
 
@@ -54,7 +52,6 @@ class Fitting:
         numbers = self._likelihoods(images) if self.model.has_density else {}
         tracker.log(last, numbers)
         tracker.print(", ".join(f"{name} {value:.5g}" for name, value in numbers.items()))
-        tracker.close()
         if parts.accelerator.is_main_process:
             torch.manual_seed(parts.seed)
             future = images[:SHOWN, None]
@@ -63,9 +60,11 @@ class Fitting:
             try:
                 write_png(parts.folder.path / "images" / f"step-{last:06}.png", image)
             except StorageError as error:
-                print(f"vidpred: warning: {error}", file=sys.stderr)
+                tracker.warn(str(error))
+            tracker.show(last, image)
             weights = self.model.state_dict()
             parts.folder.save(last, {"ema": weights, "generator": weights}, parts.state, self.keep)
+        tracker.close()
         parts.accelerator.wait_for_everyone()
         return Progress(0, last)
 

@@ -73,7 +73,7 @@ class Tracker:
             self.warn(f"cannot write [{self._path}]: {error.strerror}; its lines are lost while training goes on")
         self._trackers.log(step, rounded)
 
-    def show(self, step: int, image: np.ndarray, video: np.ndarray | None) -> None:
+    def show(self, step: int, image: np.ndarray, video: np.ndarray | None = None) -> None:
         """Pass an image `(H, W, 3)` uint8 and a video `(T, H, W, 3)` uint8 of a step to the experiment trackers."""
         if self.active:
             self._trackers.log_image(step, "training/samples", image)
