@@ -34,6 +34,7 @@ from vidpred.run import train
 SIZE, EPISODES = 32, 100
 DATA = RUNS / "block_push-episodes"
 PUSHT_SIZE, PUSHT_EPISODES, PUSHT_GOALS = 32, 50, 40
+KEPT = ("seed", "success", "steps", "steps_to_success", "at_goal", "seconds")  # of an episode
 PUSHT_BUDGET = PlanConfig(num_samples=64, iterations=5, horizon=5, receding_horizon=1, cost="objects")
 
 
@@ -136,7 +137,7 @@ def stored_outcome(file: Path, env: Env, model: PlanningModel, budget: PlanConfi
     for number in tqdm(range(len(played), episodes), desc=file.stem):
         episode = play(env, controller, FIRST_SEED + number, cost_name=budget.cost)
         played.append(episode)
-        kept = {name: getattr(episode, name) for name in ("seed", "success", "steps", "seconds")}
+        kept = {name: getattr(episode, name) for name in KEPT}
         with file.open("a") as stream:
             stream.write(json.dumps(kept) + "\n")
     return outcome(played[:episodes]).to_json()

@@ -13,10 +13,10 @@ import torch
 from vidpred.data.prepared.format import Manifest, PreparedFrames
 from vidpred.data.resize import scaled
 from vidpred.errors import ConfigError
-from vidpred.planning.closed_loop import play, play_policy
+from vidpred.planning.closed_loop import Episode, outcome, play, play_policy, summary
 from vidpred.planning.envs import pusht
-from vidpred.planning.envs.base import to_image
-from vidpred.planning.envs.pusht import PushTEnv
+from vidpred.planning.envs.base import StepResult, to_image
+from vidpred.planning.envs.pusht import PushTEnv, is_near
 from vidpred.planning.envs.registry import make_env
 from vidpred.planning.plan import PlanConfig, references
 from vidpred.planning.record import Recording, record
@@ -141,3 +141,55 @@ def test_goals_are_reachable_and_not_reached_at_the_start() -> None:
         "copy last", "true simulator, cost of images", "true simulator, cost of states", "uniform actions",
         "random actions", "scripted actions",
     ]  # fmt: skip
+
+
+@needs_pusht
+def test_the_protocol_looks_at_every_step_and_goes_on() -> None:
+    plain, env = PushTEnv(16), PushTEnv(16, "dino-wm")
+    env.reset_with_goal(3)
+    start = env.inner.state
+    plain.inner.state = start
+    far = np.clip(start[:2] + np.where(start[:2] < 256, 150.0, -150.0), 20, 492)
+    passed = []  # states after every step of the environment
+    for _ in range(5):
+        plain.inner.advance(far, 1)
+        passed.append(plain.inner.state)
+    env.goal = passed[1]
+    assert not is_near(passed[-1], env.goal), "the agent must have left the goal at the end of the action"
+    result = env.step(far)
+    np.testing.assert_array_equal(env.inner.state, passed[-1])
+    assert (result.success, result.at_goal, result.over) == (True, False, False)
+    plain.inner.state = start
+    plain.inner.advance(far)
+    np.testing.assert_array_equal(plain.inner.state, passed[-1])
+
+    env.goal = start
+    episode = play_policy(env, "uniform", 0)
+    assert (episode.steps, episode.at_goal is not None) == (10, True)
+
+
+@needs_pusht
+def test_the_protocol_draws_starts_without_a_filter_and_reports_all() -> None:
+    env, unmoved = PushTEnv(16, "dino-wm"), 0
+    for seed in range(12):
+        env.reset_with_goal(seed)
+        assert env.goal is not None
+        unmoved += bool(is_near(np.array([*env.goal[:2], *env.inner.state[2:]]), env.goal))
+    assert 0 < unmoved < 12
+    about = env.about()
+    assert (about["name"], about["goal_offset"], about["budget"]) == ("dino-wm", 25, 50)
+    with pytest.raises(ConfigError, match=r"block_push has no such protocol \[--protocol dino-wm\]"):
+        make_env("block_push", protocol="dino-wm")
+
+
+def test_statistics_of_a_protocol_that_goes_on() -> None:
+    hit, left, never = (Episode(seed) for seed in range(3))
+    frame = np.zeros((1, 1, 3), np.uint8)
+    for reached, at_goal in ((False, False), (True, True), (False, True)):
+        hit.note(StepResult(frame, False, reached, at_goal))
+        left.note(StepResult(frame, False, reached, False))
+        never.note(StepResult(frame, False, False, False))
+    result = outcome([hit, left, never])
+    assert (result.successes, result.strict_successes, result.mean_steps) == (2, 1, 2)
+    assert result.to_json()["strict_successes"] == 1
+    assert "1 of them were there at the end" in summary("run", result)

@@ -65,6 +65,9 @@ def plan(
     receding_horizon: Annotated[int, typer.Option(min=1, help="Steps to execute before planning again.")] = 2,
     cost: Annotated[str | None, typer.Option(help="Cost of predicted frames (default: the environment's).")] = None,
     seconds: Annotated[float | None, typer.Option(help="Time budget of a decision in seconds (default: none).")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Evaluation protocol: dino-wm (PushT; default: the environment's own).")
+    ] = None,
     goal: Annotated[Path | None, typer.Option(help="Image of the goal, for environments without one.")] = None,
     size: Annotated[
         int | None, typer.Option(min=8, help="Short side of the frames in pixels (default: the run's).")
@@ -93,9 +96,8 @@ def plan(
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
     budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon, cost, seconds)
-    request = PlanRequest(
-        run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device, state
-    )
+    played = (run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device, state, protocol)
+    request = PlanRequest(*played)
     results = {}
     for name, result in play_request(request):
         results[name] = result.to_json()

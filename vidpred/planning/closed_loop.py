@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vidpred.media.render import Panel, compose, stack
 from vidpred.planning.controller import MPCController
-from vidpred.planning.envs.base import Env, env_state, to_image
+from vidpred.planning.envs.base import Env, StepResult, env_state, to_image
 
 SHOWN_STEPS = 8  # of a plan, in a video
 FIRST_SEED = 1_000_000  # seed of the first episode, different from those of recordings
@@ -29,6 +29,8 @@ class Episode:
         seed: Seed of the environment and the planner.
         success: Whether the goal was reached.
         steps: Number of steps.
+        steps_to_success: Number of steps up to the first success.
+        at_goal: Whether the goal was reached at the end, in protocols that go on after a success; None: others.
         seconds: Duration of every decision.
         observed: Frames `(H, W, 3)` uint8, one more than steps; without kept images only the last one.
         predicted: Step -> predicted frames `(K, C, H, W)` of the plan made at that step.
@@ -38,10 +40,19 @@ class Episode:
     seed: int
     success: bool = False
     steps: int = 0
+    steps_to_success: int | None = None
+    at_goal: bool | None = None
     seconds: list[float] = field(default_factory=list)
     observed: list[np.ndarray] = field(default_factory=list)
     predicted: dict[int, Tensor] = field(default_factory=dict)
     goal: Tensor | None = None
+
+    def note(self, result: StepResult) -> None:
+        """Count a step."""
+        self.steps += 1
+        self.at_goal = result.at_goal
+        if result.success and not self.success:
+            self.success, self.steps_to_success = True, self.steps
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,7 @@ class Outcome:
         median_seconds: Median duration of a decision.
         p95_seconds: Duration that 95 % of the decisions do not exceed.
         worst_seconds: Longest duration of a decision.
+        strict_successes: Number of episodes that were at their goal at the end; None: they stop at a success.
     """
 
     episodes: int
@@ -63,6 +75,7 @@ class Outcome:
     median_seconds: float | None
     p95_seconds: float | None
     worst_seconds: float | None
+    strict_successes: int | None = None
 
     @property
     def rate(self) -> float:
@@ -72,8 +85,12 @@ class Outcome:
     def to_json(self) -> dict[str, object]:
         """Return everything as plain values, with the 95 % confidence interval of the rate."""
         low, high = wilson_interval(self.successes, self.episodes)
+        strict: dict[str, object] = {}
+        if self.strict_successes is not None:
+            interval = [round(edge, 4) for edge in wilson_interval(self.strict_successes, self.episodes)]
+            strict = {"strict_successes": self.strict_successes, "strict_interval_95": interval}
         return {
-            "episodes": self.episodes, "successes": self.successes, "rate": round(self.rate, 4),
+            **strict, "episodes": self.episodes, "successes": self.successes, "rate": round(self.rate, 4),
             "interval_95": [round(low, 4), round(high, 4)], "mean_steps_to_success": self.mean_steps,
             "median_seconds_a_decision": self.median_seconds,
             "p95_seconds_a_decision": self.p95_seconds, "worst_seconds_a_decision": self.worst_seconds,
@@ -124,8 +141,8 @@ def play(
             if deciding:
                 episode.predicted[episode.steps] = controller.predicted_frames()
         result = env.step(action.double().numpy())
-        frame, over, episode.success = result.frame, result.over, result.success
-        episode.steps += 1
+        frame, over = result.frame, result.over
+        episode.note(result)
     episode.observed.append(frame)
     return episode
 
@@ -139,8 +156,8 @@ def play_policy(env: Env, name: str, seed: int) -> Episode:
     episode, over = Episode(seed), False
     while not over and episode.steps < env.steps:
         result = env.step(act())
-        over, episode.success = result.over, result.success
-        episode.steps += 1
+        over = result.over
+        episode.note(result)
     return episode
 
 
@@ -155,13 +172,15 @@ def play_all(
 def outcome(episodes: list[Episode]) -> Outcome:
     """Compute the statistics of episodes."""
     seconds = [value for episode in episodes for value in episode.seconds]
-    steps = [episode.steps for episode in episodes if episode.success]
+    steps = [episode.steps_to_success for episode in episodes if episode.steps_to_success is not None]
+    ends = [episode.at_goal for episode in episodes if episode.at_goal is not None]
     return Outcome(
         len(episodes), sum(episode.success for episode in episodes),
         round(statistics.mean(steps), 2) if steps else None,
         round(statistics.median(seconds), 4) if seconds else None,
         round(float(np.percentile(seconds, 95)), 4) if seconds else None,
         round(max(seconds), 4) if seconds else None,
+        sum(ends) if ends else None,
     )  # fmt: skip
 
 
@@ -193,6 +212,8 @@ def summary(name: str, result: Outcome) -> str:
     low, high = wilson_interval(result.successes, result.episodes)
     text = f"{name}: {result.successes} of {result.episodes} episodes reached the goal"
     text += f" ({100 * result.rate:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    if result.strict_successes is not None:
+        text += f", {result.strict_successes} of them were there at the end"
     if result.mean_steps is not None:
         text += f", in {result.mean_steps:g} steps on average"
     if result.median_seconds is not None:

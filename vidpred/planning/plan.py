@@ -83,6 +83,7 @@ class PlanRequest:
         checkpoint: best, last or step-N.
         device: auto, cpu or cuda.
         state_key: Key of the state, see `GymnasiumEnv`.
+        protocol: Name of an evaluation protocol, see `make_env`.
     """
 
     run: Path
@@ -97,12 +98,18 @@ class PlanRequest:
     checkpoint: str = "best"
     device: str = "auto"
     state_key: str | None = None
+    protocol: str | None = None
 
     def about(self) -> dict[str, Any]:
-        """Return the environment and the planner that the numbers belong to."""
+        """Return the environment, the protocol and the planner that the numbers belong to."""
         budget = {**vars(self.budget), "cost": self.budget.cost or cost_names(self.env_name)[0]}
         precision = choose_precision(self.precision, choose_device(self.device))
-        return {"env": self.env_name, "budget": budget, "precision": str(precision).removeprefix("torch.")}
+        solver = make_solver(self.budget.solver, self.budget.num_samples, self.budget.iterations, self.budget.seconds)
+        about = getattr(make_env(self.env_name, self.size, self.state_key, self.protocol), "about", dict)
+        return {
+            "env": self.env_name, "protocol": about() or None, "first_seed": FIRST_SEED, "budget": budget,
+            "solver": vars(solver), "precision": str(precision).removeprefix("torch."),
+        }  # fmt: skip
 
 
 def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
@@ -111,7 +118,8 @@ def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
     keep_freed_memory()
     model, trained = load_model(request.run, request.checkpoint, request.device, request.precision)
     size = request.size or trained
-    env, goal = make_matching_env(request.env_name, size, model, request.state_key), read_goal(request.goal, size)
+    env = make_matching_env(request.env_name, size, model, request.state_key, request.protocol)
+    goal = read_goal(request.goal, size)
     yield request.run.name, play_model(model, env, request.budget, request.episodes, goal, request.video)
     if request.with_references:
         for name, reference in references(env, request.budget, request.episodes, goal).items():
@@ -151,9 +159,11 @@ def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple
     return WorldModel(predictor.generator, precision=dtype), trained_size(predictor)
 
 
-def make_matching_env(env_name: str, size: int | None, model: WorldModel, state_key: str | None = None) -> Env:
+def make_matching_env(
+    env_name: str, size: int | None, model: WorldModel, state_key: str | None = None, protocol: str | None = None
+) -> Env:
     """Make an environment that matches a model, whose bounds are set to the environment's. Raises ConfigError."""
-    env = make_env(env_name, size, state_key)
+    env = make_env(env_name, size, state_key, protocol)
     found = len(env.bounds.low)
     if found != model.action_size:
         raise ConfigError(

@@ -18,11 +18,19 @@ Act = Callable[[], np.ndarray]  # the next action of a policy in the environment
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of a step: the frame `(H, W, 3)` uint8, whether the episode is over, whether its goal is reached."""
+    """The result of a step.
+
+    Attributes:
+        frame: `(H, W, 3)` uint8.
+        over: Whether the episode is over.
+        success: Whether the goal was reached during the step.
+        at_goal: Whether it is reached at the end of the step, in protocols that go on after a success; None: others.
+    """
 
     frame: np.ndarray
     over: bool
     success: bool
+    at_goal: bool | None = None
 
 
 class Env(Protocol):

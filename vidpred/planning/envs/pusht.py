@@ -75,8 +75,8 @@ class PushT:
         for body in (agent, block):
             self.env.space.reindex_shapes_for_body(body)
 
-    def advance(self, action: np.ndarray) -> None:
-        """Hold an action `(2,)` for `HELD_STEPS` steps of the environment.
+    def advance(self, action: np.ndarray, steps: int = HELD_STEPS) -> None:
+        """Hold an action `(2,)` for a number of steps of the environment.
 
         The result is exactly that of its `step`, without its reward, which takes most of the time. Nothing stops the
         agent, so its motion is computed in plain numbers.
@@ -84,7 +84,7 @@ class PushT:
         agent, step, dt = self.env.agent, self.env.space.step, self.env.dt
         pull, drag, (target_x, target_y) = self.env.k_p, self.env.k_v, (float(value) for value in action)
         (x, y), (speed_x, speed_y) = agent.position, agent.velocity
-        for _ in range(HELD_STEPS * round(1 / (dt * self.env.control_hz))):
+        for _ in range(steps * round(1 / (dt * self.env.control_hz))):
             speed_x += (pull * (target_x - x) + drag * (0 - speed_x)) * dt
             speed_y += (pull * (target_y - y) + drag * (0 - speed_y)) * dt
             agent.velocity = (speed_x, speed_y)
@@ -251,17 +251,23 @@ class PushTEnv:
     """`PushT` as an `Env`.
 
     Start and goal are two moments of an episode of the scripted policy, 25 steps of the environment apart, between
-    which the block moves by more than the tolerance of success.
+    which the block moves by more than the tolerance of success. Success is tested after every action.
+
+    In the protocol "dino-wm", starts are any moments of such episodes, also of those in which the block does not move,
+    and success is tested after every step of the environment. Episodes go on after it, to test whether the goal is
+    still reached at the end.
     """
 
     name = NAME
     policies = tuple(POLICIES)
     costs: tuple[str, ...] = ("pose", "objects", "image")
+    protocols = ("dino-wm",)
     reach = REACH
     recorded_steps, planned_steps = 30, 10
     steps_to_goal, steps_before = 5, 8  # from start to goal; maximum before the start
 
-    def __init__(self, size: int | None = None) -> None:
+    def __init__(self, size: int | None = None, protocol: str | None = None) -> None:
+        self.protocol = protocol
         self.inner = PushT(size or 32)
         self.background = to_image(self.inner.painter.background)
         self.bounds = Bounds.of([MARGIN] * 2, [ARENA - MARGIN] * 2)
@@ -280,7 +286,8 @@ class PushTEnv:
         random = np.random.default_rng(seed)
         act = self.policy("scripted", random)
         self.inner.reset(seed)
-        left = int(random.integers(self.steps_before + 1))
+        latest = self.recorded_steps - self.steps_to_goal if self.protocol else self.steps_before
+        left = int(random.integers(latest + 1))
         while True:
             for _ in range(left):
                 self.inner.advance(act())
@@ -288,16 +295,37 @@ class PushTEnv:
             for _ in range(self.steps_to_goal):
                 self.inner.advance(act())
             goal, left = self.inner.state, 0
-            if not is_near(np.array([*goal[:2], *start[2:]]), goal):
+            if self.protocol or not is_near(np.array([*goal[:2], *start[2:]]), goal):
                 break
         self.goal, self.goal_frame = goal, self.inner.render()
         self.inner.state = start
         return first
 
     def step(self, action: np.ndarray) -> StepResult:
-        self.inner.advance(action)
-        success = self.goal is not None and bool(is_near(self.inner.state, self.goal))
-        return StepResult(self.inner.render(), success, success)
+        if self.protocol is None or self.goal is None:
+            self.inner.advance(action)
+            success = self._is_near()
+            return StepResult(self.inner.render(), success, success)
+        found = []
+        for _ in range(HELD_STEPS):
+            self.inner.advance(action, 1)
+            found.append(self._is_near())
+        return StepResult(self.inner.render(), False, any(found), found[-1])
+
+    def _is_near(self) -> bool:
+        return self.goal is not None and bool(is_near(self.inner.state, self.goal))
+
+    def about(self) -> dict[str, object]:
+        """Return the settings of the episodes with a goal."""
+        tested = "after every step of the environment; the episode goes on" if self.protocol else "after every action"
+        starts = "any moment of scripted episodes" if self.protocol else "scripted episodes in which the block moves"
+        return {
+            "name": self.protocol or "pusht", "goal_offset": HELD_STEPS * self.steps_to_goal,
+            "budget": HELD_STEPS * self.planned_steps, "steps_an_action": HELD_STEPS,
+            "position_tolerance": NEAR_POSITION, "angle_tolerance": round(float(NEAR_ANGLE), 4), "arena": ARENA,
+            "success_tested": tested, "starts": starts,
+            "strict_success": "within both tolerances at the end" if self.protocol else None,
+        }  # fmt: skip
 
     def state(self) -> np.ndarray:
         return self.inner.state.astype(np.float32)

@@ -16,14 +16,21 @@ ENVS: dict[str, Callable[[int | None], Env]] = {
 }
 
 
-def make_env(name: str, size: int | None = None, state_key: str | None = None) -> Env:
+def make_env(name: str, size: int | None = None, state_key: str | None = None, protocol: str | None = None) -> Env:
     """Make an environment of the table, or Gymnasium's environment of that name. Raises ConfigError.
 
     Args:
         name: The environment's name.
         size: Short side of frames in pixels; None: the environment's.
         state_key: See `GymnasiumEnv`.
+        protocol: Name of an evaluation protocol of the environment; None: its own.
     """
+    if protocol is not None:
+        if name != PushTEnv.name or protocol not in PushTEnv.protocols:
+            choices = ", ".join(PushTEnv.protocols)
+            raise ConfigError(f"{name} has no such protocol [--protocol {protocol}]; {PushTEnv.name} has {choices}")
+        if state_key is None:
+            return PushTEnv(size, protocol)
     if name not in ENVS:
         return GymnasiumEnv(name, size, state_key)
     if state_key is not None:
