@@ -299,27 +299,45 @@ class RunFolder:
         return ""
 
 
-def pretrained() -> Checkpoint:
-    """Return the verified weights that come with the package. Raises StorageError."""
-    damage = find_damage(SHIPPED)
+def is_pretrained(name: str | Path) -> bool:
+    """Return whether a name is that of shipped weights, "pretrained" or "pretrained:NAME", and no folder has it."""
+    return str(name).partition(":")[0] == PRETRAINED and not Path(name).exists()
+
+
+def pretrained(name: str = PRETRAINED) -> Checkpoint:
+    """Return the verified weights that come with the package.
+
+    Args:
+        name: "pretrained", or "pretrained:NAME" for a folder next to `SHIPPED`.
+
+    Raises:
+        StorageError: There are no such weights, or they are damaged.
+    """
+    model = name.partition(":")[2]
+    folder = SHIPPED.parent / model if model else SHIPPED
+    known = sorted(found.name for found in SHIPPED.parent.glob("*") if (found / MANIFEST).is_file())
+    if model and model not in known:
+        choices = ", ".join(f"{PRETRAINED}:{one}" for one in known)
+        raise StorageError(f"the vidpred package has no such weights [{name}]; there are {choices}")
+    damage = find_damage(folder)
     if damage is not None:
         raise StorageError(f"the weights of the vidpred package are damaged [{damage}]; reinstall it")
-    return Checkpoint(SHIPPED)
+    return Checkpoint(folder)
 
 
 def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
     """Return a checkpoint.
 
     Args:
-        path: A run folder or a checkpoint folder; "pretrained" (unless such a folder exists): the package's weights.
+        path: A run folder, a checkpoint folder, or the package's weights, see `pretrained`.
         which: In a run folder: "best" (the newest one if the run has not chosen yet), "last" or "step-N".
 
     Raises:
         StorageError: There is no such checkpoint, or it is damaged.
     """
+    if is_pretrained(path):
+        return pretrained(str(path))
     path = Path(path)
-    if str(path) == PRETRAINED and not path.exists():
-        return pretrained()
     if (path / MANIFEST).is_file():
         return Checkpoint(path)
     run = RunFolder(path)

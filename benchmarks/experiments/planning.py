@@ -26,15 +26,17 @@ from vidpred.planning.envs import pusht
 from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.block_push import BlockPushEnv
 from vidpred.planning.envs.pusht import PushTEnv
-from vidpred.planning.plan import PlanConfig, load_model, make_matching_env, play_model, references
+from vidpred.planning.plan import PlanConfig, load_model, make_matching_env, play_model, play_policies, references
 from vidpred.planning.planning_model import PlanningModel
 from vidpred.planning.record import Recording, record
+from vidpred.processes.memory import keep_freed_memory
 from vidpred.run import train
 
 SIZE, EPISODES = 32, 100
 DATA = RUNS / "block_push-episodes"
 PUSHT_SIZE, PUSHT_EPISODES, PUSHT_GOALS = 32, 50, 40
 KEPT = ("seed", "success", "steps", "steps_to_success", "at_goal", "seconds")  # of an episode
+PROTOCOL_EPISODES, PROTOCOL_TRAINING = 100, 17_000  # steps: about 55 CPU minutes
 PUSHT_BUDGET = PlanConfig(num_samples=64, iterations=5, horizon=5, receding_horizon=1, cost="objects")
 
 
@@ -195,6 +197,44 @@ def pusht_poses_row(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def pusht_protocol_row(folder: Path, seed: int) -> dict[str, Any]:
+    """Train the preset on 3,000 scripted episodes, then plan by poses for 100 goals of DINO-WM's protocol."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    data, run = RUNS / "pusht-3000-episodes", folder / "run"
+    record(Recording(pusht.NAME, 3000, "scripted", PUSHT_SIZE), data, workers=1)
+    trained = timed_training(
+        load_config(
+            "pusht.yaml", {"data.root": str(data), "run": str(run), "seed": seed, "training.steps": PROTOCOL_TRAINING}
+        )
+    )
+    model, size = load_model(run, "best", "cpu", "auto")
+    env = make_matching_env(pusht.NAME, size, model, protocol="dino-wm")
+    budget = replace(PUSHT_BUDGET, cost="pose")
+    return {
+        "training": trained,
+        "protocol": PushTEnv(PUSHT_SIZE, "dino-wm").about(),
+        "budget": vars(budget),
+        "results": {"model": stored_outcome(folder / "episodes.jsonl", env, model, budget, PROTOCOL_EPISODES)},
+        "psnr_moving": action_gap(run, seed, steps=5),
+        "planning_threads": machine()["threads"],
+    }
+
+
+def pusht_protocol_world_row(folder: Path, seed: int) -> dict[str, Any]:
+    """Play DINO-WM's protocol with the true simulator, with copy-last and with policies."""
+    torch.set_num_threads(1)
+    env, pose = PushTEnv(PUSHT_SIZE, "dino-wm"), replace(PUSHT_BUDGET, cost="pose")
+    models = {**env.simulators(), "copy last": CopyLastModel(2)}
+    results = {
+        name: stored_outcome(folder / f"{name}.jsonl", env, model, pose, PROTOCOL_EPISODES)
+        for name, model in models.items()
+    }
+    for name in ("uniform", *env.policies):
+        results[f"{name} actions"] = play_policies(env, name, PROTOCOL_EPISODES).to_json()
+    return {"protocol": env.about(), "budget": vars(pose), "frame_size": PUSHT_SIZE, "results": results}
+
+
 PLANNING_EXPERIMENTS = [
     Experiment("block_push, what a planner can do", 0, world_row),
     *(Experiment("block_push, planning with a trained model", seed, model_row) for seed in (0, 1, 2)),
@@ -202,4 +242,6 @@ PLANNING_EXPERIMENTS = [
     Experiment("PushT, costs with the true simulator", 0, pusht_costs_row),
     Experiment("PushT, planning with a trained model", 0, pusht_model_row),
     Experiment("PushT, planning by poses with a trained model", 0, pusht_poses_row),
+    Experiment("PushT, DINO-WM's protocol, what a planner can do", 0, pusht_protocol_world_row),
+    *(Experiment("PushT, DINO-WM's protocol, trained model", seed, pusht_protocol_row) for seed in (0, 1, 2)),
 ]

@@ -13,14 +13,14 @@ import torch
 from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful
 from vidpred.commands.app import main
 from vidpred.config import load_config
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, DataError
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import outcome, play, play_all, play_policy, wilson_interval
 from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import DesignatedPixel, GoalImage, PushBehind
 from vidpred.planning.envs.base import to_image
 from vidpred.planning.envs.block_push import BlockPush, BlockPushEnv, BlockPushSimulator
-from vidpred.planning.plan import PlanConfig, PlanRequest, load_model, make_matching_env, play_model
+from vidpred.planning.plan import PlanConfig, PlanRequest, load_model, make_matching_env, play_model, read_goal
 from vidpred.planning.record import Recording, record
 from vidpred.planning.solvers import CEMSolver, Plan, Problem
 from vidpred.planning.world_model import WorldModel
@@ -212,3 +212,19 @@ def test_a_cost_and_a_time_budget_are_chosen_by_name() -> None:
     assert 0.05 <= result.median_seconds <= result.p95_seconds < 5
     request = PlanRequest(Path("run"), "gym_pusht/PushT-v0", PlanConfig(), 1)
     assert request.about()["budget"]["cost"] == "pose"
+
+
+def test_any_image_or_one_line_as_the_goal(tmp_path: Path) -> None:
+    from PIL import Image
+
+    deep = np.full((20, 30), 40000, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    goal = read_goal(tmp_path / "deep.png", 10)
+    assert goal is not None
+    assert goal.shape == (3, 10, 15)
+    assert float(goal.mean()) == pytest.approx(40000 / 65535, abs=0.01)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "deep.png").read_bytes()[:60])
+    for name in ("cut.png", "absent.png", "."):
+        with pytest.raises(DataError, match=r"\[") as error:
+            read_goal(tmp_path / name, 10)
+        assert "\n" not in str(error.value)

@@ -18,6 +18,7 @@ from vidpred.planning.costs import GoalImage
 BOUNDS = Bounds.of([-0.5, -0.25], [0.5, 0.25])
 STARTS = torch.linspace(0.3, 0.6, 4)[:, None, None, None, None].expand(-1, 1, 3, 6, 8)
 COST = GoalImage(torch.full((3, 6, 8), 0.5), scales=(1,))
+PARTIAL = {"reset_mask": np.array([False, False, True])}
 
 
 def env(steps: int = 5) -> WorldModelEnv:
@@ -86,3 +87,31 @@ def test_the_vector_environment_restarts_ended_episodes() -> None:
 def test_invalid_starts_raise() -> None:
     with pytest.raises(ValueError, match=r"context must be \(B, T, C, H, W\) with T >= 2"):
         WorldModelEnv(WorldModel(Brighten(2)), STARTS, BOUNDS, COST)
+
+
+def test_the_vector_environment_takes_starts_and_masks() -> None:
+    many = WorldModelVectorEnv(3, WorldModel(Brighten()), STARTS, BOUNDS, COST, steps=2)
+    for early in (lambda: many.step(np.zeros((3, 2), np.float32)), many.render, lambda: many.reset(options=PARTIAL)):
+        with pytest.raises(gymnasium.error.ResetNeeded, match="call reset for all"):
+            early()
+    last = len(STARTS) - 1
+    frames, info = many.reset(options={"start": [0, last, 0]})
+    assert info["start"].tolist() == [0, last, 0]
+    assert np.array_equal(frames[1], env().reset(options={"start": last})[0])
+    moved, *_ = many.step(np.full((3, 2), 0.1, np.float32))
+    frames, info = many.reset(options={**PARTIAL, "start": last})
+    assert info["start"].tolist() == [0, last, last]
+    assert np.array_equal(frames[0], moved[0])
+    assert np.array_equal(frames[2], env().reset(options={"start": last})[0])
+    *_, truncated, _ = many.step(np.zeros((3, 2), np.float32))
+    assert truncated.tolist() == [True, True, False]
+    for options, message in (
+        ({"start": last + 1}, "there are"),
+        ({"start": [0, 1]}, r"integers \(3,\)"),
+        ({"start": 0.5}, "must be an integer"),
+        ({"reset_mask": np.ones(2, bool)}, r"booleans \(3,\), not bool \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            many.reset(options=options)
+    with pytest.raises(ValueError, match=r"actions must be \(3, 2\), not \(2,\)"):
+        many.step(np.zeros(2, np.float32))

@@ -53,7 +53,7 @@ def record(
 
 
 def plan(
-    run: Annotated[Path, typer.Option("--run", "-r", help="Run folder of a model that takes actions.")],
+    run: Annotated[Path, typer.Option("--run", "-r", help="Run of a model that takes actions, or pretrained:NAME.")],
     env: Annotated[
         str, typer.Option(help="Environment: block_push, gym_pusht/PushT-v0, or another Gymnasium environment.")
     ] = "block_push",
@@ -63,7 +63,9 @@ def plan(
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of the solver per plan.")] = 3,
     horizon: Annotated[int, typer.Option(min=1, help="Number of steps in a plan.")] = 6,
     receding_horizon: Annotated[int, typer.Option(min=1, help="Steps to execute before planning again.")] = 2,
-    cost: Annotated[str | None, typer.Option(help="Cost of predicted frames (default: the environment's).")] = None,
+    cost: Annotated[
+        str | None, typer.Option(help="Cost: image, push (block_push), pose, objects (PushT); default: environment's.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(help="Time budget of a decision in seconds (default: none).")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Evaluation protocol: dino-wm (PushT; default: the environment's own).")
@@ -84,10 +86,7 @@ def plan(
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
-    """Act in an environment by planning with a trained model, and report how often the goal was reached.
-
-    Costs: image (all environments), push (block_push), pose and objects (PushT).
-    """
+    """Act in an environment by planning with a trained model, and report how often the goal was reached."""
     from vidpred.evaluation.report import write_json
     from vidpred.files import check_output
     from vidpred.planning.closed_loop import summary

@@ -13,7 +13,7 @@ import safetensors.torch
 import yaml
 from torch import Tensor, nn
 
-from vidpred.checkpoint import CONFIG, MANIFEST, PRETRAINED, Checkpoint, read_config, write_manifest
+from vidpred.checkpoint import CONFIG, MANIFEST, PRETRAINED, Checkpoint, is_pretrained, read_config, write_manifest
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError, one_line
 from vidpred.files import atomic_write
@@ -188,8 +188,8 @@ class SharedModel:
         """Load shipped weights, a folder, or a model of the Hugging Face Hub, which is downloaded once.
 
         Args:
-            name: "pretrained" (the weights of the package), a run folder, a folder of `save_pretrained`, or a
-                repository of the Hub, as in "user/model".
+            name: Weights of the package ("pretrained", "pretrained:NAME"), a run folder, a folder of `save_pretrained`,
+                or a repository of the Hub, as in "user/model".
             revision: Branch, tag or commit of the repository; None: the main branch.
             checkpoint: Checkpoint of a run folder; see `load`.
             device: See `load`.
@@ -199,7 +199,7 @@ class SharedModel:
             StorageError: There is no such model, or it is damaged.
             ConfigError: huggingface_hub is not installed, or a revision is given for a folder.
         """
-        known = Path(name).exists() or str(name) == PRETRAINED
+        known = Path(name).exists() or is_pretrained(name)
         if known and revision is not None:
             raise ConfigError(f"[revision={revision}] is for models of the Hugging Face Hub; {name} is here")
         if not known and REPOSITORY.fullmatch(str(name)) is None:

@@ -120,9 +120,7 @@ class WorldModelEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         super().reset(seed=seed)
         count = len(self.dynamics.starts)
         start = (options or {}).get("start")
-        chosen = int(self.np_random.integers(count)) if start is None else int(start)
-        if not 0 <= chosen < count:
-            raise ValueError(f"there are {count} starts, numbered from 0, not {chosen}")
+        chosen = int(self.np_random.integers(count) if start is None else _checked_starts(start, (), count))
         self.context_state, self.done = self.dynamics.begin(np.array([chosen])), 0
         return self._observation(), {"start": chosen}
 
@@ -139,6 +137,16 @@ class WorldModelEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def _observation(self) -> np.ndarray:
         assert self.context_state is not None
         return to_uint8(self.context_state[0][0, -1])
+
+
+def _checked_starts(given: Any, shape: tuple[int, ...], count: int) -> np.ndarray:
+    """Return numbers of starts in a shape, from one for all or that many. Raises ValueError."""
+    found = np.asarray(given)
+    if not np.issubdtype(found.dtype, np.integer) or found.shape not in ((), shape):
+        raise ValueError(f"start must be an integer{f' or integers {shape}' if shape else ''}, not {given!r}")
+    if found.size and not 0 <= found.min() <= found.max() < count:
+        raise ValueError(f"there are {count} starts, numbered from 0, not {found.tolist()}")
+    return np.broadcast_to(found, shape).copy()
 
 
 class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -165,6 +173,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         self.dynamics, self.num_envs, self.render_mode = (
             ModelDynamics(model, starts, bounds, cost, past_actions, steps), num_envs, "rgb_array",
         )  # fmt: skip
+        self.context_state: tuple[Tensor, Tensor] | None = None
         self.single_observation_space, self.single_action_space = (
             self.dynamics.observation_space, self.dynamics.action_space,
         )  # fmt: skip
@@ -174,14 +183,43 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Reset all environments, or those of options["reset_mask"], to random starts or those of options["start"].
+
+        Args:
+            seed: Seed of the random starts; of a list, the first counts.
+            options: "start": a number for all environments or one for each; "reset_mask": booleans `(num_envs,)`.
+
+        Raises:
+            ValueError: A start does not exist, or an option has another shape.
+            ResetNeeded: Only some environments are to be reset before the first reset.
+        """
         super().reset(seed=seed[0] if isinstance(seed, list) else seed)
-        chosen = self.np_random.integers(len(self.dynamics.starts), size=self.num_envs)
-        self.context_state, self.done = self.dynamics.begin(chosen), np.zeros(self.num_envs, np.int64)
-        return self._observation(), {"start": chosen}
+        options, shape, count = options or {}, (self.num_envs,), len(self.dynamics.starts)
+        given, mask = options.get("start"), np.asarray(options.get("reset_mask", np.ones(shape, bool)))
+        if mask.shape != shape or mask.dtype != bool:
+            raise ValueError(f"reset_mask must be booleans {shape}, not {mask.dtype} {mask.shape}")
+        chosen = self.np_random.integers(count, size=shape) if given is None else _checked_starts(given, shape, count)
+        fresh = self.dynamics.begin(chosen)
+        if mask.all():
+            self.context_state, self.done, self.chosen = fresh, np.zeros(self.num_envs, np.int64), chosen
+        else:
+            rows, (context, past) = torch.from_numpy(mask), self._state()
+            context[rows], past[rows] = fresh[0][rows], fresh[1][rows]
+            self.done, self.chosen = np.where(mask, 0, self.done), np.where(mask, chosen, self.chosen)
+        return self._observation(), {"start": self.chosen}
+
+    def _state(self) -> tuple[Tensor, Tensor]:
+        if self.context_state is None:
+            raise gymnasium.error.ResetNeeded("call reset for all environments first")
+        return self.context_state
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        state = self._state()
+        expected = self.action_space.shape
+        if np.shape(actions) != expected:
+            raise ValueError(f"actions must be {expected}, not {np.shape(actions)}")
         ended = self.done >= self.dynamics.steps
-        (context, past), rewards = self.dynamics.step(self.context_state, actions)
+        (context, past), rewards = self.dynamics.step(state, actions)
         if ended.any():
             places = torch.from_numpy(np.flatnonzero(ended))
             fresh = self.dynamics.begin(self.np_random.integers(len(self.dynamics.starts), size=len(places)))
@@ -200,4 +238,4 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         return tuple(self._observation())
 
     def _observation(self) -> np.ndarray:
-        return to_uint8(self.context_state[0][:, -1])
+        return to_uint8(self._state()[0][:, -1])

@@ -119,7 +119,9 @@ def summed(values: Tensor) -> Tensor:
 
 def trained_size(predictor: Predictor) -> int | None:
     """Return the short side of the frames that a run was trained on, if it is known."""
+    if predictor.data.size is not None:
+        return predictor.data.size
     root = predictor.data.root
     manifest = Manifest.load(Path(root)) if root is not None else None
     recorded = manifest.settings.get("frame_size") if manifest is not None else None
-    return predictor.data.size or (manifest.size if manifest is not None else None) or recorded
+    return (manifest.size if manifest is not None else None) or recorded

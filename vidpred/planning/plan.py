@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
 from vidpred.models.film_unet_inference import has_fast_bfloat16
@@ -184,19 +183,18 @@ def make_matching_env(
 
 
 def read_goal(file: Path | None, size: int | None) -> Tensor | None:
-    """Read an image of the goal, `(3, H, W)`, scaled like frames. Raises DataError."""
+    """Read an image of the goal, of any format that `read_image` knows, `(3, H, W)`, scaled like frames.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     if file is None:
         return None
-    from PIL import Image
-
+    from vidpred.data.images.decode import read_image
     from vidpred.data.resize import scaled
     from vidpred.data.videos.reader import scaled_size
 
-    try:
-        with Image.open(file) as image:
-            array = np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise DataError(f"cannot read the image ({error}) [{file}]; give a PNG of the goal") from None
+    array = read_image(file)
     return to_image(scaled(array, scaled_size(array.shape[0], array.shape[1], size)))
 
 

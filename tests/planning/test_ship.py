@@ -1,0 +1,35 @@
+"""Shipping the weights of a model that takes actions: found by name, with the size of its frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ship import ship
+from vidpred import checkpoint
+from vidpred.config import load_config
+from vidpred.errors import ConfigError, StorageError
+from vidpred.planning.plan import load_model, make_matching_env
+from vidpred.planning.record import Recording, record
+from vidpred.run import train
+
+
+@pytest.mark.slow
+def test_shipped_weights_plan_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    record(Recording("block_push", 12, "random", 24), tmp_path / "data", workers=1, progress=False)
+    given = {"data.root": str(tmp_path / "data"), "run": "mine", "training.steps": 1, "training.batch_size": 2}
+    train(load_config("block_push.yaml", {**given, "training.validation_windows": 1, "training.image_every": 0}))
+    weights = tmp_path / "weights"
+    ship("mine", "block_push", weights=weights)
+    monkeypatch.setattr(checkpoint, "SHIPPED", weights / "motion")
+    (tmp_path / "data").rename(tmp_path / "gone")
+    model, size = load_model(Path("pretrained:block_push"), "best", "cpu", "auto")
+    assert size == 24
+    assert make_matching_env("block_push", size, model).bounds.low.tolist() == [-1, -1]
+    assert str(tmp_path) not in (weights / "block_push/config.yaml").read_text()
+    with pytest.raises(StorageError, match=r"no such weights \[pretrained:pusht\]; there are pretrained:block_push"):
+        load_model(Path("pretrained:pusht"), "best", "cpu", "auto")
+    with pytest.raises(ConfigError, match=r"no such weights \[box\]"):
+        ship("mine", "box", weights=weights)
