@@ -95,9 +95,8 @@ def plan(
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
     budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon, cost, seconds)
-    played = (run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device, state, protocol)
-    request = PlanRequest(*played)
-    results = {}
+    given = (run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device, state, protocol)
+    request, results = PlanRequest(*given), {}
     for name, result in play_request(request):
         results[name] = result.to_json()
         typer.echo(summary(name, result))
