@@ -120,7 +120,10 @@ def read_state(path: Path) -> dict[str, Any]:
         raise ValueError("values of wrong types")
     limits = schedule.get("limits", {})
     numbers = [*(limits.values() if isinstance(limits, dict) else [limits]), schedule.get("growth", 0)]
-    counts = [schedule.get("steps", 0), *(stopping.get(name, 0) for name in ("best_step", "waited"))]
+    counts = [
+        schedule.get("steps", 1) - 1 if _is_step(schedule.get("steps", 1)) else -1,
+        *(stopping.get(name, 0) for name in ("best_step", "waited")),
+    ]
     if stopping and (stopping.keys() != {"best", "best_step", "waited"} or not _is_number(stopping["best"] or 0)):
         raise ValueError("a wrong metric")
     scalers = state.get("scalers") or {}

@@ -147,7 +147,9 @@ STATES = [
     [], None, 1, {}, {"step": "8"}, {"step": -8}, {"step": 8.0}, {"step": True}, {"step": 9}, {"step": 10**400},
     {"step": 8, "classes": 3}, {"step": 8, "classes": [1]}, {"step": 8, "own_generator": 1},
     {"step": 8, "processes": "2"}, {"step": 8, "best": 3}, {"step": 8, "best": {"value": "1"}},
-    {"step": 8, "best": {"value": float("nan")}},
+    {"step": 8, "best": {"value": float("nan")}}, {"step": 8, "schedule": [1]}, {"step": 8, "schedule": {"steps": 0}},
+    {"step": 8, "schedule": {"steps": "9"}}, {"step": 8, "schedule": {"limits": {"generator": "1"}}},
+    {"step": 8, "early_stopping": {"best": 1.0}}, {"step": 8, "scalers": {"generator": {"scale": None}}},
 ]  # fmt: skip
 
 

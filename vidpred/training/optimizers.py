@@ -78,7 +78,9 @@ class Schedule:
             What another number of steps does to the generator's rate, as a phrase; "" if nothing.
         """
         before, now = state.get("steps", self.steps), self.steps
-        self.limits, self.reached = dict(state.get("limits", self.limits)), state.get("growth", 0.0)
+        stored = state.get("limits", {})
+        self.limits = {network: stored.get(network, limit) for network, limit in self.limits.items()}
+        self.reached = state.get("growth", 0.0)
         self.steps = before
         old = {network: self.factor(network, done - 1) for network in self.shapes}
         grown = self.growth(done)
