@@ -1,0 +1,26 @@
+"""Every case of the scorecard names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from tests.reliability.scorecard import CASES, CHECKOUT
+
+
+def test_there_are_25_cases_with_tests() -> None:
+    assert len(CASES) == 25
+    for case in CASES:
+        for name in case.tests:
+            file, _, test = name.partition("::")
+            tree = ast.parse((CHECKOUT / file).read_text())
+            functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+            assert any(function.startswith("test_") for function in functions), name
+            assert not test or re.sub(r"\[.*", "", test) in functions, name
+
+
+def test_make_reliability_runs_all_of_them() -> None:
+    recipe = Path(CHECKOUT / "Makefile").read_text().partition("\nreliability:")[2].partition("\n\n")[0]
+    for file in {name.partition("::")[0] for case in CASES for name in case.tests}:
+        assert file in recipe or any(file.startswith(f"{word}/") for word in recipe.split()), file
