@@ -88,12 +88,12 @@ def in_child(work: Callable[[], str], seconds: float = SECONDS) -> Outcome:
 
 def _attempt(work: Callable[[], str]) -> tuple[str, str]:
     try:
-        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        with open(os.devnull, "w", errors="backslashreplace") as nowhere, redirect_stderr(nowhere):
             result = work()
         return ("silent", result) if result not in ("used", "rebuilt") else (result, "")
     except (ConfigError, DataError, StorageError) as error:
         line = one_line(error)
-        return ("refused", "") if line == str(error).rstrip(".") else ("crash", f"not one line: {error}")
+        return ("refused", "") if line and "\n" not in str(error) else ("crash", f"not one line: {error}")
     except VidpredError as error:
         return "refused", one_line(error)
     except BaseException as error:
