@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import reliability_tables
 from benchmarks.results import RESULTS, Result, read_results
 from vidpred.config import load_config
 from vidpred.models.build import build_generator
 
 Results = Mapping[tuple[str, int], Result]
 CHECKOUT = Path(__file__).parent.parent
-PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs/results").glob("*.md")), CHECKOUT / "docs/notes/gpu.md")
+PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs/results").glob("*.md")), CHECKOUT / "docs/notes/gpu.md",
+         CHECKOUT / "docs/guide/reliability.md")  # fmt: skip
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SEEDS = (0, 1, 2)
 FRAMES = (1, 2, 4, 8)
@@ -701,6 +703,9 @@ AUGMENTED = {
     "samples alone": "5,000 samples alone", "few and samples": "1,000 images and 5,000 samples",
 }  # fmt: skip
 TABLES: dict[str, Callable[[Results], str]] = {
+    "reliability scorecard": reliability_tables.scorecard,
+    "fuzzing": reliability_tables.fuzzing,
+    "soak": reliability_tables.soaking,
     "forks": forks,
     "samples": samples,
     "balance": balance,

@@ -146,7 +146,12 @@ def test_readme_and_guides_run(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         "runs/average",
     ):
         assert (folder / name).exists(), f"{name} was not made"
-    assert {page.stem for page in GUIDE.glob("*.md")} == {*PAGES, "extend", "troubleshooting"}  # without blocks to run
+    assert {page.stem for page in GUIDE.glob("*.md")} == {
+        *PAGES,
+        "extend",
+        "reliability",
+        "troubleshooting",
+    }  # without blocks to run
     assert (folder / "data" / "UCF-101" / "splits.csv").read_text().count(",train") == 2
     assert (folder / "runs" / "ucf101" / "checkpoints" / "step-2").is_dir()
 
