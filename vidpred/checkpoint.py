@@ -361,7 +361,13 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Load all weights strictly.
+    """Load all weights strictly; for arguments and errors see `check_weights`."""
+    check_weights(module, tensors, where)
+    module.load_state_dict(dict(tensors))
+
+
+def check_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Check that weights are those of a network, which may be on the meta device.
 
     Args:
         module: The network.
@@ -385,7 +391,6 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
             )
         if not _is_finite(tensors[name]) and (own[name].is_meta or _is_finite(own[name])):
             raise StorageError(f"parameter {name} has values that are not finite [{where}]; use another checkpoint")
-    module.load_state_dict(dict(tensors))
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from tests.reliability.conftest import TINY
 from vidpred.checkpoint import (
@@ -26,6 +27,7 @@ from vidpred.checkpoint import (
 )
 from vidpred.config import load_config
 from vidpred.errors import StorageError
+from vidpred.inference.predictor import Predictor
 from vidpred.run import train
 
 
@@ -239,3 +241,21 @@ def test_an_optimizer_state_of_another_network(tensors: dict[str, torch.Tensor])
     with pytest.raises(StorageError, match=r"step-8/optimizer_generator\]; use another checkpoint"):
         unpack_optimizer(optimizer, tensors, "step-8/optimizer_generator")
     assert pack_optimizer(optimizer) == {}
+
+
+def test_a_hostile_config_of_a_huge_network_takes_no_memory(
+    trained: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    """Its hash matches; the shapes of the weights do not."""
+    run = tmp_path / "run"
+    shutil.copytree(trained[1], run)
+    folder = run / "checkpoints/step-4"
+    text = (folder / "config.yaml").read_text()
+    tree = yaml.safe_load(text)
+    tree["model"]["feature_maps"] = [[10**7, 10**7]]
+    tree["model"]["kernel_sizes"] = [[3, 3, 3]]
+    (folder / "manifest.json").unlink()
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    write_manifest(folder, 4)
+    with pytest.raises(StorageError, match="another model"):
+        Predictor.load(run, "last", "cpu")

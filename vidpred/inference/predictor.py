@@ -13,7 +13,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from vidpred.checkpoint import Checkpoint, find_checkpoint, load_weights, read_config
+from vidpred.checkpoint import Checkpoint, check_weights, find_checkpoint, load_weights, read_config
 from vidpred.data.batch import to_float
 from vidpred.data.recorded_splits import with_recorded_splits
 from vidpred.data.settings import DataSettings
@@ -80,6 +80,8 @@ class Predictor(SharedModel):
                     f"trained with a custom generator, {found.state['own_generator']} [{path}]; "
                     "pass it: Predictor.load(run, generator=my_module), or --generator package.module:CLASS"
                 )
+            with torch.device("meta"):  # no memory for a network of another size than the weights
+                check_weights(as_generator(build_generator(model, data), data), found.tensors("ema"), str(found.path))
             generator = build_generator(model, data)
         own = as_generator(generator, data)
         load_weights(own, found.tensors("ema"), str(found.path))
