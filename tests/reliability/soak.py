@@ -39,7 +39,7 @@ END_SECONDS = 60.0
 
 
 class Training:
-    """A training in processes of its own session."""
+    """A training, with its processes in a separate session."""
 
     def __init__(self, run: Path, clips: Path, processes: int) -> None:
         words = [f"{key}={json.dumps(value)}" for key, value in SETTINGS.items()]
@@ -205,7 +205,7 @@ def main() -> None:
     options = parser.parse_args()
     for processes in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(soak(Path(folder), options.minutes / 2, processes, options.seed, tuple(options.between))))
+            print(json.dumps(soak(Path(folder), options.minutes / 2, processes, options.seed, tuple(options.between))), flush=True)
 
 
 if __name__ == "__main__":
