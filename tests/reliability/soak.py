@@ -205,7 +205,8 @@ def main() -> None:
     options = parser.parse_args()
     for processes in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(soak(Path(folder), options.minutes / 2, processes, options.seed, tuple(options.between))), flush=True)
+            found = soak(Path(folder), options.minutes / 2, processes, options.seed, tuple(options.between))
+            print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
+AHEAD = 16  # packets that are read ahead to find out whether there are checksums
 # Decoders that verify checksums if asked, and then fail: a bad image is missing instead of wrong.
 VERIFYING = {"png": "crccheck+explode", "apng": "crccheck+explode"}
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -15,9 +16,11 @@ SEEDS = (0, 0x7A8C4079)  # start values of its checksum, by version of the forma
 class SliceChecksums:
     """The checksums of FFV1's slices, in files whose first packets have them (format version 3, `-slicecrc 1`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: bytes | None) -> None:
+        """Check the decoder's settings, which end with a checksum, too."""
         self._seed: int | None = None
         self._decided = False
+        self._unusable = bool(settings) and not any(_is_right(settings or b"", seed) for seed in SEEDS)
 
     def differ(self, packet: bytes, following: Sequence[bytes]) -> bool:
         """Return whether a checksum of a packet is wrong.
@@ -26,8 +29,8 @@ class SliceChecksums:
             packet: The packet.
             following: The next packets, by which the first call finds out whether there are checksums.
         """
-        if not packet:
-            return False
+        if not packet or self._unusable:
+            return bool(packet)
         if not self._decided:
             self._decided = True
             self._seed = next(

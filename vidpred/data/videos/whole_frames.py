@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
-from vidpred.data.videos.checksums import SliceChecksums
+from vidpred.data.videos.checksums import AHEAD, SliceChecksums
 from vidpred.data.videos.containers import OpenVideo, short
 
 LOOK_AHEAD = 2  # packets within which a keyframe follows where two streams were joined
@@ -37,7 +38,7 @@ class WholeFrames:
         self._key_pts: int | None = None
         self._offset = 0  # in the file, of the last packet
         self._following: deque[Any] = deque()  # packets read ahead
-        self._checksums = SliceChecksums() if video.decoder.name == "ffv1" else None
+        self._checksums = SliceChecksums(video.decoder.extradata) if video.decoder.name == "ffv1" else None
         self._frames = self._decode()
 
     def __iter__(self) -> Iterator[Any]:
@@ -100,7 +101,9 @@ class WholeFrames:
                 self._offset = offset
                 if any(before < place <= offset for place in self.breaks):
                     return True
-        joined = packet.is_corrupt and any(following.is_keyframe and following.size for following in self._following)
+        joined = packet.is_corrupt and any(
+            following.is_keyframe and following.size for following in islice(self._following, LOOK_AHEAD)
+        )
         return bool(packet.is_corrupt and not joined)
 
     def _has_wrong_checksum(self, packet: Any) -> bool:
@@ -116,7 +119,7 @@ class WholeFrames:
         following = self._following
         ended = False
         while following or not ended:
-            while len(following) <= LOOK_AHEAD and not ended:
+            while len(following) <= (AHEAD if self._checksums else LOOK_AHEAD) and not ended:
                 try:
                     packet = next(packets, None)
                 except av.FFmpegError as error:
