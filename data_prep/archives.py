@@ -14,8 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vidpred.data.videos.containers import printable
-from vidpred.errors import ConfigError, DataError, StorageError
+from vidpred.errors import ConfigError, DataError, StorageError, printable
 from vidpred.files import atomic_write
 
 SUFFIXES = (".rar", ".zip", ".001")

@@ -16,8 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.videos.containers import printable
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 
 from .base import DataSet
 from .command import main

@@ -17,8 +17,7 @@ from pydantic import Field
 from vidpred.data.array_layout import as_uint8, find_layout, has_byte_values, one_clip
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import FOLDERS, Part, whole, with_validation
-from vidpred.data.videos.containers import printable
-from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
+from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable
 
 from .base import DividedSet, bad_frames, clip_name, parts_by_clip
 from .frame_order import natural_order

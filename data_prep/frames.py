@@ -25,9 +25,8 @@ from vidpred.data.images.decode import SUFFIXES, Decoded, decode_image, require_
 from vidpred.data.images.stacks import SUFFIXES as STACKS
 from vidpred.data.images.stacks import Stack, count_frames
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.index import find_files
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 
 from .base import DividedSet, ImageSet, clip_name, parts_by_clip
 from .command import main

@@ -20,9 +20,8 @@ from pydantic import Field
 
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import Part, whole
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.reader import stream_frames
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 
 from .command import main
 from .videos import VideoSet, take_frames

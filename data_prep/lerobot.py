@@ -22,10 +22,9 @@ from pydantic import Field
 
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import FOLDERS, Part, whole, with_validation
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
-from vidpred.errors import ConfigError, DataError, counted
+from vidpred.errors import ConfigError, DataError, counted, printable
 
 from .base import DividedSet, bad_frames, clip_name
 from .command import main

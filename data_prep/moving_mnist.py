@@ -25,8 +25,7 @@ from pydantic import Field
 from vidpred.data.images.files import read_table
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import SPLITS
-from vidpred.data.videos.containers import printable, short
-from vidpred.errors import UNREADABLE, DataError
+from vidpred.errors import UNREADABLE, DataError, printable, short
 
 from .base import DataSet
 from .command import main

@@ -30,8 +30,7 @@ from vidpred.data.array_layout import (
 )
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
-from vidpred.data.videos.containers import printable
-from vidpred.errors import UNREADABLE, DataError, counted, one_line
+from vidpred.errors import UNREADABLE, DataError, counted, one_line, printable
 
 from .base import DividedSet, clip_name, parts_by_clip
 from .command import main

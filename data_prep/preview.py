@@ -12,9 +12,8 @@ import numpy as np
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
 from vidpred.data.sources import spread
 from vidpred.data.splits import SPLITS
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
-from vidpred.errors import DataError, counted
+from vidpred.errors import DataError, counted, printable
 from vidpred.files import atomic_write
 
 from .base import DataSet

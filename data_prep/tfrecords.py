@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidpred.data.videos.containers import printable
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 
 POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 LANE = 128  # minimum bytes per lane of the vectorized checksum

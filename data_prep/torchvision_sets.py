@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from vidpred.data.images.files import ImageFiles
-from vidpred.data.videos.containers import printable
-from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line
+from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable
 
 NOT_THE_SET: tuple[type[Exception], ...] = (*UNREADABLE, TypeError, AttributeError)
 OFFICIAL = ("train", "test")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import tokenize
 import zipfile
 import zlib
+from pathlib import Path
 
 # Errors from reading damaged or unsupported arrays and archives: numpy, zipfile, gzip, struct.
 UNREADABLE: tuple[type[Exception], ...] = (
@@ -84,3 +86,13 @@ def one_line(error: BaseException) -> str:
     last = (str(error).strip() or type(error).__name__).rpartition("\n")[2]
     visible = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in last)
     return re.sub(r"^vidpred\.errors\.\w+: ", "", visible).rstrip(".")
+
+
+def printable(path: Path | str) -> str:
+    """Return the path as text that can be printed, even if its name is not valid UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n")
+
+
+def short(error: BaseException) -> str:
+    """Return the first line of an error's message, at most 80 characters."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:80].rstrip(".")

@@ -10,9 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from vidpred.data.images.decode import SUFFIXES as IMAGES
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.index import find_files, find_videos
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 
 KINDS = {  # suffix of a file -> kind of data and set of `vidpred prepare`
     ".npy": ("arrays", "numpy"),

@@ -13,9 +13,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from vidpred.data.batch import Batch
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.worker_status import WorkerNotes, report_status
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 from vidpred.processes.interrupts import children_ignore_interrupts
 from vidpred.processes.parent_watch import end_with_parent
 

@@ -20,9 +20,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vidpred.data.videos.containers import printable, short
 from vidpred.data.videos.limits import Limits
-from vidpred.errors import UNREADABLE, DataError
+from vidpred.errors import UNREADABLE, DataError, printable, short
 
 SUFFIXES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2",

@@ -21,9 +21,8 @@ from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import scaled
 from vidpred.data.split_lists import by_listing
 from vidpred.data.splits import SPLITS, by_folder, by_hash
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.index import find_files
-from vidpred.errors import UNREADABLE, DataError, counted, one_line
+from vidpred.errors import UNREADABLE, DataError, counted, one_line, printable
 
 MAX_BAD_FRACTION = 0.2  # of the images of an array
 IMAGE_KEYS, LABEL_KEYS = ("images", "x", "data", "frames"), ("labels", "targets", "y")

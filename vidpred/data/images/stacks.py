@@ -8,8 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from vidpred.data.images.decode import UNDECODABLE, Decoded, decode_page, pages_of
-from vidpred.data.videos.containers import printable, short
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable, short
 
 SUFFIXES = frozenset((".png", ".apng", ".webp", ".gif", ".tif", ".tiff"))
 PNG, ANIMATED, DATA = b"\x89PNG\r\n\x1a\n", b"acTL", b"IDAT"

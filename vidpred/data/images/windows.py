@@ -18,8 +18,7 @@ from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, spread, stack_frames
 from vidpred.data.splits import Part
-from vidpred.data.videos.containers import printable
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 
 BLOCK = 512  # images read at once
 

@@ -19,10 +19,9 @@ from vidpred.data.field_types import from_mapping
 from vidpred.data.prepared.format import FRAMES, ClipEntry
 from vidpred.data.resize import scaled, with_channels
 from vidpred.data.splits import SPLITS
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.probe import THUMBNAIL, find_cuts
 from vidpred.data.videos.reader import scaled_size
-from vidpred.errors import DataError, StorageError
+from vidpred.errors import DataError, StorageError, printable
 from vidpred.files import read_json, write_file
 
 

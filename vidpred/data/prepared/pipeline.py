@@ -27,8 +27,7 @@ from vidpred.data.prepared.frame_writer import (
     write_item,
 )
 from vidpred.data.splits import SPLITS
-from vidpred.data.videos.containers import printable
-from vidpred.errors import DataError, StorageError, counted
+from vidpred.errors import DataError, StorageError, counted, printable
 from vidpred.files import csv_text, write_file
 from vidpred.processes.folder_lock import FILE as LOCK
 from vidpred.processes.folder_lock import folder_lock

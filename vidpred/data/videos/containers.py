@@ -14,7 +14,7 @@ import numpy as np
 
 from vidpred.data.videos.checksums import VERIFYING
 from vidpred.data.videos.limits import Limits
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable, short
 
 # Formats are detected by content, not by suffix. These name other files or devices, or are images or text.
 REFUSED_FORMATS = frozenset((
@@ -59,16 +59,6 @@ FILE_KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-
-
-def printable(path: Path | str) -> str:
-    """Return the path as text that can be printed, even if its name is not valid UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n")
-
-
-def short(error: BaseException) -> str:
-    """Return the first line of an error's message, at most 80 characters."""
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:80].rstrip(".")
 
 
 def file_status(path: Path) -> os.stat_result:

@@ -23,11 +23,10 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from vidpred.data.videos.containers import printable
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.errors import DataError, StorageError, counted
+from vidpred.errors import DataError, StorageError, counted, printable
 from vidpred.files import parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.pool import available_cores, in_processes
 

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 
 from vidpred.data.videos.container_damage import Damage, find_damage
-from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video, printable
+from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video
 from vidpred.data.videos.geometry import Geometry, geometry_of
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.reader import Reader, VideoInfo
 from vidpred.data.videos.whole_frames import WholeFrames
-from vidpred.errors import DataError, counted
+from vidpred.errors import DataError, counted, printable
 
 # Formats whose index and packets do not reveal missing data; there, only a gap in the timestamps does.
 WITHOUT_INDEX = ("mpeg", "mpegts")

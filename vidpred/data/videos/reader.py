@@ -17,12 +17,12 @@ import numpy as np
 
 from vidpred.data.field_types import from_mapping
 from vidpred.data.videos.container_damage import find_damage
-from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video, printable, short
+from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video
 from vidpred.data.videos.geometry import geometry_of, upright
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.data.videos.worker_status import reading
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable, short
 from vidpred.files import parse_json
 
 OPEN_CONTAINERS = 8

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any
 
 from vidpred.data.videos.checksums import AHEAD, SliceChecksums
-from vidpred.data.videos.containers import OpenVideo, short
+from vidpred.data.videos.containers import OpenVideo
+from vidpred.errors import short
 
 LOOK_AHEAD = 2  # packets within which a keyframe follows where two streams were joined
 
