@@ -482,28 +482,43 @@ def reading(results: Results) -> str:
     return grid(["file", "reader", "clips per second", "min - max", "to the fastest other", "to decord2"], rows)
 
 
+def _spread(found: list[float], digits: int = 1) -> str:
+    return f"{statistics.median(found):,.{digits}f} ({min(found):,.{digits}f} - {max(found):,.{digits}f})"
+
+
+def _starting(values: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        ["from the command to the first logged step (s)", _spread(values["first_step_seconds"])],
+        ["peak memory of the training process (MB)", _spread(values["trainer_mb"], 0)],
+        ["peak memory of a data worker (MB)", _spread(values["worker_mb"], 0)],
+    ]
+
+
 def large_folder(results: Results) -> str:
     """Return what scanning and starting on a large tree of videos takes."""
     values = results["scale: a tree of 13,320 videos", 0].values
-
-    def spread(key: str, digits: int = 1) -> str:
-        found = values[key]
-        return f"{statistics.median(found):,.{digits}f} ({min(found):,.{digits}f} - {max(found):,.{digits}f})"
-
-    before = values["scanned_before_kill"]
     rows = [
-        ["videos decoded per second", spread("decoded_per_second")],
-        ["videos scanned per second", spread("scanned_per_second")],
+        ["videos decoded per second", _spread(values["decoded_per_second"])],
+        ["videos scanned per second", _spread(values["scanned_per_second"])],
         ["scanning to decoding, median of turns", f"{values['scan_to_decoding']:.2f}"],
-        ["scanned before the training was killed", f"{before:,} of {values['videos']:,}"],
+        ["scanned before the training was killed", f"{values['scanned_before_kill']:,} of {values['videos']:,}"],
         ["scanning the others after that (s)", f"{values['scan_seconds_after_kill']:.0f}"],
         ["index (MB)", f"{values['index_mb']:.1f}"],
-        ["scan of an unchanged tree (s)", spread("second_scan_seconds", 2)],
-        ["from the command to the first logged step (s)", spread("first_step_seconds")],
-        ["peak memory of the training process (MB)", spread("trainer_mb", 0)],
-        ["peak memory of a data worker (MB)", spread("worker_mb", 0)],
+        ["scan of an unchanged tree (s)", _spread(values["second_scan_seconds"], 2)],
     ]
-    return grid(["", "value"], rows)
+    return grid(["", "value"], rows + _starting(values))
+
+
+def large_image_folder(results: Results) -> str:
+    """Return what checking and starting on a large folder of images takes."""
+    values = results["scale: a folder of 200,000 images", 0].values
+    rows = [
+        ["decoding all images once, nothing else (s)", f"{values['decoding_seconds']:.0f}"],
+        ["first scan, dividing included (s)", f"{values['first_scan_seconds']:.0f}"],
+        ["index (MB)", f"{values['index_mb']:.1f}"],
+        ["a second start: finding, checking, dividing (s)", _spread(values["second_start_seconds"], 2)],
+    ]
+    return grid(["", "value"], rows + _starting(values))
 
 
 def preparing(results: Results) -> str:
@@ -745,6 +760,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "reading": reading,
     "preparing": preparing,
     "large folder": large_folder,
+    "large image folder": large_image_folder,
     "plans": lambda results: milliseconds(results, "speed: predicting plans"),
     "decision": decision,
     "decision stages": decision_stages,

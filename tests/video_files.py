@@ -36,6 +36,9 @@ def read_number(frame: np.ndarray) -> int:
     return number
 
 
+BITEXACT = {"fflags": "bitexact"}  # the same bytes every time: no random identifiers
+
+
 def write_video(
     path: Path,
     frames: np.ndarray,
@@ -50,7 +53,7 @@ def write_video(
 ) -> Path:
     """Encode `(n, H, W, 3)` uint8 frames; `pts`, in units of `time_base`, default to the frame numbers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
+    with av.open(str(path), "w", format=container_format, options=BITEXACT | (container_options or {})) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format

@@ -1,4 +1,4 @@
-"""Large folders: a tree of UCF101's shape, built from links to a dozen videos."""
+"""Large folders: a tree of UCF101's shape and one of 200,000 images, built from links to few files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import psutil
 
 from benchmarks.data import make_video
 from benchmarks.experiments.base import Experiment
+from vidpred.data.build import build_source, record_splits
+from vidpred.data.settings import DataSettings
 from vidpred.data.videos.containers import open_video
-from vidpred.data.videos.index import find_videos, scan
+from vidpred.data.videos.index import find_files, find_videos, scan
 from vidpred.processes.pool import available_cores
 
 VIDEOS, CLASSES, DISTINCT = 13_320, 101, 12
 LENGTHS = range(96, 288, 16)  # frames; their mean is that of UCF101, as is the bit rate
 TURNS = 12  # classes that are scanned and decoded in turns
 KILLED_AFTER = 40.0  # seconds
+IMAGES, IMAGE_CLASSES, DISTINCT_IMAGES = 200_000, 200, 100
+IMAGE_SIZE = (218, 178)  # height and width, as in CelebA
+FACES = ["--config", "dcgan_faces.yaml", "data.size=32", "data.crop_size=32", "model.width=16",
+         "discriminator.width=16", "training.batch_size=32", "training.image_every=1000"]  # fmt: skip
 TINY = ["--config", "tiny.yaml", "training.batch_size=8", "data.num_workers=2", "training.image_every=1000"]
 
 
@@ -142,4 +150,68 @@ def rates(root: Path, copies: Path) -> dict[str, Any]:
     return {"decoded_per_second": decoding, "scanned_per_second": scanning, "scan_to_decoding": ratio}
 
 
-SCALE_EXPERIMENTS = [Experiment("scale: a tree of 13,320 videos", 0, videos)]
+def link_images(folder: Path, files: int = IMAGES) -> None:
+    """Build a tree of JPEGs in classes, all of them links to a few distinct ones."""
+    random = np.random.default_rng(0)
+    for number in range(DISTINCT_IMAGES):
+        noise = random.integers(0, 256, (*IMAGE_SIZE, 3), dtype=np.uint8)
+        blurred = cv2.blur(noise, (9, 9)).astype(np.float32)
+        stretched = (blurred - blurred.min()) * (255 / np.ptp(blurred))
+        cv2.imwrite(str(folder / f"original{number}.jpg"), stretched.round().astype(np.uint8))
+    for index in range(files):
+        kind = folder / "tree" / f"class{index % IMAGE_CLASSES:03d}"
+        kind.mkdir(parents=True, exist_ok=True)
+        os.link(folder / f"original{index % DISTINCT_IMAGES}.jpg", kind / f"{index:06d}.jpg")
+
+
+def read_all(root: Path) -> None:
+    """Decode all images, as many at once as there are cores."""
+    paths = [str(root / name) for name in find_files(root)]
+    with ThreadPoolExecutor(available_cores()) as pool:
+        list(pool.map(_read_block, (paths[first : first + 256] for first in range(0, len(paths), 256))))
+
+
+def _read_block(paths: list[str]) -> None:
+    for path in paths:
+        cv2.imread(path)
+
+
+def images(run: Path, seed: int) -> dict[str, Any]:
+    """Check the images, open all splits again, start trainings on them."""
+    with tempfile.TemporaryDirectory(dir=run.parent) as name:
+        folder = Path(name)
+        link_images(folder)
+        root = folder / "tree"
+        settings = DataSettings(root=str(root), context_frames=0, size=32)
+        values: dict[str, Any] = {"images": IMAGES, "cores": available_cores()}
+        values["decoding_seconds"] = seconds(lambda: read_all(root))
+        values["first_scan_seconds"] = seconds(lambda: record_splits(settings))
+        values["index_mb"] = (root / ".vidpred" / "images.jsonl").stat().st_size / 1e6
+        code = f"from benchmarks.experiments.scale import open_splits; open_splits({str(root)!r})"
+        values["second_start_seconds"] = []
+        for _ in range(3):  # in processes that know nothing of the folder
+            found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+            values["second_start_seconds"].append(float(found.stdout))
+        for turn in range(3):
+            words = ["train", *FACES, f"data.root={root}", f"run={folder / f'run{turn}'}", "training.steps=20"]
+            for key, value in peaks(words, folder / f"run{turn}" / "metrics.jsonl").items():
+                values.setdefault(key, []).append(value)
+    return values
+
+
+def open_splits(root: str) -> None:
+    """Print how long a training takes to find its images, which it divides, and opens for training and validation."""
+    settings = DataSettings(root=root, context_frames=0, size=32)
+
+    def start() -> None:
+        record_splits(settings)
+        for split in ("train", "validation"):
+            build_source(settings, split, (0,))
+
+    print(seconds(start))
+
+
+SCALE_EXPERIMENTS = [
+    Experiment("scale: a tree of 13,320 videos", 0, videos),
+    Experiment("scale: a folder of 200,000 images", 0, images),
+]

@@ -8,9 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source, record_splits
 from vidpred.data.images import index
 from vidpred.data.settings import DataSettings
@@ -113,15 +111,3 @@ def test_a_folder_of_frames_points_to_prepare(tmp_path: Path) -> None:
     root = faces(tmp_path / "faces", bad=0)
     with pytest.raises(DataError, match=r"a folder of images, not videos .*; run vidpred prepare frames .*faces data/"):
         build_source(DataSettings(root=str(root)), "train", [0, 1])
-
-
-def test_stacks_among_videos_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(5):
-        write_video(tmp_path / f"{number}.mp4", numbered_frames(12, 32, 32))
-    pages = [Image.fromarray(np.full((32, 32), number, np.uint8)) for number in range(5)]
-    pages[0].save(tmp_path / "single.png")
-    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
-    build_source(DataSettings(root=str(tmp_path)), "train", [0, 1], progress=True)
-    warning = capsys.readouterr().err
-    assert "animated images and stacks are not read: 1, such as stack.tif" in warning
-    assert "vidpred prepare frames" in warning

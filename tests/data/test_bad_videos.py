@@ -63,7 +63,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "text.mp4": ("a text", lambda path: path.write_text("not a video at all, just some words\n" * 20)),
     "image.mp4": ("an image", lambda path: image(path, "png")),
     "photograph.mp4": ("an image", lambda path: image(path, "jpeg")),
-    "web.mp4": ("an image", lambda path: image(path, "webp")),
+    "web.mp4": ("a single image", lambda path: image(path, "webp")),
     "still.mp4": ("an image", lambda path: path.write_bytes(b"\0\0\0\x1cftypavif" + bytes(300))),
     "archive.mp4": ("an archive", lambda path: path.write_bytes(b"PK\x03\x04" + bytes(300))),
     "noise.mp4": ("cannot", lambda path: path.write_bytes(bytes(range(200, 256)) * 50)),
@@ -97,7 +97,7 @@ def test_a_playlist_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Reject a playlist by its format even without the check of its first bytes."""
     write_video(tmp_path / "whole.mp4", numbered_frames(6, 32, 32))
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile 'whole.mp4'\n")
-    monkeypatch.setattr(containers, "explain_bytes", lambda path: None)
+    monkeypatch.setattr(containers, "explain_bytes", lambda path: b"")
     with pytest.raises(DataError, match="unsupported container format"):
         probe(tmp_path / "list.mp4")
     monkeypatch.setattr(containers, "allowed_formats", lambda: "concat,mov")

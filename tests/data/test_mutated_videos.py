@@ -18,8 +18,9 @@ from vidpred.errors import VidpredError
 
 MUTATIONS = 304
 SECONDS, MEMORY_KB = 20, 400_000
+TS = H264 | {"container_options": {"pat_period": "1000", "sdt_period": "1000"}}  # not by the clock
 FILES = {
-    "a.mp4": FASTSTART, "a.mkv": H264, "a.ts": H264, "a.avi": MPEG4, "a.mpg": MPEG2, "a.webm": VP9, "a.gif": GIF,
+    "a.mp4": FASTSTART, "a.mkv": H264, "a.ts": TS, "a.avi": MPEG4, "a.mpg": MPEG2, "a.webm": VP9, "a.gif": GIF,
     "a.flv": FLV,
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
@@ -52,11 +53,16 @@ def divide(
 
 def by_hash(names: Iterable[str], fractions: Sequence[float]) -> dict[str, str]:
     """Return the split of each name, by a hash of the name: adding clips moves few of the others to another split."""
-    ordered = sorted(names, key=lambda name: sha256(name.encode("utf-8", "surrogateescape")).hexdigest())
+    ordered = _in_order_of_hashes(tuple(names))
     test = max(1, round(fractions[2] * len(ordered))) if fractions[2] else 0
     validation = max(1, round(fractions[1] * len(ordered))) if fractions[1] else 0
     splits = ["test"] * test + ["validation"] * validation
     return {name: splits[place] if place < len(splits) else "train" for place, name in enumerate(ordered)}
+
+
+@lru_cache(1)  # a start asks for several splits
+def _in_order_of_hashes(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=lambda name: sha256(name.encode("utf-8", "surrogateescape")).digest()))
 
 
 def by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str] | None:
@@ -64,8 +70,11 @@ def by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str
 
     Without a validation folder, some of the training clips (by hash) become validation clips.
     """
-    found = {name: FOLDERS.get(name.split("/")[0].lower(), "") for name in names if "/" in name}
-    if len(found) < len(names) or "" in found.values() or "train" not in found.values():
+    folders = {folder: FOLDERS.get(folder.lower(), "") for folder in {name.partition("/")[0] for name in names}}
+    if "" in folders.values() or "train" not in folders.values():
+        return None
+    found = {name: folders[name.partition("/")[0]] for name in names if "/" in name}
+    if len(found) < len(names):
         return None
     return with_validation(found, fractions)
 

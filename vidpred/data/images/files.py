@@ -6,10 +6,10 @@ The class of an image is its folder, or its label in the file.
 from __future__ import annotations
 
 import gzip
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def find_images(root: Path) -> ImageFiles | None:
         return _of_file(root)
     if not root.is_dir():
         return None
-    names = list(find_files(root))
+    names = tuple(find_files(root))
     idx = sorted(root / name for name in names if "idx3-ubyte" in name.rpartition("/")[2])
     idx = [path for path in idx if path.suffix == ".gz" or path.with_name(f"{path.name}.gz") not in idx]
     idx = list({path.name.removesuffix(".gz"): path for path in idx}.values())
@@ -197,8 +197,10 @@ def _labeled(images: np.ndarray, labels: np.ndarray | None, splits: list[str], p
     return ImageFiles([f"{number:08}" for number in range(len(images))], labels, classes, splits, arrays=images)
 
 
-def _of_folder(root: Path, found: list[str]) -> ImageFiles | None:
-    names = [name for name in found if os.path.splitext(name)[1].lower() in SUFFIXES]
+@lru_cache(1)  # a start asks for several splits
+def _of_folder(root: Path, found: tuple[str, ...]) -> ImageFiles | None:
+    endings = tuple(SUFFIXES)
+    names = [name for name in found if name.lower().endswith(endings)]
     if not names:
         return None
     splits = by_folder(names, (1, 0, 0))

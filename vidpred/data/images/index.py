@@ -12,10 +12,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -52,26 +52,30 @@ class Scan:
         root: Folder of images.
         white_level: See `data.video.white_level`.
         max_pixels: See `data.video.max_pixels`.
+        progress: Show a progress bar.
     """
 
     root: Path
     white_level: float | None
     max_pixels: int
+    progress: bool = field(default=False, compare=False)
 
-    def run(self, names: Sequence[str], progress: bool = False) -> dict[str, Checked]:
+    def run(self, names: Sequence[str]) -> dict[str, Checked]:
         """Decode files that are new or changed since the last scan, and return the results of all.
 
         Args:
             names: Relative paths.
-            progress: Show a progress bar.
         """
-        indexed = self._load()
         prefix = os.path.join(self.root, "")
-        stamps = {name: _stamp(prefix + name) for name in names}
-        found = {name: indexed[name] for name in names if name in indexed and stamps[name] == indexed[name][:2]}
-        todo = [name for name in names if name not in found]
+        return _results(self, tuple(names), tuple(_stamp(prefix + name) for name in names))
+
+    def results(self, stamps: Mapping[str, tuple[int, int]]) -> dict[str, Checked]:
+        """Return the results of files whose sizes and modification times are `stamps`."""
+        indexed = self._load()
+        found = {name: indexed[name] for name in stamps if name in indexed and stamps[name] == indexed[name][:2]}
+        todo = [name for name in stamps if name not in found]
         saved = time.monotonic()
-        for name, reason, peak in self._decode_all(todo, progress):
+        for name, reason, peak in self._decode_all(todo):
             found[name] = Checked(*stamps[name], reason, peak)
             if time.monotonic() - saved > SAVE_SECONDS:
                 self._save(found)
@@ -80,9 +84,9 @@ class Scan:
             self._save(found)
         return found
 
-    def _decode_all(self, names: Sequence[str], progress: bool) -> Iterator[tuple[str, str, int]]:
+    def _decode_all(self, names: Sequence[str]) -> Iterator[tuple[str, str, int]]:
         blocks = [names[first : first + BLOCK] for first in range(0, len(names), BLOCK)]
-        hidden = not (progress and len(names) > BLOCK)
+        hidden = not (self.progress and len(names) > BLOCK)
         with (
             ThreadPoolExecutor(available_cores()) as pool,  # decoders release the GIL
             tqdm(total=len(names), desc="check images", unit="file", disable=hidden) as bar,
@@ -107,8 +111,7 @@ class Scan:
         """Return the entries of the index; none if it is missing, damaged, or of another version or other settings."""
         file = index_file(self.root, "images")
         try:
-            status = os.stat(file)
-            return _parsed(file, self._header(), status.st_mtime_ns, status.st_size)
+            return _parsed(file, self._header())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError) as error:
@@ -123,7 +126,11 @@ class Scan:
 
 
 @lru_cache(1)  # a start asks for several splits
-def _parsed(file: Path, header: str, _mtime_ns: int, _size: int) -> dict[str, Checked]:
+def _results(scan: Scan, names: tuple[str, ...], stamps: tuple[tuple[int, int], ...]) -> dict[str, Checked]:
+    return scan.results(dict(zip(names, stamps, strict=True)))
+
+
+def _parsed(file: Path, header: str) -> dict[str, Checked]:
     first, *lines = read_lines(file) or [""]
     rows = parse_json(f"[{','.join(lines)}]") if first == header else []
     if any([*map(type, row)] != [str, int, int, str, int] for row in rows):
@@ -156,7 +163,7 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     if images is None or images.files is None:
         return images
     images = replace(images, white_level=video.white_level)
-    found = Scan(root, video.white_level, video.max_pixels).run(images.names, progress)
+    found = Scan(root, video.white_level, video.max_pixels, progress).run(images.names)
     bad = [(name, found[name].reason) for name in images.names if found[name].reason]
     total, what = len(images), f"{len(bad):,} of {len(images):,} images cannot be read"
     if bad and video.on_bad_video == "error":

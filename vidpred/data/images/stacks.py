@@ -38,15 +38,26 @@ class Stack:
             self._content = path.read_bytes()
             self._opened = Image.open(io.BytesIO(self._content))
             self._pages = pages_of(self._opened)
-            if self._opened.format == "WEBP":  # states it with each frame
-                self._opened.load()
-            duration = self._opened.info.get("duration") or 0
+            duration = self.duration(0)
         except UNDECODABLE as error:
             raise DataError(f"cannot decode the images: {short(error)} [{printable(path)}]") from None
         self.rate = 1000 / duration if duration else None
 
     def __len__(self) -> int:
         return len(self._pages)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        width, height = self._opened.size
+        return height, width
+
+    def duration(self, number: int) -> float | None:
+        """Return for how many milliseconds a frame is shown, if the file states it."""
+        self._opened.seek(self._pages[number])
+        if self._opened.format == "WEBP":  # states it with each frame
+            self._opened.load()
+        return self._opened.info.get("duration") or None
 
     def read(self, number: int) -> Decoded:
         """Decode a frame. Raises DataError."""

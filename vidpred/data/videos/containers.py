@@ -37,8 +37,6 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "an image or sound, not a video"),
     (b"\xff\xd8\xff", "an image or sound, not a video"),
     (b"BM", "an image or sound, not a video"),
-    (b"II*\0", "an image or sound, not a video"),
-    (b"MM\0*", "an image or sound, not a video"),
     (b"ID3", "an image or sound, not a video"),
     (b"fLaC", "an image or sound, not a video"),
     (b"PK\x03\x04", "an archive, not a video; extract it"),
@@ -51,6 +49,8 @@ BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"MZ", "a program, not a video"),
     (b"\x7fELF", "a program, not a video"),
 )
+# Leading bytes of TIFF and WebP, which may be stacks of pages or animations.
+TIFF, WEBP = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"WEBP"
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")  # still images in an MP4 container
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -79,8 +79,8 @@ def file_status(path: Path) -> os.stat_result:
     return status
 
 
-def explain_bytes(path: Path) -> None:
-    """Check for files that are obviously not videos.
+def explain_bytes(path: Path) -> bytes:
+    """Return the first bytes of a file that may be a video.
 
     Raises:
         DataError: The first bytes show that the file is not a video.
@@ -94,6 +94,7 @@ def explain_bytes(path: Path) -> None:
     reason = _reason(head, path.suffix.lower())
     if reason:
         raise DataError(f"{reason} [{printable(path)}]")
+    return head
 
 
 def _reason(head: bytes, suffix: str) -> str | None:
@@ -106,7 +107,7 @@ def _reason(head: bytes, suffix: str) -> str | None:
     if head.startswith(b"PK") and suffix == ".npz":
         return "arrays, not a video; see vidpred prepare numpy"
     animated = head.startswith(b"\x89PNG") and b"acTL" in head
-    if animated or head.startswith(b"YUV4MPEG2"):
+    if animated or _is_image_clip(head) or head.startswith(b"YUV4MPEG2"):
         return None
     for beginning, reason in BEGINNINGS:
         if head.startswith(beginning):
@@ -115,6 +116,11 @@ def _reason(head: bytes, suffix: str) -> str | None:
     if riff_but_no_video or (head[4:8] == b"ftyp" and head[8:12] in STILL_BRANDS):
         return "an image or sound, not a video"
     return "a text, not a video" if set(head) <= TEXT_BYTES else None
+
+
+def _is_image_clip(head: bytes) -> bool:
+    """Return whether a file may be an animation or a stack of pages."""
+    return head.startswith(TIFF) or head[8:12] == WEBP
 
 
 @dataclass
@@ -163,11 +169,13 @@ def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
     import av  # training on prepared frames works without it
 
     av.logging.set_level(None)  # silence FFmpeg; every failure raises an exception
-    explain_bytes(path)
+    source: Any = f"file:{path}"
+    if _is_image_clip(explain_bytes(path)):
+        from vidpred.data.videos.image_clips import as_video  # which needs this module
+
+        source = as_video(path, limits or Limits())
     try:
-        container = av.open(
-            f"file:{path}", options={"format_whitelist": allowed_formats(), "protocol_whitelist": "file"}
-        )
+        container = av.open(source, options={"format_whitelist": allowed_formats(), "protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         # FFmpeg reports a format outside the whitelist as an invalid argument.
         why = "unsupported container format" if isinstance(error, av.ArgumentError) else short(error)

@@ -46,6 +46,7 @@ OTHER_SUFFIXES = frozenset((
     ".gz", ".rar", ".7z", ".lrv", ".thm", ".part", ".info", ".nfo", ".sha256", ".md5",
 ))  # fmt: skip
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_CLIPS = frozenset((".png", ".webp", ".tif", ".tiff"))  # animations and stacks; others of these are images
 VERSION = {"format": "vidpred index", "version": 4}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 OnBad = Literal["use", "skip", "error"]
@@ -57,13 +58,21 @@ SAVE_SECONDS = 20.0  # an interrupted scan loses at most this much work
 
 
 def find_videos(root: Path) -> list[str]:
-    """Return the sorted relative paths of all video files at any depth, except hidden files and folders.
+    """Return the sorted relative paths of all video files, animations and stacks at any depth.
+
+    Hidden files and folders are skipped.
 
     Links to folders are followed, each folder once.
     """
     if not root.is_dir():
         return [root.name]
-    return sorted(name for name in find_files(root) if Path(name).suffix.lower() in SUFFIXES)
+    from vidpred.data.images.stacks import count_frames
+
+    names = ((name, Path(name).suffix.lower()) for name in find_files(root))
+    return sorted(
+        name for name, suffix in names
+        if suffix in SUFFIXES or (suffix in IMAGE_CLIPS and count_frames(root / name) > 1)
+    )  # fmt: skip
 
 
 def find_files(root: Path) -> Iterator[str]:
@@ -95,15 +104,7 @@ def _warn_of_unread_files(root: Path) -> None:
     """Warn about files that are neither videos by their suffix nor what people keep next to videos."""
     if not root.is_dir():
         return
-    from vidpred.data.images.stacks import count_frames
-
-    names = list(find_files(root))
-    others = (name for name in names if Path(name).suffix.lower() not in SUFFIXES)
-    stacks = [name for name in others if count_frames(root / name) > 1]
-    if stacks:
-        what = f"animated images and stacks are not read: {len(stacks):,}, such as {printable(stacks[0])}"
-        print(f"vidpred: warning: {what} [{root}]; `vidpred prepare frames` makes clips of them", file=sys.stderr)
-    suffixes = (Path(name).suffix.lower() for name in names)
+    suffixes = (Path(name).suffix.lower() for name in find_files(root))
     unread = Counter(suffix for suffix in suffixes if suffix not in SUFFIXES | OTHER_SUFFIXES)
     if unread:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(NAMED))
