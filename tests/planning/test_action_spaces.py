@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from vidpred.data.prepared.format import PreparedFrames
 from vidpred.errors import ConfigError
 from vidpred.planning.envs.action_spaces import ActionVectors
 from vidpred.planning.envs.gymnasium_env import GymnasiumEnv
+from vidpred.planning.plan import PlanConfig
 from vidpred.planning.record import Recording, record
+from vidpred.planning.solvers import CategoricalCEMSolver, Problem
 
 ACTIONS: dict[str, spaces.Space[Any]] = {
     "discrete": spaces.Discrete(3),
@@ -157,3 +160,17 @@ def test_what_is_unclear_or_unsupported_is_refused(monkeypatch: pytest.MonkeyPat
         GymnasiumEnv("box-v0")
     with pytest.raises(ConfigError, match=r"no bounds \[--env unbounded-v0\]"):
         _ = GymnasiumEnv("unbounded-v0").bounds
+
+
+def test_cem_plans_discrete_actions_by_categories() -> None:
+    env = GymnasiumEnv("multi-v0")
+    solver = PlanConfig().make_solver(env)
+    assert isinstance(solver, CategoricalCEMSolver)
+    assert solver.choices == (3, 2)
+    assert not isinstance(PlanConfig().make_solver(GymnasiumEnv("box-v0")), CategoricalCEMSolver)
+
+    def cost(plans: torch.Tensor) -> torch.Tensor:  # cheapest: the last option of both choices, always
+        return -(plans @ torch.tensor([0.0, 1.0, 2.0, 0.0, 1.0])).sum(-1)
+
+    plan = solver.solve(Problem(cost, env.bounds, 1, 4), torch.Generator().manual_seed(0))
+    assert [env.actions.decode(action.numpy()).tolist() for action in plan.actions[0]] == [[2, 1]] * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -116,8 +117,8 @@ def test_costs_without_a_gradient_raise() -> None:
         GradientSolver(2, 2).solve(Problem(lambda plans: plans.detach().sum((-1, -2)), BOUNDS, 2, 2), torch.Generator())
 
 
-def test_solvers_by_name_evaluate_the_same_number_of_plans() -> None:
-    for name in ("cem", "mppi", "random"):
+def test_solvers_by_name_evaluate_about_the_same_number_of_plans() -> None:
+    for name, expected in {"cem": 32 + 26 + 20, "mppi": 32 * 3 + 1, "random": 32 * 3}.items():
         count = 0
 
         def counting(plans: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ def test_solvers_by_name_evaluate_the_same_number_of_plans() -> None:
             return quadratic(plans)
 
         make_solver(name, 32, 3).solve(Problem(counting, BOUNDS, 2, HORIZON), torch.Generator().manual_seed(0))
-        assert 96 <= count <= 97
+        assert count == expected, name
     with pytest.raises(ConfigError, match="no such solver .*choose from cem, mppi, random, gradient"):
         make_solver("newton", 32, 3)
     with pytest.raises(ValueError, match="num_elites must be 1 to num_samples=4"):
@@ -192,3 +193,25 @@ def test_cem_stops_once_the_elites_agree() -> None:
     fixed = Bounds.of([1.0, 0.0], [1.0, 4.0])  # the first value cannot change
     problem = Problem(lambda plans: quadratic(plans), fixed, 2, HORIZON)
     CEMSolver(64, 5, 8, agreement=0.02).solve(problem, torch.Generator().manual_seed(0))
+
+
+def test_categorical_cem_finds_the_best_of_all_discrete_plans() -> None:
+    choices, horizon = (3, 2), 3
+    weights = torch.randn(2, horizon, 5, generator=torch.Generator().manual_seed(4))
+    options = [torch.cat([torch.eye(3)[i], torch.eye(2)[j]]) for i in range(3) for j in range(2)]
+    every = torch.stack([torch.stack(plan) for plan in product(options, repeat=horizon)])  # 216 plans
+
+    def cost(plans: Tensor) -> Tensor:
+        assert all(bool((part.sum(-1) == 1).all()) for part in plans.split(choices, -1)), "not one-hot"
+        joint = (plans[..., 0, :] * plans[..., 2, :]).sum(-1)  # steps interact
+        return (plans * weights[:, None]).sum((-1, -2)) + joint
+
+    best = cost(every.expand(2, -1, -1, -1)).amin(1)
+    bounds = Bounds.of([0.0] * 5, [1.0] * 5)
+    solver = make_solver("cem", 64, 6, choices=choices)
+    for start in (None, torch.rand(2, horizon, 5)):
+        plan = solver.solve(Problem(cost, bounds, 2, horizon, start), torch.Generator().manual_seed(0))
+        torch.testing.assert_close(plan.cost, best)
+        torch.testing.assert_close(cost(plan.actions[:, None])[:, 0], best)
+    with pytest.raises(ValueError, match="5 options, the actions 2 values"):
+        solver.solve(Problem(cost, BOUNDS, 2, horizon), torch.Generator())

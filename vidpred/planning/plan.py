@@ -22,7 +22,7 @@ from vidpred.planning.envs.base import Env, env_state, to_image
 from vidpred.planning.envs.registry import cost_names, make_env
 from vidpred.planning.inputs import trained_size
 from vidpred.planning.planning_model import PlanningModel
-from vidpred.planning.solvers import make_solver
+from vidpred.planning.solvers import Solver, make_solver
 from vidpred.planning.world_model import WorldModel
 from vidpred.processes.memory import keep_freed_memory
 
@@ -53,6 +53,11 @@ class PlanConfig:
     cost: str | None = None
     seconds: float | None = None
 
+    def make_solver(self, env: Env) -> Solver:
+        """Build the solver for an environment's actions. Raises ConfigError."""
+        choices = getattr(env, "choices", ())
+        return make_solver(self.solver, self.num_samples, self.iterations, self.seconds, choices)
+
     def controller(self, model: PlanningModel, env: Env) -> MPCController:
         """Build the controller of an environment. Raises ConfigError."""
         if self.receding_horizon > self.horizon:
@@ -61,7 +66,7 @@ class PlanConfig:
             raise ConfigError(f"[--seconds {self.seconds:g}] must be above 0; leave it out for no time budget")
         if self.cost is not None and self.cost not in env.costs:
             raise ConfigError(f"{env.name} has no such cost [--cost {self.cost}]; choose from {', '.join(env.costs)}")
-        solver = make_solver(self.solver, self.num_samples, self.iterations, self.seconds)
+        solver = self.make_solver(env)
         return MPCController(model, solver, env.bounds, self.horizon, self.receding_horizon, reach=env.reach)
 
 
@@ -103,8 +108,8 @@ class PlanRequest:
         """Return the environment, the protocol and the planner that the numbers belong to."""
         budget = {**vars(self.budget), "cost": self.budget.cost or cost_names(self.env_name)[0]}
         precision = choose_precision(self.precision, choose_device(self.device))
-        solver = make_solver(self.budget.solver, self.budget.num_samples, self.budget.iterations, self.budget.seconds)
-        about = getattr(make_env(self.env_name, self.size, self.state_key, self.protocol), "about", dict)
+        env = make_env(self.env_name, self.size, self.state_key, self.protocol)
+        about, solver = getattr(env, "about", dict), self.budget.make_solver(env)
         return {
             "env": self.env_name, "protocol": about() or None, "first_seed": FIRST_SEED, "budget": budget,
             "solver": vars(solver), "precision": str(precision).removeprefix("torch."),

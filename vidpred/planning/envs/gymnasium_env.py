@@ -58,6 +58,11 @@ class GymnasiumEnv:
             raise ConfigError(f"the actions have no bounds [--env {self.name}]; wrap them in a bounded Box")
         return Bounds.of(low, high)
 
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Number of options of each choice of one-hot actions; empty for other actions."""
+        return tuple(self.actions.sizes)
+
     def _choose_state(self, key: str | None) -> str | None:
         """Return the key of the state in observations that are dictionaries; None for other observations."""
         entries = getattr(self.env.observation_space, "spaces", None)
