@@ -16,7 +16,7 @@ from vidpred.errors import ConfigError, DistributedError, InUseError, StoppedErr
 from vidpred.processes.parent_watch import started_by_launcher
 
 MOST_CHARACTERS = 200  # of the last line, as far as its parts allow
-LEAST_NAME = 50  # characters that remain of a name in brackets
+LEAST_NAME = 80  # characters that remain of a name in brackets
 ELLIPSIS = "..."
 LAUNCHER_SECONDS = 45.0  # torch's launcher gives processes 30 s to end
 
