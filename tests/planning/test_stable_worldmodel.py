@@ -13,11 +13,12 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as functional
 
 from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful, brightened
 from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
-from vidpred.planning.stable_worldmodel import CostModel
+from vidpred.planning.stable_worldmodel import IMAGENET, CostModel, FrameDynamics
 from vidpred.planning.world_model import WorldModel
 
 FRAME = torch.full((3, 4, 4), 0.3)
@@ -79,3 +80,24 @@ def test_the_real_solver_finds_the_best_plan() -> None:
     # The cheapest plan reaches the goal at the first step and stays.
     expected = torch.stack([moves, torch.zeros(2, 2)], 1)
     np.testing.assert_allclose(actions, expected, atol=0.05)
+
+
+def test_dynamics_undo_normalization_size_and_scaling() -> None:
+    """The embeddings are the frames of `WorldModel`, context first, as `ShootingCostEvaluator` expects them."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
+    scale = (torch.tensor([0.02, -0.01]), torch.tensor([0.05, 0.1]))
+    wide = functional.interpolate(FRAME[None], (56, 56), mode="nearest")[0]
+    pixels = ((wide - mean) / std)[None, None]  # (B, T, C, H, W)
+    model = WorldModel(Brighten(), frame_size=4)
+    dynamics, plans = FrameDynamics(model, action_scale=scale), torch.randn(1, 5, 3, 2) / 2
+    torch.testing.assert_close(dynamics.encode({"pixels": pixels})["emb"], FRAME.reshape(1, 1, -1))
+    info = dynamics.rollout({"pixels": pixels[:, None].expand(-1, 5, -1, -1, -1, -1)}, plans)
+    moves = plans * scale[1] + scale[0]
+    expected = torch.cat([FRAME.expand(5, 1, -1, -1, -1), brightened(FRAME, moves[0])], 1).flatten(2)
+    torch.testing.assert_close(info["predicted_emb"][0], expected)
+    plain = FrameDynamics(WorldModel(Brighten(), bounds=UNIT), normalization=None)
+    byte = (FRAME * 255).round().byte().expand(1, 2, 1, -1, -1, -1)
+    ended = plain.rollout({"pixels": byte}, torch.full((1, 2, 1, 2), 5.0))["predicted_emb"][0, :, -1].view(2, 3, 4, 4)
+    torch.testing.assert_close(ended[:, 0], byte[0, :, 0, 0] / 255 + 1, atol=1e-5, rtol=0)  # clipped to the bounds
+    with pytest.raises(ConfigError, match="takes states"):
+        FrameDynamics(WorldModel(Stateful()))
