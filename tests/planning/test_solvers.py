@@ -208,8 +208,8 @@ def test_categorical_cem_finds_the_best_of_all_discrete_plans() -> None:
 
     best = cost(every.expand(2, -1, -1, -1)).amin(1)
     bounds = Bounds.of([0.0] * 5, [1.0] * 5)
-    solver = make_solver("cem", 64, 6, choices=choices)
-    for start in (None, torch.rand(2, horizon, 5)):
+    solver = make_solver("cem", 128, 6, choices=choices)
+    for start in (None, torch.rand(2, horizon, 5, generator=torch.Generator().manual_seed(5))):
         plan = solver.solve(Problem(cost, bounds, 2, horizon, start), torch.Generator().manual_seed(0))
         torch.testing.assert_close(plan.cost, best)
         torch.testing.assert_close(cost(plan.actions[:, None])[:, 0], best)
