@@ -77,9 +77,9 @@ def test_only_new_and_changed_images_are_decoded_again(tmp_path: Path, monkeypat
     root = faces(tmp_path / "faces")
     build_source(settings_for(root), "train", [0])
     decoded: list[str] = []
-    original = index.decode_image
+    original = index.check_image
     monkeypatch.setattr(
-        index, "decode_image", lambda path, *a, **k: (decoded.append(path.name), original(path, *a, **k))[1]
+        index, "check_image", lambda path, *a, **k: (decoded.append(path.name), original(path, *a, **k))[1]
     )
     build_source(settings_for(root), "train", [0])
     assert decoded == [], "not even the bad one"

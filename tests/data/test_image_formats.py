@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidpred.data.images.decode import decode_image, read_image
+from vidpred.data.images.decode import check_image, decode_image, read_image
 from vidpred.errors import DataError
 
 HEIGHT, WIDTH = 24, 32
@@ -229,7 +230,10 @@ def test_a_thumbnail_is_no_second_image(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), COLOR)
 
 
-def test_huge_images_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
-    pil(COLOR)(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"32x24 pixels exceed data.video.max_pixels=100"):
-        decode_image(tmp_path / "a.png", max_pixels=100)
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_huge_images_are_refused_before_they_are_decoded(tmp_path: Path, name: str) -> None:
+    pil(COLOR)(tmp_path / name)
+    for read in (partial(decode_image, strict=True), check_image):
+        with pytest.raises(DataError, match=r"32x24 pixels exceed data.video.max_pixels=100"):
+            read(tmp_path / name, max_pixels=100)
+    assert check_image(tmp_path / name) == 0

@@ -29,6 +29,8 @@ SUFFIXES = frozenset((
 ))  # fmt: skip
 TWELVE_BITS = 4095  # 16-bit images that never exceed it hold fewer bits, and would be almost black
 JPEG, SCAN_OF_JPEG, END_OF_JPEG = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
+UNLIMITED = 2**31 - 1  # pixels
+KNOWN_PROFILES = ("Baseline", "Progressive")  # FFmpeg also decodes lossless JPEG
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 UNDECODABLE: tuple[type[Exception], ...] = (*UNREADABLE, Image.DecompressionBombError, cv2.error)
 _CONTEXTS = threading.local()  # open decoders
@@ -80,10 +82,17 @@ def decode_image(
     Raises:
         DataError: The file cannot be read or decoded, or contains several images.
     """
+    return _decoded(path, _content(path), white_level, max_pixels, strict)
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read the image: {error.strerror} [{printable(path)}]") from None
+
+
+def _decoded(path: Path, content: bytes, white_level: float | None, max_pixels: int, strict: bool) -> Decoded:
     try:
         return _decode(content, white_level, max_pixels, strict)
     except DataError as error:
@@ -91,6 +100,20 @@ def decode_image(
     except UNDECODABLE as error:
         why = "no known format" if isinstance(error, UnidentifiedImageError) else short(error)
         raise DataError(f"cannot decode the image: {why} [{printable(path)}]; remove it") from None
+
+
+def check_image(path: Path, white_level: float | None = None, max_pixels: int = Limits.pixels) -> int:
+    """Check that an image can be read, as `decode_image` does with `strict`, and return its peak (see `Decoded`).
+
+    A JPEG file that FFmpeg decodes without an error is not decoded a second time.
+
+    Raises:
+        DataError: The file cannot be read or decoded, or contains several images.
+    """
+    content = _content(path)
+    if content.startswith(JPEG) and _is_intact_jpeg(content, max_pixels):
+        return 0
+    return _decoded(path, content, white_level, max_pixels, strict=True).peak
 
 
 def require_white_level(peaks: Iterable[int], place: Path | str) -> None:
@@ -199,18 +222,26 @@ def _check_jpeg(content: bytes, opened: Image.Image) -> None:
         raise DataError("cannot decode the image: damaged JPEG data")
 
 
-def _decodes(content: bytes, errors: str) -> bool:
+def _is_intact_jpeg(content: bytes, max_pixels: int) -> bool:
+    """Return whether a JPEG image of at most this size is complete, of a common kind, and free of errors."""
+    complete = content.rfind(END_OF_JPEG) > content.rfind(SCAN_OF_JPEG)
+    return complete and _decodes(content, "explode", max_pixels) in KNOWN_PROFILES
+
+
+def _decodes(content: bytes, errors: str, max_pixels: int = UNLIMITED) -> str | None:
+    """Return the profile of a JPEG image that FFmpeg decodes with this treatment of errors; None if it does not."""
     import av
 
-    contexts = _CONTEXTS.__dict__
-    if errors not in contexts:
-        contexts[errors] = av.CodecContext.create("mjpeg", "r")
-        contexts[errors].options, contexts[errors].thread_count = {"err_detect": errors}, 1
+    contexts, key = _CONTEXTS.__dict__, f"{errors} {max_pixels}"
+    if key not in contexts:
+        contexts[key] = av.CodecContext.create("mjpeg", "r")
+        contexts[key].options = {"err_detect": errors, "max_pixels": str(max_pixels)}
+        contexts[key].thread_count = 1
     try:
-        return bool(contexts[errors].decode(av.Packet(content)))
+        return (contexts[key].profile or "unknown") if contexts[key].decode(av.Packet(content)) else None
     except av.error.FFmpegError:
-        del contexts[errors]
-        return False
+        del contexts[key]
+        return None
 
 
 def _is_deep(opened: Image.Image, content: bytes) -> bool:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vidpred.data.images.decode import decode_image, require_white_level
+from vidpred.data.images.decode import check_image, require_white_level
 from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import SAVE_SECONDS, index_file, named
@@ -100,7 +100,7 @@ class Scan:
 
     def _decode(self, name: str) -> tuple[str, int]:
         try:
-            return "", decode_image(self.root / name, self.white_level, self.max_pixels, strict=True).peak
+            return "", check_image(self.root / name, self.white_level, self.max_pixels)
         except DataError as error:
             return str(error).rsplit(" [", 1)[0], 0
 
