@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from tests.command_line import run_vidpred as call
 from tests.image_files import digits, small_preset, write_digits
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import ImageWindows, images_of
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
+from vidpred.evaluation.compare import compare as compare_runs
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import classifier_score, memorized_share, nearest_neighbors
 from vidpred.evaluation.images import (
@@ -187,6 +189,17 @@ def test_without_classes_only_pixels_are_measured(tmp_path: Path, capsys: pytest
     assert set(found.numbers["run"]) == {"relative_roughness", "memorized_share"}
     assert "frechet" not in found.text()
     assert "--features NETWORK.pt" in capsys.readouterr().err
+    page = tmp_path / "compare.html"
+    run, data = str(predictor.run_folder), str(tmp_path / "plain.npy")
+    words = [run, run, "--data", data, "-o", str(page)]
+    assert call("compare", *words, "--count", "20") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:1] for line in lines[:3]] == [["relative_roughness"], ["dcgan_mnist"], ["dcgan_mnist"]]
+    text = page.read_text()
+    assert text.count("<img") == 5, "samples and neighbors of both, and the curves"
+    assert f"<td>{found.numbers['run']['relative_roughness']:.4g}</td>" in text
+    assert call("compare", *words, "--frames", "2") == 2
+    assert "[--frames] is for runs that predict frames" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -195,3 +208,8 @@ def test_points_are_measured_by_mode_coverage(tmp_path: Path) -> None:
     numbers = evaluate_images({"run": predictor}).numbers["run"]
     assert 0 <= numbers["modes_covered"] <= 25
     assert set(numbers) == {"modes_covered", "high_quality_share", "divergence"}
+    words = str(compare_runs(predictor, tmp_path / "compare.html")).split()
+    assert words[3:5] == ["gaussians_gan", f"{numbers['modes_covered']:.4g}"]
+    assert (
+        "points of each run against the Gaussians of twenty_five_gaussians" in (tmp_path / "compare.html").read_text()
+    )

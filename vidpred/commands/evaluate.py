@@ -14,6 +14,8 @@ from vidpred.commands.options import (
     FeatureFile,
     FrameSize,
     Generators,
+    ImageCount,
+    ImageFeatures,
     JsonFile,
     Models,
     NumFrames,
@@ -24,10 +26,12 @@ from vidpred.commands.options import (
     SharpnessOption,
     Split,
     Windows,
+    refuse_unused,
 )
 
 
 def evaluate(
+    ctx: typer.Context,
     run: Runs = None,
     model: Models = None,
     generator: Generators = None,
@@ -37,7 +41,7 @@ def evaluate(
     split: Split = "test",
     windows: Windows = 200,
     protocol: ProtocolName = "plain",
-    data: Annotated[str | None, typer.Option(help="Videos to use instead of the run's data.")] = None,
+    data: Annotated[str | None, typer.Option(help="Videos or images to use instead of the run's data.")] = None,
     samples: SeveralFutures = None,
     seed: Annotated[int, typer.Option(min=0, help="Noise seed.")] = 0,
     lpips: Annotated[Path | None, typer.Option(help="Compute LPIPS with the network in this TorchScript file.")] = None,
@@ -46,8 +50,8 @@ def evaluate(
     fvd: Annotated[Path | None, typer.Option(help="Compute FVD of the videos with the network in this file.")] = None,
     json: JsonFile = None,
     plot: PlotFile = None,
-    count: Annotated[int, typer.Option(min=20, help="Number of images to draw from image generators.")] = 2000,
-    features: Annotated[Path | None, typer.Option(help="Network whose features compare images (torch.export).")] = None,
+    count: ImageCount = 2000,
+    features: ImageFeatures = None,
     neighbors: Annotated[Path | None, typer.Option(help="Write samples with nearest training images (.png).")] = None,
     sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
@@ -56,7 +60,7 @@ def evaluate(
     """Evaluate runs on held-out videos, next to copy-last and optical flow; or image generators by their samples."""
     from vidpred.evaluation import report
     from vidpred.evaluation.evaluate import EvaluationRequest, about_evaluation, evaluate_predictors
-    from vidpred.evaluation.images import ImageRequest, evaluate_runs
+    from vidpred.evaluation.images import ImageRequest, evaluate_runs, of_images
     from vidpred.evaluation.metric_networks import feature_network
     from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.network_metrics import load_learned
@@ -66,8 +70,9 @@ def evaluate(
     runs, own, models = run or [], generator or [], model or []
     own_settings = own_data([*runs, *models], own, data, size)
     predictors = load_predictors(runs, checkpoint, device, sharpness, own, context, own_settings, models)
-    if not any(predictor.history_len for predictor in predictors):
-        typer.echo(evaluate_runs(predictors, ImageRequest(split, count, features, data, seed, size), json, neighbors))
+    refuse_unused(ctx, images := of_images(predictors))
+    if images:
+        typer.echo(evaluate_runs(predictors, ImageRequest(split, count, features, data, seed), json, neighbors))
         return
     request = EvaluationRequest(
         num_frames, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data, size=size,
@@ -90,6 +95,7 @@ def _check_outputs(json: Path | None, plot: Path | None, neighbors: Path | None)
 
 
 def compare(
+    ctx: typer.Context,
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders or checkpoint folders.")] = None,
     model: Models = None,
     generator: Generators = None,
@@ -102,7 +108,7 @@ def compare(
     split: Split = "test",
     windows: Windows = 200,
     protocol: ProtocolName = "plain",
-    data: Annotated[str | None, typer.Option(help="Videos to use instead of the first run's data.")] = None,
+    data: Annotated[str | None, typer.Option(help="Videos or images to use instead of the first run's data.")] = None,
     feature_distance: FeatureFile = None,
     paper: Annotated[
         bool,
@@ -110,12 +116,16 @@ def compare(
             "--paper", help="Print Table 2 of Mathieu et al. 2016, averaging runs that differ only in their seed."
         ),
     ] = False,
+    count: ImageCount = 2000,
+    features: ImageFeatures = None,
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
-    """Compare runs on one self-contained HTML page: metrics, curves, images."""
+    """Compare runs, of frames or of images, on one self-contained HTML page: metrics, curves, images."""
     from vidpred.evaluation import compare, report
+    from vidpred.evaluation.compare_images import compare_images
     from vidpred.evaluation.evaluate import EvaluationRequest
+    from vidpred.evaluation.images import ImageRequest, of_images
     from vidpred.evaluation.metric_networks import feature_network
     from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.paper_table import paper_table
@@ -126,6 +136,11 @@ def compare(
     folders, own, models = runs or [], generator or [], model or []
     own_settings = own_data([*folders, *models], own, data, size)
     predictors = load_predictors(folders, checkpoint, device, None, own, context, own_settings, models)
+    refuse_unused(ctx, images := of_images(predictors))
+    if images:
+        typer.echo(compare_images(predictors, output, ImageRequest(split, count, features, data)).text())
+        typer.echo(f"\nopen {output}")
+        return
     request = EvaluationRequest(
         num_frames, windows or None, find_protocol(protocol), progress=True, split=split, root=data, size=size,
         network=feature_network(feature_distance, predictors[0].device),

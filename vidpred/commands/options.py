@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vidpred.errors import ConfigError
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings by dotted key, for example data.root=clips."),
@@ -67,3 +69,29 @@ SharpnessOption = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="For model.name=motion: 0 blends pixels (highest PSNR), 1 warps once (sharpest)."),
 ]
+ImageCount = Annotated[int, typer.Option("--count", min=20, help="Number of images to draw from each image generator.")]
+ImageFeatures = Annotated[
+    Path | None, typer.Option("--features", help="Network whose features compare images (torch.export).")
+]
+OF_FRAMES = (
+    "context", "size", "num_frames", "windows", "protocol", "samples", "lpips", "feature_distance", "fid", "fvd",
+    "plot", "sharpness", "paper",
+)  # fmt: skip
+OF_IMAGES = ("count", "features", "neighbors")
+
+
+def refuse_unused(ctx: typer.Context, images: bool) -> None:
+    """Refuse options that only runs of the other kind use.
+
+    Args:
+        ctx: The command's context.
+        images: Whether the runs generate images.
+
+    Raises:
+        ConfigError: One was given.
+    """
+    for option in ctx.command.params:
+        given = getattr(ctx.get_parameter_source(option.name or ""), "name", "") == "COMMANDLINE"
+        if given and option.name in (OF_FRAMES if images else OF_IMAGES):
+            kind, here = ("predict frames", "generate images") if images else ("generate images", "predict frames")
+            raise ConfigError(f"[{option.opts[0]}] is for runs that {kind}, and these {here}; leave it out")

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidpred.checkpoint import read_metrics, read_settings
+from vidpred.checkpoint import read_settings
 from vidpred.data.sources import Source, spread
 from vidpred.evaluation import report
+from vidpred.evaluation.compare_images import compare_images
 from vidpred.evaluation.evaluate import (
     EvaluationRequest,
     PrintedEvaluation,
@@ -21,14 +22,15 @@ from vidpred.evaluation.evaluate import (
     evaluate_predictors,
     models_and_baselines,
 )
+from vidpred.evaluation.images import ImageEvaluation, ImageRequest, of_images
 from vidpred.evaluation.metric_table import METRICS, find_protocol
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
 from vidpred.evaluation.protocols import AVERAGING, Evaluation, load_window, max_history_len
+from vidpred.evaluation.training_curves import add_curves
 from vidpred.files import check_output
 from vidpred.inference.load_models import Data, as_predictors, named
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
-from vidpred.media.plots import curve_keys, draw_curves
 from vidpred.media.render import Panel, compose, error_map, stack, write_png
 from vidpred.models.base import Generator
 from vidpred.models.noise import seeded_noise
@@ -46,7 +48,8 @@ def compare(
     split: str = "test",
     windows: int | None = 200,
     protocol: str = "plain",
-) -> PrintedEvaluation:
+    count: int = 2000,
+) -> PrintedEvaluation | ImageEvaluation:
     """Compare models on one self-contained HTML page: metrics, curves, images.
 
     Args:
@@ -57,6 +60,7 @@ def compare(
         split: Split of the data.
         windows: Maximum number of windows; None: all.
         protocol: Set of metrics.
+        count: Number of samples of each image generator; these use only `models`, `output`, `data` and `split`.
 
     Returns:
         The numbers; `print` shows the tables.
@@ -66,8 +70,10 @@ def compare(
     """
     output = Path(output)
     check_output(output, True, "--output", (".html",))
-    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), split=split)
     predictors = as_predictors(models, data)
+    if of_images(predictors):
+        return compare_images(predictors, output, ImageRequest(split, count))
+    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), split=split)
     found = compare_predictors(predictors, output, request)
     return PrintedEvaluation(**vars(found), about=about_evaluation(predictors, request))
 
@@ -161,15 +167,3 @@ def draw_image(
         first = error_map(predicted[0], future[0])
         rows.append(compose([Panel("error t+1", first, "error"), *panels]))
     return stack(rows)
-
-
-def add_curves(page: Page, predictors: Sequence[Predictor], folder: Path) -> None:
-    """Add plots of the losses and validation numbers that the runs logged."""
-    logged = {name: read_metrics(one.run_folder) for name, one in zip(named(predictors), predictors, strict=True)
-              if one.run_folder is not None}  # fmt: skip
-    keys = curve_keys(logged)
-    if not keys:
-        return
-    draw_curves(folder / "curves.png", logged, keys)
-    page.heading("Training")
-    page.image(folder / "curves.png", "Numbers that the runs logged during training.")

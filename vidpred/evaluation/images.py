@@ -68,16 +68,26 @@ class ImageEvaluation:
     count: int
     neighbors: dict[str, Tensor] = field(default_factory=dict)
 
-    def text(self) -> str:
-        """Return a table of the numbers, with their definitions below it."""
-        names = list(dict.fromkeys(name for values in self.numbers.values() for name in values))
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that at least one run has."""
+        return list(dict.fromkeys(name for values in self.numbers.values() for name in values))
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return the head and the rows of a table, with a row per run."""
         rows = [
-            [run, *(f"{values[name]:.4g}" if name in values else "-" for name in names)]
+            [run, *(f"{values[name]:.4g}" if name in values else "-" for name in self.metrics)]
             for run, values in self.numbers.items()
         ]
-        return "\n".join(
-            [*format_table(["", *names], rows, 20), "", *(f"{name}: {self.definitions[name]}" for name in names)]
-        )
+        return ["", *self.metrics], rows
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self) -> str:
+        """Return a table of the numbers, with their definitions below it."""
+        definitions = [f"{name}: {self.definitions[name]}" for name in self.metrics]
+        return "\n".join([*format_table(*self.table(), 20), "", *definitions])
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,6 @@ class ImageRequest:
         features: A network (torch.export); None: train a small classifier on the labeled training images.
         root: Images to use instead of the run's.
         seed: Noise seed.
-        size: Given size of frames, which images do not have.
     """
 
     split: str = "test"
@@ -98,7 +107,6 @@ class ImageRequest:
     features: Path | None = None
     root: str | None = None
     seed: int = 0
-    size: int | None = None
 
 
 def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = ImageRequest()) -> ImageEvaluation:
@@ -146,6 +154,11 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     return ImageEvaluation(numbers, definitions, request.count, neighbors)
 
 
+def of_images(predictors: Iterable[Predictor]) -> bool:
+    """Return whether no run predicts frames, so that all generate images or points."""
+    return not any(predictor.history_len for predictor in predictors)
+
+
 def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSettings:
     """Return the data settings of the images to measure all predictors against. Raises ConfigError."""
     settings = [predictor.data for predictor in predictors]
@@ -175,8 +188,6 @@ def evaluate_runs(
     predictors: Sequence[Predictor], request: ImageRequest, numbers: Path | None = None, neighbors: Path | None = None
 ) -> str:
     """Return the table of `evaluate_images`; write it as JSON and draw the neighbors where a file is given."""
-    if request.size is not None:
-        raise ConfigError(f"[--size {request.size}] is for runs that predict frames; remove it")
     found = evaluate_images(dict(zip(named(predictors), predictors, strict=True)), request)
     if numbers:
         content = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +19,14 @@ from vidpred.inference.sample_images import (
     STEPS,
     WALK_RATE,
     Sampler,
+    enlarged,
     interpolations,
     mixed_styles,
     walk,
     write_grid,
     write_samples,
 )
-from vidpred.media.render import Kind, Panel, compose, stack, titled_rows, write_png
+from vidpred.media.render import Kind, Panel, compose, image_grid, stack, titled_rows, write_png
 from vidpred.media.video_writer import SUFFIXES, write_video
 
 COUNT, PER_CLASS = 64, 8  # default numbers of samples: of a grid, and of each class
@@ -90,7 +92,9 @@ def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
         write_png(output, draw_arithmetic(terms, arithmetic(sampler, terms)))
         lines = [f"{output}: a row per term, first the image of its mean noise; the last row is the sum and variations"]
     elif options.grid or output.suffix.lower() == ".png":
-        lines = [f"{output}: {write_samples_grid(output, sampler, options.count)}"]
+        image, drawn = draw_samples(sampler, options.count)
+        write_png(output, image)
+        lines = [f"{output}: {drawn}"]
     else:
         lines = [write_samples(sampler, count, output, options.overwrite)]
     if options.walk:
@@ -121,16 +125,14 @@ def rows_by_class(sampler: Sampler, count: int | None = None) -> dict[str, Tenso
     return {name: torch.stack(images) for name, images in groups.items()}
 
 
-def write_samples_grid(path: Path, sampler: Sampler, count: int | None) -> str:
-    """Write samples as one image, with a titled row per class if there are several; return a line about it."""
+def draw_samples(sampler: Sampler, count: int | None) -> tuple[np.ndarray, str]:
+    """Draw samples as one image, with a titled row per class if there are several; return it with words about it."""
     rows = rows_by_class(sampler, count)
     total = sum(map(len, rows.values()))
     if len(rows) > 1:
-        write_png(path, titled_rows(rows))
-        return f"{total} samples, a row per class: {', '.join(rows)}"
-    write_grid(path, rows[""])
-    columns = int(np.ceil(np.sqrt(total)))
-    return f"{total} samples, numbered row by row from 0, {columns} to a row"
+        return titled_rows(rows), f"{total} samples, a row per class: {', '.join(rows)}"
+    columns = math.ceil(math.sqrt(total))
+    return enlarged(image_grid(rows[""], columns)), f"{total} samples, numbered row by row from 0, {columns} to a row"
 
 
 def write_interpolations(path: Path, sampler: Sampler, count: int | None) -> str:

@@ -26,6 +26,8 @@ th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tr.best td { font-weight: 600; }
 figure { margin: 1rem 0; }
+.side { display: flex; flex-wrap: wrap; gap: 0 1.5rem; }
+.side figure { flex: 1 1 24rem; max-width: 40rem; }
 img, video { max-width: 100%; height: auto; }
 figcaption { color: var(--faint); font-size: .92rem; max-width: 46rem; }
 code, pre { font: .9em ui-monospace, monospace; }
@@ -75,6 +77,13 @@ class Page:
         else:
             tag = f'<img src="{source}" alt="{text}">'
         self.body.append(f"<figure>{tag}<figcaption>{text}</figcaption></figure>")
+
+    def side_by_side(self, images: Sequence[tuple[Path, str]]) -> None:
+        """Embed several images, (file, caption), next to each other where there is room."""
+        first = len(self.body)
+        for file, caption in images:
+            self.image(file, caption)
+        self.body[first:] = [f'<div class="side">{"".join(self.body[first:])}</div>']
 
     def write(self, path: Path, footer: str) -> None:
         """Write the page atomically. Raises StorageError."""

@@ -1,0 +1,24 @@
+"""The training curves of a comparison page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vidpred.checkpoint import read_metrics
+from vidpred.inference.load_models import named
+from vidpred.inference.predictor import Predictor
+from vidpred.media.html_page import Page
+from vidpred.media.plots import curve_keys, draw_curves
+
+
+def add_curves(page: Page, predictors: Sequence[Predictor], folder: Path) -> None:
+    """Add plots of the losses and validation numbers that the runs logged."""
+    logged = {name: read_metrics(one.run_folder) for name, one in zip(named(predictors), predictors, strict=True)
+              if one.run_folder is not None}  # fmt: skip
+    keys = curve_keys(logged)
+    if not keys:
+        return
+    draw_curves(folder / "curves.png", logged, keys)
+    page.heading("Training")
+    page.image(folder / "curves.png", "Numbers that the runs logged during training.")
