@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demos import gan_lecture
-from demos.gan_lecture import (
+from vidpred.commands import run_lecture
+from vidpred.commands.run_lecture import (
     LINE,
     best_discriminator,
     closest_gaussian,
@@ -53,14 +53,14 @@ def test_one_divergence_covers_the_other_picks() -> None:
 @pytest.mark.slow
 def test_learning_on_the_line_lowers_the_value() -> None:
     found = learn_on_the_line(400)
-    values = [value(data_density(LINE), gan_lecture.smoothed(samples)) for _, samples, _ in found]
+    values = [value(data_density(LINE), run_lecture.smoothed(samples)) for _, samples, _ in found]
     assert [step for step, _, _ in found] == [0, 20, 80, 400]
     assert values[-1] < values[0] - 0.3
 
 
 @pytest.mark.slow
 def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = {name: gan_lecture.REMEDIES[name] for name in ("R1", "minibatch discrimination")}
+    two = {name: run_lecture.REMEDIES[name] for name in ("R1", "minibatch discrimination")}
     monkeypatch.setattr(gan_lecture, "REMEDIES", two)
     numbers = write_page(tmp_path, 20, 2)
     assert set(numbers["remedies"]) == set(two)
