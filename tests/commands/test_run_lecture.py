@@ -61,7 +61,7 @@ def test_learning_on_the_line_lowers_the_value() -> None:
 @pytest.mark.slow
 def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two = {name: run_lecture.REMEDIES[name] for name in ("R1", "minibatch discrimination")}
-    monkeypatch.setattr(gan_lecture, "REMEDIES", two)
+    monkeypatch.setattr(run_lecture, "REMEDIES", two)
     numbers = write_page(tmp_path, 20, 2)
     assert set(numbers["remedies"]) == set(two)
     page = (tmp_path / "lecture.html").read_text()
