@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +29,10 @@ from vidpred.commands.options import (
     Windows,
     refuse_unused,
 )
+
+if TYPE_CHECKING:
+    from vidpred.evaluation.images import ImageRequest
+    from vidpred.inference.predictor import Predictor
 
 
 def evaluate(
@@ -60,7 +65,7 @@ def evaluate(
     """Evaluate runs on held-out videos, next to copy-last and optical flow; or image generators by their samples."""
     from vidpred.evaluation import report
     from vidpred.evaluation.evaluate import EvaluationRequest, about_evaluation, evaluate_predictors
-    from vidpred.evaluation.images import ImageRequest, evaluate_runs, of_images
+    from vidpred.evaluation.images import ImageRequest
     from vidpred.evaluation.metric_networks import feature_network
     from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.network_metrics import load_learned
@@ -70,9 +75,7 @@ def evaluate(
     runs, own, models = run or [], generator or [], model or []
     own_settings = own_data([*runs, *models], own, data, size)
     predictors = load_predictors(runs, checkpoint, device, sharpness, own, context, own_settings, models)
-    refuse_unused(ctx, images := of_images(predictors))
-    if images:
-        typer.echo(evaluate_runs(predictors, ImageRequest(split, count, features, data, seed), json, neighbors))
+    if _evaluate_images(ctx, predictors, ImageRequest(split, count, features, data, seed), json, neighbors):
         return
     request = EvaluationRequest(
         num_frames, windows or None, find_protocol(protocol), samples, seed, True, split=split, root=data, size=size,
@@ -84,6 +87,21 @@ def evaluate(
     report.write(result, about, learned, json, plot)
 
 
+def _evaluate_images(
+    ctx: typer.Context,
+    predictors: Sequence[Predictor],
+    request: ImageRequest,
+    json: Path | None,
+    neighbors: Path | None,
+) -> bool:
+    """Print the numbers of runs that generate images; return whether the runs do. Raises ConfigError."""
+    from vidpred.evaluation.images import evaluate_runs, of_images
+
+    if images := refuse_unused(ctx, of_images(predictors)):
+        typer.echo(evaluate_runs(predictors, request, json, neighbors))
+    return images
+
+
 def _check_outputs(json: Path | None, plot: Path | None, neighbors: Path | None) -> None:
     """Check that outputs can be written, before any long work. Raises ConfigError or StorageError."""
     from vidpred.evaluation import report
@@ -92,6 +110,14 @@ def _check_outputs(json: Path | None, plot: Path | None, neighbors: Path | None)
     check_output(json, True, "--json")
     check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
     check_output(neighbors, True, "--neighbors", (".png",))
+
+
+PaperTable = Annotated[
+    bool,
+    typer.Option(
+        "--paper", help="Print Table 2 of Mathieu et al. 2016, averaging runs that differ only in their seed."
+    ),
+]
 
 
 def compare(
@@ -110,12 +136,7 @@ def compare(
     protocol: ProtocolName = "plain",
     data: Annotated[str | None, typer.Option(help="Videos or images to use instead of the first run's data.")] = None,
     feature_distance: FeatureFile = None,
-    paper: Annotated[
-        bool,
-        typer.Option(
-            "--paper", help="Print Table 2 of Mathieu et al. 2016, averaging runs that differ only in their seed."
-        ),
-    ] = False,
+    paper: PaperTable = False,
     count: ImageCount = 2000,
     features: ImageFeatures = None,
     checkpoint: CheckpointOption = "best",
@@ -136,10 +157,9 @@ def compare(
     folders, own, models = runs or [], generator or [], model or []
     own_settings = own_data([*folders, *models], own, data, size)
     predictors = load_predictors(folders, checkpoint, device, None, own, context, own_settings, models)
-    refuse_unused(ctx, images := of_images(predictors))
-    if images:
-        typer.echo(compare_images(predictors, output, ImageRequest(split, count, features, data)).text())
-        typer.echo(f"\nopen {output}")
+    if refuse_unused(ctx, of_images(predictors)):
+        found = compare_images(predictors, output, ImageRequest(split, count, features, data))
+        typer.echo(f"{found}\n\nopen {output}")
         return
     request = EvaluationRequest(
         num_frames, windows or None, find_protocol(protocol), progress=True, split=split, root=data, size=size,

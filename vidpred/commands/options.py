@@ -80,8 +80,8 @@ OF_FRAMES = (
 OF_IMAGES = ("count", "features", "neighbors")
 
 
-def refuse_unused(ctx: typer.Context, images: bool) -> None:
-    """Refuse options that only runs of the other kind use.
+def refuse_unused(ctx: typer.Context, images: bool) -> bool:
+    """Refuse options that only runs of the other kind use; return `images`.
 
     Args:
         ctx: The command's context.
@@ -95,3 +95,4 @@ def refuse_unused(ctx: typer.Context, images: bool) -> None:
         if given and option.name in (OF_FRAMES if images else OF_IMAGES):
             kind, here = ("predict frames", "generate images") if images else ("generate images", "predict frames")
             raise ConfigError(f"[{option.opts[0]}] is for runs that {kind}, and these {here}; leave it out")
+    return images
