@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.command_line import run_vidpred
 from vidpred.commands import run_lecture
+from vidpred.commands.lecture_report import explain_divergence, explain_modes, explain_values
 from vidpred.commands.run_lecture import (
     LINE,
+    LineTraining,
+    Variant,
     best_discriminator,
     closest_gaussian,
     data_density,
@@ -18,7 +23,6 @@ from vidpred.commands.run_lecture import (
     learn_on_the_line,
     loss_gradients,
     value,
-    write_page,
 )
 
 
@@ -53,17 +57,38 @@ def test_one_divergence_covers_the_other_picks() -> None:
 @pytest.mark.slow
 def test_learning_on_the_line_lowers_the_value() -> None:
     found = learn_on_the_line(400)
-    values = [value(data_density(LINE), run_lecture.smoothed(samples)) for _, samples, _ in found]
-    assert [step for step, _, _ in found] == [0, 20, 80, 400]
-    assert values[-1] < values[0] - 0.3
+    assert [step for step, _, _ in found.shown] == [0, 20, 80, 400]
+    assert found.trace[400] < found.trace[0] - 0.3
+    assert -math.log(4) < found.of_data < -1.35
 
 
 @pytest.mark.slow
-def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = {name: run_lecture.REMEDIES[name] for name in ("R1", "minibatch discrimination")}
-    monkeypatch.setattr(run_lecture, "REMEDIES", two)
-    numbers = write_page(tmp_path, 20, 2)
-    assert set(numbers["remedies"]) == set(two)
+def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    three = {name: run_lecture.REMEDIES[name] for name in ("minimax loss", "R1", "WGAN-GP")}
+    monkeypatch.setattr(run_lecture, "REMEDIES", three)
+    assert run_vidpred("lecture", "-o", tmp_path, "--steps", "20", "--point-steps", "50") == 0
+    numbers = json.loads((tmp_path / "lecture.json").read_text())
+    assert set(numbers["remedies"]) == set(three)
+    assert 0 <= numbers["remedies"]["R1"]["accuracy"] <= 1
+    assert numbers["remedies"]["WGAN-GP"]["accuracy"] is None
     page = (tmp_path / "lecture.html").read_text()
-    assert page.count("<img") == 4
+    assert page.count("<img") == 5
     assert "-1.386" in page
+    assert f"The minimax loss covers {numbers['remedies']['minimax loss']['covered']}: " in page
+    said = capsys.readouterr().out
+    assert f"here by {numbers['values']['20'] + math.log(4):.3f} after the last step" in said
+
+
+def test_sentences_follow_from_the_numbers() -> None:
+    """Opposite numbers lead to opposite sentences."""
+    trace = dict.fromkeys(range(20), -1.2) | dict.fromkeys(range(20, 30), -1.37)
+    assert "has stopped improving" in explain_values(LineTraining([], trace, -1.38))
+    assert "still drifts between -1.370 and -1.200" in explain_values(LineTraining([], {**trace, 25: -1.2}, -1.38))
+    assert "covers both modes" in explain_divergence("KL(p | q)", 0.0, 1.6)
+    assert "covers one mode" in explain_divergence("KL(q | p)", -1.2, 0.5)
+    points = np.zeros((1, 2))
+    fine, lost = Variant(8, 0.9, points, 0.6, (0.4, 0.2)), Variant(2, 0.5, points, 0.99, (0.02, 0.0))
+    text = explain_modes({"minimax loss": fine, "R1": lost})
+    assert "8 of 8 Gaussians are covered by minimax loss; fewer are covered by R1 (2)." in text
+    assert "so the generator always had a gradient" in text
+    assert "never below 0.00, where its gradient vanishes" in explain_modes({"minimax loss": lost})

@@ -15,6 +15,7 @@ from vidpred.commands.doctor import doctor
 from vidpred.commands.evaluate import compare, evaluate
 from vidpred.commands.exit_status import end, leave_exit_code, set_run_folder
 from vidpred.commands.images import complete, sample
+from vidpred.commands.lecture import lecture
 from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.train import show_config, train
@@ -63,6 +64,7 @@ app.command(add_help_option=False, context_settings={"ignore_unknown_options": T
 app.command()(record)
 app.command()(plan)
 app.command()(demo)
+app.command()(lecture)
 
 
 # OpenMP's threads sleep while they wait. A step of forking_ball_adversarial.yaml on two threads and two cores took 0.19

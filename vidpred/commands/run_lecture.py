@@ -1,35 +1,32 @@
-"""The figures of a lecture on GANs, computed.
-
-Writes lecture.html: a GAN on the real line with its optimal discriminator; the gradient of both generator losses; the
-number of eight Gaussians that several GAN variants cover; the value -log 4 at the equilibrium; both directions of the
-Kullback-Leibler divergence. Takes under three minutes on two CPU cores.
-"""
+"""What `vidpred lecture` computes about GANs, as numbers: a small GAN on the real line, losses, modes, divergences."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vidpred.checkpoint import read_metrics
 from vidpred.config import load_config
 from vidpred.data.worlds.points import POINTS
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, minimax_loss
 from vidpred.losses.reconstruction import adversarial_loss
-from vidpred.media.html_page import Page
 from vidpred.run import train
 
 LINE = np.linspace(-4, 4, 401)
-EXTENT = 3.3  # of the plane in plots, from the center
+CENTERS = -1.2, 1.5  # of the data's two Gaussians
+SAMPLES = 4000  # for an estimate of a density
 SHOWN_STEPS = (0, 50, 200, 1000)  # of the GAN on the line, as shares of its steps / 1000
-COLUMNS = 5  # plots side by side
+TRACED = 60  # values of the game during the training on the line
+FAKE = ("bce", "minimax")  # losses whose logged value for generated points is -log(1 - D)
 REMEDIES: dict[str, dict[str, Any]] = {
     "minimax loss": {"objective.adversarial.loss": "minimax"},
     "non-saturating loss": {},
@@ -50,7 +47,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
 
 def data_density(x: np.ndarray) -> np.ndarray:
     """Return the density of the data, two Gaussians: 0.6 N(-1.2, 0.5^2) + 0.4 N(1.5, 0.4^2)."""
-    return 0.6 * gaussian(x, -1.2, 0.5) + 0.4 * gaussian(x, 1.5, 0.4)
+    return 0.6 * gaussian(x, CENTERS[0], 0.5) + 0.4 * gaussian(x, CENTERS[1], 0.4)
 
 
 def gaussian(x: np.ndarray, mean: float | np.ndarray, std: float) -> np.ndarray:
@@ -83,29 +80,52 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
 
 
-def learn_on_the_line(steps: int, seed: int = 0) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Train a GAN in one dimension; return (step, samples of the generator, D on LINE) at a few steps."""
+def sample_data(count: int) -> Tensor:
+    """Draw from the data: `(count, 1)`."""
+    left = torch.rand(count, 1) < 0.6
+    return torch.where(left, CENTERS[0] + 0.5 * torch.randn(count, 1), CENTERS[1] + 0.4 * torch.randn(count, 1))
+
+
+@dataclass(frozen=True)
+class LineTraining:
+    """A GAN that was trained in one dimension.
+
+    Attributes:
+        shown: (step, samples of the generator, D on LINE) at a few steps.
+        trace: Step -> value of the game, throughout the training.
+        of_data: The value that samples of the data themselves get from the same estimate of their density.
+    """
+
+    shown: list[tuple[int, np.ndarray, np.ndarray]]
+    trace: dict[int, float]
+    of_data: float
+
+
+def learn_on_the_line(steps: int, seed: int = 0) -> LineTraining:
+    """Train a GAN in one dimension."""
     torch.manual_seed(seed)
+    p = data_density(LINE)
+    of_data = value(p, smoothed(sample_data(SAMPLES)[:, 0].double().numpy()))
     generator, discriminator, loss = network(), network(), ADVERSARIAL_LOSSES["bce"]
     networks = generator, discriminator
     optimizers = [torch.optim.Adam(module.parameters(), 2e-3, betas=(0.5, 0.99)) for module in networks]
-    found, shown = [], {share * steps // 1000 for share in SHOWN_STEPS}
+    found, trace, shown = [], {}, {share * steps // 1000 for share in SHOWN_STEPS}
     grid = torch.from_numpy(LINE).float()[:, None]
     for step in range(steps + 1):
-        if step in shown:
+        if step in shown or step % max(1, steps // TRACED) == 0:
             with torch.no_grad():
-                samples = generator(torch.randn(4000, 1))[:, 0].double().numpy()
-                found.append((step, samples, discriminator(grid).sigmoid()[:, 0].double().numpy()))
-        left = torch.rand(256, 1) < 0.6
-        real = torch.where(left, -1.2 + 0.5 * torch.randn(256, 1), 1.5 + 0.4 * torch.randn(256, 1))
-        fake = generator(torch.randn(256, 1))
+                samples = generator(torch.randn(SAMPLES, 1))[:, 0].double().numpy()
+                trace[step] = value(p, smoothed(samples))
+                if step in shown:
+                    found.append((step, samples, discriminator(grid).sigmoid()[:, 0].double().numpy()))
+        real, fake = sample_data(256), generator(torch.randn(256, 1))
         optimizers[1].zero_grad()
         (loss.real(discriminator(real), 1.0) + loss.fake(discriminator(fake.detach()))).backward()
         optimizers[1].step()
         optimizers[0].zero_grad()
         loss.generator(discriminator(fake)).backward()
         optimizers[0].step()
-    return found
+    return LineTraining(found, trace, of_data)
 
 
 def loss_gradients() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -139,134 +159,44 @@ def closest_gaussian(reverse: bool) -> tuple[float, float, float]:
     return best
 
 
-def try_remedies(folder: Path, steps: int) -> dict[str, tuple[int, float, np.ndarray]]:
-    """Train every variant; return the covered Gaussians of eight, the share of good points, and the points."""
+@dataclass(frozen=True)
+class Variant:
+    """A GAN that was trained on eight Gaussians.
+
+    Attributes:
+        covered: Number of Gaussians with a point within three standard deviations.
+        good: Share of points that are within three standard deviations of one.
+        points: Points of the generator, `(N, 2)`.
+        accuracy: Mean accuracy of the discriminator during training; None for a critic, which has none.
+        d_of_fake: Mean of D for generated points during training, and its lowest logged value; None where D is no
+            probability.
+    """
+
+    covered: int
+    good: float
+    points: np.ndarray
+    accuracy: float | None
+    d_of_fake: tuple[float, float] | None
+
+
+def try_remedies(folder: Path, steps: int) -> dict[str, Variant]:
+    """Train every variant on eight Gaussians."""
     found = {}
     for name, settings in REMEDIES.items():
         run = folder / name.replace(" ", "-")
         shared = {"data.world.name": "eight_gaussians", "training.steps": steps, "training.validate_every": 0,
                   "training.precision": "float32", "training.log_every": 50, "model.hidden": [64, 64],
                   "discriminator.hidden": [64, 64], "training.ema_decay": 0.99}  # fmt: skip
-        predictor = train(load_config("gaussians_gan.yaml", {**shared, **settings, "run": str(run)})).predictor("last")
+        config = load_config("gaussians_gan.yaml", {**shared, **settings, "run": str(run)})
+        predictor = train(config).predictor("last")
         drawn = draw_points(predictor.generator, 1000)
         covered = coverage(drawn, POINTS["eight_gaussians"])
-        found[name] = covered.modes_covered, covered.high_quality_share, drawn
+        loss, lines = config.objective.adversarial.loss, read_metrics(run)
+        accuracy = [line["discriminator/accuracy"] for line in lines if "discriminator/accuracy" in line]
+        fake = [1 - math.exp(-line["discriminator/fake"]) for line in lines if "discriminator/fake" in line]
+        found[name] = Variant(
+            covered.modes_covered, covered.high_quality_share, drawn,
+            fmean(accuracy) if accuracy and loss != "wasserstein" else None,
+            (fmean(fake), min(fake)) if fake and loss in FAKE else None,
+        )  # fmt: skip
     return found
-
-
-def draw(path: Path, plots: int, plot: Callable[[Any, int], None]) -> Path:
-    """Draw rows of plots, each by `plot(axes, number)`."""
-    from matplotlib.figure import Figure
-
-    columns, rows = min(plots, COLUMNS), -(-plots // COLUMNS)
-    figure = Figure(figsize=(3.2 * columns, 2.9 * rows), dpi=110, layout="constrained")
-    for number in range(plots):
-        plot(figure.add_subplot(rows, columns, number + 1), number)
-    figure.savefig(path)
-    return path
-
-
-def line_section(page: Page, folder: Path, steps: int) -> dict[str, float]:
-    """Write the section on the GAN on the line; return the game's value by step, and at the equilibrium."""
-    p, learned = data_density(LINE), learn_on_the_line(steps)
-    values = {str(step): value(p, smoothed(samples)) for step, samples, _ in learned}
-
-    def line(axes: Any, number: int) -> None:
-        step, samples, scores = learned[number]
-        q = smoothed(samples)
-        axes.plot(LINE, p, label="data p")
-        axes.plot(LINE, q, label="model q")
-        axes.plot(LINE, scores, "--", label="D")
-        axes.plot(LINE, best_discriminator(p, q), ":", label="p / (p + q)")
-        axes.set(title=f"step {step}, V = {values[str(step)]:.2f}", ylim=(0, 1.3))
-        if number == 0:
-            axes.legend(fontsize=7)
-
-    page.heading("Learning, on the real line")
-    page.image(draw(folder / "line.png", len(learned), line), "Data, model, the discriminator and the optimal one.")
-    values["equilibrium"] = value(p, p)
-    by_step = ", ".join(f"{found:.3f} at step {step}" for step, found in values.items() if step != "equilibrium")
-    page.text(
-        f"The value of the game with the optimal discriminator: {by_step}. Where model and data agree it is "
-        f"{values['equilibrium']:.4f}; -log 4 = {-math.log(4):.4f}."
-    )
-    return values
-
-
-def gradient_section(page: Page, folder: Path) -> None:
-    """Write the section on the gradients of the generator losses."""
-    gradients = loss_gradients()
-
-    def slopes(axes: Any, number: int) -> None:
-        for name, (scores, gradient) in gradients.items():
-            axes.plot(scores, gradient, label=name)
-        axes.set(xlabel="D of a generated image", ylabel="|gradient| at the logit")
-        axes.legend(fontsize=7)
-
-    page.heading("Why not the minimax loss")
-    page.image(draw(folder / "gradients.png", 1, slopes), "Where D is near 0, the minimax loss has almost no gradient")
-
-
-def divergence_section(page: Page, folder: Path) -> dict[str, tuple[float, float, float]]:
-    """Write the section on the Kullback-Leibler divergence; return the closest Gaussians."""
-    found = {"KL(p | q)": closest_gaussian(False), "KL(q | p)": closest_gaussian(True)}
-
-    def closest(axes: Any, number: int) -> None:
-        name, (mean, std, divergence) = list(found.items())[number]
-        axes.plot(LINE, data_density(LINE), label="data p")
-        axes.plot(LINE, gaussian(LINE, mean, std), label="closest q")
-        axes.set(title=f"{name} = {divergence:.2f}")
-        axes.legend(fontsize=7)
-
-    page.heading("Two directions of one divergence")
-    page.image(
-        draw(folder / "divergences.png", 2, closest), "One covers both modes and the gap; the other picks one mode"
-    )
-    return found
-
-
-def modes_section(page: Page, folder: Path, steps: int) -> dict[str, dict[str, float]]:
-    """Write the section on covered modes; return covered Gaussians and the share of good points by variant."""
-    tried = try_remedies(folder / "runs", steps)
-
-    def scatter(axes: Any, number: int) -> None:
-        name, (covered, _, drawn) = list(tried.items())[number]
-        axes.scatter(*POINTS["eight_gaussians"].centers.T, s=60, facecolors="none", edgecolors="tab:green")
-        axes.scatter(*drawn.T, s=2)
-        axes.set(xlim=(-EXTENT, EXTENT), ylim=(-EXTENT, EXTENT))
-        axes.set_title(f"{name}: {covered} of 8", fontsize=8)
-
-    page.heading("Missing modes")
-    page.image(draw(folder / "modes.png", len(tried), scatter), f"Eight Gaussians, {steps} steps each, one seed")
-    rows = [[name, str(covered), f"{good:.1%}"] for name, (covered, good, _) in tried.items()]
-    page.table(["", "Gaussians covered", "good points"], rows, "1,000 points; good: within 3 standard deviations")
-    return {name: {"covered": covered, "good": good} for name, (covered, good, _) in tried.items()}
-
-
-def write_page(folder: Path, steps: int, point_steps: int) -> dict[str, Any]:
-    """Compute all numbers, write the page and return the numbers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    page = Page("What a GAN learns", "Every number and image on this page was computed by this script.")
-    values = line_section(page, folder, steps)
-    gradient_section(page, folder)
-    divergences = divergence_section(page, folder)
-    remedies = modes_section(page, folder, point_steps)
-    page.write(folder / "lecture.html", "python -m demos.gan_lecture")
-    return {"values": values, "divergences": divergences, "remedies": remedies}
-
-
-def main() -> None:
-    """Run the demo."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/lecture"), help="Folder of page and runs.")
-    parser.add_argument("--steps", type=int, default=1500, help="Steps of the GAN on the line.")
-    parser.add_argument("--point-steps", type=int, default=2500, help="Steps of each GAN on eight Gaussians.")
-    options = parser.parse_args()
-    torch.set_num_threads(1)  # networks this small are slower with several threads
-    numbers = write_page(options.output, options.steps, options.point_steps)
-    (options.output / "lecture.json").write_text(json.dumps(numbers, indent=1))
-    print(f"look at {options.output / 'lecture.html'}")
-
-
-if __name__ == "__main__":
-    main()
