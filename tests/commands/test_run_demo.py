@@ -137,3 +137,13 @@ def test_a_failure_of_one_ends_all(tmp_path: Path) -> None:
     bad = load_config("tiny.yaml", {"data.root": str(tmp_path / "absent"), "run": str(tmp_path / "bad")})
     with pytest.raises(DataError, match="no such folder"):
         train_together([bad, good], "two")
+
+
+def test_a_clip_that_is_too_short_is_refused_before_any_training(tmp_path: Path) -> None:
+    for count in (3, 18, 52):
+        write_video(tmp_path / "short.mp4", numbered_frames(count, 96, 112))
+        with pytest.raises(DataError, match=rf"{count} frames, which the demo cannot divide.*at least 80 frames"):
+            run_demo(tmp_path / "out", clip=tmp_path / "short.mp4", steps=1)
+    assert not (tmp_path / "out").exists()
+    write_video(tmp_path / "enough.mp4", numbered_frames(demo_clip.LEAST_FRAMES, 96, 112))
+    demo_clip.check_clip(tmp_path / "enough.mp4")

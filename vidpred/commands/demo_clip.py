@@ -7,6 +7,9 @@ from typing import Any
 
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import load_config
+from vidpred.data.build import build_source
+from vidpred.data.sources import evaluation_offsets, training_offsets
+from vidpred.errors import DataError, counted
 from vidpred.evaluation import report
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate, evaluate_predictors
 from vidpred.evaluation.metric_table import METRICS
@@ -32,11 +35,34 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 NUM_FRAMES = 4  # predicted and measured
 WINDOWS = 20
 SIZE, MEASURED_SIZE = 144, 96  # short side in pixels of the images, and of the measured frames
+MEASURED: dict[str, Any] = {"size": MEASURED_SIZE, "split": "time", "split_fractions": [0.05, 0.05, 0.9]}
 
 
+LEAST_FRAMES = 80  # of a clip without cuts, so that each part has its windows
 CLIP = Path(__file__).parent.parent / "clips" / "box.mp4"  # the shipped weights were not trained on it
 ENDS = {"squared error": 0.0, "sharp": 1.0}  # name in the report -> sharpness
 AHEAD, MOST_WINDOWS = 8, 4
+
+
+def check_clip(clip: Path) -> None:
+    """Check that a clip has frames for all parts of the demo, before any training.
+
+    Raises:
+        VidpredError: It is too short, or cannot be read.
+    """
+    predictor = Predictor.load("pretrained", device="cpu")
+    kept = VideoPrediction.open(PredictRequest(clip, 1, size=SIZE), [predictor]).kept
+    config = load_config(PRESET, {**SHARED, "data.root": str(clip)})
+    measured = predictor.data.model_copy(update={"root": str(clip), **MEASURED})
+    try:
+        build_source(measured, "test", range(predictor.history_len + AHEAD))
+        build_source(config.data, "train", training_offsets(config.data))
+        build_source(config.data, "test", evaluation_offsets(config.data, NUM_FRAMES))
+    except DataError as error:
+        raise DataError(
+            f"{counted(len(kept), 'frame')}, which the demo cannot divide into windows to train on and to test on "
+            f"[{clip}]; use a clip of at least {LEAST_FRAMES} frames without cuts, or leave --clip out"
+        ) from error
 
 
 def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
@@ -54,7 +80,7 @@ def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
         VidpredError: The clip cannot be used.
     """
     predictors = write_both_ends(output, clip)
-    data = {"root": str(clip), "size": MEASURED_SIZE, "split": "time", "split_fractions": [0.05, 0.05, 0.9]}
+    data = {"root": str(clip), **MEASURED}
     models = {predictor.name: predictor for predictor in predictors}
     result = evaluate(models, data, AHEAD, windows=MOST_WINDOWS, protocol="detail")
     page.heading(f"On a real clip: {clip.name}")

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidpred.commands.demo_clip import CLIP, add_both_ends, add_clip
+from vidpred.commands.demo_clip import CLIP, add_both_ends, add_clip, check_clip
 from vidpred.commands.demo_report import DEFINITIONS, RATE, ROWS, compose_row, repeated, report, side_notes, text_table
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import Config, load_config
 from vidpred.data.worlds.forking_ball import ForkingBallWorld
+from vidpred.errors import ConfigError, DataError, DivergedError, VidpredError
 from vidpred.evaluation.forking_ball import (
     ForkingScenes,
     find_forking_scenes,
@@ -61,6 +62,8 @@ def run_demo(
         A summary for the terminal.
     """
     began = time.monotonic()
+    if clip is not None:
+        check_clip(clip)
     scale = seconds / SECONDS
     start = demo_config("forking_ball_mse.yaml", output / "start", seed, scale, steps)
     configs = {
@@ -87,10 +90,17 @@ def run_demo(
     page = report(output, results, configs)
     # A copy, because a scan stores its index next to the clip.
     results["both_ends"] = add_both_ends(page, output, clip or Path(copyfile(CLIP, output / CLIP.name)))
+    failed: VidpredError | None = None
     if clip is not None:
-        results["clip"] = add_clip(page, output, clip, seed, scale, steps)
+        try:
+            results["clip"] = add_clip(page, output, clip, seed, scale, steps)
+        except (ConfigError, DataError, DivergedError) as error:  # the report is written without it
+            failed = error
     write_file(output / "results.json", json.dumps(results, indent=1) + "\n")
     page.write(output / "report.html", f"vidpred {__version__}, torch {torch.__version__}, seed {seed}")
+    if failed is not None:
+        why = f"{failed}; the rest of the report is in {output / 'report.html'}"
+        raise type(failed)(f"the part on the clip failed: {why}") from failed
     summary = [text_table(numbers, FORKS), *side_notes(numbers)]
     return "\n".join([*summary, f"open {output / 'report.html'} or {output / 'comparison.png'}"])
 
