@@ -86,7 +86,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
             "vidpred train tiny.yaml data.root=clips run=runs/mine --dry-run",
         ),
         Step(
-            "A training that is stopped, here after some seconds, saves a checkpoint and says so.",
+            "A training that is stopped, here after some seconds, saves a checkpoint and names the way on.",
             f"timeout --preserve-status 25 {TRAIN}",
             exit_code=75,
         ),

@@ -211,7 +211,7 @@ def test_own_generators_in_tables(own: Path, clips: Path, capsys: pytest.Capture
         ("--generator OWN --data clips", "write package.module:NAME"),
         ("--generator OWN:Copy", "own generators have no data; give a folder of videos: --data FOLDER"),
         ("--generator OWN:Untold --data clips", "has no attribute context_frames; set it, or give"),
-        ("", "give --run RUN, --model NAME or --generator package.module:NAME"),
+        ("", "give a run, --model NAME or --generator package.module:NAME"),
     ],
 )
 def test_misused_generators(own: Path, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:

@@ -224,7 +224,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys: pytest.Captur
     [
         ("predict --run x --output o.mp4", "missing argument 'CLIP...'; see vidpred predict --help"),
         ("predict a.mp4 --run x --output o.mp4 --frames 0", "see vidpred predict --help"),
-        ("evaluate", "no model; give --run RUN, --model NAME or --generator package.module:NAME"),
+        ("evaluate", "no model; give a run, --model NAME or --generator package.module:NAME"),
         ("evaluate --run", "see vidpred evaluate --help"),
         ("evaluate --run x --qqq", "no such option: --qqq; see vidpred evaluate --help"),
         ("predct a.mp4", "see vidpred --help"),

@@ -191,7 +191,7 @@ def try_remedies(folder: Path, steps: int) -> dict[str, Variant]:
         predictor = train(config).predictor("last")
         drawn = draw_points(predictor.generator, 1000)
         covered = coverage(drawn, POINTS["eight_gaussians"])
-        loss, lines = config.objective.adversarial.loss, read_metrics(run)
+        loss, lines = config.objective.adversary.loss, read_metrics(run)
         accuracy = [line["discriminator/accuracy"] for line in lines if "discriminator/accuracy" in line]
         fake = [1 - math.exp(-line["discriminator/fake"]) for line in lines if "discriminator/fake" in line]
         found[name] = Variant(

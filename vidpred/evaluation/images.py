@@ -155,8 +155,17 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
 
 
 def of_images(predictors: Iterable[Predictor]) -> bool:
-    """Return whether no run predicts frames, so that all generate images or points."""
-    return not any(predictor.history_len for predictor in predictors)
+    """Return whether all runs generate images, or points, and none predicts frames.
+
+    Raises:
+        ConfigError: There are runs of both kinds.
+    """
+    names: dict[bool, str] = {bool(predictor.history_len): predictor.name for predictor in predictors}
+    if len(names) > 1:
+        raise ConfigError(
+            f"{names[True]} predicts frames and {names[False]} generates images; evaluate runs of one kind at a time"
+        )
+    return False in names
 
 
 def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSettings:

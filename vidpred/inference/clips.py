@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vidpred.checkpoint import RunFolder
 from vidpred.data.prepared.format import Manifest
-from vidpred.data.videos.index import find_videos, no_videos
+from vidpred.data.videos.index import IMAGE_SUFFIXES, find_files, find_videos, no_videos
 from vidpred.errors import ConfigError, DataError
 from vidpred.media.prediction_files import Output
 
@@ -40,8 +40,11 @@ def _no_videos(folder: Path) -> ConfigError | DataError:
     if Manifest.load(folder) is not None:
         return DataError(f"a prepared set, not videos [{folder}]; use vidpred evaluate --run RUN --data {folder}")
     text, images = no_videos(folder)
-    frames = f"make a video of the frames: ffmpeg -pattern_type glob -i '{folder}/*' clip.mp4"
-    return DataError(f"{text}; {frames if images else 'give a video or a folder of videos'}")
+    if not images:
+        return DataError(f"{text}; give a video or a folder of videos")
+    first = next(name for name in sorted(find_files(folder)) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+    frames = (folder / first).with_name(f"*{Path(first).suffix}")
+    return DataError(f"{text}; make a video of the frames: ffmpeg -pattern_type glob -i '{frames}' clip.mp4")
 
 
 def outputs(clips: Sequence[Path], output: Output, one: bool, kind: str | None) -> list[Output]:

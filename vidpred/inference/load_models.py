@@ -77,7 +77,7 @@ def own_data(
         ConfigError: There is no model, or own generators have no data.
     """
     if not runs and not generators:
-        raise ConfigError("no model; give --run RUN, --model NAME or --generator package.module:NAME (see --help)")
+        raise ConfigError("no model; give a run, --model NAME or --generator package.module:NAME (see --help)")
     if runs:
         return None
     if root is None:
