@@ -94,7 +94,7 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     root = Path(str(settings.root))
     if settings.context_frames == 0 and not root.exists():
         raise DataError(
-            f"no such folder or file of images [{root}]; set data.root (or --data) to a folder, .npz or IDX file of images"
+            f"no such folder or file of images [{root}]; set data.root (or --data) to a folder, an .npz or IDX files"
         )
     images = usable_images(settings, progress) if settings.context_frames == 0 else None
     if images is None:
