@@ -55,7 +55,7 @@ class Step:
         return "\n" in self.command
 
 
-TRAIN = "vidpred train tiny.yaml data.root=clips run=runs/mine training.steps=500"
+TRAIN = "vidpred train tiny.yaml data.root=clips run=runs/mine training.steps=600"
 WALKS: dict[str, tuple[Step, ...]] = {
     "Predicting videos": (
         Step(
@@ -87,7 +87,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
         ),
         Step(
             "A training that is stopped, here after some seconds, saves a checkpoint and names the way on.",
-            f"timeout --preserve-status 25 {TRAIN}",
+            f"timeout --preserve-status 40 {TRAIN}",
             exit_code=75,
         ),
         Step("The same command resumes it.", TRAIN),
@@ -145,7 +145,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
         Step(
             "A small conditional DCGAN, with fewer steps than the preset has.",
             "vidpred train dcgan_conditional.yaml data.root=digits.npz run=runs/digits model.width=32 "
-            "discriminator.width=32 training.batch_size=64 training.steps=600 checkpoint.every=200",
+            "discriminator.width=32 training.batch_size=64 training.steps=500 checkpoint.every=250",
         ),
         Step("Samples of every class.", "vidpred sample --run runs/digits --output digits.png", ("digits.png",)),
         Step(
@@ -165,7 +165,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
         ),
         Step(
             "Two checkpoints of the run, measured against held-out images.",
-            "vidpred compare runs/digits runs/digits/checkpoints/step-400 --count 500 --output digits.html",
+            "vidpred compare runs/digits runs/digits/checkpoints/step-250 --count 500 --output digits.html",
         ),
         Step("And the doctor, for generators of images.", "vidpred doctor runs/digits"),
     ),
