@@ -20,7 +20,8 @@ from pathlib import Path
 from PIL import Image
 
 PAGE, ASSETS = Path("docs/guide/tour.md"), Path("docs/assets/tour")
-SHOWN_LINES, LINE_WIDTH = 30, 118  # of an output; more lines and longer lines are cut, with a mark
+SHOWN_LINES = 30  # of an output; more are left out, with a mark
+PROSE_WIDTH, TABLE_WIDTH = 118, 170  # longer lines of prose are wrapped, longer rows of tables are cut, with a mark
 IMAGE_WIDTH, QUALITY = 760, 62
 CHECKOUT = Path(__file__).parents[1]
 PROGRESS = re.compile(r"\d+%\|.*\d+/\d+ \[")
@@ -193,12 +194,19 @@ def trimmed(output: str, folder: Path) -> str:
     """Return an output for the page: without progress bars and the folder's path, with marks where it is cut."""
     text = re.sub(rf"{re.escape(str(folder.resolve()))}/?", "", output)
     lines = [line.rstrip() for line in text.splitlines() if not PROGRESS.search(line)]
-    lines = [line if len(line) <= LINE_WIDTH else f"{line[: LINE_WIDTH - 1]}…" for line in lines]
+    lines = [part for line in lines for part in fitted(line)]
     if len(lines) > SHOWN_LINES:
         left = len(lines) - SHOWN_LINES + 1
         head = SHOWN_LINES * 2 // 3
         lines = [*lines[:head], f"[{left} lines left out]", *lines[head + left :]]
     return "\n".join(lines)
+
+
+def fitted(line: str) -> list[str]:
+    """Return a line of prose wrapped, or a row of a table cut."""
+    if "  " in line.strip() or " " not in line:
+        return [line if len(line) <= TABLE_WIDTH else f"{line[: TABLE_WIDTH - 1]}…"]
+    return textwrap.wrap(line, PROSE_WIDTH, subsequent_indent="  ")
 
 
 def shown(file: Path, name: str) -> str:

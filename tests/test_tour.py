@@ -53,6 +53,6 @@ def test_python_uses_public_names(code: str) -> None:
 
 def test_outputs_are_cut_with_marks(tmp_path: Path) -> None:
     lines = trimmed("\n".join([f"{tmp_path}/a", "x" * 200, " 5%|#| 1/20 [00:01]", *map(str, range(100))]), tmp_path)
-    assert lines.startswith(f"a\n{'x' * 117}…\n0\n")
+    assert lines.startswith(f"a\n{'x' * 169}…\n0\n")
     assert "[73 lines left out]" in lines
     assert lines.endswith("\n99")

@@ -82,8 +82,9 @@ def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_sentences_follow_from_the_numbers() -> None:
     """Opposite numbers lead to opposite sentences."""
     trace = dict.fromkeys(range(20), -1.2) | dict.fromkeys(range(20, 30), -1.37)
-    assert "has stopped improving" in explain_values(LineTraining([], trace, -1.38))
-    assert "still drifts between -1.370 and -1.200" in explain_values(LineTraining([], {**trace, 25: -1.2}, -1.38))
+    assert "hardly moves, from -1.370 to -1.370" in explain_values(LineTraining([], trace, -1.38))
+    assert "up and down between -1.370 and -1.200" in explain_values(LineTraining([], {**trace, 25: -1.2}, -1.38))
+    assert "still falls, from -1.300 to -1.370" in explain_values(LineTraining([], {**trace, 20: -1.3}, -1.38))
     assert "covers both modes" in explain_divergence("KL(p | q)", 0.0, 1.6)
     assert "covers one mode" in explain_divergence("KL(q | p)", -1.2, 0.5)
     points = np.zeros((1, 2))

@@ -97,14 +97,16 @@ def explain_values(learned: LineTraining) -> str:
     """Describe how the value of the game came near its minimum, and why it is not there."""
     late = list(learned.trace.values())[-max(2, len(learned.trace) // 3) :]
     last, low, high = late[-1], min(late), max(late)
-    settled = high - low < NOTICEABLE
-    moves = (
-        f"the rest hardly changes in the last third of the training (from {low:.3f} to {high:.3f}): this generator has "
-        "stopped improving"
-        if settled
-        else f"and in the last third of the training V still drifts between {low:.3f} and {high:.3f}: at constant "
-        "learning rates G moves to where D is high, D follows, and nothing makes them stop at the equilibrium"
-    )
+    rise = max(after - min(late[:place]) for place, after in enumerate(late) if place)
+    if rise > NOTICEABLE:
+        moves = (
+            f"the rest is the training: in its last third V goes up and down between {low:.3f} and {high:.3f}, because "
+            "at constant learning rates G moves to where D is high, D follows, and nothing makes them stop at the minimum"
+        )
+    elif high - low > NOTICEABLE:
+        moves = f"the rest is what is left to learn: in the last third V still falls, from {late[0]:.3f} to {last:.3f}"
+    else:
+        moves = f"the rest stays: in the last third of the training V hardly moves, from {late[0]:.3f} to {last:.3f}"
     return (
         f"V has its minimum, -log 4 = {LEAST:.4f}, only where the model equals the data; elsewhere it is larger by "
         f"twice their Jensen-Shannon divergence, here by {last - LEAST:.3f} after the last step. Of this, "
@@ -205,10 +207,11 @@ def explain_modes(tried: Mapping[str, Variant]) -> str:
     rest = f"; fewer are covered by {_listed(fewer)}" if fewer else ""
     sentences = [f"{most} of 8 Gaussians are covered by {_listed(all_of)}{rest}."]
     best, worst = (pick(tried.items(), key=lambda item: item[1].good) for pick in (max, min))
-    sentences.append(
-        f"Good points range from {worst[1].good:.0%} ({worst[0]}) to {best[1].good:.0%} ({best[0]}); this is one seed, "
-        "so small differences mean nothing."
-    )
+    if best[1].good > worst[1].good:
+        sentences.append(
+            f"Good points range from {worst[1].good:.0%} ({worst[0]}) to {best[1].good:.0%} ({best[0]}); this is one "
+            "seed, so small differences mean nothing."
+        )
     minimax = tried.get("minimax loss")
     if minimax is not None and minimax.d_of_fake is not None:
         mean, least = minimax.d_of_fake
