@@ -23,6 +23,7 @@ COLUMNS = 5  # plots side by side
 LEAST = -math.log(4)  # the value of the game at the equilibrium
 NOTICEABLE = 0.02  # difference of two values of the game
 SCORES = (0.01, 0.1, 0.5, 0.9)  # D of a generated image, in the table of gradients
+COVERED = 0.1  # share of the data's density at a mode that a model needs to cover it
 STARVED = 0.05  # mean D of generated points below which the minimax loss has practically no gradient
 
 
@@ -101,7 +102,7 @@ def explain_values(learned: LineTraining) -> str:
     if rise > NOTICEABLE:
         moves = (
             f"the rest is the training: in its last third V goes up and down between {low:.3f} and {high:.3f}, because "
-            "at constant learning rates G moves to where D is high, D follows, and nothing makes them stop at the minimum"
+            "at constant learning rates G moves to where D is high, D follows, and nothing stops them at the minimum"
         )
     elif high - low > NOTICEABLE:
         moves = f"the rest is what is left to learn: in the last third V still falls, from {late[0]:.3f} to {last:.3f}"
@@ -164,12 +165,13 @@ def divergence_section(page: Page, folder: Path) -> tuple[dict[str, tuple[float,
 
 def explain_divergence(name: str, mean: float, std: float) -> str:
     """Describe the Gaussian that minimizes one direction of the divergence."""
-    inside = [center for center in lecture.CENTERS if abs(center - mean) <= std]
+    centers = np.array(lecture.CENTERS)
+    inside = lecture.gaussian(centers, mean, std) > COVERED * lecture.data_density(centers)
     why = {
         "KL(p | q)": "it is large where the data has density and the model has none, so no mode may be left out",
         "KL(q | p)": "it is large where the model has density and the data has none, so the gap must stay empty",
     }[name]
-    modes = {0: "neither mode", 1: "one mode", 2: "both modes and the gap between them"}[len(inside)]
+    modes = {0: "neither mode", 1: "one mode", 2: "both modes and the gap between them"}[int(inside.sum())]
     return f"The Gaussian that minimizes {name} covers {modes} (mean {mean:.1f}, standard deviation {std:.1f}): {why}."
 
 
