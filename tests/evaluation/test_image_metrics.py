@@ -16,6 +16,7 @@ from tests.image_files import digits, small_preset, write_digits
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import ImageWindows, images_of
 from vidpred.data.settings import DataSettings
+from vidpred.data.worlds.points import to_points
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.compare import compare as compare_runs
@@ -30,6 +31,7 @@ from vidpred.evaluation.images import (
     evaluate_runs,
 )
 from vidpred.inference.discriminator import load_discriminator
+from vidpred.inference.sample_images import Sampler
 from vidpred.run import train
 
 
@@ -210,6 +212,17 @@ def test_points_are_measured_by_mode_coverage(tmp_path: Path) -> None:
     assert set(numbers) == {"modes_covered", "high_quality_share", "divergence"}
     words = str(compare_runs(predictor, tmp_path / "compare.html")).split()
     assert words[3:5] == ["gaussians_gan", f"{numbers['modes_covered']:.4g}"]
-    assert (
-        "points of each run against the Gaussians of twenty_five_gaussians" in (tmp_path / "compare.html").read_text()
-    )
+    text = (tmp_path / "compare.html").read_text()
+    assert "points of each run against the Gaussians of twenty_five_gaussians" in text
+
+
+@pytest.mark.slow
+def test_points_are_sampled_as_coordinates(tmp_path: Path) -> None:
+    predictor = train(small_preset("gaussians_gan", tmp_path)).predictor()
+    words = ["sample", "--run", str(predictor.run_folder)]
+    assert call(*words, "-o", str(tmp_path / "points.npz"), "--count", "70") == 0
+    drawn = torch.stack([image for _, image, _ in Sampler(predictor).samples(70)])
+    np.testing.assert_allclose(np.load(tmp_path / "points.npz")["points"], to_points(drawn), atol=1e-6)
+    assert call(*words, "-o", str(tmp_path / "points.png"), "--count", "10") == 0
+    assert call(*words, "-o", str(tmp_path / "points")) == 2
+    assert call(*words, "-o", str(tmp_path / "more.png"), "--interpolate") == 2

@@ -27,7 +27,9 @@ Images = Annotated[
 ]
 Count = Annotated[
     int | None,
-    typer.Option(min=1, help="Number of images (default: 64; 8 of each class in a grid with a row per class)."),
+    typer.Option(
+        min=1, help="Number of images (default: 64; 8 of each class in a grid with a row per class; 2500 points)."
+    ),
 ]
 Grid = Annotated[
     bool, typer.Option("--grid", help="Write all samples as one image, with a row per class if there are several.")

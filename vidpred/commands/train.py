@@ -72,7 +72,7 @@ def next_command(run: Path, data: DataSettings) -> str:
     if data.context_frames:
         return f"vidpred evaluate --run {folder}"
     if data.has_points:
-        return f"vidpred sample --run {folder} --count 2500 --output {shlex.quote(f'{run}/samples.npz')}"
+        return f"vidpred sample --run {folder} --output {shlex.quote(f'{run}/samples.png')}"
     return f"vidpred sample --run {folder} --grid --output {shlex.quote(f'{run}/samples.png')}"
 
 

@@ -26,6 +26,7 @@ from vidpred.inference.sample_images import (
     write_grid,
     write_samples,
 )
+from vidpred.inference.sample_points import write_points
 from vidpred.media.render import Kind, Panel, compose, image_grid, stack, titled_rows, write_png
 from vidpred.media.video_writer import SUFFIXES, write_video
 
@@ -76,10 +77,19 @@ class SampleOptions:
         if self.walk:
             check_output(self.walk, self.overwrite, "--walk", SUFFIXES)
 
+    def check_points(self) -> None:
+        """Check that no option is given that points of the plane do not have. Raises ConfigError."""
+        given = [name for name in ("interpolate", "mix", "arithmetic", "walk") if getattr(self, name)]
+        if given:
+            raise ConfigError(f"[--{given[0]}] is for images, and the run generates points of the plane; leave it out")
+
 
 def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
     """Write the requested outputs; return a line for each. Raises vidpred's errors, before any work if possible."""
     options.check()
+    if sampler.predictor.data.has_points:
+        options.check_points()
+        return [write_points(sampler, options.count, options.output, options.overwrite)]
     output, count = options.output, options.count or COUNT
     if options.interpolate:
         lines = [f"{output}: {write_interpolations(output, sampler, options.count)}"]
