@@ -40,8 +40,8 @@ def _plot(path: Path, points: np.ndarray, centers: np.ndarray) -> None:
 
     figure = Figure(figsize=(5, 5), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    axes.scatter(*centers.T, s=90, facecolors="none", edgecolors="tab:green", label="data")
-    axes.scatter(*points.T, s=3, label="samples")
+    axes.scatter(centers[:, 0], centers[:, 1], s=90, facecolors="none", edgecolors="tab:green", label="data")
+    axes.scatter(points[:, 0], points[:, 1], s=3, label="samples")
     axes.set(xlim=(-EXTENT, EXTENT), ylim=(-EXTENT, EXTENT), aspect="equal")
     axes.legend(loc="upper right", fontsize=8)
     figure.savefig(path, format="png")
