@@ -30,8 +30,8 @@ INTRODUCTION = """# Tour
 
 Two walks through vidpred: first as someone who predicts videos, then as a student after a lecture on GANs. Commands,
 output and images were written by `python -m benchmarks.tour`, which ran everything below in order, each walk in an
-empty folder and on one of {cores} CPU cores, in {minutes:.0f} minutes. Lines that were left out are marked. The trainings are far too short for
-good results: they show what each command prints.
+empty folder and on one of {cores} CPU cores, in {minutes:.0f} minutes. Lines that were left out are marked. The
+trainings are far too short for good results: they show what each command prints.
 """
 
 
@@ -130,7 +130,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
     ),
     "After a lecture on GANs": (
         Step(
-            "Small GANs on the line and in the plane, here with half of the steps: the sentences follow from the numbers.",
+            "Small GANs on the line and in the plane, here with half of the steps; all sentences follow from numbers.",
             "vidpred lecture --output runs/lecture --point-steps 1200",
             ("runs/lecture/line.png", "runs/lecture/modes.png"),
         ),
