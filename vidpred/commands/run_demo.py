@@ -30,6 +30,7 @@ from vidpred.evaluation.forking_ball import (
 )
 from vidpred.files import write_file
 from vidpred.inference.predictor import Predictor
+from vidpred.media.html_page import Page
 from vidpred.media.render import stack, write_png
 from vidpred.media.video_writer import write_video
 from vidpred.version import __version__
@@ -65,15 +66,8 @@ def run_demo(
     if clip is not None:
         check_clip(clip)
     scale = seconds / SECONDS
-    start = demo_config("forking_ball_mse.yaml", output / "start", seed, scale, steps)
-    configs = {
-        name: demo_config(preset, output / Path(preset).stem, seed, scale, steps, start=output / "start")
-        for name, preset in PRESETS.items()
-    }
-    train_together([start], "shared start")
-    # The longest first, so that no core idles at the end.
-    train_together(list(configs.values())[::-1], "three trainings")
-    predictors = {name: Predictor.load(config.run, "last", device="cpu") for name, config in configs.items()}
+    configs, predictors = train_models(output, seed, scale, steps)
+    start = configs.pop("start")
     forks = forks_for(next(iter(predictors.values())))
     predictions = {name: predictor.predict(forks.context, 1)[:, 0] for name, predictor in predictors.items()}
     rows = [compose_row(forks, predictions, index) for index in range(ROWS)]
@@ -90,19 +84,41 @@ def run_demo(
     page = report(output, results, configs)
     # A copy, because a scan stores its index next to the clip.
     results["both_ends"] = add_both_ends(page, output, clip or Path(copyfile(CLIP, output / CLIP.name)))
-    failed: VidpredError | None = None
-    if clip is not None:
-        try:
-            results["clip"] = add_clip(page, output, clip, seed, scale, steps)
-        except (ConfigError, DataError, DivergedError) as error:  # the report is written without it
-            failed = error
+    failed = None if clip is None else try_clip(page, results, output, clip, seed, scale, steps)
     write_file(output / "results.json", json.dumps(results, indent=1) + "\n")
     page.write(output / "report.html", f"vidpred {__version__}, torch {torch.__version__}, seed {seed}")
     if failed is not None:
-        why = f"{failed}; the rest of the report is in {output / 'report.html'}"
-        raise type(failed)(f"the part on the clip failed: {why}") from failed
+        raise failed
     summary = [text_table(numbers, FORKS), *side_notes(numbers)]
     return "\n".join([*summary, f"open {output / 'report.html'} or {output / 'comparison.png'}"])
+
+
+def train_models(
+    output: Path, seed: int, scale: float, steps: int | None
+) -> tuple[dict[str, Config], dict[str, Predictor]]:
+    """Train the start and the three models; return their settings, with those of the start first, and the models."""
+    start = demo_config("forking_ball_mse.yaml", output / "start", seed, scale, steps)
+    configs = {
+        name: demo_config(preset, output / Path(preset).stem, seed, scale, steps, start=output / "start")
+        for name, preset in PRESETS.items()
+    }
+    train_together([start], "shared start")
+    # The longest first, so that no core idles at the end.
+    train_together(list(configs.values())[::-1], "three trainings")
+    models = {name: Predictor.load(config.run, "last", device="cpu") for name, config in configs.items()}
+    return {"start": start, **configs}, models
+
+
+def try_clip(
+    page: Page, results: dict[str, Any], output: Path, clip: Path, seed: int, scale: float, steps: int | None
+) -> VidpredError | None:
+    """Add the part on a clip to the page and the results; return the error if it fails, so that the rest is written."""
+    try:
+        results["clip"] = add_clip(page, output, clip, seed, scale, steps)
+    except (ConfigError, DataError, DivergedError) as error:
+        why = f"{error}; the rest of the report is in {output / 'report.html'}"
+        return type(error)(f"the part on the clip failed: {why}")
+    return None
 
 
 def demo_config(
