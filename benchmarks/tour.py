@@ -57,7 +57,7 @@ class Step:
         return "\n" in self.command
 
 
-TRAIN = "vidpred train tiny.yaml data.root=clips run=runs/mine training.steps=400"
+TRAIN = "vidpred train tiny.yaml data.root=clips run=runs/mine"
 WALKS: dict[str, tuple[Step, ...]] = {
     "Predicting videos": (
         Step(
@@ -83,23 +83,18 @@ WALKS: dict[str, tuple[Step, ...]] = {
             ("future.png",),
         ),
         Step("Frames for other programs: one PNG file each.", "vidpred predict box.mp4 --frames 4 --output frames/"),
+        Step("A short training on these videos.", f"{TRAIN} training.steps=100"),
         Step(
-            "Before a training, `--dry-run` reads the data and prints what would happen.",
-            "vidpred train tiny.yaml data.root=clips run=runs/mine --dry-run",
+            "The same command resumes a run that was stopped; with more steps it continues one that had finished.",
+            f"{TRAIN} training.steps=200",
         ),
-        Step(
-            "A training that is stopped, here after some seconds, saves a checkpoint and names the way on.",
-            f"timeout --preserve-status 40 {TRAIN}",
-            exit_code=75,
-        ),
-        Step("The same command resumes it.", TRAIN),
         Step(
             "Evaluation on held-out frames, next to baselines that need no training.",
-            "vidpred evaluate --run runs/mine --frames 4 --windows 20",
+            "vidpred evaluate --run runs/mine --frames 4 --windows 8",
         ),
         Step(
             "A comparison with the shipped weights, on one page.",
-            "vidpred compare runs/mine pretrained --size 64 --frames 4 --windows 12 --output compare.html",
+            "vidpred compare runs/mine pretrained --size 64 --frames 4 --windows 6 --output compare.html",
         ),
         Step("What is wrong with the run, and what to try.", "vidpred doctor runs/mine"),
         Step(
@@ -124,14 +119,14 @@ WALKS: dict[str, tuple[Step, ...]] = {
 
             mean_of_two.context_frames = 2
             models = {"mean of two": mean_of_two, "mine": "runs/mine"}
-            print(vidpred.evaluate(models, {"root": "clips", "size": 64}, num_frames=2, windows=12))
+            print(vidpred.evaluate(models, {"root": "clips", "size": 64}, num_frames=2, windows=6))
             """,
         ),
     ),
     "After a lecture on GANs": (
         Step(
-            "Small GANs on the line and in the plane, here with half of the steps; all sentences follow from numbers.",
-            "vidpred lecture --output runs/lecture --point-steps 1200",
+            "Small GANs on the line and in the plane, here with fewer steps than by default.",
+            "vidpred lecture --output runs/lecture --steps 800 --point-steps 400",
             ("runs/lecture/line.png", "runs/lecture/modes.png"),
         ),
         Step(
@@ -147,7 +142,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
         Step(
             "A small conditional DCGAN, with fewer steps than the preset has.",
             "vidpred train dcgan_conditional.yaml data.root=digits.npz run=runs/digits model.width=32 "
-            "discriminator.width=32 training.batch_size=64 training.steps=400 checkpoint.every=200",
+            "discriminator.width=32 training.batch_size=64 training.steps=300 checkpoint.every=150",
         ),
         Step("Samples of every class.", "vidpred sample --run runs/digits --output digits.png", ("digits.png",)),
         Step(
@@ -167,7 +162,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
         ),
         Step(
             "Two checkpoints of the run, measured against held-out images.",
-            "vidpred compare runs/digits runs/digits/checkpoints/step-200 --count 500 --output digits.html",
+            "vidpred compare runs/digits runs/digits/checkpoints/step-150 --count 500 --output digits.html",
         ),
         Step("And the doctor, for generators of images.", "vidpred doctor runs/digits"),
     ),
