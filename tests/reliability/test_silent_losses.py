@@ -12,7 +12,7 @@ import pytest
 from tests.data.odd_videos import COUNT, FFV1, GIF, whole
 from tests.data.test_mutated_videos import differing, mutated
 from vidpred.data.videos.probe import probe
-from vidpred.errors import VidpredError
+from vidpred.errors import DataError, VidpredError
 
 
 def packet_middles(path: Path) -> list[int]:
@@ -36,6 +36,18 @@ def test_slices_with_wrong_checksums(tmp_path: Path, keyframes: str) -> None:
         assert info.frames < COUNT
         assert "a wrong checksum" in " ".join(info.notes)
         assert differing(file, np.random.default_rng(0)) == "usable"
+
+
+def test_settings_of_the_decoder_that_are_damaged_or_lost(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    content = whole(path, **FFV1)
+    private = content.index(b"\x63\xa2")  # Matroska's element with the decoder's settings
+    for place in (private, private + 8):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged: no whole frame"):
+            probe(path)
 
 
 def test_without_checksums_nothing_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class SliceChecksums:
     def __init__(self, settings: bytes | None) -> None:
         """Check the decoder's settings, which end with a checksum, too."""
         self._seed: int | None = None
-        self._decided = False
+        self._decided, self._has_settings = False, bool(settings)
         self._unusable = bool(settings) and not any(_is_right(settings or b"", seed) for seed in SEEDS)
 
     def differ(self, packet: bytes, following: Sequence[bytes]) -> bool:
@@ -33,9 +33,11 @@ class SliceChecksums:
             return bool(packet)
         if not self._decided:
             self._decided = True
-            self._seed = next(
-                (seed for seed in SEEDS for one in (packet, *following) if slices_are_right(one, seed)), None
-            )
+            tried = ((seed, one) for seed in SEEDS for one in (packet, *following))
+            self._seed = next((seed for seed, one in tried if slices_are_right(one, seed)), None)
+            self._unusable = self._seed is not None and not self._has_settings  # such slices need settings
+        if self._unusable:
+            return True
         return self._seed is not None and not slices_are_right(packet, self._seed)
 
 
