@@ -150,6 +150,7 @@ def test_readme_and_guides_run(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         *PAGES,
         "extend",
         "reliability",
+        "tour",
         "troubleshooting",
     }  # without blocks to run
     assert (folder / "data" / "UCF-101" / "splits.csv").read_text().count(",train") == 2
