@@ -67,8 +67,10 @@ WALKS: dict[str, tuple[Step, ...]] = {
             from importlib.util import find_spec
             from pathlib import Path
 
+
             def folder(package):
                 return Path(find_spec(package).origin).parent
+
 
             Path("clips").mkdir()
             shutil.copy(folder("vidpred") / "clips" / "box.mp4", "box.mp4")
@@ -114,8 +116,10 @@ WALKS: dict[str, tuple[Step, ...]] = {
             """
             import vidpred
 
+
             def mean_of_two(context):  # (B, T, C, H, W) in [0, 1] -> (B, 1, C, H, W)
                 return context[:, -2:].mean(1, keepdim=True)
+
 
             mean_of_two.context_frames = 2
             models = {"mean of two": mean_of_two, "mine": "runs/mine"}
@@ -187,9 +191,13 @@ def run(step: Step, folder: Path) -> str:
 
 
 def trimmed(output: str, folder: Path) -> str:
-    """Return an output for the page: without progress bars and the folder's path, with marks where it is cut."""
+    """Return an output for the page: without progress bars and the folder's path, with marks where it is cut.
+
+    What progress bars leave empty, at the beginning and in several lines, is left out.
+    """
     text = re.sub(rf"{re.escape(str(folder.resolve()))}/?", "", output)
-    lines = [line.rstrip() for line in text.splitlines() if not PROGRESS.search(line)]
+    kept = "\n".join(line.rstrip() for line in text.splitlines() if not PROGRESS.search(line))
+    lines = re.sub(r"\n{3,}", "\n\n", kept).strip("\n").splitlines()
     lines = [part for line in lines for part in fitted(line)]
     if len(lines) > SHOWN_LINES:
         left = len(lines) - SHOWN_LINES + 1

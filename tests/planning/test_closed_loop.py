@@ -210,8 +210,9 @@ def test_a_cost_and_a_time_budget_are_chosen_by_name() -> None:
     assert result.median_seconds is not None
     assert result.p95_seconds is not None
     assert 0.05 <= result.median_seconds <= result.p95_seconds < 5
-    request = PlanRequest(Path("run"), "gym_pusht/PushT-v0", PlanConfig(), 1)
-    assert request.about()["budget"]["cost"] == "pose"
+    request = PlanRequest(Path("run"), "block_push", PlanConfig(), 1)
+    assert request.about()["budget"]["cost"] == "push"
+    assert request.about()["protocol"] is None
 
 
 def test_any_image_or_one_line_as_the_goal(tmp_path: Path) -> None:

@@ -55,8 +55,7 @@ class PlanConfig:
 
     def make_solver(self, env: Env) -> Solver:
         """Build the solver for an environment's actions. Raises ConfigError."""
-        choices = getattr(env, "choices", ())
-        return make_solver(self.solver, self.num_samples, self.iterations, self.seconds, choices)
+        return make_solver(self.solver, self.num_samples, self.iterations, self.seconds, env.choices)
 
     def controller(self, model: PlanningModel, env: Env) -> MPCController:
         """Build the controller of an environment. Raises ConfigError."""
@@ -109,10 +108,9 @@ class PlanRequest:
         budget = {**vars(self.budget), "cost": self.budget.cost or cost_names(self.env_name)[0]}
         precision = choose_precision(self.precision, choose_device(self.device))
         env = make_env(self.env_name, self.size, self.state_key, self.protocol)
-        about, solver = getattr(env, "about", dict), self.budget.make_solver(env)
         return {
-            "env": self.env_name, "protocol": about() or None, "first_seed": FIRST_SEED, "budget": budget,
-            "solver": vars(solver), "precision": str(precision).removeprefix("torch."),
+            "env": self.env_name, "protocol": env.about() or None, "first_seed": FIRST_SEED, "budget": budget,
+            "solver": vars(self.budget.make_solver(env)), "precision": str(precision).removeprefix("torch."),
         }  # fmt: skip
 
 

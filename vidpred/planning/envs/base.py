@@ -56,6 +56,13 @@ class Env(Protocol):
     def reach(self) -> float | None:
         """Maximum difference of consecutive actions, see `MPCController`; None: unlimited."""
 
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Number of options of each choice of one-hot actions; empty for other actions."""
+
+    def about(self) -> dict[str, object]:
+        """Return the settings of the episodes with a goal, for reports; empty if there are none."""
+
     def reset(self, seed: int) -> np.ndarray:
         """Start an episode to record, as a function of the seed; return its first frame."""
 

@@ -222,6 +222,7 @@ class BlockPushEnv:
     policies = tuple(POLICIES)
     costs: tuple[str, ...] = ("push", "image")
     steps = EPISODE_STEPS
+    choices: tuple[int, ...] = ()
     reach = None
 
     def __init__(self, size: int | None = None) -> None:
@@ -255,6 +256,9 @@ class BlockPushEnv:
 
     def goal_image(self, goal: Tensor | None) -> Tensor:
         return to_image(self.inner.goal_image())
+
+    def about(self) -> dict[str, object]:
+        return {}
 
     def simulators(self) -> dict[str, PlanningModel]:
         return {"true simulator": BlockPushSimulator(self.inner)}

@@ -124,6 +124,9 @@ class GymnasiumEnv:
             raise ConfigError(f"[--env {self.name}] defines no goal; give an image of it, --goal FILE.png")
         return goal
 
+    def about(self) -> dict[str, object]:
+        return {}
+
     def simulators(self) -> dict[str, PlanningModel]:
         return {}
 

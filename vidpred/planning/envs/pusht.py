@@ -263,6 +263,7 @@ class PushTEnv:
     costs: tuple[str, ...] = ("pose", "objects", "image")
     protocols = ("dino-wm",)
     reach = REACH
+    choices: tuple[int, ...] = ()
     recorded_steps, planned_steps = 30, 10
     steps_to_goal, steps_before = 5, 8  # from start to goal; maximum before the start
 
