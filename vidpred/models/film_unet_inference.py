@@ -138,20 +138,3 @@ class FastFilmUnet:
             rows = second(first(_upsampled(rows, finer), film), None)
         output = self.paint.convolve(rows).permute(0, 3, 1, 2)
         return [self.generator.frames(output, padded, context.shape[-2:])]
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether a device computes bfloat16 natively, so that it is faster than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    known = getattr(torch.cpu, "get_capabilities", dict)  # absent from older versions of PyTorch
-    found: dict[str, object] = known() if device.type == "cpu" else {}
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-
-
-def fast_forward(generator: nn.Module, dtype: torch.dtype) -> FastFilmUnet | None:
-    """Return a faster forward pass for inference, or None if there is none for the model, precision and device."""
-    device = next(generator.parameters()).device
-    if type(generator) is not FilmUnet or dtype != torch.bfloat16 or device.type != "cpu":
-        return None
-    return FastFilmUnet(generator, dtype) if has_fast_bfloat16(device) else None

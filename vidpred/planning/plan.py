@@ -14,7 +14,7 @@ from torch import Tensor
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
-from vidpred.models.film_unet_inference import has_fast_bfloat16
+from vidpred.models.inference import has_fast_bfloat16
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, images, outcome, play, play_all, play_policy
 from vidpred.planning.controller import MPCController

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.models.base import as_generator
-from vidpred.models.film_unet_inference import FastFilmUnet, fast_forward
+from vidpred.models.inference import Forward, fast_forward
 from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.models.rollout import stream_rollout
 from vidpred.planning.inputs import Cost, checked_costs, checked_frames, evaluate_costs, trained_size
@@ -55,7 +55,7 @@ class WorldModel:
         self.action_size, self.state_size = self.generator.action_size, self.generator.state_size
         self.history_len, self.noise_channels = self.generator.history_len, self.generator.noise_channels
         self.frame_size = frame_size
-        self._fast: tuple[list[int], FastFilmUnet | None] | None = None  # versions of the parameters, forward pass
+        self._fast: tuple[list[int], Forward | None] | None = None  # versions of the parameters, forward pass
         if not self.action_size:
             raise ConfigError(
                 "the model takes no actions [model.action_size=0], so it cannot plan; train one on data with actions"
@@ -243,7 +243,7 @@ class WorldModel:
     def _autocast(self, enabled: bool) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=enabled and self.precision != torch.float32)
 
-    def _fast_forward(self) -> FastFilmUnet | None:
+    def _fast_forward(self) -> Forward | None:
         """Return the faster forward pass, rebuilt after a change of the weights; None if there is none."""
         versions = [parameter._version for parameter in self.generator.parameters()]
         if self._fast is None or self._fast[0] != versions:

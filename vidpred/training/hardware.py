@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from vidpred.errors import ConfigError
+from vidpred.models.inference import has_fast_bfloat16
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -22,15 +21,4 @@ def choose_precision(precision: str, device: torch.device) -> str:
         )
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if cpu_has_bfloat16() else "float32"
-
-
-def cpu_has_bfloat16() -> bool:
-    """Return whether Linux reports bfloat16 arithmetic for the processor; False on other systems."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split("flags", 2)[1].split("\n", 1)[0].split()
-    except (OSError, IndexError):
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return "bfloat16" if has_fast_bfloat16(device) else "float32"
