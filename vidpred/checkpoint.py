@@ -241,7 +241,8 @@ class RunFolder:
                     shutil.copy(self.config_file, temporary / CONFIG)
                 write_manifest(temporary, step)
         except SafetensorError as error:
-            raise StorageError(f"cannot write [{final}]: {error}; {REMEDY}") from None
+            why = str(error).removeprefix("Error while serializing: ").removeprefix("I/O error: ")
+            raise StorageError(f"cannot write [{final}]: {why}; {REMEDY}") from None
         self._note("last.json", {"step": step})
         record = self.best()
         if best is not None:

@@ -89,5 +89,5 @@ def test_a_training_part_that_ends_up_empty_is_an_error(tmp_path: Path) -> None:
     splits = tmp_path / "splits.csv"
     cv2.imwrite(str(source / "000.png"), np.zeros((32, 32, 3), np.uint8))
     splits.write_text("000.png,test\n" + "".join(f"{number:03}.png,train\n" for number in range(1, 14)))
-    with pytest.raises(DataError, match="no training clip is left"):
+    with pytest.raises(DataError, match="no training image is left"):
         prepare(Images(source=source, splits=splits, max_bad_fraction=1), tmp_path / "set", workers=1, progress=False)

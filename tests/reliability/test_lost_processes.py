@@ -33,7 +33,7 @@ def outcome(run: Path, errors: str, rank: int, tracebacks: int = 1) -> dict[str,
     return record
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.reliability), 1])
 def test_a_killed_rank(start: Start, clips: Path, tmp_path: Path, lost: int) -> None:
     run = tmp_path / "run"
     started = start(*two_ranks(train_words(clips, run)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import sys
-import time
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -68,18 +68,17 @@ def shortened(line: str) -> str:
 def print_last(line: str) -> None:
     """Print a line on stderr: at once, or after the report of torch's launcher, whose own lines would hide it."""
     launcher = os.getppid()
-    if not (started_by_launcher() and "TORCHELASTIC_RUN_ID" in os.environ and launcher > 1 and hasattr(os, "fork")):
+    by_torch = started_by_launcher() and "TORCHELASTIC_RUN_ID" in os.environ and launcher > 1
+    if not (by_torch and hasattr(os, "pidfd_open")):
         print(line, file=sys.stderr)
         return
     sys.stderr.flush()
     if os.fork():
         return
     os.setsid()  # the launcher kills the groups of its processes
-    deadline = time.monotonic() + LAUNCHER_SECONDS
-    with suppress(OSError):
-        while time.monotonic() < deadline:
-            os.kill(launcher, 0)
-            time.sleep(0.05)
+    with suppress(OSError):  # it has ended already
+        watch = os.pidfd_open(launcher)  # readable at its end, even before its own parent asks for its exit code
+        select.select([watch], [], [], LAUNCHER_SECONDS)
     with suppress(OSError):
         os.write(sys.stderr.fileno(), f"{line}\n".encode("utf-8", "backslashreplace"))
     os._exit(0)

@@ -88,7 +88,7 @@ def with_recorded_splits(settings: DataSettings, run: Path) -> DataSettings:
     """
     file = run / FILE
     if not _is_recorded(file):
-        if file.exists():
+        if file.exists() and not _is_list(file):
             raise DataError(f"cannot read the splits of the run [{file}]; restore the file, or choose another run=")
         return settings
     return settings.model_copy(update={"split_file": str(file)})
@@ -103,6 +103,15 @@ def _is_recorded(file: Path) -> bool:
             return lines.readline().rstrip("\n") == ",".join(HEADER)
     except OSError:
         return False
+
+
+def _is_list(file: Path) -> bool:
+    """Return whether a file is a list of path,split that a user wrote, by its first line."""
+    if not file.is_file():
+        return False
+    with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        fields = lines.readline().strip().split(",")
+    return len(fields) == len(HEADER[:2]) and fields[1] in (HEADER[1], *SPLITS)
 
 
 def with_root(settings: DataSettings, root: str | None) -> DataSettings:

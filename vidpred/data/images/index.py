@@ -67,7 +67,8 @@ class Scan:
             names: Relative paths.
         """
         prefix = os.path.join(self.root, "")
-        return _results(self, tuple(names), tuple(_stamp(prefix + name) for name in names))
+        stamps = tuple(_stamp(prefix + name) for name in names)
+        return _results(self, tuple(names), stamps, _stamp(str(index_file(self.root, "images"))))
 
     def results(self, stamps: Mapping[str, tuple[int, int]]) -> dict[str, Checked]:
         """Return the results of files whose sizes and modification times are `stamps`."""
@@ -126,7 +127,9 @@ class Scan:
 
 
 @lru_cache(1)  # a start asks for several splits
-def _results(scan: Scan, names: tuple[str, ...], stamps: tuple[tuple[int, int], ...]) -> dict[str, Checked]:
+def _results(
+    scan: Scan, names: tuple[str, ...], stamps: tuple[tuple[int, int], ...], _index: tuple[int, int]
+) -> dict[str, Checked]:
     return scan.results(dict(zip(names, stamps, strict=True)))
 
 
