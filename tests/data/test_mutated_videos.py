@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from vidpred.data.videos.reader import read_frames, stream_frames
 from vidpred.errors import VidpredError
 
 MUTATIONS = 304
+SEEDS = (1612523429, 1916032957)  # of damage in front of which a keyframe is used
 SECONDS, MEMORY_KB = 20, 400_000
 TS = H264 | {"container_options": {"pat_period": "1000", "sdt_period": "1000"}}  # not by the clock
 FILES = {
@@ -102,3 +104,14 @@ def test_mutated_videos(tmp_path: Path) -> None:
     assert not found
     assert min(outcomes[outcome] for outcome in ("good", "usable", "bad")) > MUTATIONS / 40, outcomes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < MEMORY_KB
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_reading_backwards_across_damage(tmp_path: Path, seed: int) -> None:
+    """A keyframe near the start from which decoding differs is found, although a reader would decode on to it."""
+    path = tmp_path / "a.mkv"
+    path.write_bytes(mutated(0, whole(path, **FILES[path.name]), np.random.default_rng(seed)))
+    info, frames = probe(path), list(stream_frames(path))
+    for pair in permutations(range(info.frames), 2):
+        for number, found in zip(pair, (read_frames(path, info, [number])[0] for number in pair), strict=True):
+            assert np.array_equal(found, frames[number]), pair

@@ -201,7 +201,8 @@ def _keyframes_are_right(path: Path, info: VideoInfo) -> bool:
     """Return whether decoding from any keyframe to the next, with a new decoder, equals sequential decoding."""
 
     def checksums(first: int, end: int) -> list[int]:
-        with closing(Reader(path, info)) as reader:
+        # A reader of an open video seeks, also where it could decode on.
+        with closing(Reader(path, info, open_video(path) if first else None)) as reader:
             return _checksums(reader, first, end, lambda frame: frame.to_ndarray(format="rgb24"))
 
     expected = checksums(0, info.frames)
