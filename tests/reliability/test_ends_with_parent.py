@@ -47,6 +47,7 @@ def test_a_pool(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     started.wait_for_family()
 
 
+@pytest.mark.reliability
 def test_stopped_data_workers_of_a_killed_training(start: Start, clips: Path, tmp_path: Path) -> None:
     started = start(*train_words(clips, tmp_path / "run", data__num_workers=2))
     started.wait_until(lambda: has_step(tmp_path / "run"))
@@ -70,6 +71,7 @@ def test_ranks_of_a_lost_launcher_save_and_end(start: Start, clips: Path, tmp_pa
         assert json.loads((run / name).read_text())["code"] == StoppedError.exit_code
 
 
+@pytest.mark.reliability
 def test_a_training_that_accelerate_started_alone(start: Start, clips: Path, tmp_path: Path) -> None:
     """Accelerate does not forward SIGTERM to a single process."""
     words = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]

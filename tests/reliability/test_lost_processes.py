@@ -88,6 +88,7 @@ app.main()
     assert code == (3 if "DataError" in own else 1)
 
 
+@pytest.mark.reliability
 def test_a_stopped_data_worker(start: Start, clips: Path, tmp_path: Path) -> None:
     """Its last batches were announced, but their tensors come from the stopped process."""
     run = tmp_path / "run"
