@@ -1,7 +1,7 @@
 """Random damage of videos, configs, checkpoints, prepared sets and indexes: no crash, no hang, no silent loss.
 
 Every case is a function of (kind, seed, number), runs in a forked process with a limit of time, and is recorded in
-cases.jsonl, so an interrupted experiment goes on with the next case.
+cases.jsonl, so an interrupted experiment continues with the next case.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def test_a_failing_tracker_ends_no_training(
     recorder.failing_step = 2
     train(load_config(None, {**SETTINGS, "run": str(tmp_path / "run"), "training.trackers": ["wandb"]}))
     printed = capsys.readouterr().err
-    assert printed.count("wandb failed (is gone); training goes on without it") == 1
+    assert printed.count("wandb failed (is gone); training continues without it") == 1
     assert max(step for kind, (step, _) in recorder.calls[2:] if kind == "log") == 2
     assert [line["step"] for line in read_metrics(tmp_path / "run") if "generator/lp" in line] == [1, 2, 3, 4]
 

@@ -63,7 +63,7 @@ class Trackers:
             action()
         except Exception as error:
             self._open.pop(name, None)
-            self._warn(f"[training.trackers] {name} failed ({one_line(error)[:200]}); training goes on without it")
+            self._warn(f"[training.trackers] {name} failed ({one_line(error)[:200]}); training continues without it")
 
     def _each(self, action: Callable[[str, GeneralTracker], None]) -> None:
         for name, tracker in list(self._open.items()):

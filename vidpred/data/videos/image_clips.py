@@ -9,7 +9,7 @@ from pathlib import Path
 from vidpred.data.images.decode import require_white_level
 from vidpred.data.images.stacks import Stack
 from vidpred.data.videos.limits import Limits
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 
 RATE = 25  # frames per second of stacks, as FFmpeg assumes for images
 
@@ -28,10 +28,10 @@ def as_video(path: Path, limits: Limits) -> io.BytesIO:
 
     stack = Stack(path)
     if len(stack) == 1:
-        raise DataError(f"a single image, not a video [{path}]")
+        raise DataError(f"a single image, not a video [{printable(path)}]")
     height, width = stack.size
     if reason := limits.of_size(width, height) or limits.of_length(len(stack), 0):
-        raise DataError(f"{reason} [{path}]")
+        raise DataError(f"{reason} [{printable(path)}]")
     video, peaks, time = io.BytesIO(), [], 0
     with av.open(video, "w", format="nut") as container:
         stream = container.add_stream("ffv1", rate=RATE, options={"g": "1"})
