@@ -35,10 +35,10 @@ import os, signal, time
 from pathlib import Path
 from vidpred.processes.folder_lock import folder_lock
 with folder_lock(Path({str(tmp_path)!r}), "choose another"):
-    if (child := os.fork()) == 0:
-        time.sleep(30)
-    print(child, flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+    if os.fork() == 0:  # the child has closed the lock here; it ends its parent
+        print(os.getpid(), flush=True)
+        os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(30)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
