@@ -33,15 +33,20 @@ def one_window() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("demo")
-    write_video(folder / "clip.mp4", numbered_frames(80, 96, 112))
-    return folder / "out", run_demo(folder / "out", seed=3, clip=folder / "clip.mp4", steps=2)
+def test_demo(tmp_path: Path) -> None:
+    """One test, so that the demo runs once."""
+    output, clip = tmp_path / "out", tmp_path / "clip.mp4"
+    write_video(clip, numbered_frames(80, 96, 112))
+    text = run_demo(output, seed=3, clip=clip, steps=2)
+    check_outputs(output, text)
+    check_report(output)
+    check_same_start_and_samples(output)
+    check_second_call(output, text)
+    for preset in PRESETS.values():
+        assert "warning" not in (output / Path(preset).stem / LOG).read_text()
 
 
-def test_all_outputs_are_written(demo_run: tuple[Path, str]) -> None:
-    output, text = demo_run
+def check_outputs(output: Path, text: str) -> None:
     for name in (
         "comparison.png",
         "comparison.gif",
@@ -68,8 +73,8 @@ def test_all_outputs_are_written(demo_run: tuple[Path, str]) -> None:
     assert all(values["PSNR"] < ghost["PSNR"] for name, values in results["models"].items() if name != GHOST)
 
 
-def test_the_report_is_self_contained(demo_run: tuple[Path, str]) -> None:
-    output, _ = demo_run
+def check_report(output: Path) -> None:
+    """The report is self-contained and shows the results."""
     page = read(output / "report.html")
     assert len(page.sources) >= 4
     assert all(source.startswith("data:") for source in page.sources)
@@ -78,23 +83,8 @@ def test_the_report_is_self_contained(demo_run: tuple[Path, str]) -> None:
         assert f"{values['PSNR']:.2f}" in page.cells
 
 
-def test_a_one_sided_model_has_a_note() -> None:
-    """Three of four predictions are near the right future, and one is a ghost."""
-    forks = find_forking_scenes(ForkingBallWorld(4, 1, 16), 4)
-    mostly = forks.right.clone()
-    mostly[3] = forks.ghost[3]
-    both = torch.stack([forks.left[0], forks.left[1], forks.right[2], forks.right[3]])
-    numbers = measure(forks, {GHOST: forks.ghost, "mostly": mostly, "both": both})
-    assert [numbers[name]["to the left"] for name in (GHOST, "mostly", "both")] == [None, 0, 0.5]
-    (note,) = side_notes(numbers)
-    assert note.startswith("mostly: 100.0% of the balls go to the right")
-    assert side_notes(measure(forks, {"left": forks.left}))[0].startswith("left: 100.0% of the balls go to the left")
-    assert cells(numbers[GHOST])[-1] == "-"
-
-
-def test_same_start_same_samples(demo_run: tuple[Path, str]) -> None:
+def check_same_start_and_samples(output: Path) -> None:
     """The three trainings start from the same weights and use the same samples; their results differ."""
-    output, _ = demo_run
     checksums, weights = [], []
     for preset in PRESETS.values():
         run = output / Path(preset).stem
@@ -111,11 +101,25 @@ def test_same_start_same_samples(demo_run: tuple[Path, str]) -> None:
     assert models[0] == models[1] == models[2]
 
 
-def test_a_second_call_trains_nothing(demo_run: tuple[Path, str]) -> None:
-    output, text = demo_run
+def check_second_call(output: Path, text: str) -> None:
+    """A second call trains nothing."""
     before = {file: file.stat().st_mtime_ns for file in output.rglob("*.safetensors")}
     assert run_demo(output, seed=3, steps=2).splitlines()[:-1] == text.splitlines()[:-1]
     assert {file: file.stat().st_mtime_ns for file in output.rglob("*.safetensors")} == before
+
+
+def test_a_one_sided_model_has_a_note() -> None:
+    """Three of four predictions are near the right future, and one is a ghost."""
+    forks = find_forking_scenes(ForkingBallWorld(4, 1, 16), 4)
+    mostly = forks.right.clone()
+    mostly[3] = forks.ghost[3]
+    both = torch.stack([forks.left[0], forks.left[1], forks.right[2], forks.right[3]])
+    numbers = measure(forks, {GHOST: forks.ghost, "mostly": mostly, "both": both})
+    assert [numbers[name]["to the left"] for name in (GHOST, "mostly", "both")] == [None, 0, 0.5]
+    (note,) = side_notes(numbers)
+    assert note.startswith("mostly: 100.0% of the balls go to the right")
+    assert side_notes(measure(forks, {"left": forks.left}))[0].startswith("left: 100.0% of the balls go to the left")
+    assert cells(numbers[GHOST])[-1] == "-"
 
 
 def test_parallel_trainings_equal_single_ones(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.render import stack, write_png
 from vidpred.media.video_writer import write_video
+from vidpred.training.settings import TrainingSettings
 from vidpred.version import __version__
 
 PRESETS = {  # name in the report, in order -> preset
@@ -138,6 +139,7 @@ def demo_config(
     changes: dict[str, Any] = {
         "run": str(run), "seed": seed, "training.steps": steps or max(1, round(config.training.steps * scale)),
         "training.image_every": 0, "training.validate_every": 0, "checkpoint.keep": 1,
+        "training.best_by": TrainingSettings.model_fields["best_by"].default,  # without validation, not used
     }  # fmt: skip
     if start is not None:
         changes["training.init_from"] = str(start)
