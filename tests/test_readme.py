@@ -86,7 +86,7 @@ def write_ucf101(data: Path) -> None:
 def commands_of(kind: str, text: str) -> list[list[str]]:
     """Return the commands of a block, without `make`, which would run these tests again."""
     if kind == "python":
-        return [[sys.executable, "-c", text]]
+        return [["python", text]]
     if kind not in ("console", ""):
         return []
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
@@ -100,9 +100,12 @@ def commands_of(kind: str, text: str) -> list[list[str]]:
 
 
 def run(command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> int:
-    """Run a command, vidpred in this process to save the imports; return its exit code."""
+    """Run a command, vidpred and Python code in this process to save the imports; return its exit code."""
+    monkeypatch.chdir(folder)
+    if command[0] == "python":
+        exec(command[1], {"__name__": "__main__"})
+        return 0
     if command[:3] == PROGRAMS["vidpred"]:
-        monkeypatch.chdir(folder)
         monkeypatch.setattr("sys.argv", ["vidpred", *command[3:]])
         try:
             app.main()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,6 +42,16 @@ def read_number(frame: np.ndarray) -> int:
 BITEXACT = {"fflags": "bitexact"}  # the same bytes every time: no random identifiers
 
 
+@contextmanager
+def usual_priority() -> Iterator[None]:
+    """Undo what SVT-AV1 does to the process that encodes as root: real-time priority, which its children inherit."""
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def write_video(
     path: Path,
     frames: np.ndarray,
@@ -53,7 +66,8 @@ def write_video(
 ) -> Path:
     """Encode `(n, H, W, 3)` uint8 frames; `pts`, in units of `time_base`, default to the frame numbers."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format=container_format, options=BITEXACT | (container_options or {})) as container:
+    options_of_container = BITEXACT | (container_options or {})
+    with usual_priority(), av.open(str(path), "w", format=container_format, options=options_of_container) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format

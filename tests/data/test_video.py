@@ -66,6 +66,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("videos")
 
 
+def test_encoding_leaves_the_priority_as_it_was(tmp_path: Path) -> None:
+    """A test process with real-time priority would keep all others from the processor."""
+    write_video(tmp_path / "av1.mp4", numbered_frames(3, 48, 64), **MATRIX["av1.mp4"])
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 @pytest.mark.parametrize("name", MATRIX)
 def test_random_access_equals_sequential_decoding(folder: Path, name: str) -> None:
     """Compare the number drawn into every frame, and all bytes."""
