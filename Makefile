@@ -29,7 +29,7 @@ reliability: .venv/installed
 	  tests/training/test_trainer.py tests/training/test_worker_failures.py tests/commands/test_diagnose.py \
 	  tests/data/test_index.py tests/data/test_bad_videos.py tests/data/test_video.py tests/data/test_sources.py \
 	  tests/data/test_what_players_play.py tests/data/test_mutated_videos.py tests/data_prep/test_archives.py \
-	  tests/inference/test_predict_outputs.py
+	  tests/inference/test_predict_outputs.py tests/benchmarks/test_gpu.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -51,6 +51,7 @@ def test_tiny_setting(tmp_path: Path, frames: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 def test_windows_are_predicted_by_every_training(tmp_path: Path, frames: Path) -> None:
     found = run_gpu(tmp_path, "--minutes", "1", "--parts", "training", "--frames", str(frames))
     assert {"training: steps of each training", "training: all trainings"} <= {row["name"] for row in found["rows"]}

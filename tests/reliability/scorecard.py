@@ -27,9 +27,9 @@ class Case:
 
 CASES = (
     Case("all ranks killed within an epoch", "the resumed run equals an undisturbed one bit for bit",
-         ("tests/training/test_trainer.py::test_killed_twice_resumes_bit_for_bit[2]",)),
+         ("tests/training/test_trainer.py::test_killed_runs_resume_bit_for_bit[2]",)),
     Case("killed, resumed and killed again, with data workers", "as above, and the same samples in every step",
-         ("tests/training/test_trainer.py::test_killed_twice_resumes_bit_for_bit[1]", f"{HERE}/test_soak.py")),
+         ("tests/training/test_trainer.py::test_killed_runs_resume_bit_for_bit[1]", f"{HERE}/test_soak.py")),
     Case("killed at any system call of a save", "the previous checkpoint or the new one with its mark, never less",
          (f"{HERE}/test_kill_while_saving.py", f"{HERE}/test_leftovers.py")),
     Case("a checkpoint cut, flipped, or without a file", "the previous one with a warning; exit 4 if named explicitly",

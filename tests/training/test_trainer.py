@@ -102,23 +102,23 @@ def checksums(run: Path) -> dict[int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes: int) -> None:
-    """Kill a run with data workers twice in the middle of an epoch.
+@pytest.mark.parametrize(("processes", "kills"), [(1, (10, 22)), (2, (10,))], ids=["1", "2"])
+def test_killed_runs_resume_bit_for_bit(clips: Path, tmp_path: Path, processes: int, kills: tuple[int, ...]) -> None:
+    """Kill a run with data workers in the middle of an epoch.
 
     Weights, averages, optimizers and the samples of every step equal those of an uninterrupted run.
     """
     settings = {
-        **TINY, **ADVERSARIAL, **STATEFUL, "data.root": str(clips), "data.num_workers": 2 if processes == 1 else 1,
-        "training.steps": 60, "checkpoint.every": 7, "training.validate_every": 20,
+        **TINY, **ADVERSARIAL, **STATEFUL, "data.root": str(clips), "data.num_workers": 1,
+        "training.steps": 36, "checkpoint.every": 7, "training.validate_every": 20,
     }  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start({**settings, "run": str(whole)}, processes))
-    for step in (10, 30):
+    for step in kills:
         process = start({**settings, "run": str(broken)}, processes)
         wait_for_step(broken, step, process)
         kill(process)
-    assert RunFolder(broken).steps()[-1] < 60, "the second kill came too late"
+    assert RunFolder(broken).steps()[-1] < 36, "the last kill came too late"
     finish(start({**settings, "run": str(broken)}, processes))
     expected, found = tensors(whole), tensors(broken)
     assert expected.keys() == found.keys()
@@ -128,7 +128,7 @@ def test_killed_twice_resumes_bit_for_bit(clips: Path, tmp_path: Path, processes
     for name, value in expected.items():
         assert torch.equal(found[name], value), f"{name} differs after resuming"
     assert checksums(broken) == checksums(whole)
-    assert len(checksums(whole)) == 60
+    assert len(checksums(whole)) == 36
 
 
 SGD = {**ADVERSARIAL, "training.discriminator.name": "sgd", "training.generator.name": "sgd"}
@@ -139,7 +139,7 @@ BALANCED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("adversary", "batches"), [(SGD, 2), (BALANCED, 1)])
+@pytest.mark.parametrize(("adversary", "batches"), [(SGD, 2), pytest.param(BALANCED, 1, marks=pytest.mark.reliability)])
 def test_one_and_two_processes_train_on_the_same_samples(
     clips: Path, tmp_path: Path, adversary: dict[str, Any], batches: int
 ) -> None:
