@@ -19,6 +19,7 @@ from vidpred.data.worlds.points import POINTS
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, minimax_loss
 from vidpred.losses.reconstruction import adversarial_loss
+from vidpred.models.eager_optimizers import eager
 from vidpred.run import train
 
 LINE = np.linspace(-4, 4, 401)
@@ -108,7 +109,7 @@ def learn_on_the_line(steps: int, seed: int = 0) -> LineTraining:
     of_data = value(p, smoothed(sample_data(SAMPLES)[:, 0].double().numpy()))
     generator, discriminator, loss = network(), network(), ADVERSARIAL_LOSSES["bce"]
     networks = generator, discriminator
-    optimizers = [torch.optim.Adam(module.parameters(), 2e-3, betas=(0.5, 0.99)) for module in networks]
+    optimizers = [eager(torch.optim.Adam)(module.parameters(), 2e-3, betas=(0.5, 0.99)) for module in networks]
     found, trace, shown = [], {}, {share * steps // 1000 for share in SHOWN_STEPS}
     grid = torch.from_numpy(LINE).float()[:, None]
     for step in range(steps + 1):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vidpred.data.sources import Source
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.network_files import load_module
+from vidpred.models.eager_optimizers import eager
 
 FEATURES, WIDTH, BATCH, RATE = 64, 32, 128, 2e-3
 AT_ONCE = 500
@@ -48,7 +49,7 @@ def train_classifier(source: Source, steps: int = 1500, seed: int = 0) -> Classi
         torch.manual_seed(seed)
         order = torch.randint(len(source), (steps, min(BATCH, len(source)))).tolist()
         classifier = Classifier(source.draw([0], [0], seed).future.shape[2], classes)
-        optimizer = torch.optim.Adam(classifier.parameters(), RATE)
+        optimizer = eager(torch.optim.Adam)(classifier.parameters(), RATE)
         for step, windows in enumerate(order):
             positions = range(step * BATCH, step * BATCH + len(windows))
             batch = source.draw(windows, positions, seed).to(torch.device("cpu"))

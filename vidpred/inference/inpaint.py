@@ -27,6 +27,7 @@ from vidpred.inference.sample_images import write_grid
 from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, AdversarialName
 from vidpred.models.base import Discriminator
 from vidpred.models.conditions import Conditions
+from vidpred.models.eager_optimizers import eager
 from vidpred.models.noise import seeded_noise
 from vidpred.models.pyramid import as_pyramid
 
@@ -140,7 +141,7 @@ class Completer:
         weights = known.to(device).float()
         labels = None if label is None else torch.full((count,), label, device=device)
         bounded = generator.noise != "gaussian"
-        optimizer = torch.optim.Adam([noise], RATE)
+        optimizer = eager(torch.optim.Adam)([noise], RATE)
         for step in range(search.steps + 1):
             with torch.random.fork_rng(range(torch.cuda.device_count())):  # keeps a StyleGAN's noise constant
                 scales = self._generate(noise, labels)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidpred.models.eager_optimizers import eager
 from vidpred.training.settings import OptimizerSettings, ScheduleSettings, TrainingSettings
 
 RATE_JUMP = 0.02  # change of a learning rate's factor that is reported
@@ -19,11 +20,11 @@ def build_optimizer(settings: OptimizerSettings, module: nn.Module) -> torch.opt
     parameters = list(module.parameters())
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.name == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+        return eager(torch.optim.SGD)(parameters, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
     if settings.name == "rmsprop":  # has no fused form
-        return torch.optim.RMSprop(parameters, rate, momentum=settings.momentum, weight_decay=decay)
+        return eager(torch.optim.RMSprop)(parameters, rate, momentum=settings.momentum, weight_decay=decay)
     kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
-    return kind(parameters, rate, betas=settings.betas, weight_decay=decay, fused=True)
+    return eager(kind)(parameters, rate, betas=settings.betas, weight_decay=decay, fused=True)
 
 
 def schedule_factor(settings: ScheduleSettings, step: int, steps: int) -> float:

@@ -110,8 +110,7 @@ class Updates:
         self.objective = Objective(
             parts.objective,
             discriminator.wrapped if discriminator else None,
-            # Unwrapped from data parallelism, but still with Accelerate's mixed precision.
-            self.accelerator.unwrap_model(discriminator.wrapped) if discriminator else None,
+            discriminator.module if discriminator else None,  # Accelerate has put its mixed precision into it
             parts.generator,
         )
         self.measured: dict[str, Tensor] = {}  # measurements of the current step, if it is a measured one
@@ -121,7 +120,7 @@ class Updates:
         for parameter in module.parameters():
             if parameter.dim() == 4:  # `module.to(memory_format=...)` rejects the 5-D weights of 3-D convolutions
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        wrapped = self.accelerator.prepare(module)
+        wrapped = self.accelerator.prepare_model(module, device_placement=False)  # done, and looking takes a second
         return Network(
             module, wrapped, build_optimizer(settings, module), settings.learning_rate, build_scaler(self.accelerator)
         )

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from vidpred.models.eager_optimizers import eager
 from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
 
 
@@ -39,7 +40,7 @@ class GradientSolver:
         half = problem.half_range.clamp_min(1e-12)  # 0 for an action value that cannot change
         first = draw_around(problem, problem.first_mean(), self.init_std * half, self.starts, self.color, random)
         values = (first / half).detach().requires_grad_(True)
-        optimizer = torch.optim.Adam([values], self.learning_rate)
+        optimizer = eager(torch.optim.Adam)([values], self.learning_rate)
         for _ in range(self.steps):
             if watch.is_over:
                 break
