@@ -110,7 +110,7 @@ class Updates:
         self.objective = Objective(
             parts.objective,
             discriminator.wrapped if discriminator else None,
-            discriminator.module if discriminator else None,  # Accelerate has put its mixed precision into it
+            parts.discriminator,  # not wrapped for data parallelism, but with the mixed precision of Accelerate
             parts.generator,
         )
         self.measured: dict[str, Tensor] = {}  # measurements of the current step, if it is a measured one
