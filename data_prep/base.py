@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -11,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.prepared.pipeline import read_through
+from vidpred.data.prepared.pipeline import UNLISTED, read_through
 from vidpred.data.split_lists import by_listing
 from vidpred.data.splits import Part, by_folder, divide, whole
 from vidpred.errors import DataError
@@ -133,10 +134,22 @@ class DividedSet(DataSet):
         return whole(lengths, folders) if folders else divide(lengths, self.split, self.fractions, self.gap)
 
 
+def unlisted(clips: Iterable[str], parts: Mapping[str, Any]) -> list[Item]:
+    """Return an item with the reason for each clip that no list of splits names."""
+    return [Item(name, (), bad=UNLISTED) for name in clips if name not in parts]
+
+
 def bad_frames(error: DataError) -> Iterator[np.ndarray]:
     """Return frames whose reading raises the error, so that a bad clip costs only itself."""
     raise error
     yield
+
+
+def unique_stems(names: Iterable[str]) -> dict[str, str]:
+    """Return each file's name without its suffix; with it, where another file has the same name without."""
+    stems = {name: Path(name).with_suffix("").as_posix() for name in names}
+    counts = Counter(stems.values())
+    return {name: stem if counts[stem] == 1 else name for name, stem in stems.items()}
 
 
 def parts_by_clip(parts: list[Part]) -> dict[str, list[Part]]:

@@ -16,10 +16,11 @@ from pydantic import Field
 
 from vidpred.data.array_layout import as_uint8, find_layout, has_byte_values, one_clip
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
+from vidpred.data.prepared.pipeline import MISSING
 from vidpred.data.splits import FOLDERS, Part, whole, with_validation
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable
 
-from .base import DividedSet, bad_frames, clip_name, parts_by_clip
+from .base import DividedSet, bad_frames, clip_name, parts_by_clip, unique_stems, unlisted
 from .frame_order import natural_order
 
 LAYOUTS = {3: ("THW",), 4: ("THWC", "TCHW")}
@@ -27,6 +28,10 @@ ACTIONS, STATES = ("actions", "action"), ("states", "state", "proprio", "observa
 BLOCK = 64  # frames read at once
 EPISODES_AN_ITEM = 50
 BAD_EPISODE: tuple[type[Exception], ...] = (*UNREADABLE, DataError, IndexError)
+
+
+class MissingArrayError(ConfigError):
+    """A file lacks a camera, actions or states that were named; if all files do, the name is wrong."""
 
 
 class EpisodeArrays(DividedSet):
@@ -59,8 +64,9 @@ class EpisodeArrays(DividedSet):
         bad: list[Item] = []
         episodes: dict[str, dict[str, Any]] = {}
         official: dict[str, str] = {}
+        stems, missing = unique_stems(files), None
         for name, path in files.items():
-            stem = Path(name).with_suffix("").as_posix()
+            stem = stems[name]
             prefix = "" if len(files) == 1 else f"{stem}/"
             try:
                 with self.opened(path) as root:
@@ -68,7 +74,8 @@ class EpisodeArrays(DividedSet):
             except UNREADABLE as error:
                 bad.append(Item(name, (str(path),), bad=f"cannot read the file ({one_line(error)[:100]})"))
                 continue
-            except DataError as error:
+            except (DataError, MissingArrayError) as error:
+                missing = error if isinstance(error, MissingArrayError) else missing
                 bad.append(Item(name, (str(path),), bad=reason(error)))
                 continue
             for one in found:
@@ -78,7 +85,14 @@ class EpisodeArrays(DividedSet):
                 else:
                     bad.append(Item(clip, (str(path),), bad=f"no frames [{one['camera']}]"))
             official |= {f"{prefix}{episode}": split for episode, split in splits.items()}
+        if missing is not None and not episodes:
+            raise missing
         parts = parts_by_clip(self._divided({name: one["length"] for name, one in episodes.items()}, official))
+        bad += unlisted(episodes, parts)
+        bad += [
+            Item(name, (), bad=MISSING)
+            for name in sorted(official.keys() - episodes.keys() - {one.name for one in bad})
+        ]
         chosen: dict[str, list[dict[str, Any]]] = {name: [] for name in files}
         for clip, found_parts in parts.items():
             named = [[clip_name(part, found_parts), part.split, part.first, part.end] for part in found_parts]
@@ -93,12 +107,13 @@ class EpisodeArrays(DividedSet):
         path = Path(item.files[0])
         try:
             with self.opened(path) as root:
+                as_bytes = any(has_bytes(root, episode) for episode in item.detail["episodes"])  # one may be dark
                 for episode in item.detail["episodes"]:
-                    yield from self._clips(root, episode)
+                    yield from self._clips(root, episode, as_bytes)
         except UNREADABLE as error:
             raise DataError(f"cannot read the file ({one_line(error)[:100]}) [{printable(path)}]") from None
 
-    def _clips(self, root: Any, episode: dict[str, Any]) -> Iterator[Clip]:
+    def _clips(self, root: Any, episode: dict[str, Any], as_bytes: bool) -> Iterator[Clip]:
         try:
             group = root[episode["group"]] if episode["group"] else root
             place = slice(episode["first"], episode["first"] + episode["length"])
@@ -107,7 +122,6 @@ class EpisodeArrays(DividedSet):
             if place.start < 0 or place.stop > frames.shape[0]:
                 raise IndexError(f"rows {place.start} to {place.stop} of {frames.shape[0]:,}")
             values = {kind: rows_of(group, episode[kind], place) for kind in ("actions", "states")}
-            as_bytes = has_byte_values(np.asarray(frames[block]) for block in blocks(place))
         except BAD_EPISODE as error:
             why = DataError(f"cannot read the episode ({one_line(error)[:100]})")
             yield from (Clip(name, split, bad_frames(why), self.rate) for name, split, *_ in episode["parts"])
@@ -134,6 +148,7 @@ class EpisodeArrays(DividedSet):
             firsts, lengths = np.asarray(root["ep_offset"][:]), np.asarray(root["ep_len"][:])
         else:
             return self._grouped(root)
+        check_ranges(firsts, lengths)
         group = "data" if "data" in root else ""
         names = self._names(root[group] if group else root)
         return [
@@ -144,9 +159,9 @@ class EpisodeArrays(DividedSet):
     def _grouped(self, root: Any) -> list[dict[str, Any]]:
         base = "data" if "data" in root and not hasattr(root["data"], "shape") else ""
         outer = root[base] if base else root
-        alone = any(getattr(outer[key], "shape", ()) for key in outer)  # arrays next to the groups: one episode
-        groups = [] if alone else [key for key in outer if not hasattr(outer[key], "shape")]
-        example = next((key for key in groups if any(cameras(outer[key]))), None)
+        alone = any(getattr(outer.get(key), "shape", ()) for key in outer)  # arrays next to the groups: one episode
+        groups = [] if alone else [key for key in outer if not hasattr(outer.get(key), "shape")]
+        example = next((key for key in groups if outer.get(key) is not None and any(cameras(outer[key]))), None)
         groups = groups if example is not None else []
         places = {key: f"{base}/{key}" if base else key for key in sorted(groups, key=natural_order)} or {"": base}
         if not groups and not list(cameras(outer)):
@@ -154,9 +169,9 @@ class EpisodeArrays(DividedSet):
         found: list[dict[str, Any]] = []
         names = self._names(outer if example is None else outer[example])
         for key, place in places.items():
-            group = root[place] if place else root
-            camera = group.get(names["camera"])
-            length = 0 if camera is None else int(camera.shape[0])
+            group = root.get(place) if place else root
+            camera = None if group is None else group.get(names["camera"])
+            length = 0 if camera is None or not camera.shape else int(camera.shape[0])
             found.append({**names, "name": key, "group": place, "first": 0, "length": length})
         return found
 
@@ -168,11 +183,12 @@ class EpisodeArrays(DividedSet):
         if len(known) != 1:
             options = ", ".join(cameras(group)) or "none"
             what = "several cameras" if self.camera is None else f"no camera={self.camera}"
-            raise ConfigError(f"{what} [{self.source}]; set camera to one of {options}")
+            kind = ConfigError if self.camera is None else MissingArrayError
+            raise kind(f"{what} [{self.source}]; set camera to one of {options}")
         found: dict[str, str | None] = {"camera": known[0]}
         for kind, given, usual in (("actions", self.actions, ACTIONS), ("states", self.states, STATES)):
             if given is not None and given not in group:
-                raise ConfigError(
+                raise MissingArrayError(
                     f"no array {kind}={given} in an episode [{self.source}]; there are {', '.join(group)}"
                 )
             found[kind] = given or next((name for name in usual if name in group), None)
@@ -186,28 +202,72 @@ class EpisodeArrays(DividedSet):
         return whole(lengths, with_validation(splits, self.fractions))
 
 
+def has_bytes(root: Any, episode: dict[str, Any]) -> bool:
+    """Return whether the frames of an episode are bytes stored as floats; False if they cannot be read."""
+    try:
+        frames = (root[episode["group"]] if episode["group"] else root)[episode["camera"]]
+        if not np.issubdtype(frames.dtype, np.floating):
+            return False
+        place = slice(episode["first"], episode["first"] + episode["length"])
+        return has_byte_values(np.asarray(frames[block]) for block in blocks(place))
+    except BAD_EPISODE:
+        return False
+
+
+def check_ranges(firsts: np.ndarray, lengths: np.ndarray) -> None:
+    """Check that no two episodes share rows, which could be in training and in the test. Raises DataError."""
+    order = np.argsort(firsts, kind="stable")
+    ends = np.maximum.accumulate((firsts + np.maximum(lengths, 0))[order])
+    if (ends[:-1] > firsts[order][1:]).any() or len(firsts) != len(lengths):
+        raise DataError("the rows of two episodes overlap; correct episode_ends, or ep_offset and ep_len")
+
+
 def masks(root: Any) -> dict[str, str]:
-    """Return the split of each episode in the lists of a group `mask`; without test, validation is the test list."""
+    """Return the split of each episode in the lists of a group `mask`; without test, validation is the test list.
+
+    Raises:
+        DataError: An episode is in two lists.
+    """
     group = root.get("mask", {})
-    lists = {FOLDERS[key]: group[key] for key in group if key in FOLDERS}
+    lists = {} if hasattr(group, "shape") else {FOLDERS[key]: group.get(key) for key in group if key in FOLDERS}
+    lists = {split: names for split, names in lists.items() if len(getattr(names, "shape", None) or ()) == 1}
     if "test" not in lists and "validation" in lists:
         lists["test"] = lists.pop("validation")
     found: dict[str, str] = {}
     for split, names in lists.items():
         for name in np.asarray(names[:]):
-            found[name.decode() if isinstance(name, bytes) else str(name)] = split
+            episode = name.decode() if isinstance(name, bytes) else str(name)
+            if found.setdefault(episode, split) != split:
+                raise DataError(f"episode {episode} is in the lists of {found[episode]} and {split}")
     return found
 
 
-def cameras(group: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the names of all arrays of images in a group, except those of the next step."""
+def cameras(group: Any, prefix: str = "", above: tuple[Any, ...] = ()) -> Iterator[str]:
+    """Yield the names of all arrays of images in a group, except those of the next step; links upwards are skipped."""
+    above = (*(above or ancestors(group)), group)
     for key in group:
-        found = group[key]
+        found = group.get(key)  # None for a link that leads nowhere
+        if found is None or found in above:
+            continue
         if not hasattr(found, "shape"):
             if key != "next_obs":
-                yield from cameras(found, f"{prefix}{key}/")
-        elif len(found.shape) == 4 and min(sorted(found.shape[1:])[1:]) > 4 and min(found.shape[1:]) in (1, 3, 4):
+                yield from cameras(found, f"{prefix}{key}/", above)
+        elif is_images(found.shape or ()):
             yield f"{prefix}{key}"
+
+
+def is_images(shape: tuple[int, ...]) -> bool:
+    """Return whether an array of a shape holds images with channels."""
+    return len(shape) == 4 and min(sorted(shape[1:])[1:]) > 4 and min(shape[1:]) in (1, 3, 4)
+
+
+def ancestors(group: Any) -> tuple[Any, ...]:
+    """Return the groups above a group of an HDF5 file; other files have no links that lead there."""
+    found: list[Any] = []
+    while getattr(group, "parent", group) != group:
+        group = group.parent
+        found.append(group)
+    return tuple(found)
 
 
 def blocks(place: slice) -> list[slice]:

@@ -28,7 +28,7 @@ from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.videos.index import find_files
 from vidpred.errors import DataError, printable
 
-from .base import DividedSet, ImageSet, clip_name, parts_by_clip
+from .base import DividedSet, ImageSet, clip_name, parts_by_clip, unlisted
 from .command import main
 from .frame_order import by_view, in_order
 
@@ -57,13 +57,13 @@ class Frames(DividedSet, ImageSet):
             raise self.absent("no images" if self.source.exists() else "no such folder")
         report_readings(found)
         items = []
-        for name, parts in parts_by_clip(self.parts({n: -(-c.frames // self.every) for n, c in found.items()})).items():
+        by_clip = parts_by_clip(self.parts({n: -(-c.frames // self.every) for n, c in found.items()}))
+        for name, parts in by_clip.items():
             clip = found[name]
             files = clip.files if clip.is_stack else clip.files[:: self.every]
             detail = {"parts": [[clip_name(part, parts), part.split, part.first, part.end] for part in parts]}
             items.append(Item(name, tuple(map(str, files)), detail=detail | ({"stack": True} if clip.is_stack else {})))
-        unlisted = found.keys() - {item.name for item in items}
-        return items + [Item(name, (), bad="not in any split") for name in sorted(unlisted)]
+        return items + unlisted(found, by_clip)
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         rate, step, white_level = self.rate, self.every, self.white_level
@@ -114,11 +114,13 @@ def image_clips(source: Path) -> dict[str, ImageClip]:
             else:
                 folder, _, file = name.rpartition("/")
                 folders[folder].append(file)
+    own = source.resolve().name
+    own = own if own not in folders else "."  # of clips/1.png and clips/clips/1.png, each is a frame of another clip
     for folder in sorted(folders):
         for view, names in by_view(folders[folder]).items():
             ordered, reading = in_order(names)
             reading = f"separate views{f' of {reading}' if reading else ''}" if view else reading
-            clip = f"{folder or source.resolve().name}{f' ({view})' if view else ''}"
+            clip = f"{folder or own}{f' ({view})' if view else ''}"
             clips[clip] = ImageClip([source / folder / file for file in ordered], len(ordered), False, reading)
     return dict(sorted(clips.items()))
 

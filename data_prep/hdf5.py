@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vidpred.data.videos.index import find_files
 from vidpred.errors import ConfigError
 
 from .command import main
@@ -33,8 +34,8 @@ class Hdf5(EpisodeArrays):
     def files(self) -> dict[str, Path]:
         if self.source.is_file():
             return {self.source.name: self.source}
-        found = sorted(path for path in self.source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        return {path.relative_to(self.source).as_posix(): path for path in found if not path.name.startswith(".")}
+        names = find_files(self.source) if self.source.is_dir() else []
+        return {name: self.source / name for name in names if name.lower().endswith(SUFFIXES)}
 
     def opened(self, path: Path) -> AbstractContextManager[Any]:
         try:

@@ -26,7 +26,7 @@ from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
 from vidpred.errors import ConfigError, DataError, counted, printable
 
-from .base import DividedSet, bad_frames, clip_name
+from .base import DividedSet, bad_frames, clip_name, unlisted
 from .command import main
 from .videos import take_frames
 
@@ -77,7 +77,7 @@ class LeRobot(DividedSet):
                 total = lengths[episode["video_chunk"], episode["video_file"]]
                 files.setdefault(name, []).append({**episode, "data": data, "parts": named, "total": total})
         columns = {"actions": self.actions, "states": states}
-        return [
+        return unlisted(map(_name, episodes), parts) + [
             Item(
                 name,
                 (str(self.source / name), *sorted({str(self.source / episode["data"]) for episode in found})),

@@ -30,9 +30,10 @@ from vidpred.data.array_layout import (
 )
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
+from vidpred.data.videos.index import find_files
 from vidpred.errors import UNREADABLE, DataError, counted, one_line, printable
 
-from .base import DividedSet, clip_name, parts_by_clip
+from .base import DividedSet, clip_name, parts_by_clip, unique_stems, unlisted
 from .command import main
 
 BLOCK = 500  # clips of an .npy file per item
@@ -78,6 +79,7 @@ class Numpy(DividedSet):
         found: list[tuple[str, str, tuple[int, ...]]] = []
         lengths: dict[str, int] = {}
         places: dict[str, tuple[str, int]] = {}  # file name and number in the file of each clip
+        stems = unique_stems(files)
         for name, path in files.items():
             try:
                 shape = self._shape(path)
@@ -89,18 +91,22 @@ class Numpy(DividedSet):
                 found.append((name, layout, shape))
             sizes = dict(zip(layout, shape, strict=True))
             count, frames = sizes.get("N", 1), sizes["T"]
-            stem = str(Path(name).with_suffix(""))
+            stem = stems[name]
             for number in range(count):
                 clip = stem if count == 1 else f"{stem}/{number:06}"
                 lengths[clip], places[clip] = frames, (name, number)
         print_readings(found)
         by_clip = parts_by_clip(self.parts(lengths)) if lengths else {}
-        blocks: dict[str, dict[int, list[Part]]] = {}
+        blocks: dict[tuple[str, int], dict[int, list[Part]]] = {}
         for clip, parts in by_clip.items():
             name, number = places[clip]
-            block = number // BLOCK if name.endswith(".npy") else 0
-            blocks.setdefault(name if block == 0 else f"{name} from {block * BLOCK}", {})[number] = parts
-        return bad + [self._item(name, files[name.split(" from ")[0]], block) for name, block in blocks.items()]
+            first = number // BLOCK * BLOCK if is_npy(files[name]) else 0
+            blocks.setdefault((name, first), {})[number] = parts
+        bad += unlisted(lengths, by_clip)
+        return bad + [
+            self._item(f"{name} from {first}" if first else name, files[name], block)
+            for (name, first), block in blocks.items()
+        ]
 
     def _item(self, name: str, path: Path, block: dict[int, list[Part]]) -> Item:
         clips = [
@@ -115,6 +121,10 @@ class Numpy(DividedSet):
         arrays = self._read(path)
         frames = arrays["frames"]
         layout = self._layout(frames.shape, path)
+        numbers = dict.fromkeys(number for number, *_ in item.detail["clips"])
+        as_bytes = any(
+            has_byte_values(one_clip(frames, layout, number)) for number in numbers
+        )  # of all: one may be dark
         for number, name, split, first, end in item.detail["clips"]:
             clip = one_clip(frames, layout, number)
             actions = self._values(arrays.get("actions"), layout, number, "actions")
@@ -124,7 +134,7 @@ class Numpy(DividedSet):
             for kind, values in (("actions", actions), ("states", states)):
                 if values is not None and len(values) != len(clip):
                     raise DataError(f"clip {name} has {counted(len(clip), 'frame')}, but {len(values)} {kind}")
-            part, as_bytes = slice(first, end), has_byte_values(clip)
+            part = slice(first, end)
             yield Clip(
                 name, split, (as_uint8(frame, as_bytes) for frame in clip[part]), self.rate,
                 None if actions is None else actions[part], None if states is None else states[part],
@@ -159,7 +169,7 @@ class Numpy(DividedSet):
 
     def _read(self, path: Path) -> dict[str, np.ndarray]:
         try:
-            if path.suffix == ".npy":
+            if is_npy(path):
                 return {"frames": np.load(path, mmap_mode="r", allow_pickle=False)}
             with np.load(path, allow_pickle=False) as archive:
                 return {kind: archive[key] for kind, key in self._keys(archive.files).items()}
@@ -173,11 +183,11 @@ class Numpy(DividedSet):
             DataError: The file cannot be read.
         """
         try:
-            if path.suffix == ".npy":
+            if is_npy(path):
                 shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
             else:
                 with zipfile.ZipFile(path) as archive:
-                    names = [Path(name).stem for name in archive.namelist()]
+                    names = [name.removesuffix(".npy") for name in archive.namelist()]
                     with archive.open(f"{self._keys(names)['frames']}.npy") as file:
                         version = np.lib.format.read_magic(file)
                         read = (
@@ -204,11 +214,15 @@ class Numpy(DividedSet):
 
 
 def array_files(source: Path) -> dict[str, Path]:
-    """Return the paths of all .npy and .npz files by relative name."""
-    if source.is_file():
-        return {source.name: source} if source.suffix in (".npy", ".npz") else {}
-    found = sorted(path for path in source.rglob("*.np[yz]") if not path.name.startswith("."))
-    return {path.relative_to(source).as_posix(): path for path in found}
+    """Return the paths of all .npy and .npz files by relative name, except hidden ones."""
+    names = find_files(source) if source.is_dir() else [source.name] if source.is_file() else []
+    base = source if source.is_dir() else source.parent
+    return {name: base / name for name in names if name.lower().endswith((".npy", ".npz"))}
+
+
+def is_npy(path: Path) -> bool:
+    """Return whether a file has one array, which can be mapped into memory."""
+    return path.suffix.lower() == ".npy"
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vidpred.data.prepared.format import MANIFEST, Manifest
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.prepared.pipeline import SKIPPED, open_target, skipped_lines, totals
+from vidpred.data.prepared.pipeline import MISSING, SKIPPED, UNLISTED, open_target, skipped_lines, totals
 from vidpred.data.splits import SPLITS, Part
 from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.probe import probe
@@ -59,8 +59,8 @@ class VideoSet(DataSet):
         parts = self.parts({path: video.frames for path, video in by_path.items()})
         bad = {name for name, _ in skipped}
         unused = by_path.keys() - {part.clip for part in parts}
-        skipped += [(name, "not in any split") for name in unused]
-        skipped += [(name, "listed, but missing") for name in self.listed() - by_path.keys() - bad]
+        skipped += [(name, UNLISTED) for name in unused]
+        skipped += [(name, MISSING) for name in self.listed() - by_path.keys() - bad]
         return by_path, parts, sorted(skipped)
 
     def items(self) -> list[Item]:

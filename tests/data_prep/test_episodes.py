@@ -190,6 +190,59 @@ def test_rows_beyond_the_arrays_are_bad(tmp_path: Path) -> None:
     assert "rows 116 to 516 of 137" in skipped(summary)["episode_000005"]
 
 
+def test_links_and_odd_entries_of_hdf5_files(tmp_path: Path) -> None:
+    """Links upwards and to nowhere, datasets without a shape, and masks that are no lists."""
+    h5py = pytest.importorskip("h5py")
+    source = tmp_path / "a.hdf5"
+    robomimic(source)
+    with h5py.File(source, "r+") as file:
+        file["data/demo_0/whole"] = h5py.SoftLink("/data")
+        file["data/demo_0/obs/up"] = file["data"]
+        file["data/demo_0/obs/wrist"] = h5py.ExternalLink("missing.h5", "/x")
+        file["data/demo_0/empty"] = h5py.Empty("f")
+        file["data/demo_9"] = h5py.SoftLink("/nowhere")
+        file["mask/train/inner"] = np.zeros(3)
+        file["mask/test"] = "demo_0"
+    summary = prepared(Hdf5, source)
+    assert len(summary.clips) == 6
+    assert set(skipped(summary)) == {"demo_9"}
+
+
+def test_episodes_that_overlap_or_are_in_two_lists_are_refused(tmp_path: Path) -> None:
+    """One frame could be in training and in the test."""
+    h5py = pytest.importorskip("h5py")
+    stable_worldmodel(tmp_path / "a.h5")
+    robomimic(tmp_path / "b.h5", masks=True)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["ep_offset"][2] = 30
+    with h5py.File(tmp_path / "b.h5", "r+") as file:
+        file["mask/test"] = np.array([b"demo_3", b"demo_0"])
+    with pytest.raises(DataError, match="the rows of two episodes overlap"):
+        prepared(Hdf5, tmp_path / "a.h5")
+    with pytest.raises(DataError, match="episode demo_0 is in the lists of "):
+        prepared(Hdf5, tmp_path / "b.h5")
+
+
+def test_episodes_in_no_list_are_named(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    robomimic(tmp_path / "a.h5", masks=True)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["mask/train"]
+        file["mask/train"] = np.array([b"demo_0", b"demo_2", b"demo_7"])
+    reasons = dict.fromkeys(("demo_4", "demo_5"), "not in any split") | {"demo_7": "listed, but missing"}
+    assert skipped(prepared(Hdf5, tmp_path / "a.h5")) == reasons
+
+
+def test_a_file_without_the_camera_costs_only_itself(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    aloha(tmp_path / "aloha")
+    with h5py.File(tmp_path / "aloha" / "episode_2.hdf5", "r+") as file:
+        file.move("observations/images/top", "observations/images/left")
+    summary = prepared(Hdf5, tmp_path / "aloha", camera="top")
+    assert len(summary.clips) == 5
+    assert "no camera=top" in skipped(summary)["episode_2.hdf5"]
+
+
 def test_missing_packages_and_wrong_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

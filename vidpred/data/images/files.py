@@ -245,7 +245,8 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         with path.open("rb") as file:  # numpy does not close files that it cannot read
             loaded = np.load(file, allow_pickle=False)
             alone = isinstance(loaded, np.ndarray)
-            tables = {"images": loaded} if alone else {key: loaded[key] for key in loaded.files}
+            wanted = () if alone else [key for key in (*IMAGE_KEYS, *LABEL_KEYS) if key in loaded.files]
+            tables = {"images": loaded} if alone else {key: loaded[key] for key in wanted}
     except UNREADABLE as error:
         raise DataError(f"cannot read the arrays ({one_line(error)}) [{path}]") from None
     key = next((key for key in IMAGE_KEYS if key in tables), "")

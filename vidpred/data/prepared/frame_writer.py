@@ -21,7 +21,7 @@ from vidpred.data.resize import scaled, with_channels
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.probe import THUMBNAIL, find_cuts
 from vidpred.data.videos.reader import scaled_size
-from vidpred.errors import DataError, StorageError, printable
+from vidpred.errors import DataError, StorageError, VidpredError, printable
 from vidpred.files import read_json, write_file
 
 
@@ -324,7 +324,7 @@ def file_stem(item: Item) -> str:
     return f"{readable}-{sha256(item.name.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
 
 
-def reason(error: DataError) -> str:
+def reason(error: VidpredError) -> str:
     """Return the message without the location in brackets at its end, which the table row already contains."""
     text = str(error)
     return text.rsplit(" [", 1)[0] if text.endswith("]") else text

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from vidpred.data.prepared.frame_writer import (
     Item,
     ItemWriter,
     Preparation,
+    WrittenItem,
     reason,
     recorded,
     write_item,
@@ -35,7 +37,7 @@ from vidpred.processes.pool import in_processes
 from vidpred.processes.temporary import remove_leftovers
 
 SKIPPED = "left_out.csv"
-NOT_BAD = ("not in any split", "listed, but missing")  # reasons of what is skipped on purpose
+UNLISTED, MISSING = "not in any split", "listed, but missing"  # reasons of what is skipped on purpose
 
 
 @dataclass
@@ -139,6 +141,7 @@ def _prepare(
             skipped.append((item.name, result))
         else:
             done[item.name] = result
+    skipped += leave_out_other_widths(done, target)
     clips = sorted((clip for written in done.values() for clip in written.entries), key=_place)
     parts = sum(written.parts for written in done.values())
     skipped = sorted([*skipped, *(row for written in done.values() for row in written.skipped)])
@@ -160,6 +163,31 @@ def _prepare(
     return Summary(target, manifest, clips, skipped, reused, len(done) - reused, preparation.of_images)
 
 
+def leave_out_other_widths(done: dict[str, WrittenItem], target: Path) -> list[tuple[str, str]]:
+    """Remove items whose actions or states have another number of values than most, and return them with the reason.
+
+    Args:
+        done: What was written of each item.
+        target: Folder of the prepared set.
+    """
+    left_out = []
+    for kind in ("actions", "states"):
+        widths = {name: _width(target, written, kind) for name, written in done.items() if written.entries}
+        usual = Counter(widths.values()).most_common(1)
+        for name, width in widths.items():
+            if width != usual[0][0]:
+                left_out.append((name, f"has {counted(width, 'value')} of {kind} per frame, most have {usual[0][0]}"))
+                del done[name]
+    return left_out
+
+
+def _width(target: Path, written: WrittenItem, kind: str) -> int:
+    """Return the number of values of a kind per frame of an item; 0 without any."""
+    file = target / FRAMES / f"{written.entries[0].file}.{kind}.f32"
+    frames = sum(clip.frames for clip in written.entries)
+    return file.stat().st_size // np.dtype(np.float32).itemsize // frames if file.exists() else 0
+
+
 def check_losses(
     preparation: Preparation, clips: Sequence[ClipEntry], skipped: Sequence[tuple[str, str]], parts: int
 ) -> None:
@@ -168,7 +196,7 @@ def check_losses(
     Raises:
         DataError: More than `max_bad_fraction` of the parts are bad, or no training clip is left.
     """
-    bad = [row for row in skipped if row[1] not in NOT_BAD]
+    bad = [row for row in skipped if row[1] not in (UNLISTED, MISSING)]
     named = "; ".join(f"{printable(name)}: {why}" for name, why in bad[:3])
     if len(bad) > preparation.max_bad_fraction * (parts + len(bad)):
         raise DataError(
@@ -182,7 +210,7 @@ def check_losses(
 
 def check(preparation: Preparation, workers: int | None = None, progress: bool = True) -> list[dict[str, Any]]:
     """Read every item without writing anything; return {item, ok, reason, ...contents} for each."""
-    items = preparation.candidates()
+    items = [item for item in preparation.candidates() if item.bad not in (UNLISTED, MISSING)]
     check_names(items)
     rows = [{"item": printable(item.name), "ok": False, "reason": item.bad} for item in items if item.bad]
     jobs = [(preparation, item) for item in items if not item.bad]
@@ -274,30 +302,20 @@ def _manifest(
     target: Path,
     clips: list[ClipEntry],
 ) -> Manifest:
-    """Build the manifest, with the statistics of actions and states.
-
-    Raises:
-        DataError: Some items have no actions or states, or their sizes differ.
-    """
+    """Build the manifest, with the statistics of actions and states."""
     sizes: dict[str, int] = {}
     statistics = {}
     files = {clip.file: [other for other in clips if other.file == clip.file] for clip in clips}
     trained = {"train"} if any(clip.split == "train" for clip in clips) else set(SPLITS)
     for kind in ("actions", "states"):
         paths = {file: target / FRAMES / f"{file}.{kind}.f32" for file in files}
-        present = [file for file in files if paths[file].exists()]
-        if not present:
+        if not any(path.exists() for path in paths.values()):
             continue
-        if len(present) < len(files):
-            raise DataError(f"{len(files) - len(present)} of {len(files)} items have no {kind} [{preparation.source}]")
         rows = {
             file: np.fromfile(paths[file], np.float32).reshape(sum(clip.frames for clip in files[file]), -1)
             for file in files
         }
-        widths = {values.shape[1] for values in rows.values()}
-        if len(widths) > 1:
-            raise DataError(f"{kind} of different sizes, {sorted(widths)} [{preparation.source}]")
-        (sizes[kind],) = widths
+        sizes[kind] = next(iter(rows.values())).shape[1]
         statistics[kind] = value_statistics(
             [rows[clip.file][clip.first : clip.first + clip.frames] for clip in clips if clip.split in trained]
         )

@@ -35,7 +35,9 @@ class SliceChecksums:
             self._decided = True
             tried = ((seed, one) for seed in SEEDS for one in (packet, *following))
             self._seed = next((seed for seed, one in tried if slices_are_right(one, seed)), None)
-            self._unusable = self._seed is not None and not self._has_settings  # such slices need settings
+            has_checksums = self._seed is not None or any(map(_have_checksums, (packet, *following)))
+            # Such slices need settings; and where no checksum is right, everything is damaged.
+            self._unusable = has_checksums and (self._seed is None or not self._has_settings)
         if self._unusable:
             return True
         return self._seed is not None and not slices_are_right(packet, self._seed)
@@ -43,15 +45,25 @@ class SliceChecksums:
 
 def slices_are_right(packet: bytes, seed: int) -> bool:
     """Return whether the slices fill a packet of FFV1 and match their checksums, which begin at `seed`."""
+    return all(one is not None and _is_right(one, seed) for one in _slices(packet, TRAILER))
+
+
+def _have_checksums(packet: bytes) -> bool:
+    """Return whether the lengths of slices fit a packet with checksums, but not one without."""
+    return None not in _slices(packet, TRAILER) and None in _slices(packet, SIZE_BYTES)
+
+
+def _slices(packet: bytes, trailer: int) -> list[bytes | None]:
+    """Return the slices that fill a packet, from its end, each with its trailer; ending with None if they do not."""
+    found: list[bytes | None] = []
     end = len(packet)
     while end > 0:
-        if end < TRAILER:
-            return False
-        start = end - TRAILER - int.from_bytes(packet[end - TRAILER : end - TRAILER + SIZE_BYTES], "big")
-        if start < 0 or not _is_right(packet[start:end], seed):
-            return False
+        start = end - trailer - int.from_bytes(packet[max(0, end - trailer) :][:SIZE_BYTES], "big")
+        if start < 0:
+            return [*found, None]
+        found.append(packet[start:end])
         end = start
-    return bool(packet)
+    return found or [None]
 
 
 def _is_right(content: bytes, seed: int) -> bool:

@@ -123,9 +123,9 @@ def _check_chunks(content: FileBytes, offset: int, end: int, damage: Damage) -> 
 
 def _check_boxes(content: FileBytes, damage: Damage) -> None:
     """Walk through the outermost boxes of an MP4 or QuickTime file."""
-    offset = 0
+    offset, name = 0, b""
     while offset + 8 <= len(content):
-        size = int.from_bytes(content[offset : offset + 4], "big")
+        size, name = int.from_bytes(content[offset : offset + 4], "big"), content[offset + 4 : offset + 8]
         if size == 1:
             size = int.from_bytes(content[offset + 8 : offset + 16], "big")
         if size < 8:  # 0: up to the end of the file
@@ -133,30 +133,53 @@ def _check_boxes(content: FileBytes, damage: Damage) -> None:
         offset += size
     if offset > len(content):
         damage.notes.append(f"the file ends {offset - len(content):,} bytes early")
+    elif name == b"moof":
+        damage.notes.append("the file ends before the frames of its last fragment")
 
 
 def _check_mkv(content: FileBytes, damage: Damage) -> None:
     for name, offset, end in _elements(content, 0, len(content)):
         if name != MKV_SEGMENT:
             continue
-        if end is not None and end > len(content):
-            damage.notes.append(f"the file ends {end - len(content):,} bytes early")
         _check_segment(content, offset, min(end or len(content), len(content)), damage)
+        if end is not None and end > len(content):
+            damage.notes = [note for note in damage.notes if not note.startswith("the file ends")]
+            damage.notes.append(f"the file ends {end - len(content):,} bytes early")
         return
 
 
-def _check_segment(content: FileBytes, offset: int, end: int, damage: Damage) -> None:
+def _check_segment(content: FileBytes, start: int, end: int, damage: Damage) -> None:
+    following: int | None = start
+    while following is not None:
+        following = _check_known(content, following, end, damage)
+
+
+def _check_known(content: FileBytes, offset: int, end: int, damage: Damage) -> int | None:
+    """Check the elements of a segment up to a cluster of unknown length; return where the one after that begins."""
     for name, inside, after in _elements(content, offset, end):
         if name not in MKV_TOP:
             damage.add(inside, f"invalid data at byte {inside:,}")
-            return
-        if after is None:  # a live stream: the length of this cluster is unknown, and so is where the next one begins
-            return
+            return None
         if name == MKV_CLUSTER:
-            for block, place, _ in _elements(content, inside, min(after, end)):
-                if block not in MKV_IN_CLUSTER:
-                    damage.add(place, f"invalid data at byte {place:,}")
-                    break
+            following = _check_cluster(content, inside, end if after is None else min(after, end), damage)
+            if after is None:  # a live stream
+                return following
+    return None
+
+
+def _check_cluster(content: FileBytes, offset: int, end: int, damage: Damage) -> int | None:
+    """Check the blocks of a cluster; return where the element after them begins, if there is one before `end`."""
+    following = offset
+    for name, inside, after in _elements(content, offset, end):
+        if name in MKV_TOP - MKV_IN_CLUSTER:
+            return following
+        if name not in MKV_IN_CLUSTER:
+            damage.add(inside, f"invalid data at byte {inside:,}")
+            return None
+        following = inside if after is None else after
+    if following > end == len(content):
+        damage.notes.append(f"the file ends {following - end:,} bytes early")
+    return None
 
 
 def _elements(content: FileBytes, offset: int, end: int) -> Iterator[tuple[int, int, int | None]]:

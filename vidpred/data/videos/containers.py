@@ -26,6 +26,8 @@ REFUSED_FORMATS = frozenset((
 REFUSED_CODECS = frozenset(("ansi", "bintext", "idf", "xbin", "wrapped_avframe", "vnull"))
 # The default decoders of VP8 and VP9 drop the alpha channel.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Decoders that leave out frames without a reference unless asked for them, flagged as corrupt.
+DROPPING_DECODERS = frozenset(("h264", "hevc", "vvc"))
 TEXT_BYTES = frozenset(range(32, 127)) | {9, 10, 13}
 
 # Leading bytes of files that are not videos, and the reason to report.
@@ -207,6 +209,7 @@ def allowed_codecs() -> str:
 
 def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
     import av
+    from av.codec.context import Flags
     from av.stream import Disposition
 
     videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
@@ -234,6 +237,8 @@ def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
     if limits is not None:
         options["max_pixels"] = str(limits.pixels)
     decoder.options = options
+    if decoder.name in DROPPING_DECODERS:
+        decoder.flags |= Flags.output_corrupt
     return OpenVideo(container, stream, decoder)
 
 

@@ -36,7 +36,10 @@ def geometry_of(frame: Any, stream: Any) -> Geometry:
 
 def _orientation(frame: Any) -> tuple[int, bool]:
     """Return (rotation, mirrored) from the display matrix: stored (x, y) is shown at (a x + c y, b x + d y)."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV knows only some kinds of data next to a frame: not EXIF, several views, ...
+        return round(frame.rotation / 90) * 90 % 360, False
     if data is None:
         return 0, False
     (a, b), (c, d) = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].tolist()

@@ -99,9 +99,9 @@ class _Scan:
         """
         frames = WholeFrames(self.video, damage.breaks, damage.images)
         for frame in frames:
-            self.add(frame)
+            self.add(frame, frames.is_key)
         if not self.count:
-            reason = next(iter([*frames.reasons, *damage.notes]), None)
+            reason = next(iter([*frames.reasons, *damage.notes]), "no keyframe" if frames.before else None)
             raise DataError(f"damaged: no whole frame ({reason})" if reason else "no frames in its video stream")
         self.gaps.update(gap for gap in frames.gaps if 0 < gap < self.count)
         if frames.gaps:
@@ -114,10 +114,10 @@ class _Scan:
             self.notes.append(f"{counted(missing, 'image')} of {damage.images} cannot be decoded")
         self.note_holes()
 
-    def add(self, frame: Any) -> None:
+    def add(self, frame: Any, is_key: bool) -> None:
         if not self.count:
             self.geometry = geometry_of(frame, self.video.stream)
-        if frame.key_frame:
+        if is_key:
             self.keyframes.append(self.count)
             self._keyframe_dts.append(frame.dts)
         self.pts.append(frame.pts)
@@ -130,7 +130,7 @@ class _Scan:
             self._refuse(self.limits.of_size(width, frame.height))
         self._refuse(self.limits.of_length(self.count, self._seconds()))
         thumbnail = thumbnail_of(frame, self._scaler)
-        self.checksums.append(zlib.crc32(thumbnail.data))
+        self.checksums.append(zlib.crc32(np.ascontiguousarray(thumbnail).data))
         if self._thumbnail is not None:
             self.thumbnail_differences.append(cv2.norm(thumbnail, self._thumbnail, cv2.NORM_L1) / thumbnail.size)
         self._thumbnail = thumbnail
@@ -181,19 +181,22 @@ def thumbnail_of(frame: Any, scaler: Scaler) -> np.ndarray:
 def _with_checked_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int], video: OpenVideo) -> VideoInfo:
     """Return the info, without keyframes if decoding from one of them differs from sequential decoding.
 
-    A good video is tried at its last keyframe, by thumbnails; a damaged one from every keyframe to the next, by whole
-    frames.
+    A good video is tried at its last keyframe, by thumbnails, or at all of them where no ascending times identify the
+    frames; a damaged one from every keyframe to the next, by whole frames.
     """
     if info.notes:
         right = _keyframes_are_right(path, info)
     else:
-        first = info.keyframes[-1] if info.keyframes else 0
-        if not first:
+        tried = [first for first in (info.keyframes[-1:] if info.pts else info.keyframes) if first]
+        if not tried:
             return info
         scaler = Scaler()
         with closing(Reader(path, info, video)) as reader:
-            found = _checksums(reader, first, first + TRIED_FRAMES, lambda frame: thumbnail_of(frame, scaler))
-        right = found == checksums[first : first + TRIED_FRAMES]
+            right = all(
+                _checksums(reader, first, first + TRIED_FRAMES, lambda frame: thumbnail_of(frame, scaler))
+                == checksums[first : first + TRIED_FRAMES]
+                for first in reversed(tried)  # so that the reader seeks each time
+            )
     return info if right else replace(info, keyframes=[], keyframe_dts=[])
 
 
@@ -216,7 +219,7 @@ def _checksums(reader: Reader, first: int, end: int, image: Callable[[Any], np.n
     found = []
     with suppress(av.FFmpegError):
         for number, frame in reader.frames_from(first):
-            found.append(zlib.crc32(image(frame).data))
+            found.append(zlib.crc32(np.ascontiguousarray(image(frame)).data))
             if number >= end - 1:
                 break
     return found

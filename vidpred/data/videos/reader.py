@@ -177,8 +177,8 @@ class Reader:
 
     def _seek(self, start: int | None) -> None:
         """Seek so that the next frame is `start`; if that fails, reopen the video at the beginning."""
-        # In a damaged video, the keyframe of frame 0 may not be the first one.
-        from_start = start is None or (start == 0 and bool(self.info.notes))
+        # In a damaged video, and where no times identify the frames, the keyframe of frame 0 may not be the first one.
+        from_start = start is None or (start == 0 and bool(self.info.notes or not self.info.pts))
         if start is not None and not from_start:
             by_pts = bool(self.info.pts)
             time = self.info.pts[start] if by_pts else self.info.keyframe_dts[bisect_left(self.info.keyframes, start)]

@@ -8,10 +8,18 @@ from itertools import islice
 from typing import Any
 
 from vidpred.data.videos.checksums import AHEAD, SliceChecksums
-from vidpred.data.videos.containers import OpenVideo
+from vidpred.data.videos.containers import DROPPING_DECODERS, OpenVideo
 from vidpred.errors import short
 
 LOOK_AHEAD = 2  # packets within which a keyframe follows where two streams were joined
+# Decoders that begin with any packet, and predict from a gray image what precedes the first keyframe.
+PREDICTING_FROM_NOTHING = frozenset((
+    "mpeg4", "h263", "h263i", "flv", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "cinepak", "msvideo1",
+    "qtrle",
+))  # fmt: skip
+# Decoders that do not flag keyframes, although their packets are flagged.
+WITHOUT_KEY_FLAGS = frozenset(("cfhd", "libvpx", "libvpx-vp9", "msvideo1", "qtrle"))
+RETAINING = frozenset(("msvideo1", "qtrle"))  # of these, those that keep parts of the last image in a damaged keyframe
 
 
 class WholeFrames:
@@ -23,7 +31,9 @@ class WholeFrames:
 
     Attributes:
         count: Number of frames yielded.
-        lost: Number of frames dropped.
+        is_key: Whether decoding can start at the last frame yielded.
+        before: Number of frames without a reference before the first whole one.
+        lost: Number of other frames dropped.
         gaps: Values of `count` at which frames were dropped.
         reasons: What went wrong, in the order of `gaps`.
     """
@@ -31,7 +41,7 @@ class WholeFrames:
     def __init__(self, video: OpenVideo, breaks: Sequence[int] = (), images: int | None = None) -> None:
         """Take the damage that `container_damage.find_damage` found."""
         self.video, self.breaks, self.images = video, breaks, images
-        self.count, self.lost = 0, 0
+        self.count, self.before, self.lost, self.is_key = 0, 0, 0, False
         self.gaps: list[int] = []
         self.reasons: list[str] = []
         self._whole = True
@@ -39,6 +49,9 @@ class WholeFrames:
         self._key_pts: int | None = None
         self._offset = 0  # in the file, of the last packet
         self._following: deque[Any] = deque()  # packets read ahead
+        self._must_be_key = video.decoder.name in PREDICTING_FROM_NOTHING  # the next packet
+        # Times of packets flagged as keyframes.
+        self._flagged: set[int] | None = set() if video.decoder.name in WITHOUT_KEY_FLAGS else None
         self._checksums = SliceChecksums(video.decoder.extradata) if video.decoder.name == "ffv1" else None
         self._frames = self._decode()
 
@@ -59,8 +72,7 @@ class WholeFrames:
                 self._lose("a wrong checksum", sent=False)
                 self.lost += 1
                 continue
-            if packet.is_keyframe and not packet.is_corrupt:
-                self._key_sent, self._key_pts = True, packet.pts
+            self._note_key(packet)
             try:
                 frames = self.video.decode(packet)
             except av.EOFError:
@@ -72,19 +84,40 @@ class WholeFrames:
             for frame in frames:
                 yield from self._filter(frame)
 
+    def _note_key(self, packet: Any) -> None:
+        """Note whether the decoder gets a keyframe."""
+        if self._must_be_key and packet.size and not packet.is_keyframe:
+            self._lose("no keyframe at the start")
+        self._must_be_key = self._must_be_key and not packet.size
+        if packet.is_keyframe and not packet.is_corrupt:
+            self._key_sent, self._key_pts = True, packet.pts
+            if self._flagged is not None and packet.pts is not None:
+                self._flagged.add(packet.pts)
+
     def _filter(self, frame: Any) -> Iterator[Any]:
+        is_key = self._is_key(frame)
         if self.images is not None and self.count >= self.images:
             self._lose("incomplete image")
+        elif frame.is_corrupt and self._whole and not self.count and self.video.decoder.name in DROPPING_DECODERS:
+            self.before += 1  # a stream that was cut between keyframes; players skip these, too
+            return
         elif frame.is_corrupt:
             self._lose("incomplete frame")
-        elif frame.key_frame and self._key_sent and (None in (self._key_pts, frame.pts) or frame.pts >= self._key_pts):
+        elif is_key and self._key_sent and (None in (self._key_pts, frame.pts) or frame.pts >= self._key_pts):
             self._whole = True
         if self._whole:
             self.count += 1
-            self._key_pts = None
+            self._key_pts, self.is_key = None, is_key and self.video.decoder.name not in RETAINING
             yield frame
         else:
             self.lost += 1
+
+    def _is_key(self, frame: Any) -> bool:
+        if self._flagged is None:
+            return bool(frame.key_frame)
+        flagged = frame.pts in self._flagged
+        self._flagged.discard(frame.pts)
+        return flagged
 
     def _lose(self, reason: str, sent: bool = True) -> None:
         """Drop frames from here on; sent: whether a keyframe that the decoder already has may end that."""
