@@ -44,6 +44,8 @@ def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
 def by_view(names: Sequence[str]) -> dict[str, list[str]]:
     """Divide the frames of several views, such as 000_L.png, 000_R.png, ...: the same numbers with different words.
 
+    Some numbers may be missing in a view, at most half.
+
     Returns:
         The names by the word of their view; by "" for one view.
     """
@@ -53,9 +55,10 @@ def by_view(names: Sequence[str]) -> dict[str, list[str]]:
         stem = name if max(stems.values()) > 1 else os.path.splitext(name)[0]  # of 000.jpg and 000.png, each is a view
         words = re.split(r"([0-9]+)", stem)
         views["*".join(words[::2])][tuple(words[1::2])] = name
-    numbers = {frozenset(members) for members in views.values()}
+    numbers = set().union(*views.values())
+    fewest = min(map(len, views.values()), default=0)
     labels = _labels(list(views))
-    if not 2 <= len(views) <= MAX_VIEWS or len(numbers) > 1 or len(next(iter(numbers))) < 2 or labels is None:
+    if not 2 <= len(views) <= MAX_VIEWS or 2 * fewest < len(numbers) or fewest < 2 or labels is None:
         return {"": list(names)}
     return {label: list(members.values()) for label, members in zip(labels, views.values(), strict=True)}
 

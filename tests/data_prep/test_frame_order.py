@@ -61,6 +61,9 @@ def test_views_are_separate_clips() -> None:
     assert by_view(sides) == {"L": sides[::2], "R": sides[1::2]}
     kinds = [f"{kind}_{t:03}.png" for kind in ("depth", "rgb") for t in range(9)]
     assert by_view(kinds) == {"depth": kinds[:9], "rgb": kinds[9:]}
+    assert by_view(sides[:-3]) == {"L": sides[:-3:2], "R": sides[1:-3:2]}, "frames of a view may be missing"
+    few = [*(f"{t:03}.png" for t in range(9)), "mask_000.png", "mask_001.png"]
+    assert by_view(few) == {"": few}
     both = [f"{t:03}.{end}" for t in range(9) for end in ("jpg", "png")]
     assert by_view(both) == {"jpg": both[::2], "png": both[1::2]}
     signs = [f"{t}.png" for t in (-3, -2, -1, 1, 2, 3)]

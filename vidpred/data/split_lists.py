@@ -126,6 +126,19 @@ def _parent(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[0]
 
 
+def _decoded(content: bytes) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark or mostly plain letters."""
+    for marks, encoding in (
+        ((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-32"),
+        ((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"),
+    ):
+        if content.startswith(marks):
+            return content.decode(encoding, "replace")
+    if 3 * content.count(0) > len(content):  # as PowerShell and Excel write it without a mark
+        return content.decode("utf-16-le" if content[1::2].count(0) > content[::2].count(0) else "utf-16-be", "replace")
+    return content.decode("utf-8-sig", "surrogateescape")
+
+
 def _rows(listing: Path) -> list[tuple[int, str, str]]:
     """Return (number of the row, path, split) of all rows.
 
@@ -136,8 +149,7 @@ def _rows(listing: Path) -> list[tuple[int, str, str]]:
         content = listing.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read the split file [{listing}]: {error.strerror}; see data.split_file") from None
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = content.decode("utf-16", "replace") if wide else content.decode("utf-8-sig", "surrogateescape")
+    text = _decoded(content)
     lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
     delimiter = Counter(re.findall(DELIMITER, text, re.IGNORECASE | re.MULTILINE) or ",").most_common(1)[0][0]
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import UNREADABLE, DataError, printable, short
@@ -31,12 +31,14 @@ TWELVE_BITS = 4095  # 16-bit images that never exceed it hold fewer bits, and wo
 JPEG, SCAN_OF_JPEG, END_OF_JPEG = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 UNLIMITED = 2**31 - 1  # pixels
 KNOWN_PROFILES = ("Baseline", "Progressive")  # FFmpeg also decodes lossless JPEG
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+BIG_TIFF = (b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", *BIG_TIFF)
 UNDECODABLE: tuple[type[Exception], ...] = (*UNREADABLE, Image.DecompressionBombError, cv2.error)
 _CONTEXTS = threading.local()  # open decoders
 warnings.filterwarnings("ignore", module="PIL")  # about metadata
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised
 ORIENTATION, WHITE_IS_ZERO, SAMPLE_FORMAT, REDUCED, MAX_SAMPLE, EXTRA_SAMPLES = 274, 262, 339, 254, 281, 338
+PLANAR, SAMPLES = 284, 277
 SET_WHITE = "set data.video.white_level (white_level for vidpred prepare)"
 
 
@@ -260,6 +262,8 @@ def _deep(content: bytes, opened: Image.Image | None, white_level: float | None,
     Raises:
         DataError: It cannot be decoded, or its white level is unknown.
     """
+    if content.startswith(TIFF) and _is_planar(content, opened):
+        raise DataError("planar samples of more than 8 bits; write the channels of each pixel next to each other")
     _, found = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED, None, (page, page + 1))
     if not found:
         if opened is not None:
@@ -285,6 +289,18 @@ def _deep(content: bytes, opened: Image.Image | None, white_level: float | None,
     # OpenCV applies the orientation of TIFF itself.
     orientation = 1 if opened is None or tags else opened.getexif().get(ORIENTATION, 1)
     return Decoded(_oriented(_as_rgb(color), orientation), peak)
+
+
+def _is_planar(content: bytes, opened: Image.Image | None) -> bool:
+    """Return whether a TIFF image stores its channels one after the other, of which OpenCV decodes only the first."""
+    if opened is not None:
+        tags = opened.tag_v2  # type: ignore[attr-defined]
+    else:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if content[:4] in BIG_TIFF else 8])
+        file = io.BytesIO(content)
+        file.seek(tags.next)
+        tags.load(file)
+    return bool(tags.get(PLANAR, 1) == 2 and tags.get(SAMPLES, 1) > 1)
 
 
 def _white_of(values: np.ndarray, given: float | None, stated: float | None) -> tuple[float, int]:
