@@ -22,6 +22,7 @@ NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EIN
 
 _new: set[str] = set()  # outputs that did not exist when they were checked, and must not when they are written
 CHECKSUM = "crc32"
+FINGERPRINT_BYTES = 1 << 16
 
 
 def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
@@ -39,6 +40,20 @@ def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
             raise OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
         content: bytes = file.read()
         return content
+
+
+def content_fingerprint(path: Path) -> str:
+    """Return a checksum of a file's size and of its first and last 64 KB; "" if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            found = zlib.crc32(file.read(FINGERPRINT_BYTES), zlib.crc32(str(size).encode()))
+            if size > FINGERPRINT_BYTES:
+                file.seek(-FINGERPRINT_BYTES, os.SEEK_END)
+                found = zlib.crc32(file.read(), found)
+    except OSError:
+        return ""
+    return f"{found:08x}"
 
 
 def read_json(path: Path, most: int = MAX_TEXT_BYTES) -> Any:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data_prep.numpy import Numpy
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import load_config
-from vidpred.data.build import build_source
+from vidpred.data.build import build_source, record_splits
+from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.recorded_splits import RecordedSplits, with_recorded_splits, with_root
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.windows import VideoWindows
-from vidpred.errors import DataError
+from vidpred.errors import ConfigError, DataError
+from vidpred.evaluation.evaluate import EvaluationRequest, check_request
 from vidpred.inference.predictor import Predictor
 from vidpred.run import train
 
@@ -30,6 +35,14 @@ def used(run: Path, split: str) -> set[tuple[str, int]]:
     source = build_source(data, split, range(3))
     assert isinstance(source, VideoWindows)
     return {(segment.video.path, number) for segment in source.segments for number in range(segment.first, segment.end)}
+
+
+def trained(folder: Path, count: int = 6) -> Path:
+    """Train on videos of different content; return the run."""
+    for number in range(count):
+        write_video(folder / "clips" / f"{number}.mp4", numbered_frames(60, 32, 32, first=60 * number))
+    train(load_config(None, {**TINY, "data.root": str(folder / "clips"), "run": str(folder / "run")}))
+    return folder / "run"
 
 
 def start(folder: Path, count: int) -> tuple[Path, Path]:
@@ -124,3 +137,94 @@ def test_a_list_that_a_user_wrote_is_none_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "splits.csv").write_text("path,split\na.mp4,train\n")
     assert with_recorded_splits(DataSettings(), tmp_path).split_file is None
     assert RecordedSplits.read(tmp_path / "splits.csv") is None
+
+
+@pytest.mark.slow
+def test_what_was_trained_on_is_never_tested_by_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A test file that was overwritten by a training file, and a copy of the folder, where no splits are stored."""
+    run = trained(tmp_path, 12)
+    clips = tmp_path / "clips"
+    files = {split: sorted({path for path, _ in used(run, split)}) for split in ("train", "validation", "test")}
+    train_name, test_name, hidden = files["train"][0], files["test"][0], [*files["validation"], *files["test"]]
+    shutil.copytree(clips, tmp_path / "copy", ignore=lambda *_: [*hidden, *files["train"][4:], ".vidpred"])
+    predictor, request = Predictor.load(run), EvaluationRequest(root=str(tmp_path / "copy"))
+    with pytest.raises(ConfigError, match=r"run was trained on \d clips? of the test split \[.*copy\]: .*.mp4"):
+        check_request([predictor], request)
+    check_request([predictor], replace(request, split="train"))
+    check_request([predictor], replace(request, root=str(clips)))
+    shutil.copy(clips / train_name, clips / test_name)
+    capsys.readouterr()
+    build_source(predictor.data, "train", range(3), progress=True)
+    assert f"files that are changed to what the run was trained on are not used [{clips}]: {test_name}" in (
+        capsys.readouterr().err
+    )
+    assert {path for path, _ in used(run, "test")} == {*files["test"]} - {test_name}
+
+
+@pytest.mark.slow
+def test_a_set_that_is_prepared_again_keeps_the_splits_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More clips move others to another split: what was trained on would be tested on."""
+    random = np.random.default_rng(0)
+    clips = random.integers(0, 256, (24, 12, 16, 16, 3)).astype(np.uint8)
+    source, target, run = tmp_path / "clips", tmp_path / "set", tmp_path / "run"
+    source.mkdir()
+
+    def prepared(numbers: range) -> dict[str, str]:
+        for number in numbers:
+            np.save(source / f"{number}.npy", clips[number])
+        found = prepare(Numpy(source=source), target, workers=1, progress=False).clips
+        return {clip.clip: clip.split for clip in found}
+
+    def tested() -> set[str]:
+        windows = build_source(Predictor.load(run).data, "test", range(3))
+        return {windows.clip_name(number) for number in range(len(windows))}
+
+    before = prepared(range(8, 18))
+    train(load_config(None, {**TINY, "data.root": str(target), "run": str(run)}))
+    after = prepared(range(24))
+    of_test = {name for name, split in before.items() if split == "test"}
+    assert {name for name, split in before.items() if split == "train"} & {
+        name for name, split in after.items() if split == "test"
+    }
+    assert tested() == of_test
+    build_source(Predictor.load(run).data, "test", range(3), progress=True)
+    assert f"new and belong to no split of the run are not used [{target}]: 0, 1, 18 and 11 more" in (
+        capsys.readouterr().err
+    )
+    changed = min(of_test)
+    np.save(source / f"{changed}.npy", clips[0])
+    prepared(range(0))
+    assert tested() == of_test - {changed}
+    train(load_config(None, {**TINY, "data.root": str(target), "run": str(run), "training.steps": 3}))
+
+
+def test_an_image_that_moved_in_an_array_is_not_tested(tmp_path: Path) -> None:
+    """The names of images in arrays are their numbers."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    np.save(tmp_path / "a.npy", images)
+    settings = DataSettings(root=str(tmp_path / "a.npy"), context_frames=0, crop_size=None)
+    recorded = record_splits(settings)
+    assert recorded is not None
+    recorded.write(tmp_path / "splits.csv")
+    of_run = settings.model_copy(update={"split_file": str(tmp_path / "splits.csv")})
+    numbers = {split: {part.clip for part in recorded.parts if part.split == split} for split in ("train", "test")}
+
+    def tested() -> set[int]:
+        windows = build_source(of_run, "test", range(1))
+        return {int(windows.clip_name(number)) for number in range(len(windows))}
+
+    assert tested() == set(map(int, numbers["test"]))
+    np.save(tmp_path / "a.npy", np.concatenate([images[:1], images]))
+    assert tested() == {number for number in map(int, numbers["test"]) if f"{number - 1:08}" not in numbers["train"]}
+
+
+def test_the_splits_of_earlier_runs_are_read(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("path,split,first,end,bytes\na.mp4,train,0,9,123\nb.mp4,test,0,9,45\n")
+    recorded = RecordedSplits.read(tmp_path / "splits.csv")
+    assert recorded is not None
+    assert recorded.sizes == {"a.mp4": 123, "b.mp4": 45}
+    assert len(recorded.present({"a.mp4": 9, "b.mp4": 9}, {"a.mp4": "01", "b.mp4": "01"})) == 2

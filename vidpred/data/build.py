@@ -8,8 +8,7 @@ from pathlib import Path
 from vidpred.data.images.windows import image_source, record_image_splits
 from vidpred.data.mixed_source import MixedSource
 from vidpred.data.partial_labels import PartiallyLabeled
-from vidpred.data.prepared.format import Manifest
-from vidpred.data.prepared.windows import listed_videos, prepared_source
+from vidpred.data.prepared.windows import listed_videos, prepared_source, record_prepared_splits
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, training_offsets
@@ -36,18 +35,43 @@ BUILDERS: tuple[Callable[[DataSettings, str, Sequence[int], bool], Source | None
 
 
 def record_splits(settings: DataSettings) -> RecordedSplits | None:
-    """Return all splits of a folder of videos or images; None for data that has its splits: prepared sets and worlds.
+    """Return all splits of the data; None for the embedded worlds.
 
     Raises:
         DataError: The data cannot be read or divided.
     """
     located = listed_videos(settings)
-    if located.root is None or Manifest.load(Path(located.root)) is not None:
+    if located.root is None:
         return None
+    if (prepared := record_prepared_splits(located)) is not None:
+        return prepared
     images = record_image_splits(located)
     if images is None:
         refuse_unprepared(Path(located.root))
     return images or record_video_splits(located)
+
+
+def trained_clips(data: DataSettings, other: DataSettings, split: str) -> list[str]:
+    """Return the clips of a split of other data that a run was trained on, by their content.
+
+    Args:
+        data: Data settings of the run, with the splits that it stores.
+        other: Settings of the other data.
+        split: Split of the other data.
+
+    Raises:
+        DataError: The data cannot be read or divided.
+    """
+    recorded = None if data.split_file is None else RecordedSplits.read(Path(data.split_file))
+    found = None if recorded is None or other.split_file == data.split_file else record_splits(other)
+    if recorded is None or found is None:
+        return []
+    trained = recorded.trained_ranges()
+    return [
+        part.clip
+        for part in found.parts
+        if part.split == split and trained.overlap(found.fingerprints.get(part.clip, ""), part)
+    ]
 
 
 def build_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:

@@ -9,7 +9,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,24 @@ from vidpred.errors import DataError
 from vidpred.files import write_file
 
 FILE = "splits.csv"
-HEADER = ["path", "split", "first", "end", "bytes"]
-NAMED = 3
+HEADER = ["path", "split", "first", "end", "bytes", "fingerprint"]
+HEADERS = [",".join(HEADER), ",".join(HEADER[:-1])]  # earlier runs stored no fingerprints
+NAMED, MANY = 3, 1 << 62
 
 
 @dataclass(frozen=True)
 class RecordedSplits:
-    """The parts of a run's data, and the size of each file in bytes (0: unknown)."""
+    """The splits of a run's data.
+
+    Attributes:
+        parts: The parts of all splits.
+        sizes: Size in bytes of each file; 0 if unknown.
+        fingerprints: Checksum of the content of each file or clip; "" if unknown.
+    """
 
     parts: list[Part]
     sizes: dict[str, int]
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> RecordedSplits | None:
@@ -43,35 +51,101 @@ class RecordedSplits:
         try:
             with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
                 rows = islice(csv.reader(lines), 1, None)
-                found = [(Part(path, split, int(first), int(end)), int(size)) for path, split, first, end, size in rows]
+                found = [
+                    (Part(path, split, int(first), int(end)), int(size), *(content or [""]))
+                    for path, split, first, end, size, *content in rows
+                ]
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the splits of the run ({error}) [{file}]; restore the file") from None
-        if not all(part.split in SPLITS for part, _ in found):
+        if not all(part.split in SPLITS for part, *_ in found):
             raise DataError(f"a split is none of {', '.join(SPLITS)} [{file}]; restore the file")
-        return cls([part for part, _ in found], {part.clip: size for part, size in found})
+        sizes = {part.clip: size for part, size, _ in found}
+        return cls([part for part, *_ in found], sizes, {part.clip: content for part, _, content in found})
 
     def write(self, file: Path) -> None:
         """Write the splits to a file. Raises StorageError."""
         text = io.StringIO()
-        rows = [(part.clip, part.split, part.first, part.end, self.sizes.get(part.clip, 0)) for part in self.parts]
+        rows = [
+            (
+                part.clip,
+                part.split,
+                part.first,
+                part.end,
+                self.sizes.get(part.clip, 0),
+                self.fingerprints.get(part.clip, ""),
+            )
+            for part in self.parts
+        ]
         csv.writer(text, lineterminator="\n").writerows([HEADER, *sorted(rows)])
         write_file(file, text.getvalue(), "free space or choose another run=")
 
-    def present(self, lengths: Mapping[str, int]) -> list[Part]:
-        """Return the parts of the files that are there, shortened to their lengths in frames."""
-        found = [replace(part, end=min(part.end, lengths[part.clip])) for part in self.parts if part.clip in lengths]
-        return [part for part in found if part.end > part.first]
+    def present(self, lengths: Mapping[str, int], fingerprints: Mapping[str, str]) -> list[Part]:
+        """Return the parts of the files that are there, shortened to their lengths in frames.
 
-    def warn_of_changes(self, sizes: Mapping[str, int], root: Path) -> None:
-        """Warn about files that are new, gone or changed since the run began."""
-        changed = [name for name, size in sizes.items() if self.sizes.get(name) not in (None, 0, size)]
+        Parts of validation and test that now have the content of training data are left out.
+
+        Args:
+            lengths: Number of frames of each file.
+            fingerprints: Checksum of the content of each file.
+        """
+        found = [replace(part, end=min(part.end, lengths[part.clip])) for part in self.parts if part.clip in lengths]
+        changed = {name for name, content in fingerprints.items() if content != self.fingerprints.get(name)}
+        trained = self.trained_ranges()
+        return [
+            part
+            for part in found
+            if part.end > part.first
+            and not (part.split != "train" and part.clip in changed and trained.overlap(fingerprints[part.clip], part))
+        ]
+
+    def trained_ranges(self) -> TrainedRanges:
+        """Return the training data by its content."""
+        return TrainedRanges([(self.fingerprints.get(part.clip, ""), part) for part in self.parts])
+
+    def warn_of_changes(self, sizes: Mapping[str, int], fingerprints: Mapping[str, str], root: Path) -> None:
+        """Warn about files that are new, gone or changed since the run began.
+
+        Args:
+            sizes: Size in bytes of each file; 0 if unknown.
+            fingerprints: Checksum of the content of each file; none of those that are not compared.
+            root: The folder, for the message.
+        """
+        changed = [
+            name
+            for name, size in sizes.items()
+            if 0 not in (size, self.sizes.get(name, size), size - self.sizes.get(name, size))
+            or self.fingerprints.get(name, "") not in ("", fingerprints.get(name, self.fingerprints.get(name, "")))
+        ]
+        known = {part.clip for part in self.parts}
+        kept = {part.clip for part in self.present(dict.fromkeys(sizes, MANY), fingerprints)}
         for names, what in (
-            (sizes.keys() - self.sizes.keys(), "new and belong to no split of the run are not used"),
-            (self.sizes.keys() - sizes.keys(), "gone or unreadable since the run began"),
-            (changed, "changed since the run began keep their split"),
+            (sizes.keys() - known, "new and belong to no split of the run are not used"),
+            (known - sizes.keys(), "gone or unreadable since the run began"),
+            (kept & set(changed), "changed since the run began keep their split"),
+            (set(changed) - kept, "changed to what the run was trained on are not used"),
         ):
-            if names:
-                print(f"vidpred: warning: files that are {what} [{root}]: {_named(names)}", file=sys.stderr)
+            warn_of(names, what, root)
+
+
+class TrainedRanges:
+    """Ranges of frames that a run was trained on, by the checksum of the content they belong to."""
+
+    def __init__(self, parts: Iterable[tuple[str, Part]]) -> None:
+        """Take (checksum, part) of all splits."""
+        self._ranges: dict[str, list[Part]] = {}
+        for content, part in parts:
+            if content and part.split == "train":
+                self._ranges.setdefault(content, []).append(part)
+
+    def overlap(self, content: str, part: Part) -> bool:
+        """Return whether a part of a file with this content was trained on."""
+        return any(part.first < own.end and own.first < part.end for own in self._ranges.get(content, ()))
+
+
+def warn_of(names: Iterable[str], what: str, root: Path) -> None:
+    """Warn about files, if there are any."""
+    if named := _named(names):
+        print(f"vidpred: warning: files that are {what} [{root}]: {named}", file=sys.stderr)
 
 
 def _named(names: Iterable[str]) -> str:
@@ -100,7 +174,7 @@ def _is_recorded(file: Path) -> bool:
         if not file.is_file():  # also a pipe, whose reading would never end
             return False
         with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            return lines.readline().rstrip("\n") == ",".join(HEADER)
+            return lines.readline().rstrip("\n") in HEADERS
     except OSError:
         return False
 

@@ -25,7 +25,7 @@ from vidpred.evaluation.protocols import (
     max_history_len,
     with_baselines,
 )
-from vidpred.inference.load_models import Data, as_predictors, check_same_frames, named
+from vidpred.inference.load_models import Data, as_predictors, check_same_frames, named, refuse_trained
 from vidpred.inference.predictor import Predictor
 from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
@@ -162,6 +162,8 @@ def check_not_trained_on(predictors: Sequence[Predictor], request: EvaluationReq
         ConfigError: One was, by the splits that both runs store.
     """
     first, *others = (request.chosen(predictor.data) for predictor in predictors)
+    if request.split != "train":
+        refuse_trained(predictors, first, request.split)
     measured = _recorded_parts(first, request.split)
     if request.split == "train" or not measured:
         return

@@ -28,7 +28,7 @@ from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.monte_carlo import roughness
 from vidpred.files import write_file
 from vidpred.inference.discriminator import load_discriminator
-from vidpred.inference.load_models import named
+from vidpred.inference.load_models import named, refuse_trained
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.media.text_table import format_table
@@ -117,6 +117,8 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
         DataError: There are no images, or no classes to train a classifier on.
     """
     data = images_of_all(predictors.values(), request.root)
+    if request.split != "train":
+        refuse_trained(list(predictors.values()), data, request.split)
     if data.root is None:
         world = POINTS[data.world_settings.name]
         numbers = {

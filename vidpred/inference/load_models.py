@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from torch import nn
 
 from vidpred.checkpoint import find_checkpoint
+from vidpred.data.build import trained_clips
 from vidpred.data.recorded_splits import with_root
 from vidpred.data.settings import DataSettings
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, counted, printable
 from vidpred.inference.own_generator import import_generator, own_predictor
 from vidpred.inference.predictor import Predictor, choose_device
 
@@ -154,6 +155,18 @@ def check_same_frames(predictors: Sequence[Predictor], mend: str, keys: Sequence
         if len(found) > 1:
             values = "; ".join(f"{', '.join(names)}: {value}" for value, names in found.items())
             raise ConfigError(f"the runs differ in their frames [data.{key}] ({values}); {mend}")
+
+
+def refuse_trained(predictors: Sequence[Predictor], data: DataSettings, split: str) -> None:
+    """Check that no run was trained on other data than its own that is measured, by its content. Raises ConfigError."""
+    for predictor in predictors:
+        seen = sorted(trained_clips(predictor.data, data, split))
+        if seen:
+            named = ", ".join(map(printable, seen[:3]))
+            raise ConfigError(
+                f"{predictor.name} was trained on {counted(len(seen), 'clip')} of the {split} split [{data.root}]: "
+                f"{named}; remove them, or give the folder that it was trained on, whose splits it stores"
+            )
 
 
 def named(predictors: Sequence[Predictor]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -54,6 +55,7 @@ class ImageFiles:
         arrays: `(N, H, W)` or `(N, H, W, C)` uint8; None if `files` is set.
         files: Path of each image; None if `arrays` is set.
         white_level: See `data.video.white_level`.
+        fingerprints: Checksum of each file, see `files.content_fingerprint`; None: not checked yet, or `arrays` is set.
     """
 
     names: list[str]
@@ -63,6 +65,7 @@ class ImageFiles:
     arrays: Sequence[np.ndarray] | np.ndarray | None = None
     files: Sequence[Path] | None = None
     white_level: float | None = None
+    fingerprints: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,6 +86,13 @@ class ImageFiles:
         assert self.files is not None
         return decode_image(self.files[index], self.white_level, strict=strict)
 
+    def contents(self) -> dict[str, str]:
+        """Return a checksum of each image by name."""
+        if self.arrays is not None:
+            checksums = (f"{zlib.crc32(np.ascontiguousarray(image).data):08x}" for image in self.arrays)
+            return dict(zip(self.names, checksums, strict=True))
+        return dict(zip(self.names, self.fingerprints or [""] * len(self), strict=True))
+
     def selected(self, numbers: np.ndarray) -> ImageFiles:
         """Return some images of a set of files, with the classes of the whole set."""
         assert self.files is not None
@@ -91,6 +101,7 @@ class ImageFiles:
             names=[self.names[i] for i in numbers],
             labels=None if self.labels is None else self.labels[numbers],
             splits=[self.splits[i] for i in numbers],
+            fingerprints=None if self.fingerprints is None else [self.fingerprints[i] for i in numbers],
             files=[self.files[i] for i in numbers],
         )
 
@@ -108,8 +119,10 @@ class ImageFiles:
 
     def _listed(self, listing: Path) -> list[str]:
         recorded = RecordedSplits.read(listing)
-        parts = recorded.parts if recorded is not None else ()
-        found = {part.clip: part.split for part in parts} if parts else by_listing(listing, self.names)
+        if recorded is not None and recorded.parts:
+            found = {part.clip: part.split for part in recorded.present(dict.fromkeys(self.names, 1), self.contents())}
+        else:
+            found = by_listing(listing, self.names)
         return [found.get(name, "") for name in self.names]
 
     def _assigned(self, fractions: Sequence[float]) -> list[str]:

@@ -1,9 +1,9 @@
 """The index of a folder of images: each file is decoded once, and the results are stored as JSON Lines.
 
 <folder>/.vidpred/images.jsonl holds the format version and the settings in its first line, and [path, bytes, mtime_ns,
-reason, peak] of one image in each further line, with an empty reason if it can be read. A line is valid while the
-file's size and modification time are unchanged. If the folder is read-only, the index is stored in the user's cache
-folder.
+reason, peak, fingerprint] of one image in each further line, with an empty reason if it can be read. A line is valid
+while the file's size and modification time are unchanged. If the folder is read-only, the index is stored in the user's
+cache folder.
 """
 
 from __future__ import annotations
@@ -28,20 +28,29 @@ from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import SAVE_SECONDS, index_file, named
 from vidpred.errors import DataError, StorageError
-from vidpred.files import csv_text, parse_json, read_lines, with_checksum, write_file
+from vidpred.files import content_fingerprint, csv_text, parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.pool import available_cores
 
-VERSION = "vidpred images 1"
+VERSION = "vidpred images 2"
 BLOCK = 256  # images that a thread decodes at once
 
 
 class Checked(NamedTuple):
-    """What decoding a file showed: why it cannot be used ("" if it can), and its peak (see `decode.Decoded`)."""
+    """What a check of a file showed.
+
+    Attributes:
+        bytes: File size.
+        mtime_ns: Time of the last modification.
+        reason: Why it cannot be used; "" if it can.
+        peak: See `decode.Decoded`.
+        fingerprint: See `files.content_fingerprint`; "" if it cannot be used.
+    """
 
     bytes: int
     mtime_ns: int
     reason: str
     peak: int
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -76,8 +85,8 @@ class Scan:
         found = {name: indexed[name] for name in stamps if name in indexed and stamps[name] == indexed[name][:2]}
         todo = [name for name in stamps if name not in found]
         saved = time.monotonic()
-        for name, reason, peak in self._decode_all(todo):
-            found[name] = Checked(*stamps[name], reason, peak)
+        for name, reason, peak, fingerprint in self._decode_all(todo):
+            found[name] = Checked(*stamps[name], reason, peak, fingerprint)
             if time.monotonic() - saved > SAVE_SECONDS:
                 self._save(found)
                 saved = time.monotonic()
@@ -85,7 +94,7 @@ class Scan:
             self._save(found)
         return found
 
-    def _decode_all(self, names: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    def _decode_all(self, names: Sequence[str]) -> Iterator[tuple[str, str, int, str]]:
         blocks = [names[first : first + BLOCK] for first in range(0, len(names), BLOCK)]
         hidden = not (self.progress and len(names) > BLOCK)
         with (
@@ -96,14 +105,15 @@ class Scan:
                 yield from block
                 bar.update(len(block))
 
-    def _decode_block(self, names: Sequence[str]) -> list[tuple[str, str, int]]:
+    def _decode_block(self, names: Sequence[str]) -> list[tuple[str, str, int, str]]:
         return [(name, *self._decode(name)) for name in names]
 
-    def _decode(self, name: str) -> tuple[str, int]:
+    def _decode(self, name: str) -> tuple[str, int, str]:
+        path = self.root / name
         try:
-            return "", check_image(self.root / name, self.white_level, self.max_pixels)
+            return "", check_image(path, self.white_level, self.max_pixels), content_fingerprint(path)
         except DataError as error:
-            return str(error).rsplit(" [", 1)[0], 0
+            return str(error).rsplit(" [", 1)[0], 0, ""
 
     def _header(self) -> str:
         return json.dumps([VERSION, self.white_level, self.max_pixels])
@@ -121,7 +131,7 @@ class Scan:
 
     def _save(self, found: dict[str, Checked]) -> None:
         """Write the index; if it cannot be stored, it is built again next time."""
-        rows = ([name, one.bytes, one.mtime_ns, one.reason, one.peak] for name, one in sorted(found.items()))
+        rows = ([name, *one] for name, one in sorted(found.items()))
         with suppress(StorageError):
             write_file(index_file(self.root, "images"), with_checksum([self._header(), *map(json.dumps, rows)]))
 
@@ -136,9 +146,9 @@ def _results(
 def _parsed(file: Path, header: str) -> dict[str, Checked]:
     first, *lines = read_lines(file) or [""]
     rows = parse_json(f"[{','.join(lines)}]") if first == header else []
-    if any([*map(type, row)] != [str, int, int, str, int] for row in rows):
+    if any([*map(type, row)] != [str, int, int, str, int, str] for row in rows):
         raise ValueError("values of other types")
-    return {name: Checked(size, mtime_ns, reason, peak) for name, size, mtime_ns, reason, peak in rows}
+    return {name: Checked(*checked) for name, *checked in rows}
 
 
 def _stamp(file: str) -> tuple[int, int]:
@@ -174,6 +184,7 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     if len(bad) > settings.max_bad_fraction * total or len(bad) == total:
         raise DataError(f"{what} [{root}]: {named(bad)}; remove them or raise data.max_bad_fraction")
     require_white_level((found[name].peak for name in images.names), root)
+    images = replace(images, fingerprints=[found[name].fingerprint for name in images.names])
     listing = index_file(root, "images").with_name("bad_images.csv")
     if not bad:
         listing.unlink(missing_ok=True)

@@ -101,7 +101,7 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
         return None
     listing = Path(settings.split_file) if settings.split_file else None
     if progress and listing is not None and (recorded := RecordedSplits.read(listing)) is not None:
-        recorded.warn_of_changes(dict.fromkeys(images.names, 0), root)
+        recorded.warn_of_changes(dict.fromkeys(images.names, 0), images.contents(), root)
     source = ImageWindows(images, images.divided(settings.split_fractions, listing)[split], settings)
     if not len(source):
         raise DataError(f"none of the {len(images):,} images is in the {split} split [{root}]; add some")
@@ -115,4 +115,5 @@ def record_image_splits(settings: DataSettings) -> RecordedSplits | None:
         return None
     listing = Path(settings.split_file) if settings.split_file else None
     divided = images.divided(settings.split_fractions, listing)
-    return RecordedSplits([Part(images.names[i], split, 0, 1) for split, found in divided.items() for i in found], {})
+    parts = [Part(images.names[i], split, 0, 1) for split, found in divided.items() for i in found]
+    return RecordedSplits(parts, {}, images.contents())

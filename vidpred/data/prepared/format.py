@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -141,11 +141,22 @@ def reason(error: Exception) -> str:
 class PreparedFrames:
     """The clips of one split, memory-mapped on first use in each process."""
 
-    def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
-        """Read the index. Raises DataError if it is damaged, or contradicts the manifest or the files' sizes."""
+    def __init__(self, folder: Path, manifest: Manifest, split: str, of_run: Mapping[str, str] | None = None) -> None:
+        """Read the index.
+
+        Args:
+            folder: The prepared set.
+            manifest: Its manifest.
+            split: "train", "validation" or "test".
+            of_run: Split of each clip that a run stores; None: those of the set.
+
+        Raises:
+            DataError: The index is damaged, or contradicts the manifest or the files' sizes.
+        """
         self.folder, self.manifest = folder, manifest
-        everything = read_index(folder, manifest)
-        self.clips = [clip for clip in everything if clip.split == split]
+        self.everything = everything = read_index(folder, manifest)
+        splits = {clip.clip: clip.split for clip in everything} if of_run is None else of_run
+        self.clips = [clip for clip in everything if splits.get(clip.clip) == split]
         self._check_files(everything)
         self._maps: dict[str, np.ndarray] = {}
 
@@ -187,6 +198,14 @@ class PreparedFrames:
         place = clip.offset
         array = self._map(f"{clip.file}.u8", np.uint8)[place : place + clip.bytes]
         return array.reshape(clip.frames, clip.channels, clip.height, clip.width)
+
+    def content(self, clip: ClipEntry) -> str:
+        """Return a checksum of the number of frames of a clip, and of its first and last one. Raises DataError."""
+        frames = self.frames(clip)
+        found = zlib.crc32(f"{frames.shape}".encode())
+        for frame in (frames[0], frames[-1]):
+            found = zlib.crc32(np.ascontiguousarray(frame).data, found)
+        return f"{found:08x}"
 
     def check_present(self, clip: ClipEntry) -> None:
         """Check that the clip's bytes are still there: reading a map beyond the end of its file ends the process.

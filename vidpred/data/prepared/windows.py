@@ -14,8 +14,10 @@ import torch
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
+from vidpred.data.recorded_splits import RecordedSplits, warn_of
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Runs, Source, check_sizes, stack_rows
+from vidpred.data.splits import Part
 from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, first_moving, movement
 from vidpred.errors import DataError
 
@@ -39,7 +41,10 @@ class PreparedWindows(Source):
         self.manifest, self.settings = manifest, settings
         self.action_size, self.state_size = manifest.action_size * settings.frame_skip, manifest.state_size
         self.offsets = np.array(offsets) * settings.frame_skip
-        self.prepared = PreparedFrames(folder, manifest, split)
+        recorded = _recorded(settings)
+        splits = None if recorded is None else {part.clip: part.split for part in recorded.parts}
+        self.prepared = PreparedFrames(folder, manifest, split, splits)
+        self.changed = [] if recorded is None or split == "train" else _leave_out_changed(self.prepared, recorded)
         self.longest = 0
         self._segments: list[tuple[int, int]] = []  # (clip, first frame) of shots long enough for a window
         counts = []
@@ -222,8 +227,40 @@ def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> 
     fps = settings.video_settings.fps
     if fps is not None:
         raise DataError(f"prepared frames cannot be resampled [data.video.fps={fps:g}]; remove it")
-    if settings.split_file is not None:
+    if settings.split_file is not None and _recorded(settings) is None:
         raise DataError(f"a prepared set has its own splits [data.split_file={settings.split_file}]; remove it")
+
+
+def _recorded(settings: DataSettings) -> RecordedSplits | None:
+    """Return the splits that a run stores, if the settings name them."""
+    return None if settings.split_file is None else RecordedSplits.read(Path(settings.split_file))
+
+
+def _leave_out_changed(prepared: PreparedFrames, recorded: RecordedSplits) -> list[str]:
+    """Remove the clips that changed since a run began, which may hold training data, and return their names."""
+    changed = [
+        clip.clip
+        for clip in prepared.clips
+        if recorded.fingerprints.get(clip.clip, "") not in ("", prepared.content(clip))
+    ]
+    prepared.clips = [clip for clip in prepared.clips if clip.clip not in set(changed)]
+    return changed
+
+
+def record_prepared_splits(settings: DataSettings) -> RecordedSplits | None:
+    """Return the splits of a prepared set for `RecordedSplits.write`; None for other data. Raises DataError."""
+    folder = Path(str(settings.root))
+    manifest = Manifest.load(folder)
+    if manifest is None or manifest.videos is not None:
+        return None
+    prepared = PreparedFrames(folder, manifest, "", {})
+    clips = prepared.everything
+    contents = {clip.clip: prepared.content(clip) for clip in clips}
+    return RecordedSplits(
+        [Part(clip.clip, clip.split, 0, clip.frames) for clip in clips],
+        {clip.clip: clip.bytes for clip in clips},
+        contents,
+    )
 
 
 def _shots(clip: ClipEntry, skip_cuts: bool) -> list[tuple[int, int]]:
@@ -245,6 +282,10 @@ def prepared_source(
     if manifest is None or manifest.videos is not None:
         return None
     source = PreparedWindows(folder, manifest, split, settings, offsets)
+    if progress and (recorded := _recorded(settings)) is not None:
+        clips = {clip.clip: clip.bytes for clip in source.prepared.everything}
+        recorded.warn_of_changes(dict.fromkeys(clips, 0), {}, folder)
+        warn_of(source.changed, "changed since the run began are not used, because they may hold training data", folder)
     if not len(source) and not settings.context_frames:
         raise DataError(f"no {split} image [{folder}]; prepare the set again with more images, or other splits")
     if not len(source):

@@ -36,7 +36,8 @@ def video_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if progress:
         kept = [len(kept_frames(video, settings.video_settings.fps)) for video in videos]
         if settings.split_file and (recorded := RecordedSplits.read(Path(settings.split_file))) is not None:
-            recorded.warn_of_changes({video.path: video.bytes for video in videos}, root)
+            sizes = {video.path: video.bytes for video in videos}
+            recorded.warn_of_changes(sizes, {video.path: video.fingerprint for video in videos}, root)
         note_short_videos(root, videos, offsets[-1] * settings.frame_skip + 1, kept, on_bad)
     segments = split_videos(root, videos, settings)[split]
     skip_cuts, fps = settings.video_settings.skip_cuts, settings.video_settings.fps
@@ -60,7 +61,7 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
     listing = Path(settings.split_file) if settings.split_file else root / "splits.csv"
     recorded = RecordedSplits.read(listing) if settings.split_file else None
     if recorded is not None:
-        parts = recorded.present(lengths)
+        parts = recorded.present(lengths, {video.path: video.fingerprint for video in videos})
     elif settings.split_file or listing.is_file():
         parts = whole(lengths, by_listing(listing, lengths, lambda: find_videos(root)))
     else:
@@ -84,7 +85,8 @@ def record_video_splits(settings: DataSettings) -> RecordedSplits:
         for split, segments in splits.items()
         for segment in segments
     ]
-    return RecordedSplits(parts, {video.path: video.bytes for video in videos})
+    sizes = {video.path: video.bytes for video in videos}
+    return RecordedSplits(parts, sizes, {video.path: video.fingerprint for video in videos})
 
 
 def without_breaks(segment: Segment, rate: float | None = None, skip_cuts: bool = True) -> list[Segment]:

@@ -47,7 +47,7 @@ OTHER_SUFFIXES = frozenset((
 ))  # fmt: skip
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 IMAGE_CLIPS = frozenset((".png", ".webp", ".tif", ".tiff"))  # animations and stacks; others of these are images
-VERSION = {"format": "vidpred index", "version": 4}
+VERSION = {"format": "vidpred index", "version": 5}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 OnBad = Literal["use", "skip", "error"]
 NAMED = 3  # bad files named in an error line

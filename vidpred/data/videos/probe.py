@@ -22,6 +22,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.reader import Reader, VideoInfo
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.errors import DataError, counted, printable
+from vidpred.files import content_fingerprint
 
 # Formats whose index and packets do not reveal missing data; there, only a gap in the timestamps does.
 WITHOUT_INDEX = ("mpeg", "mpegts")
@@ -63,7 +64,7 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
                 time_base=str(video.stream.time_base or Fraction(1, 25)), pts=scan.order(), keyframes=scan.keyframes,
                 keyframe_dts=scan.keyframe_dts(), cuts=find_cuts(scan.thumbnail_differences), gaps=sorted(scan.gaps),
                 breaks=damage.breaks, images=damage.images, notes=[*damage.notes, *scan.notes],
-                interlaced=2 * scan.interlaced > scan.count,
+                interlaced=2 * scan.interlaced > scan.count, fingerprint=content_fingerprint(path),
             )  # fmt: skip
             return _with_checked_keyframes(path, info, scan.checksums, video)
     except DataError as error:

@@ -54,6 +54,7 @@ class VideoInfo:
         notes: What is damaged or missing; empty for a good file.
         mirrored: Whether frames are mirrored after the rotation.
         interlaced: Whether most frames are stored as two fields of different times.
+        fingerprint: See `files.content_fingerprint`; "" if unknown.
     """
 
     path: str
@@ -76,6 +77,7 @@ class VideoInfo:
     notes: list[str] = field(default_factory=list)
     mirrored: bool = False
     interlaced: bool = False
+    fingerprint: str = ""
 
     @property
     def seconds(self) -> float:
