@@ -6,6 +6,7 @@ episodes one after the other, with `meta/episode_ends` or `ep_offset` and `ep_le
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -54,6 +55,10 @@ class EpisodeArrays(DividedSet):
         """Open a file as nested mappings of arrays. Raises ConfigError without the package that reads it."""
         raise NotImplementedError
 
+    def holes(self, array: Any) -> str:
+        """Return what of an array is not stored; "" if everything is."""
+        return ""
+
     def unusable(self) -> dict[str, Path]:
         return self.files()
 
@@ -71,6 +76,7 @@ class EpisodeArrays(DividedSet):
             try:
                 with self.opened(path) as root:
                     found, splits = self._episodes(root), masks(root)
+                    self._warn_of_holes(root, found, path)
             except UNREADABLE as error:
                 bad.append(Item(name, (str(path),), bad=f"cannot read the file ({one_line(error)[:100]})"))
                 continue
@@ -102,6 +108,13 @@ class EpisodeArrays(DividedSet):
             for name, own in chosen.items()
             for first, last in ((i, i + EPISODES_AN_ITEM) for i in range(0, len(own), EPISODES_AN_ITEM))
         ]
+
+    def _warn_of_holes(self, root: Any, found: list[dict[str, Any]], path: Path) -> None:
+        for place in dict.fromkeys((one["group"], one["camera"]) for one in found):
+            array = root.get("/".join(filter(None, place)))
+            if array is not None and (missing := self.holes(array)):
+                name = printable("/".join(filter(None, place)))
+                print(f"vidpred: warning: {missing} [{printable(path)}: {name}]", file=sys.stderr)
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         path = Path(item.files[0])
@@ -181,7 +194,9 @@ class EpisodeArrays(DividedSet):
         if self.camera is not None:
             known = [name for name in known if name == self.camera or name.endswith(f"/{self.camera}")]
         if len(known) != 1:
-            options = ", ".join(cameras(group)) or "none"
+            options = ", ".join(cameras(group))
+            if not options:
+                raise DataError("no images; expected arrays (T, H, W, C) with C of 1, 3 or 4")
             what = "several cameras" if self.camera is None else f"no camera={self.camera}"
             kind = ConfigError if self.camera is None else MissingArrayError
             raise kind(f"{what} [{self.source}]; set camera to one of {options}")

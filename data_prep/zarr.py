@@ -9,12 +9,14 @@ zarr (pip install 'vidpred[zarr]').
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import ConfigError, DataError, counted
 
 from .command import main
 from .episodes import EpisodeArrays
@@ -27,13 +29,12 @@ class Zarr(EpisodeArrays):
 
     name: ClassVar[str] = "zarr"
     about: ClassVar[str] = "zarr episodes (diffusion policy) with actions and states"
-    expects: ClassVar[str] = "a .zarr folder or .zarr.zip file, or a folder of them"
+    expects: ClassVar[str] = "a .zarr folder or .zarr.zip file, or a folder of them at any depth"
 
     def files(self) -> dict[str, Path]:
         if self.source.is_file() or any((self.source / mark).is_file() for mark in MARKS):
             return {self.source.name: self.source}
-        found = [*self.source.glob("*.zarr"), *self.source.glob("*.zarr.zip")]
-        return {path.name: path for path in sorted(found)}
+        return {name: self.source / name for name in sorted(find_groups(self.source))}
 
     def opened(self, path: Path) -> AbstractContextManager[Any]:
         try:
@@ -48,6 +49,30 @@ class Zarr(EpisodeArrays):
             return nullcontext(group)
         except zarr.errors.BaseZarrError as error:
             raise DataError(f"not a zarr group ({error}) [{path}]") from None
+
+    def holes(self, array: Any) -> str:
+        missing = array.nchunks - array.nchunks_initialized
+        return f"{missing:,} of {counted(array.nchunks, 'chunk')} are not stored and read as black" if missing else ""
+
+
+def find_groups(root: Path) -> Iterator[str]:
+    """Yield the relative paths of all .zarr folders and .zarr.zip files, hidden ones excepted; links are followed once."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        place = Path(folder).relative_to(root)
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in visible if not name.endswith(".zarr")]
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        groups = [name for name in visible if name.endswith(".zarr")]
+        yield from ((place / name).as_posix() for name in [*groups, *(name for name in files if _is_zipped(name))])
+
+
+def _is_zipped(name: str) -> bool:
+    return name.endswith(".zarr.zip") and not name.startswith(".")
 
 
 if __name__ == "__main__":

@@ -243,6 +243,22 @@ def test_a_file_without_the_camera_costs_only_itself(tmp_path: Path) -> None:
     assert "no camera=top" in skipped(summary)["episode_2.hdf5"]
 
 
+def test_zarr_at_any_depth_and_chunks_that_are_not_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zarr = pytest.importorskip("zarr")
+    for name in ("a.zarr", "sub/b.zarr", ".hidden/c.zarr"):
+        (tmp_path / "sets" / name).parent.mkdir(parents=True, exist_ok=True)
+        diffusion_policy(tmp_path / "sets" / name)
+    (tmp_path / "sets" / "loop").symlink_to(tmp_path / "sets")
+    summary = prepared(Zarr, tmp_path / "sets")
+    assert len(summary.clips) == 2 * len(LENGTHS)
+    assert "not stored" not in capsys.readouterr().err
+    array = zarr.open_group(str(tmp_path / "sets" / "a.zarr"), mode="r")["data/img"]
+    chunks = [path for path in (tmp_path / "sets" / "a.zarr").rglob("*") if "img" in str(path) and path.is_file()]
+    max(chunks, key=lambda path: path.stat().st_size).unlink()
+    list(Zarr(source=tmp_path / "sets" / "a.zarr").items())
+    assert f"1 of {array.nchunks} chunk" in capsys.readouterr().err
+
+
 def test_missing_packages_and_wrong_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
