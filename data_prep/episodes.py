@@ -198,8 +198,8 @@ class EpisodeArrays(DividedSet):
             if not options:
                 raise DataError("no images; expected arrays (T, H, W, C) with C of 1, 3 or 4")
             what = "several cameras" if self.camera is None else f"no camera={self.camera}"
-            kind = ConfigError if self.camera is None else MissingArrayError
-            raise kind(f"{what} [{self.source}]; set camera to one of {options}")
+            error = ConfigError if self.camera is None else MissingArrayError
+            raise error(f"{what} [{self.source}]; set camera to one of {options}")
         found: dict[str, str | None] = {"camera": known[0]}
         for kind, given, usual in (("actions", self.actions, ACTIONS), ("states", self.states, STATES)):
             if given is not None and given not in group:

@@ -58,7 +58,7 @@ class LeRobot(DividedSet):
         states = self.states or ("observation.state" if "observation.state" in features else None)
         if states is not None and states not in features:
             raise ConfigError(f"no column states={states}; there are {', '.join(features)} [{self.source}]")
-        episodes = self._episodes(camera)
+        episodes, bad = self._episodes(camera)
         lengths = Counter[tuple[int, int]]()
         for episode in episodes:
             lengths[episode["video_chunk"], episode["video_file"]] += int(episode["length"])
@@ -69,15 +69,13 @@ class LeRobot(DividedSet):
         for episode in episodes:
             own = parts.get(_name(episode), [])
             if own:
-                name = info["video_path"].format(
-                    video_key=camera, chunk_index=episode["video_chunk"], file_index=episode["video_file"]
-                )
-                data = info["data_path"].format(chunk_index=episode["data_chunk"], file_index=episode["data_file"])
+                name = self._path(info, "video_path", camera, episode["video_chunk"], episode["video_file"])
+                data = self._path(info, "data_path", camera, episode["data_chunk"], episode["data_file"])
                 named = [[clip_name(part, own), part.split, part.first, part.end] for part in own]
                 total = lengths[episode["video_chunk"], episode["video_file"]]
                 files.setdefault(name, []).append({**episode, "data": data, "parts": named, "total": total})
         columns = {"actions": self.actions, "states": states}
-        return unlisted(map(_name, episodes), parts) + [
+        return [*bad, *unlisted(map(_name, episodes), parts)] + [
             Item(
                 name,
                 (str(self.source / name), *sorted({str(self.source / episode["data"]) for episode in found})),
@@ -114,16 +112,25 @@ class LeRobot(DividedSet):
         if not file.is_file():
             raise self.absent("no LeRobot data set" if self.source.is_dir() else "no such folder")
         try:
-            info = json.loads(file.read_text(encoding="utf-8"))
+            info = checked_info(json.loads(file.read_text(encoding="utf-8")))
             version = str(info["codebase_version"])
-            info["video_path"], info["data_path"], info["features"], info["fps"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"cannot read the file ({type(error).__name__}: {error}) [{file}]") from None
         if not version.startswith("v3."):
             raise DataError(
                 f"codebase_version {version} is not v3.x [{file}]; convert it with lerobot's script for v3.0"
             )
-        return dict(info)
+        return info
+
+    def _path(self, info: dict[str, Any], kind: str, camera: str, chunk: int, file: int) -> str:
+        """Return the relative path of a file by its pattern in meta/info.json. Raises DataError."""
+        try:
+            name = str(info[kind].format(video_key=camera, chunk_index=chunk, file_index=file))
+        except (ValueError, KeyError, IndexError, AttributeError) as error:
+            raise DataError(f"cannot read {kind} ({type(error).__name__}: {error}) [{self.source / INFO}]") from None
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DataError(f"{kind} leads out of the set [{self.source / INFO}: {printable(name)}]; correct it")
+        return name
 
     def _camera(self, info: dict[str, Any]) -> str:
         cameras: list[str] = [key for key, feature in info["features"].items() if feature.get("dtype") == "video"]
@@ -139,8 +146,8 @@ class LeRobot(DividedSet):
             raise ConfigError(f"several cameras [{self.source}]; set camera to one of {', '.join(cameras)}")
         return cameras[0]
 
-    def _episodes(self, camera: str) -> list[dict[str, Any]]:
-        """Return the location of each episode in the files.
+    def _episodes(self, camera: str) -> tuple[list[dict[str, Any]], list[Item]]:
+        """Return the location of each episode in the files, and the episodes without a possible one, with the reason.
 
         Raises:
             DataError: The table of episodes cannot be read.
@@ -158,7 +165,19 @@ class LeRobot(DividedSet):
         for file in files:
             table = _table(file, list(columns.values()))
             rows += [{ours: row[theirs] for ours, theirs in columns.items()} for row in table.to_pylist()]
-        return sorted(rows, key=lambda row: int(row["episode"]))
+        found: dict[int, dict[str, Any]] = {}
+        bad: list[Item] = []
+        for place, row in enumerate(rows):
+            episode = _located(row)
+            if isinstance(episode, str) or episode["episode"] in found:
+                why = episode if isinstance(episode, str) else "is listed twice"
+                bad.append(Item(f"row {place} of meta/episodes", (), bad=why))
+            else:
+                found[episode["episode"]] = episode
+        if not found:
+            why = f": {bad[0].name}: {bad[0].bad}" if bad else ""
+            raise DataError(f"no episodes in meta/episodes [{self.source}]{why}")
+        return [found[number] for number in sorted(found)], bad
 
     def _divided(self, episodes: list[dict[str, Any]], info: dict[str, Any]) -> list[Part]:
         """Divide by the set's splits if it has train and test, else by `splits`, `split` and `fractions`."""
@@ -191,9 +210,46 @@ class LeRobot(DividedSet):
             found = f"{counted(len(numbers), 'row')} in order, not {episode['length']}"
             raise DataError(f"episode {episode['episode']} has {found} [{printable(file)}]")
         return {
-            kind: np.array(table[column].to_pylist(), np.float32).reshape(len(numbers), -1) if column else None
+            kind: _numbers(table[column].to_pylist(), column, file) if column else None
             for kind, column in columns.items()
         }
+
+
+def checked_info(info: Any) -> dict[str, Any]:
+    """Return the content of meta/info.json with values of the right types.
+
+    Raises:
+        ValueError: A value has another type.
+        KeyError, TypeError: A key is missing, or everything has another type.
+    """
+    found = {**info, "fps": float(info["fps"]), "splits": info.get("splits") or {}}
+    kinds = {"codebase_version": str, "video_path": str, "data_path": str, "features": dict, "splits": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(found[key], kind)]
+    wrong += [] if 0 < found["fps"] < np.inf else ["fps"]
+    wrong = wrong or [key for key, feature in found["features"].items() if not isinstance(feature, dict)]
+    if wrong:
+        raise ValueError(f"wrong value of {wrong[0]}")
+    return found
+
+
+def _numbers(rows: list[Any], column: str, file: Path) -> np.ndarray:
+    """Return a column as one row of values per frame, `(n, A)` float32. Raises DataError."""
+    try:
+        return np.array(rows, np.float32).reshape(len(rows), -1)
+    except (ValueError, TypeError):
+        why = "has rows that are no numbers, or of different sizes"
+        raise DataError(f"column {column} {why} [{printable(file)}]") from None
+
+
+def _located(row: dict[str, Any]) -> dict[str, Any] | str:
+    """Return the location of an episode with values of the right types, or why it is impossible."""
+    try:
+        found = {key: float(value) if key in ("from", "to") else int(value) for key, value in row.items()}
+    except (ValueError, TypeError, OverflowError):
+        return "a number is missing"
+    if not np.isfinite([found["from"], found["to"]]).all() or found["length"] < 1:
+        return f"length {found['length']} or times {found['from']} to {found['to']} are impossible"
+    return found
 
 
 def _name(episode: dict[str, Any]) -> str:
@@ -218,7 +274,8 @@ def episodes_of_splits(official: dict[str, Any], numbers: list[int], file: Path)
     def index(end: str, default: int) -> int:
         if end.endswith("%"):
             return numbers[0] + round(float(end[:-1]) / 100 * count)
-        return int(end) if end else default
+        number = int(end) if end else default
+        return number if number >= 0 else numbers[-1] + 1 + number
 
     for split, spans in official.items():
         words = [str(word) for word in spans] if isinstance(spans, list) else str(spans).split(",")

@@ -56,7 +56,7 @@ class Zarr(EpisodeArrays):
 
 
 def find_groups(root: Path) -> Iterator[str]:
-    """Yield the relative paths of all .zarr folders and .zarr.zip files, hidden ones excepted; links are followed once."""
+    """Yield the relative paths of all .zarr folders and .zarr.zip files but hidden ones; each link is followed once."""
     seen: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         status = os.stat(folder)

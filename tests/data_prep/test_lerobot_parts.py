@@ -36,6 +36,7 @@ CAMERA = "videos/observation.images.top"
         ([0, 2, 4], [9], ([0, 2, 4], [9])),
         (["0:2", "4"], ["80%:"], ([0, 1, 4], [8, 9])),
         ("0:100", "100:", (range(10), [])),
+        (":-2", "-2:", (range(8), [8, 9])),
     ],
 )
 def test_ranges_shares_and_lists(train: Any, test: Any, expected: tuple[Any, Any]) -> None:
@@ -146,3 +147,50 @@ def test_lost_frames_at_an_unknown_place_cost_the_video(tmp_path: Path) -> None:
     assert sorted(clip.clip for clip in summary.clips) == [f"episode_{n:06}" for n in (4, 5, 6)]
     (reason,) = bad.values()
     assert "the video has 92 frames, its episodes have 95, and nothing shows which are missing" in reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fps": None}, {"fps": "fast"}, {"fps": 0}, {"features": []}, {"features": {"a": 1}}, {"splits": ["train"]},
+        {"video_path": "{other}.mp4"}, {"video_path": "/etc/{video_key}"}, {"data_path": "../{chunk_index}"},
+        {"codebase_version": 3},
+    ],
+)  # fmt: skip
+def test_impossible_values_of_the_description_are_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    file = lerobot_set(tmp_path / "robot") / "meta" / "info.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(DataError, match=rf"({next(iter(change))}|wrong value of a|could not|float).*info.json"):
+        prepared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("length", None), ("length", 0), ("from_timestamp", float("nan")), ("file_index", None), ("episode_index", 1)],
+)
+def test_an_impossible_episode_costs_only_itself(tmp_path: Path, column: str, value: Any) -> None:
+    def wrong(columns: dict[str, list[Any]]) -> None:
+        name = next(name for name in columns if name.endswith(column) and not name.startswith("data"))
+        columns[name] = [*columns[name][:3], value, *columns[name][4:]]
+
+    change(lerobot_set(tmp_path / "robot") / EPISODES, wrong)
+    summary, bad = prepared(tmp_path)
+    assert sorted(clip.clip for clip in summary.clips) == [f"episode_{n:06}" for n in (0, 1, 2, 4, 5, 6)]
+    assert set(bad) == {"row 3 of meta/episodes"}
+    check_squares(tmp_path, summary)
+
+
+@pytest.mark.parametrize("value", [None, [1.0], "x"])
+def test_rows_of_actions_that_are_no_numbers_cost_the_episode(tmp_path: Path, value: Any) -> None:
+    file = next((lerobot_set(tmp_path / "robot") / "data").rglob("*.parquet"))
+
+    def wrong(columns: dict[str, list[Any]]) -> None:
+        if value == "x":
+            columns["action"] = ["x" if episode == 2 else "1" for episode in columns["episode_index"]]
+        else:
+            columns["action"][columns["episode_index"].index(2)] = value
+
+    change(file, wrong)
+    summary, bad = prepared(tmp_path)
+    assert set(bad) == {"episode_000002"}
+    assert len(summary.clips) == 6

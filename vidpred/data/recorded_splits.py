@@ -52,7 +52,7 @@ class RecordedSplits:
             with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
                 rows = islice(csv.reader(lines), 1, None)
                 found = [
-                    (Part(path, split, int(first), int(end)), int(size), *(content or [""]))
+                    (Part(path, split, int(first), int(end)), int(size), "".join(content))
                     for path, split, first, end, size, *content in rows
                 ]
         except (OSError, ValueError) as error:
