@@ -162,14 +162,10 @@ def check_not_trained_on(predictors: Sequence[Predictor], request: EvaluationReq
         ConfigError: One was, by the splits that both runs store.
     """
     first, *others = (request.chosen(predictor.data) for predictor in predictors)
-    if request.split != "train":
-        refuse_trained(predictors, first, request.split)
-    measured = _recorded_parts(first, request.split)
-    if request.split == "train" or not measured:
-        return
+    measured = _recorded_parts(first, request.split) if request.split != "train" else []
     for predictor, data in zip(predictors[1:], others, strict=True):
         trained = _recorded_parts(data, "train")
-        if not trained or not Path(str(data.root)).samefile(str(first.root)):
+        if not (trained and measured) or not Path(str(data.root)).samefile(str(first.root)):
             continue
         ranges = {part.clip: part for part in trained}
         seen = sorted(part.clip for part in measured if _overlap(part, ranges.get(part.clip)))
@@ -179,6 +175,8 @@ def check_not_trained_on(predictors: Sequence[Predictor], request: EvaluationReq
                 f"{predictors[0].name} [{first.root}]: {', '.join(seen[:3])}; evaluate them one by one, or with a "
                 "--data FOLDER that is new to both"
             )
+    if request.split != "train":
+        refuse_trained(predictors, first, request.split)
 
 
 def _overlap(part: Part, other: Part | None) -> bool:
