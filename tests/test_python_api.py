@@ -145,6 +145,7 @@ def test_evaluate_own_generators(clips: Path) -> None:
     assert float(psnr(frames[:1] * 0.9, frames[:1])) > 15
 
 
+@pytest.mark.slow
 def test_evaluate_predictors_and_names(clips: Path) -> None:
     shipped = vidpred.Predictor.load("pretrained", device="cpu")
     one = vidpred.evaluate(shipped, data=clips, num_frames=1, windows=1)
@@ -169,6 +170,7 @@ def test_evaluate_checks_its_arguments(models: object, data: object, words: str)
         vidpred.evaluate(models, data=data)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_compare_takes_own_generators(clips: Path, tmp_path: Path) -> None:
     result = vidpred.compare({"fade": Fade(), "last": last}, tmp_path / "page.html", clips, num_frames=1, windows=1)
     assert list(result.scores)[:2] == ["fade", "last"]
@@ -193,6 +195,7 @@ def test_own_generators_on_the_command_line(own: Path, clips: Path, name: str) -
     np.testing.assert_allclose(arrays["prediction"][0], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_own_generators_in_tables(own: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--generator", f"{own}:Copy", "--frames", 1, "--windows", 1)
     assert run_vidpred("evaluate", *words, "--data", clips) == 0

@@ -21,6 +21,7 @@ def packet_middles(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("keyframes", ["1", "10"])
+@pytest.mark.slow
 def test_slices_with_wrong_checksums(tmp_path: Path, keyframes: str) -> None:
     path = tmp_path / "a.mkv"
     how: dict[str, Any] = {**FFV1, "options": {**FFV1["options"], "g": keyframes}}
@@ -56,6 +57,7 @@ def test_without_checksums_nothing_is_refused(tmp_path: Path) -> None:
     assert (probe(path).frames, probe(path).notes) == (COUNT, [])
 
 
+@pytest.mark.slow
 def test_gifs_that_lose_images(tmp_path: Path) -> None:
     """Bytes that are spliced in let the decoder read on within a later image."""
     path = tmp_path / "a.gif"

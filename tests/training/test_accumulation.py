@@ -39,6 +39,7 @@ def trained(folder: Path, **changes: Any) -> dict[str, torch.Tensor]:
     return tensors(folder)
 
 
+@pytest.mark.slow
 def test_small_batches_train_like_a_large_one(tmp_path: Path) -> None:
     """The mean of gradients over equal parts is the gradient of the mean, for both networks, also with penalties."""
     whole = trained(tmp_path / "whole", batch_size=8)
@@ -55,6 +56,7 @@ def test_small_batches_train_like_a_large_one(tmp_path: Path) -> None:
         assert other[name] == pytest.approx(one[name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_accumulation_resumes_exactly(tmp_path: Path) -> None:
     """Also with random draws: noise, and the points of the gradient penalty."""
     changes = {"batch_size": 2, "batches": 2, "model.noise_channels": 2, "training.schedule.shape": "constant",
@@ -121,6 +123,7 @@ class TestScaledLosses:
 
         monkeypatch.setattr(updates, "build_scaler", scaler)
 
+    @pytest.mark.slow
     def test_updates_do_not_depend_on_the_scale(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         changes = {"training.grad_clip_norm": 0.01, "training.schedule.shape": "constant"}
         plain = trained(tmp_path / "plain", **changes)
