@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.results import Result
 from tests.reliability.scorecard import CASES
+from tests.reliability.soak import MOMENTS
 
 Results = Mapping[tuple[str, int], Result]
 KINDS = ("videos", "configs", "checkpoints", "prepared sets and indexes")
@@ -47,6 +48,12 @@ def fuzzing(results: Results) -> str:
                  "silent losses"], rows)  # fmt: skip
 
 
+def _kills(values: Mapping[str, Any]) -> str:
+    """Return the number of kills, and what they interrupted."""
+    moments = ", ".join(f"{values[moment]} {moment}" for moment in MOMENTS if values.get(moment))
+    return f"{values['kills']} ({moments})" if moments else str(values["kills"])
+
+
 def soaking(results: Results) -> str:
     """Return what trainings that were killed over and over came to."""
     rows = []
@@ -54,7 +61,7 @@ def soaking(results: Results) -> str:
         if name.startswith("reliability: soak"):
             values = result.values
             rows.append([
-                str(values["processes"]), f"{values['minutes']:.0f}", str(values["kills"]),
+                str(values["processes"]), f"{values['minutes']:.0f}", _kills(values),
                 str(values["runs completed"]), str(values["most steps redone"]),
                 str(values["most handles"]), str(values["most megabytes of memory"]),
             ])  # fmt: skip

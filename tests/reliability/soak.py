@@ -24,14 +24,17 @@ import torch
 from safetensors.torch import load_file
 
 from tests.video_files import numbered_frames, write_video
-from vidpred.checkpoint import RunFolder, find_checkpoint, read_metrics
+from vidpred.checkpoint import find_checkpoint, read_metrics
 from vidpred.processes.temporary import size_of
 
-STEPS, CHECKPOINT_EVERY = 400, 10
+LONG, SHORT = (800, (15.0, 60.0)), (200, (1.0, 6.0))  # steps of a run, and seconds until a kill: an hour, and minutes
+CHECKPOINT_EVERY, VALIDATE_EVERY = 10, 15
+EARLY_SHARE, EARLY_SECONDS = 0.15, 15.0  # of the kills: while a process loads, from its start
+MOMENTS = ("loading", "training", "saving", "validating", "drawing")
 SETTINGS: dict[str, Any] = {
     "training.batch_size": 4, "model.scales": 1, "model.feature_maps": [[8]], "model.kernel_sizes": [[3, 3]],
-    "training.validate_every": 15, "training.validation_windows": 4, "training.image_every": 7, "training.log_every": 1,
-    "training.device": "cpu", "training.steps": STEPS, "checkpoint.every": CHECKPOINT_EVERY, "checkpoint.keep": 2,
+    "training.validate_every": VALIDATE_EVERY, "training.validation_windows": 4, "training.image_every": 7,
+    "training.log_every": 1, "training.device": "cpu", "checkpoint.every": CHECKPOINT_EVERY, "checkpoint.keep": 2,
     "data.num_workers": 1, "objective.adversarial.weight": 0.05,
 }  # fmt: skip
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -41,10 +44,10 @@ END_SECONDS = 60.0
 class Training:
     """A training, with its processes in a separate session."""
 
-    def __init__(self, run: Path, clips: Path, processes: int) -> None:
-        words = [f"{key}={json.dumps(value)}" for key, value in SETTINGS.items()]
+    def __init__(self, run: Path, clips: Path, processes: int, steps: int) -> None:
+        words = [f"{key}={json.dumps(value)}" for key, value in {**SETTINGS, "training.steps": steps}.items()]
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        self.run = run
+        self.run, self.processes, self.reached = run, processes, last_step(run)
         self.log = run.with_suffix(".log")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -72,19 +75,40 @@ class Training:
                 continue
         return handles, memory
 
-    def kill(self, number: signal.Signals) -> None:
-        """Kill all processes at once, or let the main one end by another signal; wait until none is left."""
+    def moment(self) -> str:
+        """Return what the main process does now, as far as its files show it."""
+        if list(self.run.glob("checkpoints/.tmp-*")):
+            return "saving"
+        if list(self.run.glob("images/.tmp-*")):
+            return "drawing"
+        if not self.resumed_at() and last_step(self.run) in (0, self.reached):
+            return "loading"
+        step = last_step(self.run)
+        validated = any(
+            key.startswith("validation/") for line in read_metrics(self.run) if line["step"] == step for key in line
+        )
+        return "training" if step % VALIDATE_EVERY or validated else "validating"
+
+    def kill(self, number: signal.Signals) -> str:
+        """Kill all processes at once, or let the main one end by another signal; wait until none is left.
+
+        Returns:
+            What the main process was doing.
+        """
         family = self.family()
         if number == signal.SIGKILL:
             for process in family:
                 _send(process, signal.SIGSTOP)
+            moment = self.moment()
             for process in family:
                 _send(process, number)
         else:
+            moment = self.moment()
             self.process.send_signal(number)
         self.process.wait(END_SECONDS)
         _, alive = psutil.wait_procs(family, END_SECONDS)
         assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE], "a process is left"
+        return moment
 
     def resumed_at(self) -> int:
         """Return the step from which it went on; 0 for a new run."""
@@ -104,11 +128,6 @@ def last_step(run: Path) -> int:
     return max((int(line["step"]) for line in read_metrics(run)), default=0)
 
 
-def checkpointed(run: Path) -> int:
-    """Return the last step of a complete checkpoint, as far as names show it."""
-    return max(RunFolder(run).steps(), default=0)
-
-
 def tensors(run: Path) -> dict[str, torch.Tensor]:
     """Return everything in a run's last checkpoint."""
     folder = find_checkpoint(run, "last").path
@@ -117,7 +136,9 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def soak(folder: Path, minutes: float, processes: int, seed: int, between: tuple[float, float]) -> dict[str, Any]:
+def soak(
+    folder: Path, minutes: float, processes: int, seed: int, extent: tuple[int, tuple[float, float]]
+) -> dict[str, Any]:
     """Kill trainings for some time; complete runs are compared with an undisturbed one.
 
     Args:
@@ -125,75 +146,81 @@ def soak(folder: Path, minutes: float, processes: int, seed: int, between: tuple
         minutes: How long.
         processes: Processes of a training.
         seed: Seed of the moments and signals.
-        between: Range of seconds from the first step of a process to its end.
+        extent: Steps of a run, and the range of seconds from the first step of a process to its end.
 
     Raises:
         AssertionError: A promise of docs/guide/reliability.md was broken.
     """
-    chance = random.Random(seed)
+    chance, (steps, between) = random.Random(seed), extent
     clips = folder / "clips"
     for number in range(5):
         write_video(clips / f"{number}.mp4", numbered_frames(10, 40, 48, first=number * 10))
-    undisturbed = Training(folder / "whole", clips, processes)
-    assert undisturbed.process.wait(600) == 0, undisturbed.log.read_text()[-2000:]
-    expected = tensors(folder / "whole")
-    disk = size_of(folder / "whole")
-    found = dict.fromkeys(("kills", "kills while a file was written", "runs completed", "most steps redone"), 0)
+    whole = folder / "whole"
+    _finish(Training(whole, clips, processes, steps))
+    disk = size_of(whole)
+    found: dict[str, Any] = dict.fromkeys(("kills", *MOMENTS, "runs completed", "most steps redone"), 0)
     found |= {"most handles": 0, "most megabytes of memory": 0, "most disk, to the undisturbed run": 0.0}
     run, end = folder / "broken", time.monotonic() + 60 * minutes
-    while time.monotonic() < end:
-        _one_process(run, clips, processes, chance, between, found)
-        written = size_of(run)
-        found["most disk, to the undisturbed run"] = max(
-            found["most disk, to the undisturbed run"], round(written / disk, 2)
-        )
-        assert written < 3 * disk, "the disk fills"
-        if checkpointed(run) == STEPS:
-            _compare(run, expected)
+    while (left := time.monotonic() < end) or run.exists():
+        training = Training(run, clips, processes, steps)
+        if left:
+            _disturb(training, chance, between, found)
+        else:
+            _finish(training)
+        share = size_of(run) / disk if run.exists() else 0.0
+        found["most disk, to the undisturbed run"] = max(found["most disk, to the undisturbed run"], round(share, 2))
+        assert share < 3, "the disk fills"
+        if training.process.returncode == 0:
+            _compare(run, whole)
             found["runs completed"] += 1
             shutil.rmtree(run)
-    if run.exists():
-        training = Training(run, clips, processes)
-        assert training.process.wait(600) == 0, training.log.read_text()[-2000:]
-        _compare(run, expected)
-        found["runs completed"] += 1
-    return {"minutes": minutes, "processes": processes, "seed": seed, **found}
+    return {"minutes": minutes, "processes": processes, "seed": seed, "steps": steps, **found}
 
 
-def _one_process(
-    run: Path, clips: Path, processes: int, chance: random.Random, between: tuple[float, float], found: dict[str, Any]
-) -> None:
-    """Start a training, and end it after some seconds unless it is done before."""
-    reached, number = last_step(run), chance.choice(SIGNALS)
-    training = Training(run, clips, processes)
-    deadline = time.monotonic() + 300
-    while last_step(run) in (0, reached) and training.process.poll() is None:
-        assert time.monotonic() < deadline, training.log.read_text()[-2000:]
-        time.sleep(0.05)
-    assert not list(run.rglob(".tmp-*")) or training.process.poll() is None, "temporary files are left"
-    end = time.monotonic() + chance.uniform(*between)
+def _finish(training: Training) -> None:
+    assert training.process.wait(900) == 0, training.log.read_text()[-2000:]
+
+
+def _disturb(training: Training, chance: random.Random, between: tuple[float, float], found: dict[str, Any]) -> None:
+    """End a training at a random moment unless it is done before."""
+    run, reached = training.run, training.reached
+    number, early = chance.choice(SIGNALS), chance.random() < EARLY_SHARE
+    seconds = chance.uniform(0, EARLY_SECONDS) if early else chance.uniform(*between)
+    if not early:
+        deadline = time.monotonic() + 300
+        while last_step(run) in (0, reached) and training.process.poll() is None:
+            assert time.monotonic() < deadline, training.log.read_text()[-2000:]
+            time.sleep(0.05)
+    end = time.monotonic() + seconds
     while training.process.poll() is None and time.monotonic() < end:
         handles, memory = training.measure()
         found["most handles"] = max(found["most handles"], handles)
         found["most megabytes of memory"] = max(found["most megabytes of memory"], memory >> 20)
         time.sleep(min(0.2, max(0.0, end - time.monotonic())))
-    if training.process.poll() is None:
-        training.kill(number)
+    killed = training.process.poll() is None
+    if killed:
+        found[training.kill(number)] += 1
         found["kills"] += 1
-        found["kills while a file was written"] += bool(list(run.rglob(".tmp-*")))
-    else:
-        assert training.process.returncode == 0, training.log.read_text()[-2000:]
     text = training.log.read_text(errors="replace")
-    assert "Traceback" not in text or processes > 1, text[-2000:]
-    redone = max(0, reached - training.resumed_at())
-    found["most steps redone"] = max(found["most steps redone"], redone)
-    assert redone <= CHECKPOINT_EVERY, f"{redone} steps were redone"
+    assert killed or training.process.returncode == 0, text[-2000:]
+    assert "Traceback" not in text or training.processes > 1, text[-2000:]
+    if not (killed and early and not training.resumed_at()):  # else it had not resumed yet
+        redone = max(0, reached - training.resumed_at())
+        found["most steps redone"] = max(found["most steps redone"], redone)
+        assert redone <= CHECKPOINT_EVERY, f"{redone} steps were redone"
 
 
-def _compare(run: Path, expected: dict[str, torch.Tensor]) -> None:
-    found = tensors(run)
+def checksums(run: Path) -> dict[int, Any]:
+    """Return the checksum of the samples of every step in a run's log."""
+    return {line["step"]: line["data_checksum"] for line in read_metrics(run) if "data_checksum" in line}
+
+
+def _compare(run: Path, whole: Path) -> None:
+    found, expected = tensors(run), tensors(whole)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], value) for name, value in expected.items()), "weights differ"
+    assert checksums(run) == checksums(whole), "samples differ"
+    assert not list(run.rglob(".tmp-*")), "temporary files are left"
 
 
 def main() -> None:
@@ -201,11 +228,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--between", type=float, nargs=2, default=(2.0, 20.0), help="Range of seconds until a kill.")
     options = parser.parse_args()
     for processes in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            found = soak(Path(folder), options.minutes / 2, processes, options.seed, tuple(options.between))
+            found = soak(Path(folder), options.minutes / 2, processes, options.seed, LONG)
             print(json.dumps(found), flush=True)
 
 
