@@ -27,7 +27,7 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.checkpoint import find_checkpoint, read_metrics
 from vidpred.processes.temporary import size_of
 
-LONG, SHORT = (800, (15.0, 60.0)), (200, (1.0, 6.0))  # steps of a run, and seconds until a kill: an hour, and minutes
+LONG, SHORT = (400, (15.0, 60.0)), (200, (1.0, 6.0))  # steps of a run, and seconds until a kill: an hour, and minutes
 CHECKPOINT_EVERY, VALIDATE_EVERY = 10, 15
 EARLY_SHARE, EARLY_SECONDS = 0.15, 15.0  # of the kills: while a process loads, from its start
 MOMENTS = ("loading", "training", "saving", "validating", "drawing")
