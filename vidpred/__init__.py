@@ -1,18 +1,17 @@
 """Predict the future frames of a video.
 
 The public names are loaded on first use, so that `import vidpred` is instant: it does not import torch, print or
-configure anything.
+configure anything. What it imports is loaded before Ctrl-C can be handled, so it only imports what Python has loaded.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import os
 
 from vidpred.version import __version__
 
-if not Path(__file__).with_name("data_prep").is_dir():  # a checkout, with data_prep next to the package
-    __path__.append(str(Path(__file__).parents[1]))
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "data_prep")):  # a checkout: it is next to the package
+    __path__.append(os.path.dirname(os.path.dirname(__file__)))
 
 _HOMES = {  # public name -> the module that defines it
     "Config": "vidpred.config",
@@ -32,7 +31,10 @@ __all__ = [
     "rollout", "train", "write_video",
 ]  # fmt: skip
 
+TYPE_CHECKING = False  # without loading typing
 if TYPE_CHECKING:
+    from typing import Any
+
     from vidpred.config import Config, load_config
     from vidpred.data.videos.read_video import read_video
     from vidpred.errors import VidpredError

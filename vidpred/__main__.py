@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
+try:
+    from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
+except KeyboardInterrupt:
+    os._exit(130)
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.reliability.conftest import Start, has_step, train_words
 from vidpred.checkpoint import RunFolder
+from vidpred.processes import interrupts
 
 
 def interrupt_often(pid: int, times: int = 10, seconds: float = 0.03) -> None:
@@ -40,13 +43,49 @@ def check(start: Start, clips: Path, run: Path, after: float | None) -> None:
     assert newest is None or newest.step > 0
 
 
+def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run code without the packages that an environment loads when Python starts."""
+    paths = f"import sys; sys.path[:0] = [{str(folder)!r}, {os.getcwd()!r}]\n"
+    return subprocess.run([sys.executable, "-S", "-c", paths + code], capture_output=True, text=True, check=False)
+
+
+def test_an_import_cannot_drop_it(tmp_path: Path) -> None:
+    """As torch does while it imports numpy, which then cannot be imported again."""
+    (tmp_path / "inner.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    (tmp_path / "outer.py").write_text("try:\n    import inner\nexcept BaseException:\n    pass")
+    done = run_python(
+        "from vidpred.processes.interrupts import end_on_interrupt; end_on_interrupt()\n"
+        "print('begun')\nimport outer\nprint('dropped')",
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "begun\n", "")
+
+
+def test_little_is_loaded_before_it_is_handled(tmp_path: Path) -> None:
+    done = run_python("import vidpred.processes.interrupts; print(*sys.modules)", tmp_path)
+    assert not {"pathlib", "typing", "threading", "inspect", "torch"} & set(done.stdout.split()), done.stdout
+
+
+def test_a_cleanup_that_hangs_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(interrupts, "_end_at_once", lambda: ended.append(True))
+    monkeypatch.setattr(interrupts, "_interrupted_at", None)
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.interrupt()
+    interrupts.interrupt()
+    assert not ended
+    monkeypatch.setattr(interrupts, "_interrupted_at", time.monotonic() - interrupts.CLEANUP_SECONDS - 1)
+    interrupts.interrupt()
+    assert ended
+
+
 @pytest.mark.slow
 def test_ten_interrupts_while_it_trains(start: Start, clips: Path, tmp_path: Path) -> None:
     check(start, clips, tmp_path / "run", None)
 
 
 @pytest.mark.reliability
-@pytest.mark.parametrize("after", [0.2 * number for number in range(1, 25)])
+@pytest.mark.parametrize("after", [0.1, *(0.4 * number for number in range(1, 15))])
 def test_ten_interrupts_at_any_moment(start: Start, clips: Path, tmp_path: Path, after: float) -> None:
     check(start, clips, tmp_path / "run", after)
 

@@ -5,28 +5,56 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import time
+from contextlib import contextmanager, suppress
+
+TYPE_CHECKING = False  # without loading typing: this module is loaded before Ctrl-C can be handled
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import Any
 
 EXIT_CODE = 128 + signal.SIGINT
+CLEANUP_SECONDS = 10.0  # after which a further Ctrl-C ends the process at once
+IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
 
-_interrupted = False
+_interrupted_at: float | None = None
 
 
-def interrupt(number: int = signal.SIGINT, frame: object = None) -> None:
-    """Raise KeyboardInterrupt, once: a second one would hit the code that cleans up."""
-    global _interrupted
-    if not _interrupted:
-        _interrupted = True
+def interrupt(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
+    """Raise KeyboardInterrupt, once: a second one would hit the code that cleans up.
+
+    During an import, end the process instead: modules drop exceptions of the modules that they import, or turn them
+    into others, and a module that was half imported cannot be imported again.
+
+    Args:
+        number: The signal.
+        frame: What the signal interrupted.
+    """
+    global _interrupted_at
+    if _is_importing(frame) or (_interrupted_at and time.monotonic() > _interrupted_at + CLEANUP_SECONDS):
+        _end_at_once()
+    if _interrupted_at is None:
+        _interrupted_at = time.monotonic()
         raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != IMPORT_SYSTEM:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _end_at_once() -> None:
+    with suppress(Exception):  # what was interrupted may be writing
+        sys.stdout.flush()
+    os._exit(EXIT_CODE)
 
 
 def arm() -> None:
     """Let the next call of `interrupt` raise again, at the beginning of work that it may end."""
-    global _interrupted
-    _interrupted = False
+    global _interrupted_at
+    _interrupted_at = None
 
 
 def end_on_interrupt() -> None:
@@ -35,15 +63,16 @@ def end_on_interrupt() -> None:
     A process that was started with Ctrl-C ignored, as by a shell in the background, goes on ignoring it.
     """
     arm()
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, interrupt)
-        sys.unraisablehook = _unraisable
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, interrupt)
+            sys.unraisablehook = _unraisable
 
 
 def _unraisable(failure: Any) -> None:
     """End the process if the interrupt was raised where Python drops exceptions, such as in a finalizer."""
     if failure.exc_type is KeyboardInterrupt:
-        os._exit(EXIT_CODE)
+        _end_at_once()
     sys.__unraisablehook__(failure)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -334,9 +335,9 @@ class Trainer(Updates):
             values = self.accelerator.reduce(values, "mean")
         return dict(zip(parts, values.tolist(), strict=True))
 
-    def _note_signal(self, number: int, frame: object) -> None:
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop_signal == signal.SIGINT == number:
-            interrupt()  # the second Ctrl-C stops at once
+            interrupt(number, frame)  # the second Ctrl-C stops at once
             return
         self._stop_signal = number
 
