@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -87,15 +88,8 @@ def run(tests: Sequence[str]) -> dict[str, tuple[bool, float]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-        words = [
-            sys.executable,
-            "-m",
-            "pytest",
-            *dict.fromkeys(tests),
-            f"--junitxml={report}",
-            "-o",
-            "junit_family=xunit1",
-        ]
+        options = [f"--junitxml={report}", "-o", "junit_family=xunit1"]
+        words = [sys.executable, "-m", "pytest", *tests, *options]
         subprocess.run(words, cwd=CHECKOUT, env=environment, check=False)
         cases = ElementTree.parse(report).iter("testcase")
         return {
@@ -108,11 +102,28 @@ def run(tests: Sequence[str]) -> dict[str, tuple[bool, float]]:
 
 
 def measure(folder: Path, seed: int) -> dict[str, Any]:
-    """Run the tests of all cases, and return for each how many passed and how long they took."""
-    outcomes = run([test for case in CASES for test in case.tests])
+    """Run the tests of all cases, and return for each how many passed and how long they took.
+
+    The outcomes of every file are kept in the folder, so that an interrupted experiment continues with the next file,
+    and after a failure only the files that failed are run again.
+    """
+    tests = list(dict.fromkeys(test for case in CASES for test in case.tests))
+    outcomes: dict[str, tuple[bool, float]] = {}
+    for file in dict.fromkeys(test.partition("::")[0] for test in tests):
+        outcomes |= measure_file(folder, file, [test for test in tests if test.startswith(file)])
     rows = {}
     for number, case in enumerate(CASES, 1):
         found = [outcome for name, outcome in outcomes.items() if name.startswith(case.tests)]
         passed = sum(good for good, _ in found)
         rows[str(number)] = {"tests": len(found), "passed": passed, "seconds": round(sum(time for _, time in found), 1)}
-    return {"cases": rows}
+    return {"cases": rows, "tests": len(outcomes), "seconds": round(sum(time for _, time in outcomes.values()))}
+
+
+def measure_file(folder: Path, file: str, tests: Sequence[str]) -> dict[str, tuple[bool, float]]:
+    """Return the outcomes of tests of one file, as recorded in a folder if all passed, else by running them."""
+    record = folder / f"{file.replace('/', '-')}.json"
+    found = json.loads(record.read_text()) if record.is_file() else {}
+    if not found or not all(passed for passed, _ in found.values()):
+        found = run([file] if file in tests else tests)
+        record.write_text(json.dumps(found))
+    return {name: (bool(passed), float(seconds)) for name, (passed, seconds) in found.items()}
