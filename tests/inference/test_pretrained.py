@@ -11,8 +11,7 @@ import torch
 
 from tests.models.test_baselines import moving_clip
 from tests.video_files import numbered_frames, write_video
-from vidpred import checkpoint
-from vidpred.checkpoint import SHIPPED, find_checkpoint
+from vidpred.checkpoint import SHIPPED, find, find_checkpoint
 from vidpred.commands import app
 from vidpred.config import load_config
 from vidpred.errors import ConfigError, StorageError
@@ -43,7 +42,7 @@ def test_a_damaged_copy_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     content = bytearray((copy / "ema.safetensors").read_bytes())
     content[-1] ^= 1
     (copy / "ema.safetensors").write_bytes(content)
-    monkeypatch.setattr(checkpoint, "SHIPPED", copy)
+    monkeypatch.setattr(find, "SHIPPED", copy)
     with pytest.raises(StorageError, match="damaged .*sha256 differs"):
         find_checkpoint("pretrained")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ship import ship
-from vidpred import checkpoint
+from vidpred.checkpoint import find
 from vidpred.config import load_config
 from vidpred.errors import ConfigError, StorageError
 from vidpred.planning.plan import load_model, make_matching_env
@@ -23,7 +23,7 @@ def test_shipped_weights_plan_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     train(load_config("block_push.yaml", {**given, "training.validation_windows": 1, "training.image_every": 0}))
     weights = tmp_path / "weights"
     ship("mine", "block_push", weights=weights)
-    monkeypatch.setattr(checkpoint, "SHIPPED", weights / "motion")
+    monkeypatch.setattr(find, "SHIPPED", weights / "motion")
     (tmp_path / "data").rename(tmp_path / "gone")
     model, size = load_model(Path("pretrained:block_push"), "best", "cpu", "auto")
     assert size == 24
