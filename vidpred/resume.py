@@ -39,6 +39,7 @@ FREE_ON_RESUME = (
 )
 # Settings that may change on resume, with a note on stderr: a longer run, or data that was moved.
 NOTED_ON_RESUME = ("training.steps", "data.root")
+SHOWN = 2  # changed settings in a message
 
 
 def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
@@ -64,11 +65,12 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
         before = read_config(folder.path, Config.model_validate, "choose another run=")
         changed = {key: values for key, values in changed_keys(before, config).items() if key in read}
         refused = [f"{key} was {old}, now {new}" for key, (old, new) in changed.items() if key not in NOTED_ON_RESUME]
+        more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         if refused:
             raise ConfigError(
-                f"the run folder holds a run with other settings [{folder.path}]: {'; '.join(refused)}; to resume it, "
-                f"add --config {folder.config_file}; to train on from its weights with other settings, add "
-                f"training.init_from={folder.path} and choose another run="
+                f"the run has other settings [{folder.path}]: {'; '.join(refused[:SHOWN])}{more}; to resume it, add "
+                f"--config {folder.config_file}; to start from its weights, add training.init_from={folder.path} and "
+                "another run="
             )
         for key, (old, new) in changed.items():
             print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)

@@ -214,7 +214,7 @@ def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[
     if config.objective.num_samples > 1 and not network.noise_channels:
         raise ConfigError(
             f"[objective.num_samples={config.objective.num_samples}] the generator has no attribute noise_channels, so "
-            "all samples would be equal; add it and a second argument of forward, or set objective.num_samples=1"
+            "all samples would be equal; set objective.num_samples=1, or add it"
         )
     discriminator = None
     if config.objective.has_discriminator:

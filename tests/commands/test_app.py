@@ -321,7 +321,7 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     refused(call(capsys, "train", f"data.root={empty}", f"run={tmp_path}/run"), 3, "bad.mp4: empty file", "ffmpeg -i")
     write_video(tmp_path / "short" / "a.mp4", numbered_frames(3, 40, 40))
     result = call(capsys, "train", f"data.root={tmp_path}/short", f"run={tmp_path}/run")
-    refused(result, 3, "of the 5 frames needed", "data.context_frames", "with 3 frames")
+    refused(result, 3, "of the 5 frames needed", "data.context_frames", "the longest of 1 video has 3")
     write_video(tmp_path / "small" / "a.mp4", numbered_frames(60, 24, 24))
     result = call(capsys, "train", f"data.root={tmp_path}/small", f"run={tmp_path}/run2", "training.steps=1")
     refused(result, 3, "24x24 are smaller than data.crop_size=32")

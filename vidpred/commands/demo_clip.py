@@ -60,8 +60,8 @@ def check_clip(clip: Path) -> None:
         build_source(config.data, "test", evaluation_offsets(config.data, NUM_FRAMES))
     except DataError as error:
         raise DataError(
-            f"{counted(len(kept), 'frame')}, which the demo cannot divide into windows to train on and to test on "
-            f"[{clip}]; use a clip of at least {LEAST_FRAMES} frames without cuts, or leave --clip out"
+            f"{counted(len(kept), 'frame')}, which the demo cannot divide into training and test windows [{clip}]; "
+            f"use a clip of at least {LEAST_FRAMES} frames without cuts, or leave --clip out"
         ) from error
 
 

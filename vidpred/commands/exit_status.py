@@ -16,7 +16,7 @@ from vidpred.errors import ConfigError, DistributedError, InUseError, StoppedErr
 from vidpred.processes.parent_watch import started_by_launcher
 
 MOST_CHARACTERS = 200  # of the last line, as far as its parts allow
-LEAST_NAME = 80  # characters that remain of a name in brackets
+LEAST_NAME, SHORTEST_NAME = 80, 40  # characters that remain of a name in brackets, before and after advice is left out
 ELLIPSIS = "..."
 LAUNCHER_SECONDS = 45.0  # torch's launcher gives processes 30 s to end
 
@@ -51,13 +51,25 @@ def end(error: VidpredError, debug: bool) -> NoReturn:
 
 
 def shortened(line: str) -> str:
-    """Return a line of at most `MOST_CHARACTERS` if what it names in brackets can be shortened that far.
+    """Return a line of at most `MOST_CHARACTERS` if what it names in brackets and advises can be shortened that far.
 
-    The middle of the longest names is left out; exit.json has all of it.
+    The middle of long names is left out first, then the last of several pieces of advice ("do this, or that"), then
+    more of the names. Names outside brackets stay whole: they are to be copied. exit.json has all of it.
     """
+    line = _with_shorter_names(line, LEAST_NAME)
+    while len(line) > MOST_CHARACTERS:
+        what, semicolon, advice = line.rpartition("; ")
+        first, other, _ = advice.rpartition(", or ")
+        if not (semicolon and other):
+            break
+        line = f"{what}; {first}"
+    return _with_shorter_names(line, SHORTEST_NAME)
+
+
+def _with_shorter_names(line: str, least: int) -> str:
     while len(line) > MOST_CHARACTERS:
         longest = max(re.findall(r"\[[^][]*\]", line), key=len, default="")
-        cut = min(len(line) - MOST_CHARACTERS + len(ELLIPSIS), len(longest) - LEAST_NAME)
+        cut = min(len(line) - MOST_CHARACTERS + len(ELLIPSIS), len(longest) - least)
         if cut <= len(ELLIPSIS):
             break
         middle = (len(longest) - cut) // 2

@@ -172,8 +172,7 @@ def check_not_trained_on(predictors: Sequence[Predictor], request: EvaluationReq
         if seen:
             raise ConfigError(
                 f"{predictor.name} was trained on {counted(len(seen), 'clip')} of the {request.split} split of "
-                f"{predictors[0].name} [{first.root}]: {', '.join(seen[:3])}; evaluate them one by one, or with a "
-                "--data FOLDER that is new to both"
+                f"{predictors[0].name} [{first.root}]: {', '.join(seen[:3])}; evaluate them one by one, or on new data"
             )
     if request.split != "train":
         refuse_trained(predictors, first, request.split)

@@ -119,7 +119,7 @@ def _read_rows(file: Path | None, name: str, sizes: Mapping[str, int], first: in
         for run, size in takes.items():
             raise ConfigError(
                 f"{run} is conditioned on {name} of {size} values, and a video has none; add --{name} FILE.npy, one "
-                "row a frame, or use vidpred evaluate, which takes them from the run's data"
+                "row a frame, or use vidpred evaluate"
             )
         return None
     try:

@@ -78,7 +78,7 @@ class Predictor(SharedModel):
             if found.state.get("own_generator"):
                 raise StorageError(
                     f"trained with a custom generator, {found.state['own_generator']} [{path}]; "
-                    "pass it: Predictor.load(run, generator=my_module), or --generator package.module:CLASS"
+                    "add --generator package.module:CLASS, or generator=my_module in Python"
                 )
             with torch.device("meta"):  # no memory for a network of another size than the weights
                 check_weights(as_generator(build_generator(model, data), data), found.tensors("ema"), str(found.path))
@@ -242,7 +242,7 @@ class Predictor(SharedModel):
         if not self.generator.noise_channels:
             raise ConfigError(
                 f"{self.name} takes no noise and predicts one future only [{setting}{num_samples}]; leave it out, or "
-                "use a run with model.noise_channels above 0 (forking_ball_samples.yaml)"
+                "use a run with model.noise_channels above 0"
             )
 
 

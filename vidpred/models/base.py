@@ -276,7 +276,7 @@ def as_generator(module: nn.Module, data: DataSettings | None = None) -> Generat
             )
     if generator.state_size and not isinstance(generator.state_dynamics, StateDynamics):
         raise ConfigError(
-            f"the generator takes states (state_size={generator.state_size}) but cannot predict them; set "
-            "state_dynamics = vidpred.models.dynamics.StateDynamics(state_size, action_size)"
+            f"the generator takes states [state_size={generator.state_size}] but cannot predict them; set its "
+            "attribute state_dynamics to a vidpred.models.dynamics.StateDynamics"
         )
     return generator

@@ -75,8 +75,8 @@ class ScaleDiscriminator(nn.Module):
             side //= 2
         if side < 1:
             raise ConfigError(
-                "data.crop_size: the crops are too small for this discriminator; use a larger size, "
-                "fewer model.scales or discriminator.size=strided"
+                "[data.crop_size] the crops are too small for this discriminator; use a larger size, "
+                "or fewer model.scales, or discriminator.size=strided"
             )
         features = channels * side * side
         layers.append(nn.Flatten())

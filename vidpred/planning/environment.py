@@ -43,8 +43,8 @@ class ModelDynamics:
         size = model.action_size
         if model.state_size:
             raise ConfigError(
-                f"the model takes states [model.state_size={model.state_size}], which a predicted environment does not "
-                "have; train one with model.state_size=0, or plan with WorldModel.rollout(..., states=)"
+                f"the model takes states, which a predicted environment lacks [model.state_size={model.state_size}]; "
+                "train one without, or plan with WorldModel.rollout(..., states=)"
             )
         if past_actions is None and starts.dim() == 5 and starts.shape[1] == 1:
             past_actions = torch.zeros(len(starts), 0, size)

@@ -258,7 +258,7 @@ def _radius(coverage: Tensor, number: int) -> float:
     if float(largest) < 0.1 or float(coverage.sum()) < 0.3:
         raise ValueError(
             f"object {number} (from 0) is not in the reference image: no pixel has its color; give the color as "
-            "rendered, and an image that shows all objects"
+            "rendered, or an image with all objects"
         )
     x, y = _grid(coverage)
     center = _centroid(coverage[None], x, y)

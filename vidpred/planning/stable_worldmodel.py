@@ -34,8 +34,8 @@ class CostModel:
         """
         if model.state_size:
             raise ConfigError(
-                f"the model takes states [model.state_size={model.state_size}], and these solvers pass none; train "
-                "one with model.state_size=0, or plan with vidpred.planning.MPCController"
+                f"the model takes states, and these solvers pass none [model.state_size={model.state_size}]; train "
+                "one without, or plan with vidpred.planning.MPCController"
             )
         self.model, self.cost = model, cost
 

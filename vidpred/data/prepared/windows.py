@@ -211,8 +211,8 @@ def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> 
     if settings.size not in (None, manifest.size):
         raise DataError(
             f"prepared at {f'size {manifest.size}' if manifest.size else 'the size of the source'}, not "
-            f"data.size={settings.size} [{folder}]; set data.size={'null' if manifest.size is None else manifest.size} "
-            f"or prepare it again with size={settings.size}"
+            f"data.size={settings.size} [{folder}]; set data.size={'null' if manifest.size is None else manifest.size}"
+            ", or prepare it again"
         )
     if settings.channels != manifest.channels:
         raise DataError(
@@ -291,8 +291,7 @@ def prepared_source(
     if not len(source):
         raise DataError(
             f"no {split} window: {len(source.prepared.clips)} clips, the longest shot has {source.longest} of the "
-            f"{source.offsets[-1] + 1} frames needed [{folder}]; lower data.context_frames, data.pred_frames or "
-            "data.frame_skip"
+            f"{source.offsets[-1] + 1} frames needed [{folder}]; lower data.context_frames, or data.pred_frames"
         )
     return source
 

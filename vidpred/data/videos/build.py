@@ -15,7 +15,7 @@ from vidpred.data.videos.frame_rate import kept_frames, kept_positions
 from vidpred.data.videos.index import find_videos, note_short_videos, require_videos
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.data.videos.windows import Segment, VideoWindows
-from vidpred.errors import DataError
+from vidpred.errors import DataError, counted
 
 
 def video_source(settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False) -> Source:
@@ -108,10 +108,10 @@ def _too_short(
     needed = offsets[-1] * settings.frame_skip + 1
     fps = settings.video_settings.fps
     longest = max((segment.end - segment.first for segment in segments), default=0)
+    resampled = "" if fps is None else f" at data.video.fps={fps:g}"
+    of_all = f"the longest of {counted(len(videos), 'video')} has {max(video.frames for video in videos)}"
+    fewer = "" if split == "train" else "predict fewer --frames, or "
     return DataError(
-        f"no {split} window: the longest shot has {longest} of the {needed} frames needed [{settings.root}]; "
-        f"evaluate fewer frames (--frames), or lower data.context_frames, data.pred_frames or data.frame_skip, or add "
-        "longer videos "
-        f"({len(videos)} found, the longest with {max(video.frames for video in videos)} frames"
-        f"{'' if fps is None else f' before resampling to data.video.fps={fps:g}'})"
+        f"no {split} window: the longest shot has {longest} of the {needed} frames needed{resampled}, {of_all} "
+        f"[{settings.root}]; {fewer}lower data.context_frames, or data.pred_frames, or add longer videos"
     )
