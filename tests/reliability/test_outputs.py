@@ -81,9 +81,8 @@ def test_long_names_are_shortened() -> None:
 
 
 def test_the_last_advice_is_left_out_where_a_line_is_too_long() -> None:
-    line = shortened(
-        f"vidpred: error: {'it is too short, ' * 3}[{LONG}]; lower data.pred_frames, or cut less, or add more videos of the same kind"
-    )
+    advice = "lower data.pred_frames, or cut less, or add more videos of the same kind"
+    line = shortened(f"vidpred: error: {'it is too short, ' * 3}[{LONG}]; {advice}")
     assert len(line) <= 200
     assert line.endswith("; lower data.pred_frames, or cut less")
     command = f"vidpred: error: the run has other settings [{LONG}]; to resume it, add --config {LONG}, or give up"
