@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data.odd_videos import COUNT, FFV1, GIF, whole
 from tests.data.test_mutated_videos import differing, mutated
+from vidpred.data.images.decode import check_image, read_image
+from vidpred.data.images.stacks import Stack
 from vidpred.data.videos.probe import probe
 from vidpred.errors import DataError, VidpredError
 
@@ -85,3 +89,31 @@ def test_a_gif_that_ends_before_its_last_images(tmp_path: Path) -> None:
     assert "images follow the end" in " ".join(probe(path).notes)
     path.write_bytes(whole(path, **GIF) + b"a comment of a camera")
     assert probe(path).notes == []
+
+
+@pytest.mark.parametrize("name", ["a.apng", "a.mov"])
+def test_wrong_checksums_of_png_frames_are_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    container = {"container_format": "apng"} if name == "a.apng" else {}
+    content = bytearray(whole(path, codec=path.suffix[1:].replace("mov", "png"), pixel_format="rgb24", **container))
+    assert (probe(path).frames, probe(path).notes) == (COUNT, [])
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    info = probe(path)
+    assert info.frames == COUNT - 1
+    assert re.search("a wrong checksum in (IDAT|fdAT)", " ".join(info.notes))
+
+
+def test_wrong_checksums_of_png_images_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    values = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
+    image = Image.fromarray(values).quantize(16)
+    image.save(path, transparency=3)
+    content = path.read_bytes()
+    for chunk in (b"IHDR", b"PLTE", b"tRNS", b"IDAT"):
+        damaged = bytearray(content)
+        damaged[content.index(chunk) + 5] ^= 1
+        path.write_bytes(damaged)
+        for read in (read_image, check_image, Stack):
+            with pytest.raises(DataError, match=f"a wrong checksum in {chunk.decode()} .*a.png"):
+                read(path)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from vidpred.data.videos.checksums import PNG_SIGNATURE, wrong_png_checksum
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import UNREADABLE, DataError, printable, short
 
@@ -135,6 +136,7 @@ def require_white_level(peaks: Iterable[int], place: Path | str) -> None:
 def _decode(content: bytes, white_level: float | None, max_pixels: int, strict: bool) -> Decoded:
     if not content:
         raise DataError("cannot decode the image: the file is empty")
+    check_png(content)
     if content.startswith(JPEG) and not strict and (image := _by_opencv(content)) is not None:
         return Decoded(image)
     try:
@@ -208,6 +210,12 @@ def over_black(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Composite colors with an opacity over black; all are uint8."""
     products: np.ndarray = color.astype(np.uint16) * alpha
     return np.asarray((products + 127) // 255, np.uint8)
+
+
+def check_png(content: bytes) -> None:
+    """Check the checksums of a PNG file. Raises ValueError."""
+    if content.startswith(PNG_SIGNATURE) and (wrong := wrong_png_checksum(content)):
+        raise ValueError(f"a wrong checksum in {wrong}")
 
 
 def _check_jpeg(content: bytes, opened: Image.Image) -> None:

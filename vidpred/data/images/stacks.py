@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vidpred.data.images.decode import UNDECODABLE, Decoded, decode_page, pages_of
+from vidpred.data.images.decode import UNDECODABLE, Decoded, check_png, decode_page, pages_of
 from vidpred.errors import DataError, printable, short
 
 SUFFIXES = frozenset((".png", ".apng", ".webp", ".gif", ".tif", ".tiff"))
@@ -36,6 +36,7 @@ class Stack:
         self.path, self._white_level = path, white_level
         try:
             self._content = path.read_bytes()
+            check_png(self._content)
             self._opened = Image.open(io.BytesIO(self._content))
             self._pages = pages_of(self._opened)
             duration = self.duration(0)

@@ -13,6 +13,29 @@ SIZE_BYTES, TRAILER = 3, 8  # of a slice of FFV1: its length; that, an error cod
 SEEDS = (0, 0x7A8C4079)  # start values of its checksum, by version of the format
 
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Chunks of PNG and of its animations whose damage changes images.
+PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT"))
+
+
+def wrong_png_checksum(content: bytes) -> str | None:
+    """Return the name of the first chunk of a PNG image whose checksum is wrong; None: there is none.
+
+    Args:
+        content: A file, or chunks of one, as in a packet of an animation.
+    """
+    view, place = memoryview(content), len(PNG_SIGNATURE) if content.startswith(PNG_SIGNATURE) else 0
+    while place + 12 <= len(content):
+        end = place + 8 + int.from_bytes(view[place : place + 4], "big")
+        name = bytes(view[place + 4 : place + 8])
+        if end + 4 > len(content) or not name.isalpha():
+            return None  # cut off, or no chunk
+        if name in PNG_CHUNKS and zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            return name.decode()
+        place = end + 4
+    return None
+
+
 class SliceChecksums:
     """The checksums of FFV1's slices, in files whose first packets have them (format version 3, `-slicecrc 1`)."""
 

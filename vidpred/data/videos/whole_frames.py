@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from vidpred.data.videos.checksums import AHEAD, SliceChecksums
+from vidpred.data.videos.checksums import AHEAD, VERIFYING, SliceChecksums, wrong_png_checksum
 from vidpred.data.videos.containers import DROPPING_DECODERS, OpenVideo
 from vidpred.errors import short
 
@@ -78,7 +78,9 @@ class WholeFrames:
             except av.EOFError:
                 return
             except av.FFmpegError as error:
-                self._lose(short(error), sent=False)
+                verifies = self.video.decoder.name in VERIFYING
+                wrong = wrong_png_checksum(bytes(packet)) if verifies else None
+                self._lose(f"a wrong checksum in {wrong}" if wrong else short(error), sent=False)
                 self.lost += 1
                 continue
             for frame in frames:
