@@ -537,8 +537,11 @@ def motion_speed(results: Results) -> str:
 
 
 def processes(results: Results) -> str:
-    """Return the difference of the weights between runs of one process and of two."""
-    found = results["one and two processes", 0].values["relative_difference_of_weights_after_steps"]
+    """Return the difference of the weights between runs of one process and of two, from the start or on resume."""
+    found = dict(results["one and two processes", 0].values["relative_difference_of_weights_after_steps"])
+    if changed := results.get(("processes changed on resume", 0)):
+        name = f"two processes from step {changed.values['resumed_at']}; steps after that"
+        found[name] = changed.values["relative_difference_of_weights_after_further_steps"]
     rows = [[name, *(f"{value:.1g}" if value < 1e-3 else f"{value:.3f}" for value in steps.values())]
             for name, steps in found.items()]  # fmt: skip
     return grid(["against one process, one thread", "after 20 steps", "after 100", "after 300"], rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -134,28 +135,53 @@ def one_and_two_processes(folder: Path, seed: int) -> dict[str, Any]:
         lines = read_metrics(run)
         logs[name] = {line["step"]: line["data_checksum"] for line in lines if "data_checksum" in line}
 
-    def weights(name: str, step: int) -> Tensor:
-        tensors = find_checkpoint(folder / name.replace(" ", "-"), f"step-{step}").tensors("generator")
-        return torch.cat([value.flatten() for value in tensors.values()])
-
-    def difference(name: str, step: int) -> float:
-        one = weights("one process", step)
-        return float((weights(name, step) - one).norm() / one.norm())
-
     one, two = logs["one process"], logs["two processes"]
     return {
         "steps": len(one),
         "steps_with_equal_samples": sum(one[step] == two.get(step) for step in one),
         "relative_difference_of_weights_after_steps": {
-            name: {str(step): difference(name, step) for step in (20, 100, 300)} for name in list(runs)[1:]
+            name: {
+                str(step): weights_difference(folder / name.replace(" ", "-"), folder / "one-process", step)
+                for step in (20, 100, 300)
+            }
+            for name in list(runs)[1:]
         },
     }
+
+
+def weights_difference(run: Path, reference: Path, step: int) -> float:
+    """Return the norm of the difference of two generators' weights after a step, relative to that of the reference."""
+
+    def weights(folder: Path) -> Tensor:
+        tensors = find_checkpoint(folder, f"step-{step}").tensors("generator")
+        return torch.cat([value.flatten() for value in tensors.values()])
+
+    one = weights(reference)
+    return float((weights(run) - one).norm() / one.norm())
+
+
+def processes_changed_on_resume(folder: Path, seed: int) -> dict[str, Any]:
+    """Resume a run of one process with two after 100 steps; compare its weights with those of the run that went on."""
+    words = ["--config", "tiny.yaml", f"data.root={real_clips()}", f"seed={seed}", "training.steps=400",
+             "training.precision=float32", "checkpoint.every=20", "checkpoint.keep=100"]  # fmt: skip
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    kept, changed = folder / "kept", folder / "changed"
+    for run, launch in ((kept, []), (changed, launcher)):
+        if run == changed and not changed.exists():
+            shutil.copytree(kept, changed)
+            for step in range(120, 401, 20):
+                shutil.rmtree(changed / "checkpoints" / f"step-{step}")
+        words_of_run = [sys.executable, *launch, "-m", "vidpred", "train", *words, f"run={run}"]
+        subprocess.run(words_of_run, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    differences = {str(after): weights_difference(changed, kept, 100 + after) for after in (20, 100, 300)}
+    return {"resumed_at": 100, "relative_difference_of_weights_after_further_steps": differences}
 
 
 EXPERIMENTS = [
     *(Experiment("real video, release.yaml", seed, lambda f, s: real_video(f, s, "last_frame")) for seed in (0, 1, 2)),
     Experiment("frame t+k three ways", 0, three_ways),
     Experiment("one and two processes", 0, one_and_two_processes),
+    Experiment("processes changed on resume", 0, processes_changed_on_resume),
     Experiment("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
     *PLANNING_EXPERIMENTS,
     *LATENCY_EXPERIMENTS,
