@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vidpred.errors import counted, one_line
+from vidpred.errors import DataError, counted, one_line
 from vidpred.planning.envs.registry import make_env
 
 
@@ -16,5 +16,15 @@ def test_numbers_agree_with_their_noun(number: int, text: str) -> None:
 def test_messages_of_other_packages_fit_into_a_sentence() -> None:
     assert one_line(ValueError("first\nvidpred.errors.DataError: it is damaged.")) == "it is damaged"
     assert one_line(ValueError()) == "ValueError"
+
+
+def test_names_with_line_breaks_hide_nothing() -> None:
+    message = "cannot read [a\nb/c]; choose another"
+    assert one_line(DataError(message)) == r"cannot read [a\nb/c]; choose another"
+    of_worker = f"Caught DataError.\nTraceback (most recent call last):\n  x\nvidpred.errors.DataError: {message}"
+    assert one_line(DataError(of_worker)) == r"cannot read [a\nb/c]; choose another"
+
+
+def test_an_unknown_environment_names_the_known_ones() -> None:
     with pytest.raises(Exception, match=r"doesn't exist; block_push is built in"):
         make_env("Moon-v7")

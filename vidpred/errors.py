@@ -17,6 +17,9 @@ UNREADABLE: tuple[type[Exception], ...] = (
 )  # fmt: skip
 
 
+TRACEBACK = "Traceback (most recent call last)"
+
+
 class VidpredError(Exception):
     """A failure that the user can fix. The message is one line: what happened, where, how to fix it."""
 
@@ -83,9 +86,14 @@ def one_line(error: BaseException) -> str:
 
     Control characters of names are written as escapes, so that no file or setting can write to the terminal.
     """
-    last = (str(error).strip() or type(error).__name__).rpartition("\n")[2]
-    visible = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in last)
-    return re.sub(r"^vidpred\.errors\.\w+: ", "", visible).rstrip(".")
+    text = str(error).strip() or type(error).__name__
+    names = list(re.finditer(r"^vidpred\.errors\.\w+: ", text, re.MULTILINE))
+    if names:
+        text = text[names[-1].end() :]
+    elif TRACEBACK in text or not isinstance(error, VidpredError):  # ours may name files with line breaks
+        text = text.rpartition("\n")[2]
+    visible = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return visible.rstrip(".")
 
 
 def printable(path: Path | str) -> str:

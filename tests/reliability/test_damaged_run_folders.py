@@ -26,9 +26,11 @@ from vidpred.checkpoint import (
     write_manifest,
 )
 from vidpred.config import load_config
+from vidpred.data.batch import Batch
 from vidpred.errors import StorageError
 from vidpred.inference.predictor import Predictor
 from vidpred.run import train
+from vidpred.training.trainer import Trainer
 
 
 def test_training_survives_its_logs_and_images(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,10 +40,33 @@ def test_training_survives_its_logs_and_images(clips: Path, tmp_path: Path, caps
     settings = {**TINY, "data.root": str(clips), "run": str(run), "training.steps": 4, "training.image_every": 2}
     assert train(load_config(None, settings)).steps == 4
     warnings = [line for line in capsys.readouterr().err.splitlines() if "vidpred: warning: cannot write" in line]
-    assert len(warnings) == 3, warnings  # the log once, and two images
+    assert len(warnings) == 2, warnings  # the log once, and the images once
     newest = RunFolder(run).newest()
     assert newest is not None
     assert newest.step == 4
+
+
+@pytest.mark.parametrize("how", ["moved", "removed"])
+def test_a_run_folder_that_is_moved_while_it_trains(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """No second folder appears, which would lack the settings and the splits; the moved one can be resumed."""
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    settings = {**TINY, "data.root": str(clips), "training.steps": 6, "training.image_every": 1, "checkpoint.every": 2}
+    after = Trainer._after_step
+
+    def act(self: Trainer, done: int, batch: Batch) -> None:
+        if done == 3 and not moved.exists():
+            run.rename(moved) if how == "moved" else shutil.rmtree(run)
+        after(self, done, batch)
+
+    monkeypatch.setattr(Trainer, "_after_step", act)
+    with pytest.raises(StorageError, match=r"moved or removed while it trained \[.*run\]"):
+        train(load_config(None, {**settings, "run": str(run)}))
+    assert not run.exists()
+    if how == "moved":
+        resumed = train(load_config(None, {**settings, "run": str(moved)}))
+        assert (resumed.first_step, resumed.steps) == (2, 6)
 
 
 def test_a_flipped_bit_in_the_log(tmp_path: Path) -> None:

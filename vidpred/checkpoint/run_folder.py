@@ -55,6 +55,18 @@ class RunFolder:
                 f"cannot write the run folder [{self.path}]: {error.strerror}; choose another run="
             ) from None
 
+    def check_in_place(self) -> None:
+        """Check that the folder is where it was, before anything makes a second one. Raises StorageError."""
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise StorageError(
+                f"the run folder was moved or removed while it trained [{self.path}]; repeat the command with run= set to "
+                "where it is now"
+            ) from None
+        except OSError:  # of a network file system, for a while
+            return
+
     def steps(self) -> list[int]:
         """Return the steps with a checkpoint folder, ascending, without verifying the checkpoints."""
         if not self.checkpoints.is_dir():

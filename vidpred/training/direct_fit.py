@@ -57,6 +57,7 @@ class Fitting:
             future = images[:SHOWN, None]
             prediction = self.model(future[:, :0], **Conditions().generator_kwargs(self.model, 0, 0))[-1]
             image = training_image(future[:, :0], future, prediction)
+            parts.folder.check_in_place()
             try:
                 write_png(parts.folder.path / "images" / f"step-{last:06}.png", image)
             except StorageError as error:

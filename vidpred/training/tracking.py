@@ -87,10 +87,15 @@ class Tracker:
                 self._bar.set_postfix({key: f"{value:.3g}" for key, value in shown.items()}, refresh=False)
             self._bar.update()
 
-    def warn(self, text: str) -> None:
-        """Print a warning once: training never ends because of a log or an image."""
-        if text not in self._warnings:
-            self._warnings.add(text)
+    def warn(self, text: str, subject: str | None = None) -> None:
+        """Print a warning once: training never ends because of a log or an image.
+
+        Args:
+            text: The warning.
+            subject: What it is about, if that was enough to be warned about once; None: the text.
+        """
+        if (subject or text) not in self._warnings:
+            self._warnings.add(subject or text)
             self.print(f"vidpred: warning: {text}")
 
     def print(self, text: str) -> None:

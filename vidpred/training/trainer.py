@@ -182,6 +182,8 @@ class Trainer(Updates):
     def _after_step(self, done: int, batch: Batch) -> None:
         """Validate, draw an image, save a checkpoint or stop, as scheduled after `done` steps."""
         settings, last = self.settings, done == self.settings.steps
+        if self.accelerator.is_main_process:
+            self.parts.folder.check_in_place()
         stopping = not self._everywhere(self._stop_signal is None)
         mark: tuple[str, float] | None = None
         if self.parts.validate and settings.validate_every and (last or done % settings.validate_every == 0):
@@ -236,7 +238,7 @@ class Trainer(Updates):
         try:
             write_png(self.parts.folder.path / "images" / f"step-{done:06d}.png", image)
         except StorageError as error:
-            self.tracker.warn(str(error))
+            self.tracker.warn(str(error), "images")
         if self.settings.trackers:
             self.tracker.show(done, image, prediction_video(context, future, prediction) if len(context[0]) else None)
 
