@@ -46,7 +46,10 @@ def check(start: Start, clips: Path, run: Path, after: float | None) -> None:
 def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run code without the packages that an environment loads when Python starts."""
     paths = f"import sys; sys.path[:0] = [{str(folder)!r}, {os.getcwd()!r}]\n"
-    return subprocess.run([sys.executable, "-S", "-c", paths + code], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-S", "-c", paths + code], capture_output=True, text=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else ignored in background jobs
+    )  # fmt: skip
 
 
 def test_an_import_cannot_drop_it(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ class RunFolder:
             self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
             raise StorageError(
-                f"the run folder was moved or removed while it trained [{self.path}]; repeat the command with run= set to "
-                "where it is now"
+                f"the run folder was moved or removed while it trained [{self.path}]; repeat the command with run= set "
+                "to where it is now"
             ) from None
         except OSError:  # of a network file system, for a while
             return
