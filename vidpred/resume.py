@@ -69,8 +69,7 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
         if refused:
             raise ConfigError(
                 f"the run has other settings [{folder.path}]: {'; '.join(refused[:SHOWN])}{more}; to resume it, add "
-                f"--config {folder.config_file}, or start from its weights with training.init_from={folder.path} and "
-                "another run="
+                f"--config {folder.config_file}, or set training.init_from={folder.path} and another run="
             )
         for key, (old, new) in changed.items():
             print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)

@@ -212,7 +212,7 @@ def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> 
         raise DataError(
             f"prepared at {f'size {manifest.size}' if manifest.size else 'the size of the source'}, not "
             f"data.size={settings.size} [{folder}]; set data.size={'null' if manifest.size is None else manifest.size}"
-            ", or prepare it again"
+            f", or prepare it again with size={settings.size}"
         )
     if settings.channels != manifest.channels:
         raise DataError(

@@ -109,9 +109,9 @@ def _too_short(
     fps = settings.video_settings.fps
     longest = max((segment.end - segment.first for segment in segments), default=0)
     resampled = "" if fps is None else f" at data.video.fps={fps:g}"
-    of_all = f"the longest of {counted(len(videos), 'video')} has {max(video.frames for video in videos)}"
+    of_all = f"(the longest of {counted(len(videos), 'video')} has {max(video.frames for video in videos)})"
     fewer = "" if split == "train" else "predict fewer --frames, or "
     return DataError(
-        f"no {split} window: the longest shot has {longest} of the {needed} frames needed{resampled}, {of_all} "
+        f"no {split} window: the longest shot has {longest} of the {needed} frames needed{resampled} {of_all} "
         f"[{settings.root}]; {fewer}lower data.context_frames, or data.pred_frames, or add longer videos"
     )
