@@ -25,6 +25,6 @@ def test_names_with_line_breaks_hide_nothing() -> None:
     assert one_line(DataError(of_worker)) == r"cannot read [a\nb/c]; choose another"
 
 
-def test_an_unknown_environment_names_the_known_ones() -> None:
+def test_an_unknown_environment_lists_the_others() -> None:
     with pytest.raises(Exception, match=r"doesn't exist; block_push is built in"):
         make_env("Moon-v7")
