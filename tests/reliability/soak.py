@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.video_files import numbered_frames, write_video
-from vidpred.checkpoint import find_checkpoint, read_metrics
+from vidpred.checkpoint import RunFolder, find_checkpoint, read_metrics
 from vidpred.processes.temporary import size_of
 
 LONG, SHORT = (400, (15.0, 60.0)), (200, (1.0, 6.0))  # steps of a run, and seconds until a kill: an hour, and minutes
@@ -48,6 +48,7 @@ class Training:
         words = [f"{key}={json.dumps(value)}" for key, value in {**SETTINGS, "training.steps": steps}.items()]
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         self.run, self.processes, self.reached = run, processes, last_step(run)
+        self.complete = steps in RunFolder(run).steps()  # nothing is left to do
         self.log = run.with_suffix(".log")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -204,7 +205,7 @@ def _disturb(training: Training, chance: random.Random, between: tuple[float, fl
     text = training.log.read_text(errors="replace")
     assert killed or training.process.returncode == 0, text[-2000:]
     assert "Traceback" not in text or training.processes > 1, text[-2000:]
-    if not (killed and early and not training.resumed_at()):  # else it had not resumed yet
+    if not training.complete and not (killed and early and not training.resumed_at()):  # else it had not resumed yet
         redone = max(0, reached - training.resumed_at())
         found["most steps redone"] = max(found["most steps redone"], redone)
         assert redone <= CHECKPOINT_EVERY, f"{redone} steps were redone"
