@@ -29,9 +29,9 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # The paper's model takes 500,000 steps: the tests use the same command and files with a small model and two steps.
 SMALLER = {
     "train --config motion_sharp.yaml data.root=clips run=runs/sharp": ["training.steps=2"],
-    "train --config tiny.yaml data.root=clips run=runs/mine": ["training.steps=100"],
+    "train --config tiny.yaml data.root=clips run=runs/mine": ["training.steps=40"],
     "--standalone --nproc_per_node 2 -m vidpred train --config tiny.yaml data.root=clips run=runs/two": [
-        "training.steps=40",
+        "training.steps=10",
     ],
     "train --config ucf101.yaml": [
         "model.size=release", "discriminator.size=strided", "training.steps=2", "training.batch_size=2",
@@ -162,7 +162,7 @@ def test_readme_and_guides_run(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_two_processes_were_two(folder: Path) -> None:
     """The guide's torchrun command starts two processes, on CPUs too."""
-    state = next((folder / "runs" / "two" / "checkpoints").glob("step-40/state.json")).read_text()
+    state = next((folder / "runs" / "two" / "checkpoints").glob("step-10/state.json")).read_text()
     assert '"processes": 2' in state
 
 
