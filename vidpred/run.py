@@ -178,6 +178,7 @@ def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: R
     prepare_folder(folder, config, reads.keys)
     if splits is not None:
         splits.write(folder.path / FILE)
+        splits.warn_of_duplicates(Path(str(data.root)))
 
 
 def read_by_run(config: Config, network: Generator, discriminator: Discriminator | None, reads: Reads) -> set[str]:

@@ -129,6 +129,7 @@ def test_vectors_are_the_actions_nearest_to_them(kind: str) -> None:
         assert vector.shape == vectors.low.shape == vectors.high.shape == (SIZES[kind],)
         np.testing.assert_array_equal(vectors.decode(vector), action)
         assert space.contains(vectors.decode(vector))
+        assert space.contains(vectors.decode(vector + 100)), "also outside the bounds"
         if not isinstance(space, spaces.Box) or kind in ("integers", "bytes"):
             off = vectors.decode(vector + np.random.default_rng(0).uniform(-0.3, 0.3, vector.shape))
             np.testing.assert_array_equal(off, action)

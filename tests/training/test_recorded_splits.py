@@ -16,6 +16,7 @@ from vidpred.data.build import build_source, record_splits
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.recorded_splits import RecordedSplits, with_recorded_splits, with_root
 from vidpred.data.settings import DataSettings
+from vidpred.data.splits import Part
 from vidpred.data.videos.windows import VideoWindows
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.evaluate import EvaluationRequest, check_request
@@ -199,6 +200,10 @@ def test_a_set_that_is_prepared_again_keeps_the_splits_of_a_run(
     np.save(source / f"{changed}.npy", clips[0])
     prepared(range(0))
     assert tested() == of_test - {changed}
+    np.save(source / f"{max(of_test)}.npy", clips[1])
+    prepared(range(0))
+    with pytest.raises(DataError, match="all clips of the test split changed since the run began"):
+        tested()
     train(load_config(None, {**TINY, "data.root": str(target), "run": str(run), "training.steps": 3}))
 
 
@@ -220,6 +225,13 @@ def test_an_image_that_moved_in_an_array_is_not_tested(tmp_path: Path) -> None:
     assert tested() == set(map(int, numbers["test"]))
     np.save(tmp_path / "a.npy", np.concatenate([images[:1], images]))
     assert tested() == {number for number in map(int, numbers["test"]) if f"{number - 1:08}" not in numbers["train"]}
+
+
+def test_copies_of_training_data_in_other_splits_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [Part("a", "train", 0, 40), Part("a", "test", 50, 60), Part("b", "test", 0, 60), Part("c", "test", 0, 60)]
+    RecordedSplits(parts, {}, {"a": "01", "b": "01", "c": "02"}).warn_of_duplicates(Path("clips"))
+    expected = "files that are in validation or test (1) and, by another name, in training [clips]: b\n"
+    assert capsys.readouterr().err == f"vidpred: warning: {expected}"
 
 
 def test_the_splits_of_earlier_runs_are_read(tmp_path: Path) -> None:

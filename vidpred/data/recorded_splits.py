@@ -102,6 +102,13 @@ class RecordedSplits:
         """Return the training data by its content."""
         return TrainedRanges([(self.fingerprints.get(part.clip, ""), part) for part in self.parts])
 
+    def warn_of_duplicates(self, root: Path) -> None:
+        """Warn about validation and test data with the content of training data."""
+        trained = self.trained_ranges()
+        held_out = (part for part in self.parts if part.split != "train")
+        names = {part.clip for part in held_out if trained.overlap(self.fingerprints.get(part.clip, ""), part)}
+        warn_of(names, f"in validation or test ({len(names):,}) and, by another name, in training", root)
+
     def warn_of_changes(self, sizes: Mapping[str, int], fingerprints: Mapping[str, str], root: Path) -> None:
         """Warn about files that are new, gone or changed since the run began.
 

@@ -286,6 +286,11 @@ def prepared_source(
         clips = {clip.clip: clip.bytes for clip in source.prepared.everything}
         recorded.warn_of_changes(dict.fromkeys(clips, 0), {}, folder)
         warn_of(source.changed, "changed since the run began are not used, because they may hold training data", folder)
+    if not len(source) and source.changed:
+        raise DataError(
+            f"all clips of the {split} split changed since the run began, and may hold training data [{folder}]; "
+            "prepare the set from its earlier source, or use other data"
+        )
     if not len(source) and not settings.context_frames:
         raise DataError(f"no {split} image [{folder}]; prepare the set again with more images, or other splits")
     if not len(source):

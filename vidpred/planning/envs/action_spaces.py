@@ -58,6 +58,6 @@ class ActionVectors:
             return dtype.type(values[0]) if not space.shape else values.astype(dtype).reshape(space.shape)
         if self.is_binary:
             return (vector > 0.5).astype(dtype).reshape(space.shape)
-        if np.issubdtype(dtype, np.integer):
-            vector = np.clip(np.rint(vector), self.space.low.ravel(), self.space.high.ravel())
+        vector = np.rint(vector) if np.issubdtype(dtype, np.integer) else vector
+        vector = np.clip(vector, self.space.low.ravel(), self.space.high.ravel())
         return vector.astype(dtype).reshape(space.shape)
