@@ -45,12 +45,12 @@ def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
 def content_fingerprint(path: Path) -> str:
     """Return a checksum of a file's size and of its first and last 64 KB; "" if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            found = zlib.crc32(file.read(FINGERPRINT_BYTES), zlib.crc32(str(size).encode()))
+            found = zlib.crc32(file.read(FINGERPRINT_BYTES), size & 0xFFFFFFFF)
             if size > FINGERPRINT_BYTES:
                 file.seek(-FINGERPRINT_BYTES, os.SEEK_END)
-                found = zlib.crc32(file.read(), found)
+                found = zlib.crc32(file.read(FINGERPRINT_BYTES), found)
     except OSError:
         return ""
     return f"{found:08x}"

@@ -162,7 +162,10 @@ def test_one_bad_image_of_an_array_costs_only_itself(tmp_path: Path, capfd: pyte
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(30) % 2)
     summary = prepare(Images(source=tmp_path / "a.npz"), tmp_path / "set", workers=1, progress=False)
     assert sum(clip.frames for clip in summary.clips) == 29
-    assert "1 of 30 images have values that are not finite, from number 4; left out" in capfd.readouterr().err
+    assert (
+        "1 of 30 images have values that are not finite or outside [0, 1], from number 4; left out"
+        in capfd.readouterr().err
+    )
     found = find_images(tmp_path / "a.npz")
     assert found is not None
     np.testing.assert_array_equal(found.read(4), np.rint(images[5] * 255).transpose(1, 2, 0))
@@ -182,3 +185,18 @@ def test_actions_of_one_value_may_lack_their_axis(tmp_path: Path) -> None:
     first = next(clip for clip in summary.clips if clip.clip == "a/000003")
     values = PreparedFrames(tmp_path / "set", summary.manifest, first.split).actions(first)
     np.testing.assert_array_equal(values[:, 0], np.arange(15, 20))
+
+
+def test_an_image_outside_the_range_costs_only_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3))
+    images[4, 2, 1, 0], images[7] = 300, images[7] > 200
+    for values in (images, images.astype(np.float32)):
+        np.savez(tmp_path / "a.npz", images=values, labels=np.arange(30)[:, None] % 2, about=np.array({}, dtype=object))
+        found = find_images(tmp_path / "a.npz")
+        assert found is not None
+        assert found.labels is not None
+        assert len(found) == len(found.labels) == 29
+        np.testing.assert_array_equal(np.asarray(found.arrays), np.delete(images, 4, 0))
+        assert "1 of 30 images have values that are not finite or outside [0, 255], from number 4" in (
+            capfd.readouterr().err
+        )

@@ -110,6 +110,7 @@ def test_flips_and_crops_are_a_function_of_seed_and_position(tmp_path: Path) -> 
         ({"pixels": np.zeros((3, 8, 8), np.uint8)}, "none of the arrays"),
         ({"images": np.zeros((3, 8, 8), np.uint8), "labels": np.zeros(2)}, "labels of shape"),
         ({"images": np.zeros((3, 8), np.uint8)}, "fits none of NHW"),
+        ({"images": np.zeros((3, 8, 8), np.uint8), "labels": np.array([0, 1, np.nan])}, "labels that are not finite"),
     ],
 )
 def test_wrong_arrays_have_clear_errors(arrays: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
@@ -124,6 +125,25 @@ def test_a_truncated_idx_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(whole[:-5])
     with pytest.raises(DataError, match="not a complete IDX file"):
         find_images(tmp_path)
+
+
+def test_an_idx_file_of_impossible_size_is_rejected(tmp_path: Path) -> None:
+    """The product of its sizes is 0 in 64 bits."""
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(b"\0\0\x08\x03" + (1 << 31).to_bytes(4, "big") * 3)
+    with pytest.raises(DataError, match="not a complete IDX file"):
+        find_images(path)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_csv_as_spreadsheets_write_it(tmp_path: Path, delimiter: str) -> None:
+    rows = [["label", "p0", "p1", "p2", "p3"], [3, 1, 2, 3, 4], [5, 6, 7, 8, 255], []]
+    text = "\r\n".join(delimiter.join(map(str, row)) for row in rows) + "\r\n"
+    (tmp_path / "a.csv").write_bytes(text.encode("utf-8-sig"))
+    found = find_images(tmp_path / "a.csv")
+    assert found is not None
+    assert found.classes == ["3", "5"]
+    assert np.asarray(found.arrays).tolist() == [[[1, 2], [3, 4]], [[6, 7], [8, 255]]]
 
 
 def test_a_csv_of_digits(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from vidpred.data.videos.index import find_files
 from vidpred.errors import UNREADABLE, DataError, counted, one_line, printable
 
 MAX_BAD_FRACTION = 0.2  # of the images of an array
+CHECKED = 1024  # images whose values are checked at once
 IMAGE_KEYS, LABEL_KEYS = ("images", "x", "data", "frames"), ("labels", "targets", "y")
 SPLIT_WORDS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation", "val": "validation"}
 
@@ -239,7 +241,7 @@ def read_idx(path: Path) -> np.ndarray:
     content = _content(path)
     axes = content[3] if len(content) > 4 and content[:3] == b"\0\0\x08" else 0
     sizes = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(axes))
-    if not axes or len(content) != 4 + 4 * axes + int(np.prod(sizes)):
+    if not axes or len(content) != 4 + 4 * axes + prod(sizes):
         raise DataError(f"not a complete IDX file of uint8 [{path}]; download it again")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(sizes)
 
@@ -271,28 +273,47 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if find_layout(images.shape, IMAGES, printable(path), "transpose it") == "NCHW":
         images = images.transpose(0, 2, 3, 1)
     labels = next((tables[name] for name in LABEL_KEYS if name in tables), None)
+    labels = labels[:, 0] if labels is not None and labels.shape == (len(images), 1) else labels
+    if labels is not None and np.issubdtype(labels.dtype, np.floating) and not np.isfinite(labels).all():
+        raise DataError(f"has labels that are not finite numbers [{printable(path)}]; correct them")
     if labels is not None and labels.shape != (len(images),):
         raise DataError(f"has labels of shape {labels.shape} for {len(images)} images [{path}]")
-    if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
-        images, labels = _finite(images, labels, path)
+    images, labels, as_bytes = _usable(images, labels, path)
     try:
-        as_bytes = has_byte_values([images])
         images = as_uint8(images, as_bytes) if images.ndim == 4 else as_uint8(images[..., None], as_bytes)[..., 0]
     except DataError as error:
         raise DataError(f"{error} [{printable(path)}]") from None
     return images, labels
 
 
-def _finite(images: np.ndarray, labels: np.ndarray | None, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Leave out images with values that are not finite, with a warning. Raises DataError if these are too many."""
-    good = np.isfinite(images).all(axis=tuple(range(1, images.ndim)))
+def _usable(images: np.ndarray, labels: np.ndarray | None, path: Path) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    """Leave out images with impossible values, with a warning.
+
+    Returns:
+        The other images and their labels, and whether floats are bytes (see `has_byte_values`).
+
+    Raises:
+        DataError: Too many images have impossible values.
+    """
+    numbers = np.issubdtype(images.dtype, np.floating) or np.issubdtype(images.dtype, np.integer)
+    if images.dtype == np.uint8 or not numbers:
+        return images, labels, False
+    rows = images.reshape(len(images), -1)
+    low, high = rows.min(1), rows.max(1)  # not finite where a value is not
+    known = rows[(low >= 0) & (high <= 255)]
+    as_bytes = has_byte_values(known[first : first + CHECKED] for first in range(0, len(known), CHECKED))
+    most = 255 if as_bytes or np.issubdtype(images.dtype, np.integer) else 1
+    with np.errstate(invalid="ignore"):
+        good = (low >= 0) & (high <= most)
     bad = np.flatnonzero(~good)
+    if len(bad) in (0, len(images)):
+        return images, labels, as_bytes
     named = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
-    text = f"{len(bad):,} of {counted(len(images), 'image')} have values that are not finite, from number {named}"
+    text = f"{len(bad):,} of {counted(len(images), 'image')} have values that are not finite or outside [0, {most}], from number {named}"
     if len(bad) > MAX_BAD_FRACTION * len(images):
-        raise DataError(f"{text} [{printable(path)}]; repair or remove them")
+        raise DataError(f"{text} [{printable(path)}]; scale them to [0, 1], or to [0, 255] as uint8")
     print(f"vidpred: warning: {text}; left out [{printable(path)}]", file=sys.stderr)
-    return images[good], None if labels is None else labels[good]
+    return images[good], None if labels is None else labels[good], as_bytes
 
 
 def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -300,10 +321,11 @@ def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
     Labels are optional: in the first column if there is a header that starts with "label", else in the last column.
     """
-    lines = _content(path).decode("utf-8", "replace").splitlines()
-    first = bool(lines) and lines[0].lower().startswith("label")
+    lines = [line for line in _content(path).decode("utf-8-sig", "replace").splitlines() if line.strip()]
+    first = bool(lines) and lines[0].lower().strip('"').startswith("label")
+    delimiter = max(",;\t", key=lines[-1].count) if lines else ","
     try:
-        rows = np.array([line.split(",") for line in lines[first:]], np.float64)
+        rows = np.array([line.split(delimiter) for line in lines[first:]], np.float64)
     except ValueError:
         raise DataError(f"not a table of numbers [{path}]; use another file") from None
     side = int(max(rows.shape[-1], 0) ** 0.5)
