@@ -309,7 +309,8 @@ def _usable(images: np.ndarray, labels: np.ndarray | None, path: Path) -> tuple[
     if len(bad) in (0, len(images)):
         return images, labels, as_bytes
     named = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
-    text = f"{len(bad):,} of {counted(len(images), 'image')} have values that are not finite or outside [0, {most}], from number {named}"
+    what = f"{len(bad):,} of {counted(len(images), 'image')}"
+    text = f"{what} have values that are not finite or outside [0, {most}], from number {named}"
     if len(bad) > MAX_BAD_FRACTION * len(images):
         raise DataError(f"{text} [{printable(path)}]; scale them to [0, 1], or to [0, 255] as uint8")
     print(f"vidpred: warning: {text}; left out [{printable(path)}]", file=sys.stderr)
