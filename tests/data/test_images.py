@@ -137,8 +137,8 @@ def test_an_idx_file_of_impossible_size_is_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_csv_as_spreadsheets_write_it(tmp_path: Path, delimiter: str) -> None:
-    rows = [["label", "p0", "p1", "p2", "p3"], [3, 1, 2, 3, 4], [5, 6, 7, 8, 255], []]
-    text = "\r\n".join(delimiter.join(map(str, row)) for row in rows) + "\r\n"
+    rows = ["label p0 p1 p2 p3", "3 1 2 3 4", "5 6 7 8 255", ""]
+    text = "\r\n".join(row.replace(" ", delimiter) for row in rows) + "\r\n"
     (tmp_path / "a.csv").write_bytes(text.encode("utf-8-sig"))
     found = find_images(tmp_path / "a.csv")
     assert found is not None
