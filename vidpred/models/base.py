@@ -72,9 +72,12 @@ class Generator(nn.Module):
     num_labels: int = 0
     """Number of classes whose labels it takes; 0: takes no labels."""
     takes_target: bool = False
-    """Whether `forward` takes the true future frames in training, as encoders do."""
+    """Whether `forward` takes the true future frames in training, `(B, K, C, H, W)`, as encoders do."""
     latent_cost: Tensor | None = None
     """Cost of each sample's code, `(B,)`, set by the last forward pass of a generator that encodes the target."""
+    extra_losses: Mapping[str, Tensor] = {}
+    """Weighted losses of the last forward pass with a target, scalars by name, which the objective adds to its own:
+    those of context frames, or of hidden features."""
     growing: bool = False
     """Whether `grow` changes its size, so that early steps leave parameters unused."""
     progress: Tensor
@@ -117,7 +120,10 @@ class Generator(nn.Module):
         return torch.empty(count, 0, *self.shape, device=device)
 
     def grow(self, share: float) -> None:
-        """Set the size scheduled for a share, in [0, 1], of the training; by default a no-op."""
+        """Set what is scheduled for a share, in [0, 1], of the training; by default a no-op.
+
+        It is called before every training step: with a size (`growing`), or the chance of true frames as inputs.
+        """
 
     def weights_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Convert another run's weights to this model's names, to initialize training from them."""
@@ -235,9 +241,10 @@ class AdaptedGenerator(Generator):
                 setattr(self, name, getattr(module, name))
 
     def forward(self, context: Tensor, **conditions: Tensor) -> list[Tensor] | Tensor:
-        """Call the module and copy its `latent_cost`."""
+        """Call the module and copy its `latent_cost` and `extra_losses`."""
         prediction: list[Tensor] | Tensor = self.module(context, **conditions)
         self.latent_cost = getattr(self.module, "latent_cost", None)
+        self.extra_losses = getattr(self.module, "extra_losses", {})
         return prediction
 
     def __getattr__(self, name: str) -> Any:

@@ -95,6 +95,8 @@ class Conditions:
             if rows.shape[1] < count:
                 rows = torch.cat([rows, self.actions[:, -1:].expand(-1, count - rows.shape[1], -1)], 1)
             found["actions"] = rows
+        if "target" in found:  # a consecutive prediction has the next K true frames as its target
+            found["target"] = found["target"][:, first : first + generator.pred_frames]
         if self.states is not None and generator.state_size:
             found["states"] = self.states[:, first : first + generator.context_frames]
         return found

@@ -5,8 +5,8 @@ Reconstruction alone is one phase, adversarial training two; the trainer needs n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
 import torch
@@ -125,6 +125,7 @@ class Step:
     number: The step, from 0.
     num_samples: Number of futures drawn per clip.
     latent_cost: `(B,)`, the KL divergence of each clip's code, if the generator encodes the true frames.
+    extra_losses: The generator's own weighted losses by name.
     loss_scale: Factor of losses in backward passes, which keeps gradients in the range of float16.
     """
 
@@ -133,6 +134,7 @@ class Step:
     number: int
     num_samples: int = 1
     latent_cost: Tensor | None = None
+    extra_losses: Mapping[str, Tensor] = field(default_factory=dict)
     loss_scale: float = 1.0
 
 
@@ -217,6 +219,7 @@ class Objective:
         if settings.kl_weight:
             assert step.latent_cost is not None
             terms["kl"] = settings.kl_weight, step.latent_cost.mean() / step.batch.future[0].numel()
+        terms |= {name: (1.0, loss) for name, loss in step.extra_losses.items()}
 
         def score(images: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
             assert discriminator is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -169,8 +170,8 @@ class Updates:
     def _forward(self, number: int, batch: Batch, with_graph: bool) -> Step:
         """Run the generator on a batch."""
         with torch.set_grad_enabled(with_graph):
-            predictions, num_samples = self._predict(batch), self.parts.objective.num_samples
-            return Step(batch, predictions, number, num_samples, self.parts.generator.latent_cost)
+            predictions, losses = self._predict(batch)
+            return Step(batch, predictions, number, self.parts.objective.num_samples, *losses)
 
     def _accumulate(
         self, phase: Phase, number: int, index: int, batches: Sequence[Batch], shared: Step | None
@@ -204,8 +205,12 @@ class Updates:
         generator_every = objective.adversary.discriminator_steps if objective.has_discriminator else 1
         return is_due(number, settings.monitor_every, settings.steps, generator_every)
 
-    def _predict(self, batch: Batch) -> list[Tensor]:
-        """Return the generator's images, with the samples ordered as in `Step`.
+    def _predict(self, batch: Batch) -> tuple[list[Tensor], tuple[Tensor | None, dict[str, Tensor]]]:
+        """Predict a batch.
+
+        Returns:
+            The generator's images, with the samples ordered as in `Step`; and its `latent_cost` and `extra_losses`,
+            means over its consecutive predictions.
 
         Raises:
             ConfigError: Their shapes differ from those of the true frames.
@@ -217,14 +222,25 @@ class Updates:
             noise = antithetic_noise(generator, len(context), num_samples).flatten(0, 1).to(context)
             conditions = replace(conditions, noise=noise).repeat(num_samples)
             context, future = (frames.repeat(num_samples, 1, 1, 1, 1) for frames in (context, future))
-        predictions = unroll(self.networks["generator"].wrapped, generator, context, conditions, self.parts.unroll)
+        costs: list[Tensor] = []
+        extra: dict[str, list[Tensor]] = defaultdict(list)
+
+        def forward(*frames: Tensor, **given: Tensor) -> list[Tensor] | Tensor:
+            images: list[Tensor] | Tensor = self.networks["generator"].wrapped(*frames, **given)
+            costs.extend(() if generator.latent_cost is None else (generator.latent_cost,))
+            for name, loss in generator.extra_losses.items():
+                extra[name].append(loss)
+            return images
+
+        predictions = unroll(forward, generator, context, conditions, self.parts.unroll)
         discriminator = self.parts.discriminator
         try:
             check_pyramid(predictions, future, discriminator.num_scales if discriminator else None)
         except ValueError as error:
             keys = "data.pred_frames, model.scales" if discriminator else "data.pred_frames"
             raise ConfigError(f"{error} [{keys}]; correct the setting or the generator") from None
-        return predictions
+        means = {name: torch.stack(losses).mean() for name, losses in extra.items()}
+        return predictions, (torch.stack(costs).mean(0) if costs else None, means)
 
     def _update(self, network: Network, name: str, losses: Losses, number: int, batches: Sequence[Batch]) -> None:
         """Update a network, unless its gradients overflow float16: then the next step scales its loss less."""
@@ -267,7 +283,7 @@ class Updates:
         self, name: str, parts: Mapping[str, Tensor], norm: Tensor, number: int, batches: Sequence[Batch]
     ) -> DivergedError:
         with torch.no_grad():
-            images = [image for batch in batches for image in self._predict(batch)]
+            images = [image for batch in batches for image in self._predict(batch)[0]]
         modules = {key: network.module for key, network in self.networks.items()}
         positions = [position for batch in batches for position in batch.positions.tolist()]
         numbers = {**parts, "gradient norm": norm}
