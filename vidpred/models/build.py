@@ -10,6 +10,7 @@ from torch import nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Discriminator, Generator
+from vidpred.models.convlstm import ConvLSTMSettings
 from vidpred.models.dcgan import DcganDiscriminatorSettings, DcganSettings
 from vidpred.models.discriminators import MultiscaleDiscriminatorSettings
 from vidpred.models.film_unet import FilmUnetSettings
@@ -20,9 +21,12 @@ from vidpred.models.mlp import MlpDiscriminatorSettings, MlpSettings
 from vidpred.models.motion import MotionSettings
 from vidpred.models.multiscale import MultiscaleSettings
 from vidpred.models.patch_discriminator import PatchDiscriminatorSettings
+from vidpred.models.predrnn import PredRNNSettings
 from vidpred.models.progressive import ProgressiveDiscriminatorSettings, ProgressiveSettings
 from vidpred.models.settings import DiscriminatorSettings, ModelSettings
+from vidpred.models.simvp import SimVPSettings
 from vidpred.models.stylegan import StyleganSettings
+from vidpred.models.svg import SVGSettings
 from vidpred.models.vae import VaeSettings
 from vidpred.plugins import plugged_in
 from vidpred.settings import Settings
@@ -30,13 +34,17 @@ from vidpred.settings import Settings
 # Choices of `model.name` and `discriminator.name`; the first is the default.
 GENERATORS: dict[str, type[ModelSettings]] = {
     "multiscale": MultiscaleSettings,
+    "convlstm": ConvLSTMSettings,
     "dcgan": DcganSettings,
     "film_unet": FilmUnetSettings,
     "mlp": MlpSettings,
     "lapgan": LapganSettings,
     "lotter": LotterSettings,
+    "predrnn_v2": PredRNNSettings,
     "progressive": ProgressiveSettings,
+    "simvp": SimVPSettings,
     "stylegan": StyleganSettings,
+    "svg_lp": SVGSettings,
     "vae": VaeSettings,
     "gaussian_mixture": MixtureSettings,
     "motion": MotionSettings,

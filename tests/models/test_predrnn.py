@@ -1,0 +1,78 @@
+"""PredRNN-V2: its cell without the second memory is torch's LSTM; the path of that memory, decoupling and sampling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from vidpred.data.settings import DataSettings
+from vidpred.models.predrnn import FORGET_BIAS, PredRNN, PredRNNSettings, SpatiotemporalLSTMCell, overlap
+
+
+def small(**change: object) -> PredRNN:
+    torch.manual_seed(0)
+    settings = PredRNNSettings.model_validate({"hidden": [4, 4], "kernel": 3, **change})
+    return PredRNN(settings, DataSettings(context_frames=3, pred_frames=2, channels=1))
+
+
+def test_on_one_cell_without_the_second_memory_it_is_an_lstm() -> None:
+    torch.manual_seed(0)
+    cell, plain = SpatiotemporalLSTMCell(3, 5, 1), nn.LSTMCell(3, 5)
+    with torch.no_grad():
+        for parameter in (cell.of_both.weight, cell.mix.weight, plain.bias_ih, plain.bias_hh):
+            parameter.zero_()
+        plain.bias_ih[5:10] = FORGET_BIAS
+        cell.mix.weight[:, :5, 0, 0] = torch.eye(5)  # output of the memory along time only
+        cell.of_input.weight[:15, :, 0, 0] = plain.weight_ih[:15]
+        cell.of_input.weight[30:, :, 0, 0] = plain.weight_ih[15:]
+        cell.of_hidden.weight[:, :, 0, 0] = plain.weight_hh
+    inputs, hidden, memory, zigzag = torch.randn(2, 3), *torch.randn(3, 2, 5)
+    found = cell(*(part[:, :, None, None] for part in (inputs, hidden, memory, zigzag)))
+    for one, other in zip(found[:2], plain(inputs, (hidden, memory)), strict=True):
+        torch.testing.assert_close(one[:, :, 0, 0], other)
+
+
+def test_the_second_memory_passes_from_the_last_layer_to_the_next_step() -> None:
+    model = small()
+    frame = torch.rand(1, 16, 3, 3)
+    _, state = model.step(frame, model.begin(frame), None)
+    image, after = model.step(frame, state, None)
+    other, _ = model.step(frame, state._replace(zigzag=state.zigzag + 1), None)
+    assert not torch.equal(image, other)
+    level, zigzag = frame, state.zigzag  # by hand: layer after layer
+    for layer, (hidden, memory) in zip(model.layers, state.layers, strict=True):
+        level, _, zigzag, _ = layer(level, hidden, memory, zigzag)
+    assert torch.equal(after.zigzag, zigzag)
+
+
+def test_decoupling_by_hand() -> None:
+    """Equal changes overlap by 1, those at different places by 0; the loss has its weight and counts all frames."""
+    change = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(overlap(change, -2 * change), torch.tensor(1.0))
+    left, right = change.clone(), change.clone()
+    left[..., 2:], right[..., :2] = 0, 0
+    assert float(overlap(left, right)) == 0
+    context, target = torch.rand(2, 3, 1, 8, 8), torch.rand(2, 2, 1, 8, 8)
+    found = []
+    for weight in (0.1, 0.2):
+        model = small(decoupling_weight=weight)
+        model(context, target=target)
+        found.append(model.extra_losses["decoupling"].item())
+    assert found[1] == pytest.approx(2 * found[0], rel=1e-5)
+    assert 0 < found[0] <= 0.1 * 4 / 2
+    assert small(decoupling_weight=0).adapter is None
+
+
+def test_reverse_scheduled_sampling() -> None:
+    model = small(sampling_start=0.2, sampling_end=0.4, sampling_decay=0.1)
+    shares = {0.0: (0.5, 0.5), 0.19: (0.5, 0.5), 0.2: (0.5, 0.5), 0.3: (1 - 0.5 / 2.718281828, 0.25), 0.4: (1.0, 0.0)}
+    for share, rates in shares.items():
+        model.grow(share)
+        assert tuple(model.rates) == pytest.approx(rates)
+    model.grow(0.0)
+    torch.manual_seed(0)
+    true = model.true_inputs(torch.zeros(2000, 1), 3, 2, learns=True).float().mean(0)
+    torch.testing.assert_close(true, torch.full((4,), 0.5), atol=0.05, rtol=0)
+    true = model.true_inputs(torch.zeros(5, 1), 3, 2, learns=False)
+    assert true.tolist() == [[True, True, True, False]] * 5
