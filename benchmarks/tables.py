@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import reliability_tables
+from benchmarks import predictors, reliability_tables
 from benchmarks.results import RESULTS, Result, read_results
 from vidpred.config import load_config
 from vidpred.models.build import build_generator
@@ -721,6 +721,8 @@ AUGMENTED = {
     "samples alone": "5,000 samples alone", "few and samples": "1,000 images and 5,000 samples",
 }  # fmt: skip
 TABLES: dict[str, Callable[[Results], str]] = {
+    "predictors": predictors.table,
+    "predictor sizes": lambda results: predictors.sizes(),
     "reliability scorecard": reliability_tables.scorecard,
     "fuzzing": reliability_tables.fuzzing,
     "soak": reliability_tables.soaking,

@@ -28,6 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "simvp_gsta": {"spatial_width": 4, "translator_width": 6, "translator_layers": 3, "mlp_ratio": 2.0},
     "predrnn_v2": {"hidden": [6, 6], "kernel": 3},
     "svg_lp": {"width": 2, "code_size": 6, "noise_channels": 3, "hidden": 5},
+    "voxel_flow": {"scales": [2, 1], "widths": [8, 4], "mean_blocks": 1},
+    "flow_matching": {"widths": [4, 8], "evaluations": 2},
 }
 # As in OpenSTL and, for SVG, in the authors' code. OpenSTL counts 15.08 M for ConvLSTM, of which its forward pass never
 # uses 3.41 M, and has no biases (2048).
@@ -38,7 +40,7 @@ PARAMETERS = {
     "predrnn_v2": 23_855_104,
     "svg_lp": 12_614_057,
 }
-WITH_ACTIONS, ONE_LEAD = {"predrnn_v2"}, {"svg_lp"}
+WITH_ACTIONS, ONE_LEAD = {"predrnn_v2", "voxel_flow", "flow_matching"}, {"svg_lp"}
 RUN: dict[str, Any] = {
     "data.root": None, "data.world.name": "bouncing_balls", "data.context_frames": 2, "data.pred_frames": 2,
     "data.unroll": 2, "data.crop_size": 32, "training.steps": 4, "training.batch_size": 2, "training.device": "cpu",

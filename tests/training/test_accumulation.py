@@ -72,10 +72,10 @@ def test_both_networks_learn_from_the_same_images(tmp_path: Path, monkeypatch: p
     found: list[float] = []
     predict = updates.Updates._predict
 
-    def noted(self: updates.Updates, batch: Batch) -> list[torch.Tensor]:
-        images = predict(self, batch)
+    def noted(self: updates.Updates, batch: Batch) -> Any:
+        images, losses = predict(self, batch)
         found.append(float(images[-1].detach().double().sum()))
-        return images
+        return images, losses
 
     monkeypatch.setattr(updates.Updates, "_predict", noted)
     trained(tmp_path / "run", batch_size=2, batches=2, steps=1,

@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from tests.image_files import small_preset
+from tests.models.test_standard_predictors import SMALL as SMALL_PREDICTORS
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import CHOICES, Config, load_config, sections_of
 from vidpred.run import train
@@ -135,6 +136,15 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             "lotter_mse.yaml",
             {"run": str(tmp_path / "lotter"), "training.steps": 2, "training.batch_size": 2, "data.crop_size": 16,
              "model.maps": [4], "model.hidden": 8, "training.device": "cpu"},
+        ),
+        *(
+            load_config(
+                f"{name}_moving_mnist.yaml",
+                {"run": str(tmp_path / name), "data.root": None, "data.crop_size": 32, "training.steps": 2,
+                 "training.batch_size": 2, "training.device": "cpu", "data.unroll": 1, "data.context_frames": 2,
+                 "data.pred_frames": 1, **{f"model.{key}": value for key, value in SMALL_PREDICTORS[name].items()}},
+            )
+            for name in SMALL_PREDICTORS
         ),
     ]  # fmt: skip
     prefixes = {number: prefix for config in configs for number, prefix in places(config).items()}

@@ -14,6 +14,7 @@ from vidpred.models.convlstm import ConvLSTMSettings
 from vidpred.models.dcgan import DcganDiscriminatorSettings, DcganSettings
 from vidpred.models.discriminators import MultiscaleDiscriminatorSettings
 from vidpred.models.film_unet import FilmUnetSettings
+from vidpred.models.flow_matching import FlowMatchingSettings
 from vidpred.models.lapgan import LapganDiscriminatorSettings, LapganSettings
 from vidpred.models.lotter import LotterSettings
 from vidpred.models.mixture import MixtureSettings
@@ -28,6 +29,7 @@ from vidpred.models.simvp import SimVPSettings
 from vidpred.models.stylegan import StyleganSettings
 from vidpred.models.svg import SVGSettings
 from vidpred.models.vae import VaeSettings
+from vidpred.models.voxel_flow import VoxelFlowSettings
 from vidpred.plugins import plugged_in
 from vidpred.settings import Settings
 
@@ -37,6 +39,7 @@ GENERATORS: dict[str, type[ModelSettings]] = {
     "convlstm": ConvLSTMSettings,
     "dcgan": DcganSettings,
     "film_unet": FilmUnetSettings,
+    "flow_matching": FlowMatchingSettings,
     "mlp": MlpSettings,
     "lapgan": LapganSettings,
     "lotter": LotterSettings,
@@ -46,6 +49,7 @@ GENERATORS: dict[str, type[ModelSettings]] = {
     "stylegan": StyleganSettings,
     "svg_lp": SVGSettings,
     "vae": VaeSettings,
+    "voxel_flow": VoxelFlowSettings,
     "gaussian_mixture": MixtureSettings,
     "motion": MotionSettings,
 }

@@ -10,7 +10,6 @@ from typing import Literal, Self
 
 import torch
 import torch.nn.functional as functional
-from einops import rearrange
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -188,7 +187,7 @@ class SVG(Generator):
         for layer, skip in zip([*self.up, self.readout], reversed(skips), strict=True):
             level = layer(torch.cat([level, skip.flatten(0, 1).to(level)], 1))
         images = level.float().sigmoid()[..., : size[0], : size[1]]
-        return rearrange(images, "(b n) c h w -> b n c h w", b=len(codes))
+        return torch.unflatten(images, 0, codes.shape[:2])
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor, other: Tensor, other_log_variance: Tensor) -> Tensor:
