@@ -133,7 +133,7 @@ def predictor_row(predictor: str, root: Path, folder: Path, seed: int, options: 
     config = config_of(predictor, root, folder / "run", seed, **change)
     began = time.process_time()
     done = train(config)
-    seconds = (time.process_time() - began) / max(1, done.last_step - done.first_step)
+    seconds = (time.process_time() - began) / max(1, done.steps - done.first_step)
     curve = []
     for step in range(every, steps + 1, every):
         model = Predictor.load(config.run, checkpoint=f"step-{step}", device="cpu")

@@ -112,7 +112,7 @@ class FlowMatching(ConditionedPredictor):
             padded = pad_to_multiple(frames, multiple).flatten(1, 2)
             condition = self.condition(torch.cat([encode_time(time), *given], 1))
             output = self.network(torch.cat([known, padded], 1), condition)[..., : size[0], : size[1]]
-            return output.unflatten(1, frames.shape[1:3])
+            return torch.unflatten(output, 1, frames.shape[1:3])
 
         self.extra_losses = {}
         if target is not None:

@@ -88,7 +88,7 @@ class SVG(Generator):
     """Encoder, recurrent prior, posterior and frame predictor, and a decoder with the last context frame's features.
 
     Frames whose sides are no multiples of 16 are padded, and features of other sizes than 4x4 are resized to that
-    before they become a code.
+    before they become a code. Predictions of more than K frames use the same draws again for every K.
     """
 
     takes_target = True
