@@ -38,6 +38,14 @@ def test_true_frames_are_inputs_less_and_less() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_inputs_are_found_among_context_and_target_frames() -> None:
+    """Two context frames, then `lead` - 1 frames that the target lacks, then two target frames."""
+    for lead, wanted in ((1, [0, 1, 2, 3]), (2, [0, 1, None, 2]), (3, [0, 1, None, None])):
+        data = DataSettings(context_frames=2, pred_frames=2, channels=1, lead=lead)
+        model = ConvLSTM(ConvLSTMSettings(hidden=[4], kernel=3), data)
+        assert [model.source_index(number, 2, 4) for number in range(4)] == wanted
+
+
 def predicted_context(model: ConvLSTM, context: torch.Tensor) -> torch.Tensor:
     """Return the second context frame as predicted from the first."""
     return model(context[:, :1])[0][:, :1]

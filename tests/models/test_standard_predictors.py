@@ -127,7 +127,7 @@ def test_consecutive_predictions_train_and_resume_exactly(name: str, tmp_path: P
 
 
 class Recorder(Generator):
-    """A generator with losses of its own, which records its targets."""
+    """A generator with a separate loss, which records its targets."""
 
     takes_target = True
 

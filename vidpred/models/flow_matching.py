@@ -156,8 +156,10 @@ def noise_images(noise: Tensor, shape: tuple[int, ...]) -> Tensor:
         shape: The shape of the images of one sample.
 
     Returns:
-        `(B, *shape)` on the CPU.
+        `(B, *shape)` on the CPU; for noise without values (meta), without values.
     """
+    if noise.is_meta:
+        return noise.new_empty(len(noise), *shape)
     images = []
     for vector in noise.detach().float().cpu():
         seed = 0

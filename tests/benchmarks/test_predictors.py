@@ -1,0 +1,80 @@
+"""The comparison of predictors: its small variants, its table and plot, and which rows it measures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import predictors
+from benchmarks.predictors import (
+    BASELINES,
+    MOTION,
+    PREDICTORS,
+    curves,
+    draw,
+    preset_of,
+    row_name,
+    small_settings,
+    table,
+)
+from benchmarks.results import append_result, read_results
+from vidpred.config import load_config
+
+
+def write_rows(path: Path) -> None:
+    """Write rows of one predictor with two seeds, and of the baselines."""
+    about = {"commit": "0", "machine": {}}
+    for seed, psnr in ((0, 18.0), (1, 20.0)):
+        curve = [
+            {"step": 6 * n, "seconds": 80.0 * n, "psnr": [psnr + n] * 10, "ssim": [0.8] * 10, "energy": [0.5, 0.7] * 5}
+            for n in range(1, 7)
+        ]
+        append_result(path, {"name": row_name("SimVP", 8), "seed": seed, "curve": curve, **about})
+    scores = {"psnr": [15.5] * 10, "ssim": [0.7] * 10, "energy": [1.0] * 10}
+    append_result(path, {"name": row_name(BASELINES, 8), "seed": 0, "models": {"copy last": scores}, **about})
+
+
+def test_table_and_plot_of_recorded_rows(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl")
+    results = read_results(tmp_path / "rows.jsonl")
+    assert table(results).splitlines()[2:] == [
+        "| copy last | - | - | 15.500 | 0.700 | 1.000 |",
+        "| SimVP | 36 / 36 | 480 / 480 | 25.000 ±1.414 | 0.800 ±0.000 | 0.600 ±0.000 |",
+    ]
+    assert len(curves(results, 8)["SimVP"]) == 2
+    assert not curves(results, 1)
+    draw(results, 8, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_small_variants_are_settings_of_the_presets(predictor: str) -> None:
+    small = small_settings(preset_of(predictor))
+    config = load_config(preset_of(predictor), small)
+    assert config.data.channels == 1
+    assert bool(small) is (predictor != "multi-scale")
+    assert small == MOTION or all(one.split(".")[0] in ("model", "training", "data") for one in small)
+
+
+def test_only_missing_rows_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, measured = tmp_path / "rows.jsonl", list[tuple[Any, ...]]()
+    write_rows(rows)
+
+    def row(predictor: str, *rest: Any) -> dict[str, Any]:
+        measured.append((predictor, rest[2]))
+        return {"curve": [{"step": 1, "seconds": 1.0, "psnr": [1.0], "ssim": [1.0], "energy": [1.0]}]}
+
+    monkeypatch.setattr(predictors, "clips", lambda folder: folder)
+    monkeypatch.setattr(predictors, "predictor_row", row)
+    options = ["--results", str(rows), "--folder", str(tmp_path), "--plot", str(tmp_path / "p.png"), "--only", "SimVP"]
+    monkeypatch.setattr(sys, "argv", ["predictors", *options, "--seeds", "0", "1", "2"])
+    predictors.main()
+    predictors.main()
+    v2 = "SimVP v2 (gSTA)"
+    assert measured == [(v2, 0), (v2, 1), ("SimVP", 2), (v2, 2)]
+    assert len(rows.read_text().splitlines()) == 7
+    assert json.loads(rows.read_text().splitlines()[-1])["windows"] == 200
