@@ -205,7 +205,7 @@ class VoxelFlow(ConditionedPredictor):
     def refine(self, block: nn.Module, still: Tensor, last: Tensor, flow: Flow, use: Tensor) -> Flow:
         """Return the flow after a block, which computes the chosen samples only, `use` `(B,)`."""
         if use.is_meta:  # without values: shapes for all samples
-            use = torch.ones(len(use), dtype=torch.bool)
+            use = torch.ones(len(use), dtype=torch.bool, device="cpu")
         if not bool(use.any()):
             return flow
         part = Flow(*(values[use] for values in flow))
