@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import statistics
 import time
 from collections.abc import Mapping
@@ -26,7 +27,6 @@ from benchmarks.experiments.base import RUNS
 from benchmarks.harness import commit, machine
 from benchmarks.results import RESULTS, Result, append_result, read_results
 from data_prep.moving_mnist import MovingMnist
-from vidpred.checkpoint import read_metrics
 from vidpred.config import Config, load_config, preset_folder
 from vidpred.data.build import build_source
 from vidpred.data.prepared.pipeline import prepare
@@ -38,7 +38,7 @@ from vidpred.run import train
 
 MINUTES, SEEDS = 8.0, (0, 1, 2)
 FRAMES, POINTS = 10, 6
-CALIBRATION_STEPS = 8
+CALIBRATION_STEPS = (2, 4, 16)
 BASELINES = "copy last and linear motion"
 PREDICTORS = {
     "ConvLSTM": "convlstm", "SimVP": "simvp", "SimVP v2 (gSTA)": "simvp_gsta", "PredRNN-V2": "predrnn_v2",
@@ -94,14 +94,15 @@ def clips(folder: Path) -> Path:
 
 
 def seconds_per_step(predictor: str, root: Path, folder: Path) -> float:
-    """Return the processor seconds of a training step, from a short training."""
-    change = {"training.steps": CALIBRATION_STEPS, "training.log_every": 1}
-    config = config_of(predictor, root, folder, 0, **change)
-    wall, processor = time.monotonic(), time.process_time()
-    train(config)
-    share = (time.process_time() - processor) / (time.monotonic() - wall)  # below 1 on a busy machine
-    rates = [line["samples_per_second"] for line in read_metrics(folder) if "samples_per_second" in line]
-    return share * config.training.batch_size / statistics.median(rates[2:])
+    """Return the processor seconds of a training step: what more steps cost in a short training, after a warm-up."""
+    shutil.rmtree(folder, ignore_errors=True)
+    seconds = []
+    for steps in CALIBRATION_STEPS:
+        config = config_of(predictor, root, folder / str(steps), 0, **{"training.steps": steps})
+        began = time.process_time()
+        train(config)
+        seconds.append(time.process_time() - began)
+    return (seconds[-1] - seconds[-2]) / (CALIBRATION_STEPS[-1] - CALIBRATION_STEPS[-2])
 
 
 def chosen_steps(predictor: str, root: Path, folder: Path, seconds: float) -> int:

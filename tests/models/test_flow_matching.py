@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vidpred.data.settings import DataSettings
-from vidpred.models.flow_matching import FlowMatching, FlowMatchingSettings, encode_time, noise_images
+from vidpred.models.flow_matching import FlowMatching, FlowMatchingSettings, encode_time, factors, noise_images
 
 DATA = DataSettings(context_frames=2, pred_frames=2, channels=1)
 
@@ -21,30 +21,30 @@ def test_the_true_velocity_leads_to_the_future_in_any_number_of_evaluations() ->
     start = noise_images(noise, (2, 1, 8, 8))
 
     class Exact(FlowMatching):
-        def network(self, images: Tensor, condition: Tensor) -> Tensor:
-            return (future * 2 - 1 - start).flatten(1, 2)
+        def velocity(self, frames: Tensor, time: Tensor, context: Tensor, given: list[Tensor]) -> Tensor:
+            return future * 2 - 1 - start
 
     for evaluations in (1, 3, 8):
         model = Exact(FlowMatchingSettings(widths=(4, 8), evaluations=evaluations), DATA)
         torch.testing.assert_close(model(torch.rand(1, 2, 1, 8, 8), noise=noise)[0], future)
 
 
-def test_the_loss_is_that_of_the_velocity_and_the_frames_are_its_estimate() -> None:
-    """With a velocity of 0, the loss is the mean of (future - noise)^2: for a future of 0 (gray), 1."""
+def test_a_network_of_zeros_estimates_gaussian_frames_best() -> None:
+    """The loss is then the variance that a linear estimate leaves; frames at time 0 are the mean of all."""
     model = small()
-    torch.nn.init.zeros_(model.readout.weight)
-    assert model.readout.bias is not None
-    torch.nn.init.zeros_(model.readout.bias)
-    gray = torch.full((4, 2, 1, 32, 32), 0.5)
-    (frames,) = model(gray, target=gray)
-    torch.testing.assert_close(model.extra_losses["velocity"], torch.tensor(1.0), atol=0.05, rtol=0)
-    torch.manual_seed(5)
-    noise = torch.randn(4, 8)
-    torch.manual_seed(1)
-    (frames,) = model(gray, noise=noise, target=gray)
-    torch.manual_seed(1)
-    start, time = torch.randn_like(gray), torch.rand(4)
-    torch.testing.assert_close(frames, ((1 - time[:, None, None, None, None]) * start / 2 + 0.5).clamp(0, 1))
+    for parameter in model.readout.parameters():
+        torch.nn.init.zeros_(parameter)
+    target = 0.5 + 0.25 * torch.randn(300, 2, 1, 8, 8)
+    model(torch.rand(300, 2, 1, 8, 8), target=target)
+    time = torch.linspace(0, 1, 1001)
+    linear, left, _ = factors(time)
+    torch.testing.assert_close(model.extra_losses["velocity"], left.square().mean(), rtol=0.05, atol=0)
+    for number in (0, 300, 1000):  # the variance left by other factors is larger
+        noise, future = torch.randn(50_000), 0.5 * torch.randn(50_000)
+        noisy, velocity = (1 - time[number]) * noise + time[number] * future, future - noise
+        errors = [(velocity - (linear[number] + change) * noisy).square().mean() for change in (-0.1, 0, 0.1)]
+        assert errors[1] < min(errors[0], errors[2])
+        torch.testing.assert_close(errors[1], left[number] ** 2, rtol=0.05, atol=0)
 
 
 def test_noise_images_are_functions_of_vectors() -> None:

@@ -1,7 +1,9 @@
 """Flow-matching predictor: a U-Net predicts the velocity from noise to the future frames, given the context.
 
 Lipman et al. 2023, "Flow matching for generative modeling", with straight paths (Liu et al. 2023, "Flow straight and
-fast"): x(s) = (1 - s) noise + s future, whose velocity is future - noise.
+fast"): x(s) = (1 - s) noise + s future, whose velocity is future - noise. The U-Net predicts what the best linear
+estimate of the velocity from x(s) leaves, scaled to variance 1 (as Karras et al. 2022, "Elucidating the design space of
+diffusion-based generative models", section 5): it need not learn to copy noise.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from vidpred.models.recurrent import clamp_straight_through
 from vidpred.models.settings import ModelSettings
 
 FREQUENCIES = 16  # of the encoded time s
+DEVIATION = 0.5  # assumed standard deviation of frames in [-1, 1], as in Karras et al.
 HIDDEN = 64  # units of the encoder of time and conditions
 MULTIPLIER = 0x9E3779B97F4A7C15  # odd, close to 2^64 divided by the golden ratio: mixes bits
 
@@ -104,34 +107,35 @@ class FlowMatching(ConditionedPredictor):
         noise = draw_noise(self, len(context)).to(context) if noise is None else noise
         found = self.conditions(context, noise, actions, states)
         given = [found[name] for name in ("actions", "states") if name in found]
-        size, shape = context.shape[-2:], (self.pred_frames, *context.shape[2:])
-        multiple = self.cell_size * 2 ** (len(self.down) - 1)
-        known = pad_to_multiple(context, multiple).flatten(1, 2) * 2 - 1
-
-        def velocity(frames: Tensor, time: Tensor) -> Tensor:
-            padded = pad_to_multiple(frames, multiple).flatten(1, 2)
-            condition = self.condition(torch.cat([encode_time(time), *given], 1))
-            output = self.network(torch.cat([known, padded], 1), condition)[..., : size[0], : size[1]]
-            return torch.unflatten(output, 1, frames.shape[1:3])
-
+        shape = (self.pred_frames, *context.shape[2:])
         self.extra_losses = {}
         if target is not None:
             start, time = torch.randn_like(target), torch.rand(len(target), device=target.device)
             share = time[:, None, None, None, None]
             true = target * 2 - 1
             frames = start + share * (true - start)
-            found_velocity = velocity(frames, time)
+            found_velocity = self.velocity(frames, time, context, given)
             self.extra_losses = {"velocity": functional.mse_loss(found_velocity, true - start)}
             frames = frames + (1 - share) * found_velocity
         else:
             frames = noise_images(noise, shape).to(context)
             for number in range(self.evaluations):
                 time = context.new_full((len(context),), number / self.evaluations)
-                frames = frames + velocity(frames, time) / self.evaluations
+                frames = frames + self.velocity(frames, time, context, given) / self.evaluations
         return [clamp_straight_through((frames + 1) / 2)]
 
+    def velocity(self, frames: Tensor, time: Tensor, context: Tensor, given: list[Tensor]) -> Tensor:
+        """Return the velocity of noisy frames, both `(B, K, C, H, W)` in [-1, 1], at times `(B,)`."""
+        height, width = frames.shape[-2:]
+        multiple = self.cell_size * 2 ** (len(self.down) - 1)
+        linear, rest, scale = (factor[:, None, None, None, None] for factor in factors(time))
+        known, noisy = (pad_to_multiple(x, multiple).flatten(1, 2) for x in (context * 2 - 1, frames / scale))
+        condition = self.condition(torch.cat([encode_time(time), *given], 1))
+        output = self.network(torch.cat([known, noisy], 1), condition)[..., :height, :width]
+        return linear * frames + rest * torch.unflatten(output, 1, frames.shape[1:3])
+
     def network(self, images: Tensor, condition: Tensor) -> Tensor:
-        """Return the velocity `(B, K * C, H, W)` for context and noisy frames `(B, (T + K) * C, H, W)` in [-1, 1]."""
+        """Return the scaled rest of the velocity, `(B, K * C, H, W)`, for all frames `(B, (T + K) * C, H, W)`."""
         level = functional.pixel_unshuffle(images, self.cell_size)
         level, skips = as_channels_last(level), list[Tensor]()
         for block in self.down:
@@ -140,6 +144,17 @@ class FlowMatching(ConditionedPredictor):
         for block, finer in zip(self.up, skips[-2::-1], strict=True):
             level = block(torch.cat([functional.interpolate(level, scale_factor=2.0), finer], 1), condition)
         return functional.pixel_shuffle(self.readout(level).float(), self.cell_size)
+
+
+def factors(time: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best linear factor from x(s) to the velocity, and the deviations of what it leaves and of x(s).
+
+    Args:
+        time: Times s, `(B,)` in [0, 1].
+    """
+    variance = (time * DEVIATION) ** 2 + (1 - time) ** 2
+    linear = (time * DEVIATION**2 - (1 - time)) / variance
+    return linear, DEVIATION / variance.sqrt(), variance.sqrt()
 
 
 def encode_time(time: Tensor) -> Tensor:
