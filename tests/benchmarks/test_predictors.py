@@ -66,7 +66,7 @@ def test_only_missing_rows_are_measured(tmp_path: Path, monkeypatch: pytest.Monk
 
     def row(predictor: str, *rest: Any) -> dict[str, Any]:
         measured.append((predictor, rest[2]))
-        return {"curve": [{"step": 1, "seconds": 1.0, "psnr": [1.0], "ssim": [1.0], "energy": [1.0]}]}
+        return {"curve": 6 * [{"step": 1, "seconds": 1.0, "psnr": [1.0], "ssim": [1.0], "energy": [1.0]}]}
 
     monkeypatch.setattr(predictors, "clips", lambda folder: folder)
     monkeypatch.setattr(predictors, "predictor_row", row)
