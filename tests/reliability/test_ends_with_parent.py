@@ -83,6 +83,7 @@ def test_a_training_that_accelerate_started_alone(start: Start, clips: Path, tmp
     assert RunFolder(tmp_path / "run").newest() is not None
 
 
+@pytest.mark.reliability
 def test_trainings_of_the_demo(start: Start, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path

@@ -82,7 +82,7 @@ def test_a_cleanup_that_hangs_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> N
     assert ended
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 def test_ten_interrupts_while_it_trains(start: Start, clips: Path, tmp_path: Path) -> None:
     check(start, clips, tmp_path / "run", None)
 
@@ -93,7 +93,7 @@ def test_ten_interrupts_at_any_moment(start: Start, clips: Path, tmp_path: Path,
     check(start, clips, tmp_path / "run", after)
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 def test_one_interrupt_saves(start: Start, clips: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     started = start(*train_words(clips, run, data__num_workers=1))

@@ -34,6 +34,7 @@ def killed_while_writing(path: Path, size: int) -> Path:
     return left
 
 
+@pytest.mark.reliability
 def test_a_killed_training_leaves_nothing_to_the_next(
     clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:

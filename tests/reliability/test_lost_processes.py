@@ -46,6 +46,7 @@ def test_a_killed_rank(start: Start, clips: Path, tmp_path: Path, lost: int) -> 
     assert record["message"].startswith(f"process {lost} was lost;")
 
 
+@pytest.mark.reliability
 def test_a_stopped_rank(start: Start, clips: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     started = start(*two_ranks(train_words(clips, run, training__peer_timeout_seconds=5)))
@@ -61,6 +62,7 @@ def test_a_stopped_rank(start: Start, clips: Path, tmp_path: Path) -> None:
     assert "another process did nothing for training.peer_timeout_seconds=5" in record["message"]
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize("own", ["ValueError('a fault')", "vidpred.errors.DataError('a fault')"])
 def test_a_rank_that_fails(start: Start, clips: Path, tmp_path: Path, own: str) -> None:
     """Only rank 1 fails: it reports its own error, and rank 0 reports that."""

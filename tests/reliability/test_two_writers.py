@@ -64,7 +64,7 @@ def test_without_locks_there_is_a_warning(
     assert capsys.readouterr().err.count("the file system has no locks") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 def test_two_trainings_in_one_run_folder(
     start: Start, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,7 +84,7 @@ def test_two_trainings_in_one_run_folder(
     assert train(load_config(None, {**settings, "training.steps": done})).first_step == done
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 def test_two_preparations_of_one_target(
     start: Start, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
