@@ -12,7 +12,7 @@ import time
 
 PR_SET_PDEATHSIG = 1  # Linux: the kernel sends a signal when the parent ends
 POLL_SECONDS = 0.5
-SAVE_SECONDS = 8.0  # for a checkpoint, between SIGTERM and SIGKILL
+SAVE_SECONDS = 9.0  # for a checkpoint and exit.json, between SIGTERM and SIGKILL; all end within 10 s
 
 _watched_by: int | None = None  # the process that watches; a forked one has to begin anew
 
