@@ -16,6 +16,7 @@ import yaml
 from benchmarks.harness import commit
 from vidpred.checkpoint import MANIFEST, SHIPPED, find_checkpoint, find_damage, hash_file, read_config
 from vidpred.errors import ConfigError
+from vidpred.inference.hub import DATA_STATE
 from vidpred.inference.predictor import Predictor
 from vidpred.planning.inputs import trained_size
 
@@ -37,6 +38,7 @@ def ship(run: str, name: str = DEFAULT, *, weights: Path = SHIPPED.parent) -> No
         raise ConfigError(f"no such weights [{name}]; choose from {', '.join(ABOUT)}")
     found, folder = find_checkpoint(run, "last"), weights / name
     size = trained_size(Predictor.load(found.path, device="cpu"))
+    data = {key: found.state[key] for key in DATA_STATE if key in found.state}
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(found.path / "ema.safetensors", folder)
@@ -45,9 +47,9 @@ def ship(run: str, name: str = DEFAULT, *, weights: Path = SHIPPED.parent) -> No
     if tree["training"].get("init_from"):
         tree["training"]["init_from"] = "runs/blend"
     if name != DEFAULT:  # planning scales frames to the size of the training's, whose data are not shipped
-        tree["data"] |= {"root": f"data/{name}", "size": size}
+        tree["data"] |= {"root": f"data/{name}", "size": min(size) if isinstance(size, tuple) else size}
     (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    state = {"step": found.step, "commit": commit(), **dict(zip(("data", "credits"), ABOUT[name], strict=True))}
+    state = {**data, "step": found.step, "commit": commit(), **dict(zip(("data", "credits"), ABOUT[name], strict=True))}
     (folder / "state.json").write_text(json.dumps(state, indent=1))
     write_manifest(folder, found.step)
     total = sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())

@@ -355,6 +355,45 @@ def pusht(results: Results) -> str:
     return grid(SUCCESS, [*rows, *([title, *_success(shorter[name])] for name, title in names.items())])
 
 
+PROTOCOL_ROWS = {
+    "uniform actions": "uniform actions", "random actions": "random actions near the block",
+    "scripted actions": "the policy that made the goals, other random numbers",
+    COPY: "planning with copy-last as the model",
+    "true simulator, cost of states": "planning with the true simulator, cost of states",
+    "true simulator, cost of images": "planning with the true simulator, cost of poses",
+}  # fmt: skip
+
+
+def pusht_protocol(results: Results) -> str:
+    """Return the success in PushT by DINO-WM's protocol, also strictly; "not recorded" where a row is missing."""
+    name = "PushT, DINO-WM's protocol"
+    world = results.get((f"{name}, what a planner can do", 0))
+    plays = {title: None if world is None else world.values["results"][key] for key, title in PROTOCOL_ROWS.items()}
+    for seed in SEEDS:
+        run = results.get((f"{name}, trained model", seed))
+        training = {} if run is None else run.values["training"]
+        spent = (
+            f", {training['processor_seconds'] / 60:.0f} CPU minutes" if isinstance(training, dict) and training else ""
+        )
+        plays[f"planning with the trained model, seed {seed}{spent}"] = (
+            None if run is None else run.values["results"]["model"]
+        )
+
+    def cells(play: Mapping[str, Any] | None) -> list[str]:
+        if play is None:
+            return ["not recorded", *["-"] * 5]
+        successes, interval, steps, _ = _success(play)
+        strict = _success({**play, "successes": play["strict_successes"], "interval_95": play["strict_interval_95"]})[
+            :2
+        ]
+        return [successes, interval, *strict, steps,
+                numbers([play["median_seconds_a_decision"], play["p95_seconds_a_decision"]])]  # fmt: skip
+
+    head = ["", "successes", "95 % interval", "within both tolerances at the end", "95 % interval",
+            "mean actions to success", "seconds per decision, median / 95th percentile"]  # fmt: skip
+    return grid(head, [[title, *cells(play)] for title, play in plays.items()])
+
+
 def pusht_costs(results: Results) -> str:
     """Return what each cost reaches in PushT with the true simulator."""
     found = results["PushT, costs with the true simulator", 0].values["results"]
@@ -753,6 +792,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "block_push": block_push,
     "block_push actions": lambda results: actions(results, "block_push, planning with a trained model", (1, 8)),
     "pusht": pusht,
+    "pusht protocol": pusht_protocol,
     "pusht costs": pusht_costs,
     "pusht actions": lambda results: actions(results, "PushT, planning with a trained model", (1, 5)),
     "points": points,

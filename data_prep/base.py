@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,12 +13,14 @@ from pydantic import Field, model_validator
 
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import UNLISTED, read_through
+from vidpred.data.resize import scaled, with_channels
 from vidpred.data.split_lists import by_listing
 from vidpred.data.splits import Part, by_folder, divide, whole
 from vidpred.errors import DataError
 from vidpred.settings import Settings
 
 Fractions = tuple[float, float, float]
+MOST_CAMERAS = 4
 
 
 class DataSet(Settings):
@@ -66,6 +68,15 @@ class DataSet(Settings):
     def classes(self) -> list[str]:
         """Return the names of the classes; empty without labels."""
         return []
+
+    def action_names(self) -> list[str]:
+        """Return the names of the action's components; empty if they have none."""
+        return []
+
+    @property
+    def num_cameras(self) -> int:
+        """Number of cameras, whose frames are stacked along the channels."""
+        return 1
 
     def unpacked(self, target: Path | None) -> Self:
         """Extract the set's archive into `target` and return the extracted set; without an archive, return self."""
@@ -132,6 +143,45 @@ class DividedSet(DataSet):
             return whole(lengths, by_listing(listing, lengths, self.unusable))
         folders = by_folder(list(lengths), self.fractions) if self.split == "auto" else None
         return whole(lengths, folders) if folders else divide(lengths, self.split, self.fractions, self.gap)
+
+
+class CameraSet(DividedSet):
+    """A set of episodes that several cameras may have filmed."""
+
+    camera: str | tuple[str, ...] | None = Field(
+        None,
+        description="Name of the frames in an episode, such as obs/agentview_image or observation.images.top; several "
+        "(camera=A camera=B) are stacked along the channels, for runs with data.channels=6. null: the only ones.",
+    )
+
+    @model_validator(mode="after")
+    def _colored(self) -> Self:
+        if not 1 <= self.num_cameras <= MOST_CAMERAS or len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f"camera: give one to {MOST_CAMERAS} different ones, not {', '.join(self.cameras)}")
+        if self.num_cameras > 1 and self.channels != 3:
+            raise ValueError("channels: several cameras are stacked in color; leave channels out")
+        return self
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The chosen cameras; empty for the only one."""
+        return () if self.camera is None else (self.camera,) if isinstance(self.camera, str) else self.camera
+
+    @property
+    def num_cameras(self) -> int:
+        return len(self.cameras) if self.camera is not None else 1
+
+
+def stacked(views: Sequence[Iterable[np.ndarray]]) -> Iterable[np.ndarray]:
+    """Return frames `(H, W, C)` of several cameras stacked along the channels, at the size of the first camera's."""
+    if len(views) == 1:
+        return views[0]
+    return (_stack(frames) for frames in zip(*views, strict=True))
+
+
+def _stack(frames: tuple[np.ndarray, ...]) -> np.ndarray:
+    colored = [with_channels(frame, 3) for frame in frames]
+    return np.concatenate([scaled(frame, (colored[0].shape[0], colored[0].shape[1])) for frame in colored], 2)
 
 
 def unlisted(clips: Iterable[str], parts: Mapping[str, Any]) -> list[Item]:

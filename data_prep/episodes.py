@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field
@@ -21,7 +22,7 @@ from vidpred.data.prepared.pipeline import MISSING
 from vidpred.data.splits import FOLDERS, Part, whole, with_validation
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable
 
-from .base import DividedSet, bad_frames, clip_name, parts_by_clip, unique_stems, unlisted
+from .base import CameraSet, bad_frames, clip_name, parts_by_clip, stacked, unique_stems, unlisted
 from .frame_order import natural_order
 
 LAYOUTS = {3: ("THW",), 4: ("THWC", "TCHW")}
@@ -35,13 +36,10 @@ class MissingArrayError(ConfigError):
     """A file lacks a camera, actions or states that were named; if all files do, the name is wrong."""
 
 
-class EpisodeArrays(DividedSet):
+class EpisodeArrays(CameraSet):
     """Files with arrays of episodes."""
 
     rate: float = Field(10.0, gt=0, description="Frames per second.")
-    camera: str | None = Field(
-        None, description="Name of the frames in an episode, such as obs/agentview_image. null: the only images."
-    )
     actions: str | None = Field(None, description="Name of the actions. null: actions or action, if there are any.")
     states: str | None = Field(
         None, description="Name of the states. null: states, state, proprio or observations/qpos, if there are any."
@@ -89,7 +87,7 @@ class EpisodeArrays(DividedSet):
                 if one["length"] > 0:
                     episodes[clip] = {**one, "file": name}
                 else:
-                    bad.append(Item(clip, (str(path),), bad=f"no frames [{one['camera']}]"))
+                    bad.append(Item(clip, (str(path),), bad=f"no frames [{', '.join(names_of(one['camera']))}]"))
             official |= {f"{prefix}{episode}": split for episode, split in splits.items()}
         if missing is not None and not episodes:
             raise missing
@@ -110,7 +108,7 @@ class EpisodeArrays(DividedSet):
         ]
 
     def _warn_of_holes(self, root: Any, found: list[dict[str, Any]], path: Path) -> None:
-        for place in dict.fromkeys((one["group"], one["camera"]) for one in found):
+        for place in dict.fromkeys((one["group"], name) for one in found for name in names_of(one["camera"])):
             array = root.get("/".join(filter(None, place)))
             if array is not None and (missing := self.holes(array)):
                 name = printable("/".join(filter(None, place)))
@@ -120,20 +118,21 @@ class EpisodeArrays(DividedSet):
         path = Path(item.files[0])
         try:
             with self.opened(path) as root:
-                as_bytes = any(has_bytes(root, episode) for episode in item.detail["episodes"])  # one may be dark
-                for episode in item.detail["episodes"]:
+                episodes = item.detail["episodes"]
+                as_bytes = {  # of all episodes: one may be dark
+                    name: any(has_bytes(root, episode, name) for episode in episodes)
+                    for name in names_of(episodes[0]["camera"])
+                }
+                for episode in episodes:
                     yield from self._clips(root, episode, as_bytes)
         except UNREADABLE as error:
             raise DataError(f"cannot read the file ({one_line(error)[:100]}) [{printable(path)}]") from None
 
-    def _clips(self, root: Any, episode: dict[str, Any], as_bytes: bool) -> Iterator[Clip]:
+    def _clips(self, root: Any, episode: dict[str, Any], as_bytes: dict[str, bool]) -> Iterator[Clip]:
         try:
             group = root[episode["group"]] if episode["group"] else root
             place = slice(episode["first"], episode["first"] + episode["length"])
-            frames = group[episode["camera"]]
-            layout = find_layout(frames.shape, LAYOUTS, episode["camera"], "use another camera")
-            if place.start < 0 or place.stop > frames.shape[0]:
-                raise IndexError(f"rows {place.start} to {place.stop} of {frames.shape[0]:,}")
+            views = [View.of(group[name], name, place, as_bytes[name]) for name in names_of(episode["camera"])]
             values = {kind: rows_of(group, episode[kind], place) for kind in ("actions", "states")}
         except BAD_EPISODE as error:
             why = DataError(f"cannot read the episode ({one_line(error)[:100]})")
@@ -142,10 +141,8 @@ class EpisodeArrays(DividedSet):
         for name, split, first, end in episode["parts"]:
             part = slice(place.start + first, place.start + end)
             own = {kind: None if rows is None else rows[first:end] for kind, rows in values.items()}
-            yield Clip(
-                name, split, read_frames(frames, layout, part, as_bytes), self.rate, own["actions"], own["states"],
-                cuts=(),
-            )  # fmt: skip
+            frames = stacked([view.frames(part) for view in views])
+            yield Clip(name, split, frames, self.rate, own["actions"], own["states"], cuts=())
 
     def _episodes(self, root: Any) -> list[dict[str, Any]]:
         """Return {name, group, camera, actions, states, first, length} of each episode; the name of one alone is empty.
@@ -183,24 +180,24 @@ class EpisodeArrays(DividedSet):
         names = self._names(outer if example is None else outer[example])
         for key, place in places.items():
             group = root.get(place) if place else root
-            camera = None if group is None else group.get(names["camera"])
-            length = 0 if camera is None or not camera.shape else int(camera.shape[0])
+            views = [None if group is None else group.get(camera) for camera in names_of(names["camera"])]
+            length = min(0 if view is None or not view.shape else int(view.shape[0]) for view in views)
             found.append({**names, "name": key, "group": place, "first": 0, "length": length})
         return found
 
-    def _names(self, group: Any) -> dict[str, str | None]:
+    def _names(self, group: Any) -> dict[str, Any]:
         """Return the names of frames, actions and states in an episode."""
-        known = list(cameras(group))
-        if self.camera is not None:
-            known = [name for name in known if name == self.camera or name.endswith(f"/{self.camera}")]
-        if len(known) != 1:
-            options = ", ".join(cameras(group))
-            if not options:
-                raise DataError("no images; expected arrays (T, H, W, C) with C of 1, 3 or 4")
-            what = "several cameras" if self.camera is None else f"no camera={self.camera}"
-            error = ConfigError if self.camera is None else MissingArrayError
-            raise error(f"{what} [{self.source}]; set camera to one of {options}")
-        found: dict[str, str | None] = {"camera": known[0]}
+        known, chosen = list(cameras(group)), []
+        for wanted in self.cameras or (None,):
+            fitting = [name for name in known if wanted is None or name == wanted or name.endswith(f"/{wanted}")]
+            if len(fitting) != 1:
+                if not known:
+                    raise DataError("no images; expected arrays (T, H, W, C) with C of 1, 3 or 4")
+                what = "several cameras" if wanted is None else f"no camera={wanted}"
+                error = ConfigError if wanted is None else MissingArrayError
+                raise error(f"{what} [{self.source}]; set camera to one of {', '.join(known)}")
+            chosen += fitting
+        found: dict[str, Any] = {"camera": chosen[0] if len(chosen) == 1 else chosen}
         for kind, given, usual in (("actions", self.actions, ACTIONS), ("states", self.states, STATES)):
             if given is not None and given not in group:
                 raise MissingArrayError(
@@ -217,10 +214,10 @@ class EpisodeArrays(DividedSet):
         return whole(lengths, with_validation(splits, self.fractions))
 
 
-def has_bytes(root: Any, episode: dict[str, Any]) -> bool:
-    """Return whether the frames of an episode are bytes stored as floats; False if they cannot be read."""
+def has_bytes(root: Any, episode: dict[str, Any], camera: str) -> bool:
+    """Return whether a camera's frames of an episode are bytes stored as floats; False if they cannot be read."""
     try:
-        frames = (root[episode["group"]] if episode["group"] else root)[episode["camera"]]
+        frames = (root[episode["group"]] if episode["group"] else root)[camera]
         if not np.issubdtype(frames.dtype, np.floating):
             return False
         place = slice(episode["first"], episode["first"] + episode["length"])
@@ -258,11 +255,14 @@ def masks(root: Any) -> dict[str, str]:
 
 
 def cameras(group: Any, prefix: str = "", above: tuple[Any, ...] = ()) -> Iterator[str]:
-    """Yield the names of all arrays of images in a group, except those of the next step; links upwards are skipped."""
+    """Yield the names of all arrays of images in a group, except those of the next step and of goals.
+
+    Links upwards are skipped, and goals, which stable-worldmodel's recorder stores with every step.
+    """
     above = (*(above or ancestors(group)), group)
     for key in group:
         found = group.get(key)  # None for a link that leads nowhere
-        if found is None or found in above:
+        if found is None or found in above or key.startswith("goal"):
             continue
         if not hasattr(found, "shape"):
             if key != "next_obs":
@@ -290,15 +290,36 @@ def blocks(place: slice) -> list[slice]:
     return [slice(i, min(i + BLOCK, place.stop)) for i in range(place.start, place.stop, BLOCK)]
 
 
-def read_frames(frames: Any, layout: str, place: slice, as_bytes: bool) -> Iterator[np.ndarray]:
-    """Yield frames `(H, W, C)` uint8. Raises DataError where they cannot be read."""
-    for block in blocks(place):
-        try:
-            values = np.asarray(frames[block])
-        except UNREADABLE as error:
-            raise DataError(f"cannot read frames {block.start} to {block.stop} ({one_line(error)[:100]})") from None
-        for frame in one_clip(values, layout, 0):
-            yield as_uint8(frame, as_bytes)
+def names_of(camera: str | list[str]) -> list[str]:
+    """Return the names of an episode's cameras."""
+    return [camera] if isinstance(camera, str) else camera
+
+
+@dataclass(frozen=True)
+class View:
+    """The frames of one camera: an array of any layout, whose values are bytes, or floats in [0, 1]."""
+
+    array: Any
+    layout: str
+    as_bytes: bool
+
+    @classmethod
+    def of(cls, array: Any, name: str, place: slice, as_bytes: bool) -> Self:
+        """Find the layout, and check that the rows are there. Raises an error of `BAD_EPISODE`."""
+        layout = find_layout(array.shape, LAYOUTS, name, "use another camera")
+        if place.start < 0 or place.stop > array.shape[0]:
+            raise IndexError(f"rows {place.start} to {place.stop} of {array.shape[0]:,}")
+        return cls(array, layout, as_bytes)
+
+    def frames(self, place: slice) -> Iterator[np.ndarray]:
+        """Yield frames `(H, W, C)` uint8. Raises DataError where they cannot be read."""
+        for block in blocks(place):
+            try:
+                values = np.asarray(self.array[block])
+            except UNREADABLE as error:
+                raise DataError(f"cannot read frames {block.start} to {block.stop} ({one_line(error)[:100]})") from None
+            for frame in one_clip(values, self.layout, 0):
+                yield as_uint8(frame, self.as_bytes)
 
 
 def rows_of(group: Any, name: str | None, place: slice) -> np.ndarray | None:

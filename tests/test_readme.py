@@ -46,6 +46,9 @@ SMALLER = {
     "plan --run runs/block_push --env block_push --episodes 50 --json plan.json --video plan.mp4": [
         "--episodes", "1", "--num-samples", "4", "--iterations", "1",
     ],
+    "train --config block_push.yaml data.root=data/from_hdf5 run=runs/from_hdf5": [
+        "training.steps=2", "training.batch_size=2", "training.validation_windows=1",
+    ],
     "evaluate --run runs/mine --json metrics.json --plot metrics.png": ["--windows", "3"],
     "evaluate --run runs/mine": ["--windows", "2"],
     "compare runs/mine pretrained --frames 4 --output compare.html": ["--windows", "2"],

@@ -15,13 +15,12 @@ import vidpred
 from vidpred.commands.app import app
 from vidpred.data.prepared.frame_writer import Preparation
 from vidpred.planning.envs.base import Env
-from vidpred.planning.planning_model import PlanningModel
 from vidpred.planning.solvers.base import Solver
 
 PACKAGE = Path(vidpred.__file__).parent
 CHECKED = [PACKAGE, *(PACKAGE.parent / name for name in ("data_prep", "benchmarks", "demos"))]
 HANDLERS = {command.callback for command in app.registered_commands}  # their parameters are the options
-CONTRACTS = (Env, PlanningModel, Solver, Preparation)  # protocols, whose classes do not derive from them
+CONTRACTS = (Env, Solver, Preparation)  # protocols, whose classes do not derive from them
 MOST_LINES, MOST_PARAMETERS = 50, 8
 MOST_COMMAND_LINES = 200
 MOST_FILES = 11  # at the package's top level

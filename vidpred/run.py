@@ -6,7 +6,6 @@ import io
 import math
 import tempfile
 import warnings
-from collections.abc import Iterable
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass
 from datetime import timedelta
@@ -141,17 +140,20 @@ def build(
         diagnose=partial(diagnose, settings=config),
         unroll=config.data.unroll,
         settings=dict(flatten(config.model_dump(mode="json"))),
-        state=run_state(generator, accelerator.num_processes, train_source.classes),
+        state=run_state(generator, accelerator.num_processes, train_source),
     )
     return Fitting(parts, network, held_out_images(config.data)) if network.fits_directly else Trainer(parts)
 
 
-def run_state(generator: nn.Module | None, processes: int, classes: Iterable[str]) -> dict[str, Any]:
+def run_state(generator: nn.Module | None, processes: int, source: Source) -> dict[str, Any]:
     """Return the entries of every checkpoint's state.json that describe the run."""
     return {
         "own_generator": None if generator is None else type(generator).__qualname__,
         "processes": processes,
-        "classes": list(classes),
+        "classes": list(source.classes),
+        "frame_size": source.frame_size,
+        "action_bounds": source.action_bounds,
+        "action_names": list(source.action_names),
         "torch": torch.__version__,
     }
 

@@ -63,5 +63,12 @@ class NumberedSet:
     def classes(self) -> list[str]:
         return []
 
+    @property
+    def num_cameras(self) -> int:
+        return 1
+
+    def action_names(self) -> list[str]:
+        return ["clip", "time"] if self.with_actions else []
+
     def fingerprint_settings(self) -> dict[str, Any]:
         return {"num_items": self.num_items, "with_actions": self.with_actions}

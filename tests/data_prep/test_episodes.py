@@ -14,6 +14,7 @@ from data_prep.episodes import EpisodeArrays
 from data_prep.hdf5 import Hdf5
 from data_prep.zarr import Zarr
 from tests.set_files import episode, find_square
+from vidpred.config.load import parse_settings
 from vidpred.data.build import build_source
 from vidpred.data.prepared.format import PreparedFrames
 from vidpred.data.prepared.pipeline import Summary, prepare
@@ -52,6 +53,7 @@ def stable_worldmodel(path: Path) -> None:
     actions[np.cumsum(LENGTHS) - 1] = np.nan  # as the package marks the end of an episode
     with h5py.File(path, "w") as file:
         file["pixels"], file["action"], file["state"] = frames.transpose(0, 3, 1, 2), actions, states
+        file["goal"] = frames[::-1]
         file["ep_len"], file["ep_offset"] = LENGTHS, np.cumsum([0, *LENGTHS[:-1]])
 
 
@@ -151,6 +153,39 @@ def test_several_cameras_are_chosen_by_name(tmp_path: Path) -> None:
     summary = prepared(Hdf5, source, camera="wrist_image", states="obs/robot0_eef_pos")
     assert len(summary.clips) == 6
     check_squares(summary)
+
+
+def test_several_cameras_are_stacked(tmp_path: Path) -> None:
+    """The second camera's frames are larger and mirrored; they are scaled to the first's size."""
+    source = tmp_path / "a.hdf5"
+    robomimic(source, ("agentview_image", "wrist_image"))
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(source, "r+") as file:
+        for demo in file["data"].values():
+            mirrored = np.asarray(demo["obs/wrist_image"])[:, :, ::-1].repeat(2, 1).repeat(2, 2)
+            del demo["obs/wrist_image"]
+            demo["obs/wrist_image"] = mirrored
+    words = ["camera=agentview_image", "camera=wrist_image"]
+    found = parse_settings(Hdf5, words, {"source": source}, "")
+    summary = prepare(found, tmp_path / "stacked", workers=1, progress=False)
+    first = prepare(found.model_copy(update={"camera": "agentview_image"}), tmp_path / "one", workers=1, progress=False)
+    check_squares(first)
+    one = PreparedFrames(first.target, first.manifest, "train")
+    assert summary.manifest.channels == 6
+    prepared_set = PreparedFrames(summary.target, summary.manifest, "train")
+    for clip, alone in zip(prepared_set.clips, one.clips, strict=True):
+        frames = prepared_set.frames(clip)
+        assert np.array_equal(frames[:, 3:, :, ::-1], frames[:, :3])
+        assert alone.bytes * 2 == clip.bytes
+    for refused, message in (
+        (["camera=wrist_image"] * 2, "one to 4 different ones, not wrist_image, wrist_image"),
+        ([*words, "channels=1"], "several cameras are stacked in color; leave channels out"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            parse_settings(Hdf5, refused, {"source": source}, "")
+    settings = DataSettings(root=str(summary.target), channels=3, augment={"horizontal_flip": False})
+    with pytest.raises(DataError, match="have 6 channels .*; set data.channels=6"):
+        build_source(settings, "train", [0, 1])
 
 
 def test_a_bad_episode_costs_only_itself(tmp_path: Path) -> None:

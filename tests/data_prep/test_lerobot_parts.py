@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_prep.lerobot import LeRobot, episodes_of_splits
-from tests.set_files import find_square, lerobot_set
+from data_prep.lerobot import LeRobot
+from data_prep.lerobot_files import episodes_of_splits
+from tests.set_files import episode, find_square, lerobot_set
 from vidpred.data.prepared.format import PreparedFrames
 from vidpred.data.prepared.pipeline import Summary, prepare
-from vidpred.errors import DataError
+from vidpred.errors import ConfigError, DataError
 
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 DATA = "data/chunk-000/file-000.parquet"
@@ -48,6 +49,57 @@ def test_ranges_shares_and_lists(train: Any, test: Any, expected: tuple[Any, Any
 def test_what_is_no_range_is_named(span: str) -> None:
     with pytest.raises(DataError, match=rf"cannot read the splits \[info.json: train={span}\]; write ranges such as"):
         episodes_of_splits({"train": span, "test": "8:"}, list(range(10)), Path("info.json"))
+
+
+def test_images_in_parquet_and_several_cameras_are_read(tmp_path: Path) -> None:
+    """A second camera has the same episodes as PNG files inside the data file, mirrored."""
+    import cv2
+
+    root = lerobot_set(tmp_path / "lerobot")
+
+    def add_images(columns: dict[str, list[Any]]) -> None:
+        lengths = [columns["episode_index"].count(number) for number in range(7)]
+        frames = np.concatenate([episode(number, length)[0] for number, length in enumerate(lengths)])
+        encoded = [cv2.imencode(".png", frame[:, ::-1, ::-1])[1].tobytes() for frame in frames]
+        columns["observation.images.wrist"] = [{"bytes": content, "path": None} for content in encoded]
+
+    change(root / DATA, add_images)
+    file = root / "meta" / "info.json"
+    info = json.loads(file.read_text())
+    info["features"]["observation.images.wrist"] = {"dtype": "image", "shape": [32, 32, 3]}
+    info["features"]["action"]["names"] = {"motors": ["x", "y"]}
+    file.write_text(json.dumps(info))
+    wrist, both = "observation.images.wrist", ("observation.images.top", "observation.images.wrist")
+    found = {
+        name: prepare(LeRobot(source=root, camera=camera), tmp_path / name, workers=1, progress=False)
+        for name, camera in (("one", wrist), ("both", both))
+    }
+    assert found["both"].manifest.channels == 6
+    assert found["both"].manifest.action_names == ["x", "y"]
+    for split in ("train", "test"):
+        alone, stacked = (PreparedFrames(one.target, one.manifest, split) for one in found.values())
+        for a, b in zip(alone.clips, stacked.clips, strict=True):
+            number = int(a.clip.split("_")[1])
+            true, actions, states = episode(number, a.frames)
+            assert np.array_equal(alone.frames(a).transpose(0, 2, 3, 1)[:, :, ::-1], true)
+            assert np.array_equal(alone.actions(a), actions)
+            assert np.array_equal(alone.states(a), states)
+            assert np.array_equal(stacked.frames(b)[:, 3:], alone.frames(a))
+            assert np.abs(stacked.frames(b)[:, :3, :, ::-1].astype(int) - alone.frames(a)).mean() < 8
+    timed = prepare(LeRobot(source=root, camera=wrist, split="time"), tmp_path / "timed", workers=1, progress=False)
+    last = PreparedFrames(timed.target, timed.manifest, "test")
+    lengths = [24, 20, 26, 22, 24, 24, 21]
+    for clip in last.clips:
+        number = int(clip.clip[8:14])
+        ends = last.frames(clip).transpose(0, 2, 3, 1)[:, :, ::-1]
+        assert np.array_equal(ends, episode(number, lengths[number])[0][-clip.frames :])
+    change(root / DATA, lambda columns: columns[wrist].__setitem__(3, {"bytes": b"damaged", "path": None}))
+    damaged = prepare(LeRobot(source=root, camera=wrist), tmp_path / "damaged", workers=1, progress=False)
+    assert [name for name, _ in damaged.skipped] == ["episode_000000"]
+    with pytest.raises(
+        ConfigError, match="several cameras .*; set camera to one of observation.images.top, observation"
+    ):
+        LeRobot(source=root).items()
 
 
 def change(file: Path, edit: Callable[[dict[str, list[Any]]], None]) -> None:

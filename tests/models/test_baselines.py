@@ -44,6 +44,13 @@ def interior_psnr(prediction: Tensor, target: Tensor, border: int = 6) -> float:
     return -10 * (prediction[inside] - target[inside]).square().mean().log10().item()
 
 
+def test_every_camera_has_its_own_flow() -> None:
+    first, second = moving_clip(2, 24, 20, 1, 0), moving_clip(2, 24, 20, 0, -2)
+    (both,) = FlowExtrapolation()(torch.cat([first, second], 2))
+    alone = [FlowExtrapolation()(clip)[0] for clip in (first, second)]
+    assert torch.equal(both, torch.cat(alone, 2))
+
+
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_baselines_have_the_interface_of_a_generator(name: str, channels: int) -> None:

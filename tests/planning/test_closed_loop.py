@@ -220,12 +220,12 @@ def test_any_image_or_one_line_as_the_goal(tmp_path: Path) -> None:
 
     deep = np.full((20, 30), 40000, np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    goal = read_goal(tmp_path / "deep.png", 10)
+    goal = read_goal([tmp_path / "deep.png"], 10)
     assert goal is not None
     assert goal.shape == (3, 10, 15)
     assert float(goal.mean()) == pytest.approx(40000 / 65535, abs=0.01)
     (tmp_path / "cut.png").write_bytes((tmp_path / "deep.png").read_bytes()[:60])
     for name in ("cut.png", "absent.png", "."):
         with pytest.raises(DataError, match=r"\[") as error:
-            read_goal(tmp_path / name, 10)
+            read_goal([tmp_path / name], 10)
         assert "\n" not in str(error.value)

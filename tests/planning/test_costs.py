@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from vidpred.errors import ConfigError
 from vidpred.planning.costs import (
     DesignatedPixel,
     GoalImage,
@@ -16,6 +20,10 @@ from vidpred.planning.costs import (
     color_centroid,
     last_only,
 )
+from vidpred.planning.envs.base import to_image
+from vidpred.planning.envs.block_push import BlockPush
+from vidpred.planning.learned_cost import fit_state_reader
+from vidpred.planning.record import Recording, record
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
@@ -102,3 +110,21 @@ def test_costs_have_gradients() -> None:
         (gradient,) = torch.autograd.grad(cost(frames).sum(), frames)
         assert gradient.isfinite().all()
         assert gradient.abs().sum() > 0
+
+
+def test_a_learned_cost_grows_with_the_distance_of_states(tmp_path: Path) -> None:
+    """Fitted to few episodes, on frames of others: the block's distance from its goal, with the disc anywhere."""
+    record(Recording("block_push", 50, size=16), tmp_path, workers=1, progress=False)
+    reader = fit_state_reader(tmp_path, values=(2, 3), steps=150)
+    world = BlockPush(16)
+    frames, goals = [], []
+    for seed in range(40):
+        frames.append(to_image(world.reset(seed=10_000 + seed)[0]))
+        goals.append(np.linalg.norm(world.state.block - [0.3, 0.6]))
+    world.goal = np.array([0.3, 0.6])
+    cost = reader.cost(to_image(world.goal_image()))
+    found = cost(torch.stack(frames)[None])
+    assert found.shape == (1, 40)
+    assert np.corrcoef(found[0].numpy(), goals)[0, 1] > 0.7
+    with pytest.raises(ConfigError, match="no prepared set with states"):
+        fit_state_reader(tmp_path / "absent")

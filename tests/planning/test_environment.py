@@ -11,7 +11,6 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from tests.planning.worlds_for_tests import Brighten, Stateful
-from vidpred.errors import ConfigError
 from vidpred.planning import Bounds, WorldModel, WorldModelEnv, WorldModelVectorEnv
 from vidpred.planning.costs import GoalImage
 
@@ -25,11 +24,28 @@ def env(steps: int = 5) -> WorldModelEnv:
     return WorldModelEnv(WorldModel(Brighten()), STARTS, BOUNDS, COST, steps=steps)
 
 
-def test_a_model_that_takes_states_raises() -> None:
-    with pytest.raises(
-        ConfigError, match=r"takes states \[model.state_size=2\], which a predicted environment does not"
-    ):
-        WorldModelEnv(WorldModel(Stateful()), STARTS, BOUNDS, COST)
+def test_a_model_that_takes_states_predicts_them() -> None:
+    """Observations have an image and a state by key; Stateful checks that states and actions match."""
+    context = torch.cat([STARTS, STARTS], 1)
+    states = torch.tensor([0.02, 0.03]) * torch.arange(1, 5)[:, None, None].expand(4, 2, 2)
+    given = (WorldModel(Stateful(2)), context, BOUNDS, COST, torch.zeros(4, 1, 2))
+    many = WorldModelVectorEnv(3, *given, steps=2, states=states)
+    seen, _ = many.reset(options={"start": [2, 0, 1]})
+    assert many.observation_space.contains(seen)
+    np.testing.assert_allclose(seen["state"], states[[2, 0, 1], 0])
+    assert np.array_equal(seen["image"][1, 0, 0], [round(255 * 0.3)] * 3)
+    actions = np.array([[0.1, 0.2], [-0.1, 0.0], [0.0, -0.2]], np.float32)
+    seen, *_ = many.step(actions)
+    np.testing.assert_allclose(seen["state"], states[[2, 0, 1], 0].numpy() + actions, atol=1e-6)
+    many.step(actions)
+    seen, *_ = many.step(actions)  # episodes restart
+    assert {round(float(value), 4) for value in seen["state"][:, 0]} <= {0.02, 0.04, 0.06, 0.08}
+    alone = WorldModelEnv(*given, steps=2, states=states)
+    frame, _ = alone.reset(options={"start": 3})
+    assert alone.observation_space.contains(frame)
+    np.testing.assert_allclose(alone.step(actions[0])[0]["state"], states[3, 0].numpy() + actions[0], atol=1e-6)
+    with pytest.raises(ValueError, match=r"states must be \(B, T, state_size\) = \(4, 2, 2\), not None; pass states="):
+        WorldModelEnv(*given)
 
 
 def test_it_passes_the_checker_of_gymnasium() -> None:

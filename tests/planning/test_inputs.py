@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.planning.worlds_for_tests import Brighten
+from tests.planning.worlds_for_tests import Brighten, Stateful
 from vidpred.planning.baselines import CopyLastModel
 from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import DesignatedPixel, GoalImage
+from vidpred.planning.inputs import split_observation
 from vidpred.planning.planning_model import Bounds
 from vidpred.planning.solvers import CEMSolver, GradientSolver
 from vidpred.planning.world_model import WorldModel
@@ -94,6 +95,49 @@ def test_uint8_frames_are_scaled() -> None:
 def test_bounds_that_cannot_be_used_are_refused(low: object, high: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Bounds.of(low, high)
+
+
+def test_observations_by_key_give_frames_and_states() -> None:
+    """Images are tensors (C, H, W), or arrays (H, W, C) as in Gymnasium; several cameras are stacked."""
+    left, right, pose = torch.rand(3, 8, 8), np.full((8, 8, 3), 51, np.uint8), np.array([0.1, 0.2])
+    frame, state = split_observation({"left": left, "right": right, "pose": pose, "task": "push"}, ("left", "right"))
+    assert torch.equal(frame[:3], left)
+    assert (frame[3:] == 51).all()
+    assert state is not None
+    assert state.tolist() == pytest.approx([0.1, 0.2])
+    for keys, words in (((), "has 2 images, left, right; set image_keys"), (("top",), "has no top; it has left, ")):
+        with pytest.raises(ValueError, match=words):
+            split_observation({"left": left, "right": right, "pose": pose}, keys)
+    planner = controller(WorldModel(Stateful()))
+    planner.act({"image": FRAME, "pose": pose}, COST)
+    assert planner.states[0].tolist() == pytest.approx([0.1, 0.2])
+    again = controller(WorldModel(Brighten()))
+    assert torch.equal(again.act({"image": FRAME, "pose": pose}, COST), controller().act(FRAME, COST))
+    with pytest.raises(ValueError, match=r"frame \(6, 8, 8\) has 6 channels, but the model takes .*: 1 color camera"):
+        controller().act(torch.rand(6, 8, 8), COST)
+
+
+def test_bounds_are_compared_with_those_of_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+    trained = Bounds.of([-1, 0], [1, 10], ["x", "angle"])
+    model = WorldModel(Brighten(), bounds=Bounds.of([-1.1, 0], [1, 5], ["x", "angle"]), trained_bounds=trained)
+    planner = (model, CEMSolver(8, 2, 2))
+    MPCController(*planner, Bounds.of([-1, 0], [1, 10]), horizon=1)
+    assert not capsys.readouterr().err
+    MPCController(*planner, Bounds.of([-1, 0], [1, 100]), horizon=1)
+    assert "warning: the bounds exceed the actions of the model's training (angle: [0, 100], trained on [0, 10])" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(ValueError, match="trained on the actions x, angle, in this order, not angle, x"):
+        model.bounds = Bounds.of([0, -1], [10, 1], ["angle", "x"])
+    with pytest.raises(ValueError, match="bounds are of 3 action values, but the model takes 2"):
+        MPCController(*planner, Bounds.of([0] * 3, [1] * 3), horizon=1)
+    with pytest.raises(ValueError, match="1 names of 2 action values: x"):
+        Bounds.of([0, 0], [1, 1], ["x"])
+
+
+def test_frames_have_the_whole_size_of_the_training() -> None:
+    with pytest.raises(ValueError, match="8 x 8 pixels, but the model was trained on frames of 8 x 12; resize"):
+        controller(WorldModel(Brighten(), frame_size=(8, 12))).act(FRAME, COST)
 
 
 def test_an_action_value_that_cannot_change_is_kept_by_gradients() -> None:

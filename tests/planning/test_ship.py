@@ -1,4 +1,4 @@
-"""Shipping the weights of a model that takes actions: found by name, with the size of its frames."""
+"""Shipping the weights of a model that takes actions: found by name, with its frames' size and its actions' range."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def test_shipped_weights_plan_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "data").rename(tmp_path / "gone")
     model, size = load_model(Path("pretrained:block_push"), "best", "cpu", "auto")
     assert size == 24
+    assert model.frame_size == (24, 24)
+    assert model.trained_bounds is not None
+    assert model.trained_bounds.names == ("disc x", "disc y")
+    assert (model.trained_bounds.high - 1).abs().max() < 0.1
+    with pytest.raises(ConfigError, match="32 x 32 pixels, but the model was trained on frames of 24 x 24"):
+        make_matching_env("block_push", 32, model)
     assert make_matching_env("block_push", size, model).bounds.low.tolist() == [-1, -1]
     assert str(tmp_path) not in (weights / "block_push/config.yaml").read_text()
     with pytest.raises(StorageError, match=r"no such weights \[pretrained:pusht\]; there are pretrained:block_push"):

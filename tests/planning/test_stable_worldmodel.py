@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
+from torch import Tensor
 
 from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful, brightened
 from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
+from vidpred.planning.planning_model import Bounds
 from vidpred.planning.stable_worldmodel import IMAGENET, CostModel, FrameDynamics
 from vidpred.planning.world_model import WorldModel
 
@@ -82,6 +85,31 @@ def test_the_real_solver_finds_the_best_plan() -> None:
     np.testing.assert_allclose(actions, expected, atol=0.05)
 
 
+def test_a_model_runs_in_the_evaluation_loop_of_the_real_package(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its World, its PushT and its policy: pixels as they come, channels last, and normalized ones of a transform."""
+    for needed in ("stable_worldmodel", "loguru", "lancedb", "pymunk", "pygame", "shapely"):
+        pytest.importorskip(needed)
+    sys.modules.pop("stable_worldmodel", None)  # where it is the stand-in of `cem_solver`
+    with warnings.catch_warnings(action="ignore"):
+        swm = importlib.import_module("stable_worldmodel")
+        bounds = Bounds.of([-1, -1], [1, 1])
+        for normalization, transform in ((None, {}), (IMAGENET, dict.fromkeys(("pixels", "goal"), normalized))):
+            model = CostModel(WorldModel(Brighten(), bounds=bounds, frame_size=(16, 16)), normalization=normalization)
+            config = swm.PlanConfig(horizon=2, receding_horizon=1)
+            policy = swm.policy.WorldModelPolicy(
+                swm.solver.CEMSolver(model, num_samples=8, n_steps=2, topk=4), config, transform=transform
+            )
+            world = swm.World("swm/PushT-v1", num_envs=2, image_shape=(32, 32), max_episode_steps=3)
+            world.set_policy(policy)
+            assert len(world.evaluate(episodes=2, seed=1)["episode_successes"]) == 2
+    assert "CEM solve time" in capsys.readouterr().out
+
+
+def normalized(image: Tensor) -> Tensor:
+    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
+    return (image.float() / 255 - mean) / std
+
+
 def test_dynamics_undo_normalization_size_and_scaling() -> None:
     """The embeddings are the frames of `WorldModel`, context first, as `ShootingCostEvaluator` expects them."""
     mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
@@ -95,6 +123,10 @@ def test_dynamics_undo_normalization_size_and_scaling() -> None:
     moves = plans * scale[1] + scale[0]
     expected = torch.cat([FRAME.expand(5, 1, -1, -1, -1), brightened(FRAME, moves[0])], 1).flatten(2)
     torch.testing.assert_close(info["predicted_emb"][0], expected)
+    cost = GoalImage(FRAME, scales=(1,))
+    last = {"pixels": pixels.movedim(2, -1)[:, None].expand(-1, 5, -1, -1, -1, -1)}  # channels last, as in World
+    found = CostModel(model, cost, IMAGENET, scale).get_cost(last, plans)
+    torch.testing.assert_close(found, model.costs(FRAME[None, None], moves, None, cost))
     plain = FrameDynamics(WorldModel(Brighten(), bounds=UNIT), normalization=None)
     byte = (FRAME * 255).round().byte().expand(1, 2, 1, -1, -1, -1)
     ended = plain.rollout({"pixels": byte}, torch.full((1, 2, 1, 2), 5.0))["predicted_emb"][0, :, -1].view(2, 3, 4, 4)

@@ -172,7 +172,10 @@ def rewritten(folder: Path, name: str, content: bytes) -> None:
 
 STATES = [
     [], None, 1, {}, {"step": "8"}, {"step": -8}, {"step": 8.0}, {"step": True}, {"step": 9}, {"step": 10**400},
-    {"step": 8, "classes": 3}, {"step": 8, "classes": [1]}, {"step": 8, "own_generator": 1},
+    {"step": 8, "classes": 3}, {"step": 8, "classes": [1]},
+    {"step": 8, "action_names": {}}, {"step": 8, "frame_size": [0, 32]}, {"step": 8, "frame_size": [32]},
+    {"step": 8, "action_bounds": [[0], [1, 1]]}, {"step": 8, "action_bounds": [[1], [0]]},
+    {"step": 8, "own_generator": 1},
     {"step": 8, "processes": "2"}, {"step": 8, "best": 3}, {"step": 8, "best": {"value": "1"}},
     {"step": 8, "best": {"value": float("nan")}}, {"step": 8, "schedule": [1]}, {"step": 8, "schedule": {"steps": 0}},
     {"step": 8, "schedule": {"steps": "9"}}, {"step": 8, "schedule": {"limits": {"generator": "1"}}},

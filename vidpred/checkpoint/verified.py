@@ -84,9 +84,7 @@ def read_state(path: Path) -> dict[str, Any]:
     match = STEP_NAME.fullmatch(path.name)
     if not is_step(state.get("step")) or (match and state["step"] != int(match[1])):
         raise ValueError("a wrong step")
-    classes = state.get("classes") or []
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError("classes that are no names")
+    _check_data(state)
     if not isinstance(state.get("own_generator") or "", str) or not is_step(state.get("processes") or 0):
         raise ValueError("values of wrong types")
     if "best" in state and not is_mark(state["best"]):
@@ -109,6 +107,22 @@ def read_state(path: Path) -> dict[str, Any]:
     if not all(map(_is_number, numbers)) or not all(map(is_step, counts)):
         raise ValueError("numbers of wrong types")
     return state
+
+
+def _check_data(state: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the entries of a state.json about the training data have the right types and values."""
+    for key in ("classes", "action_names"):
+        names = state.get(key) or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{key} that are no names")
+    size, bounds = state.get("frame_size") or [1, 1], state.get("action_bounds") or [[], []]
+    if not isinstance(size, list) or len(size) != 2 or not all(is_step(side) and side for side in size):
+        raise ValueError("a wrong size of frames")
+    if not isinstance(bounds, list) or len(bounds) != 2 or not all(isinstance(values, list) for values in bounds):
+        raise ValueError("wrong bounds of actions")
+    numbers = all(map(is_number, [*bounds[0], *bounds[1]])) and len(bounds[0]) == len(bounds[1])
+    if not numbers or any(low > high for low, high in zip(*bounds, strict=True)):
+        raise ValueError("wrong bounds of actions")
 
 
 def is_step(value: Any) -> bool:

@@ -19,6 +19,20 @@ StateKey = Annotated[
     str | None,
     typer.Option("--state", help="Key of the state, where an environment's observations are a dictionary."),
 ]
+Cameras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--camera",
+        help="Key of images in observations that are a dictionary (default: what the environment renders); given "
+        "several times: cameras of one model.",
+    ),
+]
+Goals = Annotated[
+    list[Path] | None, typer.Option(help="Image of the goal, for environments without one; one for each --camera.")
+]
+Precision = Annotated[
+    str, typer.Option(help="Precision: float32, bfloat16, or auto (bfloat16 where the hardware supports it).")
+]
 
 
 def record(
@@ -43,13 +57,24 @@ def record(
         int | None, typer.Option(min=1, help="Maximum number of steps per episode (default: the environment's).")
     ] = None,
     state: StateKey = None,
+    camera: Cameras = None,
+    format: Annotated[
+        str, typer.Option(help="Format: prepared, to train on, or lerobot (version 3: videos and Parquet files).")
+    ] = "prepared",
     workers: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one per core).")] = None,
 ) -> None:
     """Record episodes of an environment, frames with actions, as a data set to train on."""
-    from vidpred.planning.record import Recording
+    from vidpred.errors import ConfigError
+    from vidpred.planning.record import Recording, record_lerobot
     from vidpred.planning.record import record as record_episodes
 
-    typer.echo(record_episodes(Recording(env, episodes, policy, size, seed, steps, state), target, workers).text())
+    if format not in ("prepared", "lerobot"):
+        raise ConfigError(f"no such format [--format {format}]; choose prepared or lerobot")
+    recording = Recording(env, episodes, policy, size, seed, steps, state, tuple(camera or ()))
+    if format == "lerobot":
+        typer.echo(record_lerobot(recording, target, workers))
+    else:
+        typer.echo(record_episodes(recording, target, workers).text())
 
 
 def plan(
@@ -70,7 +95,7 @@ def plan(
     protocol: Annotated[
         str | None, typer.Option(help="Evaluation protocol: dino-wm (PushT; default: the environment's own).")
     ] = None,
-    goal: Annotated[Path | None, typer.Option(help="Image of the goal, for environments without one.")] = None,
+    goal: Goals = None,
     size: Annotated[
         int | None, typer.Option(min=8, help="Short side of the frames in pixels (default: the run's).")
     ] = None,
@@ -80,9 +105,8 @@ def plan(
     json: JsonFile = None,
     video: VideoFile = None,
     state: StateKey = None,
-    precision: Annotated[
-        str, typer.Option(help="Precision: float32, bfloat16, or auto (bfloat16 where the hardware supports it).")
-    ] = "auto",
+    camera: Cameras = None,
+    precision: Precision = "auto",
     checkpoint: CheckpointOption = "best",
     device: Device = "auto",
 ) -> None:
@@ -95,8 +119,8 @@ def plan(
     check_output(json, True, "--json")
     check_output(video, True, "--video", (".mp4", ".gif"))
     budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon, cost, seconds)
-    given = (run, env, budget, episodes, goal, size, baselines, video, precision, checkpoint, device, state, protocol)
-    request, results = PlanRequest(*given), {}
+    given = (run, env, budget, episodes, goal or (), size, baselines, video, precision, checkpoint, device, state)
+    request, results = PlanRequest(*given, protocol, tuple(camera or ())), {}
     for name, result in play_request(request):
         results[name] = result.to_json()
         typer.echo(summary(name, result))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from vidpred.config.tree import CHOICES, Config, known_keys, text_keys, tuple_length
+from vidpred.config.tree import CHOICES, Config, is_one_or_more, known_keys, text_keys, tuple_length
 from vidpred.config.yaml_files import parse_text, parse_yaml, read_yaml
 from vidpred.errors import ConfigError
 from vidpred.settings import assign, flatten, moved_to, renamed_value
@@ -122,7 +122,11 @@ def parse_settings(kind: type[Section], words: Iterable[str], fixed: Mapping[str
     Raises:
         ConfigError: A key is unknown, or a value is wrong.
     """
-    given = {**dict(_parse_overrides(words, kind, hint)), **fixed}
+    given: dict[str, Any] = {}
+    for key, value in _parse_overrides(words, kind, hint):
+        several = key in given and key in kind.model_fields and is_one_or_more(kind.model_fields[key].annotation)
+        given[key] = (*(given[key] if isinstance(given[key], tuple) else (given[key],)), value) if several else value
+    given |= fixed
     try:
         return kind.model_validate(given)
     except ValidationError as error:

@@ -121,10 +121,18 @@ def sections_of(annotation: Any) -> list[type[BaseModel]]:
     return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
+def is_one_or_more(annotation: Any) -> bool:
+    """Return whether a setting is a text that may be given several times."""
+    return bool(annotation == (str | tuple[str, ...] | None))
+
+
 def text_keys(section: type[BaseModel], prefix: str) -> set[str]:
     """Return the dotted keys of settings that are free text (paths)."""
     fields = section.model_fields
-    keys = {prefix + name for name, field in fields.items() if field.annotation in (str, str | None, Path, Path | None)}
+    texts = (str, str | None, Path, Path | None)
+    keys = {
+        prefix + name for name, field in fields.items() if field.annotation in texts or is_one_or_more(field.annotation)
+    }
     for name, field in fields.items():
         for kind in sections_of(field.annotation):
             keys |= text_keys(kind, f"{prefix}{name}.")

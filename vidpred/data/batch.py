@@ -52,6 +52,13 @@ class Batch:
         return None if self.states is None else self.states[:, : self.context.shape[1]]
 
 
+def side_by_side(frames: Tensor) -> Tensor:
+    """Return frames `(..., 3n, H, W)` of n cameras as images `(..., 3, H, nW)`; others are returned unchanged."""
+    if frames.dim() < 3 or frames.shape[-3] <= 3 or frames.shape[-3] % 3:
+        return frames
+    return torch.cat(frames.split(3, -3), -1)
+
+
 def to_float(frames: Tensor) -> Tensor:
     """Convert uint8 in [0, 255] to float32 in [0, 1]; floating-point frames are assumed to be in [0, 1] already.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from vidpred.data.images.windows import image_source, record_image_splits
 from vidpred.data.mixed_source import MixedSource
 from vidpred.data.partial_labels import PartiallyLabeled
+from vidpred.data.prepared.format import Manifest
 from vidpred.data.prepared.windows import listed_videos, prepared_source, record_prepared_splits
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.settings import DataSettings
@@ -90,6 +91,11 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if split not in SPLITS:
         raise ConfigError(f"no such split [{split}]; choose from {', '.join(SPLITS)}")
     located = listed_videos(settings)
+    if settings.channels > 3 and (located.root is None or Manifest.load(Path(located.root)) is None):
+        raise ConfigError(
+            f"[data.channels={settings.channels}] are those of several cameras, which only prepared sets have; set "
+            "data.channels=3, or prepare a set of episodes with several cameras"
+        )
     source = next(found for build in BUILDERS if (found := build(located, split, offsets, progress)) is not None)
     if settings.labeled is not None and split == "train":
         source = PartiallyLabeled(source, settings.labeled, settings.labeled_share)

@@ -20,16 +20,18 @@ def scaled(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def with_channels(frame: np.ndarray, channels: int) -> np.ndarray:
     """Convert a `(H, W)` or `(H, W, 1 | 3)` uint8 frame to `(H, W, channels)`; color to gray is luma (ITU-R BT.601).
 
+    A frame `(H, W, 3n)` of n cameras stays as it is.
+
     Raises:
         DataError: The frame is not uint8, or is neither gray nor RGB.
     """
     if frame.dtype != np.uint8:
         raise DataError(f"frames of type {frame.dtype}; they must be uint8")
     frame = frame[..., None] if frame.ndim == 2 else frame
-    if frame.ndim != 3 or frame.shape[2] not in (1, 3):
-        raise DataError(f"frames of shape {frame.shape}; they must be gray or RGB")
-    if frame.shape[2] == channels:
+    if frame.ndim == 3 and frame.shape[2] == channels:
         return frame
+    if frame.ndim != 3 or frame.shape[2] not in (1, 3) or channels not in (1, 3):
+        raise DataError(f"frames of shape {frame.shape}; they must be gray or RGB")
     if frame.shape[2] == 1:
         return np.repeat(frame, 3, 2)
     return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None]

@@ -121,7 +121,9 @@ class DataSettings(Settings):
         "as its context. The losses compare all of them with unroll * pred_frames future frames.",
     )
     frame_skip: int = Field(1, ge=1, description="Keep every n-th frame.")
-    channels: Literal[1, 3] = Field(3, description="Channels of a frame: 3 for color, 1 for gray.")
+    channels: Literal[1, 3, 6, 9, 12] = Field(
+        3, description="Channels of a frame: 3 for color, 1 for gray, 6 to 12 for the two to four cameras of a set."
+    )
     size: int | None = Field(None, ge=8, description="Short side in pixels to which frames are scaled. null: unscaled.")
     crop_size: int | None = Field(
         32, ge=8, description="Side of the square training crops in pixels. null: whole frames."

@@ -50,6 +50,12 @@ class Source(ABC):
     """Size of the state of a frame; 0 without states."""
     classes: Sequence[str] = ()
     """Names of the classes; empty without classes."""
+    frame_size: tuple[int, int] | None = None
+    """Height and width of its whole frames, if they all have the same and it is known."""
+    action_bounds: tuple[list[float], list[float]] | None = None
+    """Minimum and maximum of each action component over the training data, if they are known."""
+    action_names: Sequence[str] = ()
+    """Names of the action's components; empty if they have none."""
     labels: np.ndarray | None = None
     """`(len(self),)` int64, the class of each window, -1 if it is hidden; None without classes."""
 
@@ -130,6 +136,8 @@ class WrappedSource(Source):
         self.name, self.context_frames = source.name, source.context_frames
         self.action_size, self.state_size = source.action_size, source.state_size
         self.classes, self.labels = source.classes, source.labels
+        self.frame_size, self.action_bounds = source.frame_size, source.action_bounds
+        self.action_names = source.action_names
 
     def __len__(self) -> int:
         return len(self.source)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vidpred.data.batch import side_by_side
 from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
 from vidpred.evaluation.feature_distance import FeatureNetwork
 from vidpred.evaluation.metric_table import CAP, METRICS, PROTOCOLS, Protocol, TrueFrames, measure
@@ -202,16 +203,19 @@ def evaluate_models(
     for index in tqdm(chosen, desc="evaluate", unit="window", disable=not how.progress):
         frames, actions, states = load_window(source, index, how.num_frames, device)
         context, future = frames[:, : -how.num_frames], frames[:, -how.num_frames :]
-        true = [TrueFrames(frames, context.shape[1] + step, how.network) for step in range(how.num_frames)]
+        # Metrics are of images: of the views of several cameras side by side.
+        views, future, last = (side_by_side(of_cameras) for of_cameras in (frames, future, context[:, -1]))
+        true = [TrueFrames(views, context.shape[1] + step, how.network) for step in range(how.num_frames)]
         values: dict[tuple[str, int, str], float] = {}
         if learned is not None:
             learned.add_target(future)
         for name, model in models.items():
             count = how.num_samples or 1 if name in apart else 1
-            draws = sample_windows(model, context, how.num_frames, (how.seed, index), count, actions, states)
+            drawn_frames = sample_windows(model, context, how.num_frames, (how.seed, index), count, actions, states)
+            draws: Iterator[Iterator[Tensor]] = (map(side_by_side, one) for one in drawn_frames)
             if learned is not None:
                 draws = learned.update(name, draws, future)
-            spreads, drawn = measure_samples(draws, true, how.metrics, context[:, -1], how.frames)
+            spreads, drawn = measure_samples(draws, true, how.metrics, last, how.frames)
             for (step, metric), numbers in drawn.items():
                 summary = summarize(numbers, METRICS[metric].lower_is_better, METRICS[metric].best)
                 values |= {(row, step, metric): summary[kind] for kind, row in rows[name].items()}

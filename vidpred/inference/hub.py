@@ -29,7 +29,8 @@ REASONS = {  # kind of error -> what it means
     "LocalEntryNotFoundError": "it is not in the cache, and the Hub cannot be reached",
     "OfflineModeIsEnabled": "it is not in the cache, and offline mode is set",
 }
-SHARED_STATE = ("own_generator", "data", "credits")  # entries of state.json
+DATA_STATE = ("frame_size", "action_bounds", "action_names")  # entries of state.json about the training data
+SHARED_STATE = ("own_generator", "data", "credits", *DATA_STATE)
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Paths of a machine -> whether their last part is kept.
 PERSONAL = {("run",): True, ("data", "root"): True, ("data", "split_file"): False, ("training", "init_from"): False}

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+COLORS = {1: "gray", 3: "color"}
 USE_FRAMES = """```python
 from vidpred import Predictor, read_video
 
@@ -76,9 +77,10 @@ def _about_data(data: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
     world = (data.get("world") or {}).get("name", "forking_ball")
     source = state.get("data") or (f"`{Path(root).name}`" if root else f"the embedded world `{world}`")
     size = f"short side {data['size']} pixels" if data.get("size") else "the size of the files"
+    color = COLORS.get(data["channels"], "color, several cameras")
     lines = [
         f"- training data: {source}",
-        f"- {'frames' if data['context_frames'] else 'images'}: {size}, {'color' if data['channels'] == 3 else 'gray'}",
+        f"- {'frames' if data['context_frames'] else 'images'}: {size}, {color}",
     ]
     if (data.get("video") or {}).get("fps"):
         lines.append(f"- frames per second: {data['video']['fps']}")

@@ -95,6 +95,11 @@ class VideoPrediction:
         """Scan the clip and choose the frames to predict. Raises vidpred's errors."""
         check_agreement(request, predictors)
         data = predictors[0].data
+        if data.channels > 3:
+            raise ConfigError(
+                f"the run takes {data.channels // 3} cameras [data.channels={data.channels}], and a clip has one "
+                f"[{request.clip}]; predict in Python: Predictor.predict"
+            )
         with remedied():
             info = probe(request.clip, limits=data.limits)
         if info.notes:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidpred.data.batch import side_by_side
 from vidpred.files import atomic_write
 
 if TYPE_CHECKING:
@@ -36,11 +37,15 @@ ROW_COLUMNS, ROW_HEIGHT, TITLE_SIZE, LONGEST_TITLE = 20, 48, 15, 220  # of title
 
 @dataclass(frozen=True)
 class Panel:
-    """One framed image `(C, H, W)` in [0, 1] with its label; None is drawn as unavailable."""
+    """One framed image `(C, H, W)` in [0, 1], of cameras side by side, with its label; None: unavailable."""
 
     label: str
     image: Tensor | None
     kind: Kind
+
+    def __post_init__(self) -> None:
+        if self.image is not None:
+            object.__setattr__(self, "image", side_by_side(self.image))
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,10 @@ class _Layout:
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
-    """Convert frames to `(..., H, W, 3)` uint8, rounded; one channel becomes gray.
+    """Convert frames to `(..., H, W, 3)` uint8, rounded; one channel becomes gray, cameras are placed side by side.
 
     Args:
-        frames: `(..., C, H, W)` float in [0, 1], C = 1 or 3.
+        frames: `(..., C, H, W)` float in [0, 1], C = 1 or 3, or 3n for n cameras.
 
     Raises:
         TypeError: The frames are not floating point.
@@ -70,6 +75,7 @@ def to_uint8(frames: Tensor) -> np.ndarray:
     """
     if not frames.is_floating_point():
         raise TypeError(f"frames must be float in [0, 1], not {frames.dtype}")
+    frames = side_by_side(frames)
     if frames.dim() < 3 or frames.shape[-3] not in (1, 3):
         raise ValueError(f"frames must be (..., C, H, W) with 1 or 3 channels, not {tuple(frames.shape)}")
     images = (frames.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
@@ -90,7 +96,7 @@ def error_map(prediction: Tensor, truth: Tensor) -> Tensor:
     """
     import cv2
 
-    difference = (prediction.detach().float() - truth.detach().float()).abs().mean(0) / ERROR_RANGE
+    difference = side_by_side(prediction.detach().float() - truth.detach().float()).abs().mean(0) / ERROR_RANGE
     levels = (difference.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     colored = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
     return torch.from_numpy(colored).movedim(-1, 0).float() / 255

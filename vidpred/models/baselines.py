@@ -38,13 +38,14 @@ class FlowExtrapolation(Generator):
         """Predict from `(B, T, C, H, W)` in [0, 1].
 
         Args:
-            context: C = 1 or 3, T >= 2; only the last two frames are used.
+            context: C = 1 or 3, or 3n for n cameras, each with its own flow; T >= 2; only the last two frames are used.
 
         Returns:
             A list of one, `(B, 1, C, H, W)` in [0, 1].
         """
-        earlier, last = to_float(context[:, -2]), to_float(context[:, -1])
-        return [warp_backward(last, dense_flow(last, earlier, self.care))[:, None]]
+        shape, channels = context[:, -1:].shape, min(3, context.shape[2])
+        earlier, last = (to_float(context[:, t]).reshape(-1, channels, *shape[-2:]) for t in (-2, -1))
+        return [warp_backward(last, dense_flow(last, earlier, self.care)).reshape(shape)]
 
 
 class HalfAndHalf(Generator):

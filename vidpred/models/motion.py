@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
 from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.optical_flow import Care, dense_flow, smooth_displacements, warp, warp_backward, warp_sharp
 from vidpred.models.pyramid import pad_to_multiple
@@ -90,6 +91,11 @@ class MotionSettings(ModelSettings):
         return self
 
     def build(self, data: DataSettings) -> MotionGenerator:
+        if data.channels > 3:
+            raise ConfigError(
+                f"[model.name=motion] tracks one camera, not those of data.channels={data.channels}; choose film_unet "
+                "or multiscale"
+            )
         return MotionGenerator(self, data.context_frames, data.pred_frames, data.lead, data.channels)
 
 

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from vidpred.planning.inputs import Cost, checked_costs, evaluate_costs
+from vidpred.planning.planning_model import PlanningModel, Plans
 
 
-class SimulatorModel:
-    """Base class of models that ignore past actions and states and are not differentiable.
-
-    Implements `vidpred.planning.planning_model.PlanningModel`.
-    """
-
-    state_size = noise_channels = 0
-    frame_size: int | None = None
+class SimulatorModel(PlanningModel):
+    """Base class of models that ignore past actions and states and are not differentiable."""
 
     def simulate(self, context: Tensor, actions: Tensor) -> Tensor:
         """Return the frames `(B, S, K, C, H, W)` of plans `(B, S, K, A)`."""
         raise NotImplementedError
 
-    def costs_of(self, context: Tensor, actions: Tensor, cost: Cost | Sequence[Cost]) -> Tensor:
-        """Return the costs `(B * S,)` of plans `(B, S, K, A)`."""
-        checked_costs(cost, len(actions))
-        owners = torch.arange(len(actions)).repeat_interleave(actions.shape[1])
-        return evaluate_costs(cost, self.simulate(context, actions).flatten(0, 1), owners)
-
-    def rollout(
-        self,
-        context: Tensor,
-        actions: Tensor,
-        past_actions: Tensor | None = None,
-        *,
-        states: Tensor | None = None,
-        noise_seed: int | None = None,
-    ) -> Tensor:
-        return self.simulate(context, actions)
-
-    def costs(
-        self,
-        context: Tensor,
-        actions: Tensor,
-        past_actions: Tensor | None,
-        cost: Cost | Sequence[Cost],
-        differentiable: bool = False,
-        *,
-        states: Tensor | None = None,
-        noise_seed: int | None = None,
-    ) -> Tensor:
-        return torch.unflatten(self.costs_of(context, actions, cost), 0, actions.shape[:2])
+    def predict(self, plans: Plans) -> Iterator[tuple[Tensor, Tensor]]:
+        owners = torch.arange(len(plans.actions)).repeat_interleave(plans.actions.shape[1])
+        yield self.simulate(plans.context, plans.actions).flatten(0, 1), owners
 
 
 class CopyLastModel(SimulatorModel):

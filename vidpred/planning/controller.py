@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vidpred.planning.inputs import Cost, observed_frame
+from vidpred.planning.inputs import Cost, observed_frame, split_observation
 from vidpred.planning.planning_model import Bounds, PlanningModel
 from vidpred.planning.solvers.base import Evaluate, Plan, Problem, Solver
 
@@ -25,6 +27,8 @@ class MPCController:
         seed: Seed of the search.
         reach: For actions that are positions, the maximum difference of consecutive actions in each dimension (None:
             unlimited). Plans are clipped to it, so that the model is used within its training data.
+        image_keys: Keys of the cameras in observations that are dictionaries; empty: the only image.
+        state_key: Key of the state in them; None: the only vector.
     """
 
     model: PlanningModel
@@ -34,6 +38,8 @@ class MPCController:
     receding_horizon: int = 1
     seed: int = 0
     reach: float | None = None
+    image_keys: Sequence[str] = ()
+    state_key: str | None = None
     context: list[Tensor] = field(init=False)  # frames (C, H, W), the newest last
     done: list[Tensor] = field(init=False)  # actions (A,) between them and after the newest
     states: list[Tensor] = field(init=False)  # (S,) of the frames, if the model takes states
@@ -46,6 +52,8 @@ class MPCController:
     def __post_init__(self) -> None:
         if not 1 <= self.receding_horizon <= self.horizon:
             raise ValueError(f"receding_horizon must be 1 to horizon={self.horizon}, not {self.receding_horizon}")
+        if getattr(self.model, "bounds", None) is not self.bounds:  # those were checked
+            self.bounds.check(self.model.action_size, self.model.trained_bounds)
         self.reset(self.seed)
 
     def reset(self, seed: int, first: Tensor | None = None) -> None:
@@ -63,12 +71,13 @@ class MPCController:
         """Whether the next `act` makes a new plan."""
         return self.plan is None or self.ahead == self.receding_horizon
 
-    def act(self, frame: Tensor | None, cost: Cost, state: Tensor | None = None) -> Tensor:
+    def act(self, frame: Tensor | Mapping[str, Any] | None, cost: Cost, state: Tensor | None = None) -> Tensor:
         """Return the next action `(A,)`.
 
         Args:
             frame: The frame after the last action, `(C, H, W)` uint8 or in [0, 1]. If the model needs more context
-                frames, the first frame is repeated, with actions of 0.
+                frames, the first frame is repeated, with actions of 0. Or an observation with images and a state by
+                key, as in `split_observation`.
             cost: The cost of predicted frames.
             state: State `(S,)` of the frame, for a model that takes states.
 
@@ -76,7 +85,11 @@ class MPCController:
             ValueError: The frame is missing, not finite, out of range or of another size; the state is missing,
                 unexpected or of another size; or the cost is not finite.
         """
-        frame = observed_frame(frame, self.model.frame_size, self.context[-1] if self.context else None)
+        if isinstance(frame, Mapping):
+            frame, found_state = split_observation(frame, self.image_keys, self.state_key)
+            state = found_state if self.model.state_size else None
+        previous = self.context[-1] if self.context else None
+        frame = observed_frame(frame, self.model.frame_size, previous, self.model.channels)
         needed, size = self.model.history_len, self.model.action_size
         shape, expected = None if state is None else tuple(state.shape), self.model.state_size
         if shape != ((expected,) if expected else None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -12,8 +13,8 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from vidpred.data.batch import to_float
-from vidpred.errors import ConfigError
 from vidpred.media.render import to_uint8
+from vidpred.models.conditions import Conditions
 from vidpred.planning.inputs import Cost, evaluate_cost
 from vidpred.planning.planning_model import Bounds
 from vidpred.planning.world_model import WorldModel
@@ -21,12 +22,36 @@ from vidpred.planning.world_model import WorldModel
 STEPS = 50
 
 
+@dataclass(frozen=True)
+class Context:
+    """The newest frames `(B, T, C, H, W)`, actions between them `(B, T-1, A)`, and states `(B, T, S)` if there are."""
+
+    frames: Tensor
+    actions: Tensor
+    states: Tensor | None
+
+    def rows(self, rows: Any) -> Context:
+        """Return some environments of the batch."""
+        return Context(self.frames[rows], self.actions[rows], None if self.states is None else self.states[rows])
+
+    def replaced(self, rows: Tensor, fresh: Context) -> Context:
+        """Return a copy with the rows replaced by those of another context."""
+        pairs = ((self.frames, fresh.frames), (self.actions, fresh.actions), (self.states, fresh.states))
+        frames, actions, states = (
+            None if old is None or new is None else old.index_put((rows,), new) for old, new in pairs
+        )
+        assert frames is not None
+        assert actions is not None
+        return Context(frames, actions, states)
+
+
 class ModelDynamics:
     """The dynamics of a batch of predicted environments, each with a different start."""
 
     def __init__(
-        self, model: WorldModel, starts: Tensor, bounds: Bounds, cost: Cost, past_actions: Tensor | None, steps: int
-    ) -> None:
+        self, model: WorldModel, starts: Tensor, bounds: Bounds, cost: Cost, past_actions: Tensor | None, steps: int,
+        states: Tensor | None,
+    ) -> None:  # fmt: skip
         """Check and store the starts.
 
         Args:
@@ -36,43 +61,49 @@ class ModelDynamics:
             cost: Cost of frames, as in `vidpred.planning.costs`.
             past_actions: `(N, T-1, A)` between the context frames; not needed for T = 1.
             steps: Length of an episode.
+            states: States of the starts, `(N, T, S)`, for a model that takes states.
 
         Raises:
-            ConfigError: The model takes states.
+            ValueError: A shape does not match, or values are not finite or out of range.
         """
         size = model.action_size
-        if model.state_size:
-            raise ConfigError(
-                f"the model takes states, which a predicted environment lacks [model.state_size={model.state_size}]; "
-                "train one without, or plan with WorldModel.rollout(..., states=)"
-            )
         if past_actions is None and starts.dim() == 5 and starts.shape[1] == 1:
             past_actions = torch.zeros(len(starts), 0, size)
-        model.check(starts, torch.zeros(len(starts), 1, 1, size), past_actions)
+        model.check(starts, torch.zeros(len(starts), 1, 1, size), past_actions, states)
         assert past_actions is not None
         self.model, self.cost, self.bounds, self.steps = model, cost, bounds, steps
-        self.starts, self.start_moves = to_float(starts), past_actions.float()
-        channels, height, width = self.starts.shape[2:]
-        shape = (height, width, 3 if channels == 1 else channels)
-        self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        self.starts = Context(to_float(starts), past_actions.float(), None if states is None else states.float())
+        channels, height, width = starts.shape[2:]
+        shape = (height, width * max(1, channels // 3), 3)
+        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        if model.state_size:
+            box = gymnasium.spaces.Box(-np.inf, np.inf, (model.state_size,), np.float32)
+            self.observation_space = gymnasium.spaces.Dict({"image": self.observation_space, "state": box})
         self.action_space = gymnasium.spaces.Box(bounds.low.numpy(), bounds.high.numpy(), dtype=np.float32)
 
-    def begin(self, chosen: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return the context frames and past actions of the chosen starts."""
-        return self.starts[torch.from_numpy(chosen)], self.start_moves[torch.from_numpy(chosen)]
+    def __len__(self) -> int:
+        """Return the number of starts."""
+        return len(self.starts.frames)
+
+    def begin(self, chosen: np.ndarray) -> Context:
+        """Return the context of the chosen starts."""
+        return self.starts.rows(torch.from_numpy(chosen))
+
+    def observation(self, context: Context) -> Any:
+        """Return the newest frames `(B, H, W, 3)` uint8, cameras side by side; with states, both by key."""
+        images = to_uint8(context.frames[:, -1])
+        return images if context.states is None else {"image": images, "state": context.states[:, -1].numpy()}
 
     @torch.no_grad()
-    def step(
-        self, context_state: tuple[Tensor, Tensor], actions: np.ndarray
-    ) -> tuple[tuple[Tensor, Tensor], np.ndarray]:
-        """Predict one frame for every environment.
+    def step(self, context: Context, actions: np.ndarray) -> tuple[Context, np.ndarray]:
+        """Predict one frame for every environment, and its state for a model that takes states.
 
         Args:
-            context_state: Context frames and past actions.
+            context: The newest frames, actions and states.
             actions: `(B, A)`.
 
         Returns:
-            The new context frames and past actions, and the rewards `(B,)`: minus the cost of the new frames.
+            The new context, and the rewards `(B,)`: minus the cost of the new frames.
 
         Raises:
             ValueError: The actions have another shape, are not finite or out of bounds.
@@ -80,17 +111,25 @@ class ModelDynamics:
         moves = torch.as_tensor(np.asarray(actions, np.float32))
         if not bool(moves.isfinite().all()) or not self.bounds.contain(moves):
             raise ValueError(f"actions {moves.tolist()} are not in [{self.bounds.low}, {self.bounds.high}]; clip them")
-        context, past = context_state
-        frames = self.model.rollout(context, moves[:, None, None], past)[:, 0].cpu()  # (B, 1, C, H, W)
+        frames = self.model.rollout(context.frames, moves[:, None, None], context.actions, states=context.states)
+        frames, states = frames[:, 0].cpu(), context.states  # (B, 1, C, H, W)
         rewards = -evaluate_cost(self.cost, frames).numpy()
-        return (torch.cat([context, frames], 1)[:, 1:], torch.cat([past, moves[:, None]], 1)[:, 1:]), rewards
+        if states is not None:
+            known = Conditions(
+                actions=moves[:, None].to(self.model.device), states=states[:, -1:].to(self.model.device)
+            )
+            predicted = known.with_predicted_states(self.model.generator, 2).states
+            assert predicted is not None
+            states = torch.cat([states, predicted[:, 1:].cpu()], 1)[:, 1:]
+        actions_now = torch.cat([context.actions, moves[:, None]], 1)[:, 1:]
+        return Context(torch.cat([context.frames, frames], 1)[:, 1:], actions_now, states), rewards
 
 
-class WorldModelEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+class WorldModelEnv(gymnasium.Env[Any, np.ndarray]):
     """One predicted environment, with `steps` steps per episode.
 
     `reset` chooses one of the starts, or start i with options={"start": i}. Observations are frames `(H, W, 3)` uint8,
-    rewards are minus the cost.
+    or {"image": frame, "state": `(S,)`} for a model that takes states; rewards are minus the cost.
     """
 
     metadata = {  # noqa: RUF012 (gymnasium declares it so)
@@ -107,24 +146,23 @@ class WorldModelEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         past_actions: Tensor | None = None,
         steps: int = STEPS,
         render_mode: str | None = "rgb_array",
+        states: Tensor | None = None,
     ) -> None:
-        self.dynamics = ModelDynamics(model, starts, bounds, cost, past_actions, steps)
+        self.dynamics = ModelDynamics(model, starts, bounds, cost, past_actions, steps, states)
         self.observation_space, self.action_space = self.dynamics.observation_space, self.dynamics.action_space
         self.render_mode = render_mode
-        self.context_state: tuple[Tensor, Tensor] | None = None
+        self.context_state: Context | None = None
         self.done = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        count = len(self.dynamics.starts)
+        count = len(self.dynamics)
         start = (options or {}).get("start")
         chosen = int(self.np_random.integers(count) if start is None else _checked_starts(start, (), count))
         self.context_state, self.done = self.dynamics.begin(np.array([chosen])), 0
         return self._observation(), {"start": chosen}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if self.context_state is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
         self.context_state, rewards = self.dynamics.step(self.context_state, np.asarray(action)[None])
@@ -132,11 +170,14 @@ class WorldModelEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._observation(), float(rewards[0]), False, self.done >= self.dynamics.steps, {}
 
     def render(self) -> np.ndarray | None:
-        return self._observation() if self.context_state is not None and self.render_mode == "rgb_array" else None
+        if self.context_state is None or self.render_mode != "rgb_array":
+            return None
+        return to_uint8(self.context_state.frames[0, -1])
 
-    def _observation(self) -> np.ndarray:
+    def _observation(self) -> Any:
         assert self.context_state is not None
-        return to_uint8(self.context_state[0][0, -1])
+        found = self.dynamics.observation(self.context_state)
+        return {key: values[0] for key, values in found.items()} if isinstance(found, dict) else found[0]
 
 
 def _checked_starts(given: Any, shape: tuple[int, ...], count: int) -> np.ndarray:
@@ -149,7 +190,7 @@ def _checked_starts(given: Any, shape: tuple[int, ...], count: int) -> np.ndarra
     return np.broadcast_to(found, shape).copy()
 
 
-class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
     """`num_envs` predicted environments in one batch, with one prediction per step of all of them.
 
     Episodes restart at the step after their end (gymnasium's AutoresetMode.NEXT_STEP).
@@ -169,11 +210,12 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         cost: Cost,
         past_actions: Tensor | None = None,
         steps: int = STEPS,
+        states: Tensor | None = None,
     ) -> None:
         self.dynamics, self.num_envs, self.render_mode = (
-            ModelDynamics(model, starts, bounds, cost, past_actions, steps), num_envs, "rgb_array",
+            ModelDynamics(model, starts, bounds, cost, past_actions, steps, states), num_envs, "rgb_array",
         )  # fmt: skip
-        self.context_state: tuple[Tensor, Tensor] | None = None
+        self.context_state: Context | None = None
         self.single_observation_space, self.single_action_space = (
             self.dynamics.observation_space, self.dynamics.action_space,
         )  # fmt: skip
@@ -182,7 +224,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Reset all environments, or those of options["reset_mask"], to random starts or those of options["start"].
 
         Args:
@@ -194,7 +236,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
             ResetNeeded: Only some environments are to be reset before the first reset.
         """
         super().reset(seed=seed[0] if isinstance(seed, list) else seed)
-        options, shape, count = options or {}, (self.num_envs,), len(self.dynamics.starts)
+        options, shape, count = options or {}, (self.num_envs,), len(self.dynamics)
         given, mask = options.get("start"), np.asarray(options.get("reset_mask", np.ones(shape, bool)))
         if mask.shape != shape or mask.dtype != bool:
             raise ValueError(f"reset_mask must be booleans {shape}, not {mask.dtype} {mask.shape}")
@@ -203,29 +245,29 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         if mask.all():
             self.context_state, self.done, self.chosen = fresh, np.zeros(self.num_envs, np.int64), chosen
         else:
-            rows, (context, past) = torch.from_numpy(mask), self._state()
-            context[rows], past[rows] = fresh[0][rows], fresh[1][rows]
+            rows = torch.from_numpy(mask)
+            self.context_state = self._state().replaced(rows, fresh.rows(rows))
             self.done, self.chosen = np.where(mask, 0, self.done), np.where(mask, chosen, self.chosen)
         return self._observation(), {"start": self.chosen}
 
-    def _state(self) -> tuple[Tensor, Tensor]:
+    def _state(self) -> Context:
         if self.context_state is None:
             raise gymnasium.error.ResetNeeded("call reset for all environments first")
         return self.context_state
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         state = self._state()
         expected = self.action_space.shape
         if np.shape(actions) != expected:
             raise ValueError(f"actions must be {expected}, not {np.shape(actions)}")
         ended = self.done >= self.dynamics.steps
-        (context, past), rewards = self.dynamics.step(state, actions)
+        context, rewards = self.dynamics.step(state, actions)
         if ended.any():
             places = torch.from_numpy(np.flatnonzero(ended))
-            fresh = self.dynamics.begin(self.np_random.integers(len(self.dynamics.starts), size=len(places)))
-            context[places], past[places] = fresh[0], fresh[1]
+            fresh = self.dynamics.begin(self.np_random.integers(len(self.dynamics), size=len(places)))
+            context = context.replaced(places, fresh)
             rewards[ended] = 0
-        self.context_state, self.done = (context, past), np.where(ended, 0, self.done + 1)
+        self.context_state, self.done = context, np.where(ended, 0, self.done + 1)
         return (
             self._observation(),
             rewards.astype(np.float64),
@@ -235,7 +277,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         )
 
     def render(self) -> tuple[np.ndarray, ...]:
-        return tuple(self._observation())
+        return tuple(to_uint8(self._state().frames[:, -1]))
 
-    def _observation(self) -> np.ndarray:
-        return to_uint8(self._state()[0][:, -1])
+    def _observation(self) -> Any:
+        return self.dynamics.observation(self._state())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,16 @@ class PlanningPolicy:
     Each row of an observation is another robot or environment, with its own controller.
     """
 
-    def __init__(self, controller: MPCController, cost: Cost, image_key: str | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, controller: MPCController, cost: Cost, image_key: str | Sequence[str] | None = None, seed: int = 0
+    ) -> None:
         """Store the planner.
 
         Args:
             controller: The controller, which is copied for each row.
             cost: The cost of predicted frames.
-            image_key: Key of the images in observations; None: the only one that begins with "observation.image".
+            image_key: Key of the images in observations, or keys of several cameras, which are stacked along the
+                channels; None: the only one that begins with "observation.image".
             seed: Seed of the search of row 0; row i has seed + i.
         """
         self.controller, self.cost, self.image_key, self.seed = controller, cost, image_key, seed
@@ -62,10 +65,12 @@ class PlanningPolicy:
         ])  # fmt: skip
 
     def _images(self, batch: Mapping[str, Any]) -> Tensor:
-        keys = [self.image_key] if self.image_key else [key for key in batch if key.startswith(IMAGE)]
-        if len(keys) != 1 or keys[0] not in batch:
-            raise ValueError(f"expected one image, {self.image_key or IMAGE}; the observation has {sorted(batch)}")
-        images = torch.as_tensor(batch[keys[0]])
-        if images.dim() != 4:
-            raise ValueError(f"{keys[0]} must be (B, C, H, W), not {tuple(images.shape)}")
-        return images
+        given = self.image_key
+        keys = [given] if isinstance(given, str) else given or [key for key in batch if key.startswith(IMAGE)]
+        if (given is None and len(keys) != 1) or not set(keys) <= set(batch):
+            raise ValueError(f"expected one image, {given or IMAGE}; the observation has {sorted(batch)}")
+        views = [torch.as_tensor(batch[key]) for key in keys]
+        for key, images in zip(keys, views, strict=True):
+            if images.dim() != 4:
+                raise ValueError(f"{key} must be (B, C, H, W), not {tuple(images.shape)}")
+        return torch.cat(views, 1)

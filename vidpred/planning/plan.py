@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, counted
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
 from vidpred.models.inference import has_fast_bfloat16
@@ -20,8 +20,8 @@ from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, images, o
 from vidpred.planning.controller import MPCController
 from vidpred.planning.envs.base import Env, env_state, to_image
 from vidpred.planning.envs.registry import cost_names, make_env
-from vidpred.planning.inputs import trained_size
-from vidpred.planning.planning_model import PlanningModel
+from vidpred.planning.inputs import observed_frame, trained_size
+from vidpred.planning.planning_model import PlanningModel, trained_bounds
 from vidpred.planning.solvers import Solver, make_solver
 from vidpred.planning.world_model import WorldModel
 from vidpred.processes.memory import keep_freed_memory
@@ -78,7 +78,7 @@ class PlanRequest:
         env_name: The environment's name.
         budget: The planner's settings.
         episodes: Number of episodes.
-        goal: An image of the goal, for environments that have none.
+        goal: An image of the goal for each camera, for environments that have none.
         size: Short side of frames; None: the run's.
         with_references: Whether to play `references` too.
         video: File for a video of the first episodes.
@@ -87,13 +87,14 @@ class PlanRequest:
         device: auto, cpu or cuda.
         state_key: Key of the state, see `GymnasiumEnv`.
         protocol: Name of an evaluation protocol, see `make_env`.
+        cameras: See `GymnasiumEnv`.
     """
 
     run: Path
     env_name: str
     budget: PlanConfig
     episodes: int
-    goal: Path | None = None
+    goal: Sequence[Path] = ()
     size: int | None = None
     with_references: bool = False
     video: Path | None = None
@@ -102,12 +103,13 @@ class PlanRequest:
     device: str = "auto"
     state_key: str | None = None
     protocol: str | None = None
+    cameras: Sequence[str] = ()
 
     def about(self) -> dict[str, Any]:
         """Return the environment, the protocol and the planner that the numbers belong to."""
         budget = {**vars(self.budget), "cost": self.budget.cost or cost_names(self.env_name)[0]}
         precision = choose_precision(self.precision, choose_device(self.device))
-        env = make_env(self.env_name, self.size, self.state_key, self.protocol)
+        env = make_env(self.env_name, self.size, self.state_key, self.protocol, self.cameras)
         return {
             "env": self.env_name, "protocol": env.about() or None, "first_seed": FIRST_SEED, "budget": budget,
             "solver": vars(self.budget.make_solver(env)), "precision": str(precision).removeprefix("torch."),
@@ -120,8 +122,8 @@ def play_request(request: PlanRequest) -> Iterator[tuple[str, Outcome]]:
     keep_freed_memory()
     model, trained = load_model(request.run, request.checkpoint, request.device, request.precision)
     size = request.size or trained
-    env = make_matching_env(request.env_name, size, model, request.state_key, request.protocol)
-    goal = read_goal(request.goal, size)
+    env = make_matching_env(request.env_name, size, model, request.state_key, request.protocol, request.cameras)
+    goal = read_goal(request.goal, size, env.reset(0).shape) if request.goal else None
     yield request.run.name, play_model(model, env, request.budget, request.episodes, goal, request.video)
     if request.with_references:
         for name, reference in references(env, request.budget, request.episodes, goal).items():
@@ -153,27 +155,40 @@ def load_model(run: Path, checkpoint: str, device: str, precision: str) -> tuple
     """
     dtype = choose_precision(precision, choose_device(device))
     predictor = Predictor.load(run, checkpoint, device)
-    if predictor.data.channels != 3:
+    if predictor.data.channels % 3:
         raise ConfigError(
             f"environments render RGB frames, and the run has data.channels={predictor.data.channels} [{run}]; train "
             "one with data.channels=3"
         )
-    return WorldModel(predictor.generator, precision=dtype), trained_size(predictor)
+    size = trained_size(predictor)
+    model = WorldModel(predictor.generator, precision=dtype, frame_size=size, trained_bounds=trained_bounds(predictor))
+    return model, min(size) if isinstance(size, tuple) else size
 
 
 def make_matching_env(
-    env_name: str, size: int | None, model: WorldModel, state_key: str | None = None, protocol: str | None = None
+    env_name: str,
+    size: int | None,
+    model: WorldModel,
+    state_key: str | None = None,
+    protocol: str | None = None,
+    cameras: Sequence[str] = (),
 ) -> Env:
-    """Make an environment that matches a model, whose bounds are set to the environment's. Raises ConfigError."""
-    env = make_env(env_name, size, state_key, protocol)
+    """Make an environment that matches a model, whose bounds are set to the environment's.
+
+    Bounds beyond the range of the training are warned about.
+
+    Raises:
+        ConfigError: Its actions, states or frames have other sizes, or its actions other names.
+    """
+    env = make_env(env_name, size, state_key, protocol, cameras)
     found = len(env.bounds.low)
     if found != model.action_size:
         raise ConfigError(
             f"{env_name} has actions of {found} values, the model takes {model.action_size} "
             "[model.action_size, data.frame_skip]; plan with a run that was trained on its episodes"
         )
+    frame = env.reset(0)
     if model.state_size:
-        env.reset(0)
         state = env_state(env)
         found = 0 if state is None else len(state)
         if found != model.state_size:
@@ -181,24 +196,38 @@ def make_matching_env(
                 f"{env_name} has states of {found} values, the model takes {model.state_size} [model.state_size]; plan "
                 "with a run that was trained on its episodes"
             )
-    model.bounds = env.bounds
+    try:
+        observed_frame(to_image(frame), model.frame_size, None, model.channels)
+        model.bounds = env.bounds
+    except ValueError as error:
+        raise ConfigError(f"{env_name} does not suit the run: {error} [--env {env_name}, --size]") from None
     return env
 
 
-def read_goal(file: Path | None, size: int | None) -> Tensor | None:
-    """Read an image of the goal, of any format that `read_image` knows, `(3, H, W)`, scaled like frames.
+def read_goal(files: Sequence[Path], size: int | None, shape: tuple[int, ...] | None = None) -> Tensor:
+    """Read an image of the goal for each camera, of any format that `read_image` knows, scaled like frames.
+
+    Args:
+        files: The images.
+        size: Short side of the frames in pixels; None: the images'.
+        shape: Shape of the frames, `(H, W, 3n)`; None: unknown.
+
+    Returns:
+        `(3n, H, W)` in [0, 1].
 
     Raises:
-        DataError: It cannot be read.
+        ConfigError: The number of images is not that of the cameras.
+        DataError: One cannot be read.
     """
-    if file is None:
-        return None
     from vidpred.data.images.decode import read_image
-    from vidpred.data.resize import scaled
+    from vidpred.data.resize import scaled, with_channels
     from vidpred.data.videos.reader import scaled_size
 
-    array = read_image(file)
-    return to_image(scaled(array, scaled_size(array.shape[0], array.shape[1], size)))
+    if shape is not None and 3 * len(files) != shape[2]:
+        raise ConfigError(f"{counted(len(files), 'image')} of the goal [--goal], but {shape[2] // 3} cameras")
+    arrays = [with_channels(read_image(file), 3) for file in files]
+    target = scaled_size(arrays[0].shape[0], arrays[0].shape[1], size)
+    return torch.cat([to_image(scaled(array, target)) for array in arrays])
 
 
 def play_model(

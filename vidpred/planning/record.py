@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,8 @@ from vidpred.data.prepared.pipeline import Summary, prepare, read_through
 from vidpred.errors import ConfigError
 from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.registry import make_env
+from vidpred.planning.lerobot_export import write_lerobot
+from vidpred.processes.temporary import remove, temporary_path
 
 EPISODES_AN_ITEM = 20
 TENTHS = ("validation", "test")  # splits of the last of every ten episodes
@@ -34,7 +37,8 @@ class Recording:
         seed: Seed of the episodes.
         steps: Maximum length of an episode; None: the environment's.
         state_key: Key of the state, where observations are dictionaries; None: their only vector.
-        channels: Channels of the frames.
+        cameras: Keys of the images in observations that are dictionaries, which are stacked along the channels; empty:
+            what the environment renders.
         max_bad_fraction: Largest fraction of the episodes that may fail.
     """
 
@@ -45,9 +49,18 @@ class Recording:
     seed: int = 0
     steps: int | None = None
     state_key: str | None = None
-    channels: int = 3
+    cameras: tuple[str, ...] = ()
     max_bad_fraction: float = 0.0
+    channels: ClassVar[int] = 3
     of_images: ClassVar[bool] = False
+
+    @property
+    def num_cameras(self) -> int:
+        return len(self.cameras) or 1
+
+    def make_env(self) -> Env:
+        """Make the environment. Raises ConfigError."""
+        return make_env(self.env_name, self.size, self.state_key, cameras=self.cameras)
 
     @property
     def name(self) -> str:
@@ -66,7 +79,7 @@ class Recording:
         ]
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
-        env = make_env(self.env_name, self.size, self.state_key)
+        env = self.make_env()
         first = int(item.detail["first"])
         for episode in range(first, first + int(item.detail["count"])):
             yield self._episode(env, episode)
@@ -92,6 +105,11 @@ class Recording:
     def classes(self) -> list[str]:
         return []
 
+    def action_names(self) -> list[str]:
+        with suppress(ConfigError):  # of actions without bounds
+            return list(self.make_env().bounds.names)
+        return []
+
     def candidates(self) -> list[Item]:
         return self.items()
 
@@ -107,7 +125,26 @@ class Recording:
             "seed": self.seed,
             "steps": self.steps,
             **({} if self.state_key is None else {"state": self.state_key}),
+            **({"cameras": list(self.cameras)} if self.cameras else {}),
         }
+
+
+def record_lerobot(recording: Recording, target: Path, workers: int | None = None, progress: bool = True) -> str:
+    """Record episodes as a LeRobot data set of version 3, whole or not at all; return a summary.
+
+    Raises:
+        ConfigError: The target exists; see also `record` and `write_lerobot`.
+        DataError, StorageError: See `prepare`.
+    """
+    if target.exists():
+        raise ConfigError(f"exists already, and a LeRobot data set is written as a whole [{target}]; choose another")
+    folder = temporary_path(target.with_name(f"{target.name}-prepared"))
+    try:
+        record(recording, folder, workers, progress)
+        count = write_lerobot(folder, target, recording.cameras, recording.name)
+    finally:
+        remove(folder)
+    return f"{count:,} episodes as a LeRobot data set, version 3 [{target}]"
 
 
 def record(recording: Recording, target: Path, workers: int | None = None, progress: bool = True) -> Summary:
@@ -117,7 +154,7 @@ def record(recording: Recording, target: Path, workers: int | None = None, progr
         ConfigError: The environment or the policy is unknown.
         DataError, StorageError: See `prepare`.
     """
-    env = make_env(recording.env_name, recording.size, recording.state_key)
+    env = recording.make_env()
     if recording.policy not in env.policies:
         raise ConfigError(
             f"{recording.env_name} has no such policy [--policy {recording.policy}]; "

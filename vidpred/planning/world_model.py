@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -15,13 +15,13 @@ from vidpred.models.base import as_generator
 from vidpred.models.inference import Forward, fast_forward
 from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.models.rollout import stream_rollout
-from vidpred.planning.inputs import Cost, checked_costs, checked_frames, evaluate_costs, trained_size
-from vidpred.planning.planning_model import Bounds
+from vidpred.planning.inputs import FrameSize, checked_frames, trained_size
+from vidpred.planning.planning_model import Bounds, PlanningModel, Plans, trained_bounds
 
 CHUNK_FRAMES = 2048  # frames of 64x64 pixels to predict in one chunk of plans: about 100 MB
 
 
-class WorldModel:
+class WorldModel(PlanningModel):
     """A trained predictor that takes actions, in the interface for planners.
 
     Input frames are uint8 or float in [0, 1], predicted frames are float32 in [0, 1]. Actions and states are in the
@@ -34,7 +34,8 @@ class WorldModel:
         bounds: Bounds | None = None,
         chunk: int | None = None,
         precision: torch.dtype = torch.float32,
-        frame_size: int | None = None,
+        frame_size: FrameSize = None,
+        trained_bounds: Bounds | None = None,
     ) -> None:
         """Wrap a generator.
 
@@ -44,22 +45,27 @@ class WorldModel:
             chunk: Number of plans to predict at once, which limits memory (except that of the result); None: as many as
                 `CHUNK_FRAMES` allows for the image's size.
             precision: Precision of the computation; bfloat16 is faster on hardware that supports it natively.
-            frame_size: Short side of the frames that the generator was trained on, in pixels; others raise ValueError.
-                None: any.
+            frame_size: Height and width of the frames that the generator was trained on, or only their short side, in
+                pixels; others raise ValueError. None: any.
+            trained_bounds: Range and names of the actions that it was trained on; `bounds` beyond the range are warned
+                about, other names raise ValueError. None: unknown.
 
         Raises:
             ConfigError: The generator takes no actions.
+            ValueError: The bounds do not suit the model.
         """
         self.generator = as_generator(generator).eval()
-        self.bounds, self.chunk, self.precision = bounds, chunk, precision
+        self.chunk, self.precision = chunk, precision
         self.action_size, self.state_size = self.generator.action_size, self.generator.state_size
         self.history_len, self.noise_channels = self.generator.history_len, self.generator.noise_channels
-        self.frame_size = frame_size
+        self.channels = self.generator.channels
+        self.frame_size, self.trained_bounds = frame_size, trained_bounds
         self._fast: tuple[list[int], Forward | None] | None = None  # versions of the parameters, forward pass
         if not self.action_size:
             raise ConfigError(
                 "the model takes no actions [model.action_size=0], so it cannot plan; train one on data with actions"
             )
+        self.bounds = bounds
 
     @classmethod
     def load(
@@ -73,75 +79,24 @@ class WorldModel:
     ) -> Self:
         """Load a run; see `Predictor.load` and `__init__`, which also raise the errors."""
         predictor = Predictor.load(run, checkpoint, device)
-        return cls(predictor.generator, bounds, chunk, precision, trained_size(predictor))
+        size, trained = trained_size(predictor), trained_bounds(predictor)
+        return cls(predictor.generator, bounds, chunk, precision, size, trained)
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Bounds of the actions; None: any."""
+        return self._bounds
+
+    @bounds.setter
+    def bounds(self, bounds: Bounds | None) -> None:
+        if bounds is not None:
+            bounds.check(self.action_size, self.trained_bounds)
+        self._bounds = bounds
 
     @property
     def device(self) -> torch.device:
         """The generator's device."""
         return next(self.generator.parameters()).device
-
-    def rollout(
-        self,
-        context: Tensor,
-        actions: Tensor,
-        past_actions: Tensor | None = None,
-        differentiable: bool = False,
-        *,
-        states: Tensor | None = None,
-        noise_seed: int | None = None,
-    ) -> Tensor:
-        """Predict the frames of plans.
-
-        Args:
-            context: Context frames `(B, T, C, H, W)`, the newest last; T >= history_len.
-            actions: S plans of K steps for each context, `(B, S, K, A)`; step 0 leads from the last context frame to
-                the first future frame.
-            past_actions: `(B, T-1, A)`, between the context frames; not needed for T = 1.
-            differentiable: Whether to keep the graph from the frames back to the actions.
-            states: States of the context frames, `(B, T, state_size)`, for a model that takes states.
-            noise_seed: Seed of the outcome, for a model that takes noise; None: drawn from torch's random stream.
-
-        Returns:
-            `(B, S, K, C, H, W)` float32 in [0, 1].
-
-        Raises:
-            ValueError: A shape does not match, or values are not finite or out of bounds.
-        """
-        checked = self.check(context, actions, past_actions, states)
-        chunks = self._chunks(checked, actions, differentiable, noise_seed)
-        return torch.unflatten(torch.cat([frames for frames, _ in chunks]), 0, actions.shape[:2])
-
-    def costs(
-        self,
-        context: Tensor,
-        actions: Tensor,
-        past_actions: Tensor | None,
-        cost: Cost | Sequence[Cost],
-        differentiable: bool = False,
-        *,
-        states: Tensor | None = None,
-        noise_seed: int | None = None,
-    ) -> Tensor:
-        """Compute the costs `(B, S)` of plans, with the frames of only one chunk in memory.
-
-        Args:
-            context: See `rollout`.
-            actions: See `rollout`.
-            past_actions: See `rollout`.
-            cost: Maps the frames `(N, K, C, H, W)` of N plans to costs `(N,)`, or `(N, K)`, which are summed over K. A
-                sequence of B costs has one for each situation.
-            differentiable: See `rollout`.
-            states: See `rollout`.
-            noise_seed: See `rollout`.
-
-        Raises:
-            ValueError: See `rollout`; or a cost returns another shape, or values that are not finite.
-        """
-        checked_costs(cost, len(context))
-        checked = self.check(context, actions, past_actions, states)
-        chunks = self._chunks(checked, actions, differentiable, noise_seed)
-        found = [evaluate_costs(cost, frames, owners) for frames, owners in chunks]
-        return torch.unflatten(torch.cat(found), 0, actions.shape[:2])
 
     def spread(
         self,
@@ -207,30 +162,22 @@ class WorldModel:
                 f"the bounds {low} to {high}; clip them"
             )
         states = None if states is None else states.to(self.device, torch.float32)
-        context = checked_frames(context.to(self.device), "context", self.frame_size)
+        context = checked_frames(context.to(self.device), "context", self.frame_size, self.channels)
         return context, past_actions.to(self.device, torch.float32), states
 
-    def _chunks(
-        self,
-        checked: tuple[Tensor, Tensor, Tensor | None],
-        actions: Tensor,
-        differentiable: bool,
-        noise_seed: int | None,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield frames `(n, K, C, H, W)` and their situations `(n,)`, chunk by chunk of plans.
-
-        The context is expanded only for the chunk.
-        """
-        context, past_actions, states = checked
-        batch, plans, steps = actions.shape[:3]
-        owner = torch.arange(batch, device=self.device).repeat_interleave(plans)
+    def predict(self, plans: Plans) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the frames of one chunk of plans after the other; the context is expanded only for the chunk."""
+        actions, noise_seed, differentiable = plans.actions, plans.noise_seed, plans.differentiable
+        context, past_actions, states = self.check(plans.context, actions, plans.past_actions, plans.states)
+        batch, count, steps = actions.shape[:3]
+        owner = torch.arange(batch, device=self.device).repeat_interleave(count)
         future_actions = actions.to(self.device, torch.float32).flatten(0, 1)
         # All plans share one noise sample, so that their comparison does not depend on chance or on the chunks.
         forward, noise = None if differentiable else self._fast_forward(), None
         if self.noise_channels:
             drawn = draw_noise(self.generator, 1) if noise_seed is None else seeded_noise(self.generator, 1, noise_seed)
             noise = drawn.to(self.device)
-        for rows in torch.arange(batch * plans, device=self.device).split(self._chunk_size(context, steps)):
+        for rows in torch.arange(batch * count, device=self.device).split(self._chunk_size(context, steps)):
             own = owner[rows]
             moves = torch.cat([past_actions[own], future_actions[rows]], 1)
             draw = None if noise is None else noise.expand(len(own), -1)

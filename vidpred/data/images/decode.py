@@ -71,6 +71,13 @@ def read_image(path: Path, white_level: float | None = None) -> np.ndarray:
     return decoded.image
 
 
+def image_from_bytes(content: bytes, path: Path) -> np.ndarray:
+    """Decode an image inside a file as `(H, W, 3)` uint8 RGB; see `read_image`."""
+    decoded = _decoded(path, content, None, Limits.pixels, strict=True)
+    require_white_level([decoded.peak], path)
+    return decoded.image
+
+
 def decode_image(
     path: Path, white_level: float | None = None, max_pixels: int = Limits.pixels, strict: bool = False
 ) -> Decoded:

@@ -25,6 +25,7 @@ from vidpred.files import parse_json, read_bytes, read_json
 
 MANIFEST, INDEX, FRAMES = "prepared.json", "index.jsonl", "frames"
 FORMAT, VERSION = "vidpred prepared", 1
+CHANNELS = (1, 3, 6, 9, 12)  # gray, or up to four color cameras
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ClipEntry:
         first: Position of the clip's first frame in its files, in frames.
         offset: The same position in bytes of the *.u8 file.
         frames: Number of frames.
-        channels: 3 for RGB, 1 for gray.
+        channels: 3 for RGB, 1 for gray, 3n for n cameras.
         height: Height in pixels.
         width: Width in pixels.
         rate: Frames per second.
@@ -74,10 +75,11 @@ class Manifest:
         settings: Settings of the preparation, see `Preparation.fingerprint_settings`.
         videos: Folder of the source videos relative to the set, if they are used directly instead of prepared frames.
         size: Short side in pixels; None for the size of the source.
-        channels: 3 for RGB, 1 for gray.
+        channels: 3 for RGB, 1 for gray, 3n for n cameras.
         action_size: Size of an action; 0 without actions.
         state_size: Size of a state; 0 without states.
-        statistics: Mean and standard deviation of actions and states over the training split.
+        statistics: Mean, standard deviation, minimum and maximum of actions and states over the training split.
+        action_names: Names of the action's components; empty if they have none.
         classes: Names of the classes; empty without labels.
         index_crc32: Checksum of index.jsonl; None in sets that were prepared without it.
     """
@@ -92,6 +94,7 @@ class Manifest:
     statistics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     index_crc32: int | None = None
+    action_names: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""
@@ -123,14 +126,19 @@ class Manifest:
 def _check_manifest(manifest: Manifest) -> None:
     """Raise ValueError unless the sizes are possible and there are statistics of all actions and states."""
     sizes = {"actions": manifest.action_size, "states": manifest.state_size}
-    if manifest.channels not in (1, 3) or min(sizes.values()) < 0 or (manifest.size or 1) < 1:
+    if manifest.channels not in CHANNELS or min(sizes.values()) < 0 or (manifest.size or 1) < 1:
         raise ValueError("a wrong size")
     for kind, size in sizes.items():
-        for name in ("mean", "deviation") if size else ():
-            values: Any = manifest.statistics.get(kind, {}).get(name)
+        given = manifest.statistics.get(kind, {})  # those of older sets have no range
+        for name in (
+            ("mean", "deviation", *(given.keys() & {"low", "high"})) if size else ()
+        ):  # older sets have no range
+            values: Any = given.get(name)
             numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
             if not numbers or len(values) != size or not np.isfinite(values).all():
                 raise ValueError(f"wrong statistics of {kind}")
+    if len(manifest.action_names) not in (0, manifest.action_size):
+        raise ValueError("another number of names than actions")
 
 
 def reason(error: Exception) -> str:
@@ -281,14 +289,17 @@ def _check_clip(clip: ClipEntry, manifest: Manifest | None) -> None:
         raise ValueError("a wrong split or file")
     if min(clip.first, clip.offset, *clip.cuts) < 0 or min(clip.frames, clip.height, clip.width) < 1 or clip.rate <= 0:
         raise ValueError("a number out of range")
-    channels = (1, 3) if manifest is None else (manifest.channels,)
+    channels = CHANNELS if manifest is None else (manifest.channels,)
     classes = clip.label + 1 if manifest is None else len(manifest.classes)
     if clip.channels not in channels or not -1 <= clip.label < classes:
         raise ValueError("channels or a class that the manifest does not have")
 
 
 def value_statistics(rows: Sequence[np.ndarray]) -> dict[str, list[float]]:
-    """Compute the mean and standard deviation of each component over all rows `(n, A)`; constant components get 1."""
+    """Compute mean, standard deviation (1 if constant), minimum and maximum of each component over rows `(n, A)`."""
     values = np.concatenate(rows).astype(np.float64)
     std = values.std(0)
-    return {"mean": values.mean(0).tolist(), "deviation": np.where(std > 0, std, 1.0).tolist()}
+    return {
+        "mean": values.mean(0).tolist(), "deviation": np.where(std > 0, std, 1.0).tolist(),
+        "low": values.min(0).tolist(), "high": values.max(0).tolist(),
+    }  # fmt: skip

@@ -101,7 +101,11 @@ class Preparation(Protocol):
 
     @property
     def channels(self) -> int:
-        """Channels of the prepared frames: 3 for RGB, 1 for gray."""
+        """Channels of the prepared frames of each camera: 3 for RGB, 1 for gray."""
+
+    @property
+    def num_cameras(self) -> int:
+        """Number of cameras, whose frames are stacked along the channels."""
 
     @property
     def of_images(self) -> bool:
@@ -144,6 +148,9 @@ class Preparation(Protocol):
 
     def classes(self) -> list[str]:
         """Return the names of the classes that the clips' labels index; empty without labels."""
+
+    def action_names(self) -> list[str]:
+        """Return the names of the action's components; empty if they have none."""
 
 
 class ItemWriter:
@@ -259,7 +266,7 @@ def write_item(job: WriteJob) -> WrittenItem | str:
     temporary = {kind: folder / f".tmp-{os.getpid()}-{stem}.{kind}" for kind in ("u8", "actions.f32", "states.f32")}
     try:
         fingerprint = _fingerprint(item, fingerprint_settings)
-        with ItemWriter(temporary, stem, size, preparation.channels) as writer:
+        with ItemWriter(temporary, stem, size, preparation.channels * preparation.num_cameras) as writer:
             for clip in preparation.clips(item, size):
                 writer.add(clip, item)
         if not writer.entries and writer.skipped:

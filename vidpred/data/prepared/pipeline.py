@@ -225,7 +225,7 @@ def read_through(preparation: Preparation, item: Item) -> dict[str, Any]:
     """Implement `Preparation.look` by reading all clips of an item."""
     clips = frames = 0
     seconds = 0.0
-    with ItemWriter({}, "", None, preparation.channels) as writer:
+    with ItemWriter({}, "", None, preparation.channels * preparation.num_cameras) as writer:
         for clip in preparation.clips(item, None):
             writer.add(clip, item)
     for entry in writer.entries:
@@ -319,7 +319,9 @@ def _manifest(
         statistics[kind] = value_statistics(
             [rows[clip.file][clip.first : clip.first + clip.frames] for clip in clips if clip.split in trained]
         )
+    names = preparation.action_names()
     return Manifest(
-        preparation.name, fingerprint_settings, None, size, preparation.channels,
+        preparation.name, fingerprint_settings, None, size, preparation.channels * preparation.num_cameras,
         sizes.get("actions", 0), sizes.get("states", 0), statistics, preparation.classes(),
+        action_names=names if len(names) == sizes.get("actions", 0) else [],
     )  # fmt: skip

@@ -58,6 +58,13 @@ class PreparedWindows(Source):
         self._runs = Runs(counts)
         self._frames: dict[int, np.ndarray] = {}
         self.classes = manifest.classes
+        self.action_names = manifest.action_names * settings.frame_skip  # rows concatenate that many actions
+        sizes = {(clip.height, clip.width) for clip in self.prepared.clips}
+        self.frame_size = sizes.pop() if len(sizes) == 1 else None
+        ranges = manifest.statistics.get("actions", {})
+        if ranges.keys() >= {"low", "high"}:
+            low, high = (ranges[end] * settings.frame_skip for end in ("low", "high"))
+            self.action_bounds = low, high
         if self.classes and counts:
             self.labels = np.repeat([self.prepared.clips[clip].label for clip, _ in self._segments], counts)
 

@@ -227,7 +227,7 @@ class BlockPushEnv:
 
     def __init__(self, size: int | None = None) -> None:
         self.inner = BlockPush(size or 32)
-        self.bounds = Bounds.of([-1.0, -1.0], [1.0, 1.0])
+        self.bounds = Bounds.of([-1.0, -1.0], [1.0, 1.0], ("disc x", "disc y"))
 
     def reset(self, seed: int) -> np.ndarray:
         return self.inner.reset(seed)[0]

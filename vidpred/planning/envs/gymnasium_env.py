@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -24,7 +24,8 @@ MAX_STATE = 1024  # values; longer vectors are images or sounds
 class GymnasiumEnv:
     """A Gymnasium environment; see `ActionVectors` for its actions.
 
-    Frames are those of `render()`, scaled to `size` (short side). A vector observation, or the one named by `state_key`
+    Frames are those of `render()`, or the images of the observations that `cameras` names, stacked along the channels.
+    They are scaled to `size` (short side). A vector observation, or the one named by `state_key`
     of a dictionary, is the state. Success is `is_success` or `success` of `info`, or else the termination of the
     episode.
     """
@@ -33,7 +34,9 @@ class GymnasiumEnv:
     costs: tuple[str, ...] = ("image",)
     reach = None
 
-    def __init__(self, name: str, size: int | None = None, state_key: str | None = None) -> None:
+    def __init__(
+        self, name: str, size: int | None = None, state_key: str | None = None, cameras: Sequence[str] = ()
+    ) -> None:
         """Make the environment. Raises ConfigError without gymnasium, for unknown names and other action spaces."""
         try:
             import gymnasium
@@ -46,7 +49,15 @@ class GymnasiumEnv:
             raise ConfigError(f"no such environment [--env {name}]: {reason}; block_push is built in") from None
         self.name, self.size = name, size
         self.actions = ActionVectors(self.env.action_space, f"--env {name}")
-        self.state_key = self._choose_state(state_key)
+        self.entries = _leaves(self.env.observation_space)
+        self.state_key, self.cameras = self._choose_state(state_key), tuple(cameras)
+        images = [key for key, space in self.entries.items() if len(getattr(space, "shape", None) or ()) == 3]
+        for camera in cameras:
+            if camera not in images:
+                raise ConfigError(
+                    f"no image of the observations [--camera {camera}]; choose from {', '.join(images) or 'none'}, or "
+                    "leave it out to record what the environment renders"
+                )
         limit = self.env.spec.max_episode_steps if self.env.spec else None
         self.steps = int(limit or 200)
 
@@ -65,12 +76,11 @@ class GymnasiumEnv:
 
     def _choose_state(self, key: str | None) -> str | None:
         """Return the key of the state in observations that are dictionaries; None for other observations."""
-        entries = getattr(self.env.observation_space, "spaces", None)
-        if not isinstance(entries, Mapping):
+        if not self.entries:
             if key is not None:
                 raise ConfigError(f"the observations are no dictionary [--state {key}]; remove --state")
             return None
-        vectors = [name for name, space in entries.items() if hasattr(space, "low") and _is_vector(space.shape)]
+        vectors = [name for name, space in self.entries.items() if hasattr(space, "low") and _is_vector(space.shape)]
         if key is not None and key not in vectors:
             raise ConfigError(f"no vector of the observations [--state {key}]; choose from {', '.join(vectors)}")
         if key is None and len(vectors) > 1:
@@ -94,18 +104,22 @@ class GymnasiumEnv:
         return StepResult(self._frame(), bool(terminated or truncated or success), success)
 
     def _note(self, observation: Any) -> None:
+        self.views = [np.asarray(_entry(observation, camera)) for camera in self.cameras]
         if self.state_key is not None:
-            observation = observation[self.state_key]
+            observation = _entry(observation, self.state_key)
         is_state = isinstance(observation, np.ndarray | np.floating) and _is_vector(np.shape(observation))
         self._state = np.asarray(observation, np.float32).ravel() if is_state else None
 
     def _frame(self) -> np.ndarray:
-        frame = np.asarray(self.env.render())
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise ConfigError(
-                f"render() returns {frame.dtype} {frame.shape} [--env {self.name}]; it must return uint8 (H, W, 3)"
-            )
-        return scaled(frame, scaled_size(frame.shape[0], frame.shape[1], self.size))
+        views = dict(zip(self.cameras, self.views, strict=True)) or {"render()": np.asarray(self.env.render())}
+        for name, frame in views.items():
+            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+                raise ConfigError(
+                    f"{name} is {frame.dtype} {frame.shape} [--env {self.name}]; it must be uint8 (H, W, 3)"
+                )
+        first = next(iter(views.values()))
+        size = scaled_size(first.shape[0], first.shape[1], self.size)
+        return np.concatenate([scaled(frame, size) for frame in views.values()], 2)
 
     def state(self) -> np.ndarray | None:
         return self._state
@@ -129,6 +143,22 @@ class GymnasiumEnv:
 
     def simulators(self) -> dict[str, PlanningModel]:
         return {}
+
+
+def _leaves(space: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the spaces of observations that are dictionaries by key, nested ones as outer/inner; empty for others."""
+    found: dict[str, Any] = {}
+    for name, inner in (space.spaces if isinstance(getattr(space, "spaces", None), Mapping) else {}).items():
+        found |= _leaves(inner, f"{prefix}{name}/") or {f"{prefix}{name}": inner}
+    return found
+
+
+def _entry(observation: Any, key: str) -> Any:
+    """Return an entry of an observation by its key, see `_leaves`."""
+    if key in observation:
+        return observation[key]
+    outer, _, inner = key.partition("/")
+    return _entry(observation[outer], inner)
 
 
 def _is_vector(shape: tuple[int, ...] | None) -> bool:

@@ -22,7 +22,7 @@ from vidpred.planning.envs.base import Act, StepResult, to_image
 from vidpred.planning.envs.pusht_painter import PushTPainter
 from vidpred.planning.inputs import Cost
 from vidpred.planning.object_pose import ObjectPose
-from vidpred.planning.planning_model import Bounds, PlanningModel
+from vidpred.planning.planning_model import Bounds, PlanningModel, Plans
 
 NAME = "gym_pusht/PushT-v0"
 ARENA = 512.0
@@ -40,6 +40,16 @@ BAR, STEM = np.array([[-60.0, 0.0], [60.0, 30.0]]), np.array([[-15.0, 30.0], [15
 MIDDLE = np.array([0.0, 45.0])
 
 
+class CollisionHandler:
+    """The collision handler of pymunk 6 for pymunk 7: a callback that is set becomes one of `Space.on_collision`."""
+
+    def __init__(self, space: Any, first: int, second: int) -> None:
+        vars(self).update(space=space, kinds=(first, second))
+
+    def __setattr__(self, name: str, callback: Callable[..., Any]) -> None:
+        vars(self)["space"].on_collision(*vars(self)["kinds"], **{name: callback})
+
+
 class PushT:
     """The environment with a settable state. Images are `(size, size, 3)` uint8."""
 
@@ -49,8 +59,11 @@ class PushT:
         try:
             import gym_pusht  # noqa: F401, it registers its environment
             import gymnasium
+            import pymunk
         except ImportError as error:
             raise ConfigError(f"[--env {NAME}] needs gym-pusht ({error}); pip install 'vidpred[sim]'") from None
+        if not hasattr(pymunk.Space, "add_collision_handler"):  # pymunk 7, while gym-pusht is written for 6
+            pymunk.Space.add_collision_handler = lambda space, *kinds: CollisionHandler(space, *kinds)
         made = gymnasium.make(NAME, observation_width=IMAGE, observation_height=IMAGE)
         self.size, self.painter = size, PushTPainter(size, IMAGE)
         self.env: Any = made.unwrapped
@@ -227,10 +240,10 @@ class PushTSimulator(SimulatorModel):
         images = torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 255
         return torch.unflatten(images, 0, actions.shape[:2])
 
-    def costs_of(self, context: Tensor, actions: Tensor, cost: Cost | Sequence[Cost]) -> Tensor:
+    def score(self, plans: Plans, cost: Cost | Sequence[Cost]) -> Tensor:
         if self.cost_of_states is None:
-            return super().costs_of(context, actions, cost)
-        played = [[self.played.state for _ in self._play(plan)] for plan in actions.flatten(0, 1)]
+            return super().score(plans, cost)
+        played = [[self.played.state for _ in self._play(plan)] for plan in plans.actions.flatten(0, 1)]
         return torch.from_numpy(self.cost_of_states(np.array(played))).float()
 
     def _play(self, plan: Tensor) -> Iterator[None]:
@@ -271,7 +284,7 @@ class PushTEnv:
         self.protocol = protocol
         self.inner = PushT(size or 32)
         self.background = to_image(self.inner.painter.background)
-        self.bounds = Bounds.of([MARGIN] * 2, [ARENA - MARGIN] * 2)
+        self.bounds = Bounds.of([MARGIN] * 2, [ARENA - MARGIN] * 2, ("agent x", "agent y"))
         self.goal: np.ndarray | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vidpred.errors import ConfigError
 from vidpred.planning.envs.base import Env
@@ -16,7 +16,13 @@ ENVS: dict[str, Callable[[int | None], Env]] = {
 }
 
 
-def make_env(name: str, size: int | None = None, state_key: str | None = None, protocol: str | None = None) -> Env:
+def make_env(
+    name: str,
+    size: int | None = None,
+    state_key: str | None = None,
+    protocol: str | None = None,
+    cameras: Sequence[str] = (),
+) -> Env:
     """Make an environment of the table, or Gymnasium's environment of that name. Raises ConfigError.
 
     Args:
@@ -24,15 +30,18 @@ def make_env(name: str, size: int | None = None, state_key: str | None = None, p
         size: Short side of frames in pixels; None: the environment's.
         state_key: See `GymnasiumEnv`.
         protocol: Name of an evaluation protocol of the environment; None: its own.
+        cameras: See `GymnasiumEnv`.
     """
     if protocol is not None:
         if name != PushTEnv.name or protocol not in PushTEnv.protocols:
             choices = ", ".join(PushTEnv.protocols)
             raise ConfigError(f"{name} has no such protocol [--protocol {protocol}]; {PushTEnv.name} has {choices}")
-        if state_key is None:
+        if state_key is None and not cameras:
             return PushTEnv(size, protocol)
     if name not in ENVS:
-        return GymnasiumEnv(name, size, state_key)
+        return GymnasiumEnv(name, size, state_key, cameras)
+    if cameras:
+        raise ConfigError(f"{name} has one camera [--camera {' '.join(cameras)}]; remove --camera")
     if state_key is not None:
         raise ConfigError(f"{name} has one kind of state [--state {state_key}]; remove --state")
     return ENVS[name](size)
