@@ -109,7 +109,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _check_data(state: Mapping[str, Any]) -> None:
+def _check_data(state: dict[str, Any]) -> None:
     """Raise ValueError unless the entries of a state.json about the training data have the right types and values."""
     for key in ("classes", "action_names"):
         names = state.get(key) or []
@@ -120,7 +120,7 @@ def _check_data(state: Mapping[str, Any]) -> None:
         raise ValueError("a wrong size of frames")
     if not isinstance(bounds, list) or len(bounds) != 2 or not all(isinstance(values, list) for values in bounds):
         raise ValueError("wrong bounds of actions")
-    numbers = all(map(is_number, [*bounds[0], *bounds[1]])) and len(bounds[0]) == len(bounds[1])
+    numbers = all(map(_is_number, [*bounds[0], *bounds[1]])) and len(bounds[0]) == len(bounds[1])
     if not numbers or any(low > high for low, high in zip(*bounds, strict=True)):
         raise ValueError("wrong bounds of actions")
 
