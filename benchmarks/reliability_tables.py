@@ -27,7 +27,9 @@ def scorecard(results: Results) -> str:
     rows = []
     for number, case in enumerate(CASES, 1):
         found = measured.get(str(number))
-        figure = f"{found['passed']} of {found['tests']} tests, {found['seconds']:.0f} s" if found else "not recorded"
+        figure = "not recorded"
+        if found and found["tests"]:
+            figure = f"{found['passed']} of {found['tests']} tests, {found['seconds']:.0f} s"
         files = dict.fromkeys(name.partition("::")[0].removeprefix("tests/") for name in case.tests)
         rows.append([str(number), case.fault, case.promise, ", ".join(f"`{file}`" for file in files), figure])
     return grid(["", "fault", "promise", "tests", "passed"], rows)
