@@ -483,16 +483,14 @@ def test_a_refused_command_leaves_the_exit_code_of_a_run(
 ) -> None:
     words = ("train", f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN)
     assert call(capsys, *words)[0] == 0
-    refused(call(capsys, *words, "data.unroll=2"), 2, "the run folder holds a run with other settings")
+    refused(call(capsys, *words, "data.unroll=2"), 2, "the run has other settings")
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 0
 
 
 def test_starting_from_another_model(capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path) -> None:
     words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, f"training.init_from={work}/run"]
     result = call(capsys, "train", *words, "model.feature_maps=[[5],[5]]")
-    refused(
-        result, 4, f"[training.init_from={work}/run]", "networks.0.0.weight", "use the model section", "config.yaml"
-    )
+    refused(result, 4, "[training.init_from=...", "networks.0.0.weight", "use the model section", "config.yaml")
 
 
 def test_trackers_are_extras(
