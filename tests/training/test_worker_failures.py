@@ -5,8 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
+from torch import Tensor
 
 from tests.training.test_trainer import TINY
 from vidpred.config import load_config
 from vidpred.data.videos import reader
-from vidpred.data.videos.worker_status import WorkerNotes
+from vidpred.data.videos.worker_status import WorkerNotes, reading, report_status
 from vidpred.errors import DataError
 from vidpred.run import train
 
@@ -82,22 +81,23 @@ def test_other_errors_are_unchanged(clips: Path, tmp_path: Path, monkeypatch: py
         left.unlink()
 
 
-def test_no_file_is_recorded_between_reads(tmp_path: Path) -> None:
-    with WorkerNotes() as notes:
-        assert notes.reading(0) is None
-        code = f"""
-from pathlib import Path
-from vidpred.data.videos.worker_status import reading, report_status
-import os
-report_status({notes.folder!r}, 0)
-with reading(Path("first.mp4")):
-    pass
-print(os.path.getsize({notes.folder!r} + "/0"))
-"""
-        assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"4096\n"
-        assert notes.reading(0) is None
-        subprocess.run([sys.executable, "-c", code.replace("    pass", "    os._exit(0)")], check=True)
-        reading = notes.reading(0)
-        assert reading is not None
-        assert reading.path == "first.mp4"
-        assert 0 <= reading.seconds < 30
+def read_first(pages: Tensor, dies: bool) -> None:
+    report_status(pages, 0)
+    with reading(Path("first.mp4")):
+        if dies:
+            os._exit(0)
+
+
+def test_no_file_is_recorded_between_reads() -> None:
+    notes = WorkerNotes(1)
+    assert notes.reading(0) is None
+    for dies in (False, True):
+        process = multiprocessing.get_context("fork").Process(target=read_first, args=(notes.pages, dies))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        found = notes.reading(0)
+        assert (found is not None) == dies
+    assert found is not None
+    assert found.path == "first.mp4"
+    assert 0 <= found.seconds < 30

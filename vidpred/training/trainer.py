@@ -97,7 +97,8 @@ class Trainer(Updates):
     @contextmanager
     def _batches(self, first_step: int) -> Iterator[Iterator[Batch]]:
         """Yield the batches of all steps from `first_step` on. Raises DataError if a data worker fails."""
-        with WorkerNotes() as notes, closing_workers(self._loader(first_step, notes)) as batches:
+        notes = WorkerNotes(self.parts.workers)
+        with closing_workers(self._loader(first_step, notes)) as batches:
             try:
                 yield batches
             except (RuntimeError, OSError, EOFError) as error:  # at any point of the training when a worker dies
@@ -313,7 +314,7 @@ class Trainer(Updates):
             num_workers=self.parts.workers,
             collate_fn=collate,
             pin_memory=self.accelerator.device.type == "cuda",
-            worker_init_fn=partial(prepare_worker, notes.folder),
+            worker_init_fn=partial(prepare_worker, notes.pages),
             timeout=self.parts.timeout_seconds if self.parts.workers else 0,
             # A separate generator: the loader must not draw its base seed from the global one.
             generator=torch.Generator().manual_seed(self.parts.seed),

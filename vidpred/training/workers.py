@@ -10,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vidpred.data.batch import Batch
@@ -123,7 +124,7 @@ def end_workers(workers: Sequence[BaseProcess]) -> None:
     signal.signal(signal.SIGCHLD, handler)
 
 
-def prepare_worker(notes: str, worker: int) -> None:
+def prepare_worker(pages: Tensor, worker: int) -> None:
     """Prepare signals, threads and status of a data worker.
 
     On SIGTERM it keeps running for 60 s so that the main process can fetch its batch and save; then an alarm ends it.
@@ -133,4 +134,4 @@ def prepare_worker(notes: str, worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_SECONDS))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    report_status(notes, worker)
+    report_status(pages, worker)

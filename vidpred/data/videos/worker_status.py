@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 HEAD = struct.Struct("=dH")  # start time (time.monotonic) and length of the path in bytes; 0: between files
 SIZE = 4096
 
-_page: mmap.mmap | None = None  # the status page of this process if it is a data worker
+_page: memoryview | None = None  # the status page of this process if it is a data worker
 
 
 class Reading(NamedTuple):
@@ -27,38 +27,27 @@ class Reading(NamedTuple):
 
 
 class WorkerNotes:
-    """The status of a training run's data workers, kept in small files that the workers map into memory."""
+    """The status of a training run's data workers, in memory that the workers share.
 
-    def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="vidpred-workers-")
-        return self
+    Attributes:
+        pages: One page per worker, (workers, SIZE) uint8.
+    """
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._folder.cleanup()
-
-    @property
-    def folder(self) -> str:
-        """Return the folder of the status files."""
-        return self._folder.name
+    def __init__(self, workers: int) -> None:
+        self.pages = torch.zeros(workers, SIZE, dtype=torch.uint8).share_memory_()
 
     def reading(self, worker: int) -> Reading | None:
         """Return what a worker is reading and for how long, or None between files."""
-        try:
-            page = (Path(self.folder) / str(worker)).read_bytes()
-        except OSError:
-            return None  # not started yet
+        page = self.pages[worker].numpy().tobytes()
         began, length = HEAD.unpack_from(page)
         name = page[HEAD.size : HEAD.size + length]
         return Reading(os.fsdecode(name), time.monotonic() - began) if length else None
 
 
-def report_status(folder: str, worker: int) -> None:
-    """Make this process, data worker number `worker`, report in `folder` which file it is reading."""
+def report_status(pages: Tensor, worker: int) -> None:
+    """Make this process, data worker number `worker`, report on its page which file it is reading."""
     global _page
-    file = Path(folder) / str(worker)
-    file.write_bytes(bytes(SIZE))
-    with file.open("r+b") as opened:
-        _page = mmap.mmap(opened.fileno(), SIZE)
+    _page = pages[worker].numpy().data
 
 
 @contextmanager
