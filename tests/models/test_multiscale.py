@@ -117,7 +117,7 @@ def test_discriminators_fit_their_crop_size(size: str, crop_size: int) -> None:
 
 
 def test_crop_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.crop_size: .*too small"):
+    with pytest.raises(ConfigError, match=r"\[data.crop_size\] .*too small"):
         MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 4, 16, 4)
     with pytest.raises(ConfigError, match=r"data\.crop_size: 36 is no multiple of 8"):
         MultiscaleDiscriminator(MultiscaleDiscriminatorSettings(), 4, 36, 4)

@@ -94,7 +94,7 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if settings.channels > 3 and (located.root is None or Manifest.load(Path(located.root)) is None):
         raise ConfigError(
             f"[data.channels={settings.channels}] are those of several cameras, which only prepared sets have; set "
-            "data.channels=3, or prepare a set of episodes with several cameras"
+            "data.channels=3, or prepare episodes with several cameras"
         )
     source = next(found for build in BUILDERS if (found := build(located, split, offsets, progress)) is not None)
     if settings.labeled is not None and split == "train":

@@ -296,7 +296,7 @@ def prepared_source(
     if not len(source) and source.changed:
         raise DataError(
             f"all clips of the {split} split changed since the run began, and may hold training data [{folder}]; "
-            "prepare the set from its earlier source, or use other data"
+            "prepare the set as it was, or use other data"
         )
     if not len(source) and not settings.context_frames:
         raise DataError(f"no {split} image [{folder}]; prepare the set again with more images, or other splits")
