@@ -40,7 +40,7 @@ def test_help_lists_the_sets_without_torch() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["numpy", "kth"])
+@pytest.mark.parametrize("name", ["kth"])
 def test_the_module_has_the_same_parser(name: str) -> None:
     words = [sys.executable, "-m", f"data_prep.{name}"]
     done = subprocess.run([*words, "--help"], capture_output=True, text=True, env=ENVIRONMENT, check=True)
