@@ -130,7 +130,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
     "After a lecture on GANs": (
         Step(
             "Small GANs on the line and in the plane, here with fewer steps than by default.",
-            "vidpred lecture --output runs/lecture --steps 800 --point-steps 400",
+            "vidpred lecture --output runs/lecture --steps 2000 --point-steps 1200",
             ("runs/lecture/line.png", "runs/lecture/modes.png"),
         ),
         Step(
@@ -146,7 +146,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
         Step(
             "A small conditional DCGAN, with fewer steps than the preset has.",
             "vidpred train dcgan_conditional.yaml data.root=digits.npz run=runs/digits model.width=32 "
-            "discriminator.width=32 training.batch_size=64 training.steps=300 checkpoint.every=150",
+            "discriminator.width=32 training.batch_size=64 training.steps=1500 checkpoint.every=750",
         ),
         Step("Samples of every class.", "vidpred sample --run runs/digits --output digits.png", ("digits.png",)),
         Step(
@@ -166,7 +166,7 @@ WALKS: dict[str, tuple[Step, ...]] = {
         ),
         Step(
             "Two checkpoints of the run, measured against held-out images.",
-            "vidpred compare runs/digits runs/digits/checkpoints/step-150 --count 500 --output digits.html",
+            "vidpred compare runs/digits runs/digits/checkpoints/step-750 --count 500 --output digits.html",
         ),
         Step("And the doctor, for generators of images.", "vidpred doctor runs/digits"),
     ),
