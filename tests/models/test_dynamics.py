@@ -25,11 +25,16 @@ def sequences(with_actions: bool, count: int = 6, length: int = 30) -> list[tupl
     return found
 
 
+def mean_and_deviation(rows: list[np.ndarray]) -> tuple[list[float], list[float]]:
+    found = value_statistics(rows)
+    return found["mean"], found["deviation"]
+
+
 def fitted(data: list[tuple[np.ndarray, np.ndarray | None]], action_size: int) -> StateDynamics:
     dynamics = StateDynamics(data[0][0].shape[1], action_size)
-    dynamics.states.fit(*value_statistics([states for states, _ in data]).values())
+    dynamics.states.fit(*mean_and_deviation([states for states, _ in data]))
     if dynamics.actions is not None:
-        dynamics.actions.fit(*value_statistics([moves for _, moves in data if moves is not None]).values())
+        dynamics.actions.fit(*mean_and_deviation([moves for _, moves in data if moves is not None]))
     dynamics.fit(data)
     return dynamics
 

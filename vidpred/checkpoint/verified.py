@@ -100,7 +100,7 @@ def read_state(path: Path) -> dict[str, Any]:
     ]
     if stopping and (stopping.keys() != {"best", "best_step", "waited"} or not _is_number(stopping["best"] or 0)):
         raise ValueError("a wrong metric")
-    scalers = state.get("scalers") or {}
+    scalers = _value(state, "scalers", {})
     if not isinstance(scalers, dict) or not all(isinstance(scaler, dict) for scaler in scalers.values()):
         raise ValueError("values of wrong types")
     numbers += [value for scaler in scalers.values() for value in scaler.values()]
@@ -112,10 +112,10 @@ def read_state(path: Path) -> dict[str, Any]:
 def _check_data(state: dict[str, Any]) -> None:
     """Raise ValueError unless the entries of a state.json about the training data have the right types and values."""
     for key in ("classes", "action_names"):
-        names = state.get(key) or []
+        names = _value(state, key, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{key} that are no names")
-    size, bounds = state.get("frame_size") or [1, 1], state.get("action_bounds") or [[], []]
+    size, bounds = _value(state, "frame_size", [1, 1]), _value(state, "action_bounds", [[], []])
     if not isinstance(size, list) or len(size) != 2 or not all(is_step(side) and side for side in size):
         raise ValueError("a wrong size of frames")
     if not isinstance(bounds, list) or len(bounds) != 2 or not all(isinstance(values, list) for values in bounds):
@@ -123,6 +123,11 @@ def _check_data(state: dict[str, Any]) -> None:
     numbers = all(map(_is_number, [*bounds[0], *bounds[1]])) and len(bounds[0]) == len(bounds[1])
     if not numbers or any(low > high for low, high in zip(*bounds, strict=True)):
         raise ValueError("wrong bounds of actions")
+
+
+def _value(state: dict[str, Any], key: str, default: Any) -> Any:
+    """Return an entry; the default if it is absent or null, but not if it is empty."""
+    return default if state.get(key) is None else state[key]
 
 
 def is_step(value: Any) -> bool:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEAD = struct.Struct("=dH")  # start time (time.monotonic) and length of the path in bytes; 0: between files
 SIZE = 4096
@@ -34,6 +34,8 @@ class WorkerNotes:
     """
 
     def __init__(self, workers: int) -> None:
+        import torch  # late: scans of videos in other processes do without
+
         self.pages = torch.zeros(workers, SIZE, dtype=torch.uint8).share_memory_()
 
     def reading(self, worker: int) -> Reading | None:
