@@ -52,7 +52,7 @@ class MPCController:
     def __post_init__(self) -> None:
         if not 1 <= self.receding_horizon <= self.horizon:
             raise ValueError(f"receding_horizon must be 1 to horizon={self.horizon}, not {self.receding_horizon}")
-        if getattr(self.model, "bounds", None) is not self.bounds:  # those were checked
+        if self.model.bounds is not self.bounds:  # those were checked
             self.bounds.check(self.model.action_size, self.model.trained_bounds)
         self.reset(self.seed)
 

@@ -115,6 +115,7 @@ class PlanningModel:
         frame_size: Height and width of the frames that it takes, or only their short side, in pixels; None: any.
         channels: Channels of the frames that it takes; None: any.
         trained_bounds: Range and names of the actions that it was trained on; None: unknown.
+        bounds: Bounds of the actions that it takes; None: any.
         history_len: Number of context frames.
     """
 
@@ -124,6 +125,7 @@ class PlanningModel:
     frame_size: FrameSize = None
     channels: int | None = None
     trained_bounds: Bounds | None = None
+    bounds: Bounds | None = None
     history_len: int
 
     def predict(self, plans: Plans) -> Iterator[tuple[Tensor, Tensor]]:
