@@ -23,6 +23,7 @@ from vidpred.checkpoint import RunFolder
 from vidpred.config import Config
 from vidpred.config.unused_settings import report_unused
 from vidpred.data.build import build_source, record_splits
+from vidpred.data.files_unchanged import files_unchanged
 from vidpred.data.recorded_splits import FILE, with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, TrainingSamples, training_offsets
@@ -112,7 +113,8 @@ def build(
     network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
     peers.connect(accelerator)
-    with all_or_none(accelerator), main_process_first(accelerator):  # one scans, others read the index
+    # one process scans, the others read the index
+    with all_or_none(accelerator), main_process_first(accelerator), files_unchanged():
         data = with_recorded_splits(config.data, folder.path) if folder.steps() else config.data
         train_source = build_source(data, "train", training_offsets(data), progress=True)
         check_classes(train_source, config.data, config.objective, config.model, config.discriminator)

@@ -22,6 +22,7 @@ import psutil
 from benchmarks.data import make_video
 from benchmarks.experiments.base import Experiment
 from vidpred.data.build import build_source, record_splits
+from vidpred.data.files_unchanged import files_unchanged
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.containers import open_video
 from vidpred.data.videos.index import find_files, find_videos, scan
@@ -204,9 +205,10 @@ def open_splits(root: str) -> None:
     settings = DataSettings(root=root, context_frames=0, size=32)
 
     def start() -> None:
-        record_splits(settings)
-        for split in ("train", "validation"):
-            build_source(settings, split, (0,))
+        with files_unchanged():  # as in a training
+            for split in ("train", "validation"):
+                build_source(settings, split, (0,))
+            record_splits(settings)
 
     print(seconds(start))
 

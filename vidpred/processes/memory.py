@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's parameters
 LARGEST = 32 * 2**20  # of M_MMAP_THRESHOLD, in bytes
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Make no garbage collection, which would visit long lists of new objects again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def keep_freed_memory(megabytes: int = 512) -> bool:

@@ -12,23 +12,24 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from vidpred.data.files_unchanged import once
 from vidpred.data.images.decode import check_image, require_white_level
 from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import SAVE_SECONDS, index_file, named
 from vidpred.errors import DataError, StorageError
 from vidpred.files import content_fingerprint, csv_text, parse_json, read_lines, with_checksum, write_file
+from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores
 
 VERSION = "vidpred images 2"
@@ -76,11 +77,8 @@ class Scan:
             names: Relative paths.
         """
         prefix = os.path.join(self.root, "")
-        stamps = tuple(_stamp(prefix + name) for name in names)
-        return _results(self, tuple(names), stamps, _stamp(str(index_file(self.root, "images"))))
-
-    def results(self, stamps: Mapping[str, tuple[int, int]]) -> dict[str, Checked]:
-        """Return the results of files whose sizes and modification times are `stamps`."""
+        with without_collection():
+            stamps = {name: _stamp(prefix + name) for name in names}
         indexed = self._load()
         found = {name: indexed[name] for name in stamps if name in indexed and stamps[name] == indexed[name][:2]}
         todo = [name for name in stamps if name not in found]
@@ -136,13 +134,7 @@ class Scan:
             write_file(index_file(self.root, "images"), with_checksum([self._header(), *map(json.dumps, rows)]))
 
 
-@lru_cache(1)  # a start asks for several splits
-def _results(
-    scan: Scan, names: tuple[str, ...], stamps: tuple[tuple[int, int], ...], _index: tuple[int, int]
-) -> dict[str, Checked]:
-    return scan.results(dict(zip(names, stamps, strict=True)))
-
-
+@without_collection()
 def _parsed(file: Path, header: str) -> dict[str, Checked]:
     first, *lines = read_lines(file) or [""]
     rows = parse_json(f"[{','.join(lines)}]") if first == header else []
@@ -159,6 +151,16 @@ def _stamp(file: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def _checked(scan: Scan) -> tuple[ImageFiles | None, dict[str, Checked]]:
+    """Find images, and check them if each is a file."""
+    images = find_images(scan.root)
+    if images is None or images.files is None:
+        return images, {}
+    found = scan.run(images.names)
+    fingerprints = [found[name].fingerprint for name in images.names]
+    return replace(images, white_level=scan.white_level, fingerprints=fingerprints), found
+
+
 def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles | None:
     """Return the images of `data.root` without those that cannot be read; None if there are none.
 
@@ -172,11 +174,10 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
         DataError: Too many images cannot be read or, if `on_bad_video` is "error", one cannot.
     """
     root, video = Path(str(settings.root)), settings.video_settings
-    images = find_images(root)
+    scan = Scan(root, video.white_level, video.max_pixels, progress)
+    images, found = once(scan, lambda: _checked(scan))
     if images is None or images.files is None:
         return images
-    images = replace(images, white_level=video.white_level)
-    found = Scan(root, video.white_level, video.max_pixels, progress).run(images.names)
     bad = [(name, found[name].reason) for name in images.names if found[name].reason]
     total, what = len(images), f"{len(bad):,} of {len(images):,} images cannot be read"
     if bad and video.on_bad_video == "error":
@@ -184,7 +185,6 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     if len(bad) > settings.max_bad_fraction * total or len(bad) == total:
         raise DataError(f"{what} [{root}]: {named(bad)}; remove them or raise data.max_bad_fraction")
     require_white_level((found[name].peak for name in images.names), root)
-    images = replace(images, fingerprints=[found[name].fingerprint for name in images.names])
     listing = index_file(root, "images").with_name("bad_images.csv")
     if not bad:
         listing.unlink(missing_ok=True)

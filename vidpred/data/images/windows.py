@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
+from vidpred.data.files_unchanged import once
 from vidpred.data.images.files import ImageFiles, squared
 from vidpred.data.images.index import usable_images
 from vidpred.data.recorded_splits import RecordedSplits
@@ -19,6 +20,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, spread, stack_frames
 from vidpred.data.splits import Part
 from vidpred.errors import DataError, printable
+from vidpred.processes.memory import without_collection
 
 BLOCK = 512  # images read at once
 
@@ -102,7 +104,7 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     listing = Path(settings.split_file) if settings.split_file else None
     if progress and listing is not None and (recorded := RecordedSplits.read(listing)) is not None:
         recorded.warn_of_changes(dict.fromkeys(images.names, 0), images.contents(), root)
-    source = ImageWindows(images, images.divided(settings.split_fractions, listing)[split], settings)
+    source = ImageWindows(images, _divided(images, settings)[split], settings)
     if not len(source):
         raise DataError(f"none of the {len(images):,} images is in the {split} split [{root}]; add some")
     return source
@@ -113,7 +115,14 @@ def record_image_splits(settings: DataSettings) -> RecordedSplits | None:
     images = usable_images(settings) if settings.context_frames == 0 else None
     if images is None:
         return None
-    listing = Path(settings.split_file) if settings.split_file else None
-    divided = images.divided(settings.split_fractions, listing)
-    parts = [Part(images.names[i], split, 0, 1) for split, found in divided.items() for i in found]
+    divided = _divided(images, settings)
+    with without_collection():
+        parts = [Part(images.names[i], split, 0, 1) for split, found in divided.items() for i in found]
     return RecordedSplits(parts, {}, images.contents())
+
+
+def _divided(images: ImageFiles, settings: DataSettings) -> dict[str, np.ndarray]:
+    """Return the indices of the images of each split."""
+    listing = Path(settings.split_file) if settings.split_file else None
+    key = ("divided", settings.model_dump_json())
+    return once(key, lambda: images.divided(settings.split_fractions, listing))

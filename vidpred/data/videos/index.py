@@ -23,11 +23,13 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from vidpred.data.files_unchanged import once
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import DataError, StorageError, counted, printable
 from vidpred.files import parse_json, read_lines, with_checksum, write_file
+from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores, in_processes
 
 # Suffixes of videos; the format is detected from the content.
@@ -203,7 +205,7 @@ def require_videos(
     """
     if not root.exists():
         raise DataError(_absent(root))
-    videos, bad = scan(root, progress, limits)
+    videos, bad = once((root, limits), lambda: scan(root, progress, limits))
     if progress:
         _warn_of_unread_files(root)
     if not videos and not bad:
@@ -334,7 +336,8 @@ def _load(file: Path) -> dict[str, VideoInfo]:
         first, *lines = read_lines(file) or [""]
         if parse_json(first) != VERSION:
             return {}
-        return {info.path: info for info in map(VideoInfo.from_json, lines)}
+        with without_collection():
+            return {info.path: info for info in map(VideoInfo.from_json, lines)}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, ZeroDivisionError) as error:
