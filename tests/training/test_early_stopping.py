@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.training.test_trainer import finish, start
 from vidpred import run
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
@@ -60,3 +61,13 @@ def test_a_run_ends_when_validation_stops_rising(
 def test_early_stopping_without_a_metric_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_config(None, {**SETTINGS, **changes})
+
+
+@pytest.mark.reliability
+@pytest.mark.slow
+def test_two_processes_stop_after_the_same_step(tmp_path: Path) -> None:
+    """No validation rises by 1,000 dB: the second ends the run, in both processes."""
+    changes = {"training.early_stopping_patience": 1, "training.early_stopping_min_delta": 1000.0}
+    errors = finish(start({**SETTINGS, **changes, "run": str(tmp_path / "run")}, processes=2))
+    assert errors.count("stopped early after step 4") == 1
+    assert find_checkpoint(tmp_path / "run", "last").step == 4
