@@ -21,7 +21,7 @@ from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful, brightened
 from vidpred.errors import ConfigError
 from vidpred.planning.costs import GoalImage
 from vidpred.planning.planning_model import Bounds
-from vidpred.planning.stable_worldmodel import IMAGENET, CostModel, FrameDynamics
+from vidpred.planning.stable_worldmodel import IMAGENET, CostModel, FrameDynamics, Normalization
 from vidpred.planning.world_model import WorldModel
 
 FRAME = torch.full((3, 4, 4), 0.3)
@@ -58,22 +58,32 @@ def test_a_model_that_takes_states_raises() -> None:
         CostModel(WorldModel(Stateful()))
 
 
-def cem_solver() -> Any:
-    """Return stable_worldmodel's CEMSolver without importing the package, which needs data sets and simulators."""
-    for needed in ("stable_worldmodel", "loguru"):
-        if importlib.util.find_spec(needed) is None:
-            pytest.skip(f"{needed} is not installed")
+def forget_package() -> None:
+    """Forget the package and its modules, or the stand-in of `solvers`."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "stable_worldmodel"]:
+        del sys.modules[name]
+
+
+def solvers() -> Any:
+    """Return stable_worldmodel's module of solvers without importing the package, which needs data sets and simulators.
+
+    It is called `solver` in version 0.1.1, and `planning` after that.
+    """
+    forget_package()
     spec = importlib.util.find_spec("stable_worldmodel")
-    assert spec is not None
-    assert spec.origin is not None
+    if spec is None or spec.origin is None:
+        pytest.skip("stable_worldmodel is not installed")
     package = types.ModuleType("stable_worldmodel")
     package.__path__ = [str(Path(spec.origin).parent)]
     sys.modules["stable_worldmodel"] = package
-    return importlib.import_module("stable_worldmodel.solver").CEMSolver
+    if importlib.util.find_spec("stable_worldmodel.planning"):
+        return importlib.import_module("stable_worldmodel.planning")
+    pytest.importorskip("loguru")
+    return importlib.import_module("stable_worldmodel.solver")
 
 
 def test_the_real_solver_finds_the_best_plan() -> None:
-    solver = cem_solver()(CostModel(WorldModel(Brighten())), num_samples=200, n_steps=15, topk=20, var_scale=0.2)
+    solver = solvers().CEMSolver(CostModel(WorldModel(Brighten())), num_samples=200, n_steps=15, topk=20, var_scale=0.2)
     space = gymnasium.spaces.Box(-1, 1, (2, 2))
     solver.configure(action_space=space, n_envs=2, config=SimpleNamespace(horizon=2, action_block=1))
     moves = torch.tensor([[0.2, -0.1], [0.1, 0.3]])
@@ -85,23 +95,30 @@ def test_the_real_solver_finds_the_best_plan() -> None:
     np.testing.assert_allclose(actions, expected, atol=0.05)
 
 
-def test_a_model_runs_in_the_evaluation_loop_of_the_real_package(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("adapter", ["CostModel", "FrameDynamics"])
+@pytest.mark.parametrize("normalization", [None, IMAGENET], ids=["as they come", "normalized"])
+def test_a_model_runs_in_the_evaluation_loop_of_the_real_package(
+    capsys: pytest.CaptureFixture[str], adapter: str, normalization: Normalization | None
+) -> None:
     """Its World, its PushT and its policy: pixels as they come, channels last, and normalized ones of a transform."""
-    for needed in ("stable_worldmodel", "loguru", "lancedb", "pymunk", "pygame", "shapely"):
-        pytest.importorskip(needed)
-    sys.modules.pop("stable_worldmodel", None)  # where it is the stand-in of `cem_solver`
+    forget_package()
     with warnings.catch_warnings(action="ignore"):
-        swm = importlib.import_module("stable_worldmodel")
-        bounds = Bounds.of([-1, -1], [1, 1])
-        for normalization, transform in ((None, {}), (IMAGENET, dict.fromkeys(("pixels", "goal"), normalized))):
-            model = CostModel(WorldModel(Brighten(), bounds=bounds, frame_size=(16, 16)), normalization=normalization)
-            config = swm.PlanConfig(horizon=2, receding_horizon=1)
-            policy = swm.policy.WorldModelPolicy(
-                swm.solver.CEMSolver(model, num_samples=8, n_steps=2, topk=4), config, transform=transform
-            )
-            world = swm.World("swm/PushT-v1", num_envs=2, image_shape=(32, 32), max_episode_steps=3)
-            world.set_policy(policy)
-            assert len(world.evaluate(episodes=2, seed=1)["episode_successes"]) == 2
+        for needed in ("pymunk", "pygame", "shapely", "stable_worldmodel"):
+            swm = pytest.importorskip(needed)
+    planning = swm.planning if hasattr(swm, "planning") else swm.solver
+    if adapter == "FrameDynamics" and not hasattr(planning, "ShootingCostEvaluator"):
+        pytest.skip("a version without objectives")
+    world_model = WorldModel(Brighten(), bounds=Bounds.of([-1, -1], [1, 1]), frame_size=(16, 16))
+    model: Any = CostModel(world_model, normalization=normalization)
+    if adapter == "FrameDynamics":
+        model = planning.ShootingCostEvaluator(FrameDynamics(world_model, normalization), planning.GoalMSE())
+    transform = {} if normalization is None else dict.fromkeys(("pixels", "goal"), normalized)
+    with warnings.catch_warnings(action="ignore"):
+        solver = planning.CEMSolver(model, num_samples=8, n_steps=2, topk=4)
+        config = swm.PlanConfig(horizon=2, receding_horizon=1)
+        world = swm.World("swm/PushT-v1", num_envs=2, image_shape=(32, 32), max_episode_steps=3)
+        world.set_policy(swm.policy.WorldModelPolicy(solver, config, transform=transform))
+        assert len(world.evaluate(episodes=2, seed=1)["episode_successes"]) == 2
     assert "CEM solve time" in capsys.readouterr().out
 
 
