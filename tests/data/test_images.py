@@ -146,6 +146,25 @@ def test_a_csv_as_spreadsheets_write_it(tmp_path: Path, delimiter: str) -> None:
     assert np.asarray(found.arrays).tolist() == [[[1, 2], [3, 4]], [[6, 7], [8, 255]]]
 
 
+@pytest.mark.parametrize(
+    "damaged", ["3,1,2,3", "3,1,2,3,4,5", "3,1,x,3,4", "3,1,2,3,256", "3,-1,2,3,4", "3,nan,2,3,4", "nan,1,2,3,4"]
+)
+def test_a_damaged_row_of_a_csv_costs_one_image(
+    tmp_path: Path, damaged: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["label,a,b,c,d", *(f"{number},{number},2,3,4" for number in range(10))]
+    (tmp_path / "a.csv").write_text("\n".join([*rows[:5], damaged, *rows[5:]]))
+    found = find_images(tmp_path / "a.csv")
+    assert found is not None
+    assert [int(image[0, 0]) for image in np.asarray(found.arrays)] == list(range(10))
+    assert found.classes == [str(number) for number in range(10)]
+    message = "1 of 11 images are not rows of numbers in [0, 255] of one length, from number 4; left out"
+    assert message in capsys.readouterr().err
+    (tmp_path / "a.csv").write_text("\n".join([*rows[:5], damaged, damaged]))
+    with pytest.raises(DataError, match=r"2 of 6 images .* of one length, from number 4, 5 .*correct them"):
+        find_images(tmp_path / "a.csv")
+
+
 def test_a_csv_of_digits(tmp_path: Path) -> None:
     images, labels = digits()
     rows = np.concatenate([images[:20].reshape(20, -1), labels[:20, None]], 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -308,13 +309,20 @@ def _usable(images: np.ndarray, labels: np.ndarray | None, path: Path) -> tuple[
     bad = np.flatnonzero(~good)
     if len(bad) in (0, len(images)):
         return images, labels, as_bytes
-    named = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
-    what = f"{len(bad):,} of {counted(len(images), 'image')}"
-    text = f"{what} have values that are not finite or outside [0, {most}], from number {named}"
-    if len(bad) > MAX_BAD_FRACTION * len(images):
-        raise DataError(f"{text} [{printable(path)}]; scale them to [0, 1], or to [0, 255] as uint8")
-    print(f"vidpred: warning: {text}; left out [{printable(path)}]", file=sys.stderr)
+    what = f"have values that are not finite or outside [0, {most}]"
+    _report(bad.tolist(), len(images), what, path, "scale them to [0, 1], or to [0, 255] as uint8")
     return images[good], None if labels is None else labels[good], as_bytes
+
+
+def _report(bad: Sequence[int], total: int, what: str, path: Path, remedy: str = "correct them") -> None:
+    """Warn about images that are left out. Raises DataError if they are too many."""
+    if not bad:
+        return
+    named = ", ".join(map(str, sorted(bad)[:3])) + (", ..." if len(bad) > 3 else "")
+    text = f"{len(bad):,} of {counted(total, 'image')} {what}, from number {named}"
+    if len(bad) > MAX_BAD_FRACTION * total:
+        raise DataError(f"{text} [{printable(str(path))}]; {remedy}")
+    print(f"vidpred: warning: {text}; left out [{printable(path)}]", file=sys.stderr)
 
 
 def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -325,18 +333,42 @@ def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     lines = [line for line in _content(path).decode("utf-8-sig", "replace").splitlines() if line.strip()]
     first = bool(lines) and lines[0].lower().strip('"').startswith("label")
     delimiter = max(",;\t", key=lines[-1].count) if lines else ","
-    try:
-        rows = np.array([line.split(delimiter) for line in lines[first:]], np.float64)
-    except ValueError:
-        raise DataError(f"not a table of numbers [{path}]; use another file") from None
-    side = int(max(rows.shape[-1], 0) ** 0.5)
-    if rows.ndim != 2 or rows.shape[1] - side**2 not in (0, 1) or rows.min() < 0 or rows.max() > 255:
-        raise DataError(f"rows are not square gray images with values in [0, 255] [{path}]; use another file")
-    labels = None
+    rows, bad = _numbers([line.split(delimiter) for line in lines[first:]])
+    side = int(rows.shape[1] ** 0.5)
+    if not rows.size:
+        raise DataError(f"not a table of numbers [{printable(path)}]; use another file")
+    if rows.shape[1] - side**2 not in (0, 1):
+        raise DataError(
+            f"rows are not square gray images with values in [0, 255] [{printable(path)}]; use another file"
+        )
+    labels, pixels = None, rows
     if rows.shape[1] == side**2 + 1:
-        labels, rows = (rows[:, 0], rows[:, 1:]) if first else (rows[:, -1], rows[:, :-1])
-        labels = labels.astype(np.int64)
-    return rows.astype(np.uint8).reshape(-1, side, side), labels
+        labels, pixels = (rows[:, 0], rows[:, 1:]) if first else (rows[:, -1], rows[:, :-1])
+    good = (pixels >= 0).all(1) & (pixels <= 255).all(1)
+    if labels is not None:
+        good &= np.isfinite(labels)
+        labels = labels[good].astype(np.int64)
+    places = np.delete(np.arange(len(rows) + len(bad)), bad)[~good]  # of the rows that are numbers
+    _report([*bad, *places.tolist()], len(rows) + len(bad), "are not rows of numbers in [0, 255] of one length", path)
+    return pixels[good].astype(np.uint8).reshape(-1, side, side), labels
+
+
+def _numbers(rows: list[list[str]]) -> tuple[np.ndarray, list[int]]:
+    """Return rows of numbers, `(N, most frequent length)`, and the places of the others."""
+    length = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
+    try:
+        return np.array(rows, np.float64).reshape(len(rows), length), []
+    except ValueError:  # row by row
+        found = [_row(row) if len(row) == length else None for row in rows]
+    good = [row for row in found if row is not None]
+    return np.array(good, np.float64).reshape(len(good), length), [i for i, row in enumerate(found) if row is None]
+
+
+def _row(fields: list[str]) -> np.ndarray | None:
+    try:
+        return np.array(fields, np.float64)
+    except ValueError:
+        return None
 
 
 def squared(image: np.ndarray, size: int) -> np.ndarray:
