@@ -22,7 +22,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from vidpred.data.images.files import read_table
+from vidpred.data.images.tables import read_table
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import SPLITS
 from vidpred.errors import UNREADABLE, DataError, printable, short
