@@ -42,6 +42,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 DIGITS: dict[str, Any] = {"data.crop_size": 8}
 NARROW = {"model.width": 4, "discriminator.width": 4}
+R3GAN = {"model.width": 8, "discriminator.width": 8, "model.blocks": 1, "discriminator.blocks": 1}
 FLAT = {"model.hidden": [16], "discriminator.hidden": [16]}
 POINTS = {**FLAT, "training.validate_every": 3}
 # preset -> settings that make it small, and a key that its log must have
@@ -74,6 +75,8 @@ IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
         "validation/log_likelihood",
     ),
     "improved_gan": (NARROW, "discriminator/class_accuracy"),
+    "r3gan_32": ({**R3GAN, "data.channels": 1, "data.size": 8}, "discriminator/r2"),
+    "r3gan_64": ({**R3GAN, "data.channels": 1, "data.size": 8}, "discriminator/pairs"),
     "gaussians_gan": (POINTS, "validation/covered"),
     "gaussians_minibatch": (POINTS, "validation/good"),
     "gaussians_r1": (POINTS, "discriminator/r1"),

@@ -324,7 +324,7 @@ def measure(config: Config, seconds: float = MEASURED_SECONDS) -> list[str]:
         adversary = config.objective.adversary
         cycle = math.lcm(
             adversary.discriminator_steps if config.objective.has_discriminator else 1,
-            adversary.r1_every if adversary.r1_weight else 1,
+            adversary.r1_every if adversary.r1_weight or adversary.r2_weight else 1,
         )
         times = trainer.time_steps(seconds)
         saving = trainer.time_saving()

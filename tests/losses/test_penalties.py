@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vidpred.losses.penalties import HistoricalAverage, clip_weights, gradient_penalty, interpolate, r1_penalty
+from vidpred.losses.penalties import (
+    HistoricalAverage,
+    clip_weights,
+    gradient_penalty,
+    interpolate,
+    r1_penalty,
+    zero_centered_penalties,
+)
 
 
 def linear_critic(length: float) -> tuple[Tensor, Tensor]:
@@ -20,6 +27,20 @@ def test_r1_of_a_linear_discriminator() -> None:
     """D(x) = <w, x> has the gradient w: the penalty is |w|^2 / 2 for every sample."""
     weights, images = linear_critic(3.0)
     torch.testing.assert_close(r1_penalty((images * weights).sum((1, 2, 3)), [images]), torch.tensor(4.5))
+
+
+def test_penalties_of_two_groups_equal_separate_ones() -> None:
+    """D(x) = <w, x>^2 has the gradient 2 <w, x> w: the penalty of a group is the mean of 2 <w, x>^2 |w|^2."""
+    weights, real = linear_critic(3.0)
+    weights.requires_grad_()
+    fake = torch.randn(5, 3, 4, 4, requires_grad=True)
+    products = [(images * weights).sum((1, 2, 3)) for images in (real, fake)]
+    logits = torch.cat(products).square()[:, None]
+    found = zero_centered_penalties([(logits[:5], [real]), (logits[5:], [fake])])
+    by_hand = [2 * (product.square() * weights.square().sum()).mean() for product in products]
+    torch.testing.assert_close(found, by_hand)
+    slopes = [torch.autograd.grad(sum(penalties), weights, retain_graph=True)[0] for penalties in (found, by_hand)]
+    torch.testing.assert_close(slopes[0], slopes[1])
 
 
 def test_penalties_are_with_respect_to_the_inputs_of_a_growing_discriminator() -> None:

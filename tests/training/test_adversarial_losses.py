@@ -63,6 +63,35 @@ def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
     torch.testing.assert_close(parts["total"], expected)
 
 
+def test_relativistic_pairs_by_hand() -> None:
+    """The losses are softplus of differences within pairs; an offset of all logits changes nothing."""
+    critic = Critic()
+    parts, terms = compute_losses(critic, loss="relativistic", r1_weight=2.0, r2_weight=3.0, r1_every=1)
+    torch.manual_seed(1)
+    real, fake = critic([torch.randn(6, 1, 2, 2)])[0], critic([torch.randn(6, 1, 2, 2)])[0]
+    torch.testing.assert_close(parts["pairs"], torch.log1p((fake - real).exp()).mean())
+    torch.testing.assert_close(terms["adversarial"][1], torch.log1p((real - fake).exp()).mean())
+    torch.testing.assert_close(parts["total"], parts["pairs"] + 2 * parts["r1"] + 3 * parts["r2"])
+    assert float(parts["r1"]) != float(parts["r2"]) > 0
+    with torch.no_grad():
+        critic.last.bias += 100
+    moved, moved_terms = compute_losses(critic, loss="relativistic")
+    torch.testing.assert_close(moved["pairs"], parts["pairs"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved_terms["adversarial"][1], terms["adversarial"][1], atol=1e-5, rtol=0)
+
+
+def test_r2_of_a_linear_critic_equals_r1() -> None:
+    """Its gradient is the same everywhere: |w|^2 / 2."""
+    torch.manual_seed(1)
+    weights = torch.tensor([0.0, 3.0, 4.0])
+    losses = AdversarialLosses(AdversarialSettings(weight=1, r1_weight=1.0, r2_weight=1.0, r1_every=2), {})
+    groups = [torch.randn(4, 3)], [[torch.randn(4, 3)]]
+    parts = losses.discriminator_losses(lambda images: images[0] @ weights[:, None], *groups, step=2).parts
+    assert float(parts["r1"]) == pytest.approx(12.5)
+    assert float(parts["r2"]) == pytest.approx(12.5)
+    assert "r2" not in losses.discriminator_losses(lambda images: images[0] @ weights[:, None], *groups, step=3).parts
+
+
 def test_all_false_groups_weigh_as_much_as_the_true_images() -> None:
     critic = Critic()
     torch.manual_seed(1)
@@ -114,7 +143,7 @@ def test_wasserstein_accuracy_does_not_depend_on_an_offset() -> None:
     assert float(before["accuracy"]) == float(after["accuracy"])
 
 
-@pytest.mark.parametrize("name", ["hinge", "wasserstein"])
+@pytest.mark.parametrize("name", ["hinge", "wasserstein", "relativistic"])
 def test_losses_without_labels_refuse_smoothing(name: str) -> None:
     with pytest.raises(ConfigError, match="real_label"):
         load_config(None, {"objective.adversarial.loss": name, "objective.adversarial.real_label": 0.9})

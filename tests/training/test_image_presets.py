@@ -75,6 +75,16 @@ CHARACTER: dict[str, dict[str, Any]] = {
         "model.name": "stylegan", "model.mixing": 0.9, "model.truncation": 0.7, "objective.adversarial.r1_weight": 2.5,
         "training.ema_decay": 0.999,
     },
+    "r3gan_32": {
+        "model.name": "r3gan", "discriminator.name": "r3gan", "objective.adversarial.loss": "relativistic",
+        "objective.adversarial.r1_weight": 0.004, "objective.adversarial.r2_weight": 0.004,
+        "objective.adversarial.r1_every": 1, "data.crop_size": 32,
+    },
+    "r3gan_64": {
+        "model.name": "r3gan", "discriminator.name": "r3gan", "objective.adversarial.loss": "relativistic",
+        "objective.adversarial.r1_weight": 0.16, "objective.adversarial.r2_weight": 0.16,
+        "objective.adversarial.r1_every": 1, "data.crop_size": 64,
+    },
     "vae": {"model.name": "vae", "objective.kl_weight": 1.0, "objective.pixel_entropy_weight": 1.0, "model.width": 0},
     "vae_dcgan": {"model.name": "vae", "objective.kl_weight": 1.0, "model.width": 64},
     "mixture": {"model.name": "gaussian_mixture", "model.components": 100},

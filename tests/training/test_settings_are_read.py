@@ -29,7 +29,9 @@ OPTIONAL = {
     "objective.losses.",
 }  # fmt: skip
 # Together they use every image model.
-IMAGES = ("dcgan_conditional", "mlp_gan", "lapgan", "vae", "mixture", "improved_gan", "progressive", "stylegan")
+IMAGES = (
+    "dcgan_conditional", "mlp_gan", "lapgan", "vae", "mixture", "improved_gan", "progressive", "stylegan", "r3gan_32"
+)  # fmt: skip
 
 
 def all_fields(section: type[BaseModel], prefix: str = "") -> set[str]:

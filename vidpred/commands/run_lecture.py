@@ -108,6 +108,7 @@ def learn_on_the_line(steps: int, seed: int = 0) -> LineTraining:
     p = data_density(LINE)
     of_data = value(p, smoothed(sample_data(SAMPLES)[:, 0].double().numpy()))
     generator, discriminator, loss = network(), network(), ADVERSARIAL_LOSSES["bce"]
+    assert loss.fake is not None
     networks = generator, discriminator
     optimizers = [eager(torch.optim.Adam)(module.parameters(), 2e-3, betas=(0.5, 0.99)) for module in networks]
     found, trace, shown = [], {}, {share * steps // 1000 for share in SHOWN_STEPS}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidpred.losses.reconstruction import adversarial_loss
 
-AdversarialName = Literal["bce", "minimax", "least_squares", "hinge", "wasserstein"]
+AdversarialName = Literal["bce", "minimax", "least_squares", "hinge", "wasserstein", "relativistic"]
 
 
 def minimax_loss(logits: Tensor) -> Tensor:
@@ -58,7 +58,8 @@ class AdversarialLoss:
     Attributes:
         real: The discriminator's loss on real images, of (logits, label). The label is 1, or less for one-sided label
             smoothing (Salimans et al. 2016, section 3.4).
-        fake: The discriminator's loss on generated images.
+        fake: The discriminator's loss on generated images; None: the other losses take differences instead, `real` the
+            logits of real minus those of generated images and `generator` the negated ones.
         generator: The generator's loss on its own images.
         smoothable: Whether the loss has labels.
         boundary: Logit above which the discriminator classifies an image as real; None: logits only rank images.
@@ -67,7 +68,7 @@ class AdversarialLoss:
     """
 
     real: Callable[[Tensor, float], Tensor]
-    fake: Callable[[Tensor], Tensor]
+    fake: Callable[[Tensor], Tensor] | None
     generator: Callable[[Tensor], Tensor]
     smoothable: bool = True
     boundary: float | None = 0.0
@@ -104,6 +105,14 @@ ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
         lambda logits, label: critic_loss(logits, 1),
         lambda logits: critic_loss(logits, -1),
         lambda logits: critic_loss(logits, 1),
+        smoothable=False,
+        boundary=None,
+    ),
+    # Jolicoeur-Martineau 2019, "The relativistic discriminator", with the non-saturating pairs of Huang et al. 2024.
+    "relativistic": AdversarialLoss(
+        lambda difference, label: adversarial_loss(difference, 1),
+        None,
+        lambda difference: adversarial_loss(difference, 1),
         smoothable=False,
         boundary=None,
     ),

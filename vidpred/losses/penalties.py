@@ -5,6 +5,8 @@ All of them take tensors or a module and are independent of the kind of images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,22 @@ def r1_penalty(logits: Tensor, images: list[Tensor], pixel_repeat: int = 1) -> T
     Returns:
         A scalar: the sum over pixels and scales, averaged over the batch.
     """
-    return _squared_gradients(logits, images, pixel_repeat).sum(0).mean() / 2
+    return zero_centered_penalties([(logits, images)], pixel_repeat)[0]
+
+
+def zero_centered_penalties(groups: Sequence[tuple[Tensor, list[Tensor]]], pixel_repeat: int = 1) -> list[Tensor]:
+    """Compute the R1 penalty of several groups of images in one backward pass.
+
+    At generated images it is the R2 penalty (Mescheder et al. 2018, equation 10).
+
+    Args:
+        groups: The logits and the images of each group, as for `r1_penalty`; as many images in each. The logits of a
+            group depend only on its own images.
+        pixel_repeat: As in `r1_penalty`.
+    """
+    logits, images = torch.cat([group[0] for group in groups]), [image for group in groups for image in group[1]]
+    squares = _squared_gradients(logits, images, pixel_repeat).chunk(len(groups))
+    return [by_scale.sum(0).mean() / 2 for by_scale in squares]
 
 
 def gradient_penalty(logits: Tensor, images: list[Tensor], pixel_repeat: int = 1) -> Tensor:

@@ -24,6 +24,7 @@ from vidpred.models.multiscale import MultiscaleSettings
 from vidpred.models.patch_discriminator import PatchDiscriminatorSettings
 from vidpred.models.predrnn import PredRNNSettings
 from vidpred.models.progressive import ProgressiveDiscriminatorSettings, ProgressiveSettings
+from vidpred.models.r3gan import R3ganDiscriminatorSettings, R3ganSettings
 from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 from vidpred.models.simvp import SimVPSettings
 from vidpred.models.stylegan import StyleganSettings
@@ -45,6 +46,7 @@ GENERATORS: dict[str, type[ModelSettings]] = {
     "lotter": LotterSettings,
     "predrnn_v2": PredRNNSettings,
     "progressive": ProgressiveSettings,
+    "r3gan": R3ganSettings,
     "simvp": SimVPSettings,
     "stylegan": StyleganSettings,
     "svg_lp": SVGSettings,
@@ -60,6 +62,7 @@ DISCRIMINATORS: dict[str, type[DiscriminatorSettings]] = {
     "lapgan": LapganDiscriminatorSettings,
     "progressive": ProgressiveDiscriminatorSettings,
     "patch": PatchDiscriminatorSettings,
+    "r3gan": R3ganDiscriminatorSettings,
 }
 
 

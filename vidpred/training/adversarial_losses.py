@@ -15,9 +15,17 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, AdversarialName, accuracy, saturation
-from vidpred.losses.penalties import HistoricalAverage, clip_weights, gradient_penalty, interpolate, r1_penalty
+from vidpred.losses.penalties import (
+    HistoricalAverage,
+    clip_weights,
+    gradient_penalty,
+    interpolate,
+    zero_centered_penalties,
+)
 from vidpred.losses.reconstruction import feature_matching_loss
 from vidpred.settings import Settings
+
+PENALIZED = {"r1": 0, "r2": 1}  # penalty -> index of its group of images: the real ones, the generated ones
 
 
 class AdversarialSettings(Settings):
@@ -37,7 +45,11 @@ class AdversarialSettings(Settings):
     feature_matching_weight: float = Field(
         0.0, ge=0, description="Weight of the distance between the batch means of the discriminator's hidden features."
     )
-    loss: AdversarialName = Field("bce", description="Adversarial loss; bce is the non-saturating one.")
+    loss: AdversarialName = Field(
+        "bce",
+        description="Adversarial loss; bce is the non-saturating one, relativistic compares each generated image with "
+        "a real one (R3GAN).",
+    )
     start: int = Field(
         0, ge=0, description="Step at which the generator's adversarial loss starts; the discriminator always trains."
     )
@@ -51,7 +63,10 @@ class AdversarialSettings(Settings):
         description="Weight of the R1 penalty, of gradients with respect to values in [0, 1]: a weight of 10 in papers"
         " with [-1, 1] is 2.5 here.",
     )
-    r1_every: int = Field(16, ge=1, description="Discriminator steps between R1 penalties.")
+    r2_weight: float = Field(
+        0.0, ge=0, description="Weight of the R2 penalty, which is R1 at generated instead of real images."
+    )
+    r1_every: int = Field(16, ge=1, description="Discriminator steps between R1 penalties, and between R2 penalties.")
     gradient_penalty_weight: float = Field(
         0.0, ge=0, description="Weight of the gradient penalty, of gradients with respect to values in [0, 1]."
     )
@@ -142,6 +157,10 @@ class AdversarialLosses:
         if weight or matching:
             logits, features = score(fake)
             if weight:
+                if self.loss.fake is None:
+                    with torch.no_grad():
+                        of_real, _ = score(real)
+                    logits = logits - of_real.repeat(len(logits) // len(of_real), *[1] * (logits.dim() - 1))
                 terms["adversarial"] = weight, self.loss.generator(logits) * logits.shape[1]
             if matching:
                 with torch.no_grad():
@@ -162,23 +181,22 @@ class AdversarialLosses:
             step: Training step, from 0.
             pixel_repeat: See `r1_penalty`.
         """
-        settings, loss = self.settings, self.loss
-        with_r1 = settings.r1_weight > 0 and step % settings.r1_every == 0
-        real = [image.detach().requires_grad_(with_r1) for image in real]
-        groups = [real, *([image.detach() for image in group] for group in false)]
+        settings = self.settings
+        penalties = self._penalties(step)
+        groups = [[image.detach() for image in group] for group in (real, *false)]
+        for image in (image for name in penalties for image in groups[PENALIZED[name]]):
+            image.requires_grad_()
         if settings.gradient_penalty_weight:
             groups.append(interpolate(real, false[0]))
         # One forward for all groups: data-parallel training expects one forward per backward.
         logits = score([torch.cat(scale) for scale in zip(*groups, strict=True)])
         on_real, *rest = logits.chunk(len(groups))
         on_false = rest[: len(false)]
-        scales = logits.shape[1]
-        terms = {
-            "real": (1.0, loss.real(on_real, settings.real_label) * scales),
-            "fake": (1.0, sum_of(loss.fake(on_fake) for on_fake in on_false) / len(on_false) * scales),
-        }
-        if with_r1:
-            terms["r1"] = settings.r1_weight, r1_penalty(on_real, real, pixel_repeat)
+        terms = self._scores(on_real, on_false)
+        if penalties:
+            scored = [(logits.chunk(len(groups))[PENALIZED[name]], groups[PENALIZED[name]]) for name in penalties]
+            values = zero_centered_penalties(scored, pixel_repeat)
+            terms |= dict(zip(penalties, zip(penalties.values(), values, strict=True), strict=True))
         if settings.gradient_penalty_weight:
             terms["gradient_penalty"] = (
                 settings.gradient_penalty_weight,
@@ -188,6 +206,22 @@ class AdversarialLosses:
             terms["drift"] = settings.drift_weight, on_real.square().mean(0).sum()
         losses = weigh(terms | self.history_terms("discriminator"))
         return Losses(losses.total, losses.parts | self._accuracies(on_real, on_false[0]), losses.weights)
+
+    def _penalties(self, step: int) -> dict[str, float]:
+        """Return the weights of the zero-centered gradient penalties of a step, by name, without those of weight 0."""
+        settings = self.settings
+        weights = {"r1": settings.r1_weight, "r2": settings.r2_weight}
+        wanted = {name: weight for name, weight in weights.items() if weight}
+        return wanted if wanted and step % settings.r1_every == 0 else {}
+
+    def _scores(self, on_real: Tensor, on_false: Sequence[Tensor]) -> dict[str, tuple[float, Tensor]]:
+        """Return the weight and value of the discriminator's adversarial terms, by name."""
+        loss, label, scales = self.loss, self.settings.real_label, on_real.shape[1]
+        if loss.fake is None:
+            pairs = sum_of(loss.real(on_real - on_fake, label) for on_fake in on_false)
+            return {"pairs": (1.0, pairs / len(on_false) * scales)}
+        rejected = sum_of(loss.fake(on_fake) for on_fake in on_false)
+        return {"real": (1.0, loss.real(on_real, label) * scales), "fake": (1.0, rejected / len(on_false) * scales)}
 
     def _accuracies(self, on_real: Tensor, on_fake: Tensor) -> dict[str, Tensor]:
         """Return accuracies and saturation; a loss without a boundary decides halfway between the mean logits."""

@@ -61,7 +61,7 @@ def is_minimax(history: History) -> bool:
 def lacks_penalty(history: History) -> bool:
     """Return whether nothing bounds the discriminator's slope yet, and its loss does not require a certain bound."""
     adversary = history.objective.adversary
-    bounded = adversary.r1_weight or adversary.gradient_penalty_weight or adversary.weight_clip
+    bounded = adversary.r1_weight or adversary.r2_weight or adversary.gradient_penalty_weight or adversary.weight_clip
     return has_adversary(history) and not bounded and adversary.loss != "wasserstein"
 
 
