@@ -21,7 +21,14 @@ from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.compare import compare as compare_runs
 from vidpred.evaluation.frechet import distance_of
-from vidpred.evaluation.image_metrics import classifier_score, memorized_share, nearest_neighbors
+from vidpred.evaluation.image_metrics import (
+    classifier_score,
+    kernel_distance,
+    memorized_share,
+    nearest_neighbors,
+    precision_and_recall,
+    squared_discrepancy,
+)
 from vidpred.evaluation.images import (
     ImageEvaluation,
     ImageRequest,
@@ -52,6 +59,53 @@ def test_frechet_distance_equals_scipy() -> None:
     wanted = means + np.trace(first + second - 2 * np.real(sqrtm(first @ second)))
     assert distance_of(one, other) == pytest.approx(wanted, rel=1e-8)
     assert distance_of(other, one) == pytest.approx(wanted, rel=1e-8)
+
+
+def test_squared_discrepancy_by_hand() -> None:
+    """Features 0, 1 and 1, 1: k(0, 1) = 1, k(1, 1) = 8; 1 + 8 - 2 (1 + 1 + 8 + 8) / 4 = 0."""
+    one, other = torch.tensor([[0.0], [1.0]]).double(), torch.ones(2, 1).double()
+    assert squared_discrepancy(one, other) == pytest.approx(0)
+    assert squared_discrepancy(torch.zeros(3, 2).double(), torch.ones(2, 2).double()) == pytest.approx(1 + 8 - 2)
+
+
+def test_kernel_distance_equals_numpys_and_has_no_bias() -> None:
+    """The estimate of a block equals a plain loop; blocks of one distribution have a mean near 0."""
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=(7, 3)), random.normal(size=(5, 3)) + 1
+    kernel = [[(a @ b / 3 + 1) ** 3 for b in np.concatenate([one, other])] for a in np.concatenate([one, other])]
+    pairs = np.array(kernel)
+    within = sum(pairs[i, j] for i in range(7) for j in range(7) if i != j) / 42
+    within += sum(pairs[i, j] for i in range(7, 12) for j in range(7, 12) if i != j) / 20
+    wanted = within - 2 * pairs[:7, 7:].mean()
+    assert squared_discrepancy(torch.from_numpy(one), torch.from_numpy(other)) == pytest.approx(wanted, rel=1e-10)
+    same = kernel_distance(*torch.from_numpy(random.normal(size=(2, 400, 3))))
+    apart = kernel_distance(*torch.from_numpy(random.normal(size=(2, 400, 3)) + np.array([[[0]], [[1.0]]])))
+    assert abs(same.mean) < same.std
+    assert apart.mean > 3 * apart.std > 0
+    with pytest.raises(ValueError, match="four"):
+        kernel_distance(torch.zeros(3, 2), torch.zeros(9, 2))
+
+
+def test_precision_and_recall_by_hand() -> None:
+    """True images at 0, 1, 2, 3 and 10 reach 3, 2, 2, 3 and 9 far; samples at 1.5 (twice), -4, 2.5 and 3.5."""
+    true, sampled = torch.tensor([[0.0], [1], [2], [3], [10]]), torch.tensor([[1.5], [1.5], [-4], [2.5], [3.5]])
+    # The third neighbor of samples is at 2, 2, 6.5, 2 and 2: only 10 is in none of their balls.
+    assert precision_and_recall(sampled, true) == (0.8, 0.8)
+    assert precision_and_recall(true, true) == (1, 1)
+    assert precision_and_recall(true[:4] + 100, true) == (0, 0)
+
+
+def test_precision_and_recall_equal_numpys() -> None:
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=(60, 4)), 1.5 * random.normal(size=(50, 4)) + 1
+
+    def share(points: np.ndarray, others: np.ndarray) -> float:
+        radii = np.sort(np.linalg.norm(others[:, None] - others[None], axis=2), axis=1)[:, 3]
+        return float((np.linalg.norm(points[:, None] - others[None], axis=2) <= radii).any(1).mean())
+
+    found = precision_and_recall(torch.from_numpy(one), torch.from_numpy(other))
+    assert found == (share(one, other), share(other, one))
+    assert 0 < found[1] < found[0] < 1
 
 
 def test_classifier_score_by_hand() -> None:

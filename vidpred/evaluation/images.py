@@ -22,7 +22,13 @@ from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
-from vidpred.evaluation.image_metrics import classifier_score, memorized_share, nearest_neighbors
+from vidpred.evaluation.image_metrics import (
+    classifier_score,
+    kernel_distance,
+    memorized_share,
+    nearest_neighbors,
+    precision_and_recall,
+)
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import coverage, draw_points
 from vidpred.evaluation.monte_carlo import roughness
@@ -39,6 +45,12 @@ FEW_IMAGES = 500  # several times the 64 features of the small classifier, whose
 NAMES = {
     "frechet": "squared Frechet distance of {features} between the samples and the {split} images; lower is better",
     "frechet_of_training": "the same between as many training images and the {split} images: the value to reach",
+    "kernel_distance": "squared maximum mean discrepancy (cubic kernel, unbiased) of the same features, mean over 50 "
+    "blocks of at most 1,000 images; lower is better, 0: the same distribution",
+    "kernel_distance_std": "its standard deviation over the blocks",
+    "precision": "share of samples within the distance of a {split} image's third nearest one from it, in the same "
+    "features",
+    "recall": "share of {split} images within the distance of a sample's third nearest sample from it",
     "classifier_score": "exp E KL(p(y|x) | p(y)) of the class probabilities of the same network, from 1 to the number "
     "of classes",
     "relative_roughness": "mean absolute difference of neighboring pixels (`roughness`) relative to the {split} "
@@ -225,11 +237,26 @@ def compare(
         true, _ = features_of(network, held_out)
         trained, _ = features_of(network, training[spread(len(training), len(held_out), middle=False)])
         numbers = {"frechet": distance_of(sampled, true), "frechet_of_training": distance_of(trained, true)}
+        numbers |= feature_distances(sampled, true)
         if logits is not None:
             numbers["classifier_score"] = classifier_score(logits)[0]
     numbers["relative_roughness"] = float(roughness(samples).mean() / roughness(held_out).mean())
     some_held_out = held_out[spread(len(held_out), 500, middle=False)]
     return numbers | {"memorized_share": memorized_share(samples[:500], some_held_out, training)}
+
+
+def feature_distances(sampled: Tensor, true: Tensor) -> dict[str, float]:
+    """Measure kernel distance, precision and recall of features `(N, F)`; empty where there are fewer than four."""
+    if min(len(sampled), len(true)) < 4:
+        return {}
+    kernel = kernel_distance(sampled, true)
+    precision, recall = precision_and_recall(sampled, true)
+    return {
+        "kernel_distance": kernel.mean,
+        "kernel_distance_std": kernel.std,
+        "precision": precision,
+        "recall": recall,
+    }
 
 
 def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
