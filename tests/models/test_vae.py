@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -13,7 +14,8 @@ from vidpred.data.batch import Batch
 from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import pixel_cross_entropy
 from vidpred.models.images import Shape
-from vidpred.models.vae import VaeGenerator, VaeSettings, gaussian_divergence
+from vidpred.models.noise import seeded_noise
+from vidpred.models.vae import PRIOR_SAMPLES, VaeGenerator, VaeSettings, gaussian_divergence
 from vidpred.training.objectives import Objective, Step
 
 SHAPE = Shape(1, 8, 8)
@@ -46,10 +48,30 @@ def test_only_a_given_target_is_encoded(settings: VaeSettings) -> None:
         mean, log_variance = model.encode(target[:, 0])
         assert model.latent_cost is not None
         torch.testing.assert_close(model.latent_cost, gaussian_divergence(mean, log_variance))
-        torch.testing.assert_close(images, model(none, noise=mean)[0])  # without noise the code is its mean
+        torch.testing.assert_close(images, model.decoder(none, noise=mean)[0])  # without noise the code is its mean
+        model(none, noise=mean)
         assert model.latent_cost is None, "a code drawn from the prior has no cost"
         moved = model(none, noise=other, target=target)[0]
-        torch.testing.assert_close(moved, model(none, noise=mean + (log_variance / 2).exp())[0])
+        torch.testing.assert_close(moved, model.decoder(none, noise=mean + (log_variance / 2).exp())[0])
+
+
+@torch.no_grad()
+def test_samples_are_normalized_by_the_statistics_of_the_prior() -> None:
+    """They equal those of a decoder in training mode for the fixed batch; the running statistics stay as they are."""
+    torch.manual_seed(0)
+    model = VaeGenerator(VaeSettings(width=4, noise_channels=3), Shape(1, 16, 16))
+    none, noise = model.empty_context(PRIOR_SAMPLES), seeded_noise(model, PRIOR_SAMPLES, 0)
+    for factor in (1.0, 3.0):  # weights that change are noticed
+        for parameter in model.decoder.parameters():
+            parameter.mul_(factor)
+        expected = copy.deepcopy(model.decoder).train()(none, noise=noise)[0]
+        model.eval()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        for part in (slice(0, 7), slice(7, 8)):
+            torch.testing.assert_close(model(none[part], noise=noise[part])[0], expected[part], atol=1e-5, rtol=1e-4)
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    running = model.decoder(none, noise=noise)[0]
+    assert float((running - expected).abs().max()) > 0.01, "the running statistics are those of no batch yet"
 
 
 def test_the_objective_minimizes_the_bound() -> None:

@@ -5,6 +5,8 @@ Kingma & Welling 2013, "Auto-encoding variational Bayes".
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -18,6 +20,9 @@ from vidpred.models.dcgan import DcganDiscriminator, DcganDiscriminatorSettings,
 from vidpred.models.images import ImageGenerator, ImageSettings, image_shape, label_planes
 from vidpred.models.mlp import MlpGenerator, MlpSettings
 from vidpred.models.multiscale import as_channels_last
+from vidpred.models.noise import seeded_noise
+
+PRIOR_SAMPLES = 512  # drawn once for the batch statistics of generated images
 
 
 class VaeSettings(ImageSettings):
@@ -44,7 +49,8 @@ class VaeGenerator(ImageGenerator):
     """Generator: z from the prior N(0, I) -> image.
 
     In training, with the target x, z comes from q(z | x) = N(m(x), s(x)^2) instead, and KL(q | prior) is stored in
-    `latent_cost` for the objective.
+    `latent_cost` for the objective. The running statistics of a convolutional decoder's batch norm are those of such
+    codes; images from the prior are normalized by the exact statistics of a fixed batch from the prior.
     """
 
     takes_target = True
@@ -66,6 +72,44 @@ class VaeGenerator(ImageGenerator):
                 layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
             self.encoder = nn.Sequential(*layers, nn.Linear(widths[-1], 2 * settings.noise_channels))
             self.decoder = MlpGenerator(MlpSettings(hidden=settings.hidden[::-1], **shared), shape)
+        self._statistics: list[tuple[Tensor, Tensor]] = []
+        self._measured_at: tuple[tuple[int, int], ...] | None = None
+
+    @contextmanager
+    def _normalized_for_prior(self, device: torch.device) -> Iterator[None]:
+        """Let the decoder normalize by the statistics of a fixed batch from the prior within a `with` block."""
+        norms = [layer for layer in self.decoder.modules() if isinstance(layer, nn.BatchNorm2d)]
+        own = [(norm.running_mean, norm.running_var) for norm in norms]
+        try:
+            if norms and self._measured_at != (version := version_of(self.decoder)):
+                self._statistics, self._measured_at = self._measure_prior(norms, device), version
+            for norm, (mean, variance) in zip(norms, self._statistics, strict=True):
+                norm.running_mean, norm.running_var = mean, variance
+            yield
+        finally:
+            for norm, running in zip(norms, own, strict=True):
+                norm.running_mean, norm.running_var = running
+
+    @torch.no_grad()
+    def _measure_prior(self, norms: list[nn.BatchNorm2d], device: torch.device) -> list[tuple[Tensor, Tensor]]:
+        """Return mean and variance of every batch norm's input for a fixed batch of codes from the prior."""
+        found = []
+
+        def normalize_by_batch(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+            assert isinstance(norm, nn.BatchNorm2d)
+            variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3), correction=0)
+            norm.running_mean, norm.running_var = mean, variance
+            found.append((mean, variance))
+
+        hooks = [norm.register_forward_pre_hook(normalize_by_batch) for norm in norms]
+        noise = seeded_noise(self, PRIOR_SAMPLES, 0).to(device)
+        labels = torch.arange(PRIOR_SAMPLES, device=device) % self.num_labels if self.num_labels else None
+        try:
+            self.decoder(self.empty_context(PRIOR_SAMPLES, device), noise=noise, labels=labels)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the code, `(B, noise_channels)` each, for images `(B, C, H, W)` in [0, 1]."""
@@ -97,7 +141,18 @@ class VaeGenerator(ImageGenerator):
             noise = torch.randn_like(mean) if noise is None else noise.to(mean)
             noise = mean + noise * (log_variance / 2).exp()
             self.latent_cost = gaussian_divergence(mean, log_variance)
+        if target is None and not self.training and not context.is_meta:
+            with self._normalized_for_prior(context.device):
+                return list(self.decoder(context, noise=noise, labels=labels))
         return list(self.decoder(context, noise=noise, labels=labels))
+
+
+def version_of(module: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Return what changes when a module's parameters are replaced or written to."""
+    return tuple(
+        (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
+        for parameter in module.parameters()
+    )
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
