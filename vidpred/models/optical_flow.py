@@ -144,17 +144,18 @@ def warp_sharp(images: Tensor, flow: Tensor) -> Tensor:
     down = (rows + flow[:, 1]).clamp(0, height - 1)
     left, top = across.detach().floor(), down.detach().floor()
     weights_across, weights_down = catmull_rom(across - left), catmull_rom(down - top)
-    pixels = images.float().flatten(2)
-    warped = pixels.new_zeros(batch, channels, height, width)
-    for y, weight_down in enumerate(weights_down, -1):
-        row = (top + y).clamp(0, height - 1) * width
+    stride = width + 3  # padded, so that each of the 16 neighbors is the same number of places away
+    pixels = functional.pad(images.float(), (1, 2, 1, 2), "replicate").flatten(2)
+    places = (top * stride + left).long().flatten(1)[:, None].expand(-1, channels, -1)
+    warped = pixels.new_zeros(batch, channels, height * width)
+    for y, weight_down in enumerate(weights_down):
         line = torch.zeros_like(warped)
-        for x, weight_across in enumerate(weights_across, -1):
-            place = (row + (left + x).clamp(0, width - 1)).long().flatten(1)
-            values = pixels.gather(2, place[:, None].expand(-1, channels, -1)).unflatten(2, (height, width))
-            line = line + weight_across[:, None] * values
-        warped = warped + weight_down[:, None] * line
-    return warped.clamp(0, 1)
+        for x, weight_across in enumerate(weights_across):
+            values = pixels[:, :, y * stride + x :].gather(2, places)
+            line.addcmul_(weight_across.flatten(1)[:, None], values)
+        warped.addcmul_(weight_down.flatten(1)[:, None], line)
+    sharp: Tensor = warped.unflatten(2, (height, width))
+    return sharp.clamp(0, 1)
 
 
 def catmull_rom(fraction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
