@@ -124,6 +124,11 @@ class Motion(NamedTuple):
     evidence: Tensor
     activity: Tensor
 
+    @property
+    def cell(self) -> int:
+        """Pixels across a cell of trust and evidence: `PADDING`, or half of that in `halved` motion."""
+        return self.last.shape[-1] // self.trust.shape[-1]
+
 
 class Scene(NamedTuple):
     """Candidates for one future frame, and features that weigh them.
@@ -146,6 +151,11 @@ class Scene(NamedTuple):
     region_features: Tensor
     pixel_features: Tensor
 
+    @property
+    def cell(self) -> int:
+        """Pixels across a cell of the region features."""
+        return self.prior.shape[-1] // self.region_features.shape[-1]
+
 
 class MotionGenerator(ConditionedPredictor):
     """Predictor of frames t+k, k = lead, ..., lead + pred_frames - 1, each directly from the context frames.
@@ -156,9 +166,9 @@ class MotionGenerator(ConditionedPredictor):
     shares are those of the backtest.
 
     `sharpness` interpolates between two ends. At 0, the candidates' values are blended: the mean of the possible
-    futures, with the least squared error. At 1, the places that the candidates' pixels come from are blended, with
-    shares of a separate gate and detail network, and the last frame is warped once along that path (`blend_paths`), so
-    the image keeps its detail whatever the shares. In between, both images are mixed.
+    futures, with the least squared error. At 1, the places that the candidates' pixels come from are blended at half
+    the resolution, with shares of a separate gate and detail network, and the last frame is warped once along that
+    path (`blend_paths`), so the image keeps its detail whatever the shares. In between, both images are mixed.
 
     With `refine`, a UNet at half resolution runs once on the context frames. For every k its features are warped with
     the motion, and a head of three convolutions takes them at both their old and new places. It corrects the shares,
@@ -211,33 +221,42 @@ class MotionGenerator(ConditionedPredictor):
         if self.training and float(torch.rand((), device="cpu")) < SHORT:
             context = context[:, -3:]
         motion = observe(context, self.backtests)
-        features = None if self.refinement is None else self.refinement.look(motion, planes)
+        if self.refinement is not None:
+            images = self._refined(motion, planes)
+        elif self.sharpness == 1:
+            images = self._warped(motion)
+        elif not self.sharpness:
+            images = self._blended(motion)
+        else:
+            pairs = zip(self._blended(motion), self._warped(motion), strict=True)
+            images = (torch.lerp(blended, sharp, self.sharpness) for blended, sharp in pairs)
+        return [torch.stack([image.clamp(0, 1)[..., :height, :width] for image in images], 1)]
+
+    def _scenes(self, motion: Motion) -> Iterator[tuple[int, Scene]]:
+        """Yield the leads and their scenes."""
         last_lead = self.lead + self.pred_frames - 1
         paths = zip(follow(motion.flow, last_lead), follow(motion.smooth, last_lead), strict=True)
-        images = []
         for lead, (path, steady) in enumerate(paths, 1):
-            if lead < self.lead:
-                continue
-            scene = imagine(motion, lead, path, steady)
-            if self.refinement is None or features is None:
-                image = self._between(motion, scene, lead)
-            else:
-                image = self.refinement(motion, scene, self._shares(scene), features, lead)
-            images.append(image.clamp(0, 1)[..., :height, :width])
-        return [torch.stack(images, 1)]
+            if lead >= self.lead:
+                yield lead, imagine(motion, lead, path, steady)
 
-    def _between(self, motion: Motion, scene: Scene, lead: int) -> Tensor:
-        """Return the frame `(B, C, H, W)` at the current sharpness."""
-        sharpness = self.sharpness or 0.0
-        blended = blend(scene.candidates, self._shares(scene)) if sharpness < 1 else None
-        sharp = None
-        if sharpness:
-            path = blend_paths(scene, self._shares(scene, "path_"), lead)
-            # In training torch's bicubic kernel: nearly equal, and five times as fast with its gradient.
-            sharp = warp(motion.last, path, "bicubic") if self.training else warp_sharp(motion.last, path)
-        if blended is None or sharp is None:
-            return blended if sharp is None else sharp  # type: ignore[return-value]
-        return torch.lerp(blended, sharp, sharpness)
+    def _refined(self, motion: Motion, planes: Tensor | None) -> Iterator[Tensor]:
+        assert self.refinement is not None
+        features = self.refinement.look(motion, planes)
+        for lead, scene in self._scenes(motion):
+            yield self.refinement(motion, scene, self._shares(scene), features, lead)
+
+    def _blended(self, motion: Motion) -> Iterator[Tensor]:
+        """Yield the frames of sharpness 0, `(B, C, H, W)`."""
+        for _, scene in self._scenes(motion):
+            yield blend(scene.candidates, self._shares(scene))
+
+    def _warped(self, motion: Motion) -> Iterator[Tensor]:
+        """Yield the frames of sharpness 1, `(B, C, H, W)`."""
+        for lead, scene in self._scenes(halved(motion)):
+            path = 2 * enlarge(blend_paths(scene, self._shares(scene, "path_"), lead))
+            # In training torch's bicubic kernel: nearly equal, and faster with its gradient.
+            yield warp(motion.last, path, "bicubic") if self.training else warp_sharp(motion.last, path)
 
     def _shares(self, scene: Scene, kind: str = "") -> Tensor:
         """Return logarithms of the candidates' shares, `(B, n, H, W)`.
@@ -252,7 +271,7 @@ class MotionGenerator(ConditionedPredictor):
         whole = scene.region_features.mean((2, 3), keepdim=True).expand_as(scene.region_features)
         near: Tensor = gate(torch.cat([scene.region_features, whole], 1)).float()
         exact: Tensor = detail(scene.pixel_features).float()
-        return scene.prior + (enlarge(near, PADDING) + exact)
+        return scene.prior + (enlarge(near, scene.cell) + exact)
 
     def weights_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Convert a run's weights: initialize missing path networks from those of the values, drop unused ones."""
@@ -355,8 +374,8 @@ def blend(candidates: Tensor, shares: Tensor) -> Tensor:
 def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
     """Return the source of the pixels of frame t+lead, `(B, 2, H, W)`: the mean of the candidates' paths, smoothed.
 
-    Weights are the shares to the power `DECISION`; the Gaussian has `SMOOTHED` pixels per frame ahead. A mean of
-    values has a ghost at every candidate's place; a mean of places has one image, at a place in between.
+    Weights are the shares to the power `DECISION`; the Gaussian has `SMOOTHED` of the frame's pixels per frame ahead. A
+    mean of values has a ghost at every candidate's place; a mean of places has one image, at a place in between.
 
     Args:
         scene: The candidates.
@@ -365,7 +384,9 @@ def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
     """
     parts = (shares * DECISION).softmax(1)
     along = (parts * parts.new_tensor(ALONG).view(1, -1, 1, 1)).sum(1, keepdim=True)
-    return smooth_displacements(along * scene.path + parts[:, STEADY : STEADY + 1] * scene.steady, SMOOTHED * lead)
+    return smooth_displacements(
+        along * scene.path + parts[:, STEADY : STEADY + 1] * scene.steady, SMOOTHED * lead * scene.cell / PADDING
+    )
 
 
 @torch.no_grad()
@@ -376,7 +397,8 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Sce
     and from the smooth flow (steady_path). The candidates: the last frame; it moved half as far; as pushed; along the
     smooth flow; t-1 moved; the pushed one slightly blurred; the strongly blurred mean of the first and the pushed one.
     """
-    path = push(motion.flow, lead, path)
+    cell, scale = motion.cell, PADDING // motion.cell  # scale: pixels of the frame across one of the maps
+    path = push(motion.flow, lead, path, scale)
     copied, pushed = motion.last, warp_backward(motion.last, path)
     moved = {
         "half way": warp_backward(motion.last, path / 2),
@@ -392,10 +414,10 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Sce
     differences = [other - pushed for other in (copied, moved["steady"], moved["earlier"])]
     sizes = torch.cat([difference.abs().mean(1, keepdim=True) for difference in differences], 1)
     pixel_features = (torch.cat([sizes, warp(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
-    flows = (motion.flow, motion.older - motion.flow, motion.smooth - motion.flow)
+    flows = [scale * part for part in (motion.flow, motion.older - motion.flow, motion.smooth - motion.flow)]
     squares = [part.square().mean(1, keepdim=True) for part in (*differences, *motion.doubt.split(1, 1), *flows)]
     edges = (motion.last - enlarge(functional.avg_pool2d(motion.last, 2))).square().mean(1, keepdim=True)
-    energies = around(torch.cat([*squares, motion.activity.square(), edges], 1))
+    energies = around(torch.cat([*squares, motion.activity.square(), edges], 1), cell)
     far, steady, earlier, doubt, old_doubt, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
     region_features = [
         compare(far, activity), compare(steady, far), compare(earlier, far), compare(doubt, activity),
@@ -404,9 +426,17 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Sce
         trust * 2 - 1.5, torch.full_like(trust, lead / 8), motion.evidence,
     ]  # fmt: skip
     return Scene(
-        path, steady_path, torch.stack([copied, *moved.values()], 1), enlarge(prior, PADDING),
+        path, steady_path, torch.stack([copied, *moved.values()], 1), enlarge(prior, cell),
         torch.cat(region_features, 1), pixel_features,
     )  # fmt: skip
+
+
+def halved(motion: Motion) -> Motion:
+    """Return the motion at half the resolution, in pixels of that."""
+    maps = (motion.last, motion.before, motion.flow, motion.older, motion.smooth, motion.doubt, motion.activity)
+    last, before, flow, older, smooth, doubt, activity = (functional.avg_pool2d(part, 2) for part in maps)
+    flows = (flow / 2, older / 2, smooth / 2)
+    return Motion(last, before, *flows, doubt, motion.trust, motion.evidence, activity)
 
 
 def compare(first: Tensor, second: Tensor, floor: float = FLOOR) -> Tensor:
@@ -489,9 +519,9 @@ def backtest(frames: Tensor, flows: Mapping[int, Tensor]) -> tuple[Tensor, Tenso
     return torch.cat(trusts, 1), torch.cat(evidence, 1)
 
 
-def around(maps: Tensor) -> Tensor:
-    """Return means over a neighborhood of about 40 pixels, at 1/8 of the resolution."""
-    maps = functional.avg_pool2d(maps, PADDING)
+def around(maps: Tensor, cell: int = PADDING) -> Tensor:
+    """Return means over a neighborhood of about five cells of that many pixels, one value a cell."""
+    maps = functional.avg_pool2d(maps, cell)
     for _ in range(2):
         maps = functional.avg_pool2d(functional.pad(maps, (1, 1, 1, 1), "replicate"), 3, 1)
     return maps
@@ -515,19 +545,19 @@ def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
         yield path
 
 
-def push(flow: Tensor, lead: int, elsewhere: Tensor) -> Tensor:
+def push(flow: Tensor, lead: int, elsewhere: Tensor, scale: int = 1) -> Tensor:
     """Return paths like those of `follow`, found from the other end: y at t will be at x = y - lead * flow(y).
 
     Following alone never moves an object to a new place: there it reads the background's flow. Here every pixel writes
     its path to the four pixels around its destination (bilinear weights). Where several arrive, faster ones weigh more,
     because moving objects are mostly in front (softmax splatting: Niklaus & Liu 2020, arXiv 2003.05534). Where almost
-    nothing arrives, the path is that of `elsewhere`, `(B, 2, H, W)`.
+    nothing arrives, the path is that of `elsewhere`, `(B, 2, H, W)`. Speeds are compared in 1 / scale of a pixel.
     """
     batch, _, height, width = flow.shape
     rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
     columns = torch.arange(width, dtype=torch.float32, device=flow.device)
     across, down = columns - lead * flow[:, 0], rows - lead * flow[:, 1]  # destination of every pixel
-    urgency = torch.exp(flow.square().sum(1).sqrt().clamp(max=8))  # vector_norm is slow over two values
+    urgency = torch.exp((scale * flow.square().sum(1).sqrt()).clamp(max=8))  # vector_norm is slow over two values
     left, top = across.floor(), down.floor()
     written = flow.new_zeros(batch, 4, height * width)  # weighted path, weight, weight without urgency
     for right, below in ((0, 0), (0, 1), (1, 0), (1, 1)):
