@@ -19,8 +19,10 @@ from vidpred.models.motion import (
     MotionGenerator,
     MotionSettings,
     Scene,
+    around,
     blend_paths,
     follow,
+    halved,
     observe,
     push,
     trust_at,
@@ -359,3 +361,34 @@ def test_the_refining_network_has_no_sharpness() -> None:
     assert generator(refine=True).sharpness is None
     with pytest.raises(ValueError, match=r"model\.refine=false"):
         MotionSettings(refine=True, sharpness=1)
+
+
+def test_half_the_resolution_has_the_same_neighborhoods() -> None:
+    """Means over cells of 4 pixels of halved maps are those of 8 pixels; displacements are in their pixels."""
+    whole = observe(torch.rand(1, 5, 3, 48, 64))
+    half = halved(whole)
+    assert (whole.cell, half.cell) == (8, 4)
+    torch.testing.assert_close(around(half.last, half.cell), around(whole.last))
+    torch.testing.assert_close(around(half.flow, half.cell) * 2, around(whole.flow))
+    assert half.trust is whole.trust
+
+
+def test_paths_of_a_steady_motion_are_those_of_the_whole_resolution() -> None:
+    """Everything moves by (2, -4) pixels a frame: so do the paths at half the resolution, in its pixels."""
+    flow = torch.tensor([2.0, -4.0])[None, :, None, None].expand(1, 2, 32, 48)
+    elsewhere = torch.full_like(flow, 7.0)
+    whole = push(flow, 3, elsewhere)
+    half = push(flow[..., ::2, ::2] / 2, 3, elsewhere[..., ::2, ::2] / 2, scale=2)
+    torch.testing.assert_close(half * 2, whole[..., ::2, ::2])
+
+
+def test_faster_pixels_weigh_as_much_at_half_the_resolution() -> None:
+    """One pixel moves onto a still one: the share of its path depends on its speed in pixels of the frame."""
+    still = torch.zeros(1, 2, 16, 16)
+    flow = still.clone()
+    flow[0, 0, 8, 4] = 2.0
+    arrived = push(flow, 1, still)[0, 0, 8, 2]
+    half = push(flow / 2, 1, still, scale=2)[0, 0, 8, 3]
+    expected = 2 * math.exp(2) / (math.exp(2) + 1)
+    assert float(arrived) == pytest.approx(expected, rel=1e-5)
+    assert float(half) == pytest.approx(expected / 2, rel=1e-5)
