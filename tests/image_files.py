@@ -75,6 +75,7 @@ IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
         "validation/log_likelihood",
     ),
     "improved_gan": (NARROW, "discriminator/class_accuracy"),
+    "few_images": ({**NARROW, "data.channels": 1, "data.size": 8}, "discriminator/pairs"),
     "r3gan_32": ({**R3GAN, "data.channels": 1, "data.size": 8}, "discriminator/r2"),
     "r3gan_64": ({**R3GAN, "data.channels": 1, "data.size": 8}, "discriminator/pairs"),
     "gaussians_gan": (POINTS, "validation/covered"),

@@ -85,6 +85,10 @@ CHARACTER: dict[str, dict[str, Any]] = {
         "objective.adversarial.r1_weight": 0.16, "objective.adversarial.r2_weight": 0.16,
         "objective.adversarial.r1_every": 1, "data.crop_size": 64,
     },
+    "few_images": {
+        "objective.adversarial.augment": ["color", "translation", "cutout"], "discriminator.batch_norm": False,
+        "objective.adversarial.loss": "relativistic",
+    },
     "vae": {"model.name": "vae", "objective.kl_weight": 1.0, "objective.pixel_entropy_weight": 1.0, "model.width": 0},
     "vae_dcgan": {"model.name": "vae", "objective.kl_weight": 1.0, "model.width": 64},
     "mixture": {"model.name": "gaussian_mixture", "model.components": 100},

@@ -129,6 +129,8 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
             None, {**SMALL, "data.world.name": "moving_shapes", "data.crop_size": 32, "run": str(tmp_path / "things")}
         ),
         *(small_preset(name, tmp_path) for name in IMAGES),
+        small_preset("few_images", tmp_path),
+        small_preset("few_images", tmp_path / "adaptive", {"objective.adversarial.augment_target": 0.6}),
         small_preset(
             "mlp_gan",
             tmp_path / "files",

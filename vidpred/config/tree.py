@@ -68,6 +68,17 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _augmented(self) -> Self:
+        if self.objective.adversary.augment and (
+            self.data.context_frames or self.data.has_points or self.model.num_scales > 1
+        ):
+            raise ValueError(
+                "objective.adversarial.augment: only for generators of images, of one scale; set "
+                "objective.adversarial.augment=[]"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _frames(self) -> Self:
         networks: dict[str, ModelSettings | DiscriminatorSettings] = {"model": self.model}
         if self.objective.has_discriminator:

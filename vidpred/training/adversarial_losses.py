@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidpred.losses.augmentation import AdaptiveProbability, AugmentationName, augment
 from vidpred.losses.gan_losses import ADVERSARIAL_LOSSES, AdversarialName, accuracy, saturation
 from vidpred.losses.penalties import (
     HistoricalAverage,
@@ -88,6 +89,25 @@ class AdversarialSettings(Settings):
         description="Weight of the discriminator's cross-entropy on labeled real images; needs discriminator.classes.",
     )
 
+    augment: tuple[AugmentationName, ...] = Field(
+        (),
+        description="Augmentations of the discriminator's inputs, real and generated, for few images: color, "
+        "translation, cutout (DiffAugment, Zhao et al. 2020). Only for generators of images.",
+    )
+    augment_probability: float = Field(
+        1.0, gt=0, le=1, description="Probability of each augmentation of each image, without augment_target."
+    )
+    augment_target: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Adapt the probability so that the mean sign of the logits of real images, 1 where the "
+        "discriminator overfits, keeps this value; 0.6 in the paper (Karras et al. 2020). null: a fixed probability.",
+    )
+    augment_ramp_images: int = Field(
+        500_000, ge=1, description="Images in which the adapted probability can rise from 0 to 1."
+    )
+
     @model_validator(mode="after")
     def _check_label(self) -> Self:
         if self.real_label != 1 and not ADVERSARIAL_LOSSES[self.loss].smoothable:
@@ -118,7 +138,7 @@ class Losses:
 
 
 class AdversarialLosses:
-    """Losses of both networks. Its only state are the averages for historical averaging (`memory`)."""
+    """Losses of both networks. Its state is `memory`: averages for historical averaging, the adapted probability."""
 
     def __init__(
         self, settings: AdversarialSettings, networks: dict[str, nn.Module], history_weight: float = 0.0
@@ -133,7 +153,25 @@ class AdversarialLosses:
         self.settings, self.networks, self.history_weight = settings, networks, history_weight
         self.loss = ADVERSARIAL_LOSSES[settings.loss]
         averaged = networks if history_weight else {}
-        self.memory = {name: HistoricalAverage(network) for name, network in averaged.items()}
+        self.averages = {name: HistoricalAverage(network) for name, network in averaged.items()}
+        self.adaptive: AdaptiveProbability | None = None
+        if settings.augment and settings.augment_target is not None:
+            self.adaptive = AdaptiveProbability(settings.augment_target, settings.augment_ramp_images)
+        self._seen: list[tuple[Tensor, int]] = []  # accuracies on real images, and their number, since the last update
+
+    @property
+    def memory(self) -> dict[str, nn.Module]:
+        """The state between steps, by name."""
+        adaptive = {} if self.adaptive is None else {"augmentation": self.adaptive}
+        return {**self.averages, **adaptive}
+
+    def augmented(self, images: list[Tensor]) -> list[Tensor]:
+        """Return the discriminator's inputs for images `(B, 1, C, H, W)`, if they are augmented."""
+        names = self.settings.augment
+        if not names:
+            return images
+        probability = self.settings.augment_probability if self.adaptive is None else float(self.adaptive.probability)
+        return [augment(image[:, 0].float(), names, probability)[:, None] for image in images]
 
     def adversarial_weight(self, step: int) -> float:
         """Return the weight of the generator's adversarial loss in a step (from 0)."""
@@ -155,16 +193,16 @@ class AdversarialLosses:
         weight, matching = self.adversarial_weight(step), self.settings.feature_matching_weight
         terms: dict[str, tuple[float, Tensor]] = {}
         if weight or matching:
-            logits, features = score(fake)
+            logits, features = score(self.augmented(fake))
             if weight:
                 if self.loss.fake is None:
                     with torch.no_grad():
-                        of_real, _ = score(real)
+                        of_real, _ = score(self.augmented(real))
                     logits = logits - of_real.repeat(len(logits) // len(of_real), *[1] * (logits.dim() - 1))
                 terms["adversarial"] = weight, self.loss.generator(logits) * logits.shape[1]
             if matching:
                 with torch.no_grad():
-                    _, target = score(real)
+                    _, target = score(self.augmented(real))
                 terms["feature_matching"] = matching, feature_matching_loss(features, target)
         return terms | self.history_terms("generator")
 
@@ -189,7 +227,7 @@ class AdversarialLosses:
         if settings.gradient_penalty_weight:
             groups.append(interpolate(real, false[0]))
         # One forward for all groups: data-parallel training expects one forward per backward.
-        logits = score([torch.cat(scale) for scale in zip(*groups, strict=True)])
+        logits = score(self.augmented([torch.cat(scale) for scale in zip(*groups, strict=True)]))
         on_real, *rest = logits.chunk(len(groups))
         on_false = rest[: len(false)]
         terms = self._scores(on_real, on_false)
@@ -205,7 +243,11 @@ class AdversarialLosses:
         if settings.drift_weight:
             terms["drift"] = settings.drift_weight, on_real.square().mean(0).sum()
         losses = weigh(terms | self.history_terms("discriminator"))
-        return Losses(losses.total, losses.parts | self._accuracies(on_real, on_false[0]), losses.weights)
+        parts = losses.parts | self._accuracies(on_real, on_false[0])
+        if self.adaptive is not None:
+            self._seen.append((parts["accuracy_real"], len(real[0])))
+            parts["augment_probability"] = on_real.new_tensor(float(self.adaptive.probability))
+        return Losses(losses.total, parts, losses.weights)
 
     def _penalties(self, step: int) -> dict[str, float]:
         """Return the weights of the zero-centered gradient penalties of a step, by name, without those of weight 0."""
@@ -240,14 +282,26 @@ class AdversarialLosses:
 
     def history_terms(self, network: str) -> dict[str, tuple[float, Tensor]]:
         """Return the historical averaging term of a network, by its name; none without historical averaging."""
-        return {"history": (self.history_weight, self.memory[network]())} if network in self.memory else {}
+        return {"history": (self.history_weight, self.averages[network]())} if network in self.averages else {}
 
     def after_update(self, network: str) -> None:
         """Clip a network's updated weights and add them to its average, where the settings ask for it."""
         if network == "discriminator" and self.settings.weight_clip is not None:
             clip_weights(self.networks[network], self.settings.weight_clip)
-        if network in self.memory:
-            self.memory[network].update()
+        if network in self.averages:
+            self.averages[network].update()
+        if network == "discriminator" and self.adaptive is not None:
+            self._adapt(self.adaptive)
+
+    def _adapt(self, adaptive: AdaptiveProbability) -> None:
+        """Update the probability of augmentation by the batches since the last update, of all processes."""
+        accuracies, counts = zip(*self._seen, strict=True)
+        accuracy, count = torch.stack(accuracies).mean(), sum(counts)
+        self._seen.clear()
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(accuracy)
+            accuracy, count = accuracy / torch.distributed.get_world_size(), count * torch.distributed.get_world_size()
+        adaptive.update(float(accuracy), count)
 
 
 def ramp(step: int, start: int, length: int) -> float:
