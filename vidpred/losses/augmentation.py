@@ -83,8 +83,8 @@ class AdaptiveProbability(nn.Module):
     """Probability of augmentation that follows the discriminator's overfitting.
 
     Karras et al. 2020, "Training generative adversarial networks with limited data", section 3.1: r_t is the mean sign
-    of the logits of real images. Every `UPDATES` updates the probability rises if r_t is above its target, else it falls,
-    at a rate that takes it from 0 to 1 in `ramp_images` images.
+    of the logits of real images. Every `UPDATES` updates the probability rises if r_t is above its target, else it
+    falls, at a rate that takes it from 0 to 1 in `ramp_images` images.
     """
 
     probability: Tensor
