@@ -21,7 +21,7 @@ from vidpred.models.noise import draw_noise
 from vidpred.models.rollout import rollout
 from vidpred.run import train
 
-# Small settings of each predictor, and its parameters at the size of `configs/NAME_moving_mnist.yaml`.
+# Small settings of each predictor, and the parameters of presets.
 SMALL: dict[str, dict[str, Any]] = {
     "convlstm": {"hidden": [6, 5], "kernel": 3},
     "simvp": {"spatial_width": 4, "spatial_layers": 3, "translator_width": 6, "translator_layers": 2},
@@ -34,11 +34,16 @@ SMALL: dict[str, dict[str, Any]] = {
 # As in OpenSTL and, for SVG, in the authors' code. OpenSTL counts 15.08 M for ConvLSTM, of which its forward pass never
 # uses 3.41 M, and has no biases (2048).
 PARAMETERS = {
-    "convlstm": 15_083_520 - 4 * (2 * 128 * 128 * 26) + 4 * 512,
-    "simvp": 57_946_113,
-    "simvp_gsta": 46_769_665,
-    "predrnn_v2": 23_855_104,
-    "svg_lp": 12_614_057,
+    "convlstm_moving_mnist": 15_083_520 - 4 * (2 * 128 * 128 * 26) + 4 * 512,
+    "simvp_moving_mnist": 57_946_113,
+    "simvp_gsta_moving_mnist": 46_769_665,
+    "predrnn_v2_moving_mnist": 23_855_104,
+    "svg_lp_moving_mnist": 12_614_057,
+    # OpenSTL's table for KTH rounds: 12.2 M, 15.6 M, 23.6 M, 14.9 M (again with the unused layers).
+    "simvp_kth": 12_152_385,
+    "simvp_gsta_kth": 15_632_961,
+    "predrnn_v2_kth": 23_584_768,
+    "convlstm_kth": 11_522_560,
 }
 WITH_ACTIONS, ONE_LEAD = {"predrnn_v2", "voxel_flow", "flow_matching"}, {"svg_lp"}
 RUN: dict[str, Any] = {
@@ -66,7 +71,7 @@ def given(generator: Generator, count: int, frames: int) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(("name", "count"), PARAMETERS.items())
 def test_presets_have_the_published_number_of_parameters(name: str, count: int) -> None:
-    config = load_config(f"{name}_moving_mnist.yaml", {})
+    config = load_config(f"{name}.yaml", {})
     with torch.device("meta"):
         assert count_parameters(build_generator(config.model, config.data)) == count
 
@@ -111,6 +116,17 @@ def test_every_context_frame_matters_and_short_contexts_work(name: str) -> None:
     conditions = given(generator, 1, generator.min_history_len + 3)
     short = rollout(generator, frames.detach()[:, -generator.min_history_len :], 3, **conditions)
     assert short.shape == (1, 3, 1, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["predrnn_v2", "voxel_flow", "flow_matching"])
+def test_bair_presets_predict_28_frames_from_2_with_actions(name: str) -> None:
+    config = load_config(f"{name}_bair.yaml", {f"model.{key}": value for key, value in SMALL[name].items()})
+    generator = build_generator(config.model, config.data).eval()
+    conditions = given(generator, 1, 30)
+    assert conditions["actions"].shape == (1, 29, 4)
+    with torch.no_grad():
+        frames = rollout(generator, torch.rand(1, 2, 3, 16, 16), 28, **conditions)
+    assert frames.shape == (1, 28, 3, 16, 16)
 
 
 @pytest.mark.parametrize("name", SMALL)
