@@ -81,6 +81,7 @@ IMAGE_PRESETS: dict[str, tuple[dict[str, Any], str]] = {
     "gaussians_gan": (POINTS, "validation/covered"),
     "gaussians_minibatch": (POINTS, "validation/good"),
     "gaussians_r1": (POINTS, "discriminator/r1"),
+    "gaussians_r3gan": (POINTS, "discriminator/r2"),
     "gaussians_wgan_gp": (POINTS, "validation/divergence"),
 }  # fmt: skip
 
