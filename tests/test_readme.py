@@ -154,6 +154,7 @@ def test_readme_and_guides_run(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert (folder / name).exists(), f"{name} was not made"
     assert {page.stem for page in GUIDE.glob("*.md")} == {
         *PAGES,
+        "deploy",
         "extend",
         "reliability",
         "tour",

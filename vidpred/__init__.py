@@ -19,6 +19,7 @@ _HOMES = {  # public name -> the module that defines it
     "VidpredError": "vidpred.errors",
     "compare": "vidpred.evaluation.compare",
     "evaluate": "vidpred.evaluation.evaluate",
+    "export": "vidpred.inference.export",
     "load_config": "vidpred.config",
     "read_video": "vidpred.data.videos.read_video",
     "render": "vidpred.media.prediction_files",
@@ -27,8 +28,8 @@ _HOMES = {  # public name -> the module that defines it
     "write_video": "vidpred.media.video_writer",
 }
 __all__ = [
-    "Config", "Predictor", "VidpredError", "__version__", "compare", "evaluate", "load_config", "read_video", "render",
-    "rollout", "train", "write_video",
+    "Config", "Predictor", "VidpredError", "__version__", "compare", "evaluate", "export", "load_config", "read_video",
+    "render", "rollout", "train", "write_video",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # without loading typing
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from vidpred.errors import VidpredError
     from vidpred.evaluation.compare import compare
     from vidpred.evaluation.evaluate import evaluate
+    from vidpred.inference.export import export
     from vidpred.inference.predictor import Predictor
     from vidpred.media.prediction_files import render
     from vidpred.media.video_writer import write_video

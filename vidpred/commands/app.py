@@ -14,6 +14,7 @@ from vidpred.commands.demo import demo
 from vidpred.commands.doctor import doctor
 from vidpred.commands.evaluate import compare, evaluate
 from vidpred.commands.exit_status import end, leave_exit_code, set_run_folder
+from vidpred.commands.export import export
 from vidpred.commands.images import complete, sample
 from vidpred.commands.lecture import lecture
 from vidpred.commands.planning import plan, record
@@ -58,6 +59,7 @@ app.command()(sample)
 app.command()(complete)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(export)
 app.command()(doctor)
 # Its handler names the settings that unknown options have become.
 app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})(prepare)

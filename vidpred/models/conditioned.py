@@ -54,7 +54,7 @@ class ConditionedPredictor(Generator):
             ValueError: A condition has another shape, or the model does not take it.
         """
         if noise is None and self.noise_channels:
-            noise = draw_noise(self, len(context))
+            noise = draw_noise(self, context.shape[0])
         given: dict[str, tuple[Tensor | None, str, tuple[int, ...]]] = {
             "noise": (noise, "noise_channels", (self.noise_channels,)),
             "actions": (actions, "action_size", (self.moves, self.action_size)),
@@ -63,8 +63,8 @@ class ConditionedPredictor(Generator):
         found = {}
         for name, (values, setting, wanted) in given.items():
             shape = None if values is None else tuple(values.shape)
-            if shape != ((len(context), *wanted) if wanted[-1] else None):
-                what = f"{name} {(len(context), *wanted)}" if wanted[-1] else f"no {name} (model.{setting}=0)"
+            if shape != ((context.shape[0], *wanted) if wanted[-1] else None):
+                what = f"{name} {(context.shape[0], *wanted)}" if wanted[-1] else f"no {name} (model.{setting}=0)"
                 raise ValueError(f"the generator takes {what}, not {shape}")
             if values is not None:
                 found[name] = self._scaled(name, values.to(context)).flatten(1)

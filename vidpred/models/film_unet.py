@@ -17,7 +17,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.optical_flow import warp_backward
-from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.pyramid import crop, pad_to_multiple, upsample
 from vidpred.models.settings import ModelSettings
 
 GROUPS = 8  # maximum number of channel groups in group normalization
@@ -161,7 +161,7 @@ class FilmUnet(ConditionedPredictor):
             level = block(functional.avg_pool2d(level, 2) if skips else level, condition)
             skips.append(level)
         for block, finer in zip(self.up, skips[-2::-1], strict=True):
-            level = block(torch.cat([functional.interpolate(level, scale_factor=2.0), finer], 1), condition)
+            level = block(torch.cat([upsample(level), finer], 1), condition)
         return [self.frames(self.paint(level), padded, context.shape[-2:])]
 
     def network_input(self, context: Tensor, actions: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -181,7 +181,7 @@ class FilmUnet(ConditionedPredictor):
         change = rearrange(change, "b (k c) h w -> b k c h w", c=self.output_maps)
         added, displacement = change.split([self.channels, self.output_maps - self.channels], 2)
         frames = moved(padded[:, -1:].float(), displacement * DISPLACED) + added
-        shown: Tensor = frames[..., : size[0], : size[1]].clamp(0, 1)
+        shown: Tensor = crop(frames, size[0], size[1]).clamp(0, 1)
         return shown
 
     def encode_conditions(
@@ -227,6 +227,10 @@ def spatial_actions(places: Tensor, image: Sequence[int], canvas: Sequence[int])
 
 def _places(level: Tensor) -> Tensor:
     """Return y and x of every cell, from -1 to 1: `(B, 2, h, w)`."""
-    rows, columns = (torch.linspace(-1, 1, side, device=level.device, dtype=level.dtype) for side in level.shape[-2:])
+    sides, like = level.shape[-2:], {"device": level.device, "dtype": level.dtype}
+    if torch.compiler.is_exporting():  # linspace takes no symbols
+        rows, columns = (torch.arange(side, **like) * (2 / (side - 1)) - 1 for side in sides)
+    else:
+        rows, columns = (torch.linspace(-1, 1, side, **like) for side in sides)
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
-    return grid.expand(len(level), -1, -1, -1)
+    return grid.expand(level.shape[0], -1, -1, -1)

@@ -22,7 +22,7 @@ from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.film_unet import Block
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.noise import draw_noise
-from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.recurrent import clamp_straight_through
 from vidpred.models.settings import ModelSettings
 
@@ -131,7 +131,7 @@ class FlowMatching(ConditionedPredictor):
         linear, rest, scale = (factor[:, None, None, None, None] for factor in factors(time))
         known, noisy = (pad_to_multiple(x, multiple).flatten(1, 2) for x in (context * 2 - 1, frames / scale))
         condition = self.condition(torch.cat([encode_time(time), *given], 1))
-        output = self.network(torch.cat([known, noisy], 1), condition)[..., :height, :width]
+        output = crop(self.network(torch.cat([known, noisy], 1), condition), height, width)
         return linear * frames + rest * torch.unflatten(output, 1, frames.shape[1:3])
 
     def network(self, images: Tensor, condition: Tensor) -> Tensor:

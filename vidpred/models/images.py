@@ -79,16 +79,16 @@ class ImageGenerator(Generator):
         """
         if noise is None:
             noise = draw_noise(self, len(context))
-        if tuple(noise.shape) != (len(context), self.noise_channels):
+        if tuple(noise.shape) != (context.shape[0], self.noise_channels):
             raise ValueError(
-                f"the generator takes noise {(len(context), self.noise_channels)}, not {tuple(noise.shape)}"
+                f"the generator takes noise {(context.shape[0], self.noise_channels)}, not {tuple(noise.shape)}"
             )
         noise = noise.to(context)
         if not self.num_labels:
             return noise
         check_labels(labels, 0 if context.is_meta else self.num_labels)
         assert labels is not None or context.is_meta
-        chosen = torch.zeros(len(context), dtype=torch.int64) if labels is None else labels
+        chosen = torch.zeros(context.shape[0], dtype=torch.int64) if labels is None else labels
         return torch.cat([noise, functional.one_hot(chosen.to(context.device), self.num_labels).to(noise)], 1)
 
 

@@ -21,7 +21,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.optical_flow import Care, dense_flow, smooth_displacements, warp, warp_backward, warp_sharp
-from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
 PADDING = 8  # pixels: half resolution, halved twice more
@@ -220,7 +220,10 @@ class MotionGenerator(ConditionedPredictor):
         planes = self.planes(context, noise, actions, states)
         if self.training and float(torch.rand((), device="cpu")) < SHORT:
             context = context[:, -3:]
-        motion = observe(context, self.backtests)
+        return self.from_motion(observe(context, self.backtests), planes, height, width)
+
+    def from_motion(self, motion: Motion, planes: Tensor | None, height: int, width: int) -> list[Tensor]:
+        """Predict future frames of a size from the motion in the context frames, see `forward`."""
         if self.refinement is not None:
             images = self._refined(motion, planes)
         elif self.sharpness == 1:
@@ -230,7 +233,7 @@ class MotionGenerator(ConditionedPredictor):
         else:
             pairs = zip(self._blended(motion), self._warped(motion), strict=True)
             images = (torch.lerp(blended, sharp, self.sharpness) for blended, sharp in pairs)
-        return [torch.stack([image.clamp(0, 1)[..., :height, :width] for image in images], 1)]
+        return [torch.stack([crop(image.clamp(0, 1), height, width) for image in images], 1)]
 
     def _scenes(self, motion: Motion) -> Iterator[tuple[int, Scene]]:
         """Yield the leads and their scenes."""
@@ -456,15 +459,30 @@ def observe(context: Tensor, backtests: bool = True) -> Motion:
         if len(rows) < len(context):
             return Motion(*(part[places] for part in observe(rows, backtests)))
     frames = context[:, -(LEADS[-1] + 2) :].float()
-    pairs = frames.shape[1] - 1
-    if pairs < 2:
-        missing = repeat(frames[:, :1], "b 1 c h w -> b n c h w", n=2 - pairs)
+    origins = flow_origins(frames.shape[1], backtests)
+    if frames.shape[1] < 3:
+        missing = repeat(frames[:, :1], "b 1 c h w -> b n c h w", n=3 - frames.shape[1])
         frames = torch.cat([missing, frames], 1)
-    # Distances from t of the frames to extrapolate from: 0, and for backtests those with a preceding frame.
-    origins = [0, *(lead for lead in LEADS if backtests and lead < pairs)]
+    fine, smooth = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
+    return motion_of(frames, origins, fine, smooth)
+
+
+def flow_origins(num_frames: int, backtests: bool) -> list[int]:
+    """Return the distances from t of the frames that smooth flows start at: 0, and the leads of the backtests."""
+    return [0, *(lead for lead in LEADS if backtests and lead < num_frames - 1)]
+
+
+def motion_of(frames: Tensor, origins: Sequence[int], fine: Sequence[Tensor], smooths: Sequence[Tensor]) -> Motion:
+    """Return the motion in frames of known flows.
+
+    Args:
+        frames: `(B, T, C, H, W)` with T >= 3.
+        origins: Distances from t of the frames that the smooth flows start at, see `flow_origins`.
+        fine: Fine flows of the last two pairs of frames, the newest first, each `(B, 2, H', W')` padded like frames.
+        smooths: Smooth flows at every origin.
+    """
     padded = pad_to_multiple(frames, PADDING)
-    flow, older = flows_at(frames, [0, 1], "fine")
-    smooth, *old_flows = flows_at(frames, origins, "smooth")
+    (flow, older), (smooth, *old_flows) = fine, smooths
     oldest, before, last = padded[:, -3:].unbind(1)
     older = warp(older, flow)
     doubts = [warp_backward(before, flow), warp_backward(oldest, flow + older)]

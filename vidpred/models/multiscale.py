@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
-from vidpred.models.pyramid import build_pyramid, upsample
+from vidpred.models.pyramid import build_pyramid, crop, upsample
 from vidpred.models.settings import ModelSettings
 
 # Hidden feature maps per scale, coarse to fine, of the paper and of the smaller released model.
@@ -163,10 +163,12 @@ class MultiscaleGenerator(ConditionedPredictor):
                 previous = torch.tanh(change)
             coarser = last
             predictions.append((rearrange(previous, "b (k c) h w -> b k c h w", c=self.channels) + 1) / 2)
-        predictions[-1] = predictions[-1][..., :height, :width]
+        predictions[-1] = crop(predictions[-1], height, width)
         return predictions
 
 
 def as_channels_last(images: Tensor) -> Tensor:
     """Convert images to the memory layout in which bfloat16 convolutions are fastest, on CPUs and GPUs."""
+    if torch.compiler.is_exporting():  # other runtimes choose their own
+        return images
     return images.contiguous(memory_format=torch.channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as functional
 from einops import rearrange
 from torch import Tensor
@@ -10,12 +11,25 @@ from torch import Tensor
 def pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column of `(..., H, W)` until both are multiples of `multiple`."""
     height, width = frames.shape[-2:]
+    if torch.compiler.is_exporting():  # without a branch on the size, which is a symbol then
+        for dim, side in ((-2, height), (-1, width)):
+            places = torch.arange((side + multiple - 1) // multiple * multiple, device=frames.device)
+            frames = frames.index_select(dim, places.clamp(max=side - 1))
+        return frames
     bottom, right = -height % multiple, -width % multiple
     if not (bottom or right):
         return frames
     flat = frames.reshape(-1, 1, height, width)
     padded = functional.pad(flat, (0, right, 0, bottom), mode="replicate")
     return padded.reshape(*frames.shape[:-2], *padded.shape[-2:])
+
+
+def crop(frames: Tensor, height: int, width: int) -> Tensor:
+    """Return the upper left part of `(..., H, W)`, which undoes `pad_to_multiple`."""
+    if torch.compiler.is_exporting():  # a slice would compare sizes, which are symbols then
+        rows, columns = (torch.arange(side, device=frames.device) for side in (height, width))
+        return frames.index_select(-2, rows).index_select(-1, columns)
+    return frames[..., :height, :width]
 
 
 def build_pyramid(frames: Tensor, num_scales: int) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
-from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
 
@@ -149,7 +149,7 @@ class RecurrentPredictor(ConditionedPredictor):
     def images(self, cells: Tensor, size: torch.Size) -> Tensor:
         """Return cells `(B, T, C', h, w)` as frames of a size (H, W), `(B, T, C, H, W)`."""
         flat = functional.pixel_shuffle(rearrange(cells, "b t c h w -> (b t) c h w"), self.cell_size)
-        return torch.unflatten(flat[..., : size[0], : size[1]], 0, (len(cells), -1))
+        return torch.unflatten(crop(flat, size[0], size[1]), 0, (len(cells), -1))
 
 
 def clamp_straight_through(images: Tensor) -> Tensor:

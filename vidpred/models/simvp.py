@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Generator
 from vidpred.models.multiscale import as_channels_last
-from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.recurrent import clamp_straight_through
 from vidpred.models.settings import ModelSettings
 
@@ -209,13 +209,13 @@ class SimVP(Generator):
         level = first = self.encoder[0](level)
         for layer in self.encoder[1:]:
             level = layer(level)
-        joined = self.translator(rearrange(level, "(b t) c h w -> b (t c) h w", b=len(context)))
+        joined = self.translator(rearrange(level, "(b t) c h w -> b (t c) h w", b=context.shape[0]))
         level = rearrange(joined, "b (k c) h w -> (b k) c h w", k=self.pred_frames)
         for layer in self.decoder[:-1]:
             level = layer(level)
-        skips = torch.unflatten(first, 0, (len(context), -1))[:, self.skips()].flatten(0, 1)
+        skips = torch.unflatten(first, 0, (context.shape[0], -1))[:, self.skips()].flatten(0, 1)
         images = self.readout(self.decoder[-1](level + skips)).float()
-        return [clamp_straight_through(torch.unflatten(images[..., :height, :width], 0, (len(context), -1)))]
+        return [clamp_straight_through(torch.unflatten(crop(images, height, width), 0, (context.shape[0], -1)))]
 
     def skips(self) -> list[int]:
         """Return, for each future frame, the index of the context frame whose first features the decoder takes."""

@@ -18,7 +18,7 @@ from vidpred.errors import ConfigError
 from vidpred.models.base import Generator
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.noise import draw_noise
-from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
 CELL = 16  # side in pixels of the coarsest features
@@ -186,7 +186,7 @@ class SVG(Generator):
         level = functional.interpolate(level, skips[-1].shape[-2:])
         for layer, skip in zip([*self.up, self.readout], reversed(skips), strict=True):
             level = layer(torch.cat([level, skip.flatten(0, 1).to(level)], 1))
-        images = level.float().sigmoid()[..., : size[0], : size[1]]
+        images = crop(level.float().sigmoid(), size[0], size[1])
         return torch.unflatten(images, 0, codes.shape[:2])
 
 

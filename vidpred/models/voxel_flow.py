@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.optical_flow import warp_backward
-from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
 HALVED = 4  # side of the cells in which a block of scale 1 computes its coarse path
@@ -71,6 +71,14 @@ class Flow(NamedTuple):
     logits: Tensor  # (B, K, H, W)
 
 
+def resize(maps: Tensor, times: int, over: int) -> Tensor:
+    """Resize maps by the factor times / over, bilinear."""
+    if torch.compiler.is_exporting():  # whole sides: the tracer cannot compare products with fractions
+        sides = [side // over * times for side in maps.shape[-2:]]
+        return functional.interpolate(maps, size=sides, mode="bilinear")
+    return functional.interpolate(maps, scale_factor=times / over, mode="bilinear")
+
+
 class FlowBlock(nn.Module):
     """Update of the voxel flow by a coarse path at 1 / scale of the resolution and a fine path."""
 
@@ -97,11 +105,10 @@ class FlowBlock(nn.Module):
         still = torch.cat([images, flow.logits], 1)
         small, displacements = still, flow.displacements
         if self.scale > 1:
-            small = functional.interpolate(still, scale_factor=1 / self.scale, mode="bilinear")
-            displacements = functional.interpolate(displacements, scale_factor=1 / self.scale, mode="bilinear")
+            small, displacements = (resize(maps, 1, self.scale) for maps in (still, displacements))
         coarse = self.coarse(torch.cat([small, displacements / self.scale], 1))
         coarse = self.narrow(self.inner(coarse) + coarse)
-        coarse = functional.interpolate(coarse, scale_factor=2 * self.scale, mode="bilinear")
+        coarse = resize(coarse, 2 * self.scale, 1)
         fine = self.fine(torch.cat([still, flow.displacements], 1))
         output = self.readout(torch.cat([coarse, fine], 1)).float()
         return Flow(*output.split([4 * self.frames, self.frames], 1))
@@ -159,7 +166,7 @@ class VoxelFlow(ConditionedPredictor):
         if planes is not None:
             still = torch.cat([still, planes.expand(-1, -1, *padded.shape[-2:])], 1)
         chosen = self.choose(padded[:, -2:], draw=target is not None)
-        flow = Flow(*(padded.new_zeros(len(padded), self.pred_frames * n, *padded.shape[-2:]) for n in (4, 1)))
+        flow = Flow(*(padded.new_zeros(padded.shape[0], self.pred_frames * n, *padded.shape[-2:]) for n in (4, 1)))
         self.extra_losses = {}
         if target is not None:
             frames, losses = self.learn(still, padded[:, -2:], flow, chosen, target)
@@ -168,7 +175,7 @@ class VoxelFlow(ConditionedPredictor):
             for block, use in zip(self.blocks, chosen.unbind(1), strict=True):
                 flow = self.refine(block, still, padded[:, -2:], flow, use > 0)
             frames, _ = self.render(padded[:, -2:], flow)
-        return [frames[..., : size[0], : size[1]]]
+        return [crop(frames, size[0], size[1])]
 
     def choose(self, last: Tensor, draw: bool) -> Tensor:
         """Return which blocks a sample passes, `(B, blocks)`: 1 or 0, with the gradient of the chances.
@@ -178,7 +185,7 @@ class VoxelFlow(ConditionedPredictor):
             draw: Whether to draw by the chances; else blocks with a chance above one half and the likeliest.
         """
         if self.routing is None or self.mean_blocks is None:
-            return last.new_ones(len(last), len(self.blocks))
+            return last.new_ones(last.shape[0], len(self.blocks))
         chances = self.routing(last.flatten(1, 2)).float().sigmoid()
         chances = (chances / (chances.sum(1, keepdim=True) + 1e-6) * self.mean_blocks).clamp(0, 1)
         taken = torch.bernoulli(chances) if draw else (chances > 0.5) | (chances >= chances.amax(1, keepdim=True))
@@ -204,6 +211,11 @@ class VoxelFlow(ConditionedPredictor):
 
     def refine(self, block: nn.Module, still: Tensor, last: Tensor, flow: Flow, use: Tensor) -> Flow:
         """Return the flow after a block, which computes the chosen samples only, `use` `(B,)`."""
+        if torch.compiler.is_exporting():  # a graph without branches computes all samples
+            _, moved = self.render(last, flow)
+            added = block(torch.cat([still, moved], 1), flow)
+            share = use.to(still)[:, None, None, None]
+            return Flow(*(a + share * b for a, b in zip(flow, added, strict=True)))
         if use.is_meta:  # without values: shapes for all samples
             use = torch.ones(len(use), dtype=torch.bool, device="cpu")
         if not bool(use.any()):
@@ -215,7 +227,7 @@ class VoxelFlow(ConditionedPredictor):
 
     def render(self, last: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:
         """Return blended frames `(B, K, C, H, W)` in [0, 1], and both moved frames, `(B, K * 2 * C, H, W)`."""
-        batch, count = len(last), self.pred_frames
+        batch, count = last.shape[0], self.pred_frames
         displacements = rearrange(flow.displacements, "b (k two xy) h w -> (b k two) xy h w", two=2, xy=2)
         copies = last[:, None].expand(-1, count, -1, -1, -1, -1).flatten(0, 2)
         moved = warp_backward(copies, displacements).unflatten(0, (batch, count, 2))
