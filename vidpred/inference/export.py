@@ -71,7 +71,8 @@ def export(
         StorageError: The run cannot be loaded, or the file cannot be written.
     """
     target = Path(path)
-    kind = format or next((name for name, suffix in SUFFIXES.items() if suffix == target.suffix.lower()), "onnx")
+    by_suffix: list[Format] = [name for name, suffix in SUFFIXES.items() if suffix == target.suffix.lower()]
+    kind = format or (by_suffix[0] if by_suffix else "onnx")
     check_output(target, overwrite, "--output", (SUFFIXES[kind],))
     if kind == "onnx":
         require_onnx()
@@ -185,6 +186,7 @@ def write_onnx(
     for values, ports in ((converted.model.graph.inputs, step.inputs), (converted.model.graph.outputs, step.outputs)):
         for value, port in zip(values, ports, strict=True):  # names of dimensions instead of the tracer's symbols
             for index, side in enumerate(port.shape):
+                assert value.shape is not None
                 value.shape[index] = side
     converted.model.metadata_props[METADATA] = json.dumps(described)
     converted.save(path)

@@ -227,10 +227,10 @@ def spatial_actions(places: Tensor, image: Sequence[int], canvas: Sequence[int])
 
 def _places(level: Tensor) -> Tensor:
     """Return y and x of every cell, from -1 to 1: `(B, 2, h, w)`."""
-    sides, like = level.shape[-2:], {"device": level.device, "dtype": level.dtype}
+    sides = level.shape[-2:]
     if torch.compiler.is_exporting():  # linspace takes no symbols
-        rows, columns = (torch.arange(side, **like) * (2 / (side - 1)) - 1 for side in sides)
+        rows, columns = (torch.arange(side, device=level.device).to(level) * (2 / (side - 1)) - 1 for side in sides)
     else:
-        rows, columns = (torch.linspace(-1, 1, side, **like) for side in sides)
+        rows, columns = (torch.linspace(-1, 1, side, device=level.device, dtype=level.dtype) for side in sides)
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
     return grid.expand(level.shape[0], -1, -1, -1)
