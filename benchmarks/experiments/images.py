@@ -67,8 +67,8 @@ FASHION_RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae": ("vae_dcgan.yaml", {"model.width": 32, **FALLING, "training.steps": 5500}),
     "mixture": ("mixture.yaml", {}),
 }
-# R3GAN's loss on the DCGAN's networks, without batch norm in the discriminator: second derivatives of the backbone r3gan
-# take half a second per step of a core. Tuned in three trials with seed 0 (docs/notes/index.md).
+# R3GAN's loss on the DCGAN's networks, without batch norm in the discriminator: second derivatives of the backbone
+# r3gan take half a second per step of a core. Tuned in three trials with seed 0 (docs/notes/index.md).
 PAIRS = {
     "training.generator.betas": [0.0, 0.95], "training.discriminator.betas": [0.0, 0.95],
     "discriminator.batch_norm": False, "objective.adversarial.loss": "relativistic",
