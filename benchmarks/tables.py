@@ -568,11 +568,13 @@ def preparing(results: Results) -> str:
 
 
 def motion_speed(results: Results) -> str:
-    """Return frames per second of the motion generator."""
-    rates = results["speed: motion", 0].values["frames_per_second"]
-    columns = list(next(iter(rates.values())))
-    rows = [[size, *(f"{values[column]:,.4g}" for column in columns)] for size, values in rates.items()]
-    return grid(["frames per second", *columns], rows)
+    """Return the time of a forecast by size: median and 95th percentile."""
+    by_size = results["motion, time of a forecast", 0].values["milliseconds"]
+    rows = [
+        [size, *(f"{times['median']:,.4g} ({times['p95']:,.4g})" for times in variants.values())]
+        for size, variants in by_size.items()
+    ]
+    return grid(["milliseconds", *next(iter(by_size.values()))], rows)
 
 
 def processes(results: Results) -> str:

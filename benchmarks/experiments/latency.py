@@ -1,4 +1,4 @@
-"""Experiment with the time of one decision in PushT: variants take turns within one run, on one thread."""
+"""Experiments with the time of one decision in PushT and of one forecast: variants take turns within one run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 from torch.profiler import profile
 
 from benchmarks.experiments.base import Experiment
+from benchmarks.motion import forecasts
 from vidpred.config import load_config
 from vidpred.models.build import build_generator
 from vidpred.planning.controller import MPCController
@@ -97,4 +98,12 @@ def stages(variant: Callable[[], None]) -> dict[str, float]:
     return {**{stage: round(share, 3) for stage, share in shares.items()}, "other": round(1 - sum(shares.values()), 3)}
 
 
-LATENCY_EXPERIMENTS = [Experiment("PushT, time of a decision", 0, decision_row)]
+def forecast_row(folder: Path, seed: int) -> dict[str, Any]:
+    """Time forecasts of eight frames by the shipped weights on one thread."""
+    return {"milliseconds": forecasts(20, 1)}
+
+
+LATENCY_EXPERIMENTS = [
+    Experiment("PushT, time of a decision", 0, decision_row),
+    Experiment("motion, time of a forecast", 0, forecast_row),
+]
