@@ -36,6 +36,15 @@ def test_save_and_find(run: RunFolder) -> None:
     assert find_checkpoint(run.folder(8)).step == 8
 
 
+def test_files_have_the_permissions_of_new_files(run: RunFolder, tmp_path: Path) -> None:
+    """Safetensors lets only the owner read, so others who may use the folder could not load the run."""
+    (tmp_path / "new").touch()
+    expected = (tmp_path / "new").stat().st_mode
+    assert {file.name: file.stat().st_mode for file in run.folder(4).iterdir()} == dict.fromkeys(
+        (file.name for file in run.folder(4).iterdir()), expected
+    )
+
+
 def test_the_best_is_kept_and_the_oldest_deleted(run: RunFolder) -> None:
     run.save(14, {"ema": {"weight": torch.zeros(1)}}, {}, keep=3, best=("psnr", 30.0))
     for step in (16, 18):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.ship import ship
 from vidpred.checkpoint import find
@@ -39,3 +40,21 @@ def test_shipped_weights_plan_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
         load_model(Path("pretrained:pusht"), "best", "cpu", "auto")
     with pytest.raises(ConfigError, match=r"no such weights \[box\]"):
         ship("mine", "box", weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "high", "names"),
+    [("pusht", 32, 512.0, ("agent x", "agent y")), ("block_push", 32, 1.0, ("disc x", "disc y"))],
+)
+def test_the_weights_of_the_package(name: str, size: int, high: float, names: tuple[str, ...]) -> None:
+    """They load, know their frames and actions, and what an action does changes the prediction."""
+    model, found = load_model(Path(f"pretrained:{name}"), "best", "cpu", "float32")
+    assert found == size
+    assert model.trained_bounds is not None
+    assert model.trained_bounds.names == names
+    assert 0.9 * high < float(model.trained_bounds.high.max()) <= high
+    frames = torch.rand(1, 1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    plans = torch.stack([model.trained_bounds.low, model.trained_bounds.high])[None, :, None].float()
+    predicted = model.rollout(frames, plans)
+    assert predicted.shape == (1, 2, 1, 3, size, size)
+    assert float((predicted[0, 0] - predicted[0, 1]).abs().max()) > 0.01

@@ -16,7 +16,16 @@ from vidpred.checkpoint.find import PRETRAINED, SHIPPED, find_checkpoint, is_pre
 from vidpred.checkpoint.run_files import read_config, read_metrics, read_settings
 from vidpred.checkpoint.run_folder import RunFolder
 from vidpred.checkpoint.state_dicts import check_weights, load_weights, pack_optimizer, unpack_optimizer
-from vidpred.checkpoint.verified import CONFIG, MANIFEST, Checkpoint, find_damage, hash_file, read_state, write_manifest
+from vidpred.checkpoint.verified import (
+    CONFIG,
+    MANIFEST,
+    Checkpoint,
+    find_damage,
+    hash_file,
+    read_state,
+    save_tensors,
+    write_manifest,
+)
 
 __all__ = [
     "CONFIG",
@@ -37,6 +46,7 @@ __all__ = [
     "read_metrics",
     "read_settings",
     "read_state",
+    "save_tensors",
     "unpack_optimizer",
     "write_manifest",
 ]

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from vidpred.checkpoint.verified import (
     is_mark,
     is_step,
     read_state,
+    save_tensors,
     write_manifest,
 )
 from vidpred.errors import StorageError
@@ -113,8 +113,7 @@ class RunFolder:
                 self._check_space(files)
                 temporary.mkdir()
                 for name, tensors in files.items():
-                    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-                    safetensors.torch.save_file(plain, temporary / f"{name}.safetensors")
+                    save_tensors(tensors, temporary / f"{name}.safetensors")
                 (temporary / "state.json").write_text(json.dumps({**state, **mark, "step": step}, indent=1))
                 if self._config is not None:
                     (temporary / CONFIG).write_text(self._config, encoding="utf-8")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import stat
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,20 @@ def hash_file(file: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write tensors to a file with the permissions of any new file; those of safetensors can be read by their owner only.
+
+    Raises:
+        OSError: The file cannot be written.
+        SafetensorError: The same, within safetensors.
+    """
+    file.touch()
+    mode = stat.S_IMODE(file.stat().st_mode)
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    safetensors.torch.save_file(plain, file)
+    file.chmod(mode)
 
 
 def write_manifest(folder: Path, step: int) -> None:

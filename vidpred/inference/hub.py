@@ -9,11 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import safetensors.torch
 import yaml
 from torch import Tensor, nn
 
-from vidpred.checkpoint import CONFIG, MANIFEST, PRETRAINED, Checkpoint, is_pretrained, read_config, write_manifest
+from vidpred.checkpoint import (
+    CONFIG,
+    MANIFEST,
+    PRETRAINED,
+    Checkpoint,
+    is_pretrained,
+    read_config,
+    save_tensors,
+    write_manifest,
+)
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError, one_line
 from vidpred.files import atomic_write
@@ -89,8 +97,7 @@ def save(
     measured = _read_metrics(metrics)
     with atomic_write(folder, durable=True) as temporary:
         temporary.mkdir()
-        plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        safetensors.torch.save_file(plain, temporary / "ema.safetensors")
+        save_tensors(tensors, temporary / "ema.safetensors")
         (temporary / CONFIG).write_text(yaml.safe_dump(shared, sort_keys=False), encoding="utf-8")
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         if measured:
