@@ -127,7 +127,7 @@ class Motion(NamedTuple):
     @property
     def cell(self) -> int:
         """Pixels across a cell of trust and evidence: `PADDING`, or half of that in `halved` motion."""
-        return self.last.shape[-1] // self.trust.shape[-1]
+        return int(self.last.shape[-1] // self.trust.shape[-1])
 
 
 class Scene(NamedTuple):
@@ -154,7 +154,7 @@ class Scene(NamedTuple):
     @property
     def cell(self) -> int:
         """Pixels across a cell of the region features."""
-        return self.prior.shape[-1] // self.region_features.shape[-1]
+        return int(self.prior.shape[-1] // self.region_features.shape[-1])
 
 
 class MotionGenerator(ConditionedPredictor):
