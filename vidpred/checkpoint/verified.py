@@ -156,7 +156,7 @@ def hash_file(file: Path) -> str:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Write tensors to a file with the permissions of any new file; those of safetensors can be read by their owner only.
+    """Write tensors to a file with the permissions of any new file; those of safetensors are for its owner only.
 
     Raises:
         OSError: The file cannot be written.
