@@ -30,6 +30,7 @@ SMALL = {
     "voxel_flow_moving_mnist.yaml": ["model.scales=[2,1]", "model.widths=[8,4]", "model.mean_blocks=1"],
     "motion_sharp.yaml": ["data.context_frames=4", "data.pred_frames=2"],
 }
+NO_ONNX = ("motion_sharp.yaml", "onnx")
 
 
 def predictor(preset: str) -> Predictor:
@@ -54,8 +55,9 @@ def test_a_step_is_one_application_of_a_rollout_with_actions() -> None:
 
 
 @pytest.mark.reliability
-@pytest.mark.parametrize("preset", SMALL)
-@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+@pytest.mark.parametrize(
+    ("preset", "kind"), [(name, kind) for name in SMALL for kind in ("onnx", "pt2") if (name, kind) != NO_ONNX]
+)
 def test_every_kind_of_model_keeps_its_outputs(preset: str, kind: str, tmp_path: Path) -> None:
     if kind == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -107,3 +109,10 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match=r"needs the package onnx; pip install 'vidpred\[export\]'"):
         export("pretrained", tmp_path / "model.onnx")
+
+
+def test_motion_is_no_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "require_onnx", lambda: None)
+    with pytest.raises(ConfigError, match=r"cannot become ONNX .* choose --format pt2"):
+        export(predictor("motion_sharp.yaml"), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())

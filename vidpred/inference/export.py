@@ -79,6 +79,8 @@ def export(
     predictor = model if isinstance(model, Predictor) else Predictor.load(model, checkpoint, "cpu")
     state = {} if predictor.checkpoint is None else predictor.checkpoint.state
     step = exported_step(predictor.generator, state).cpu().eval()
+    if kind == "onnx" and not step.as_onnx:
+        raise ConfigError(f"this model cannot become ONNX [{predictor.name}]; choose --format pt2 and a file .pt2")
     with quiet(), torch.no_grad():
         program, shortest = trace(step, predictor.name)
         described = describe(predictor, step, shortest)

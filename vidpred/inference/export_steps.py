@@ -39,10 +39,14 @@ class Sizes:
 
 
 class ExportedStep(nn.Module):
-    """Base class of what is exported; tensors go in and out in the order of `inputs` and `outputs`."""
+    """Base class of what is exported; tensors go in and out in the order of `inputs` and `outputs`.
+
+    `as_onnx` is whether ONNX is possible.
+    """
 
     inputs: list[Port]
     outputs: list[Port]
+    as_onnx = True
 
     def __init__(self, generator: Generator, state: Mapping[str, Any]) -> None:
         super().__init__()
@@ -135,6 +139,7 @@ class MotionStep(FrameStep):
     """The networks and warps of `motion`; optical flow is an input, `(B, pairs, 2, H, W)`."""
 
     generator: MotionGenerator
+    as_onnx = False  # the conversion of its warps takes over four minutes
 
     def __init__(self, generator: MotionGenerator, state: Mapping[str, Any]) -> None:
         super().__init__(generator, state)
