@@ -170,3 +170,11 @@ def test_atomic_writes_replace(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         write_file(tmp_path / "folder", b"1")
     assert sorted(tmp_path.iterdir()) == [file, tmp_path / "folder"]
+
+
+def test_another_folder_in_its_place_is_not_written(run: RunFolder) -> None:
+    run.check_in_place()
+    run.path.rename(run.path.with_name("moved"))
+    RunFolder(run.path).create()
+    with pytest.raises(StorageError, match="was moved or removed while it trained"):
+        run.check_in_place()

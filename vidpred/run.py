@@ -6,7 +6,7 @@ import io
 import math
 import tempfile
 import warnings
-from contextlib import ExitStack, redirect_stderr
+from contextlib import ExitStack, redirect_stderr, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -178,6 +178,8 @@ def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: R
     folder.create()
     exclusive = held.enter_context(folder_lock(folder.path, "choose another run="))
     remove_leftovers(folder.checkpoints, exclusive)
+    with suppress(OSError):
+        (folder.path / "exit.json").unlink(missing_ok=True)  # of the previous training
     splits = None if folder.steps() else record_splits(data)
     prepare_folder(folder, config, reads.keys)
     if splits is not None:

@@ -237,6 +237,16 @@ def test_misused_verbs_are_one_line(capsys: pytest.CaptureFixture[str], words: s
     assert len(result[2].splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "words", ["doctor {}", "train run={}", "train data.root={}", "predict {}", "export -r r -o {}/x.pt2"]
+)
+def test_too_long_names_are_one_line(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    assert run_vidpred(*words.format("n" * 300).split()) in (2, 3, 4)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("vidpred: error: ")
+    assert len(last) <= 200
+
+
 def test_waiting_threads_sleep(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Set before torch is loaded, which reads these once; what the user sets stays."""
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")

@@ -15,8 +15,10 @@ from tests.command_line import run_vidpred
 from vidpred.data.prepared.format import Manifest, PreparedFrames
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.errors import ConfigError, StorageError
+from vidpred.planning import record as module
 from vidpred.planning.envs.block_push import BlockPushState, advance, paint
 from vidpred.planning.envs.registry import make_env
+from vidpred.planning.lerobot_export import write_lerobot
 from vidpred.planning.record import Recording, record, record_lerobot
 
 
@@ -177,7 +179,7 @@ def test_several_cameras_are_recorded_trained_on_and_planned_with(
         assert message in capsys.readouterr().err
 
 
-def test_a_lerobot_set_has_the_same_episodes(tmp_path: Path) -> None:
+def test_a_lerobot_set_has_the_same_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
     recording = Recording("block_push", 11, size=32, steps=6)
     assert "11 episodes" in record_lerobot(recording, tmp_path / "lerobot", workers=1, progress=False)
@@ -203,6 +205,17 @@ def test_a_lerobot_set_has_the_same_episodes(tmp_path: Path) -> None:
     assert again.skipped == []
     with pytest.raises(ConfigError, match="exists already"):
         record_lerobot(recording, tmp_path / "lerobot")
+    late = tmp_path / "late"
+
+    def write_late(*given: Any) -> int:
+        late.mkdir()
+        (late / "precious.txt").touch()
+        return write_lerobot(*given)
+
+    monkeypatch.setattr(module, "write_lerobot", write_late)
+    with pytest.raises(StorageError, match="appeared meanwhile"):
+        record_lerobot(recording, late, workers=1, progress=False)
+    assert [file.name for file in late.iterdir()] == ["precious.txt"]
 
 
 def test_unknown_environments_are_named() -> None:

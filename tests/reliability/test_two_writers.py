@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ def test_the_second_holder_is_refused_until_the_first_ends(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
     with folder_lock(tmp_path, "choose another"):
         pass
+
+
+def test_a_holder_whose_folder_was_moved_keeps_the_lock_of_its_successor(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(folder_lock(run, "choose another"))
+        run.rename(tmp_path / "moved")
+        run.mkdir()
+        second.enter_context(folder_lock(run, "choose another"))
+        first.close()
+        with pytest.raises(InUseError), folder_lock(run, "choose another"):
+            pass
 
 
 def test_a_killed_holder_and_its_forked_child_release_the_lock(tmp_path: Path) -> None:

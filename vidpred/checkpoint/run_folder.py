@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ class RunFolder:
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self._config: str | None = None  # the settings as written, for every checkpoint
+        self._created: os.stat_result | None = None
 
     @property
     def config_file(self) -> Path:
@@ -50,22 +52,26 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             check_writable(self.checkpoints)
+            self._created = self.path.stat()
         except OSError as error:
             raise StorageError(
                 f"cannot write the run folder [{self.path}]: {error.strerror}; choose another run="
             ) from None
 
     def check_in_place(self) -> None:
-        """Check that the folder is where it was, before anything makes a second one. Raises StorageError."""
+        """Check that the folder is where it was, before anything writes to a second one. Raises StorageError."""
         try:
-            self.path.stat()
+            found = self.path.stat()
+            if self._created is None or os.path.samestat(found, self._created):
+                return
         except (FileNotFoundError, NotADirectoryError):
-            raise StorageError(
-                f"the run folder was moved or removed while it trained [{self.path}]; repeat the command with run= set "
-                "to where it is now"
-            ) from None
+            pass
         except OSError:  # of a network file system, for a while
             return
+        raise StorageError(
+            f"the run folder was moved or removed while it trained [{self.path}]; repeat the command with run= set "
+            "to where it is now"
+        )
 
     def steps(self) -> list[int]:
         """Return the steps with a checkpoint folder, ascending, without verifying the checkpoints."""

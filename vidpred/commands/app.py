@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from vidpred.commands.lecture import lecture
 from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.train import show_config, train
-from vidpred.errors import ConfigError, VidpredError, one_line
+from vidpred.errors import ConfigError, StorageError, VidpredError, one_line
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.version import __version__
@@ -114,6 +115,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(EXIT_CODE)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            end(StorageError(f"a name is too long [{error.filename}]; choose a shorter one"), debug)
         leave_exit_code(1, f"{type(error).__name__}: {one_line(error)}")
         raise
     sys.exit(code if isinstance(code, int) else 0)

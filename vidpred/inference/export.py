@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -196,7 +197,9 @@ def write_onnx(
 
 def write_pt2(program: torch.export.ExportedProgram, step: ExportedStep, described: dict[str, Any], path: Path) -> None:
     """Write a program as a file of torch.export."""
-    torch.export.save(program, path, extra_files={f"{METADATA}.json": json.dumps(described)})
+    written = io.BytesIO()  # on a full disk, torch aborts the process
+    torch.export.save(program, written, extra_files={f"{METADATA}.json": json.dumps(described)})
+    path.write_bytes(written.getbuffer())
 
 
 def measure(step: ExportedStep, path: Path, kind: Format) -> float:

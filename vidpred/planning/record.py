@@ -13,6 +13,7 @@ import numpy as np
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import Summary, prepare, read_through
 from vidpred.errors import ConfigError
+from vidpred.files import check_output
 from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.registry import make_env
 from vidpred.planning.lerobot_export import write_lerobot
@@ -138,6 +139,7 @@ def record_lerobot(recording: Recording, target: Path, workers: int | None = Non
     """
     if target.exists():
         raise ConfigError(f"exists already, and a LeRobot data set is written as a whole [{target}]; choose another")
+    check_output(target, overwrite=False, option="folder")  # also what appears while it records is kept
     folder = temporary_path(target.with_name(f"{target.name}-prepared"))
     try:
         record(recording, folder, workers, progress)

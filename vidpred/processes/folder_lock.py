@@ -70,8 +70,9 @@ def folder_lock(folder: Path, remedy: str) -> Iterator[bool]:
         _write_holder(descriptor)
         yield True
     finally:
-        with suppress(OSError):
-            file.unlink()
+        with suppress(OSError):  # where the folder was moved, another may have its lock there
+            if os.path.samestat(os.fstat(descriptor), os.stat(file)):
+                file.unlink()
         _descriptors.discard(descriptor)
         os.close(descriptor)
 
