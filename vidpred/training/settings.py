@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from vidpred.settings import Settings
-
-DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSettings(Settings):
@@ -17,10 +15,17 @@ class OptimizerSettings(Settings):
     name: Literal["sgd", "rmsprop", "adam", "adamw"] = Field("adam", description="Optimizer of the network.")
     learning_rate: float = Field(1e-3, gt=0, description="Learning rate before the schedule.")
     momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd and rmsprop.")
-    betas: tuple[DecayRate, DecayRate] = Field(
+    betas: tuple[float, float] = Field(
         (0.9, 0.99), description="Decay rates of the moments of adam and adamw, in [0, 1)."
     )
     weight_decay: float = Field(0.0, ge=0, description="Weight decay; decoupled from the gradient in adamw.")
+
+    @field_validator("betas")
+    @classmethod
+    def _decay_rates(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= rate < 1 for rate in value):
+            raise ValueError(f"decay rates are at least 0 and below 1, not {', '.join(f'{rate:g}' for rate in value)}")
+        return value
 
 
 class ScheduleSettings(Settings):
