@@ -178,10 +178,10 @@ def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: R
     folder.create()
     exclusive = held.enter_context(folder_lock(folder.path, "choose another run="))
     remove_leftovers(folder.checkpoints, exclusive)
-    with suppress(OSError):
-        (folder.path / "exit.json").unlink(missing_ok=True)  # of the previous training
     splits = None if folder.steps() else record_splits(data)
     prepare_folder(folder, config, reads.keys)
+    with suppress(OSError):
+        (folder.path / "exit.json").unlink(missing_ok=True)  # of the previous training
     if splits is not None:
         splits.write(folder.path / FILE)
         splits.warn_of_duplicates(Path(str(data.root)))
