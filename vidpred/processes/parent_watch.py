@@ -25,7 +25,7 @@ def started_by_launcher() -> bool:
 def end_with_parent(save_seconds: float = 0.0) -> None:
     """End this process within seconds of its parent's end.
 
-    The kernel's signal also reaches a process that is stopped or busy; a thread covers other systems.
+    The kernel's signal also reaches a busy process, and a stopped one once it goes on; a thread covers other systems.
 
     Args:
         save_seconds: Time between SIGTERM, on which a training saves a checkpoint, and SIGKILL; 0: SIGKILL at once.
