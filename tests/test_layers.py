@@ -18,7 +18,7 @@ LAYERS = [  # lowest first; a module may import from its layer and those below
     {"models", "checkpoint"},
     {"media"},
     {"inference"},
-    {"evaluation", "planning"},
+    {"evaluation", "planning", "streaming"},
     {"training"},
     {"config"},
     {"resume"},

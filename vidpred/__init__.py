@@ -24,12 +24,13 @@ _HOMES = {  # public name -> the module that defines it
     "read_video": "vidpred.data.videos.read_video",
     "render": "vidpred.media.prediction_files",
     "rollout": "vidpred.models.rollout",
+    "stream": "vidpred.streaming.forecasts",
     "train": "vidpred.run",
     "write_video": "vidpred.media.video_writer",
 }
 __all__ = [
     "Config", "Predictor", "VidpredError", "__version__", "compare", "evaluate", "export", "load_config", "read_video",
-    "render", "rollout", "train", "write_video",
+    "render", "rollout", "stream", "train", "write_video",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # without loading typing
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from vidpred.media.video_writer import write_video
     from vidpred.models.rollout import rollout
     from vidpred.run import train
+    from vidpred.streaming.forecasts import stream
 
 
 def __getattr__(name: str) -> Any:

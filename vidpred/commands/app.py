@@ -20,6 +20,7 @@ from vidpred.commands.images import complete, sample
 from vidpred.commands.lecture import lecture
 from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
+from vidpred.commands.stream import stream
 from vidpred.commands.train import show_config, train
 from vidpred.errors import ConfigError, StorageError, VidpredError, one_line
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
@@ -56,6 +57,7 @@ def common(
 app.command()(train)  # in the order of the help
 app.command("config")(show_config)
 app.command()(predict)
+app.command()(stream)
 app.command()(sample)
 app.command()(complete)
 app.command()(evaluate)

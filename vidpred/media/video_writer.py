@@ -114,21 +114,33 @@ def _write_mp4(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:
         for image in images:
             height, width = image.shape[:2]
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # yuv420p wants even
-            if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "medium"})
-                stream.height, stream.width, stream.pix_fmt = *image.shape[:2], "yuv420p"
-                codec = stream.codec_context
-                codec.thread_count = 1
-                # Without these fields players guess the matrix from the size, and colors shift.
-                codec.colorspace = codec.color_primaries = codec.color_trc = BT709
-                codec.color_range = LIMITED_RANGE
-            rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame = rgb.reformat(format="yuv420p", dst_colorspace="ITU709")
-            frame.pts, frame.time_base = count, 1 / rate
-            container.mux(stream.encode(frame))
+            stream = stream or h264_stream(container, image.shape[:2], rate)
+            encode_h264(container, stream, image, count, rate)
             count += 1
         container.mux(stream.encode())
     return count
+
+
+def h264_stream(container: Any, size: tuple[int, ...], rate: Fraction, preset: str = "medium") -> Any:
+    """Add a video stream for images of (height, width), both even, to an open MP4 file."""
+    stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": preset})
+    stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+    codec = stream.codec_context
+    codec.thread_count = 1
+    # Without these fields players guess the matrix from the size, and colors shift.
+    codec.colorspace = codec.color_primaries = codec.color_trc = BT709
+    codec.color_range = LIMITED_RANGE
+    return stream
+
+
+def encode_h264(container: Any, stream: Any, image: np.ndarray, number: int, rate: Fraction) -> None:
+    """Write an image `(H, W, 3)` uint8 that is shown from `number / rate` seconds on."""
+    import av
+
+    rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
+    frame = rgb.reformat(format="yuv420p", dst_colorspace="ITU709")
+    frame.pts, frame.time_base = number, 1 / rate
+    container.mux(stream.encode(frame))
 
 
 def _write_gif(path: Path, images: Iterator[np.ndarray], rate: Fraction) -> int:

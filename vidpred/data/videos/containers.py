@@ -184,7 +184,7 @@ def open_video(path: Path, limits: Limits | None = None) -> OpenVideo:
         lost = "; it is probably incomplete: copy it again" if isinstance(error, av.InvalidDataError) else ""
         raise DataError(f"cannot open the video ({why}){lost} [{printable(path)}]") from None
     try:
-        return _choose_stream(container, limits)
+        return choose_stream(container, limits)
     except DataError as error:
         container.close()
         raise DataError(f"{error} [{printable(path)}]") from None
@@ -207,7 +207,8 @@ def allowed_codecs() -> str:
     return ",".join(sorted(av.codecs_available - REFUSED_CODECS))
 
 
-def _choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
+def choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
+    """Return the video stream of an open container, with a decoder for untrusted data. Raises DataError."""
     import av
     from av.codec.context import Flags
     from av.stream import Disposition

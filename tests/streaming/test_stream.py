@@ -1,0 +1,360 @@
+"""Streams: the newest frames, forecasts that are never old, sources that end and break, outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import vidpred
+from tests.command_line import run_vidpred
+from tests.video_files import numbered_frames, read_number, write_video
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError, DataError, StorageError
+from vidpred.inference.predictor import Predictor
+from vidpred.streaming import sources
+from vidpred.streaming.capture import ContextShape, ModelRate
+from vidpred.streaming.outputs import Yuv4MpegPipe
+from vidpred.streaming.sources import SourceOptions, open_source
+from vidpred.streaming.statistics import LatencyHistogram
+
+RATE = 50
+FRAME = 1 / RATE
+
+
+class Copies(nn.Module):
+    """A generator that copies the last frame, after the seconds that `takes` yields, and stores the numbers it saw."""
+
+    def __init__(self, takes: Iterator[float] | None = None, context_frames: int = 3) -> None:
+        super().__init__()
+        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, 1, 1, 3
+        self.takes = takes or iter(lambda: 0.0, 1.0)
+        self.contexts: list[list[int]] = []
+
+    def forward(self, context: Tensor) -> Tensor:
+        time.sleep(next(self.takes))
+        self.contexts.append([read_number(255 * frame.permute(1, 2, 0).numpy()) for frame in context[0]])
+        return context[:, -1:]
+
+
+def predictor(model: Copies, **data: object) -> Predictor:
+    settings = DataSettings.model_validate({"context_frames": model.context_frames, "crop_size": None, **data})
+    return Predictor(model, settings, "copies")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    return write_video(path, numbered_frames(40, 32, 48), rate=RATE)
+
+
+def live(count: int) -> Iterator[np.ndarray]:
+    """Yield numbered frames at the times of a camera."""
+    begin = time.monotonic()
+    for number, frame in enumerate(numbered_frames(min(count, 256), 32, 48)):
+        time.sleep(max(0.0, begin + number * FRAME - time.monotonic()))
+        yield frame
+
+
+def test_a_file_is_played_at_its_rate_and_contexts_are_consecutive(clip: Path) -> None:
+    model = Copies()
+    stream = vidpred.stream(clip, predictor(model), num_frames=2)
+    found = list(stream)
+    model.contexts = model.contexts[-len(found) * 2 :]
+    counts = stream.statistics
+    assert counts.frames == 40
+    assert counts.forecasts == len(found) >= 15
+    assert sum(forecast.dropped for forecast in found) + len(found) == found[-1].number + 1
+    assert 0.7 < counts.seconds < 1.5, "40 frames at 50 per second"
+    for forecast in found:
+        assert read_number(255 * forecast.newest.permute(1, 2, 0).numpy()) == forecast.number
+        assert forecast.time == pytest.approx(forecast.number * FRAME * 0.99, abs=0.05)
+        assert forecast.frames.shape == (2, 3, 32, 48)
+        assert forecast.latency <= forecast.period
+    for context in model.contexts[::2]:
+        assert context == list(range(context[-1] - 2, context[-1] + 1))
+
+
+def test_no_forecast_is_older_than_a_period_and_the_stream_recovers_from_a_slow_one() -> None:
+    durations = iter([0.0] * 6 + ([0.001] * 8 + [0.1]) * 100)
+    stream = vidpred.stream(live(120), predictor(Copies(durations)), num_frames=1, every=2, rate=RATE)
+    outcomes = list(stream.outcomes())
+    late = [place for place, forecast in enumerate(outcomes) if not forecast.is_in_time]
+    assert len(late) >= 3
+    assert stream.statistics.late == len(late)
+    assert len(outcomes) - len(late) >= 12, "the forecasts between slow ones are in time"
+    for forecast in outcomes:
+        assert forecast.period == pytest.approx(2 * FRAME)
+        if forecast.is_in_time:
+            assert forecast.latency <= 2 * FRAME
+    for first, second in zip(outcomes, outcomes[1:], strict=False):
+        assert second.number >= first.number + 2
+
+
+def test_a_slow_model_gets_fewer_frames_and_no_old_ones() -> None:
+    stream = vidpred.stream(live(100), predictor(Copies(iter(lambda: 0.07, 1.0))), num_frames=1, rate=RATE)
+    found = list(stream)
+    assert len(found) >= 6
+    assert all(forecast.period >= 4 * FRAME for forecast in found)
+    assert stream.statistics.late <= 2
+    assert stream.statistics.dropped == 100 - len(found)
+
+
+def test_a_slow_loop_body_costs_forecasts_and_does_not_lag() -> None:
+    stream = vidpred.stream(live(80), predictor(Copies()), num_frames=1, every=1, rate=RATE)
+    begin, numbers = None, []
+    for forecast in stream:
+        begin = begin or time.monotonic() - forecast.time
+        age = time.monotonic() - begin - forecast.time
+        assert age < 3 * FRAME, "of the newest frame"
+        numbers.append(forecast.number)
+        time.sleep(0.15)
+    assert np.diff(numbers).min() >= 6
+
+
+def test_frames_are_taken_at_the_rate_of_the_model() -> None:
+    rate = ModelRate(ContextShape(1, 3, fps=10), 30)
+    taken = [number for number in range(90) if rate.takes(5 + number / 30 + 0.004 * (-1) ** number)]
+    assert taken == list(range(0, 90, 3))
+    assert rate.period == pytest.approx(0.1)
+    skipping = ModelRate(ContextShape(1, 3, frame_skip=2), 30)
+    assert [number for number in range(6) if skipping.takes(number / 30)] == [0, 2, 4]
+    slower = ModelRate(ContextShape(1, 3, fps=60), 30)
+    assert all(slower.takes(number / 30) for number in range(9))
+    assert slower.rate == 30
+
+
+def test_missing_frames_begin_a_new_context(clip: Path) -> None:
+    """After a stall of the source the context has only frames that follow each other."""
+
+    def halting() -> Iterator[np.ndarray]:
+        frames = numbered_frames(30, 32, 48)
+        yield from frames[:10]
+        time.sleep(1.1)
+        for frame in frames[20:]:
+            yield frame
+            time.sleep(FRAME)
+
+    model = Copies()
+    stream = vidpred.stream(halting(), predictor(model), num_frames=1, rate=RATE)
+    for _ in stream:
+        pass
+    assert stream.statistics.restarts == 1
+    assert any(context[0] == 20 for context in model.contexts)
+    assert all(np.ptp(context) == 2 for context in model.contexts[3:])
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_half_an_hour() -> None:
+    """36,000 frames, 20 a second for half an hour, as fast as they are taken."""
+    image, sizes = np.zeros((16, 16, 3), np.uint8), []
+
+    def frames() -> Iterator[np.ndarray]:
+        for number in range(36_000):
+            if number % 6_000 == 0:
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                sizes.append(pages * resource.getpagesize())
+            yield image
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc")
+    stream = vidpred.stream(frames(), predictor(Copies()), num_frames=1, rate=20, every=1)
+    with torch.inference_mode():
+        for _ in stream.outcomes():
+            pass
+    assert stream.statistics.frames == 36_000
+    assert sizes[-1] - sizes[1] < 2_000_000
+
+
+def test_latency_percentiles() -> None:
+    histogram = LatencyHistogram()
+    for milliseconds in range(1, 1001):
+        histogram.add(milliseconds / 1000)
+    assert histogram.percentile(0.5) == pytest.approx(0.5, rel=0.012)
+    assert histogram.percentile(0.95) == pytest.approx(0.95, rel=0.012)
+    assert histogram.percentile(1.0) == pytest.approx(1.0, rel=0.012)
+    assert np.isnan(LatencyHistogram().percentile(0.5))
+
+
+def decoded(path: Path) -> list[float]:
+    """Return the times of the images of a video."""
+    with av.open(str(path)) as container:
+        return [float(frame.time or 0) for frame in container.decode(video=0)]
+
+
+def test_the_verb_writes_a_video_and_counts(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, counts = tmp_path / "out.mp4", tmp_path / "counts.json"
+    words = ("stream", clip, "-o", output, "--size", 32, "--frames", 2, "--json", counts)
+    assert run_vidpred(*words) == 0
+    found = json.loads(counts.read_text())
+    assert found["frames"] == 40
+    assert found["forecasts"] + found["late"] == len(decoded(output))
+    assert found["latency_ms"]["p50"] <= found["latency_ms"]["p95"] <= found["latency_ms"]["max"]
+    assert "latency p50" in capsys.readouterr().out
+    assert run_vidpred(*words) == 4, "the output exists"
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def feed(fifo: Path, content: bytes, then: object = None) -> threading.Thread:
+    """Write to a pipe from a thread, then call a function before closing it."""
+
+    def write() -> None:
+        with open(fifo, "wb", buffering=0) as file:
+            file.write(content)
+            if callable(then):
+                then()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    return thread
+
+
+RAW = ("--video-size", "48x32", "--rate", "50", "--size", "32", "--frames", "1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_stream_with_a_finished_file(fifo: Path, tmp_path: Path, number: int) -> None:
+    output = tmp_path / "out.mp4"
+
+    def interrupt() -> None:
+        time.sleep(1.0)
+        os.kill(os.getpid(), number)
+        time.sleep(1.0)
+
+    writer = feed(fifo, numbered_frames(30, 32, 48).tobytes(), interrupt)
+    assert run_vidpred("stream", fifo, *RAW, "-o", output) == 0
+    writer.join()
+    assert len(decoded(output)) >= 2
+
+
+def test_a_source_that_breaks_off_is_an_error_with_a_finished_file(
+    fifo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    writer = feed(fifo, numbered_frames(30, 32, 48).tobytes()[:-100])
+    assert run_vidpred("stream", fifo, *RAW, "-o", output) == 3
+    writer.join()
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert "the source broke off" in errors[0]
+    assert len(decoded(output)) >= 2
+
+
+def test_other_formats_are_read_from_a_pipe(fifo: Path, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "clip.y4m", numbered_frames(20, 32, 48), "wrapped_avframe", rate=RATE)
+    writer = feed(fifo, source.read_bytes())
+    stream = vidpred.stream(fifo, predictor(Copies()), num_frames=1)
+    found = list(stream)
+    writer.join()
+    assert stream.statistics.frames == 20
+    assert found
+    assert read_number(255 * found[0].newest.permute(1, 2, 0).numpy()) == found[0].number
+
+
+def test_a_folder_of_images_is_a_source(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number, image in enumerate(numbered_frames(12, 32, 48)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    stream = vidpred.stream(tmp_path, predictor(Copies()), num_frames=1, rate=RATE)
+    numbers = [read_number(255 * forecast.newest.permute(1, 2, 0).numpy()) for forecast in stream]
+    assert stream.statistics.frames == 12
+    assert numbers == sorted(numbers), "10.png follows 9.png"
+
+
+@pytest.mark.skipif("lavfi" not in av.formats_available, reason="FFmpeg was built without lavfi")
+def test_a_camera_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "CAMERA_FORMATS", {"linux": "lavfi"})
+    monkeypatch.setattr(sources.sys, "platform", "linux")
+    opener = sources._open_camera
+    camera = "testsrc=size=64x48:rate=50,realtime,trim=duration=1"
+    monkeypatch.setattr(sources, "open_source", lambda source, options: opener(camera, options))
+    monkeypatch.setattr("vidpred.streaming.forecasts.open_source", sources.open_source)
+    stream = vidpred.stream("/dev/video0", predictor(Copies()), num_frames=1)
+    found = list(stream)
+    assert stream.statistics.frames == 50
+    assert found[-1].frames.shape == (1, 3, 48, 64)
+    assert stream.statistics.restarts == 0
+
+
+def test_frames_of_another_size_are_scaled_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [np.zeros((32, 48, 3), np.uint8)] * 5 + [np.zeros((20, 20, 3), np.uint8)] * 5
+    stream = vidpred.stream(frames, predictor(Copies()), num_frames=1, rate=RATE)
+    assert {tuple(forecast.newest.shape) for forecast in stream.outcomes()} == {(3, 32, 48)}
+    assert capsys.readouterr().err.count("20x20 after ones of 48x32") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("absent.mp4", "-o", "out.mp4"), 3, "No such file or directory [absent.mp4]"),
+        (("/dev/video77", "-o", "out.mp4"), 3, "[/dev/video77]"),
+        (("rtsp://camera/1", "-o", "out.mp4"), 2, "ffmpeg -i URL"),
+        (("clip.mp4",), 2, "no output"),
+        (("clip.mp4", "-o", "out.avi"), 2, ".mp4"),
+        (("clip.mp4", "-o", "out.mp4", "--size", "64x48"), 2, "--video-size"),
+        (("clip.mp4", "-o", "out.mp4", "--video-size", "64x48"), 2, "not for files"),
+        (("clip.mp4", "-o", "out.mp4", "--video-size", "64"), 2, "WIDTHxHEIGHT"),
+    ],
+)
+def test_errors_are_one_line(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...], code: int, text: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clip.mp4").symlink_to(clip)
+    assert run_vidpred("stream", *words) == code
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert text in errors[0]
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_raw_frames_need_a_rate(fifo: Path) -> None:
+    with pytest.raises(ConfigError, match="--rate"):
+        open_source(fifo, SourceOptions(video_size=(48, 32)))
+
+
+def test_an_error_of_own_frames_is_passed_on() -> None:
+    def failing() -> Iterator[np.ndarray]:
+        yield from [np.zeros((8, 8, 3), np.uint8)] * 4
+        raise DataError("the driver failed")
+
+    with pytest.raises(DataError, match="the driver failed"):
+        list(vidpred.stream(failing(), predictor(Copies()), rate=RATE))
+
+
+def test_a_pipe_is_read_by_ffmpeg_and_its_end_is_an_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    images = numbered_frames(3, 32, 48)
+    with open(reading, "rb") as file, Yuv4MpegPipe(writing, 25) as pipe:
+        pipe.write(images[0], 5)
+        pipe.write(images[1], 6)
+        pipe.write(images[2], 9)  # 7 and 8 are missing
+        os.close(writing)
+        (tmp_path / "out.y4m").write_bytes(file.read())
+    with av.open(str(tmp_path / "out.y4m")) as container:
+        numbers = [read_number(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    assert numbers == [0, 1, 2, 2, 2]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with pytest.raises(StorageError, match="its reader ended"):
+        Yuv4MpegPipe(writing, 25).write(images[0], 0)
+    os.close(writing)

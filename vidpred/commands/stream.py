@@ -1,0 +1,183 @@
+"""`stream`: predict the future frames of a camera, a pipe or a playing file while it goes on."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidpred.commands.options import (
+    CheckpointOption,
+    ContextFrames,
+    Device,
+    Generators,
+    JsonFile,
+    Models,
+    NumFrames,
+    Runs,
+    SharpnessOption,
+)
+from vidpred.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vidpred.streaming.forecasts import ForecastStream
+    from vidpred.streaming.outputs import Output
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A video or a folder of images (played at its rate), a camera (/dev/video0, or its number), a named pipe, "
+        "or - for standard input.",
+    ),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", "-o", help="A video (.mp4), or - for standard output (YUV4MPEG2, as ffplay reads)."),
+]
+Serve = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="Port of this machine at which browsers see the stream; 0: any free one."),
+]
+Every = Annotated[
+    int | None, typer.Option(min=1, help="Forecast at every n-th frame (default: as often as this machine sustains).")
+]
+ShortSide = Annotated[
+    str | None,
+    typer.Option("--size", help="Short side of the frames in pixels; 0: the source's (default: the run's data.size)."),
+]
+SourceRate = Annotated[
+    float | None, typer.Option(min=0.1, help="Frames per second of the source (default: as it states).")
+]
+VideoSize = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Size of the raw frames of a pipe, or of a camera, as in 640x480.")
+]
+PixelFormat = Annotated[str, typer.Option(help="Format of raw frames, by FFmpeg's name.")]
+Bare = Annotated[bool, typer.Option("--bare", help="Only the predicted frame, without the newest one and labels.")]
+
+
+def stream(
+    source: SourceArgument,
+    output: OutputOption = None,
+    serve: Serve = None,
+    run: Runs = None,
+    model: Models = None,
+    generator: Generators = None,
+    context: ContextFrames = None,
+    num_frames: NumFrames = 8,
+    every: Every = None,
+    size: ShortSide = None,
+    rate: SourceRate = None,
+    video_size: VideoSize = None,
+    pixel_format: PixelFormat = "rgb24",
+    bare: Bare = False,
+    sharpness: SharpnessOption = None,
+    checkpoint: CheckpointOption = "best",
+    json: JsonFile = None,
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Predict what a camera, a pipe or a playing file shows next, while it goes on; Ctrl-C ends it."""
+    from vidpred.checkpoint import PRETRAINED
+    from vidpred.evaluation.report import write_json
+    from vidpred.files import check_output
+    from vidpred.inference.load_models import load_predictors
+    from vidpred.streaming.forecasts import forecast_stream
+    from vidpred.streaming.sources import SourceOptions
+
+    _check(output, serve, overwrite)
+    check_output(json, True, "--json")
+    options = SourceOptions(rate, _video_size(video_size), pixel_format)
+    runs = (run or []) if run or model or generator else [Path(PRETRAINED)]
+    predictors = load_predictors(runs, checkpoint, device, sharpness, generator or [], context, models=model or [])
+    if len(predictors) > 1:
+        raise ConfigError(f"a stream has one model, here are {len(predictors)} [--run, --model, --generator]")
+    forecasts = forecast_stream(source, predictors[0], num_frames, every, _short_side(size), options)
+    try:
+        with _ending_on_signals(forecasts):
+            _run(forecasts, output, serve, bare, overwrite)
+    finally:
+        if forecasts.statistics.frames:
+            print(f"{source}: {forecasts.statistics.summary()}", file=sys.stderr if output == "-" else sys.stdout)
+            if json:
+                write_json(json, {"source": source, **forecasts.statistics.to_json()})
+
+
+def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare: bool, overwrite: bool) -> None:
+    """Show the forecasts until the source ends or the stream is stopped."""
+    from vidpred.errors import DataError
+    from vidpred.streaming.outputs import image_of
+
+    with ExitStack() as stack:
+        outputs = _outputs(output, serve, forecasts.open(), overwrite)
+        for place in outputs:
+            stack.enter_context(place)
+        for forecast in forecasts.outcomes():
+            image = image_of(forecast, bare)
+            for place in outputs:
+                place.write(image, forecast.number)
+    counts = forecasts.statistics
+    if not counts.forecasts and not counts.late:
+        raise DataError(f"{counts.frames} frames, too few for a forecast; use a longer source")
+
+
+def _outputs(output: str | None, serve: int | None, rate: float, overwrite: bool) -> list[Output]:
+    from vidpred.streaming.outputs import VideoFile, Yuv4MpegPipe
+
+    places: list[Output] = []
+    if output == "-":
+        places.append(Yuv4MpegPipe(sys.stdout.fileno(), rate))
+    elif output is not None:
+        places.append(VideoFile(Path(output), rate, overwrite))
+    return places
+
+
+def _check(output: str | None, serve: int | None, overwrite: bool) -> None:
+    """Check the outputs before any long work. Raises ConfigError or StorageError."""
+    from vidpred.files import check_output
+
+    if output is None and serve is None:
+        raise ConfigError("no output; give --output FILE.mp4, --output - (for ffplay -) or --serve PORT")
+    if output == "-" and sys.stdout.isatty():
+        raise ConfigError("[--output -] standard output is a terminal; add | ffplay -")
+    if output not in (None, "-"):
+        check_output(Path(str(output)), overwrite, "--output", (".mp4",))
+
+
+def _video_size(text: str | None) -> tuple[int, int] | None:
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text or "")
+    if text is not None and found is None:
+        raise ConfigError(f"[--video-size {text}] give WIDTHxHEIGHT in pixels, as in 640x480")
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _short_side(text: str | None) -> int | None:
+    if text is not None and not re.fullmatch(r"\d{1,5}", text):
+        raise ConfigError(f"[--size {text}] give the short side in pixels; the size of raw frames is --video-size WxH")
+    return None if text is None else int(text)
+
+
+@contextmanager
+def _ending_on_signals(forecasts: ForecastStream) -> Iterator[None]:
+    """End the stream on Ctrl-C and SIGTERM, so that its outputs are finished; a second one interrupts."""
+    before: dict[int, Any] = {}
+
+    def stop(number: int, frame: object) -> None:
+        forecasts.stop()
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,278 @@
+"""Sources of a stream: files played as a camera, folders of images, cameras, pipes, and the caller's own frames."""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vidpred.data.images.decode import SUFFIXES, read_image
+from vidpred.data.videos.container_damage import find_damage
+from vidpred.data.videos.containers import OpenVideo, Scaler, allowed_formats, choose_stream, open_video
+from vidpred.data.videos.geometry import Geometry, geometry_of
+from vidpred.data.videos.limits import Limits
+from vidpred.data.videos.reader import to_array
+from vidpred.data.videos.whole_frames import WholeFrames
+from vidpred.errors import ConfigError, DataError, printable, short
+
+PIPE = "-"
+USUAL_RATE = 25.0  # frames per second of images, as FFmpeg's
+LOST = 1.75  # usual intervals between the frames of a camera; after a longer one, frames were lost
+CAMERA_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
+
+
+class TimedFrame(NamedTuple):
+    """A decoded frame.
+
+    Attributes:
+        frame: PyAV's frame.
+        time: Seconds on the source's clock; None: unknown, the frame belongs to the time at which it arrives.
+        follows_gap: Whether frames before it are missing.
+    """
+
+    frame: Any
+    time: float | None = None
+    follows_gap: bool = False
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the user knows about a source.
+
+    Attributes:
+        rate: Frames per second; None: the source's own.
+        video_size: (width, height) of the raw frames of a pipe, or of a camera; None: as the source states.
+        pixel_format: FFmpeg's name of the format of raw frames.
+    """
+
+    rate: float | None = None
+    video_size: tuple[int, int] | None = None
+    pixel_format: str = "rgb24"
+
+
+class FrameSource(ABC):
+    """An open source of frames, read by one thread.
+
+    Attributes:
+        name: Name in messages.
+        rate: Frames per second.
+        is_live: Whether frames come when they happen; others are played at their rate.
+        rotation: Degrees counter-clockwise by which frames are turned.
+        mirrored: Whether frames are mirrored after that.
+    """
+
+    is_live = False
+
+    def __init__(self, name: str, rate: float, size: tuple[int, int], rotation: int = 0, mirrored: bool = False) -> None:
+        self.name, self.rate, self.size = name, rate, size
+        self.rotation, self.mirrored = rotation, mirrored
+
+    @abstractmethod
+    def decoded(self) -> Iterator[TimedFrame]:
+        """Yield decoded frames. Raises DataError where the source breaks."""
+
+    def frames(self, size: tuple[int, int], channels: int) -> Iterator[tuple[TimedFrame, np.ndarray]]:
+        """Yield decoded frames, and as `(H, W, C)` uint8 scaled to (height, width); warn once of another size."""
+        scaler, stored = Scaler(), None
+        for timed in self.decoded():
+            shape = (timed.frame.width, timed.frame.height)
+            if stored not in (None, shape):
+                text = f"frames of {shape[0]}x{shape[1]} after ones of {stored[0]}x{stored[1]} are scaled to their size"
+                print(f"vidpred: warning: {text} [{self.name}]", file=sys.stderr)
+            stored = shape
+            yield timed, to_array(timed.frame, size, channels, self.rotation, self.mirrored, scaler)
+
+    def close(self) -> None:
+        """Close the source; another thread may still wait for its next frame."""
+
+
+class VideoSource(FrameSource):
+    """A container that FFmpeg reads: a file, a pipe or a camera."""
+
+    def __init__(self, name: str, video: OpenVideo, frames: Iterator[Any], rate: float | None, is_live: bool) -> None:
+        """Decode the first frame. Raises DataError."""
+        self._video, self.is_live = video, is_live
+        self._decoder = frames
+        self._frames = self._checked(name, frames)
+        first = next(self._frames, None)
+        if first is None:
+            raise DataError(f"the source has no frames [{printable(name)}]; check it with ffplay")
+        self._frames = chain([first], self._frames)
+        shape: Geometry = geometry_of(first, video.stream)
+        own = video.stream.average_rate or video.stream.guessed_rate or USUAL_RATE
+        super().__init__(
+            printable(name), rate or float(own), (shape.height, shape.width), shape.rotation, shape.mirrored
+        )
+        self._retimed = rate is not None  # the container's times do not count then
+
+    @staticmethod
+    def _checked(name: str, frames: Iterator[Any]) -> Iterator[Any]:
+        import av
+
+        try:
+            yield from frames
+        except (av.FFmpegError, OSError) as error:
+            reason = f"the source broke off ({short(error)}) [{printable(name)}]"
+            raise DataError(f"{reason}; check the device, or the program that writes the pipe") from None
+
+    def decoded(self) -> Iterator[TimedFrame]:
+        gaps, before, usual = 0, None, 1 / self.rate
+        for frame in self._frames:
+            time = None if frame.time is None or self._retimed else float(frame.time)
+            found = len(self._decoder.gaps) if isinstance(self._decoder, WholeFrames) else 0
+            lost = found > gaps
+            if self.is_live and time is not None and before is not None:
+                lost = time - before > LOST * usual
+                usual += 0.2 * (time - before - usual)
+            gaps, before = found, time
+            yield TimedFrame(frame, time, lost)
+
+    def close(self) -> None:
+        self._video.close()
+
+
+class ImageFolder(FrameSource):
+    """A folder of images, by name with numbers in order, played at a rate."""
+
+    def __init__(self, folder: Path, rate: float | None) -> None:
+        """Read the first image. Raises DataError."""
+        self._files = sorted(
+            (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."),
+            key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)],
+        )
+        if not self._files:
+            raise DataError(f"a folder without images [{printable(folder)}]; give a video, or a folder of images")
+        super().__init__(printable(folder), rate or USUAL_RATE, read_image(self._files[0]).shape[:2])  # type: ignore[arg-type]
+
+    def decoded(self) -> Iterator[TimedFrame]:
+        for path in self._files:
+            yield TimedFrame(_as_frame(read_image(path), self.name))
+
+
+class OwnFrames(FrameSource):
+    """The caller's iterable of frames, `(H, W, 3)` RGB or `(H, W)` uint8, taken as they come."""
+
+    is_live = True
+
+    def __init__(self, frames: Iterable[np.ndarray], rate: float | None) -> None:
+        """Take the first frame. Raises DataError or ConfigError."""
+        self._frames = iter(frames)
+        if rate is None:
+            raise ConfigError("own frames have no rate; give rate=FRAMES_PER_SECOND")
+        first = next(self._frames, None)
+        if first is None:
+            raise DataError("the source has no frames [own frames]; give an iterable of arrays (H, W, 3)")
+        self._first = _as_frame(first, "own frames")
+        super().__init__("own frames", rate, (self._first.height, self._first.width))
+
+    def decoded(self) -> Iterator[TimedFrame]:
+        yield TimedFrame(self._first)
+        for image in self._frames:
+            yield TimedFrame(_as_frame(image, self.name))
+
+
+def _as_frame(image: np.ndarray, name: str) -> Any:
+    import av
+
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)) or not image.size:
+        raise DataError(f"a frame is {image.dtype} {image.shape} [{name}]; give (H, W, 3) or (H, W) uint8")
+    pixels = "rgb24" if image.shape[2:] == (3,) else "gray"
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image if pixels == "rgb24" else image.squeeze()), pixels)
+
+
+def open_source(source: str | Path | Iterable[np.ndarray], options: SourceOptions) -> FrameSource:
+    """Open a source in the thread that will read it.
+
+    Args:
+        source: A video file, a folder of images, a camera (its device, or its number as in OpenCV), "-" for standard
+            input, a named pipe, or an iterable of frames.
+        options: What the user knows about it.
+
+    Raises:
+        ConfigError: An option is missing or does not fit the source.
+        DataError: The source cannot be opened.
+    """
+    if not isinstance(source, str | Path):
+        return OwnFrames(source, options.rate)
+    name = str(source)
+    if re.match(r"\w+://", name):
+        raise ConfigError(f"addresses are not opened [{name}]; pipe them: ffmpeg -i URL -f yuv4mpegpipe - | "
+                          "vidpred stream -")  # fmt: skip
+    if name.isdecimal() and not Path(name).exists():
+        name = f"/dev/video{name}" if sys.platform == "linux" else name
+        return _open_camera(name, options)
+    kind = _mode_of(Path(name)) if name != PIPE else stat.S_IFIFO
+    if stat.S_ISFIFO(kind):
+        return _open_pipe(name, options)
+    if stat.S_ISCHR(kind) or name.startswith("/dev/video"):
+        return _open_camera(name, options)
+    if options.video_size is not None:
+        raise ConfigError(f"[--video-size] is for cameras and pipes of raw frames, not for files [{printable(name)}]")
+    if stat.S_ISDIR(kind):
+        return ImageFolder(Path(name), options.rate)
+    video = open_video(Path(name), Limits(frames=sys.maxsize, hours=float("inf")))
+    damage = find_damage(Path(name), video.container.format.name)
+    return VideoSource(name, video, WholeFrames(video, damage.breaks, damage.images), options.rate, is_live=False)
+
+
+def _mode_of(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        raise DataError(f"cannot open the source: {error.strerror} [{printable(path)}]; give a video file, a camera "
+                        "(/dev/video0) or - for standard input") from None  # fmt: skip
+
+
+def _open_pipe(name: str, options: SourceOptions) -> VideoSource:
+    """Open a pipe of raw frames if their size is given, else of any format that FFmpeg reads from its start."""
+    raw = {} if options.video_size is None else _raw_options(options)
+    file = open(0 if name == PIPE else name, "rb", buffering=0, closefd=name != PIPE)
+    shown = "standard input" if name == PIPE else name
+    limits = {"protocol_whitelist": "file", "format_whitelist": "rawvideo" if raw else allowed_formats()}
+    return _opened(shown, file, "rawvideo" if raw else None, {**limits, **raw}, options.rate, is_live=False)
+
+
+def _raw_options(options: SourceOptions) -> dict[str, str]:
+    assert options.video_size is not None
+    if options.rate is None:
+        raise ConfigError("[--video-size] raw frames have no rate; add --rate FRAMES_PER_SECOND")
+    width, height = options.video_size
+    return {
+        "video_size": f"{width}x{height}", "pixel_format": options.pixel_format, "framerate": f"{options.rate:g}",
+    }  # fmt: skip
+
+
+def _open_camera(name: str, options: SourceOptions) -> VideoSource:
+    wanted = {} if options.video_size is None else {"video_size": "{}x{}".format(*options.video_size)}
+    if options.rate is not None:
+        wanted["framerate"] = f"{options.rate:g}"
+    return _opened(name, name, CAMERA_FORMATS.get(sys.platform, "v4l2"), wanted, None, is_live=True)
+
+
+def _opened(
+    name: str, source: Any, kind: str | None, options: dict[str, str], rate: float | None, is_live: bool
+) -> VideoSource:
+    import av
+
+    av.logging.set_level(None)  # failures raise exceptions
+    try:
+        container = av.open(source, format=kind, options=options)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        advice = "check the device and who uses it" if is_live else "for raw frames add --video-size WxH --rate R"
+        raise DataError(f"cannot open the source ({short(error)}) [{printable(name)}]; {advice}") from None
+    try:
+        video = choose_stream(container, Limits(frames=sys.maxsize, hours=float("inf")))
+        return VideoSource(name, video, video.frames(), rate, is_live)
+    except DataError as error:
+        container.close()
+        text = str(error)
+        raise DataError(text if "[" in text else f"{text} [{printable(name)}]") from None
