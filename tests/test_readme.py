@@ -24,7 +24,18 @@ pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
 GUIDE = CHECKOUT / "docs" / "guide"
-PAGES = ("quickstart", "your-videos", "data-sets", "predict", "evaluate", "compare", "plan", "images", "scale")
+PAGES = (
+    "quickstart",
+    "your-videos",
+    "data-sets",
+    "predict",
+    "stream",
+    "evaluate",
+    "compare",
+    "plan",
+    "images",
+    "scale",
+)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # The paper's model takes 500,000 steps: the tests use the same command and files with a small model and two steps.
 SMALLER = {

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -21,9 +22,10 @@ import vidpred
 from tests.command_line import run_vidpred
 from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.settings import DataSettings
+from vidpred.data.videos import containers
 from vidpred.errors import ConfigError, DataError, StorageError
 from vidpred.inference.predictor import Predictor
-from vidpred.streaming import sources
+from vidpred.streaming import forecasts, sources
 from vidpred.streaming.capture import ContextShape, ModelRate
 from vidpred.streaming.outputs import Yuv4MpegPipe
 from vidpred.streaming.sources import SourceOptions, open_source
@@ -88,31 +90,31 @@ def test_a_file_is_played_at_its_rate_and_contexts_are_consecutive(clip: Path) -
 
 def test_no_forecast_is_older_than_a_period_and_the_stream_recovers_from_a_slow_one() -> None:
     durations = iter([0.0] * 6 + ([0.001] * 8 + [0.1]) * 100)
-    stream = vidpred.stream(live(120), predictor(Copies(durations)), num_frames=1, every=2, rate=RATE)
+    stream = vidpred.stream(live(90), predictor(Copies(durations)), num_frames=1, every=2, rate=RATE)
     outcomes = list(stream.outcomes())
     late = [place for place, forecast in enumerate(outcomes) if not forecast.is_in_time]
-    assert len(late) >= 3
+    assert len(late) >= 2
     assert stream.statistics.late == len(late)
-    assert len(outcomes) - len(late) >= 12, "the forecasts between slow ones are in time"
+    assert len(outcomes) - len(late) >= 9, "the forecasts between slow ones are in time"
     for forecast in outcomes:
         assert forecast.period == pytest.approx(2 * FRAME)
         if forecast.is_in_time:
             assert forecast.latency <= 2 * FRAME
-    for first, second in zip(outcomes, outcomes[1:], strict=False):
+    for first, second in pairwise(outcomes):
         assert second.number >= first.number + 2
 
 
 def test_a_slow_model_gets_fewer_frames_and_no_old_ones() -> None:
-    stream = vidpred.stream(live(100), predictor(Copies(iter(lambda: 0.07, 1.0))), num_frames=1, rate=RATE)
+    stream = vidpred.stream(live(60), predictor(Copies(iter(lambda: 0.07, 1.0))), num_frames=1, rate=RATE)
     found = list(stream)
-    assert len(found) >= 6
+    assert len(found) >= 4
     assert all(forecast.period >= 4 * FRAME for forecast in found)
     assert stream.statistics.late <= 2
-    assert stream.statistics.dropped == 100 - len(found)
+    assert stream.statistics.dropped == 60 - len(found)
 
 
 def test_a_slow_loop_body_costs_forecasts_and_does_not_lag() -> None:
-    stream = vidpred.stream(live(80), predictor(Copies()), num_frames=1, every=1, rate=RATE)
+    stream = vidpred.stream(live(50), predictor(Copies()), num_frames=1, every=1, rate=RATE)
     begin, numbers = None, []
     for forecast in stream:
         begin = begin or time.monotonic() - forecast.time
@@ -157,23 +159,23 @@ def test_missing_frames_begin_a_new_context(clip: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_is_flat_over_half_an_hour() -> None:
-    """36,000 frames, 20 a second for half an hour, as fast as they are taken."""
+    """18,000 frames, 10 a second for half an hour, as fast as they are taken."""
     image, sizes = np.zeros((16, 16, 3), np.uint8), []
 
     def frames() -> Iterator[np.ndarray]:
-        for number in range(36_000):
-            if number % 6_000 == 0:
+        for number in range(18_000):
+            if number % 3_000 == 0:
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
                 sizes.append(pages * resource.getpagesize())
             yield image
 
     if not Path("/proc/self/statm").exists():
         pytest.skip("no /proc")
-    stream = vidpred.stream(frames(), predictor(Copies()), num_frames=1, rate=20, every=1)
+    stream = vidpred.stream(frames(), predictor(Copies()), num_frames=1, rate=10, every=1)
     with torch.inference_mode():
         for _ in stream.outcomes():
             pass
-    assert stream.statistics.frames == 36_000
+    assert stream.statistics.frames == 18_000
     assert sizes[-1] - sizes[1] < 2_000_000
 
 
@@ -234,9 +236,9 @@ def test_a_signal_ends_a_stream_with_a_finished_file(fifo: Path, tmp_path: Path,
     output = tmp_path / "out.mp4"
 
     def interrupt() -> None:
-        time.sleep(1.0)
+        time.sleep(0.6)
         os.kill(os.getpid(), number)
-        time.sleep(1.0)
+        time.sleep(0.3)
 
     writer = feed(fifo, numbered_frames(30, 32, 48).tobytes(), interrupt)
     assert run_vidpred("stream", fifo, *RAW, "-o", output) == 0
@@ -283,13 +285,13 @@ def test_a_folder_of_images_is_a_source(tmp_path: Path) -> None:
 def test_a_camera_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "CAMERA_FORMATS", {"linux": "lavfi"})
     monkeypatch.setattr(sources.sys, "platform", "linux")
-    opener = sources._open_camera
-    camera = "testsrc=size=64x48:rate=50,realtime,trim=duration=1"
-    monkeypatch.setattr(sources, "open_source", lambda source, options: opener(camera, options))
-    monkeypatch.setattr("vidpred.streaming.forecasts.open_source", sources.open_source)
+    monkeypatch.setattr(containers, "REFUSED_CODECS", frozenset())
+    monkeypatch.setattr(containers, "allowed_codecs", lambda: "wrapped_avframe")
+    opener, camera = sources._open_camera, "testsrc=size=64x48:rate=50,realtime,trim=duration=0.6"
+    monkeypatch.setattr(forecasts, "open_source", lambda source, options: opener(camera, options))
     stream = vidpred.stream("/dev/video0", predictor(Copies()), num_frames=1)
     found = list(stream)
-    assert stream.statistics.frames == 50
+    assert stream.statistics.frames == 30
     assert found[-1].frames.shape == (1, 3, 48, 64)
     assert stream.statistics.restarts == 0
 

@@ -123,7 +123,7 @@ def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare:
             for place in outputs:
                 place.write(image, forecast.number)
     counts = forecasts.statistics
-    if not counts.forecasts and not counts.late:
+    if not (counts.forecasts or counts.late or forecasts.is_stopped):
         raise DataError(f"{counts.frames} frames, too few for a forecast; use a longer source")
 
 
@@ -173,11 +173,11 @@ def _ending_on_signals(forecasts: ForecastStream) -> Iterator[None]:
         for one, handler in before.items():
             signal.signal(one, handler)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            before[number] = signal.signal(number, stop)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(name) != signal.SIG_IGN:
+            before[name] = signal.signal(name, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for one, handler in before.items():
+            signal.signal(one, handler)

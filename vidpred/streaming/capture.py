@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from vidpred.data.videos.reader import scaled_size
-from vidpred.errors import VidpredError
 from vidpred.streaming.sources import FrameSource, TimedFrame
 
 LONGEST_STEP = 1.0  # seconds; a longer time between frames of a playing source is cut to one frame's
@@ -147,10 +146,16 @@ class Capture(threading.Thread):
         self.delayed = 0.0
 
     def open(self) -> None:
-        """Start the thread and wait until the source is open. Raises what that raised."""
+        """Start the thread and wait until the source is open.
+
+        Raises:
+            ConfigError, DataError: It cannot be opened.
+            KeyboardInterrupt: `stop` was called, as when no program writes to a pipe.
+        """
         self.start()
-        while not self._opened.wait(POLL_SECONDS):  # a signal's handler runs in between
-            pass
+        while not self._opened.wait(POLL_SECONDS):
+            if self._stopping.is_set():
+                raise KeyboardInterrupt
         self._raise()
 
     def begin(self) -> None:
@@ -198,9 +203,7 @@ class Capture(threading.Thread):
                 self._read(source)
             finally:
                 source.close()
-        except VidpredError as error:
-            self._error = error
-        except BaseException as error:  # of the caller's own frames, which the main thread passes on
+        except BaseException as error:  # which the main thread raises
             self._error = error
         finally:
             with self._condition:

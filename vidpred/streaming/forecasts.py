@@ -82,7 +82,13 @@ class Pace:
 
 
 class ForecastStream:
-    """An iterable over the forecasts of a source; it can be iterated once."""
+    """An iterable over the forecasts of a source; it can be iterated once.
+
+    Attributes:
+        is_stopped: Whether `stop` was called.
+    """
+
+    is_stopped = False
 
     def __init__(
         self, capture: Capture, predictor: Predictor, num_frames: int = 8, every: int | None = None, seed: int = 0
@@ -114,6 +120,7 @@ class ForecastStream:
 
     def stop(self) -> None:
         """End the iteration after the current forecast; for handlers of signals and other threads."""
+        self.is_stopped = True
         self._capture.stop()
 
     def open(self) -> float:

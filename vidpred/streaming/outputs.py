@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from fractions import Fraction
@@ -13,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from vidpred.errors import DataError, StorageError
+from vidpred.errors import StorageError
 from vidpred.files import atomic_write, check_output
 from vidpred.media.render import UNKNOWN, Panel, compose, to_uint8
 from vidpred.media.video_writer import encode_h264, exact_rate, h264_stream
@@ -60,7 +59,7 @@ class Output(ABC):
     def _write(self, image: np.ndarray, number: int, frames: int) -> None:
         """Write an image that comes `frames` frames after the last one."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most have something to finish)
         """Finish the output. Raises StorageError."""
 
     def __exit__(

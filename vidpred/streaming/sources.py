@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -71,7 +71,9 @@ class FrameSource(ABC):
 
     is_live = False
 
-    def __init__(self, name: str, rate: float, size: tuple[int, int], rotation: int = 0, mirrored: bool = False) -> None:
+    def __init__(
+        self, name: str, rate: float, size: tuple[int, int], rotation: int = 0, mirrored: bool = False
+    ) -> None:
         self.name, self.rate, self.size = name, rate, size
         self.rotation, self.mirrored = rotation, mirrored
 
@@ -90,12 +92,18 @@ class FrameSource(ABC):
             stored = shape
             yield timed, to_array(timed.frame, size, channels, self.rotation, self.mirrored, scaler)
 
-    def close(self) -> None:
-        """Close the source; another thread may still wait for its next frame."""
+    def close(self) -> None:  # noqa: B027  (not all have something to close)
+        """Close the source."""
 
 
 class VideoSource(FrameSource):
-    """A container that FFmpeg reads: a file, a pipe or a camera."""
+    """A container that FFmpeg reads: a file, a pipe or a camera.
+
+    Attributes:
+        file: The pipe.
+    """
+
+    file: IO[bytes] | None = None
 
     def __init__(self, name: str, video: OpenVideo, frames: Iterator[Any], rate: float | None, is_live: bool) -> None:
         """Decode the first frame. Raises DataError."""
@@ -137,6 +145,8 @@ class VideoSource(FrameSource):
 
     def close(self) -> None:
         self._video.close()
+        if self.file is not None:
+            self.file.close()
 
 
 class ImageFolder(FrameSource):
@@ -150,7 +160,7 @@ class ImageFolder(FrameSource):
         )
         if not self._files:
             raise DataError(f"a folder without images [{printable(folder)}]; give a video, or a folder of images")
-        super().__init__(printable(folder), rate or USUAL_RATE, read_image(self._files[0]).shape[:2])  # type: ignore[arg-type]
+        super().__init__(printable(folder), rate or USUAL_RATE, read_image(self._files[0]).shape[:2])
 
     def decoded(self) -> Iterator[TimedFrame]:
         for path in self._files:
@@ -235,10 +245,16 @@ def _mode_of(path: Path) -> int:
 def _open_pipe(name: str, options: SourceOptions) -> VideoSource:
     """Open a pipe of raw frames if their size is given, else of any format that FFmpeg reads from its start."""
     raw = {} if options.video_size is None else _raw_options(options)
-    file = open(0 if name == PIPE else name, "rb", buffering=0, closefd=name != PIPE)
+    file = open(0 if name == PIPE else name, "rb", buffering=0, closefd=name != PIPE)  # noqa: SIM115
     shown = "standard input" if name == PIPE else name
     limits = {"protocol_whitelist": "file", "format_whitelist": "rawvideo" if raw else allowed_formats()}
-    return _opened(shown, file, "rawvideo" if raw else None, {**limits, **raw}, options.rate, is_live=False)
+    try:
+        source = _opened(shown, file, "rawvideo" if raw else None, {**limits, **raw}, options.rate, is_live=False)
+    except DataError:
+        file.close()
+        raise
+    source.file = file
+    return source
 
 
 def _raw_options(options: SourceOptions) -> dict[str, str]:
