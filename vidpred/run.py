@@ -34,6 +34,7 @@ from vidpred.models.build import build_discriminator, build_generator
 from vidpred.models.conditions import check_conditions
 from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
+from vidpred.processes.streams import protected_streams
 from vidpred.processes.temporary import remove_leftovers
 from vidpred.resume import init_from, prepare_folder
 from vidpred.settings import Reads, flatten, recording
@@ -90,7 +91,11 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     """
     if started_by_launcher():  # of a script that calls this function
         end_with_parent(SAVE_SECONDS)
-    with Peers(Path(config.run), config.training.peer_timeout_seconds) as peers, ExitStack() as held:
+    with (
+        protected_streams(),
+        Peers(Path(config.run), config.training.peer_timeout_seconds) as peers,
+        ExitStack() as held,
+    ):
         with recording(config) as reads:
             trainer = build(config, generator, reads, peers, held)
         return Run(Path(config.run), *trainer.run())

@@ -47,6 +47,22 @@ def test_a_pool(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     started.wait_for_family()
 
 
+def test_a_stopped_process_that_may_save(start: Start, tmp_path: Path) -> None:
+    """SIGTERM waits until a stopped process goes on."""
+    code = """
+import time
+from vidpred.processes.pool import spawn_pool
+with spawn_pool(1, 5.0) as pool:
+    pool.submit(time.sleep, 60).result()
+"""
+    started = start("-c", code)
+    started.wait_until(lambda: any(spawned(child) and child.num_threads() > 1 for child in started.children()))
+    for child in filter(spawned, started.children()):
+        child.suspend()
+    started.process.kill()
+    started.wait_for_family(5)
+
+
 @pytest.mark.reliability
 def test_stopped_data_workers_of_a_killed_training(start: Start, clips: Path, tmp_path: Path) -> None:
     started = start(*train_words(clips, tmp_path / "run", data__num_workers=2))
@@ -59,11 +75,15 @@ def test_stopped_data_workers_of_a_killed_training(start: Start, clips: Path, tm
     started.wait_for_family()
 
 
-def test_ranks_of_a_lost_launcher_save_and_end(start: Start, clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [False, pytest.param(True, marks=pytest.mark.reliability)])
+def test_ranks_of_a_lost_launcher_save_and_end(start: Start, clips: Path, tmp_path: Path, stopped: bool) -> None:
     run = tmp_path / "run"
     started = start(*two_ranks(train_words(clips, run, data__num_workers=1)))
     started.wait_until(lambda: has_step(run), 90)
-    assert len(started.children()) >= 4, "two ranks, and a worker of each"
+    children = started.children()
+    assert len(children) >= 4, "two ranks, and a worker of each"
+    for child in children if stopped else []:
+        child.suspend()
     started.process.kill()
     started.wait_for_family()
     assert RunFolder(run).newest() is not None
@@ -84,7 +104,8 @@ def test_a_training_that_accelerate_started_alone(start: Start, clips: Path, tmp
 
 
 @pytest.mark.reliability
-def test_trainings_of_the_demo(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_trainings_of_the_demo(start: Start, tmp_path: Path, stopped: bool) -> None:
     code = f"""
 from pathlib import Path
 from vidpred.commands.parallel_runs import train_together
@@ -95,7 +116,9 @@ train_together([demo_config("forking_ball_mse.yaml", run, 0, 1, 100_000) for run
     started = start("-c", code)
     started.wait_until(lambda: all((tmp_path / name / "metrics.jsonl").is_file() for name in "ab"), 90)
     assert sum(map(spawned, started.children())) == 2
-    started.process.terminate()
+    for child in filter(spawned, started.children() if stopped else []):
+        child.suspend()
+    started.process.send_signal(signal.SIGKILL if stopped else signal.SIGTERM)
     started.wait_for_family()
     assert all(RunFolder(tmp_path / name).newest() is not None for name in "ab")
 

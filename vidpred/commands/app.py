@@ -25,6 +25,7 @@ from vidpred.commands.train import show_config, train
 from vidpred.errors import ConfigError, StorageError, VidpredError, one_line
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
+from vidpred.processes.streams import check_stdout, protect_streams
 from vidpred.version import __version__
 
 app = typer.Typer(
@@ -76,6 +77,8 @@ app.command()(lecture)
 # s alone; next to one busy process 0.42 s like this, and 5.5 s with busy waiting, for a thread that is not scheduled.
 WAITING_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 
+TRAININGS = {"train", "demo", "lecture"}  # which never fail because of what they print
+
 RENAMED_OPTIONS = {  # verb -> old option -> new: accepted for one release
     "predict": {"--steps": "--frames"},
     "evaluate": {"--steps": "--frames", "--neighbours": "--neighbors"},
@@ -99,6 +102,7 @@ def with_new_names(words: Sequence[str]) -> list[str]:
 def main() -> None:
     """Run the command line; expected failures print one line on stderr and exit with a documented code."""
     end_on_interrupt()
+    protect_streams()
     for name, value in WAITING_THREADS.items():  # before torch is loaded
         os.environ.setdefault(name, value)
     if started_by_launcher():
@@ -110,6 +114,8 @@ def main() -> None:
     sys.argv[1:] = with_new_names(sys.argv[1:])
     try:
         code = app(standalone_mode=False, prog_name="vidpred")
+        if not ({*sys.argv[1:2]} & TRAININGS) or "--dry-run" in sys.argv:
+            _check_printed()
     except VidpredError as error:
         end(error, debug)
     except USAGE_ERROR as error:
@@ -122,6 +128,13 @@ def main() -> None:
         leave_exit_code(1, f"{type(error).__name__}: {one_line(error)}")
         raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_printed() -> None:
+    try:
+        check_stdout()
+    except OSError as error:
+        raise StorageError(f"cannot write standard output: {error.strerror}; redirect it to another file") from None
 
 
 def _usage_error(error: Any) -> ConfigError:

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 
 PR_SET_PDEATHSIG = 1  # Linux: the kernel sends a signal when the parent ends
 POLL_SECONDS = 0.5
@@ -25,7 +26,7 @@ def started_by_launcher() -> bool:
 def end_with_parent(save_seconds: float = 0.0) -> None:
     """End this process within seconds of its parent's end.
 
-    The kernel's signal also reaches a busy process, and a stopped one once it goes on; a thread covers other systems.
+    The kernel's signals also reach a busy process, and a stopped one, which goes on; a thread covers other systems.
 
     Args:
         save_seconds: Time between SIGTERM, on which a training saves a checkpoint, and SIGKILL; 0: SIGKILL at once.
@@ -35,17 +36,26 @@ def end_with_parent(save_seconds: float = 0.0) -> None:
         return
     _watched_by = os.getpid()
     first = signal.SIGTERM if save_seconds else signal.SIGKILL
-    sent = sys.platform == "linux" and ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(first), 0, 0, 0) == 0
+    sent = _at_end_of_parent(first)
     threading.Thread(
         target=_wait_and_end, args=(os.getppid(), None if sent else first, save_seconds), daemon=True
     ).start()
 
 
+def _at_end_of_parent(number: signal.Signals) -> bool:
+    """Let the kernel send a signal to this process when its parent ends, one for each thread that asks."""
+    return sys.platform == "linux" and not ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
 def _wait_and_end(parent: int, first: signal.Signals | None, seconds: float) -> None:
+    _at_end_of_parent(signal.SIGCONT)  # a stopped process would not handle SIGTERM
     spawner = multiprocessing.parent_process()  # not the parent under the start method forkserver
     while os.getppid() == parent and (spawner is None or spawner.is_alive()):
         time.sleep(POLL_SECONDS)
     if first is not None:
         os.kill(os.getpid(), first)
+    for child in [child.pid for child in multiprocessing.active_children() if child.pid]:
+        with suppress(OSError):
+            os.kill(child, signal.SIGCONT)  # saving may wait for one that was stopped as well
     time.sleep(seconds)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from vidpred.errors import StorageError
 from vidpred.processes.interrupts import children_ignore_interrupts
 from vidpred.processes.parent_watch import end_with_parent
+from vidpred.processes.streams import protect_streams
 
 
 def in_processes(
@@ -74,6 +75,7 @@ def spawn_pool(count: int, save_seconds: float = 0.0) -> ProcessPoolExecutor:
 
 
 def _begin(save_seconds: float) -> None:
+    protect_streams()
     end_with_parent(save_seconds)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
 
