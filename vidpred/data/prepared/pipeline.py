@@ -19,15 +19,8 @@ from typing import Any
 import numpy as np
 
 from vidpred.data.prepared.format import FRAMES, INDEX, MANIFEST, ClipEntry, Manifest, value_statistics
-from vidpred.data.prepared.frame_writer import (
-    Item,
-    ItemWriter,
-    Preparation,
-    WrittenItem,
-    reason,
-    recorded,
-    write_item,
-)
+from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, WrittenItem, reason
+from vidpred.data.prepared.items import recorded, write_item
 from vidpred.data.splits import SPLITS
 from vidpred.errors import DataError, StorageError, counted, printable
 from vidpred.files import csv_text, write_file
