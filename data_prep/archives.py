@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from vidpred.errors import ConfigError, DataError, StorageError, printable
 from vidpred.files import atomic_write
+from vidpred.processes.temporary import remove_leftovers
 
 SUFFIXES = (".rar", ".zip", ".001")
 
@@ -40,8 +41,8 @@ def extract(archive: Path, target: Path, members: re.Pattern[str], progress: boo
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for left in target.glob("*/.tmp-*"):
-            left.unlink()
+        for folder in target.glob("*/"):
+            remove_leftovers(folder)
     except OSError as error:
         raise StorageError(f"cannot extract here: {error.strerror} [{target}]; choose another") from None
     return _read(archive, members, target, progress)["written"]

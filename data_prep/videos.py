@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import numpy as np
 
 from vidpred.data.prepared.format import MANIFEST, Manifest
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.prepared.pipeline import MISSING, SKIPPED, UNLISTED, open_target, skipped_lines, totals
+from vidpred.data.prepared.pipeline import MISSING, SKIPPED, UNLISTED, opened_target, skipped_lines, totals
 from vidpred.data.splits import SPLITS, Part
 from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.probe import probe
@@ -122,28 +123,38 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
     changed = not before or before != _index_stamps(preparation.source)
     apart = target is not None and not _same(target, preparation.source)
     folder = target if target is not None and apart else preparation.source
-    if target is not None and apart:
-        fingerprint_settings = preparation.fingerprint_settings()
-        open_target(target, preparation.name, fingerprint_settings, frames=False)
+    fingerprint_settings = preparation.fingerprint_settings()
+    with opened_target(folder, preparation.name, fingerprint_settings, frames=False) if apart else nullcontext():
+        changed = _write_lists(preparation, folder, apart, (videos, parts, skipped)) or changed
+    lines = [_totals(videos, parts, folder)]
+    if not changed:
+        lines.append("everything was prepared already; nothing to do")
+    return "\n".join(lines + skipped_lines(skipped, folder / SKIPPED if apart else None))
+
+
+def _write_lists(
+    preparation: VideoSet, folder: Path, apart: bool, found: tuple[dict[str, VideoInfo], list[Part], Reasons]
+) -> bool:
+    """Write what `VideoSet.found` returned; return whether that changed a file. Raises StorageError."""
+    videos, parts, skipped = found
+    changed = False
+    if apart:  # first: what is there without a manifest belongs to a preparation that was killed then
+        write_file(folder / SKIPPED, csv_text([("item", "reason"), *skipped]))
     whole_videos = all(part.first == 0 and part.end == videos[part.clip].frames for part in parts)
     if whole_videos and folder.is_dir() and (apart or preparation.writes_splits()):
         ordered = sorted(parts, key=lambda part: part.clip)
         rows = [("path", "split"), *((part.clip, part.split) for part in ordered)]
         changed = write_file(folder / "splits.csv", csv_text(rows)) or changed
-    if target is not None and apart:
-        write_file(target / SKIPPED, csv_text([("item", "reason"), *skipped]))
+    if apart:
         manifest = Manifest(
             preparation.name,
-            fingerprint_settings,
-            os.path.relpath(preparation.source, target),
+            preparation.fingerprint_settings(),
+            os.path.relpath(preparation.source, folder),
             None,
             preparation.channels,
         )
-        changed = write_file(target / MANIFEST, manifest.to_json()) or changed
-    lines = [_totals(videos, parts, folder)]
-    if not changed:
-        lines.append("everything was prepared already; nothing to do")
-    return "\n".join(lines + skipped_lines(skipped, target / SKIPPED if target is not None and apart else None))
+        changed = write_file(folder / MANIFEST, manifest.to_json()) or changed
+    return changed
 
 
 def take_frames(frames: Iterator[np.ndarray], skipped: int, count: int) -> Iterator[np.ndarray]:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vidpred.errors import ConfigError, StorageError
 from vidpred.processes.temporary import remove, remove_leftovers, temporary_path
@@ -35,17 +35,16 @@ def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
     Raises:
         OSError: It cannot be read, has more bytes, or is a pipe or a device, whose reading might never end.
     """
-    with _open_regular(path, os.O_RDONLY, "rb") as file:
+    with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
-        content: bytes = file.read()
-        return content
+        return file.read()
 
 
 def content_fingerprint(path: Path) -> str:
     """Return a checksum of a file's size and of its first and last 64 KB; "" if it cannot be read."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             found = zlib.crc32(file.read(FINGERPRINT_BYTES), size & 0xFFFFFFFF)
             if size > FINGERPRINT_BYTES:
@@ -94,14 +93,30 @@ def read_lines(path: Path) -> list[str]:
 
 def append_text(path: Path, text: str) -> None:
     """Append text to a file, which is created if it is absent. Raises OSError, also for a pipe or a device."""
-    with _open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, "ab") as file:
+    with _opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, "ab") as file:
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
-def _open_regular(path: Path, flags: int, mode: str) -> Any:
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading bytes. Raises OSError, also for a folder, or a pipe or device, which might never end."""
+    return _opened(path, os.O_RDONLY, "rb")
+
+
+def check_regular(path: Path) -> None:
+    """Check that a file can be read, before a library opens it by its name. Raises OSError as `open_regular`."""
+    open_regular(path).close()
+
+
+def _opened(path: Path, flags: int, mode: str) -> Any:
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    except ValueError:  # a NUL, or a surrogate that stands for no byte
+        raise OSError(errno.EINVAL, "not a file name", str(path)) from None
+    try:
+        mode_bits = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode_bits):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode_bits):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         return open(descriptor, mode)
     except BaseException:

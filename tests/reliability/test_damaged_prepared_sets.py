@@ -16,7 +16,8 @@ from vidpred.data.prepared.format import FRAMES, INDEX, MANIFEST, Manifest
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.prepared.windows import prepared_source
 from vidpred.data.settings import DataSettings
-from vidpred.errors import DataError
+from vidpred.errors import DataError, StorageError
+from vidpred.processes import folder_lock
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +138,80 @@ def test_a_killed_preparation_goes_on(whole: Path, tmp_path: Path, missing: list
     shutil.copytree(whole, folder)
     for name in missing:
         (folder / name).unlink()
-    (folder / ".tmp-00000000-1-2-0123456789abcdef0123456789abcdef").touch()
-    os.utime(folder / ".tmp-00000000-1-2-0123456789abcdef0123456789abcdef", (0, 0))
+    left = [place / ".tmp-00000000-1-2-0123456789abcdef0123456789abcdef" for place in (folder, folder / FRAMES)]
+    for file in left:
+        file.touch()  # just now, on another machine, which would hold the lock if it ran
     summary = prepare(NumberedSet(Path("source"), num_items=4), folder, workers=1, progress=False)
     assert (summary.reused, summary.written) == (4, 0)
     assert Manifest.load(folder) == Manifest.load(whole)
+    assert not any(file.exists() for file in left)
+
+
+def test_leftovers_of_another_machine_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They may be written just now: they stay, are named, and do not stop the preparation."""
+    monkeypatch.setattr(folder_lock, "fcntl", None)
+    left = tmp_path / ".tmp-00000000-1-2-0123456789abcdef0123456789abcdef"
+    left.touch()
+    prepare(NumberedSet(Path("source"), num_items=4), tmp_path, workers=1, progress=False)
+    assert f"1 temporary file [{left}]; remove what none writes" in capsys.readouterr().err
+    assert left.exists()
+
+
+def test_a_folder_of_others_is_refused_and_unchanged(tmp_path: Path) -> None:
+    for name in ("frames/a.png", "left_out.txt"):
+        target = tmp_path / name.partition(".")[0].replace("/", "-")
+        file = target / name
+        file.parent.mkdir(parents=True)
+        file.touch()
+        with pytest.raises(StorageError, match="not empty and not a prepared set"):
+            prepare(NumberedSet(Path("source"), num_items=4), target, workers=1, progress=False)
+        assert [path for path in target.rglob("*") if path.is_file()] == [file]
+
+
+def zeros_at_the_end(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:-8] + bytes(8))
+
+
+REPAIRED: dict[str, Callable[[Path], object]] = {
+    "cut": lambda file: os.truncate(file, 4),
+    "gone": lambda file: file.unlink(),
+    "longer": lambda file: os.truncate(file, file.stat().st_size + 4),
+    "a pipe": as_pipe,
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "without its end": zeros_at_the_end,
+}
+
+
+@pytest.mark.parametrize("how", REPAIRED)
+@pytest.mark.parametrize("suffix", [".u8", ".actions.f32", ".states.f32", ".json"])
+def test_every_part_is_repaired_and_named(
+    whole: Path, tmp_path: Path, suffix: str, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(whole, folder)
+    damaged = frames(folder, suffix)
+    REPAIRED[how](damaged)
+    summary = prepare(NumberedSet(Path("source"), num_items=4), folder, workers=1, progress=False)
+    assert (summary.reused, summary.written, summary.skipped) == (3, 1, [])
+    named = capsys.readouterr().err.splitlines()
+    assert [line for line in named if str(damaged) in line] == ([] if (suffix, how) == (".json", "gone") else named)
+    for file in whole.rglob("*.*"):
+        assert (folder / file.relative_to(whole)).read_bytes() == file.read_bytes(), file
+
+
+@pytest.mark.parametrize("suffix", ["", ".u8", ".actions.f32", ".states.f32"])
+def test_records_of_earlier_versions(whole: Path, tmp_path: Path, suffix: str) -> None:
+    """They have no checksums: sizes are compared with those of the manifest."""
+    folder = tmp_path / "set"
+    shutil.copytree(whole, folder)
+    for file in (folder / FRAMES).glob("*.json"):
+        record = json.loads(file.read_text().splitlines()[0])
+        del record["files"]
+        file.write_text(json.dumps(record))
+    if suffix:
+        os.truncate(frames(folder, suffix), 40)
+    summary = prepare(NumberedSet(Path("source"), num_items=4), folder, workers=1, progress=False)
+    assert (summary.written, summary.skipped) == (1 if suffix else 0, [])

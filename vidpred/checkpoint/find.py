@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from functools import cache
 from pathlib import Path
 
 from vidpred.checkpoint.run_folder import RunFolder
 from vidpred.checkpoint.verified import MANIFEST, STEP_NAME, Checkpoint, find_damage
 from vidpred.errors import StorageError
 
+ROLES = ("best", "last")
 PRETRAINED = "pretrained"  # the name of the shipped weights, accepted in place of a run folder
 SHIPPED = Path(__file__).parents[1] / "weights" / "motion"
 
@@ -43,7 +47,8 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
 
     Args:
         path: A run folder, a checkpoint folder, or the package's weights, see `pretrained`.
-        which: In a run folder: "best" (the newest one if the run has not chosen yet), "last" or "step-N".
+        which: In a run folder: "best" (the newest one if the run has not chosen yet), "last" or "step-N". Instead of a
+            damaged "best" or "last", the newest intact one is used, with a warning.
 
     Raises:
         StorageError: There is no such checkpoint, or it is damaged.
@@ -51,20 +56,39 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
     if is_pretrained(path):
         return pretrained(str(path))
     path = Path(path)
-    if (path / MANIFEST).is_file():
+    if os.path.lexists(path / MANIFEST):
         return Checkpoint(path)
     run = RunFolder(path)
     steps = run.steps()
     if not steps:
         missing = "no such run folder" if not path.exists() else "no checkpoint in the run folder"
         raise StorageError(f"{missing} [{path}]; train a model with: vidpred train --config tiny.yaml run={path}")
-    best = run.best()
-    if which == "best" and best and best["step"] in steps:
-        return Checkpoint(run.folder(best["step"]))
-    if which in ("best", "last"):
-        return Checkpoint(run.folder(steps[-1]))
+    if which in ROLES:
+        return _newest_intact(run, run.marked() if which == "best" else None)
     match = STEP_NAME.fullmatch(which)
     if match is None or int(match[1]) not in steps:
         names = ", ".join(f"step-{step}" for step in steps)
         raise StorageError(f"no checkpoint {which} [{path}]; there are best, last, {names}")
     return Checkpoint(run.folder(int(match[1])))
+
+
+def _newest_intact(run: RunFolder, wanted: int | None) -> Checkpoint:
+    """Return the checkpoint of a step (None: the newest); if it is damaged the newest intact one, with a warning."""
+    steps = run.steps()
+    first = steps[-1] if wanted is None else wanted
+    problem = None
+    for step in [first, *(step for step in reversed(steps) if step != first)]:
+        try:
+            found = Checkpoint(run.folder(step))
+        except StorageError as error:
+            problem = problem or error
+            continue
+        if problem is not None:
+            _warn(f"{str(problem).partition(';')[0]}; using step-{step}, the newest intact one [{run.path}]")
+        return found
+    raise StorageError(f"{str(problem).partition(';')[0]}; no checkpoint of the run is intact [{run.path}]")
+
+
+@cache  # commands look several times
+def _warn(text: str) -> None:
+    print(f"vidpred: warning: {text}", file=sys.stderr)

@@ -14,19 +14,17 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
+from vidpred.checkpoint.records import BestRecord
 from vidpred.checkpoint.verified import (
     CONFIG,
-    MOST_JSON_BYTES,
     STEP_NAME,
     Checkpoint,
-    is_mark,
-    is_step,
     read_state,
     save_tensors,
     write_manifest,
 )
 from vidpred.errors import StorageError
-from vidpred.files import atomic_write, check_writable, read_json, write_file
+from vidpred.files import atomic_write, check_writable, write_file
 from vidpred.processes.temporary import remove
 
 REMEDY = "free space or choose another run="
@@ -153,17 +151,26 @@ class RunFolder:
         if free < 1.1 * needed:
             raise OSError(28, f"{needed >> 20} MB needed, {free >> 20} MB free")
 
+    def marked(self) -> int | None:
+        """Return the step of the best checkpoint so far, even if it is damaged; None without one."""
+        best = self.best()
+        with suppress(OSError, ValueError):
+            record = BestRecord.read(self.path / "best.json")
+            if record.step in self.steps() and (best is None or record.value > best["value"]):
+                return record.step  # its own record of that cannot be read
+        return None if best is None else best["step"]
+
     def best(self) -> dict[str, Any] | None:
-        """Return {"step", "metric", "value"} of the best checkpoint so far; None without one."""
+        """Return {"step", "metric", "value"} of the best intact checkpoint so far; None without one."""
         states = {}
         for step in self.steps():
             with suppress(OSError, ValueError):  # damaged
                 states[step] = read_state(self.folder(step))
         records = [{**state["best"], "step": step} for step, state in states.items() if "best" in state]
         with suppress(OSError, ValueError):  # of runs whose checkpoints do not contain it
-            record = read_json(self.path / "best.json", MOST_JSON_BYTES)
-            if is_mark(record) and is_step(record.get("step")) and record["step"] in states:
-                records.append(record)
+            record = BestRecord.read(self.path / "best.json")
+            if record.step in states:
+                records.append(record.model_dump())
         return max(records, key=lambda record: (record["value"], -record["step"]), default=None)
 
     def newest(self) -> Checkpoint | None:

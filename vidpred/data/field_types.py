@@ -2,54 +2,53 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import cache
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 Record = TypeVar("Record")
+MOST = 1 << 62  # of integers, so that they fit NumPy's
 
 
 def from_mapping(kind: type[Record], values: Any) -> Record:
-    """Build a record, a dataclass of strings, numbers and lists of them.
+    """Build a record, a dataclass.
 
     Args:
         kind: The dataclass.
         values: Its fields as read from JSON.
 
     Raises:
-        ValueError: They are no mapping, a field is missing or unknown, or a value has another type.
+        ValueError: They are no mapping, a field is missing or unknown, or a value has another type or is too large.
     """
     if not isinstance(values, Mapping):
         raise ValueError("not a mapping")
-    hints = _hints(cast("Hashable", kind))
-    for name, value in values.items():
-        if name not in hints:
-            raise ValueError(f"an unknown field {name[:40]!r}")
-        if not _fits(value, hints[name]):
-            raise ValueError(f"{name} has a value of another type")
     try:
-        return kind(**values)
-    except TypeError:
-        raise ValueError("a field is missing") from None
+        checked = _model(cast("Hashable", kind)).model_validate(values)
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from None
+    for name, value in values.items():  # all numbers of a list have one type
+        numbers = value if isinstance(value, list) else [value]
+        if numbers and type(numbers[0]) is int and not -MOST < min(numbers) <= max(numbers) < MOST:
+            raise ValueError(f"{name}: a number out of range")
+    return kind(**{name: getattr(checked, name) for name in values})
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _model(kind: Any) -> type[BaseModel]:
+    """Return the strict model that has the fields of a dataclass."""
     hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+    config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    defaults = {each.name: ... if each.default is MISSING is each.default_factory else None for each in fields(kind)}
+    described: dict[str, Any] = {name: (hints[name], default) for name, default in defaults.items()}
+    return create_model(kind.__name__, __config__=config, **described)
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    if value is None or isinstance(value, bool):
-        return type(value) in (hint, *get_args(hint)) or hint is Any
-    if isinstance(value, list):
-        inner = get_args(hint)
-        return isinstance(getattr(hint, "__origin__", None), type) and set(map(type, value)) <= set(inner)
-    if isinstance(value, Mapping):
-        return getattr(hint, "__origin__", None) is dict
-    if isinstance(value, float):
-        return float in (hint, *get_args(hint)) and math.isfinite(value)
-    allowed = (hint, *get_args(hint)) if not hasattr(hint, "__origin__") else ()
-    return type(value) in allowed or (isinstance(value, int) and float in allowed)
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem of an invalid record: "FIELD: what it should be"."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(map(str, problem["loc"]))[:40]
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{field}: {message[:1].lower()}{message[1:]}" if field else message

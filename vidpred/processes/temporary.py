@@ -27,18 +27,26 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".tmp-{_machine()}-{os.getpid()}-{_started(os.getpid())}-{uuid.uuid4().hex}{path.suffix}")
 
 
-def remove_leftovers(folder: Path, exclusive: bool = False) -> None:
+def is_temporary(name: str) -> bool:
+    """Return whether a name is that of a temporary file or folder."""
+    return NAME.fullmatch(name) is not None
+
+
+def remove_leftovers(folder: Path, exclusive: bool = False) -> list[Path]:
     """Remove from a folder, once per process, the temporary files of processes that have ended.
 
     Args:
         folder: The folder; it may be absent.
         exclusive: Whether this process holds the folder's lock, so that no other machine writes here.
+
+    Returns:
+        Those that remain, because a process on another machine may be writing them.
     """
     if str(folder) in _cleaned and not exclusive:
-        return
+        return []
     _cleaned.add(str(folder))
     with suppress(OSError):
-        found = [entry for entry in os.scandir(folder) if NAME.fullmatch(entry.name)]
+        found = [entry for entry in os.scandir(folder) if is_temporary(entry.name)]
         left = [Path(entry.path) for entry in found if _is_left_over(entry, exclusive)]
         size = sum(map(size_of, left))
         for path in left:
@@ -46,6 +54,8 @@ def remove_leftovers(folder: Path, exclusive: bool = False) -> None:
         if size >= NOTED_BYTES:
             note = f"vidpred: removed {size >> 20} MB of temporary files that ended processes had left [{folder}]"
             print(note, file=sys.stderr)
+        return [Path(entry.path) for entry in found if not _is_local(entry) and Path(entry.path) not in left]
+    return []
 
 
 def remove(path: Path) -> None:
@@ -60,6 +70,11 @@ def size_of(path: Path) -> int:
     """Return the bytes of a file or of all files in a folder."""
     files: Iterable[Path] = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _is_local(entry: os.DirEntry[str]) -> bool:
+    match = NAME.fullmatch(entry.name)
+    return match is not None and match[1] == _machine()
 
 
 def _is_left_over(entry: os.DirEntry[str], exclusive: bool) -> bool:

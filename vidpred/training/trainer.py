@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vidpred.checkpoint import (
-    CONFIG,
     Checkpoint,
     load_weights,
     pack_optimizer,
@@ -280,8 +279,8 @@ class Trainer(Updates):
             load_weights(network.module, checkpoint.tensors(name), where)
             state = f"optimizer_{name}"
             unpack_optimizer(network.optimizer, checkpoint.tensors(state), f"{where}/{state}")
-            if network.scaler is not None:
-                network.scaler.load_state_dict(checkpoint.state["scalers"][name])
+            if network.scaler is not None and (scaler := checkpoint.state.get("scalers", {}).get(name)):
+                network.scaler.load_state_dict(scaler)
         for name, memory in self.objective.memory.items():
             load_weights(memory, checkpoint.tensors(f"memory_{name}"), where)
         self.early_stopping.load_state(checkpoint.state.get("early_stopping", {}))
@@ -348,6 +347,7 @@ class Trainer(Updates):
 def schedule_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the state of a checkpoint's schedule; one of an earlier version has its number of steps only."""
     found: dict[str, Any] = checkpoint.state.get("schedule", {})
-    if not found and (checkpoint.path / CONFIG).is_file():
-        return {"steps": read_settings(checkpoint.path)["training.steps"]}
+    if not found and checkpoint.has_config:
+        steps = read_settings(checkpoint.path).get("training.steps")
+        return {"steps": steps} if isinstance(steps, int) and steps > 0 else {}
     return found

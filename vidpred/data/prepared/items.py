@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -12,11 +15,14 @@ from typing import Any
 import cv2
 
 from vidpred.data.field_types import from_mapping
-from vidpred.data.prepared.format import FRAMES, ClipEntry
+from vidpred.data.prepared.format import FRAMES, ClipEntry, Manifest
 from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, WrittenItem, reason
 from vidpred.errors import DataError, StorageError, printable
-from vidpred.files import read_json, write_file
+from vidpred.files import content_fingerprint, parse_json, read_lines, with_checksum, write_file
+from vidpred.processes.temporary import is_temporary, remove, temporary_path
 
+KINDS = ("u8", "actions.f32", "states.f32")  # suffixes of an item's files
+PART = re.compile(r".*-[0-9a-f]{10}\.(u8|actions\.f32|states\.f32|json)|\.tmp-\d+-.*")  # the latter: earlier versions
 WriteJob = tuple[Preparation, Item, Path, int | None, dict[str, Any]]
 
 
@@ -29,7 +35,7 @@ def write_item(job: WriteJob) -> WrittenItem | str:
     preparation, item, target, size, fingerprint_settings = job
     cv2.setNumThreads(1)
     folder, stem = target / FRAMES, file_stem(item)
-    temporary = {kind: folder / f".tmp-{os.getpid()}-{stem}.{kind}" for kind in ("u8", "actions.f32", "states.f32")}
+    temporary = {kind: temporary_path(folder / f"{stem}.{kind}") for kind in KINDS}
     try:
         fingerprint = _fingerprint(item, fingerprint_settings)
         with ItemWriter(temporary, stem, size, preparation.channels * preparation.num_cameras) as writer:
@@ -38,17 +44,17 @@ def write_item(job: WriteJob) -> WrittenItem | str:
         if not writer.entries and writer.skipped:
             return "; ".join(f"{name}: {why}" for name, why in writer.skipped[:3])
         # Remove the record first and write it last: while it is missing, the files count as incomplete.
-        (folder / f"{stem}.json").unlink(missing_ok=True)
+        remove(folder / f"{stem}.json")
         for kind, path in temporary.items():
-            (folder / f"{stem}.{kind}").unlink(missing_ok=True)
+            remove(folder / f"{stem}.{kind}")
             if path.exists():
                 os.replace(path, folder / f"{stem}.{kind}")
         written = WrittenItem(writer.entries, writer.skipped, writer.parts)
         record = {
             "fingerprint": fingerprint, "clips": [asdict(entry) for entry in written.entries],
-            "skipped": written.skipped, "parts": written.parts,
+            "skipped": written.skipped, "parts": written.parts, "files": _contents(folder / stem),
         }  # fmt: skip
-        write_file(folder / f"{stem}.json", json.dumps(record, ensure_ascii=False))
+        write_file(folder / f"{stem}.json", with_checksum([json.dumps(record)]))
         return written
     except DataError as error:
         return reason(error)
@@ -76,22 +82,73 @@ def _fingerprint(item: Item, fingerprint_settings: dict[str, Any]) -> str:
     return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def recorded(target: Path, item: Item, fingerprint_settings: dict[str, Any]) -> WrittenItem | None:
-    """Return the record of an item that was prepared before with these settings, or None if it has to be prepared."""
+def recorded(
+    target: Path, item: Item, fingerprint_settings: dict[str, Any], existing: Manifest | None = None
+) -> WrittenItem | None:
+    """Return the record of an item that was prepared before with these settings, or None if it has to be prepared.
+
+    Files that were damaged or lost since are named in warnings.
+
+    Args:
+        target: Folder of the prepared set.
+        item: The item.
+        fingerprint_settings: The settings.
+        existing: Manifest of the set, which has the sizes that records of earlier versions lack; None: unknown.
+    """
     stem = target / FRAMES / file_stem(item)
+    damaged = []
     try:
-        record = read_json(Path(f"{stem}.json"))
-        entries = [from_mapping(ClipEntry, entry) for entry in record["clips"]]
-        complete = os.path.getsize(f"{stem}.u8") == sum(entry.bytes for entry in entries)
-        if not complete or record["fingerprint"] != _fingerprint(item, fingerprint_settings):
+        (line,) = read_lines(Path(f"{stem}.json"))
+        record = parse_json(line)
+        if record["fingerprint"] != _fingerprint(item, fingerprint_settings):
             return None
-        skipped = [(name, why) for name, why in record["skipped"]]
-        return WrittenItem(entries, skipped, int(record["parts"]))
-    except (OSError, ValueError, KeyError, TypeError, DataError):
+        entries = [from_mapping(ClipEntry, entry) for entry in record["clips"]]
+        written = WrittenItem(entries, [(name, why) for name, why in record["skipped"]], int(record["parts"]))
+        found, expected = _contents(stem), record.get("files") or _expected(entries, existing)
+        damaged = [kind for kind in KINDS if _differ(found.get(kind), expected.get(kind))]
+    except (FileNotFoundError, DataError):  # DataError: a source file, whose reading will say why
         return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        damaged = ["json"]
+    for kind in damaged:
+        print(
+            f"vidpred: warning: a damaged or lost file; preparing {printable(item.name)} again [{stem}.{kind}]",
+            file=sys.stderr,
+        )
+    return None if damaged else written
+
+
+def _contents(stem: Path) -> dict[str, list[Any]]:
+    """Return the size of each file of an item and a checksum of its first and last bytes, by kind."""
+    files = {kind: Path(f"{stem}.{kind}") for kind in KINDS}
+    return {
+        kind: [file.stat().st_size if file.is_file() else -1, content_fingerprint(file)]
+        for kind, file in files.items()
+        if os.path.lexists(file)
+    }
+
+
+def _expected(entries: Sequence[ClipEntry], existing: Manifest | None) -> dict[str, list[Any]]:
+    """Return the sizes that a record of an earlier version implies, in the form of `_contents`."""
+    frames = sum(entry.frames for entry in entries)
+    widths = {"actions.f32": existing.action_size, "states.f32": existing.state_size} if existing else {}
+    sizes = {"u8": sum(entry.bytes for entry in entries)} | {kind: 4 * frames * width for kind, width in widths.items()}
+    return {kind: [size] for kind, size in sizes.items() if size}
+
+
+def _differ(found: list[Any] | None, expected: list[Any] | None) -> bool:
+    """Return whether a file is not as expected; None: there is no file."""
+    if found is None or expected is None:
+        return found is not expected
+    return found[: len(expected)] != expected
 
 
 def file_stem(item: Item) -> str:
     """Return a unique and readable file name for an item."""
     readable = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in item.name)[-40:]
     return f"{readable}-{sha256(item.name.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
+
+
+def is_part(name: str) -> bool:
+    """Return whether a name in the folder of frames is that of an item's file, or of a temporary one."""
+    return PART.fullmatch(name) is not None or is_temporary(name)

@@ -11,7 +11,8 @@ import os
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,17 @@ import numpy as np
 
 from vidpred.data.prepared.format import FRAMES, INDEX, MANIFEST, ClipEntry, Manifest, value_statistics
 from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, WrittenItem, reason
-from vidpred.data.prepared.items import recorded, write_item
+from vidpred.data.prepared.items import is_part, recorded, write_item
 from vidpred.data.splits import SPLITS
 from vidpred.errors import DataError, StorageError, counted, printable
 from vidpred.files import csv_text, write_file
 from vidpred.processes.folder_lock import FILE as LOCK
 from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.pool import in_processes
-from vidpred.processes.temporary import remove_leftovers
+from vidpred.processes.temporary import is_temporary, remove_leftovers
 
 SKIPPED = "left_out.csv"
+OTHERS = ("splits.csv", "preview.png")  # that some sets have
 UNLISTED, MISSING = "not in any split", "listed, but missing"  # reasons of what is skipped on purpose
 
 
@@ -112,8 +114,7 @@ def prepare(
     items = preparation.items()
     check_names(items)
     fingerprint_settings = {**preparation.fingerprint_settings(), "size": size}
-    open_target(target, preparation.name, fingerprint_settings)
-    with folder_lock(target, "choose another target"):
+    with opened_target(target, preparation.name, fingerprint_settings):
         return _prepare(preparation, items, target, size, workers, progress)
 
 
@@ -121,10 +122,9 @@ def _prepare(
     preparation: Preparation, items: list[Item], target: Path, size: int | None, workers: int | None, progress: bool
 ) -> Summary:
     fingerprint_settings = {**preparation.fingerprint_settings(), "size": size}
-    for left in (target / FRAMES).glob(".tmp-*"):  # of a process that was killed
-        left.unlink(missing_ok=True)
+    existing = Manifest.load(target)
     skipped = [(item.name, item.bad) for item in items if item.bad]
-    found = {item.name: recorded(target, item, fingerprint_settings) for item in items if not item.bad}
+    found = {item.name: recorded(target, item, fingerprint_settings, existing) for item in items if not item.bad}
     done = {name: written for name, written in found.items() if written is not None}
     reused = len(done)
     todo = [item for item in items if item.name in found and item.name not in done]
@@ -254,38 +254,65 @@ def _place(clip: ClipEntry) -> tuple[int, str]:
     return SPLITS.index(clip.split), clip.clip
 
 
-def open_target(target: Path, name: str, fingerprint_settings: dict[str, Any], frames: bool = True) -> None:
-    """Create the target folder and its folder of frames.
+@contextmanager
+def opened_target(target: Path, name: str, fingerprint_settings: dict[str, Any], frames: bool = True) -> Iterator[None]:
+    """Create the target folder and its folder of frames, and hold the folder's lock.
 
     Raises:
         StorageError: The folder is not writable, or contains something else.
+        InUseError: Another process prepares it.
     """
-    remove_leftovers(target)
     try:
-        existing = Manifest.load(target)
-    except DataError as error:  # its items are checked one by one
-        print(f"vidpred: warning: {error}", file=sys.stderr)
-        existing = None
-        (target / MANIFEST).unlink(missing_ok=True)
-    if existing is not None and (existing.name, existing.settings) != (name, fingerprint_settings):
-        raise StorageError(
-            f"contains the set {existing.name!r} prepared with other settings [{target}]; choose another target or "
-            "remove it"
-        )
-    try:
-        ours = (FRAMES, INDEX, SKIPPED)  # of a preparation that was killed
-        if existing is None and target.is_dir() and set(os.listdir(target)) - {LOCK, *(ours if frames else [])}:
-            raise StorageError(f"the folder is not empty and not a prepared set [{target}]; choose another target")
-        (target / FRAMES if frames else target).mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot write here: {error.strerror} [{target}]; choose another target") from None
+    with folder_lock(target, "choose another target") as exclusive:
+        for folder in (target, target / FRAMES):
+            if kept := remove_leftovers(folder, exclusive):
+                print(
+                    f"vidpred: warning: another machine may be writing {counted(len(kept), 'temporary file')} "
+                    f"[{kept[0]}]; remove what none writes",
+                    file=sys.stderr,
+                )
+        _check_target(target, name, fingerprint_settings, frames)
+        yield
+
+
+def _check_target(target: Path, name: str, fingerprint_settings: dict[str, Any], frames: bool) -> None:
+    """Check that a folder may become this set, and create its folder of frames. Raises StorageError."""
+    try:
+        try:
+            existing = Manifest.load(target)
+        except DataError as error:  # its items are checked one by one
+            print(f"vidpred: warning: {error}", file=sys.stderr)
+            existing = None
+            (target / MANIFEST).unlink(missing_ok=True)
+        if existing is not None and (existing.name, existing.settings) != (name, fingerprint_settings):
+            raise StorageError(
+                f"contains the set {existing.name!r} prepared with other settings [{target}]; choose another target or "
+                "remove it"
+            )
+        if existing is None and not _is_ours(target, frames):
+            raise StorageError(f"the folder is not empty and not a prepared set [{target}]; choose another target")
+        (target / FRAMES if frames else target).mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write here: {error.strerror} [{target}]; choose another target") from None
+
+
+def _is_ours(target: Path, frames: bool) -> bool:
+    """Return whether a folder without a manifest is empty, or holds what a preparation that was killed has written."""
+    found = {name for name in os.listdir(target) if not is_temporary(name)} - {LOCK}
+    ours = {INDEX, SKIPPED, *OTHERS} if SKIPPED in found else {INDEX} if frames else set()
+    written = os.listdir(target / FRAMES) if frames and FRAMES in found else []
+    return found <= ours | ({FRAMES} if frames else set()) and (not written or any(map(is_part, written)))
 
 
 def _remove_others(frames: Path, stems: set[str]) -> None:
     """Remove the files of items that no longer belong to the set."""
     for path in frames.iterdir():
-        if path.name.split(".")[0] not in stems:
-            path.unlink(missing_ok=True)
+        if path.name.split(".")[0] not in stems and is_part(path.name) and not is_temporary(path.name):
+            with suppress(OSError):  # a folder, or what others may remove only
+                path.unlink()
 
 
 def _manifest(
