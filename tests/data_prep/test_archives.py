@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def test_extraction_resumes_after_a_truncated_archive(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="damaged or truncated archive"):
         extract(source, target, MEMBER)
     assert len(files_below(target)) == 1, "only whole files, and no temporary ones"
-    (target / "YoYo" / ".tmp-1-left").write_bytes(b"from a killed process")
+    left = target / "YoYo" / f".tmp-{uuid.uuid4().hex}.avi"  # of a killed process
+    left.touch()
+    os.utime(left, (0, 0))
     first = next(target.rglob("*.avi"))
     before = first.stat().st_mtime_ns
     source.write_bytes(whole)

@@ -215,6 +215,49 @@ def test_manifests_are_untrusted(run: RunFolder, manifest: Any) -> None:
     assert find_damage(run.folder(8))
 
 
+@pytest.mark.parametrize("how", ["pipe", "garbage", "folder"])
+def test_files_that_a_manifest_does_not_list(run: RunFolder, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("discriminator.safetensors", "config.yaml"):
+        damage(run.folder(8) / name, how)
+    manifest = json.loads((run.folder(8) / "manifest.json").read_text())
+    del manifest["files"]["config.yaml"]
+    (run.folder(8) / "manifest.json").write_text(json.dumps(manifest))
+    found = find_checkpoint(run.path, "step-8")
+    assert not found.has("discriminator")
+    assert not found.has_config
+    with pytest.raises(StorageError, match="does not list this file"):
+        found.tensors("discriminator")
+    with pytest.raises(StorageError, match="cannot read the run's settings"):
+        read_config(found.path, dict)
+    damage(run.folder(8) / "config.yaml", "nothing")
+    (run.folder(8) / "config.yaml").write_text("seed: 3\n")
+    assert read_config(found.path, dict) == {"seed": 3}
+    assert "does not list its settings, so they are not verified" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ema.safetensors", "state.json", "manifest.json"])
+def test_instead_of_a_damaged_best_checkpoint_the_newest_intact_one(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    run.save(12, FILES, {}, 9)
+    assert find_checkpoint(run.path).step == 8
+    assert not capsys.readouterr().err
+    damage(run.folder(8) / name, "garbage")
+    assert [find_checkpoint(run.path).step for _ in range(2)] == [12, 12]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"vidpred: warning: damaged checkpoint [step-8/{name}: ")
+    assert f"; using step-12, the newest intact one [{run.path}]" in line
+    damage(run.folder(12) / name, "garbage")
+    assert find_checkpoint(run.path).step == 4
+    with pytest.raises(StorageError, match=rf"damaged checkpoint \[step-8/{name}"):
+        find_checkpoint(run.path, "step-8")
+    damage(run.folder(4) / name, "garbage")
+    with pytest.raises(
+        StorageError, match=rf"damaged checkpoint \[step-\d+/{name}.*no checkpoint of the run is intact"
+    ):
+        find_checkpoint(run.path)
+
+
 def test_a_checkpoint_that_cannot_be_renamed(
     run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

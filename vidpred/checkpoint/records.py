@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vidpred.files import read_json
 
@@ -101,6 +101,12 @@ class CheckpointState(Record):
     data: str | None = None
     credits: str | None = None
 
+    @model_validator(mode="after")
+    def _names_of_all_actions(self) -> Self:
+        if self.action_bounds and self.action_names and len(self.action_names) != len(self.action_bounds[0]):
+            raise ValueError("another number of names than actions")
+        return self
+
 
 class FileRecord(Record):
     """A file in a manifest."""
@@ -113,3 +119,19 @@ class CheckpointManifest(Record):
     """The content of manifest.json."""
 
     files: dict[str, FileRecord]
+
+
+class ExitRecord(Record):
+    """The content of exit.json."""
+
+    code: int
+    message: str
+
+
+class DivergenceRecord(Record):
+    """The content of diverged-step-N-process-P.json."""
+
+    step: Steps
+    network: str
+    gradient_norm: str
+    losses: dict[str, str]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vidpred.checkpoint.records import CheckpointManifest
 from vidpred.checkpoint.run_folder import RunFolder
-from vidpred.checkpoint.verified import CONFIG, find_damage
+from vidpred.checkpoint.verified import CONFIG, MANIFEST, find_damage
 from vidpred.errors import StorageError
 from vidpred.files import parse_json, read_bytes
 from vidpred.settings import flatten, migrate, parse_yaml
 
 MOST_CONFIG_BYTES = 1 << 20
+MOST_STEPS, MOST_VALUE = 1 << 62, 1e300  # of the log, whose other entries are ignored
 Parsed = TypeVar("Parsed")
 
 
@@ -30,9 +34,15 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
             line = parse_json(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int | float):
-            lines.append(line)
+        if isinstance(line, dict):
+            numbers = {key: value for key, value in line.items() if _is_number(value)}
+            if 0 <= numbers.get("step", -1) < MOST_STEPS:
+                lines.append(numbers)
     return lines
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_VALUE
 
 
 def read_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed], remedy: str = "is it a run folder?") -> Parsed:
@@ -71,8 +81,21 @@ UNUSABLE_CONFIG = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def _parse_config(file: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
+    if os.path.lexists(file.with_name(MANIFEST)):
+        _warn_if_unlisted(file)
     tree = parse_yaml(read_bytes(file, MOST_CONFIG_BYTES).decode("utf-8"))
     return parse(migrate(tree, str(file)))
+
+
+@cache
+def _warn_if_unlisted(file: Path) -> None:
+    with suppress(OSError, ValueError):
+        if file.name not in CheckpointManifest.read(file.with_name(MANIFEST)).files and file.is_file():
+            print(
+                f"vidpred: warning: the checkpoint's manifest does not list its settings, so they are not verified "
+                f"[{file}]",
+                file=sys.stderr,
+            )
 
 
 def read_settings(run: Path) -> dict[str, object]:

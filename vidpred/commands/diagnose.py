@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidpred.checkpoint import RunFolder, find_damage, read_config, read_metrics
+from vidpred.checkpoint.records import DivergenceRecord, ExitRecord
 from vidpred.config import Config, find_preset, load_config
 from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageError
-from vidpred.files import read_json
 from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
@@ -115,12 +115,10 @@ def ended_badly(run: Path) -> list[Diagnosis]:
     found = []
     for file in sorted(run.glob("diverged-step-*.json")):
         try:
-            record = read_json(file, 1 << 20)
-            losses = ", ".join(f"{key}={value}" for key, value in record["losses"].items())
-            observed = (
-                f"{record['network']} at step {record['step']}: {losses}, gradient norm {record['gradient_norm']}"
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            record = DivergenceRecord.read(file)
+            losses = ", ".join(f"{key}={value}" for key, value in record.losses.items())
+            observed = f"{record.network} at step {record.step}: {losses}, gradient norm {record.gradient_norm}"
+        except (OSError, ValueError):
             observed = f"{file.name}, which cannot be read"
         found.append(
             Diagnosis(
@@ -129,10 +127,10 @@ def ended_badly(run: Path) -> list[Diagnosis]:
             )
         )  # fmt: skip
     try:
-        record = read_json(run / "exit.json", 1 << 20)
-        code, message = int(record["code"]), str(record["message"])
-    except (OSError, ValueError, KeyError, TypeError):
+        ending = ExitRecord.read(run / "exit.json")
+    except (OSError, ValueError):
         return found
+    code, message = ending.code, ending.message
     if code not in (0, DivergedError.exit_code, StoppedError.exit_code):
         observed = f"exit code {code}: {message}"
         found.append(

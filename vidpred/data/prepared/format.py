@@ -129,7 +129,7 @@ def _check_manifest(manifest: Manifest) -> None:
     if manifest.channels not in CHANNELS or min(sizes.values()) < 0 or (manifest.size or 1) < 1:
         raise ValueError("a wrong size")
     for kind, size in sizes.items():
-        given = manifest.statistics.get(kind, {})  # those of older sets have no range
+        given = manifest.statistics.get(kind, {})
         for name in (
             ("mean", "deviation", *(given.keys() & {"low", "high"})) if size else ()
         ):  # older sets have no range
@@ -270,7 +270,7 @@ def read_index(folder: Path, manifest: Manifest | None = None) -> list[ClipEntry
         content = read_bytes(file)
         for line in content.decode("utf-8", "surrogateescape").split("\n")[:-1]:
             clips.append(from_mapping(ClipEntry, parse_json(line)))
-            _check_clip(clips[-1], manifest)
+            check_clip(clips[-1], manifest)
     except OSError as error:
         raise DataError(f"cannot read the index ({reason(error)}); prepare the set again [{file}]") from None
     except ValueError as error:
@@ -283,7 +283,7 @@ def read_index(folder: Path, manifest: Manifest | None = None) -> list[ClipEntry
     return clips
 
 
-def _check_clip(clip: ClipEntry, manifest: Manifest | None) -> None:
+def check_clip(clip: ClipEntry, manifest: Manifest | None) -> None:
     """Raise ValueError unless the values of a clip are possible."""
     if clip.split not in SPLITS or not clip.file or "/" in clip.file or "\0" in clip.file or os.sep in clip.file:
         raise ValueError("a wrong split or file")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 
 from vidpred.data.field_types import from_mapping
-from vidpred.data.prepared.format import FRAMES, ClipEntry, Manifest
+from vidpred.data.prepared.format import FRAMES, ClipEntry, Manifest, check_clip
 from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, WrittenItem, reason
 from vidpred.errors import DataError, StorageError, printable
 from vidpred.files import content_fingerprint, parse_json, read_lines, with_checksum, write_file
@@ -24,6 +24,25 @@ from vidpred.processes.temporary import is_temporary, remove, temporary_path
 KINDS = ("u8", "actions.f32", "states.f32")  # suffixes of an item's files
 PART = re.compile(r".*-[0-9a-f]{10}\.(u8|actions\.f32|states\.f32|json)|\.tmp-\d+-.*")  # the latter: earlier versions
 WriteJob = tuple[Preparation, Item, Path, int | None, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ItemRecord:
+    """What is stored about an item that is prepared.
+
+    Attributes:
+        fingerprint: See `_fingerprint`.
+        clips: The entries of its clips.
+        skipped: [name, reason] of bad clips or images.
+        parts: See `WrittenItem`.
+        files: Size and checksum of each of its files, by kind; empty in records of earlier versions.
+    """
+
+    fingerprint: str
+    clips: list[dict[str, Any]]
+    skipped: list[list[str]]
+    parts: int
+    files: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def write_item(job: WriteJob) -> WrittenItem | str:
@@ -50,11 +69,9 @@ def write_item(job: WriteJob) -> WrittenItem | str:
             if path.exists():
                 os.replace(path, folder / f"{stem}.{kind}")
         written = WrittenItem(writer.entries, writer.skipped, writer.parts)
-        record = {
-            "fingerprint": fingerprint, "clips": [asdict(entry) for entry in written.entries],
-            "skipped": written.skipped, "parts": written.parts, "files": _contents(folder / stem),
-        }  # fmt: skip
-        write_file(folder / f"{stem}.json", with_checksum([json.dumps(record)]))
+        clips, skipped = [asdict(entry) for entry in written.entries], [list(row) for row in written.skipped]
+        record = ItemRecord(fingerprint, clips, skipped, written.parts, _contents(folder / stem))
+        write_file(folder / f"{stem}.json", with_checksum([json.dumps(asdict(record))]))
         return written
     except DataError as error:
         return reason(error)
@@ -99,16 +116,18 @@ def recorded(
     damaged = []
     try:
         (line,) = read_lines(Path(f"{stem}.json"))
-        record = parse_json(line)
-        if record["fingerprint"] != _fingerprint(item, fingerprint_settings):
+        record = from_mapping(ItemRecord, parse_json(line))
+        if record.fingerprint != _fingerprint(item, fingerprint_settings):
             return None
-        entries = [from_mapping(ClipEntry, entry) for entry in record["clips"]]
-        written = WrittenItem(entries, [(name, why) for name, why in record["skipped"]], int(record["parts"]))
-        found, expected = _contents(stem), record.get("files") or _expected(entries, existing)
+        entries = [from_mapping(ClipEntry, entry) for entry in record.clips]
+        for entry in entries:
+            check_clip(entry, None)
+        written = WrittenItem(entries, [(name, why) for name, why in record.skipped], record.parts)
+        found, expected = _contents(stem), record.files or _expected(entries, existing)
         damaged = [kind for kind in KINDS if _differ(found.get(kind), expected.get(kind))]
     except (FileNotFoundError, DataError):  # DataError: a source file, whose reading will say why
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         damaged = ["json"]
     for kind in damaged:
         print(
