@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vidpred.errors import ConfigError, StorageError
 from vidpred.processes.temporary import remove, remove_leftovers, temporary_path
@@ -97,9 +97,10 @@ def append_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a file for reading bytes. Raises OSError, also for a folder, or a pipe or device, which might never end."""
-    return _opened(path, os.O_RDONLY, "rb")
+    opened: io.BufferedReader = _opened(path, os.O_RDONLY, "rb")
+    return opened
 
 
 def check_regular(path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.rar_files import FOLDER, LINK, archive, member, write_rar, write_volu
 from tests.set_files import prepare as run
 from tests.set_files import ucf101_set, ucf101_videos, write_ucf101_lists
 from vidpred.errors import ConfigError, DataError
+from vidpred.processes import temporary
 
 NAME = "UCF-101/Archery/v_Archery_g01_c01.avi"
 
@@ -88,7 +89,7 @@ def test_hostile_archives_write_nothing_outside(tmp_path: Path) -> None:
 
 
 @needs_libarchive
-def test_extraction_resumes_after_a_truncated_archive(tmp_path: Path) -> None:
+def test_extraction_resumes_after_a_truncated_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = {f"UCF-101/YoYo/v_YoYo_g0{number}_c01.avi": os.urandom(5000) for number in range(1, 5)}
     source, target = write_rar(tmp_path / "UCF101.rar", contents), tmp_path / "target"
     whole = source.read_bytes()
@@ -96,9 +97,10 @@ def test_extraction_resumes_after_a_truncated_archive(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="damaged or truncated archive"):
         extract(source, target, MEMBER)
     assert len(files_below(target)) == 1, "only whole files, and no temporary ones"
-    left = target / "YoYo" / f".tmp-{uuid.uuid4().hex}.avi"  # of a killed process
+    left = target / "YoYo" / f".tmp-{uuid.uuid4().hex}"  # of a killed process
     left.touch()
     os.utime(left, (0, 0))
+    monkeypatch.setattr(temporary, "_cleaned", set())  # as in another process
     first = next(target.rglob("*.avi"))
     before = first.stat().st_mtime_ns
     source.write_bytes(whole)

@@ -232,7 +232,7 @@ def test_files_that_a_manifest_does_not_list(run: RunFolder, how: str, capsys: p
     damage(run.folder(8) / "config.yaml", "nothing")
     (run.folder(8) / "config.yaml").write_text("seed: 3\n")
     assert read_config(found.path, dict) == {"seed": 3}
-    assert "does not list its settings, so they are not verified" in capsys.readouterr().err
+    assert "settings that the checkpoint's manifest does not list" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["ema.safetensors", "state.json", "manifest.json"])

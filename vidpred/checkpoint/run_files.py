@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -81,21 +80,18 @@ UNUSABLE_CONFIG = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def _parse_config(file: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Parsed:
-    if os.path.lexists(file.with_name(MANIFEST)):
-        _warn_if_unlisted(file)
     tree = parse_yaml(read_bytes(file, MOST_CONFIG_BYTES).decode("utf-8"))
+    with suppress(OSError, ValueError):  # no checkpoint, or a damaged one
+        if file.name not in CheckpointManifest.read(file.with_name(MANIFEST)).files:
+            _warn_of_unlisted(file)
     return parse(migrate(tree, str(file)))
 
 
 @cache
-def _warn_if_unlisted(file: Path) -> None:
-    with suppress(OSError, ValueError):
-        if file.name not in CheckpointManifest.read(file.with_name(MANIFEST)).files and file.is_file():
-            print(
-                f"vidpred: warning: the checkpoint's manifest does not list its settings, so they are not verified "
-                f"[{file}]",
-                file=sys.stderr,
-            )
+def _warn_of_unlisted(file: Path) -> None:
+    print(
+        f"vidpred: warning: settings that the checkpoint's manifest does not list, and verify [{file}]", file=sys.stderr
+    )
 
 
 def read_settings(run: Path) -> dict[str, object]:
