@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import resource
 import signal
 import threading
@@ -11,11 +13,14 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import vidpred
@@ -28,6 +33,7 @@ from vidpred.inference.predictor import Predictor
 from vidpred.streaming import forecasts, sources
 from vidpred.streaming.capture import ContextShape, ModelRate
 from vidpred.streaming.outputs import Yuv4MpegPipe
+from vidpred.streaming.server import BrowserServer
 from vidpred.streaming.sources import SourceOptions, open_source
 from vidpred.streaming.statistics import LatencyHistogram
 
@@ -271,8 +277,6 @@ def test_other_formats_are_read_from_a_pipe(fifo: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_images_is_a_source(tmp_path: Path) -> None:
-    from PIL import Image
-
     for number, image in enumerate(numbered_frames(12, 32, 48)):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     stream = vidpred.stream(tmp_path, predictor(Copies()), num_frames=1, rate=RATE)
@@ -301,6 +305,32 @@ def test_frames_of_another_size_are_scaled_with_a_warning(capsys: pytest.Capture
     stream = vidpred.stream(frames, predictor(Copies()), num_frames=1, rate=RATE)
     assert {tuple(forecast.newest.shape) for forecast in stream.outcomes()} == {(3, 32, 48)}
     assert capsys.readouterr().err.count("20x20 after ones of 48x32") == 1
+
+
+def test_browsers_get_the_newest_images(clip: Path) -> None:
+    images = numbered_frames(4, 64, 96)
+    with BrowserServer(0) as server:
+        page = urlopen(server.address, timeout=5).read().decode()
+        assert re.search('<img src="(.*?)"', page)[1] == "/stream.mjpg"  # type: ignore[index]
+        server.write(images[0], 0)
+        reply = urlopen(f"{server.address}stream.mjpg", timeout=5)
+        assert reply.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
+        for number in (0, 1, 3):
+            if number:
+                server.write(images[number], number)
+            lines = [reply.readline().strip() for _ in range(4)]
+            assert lines[:2] == [b"--frame", b"Content-Type: image/jpeg"]
+            jpeg = reply.read(int(lines[2].split()[1]))
+            assert read_number(np.asarray(Image.open(io.BytesIO(jpeg)))) == number
+            reply.readline()
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(Request(server.address, headers={"Host": "evil.example"}), timeout=5)
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{server.address}etc/passwd", timeout=5)
+        with pytest.raises(ConfigError, match=f"in use.*--serve {server.port}"):
+            BrowserServer(server.port)
+    assert reply.read() == b"--frame--\r\n"
+    reply.close()
 
 
 @pytest.mark.parametrize(

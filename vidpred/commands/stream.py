@@ -129,8 +129,13 @@ def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare:
 
 def _outputs(output: str | None, serve: int | None, rate: float, overwrite: bool) -> list[Output]:
     from vidpred.streaming.outputs import VideoFile, Yuv4MpegPipe
+    from vidpred.streaming.server import BrowserServer
 
     places: list[Output] = []
+    if serve is not None:
+        server = BrowserServer(serve)
+        print(f"open {server.address} in a browser; Ctrl-C ends", file=sys.stderr, flush=True)
+        places.append(server)
     if output == "-":
         places.append(Yuv4MpegPipe(sys.stdout.fileno(), rate))
     elif output is not None:
