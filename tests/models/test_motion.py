@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.models.test_baselines import interior_psnr, moving_clip
 from vidpred.data.settings import DataSettings
 from vidpred.evaluation.sharpness import gradient_energy_ratio
+from vidpred.models import optical_flow
 from vidpred.models.build import build_generator
 from vidpred.models.motion import (
     LEADS,
@@ -392,3 +393,28 @@ def test_faster_pixels_weigh_as_much_at_half_the_resolution() -> None:
     expected = 2 * math.exp(2) / (math.exp(2) + 1)
     assert float(arrived) == pytest.approx(expected, rel=1e-5)
     assert float(half) == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_a_stream_computes_the_flow_of_a_pair_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit the prediction of whole contexts, with frames left out, repeated and another size in between."""
+    model = generator(10, 3).eval()
+    clip = moving_clip(16, 40, 48, 2, -1)
+    calls: list[Care] = []
+    flow = optical_flow.dense_flow
+
+    def counted(first: Tensor, second: Tensor, care: Care = "medium") -> Tensor:
+        calls.extend([care] * len(first))
+        return flow(first, second, care)
+
+    contexts = [clip[:, start : start + 10] for start in (0, 1, 2, 2, 5, 6)]
+    contexts += [clip[:, :10, :, :32], clip[:, 6:16], clip[:, 12:14]]
+    expected = [model(context)[0] for context in contexts]
+    monkeypatch.setattr(optical_flow, "dense_flow", counted)
+    forward, computed = model.stream_forward(), []
+    with torch.inference_mode():
+        for context, frames in zip(contexts, expected, strict=True):
+            calls.clear()
+            assert torch.equal(forward(context)[0], frames)
+            computed.append((calls.count("fine"), calls.count("smooth")))
+    # In the long run one of each for a new frame.
+    assert computed == [(2, 5), (1, 3), (1, 2), (0, 0), (2, 3), (1, 1), (2, 5), (0, 0), (1, 0)]

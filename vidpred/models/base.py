@@ -6,7 +6,7 @@ or in `__init__`. `as_generator` wraps other modules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -119,6 +119,13 @@ class Generator(nn.Module):
         """Return the context of `count` images made from noise, `(count, 0, C, H, W)`."""
         return torch.empty(count, 0, *self.shape, device=device)
 
+    def stream_forward(self) -> Callable[..., list[Tensor] | Tensor]:
+        """Return a forward pass for contexts that follow each other, which may keep results for the next call.
+
+        It returns what the module returns. By default it is the module.
+        """
+        return self
+
     def grow(self, share: float) -> None:
         """Set what is scheduled for a share, in [0, 1], of the training; by default a no-op.
 
@@ -215,6 +222,13 @@ class Discriminator(nn.Module):
     def match_fade(self, frames: Tensor) -> Tensor:
         """Return true frames `(B, K, C, H, W)`, for a growing network blended with a coarser version of themselves."""
         return frames
+
+    def stream_forward(self) -> Callable[..., list[Tensor] | Tensor]:
+        """Return a forward pass for contexts that follow each other, which may keep results for the next call.
+
+        It returns what the module returns. By default it is the module.
+        """
+        return self
 
     def grow(self, share: float) -> None:
         """Set the size scheduled for a share, in [0, 1], of the training; by default a no-op."""

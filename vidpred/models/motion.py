@@ -20,7 +20,15 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.conditioned import ConditionedPredictor
-from vidpred.models.optical_flow import Care, dense_flow, smooth_displacements, warp, warp_backward, warp_sharp
+from vidpred.models.optical_flow import (
+    Care,
+    FlowCache,
+    dense_flow,
+    smooth_displacements,
+    warp,
+    warp_backward,
+    warp_sharp,
+)
 from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
@@ -235,6 +243,9 @@ class MotionGenerator(ConditionedPredictor):
             images = (torch.lerp(blended, sharp, self.sharpness) for blended, sharp in pairs)
         return [torch.stack([crop(image.clamp(0, 1), height, width) for image in images], 1)]
 
+    def stream_forward(self) -> MotionStream:
+        return MotionStream(self)
+
     def _scenes(self, motion: Motion) -> Iterator[tuple[int, Scene]]:
         """Yield the leads and their scenes."""
         last_lead = self.lead + self.pred_frames - 1
@@ -284,6 +295,21 @@ class MotionGenerator(ConditionedPredictor):
             if name.startswith("path_") and name not in found and name.removeprefix("path_") in found:
                 found[name] = found[name.removeprefix("path_")]
         return found
+
+
+class MotionStream:
+    """The forward pass for the contexts of one stream: the flow between two frames is computed once."""
+
+    def __init__(self, generator: MotionGenerator) -> None:
+        self.generator, self.cache = generator, FlowCache()
+
+    def __call__(
+        self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None, states: Tensor | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """Return `generator(context, ...)`, for a generator in evaluation mode."""
+        motion = observe(context, self.generator.backtests, self.cache)
+        planes = self.generator.planes(context, noise, actions, states)
+        return self.generator.from_motion(motion, planes, *context.shape[-2:])
 
 
 def gate_network(width: int) -> nn.Sequential:
@@ -448,11 +474,11 @@ def compare(first: Tensor, second: Tensor, floor: float = FLOOR) -> Tensor:
 
 
 @torch.no_grad()
-def observe(context: Tensor, backtests: bool = True) -> Motion:
+def observe(context: Tensor, backtests: bool = True, cache: FlowCache | None = None) -> Motion:
     """Return the motion in the newest frames of `(B, T, C, H, W)`, padded to multiples of `PADDING`.
 
     With fewer than three frames, the first is repeated. Equal consecutive rows, as with a planner's candidates, are
-    processed once.
+    processed once. A cache is used for a batch of one.
     """
     if len(context) > 1 and not context.is_meta:
         rows, places = torch.unique_consecutive(context, dim=0, return_inverse=True)
@@ -463,7 +489,14 @@ def observe(context: Tensor, backtests: bool = True) -> Motion:
     if frames.shape[1] < 3:
         missing = repeat(frames[:, :1], "b 1 c h w -> b n c h w", n=3 - frames.shape[1])
         frames = torch.cat([missing, frames], 1)
-    fine, smooth = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
+    if cache is None or len(frames) > 1:
+        fine, smooth = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
+    else:
+        numbers = cache.numbers(frames[0])[::-1]
+        fine, smooth = (
+            [pad_to_multiple(cache.flow(*numbers[at : at + 2], care)[:, None], PADDING)[:, 0] for at in places]
+            for places, care in (([0, 1], "fine"), (origins, "smooth"))
+        )
     return motion_of(frames, origins, fine, smooth)
 
 

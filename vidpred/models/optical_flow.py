@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from typing import Literal
 
 import numpy as np
@@ -67,6 +68,45 @@ def dense_flow(first: Tensor, second: Tensor, care: Care = "medium") -> Tensor:
     for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
         flow[index] = _flow_of_any_size(start, end, care)
     return torch.from_numpy(flow).permute(0, 3, 1, 2).contiguous().to(first.device)
+
+
+class FlowCache:
+    """Flows between the newest frames of a stream, kept between calls.
+
+    A frame is recognized by its values, so the result is that of `dense_flow` for any frames.
+    """
+
+    def __init__(self, most_frames: int = 24) -> None:
+        """Take the maximum number of frames to keep: those that were used last."""
+        self._most, self._count = most_frames, 0
+        self._frames: OrderedDict[int, tuple[bytes, Tensor]] = OrderedDict()  # number -> some values, frame
+        self._flows: dict[tuple[int, int, Care], Tensor] = {}
+
+    def numbers(self, frames: Tensor) -> list[int]:
+        """Return a number for each frame of `(T, C, H, W)`, the same for equal frames as long as they are kept."""
+        found = [self._number(frame) for frame in frames]
+        while len(self._frames) > max(self._most, len(frames)):
+            oldest, _ = self._frames.popitem(last=False)
+            self._flows = {pair: flow for pair, flow in self._flows.items() if oldest not in pair[:2]}
+        return found
+
+    def _number(self, frame: Tensor) -> int:
+        some = frame.flatten()[::97].cpu().numpy().tobytes()  # almost always enough to tell frames apart
+        for number, (values, kept) in reversed(self._frames.items()):
+            if values == some and kept.shape == frame.shape and torch.equal(kept, frame):
+                self._frames.move_to_end(number)
+                return number
+        self._count += 1
+        self._frames[self._count] = (some, frame.clone())
+        return self._count
+
+    def flow(self, first: int, second: int, care: Care) -> Tensor:
+        """Return `dense_flow` between two frames by their numbers, `(1, 2, H, W)`."""
+        pair = (first, second, care)
+        if pair not in self._flows:
+            start, end = self._frames[first][1], self._frames[second][1]
+            self._flows[pair] = dense_flow(start[None], end[None], care)
+        return self._flows[pair]
 
 
 def _flow_of_any_size(start: NDArray[np.uint8], end: NDArray[np.uint8], care: Care) -> NDArray[np.float32]:

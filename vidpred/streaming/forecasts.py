@@ -106,7 +106,7 @@ class ForecastStream:
             raise ConfigError(f"{predictor.name} takes several cameras [data.channels={generator.channels}], and a "
                               "stream has one; use Predictor.predict")  # fmt: skip
         self._capture, self._predictor, self._num_frames, self._every = capture, predictor, num_frames, every
-        self._noise = predictor.noise(1, 0, seed)
+        self._noise, self._forward = predictor.noise(1, 0, seed), generator.stream_forward()
         self._counts = StreamStatistics()
         self._began = 0.0
 
@@ -182,7 +182,9 @@ class ForecastStream:
     def _predict(self, context: list[Tensor]) -> Tensor:
         """Predict from context frames `(C, H, W)`; return `(num_frames, C, H, W)`."""
         batch = torch.stack(context)[None].to(self._predictor.device)
-        steps = stream_rollout(self._predictor.generator, batch, self._num_frames, self._noise)
+        steps = stream_rollout(
+            self._predictor.generator, batch, self._num_frames, self._noise, forward=self._forward
+        )  # fmt: skip
         return torch.cat(list(steps)).cpu()
 
     def _warm_up(self) -> None:

@@ -19,7 +19,7 @@ QUALITY = 85
 PAGE = (
     b'<!doctype html><html lang="en"><meta charset="utf-8"><title>vidpred stream</title>'
     b'<body style="margin:0;background:#18181b"><img src="/stream.mjpg" alt="newest frame and prediction" '
-    b'style="width:100%;height:100vh;object-fit:contain">'
+    b'style="display:block;width:100%;height:100vh;object-fit:contain">'
 )
 CLIENT_SECONDS = 5.0  # a browser that takes nothing for that long is disconnected
 
