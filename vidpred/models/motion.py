@@ -492,11 +492,7 @@ def observe(context: Tensor, backtests: bool = True, cache: FlowCache | None = N
     if cache is None or len(frames) > 1:
         fine, smooth = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
     else:
-        numbers = cache.numbers(frames[0])[::-1]
-        fine, smooth = (
-            [pad_to_multiple(cache.flow(*numbers[at : at + 2], care)[:, None], PADDING)[:, 0] for at in places]
-            for places, care in (([0, 1], "fine"), (origins, "smooth"))
-        )
+        fine, smooth = cached_flows(cache, frames[0], [0, 1], "fine"), cached_flows(cache, frames[0], origins, "smooth")
     return motion_of(frames, origins, fine, smooth)
 
 
@@ -534,6 +530,13 @@ def flows_at(frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]
     # On the meta device, for memory estimates, the flow is empty.
     flows = starts.new_empty(len(starts), 2, *starts.shape[-2:]) if starts.is_meta else dense_flow(starts, ends, care)
     return list(pad_to_multiple(flows[:, None], PADDING)[:, 0].chunk(len(origins)))
+
+
+def cached_flows(cache: FlowCache, frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]:
+    """Return what `flows_at` does for one clip `(T, C, H, W)`, from a cache."""
+    numbers = cache.numbers(frames)[::-1]
+    flows = [cache.flow(numbers[origin], numbers[origin + 1], care) for origin in origins]
+    return [pad_to_multiple(flow[:, None], PADDING)[:, 0] for flow in flows]
 
 
 def backtest(frames: Tensor, flows: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
