@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vidpred.errors import ConfigError, DataError, StorageError, printable
-from vidpred.files import atomic_write
+from vidpred.files import atomic_write, open_regular
 from vidpred.processes.temporary import remove_leftovers
 
 SUFFIXES = (".rar", ".zip", ".001")
@@ -138,7 +138,7 @@ class Volumes(io.RawIOBase):
     """A stream that concatenates several files."""
 
     def __init__(self, paths: list[Path]) -> None:
-        self._files = [path.open("rb") for path in paths]
+        self._files = [open_regular(path) for path in paths]
         sizes = [path.stat().st_size for path in paths]
         self._starts = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
         self._place = 0

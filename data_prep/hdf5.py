@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from vidpred.data.videos.index import find_files
 from vidpred.errors import ConfigError
+from vidpred.files import check_regular
 
 from .command import main
 from .episodes import EpisodeArrays
@@ -44,6 +45,7 @@ class Hdf5(EpisodeArrays):
             raise ConfigError("HDF5 files need h5py: pip install 'vidpred[hdf5]'") from None
         with suppress(ImportError):
             import_module("hdf5plugin")  # more kinds of compression, where it is installed
+        check_regular(path)
         found: AbstractContextManager[Any] = h5py.File(path, "r")
         return found
 

@@ -79,7 +79,7 @@ class Images(ImageSet):
                 try:
                     decoded = images.decoded(number, strict=True)
                 except DataError as error:
-                    skipped.append((images.names[number], reason(error)))
+                    skipped.append((images.names[number] if images.files else images.place(number), reason(error)))
                 else:
                     peaks.append(decoded.peak)
                     yield squared(decoded.image, size) if size else decoded.image

@@ -22,6 +22,7 @@ from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import Part, whole
 from vidpred.data.videos.reader import stream_frames
 from vidpred.errors import DataError, printable
+from vidpred.files import read_bytes
 
 from .command import main
 from .videos import VideoSet, take_frames
@@ -101,7 +102,7 @@ def read_sequences(source: Path) -> dict[str, list[tuple[int, int]]]:
     file = source / SEQUENCES
     found = {}
     if file.is_file():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_bytes(file).decode(errors="replace").splitlines():
             if match := re.match(r"(person\d\d_\w+_d\d)\s+frames\s+(.*)", line.strip()):
                 sequences = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\s*-\s*(\d+)", match[2])]
                 if any(a > b or a < 1 for a, b in sequences) or sequences != sorted(sequences):

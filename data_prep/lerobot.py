@@ -10,7 +10,6 @@ lerobot.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from vidpred.data.splits import FOLDERS, Part, whole, with_validation
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import scaled_size, stream_frames
 from vidpred.errors import ConfigError, DataError, counted, printable
+from vidpred.files import read_json
 
 from .base import CameraSet, bad_frames, clip_name, stacked, unlisted
 from .command import main
@@ -145,7 +145,7 @@ class LeRobot(CameraSet):
         if not file.is_file():
             raise self.absent("no LeRobot data set" if self.source.is_dir() else "no such folder")
         try:
-            info = checked_info(json.loads(file.read_text(encoding="utf-8")))
+            info = checked_info(read_json(file))
             version = str(info["codebase_version"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"cannot read the file ({type(error).__name__}: {error}) [{file}]") from None

@@ -10,6 +10,7 @@ import numpy as np
 
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import ConfigError, DataError, counted, printable
+from vidpred.files import check_regular
 
 INFO = "meta/info.json"
 DRIFT = 0.25  # of an episode: larger deviations of its time are errors, not rounding
@@ -141,6 +142,7 @@ def read_table(file: Path, columns: list[str], episode: int | None = None) -> An
         raise ConfigError("LeRobot data sets need pyarrow: pip install 'vidpred[lerobot]'") from None
     chosen = None if episode is None else [("episode_index", "=", episode)]
     try:
+        check_regular(file)
         return pyarrow.parquet.read_table(file, columns=columns, filters=chosen, partitioning=None).select(columns)
     except (OSError, KeyError, pyarrow.ArrowException) as error:
         raise DataError(f"cannot read the file ({str(error).splitlines()[0][:100]}) [{printable(file)}]") from None

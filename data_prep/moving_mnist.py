@@ -26,6 +26,7 @@ from vidpred.data.images.tables import read_table
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import SPLITS
 from vidpred.errors import UNREADABLE, DataError, printable, short
+from vidpred.files import check_regular
 
 from .base import DataSet
 from .command import main
@@ -182,6 +183,7 @@ def standard_test(path: Path) -> np.ndarray:
         DataError: The file cannot be read, or has another shape.
     """
     try:
+        check_regular(path)
         sequences: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except UNREADABLE as error:
         raise DataError(f"cannot read the test file ({short(error)}) [{printable(path)}]") from None

@@ -27,11 +27,13 @@ from vidpred.data.array_layout import (
     has_byte_values,
     one_clip,
     print_readings,
+    read_entry,
 )
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.splits import Part
 from vidpred.data.videos.index import find_files
 from vidpred.errors import UNREADABLE, DataError, counted, one_line, printable
+from vidpred.files import check_regular
 
 from .base import DividedSet, clip_name, parts_by_clip, unique_stems, unlisted
 from .command import main
@@ -169,10 +171,11 @@ class Numpy(DividedSet):
 
     def _read(self, path: Path) -> dict[str, np.ndarray]:
         try:
+            check_regular(path)
             if is_npy(path):
                 return {"frames": np.load(path, mmap_mode="r", allow_pickle=False)}
             with np.load(path, allow_pickle=False) as archive:
-                return {kind: archive[key] for kind, key in self._keys(archive.files).items()}
+                return {kind: read_entry(archive, key) for kind, key in self._keys(archive.files).items()}
         except UNREADABLE as error:
             raise _damaged(path, error) from None
 
@@ -183,6 +186,7 @@ class Numpy(DividedSet):
             DataError: The file cannot be read.
         """
         try:
+            check_regular(path)
             if is_npy(path):
                 shape: tuple[int, ...] = np.load(path, mmap_mode="r", allow_pickle=False).shape
             else:

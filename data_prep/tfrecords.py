@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vidpred.errors import DataError, printable
+from vidpred.files import open_regular
 
 POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 LANE = 128  # minimum bytes per lane of the vectorized checksum
@@ -27,7 +28,7 @@ def read_records(path: Path) -> Iterator[bytes]:
         DataError: The file cannot be read, or a record is truncated or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             number = 0
             while head := file.read(12):
                 if len(head) < 12:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vidpred.data.images.files import ImageFiles
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable
+from vidpred.files import read_bytes
 
 NOT_THE_SET: tuple[type[Exception], ...] = (*UNREADABLE, TypeError, AttributeError)
 OFFICIAL = ("train", "test")
@@ -38,7 +39,8 @@ def from_torchvision(root: Path, name: str) -> ImageFiles:
     splits = [split for split, (images, _) in parts.items() for _ in range(len(images))]
     numbers = np.unique(labels)
     kinds, labels = numbers, np.searchsorted(numbers, labels)
-    return ImageFiles([f"{n:08}" for n in range(len(arrays))], labels, [str(k) for k in kinds], splits, arrays=arrays)
+    names = [f"{number:08}" for number in range(len(arrays))]
+    return ImageFiles(names, labels, [str(kind) for kind in kinds], splits, arrays=arrays, origin=root)
 
 
 def _classified(kind: type, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +67,7 @@ def celeba(root: Path) -> ImageFiles:
     base = root / "celeba" if (root / "celeba").is_dir() else root
     listing, folder = base / "list_eval_partition.txt", base / "img_align_celeba"
     try:
-        rows = [line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [line.split() for line in read_bytes(listing).decode().splitlines() if line.strip()]
         splits = [CELEBA_SPLITS[number] for _, number in rows]
     except NOT_THE_SET as error:
         raise DataError(
@@ -129,7 +131,7 @@ def lsun(root: Path) -> ImageFiles:
     if not len(labels):
         raise DataError(f"LSUN's databases are empty [{printable(root)}]; download them again")
     names = [f"{number:08}" for number in range(len(labels))]
-    return ImageFiles(names, labels.astype(np.int64), classes, splits, arrays=LazyImages(sets))
+    return ImageFiles(names, labels.astype(np.int64), classes, splits, arrays=LazyImages(sets), origin=root)
 
 
 LARGE = {"CelebA": celeba, "LSUN": lsun}  # too large for memory: read one image at a time

@@ -22,6 +22,7 @@ from pydantic import Field
 from vidpred.data.prepared.frame_writer import Item
 from vidpred.data.splits import Part, whole
 from vidpred.errors import ConfigError, DataError
+from vidpred.files import read_bytes
 
 from .archives import extract, is_archive, read_archive
 from .command import main
@@ -93,7 +94,7 @@ class Ucf101(VideoSet):
                     (member,) = [found for found in archive.namelist() if Path(found).name == name]
                     text = archive.read(member).decode()
             else:
-                text = (lists / name).read_text()
+                text = read_bytes(lists / name).decode()
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             why = getattr(error, "strerror", None) or f"no {name} in it"
             raise DataError(f"cannot read the official list {name} [{lists}]: {why}; expected {LISTS}") from None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vidpred.errors import ConfigError, DataError, counted
+from vidpred.files import check_regular
 
 from .command import main
 from .episodes import EpisodeArrays
@@ -44,6 +45,7 @@ class Zarr(EpisodeArrays):
         try:
             if path.is_dir():
                 return nullcontext(zarr.open_group(str(path), mode="r"))
+            check_regular(path)
             store = zarr.storage.ZipStore(str(path), mode="r")
             group = zarr.open_group(store, mode="r")
             return nullcontext(group)

@@ -18,6 +18,7 @@ from vidpred.errors import ConfigError, StorageError
 from vidpred.processes.temporary import remove, remove_leftovers, temporary_path
 
 MAX_TEXT_BYTES = 1 << 30
+MAX_BYTES = 1 << 36  # of a file of images
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)  # of a file system without them
 
 _new: set[str] = set()  # outputs that did not exist when they were checked, and must not when they are written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -223,3 +224,16 @@ def test_empty_arrays_are_rejected(tmp_path: Path, shape: tuple[int, ...], kind:
     np.savez(tmp_path / "empty.npz", images=np.zeros(shape, kind))
     with pytest.raises(DataError, match=r"contain no images \[.*empty.npz\]"):
         find_images(tmp_path / "empty.npz")
+
+
+def test_messages_name_the_file_of_an_array_and_the_place_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "small.npz"
+    labels = np.full(30, 77)
+    np.savez(file, images=np.zeros((30, 8, 8), np.uint8), labels=labels)
+    chosen = DataSettings(root=str(file), crop_size=16, context_frames=0, channels=1)
+    source = build_source(chosen, "train", [0])
+    with pytest.raises(DataError, match=rf"data.crop_size=16 \[{re.escape(str(file))}: image \d+\]"):
+        source.draw([0], [0], 0)
+    file.write_bytes(file.read_bytes().replace(labels.tobytes(), bytes(labels.nbytes)))
+    with pytest.raises(DataError, match=rf"array 'labels': .* \[{re.escape(str(file))}\]"):
+        build_source(chosen, "train", [0])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from vidpred.errors import ConfigError, DataError, counted
+from vidpred.errors import UNREADABLE, ConfigError, DataError, counted, one_line
 
 # Usual layouts by number of axes. With five, the first axis holds the clips.
 CLIPS = {3: ("THW", "HWT"), 4: ("THWC", "TCHW", "CTHW", "NTHW", "TNHW"), 5: ("NTHWC", "NTCHW", "NCTHW")}
@@ -147,3 +147,12 @@ def _bytes(frame: np.ndarray) -> np.ndarray:
     if low < 0 or high > 1:
         raise DataError(f"float values from {low:g} to {high:g}; scale them to [0, 1], or use uint8")
     return (frame * 255 + 0.5).astype(np.uint8)
+
+
+def read_entry(archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """Return an array of an .npz file. Raises ValueError, which names the array, if it is damaged."""
+    try:
+        found: np.ndarray = archive[name]
+        return found
+    except UNREADABLE as error:
+        raise ValueError(f"array {name!r}: {one_line(error)}") from None

@@ -17,12 +17,13 @@ from typing import Any
 from vidpred.data.settings import DataSettings
 from vidpred.data.splits import SPLITS, Part
 from vidpred.errors import DataError
-from vidpred.files import write_file
+from vidpred.files import open_regular, write_file
 
 FILE = "splits.csv"
 HEADER = ["path", "split", "first", "end", "bytes", "fingerprint"]
 HEADERS = [",".join(HEADER), ",".join(HEADER[:-1])]  # earlier runs stored no fingerprints
 NAMED, MANY = 3, 1 << 62
+MOST_CHARACTERS = 1 << 12  # of the first line
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class RecordedSplits:
         if not _is_recorded(file):
             return None
         try:
-            with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+            with _opened(file) as lines:
                 rows = islice(csv.reader(lines), 1, None)
                 found = [
-                    (Part(path, split, int(first), int(end)), int(size), "".join(content))
+                    (Part(path, split, _count(first), _count(end)), _count(size), "".join(content))
                     for path, split, first, end, size, *content in rows
                 ]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, csv.Error) as error:
             raise DataError(f"cannot read the splits of the run ({error}) [{file}]; restore the file") from None
         if not all(part.split in SPLITS for part, *_ in found):
             raise DataError(f"a split is none of {', '.join(SPLITS)} [{file}]; restore the file")
@@ -175,23 +176,33 @@ def with_recorded_splits(settings: DataSettings, run: Path) -> DataSettings:
     return settings.model_copy(update={"split_file": str(file)})
 
 
+def _opened(file: Path) -> io.TextIOWrapper:
+    return io.TextIOWrapper(open_regular(file), "utf-8-sig", "surrogateescape", newline="")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < MANY:
+        raise ValueError("a number out of range")
+    return number
+
+
 def _is_recorded(file: Path) -> bool:
     """Return whether a file stores the splits of a run; a list of path,split that a user wrote does not."""
     try:
-        if not file.is_file():  # also a pipe, whose reading would never end
-            return False
-        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            return lines.readline().rstrip("\n") in HEADERS
+        with _opened(file) as lines:
+            return lines.readline(MOST_CHARACTERS).rstrip("\r\n") in HEADERS
     except OSError:
         return False
 
 
 def _is_list(file: Path) -> bool:
     """Return whether a file is a list of path,split that a user wrote, by its first line."""
-    if not file.is_file():
+    try:
+        with _opened(file) as lines:
+            fields = lines.readline(MOST_CHARACTERS).strip().split(",")
+    except OSError:
         return False
-    with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-        fields = lines.readline().strip().split(",")
     return len(fields) == len(HEADER[:2]) and fields[1] in (HEADER[1], *SPLITS)
 
 

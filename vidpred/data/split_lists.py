@@ -14,6 +14,7 @@ from unicodedata import normalize
 
 from vidpred.data.splits import FOLDERS, SPLITS
 from vidpred.errors import DataError, counted
+from vidpred.files import read_bytes
 
 DELIMITER = rf"([,;\t])[ \"]*(?:{'|'.join(FOLDERS)})[ \",;\t\r]*$"  # of a path and its split
 HEADS = frozenset({"split", "set", "subset", "partition", "fold"})  # second cell of a header row
@@ -146,7 +147,7 @@ def _rows(listing: Path) -> list[tuple[int, str, str]]:
         DataError: The file cannot be read, or a row is invalid.
     """
     try:
-        content = listing.read_bytes()
+        content = read_bytes(listing)
     except OSError as error:
         raise DataError(f"cannot read the split file [{listing}]: {error.strerror}; see data.split_file") from None
     text = _decoded(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -12,6 +11,7 @@ from pathlib import Path
 from vidpred.data.images.decode import SUFFIXES as IMAGES
 from vidpred.data.videos.index import find_files, find_videos
 from vidpred.errors import DataError, printable
+from vidpred.files import read_json
 
 KINDS = {  # suffix of a file -> kind of data and set of `vidpred prepare`
     ".npy": ("arrays", "numpy"),
@@ -64,7 +64,7 @@ def _kind(root: Path) -> tuple[str, list[str]] | None:
 
 def _json(file: Path) -> dict[str, dict[str, dict[str, str]]]:
     with suppress(OSError, ValueError):
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         if isinstance(content, dict) and isinstance(content.get("features"), dict):
             return content
     return {}

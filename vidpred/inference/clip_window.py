@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import UNREADABLE, ConfigError, DataError, counted, one_line
+from vidpred.files import open_regular
 from vidpred.inference.predictor import Predictor
 
 CONTEXT_SHOWN = 8  # context frames rendered before the prediction
@@ -123,7 +124,10 @@ def _read_rows(file: Path | None, name: str, sizes: Mapping[str, int], first: in
             )
         return None
     try:
-        rows = np.load(file, allow_pickle=False)
+        with open_regular(file) as opened:
+            rows = np.load(opened, allow_pickle=False)
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "biuf":
+            raise ValueError("not one array of numbers")
     except UNREADABLE as error:
         raise DataError(f"cannot read an array ({one_line(error)[:80]}) [{file}]; write it with numpy.save") from None
     if not takes:

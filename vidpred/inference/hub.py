@@ -24,7 +24,7 @@ from vidpred.checkpoint import (
 )
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError, one_line
-from vidpred.files import atomic_write
+from vidpred.files import atomic_write, read_bytes
 from vidpred.inference.model_card import model_card
 from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
@@ -148,7 +148,7 @@ def _read_metrics(metrics: str | Path | Mapping[str, Any] | None) -> dict[str, A
     if metrics is None:
         return None
     try:
-        text = json.dumps(metrics) if isinstance(metrics, Mapping) else Path(metrics).read_text(encoding="utf-8")
+        text = json.dumps(metrics) if isinstance(metrics, Mapping) else read_bytes(Path(metrics)).decode()
         content: dict[str, Any] = json.loads(text)
         content["definitions"].items()
         if "data" in content:

@@ -15,7 +15,7 @@ import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from vidpred.errors import ConfigError, StorageError, one_line
-from vidpred.files import write_file
+from vidpred.files import read_bytes, write_file
 from vidpred.media.video_writer import write_video
 
 PROJECT = "vidpred"  # in Weights & Biases and Trackio, unless WANDB_PROJECT or TRACKIO_PROJECT is set
@@ -96,8 +96,8 @@ def run_id(folder: Path) -> str:
     """Return the run's identifier in trackers, which the run folder stores."""
     file = folder / ID_FILE
     try:
-        return file.read_text().strip()
-    except OSError:
+        return read_bytes(file, 1 << 10).decode().strip()
+    except (OSError, ValueError):
         found = secrets.token_hex(4)
         with suppress(StorageError):  # a resumed run then begins new curves
             write_file(file, f"{found}\n", "training goes on")

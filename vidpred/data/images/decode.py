@@ -23,6 +23,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from vidpred.data.videos.checksums import PNG_SIGNATURE, wrong_png_checksum
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import UNREADABLE, DataError, printable, short
+from vidpred.files import MAX_BYTES, read_bytes
 
 SUFFIXES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2",
@@ -97,7 +98,7 @@ def decode_image(
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"cannot read the image: {error.strerror} [{printable(path)}]") from None
 

@@ -21,7 +21,7 @@ from vidpred.data.resize import scaled
 from vidpred.data.split_lists import by_listing
 from vidpred.data.splits import SPLITS, by_folder, by_hash
 from vidpred.data.videos.index import find_files
-from vidpred.errors import DataError
+from vidpred.errors import DataError, printable
 
 SPLIT_WORDS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation", "val": "validation"}
 
@@ -52,6 +52,7 @@ class ImageFiles:
         files: Path of each image; None if `arrays` is set.
         white_level: See `data.video.white_level`.
         fingerprints: Checksum of each file, see `files.content_fingerprint`; None: not checked yet, or `arrays` is set.
+        origin: The file or folder of `arrays`, for messages.
     """
 
     names: list[str]
@@ -62,6 +63,13 @@ class ImageFiles:
     files: Sequence[Path] | None = None
     white_level: float | None = None
     fingerprints: Sequence[str] | None = None
+    origin: Path | None = None
+
+    def place(self, index: int) -> str:
+        """Return where an image is, for messages: its file, or its number in a file of many."""
+        if self.files is not None:
+            return printable(self.files[index])
+        return f"{printable(self.origin or '')}: image {index}"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -192,7 +200,9 @@ def _labeled(images: np.ndarray, labels: np.ndarray | None, splits: list[str], p
         kinds, labels = np.unique(labels, return_inverse=True)
         classes = [str(kind) for kind in kinds]
         labels = labels.astype(np.int64)
-    return ImageFiles([f"{number:08}" for number in range(len(images))], labels, classes, splits, arrays=images)
+    return ImageFiles(
+        [f"{number:08}" for number in range(len(images))], labels, classes, splits, arrays=images, origin=path
+    )
 
 
 @lru_cache(1)  # a start asks for several splits

@@ -9,6 +9,7 @@ from PIL import Image
 
 from vidpred.data.images.decode import UNDECODABLE, Decoded, check_png, decode_page, pages_of
 from vidpred.errors import DataError, printable, short
+from vidpred.files import MAX_BYTES, open_regular, read_bytes
 
 SUFFIXES = frozenset((".png", ".apng", ".webp", ".gif", ".tif", ".tiff"))
 PNG, ANIMATED, DATA = b"\x89PNG\r\n\x1a\n", b"acTL", b"IDAT"
@@ -35,7 +36,7 @@ class Stack:
         """
         self.path, self._white_level = path, white_level
         try:
-            self._content = path.read_bytes()
+            self._content = read_bytes(path, MAX_BYTES)
             check_png(self._content)
             self._opened = Image.open(io.BytesIO(self._content))
             self._pages = pages_of(self._opened)
@@ -75,7 +76,7 @@ def count_frames(path: Path) -> int:
     if path.suffix.lower() not in SUFFIXES:
         return 1
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(HEAD)
             before, data, _ = head.partition(DATA)
             if head.startswith(PNG) and data and ANIMATED not in before:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vidpred.data.array_layout import IMAGES, as_uint8, find_layout, has_byte_values
+from vidpred.data.array_layout import IMAGES, as_uint8, find_layout, has_byte_values, read_entry
 from vidpred.errors import UNREADABLE, DataError, counted, one_line, printable
+from vidpred.files import MAX_BYTES, open_regular, read_bytes
 
 MAX_BAD_FRACTION = 0.2  # of the images of an array
 CHECKED = 1024  # images whose values are checked at once
@@ -48,7 +49,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_BYTES)
         return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except UNREADABLE as error:
         raise DataError(f"cannot read the file ({one_line(error)}) [{printable(str(path))}]") from None
@@ -57,11 +58,11 @@ def _content(path: Path) -> bytes:
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Read the images (uint8, or float in [0, 1]) and labels of an .npy or .npz file."""
     try:
-        with path.open("rb") as file:  # numpy does not close files that it cannot read
+        with open_regular(path) as file:  # numpy does not close files that it cannot read
             loaded = np.load(file, allow_pickle=False)
             alone = isinstance(loaded, np.ndarray)
             wanted = () if alone else [key for key in (*IMAGE_KEYS, *LABEL_KEYS) if key in loaded.files]
-            tables = {"images": loaded} if alone else {key: loaded[key] for key in wanted}
+            tables = {"images": loaded} if alone else {key: read_entry(loaded, key) for key in wanted}
     except UNREADABLE as error:
         raise DataError(f"cannot read the arrays ({one_line(error)}) [{path}]") from None
     key = next((key for key in IMAGE_KEYS if key in tables), "")

@@ -19,7 +19,7 @@ from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, spread, stack_frames
 from vidpred.data.splits import Part
-from vidpred.errors import DataError, printable
+from vidpred.errors import DataError
 from vidpred.processes.memory import without_collection
 
 BLOCK = 512  # images read at once
@@ -72,7 +72,7 @@ class ImageWindows(Source):
             if min(height, width) < side:
                 raise DataError(
                     f"an image of {width}x{height} is smaller than data.crop_size={side} "
-                    f"[{printable(self.images.names[number])}]; set data.size={side}, or a smaller data.crop_size"
+                    f"[{self.images.place(number)}]; set data.size={side}, or a smaller data.crop_size"
                 )
             top, left = int(chances[1] * (height - side + 1)), int(chances[2] * (width - side + 1))
             image = image[top : top + side, left : left + side]

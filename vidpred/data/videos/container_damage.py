@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from vidpred.files import open_regular
+
 TS_PACKET, TS_SYNC = 188, 0x47  # transport streams: bytes of a packet, and its first byte
 TS_BLOCK = TS_PACKET << 16  # bytes read at once
 MKV_SEGMENT, MKV_CLUSTER = 0x18538067, 0x1F43B675
@@ -76,7 +78,7 @@ def find_damage(path: Path, container_format: str) -> Damage:
     damage = Damage()
     check = next((check for name, check in CHECKS.items() if name in container_format.split(",")), None)
     if check is not None:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             check(FileBytes(file), damage)
     return damage
 

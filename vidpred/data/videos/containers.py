@@ -15,6 +15,7 @@ import numpy as np
 from vidpred.data.videos.checksums import VERIFYING
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError, printable, short
+from vidpred.files import open_regular
 
 # Formats are detected by content, not by suffix. These name other files or devices, or are images or text.
 REFUSED_FORMATS = frozenset((
@@ -89,7 +90,7 @@ def explain_bytes(path: Path) -> bytes:
     """
     file_status(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(256)
     except OSError as error:
         raise DataError(f"cannot read the file: {error.strerror} [{printable(path)}]") from None

@@ -28,7 +28,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import DataError, StorageError, counted, printable
-from vidpred.files import parse_json, read_lines, with_checksum, write_file
+from vidpred.files import parse_json, read_bytes, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores, in_processes
 
@@ -305,9 +305,9 @@ def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept
 
 def _read_rows(file: Path) -> list[tuple[str, str]]:
     try:
-        with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-            return [(row[0], row[1]) for row in csv.reader(lines) if len(row) == 2][1:]
-    except OSError:
+        text = read_bytes(file).decode("utf-8", "surrogateescape")
+        return [(row[0], row[1]) for row in csv.reader(io.StringIO(text, newline="")) if len(row) == 2][1:]
+    except (OSError, csv.Error):
         return []
 
 
