@@ -82,11 +82,13 @@ def run(request: Request) -> str:
     """
     from vidpred.config.load import parse_settings
     from vidpred.data.prepared.pipeline import check, prepare
+    from vidpred.files import check_output
 
     hint = f"`vidpred prepare {request.kind.name} --help` lists the keys"
     preparation = parse_settings(request.kind, request.settings, {"source": request.source}, hint)
     _refuse_combinations(preparation, request)
     if request.check:
+        check_output(request.json, True, "--json", stream=True)
         return _report(preparation, check(preparation, request.workers), request.json)
     unpacked = preparation.unpacked(request.target)
     if request.cache or not preparation.keeps_videos:

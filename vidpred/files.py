@@ -8,12 +8,14 @@ import io
 import json
 import os
 import stat
+import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from vidpred.devices import is_device, is_null, is_pipe, write_to_device
 from vidpred.errors import ConfigError, StorageError
 from vidpred.processes.temporary import remove, remove_leftovers, temporary_path
 
@@ -22,6 +24,7 @@ MAX_BYTES = 1 << 36  # of a file of images
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)  # of a file system without them
 
 _new: set[str] = set()  # outputs that did not exist when they were checked, and must not when they are written
+_devices: dict[str, str] = {}  # outputs that are written into, with a suffix for their format
 CHECKSUM = "crc32"
 FINGERPRINT_BYTES = 1 << 16
 
@@ -133,8 +136,44 @@ def csv_text(rows: list[tuple[str, str]]) -> str:
     return text.getvalue()
 
 
+def check_distinct(outputs: Sequence[tuple[str, Path]], inputs: Iterable[Path]) -> None:
+    """Check that no output is another output or an input, by any of its names; devices and folders may be.
+
+    Args:
+        outputs: Options and paths.
+        inputs: Files that are read.
+
+    Raises:
+        ConfigError: One is.
+    """
+    known: dict[object, str] = {_identity(path): f"the input [{path}]" for path in inputs}
+    for option, path in outputs:
+        if not path.is_dir() and not is_device(path):
+            identity = _identity(path)
+            if identity in known:
+                raise ConfigError(f"[{option} {path}] is also {known[identity]}; choose another {option}")
+            known[identity] = option
+
+
+def _identity(path: Path) -> object:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
+
+
+def must_be_new(path: Path) -> None:
+    """Let `publish` refuse to replace a file that appears at this path."""
+    _new.add(os.path.abspath(path))
+
+
 def check_output(
-    path: Path | None, overwrite: bool, option: str = "--output", suffixes: tuple[str, ...] | None = None
+    path: Path | None,
+    overwrite: bool,
+    option: str = "--output",
+    suffixes: tuple[str, ...] | None = None,
+    stream: bool = False,
 ) -> None:
     """Check that an output file can be written, before any long work, and create its folder.
 
@@ -143,12 +182,18 @@ def check_output(
         overwrite: Whether it may exist already.
         option: The option that the error messages name.
         suffixes: Allowed suffixes; None: any.
+        stream: Whether it may be any device or pipe; otherwise only /dev/null.
 
     Raises:
         ConfigError: The suffix is not allowed.
-        StorageError: The file exists already, or its folder is not writable.
+        StorageError: The file exists already, is a device, or its folder is not writable.
     """
     if path is None:
+        return
+    if is_device(path):
+        if not (stream or is_null(path)):
+            raise StorageError(f"the output is a device or a pipe [{path}]; choose a file for {option}")
+        _devices[os.path.abspath(path)] = suffixes[0] if suffixes else path.suffix
         return
     if suffixes is not None and path.suffix.lower() not in suffixes:
         raise ConfigError(f"[{option} {path}] unsupported suffix; choose one of {', '.join(suffixes)}")
@@ -176,7 +221,8 @@ def check_writable(folder: Path) -> None:
 def atomic_write(path: Path, remedy: str = "choose another folder", durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` when the block succeeds, and is removed when it fails.
 
-    The block may create a file or a folder there; the temporary path has the suffix of `path`.
+    The block may create a file or a folder there; the temporary path has the suffix of `path`. A file is written into
+    `path` if that is a device, or a pipe that `check_output` allowed. Errors name `path` instead of the temporary one.
 
     Args:
         path: The file or folder to write. Missing parent folders are created.
@@ -186,11 +232,18 @@ def atomic_write(path: Path, remedy: str = "choose another folder", durable: boo
     Raises:
         StorageError: The block or the renaming raised OSError.
     """
-    temporary = temporary_path(path)
+    suffix = _devices.get(os.path.abspath(path))
+    into_device = is_device(path) and (suffix is not None or not is_pipe(path))
+    temporary = temporary_path(Path(tempfile.gettempdir()) / f"output{suffix or ''}" if into_device else path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
-        yield temporary
+        if not into_device:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(temporary.parent)
+        with naming(temporary, path):
+            yield temporary
+        if into_device:
+            write_to_device(path, temporary.read_bytes())
+            return
         if durable:
             for written in [*temporary.rglob("*"), temporary]:
                 _flush(written)
@@ -202,6 +255,17 @@ def atomic_write(path: Path, remedy: str = "choose another folder", durable: boo
     finally:
         with suppress(OSError):  # already renamed, or never created
             remove(temporary)
+
+
+@contextmanager
+def naming(temporary: Path, path: Path) -> Iterator[None]:
+    """Let errors of the block name a path instead of the temporary one that will replace it."""
+    try:
+        yield
+    except StorageError as error:
+        if str(temporary) not in str(error):
+            raise
+        raise type(error)(str(error).replace(str(temporary), str(path))) from None
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -242,7 +306,7 @@ def write_file(
     """Write text (UTF-8) or bytes with `atomic_write`; return False if the file has this content already."""
     encoded = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with suppress(OSError):
-        if read_bytes(path, len(encoded)) == encoded:
+        if not is_device(path) and read_bytes(path, len(encoded)) == encoded:
             return False
     with atomic_write(path, remedy, durable) as temporary:
         temporary.write_bytes(encoded)

@@ -79,7 +79,8 @@ CASES = (
     Case("few handles, long runs", "handles, threads, memory and disk stay bounded",
          ("tests/data/test_video.py::test_containers_are_closed", f"{HERE}/test_soak.py")),
     Case("outputs that exist, appear or cannot be written", "exit 4; nothing is overwritten or half-written",
-         ("tests/inference/test_predict_outputs.py", f"{HERE}/test_outputs.py")),
+         ("tests/inference/test_predict_outputs.py", f"{HERE}/test_outputs.py",
+          f"{HERE}/test_output_names.py")),
 )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor
 
 from vidpred.checkpoint.records import BestRecord
@@ -112,21 +111,17 @@ class RunFolder:
         """
         final = self.folder(step)
         mark = {} if best is None else {"best": {"metric": best[0], "value": best[1]}}
-        try:
-            with atomic_write(final, REMEDY, durable=True) as temporary:
-                self._check_space(files)
-                temporary.mkdir()
-                for name, tensors in files.items():
-                    save_tensors(tensors, temporary / f"{name}.safetensors")
-                (temporary / "state.json").write_text(json.dumps({**state, **mark, "step": step}, indent=1))
-                if self._config is not None:
-                    (temporary / CONFIG).write_text(self._config, encoding="utf-8")
-                elif self.config_file.is_file():
-                    shutil.copy(self.config_file, temporary / CONFIG)
-                write_manifest(temporary, step)
-        except SafetensorError as error:
-            why = str(error).removeprefix("Error while serializing: ").removeprefix("I/O error: ")
-            raise StorageError(f"cannot write [{final}]: {why}; {REMEDY}") from None
+        with atomic_write(final, REMEDY, durable=True) as temporary:
+            self._check_space(files)
+            temporary.mkdir()
+            for name, tensors in files.items():
+                save_tensors(tensors, temporary / f"{name}.safetensors")
+            (temporary / "state.json").write_text(json.dumps({**state, **mark, "step": step}, indent=1))
+            if self._config is not None:
+                (temporary / CONFIG).write_text(self._config, encoding="utf-8")
+            elif self.config_file.is_file():
+                shutil.copy(self.config_file, temporary / CONFIG)
+            write_manifest(temporary, step)
         self._note("last.json", {"step": step})
         record = self.best()
         if best is not None:

@@ -115,12 +115,14 @@ def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
 
     Raises:
         OSError: The file cannot be written.
-        SafetensorError: The same, within safetensors.
     """
     file.touch()
     mode = stat.S_IMODE(file.stat().st_mode)
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    safetensors.torch.save_file(plain, file)
+    try:
+        safetensors.torch.save_file(plain, file)
+    except SafetensorError as error:
+        raise OSError(str(error).removeprefix("Error while serializing: ").removeprefix("I/O error: ")) from None
     file.chmod(mode)
 
 

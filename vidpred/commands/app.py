@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidpred.commands.checked import Checked, check_words
 from vidpred.commands.data import prepare
 from vidpred.commands.demo import demo
 from vidpred.commands.doctor import doctor
@@ -55,22 +56,22 @@ def common(
     """Predict the future frames of a video: train, predict, evaluate."""
 
 
-app.command()(train)  # in the order of the help
-app.command("config")(show_config)
-app.command()(predict)
-app.command()(stream)
-app.command()(sample)
-app.command()(complete)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(export)
-app.command()(doctor)
+app.command(cls=Checked)(train)  # in the order of the help
+app.command("config", cls=Checked)(show_config)
+app.command(cls=Checked)(predict)
+app.command(cls=Checked)(stream)
+app.command(cls=Checked)(sample)
+app.command(cls=Checked)(complete)
+app.command(cls=Checked)(evaluate)
+app.command(cls=Checked)(compare)
+app.command(cls=Checked)(export)
+app.command(cls=Checked)(doctor)
 # Its handler names the settings that unknown options have become.
-app.command(add_help_option=False, context_settings={"ignore_unknown_options": True})(prepare)
-app.command()(record)
-app.command()(plan)
-app.command()(demo)
-app.command()(lecture)
+app.command(add_help_option=False, context_settings={"ignore_unknown_options": True}, cls=Checked)(prepare)
+app.command(cls=Checked)(record)
+app.command(cls=Checked)(plan)
+app.command(cls=Checked)(demo)
+app.command(cls=Checked)(lecture)
 
 
 # OpenMP's threads sleep while they wait. A step of forking_ball_adversarial.yaml on two threads and two cores took 0.19
@@ -113,6 +114,7 @@ def main() -> None:
         sys.argv.remove("--debug")
     sys.argv[1:] = with_new_names(sys.argv[1:])
     try:
+        check_words(sys.argv[1:])
         code = app(standalone_mode=False, prog_name="vidpred")
         if not ({*sys.argv[1:2]} & TRAININGS) or "--dry-run" in sys.argv:
             _check_printed()

@@ -17,5 +17,10 @@ def demo(
 ) -> None:
     """Train on the forking-ball world with and without an adversary, and report how sharp the predictions are."""
     from vidpred.commands.run_demo import run_demo
+    from vidpred.errors import ConfigError
+    from vidpred.processes.folder_lock import locked_output
 
-    typer.echo(run_demo(output, seconds, seed, clip, steps))
+    if clip is not None and clip.resolve().parent == output.resolve():
+        raise ConfigError(f"[--clip {clip}] lies among the files of the demo; choose another --output")
+    with locked_output(output):
+        typer.echo(run_demo(output, seconds, seed, clip, steps))

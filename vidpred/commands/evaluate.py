@@ -107,7 +107,7 @@ def _check_outputs(json: Path | None, plot: Path | None, neighbors: Path | None)
     from vidpred.evaluation import report
     from vidpred.files import check_output
 
-    check_output(json, True, "--json")
+    check_output(json, True, "--json", stream=True)
     check_output(plot, True, "--plot", report.PLOT_SUFFIXES)
     check_output(neighbors, True, "--neighbors", (".png",))
 

@@ -43,11 +43,18 @@ def end(error: VidpredError, debug: bool) -> NoReturn:
             import traceback
 
             traceback.print_exception(error)
+        _close_progress_bars()
         stopped = error.exit_code == StoppedError.exit_code
         print_last(shortened(f"vidpred: {message}" if stopped else f"vidpred: error: {message}"))
     if not isinstance(error, InUseError):  # the folder belongs to another process
         leave_exit_code(error.exit_code, message)
     sys.exit(error.exit_code)
+
+
+def _close_progress_bars() -> None:
+    """End the lines of progress bars, which a stored exception keeps open."""
+    for bar in list(getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())):
+        bar.close()
 
 
 def shortened(line: str) -> str:

@@ -17,5 +17,7 @@ def lecture(
 ) -> None:
     """Train small GANs on the line and in the plane, and explain on one page what they do (three minutes)."""
     from vidpred.commands.lecture_report import run_lecture
+    from vidpred.processes.folder_lock import locked_output
 
-    typer.echo(run_lecture(output, steps, point_steps))
+    with locked_output(output):
+        typer.echo(run_lecture(output, steps, point_steps))

@@ -116,7 +116,7 @@ def plan(
     from vidpred.planning.closed_loop import summary
     from vidpred.planning.plan import PlanConfig, PlanRequest, play_request
 
-    check_output(json, True, "--json")
+    check_output(json, True, "--json", stream=True)
     check_output(video, True, "--video", (".mp4", ".gif"))
     budget = PlanConfig(solver, num_samples, iterations, horizon, receding_horizon, cost, seconds)
     given = (run, env, budget, episodes, goal or (), size, baselines, video, precision, checkpoint, device, state)

@@ -98,7 +98,7 @@ def predict(
     """Predict the future frames of one or several clips; with several --run, side by side."""
     from vidpred.checkpoint import PRETRAINED
     from vidpred.errors import ConfigError
-    from vidpred.files import check_output
+    from vidpred.files import check_distinct, check_output
     from vidpred.inference.clips import find_clips, outputs
     from vidpred.inference.load_models import load_predictors
     from vidpred.inference.predict_video import PredictRequest, check_agreement
@@ -108,9 +108,10 @@ def predict(
     targets = outputs(found, Output.of(output, bare, rate, overwrite), one, format)
     if len(found) > 1 and (actions or states):
         raise ConfigError("[--actions, --states] belong to one clip; predict the clips one by one")
+    check_distinct([("--output", target.path) for target in targets], found)
     for target in targets:
         target.check()
-    check_output(json, True, "--json")
+    check_output(json, True, "--json", stream=True)
     runs = (run or []) if run or model or generator else [Path(PRETRAINED)]
     predictors = load_predictors(runs, checkpoint, device, sharpness, generator or [], context, models=model or [])
     requests = [

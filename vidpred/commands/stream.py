@@ -92,7 +92,7 @@ def stream(
     from vidpred.streaming.sources import SourceOptions
 
     _check(output, serve, overwrite)
-    check_output(json, True, "--json")
+    check_output(json, True, "--json", stream=True)
     options = SourceOptions(rate, _video_size(video_size), pixel_format)
     runs = (run or []) if run or model or generator else [Path(PRETRAINED)]
     predictors = load_predictors(runs, checkpoint, device, sharpness, generator or [], context, models=model or [])

@@ -10,6 +10,7 @@ from pathlib import Path
 from vidpred.checkpoint import RunFolder
 from vidpred.data.prepared.format import Manifest
 from vidpred.data.videos.index import IMAGE_SUFFIXES, find_files, find_videos, no_videos
+from vidpred.devices import is_null
 from vidpred.errors import ConfigError, DataError
 from vidpred.media.prediction_files import Output
 
@@ -59,6 +60,8 @@ def outputs(clips: Sequence[Path], output: Output, one: bool, kind: str | None) 
     Raises:
         ConfigError: The output is one file and there are several clips, or a file and a format.
     """
+    if is_null(output.path):
+        return [output if kind in (None, "frames") else replace(output, format=kind)] * len(clips)  # type: ignore[arg-type]
     if output.format != "frames":
         if kind is not None:
             raise ConfigError(f"[--format {kind}] is for an output folder; leave it out, or give --output FOLDER/")

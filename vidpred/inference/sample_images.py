@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidpred.errors import ConfigError, StorageError
-from vidpred.files import atomic_write, check_output
+from vidpred.files import atomic_write, check_output, must_be_new
 from vidpred.inference.class_labels import class_names
 from vidpred.inference.predictor import Predictor
 from vidpred.media.render import image_grid, to_uint8, write_png
@@ -188,14 +188,16 @@ def write_samples(sampler: Sampler, count: int, output: Path, overwrite: bool = 
         with atomic_write(output) as temporary:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
         return f"{output}: {count} samples as {' and '.join(arrays)}"
-    if output.is_file():
+    if output.exists() and not output.is_dir():
         raise StorageError(f"the output is a file [{output}]; give a folder, an .npz or a .png")
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise StorageError(f"the output folder is not empty [{output}]; add --overwrite or choose another --output")
     names = class_names(sampler.predictor)
     for number, image, label in sampler.samples(count):
-        folder = output if label is None else output / names[label]
-        write_png(folder / f"{number:06}.png", to_uint8(image))
+        file = (output if label is None else output / names[label]) / f"{number:06}.png"
+        if not overwrite:
+            must_be_new(file)
+        write_png(file, to_uint8(image))
     return f"{output}: {count} samples, one image each"
 
 

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from vidpred.data.batch import to_float
+from vidpred.devices import is_null
 from vidpred.errors import ConfigError, StorageError
-from vidpred.files import atomic_write, check_output, publish
+from vidpred.files import atomic_write, check_output, must_be_new, naming, publish
 from vidpred.media.prediction_images import Step, bare, composites, strip
 from vidpred.media.render import image_grid, to_uint8, write_png
 from vidpred.media.video_writer import exact_rate, write_video
+from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.temporary import temporary_path
 
 Format = Literal["frames", "mp4", "gif", "png", "npy", "npz"]
@@ -58,6 +60,8 @@ class Output:
             ConfigError: The suffix is another, or the rate is out of range.
         """
         exact_rate(rate)
+        if is_null(Path(path)):
+            return cls(Path(path), "npz", bare, rate, overwrite)
         text, suffix = str(path), Path(path).suffix.lower()
         if text.endswith(("/", os.sep)) or not suffix or Path(path).is_dir():
             return cls(Path(path), "frames", bare, rate, overwrite)
@@ -71,7 +75,7 @@ class Output:
     def check(self) -> None:
         """Check that the output can be written, before any long work. Raises ConfigError or StorageError."""
         if self.format != "frames":
-            check_output(self.path, self.overwrite, "--output")
+            check_output(self.path, self.overwrite, "--output", (f".{self.format}",) if is_null(self.path) else None)
             return
         if self.path.exists() and not self.path.is_dir():
             raise StorageError(f"the output is a file, not a folder [{self.path}]; choose another --output")
@@ -210,7 +214,7 @@ def _write_frames(output: Output, context: Tensor, steps: Iterable[Step], num_fr
     old = [file for place in folders.values() for file in _frame_files(output.path / place)]
     if old and not output.overwrite:
         raise _holds_frames(output.path)
-    with _filled_folder(output.path, old) as temporary:
+    with _filled_folder(output.path, old, output.overwrite) as temporary:
         for number, step in enumerate(chain([first], steps), 1):
             for label, frame in step.labeled():
                 write_png(temporary / f"{folders[label]}{number:04}.png", to_uint8(frame))
@@ -218,22 +222,28 @@ def _write_frames(output: Output, context: Tensor, steps: Iterable[Step], num_fr
 
 
 @contextmanager
-def _filled_folder(folder: Path, old: Iterable[Path]) -> Iterator[Path]:
-    """Yield a temporary folder whose files replace the `old` ones of `folder` when the block succeeds."""
+def _filled_folder(folder: Path, old: Iterable[Path], overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary folder whose files replace the `old` ones of `folder` when the block succeeds.
+
+    No other process may fill the folder meanwhile, or files that it writes would be mixed with these.
+    """
     if not folder.is_dir():
         with atomic_write(folder) as temporary:
             yield temporary
         return
     temporary = temporary_path(folder / "frames")
     try:
-        temporary.mkdir()
-        yield temporary
-        for file in old:
-            file.unlink()
-        for file in sorted(temporary.rglob("*.png")):
-            target = folder / file.relative_to(temporary)
-            target.parent.mkdir(exist_ok=True)
-            publish(file, target)
+        with folder_lock(folder, "choose another --output"), naming(temporary, folder):
+            temporary.mkdir()
+            yield temporary
+            for file in old:
+                file.unlink(missing_ok=True)
+            for file in sorted(temporary.rglob("*.png")):
+                target = folder / file.relative_to(temporary)
+                target.parent.mkdir(exist_ok=True)
+                if not overwrite:
+                    must_be_new(target)
+                publish(file, target)
     except OSError as error:
         raise StorageError(f"cannot write [{folder}]: {error.strerror or error}; choose another --output") from None
     finally:

@@ -61,7 +61,7 @@ def write_video(path: str | Path, images: Iterable[np.ndarray] | Tensor, rate: f
     writers = {".mp4": _write_mp4, ".gif": _write_gif, ".png": _write_strip}
     try:
         with atomic_write(path) as temporary:
-            return writers[path.suffix.lower()](temporary, everything, exact)
+            return writers[temporary.suffix.lower()](temporary, everything, exact)
     except StorageError:
         if isinstance(source.failure, OSError):  # a failure to read the images, not to write them
             raise source.failure from None

@@ -77,6 +77,17 @@ def folder_lock(folder: Path, remedy: str) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextmanager
+def locked_output(folder: Path, option: str = "--output") -> Iterator[None]:
+    """Create an output folder, and hold its lock. Raises InUseError or StorageError, which name the option."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write here: {error.strerror} [{folder}]; choose another {option}") from None
+    with folder_lock(folder, f"choose another {option}"):
+        yield
+
+
 def _locked(file: Path) -> int:
     """Return the descriptor of the locked file. Raises BlockingIOError if another process holds the lock."""
     if fcntl is None:
