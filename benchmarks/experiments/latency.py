@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from torch import nn
 from torch.profiler import profile
 
+import vidpred
 from benchmarks.experiments.base import Experiment
-from benchmarks.motion import forecasts
+from benchmarks.motion import forecasts, smooth_clip
 from vidpred.config import load_config
+from vidpred.data.videos.read_video import read_video
+from vidpred.inference.predictor import Predictor
+from vidpred.media.render import to_uint8
+from vidpred.media.video_writer import write_video
 from vidpred.models.build import build_generator
 from vidpred.planning.controller import MPCController
 from vidpred.planning.envs.base import to_image
@@ -22,6 +29,7 @@ from vidpred.planning.envs.pusht import PushTEnv
 from vidpred.planning.solvers import CEM_DECAY, CEMSolver
 from vidpred.planning.world_model import WorldModel
 from vidpred.processes.memory import keep_freed_memory
+from vidpred.processes.pool import available_cores
 
 ROUNDS = 7
 STAGES = {  # stage -> operations of PyTorch
@@ -103,7 +111,47 @@ def forecast_row(folder: Path, seed: int) -> dict[str, Any]:
     return {"milliseconds": forecasts(20, 1)}
 
 
+def stream_row(folder: Path, seed: int) -> dict[str, Any]:
+    """Time forecasts of eight frames at 240x320 with and without the flows of earlier pairs, then stream 3 minutes."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    predictor = Predictor.load("pretrained", device="cpu")
+    clip = smooth_clip(240, 320, 60)
+    generator, forward, first = predictor.generator, predictor.generator.stream_forward(8), iter(range(60))
+
+    def kept() -> None:
+        start = next(first)
+        forward(clip[:, start : start + 10])
+
+    with torch.inference_mode():
+        seconds = in_turns({"all flows": lambda: generator(clip[:, :10]), "flows kept": kept}, 30)
+    torch.set_num_threads(available_cores())
+    cv2.setNumThreads(available_cores())
+    return {"rounds": 30, "seconds": seconds, "stream": streamed(folder, predictor)}
+
+
+def streamed(folder: Path, predictor: Predictor) -> dict[str, Any]:
+    """Return the counts of a stream of 3 minutes at 10 frames a second, 240x320, and its memory every 20 seconds."""
+    file = folder / "clip.mp4"
+    if not file.is_file():
+        once = read_video("runs/real_clips/test/bikes.mp4", size=(240, 320))
+        frames = (once[abs((number + 249) % 498 - 249)] for number in range(1800))  # forth and back
+        write_video(file, map(to_uint8, frames), 10)
+    stream = vidpred.stream(file, predictor, size=0)
+    memory: list[float] = []
+    for forecast in stream:
+        if forecast.time >= 20 * len(memory):
+            memory.append(round(resident_bytes() / 1e6, 1))
+    return {**stream.statistics.to_json(), "memory_mb_every_20_s": memory}
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 LATENCY_EXPERIMENTS = [
+    Experiment("motion, forecasts of a stream", 0, stream_row),
     Experiment("PushT, time of a decision", 0, decision_row),
     Experiment("motion, time of a forecast", 0, forecast_row),
 ]

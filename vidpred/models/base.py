@@ -119,10 +119,10 @@ class Generator(nn.Module):
         """Return the context of `count` images made from noise, `(count, 0, C, H, W)`."""
         return torch.empty(count, 0, *self.shape, device=device)
 
-    def stream_forward(self) -> Callable[..., list[Tensor] | Tensor]:
+    def stream_forward(self, num_frames: int) -> Callable[..., list[Tensor] | Tensor]:
         """Return a forward pass for contexts that follow each other, which may keep results for the next call.
 
-        It returns what the module returns. By default it is the module.
+        It returns what the module returns, or only the first `num_frames` frames. By default it is the module.
         """
         return self
 
@@ -223,10 +223,10 @@ class Discriminator(nn.Module):
         """Return true frames `(B, K, C, H, W)`, for a growing network blended with a coarser version of themselves."""
         return frames
 
-    def stream_forward(self) -> Callable[..., list[Tensor] | Tensor]:
+    def stream_forward(self, num_frames: int) -> Callable[..., list[Tensor] | Tensor]:
         """Return a forward pass for contexts that follow each other, which may keep results for the next call.
 
-        It returns what the module returns. By default it is the module.
+        It returns what the module returns, or only the first `num_frames` frames. By default it is the module.
         """
         return self
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -146,7 +147,7 @@ class Scene(NamedTuple):
     Attributes:
         path: Source of the pushed pixels, `(B, 2, H, W)`.
         steady: Source of the pixels along the smooth flow, `(B, 2, H, W)`.
-        candidates: `(B, n, C, H, W)`, the last frame and those of `CANDIDATE_PRIORS`.
+        candidates: `(B, n, C, H, W)`, the last frame and those of `CANDIDATE_PRIORS`; n = 0 if only paths are used.
         prior: Logarithms of their shares, `(B, n, H, W)`.
         region_features: Statistics of neighborhoods at 1/8 of the resolution, `(B, REGION_FEATURES, h, w)`.
         pixel_features: Statistics of every pixel, `(B, PIXEL_FEATURES, H, W)`.
@@ -230,8 +231,10 @@ class MotionGenerator(ConditionedPredictor):
             context = context[:, -3:]
         return self.from_motion(observe(context, self.backtests), planes, height, width)
 
-    def from_motion(self, motion: Motion, planes: Tensor | None, height: int, width: int) -> list[Tensor]:
-        """Predict future frames of a size from the motion in the context frames, see `forward`."""
+    def from_motion(
+        self, motion: Motion, planes: Tensor | None, height: int, width: int, most: int | None = None
+    ) -> list[Tensor]:
+        """Predict future frames of a size from the motion in the context frames, see `forward`; `most` of them."""
         if self.refinement is not None:
             images = self._refined(motion, planes)
         elif self.sharpness == 1:
@@ -241,18 +244,18 @@ class MotionGenerator(ConditionedPredictor):
         else:
             pairs = zip(self._blended(motion), self._warped(motion), strict=True)
             images = (torch.lerp(blended, sharp, self.sharpness) for blended, sharp in pairs)
-        return [torch.stack([crop(image.clamp(0, 1), height, width) for image in images], 1)]
+        return [torch.stack([crop(image.clamp(0, 1), height, width) for image in islice(images, most)], 1)]
 
-    def stream_forward(self) -> MotionStream:
-        return MotionStream(self)
+    def stream_forward(self, num_frames: int) -> MotionStream:
+        return MotionStream(self, num_frames if num_frames < self.pred_frames else None)
 
-    def _scenes(self, motion: Motion) -> Iterator[tuple[int, Scene]]:
-        """Yield the leads and their scenes."""
+    def _scenes(self, motion: Motion, with_candidates: bool = True) -> Iterator[tuple[int, Scene]]:
+        """Yield the leads and their scenes, see `imagine`."""
         last_lead = self.lead + self.pred_frames - 1
         paths = zip(follow(motion.flow, last_lead), follow(motion.smooth, last_lead), strict=True)
         for lead, (path, steady) in enumerate(paths, 1):
             if lead >= self.lead:
-                yield lead, imagine(motion, lead, path, steady)
+                yield lead, imagine(motion, lead, path, steady, with_candidates)
 
     def _refined(self, motion: Motion, planes: Tensor | None) -> Iterator[Tensor]:
         assert self.refinement is not None
@@ -267,7 +270,7 @@ class MotionGenerator(ConditionedPredictor):
 
     def _warped(self, motion: Motion) -> Iterator[Tensor]:
         """Yield the frames of sharpness 1, `(B, C, H, W)`."""
-        for lead, scene in self._scenes(halved(motion)):
+        for lead, scene in self._scenes(halved(motion), with_candidates=False):
             path = 2 * enlarge(blend_paths(scene, self._shares(scene, "path_"), lead))
             # In training torch's bicubic kernel: nearly equal, and faster with its gradient.
             yield warp(motion.last, path, "bicubic") if self.training else warp_sharp(motion.last, path)
@@ -298,18 +301,24 @@ class MotionGenerator(ConditionedPredictor):
 
 
 class MotionStream:
-    """The forward pass for the contexts of one stream: the flow between two frames is computed once."""
+    """The forward pass for the contexts of one stream: the flow between two frames is computed once.
 
-    def __init__(self, generator: MotionGenerator) -> None:
-        self.generator, self.cache = generator, FlowCache()
+    Attributes:
+        generator: The generator, in evaluation mode.
+        most: Number of frames to predict; None: all.
+    """
+
+    def __init__(self, generator: MotionGenerator, most: int | None = None) -> None:
+        self.generator, self.most, self.cache = generator, most, FlowCache()
 
     def __call__(
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None, states: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Return `generator(context, ...)`, for a generator in evaluation mode."""
+        """Return the first frames of `generator(context, ...)`."""
         motion = observe(context, self.generator.backtests, self.cache)
         planes = self.generator.planes(context, noise, actions, states)
-        return self.generator.from_motion(motion, planes, *context.shape[-2:])
+        height, width = context.shape[-2:]
+        return self.generator.from_motion(motion, planes, height, width, self.most)
 
 
 def gate_network(width: int) -> nn.Sequential:
@@ -419,8 +428,8 @@ def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
 
 
 @torch.no_grad()
-def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Scene:
-    """Return the candidates for frame t+lead.
+def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor, with_candidates: bool = True) -> Scene:
+    """Return the candidates for frame t+lead, and what weighs them.
 
     Sources of pixels come from the flow at t, written to its destination (`push`), from the path where nothing arrives,
     and from the smooth flow (steady_path). The candidates: the last frame; it moved half as far; as pushed; along the
@@ -429,33 +438,34 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor) -> Sce
     cell, scale = motion.cell, PADDING // motion.cell  # scale: pixels of the frame across one of the maps
     path = push(motion.flow, lead, path, scale)
     copied, pushed = motion.last, warp_backward(motion.last, path)
-    moved = {
-        "half way": warp_backward(motion.last, path / 2),
-        "pushed": pushed,
-        "steady": warp_backward(motion.last, steady_path),
-        # From t back to t-1: one more step along the flow where the path ends.
-        "earlier": warp_backward(motion.before, path + warp(motion.flow, path)),
-        "blurred": enlarge(functional.avg_pool2d(pushed, 2)),
-        "blurred mean": enlarge(functional.avg_pool2d((copied + pushed) / 2, 4), 4),
-    }
+    steady = warp_backward(motion.last, steady_path)
+    # From t back to t-1: one more step along the flow where the path ends.
+    earlier = warp_backward(motion.before, path + warp(motion.flow, path))
+    candidates = []
+    if with_candidates:
+        half_way = warp_backward(motion.last, path / 2)
+        blurred = enlarge(functional.avg_pool2d(pushed, 2))
+        blurred_mean = enlarge(functional.avg_pool2d((copied + pushed) / 2, 4), 4)
+        candidates = [copied, half_way, pushed, steady, earlier, blurred, blurred_mean]  # as in CANDIDATE_PRIORS
     trust = trust_at(motion.trust, lead)
     prior = torch.cat([1 - trust, *(share * trust for share in CANDIDATE_PRIORS.values())], 1).log()
-    differences = [other - pushed for other in (copied, moved["steady"], moved["earlier"])]
+    differences = [other - pushed for other in (copied, steady, earlier)]
     sizes = torch.cat([difference.abs().mean(1, keepdim=True) for difference in differences], 1)
     pixel_features = (torch.cat([sizes, warp(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
     flows = [scale * part for part in (motion.flow, motion.older - motion.flow, motion.smooth - motion.flow)]
     squares = [part.square().mean(1, keepdim=True) for part in (*differences, *motion.doubt.split(1, 1), *flows)]
     edges = (motion.last - enlarge(functional.avg_pool2d(motion.last, 2))).square().mean(1, keepdim=True)
     energies = around(torch.cat([*squares, motion.activity.square(), edges], 1), cell)
-    far, steady, earlier, doubt, old_doubt, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
+    far, unsteady, aged, doubt, old_doubt, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
     region_features = [
-        compare(far, activity), compare(steady, far), compare(earlier, far), compare(doubt, activity),
+        compare(far, activity), compare(unsteady, far), compare(aged, far), compare(doubt, activity),
         compare(old_doubt, activity), activity.log() / 4 + 2, (contrast + FLOOR).log() / 4 + 2,
         (speed + 1e-3).log() / 4, compare(turn, speed, 1e-3), compare(unsmooth, speed, 1e-3),
         trust * 2 - 1.5, torch.full_like(trust, lead / 8), motion.evidence,
     ]  # fmt: skip
+    images = torch.stack(candidates, 1) if candidates else copied[:, None, :0]
     return Scene(
-        path, steady_path, torch.stack([copied, *moved.values()], 1), enlarge(prior, cell),
+        path, steady_path, images, enlarge(prior, cell),
         torch.cat(region_features, 1), pixel_features,
     )  # fmt: skip
 

@@ -177,7 +177,7 @@ def warp_sharp(images: Tensor, flow: Tensor) -> Tensor:
     Returns:
         `(N, C, H, W)` float32 in [0, 1]; overshoot is clamped, the border repeated outside.
     """
-    batch, channels, height, width = images.shape
+    channels, height, width = images.shape[1:]
     rows = torch.arange(height, dtype=torch.float32, device=images.device)[:, None]
     columns = torch.arange(width, dtype=torch.float32, device=images.device)
     across = (columns + flow[:, 0]).clamp(0, width - 1)
@@ -187,13 +187,15 @@ def warp_sharp(images: Tensor, flow: Tensor) -> Tensor:
     stride = width + 3  # padded, so that each of the 16 neighbors is the same number of places away
     pixels = functional.pad(images.float(), (1, 2, 1, 2), "replicate").flatten(2)
     places = (top * stride + left).long().flatten(1)[:, None].expand(-1, channels, -1)
-    warped = pixels.new_zeros(batch, channels, height * width)
-    for y, weight_down in enumerate(weights_down):
-        line = torch.zeros_like(warped)
-        for x, weight_across in enumerate(weights_across):
-            values = pixels[:, :, y * stride + x :].gather(2, places)
-            line.addcmul_(weight_across.flatten(1)[:, None], values)
-        warped.addcmul_(weight_down.flatten(1)[:, None], line)
+    across_rows, down_rows = ([w.flatten(1)[:, None] for w in part] for part in (weights_across, weights_down))
+    warped: Tensor | None = None
+    for y, weight_down in enumerate(down_rows):
+        values = (pixels[:, :, y * stride + x :].gather(2, places) for x in range(4))
+        line = across_rows[0] * next(values)
+        for weight_across, value in zip(across_rows[1:], values, strict=True):
+            line.addcmul_(weight_across, value)
+        warped = weight_down * line if warped is None else warped.addcmul_(weight_down, line)
+    assert warped is not None
     sharp: Tensor = warped.unflatten(2, (height, width))
     return sharp.clamp(0, 1)
 

@@ -106,7 +106,8 @@ class ForecastStream:
             raise ConfigError(f"{predictor.name} takes several cameras [data.channels={generator.channels}], and a "
                               "stream has one; use Predictor.predict")  # fmt: skip
         self._capture, self._predictor, self._num_frames, self._every = capture, predictor, num_frames, every
-        self._noise, self._forward = predictor.noise(1, 0, seed), generator.stream_forward()
+        self._noise = predictor.noise(1, 0, seed)
+        self._forward = generator.stream_forward(num_frames)
         self._counts = StreamStatistics()
         self._began = 0.0
 
