@@ -138,11 +138,13 @@ def streamed(folder: Path, predictor: Predictor) -> dict[str, Any]:
         frames = (once[abs((number + 249) % 498 - 249)] for number in range(1800))  # forth and back
         write_video(file, map(to_uint8, frames), 10)
     stream = vidpred.stream(file, predictor, size=0)
+    stream.open()
+    threads = stream.tune_threads()
     memory: list[float] = []
     for forecast in stream:
         if forecast.time >= 20 * len(memory):
             memory.append(round(resident_bytes() / 1e6, 1))
-    return {**stream.statistics.to_json(), "memory_mb_every_20_s": memory}
+    return {"threads": threads, **stream.statistics.to_json(), "memory_mb_every_20_s": memory}
 
 
 def resident_bytes() -> int:

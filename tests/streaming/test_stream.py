@@ -149,16 +149,20 @@ def test_missing_frames_begin_a_new_context(clip: Path) -> None:
     def halting() -> Iterator[np.ndarray]:
         frames = numbered_frames(30, 32, 48)
         yield from frames[:10]
-        time.sleep(1.1)
+        time.sleep(1.3)
         for frame in frames[20:]:
             yield frame
             time.sleep(FRAME)
 
     model = Copies()
     stream = vidpred.stream(halting(), predictor(model), num_frames=1, rate=RATE)
-    for _ in stream:
-        pass
+    outcomes = list(stream.outcomes())
     assert stream.statistics.restarts == 1
+    stalled = next(forecast for forecast in outcomes if forecast.latency > 1)
+    after = next(forecast for forecast in outcomes if forecast.number > stalled.number)
+    assert not stalled.is_in_time, "so that it is not shown any more"
+    assert after.number - 9 == pytest.approx(1.3 * RATE, abs=12), "missing frames are counted"
+    assert stream.statistics.frames == 20
     assert any(context[0] == 20 for context in model.contexts)
     assert all(np.ptp(context) == 2 for context in model.contexts[3:])
 
@@ -344,6 +348,9 @@ def test_browsers_get_the_newest_images(clip: Path) -> None:
         (("clip.mp4", "-o", "out.mp4", "--size", "64x48"), 2, "--video-size"),
         (("clip.mp4", "-o", "out.mp4", "--video-size", "64x48"), 2, "not for files"),
         (("clip.mp4", "-o", "out.mp4", "--video-size", "64"), 2, "WIDTHxHEIGHT"),
+        (("clip.mp4", "-o", "out.mp4", "--rate", "nan"), 2, "'--rate'"),
+        (("clip.mp4", "-o", "out.mp4", "--pixel-format", "gray"), 2, "raw frames of a pipe"),
+        (("clip.mp4", "-o", "clip.mp4", "--overwrite"), 2, "clip.mp4"),
     ],
 )
 def test_errors_are_one_line(
@@ -357,6 +364,7 @@ def test_errors_are_one_line(
     assert len(errors) == 1
     assert text in errors[0]
     assert not (tmp_path / "out.mp4").exists()
+    assert clip.stat().st_size > 1000
 
 
 def test_raw_frames_need_a_rate(fifo: Path) -> None:

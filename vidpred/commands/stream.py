@@ -58,7 +58,7 @@ SourceRate = Annotated[
 VideoSize = Annotated[
     str | None, typer.Option(metavar="WxH", help="Size of the raw frames of a pipe, or of a camera, as in 640x480.")
 ]
-PixelFormat = Annotated[str, typer.Option(help="Format of raw frames, by FFmpeg's name.")]
+PixelFormat = Annotated[str | None, typer.Option(help="Format of raw frames, by FFmpeg's name (default: rgb24).")]
 Bare = Annotated[bool, typer.Option("--bare", help="Only the predicted frame, without the newest one and labels.")]
 
 
@@ -75,7 +75,7 @@ def stream(
     size: ShortSide = None,
     rate: SourceRate = None,
     video_size: VideoSize = None,
-    pixel_format: PixelFormat = "rgb24",
+    pixel_format: PixelFormat = None,
     bare: Bare = False,
     sharpness: SharpnessOption = None,
     checkpoint: CheckpointOption = "best",
@@ -115,7 +115,9 @@ def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare:
     from vidpred.streaming.outputs import image_of
 
     with ExitStack() as stack:
-        outputs = _outputs(output, serve, forecasts.open(), overwrite)
+        rate = forecasts.open()
+        forecasts.tune_threads()
+        outputs = _outputs(output, serve, rate, overwrite)
         for place in outputs:
             stack.enter_context(place)
         for forecast in forecasts.outcomes():

@@ -51,7 +51,7 @@ class Snapshot(NamedTuple):
     """The newest context.
 
     Attributes:
-        number: Index of its newest frame among the frames at the model's rate.
+        number: Index of its newest frame among the frames at the model's rate, which counts those that are missing.
         captured: When the newest frame was captured, in seconds of `time.monotonic`.
         time: The same, since the first frame.
         frames: Up to `length` frames `(C, H, W)` in [0, 1], the newest last.
@@ -142,6 +142,7 @@ class Capture(threading.Thread):
         self.size = (0, 0)
         self.clock = ModelRate(shape, 1.0)
         self.frames = 0  # at the model's rate
+        self._number = -1
         self.restarts = 0  # how often frames were missing, and the context began anew
         self.delayed = 0.0
 
@@ -175,12 +176,15 @@ class Capture(threading.Thread):
 
         Raises:
             DataError: The source broke.
+            TimeoutError: The source has stalled.
         """
+        begin = time.monotonic()
         with self._condition:
             while not self._stopping.is_set():
-                if self.frames > least and len(self._context) >= min_length:
-                    number = self.frames - 1
-                    return Snapshot(number, self._captured, self._captured - self._first, list(self._context))
+                if self._number >= least and len(self._context) >= min_length:
+                    return Snapshot(self._number, self._captured, self._captured - self._first, list(self._context))
+                if time.monotonic() > max(begin, self._captured) + STALLED + self.clock.period:
+                    raise TimeoutError
                 if self._ended:
                     self._raise()
                     return None
@@ -223,10 +227,13 @@ class Capture(threading.Thread):
 
     def _add(self, captured: float, image: np.ndarray, follows_gap: bool) -> None:
         values = torch.from_numpy(image).permute(2, 0, 1).float().div_(255)
+        step = captured - self._captured if self.frames else 0.0
         with self._condition:
-            if self.frames and (follows_gap or captured - self._captured > STALLED + self.clock.period):
+            self._number += 1
+            if follows_gap or step > STALLED + self.clock.period:
                 self._context.clear()
-                self.restarts += 1
+                self.restarts += self.frames > 0
+                self._number += max(0, round(step * self.clock.rate) - 1)
             self._first = self._first if self.frames else captured
             self._context.append(values)
             self._captured = captured

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ class Forecast:
     Attributes:
         frames: The predicted frames, `(num_frames, C, H, W)` float32 in [0, 1], on the CPU.
         newest: The newest context frame, `(C, H, W)`.
-        number: Index of the newest frame among those at the model's rate.
+        number: Index of the newest frame among those at the model's rate, which counts those that are missing.
         time: When the newest frame was captured, in seconds since the first frame.
         latency: Seconds from then until this forecast was ready.
         period: Seconds that the forecast may take at most, see the module.
@@ -131,22 +131,34 @@ class ForecastStream:
             ConfigError, DataError: The source cannot be opened.
         """
         self._capture.open()
-        self._pace = Pace(self._every, self._capture.clock.period)
-        self._warm_up()
+        self.warm_up()
         return self._capture.clock.rate
 
     def __iter__(self) -> Iterator[Forecast]:
         return (forecast for forecast in self.outcomes() if forecast.is_in_time)
 
     def outcomes(self) -> Iterator[Forecast]:
-        """Yield all forecasts, also those that are late and must not be shown."""
+        """Yield all forecasts, also those that are late and must not be shown.
+
+        Once when the source stalls, the last one is yielded again, which is too old by then.
+        """
         capture, counts, shown, due = self._capture, self._counts, -1, 0
+        forecast: Forecast | None = None
         if not capture.is_alive():
             self.open()
         self._began = time.monotonic()
         capture.begin()
         try:
-            while (snapshot := self._next(due)) is not None:
+            while True:
+                try:
+                    snapshot = self._next(due)
+                except TimeoutError:
+                    if forecast is not None and forecast.is_in_time:
+                        forecast = self._aged(forecast)
+                        yield forecast
+                    continue
+                if snapshot is None:
+                    break
                 period, begin = self._pace.period, time.monotonic()
                 frames = self._predict(snapshot.frames)
                 ready = time.monotonic()
@@ -169,6 +181,12 @@ class ForecastStream:
             counts.seconds = time.monotonic() - self._began
             capture.stop()
 
+    def _aged(self, forecast: Forecast) -> Forecast:
+        """Return a forecast as it is now, at the current frame."""
+        age = time.monotonic() - self._began - forecast.time
+        number = forecast.number + math.floor(age * self._capture.clock.rate)
+        return replace(forecast, latency=max(age, 2 * forecast.period), number=number)
+
     def _next(self, due: int) -> Snapshot | None:
         """Wait for the newest frame from number `due` on from which a forecast can end in time."""
         pace, least = self._pace, due
@@ -188,8 +206,8 @@ class ForecastStream:
         )  # fmt: skip
         return torch.cat(list(steps)).cpu()
 
-    def _warm_up(self) -> None:
-        """Measure the duration of a forecast before the source plays."""
+    def warm_up(self) -> float:
+        """Return the seconds of a forecast, measured before the source plays."""
         shape = self._capture.shape
         generator = torch.Generator().manual_seed(0)
         clip = torch.rand(shape.length + WARM_UP, shape.channels, *self._capture.size, generator=generator)
@@ -197,7 +215,23 @@ class ForecastStream:
             begin = time.monotonic()
             self._predict(list(clip[first : first + shape.length]))
             seconds = time.monotonic() - begin
+        self._pace = Pace(self._every, self._capture.clock.period)
         self._pace.note(seconds, seconds)
+        return seconds
+
+    def tune_threads(self) -> int:
+        """Let this process compute with one thread if that is faster, as next to busy processes; return the number.
+
+        It changes the threads of the whole process, so programs call it, after `open`.
+        """
+        threads = torch.get_num_threads()
+        if threads > 1 and self._predictor.device.type == "cpu":
+            seconds = self.warm_up()
+            torch.set_num_threads(1)
+            if self.warm_up() > seconds:
+                torch.set_num_threads(threads)
+                self.warm_up()
+        return torch.get_num_threads()
 
 
 def stream(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +52,8 @@ class Output(ABC):
 
     def write(self, image: np.ndarray, number: int) -> None:
         """Show an image `(H, W, 3)` uint8 with even sides from frame `number` of the stream on. Raises StorageError."""
+        if self._last is not None:
+            number = max(number, self._last + 1)
         self._write(image, number, 1 if self._last is None else number - self._last)
         self._last = number
 
@@ -96,7 +98,11 @@ class VideoFile(Output):
                 self._start = number
             encode_h264(self._container, self._stream, image, number - self._start, self._rate)
         except (av.FFmpegError, OSError) as error:
-            self._container = None
+            container, self._container = self._container, None
+            with suppress(Exception):  # to remove the temporary file
+                container.close()
+            with suppress(Exception):
+                self._stack.__exit__(type(error), error, None)
             raise StorageError(f"cannot write [{self._path}]: {error.strerror}; free space") from None
 
     def close(self) -> None:

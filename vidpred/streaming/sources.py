@@ -22,6 +22,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.reader import to_array
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.errors import ConfigError, DataError, printable, short
+from vidpred.media.video_writer import exact_rate
 
 PIPE = "-"
 USUAL_RATE = 25.0  # frames per second of images, as FFmpeg's
@@ -50,12 +51,17 @@ class SourceOptions:
     Attributes:
         rate: Frames per second; None: the source's own.
         video_size: (width, height) of the raw frames of a pipe, or of a camera; None: as the source states.
-        pixel_format: FFmpeg's name of the format of raw frames.
+        pixel_format: FFmpeg's name of the format of raw frames; None: rgb24.
     """
 
     rate: float | None = None
     video_size: tuple[int, int] | None = None
-    pixel_format: str = "rgb24"
+    pixel_format: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the rate. Raises ConfigError."""
+        if self.rate is not None:
+            exact_rate(self.rate)
 
 
 class FrameSource(ABC):
@@ -214,6 +220,8 @@ def open_source(source: str | Path | Iterable[np.ndarray], options: SourceOption
     if not isinstance(source, str | Path):
         return OwnFrames(source, options.rate)
     name = str(source)
+    if name == PIPE and sys.stdin is not None and sys.stdin.isatty():
+        raise ConfigError("standard input is a terminal; pipe a video: ffmpeg ... -f yuv4mpegpipe - | vidpred stream -")
     if re.match(r"\w+://", name):
         raise ConfigError(f"addresses are not opened [{name}]; pipe them: ffmpeg -i URL -f yuv4mpegpipe - | "
                           "vidpred stream -")  # fmt: skip
@@ -221,6 +229,9 @@ def open_source(source: str | Path | Iterable[np.ndarray], options: SourceOption
         name = f"/dev/video{name}" if sys.platform == "linux" else name
         return _open_camera(name, options)
     kind = _mode_of(Path(name)) if name != PIPE else stat.S_IFIFO
+    raw = stat.S_ISFIFO(kind) and options.video_size is not None
+    if options.pixel_format and not raw:
+        raise ConfigError("[--pixel-format] is for raw frames of a pipe; add --video-size WxH, or leave it out")
     if stat.S_ISFIFO(kind):
         return _open_pipe(name, options)
     if stat.S_ISCHR(kind) or name.startswith("/dev/video"):
@@ -261,10 +272,8 @@ def _raw_options(options: SourceOptions) -> dict[str, str]:
     assert options.video_size is not None
     if options.rate is None:
         raise ConfigError("[--video-size] raw frames have no rate; add --rate FRAMES_PER_SECOND")
-    width, height = options.video_size
-    return {
-        "video_size": f"{width}x{height}", "pixel_format": options.pixel_format, "framerate": f"{options.rate:g}",
-    }  # fmt: skip
+    size, pixels = "{}x{}".format(*options.video_size), options.pixel_format or "rgb24"
+    return {"video_size": size, "pixel_format": pixels, "framerate": f"{options.rate:g}"}
 
 
 def _open_camera(name: str, options: SourceOptions) -> VideoSource:
