@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.experiments.base import RUNS
 from benchmarks.harness import commit, machine
+from benchmarks.markdown import grid
 from benchmarks.results import RESULTS, Result, append_result, read_results
 from data_prep.moving_mnist import MovingMnist
 from vidpred.config import Config, load_config, preset_folder
@@ -210,7 +211,7 @@ def table(results: Mapping[tuple[str, int], Result], minutes: float = MINUTES) -
         about = [" / ".join(f"{end[key]:.0f}" for end in ends) for key in ("step", "seconds")]
         rows.append(line(predictor, about, ends, True))
     head = ["", "steps", "seconds of a core", *METRICS.values()]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *rows))
+    return grid(head, rows)
 
 
 def sizes() -> str:
@@ -223,7 +224,7 @@ def sizes() -> str:
             counts = [f"{count_parameters(build_generator(config.model, config.data)):,}" for config in configs]
         rows.append([predictor, f"`{preset}`", *counts])
     head = ["predictor", "preset", "parameters", "small"]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *rows))
+    return grid(head, rows)
 
 
 def draw(results: Mapping[tuple[str, int], Result], minutes: float, path: Path) -> None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.results import Result
+from benchmarks.markdown import Results, grid
 from tests.reliability.scorecard import CASES
 from tests.reliability.soak import MOMENTS
 
-Results = Mapping[tuple[str, int], Result]
 KINDS = ("videos", "configs", "checkpoints", "prepared sets and indexes")
 FAILURES = ("crash", "hang", "silent")
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def scorecard(results: Results) -> str:

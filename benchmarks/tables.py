@@ -8,56 +8,24 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import predictors, reliability_tables
-from benchmarks.results import RESULTS, Result, read_results
+from benchmarks import gpu_tables, predictors, reliability_tables
+from benchmarks.markdown import SEEDS, Results, grid, mean_and_spread, numbers, over_seeds, percent, with_error
+from benchmarks.results import RESULTS, read_results
 from vidpred.config import load_config
 from vidpred.errors import counted
 from vidpred.models.build import build_generator
 
-Results = Mapping[tuple[str, int], Result]
 CHECKOUT = Path(__file__).parent.parent
 PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs/results").glob("*.md")), CHECKOUT / "docs/notes/gpu.md",
          CHECKOUT / "docs/guide/reliability.md")  # fmt: skip
 MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-SEEDS = (0, 1, 2)
 FRAMES = (1, 2, 4, 8)
 DECISION, KINDS = "PushT, time of a decision", ("processor", "wall")
 COPY, FLOW, HALF = "copy last", "optical flow", "half copy, half flow"
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def numbers(values: Iterable[float | None], digits: int = 2) -> str:
-    """Return values with `digits` decimals, separated by slashes; "-" for null."""
-    return " / ".join("-" if value is None else f"{value:.{digits}f}" for value in values)
-
-
-def percent(values: Iterable[float], digits: int = 1) -> str:
-    """Return shares in percent."""
-    return numbers((100 * value for value in values), digits) + " %"
-
-
-def mean_and_spread(values: Sequence[float], digits: int = 2) -> str:
-    """Return the mean over seeds with the standard deviation."""
-    return f"{statistics.fmean(values):.{digits}f} ±{statistics.stdev(values):.{digits}f}"
-
-
-def with_error(mean: float, error: float, digits: int = 2, sign: str = "") -> str:
-    """Return a mean with its standard error."""
-    return f"{mean:{sign}.{digits}f} ±{error:.{digits}f}"
-
-
-def over_seeds(results: Results, name: str) -> list[dict[str, Any]]:
-    """Return the values of an experiment by seed."""
-    return [results[name, seed].values for seed in SEEDS if (name, seed) in results]
 
 
 # Sharpness
@@ -589,118 +557,6 @@ def processes(results: Results) -> str:
     return grid(["against one process, one thread", "after 20 steps", "after 100", "after 300"], rows)
 
 
-# On a GPU
-
-LONG = "mathieu long, real clips, GPU"
-RUNGS = {"ladder_l2": "l2", "ladder_gdl_l1": "l1 + GDL", "ladder_adv_gdl": "Adv + GDL"}
-LONG_METRICS = {
-    "psnr_moving": ("PSNR moving", 2), "energy": ("E", 2), "energy_moving": ("E moving", 2),
-    "patch_distance": ("S", 2), "feature_distance": ("R", 1),
-}  # fmt: skip
-SMALL_MODELS = {"multiscale": "multi-scale", "dcgan": "DCGAN", "film_unet": "film_unet", "motion": "motion"}
-ROLLOUTS = {
-    "block_push": "`WorldModel`, block_push (film_unet)",
-    "multiscale release": "multi-scale, release size",
-    "multiscale paper": "multi-scale, paper size",
-}
-
-
-def long_training(results: Results, split: str) -> str:
-    """Return metrics of frames 1 / 2 / 4: the mean over seeds ± the largest standard deviation of the three frames."""
-    runs = [run[split] for run in over_seeds(results, LONG)]
-
-    def cell(model: str, metric: str, digits: int) -> str:
-        frames = list(zip(*(run[model][metric] for run in runs), strict=True))
-        spread = f" ±{max(map(statistics.stdev, frames)):.{digits}f}" if model in RUNGS else ""
-        return numbers(map(statistics.fmean, frames), digits) + spread
-
-    rows = [
-        [RUNGS.get(model, model), *(cell(model, metric, digits) for metric, (_, digits) in LONG_METRICS.items())]
-        for model in runs[0]
-    ]
-    return grid(["", *(title for title, _ in LONG_METRICS.values())], rows)
-
-
-def long_training_clips(results: Results) -> str:
-    """Return the number of clips in which one rung is better than another, by seed, for frames 1 and 2."""
-    runs = [run["clips_better"] for run in over_seeds(results, LONG)]
-    names = [name for name in LONG_METRICS if name != "energy_moving"]
-    rows = [
-        [f"{RUNGS[first]} against {RUNGS[second]}, t+{frame}",
-         *(numbers((run[f"{first} against {second}"][name][frame - 1] for run in runs), 0) for name in names)]
-        for first, second in (("ladder_adv_gdl", "ladder_l2"), ("ladder_gdl_l1", "ladder_l2"),
-                              ("ladder_adv_gdl", "ladder_gdl_l1"))
-        for frame in (1, 2)
-    ]  # fmt: skip
-    return grid(["", *(LONG_METRICS[name][0] for name in names)], rows)
-
-
-def long_training_facts(results: Results) -> str:
-    """Return length, rates and the discriminators' accuracy of the long trainings."""
-    runs = over_seeds(results, LONG)
-    figures = results["GPU: rates, training", 0].values["figures"]
-    rates = (figures[f"training: {rung}, slowest seed"][0] for rung in RUNGS)
-    rows = [
-        ["steps of each training", f"{runs[0]['steps']:,}"],
-        ["seconds, all trainings", f"{runs[0]['seconds']:.0f}"],
-        [f"steps per second, {' / '.join(RUNGS.values())}, slowest seed", numbers(rates, 1)],
-        ["accuracy of the discriminators, seeds 0 / 1 / 2", numbers(run["discriminator_accuracy"] for run in runs)],
-    ]
-    return grid(["", "nine trainings at once"], rows)
-
-
-def _figures(results: Results, parts: str) -> dict[str, float]:
-    return {name: value for name, (value, _) in results[f"GPU: {parts}", 0].values["figures"].items()}
-
-
-def gpu_steps(results: Results) -> str:
-    """Return the time of a training step by preset and precision, and how much of the GPU it uses."""
-    figures = _figures(results, "rates, speed, rollouts")
-    rows = []
-    for label in (name.partition(": step, vidpred, bfloat16")[0] for name in figures if name.endswith("d, bfloat16")):
-        plain = figures.get(f"{label}: step, plain float32 NCHW")
-        rows.append([
-            label,
-            numbers([figures[f"{label}: step, vidpred, bfloat16"]], 1),
-            numbers([figures[f"{label}: step, vidpred, float32"]], 1),
-            numbers([plain], 1),
-            f"{figures[f'{label}: samples, bfloat16']:,.0f}",
-            f"{figures[f'{label}: arithmetic of a step']:,.0f}",
-            numbers([figures[f"{label}: share of the matrix product's rate"]], 1),
-            f"{figures[f'{label}: the GPU computes during']:.0f}",
-        ])  # fmt: skip
-    return grid(["preset", "bfloat16, ms", "float32, ms", "plain float32 NCHW, ms", "samples/s (bfloat16)", "GFLOP",
-                 "share, %", "GPU, %"], rows)  # fmt: skip
-
-
-def gpu_rollouts(results: Results) -> str:
-    """Return the time and rate of rollouts by model and precision."""
-    figures = _figures(results, "rates, speed, rollouts")
-    rows = []
-    for name, title in ROLLOUTS.items():
-        labels = [f"rollout 256 x 10 at 64 px, {name}, {precision}" for precision in ("float32", "bfloat16")]
-        rows.append([title, *(numbers([figures[label]], 1) for label in labels),
-                     *(f"{figures[f'{label}: frames']:,.0f}" for label in labels)])  # fmt: skip
-    return grid(["", "float32, ms", "bfloat16, ms", "float32, frames/s", "bfloat16, frames/s"], rows)
-
-
-def gpu_correctness(results: Results) -> str:
-    """Return relative differences between GPU and CPU: predicted frames, and weight changes over three steps."""
-    figures = _figures(results, "rates, correctness")
-    rows = []
-    for name, title in SMALL_MODELS.items():
-        for network in ("generator", "discriminator"):
-            change = f"{name}: {network}'s change over 3 steps in"
-            if f"{change} float32, GPU against CPU" not in figures:
-                continue
-            keys = (f"{name}: predicted frames, GPU against CPU" if network == "generator" else "",
-                    f"{change} float64, GPU against CPU", f"{change} float32, GPU against CPU",
-                    f"{change} float32, CPU moved by 1e-6")  # fmt: skip
-            rows.append([f"{title}, {network}", *(f"{figures[key]:.1e}" if key in figures else "-" for key in keys)])
-    return grid(["", "predicted frames, float32", "change, float64", "change, float32", "CPU, weights moved by 1e-6"],
-                rows)  # fmt: skip
-
-
 # README
 
 
@@ -816,13 +672,13 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "plans by size": lambda results: milliseconds(results, "speed: predicting plans", "milliseconds_by_size"),
     "dcgan step": lambda results: milliseconds(results, "speed: DCGAN step"),
     "processes": processes,
-    "long training": lambda results: long_training(results, "test"),
-    "long training, development": lambda results: long_training(results, "development"),
-    "long training, clips": long_training_clips,
-    "long training, facts": long_training_facts,
-    "GPU steps": gpu_steps,
-    "GPU rollouts": gpu_rollouts,
-    "GPU correctness": gpu_correctness,
+    "long training": lambda results: gpu_tables.long_training(results, "test"),
+    "long training, development": lambda results: gpu_tables.long_training(results, "development"),
+    "long training, clips": gpu_tables.long_training_clips,
+    "long training, facts": gpu_tables.long_training_facts,
+    "GPU steps": gpu_tables.gpu_steps,
+    "GPU rollouts": gpu_tables.gpu_rollouts,
+    "GPU correctness": gpu_tables.gpu_correctness,
     "demo": demo,
     "models": models,
 }  # fmt: skip
