@@ -2,7 +2,7 @@
 
     python -m benchmarks.adversary prepare FOLDER                # clips -> training frames and test windows
     python -m benchmarks.adversary train FOLDER --output DIR --features WEIGHTS --minutes 7   # on a machine with a GPU
-    python -m benchmarks.adversary record DIR --frames FOLDER --features WEIGHTS   # baselines; appends results
+    python -m benchmarks.adversary record DIR ... --frames FOLDER --features WEIGHTS  # baselines; appends results
 
 Domains: `scenes` are other clips than those trained on (`benchmarks.real_clips`), `later` are later frames of the clips
 trained on (gymnasts, still cameras). Every method is trained from scratch with the same network (Mathieu et al. 2016 at
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
@@ -146,7 +146,7 @@ def train_and_measure(job: Job, frames: Path, output: Path, features: Path, step
         steps: Training steps.
     """
     torch.set_num_threads(1)
-    run = Path(os.environ.get("TMPDIR", "/tmp")) / "adversary_runs" / run_name(job)
+    run = Path(tempfile.mkdtemp()) / run_name(job)
     start = time.monotonic()
     config = job_config(job, frames, run, steps)
     train_quietly(config, 1)
@@ -231,45 +231,52 @@ def closer(reports: Mapping[str, Mapping[str, Numbers]], method: str, control: s
     ]  # fmt: skip
 
 
-def record(results: Path, frames: Path, features: Path) -> None:
-    """Append a result for each domain and seed of which all methods were trained."""
-    report = json.loads((results / "reports.json").read_text())
+def record(results: Sequence[Path], frames: Path, features: Path) -> None:
+    """Append a result for each domain and seed of which both controls without rollouts were trained.
+
+    Args:
+        results: Output folders of `train`, whose trainings are joined.
+        frames: The output folder of `prepare`.
+        features: Folder of the feature network.
+    """
+    files = [json.loads((folder / "reports.json").read_text()) for folder in results]
+    rows = [row for file in files for row in file["reports"]]
     distance = FeatureDistance(lite0_features(features))
     for domain in DOMAINS:
         simple = baselines(frames, domain, distance)
         for seed in SEEDS:
-            found = {row["job"][0]: row for row in report["reports"] if row["job"][1:] == [domain, seed]}
-            if set(found) != set(METHODS):
+            found = {row["job"][0]: row for row in rows if row["job"][1:] == [domain, seed]}
+            if not {"l2", "l1 + GDL"} <= set(found):
                 print(f"{domain}, seed {seed}: not complete")
                 continue
-            clips = {method: found[method]["clips"] for method in METHODS}
-            controls = {method: "l1 + GDL, rollouts" if "rollouts" in method else "l1 + GDL" for method in METHODS}
-            row = {
-                "name": f"{ROW}: {domain}",
-                "seed": seed,
-                "commit": commit(),
-                "commit_of_trainings": report["commit"],
-                "steps": found["l2"]["steps"],
-                "frames": list(KEPT),
-                "clips": len(clips["l2"]),
-                "methods": {
-                    name: {
-                        metric: [round(value, 4) for value in values]
-                        for metric, values in all_clips(by_clip).items()
-                    }
-                    for name, by_clip in (clips | simple).items()
-                },
-                "clips_closer_than_control": {
-                    method: closer(clips, method, controls[method]) for method in METHODS if "patches" in method
-                },
-                "clips_closer_than_l2": {method: closer(clips, method, "l2") for method in METHODS if method != "l2"},
-                "discriminator_accuracy": {
-                    method: found[method]["discriminator_accuracy"] for method in METHODS if "patches" in method
-                },
-                "training_seconds": {method: found[method]["training_seconds"] for method in METHODS},
-                "machine": report["machine"],
-            }  # fmt: skip
-            append_result(RESULTS, row)
+            about = {"name": f"{ROW}: {domain}", "seed": seed, "commit": commit(), "machine": files[0]["machine"]}
+            append_result(RESULTS, {**about, "commit_of_trainings": files[0]["commit"], **numbers(found, simple)})
+
+
+def numbers(found: Mapping[str, Mapping[str, Any]], simple: Mapping[str, Mapping[str, Numbers]]) -> dict[str, Any]:
+    """Return the numbers of one domain and seed.
+
+    Args:
+        found: Method -> its training's report.
+        simple: Baseline -> clip -> its numbers.
+    """
+    methods = [method for method in METHODS if method in found]
+    clips = {method: found[method]["clips"] for method in methods}
+    controls = {method: "l1 + GDL, rollouts" if "rollouts" in method else "l1 + GDL" for method in methods}
+    adversarial = [method for method in methods if method.startswith("patches") and controls[method] in clips]
+    return {
+        "steps": found["l2"]["steps"],
+        "frames": list(KEPT),
+        "clips": len(clips["l2"]),
+        "methods": {
+            name: {metric: [round(value, 4) for value in values] for metric, values in all_clips(by_clip).items()}
+            for name, by_clip in (clips | dict(simple)).items()
+        },
+        "clips_closer_than_control": {method: closer(clips, method, controls[method]) for method in adversarial},
+        "clips_closer_than_l2": {method: closer(clips, method, "l2") for method in methods if method != "l2"},
+        "discriminator_accuracy": {method: found[method]["discriminator_accuracy"] for method in adversarial},
+        "training_seconds": {method: found[method]["training_seconds"] for method in methods},
+    }
 
 
 def all_clips(by_clip: Mapping[str, Numbers]) -> Numbers:
@@ -291,7 +298,7 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument("--steps", type=int, default=STEPS, help="Steps of each training.")
     verb.add_argument("--jobs", type=int, help="Only the first n trainings.")
     verb = verbs.add_parser("record", help="Measure the baselines and append results.")
-    verb.add_argument("results", type=Path, help="Output folder of train.")
+    verb.add_argument("results", type=Path, nargs="+", help="Output folders of train.")
     verb.add_argument("--frames", type=Path, required=True, help="Output folder of prepare.")
     verb.add_argument("--features", type=Path, required=True, help="Folder of the feature network, see lite0_features.")
     options = parser.parse_args(words)

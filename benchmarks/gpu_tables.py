@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
+from benchmarks.adversary import METHODS
 from benchmarks.markdown import Results, grid, numbers, over_seeds
+from vidpred.models.baselines import BASELINES
 
 LONG = "mathieu long, real clips, GPU"
 RUNGS = {"ladder_l2": "l2", "ladder_gdl_l1": "l1 + GDL", "ladder_adv_gdl": "Adv + GDL"}
@@ -12,6 +15,7 @@ LONG_METRICS = {
     "psnr_moving": ("PSNR moving", 2), "energy": ("E", 2), "energy_moving": ("E moving", 2),
     "patch_distance": ("S", 2), "feature_distance": ("R", 1),
 }  # fmt: skip
+ADVERSARY_METRICS = ("psnr_moving", "energy_moving", "patch_distance", "feature_distance")
 SMALL_MODELS = {"multiscale": "multi-scale", "dcgan": "DCGAN", "film_unet": "film_unet", "motion": "motion"}
 ROLLOUTS = {
     "block_push": "`WorldModel`, block_push (film_unet)",
@@ -114,3 +118,36 @@ def gpu_correctness(results: Results) -> str:
             rows.append([f"{title}, {network}", *(f"{figures[key]:.1e}" if key in figures else "-" for key in keys)])
     return grid(["", "predicted frames, float32", "change, float64", "change, float32", "CPU, weights moved by 1e-6"],
                 rows)  # fmt: skip
+
+
+def adversaries(results: Results, domain: str) -> str:
+    """Return the methods of `benchmarks.adversary` in one domain, means over the seeds that were trained."""
+    runs = over_seeds(results, f"adversary of patches, GPU: {domain}")
+    return grid(
+        ["", "seeds", *(LONG_METRICS[name][0] for name in ADVERSARY_METRICS), "accuracy", "R below the control's"],
+        [_adversary_line(method, [run for run in runs if method in run["methods"]]) for method in _methods(runs)],
+    )
+
+
+def _methods(runs: list[dict[str, Any]]) -> list[str]:
+    """Return the methods and baselines of any seed, in their order."""
+    return sorted({name: None for run in runs for name in run["methods"]}, key=(*METHODS, *BASELINES).index)
+
+
+def _adversary_line(method: str, runs: list[dict[str, Any]]) -> list[str]:
+    """Return a method's line: its metrics, its discriminators' accuracy, and its clips that are closer (R)."""
+    cells = []
+    for name in ADVERSARY_METRICS:
+        digits = LONG_METRICS[name][1]
+        frames = list(zip(*(run["methods"][method][name] for run in runs), strict=True))
+        trained = method in METHODS and len(runs) > 1
+        spread = f" ±{max(map(statistics.stdev, frames)):.{digits}f}" if trained else ""
+        cells.append(numbers(map(statistics.fmean, frames), digits) + spread)
+    compared = [run for run in runs if method in run["clips_closer_than_control"]]
+    accuracy = (
+        numbers([statistics.fmean(run["discriminator_accuracy"][method] for run in compared)]) if compared else "-"
+    )
+    counts = zip(*(run["clips_closer_than_control"][method] for run in compared), strict=True)
+    clips = sum(run["clips"] for run in compared)
+    closer = f"{numbers(map(sum, counts), 0)} of {clips}" if compared else "-"
+    return [method, str(len(runs)) if method in METHODS else "-", *cells, accuracy, closer]

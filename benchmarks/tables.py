@@ -676,6 +676,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "long training, development": lambda results: gpu_tables.long_training(results, "development"),
     "long training, clips": gpu_tables.long_training_clips,
     "long training, facts": gpu_tables.long_training_facts,
+    "adversary, other scenes": lambda results: gpu_tables.adversaries(results, "scenes"),
+    "adversary, later frames": lambda results: gpu_tables.adversaries(results, "later"),
     "GPU steps": gpu_tables.gpu_steps,
     "GPU rollouts": gpu_tables.gpu_rollouts,
     "GPU correctness": gpu_tables.gpu_correctness,
