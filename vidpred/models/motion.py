@@ -138,6 +138,11 @@ class Motion(NamedTuple):
         """Pixels across a cell of trust and evidence: `PADDING`, or half of that in `halved` motion."""
         return int(self.last.shape[-1] // self.trust.shape[-1])
 
+    @property
+    def scale(self) -> int:
+        """Pixels of the frame across a pixel of the maps: 1, or 2 in `halved` motion."""
+        return PADDING // self.cell
+
 
 class Scene(NamedTuple):
     """Candidates for one future frame, and features that weigh them.
@@ -253,9 +258,10 @@ class MotionGenerator(ConditionedPredictor):
         """Yield the leads and their scenes, see `imagine`."""
         last_lead = self.lead + self.pred_frames - 1
         paths = zip(follow(motion.flow, last_lead), follow(motion.smooth, last_lead), strict=True)
+        energies = energies_of(motion)
         for lead, (path, steady) in enumerate(paths, 1):
             if lead >= self.lead:
-                yield lead, imagine(motion, lead, path, steady, with_candidates)
+                yield lead, imagine(motion, energies, lead, (path, steady), with_candidates)
 
     def _refined(self, motion: Motion, planes: Tensor | None) -> Iterator[Tensor]:
         assert self.refinement is not None
@@ -428,15 +434,18 @@ def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
 
 
 @torch.no_grad()
-def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor, with_candidates: bool = True) -> Scene:
-    """Return the candidates for frame t+lead, and what weighs them.
+def imagine(
+    motion: Motion, energies: Tensor, lead: int, paths: tuple[Tensor, Tensor], with_candidates: bool = True
+) -> Scene:
+    """Return the candidates for frame t+lead, and what weighs them; `energies` are those of `energies_of`.
 
-    Sources of pixels come from the flow at t, written to its destination (`push`), from the path where nothing arrives,
-    and from the smooth flow (steady_path). The candidates: the last frame; it moved half as far; as pushed; along the
-    smooth flow; t-1 moved; the pushed one slightly blurred; the strongly blurred mean of the first and the pushed one.
+    Sources of pixels come from the flow at t, written to its destination (`push`), from the first path where nothing
+    arrives, and from the second one, along the smooth flow. The candidates: the last frame; it moved half as far; as
+    pushed; along the smooth flow; t-1 moved; the pushed one slightly blurred; the strongly blurred mean of the first
+    and the pushed one.
     """
-    cell, scale = motion.cell, PADDING // motion.cell  # scale: pixels of the frame across one of the maps
-    path = push(motion.flow, lead, path, scale)
+    path, steady_path = paths
+    cell, path = motion.cell, push(motion.flow, lead, path, motion.scale)
     copied, pushed = motion.last, warp_backward(motion.last, path)
     steady = warp_backward(motion.last, steady_path)
     # From t back to t-1: one more step along the flow where the path ends.
@@ -452,11 +461,9 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor, with_c
     differences = [other - pushed for other in (copied, steady, earlier)]
     sizes = torch.cat([difference.abs().mean(1, keepdim=True) for difference in differences], 1)
     pixel_features = (torch.cat([sizes, warp(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
-    flows = [scale * part for part in (motion.flow, motion.older - motion.flow, motion.smooth - motion.flow)]
-    squares = [part.square().mean(1, keepdim=True) for part in (*differences, *motion.doubt.split(1, 1), *flows)]
-    edges = (motion.last - enlarge(functional.avg_pool2d(motion.last, 2))).square().mean(1, keepdim=True)
-    energies = around(torch.cat([*squares, motion.activity.square(), edges], 1), cell)
-    far, unsteady, aged, doubt, old_doubt, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
+    squares = torch.cat([difference.square().mean(1, keepdim=True) for difference in differences], 1)
+    far, unsteady, aged = around(squares, cell).split(1, 1)
+    doubt, old_doubt, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
     region_features = [
         compare(far, activity), compare(unsteady, far), compare(aged, far), compare(doubt, activity),
         compare(old_doubt, activity), activity.log() / 4 + 2, (contrast + FLOOR).log() / 4 + 2,
@@ -468,6 +475,17 @@ def imagine(motion: Motion, lead: int, path: Tensor, steady_path: Tensor, with_c
         path, steady_path, images, enlarge(prior, cell),
         torch.cat(region_features, 1), pixel_features,
     )  # fmt: skip
+
+
+def energies_of(motion: Motion) -> Tensor:
+    """Return means of squares around every cell, the same at every lead, `(B, 7, h, w)`.
+
+    They are of both channels of doubt, the speed, its change, the roughness of the flow, the activity and the edges.
+    """
+    flows = [motion.scale * part for part in (motion.flow, motion.older - motion.flow, motion.smooth - motion.flow)]
+    squares = [part.square().mean(1, keepdim=True) for part in (*motion.doubt.split(1, 1), *flows)]
+    edges = (motion.last - enlarge(functional.avg_pool2d(motion.last, 2))).square().mean(1, keepdim=True)
+    return around(torch.cat([*squares, motion.activity.square(), edges], 1), motion.cell)
 
 
 def halved(motion: Motion) -> Motion:
