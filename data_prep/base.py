@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from vidpred.bounds import MOST_SIDE
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import UNLISTED, read_through
 from vidpred.data.resize import scaled, with_channels
@@ -42,7 +43,10 @@ class DataSet(Settings):
 
     source: Path = Field(description="Folder or file of the set.")
     size: int | None = Field(
-        None, ge=1, description="Short side of the prepared frames in pixels. null: the size of the source."
+        None,
+        ge=1,
+        le=MOST_SIDE,
+        description="Short side of the prepared frames in pixels. null: the size of the source.",
     )
     max_bad_fraction: float = Field(0.2, ge=0, le=1, description="Largest fraction of bad clips or images to skip.")
     channels: Literal[1, 3] = Field(3, description="Channels of the prepared frames: 3 for color, 1 for gray.")

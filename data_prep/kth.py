@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from vidpred.bounds import MOST_SIDE
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import Part, whole
 from vidpred.data.videos.reader import stream_frames
@@ -41,7 +42,10 @@ class Kth(VideoSet):
     expects: ClassVar[str] = "<action>/personXX_<action>_dN_uncomp.avi"
 
     size: int | None = Field(
-        128, ge=1, description="Short side of the prepared frames in pixels. null: the size of the source."
+        128,
+        ge=1,
+        le=MOST_SIDE,
+        description="Short side of the prepared frames in pixels. null: the size of the source.",
     )
     channels: Literal[1, 3] = Field(1, description="Channels of the prepared frames: 1 for gray, 3 for color.")
     sequences: bool = Field(True, description="With --cache, use only the sequences listed in 00sequences.txt.")

@@ -22,6 +22,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from vidpred.bounds import MOST_SIDE
 from vidpred.data.images.tables import read_table
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.splits import SPLITS
@@ -51,7 +52,7 @@ class MovingMnist(DataSet):
     test_clips: int = Field(1_000, ge=1, description="Number of test clips without test_file.")
     digits: int = Field(2, ge=1, description="Number of digits in a clip.")
     frames: int = Field(20, ge=2, description="Number of frames in a clip.")
-    side: int = Field(64, ge=29, description="Side of the images in pixels.")
+    side: int = Field(64, ge=29, le=MOST_SIDE, description="Side of the images in pixels.")
     rate: float = Field(10.0, gt=0, description="Frames per second, for rendering.")
     seed: int = Field(0, ge=0, description="Seed of the clips.")
 

@@ -76,6 +76,19 @@ class StoppedError(VidpredError):
     exit_code = 75
 
 
+# How libraries word a lack of memory, or sizes beyond any memory: torch, NumPy, OpenCV.
+NO_MEMORY = re.compile(
+    "can't allocate memory|storage size calculation overflowed|out of memory|insufficient memory|failed to allocate|"
+    "array is too big|maximum allowed (dimension|size) exceeded|unable to allocate",
+    re.IGNORECASE,
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error is a lack of memory."""
+    return isinstance(error, MemoryError) or NO_MEMORY.search(str(error)) is not None
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: "1 frame", "2,000 frames"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -27,10 +27,10 @@ from vidpred.data.files_unchanged import files_unchanged
 from vidpred.data.recorded_splits import FILE, with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, TrainingSamples, training_offsets
-from vidpred.errors import ConfigError, DataError, counted
+from vidpred.errors import ConfigError, DataError, counted, one_line
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.base import Discriminator, Generator, as_generator
-from vidpred.models.build import build_discriminator, build_generator
+from vidpred.models.build import build_discriminator, build_generator, count_parameters
 from vidpred.models.conditions import check_conditions
 from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
@@ -44,7 +44,7 @@ from vidpred.training.direct_fit import Fitting
 from vidpred.training.fit_normalizers import check_classes, fit_conditions
 from vidpred.training.hardware import choose_precision
 from vidpred.training.peers import Peers
-from vidpred.training.plan import describe_plan, describe_times, estimate_memory, free_memory
+from vidpred.training.plan import describe_plan, describe_times, estimate_memory, free_memory, networks_of
 from vidpred.training.processes_agree import all_or_none, main_process_first
 from vidpred.training.rehearsal import check_world_size, rehearse, rehearse_data
 from vidpred.training.settings import TrainingSettings
@@ -114,6 +114,8 @@ def build(
         held: Receives the lock of the run folder, to be held as long as the training runs.
     """
     folder = RunFolder(config.run)
+    if generator is None:
+        check_memory(config)
     torch.manual_seed(config.seed)
     network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
@@ -233,6 +235,21 @@ def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[
         discriminator = build_discriminator(config.discriminator, config.model.num_scales, config.data)
     check_accumulation(config.training, config.objective, config.data, discriminator)
     return network, discriminator
+
+
+def check_memory(config: Config) -> None:
+    """Check that the weights fit into memory, before any are made. Raises ConfigError."""
+    try:
+        with torch.device("meta"):
+            networks = networks_of(*build_networks(config))
+    except (RuntimeError, OverflowError) as error:
+        raise ConfigError(f"[model] the networks cannot be built ({one_line(error)[:80]}); use smaller ones") from None
+    needed = 4 * sum(map(count_parameters, networks.values()))
+    free = free_memory(torch.device("cpu"))  # where they are made
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"[model] the weights need {needed >> 20:,} MB, and {free >> 20:,} MB are free; use smaller networks"
+        )
 
 
 def build_accelerator(config: Config, growing: bool) -> Accelerator:

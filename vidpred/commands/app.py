@@ -19,11 +19,12 @@ from vidpred.commands.exit_status import end, leave_exit_code, set_run_folder
 from vidpred.commands.export import export
 from vidpred.commands.images import complete, sample
 from vidpred.commands.lecture import lecture
+from vidpred.commands.option_bounds import bounded_command
 from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.stream import stream
 from vidpred.commands.train import show_config, train
-from vidpred.errors import ConfigError, StorageError, VidpredError, one_line
+from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.processes.streams import check_stdout, protect_streams
@@ -80,6 +81,9 @@ WAITING_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 
 TRAININGS = {"train", "demo", "lecture"}  # which never fail because of what they print
 
+MOST_MESSAGE = 160  # characters of a usage error
+SMALLER = "use fewer or smaller frames, or a smaller batch or model"
+
 RENAMED_OPTIONS = {  # verb -> old option -> new: accepted for one release
     "predict": {"--steps": "--frames"},
     "evaluate": {"--steps": "--frames", "--neighbours": "--neighbors"},
@@ -115,7 +119,7 @@ def main() -> None:
     sys.argv[1:] = with_new_names(sys.argv[1:])
     try:
         check_words(sys.argv[1:])
-        code = app(standalone_mode=False, prog_name="vidpred")
+        code = bounded_command(app)(standalone_mode=False, prog_name="vidpred")
         if not ({*sys.argv[1:2]} & TRAININGS) or "--dry-run" in sys.argv:
             _check_printed()
     except VidpredError as error:
@@ -125,11 +129,20 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(EXIT_CODE)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            end(StorageError(f"a name is too long [{error.filename}]; choose a shorter one"), debug)
+        if known := _explained(error):
+            end(known, debug)
         leave_exit_code(1, f"{type(error).__name__}: {one_line(error)}")
         raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explained(error: Exception) -> VidpredError | None:
+    """Return an error of any library as one that users can fix, if it is one."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return StorageError(f"a name is too long [{error.filename}]; choose a shorter one")
+    if lacks_memory(error):
+        return ConfigError(f"not enough memory ({one_line(error)[:80]}); {SMALLER}")
+    return None
 
 
 def _check_printed() -> None:
@@ -142,6 +155,8 @@ def _check_printed() -> None:
 def _usage_error(error: Any) -> ConfigError:
     """Return Typer's usage error as a ConfigError of one line; without any argument show the help and exit."""
     message = error.format_message()
+    if len(message) > MOST_MESSAGE:
+        message = f"{message[: MOST_MESSAGE // 2]}...{message[-MOST_MESSAGE // 4 :]}"
     if "\n" in message:
         error.show()
         sys.exit(ConfigError.exit_code)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidpred.bounds import MOST_PROCESSES
 from vidpred.errors import ConfigError
 
 SETTING = re.compile(r"[A-Za-z_]\w*=")  # a path that looks like one is written ./a=b
@@ -27,7 +28,9 @@ def prepare(
         ),
     ] = None,
     cache: Annotated[bool, typer.Option("--cache", help="Decode videos once into frames that load fast.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one per core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_PROCESSES, help="Number of processes (default: one per core).")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Read everything and write nothing; exit code 3 if a file is bad.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidpred.bounds import MOST_SAMPLES
 from vidpred.commands.options import CheckpointOption, Device
 from vidpred.errors import ConfigError
 
@@ -28,7 +29,9 @@ Images = Annotated[
 Count = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Number of images (default: 64; 8 of each class in a grid with a row per class; 2500 points)."
+        min=1,
+        max=MOST_SAMPLES,
+        help="Number of images (default: 64; 8 of each class in a grid with a row per class; 2500 points).",
     ),
 ]
 Grid = Annotated[
@@ -120,10 +123,16 @@ def complete(
         typer.Option(help="Left, top, width and height in pixels, for example 8,8,12,12 (default: the middle)."),
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="Image file, white in the holes; instead of --hole.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Number of images of the run's data, if none are given.")] = 8,
+    count: Annotated[
+        int, typer.Option(min=1, max=MOST_SAMPLES, help="Number of images of the run's data, if none are given.")
+    ] = 8,
     split: Annotated[str, typer.Option(help="Their split: test, validation or train.")] = "test",
-    samples: Annotated[int, typer.Option(min=1, help="Completions of each image, the best first.")] = 1,
-    restarts: Annotated[int, typer.Option(min=1, help="Random starts of the search for each image.")] = 4,
+    samples: Annotated[
+        int, typer.Option(min=1, max=MOST_SAMPLES, help="Completions of each image, the best first.")
+    ] = 1,
+    restarts: Annotated[
+        int, typer.Option(min=1, max=MOST_SAMPLES, help="Random starts of the search for each image.")
+    ] = 4,
     steps: Annotated[int, typer.Option(min=0, help="Steps of each search.")] = 300,
     prior: Annotated[float, typer.Option(min=0, help="Weight of the discriminator's loss in the search.")] = 0.003,
     blend: Annotated[bool, typer.Option(help="Blend the filled pixels smoothly into the given ones.")] = True,

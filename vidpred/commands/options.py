@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vidpred.bounds import MOST_FRAMES, MOST_FUTURE, MOST_SAMPLES, MOST_SIDE
 from vidpred.errors import ConfigError
 
 Overrides = Annotated[
@@ -36,14 +37,17 @@ Generators = Annotated[
 ]
 ContextFrames = Annotated[
     int | None,
-    typer.Option("--context", min=1, help="Context frames of a --generator without an attribute context_frames."),
+    typer.Option(
+        "--context", min=1, max=MOST_FRAMES, help="Context frames of a --generator without an attribute context_frames."
+    ),
 ]
 FrameSize = Annotated[
-    int | None, typer.Option(min=8, help="Short side of the frames, for all models (default: the run's data.size).")
+    int | None,
+    typer.Option(min=8, max=MOST_SIDE, help="Short side of the frames, for all models (default: the run's data.size)."),
 ]
 CheckpointOption = Annotated[str, typer.Option(help="Checkpoint: best, last or step-N.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
-NumFrames = Annotated[int, typer.Option("--frames", min=1, help="Number of future frames to predict.")]
+NumFrames = Annotated[int, typer.Option("--frames", min=1, max=MOST_FUTURE, help="Number of future frames to predict.")]
 Split = Annotated[str, typer.Option(help="Split of the data: test, validation or train.")]
 Windows = Annotated[int, typer.Option(min=0, help="Maximum number of windows, evenly spaced; 0: all.")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help="Set of metrics: plain, detail, mathieu2016 or openstl.")]
@@ -56,7 +60,9 @@ PlotFile = Annotated[
 ]
 SeveralFutures = Annotated[
     int | None,
-    typer.Option(min=2, help="Futures to draw per window from runs with noise; reports best, mean and worst."),
+    typer.Option(
+        min=2, max=MOST_SAMPLES, help="Futures to draw per window from runs with noise; reports best, mean and worst."
+    ),
 ]
 FeatureFile = Annotated[
     Path | None,
@@ -69,7 +75,9 @@ SharpnessOption = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="For model.name=motion: 0 blends pixels (highest PSNR), 1 warps once (sharpest)."),
 ]
-ImageCount = Annotated[int, typer.Option("--count", min=20, help="Number of images to draw from each image generator.")]
+ImageCount = Annotated[
+    int, typer.Option("--count", min=20, max=MOST_SAMPLES, help="Number of images to draw from each image generator.")
+]
 ImageFeatures = Annotated[
     Path | None, typer.Option("--features", help="Network whose features compare images (torch.export).")
 ]

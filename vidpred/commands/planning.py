@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vidpred.bounds import MOST_FRAMES, MOST_PROCESSES, MOST_SAMPLES, MOST_SIDE
 from vidpred.commands.options import CheckpointOption, Device, JsonFile
 
 VideoFile = Annotated[
@@ -50,7 +51,8 @@ def record(
         str, typer.Option(help="Policy: random, or scripted (if the environment has a script).")
     ] = "random",
     size: Annotated[
-        int | None, typer.Option(min=8, help="Short side of the frames in pixels (default: the environment's).")
+        int | None,
+        typer.Option(min=8, max=MOST_SIDE, help="Short side of the frames in pixels (default: the environment's)."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of starting states and policy.")] = 0,
     steps: Annotated[
@@ -61,7 +63,9 @@ def record(
     format: Annotated[
         str, typer.Option(help="Format: prepared, to train on, or lerobot (version 3: videos and Parquet files).")
     ] = "prepared",
-    workers: Annotated[int | None, typer.Option(min=1, help="Number of processes (default: one per core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_PROCESSES, help="Number of processes (default: one per core).")
+    ] = None,
 ) -> None:
     """Record episodes of an environment, frames with actions, as a data set to train on."""
     from vidpred.errors import ConfigError
@@ -84,9 +88,9 @@ def plan(
     ] = "block_push",
     solver: Annotated[str, typer.Option(help="Solver: cem, mppi, random or gradient.")] = "cem",
     episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 50,
-    num_samples: Annotated[int, typer.Option(min=2, help="Number of plans per iteration.")] = 32,
+    num_samples: Annotated[int, typer.Option(min=2, max=MOST_SAMPLES, help="Number of plans per iteration.")] = 32,
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of the solver per plan.")] = 3,
-    horizon: Annotated[int, typer.Option(min=1, help="Number of steps in a plan.")] = 6,
+    horizon: Annotated[int, typer.Option(min=1, max=MOST_FRAMES, help="Number of steps in a plan.")] = 6,
     receding_horizon: Annotated[int, typer.Option(min=1, help="Steps to execute before planning again.")] = 2,
     cost: Annotated[
         str | None, typer.Option(help="Cost: image, push (block_push), pose, objects (PushT); default: environment's.")
@@ -97,7 +101,7 @@ def plan(
     ] = None,
     goal: Goals = None,
     size: Annotated[
-        int | None, typer.Option(min=8, help="Short side of the frames in pixels (default: the run's).")
+        int | None, typer.Option(min=8, max=MOST_SIDE, help="Short side of the frames in pixels (default: the run's).")
     ] = None,
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Also play with copy-last, the true simulator and random actions.")

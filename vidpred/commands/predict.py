@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vidpred.bounds import MOST_SAMPLES, MOST_SIDE
 from vidpred.commands.options import (
     CheckpointOption,
     ContextFrames,
@@ -45,7 +46,9 @@ Start = Annotated[
 AfterEnd = Annotated[bool, typer.Option("--after-end", help="Predict frames after the end of the clip.")]
 Size = Annotated[
     int | None,
-    typer.Option(min=0, help="Short side of the frames in pixels; 0: the clip's (default: the run's data.size)."),
+    typer.Option(
+        min=0, max=MOST_SIDE, help="Short side of the frames in pixels; 0: the clip's (default: the run's data.size)."
+    ),
 ]
 Bare = Annotated[
     bool, typer.Option("--bare", help="Only the predicted frames: no context, ground truth, borders or labels.")
@@ -60,7 +63,8 @@ FrameMetrics = Annotated[
     typer.Option("--json", help="JSON file for the metrics of every frame with ground truth; replaces a file."),
 ]
 Samples = Annotated[
-    int | None, typer.Option(min=1, help="Number of futures to draw from each run; the runs must take noise.")
+    int | None,
+    typer.Option(min=1, max=MOST_SAMPLES, help="Number of futures to draw from each run; the runs must take noise."),
 ]
 Actions = Annotated[
     Path | None,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from vidpred.bounds import shown
 from vidpred.config.tree import CHOICES, Config, is_one_or_more, known_keys, text_keys, tuple_length
 from vidpred.config.yaml_files import parse_text, parse_yaml, read_yaml
 from vidpred.errors import ConfigError
@@ -192,10 +193,10 @@ def _explain(
     given = problem.get("input")
     if problem["type"] == "missing" and isinstance(given, list | tuple):  # every setting has a default: a short tuple
         message = f"expected {tuple_length(parts, tree)} values"
-    shown = "" if isinstance(given, dict | BaseModel) else f", got {given!r}"
+    got = "" if isinstance(given, dict | BaseModel) else f", got {shown(given)}"
     new = renamed_value(key, given)
     hint = f"; it was renamed to {new}" if new else ""
-    return f"{f'[{key}] ' if key else ''}{message}{shown} ({where}){hint}"
+    return f"{f'[{key}] ' if key else ''}{message}{got} ({where}){hint}"
 
 
 def _unknown_choice(section: str, name: str, origins: dict[str, str], path: str | Path | None) -> str:
@@ -203,7 +204,7 @@ def _unknown_choice(section: str, name: str, origins: dict[str, str], path: str 
     new = renamed_value(f"{section}.name", name)
     near = difflib.get_close_matches(name, CHOICES[section], 1, NEAR)
     hint = f"; it was renamed to {new}" if new else f"; did you mean {near[0]}?" if near else ""
-    return f"[{section}.name] choose from {', '.join(CHOICES[section])}, got {name!r} ({where}){hint}"
+    return f"[{section}.name] choose from {', '.join(CHOICES[section])}, got {shown(name)} ({where}){hint}"
 
 
 def to_yaml(config: Config) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from vidpred.bounds import MOST_FRAMES, MOST_PROCESSES, MOST_SIDE
 from vidpred.data.videos.limits import Limits
 from vidpred.settings import Settings, absent_at_defaults
 
@@ -110,9 +111,15 @@ class DataSettings(Settings):
         description="Folder of videos (at any depth), single video, prepared set, folder of images (with one subfolder "
         "per class), or file of images. null: an embedded world.",
     )
-    context_frames: int = Field(4, ge=0, description="Number of context frames. 0: none, for image generators.")
-    pred_frames: int = Field(1, ge=1, description="Number of frames that the generator predicts at once.")
-    lead: int = Field(1, ge=1, description="Distance in frames from the last context frame to the first prediction.")
+    context_frames: int = Field(
+        4, ge=0, le=MOST_FRAMES, description="Number of context frames. 0: none, for image generators."
+    )
+    pred_frames: int = Field(
+        1, ge=1, le=MOST_FRAMES, description="Number of frames that the generator predicts at once."
+    )
+    lead: int = Field(
+        1, ge=1, le=MOST_FRAMES, description="Distance in frames from the last context frame to the first prediction."
+    )
     unroll: int = Field(
         1,
         ge=1,
@@ -120,13 +127,15 @@ class DataSettings(Settings):
         description="Number of consecutive predictions per training step; each after the first takes predicted frames "
         "as its context. The losses compare all of them with unroll * pred_frames future frames.",
     )
-    frame_skip: int = Field(1, ge=1, description="Keep every n-th frame.")
+    frame_skip: int = Field(1, ge=1, le=MOST_FRAMES, description="Keep every n-th frame.")
     channels: Literal[1, 3, 6, 9, 12] = Field(
         3, description="Channels of a frame: 3 for color, 1 for gray, 6 to 12 for the two to four cameras of a set."
     )
-    size: int | None = Field(None, ge=8, description="Short side in pixels to which frames are scaled. null: unscaled.")
+    size: int | None = Field(
+        None, ge=8, le=MOST_SIDE, description="Short side in pixels to which frames are scaled. null: unscaled."
+    )
     crop_size: int | None = Field(
-        32, ge=8, description="Side of the square training crops in pixels. null: whole frames."
+        32, ge=8, le=MOST_SIDE, description="Side of the square training crops in pixels. null: whole frames."
     )
     min_motion: float = Field(
         0.0,
@@ -134,7 +143,9 @@ class DataSettings(Settings):
         description="Minimum mean squared difference, of values in [0, 1], between the last context frame and the "
         "first future frame of a crop. Crops with less motion are drawn again.",
     )
-    num_workers: int = Field(0, ge=0, description="Number of processes that read data. 0: the training process reads.")
+    num_workers: int = Field(
+        0, ge=0, le=MOST_PROCESSES, description="Number of processes that read data. 0: the training process reads."
+    )
     timeout_seconds: float = Field(
         120.0,
         ge=0,

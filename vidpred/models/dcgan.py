@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_SAMPLES, MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, Shape
@@ -38,11 +39,15 @@ class DcganSettings(ImageSettings):
 
     name: Literal["dcgan"] = Field("dcgan", description="Convolutional generator of images (Radford et al. 2016).")
     width: int = Field(
-        64, ge=1, description="Feature maps of the finest layer, doubled at every coarser resolution (the paper: 128)."
+        64,
+        ge=1,
+        le=MOST_WIDTH,
+        description="Feature maps of the finest layer, doubled at every coarser resolution (the paper: 128).",
     )
     virtual_batch: int = Field(
         0,
         ge=0,
+        le=MOST_SAMPLES,
         description="Samples in the reference batch of virtual batch normalization, drawn once (Salimans et al. 2016, "
         "section 3.5). 0: batch normalization.",
     )
@@ -55,13 +60,16 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the DCGAN discriminator."""
 
     name: Literal["dcgan"] = Field("dcgan", description="Convolutional discriminator of images.")
-    width: int = Field(64, ge=1, description="Feature maps of the first layer, doubled at every coarser resolution.")
+    width: int = Field(
+        64, ge=1, le=MOST_WIDTH, description="Feature maps of the first layer, doubled at every coarser resolution."
+    )
     batch_norm: bool = Field(
         True, description="Normalize batches between the layers; must be off with a gradient penalty."
     )
     minibatch_kernels: int = Field(
         0,
         ge=0,
+        le=MOST_WIDTH,
         description="Kernels of minibatch discrimination, which counters mode collapse "
         "(Salimans et al. 2016). 0: none; 100 in the paper.",
     )

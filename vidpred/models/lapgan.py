@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, NoiseName, Shape
@@ -37,7 +38,7 @@ class LapganSettings(ImageSettings):
     hidden: list[int] = Field(
         [1200, 1200], min_length=1, description="Widths of the coarsest generator's fully connected layers."
     )
-    width: int = Field(64, ge=1, description="Feature maps of the finer generators.")
+    width: int = Field(64, ge=1, le=MOST_WIDTH, description="Feature maps of the finer generators.")
     noise_channels: int = Field(
         1380,
         ge=1,
@@ -64,7 +65,7 @@ class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
     hidden: list[int] = Field(
         [600, 600], min_length=1, description="Widths of the coarsest discriminator's fully connected layers."
     )
-    width: int = Field(64, ge=1, description="Feature maps of the finer discriminators.")
+    width: int = Field(64, ge=1, le=MOST_WIDTH, description="Feature maps of the finer discriminators.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Share of the finer discriminators' features that is dropped.")
 
     def build(self, num_scales: int, data: DataSettings) -> LapganDiscriminator:

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Generator
@@ -33,7 +34,7 @@ class LotterSettings(ModelSettings):
         max_length=6,
         description="Feature maps of each convolution of the encoder; each one is pooled to half the size.",
     )
-    hidden: int = Field(512, ge=1, description="Units of the recurrent memory (LSTM).")
+    hidden: int = Field(512, ge=1, le=MOST_WIDTH, description="Units of the recurrent memory (LSTM).")
     kernel: Literal[3, 5, 7] = Field(5, description="Side of all kernels in pixels.")
 
     @model_validator(mode="after")

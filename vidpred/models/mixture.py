@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Shape
@@ -38,7 +39,7 @@ class MixtureSettings(ImageSettings):
         description="Number of noise values: one chooses a Gaussian of the mixture, the others are positions along "
         "its principal axes.",
     )
-    components: int = Field(100, ge=1, description="Number of Gaussians, each with its own covariance.")
+    components: int = Field(100, ge=1, le=MOST_WIDTH, description="Number of Gaussians, each with its own covariance.")
     ridge: float = Field(1e-6, gt=0, description="Addition to the variances.")
     iterations: int = Field(100, ge=1, description="Iterations of expectation maximization, after k-means.")
     max_images: int = Field(

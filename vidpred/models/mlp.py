@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_LAYERS, MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Discriminator, NoiseName, Shape
 from vidpred.models.images import (
@@ -48,12 +49,14 @@ class MlpDiscriminatorSettings(ImageDiscriminatorSettings):
     pieces: int = Field(
         5,
         ge=1,
+        le=MOST_LAYERS,
         description="Number of linear maps of which each maxout unit takes the largest. 1: one map and LeakyReLU.",
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="Share of the hidden units that is dropped.")
     minibatch_kernels: int = Field(
         0,
         ge=0,
+        le=MOST_WIDTH,
         description="Kernels of minibatch discrimination, which counters mode collapse "
         "(Salimans et al. 2016). 0: none; 100 in the paper.",
     )

@@ -18,6 +18,7 @@ from einops import repeat
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.conditioned import ConditionedPredictor
@@ -67,6 +68,7 @@ class MotionSettings(ModelSettings):
     gate_width: int = Field(
         32,
         ge=4,
+        le=MOST_WIDTH,
         description="Feature maps of the network that weighs the candidates (copy, moved "
         "and blurred last frame) for every future frame and place.",
     )
@@ -88,7 +90,10 @@ class MotionSettings(ModelSettings):
         (32, 64, 96), description="Feature maps of the refining UNet at 1/2, 1/4 and 1/8 of the resolution."
     )
     head_width: int = Field(
-        32, ge=4, description="Feature maps of the refining UNet's last layers, which run for every future frame."
+        32,
+        ge=4,
+        le=MOST_WIDTH,
+        description="Feature maps of the refining UNet's last layers, which run for every future frame.",
     )
 
     @model_validator(mode="after")

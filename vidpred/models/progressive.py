@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, Shape
@@ -40,7 +41,7 @@ class ProgressiveSettings(ImageSettings):
         "progressive", description="Progressively grown generator of images (Karras et al. 2018)."
     )
     noise_channels: int = Field(512, ge=1, le=100_000, description="Length of z, the noise of an image.")
-    width: int = Field(512, ge=1, description="Largest number of feature maps (the paper: 512).")
+    width: int = Field(512, ge=1, le=MOST_WIDTH, description="Largest number of feature maps (the paper: 512).")
     growing: bool = Field(
         True, description="Grow from 4x4 to the full size during training. false: start at the full size."
     )
@@ -53,7 +54,7 @@ class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the progressive GAN's discriminator."""
 
     name: Literal["progressive"] = Field("progressive", description="Progressively grown discriminator of images.")
-    width: int = Field(512, ge=1, description="Largest number of feature maps (the paper: 512).")
+    width: int = Field(512, ge=1, le=MOST_WIDTH, description="Largest number of feature maps (the paper: 512).")
     growing: bool = Field(True, description="Grow from 4x4 to the full size during training, as the generator.")
     deviation_group: int = Field(
         4, ge=0, description="Number of samples in a group of the minibatch standard deviation. 0: none."

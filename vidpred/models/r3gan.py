@@ -14,6 +14,7 @@ import torch.nn.functional as functional
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_LAYERS, MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, Shape
@@ -30,14 +31,16 @@ COARSEST = 4
 class BackboneSettings(Settings):
     """Settings that generator and discriminator have in common."""
 
-    width: int = Field(768, ge=8, multiple_of=8, description="Feature maps of the coarsest stage (the paper: 768).")
+    width: int = Field(
+        768, ge=8, le=MOST_WIDTH, multiple_of=8, description="Feature maps of the coarsest stage (the paper: 768)."
+    )
     full_width_side: int = Field(
         32,
         ge=4,
         description="Side in pixels up to which stages have the full width; finer stages have half the feature maps of "
         "the next coarser one.",
     )
-    blocks: int = Field(2, ge=1, description="Residual blocks per stage.")
+    blocks: int = Field(2, ge=1, le=MOST_LAYERS, description="Residual blocks per stage.")
 
 
 class R3ganSettings(BackboneSettings, ImageSettings):

@@ -10,6 +10,7 @@ from einops import rearrange
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from vidpred.bounds import MOST_LAYERS
 from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.pyramid import crop, pad_to_multiple
@@ -22,7 +23,7 @@ class RecurrentSettings(ModelSettings):
     hidden: list[int] = Field(
         [128, 128, 128, 128], min_length=1, max_length=16, description="Hidden channels of each recurrent layer."
     )
-    kernel: int = Field(5, ge=1, description="Side of the recurrent kernels in cells; odd.")
+    kernel: int = Field(5, ge=1, le=MOST_LAYERS, description="Side of the recurrent kernels in cells; odd.")
     cell_size: int = Field(
         4, ge=1, le=32, description="Side in pixels of a cell: the network computes on frames of that many times fewer "
         "pixels per side."

@@ -14,6 +14,7 @@ from einops import rearrange
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Generator
 from vidpred.models.multiscale import as_channels_last
@@ -35,11 +36,15 @@ class SimVPSettings(ModelSettings):
         description="Network between encoder and decoder: the first paper's U-Net of inception blocks, or the second's "
         "gated spatiotemporal attention.",
     )
-    spatial_width: int = Field(64, ge=2, description="Channels of the encoder and the decoder, per frame; even.")
+    spatial_width: int = Field(
+        64, ge=2, le=MOST_WIDTH, description="Channels of the encoder and the decoder, per frame; even."
+    )
     spatial_layers: int = Field(
         4, ge=1, le=12, description="Layers of the encoder and of the decoder; every second one halves the resolution."
     )
-    translator_width: int = Field(512, ge=2, description="Channels of the translator, for all frames together.")
+    translator_width: int = Field(
+        512, ge=2, le=MOST_WIDTH, description="Channels of the translator, for all frames together."
+    )
     translator_layers: int = Field(
         8, ge=2, le=64, description="Blocks of the translator; of inception blocks, those of either half of the U-Net."
     )

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from vidpred.bounds import MOST_LAYERS, MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Shape
 from vidpred.models.equalized_lr import (
@@ -41,9 +42,10 @@ class StyleganSettings(ImageSettings):
     width: int = Field(
         512,
         ge=1,
+        le=MOST_WIDTH,
         description="Largest number of feature maps of a layer, and the length of the style vector w (the paper: 512).",
     )
-    mapping_layers: int = Field(8, ge=1, description="Number of layers from z to w.")
+    mapping_layers: int = Field(8, ge=1, le=MOST_LAYERS, description="Number of layers from z to w.")
     mixing: float = Field(
         0.9,
         ge=0,

@@ -13,6 +13,7 @@ import torch.nn.functional as functional
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Generator
@@ -31,9 +32,11 @@ class SVGSettings(ModelSettings):
 
     name: Literal["svg_lp"] = Field("svg_lp", description="Stochastic video generation, learned prior (Denton 2018).")
     noise_channels: int = Field(10, ge=1, le=1024, description="Length of the random code of every future frame.")
-    width: int = Field(64, ge=1, description="Channels of the finest convolutions; the coarsest have 8 times as many.")
-    code_size: int = Field(128, ge=1, description="Length of the code of a frame.")
-    hidden: int = Field(256, ge=1, description="Units of the recurrent layers.")
+    width: int = Field(
+        64, ge=1, le=MOST_WIDTH, description="Channels of the finest convolutions; the coarsest have 8 times as many."
+    )
+    code_size: int = Field(128, ge=1, le=MOST_WIDTH, description="Length of the code of a frame.")
+    hidden: int = Field(256, ge=1, le=MOST_WIDTH, description="Units of the recurrent layers.")
     predictor_layers: int = Field(2, ge=1, le=16, description="Recurrent layers of the frame predictor.")
     beta: float = Field(
         1e-4,

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Shape
 from vidpred.models.dcgan import DcganDiscriminator, DcganDiscriminatorSettings, DcganGenerator, DcganSettings
@@ -38,7 +39,10 @@ class VaeSettings(ImageSettings):
         description="Widths of the encoder's fully connected layers; the decoder has them in reverse.",
     )
     width: int = Field(
-        0, ge=0, description="Feature maps of convolutional networks, as DCGAN's. 0: fully connected ones."
+        0,
+        ge=0,
+        le=MOST_WIDTH,
+        description="Feature maps of convolutional networks, as DCGAN's. 0: fully connected ones.",
     )
 
     def build(self, data: DataSettings) -> VaeGenerator:

@@ -7,11 +7,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from vidpred.bounds import check_bounds
+
 
 class Settings(BaseModel):
     """Base of the settings sections, each defined directly above the class or function that takes it.
 
-    Numbers must be finite, and true and false are not accepted as numbers.
+    Values keep the bounds of `check_bounds`, and true and false are not accepted as numbers.
     """
 
     model_config = ConfigDict(
@@ -26,6 +28,13 @@ class Settings(BaseModel):
             kind = cls.model_fields[info.field_name].annotation
             if bool not in (kind, *get_args(kind)):
                 raise ValueError("must not be true or false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _within_bounds(cls, value: Any) -> Any:
+        if not isinstance(value, BaseModel):  # a section checks its own values
+            check_bounds(value)
         return value
 
 

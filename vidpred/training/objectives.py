@@ -13,6 +13,7 @@ import torch
 from pydantic import AfterValidator, Field, create_model, model_validator
 from torch import Tensor, nn
 
+from vidpred.bounds import MOST_SAMPLES
 from vidpred.data.batch import Batch
 from vidpred.losses.reconstruction import (
     class_loss,
@@ -75,6 +76,7 @@ class ObjectiveSettings(Settings):
     num_samples: int = Field(
         1,
         ge=1,
+        le=MOST_SAMPLES,
         description="Number of futures drawn per training clip, in antithetic pairs. Above 1, which needs noise, the "
         "losses count for the nearest future (best of N; Guzman-Rivera et al. 2012).",
     )

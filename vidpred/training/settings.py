@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from vidpred.bounds import MOST_SAMPLES
 from vidpred.settings import Settings
 
 
@@ -43,7 +44,7 @@ class TrainingSettings(Settings):
     """Settings of the training loop."""
 
     steps: int = Field(2000, ge=1, description="Total number of training steps; a resumed run continues up to it.")
-    batch_size: int = Field(16, ge=1, description="Number of samples in a batch, over all processes.")
+    batch_size: int = Field(16, ge=1, le=MOST_SAMPLES, description="Number of samples in a batch, over all processes.")
     gradient_accumulation_steps: int = Field(
         1,
         ge=1,
@@ -70,7 +71,7 @@ class TrainingSettings(Settings):
         0.995, ge=0, lt=1, description="Decay per step of the averaged weights, which predictions use. 0: no average."
     )
     validate_every: int = Field(500, ge=0, description="Steps between validations. 0: never.")
-    validation_windows: int = Field(16, ge=1, description="Number of windows in a validation.")
+    validation_windows: int = Field(16, ge=1, le=MOST_SAMPLES, description="Number of windows in a validation.")
     best_by: Literal["psnr", "psnr_moving", "ssim", "last"] = Field(
         "psnr_moving",
         description="Validation metric that selects the best checkpoint; `last` selects the newest, which suits runs "

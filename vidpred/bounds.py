@@ -1,0 +1,57 @@
+"""Bounds of all settings and options, in addition to those of each: numbers that fit every library, possible texts."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MOST_INT, MOST_FLOAT, MOST_TEXT = 2**31 - 1, 1e9, 1 << 16
+MOST_SIDE = 1 << 14  # pixels of a frame; FFmpeg's encoders and OpenCV take no more than twice as many
+MOST_FRAMES = 1 << 13  # of a window
+MOST_FUTURE = 100_000  # predicted frames
+MOST_WIDTH = 1 << 14  # feature maps or units of a layer
+MOST_LAYERS = 256
+MOST_SAMPLES = 1 << 20  # of a batch, or drawn
+MOST_PROCESSES = 256
+SHOWN = 40  # characters of a value
+
+
+def check_bounds(value: Any) -> None:
+    """Raise ValueError, which begins with a verb, if a value, or one inside it, is out of bounds."""
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int) and abs(value) > MOST_INT:
+        raise ValueError(f"must be {f'at most {MOST_INT:,}' if value > 0 else f'at least {-MOST_INT:,}'}")
+    if isinstance(value, float) and not abs(value) <= MOST_FLOAT:
+        raise ValueError("must be a finite number" if not math.isfinite(value) else f"must be within {MOST_FLOAT:,.0f}")
+    if isinstance(value, str | os.PathLike):
+        _check_text(os.fspath(value))
+    elif isinstance(value, Mapping):
+        for inner in (*value, *value.values()):
+            check_bounds(inner)
+    elif isinstance(value, Iterable):
+        for inner in value:
+            check_bounds(inner)
+
+
+def _check_text(text: str | bytes) -> None:
+    text = os.fsdecode(text)
+    if "\0" in text:
+        raise ValueError("must not contain a NUL character")
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"must have at most {MOST_TEXT:,} characters")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ValueError("must not contain lone surrogates") from None
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-8:]}"
