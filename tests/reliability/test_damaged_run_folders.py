@@ -29,6 +29,7 @@ from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.errors import StorageError
 from vidpred.inference.predictor import Predictor
+from vidpred.media.plots import draw_curves, plot_text
 from vidpred.run import train
 from vidpred.training.trainer import Trainer
 
@@ -330,3 +331,14 @@ def test_a_hostile_config_of_a_huge_network_takes_no_memory(
     write_manifest(folder, 4)
     with pytest.raises(StorageError, match="another model"):
         Predictor.load(run, "last", "cpu")
+
+
+def test_a_run_under_a_name_that_is_no_utf_8(trained: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    settings, source = trained
+    run = tmp_path / os.fsdecode(b"caf\xe9 $x$")
+    shutil.copytree(source, run)
+    assert train(load_config(None, {**settings, "training.steps": 5, "run": str(run)})).first_step == 4
+    assert Predictor.load(run, "last", "cpu").step == 5
+    lines = [{"step": 1, "generator/lp": 1.0}]
+    draw_curves(tmp_path / "curves.png", {run.name: lines, "other": lines}, ["generator/lp"])
+    assert plot_text(run.name) == r"caf\xe9 \$x\$"

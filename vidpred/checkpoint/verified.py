@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidpred.checkpoint.records import CheckpointManifest, CheckpointState
 from vidpred.errors import StorageError, one_line, short
-from vidpred.files import open_regular
+from vidpred.files import MAX_BYTES, open_regular, read_bytes
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
@@ -54,6 +54,8 @@ class Checkpoint:
         if not self.has(name):
             raise StorageError(f"the checkpoint's manifest does not list this file [{file}]; use another checkpoint")
         try:
+            if str(file).encode(errors="replace") != os.fsencode(file):  # safetensors opens only names in UTF-8
+                return safetensors.torch.load(read_bytes(file, MAX_BYTES))
             return safetensors.torch.load_file(file)
         except (OSError, SafetensorError) as error:
             raise StorageError(f"cannot read the checkpoint [{file}]: {one_line(error)}; use another") from None

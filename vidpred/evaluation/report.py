@@ -13,6 +13,7 @@ from vidpred.evaluation.network_metrics import NetworkMetrics
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, RunningMean
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
 from vidpred.files import atomic_write, write_file
+from vidpred.media.plots import plot_text
 from vidpred.media.text_table import format_table
 from vidpred.models.baselines import BASELINES
 
@@ -253,7 +254,7 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
         for name, totals in (lines or evaluation.spread).items():
             means = [total.mean for total in totals]
             errors = [0.0 if math.isnan(total.error) else total.error for total in totals]
-            (line,) = axis.plot(num_frames, means, marker="o", markersize=3, label=name)
+            (line,) = axis.plot(num_frames, means, marker="o", markersize=3, label=plot_text(name))
             low, high = ([m + sign * e for m, e in zip(means, errors, strict=True)] for sign in (-1, 1))
             axis.fill_between(num_frames, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         axis.set_title(_panel_title(metric, evaluation))

@@ -6,6 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vidpred.errors import printable
+
+
+def plot_text(name: str) -> str:
+    """Return a name of any file as text that matplotlib draws as it is."""
+    return printable(name).replace("$", r"\$")
+
 
 def curve_keys(logged: dict[str, list[dict[str, float]]]) -> list[str]:
     """Return the keys of logged losses and validation numbers, without those of monitors."""
@@ -33,12 +40,12 @@ def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Seq
                 marker = "." if len(points) < 30 else ""
                 (curve,) = axis.plot(*zip(*points, strict=True), color=f"C{number}", linewidth=1, marker=marker)
                 shown.setdefault(name, curve)
-        axis.set_title(key)
+        axis.set_title(plot_text(key))
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(keys) :]:
         axis.axis("off")
     if len(logged) > 1:
         ordered = {name: shown[name] for name in logged if name in shown}
-        figure.legend(ordered.values(), ordered.keys(), loc="outside upper center", ncols=4)
+        figure.legend(ordered.values(), map(plot_text, ordered), loc="outside upper center", ncols=4)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
