@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-MOST_INT, MOST_FLOAT, MOST_TEXT = 2**31 - 1, 1e9, 1 << 16
+MOST_INT, MOST_FLOAT, MOST_TEXT = 2**31 - 1, 3.4e38, 1 << 16  # 32-bit integers and floats; characters
+MOST_SECONDS = 1e9  # what threads and sockets can wait
 MOST_SIDE = 1 << 14  # pixels of a frame; FFmpeg's encoders and OpenCV take no more than twice as many
 MOST_FRAMES = 1 << 13  # of a window
 MOST_FUTURE = 100_000  # predicted frames
@@ -25,7 +26,7 @@ def check_bounds(value: Any) -> None:
     if isinstance(value, int) and abs(value) > MOST_INT:
         raise ValueError(f"must be {f'at most {MOST_INT:,}' if value > 0 else f'at least {-MOST_INT:,}'}")
     if isinstance(value, float) and not abs(value) <= MOST_FLOAT:
-        raise ValueError("must be a finite number" if not math.isfinite(value) else f"must be within {MOST_FLOAT:,.0f}")
+        raise ValueError("must be a finite number" if not math.isfinite(value) else f"must be within {MOST_FLOAT:g}")
     if isinstance(value, str | os.PathLike):
         _check_text(os.fspath(value))
     elif isinstance(value, Mapping):

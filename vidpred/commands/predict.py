@@ -57,7 +57,7 @@ FormatOption = Annotated[
     Literal["frames", "mp4", "gif", "png", "npy", "npz"] | None,
     typer.Option("--format", help="What to write for every clip into an output FOLDER (default: frames)."),
 ]
-Rate = Annotated[float, typer.Option(min=0.1, help="Frames per second of an output video.")]
+Rate = Annotated[float, typer.Option(min=0.1, max=1000, help="Frames per second of an output video.")]
 FrameMetrics = Annotated[
     Path | None,
     typer.Option("--json", help="JSON file for the metrics of every frame with ground truth; replaces a file."),

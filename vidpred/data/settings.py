@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from vidpred.bounds import MOST_FRAMES, MOST_PROCESSES, MOST_SIDE
+from vidpred.bounds import MOST_FRAMES, MOST_PROCESSES, MOST_SECONDS, MOST_SIDE
 from vidpred.data.videos.limits import Limits
 from vidpred.settings import Settings, absent_at_defaults
 
@@ -64,6 +64,7 @@ class AugmentSettings(Settings):
     camera_shake: float = Field(
         0.0,
         ge=0,
+        le=MOST_SIDE,
         description="Maximum camera shake in half of the training samples, in pixels per frame.",
     )
     color_jitter: float = Field(
@@ -149,6 +150,7 @@ class DataSettings(Settings):
     timeout_seconds: float = Field(
         120.0,
         ge=0,
+        le=MOST_SECONDS,
         description="Seconds that training waits for a batch from a data worker before it stops. 0: forever.",
     )
     split: Literal["auto", "file", "time"] = Field(

@@ -48,7 +48,7 @@ class SimVPSettings(ModelSettings):
     translator_layers: int = Field(
         8, ge=2, le=64, description="Blocks of the translator; of inception blocks, those of either half of the U-Net."
     )
-    mlp_ratio: float = Field(8.0, gt=0, description="Hidden channels of a gated block, relative to its input.")
+    mlp_ratio: float = Field(8.0, gt=0, le=64, description="Hidden channels of a gated block, relative to its input.")
 
     @model_validator(mode="after")
     def _frames_only(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from vidpred.bounds import MOST_SAMPLES
+from vidpred.bounds import MOST_SAMPLES, MOST_SECONDS
 from vidpred.settings import Settings
 
 
@@ -99,6 +99,7 @@ class TrainingSettings(Settings):
     peer_timeout_seconds: float = Field(
         1800.0,
         gt=0,
+        le=MOST_SECONDS,
         description="Seconds that a process waits for the others before the run ends with exit code 6. Others wait "
         "while the main process scans the data and validates.",
     )
