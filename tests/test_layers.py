@@ -13,7 +13,7 @@ import vidpred
 
 PACKAGE = Path(vidpred.__file__).parent
 LAYERS = [  # lowest first; a module may import from its layer and those below
-    {"version", "errors", "settings", "devices", "files", "processes", "plugins"},
+    {"version", "errors", "bounds", "settings", "devices", "files", "processes", "plugins"},
     {"data", "losses"},
     {"models", "checkpoint"},
     {"media"},

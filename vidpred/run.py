@@ -114,8 +114,7 @@ def build(
         held: Receives the lock of the run folder, to be held as long as the training runs.
     """
     folder = RunFolder(config.run)
-    if generator is None:
-        check_memory(config)
+    check_memory(config, generator)
     torch.manual_seed(config.seed)
     network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
@@ -237,8 +236,10 @@ def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[
     return network, discriminator
 
 
-def check_memory(config: Config) -> None:
-    """Check that the weights fit into memory, before any are made. Raises ConfigError."""
+def check_memory(config: Config, generator: nn.Module | None = None) -> None:
+    """Check that the weights fit into memory, before any are made, unless there are some. Raises ConfigError."""
+    if generator is not None:
+        return
     try:
         with torch.device("meta"):
             networks = networks_of(*build_networks(config))

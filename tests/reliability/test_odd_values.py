@@ -87,7 +87,7 @@ def test_every_setting() -> None:
 
 
 def bound(key: str, more: dict[str, str]) -> int:
-    """Return the largest integer that a setting of a network accepts, as far as its field says."""
+    """Return the largest integer that a setting of a network accepts, as far as its field limits it."""
     part, name = key.split(".")
     kind = CHOICES[part][more[f"{part}.name"]]
     return next((rule.le for rule in kind.model_fields[name].metadata if hasattr(rule, "le")), MOST_INT)
@@ -129,7 +129,9 @@ def test_every_option() -> None:
             option = next((name for name in parameter.opts if name.startswith("--")), None)
             if option is None or not plain(hints.get(parameter.name)) & {int, float}:
                 continue
-            for value in ("99999999999", "9" * 5000, "nan", "inf", "-inf", "1e400", "-99999999999"):
+            for value in ("9" * 5000, "nan", "inf", "-inf", "1e400", "-1e39", "1e39", "99999999999"):
+                if value == "99999999999" and float in plain(hints.get(parameter.name)):
+                    continue
                 tried += 1
                 with pytest.raises(USAGE_ERROR) as caught:
                     command.main([verb, f"{option}={value}"], standalone_mode=False)

@@ -53,7 +53,7 @@ ShortSide = Annotated[
     typer.Option("--size", help="Short side of the frames in pixels; 0: the source's (default: the run's data.size)."),
 ]
 SourceRate = Annotated[
-    float | None, typer.Option(min=0.1, help="Frames per second of the source (default: as it states).")
+    float | None, typer.Option(min=0.1, max=1000, help="Frames per second of the source (default: as it states).")
 ]
 VideoSize = Annotated[
     str | None, typer.Option(metavar="WxH", help="Size of the raw frames of a pipe, or of a camera, as in 640x480.")
