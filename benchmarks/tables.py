@@ -546,6 +546,26 @@ def motion_speed(results: Results) -> str:
     return grid(["milliseconds", *next(iter(by_size.values()))], rows)
 
 
+def stream_speed(results: Results) -> str:
+    """Return the time of a forecast with and without the flows of earlier pairs, and the counts of a stream."""
+    values = results["motion, forecasts of a stream", 0].values
+    rows = [
+        [name, *(f"{times[f'{kind}_median']:.3f} ({times[f'{kind}_min']:.3f})" for kind in KINDS)]
+        for name, times in values["seconds"].items()
+    ]
+    found, memory = values["stream"], values["stream"]["memory_mb_every_20_s"]
+    latency = found["latency_ms"]
+    counts = [
+        ["frames, at 10 a second", f"{found['frames']:,}"],
+        ["forecasts a second", f"{found['forecasts_per_second']:.2f}"],
+        ["dropped frames, late forecasts", f"{found['dropped']:,}, {found['late']}"],
+        ["latency (ms): median, 95th percentile, maximum", "{p50:.0f}, {p95:.0f}, {max:.0f}".format(**latency)],
+        ["threads", str(found["threads"])],
+        ["memory of the process after 20, 100 and 160 s (MB)", f"{memory[1]:,.0f}, {memory[5]:,.0f}, {memory[8]:,.0f}"],
+    ]
+    return grid(["seconds of a forecast", *KINDS], rows) + "\n" + grid(["stream of 3 minutes", ""], counts)
+
+
 def processes(results: Results) -> str:
     """Return the difference of the weights between runs of one process and of two, from the start or on resume."""
     found = dict(results["one and two processes", 0].values["relative_difference_of_weights_after_steps"])
@@ -646,6 +666,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "motion ends by clip": ends_by_clip,
     "motion dial": lambda results: both_ends(results, DIAL),
     "motion speed": motion_speed,
+    "stream speed": stream_speed,
     "release": release,
     "release gains": lambda results: release_gains(results, "real video, release.yaml"),
     "earlier release gains": lambda results: release_gains(results, "real video, residual last_frame"),

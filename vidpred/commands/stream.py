@@ -127,6 +127,9 @@ def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare:
     counts = forecasts.statistics
     if not (counts.forecasts or counts.late or forecasts.is_stopped):
         raise DataError(f"{counts.frames} frames, too few for a forecast; use a longer source")
+    if counts.late and not counts.forecasts:
+        advice = "leave out --every, or choose a larger one"
+        print(f"vidpred: warning: no forecast took less than a period; {advice}", file=sys.stderr)
 
 
 def _outputs(output: str | None, serve: int | None, rate: float, overwrite: bool) -> list[Output]:
