@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidpred.models.optical_flow import catmull_rom, smooth_displacements, warp_backward, warp_sharp
+from vidpred.models.optical_flow import FlowCache, catmull_rom, smooth_displacements, warp_backward, warp_sharp
 
 
 def displaced(right: float, down: float, height: int = 12, width: int = 14) -> torch.Tensor:
@@ -72,3 +72,17 @@ def test_smoothing_keeps_ramps_and_spreads_a_point() -> None:
     assert spread[0, 0, 10, 10].item() == pytest.approx((1 / kernel.sum().item()) ** 2)
     assert spread[0, 0].sum().item() == pytest.approx(1, rel=1e-5)
     assert spread[0, 1].abs().max() == 0
+
+
+def test_a_cache_tells_frames_apart_by_any_pixel_and_forgets_old_ones() -> None:
+    frame = torch.rand(1, 16, 16)
+    other = frame.clone()
+    other[0, 0, 1] = 1 - other[0, 0, 1]
+    cache = FlowCache(4)
+    first, second, third = cache.numbers(torch.stack([frame, other, frame]))
+    assert (first, second) == (third, 2)
+    for _ in range(10):
+        numbers = cache.numbers(torch.rand(2, 1, 16, 16))
+        cache.flow(*numbers, "fine")
+    assert len(cache._flows) == 2, "of four frames"
+    assert cache.numbers(frame[None]) != [first]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -31,7 +32,8 @@ from vidpred.data.videos import containers
 from vidpred.errors import ConfigError, DataError, StorageError
 from vidpred.inference.predictor import Predictor
 from vidpred.streaming import forecasts, sources
-from vidpred.streaming.capture import ContextShape, ModelRate
+from vidpred.streaming.capture import ContextShape, ModelRate, Snapshot
+from vidpred.streaming.forecasts import Pace
 from vidpred.streaming.outputs import Yuv4MpegPipe
 from vidpred.streaming.server import BrowserServer
 from vidpred.streaming.sources import SourceOptions, open_source
@@ -108,6 +110,21 @@ def test_no_forecast_is_older_than_a_period_and_the_stream_recovers_from_a_slow_
             assert forecast.latency <= 2 * FRAME
     for first, second in pairwise(outcomes):
         assert second.number >= first.number + 2
+
+
+def test_a_forecast_begins_only_if_it_can_end_in_time() -> None:
+    """Else one slow forecast would make all following ones late."""
+    stream = vidpred.stream([], predictor(Copies()), every=2, rate=10)
+    stream._pace = Pace(2, 0.1)
+    stream._pace.note(0.15, 0.15)
+    ages = iter([0.1, 0.0, 0.1, 0.1, 0.1])
+
+    def newest(least: int, min_length: int) -> Snapshot:
+        return Snapshot(least, time.monotonic() - next(ages), 0.0, [])
+
+    stream._capture = SimpleNamespace(newest=newest)  # type: ignore[assignment]
+    found = [stream._next(5), stream._next(7)]
+    assert [snapshot.number for snapshot in found if snapshot] == [6, 9], "the last one after a whole period of waiting"
 
 
 def test_a_slow_model_gets_fewer_frames_and_no_old_ones() -> None:

@@ -99,14 +99,17 @@ def stream(
     if len(predictors) > 1:
         raise ConfigError(f"a stream has one model, here are {len(predictors)} [--run, --model, --generator]")
     forecasts = forecast_stream(source, predictors[0], num_frames, every, _short_side(size), options)
+    done = False
     try:
         with _ending_on_signals(forecasts):
             _run(forecasts, output, serve, bare, overwrite)
+        done = True
     finally:
-        if forecasts.statistics.frames:
-            print(f"{source}: {forecasts.statistics.summary()}", file=sys.stderr if output == "-" else sys.stdout)
-            if json:
-                write_json(json, {"source": source, **forecasts.statistics.to_json()})
+        counts = forecasts.statistics
+        if counts.frames and (done or output != "-"):  # a failure is one line on standard error
+            print(f"{source}: {counts.summary()}", file=sys.stderr if output == "-" else sys.stdout)
+        if counts.frames and json:
+            write_json(json, {"source": source, **counts.to_json()})
 
 
 def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare: bool, overwrite: bool) -> None:
