@@ -131,6 +131,7 @@ def build(
             claim_folder(folder, config, data, reads, held)
         if config.training.init_from and not folder.steps():
             init_from(config.training.init_from, network, discriminator)
+    folder.remember()
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,

@@ -29,6 +29,22 @@ from vidpred.processes.temporary import remove
 REMEDY = "free space or choose another run="
 TensorFiles = Mapping[str, Mapping[str, Tensor]]
 
+_folders: dict[str, os.stat_result] = {}  # in which this process trains
+
+
+def was_moved(path: Path) -> bool:
+    """Return whether the run folder in which this process trains is gone from a path; another one may be there."""
+    return _is_another(path, _folders.get(os.path.abspath(path)))
+
+
+def _is_another(path: Path, began: os.stat_result | None) -> bool:
+    try:
+        return began is not None and not os.path.samestat(path.stat(), began)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # of a network file system, for a while
+        return False
+
 
 class RunFolder:
     """The files of a run, which only the main process writes."""
@@ -37,7 +53,7 @@ class RunFolder:
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self._config: str | None = None  # the settings as written, for every checkpoint
-        self._created: os.stat_result | None = None
+        self._began: os.stat_result | None = None
 
     @property
     def config_file(self) -> Path:
@@ -49,21 +65,20 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             check_writable(self.checkpoints)
-            self._created = self.path.stat()
+            self.remember()
         except OSError as error:
             raise StorageError(
                 f"cannot write the run folder [{self.path}]: {error.strerror}; choose another run="
             ) from None
 
+    def remember(self) -> None:
+        """Remember which folder it is; `was_moved` then notices another one in its place."""
+        with suppress(OSError):
+            self._began = _folders[os.path.abspath(self.path)] = self.path.stat()
+
     def check_in_place(self) -> None:
         """Check that the folder is where it was, before anything writes to a second one. Raises StorageError."""
-        try:
-            found = self.path.stat()
-            if self._created is None or os.path.samestat(found, self._created):
-                return
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError:  # of a network file system, for a while
+        if not _is_another(self.path, self._began):
             return
         raise StorageError(
             f"the run folder was moved or removed while it trained [{self.path}]; repeat the command with run= set "

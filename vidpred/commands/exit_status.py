@@ -114,8 +114,14 @@ def leave_exit_code(code: int, message: str) -> None:
         return
     if folder is None and under_launcher():
         folder = requested_run(sys.argv[1:])
-    if folder is not None:
+    if folder is not None and not moved_away(folder):
         write_exit(folder, code, message, make_folder=under_launcher())
+
+
+def moved_away(folder: Path) -> bool:
+    """Return whether a training of this process began in a folder that is no longer there."""
+    module = sys.modules.get("vidpred.checkpoint.run_folder")  # not loaded by commands that fail early
+    return module is not None and bool(module.was_moved(folder))
 
 
 def under_launcher() -> bool:
