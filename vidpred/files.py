@@ -25,6 +25,7 @@ NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EIN
 
 _new: set[str] = set()  # outputs that did not exist when they were checked, and must not when they are written
 _devices: dict[str, str] = {}  # outputs that are written into, with a suffix for their format
+TOO_MANY_FILES = "too many open files; raise the limit (ulimit -n), or lower data.num_workers"
 CHECKSUM = "crc32"
 FINGERPRINT_BYTES = 1 << 16
 
@@ -102,9 +103,19 @@ def append_text(path: Path, text: str) -> None:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a file for reading bytes. Raises OSError, also for a folder, or a pipe or device, which might never end."""
-    opened: io.BufferedReader = _opened(path, os.O_RDONLY, "rb")
-    return opened
+    """Open a file for reading bytes.
+
+    Raises:
+        OSError: It cannot be read, or is a folder, or a pipe or device, which might never end.
+        StorageError: This process has too many open files, which is no fault of the file.
+    """
+    try:
+        opened: io.BufferedReader = _opened(path, os.O_RDONLY, "rb")
+        return opened
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StorageError(TOO_MANY_FILES) from None
+        raise
 
 
 def check_regular(path: Path) -> None:

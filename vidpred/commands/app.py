@@ -25,6 +25,7 @@ from vidpred.commands.predict import predict
 from vidpred.commands.stream import stream
 from vidpred.commands.train import show_config, train
 from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line
+from vidpred.files import TOO_MANY_FILES
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.processes.streams import check_stdout, protect_streams
@@ -140,6 +141,8 @@ def _explained(error: Exception) -> VidpredError | None:
     """Return an error of any library as one that users can fix, if it is one."""
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return StorageError(f"a name is too long [{error.filename}]; choose a shorter one")
+    if os.strerror(errno.EMFILE) in str(error) or getattr(error, "errno", None) == errno.ENFILE:
+        return StorageError(TOO_MANY_FILES)
     if lacks_memory(error):
         return ConfigError(f"not enough memory ({one_line(error)[:80]}); {SMALLER}")
     return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, StorageError
 
 OUTPUTS = ("output", "json", "plot", "neighbors", "video", "html", "walk")  # parameters; paths in others are read
 REPORTS = (".json", ".html", ".pdf", ".svg", ".png")
@@ -22,9 +22,13 @@ class Checked(TyperCommand):
     """A command whose outputs are neither each other nor files that it reads."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Check the paths, and run the command. Raises ConfigError, and what the command raises."""
+        """Check the paths, and run the command. Raises ConfigError or StorageError, and what the command raises."""
         from vidpred.files import check_distinct
 
+        try:
+            os.getcwd()
+        except OSError:  # numeric libraries would abort
+            raise StorageError("the current folder was removed; change to another one (cd) and repeat") from None
         options = {parameter.name: parameter.opts[0] for parameter in self.params}
         outputs = [(options[name], Path(ctx.params[name])) for name in OUTPUTS if ctx.params.get(name)]
         if outputs:
