@@ -98,6 +98,7 @@ def train(config: Config, generator: nn.Module | None = None) -> Run:
     ):
         with recording(config) as reads:
             trainer = build(config, generator, reads, peers, held)
+        RunFolder(config.run).remember()  # in every process; the main one created it
         return Run(Path(config.run), *trainer.run())
 
 
@@ -131,7 +132,6 @@ def build(
             claim_folder(folder, config, data, reads, held)
         if config.training.init_from and not folder.steps():
             init_from(config.training.init_from, network, discriminator)
-    folder.remember()
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,
