@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -110,14 +111,15 @@ def test_one_line_that_names_the_file(whole: Path, tmp_path: Path, name: str) ->
     assert len(str(caught.value).replace(str(folder), "")) < 200
 
 
-def test_frames_that_are_cut_while_they_are_read(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".u8", ".actions.f32", ".states.f32"])
+def test_files_that_are_cut_while_they_are_read(whole: Path, tmp_path: Path, suffix: str) -> None:
     """Reading a map beyond the end of its file would end the process by SIGBUS, without a word."""
     folder = tmp_path / "set"
     shutil.copytree(whole, folder)
     windows = source(folder)
     windows.draw([0, 1], [0, 1], 0)
-    os.truncate(frames(folder), 0)
-    with pytest.raises(DataError, match=r"cut short or removed; prepare the set again \[.*\.u8\]"):
+    os.truncate(frames(folder, suffix), 0)
+    with pytest.raises(DataError, match=rf"cut short or removed; prepare the set again \[.*{re.escape(suffix)}\]"):
         windows.draw([0, 1], [0, 1], 0)  # of the map that is there already
 
 

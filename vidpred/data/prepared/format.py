@@ -221,9 +221,13 @@ class PreparedFrames:
         Raises:
             DataError: The file was cut short or removed.
         """
-        file = f"{self.folder}/{FRAMES}/{clip.file}.u8"
+        self._check_end(f"{clip.file}.u8", clip.offset + clip.bytes)
+
+    def _check_end(self, name: str, end: int) -> None:
+        """Check that a file still has bytes up to `end`. Raises DataError."""
+        file = f"{self.folder}/{FRAMES}/{name}"
         try:
-            if os.stat(file).st_size >= clip.offset + clip.bytes:
+            if os.stat(file).st_size >= end:
                 return
         except OSError:
             pass
@@ -238,7 +242,9 @@ class PreparedFrames:
         return self._values(clip, "states", self.manifest.state_size)
 
     def _values(self, clip: ClipEntry, kind: str, size: int) -> np.ndarray:
-        values = self._map(f"{clip.file}.{kind}.f32", np.float32).reshape(-1, size)
+        name = f"{clip.file}.{kind}.f32"
+        self._check_end(name, (clip.first + clip.frames) * size * 4)
+        values = self._map(name, np.float32).reshape(-1, size)
         return values[clip.first : clip.first + clip.frames]
 
     def _map(self, name: str, dtype: type[np.generic]) -> np.ndarray:
