@@ -79,7 +79,8 @@ class StoppedError(VidpredError):
 # How libraries word a lack of memory, or sizes beyond any memory: torch, NumPy, OpenCV.
 NO_MEMORY = re.compile(
     "can't allocate memory|storage size calculation overflowed|out of memory|insufficient memory|failed to allocate|"
-    "array is too big|maximum allowed (dimension|size) exceeded|unable to allocate",
+    "array is too big|multiplication overflow|overflow when unpacking|maximum allowed (dimension|size) exceeded|"
+    "unable to allocate",
     re.IGNORECASE,
 )
 

@@ -27,7 +27,7 @@ from vidpred.data.files_unchanged import files_unchanged
 from vidpred.data.recorded_splits import FILE, with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, TrainingSamples, training_offsets
-from vidpred.errors import ConfigError, DataError, counted, one_line
+from vidpred.errors import ConfigError, DataError, counted, lacks_memory, one_line
 from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator, count_parameters
@@ -245,6 +245,10 @@ def check_memory(config: Config, generator: nn.Module | None = None) -> None:
         with torch.device("meta"):
             networks = networks_of(*build_networks(config))
     except (RuntimeError, OverflowError) as error:
+        if not (
+            isinstance(error, OverflowError) or lacks_memory(error)
+        ):  # a network of another package that cannot be built without memory
+            return
         raise ConfigError(f"[model] the networks cannot be built ({one_line(error)[:80]}); use smaller ones") from None
     needed = 4 * sum(map(count_parameters, networks.values()))
     free = free_memory(torch.device("cpu"))  # where they are made

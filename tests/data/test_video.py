@@ -303,3 +303,9 @@ def test_a_changed_file_is_detected(folder: Path) -> None:
     os.mkfifo(path)  # opening it would block forever
     with pytest.raises(DataError, match="a named pipe, not a regular file"):
         read_frames(path, info, [0])
+
+
+def test_a_size_that_ffmpeg_cannot_scale_to_is_named(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", numbered_frames(2, 16, 16))
+    with pytest.raises(DataError, match=r"cannot scale a frame to 90000x90000 \(Invalid argument\); lower the size"):
+        next(stream_frames(tmp_path / "a.mp4", (90_000, 90_000)))

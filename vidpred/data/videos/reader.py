@@ -281,9 +281,16 @@ def _read_frames(
 def to_array(
     frame: Any, size: tuple[int, int], channels: int, rotation: int, mirrored: bool, scaler: Scaler
 ) -> np.ndarray:
-    """Convert a decoded frame to `(H, W, C)` uint8, turned upright and scaled to size = (height, width)."""
+    """Convert a decoded frame to `(H, W, C)` uint8, turned upright and scaled to size = (height, width).
+
+    Raises:
+        DataError: FFmpeg cannot scale frames to this size.
+    """
     unrotated = size if rotation % 180 == 0 else size[::-1]
-    image = scaler.array(frame, unrotated, "rgb24" if channels == 3 else "gray")
+    try:
+        image = scaler.array(frame, unrotated, "rgb24" if channels == 3 else "gray")
+    except ValueError as error:
+        raise DataError(f"cannot scale a frame to {size[1]}x{size[0]} ({short(error)}); lower the size") from None
     if rotation or mirrored:
         image = np.ascontiguousarray(upright(image, rotation, mirrored))
     return image.reshape(*size, channels)
