@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def test_prepared_sets(tmp_path: Path) -> None:
 
     def refused(file: Path, values: Iterator[Any], text: Callable[[Any], str]) -> int:
         count = 0
-        for value in values:
+        for value in islice(values, 0, None, 3):
             file.write_text(text(value))
             try:
                 load()
@@ -171,10 +172,10 @@ def test_prepared_sets(tmp_path: Path) -> None:
         return count
 
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    assert refused(folder / INDEX, changed(clips[0]), lambda clip: f"{json.dumps(clip)}\n") > 100
+    assert refused(folder / INDEX, changed(clips[0]), lambda clip: f"{json.dumps(clip)}\n") > 50
     shutil.rmtree(folder)
     prepare(numbered, folder, workers=1, progress=False)
-    assert refused(folder / MANIFEST, changed(manifest), json.dumps) > 100
+    assert refused(folder / MANIFEST, changed(manifest), json.dumps) > 50
 
 
 def test_records_of_prepared_items(tmp_path: Path) -> None:
