@@ -22,9 +22,11 @@ from vidpred.data.prepared.format import FRAMES, INDEX, MANIFEST
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.prepared.windows import prepared_source
 from vidpred.data.settings import DataSettings
+from vidpred.data.unprepared import refuse_unprepared
 from vidpred.data.videos.index import scan
 from vidpred.errors import DataError, StorageError
 from vidpred.planning.planning_model import Bounds
+from vidpred.processes.folder_lock import FILE, _holder
 from vidpred.training.diagnosis import diagnose
 from vidpred.training.early_stopping import EarlyStopping
 from vidpred.training.optimizers import Schedule
@@ -130,6 +132,20 @@ def test_the_best_checkpoint_of_a_run(run: RunFolder) -> None:
     for record in changed({"step": 8, "metric": "psnr", "value": 30.0}):
         (run.path / "best.json").write_text(json.dumps(record))
         assert find_checkpoint(run.path).step == 8
+
+
+def test_the_description_of_a_lerobot_set(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    for info in changed({"codebase_version": "v3.0", "features": {"a": {"dtype": "video"}}}):
+        (tmp_path / "meta" / "info.json").write_text(json.dumps(info))
+        with suppress(DataError):
+            refuse_unprepared(tmp_path)
+
+
+def test_the_holder_of_a_lock(tmp_path: Path) -> None:
+    for record in changed({"pid": 3, "host": "a", "started": "now"}):
+        (tmp_path / FILE).write_text(json.dumps(record))
+        assert "process" in _holder(tmp_path / FILE)
 
 
 def test_the_log_and_the_records_of_an_end(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def _kind(root: Path) -> tuple[str, list[str]] | None:
 def _json(file: Path) -> dict[str, dict[str, dict[str, str]]]:
     with suppress(OSError, ValueError):
         content = read_json(file)
-        if isinstance(content, dict) and isinstance(content.get("features"), dict):
-            return content
+        features = content.get("features") if isinstance(content, dict) else None
+        if isinstance(features, dict) and all(isinstance(feature, dict) for feature in features.values()):
+            return dict(content)
     return {}

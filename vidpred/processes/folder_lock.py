@@ -117,5 +117,5 @@ def _holder(file: Path) -> str:
     try:
         holder = read_json(file, 1 << 16)
         return f"process {int(holder['pid'])} on {holder['host']}, since {holder['started']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "an unknown process"
