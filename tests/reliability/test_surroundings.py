@@ -36,21 +36,27 @@ def test_too_many_open_files_are_no_fault_of_a_video(
 
 
 @pytest.mark.parametrize(
-    "failure", [OSError(errno.EMFILE, "Too many open files"), RuntimeError("Too many open files. Communication ...")]
+    ("failure", "line"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files; raise the limit"),
+        (RuntimeError("Too many open files. Communication ..."), "too many open files; raise the limit"),
+        (OSError(errno.EACCES, "Permission denied", "a\nb"), r"cannot read or write [a\nb]: Permission denied; check"),
+    ],
 )
-def test_too_many_open_files_are_one_line(
+def test_failures_of_the_system_are_one_line(
     clips: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     failure: Exception,
+    line: str,
 ) -> None:
     def fail(*_: object) -> None:
         raise failure
 
     monkeypatch.setattr(Trainer, "_after_step", fail)
     assert run_training(clips, tmp_path / "run") == 4
-    assert capsys.readouterr().err.splitlines()[-1].startswith("vidpred: error: too many open files; raise the limit")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"vidpred: error: {line}")
 
 
 def test_a_current_folder_that_is_gone(

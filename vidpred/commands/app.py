@@ -24,7 +24,7 @@ from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.stream import stream
 from vidpred.commands.train import show_config, train
-from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line
+from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line, printable
 from vidpred.files import TOO_MANY_FILES
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
@@ -79,6 +79,11 @@ app.command(cls=Checked)(lecture)
 # OpenMP's threads sleep while they wait. A step of forking_ball_adversarial.yaml on two threads and two cores took 0.19
 # s alone; next to one busy process 0.42 s like this, and 5.5 s with busy waiting, for a thread that is not scheduled.
 WAITING_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+
+OF_THE_SYSTEM = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENOSPC, errno.EDQUOT,
+    errno.ENOTDIR, errno.EISDIR,
+)  # fmt: skip
 
 TRAININGS = {"train", "demo", "lecture"}  # which never fail because of what they print
 
@@ -141,6 +146,9 @@ def _explained(error: Exception) -> VidpredError | None:
     """Return an error of any library as one that users can fix, if it is one."""
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return StorageError(f"a name is too long [{error.filename}]; choose a shorter one")
+    if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM and error.filename:
+        name = printable(os.fsdecode(error.filename))
+        return StorageError(f"cannot read or write [{name}]: {error.strerror}; check its permissions and the disk")
     if os.strerror(errno.EMFILE) in str(error) or getattr(error, "errno", None) == errno.ENFILE:
         return StorageError(TOO_MANY_FILES)
     if lacks_memory(error):
