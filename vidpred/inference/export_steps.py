@@ -62,7 +62,8 @@ class ExportedStep(nn.Module):
             Port("states", ("batch", generator.context_frames, generator.state_size), "float32", None,
                  "states of the first context frames"),
         ]  # fmt: skip
-        sizes = (generator.noise_channels, generator.num_labels, generator.action_size, generator.state_size)
+        noise = 0 if generator.noise_optional else generator.noise_channels
+        sizes = (noise, generator.num_labels, generator.action_size, generator.state_size)
         self.context = Port("context", ("batch", history, *frame), "float32", [0, 1], "newest frames, RGB or gray")
         self.conditions = [row for row, size in zip(rows, sizes, strict=True) if size]
         self.names = [row.name for row in self.conditions]

@@ -165,14 +165,19 @@ class VideoPrediction:
     @torch.inference_mode()
     def steps(self, context: Tensor) -> Iterator[Step]:
         """Predict frame by frame from `context()`, with only one step in memory."""
-        count = self.request.num_samples or 1
+        samples = [None] if self.request.num_samples is None else range(self.request.num_samples)
+        shared = {
+            predictor: None if self.request.num_samples is None
+            else predictor.generator.stream_forward(self.request.num_frames)
+            for predictor in self.predictors
+        }  # fmt: skip
         streams = {
             name: [
                 stream_rollout(
                     predictor.generator, context[None].to(predictor.device), self.request.num_frames,
-                    predictor.noise(1, sample, self.request.seed), self.actions, self.states,
+                    predictor.noise(1, sample, self.request.seed), self.actions, self.states, shared[predictor],
                 )
-                for sample in range(count)
+                for sample in samples
             ]
             for name, predictor in zip(named(self.predictors), self.predictors, strict=True)
         }  # fmt: skip

@@ -22,7 +22,7 @@ from vidpred.inference.hub import SharedModel
 from vidpred.models.base import as_generator
 from vidpred.models.build import AnyModel, build_generator
 from vidpred.models.conditions import Conditions
-from vidpred.models.noise import seeded_noise
+from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.models.pyramid import as_pyramid
 from vidpred.models.rollout import rollout
 from vidpred.models.settings import ModelSettings
@@ -125,7 +125,8 @@ class Predictor(SharedModel):
             frames: `(T, C, H, W)` or `(B, T, C, H, W)`, uint8 or float in [0, 1], any H and W;
                 T >= min_history_len, of which the newest are used.
             num_frames: Number of future frames.
-            num_samples: Number of futures to draw, each with its own noise, kept through all its frames. None: one.
+            num_samples: Number of futures to draw, each with its own noise, kept through all its frames. None: one,
+                without noise where that is optional.
             seed: Makes sample i a function of (seed, i), however many are drawn. None: torch's random stream.
             actions: For a model that takes actions, `(T-1+num_frames, A)` or `(B, T-1+num_frames, A)` in the
                 units of its data: row i leads from frame i to frame i+1, context first.
@@ -147,12 +148,13 @@ class Predictor(SharedModel):
         tensor = check_frames(frames, self.generator.channels, self.min_history_len)
         batched = to_float((tensor if tensor.dim() == 5 else tensor[None]).to(self.device))
         actions, states = (self._rows(values, tensor.dim() == 4) for values in (actions, states))
+        # Samples share what does not depend on noise, such as the optical flow of the context.
+        samples = [None] if num_samples is None else range(num_samples)
+        forward = None if num_samples is None else self.generator.stream_forward(num_frames)
         with self._dialed(sharpness):
             futures = [
-                rollout(
-                    self.generator, batched, num_frames, self.noise(len(batched), sample, seed), actions, states
-                ).cpu()
-                for sample in range(num_samples or 1)
+                rollout(self.generator, batched, num_frames, noise, actions, states, forward).cpu()
+                for noise in (self.noise(len(batched), sample, seed) for sample in samples)
             ]
         future = futures[0] if num_samples is None else torch.stack(futures, 1)
         return future if tensor.dim() == 5 else future[0]
@@ -218,14 +220,23 @@ class Predictor(SharedModel):
             images = as_pyramid(self.generator(context, **conditions.generator_kwargs(self.generator, 0, 0)))[-1]
         return images[:, 0].float().clamp(0, 1).cpu()
 
-    def noise(self, count: int, sample: int = 0, seed: int | None = None) -> Tensor | None:
-        """Return the noise `(count, noise_channels)` of sample number `sample` for `count` clips.
+    def noise(self, count: int, sample: int | None = None, seed: int | None = None) -> Tensor | None:
+        """Return the noise `(count, noise_channels)` of a sample for `count` clips.
 
-        None for a model without noise, and without a seed (the rollout then draws it).
+        None for a model without noise, for a single prediction where noise is optional, and otherwise without a seed
+        (the rollout then draws it).
+
+        Args:
+            count: Number of clips.
+            sample: The sample's number; None: a single prediction.
+            seed: Makes noise a function of seed and sample. None: torch's random stream.
         """
-        if seed is None or not self.generator.noise_channels:
+        generator = self.generator
+        if not generator.noise_channels or (sample is None and generator.noise_optional):
             return None
-        return seeded_noise(self.generator, count, seed, sample)
+        if seed is None:
+            return draw_noise(generator, count) if generator.noise_optional else None
+        return seeded_noise(generator, count, seed, sample or 0)
 
     def check_predicts_frames(self) -> None:
         """Check that the generator predicts frames. Raises ConfigError for a generator of images."""
@@ -235,6 +246,11 @@ class Predictor(SharedModel):
                 "use vidpred sample --run RUN"
             )
 
+    @property
+    def draws_samples(self) -> bool:
+        """Whether samples of the model differ."""
+        return self.generator.noise_channels > 0 and self.generator.sharpness != 0
+
     def check_samples(self, num_samples: int, setting: str = "num_samples=") -> None:
         """Check a number of samples. Raises ValueError below 1, ConfigError if the model predicts only one future."""
         if num_samples < 1:
@@ -243,6 +259,10 @@ class Predictor(SharedModel):
             raise ConfigError(
                 f"{self.name} takes no noise and predicts one future only [{setting}{num_samples}]; leave it out, or "
                 "use a run with model.noise_channels above 0"
+            )
+        if self.generator.sharpness == 0:
+            raise ConfigError(
+                f"at sharpness 0 {self.name} blends all futures into one [{setting}{num_samples}]; raise the sharpness"
             )
 
 

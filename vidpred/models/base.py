@@ -63,6 +63,8 @@ class Generator(nn.Module):
     """Length of the noise vector; 0: no noise, one prediction only."""
     noise: NoiseName = "gaussian"
     """Noise distribution, a name in `models.noise.NOISES`."""
+    noise_optional: bool = False
+    """Whether it predicts without noise too: a single prediction then has none, and only several futures draw it."""
     action_size: int = 0
     """Number of values in an action; 0: takes no actions."""
     state_size: int = 0

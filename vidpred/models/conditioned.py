@@ -46,14 +46,14 @@ class ConditionedPredictor(Generator):
 
         Args:
             context: `(B, T, C, H, W)`.
-            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream, or no noise where it is optional.
             actions: `(B, moves, action_size)` in the data's units.
             states: `(B, context_frames, state_size)` in the data's units, those of the context frames.
 
         Raises:
             ValueError: A condition has another shape, or the model does not take it.
         """
-        if noise is None and self.noise_channels:
+        if noise is None and self.noise_channels and not self.noise_optional:
             noise = draw_noise(self, context.shape[0])
         given: dict[str, tuple[Tensor | None, str, tuple[int, ...]]] = {
             "noise": (noise, "noise_channels", (self.noise_channels,)),
@@ -62,6 +62,8 @@ class ConditionedPredictor(Generator):
         }
         found = {}
         for name, (values, setting, wanted) in given.items():
+            if values is None and name == "noise" and self.noise_optional:
+                continue
             shape = None if values is None else tuple(values.shape)
             if shape != ((context.shape[0], *wanted) if wanted[-1] else None):
                 what = f"{name} {(context.shape[0], *wanted)}" if wanted[-1] else f"no {name} (model.{setting}=0)"

@@ -31,7 +31,9 @@ def applications(
     """
     needed = generator.history_len
     history = context[:, -needed:]
-    if conditions.noise is None and generator.noise_channels:  # one draw for all frames: see `stream_rollout`
+    if (
+        conditions.noise is None and generator.noise_channels and not generator.noise_optional
+    ):  # one draw for all frames: see `stream_rollout`
         conditions = replace(conditions, noise=draw_noise(generator, len(context)).to(context.device))
     rows, lead = needed + generator.pred_frames - 1, generator.lead
     first = context.shape[1] - history.shape[1]
@@ -85,8 +87,8 @@ def stream_rollout(
             predicted from the frames up to t+1-k, and frame t+k from those up to t.
         num_frames: Number of frames.
         noise: `(B, noise_channels)`, one draw per sample, for a generator that takes noise; None: drawn from torch's
-            random stream. It stays fixed for the whole rollout: one draw is one outcome, and a new draw in every frame
-            would change the outcome midway.
+            random stream, or no noise where it is optional. It stays fixed for the whole rollout: one draw is one
+            outcome, and a new draw in every frame would change the outcome midway.
         actions: `(B, T'-1+num_frames, A)`, for a generator that takes actions: row i leads from frame i, of context and
             then future, to the next.
         states: `(B, T', S)` of the context frames, for a generator that takes states. Those of future frames follow by
@@ -153,8 +155,9 @@ def rollout(
     noise: Tensor | None = None,
     actions: Tensor | None = None,
     states: Tensor | None = None,
+    forward: Callable[..., list[Tensor] | Tensor] | None = None,
 ) -> Tensor:
     """Return all frames of `stream_rollout` at once: `(B, num_frames, C, H, W)` float32 in [0, 1]."""
     if num_frames < 1:
         raise ValueError(f"num_frames must be at least 1, not {num_frames}")
-    return torch.stack(list(stream_rollout(generator, context, num_frames, noise, actions, states)), 1)
+    return torch.stack(list(stream_rollout(generator, context, num_frames, noise, actions, states, forward)), 1)

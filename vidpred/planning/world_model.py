@@ -57,7 +57,8 @@ class WorldModel(PlanningModel):
         self.generator = as_generator(generator).eval()
         self.chunk, self.precision = chunk, precision
         self.action_size, self.state_size = self.generator.action_size, self.generator.state_size
-        self.history_len, self.noise_channels = self.generator.history_len, self.generator.noise_channels
+        self.history_len = self.generator.history_len
+        self.noise_channels = 0 if self.generator.noise_optional else self.generator.noise_channels
         self.channels = self.generator.channels
         self.frame_size, self.trained_bounds = frame_size, trained_bounds
         self._fast: tuple[list[int], Forward | None] | None = None  # versions of the parameters, forward pass
@@ -116,7 +117,7 @@ class WorldModel(PlanningModel):
         Raises:
             ConfigError: The model takes no noise.
         """
-        if not self.generator.noise_channels:
+        if not self.noise_channels:
             raise ConfigError("the model takes no noise [model.noise_channels=0], so all its futures are the same")
         drawn = torch.stack([self.rollout(context, actions, past_actions, states=states) for _ in range(samples)])
         return drawn.mean(0), drawn.var(0, correction=0).mean((-3, -2, -1)).sqrt()

@@ -106,7 +106,7 @@ class ForecastStream:
             raise ConfigError(f"{predictor.name} takes several cameras [data.channels={generator.channels}], and a "
                               "stream has one; use Predictor.predict")  # fmt: skip
         self._capture, self._predictor, self._num_frames, self._every = capture, predictor, num_frames, every
-        self._noise = predictor.noise(1, 0, seed)
+        self._noise = predictor.noise(1, None, seed)
         self._forward = generator.stream_forward(num_frames)
         self._counts = StreamStatistics()
         self._began = 0.0

@@ -136,11 +136,11 @@ def measure_samples(generator: Generator, batch: Batch, times: int) -> dict[str,
     The noise is the same in every measurement.
 
     Args:
-        generator: The generator; one without noise yields no numbers.
+        generator: The generator; one that trains without noise yields no numbers.
         batch: The batch, of which the first clips are used.
         times: How often the generator is applied (`data.unroll`).
     """
-    if not generator.noise_channels:
+    if not generator.noise_channels or generator.noise_optional:
         return {}
     context, future = batch.context[:DRAWN], batch.future[:DRAWN].float()
     conditions = Conditions.from_batch(batch, DRAWN)
