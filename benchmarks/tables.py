@@ -213,6 +213,7 @@ def sharpness(results: Results, models: Mapping[str, tuple[str, int, str]]) -> s
 
 SHARP = "motion on ten frames, sharp, three seeds"
 DIAL = "motion on development clips, along the dial"
+FUTURES = "motion on ten frames, several futures"
 DIAL_MEASURES = (
     ("PSNR (dB)", "psnr", 2), ("energy", "energy", 2), ("patches", "patches", 2), ("features", "features", 1),
     ("warp error", "warp_error", 2),
@@ -226,6 +227,18 @@ def both_ends(results: Results, experiment: str) -> str:
         cells = (numbers(scores[name], digits) for _, name, digits in DIAL_MEASURES)
         rows.append([title, *cells])
     return grid(["frames 1 / 2 / 4 / 8", *(title for title, *_ in DIAL_MEASURES)], rows)
+
+
+def several_futures(results: Results, split: str) -> str:
+    """Return the measures of the single prediction and of eight samples, and the samples' gain in PSNR."""
+    measures = [measure for measure in DIAL_MEASURES if measure[1] in ("psnr", "energy", "features")]
+    rows = []
+    for title, scores in results[FUTURES, 0].values[split]["scores"].items():
+        gain = scores["psnr_gain"].get("single") if title.startswith("samples") else None
+        pairs = [] if gain is None else zip(gain["mean"], gain["standard_error"], strict=True)
+        rows.append([title, *(numbers(scores[name], digits) for _, name, digits in measures),
+                     " / ".join(f"{mean:+.2f} ±{error:.2f}" for mean, error in pairs) or "-"])  # fmt: skip
+    return grid(["frames 1 / 2 / 4 / 8", *(title for title, *_ in measures), "PSNR over the single prediction"], rows)
 
 
 def errors_of_ends(results: Results) -> str:
@@ -665,6 +678,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "motion ends, errors": errors_of_ends,
     "motion ends by clip": ends_by_clip,
     "motion dial": lambda results: both_ends(results, DIAL),
+    "motion futures": lambda results: several_futures(results, "test"),
+    "motion futures, development": lambda results: several_futures(results, "development"),
     "motion speed": motion_speed,
     "stream speed": stream_speed,
     "release": release,

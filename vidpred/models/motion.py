@@ -49,9 +49,9 @@ SMOOTHED = 0.35
 # the development clips; the feature distance is smallest with 2.
 DECISION = 2.0
 # What one standard deviation of noise changes in the path of frame t+8, half of it in that of t+4: the logarithm of its
-# length, its direction in radians, and the logarithm of the share of the last frame. Tuned for the best of 8 at frame 8:
-# over the single prediction it gains 0.45 dB on the development clips and 0.33 on five train clips; three times as much
-# of the first two gains 0.55 and loses 0.15.
+# length, its direction in radians, and the logarithm of the share of the last frame. Tuned for the best of 8 samples:
+# over the single prediction it gains 0.45 dB on the development clips and 0.33 on five train clips at frame 8; about
+# three times as much of the first two gains 0.55 and loses 0.15.
 NOISE_EFFECTS, NOISE_LEAD = (0.15, 0.05, 1.0), 8
 SHORT = 0.15  # share of training batches with three context frames only, to train for short clips
 # Shares of the moved candidates in the share of motion before training; the last frame has the rest.
