@@ -85,7 +85,7 @@ def measure(
     network = lite0_features() if lite0_installed() else None
     names = names if network is None else (*names, FEATURES)
     how = Measurement(
-        STEPS, only=names, progress=True, frames=SHOWN, network=network, num_samples=num_samples, seed=0
+        STEPS, only=tuple(names), progress=True, frames=SHOWN, network=network, num_samples=num_samples, seed=0
     )  # fmt: skip
     result = evaluate_models(with_baselines(models, STEPS), even_windows(split, per_clip), how)
     return summarize(result, names)
