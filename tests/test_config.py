@@ -206,3 +206,16 @@ def test_yaml_is_only_loaded_safely() -> None:
                 loaders = [word.value.id for word in node.keywords if isinstance(word.value, ast.Name)]
                 assert ast.unparse(node.func) != "yaml.load" or loaders == ["_UniqueKeyLoader"]
     assert yaml.safe_load("1e-4") == "1e-4", "PyYAML reads it as a number now: remove our resolver"
+
+
+def test_a_config_that_is_no_file_is_not_called_absent(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path, tmp_path / "pipe.yaml"):
+        with pytest.raises(ConfigError, match="no regular file but a folder, pipe or device"):
+            find_preset(path)
+
+
+def test_a_folder_named_like_a_preset_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "motion").mkdir()
+    assert find_preset("motion").name == "motion.yaml"

@@ -106,6 +106,8 @@ def find_preset(path: str | Path) -> Path:
         for name in (file.name, f"{file.name}.yaml"):
             if name in presets:
                 return presets[name]
+    if file.exists():
+        raise ConfigError(f"the config is no regular file but a folder, pipe or device [{path}]; write it to a file")
     near = difflib.get_close_matches(file.stem, [Path(name).stem for name in presets], 1, NEAR)
     hint = f"; did you mean {near[0]}.yaml?" if near else f"; presets: {', '.join(presets)}"
     raise ConfigError(f"no such config file or preset [{path}]{hint}")
