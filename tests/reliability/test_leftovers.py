@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 import uuid
 from pathlib import Path
@@ -80,3 +81,19 @@ def test_pipes_are_replaced_and_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
     assert write_file(tmp_path / "a.json", "1")
     assert (tmp_path / "a.json").read_text() == "1"
+
+
+def test_a_process_that_no_parent_has_waited_for_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose first process takes no note of orphans that end."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: child.pid)
+            left = temporary_path(tmp_path / "frames.u8")
+        left.write_bytes(b"")
+        remove_leftovers(tmp_path, exclusive=True)
+        assert left.exists()
+        assert child.stdin is not None
+        child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        remove_leftovers(tmp_path, exclusive=True)
+        assert not left.exists()

@@ -18,6 +18,7 @@ from pathlib import Path
 NAME = re.compile(r"\.tmp-(?:([0-9a-f]{8})-(\d+)-(\d+)-)?[0-9a-f]{32}(?:\..*)?")
 UNKNOWN_SECONDS = 86_400  # a day; after it, the temporary file of a process of another machine is left over
 NOTED_BYTES = 1 << 20
+ENDED = ("Z", "X")  # states of a process that has ended, of which its parent has not taken note
 
 _cleaned: set[str] = set()  # folders that this process has cleaned
 
@@ -97,9 +98,10 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, in the kernel's ticks; "0" where that is unknown, "" for no process."""
+    """Return when a process started, in the kernel's ticks; "0" where that is unknown, "" for none or an ended one."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in ENDED else fields[18]
     except OSError:
         if os.path.exists("/proc/self/stat"):
             return ""
