@@ -10,6 +10,7 @@ import pytest
 
 PROGRAM = """
 import resource
+import statistics
 import torch
 from vidpred.processes.memory import keep_freed_memory
 if not keep_freed_memory():
@@ -18,10 +19,12 @@ def step():
     return [torch.ones(size * 2**18).add_(1) for size in (3, 19, 5, 11)]
 for _ in range(5):
     step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+faults = []
 for _ in range(20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(round(statistics.median(faults)))  # the heap may still grow once
 """
 
 
@@ -32,5 +35,5 @@ def test_tensors_of_every_step_cost_no_page_faults() -> None:
     faults = int(done.stdout)
     if faults < 0:
         pytest.skip("the C library is not glibc")
-    pages = 20 * (3 + 19 + 5 + 11) * 2**20 // resource.getpagesize()
+    pages = (3 + 19 + 5 + 11) * 2**20 // resource.getpagesize()
     assert faults < 0.01 * pages
