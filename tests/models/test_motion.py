@@ -13,22 +13,10 @@ from vidpred.data.settings import DataSettings
 from vidpred.evaluation.sharpness import gradient_energy_ratio
 from vidpred.models import optical_flow
 from vidpred.models.build import build_generator
-from vidpred.models.motion import (
-    LEADS,
-    NUM_CANDIDATES,
-    USUAL_TRUST,
-    MotionGenerator,
-    MotionSettings,
-    Scene,
-    around,
-    blend_paths,
-    follow,
-    halved,
-    observe,
-    push,
-    trust_at,
-)
-from vidpred.models.optical_flow import Care, dense_flow, warp
+from vidpred.models.motion import MotionGenerator, MotionSettings
+from vidpred.models.motion_candidates import NUM_CANDIDATES, Scene, blend_paths, trust_at
+from vidpred.models.motion_estimation import LEADS, USUAL_TRUST, around, halved, observe
+from vidpred.models.optical_flow import Care, dense_flow, follow, push, warp
 from vidpred.models.rollout import rollout
 from vidpred.planning.world_model import WorldModel
 
@@ -250,7 +238,7 @@ def test_context_frames_are_processed_once_for_all_plans(monkeypatch: pytest.Mon
         counts.append(len(starts))
         return dense_flow(starts, ends, care)
 
-    monkeypatch.setattr("vidpred.models.motion.dense_flow", counted)
+    monkeypatch.setattr("vidpred.models.motion_estimation.dense_flow", counted)
     together = model.rollout(frames, actions, past)
     for_all, counts[:] = sum(counts), []
     one_by_one = [model.rollout(frames[:1], actions[:1, n : n + 1], past[:1]) for n in range(5)]

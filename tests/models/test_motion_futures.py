@@ -14,7 +14,8 @@ from vidpred.errors import ConfigError
 from vidpred.evaluation.sharpness import gradient_energy_ratio
 from vidpred.inference.predictor import Predictor
 from vidpred.models import optical_flow
-from vidpred.models.motion import NOISE_EFFECTS, NOISE_LEAD, MotionGenerator, MotionSettings, Scene, vary
+from vidpred.models.motion import MotionGenerator, MotionSettings
+from vidpred.models.motion_candidates import NOISE_EFFECTS, NOISE_LEAD, Scene, vary
 from vidpred.models.optical_flow import Care
 from vidpred.models.rollout import rollout
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.models.base import Generator
-from vidpred.models.motion import PADDING, MotionGenerator, flow_origins, flows_at, motion_of
+from vidpred.models.motion import MotionGenerator
+from vidpred.models.motion_estimation import PADDING, flow_origins, flows_at, motion_of
 from vidpred.models.pyramid import as_pyramid, pad_to_multiple
 
 Size = int | str  # a number, or the name of a dimension of any size

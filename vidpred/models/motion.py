@@ -7,14 +7,12 @@ they disagree (compare Liu et al. 2017, "Video frame synthesis using deep voxel 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as functional
-from einops import repeat
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -22,46 +20,27 @@ from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.conditioned import ConditionedPredictor
-from vidpred.models.optical_flow import (
-    Care,
-    FlowCache,
-    dense_flow,
-    smooth_displacements,
-    warp,
-    warp_backward,
-    warp_sharp,
+from vidpred.models.motion_candidates import (
+    NOISE_EFFECTS,
+    NUM_CANDIDATES,
+    PIXEL_FEATURES,
+    PUSHED,
+    REGION_FEATURES,
+    Scene,
+    blend,
+    blend_paths,
+    energies_of,
+    imagine,
+    vary,
 )
-from vidpred.models.pyramid import crop, pad_to_multiple
+from vidpred.models.motion_estimation import LEADS, Motion, enlarge, halved, observe
+from vidpred.models.optical_flow import FlowCache, follow, warp, warp_backward, warp_sharp
+from vidpred.models.pyramid import crop
 from vidpred.models.settings import ModelSettings
 
-PADDING = 8  # pixels: half resolution, halved twice more
 CARRIED = 16  # features that are warped with the motion
 FLOW_SCALE = 16.0  # displacement in pixels of a network input of 1
-FLOOR = 1e-5  # noise level of mean squared differences: 50 dB
-LEADS = (1, 2, 4, 8)  # of the backtests on context frames
-USUAL_TRUST = (0.95, 0.9, 0.75, 0.6)  # share of motion at those leads without a backtest
-WHOLE, DRAWN = 1.0, 2.0  # backtest weights of the whole frame and of `USUAL_TRUST`, relative to a neighborhood's
-# Path smoothing in pixels per frame ahead. Tuned untrained at frame 8 on development and train clips: 25.3 dB at 0 and
-# 0.25, 25.1 at 0.5, 24.7 at 1, 24.4 at 2. On the development clips alone, whose flow is noisy, 1 is best.
-SMOOTHED = 0.35
-# Power of the path's shares: a path half way between two likely ones ends at neither's place, so the likelier one
-# counts more. Tuned at frame 8: powers 1, 2 and 4 have 24.6, 24.8 and 24.8 dB on four train clips, and 27.5 dB each on
-# the development clips; the feature distance is smallest with 2.
-DECISION = 2.0
-# What one standard deviation of noise changes in the path of frame t+8, half of it in that of t+4: the logarithm of its
-# length, its direction in radians, and the logarithm of the share of the last frame. Tuned for the best of 8 samples:
-# over the single prediction it gains 0.45 dB on the development clips and 0.33 on five train clips at frame 8; about
-# three times as much of the first two gains 0.55 and loses 0.15.
-NOISE_EFFECTS, NOISE_LEAD = (0.15, 0.05, 1.0), 8
 SHORT = 0.15  # share of training batches with three context frames only, to train for short clips
-# Shares of the moved candidates in the share of motion before training; the last frame has the rest.
-CANDIDATE_PRIORS = {
-    "half way": 0.1, "pushed": 0.5, "steady": 0.2, "earlier": 0.17, "blurred": 0.02, "blurred mean": 0.003,
-}  # fmt: skip
-NUM_CANDIDATES = 1 + len(CANDIDATE_PRIORS)
-# Position along the pushed path that each candidate's pixels come from; "steady" has a separate path.
-ALONG = (0.0, 0.5, 1.0, 0.0, 1.0, 1.0, 0.5)
-REGION_FEATURES, PIXEL_FEATURES = 12 + 3 * len(LEADS), 5  # input channels of the gate and of the detail network
 
 
 class MotionSettings(ModelSettings):
@@ -116,69 +95,6 @@ class MotionSettings(ModelSettings):
                 "or multiscale"
             )
         return MotionGenerator(self, data.context_frames, data.pred_frames, data.lead, data.channels)
-
-
-class Motion(NamedTuple):
-    """Motion in the context frames: maps `(B, ., H, W)` float32, trust and evidence at 1/8 of that resolution.
-
-    Attributes:
-        last: Frame t.
-        before: Frame t-1.
-        flow: Displacement in pixels of every pixel of t to its place in t-1.
-        older: Displacement of the same content from t-1 to t-2.
-        smooth: Like flow, but smoother.
-        doubt: Difference between t and the warped frames t-1 and t-2, two channels.
-        trust: See `backtest`.
-        evidence: See `backtest`.
-        activity: Root mean square change of the neighborhood from t-1 to t.
-    """
-
-    last: Tensor
-    before: Tensor
-    flow: Tensor
-    older: Tensor
-    smooth: Tensor
-    doubt: Tensor
-    trust: Tensor
-    evidence: Tensor
-    activity: Tensor
-
-    @property
-    def cell(self) -> int:
-        """Pixels across a cell of trust and evidence: `PADDING`, or half of that in `halved` motion."""
-        return int(self.last.shape[-1] // self.trust.shape[-1])
-
-    @property
-    def scale(self) -> int:
-        """Pixels of the frame across a pixel of the maps: 1, or 2 in `halved` motion."""
-        return PADDING // self.cell
-
-
-class Scene(NamedTuple):
-    """Candidates for one future frame, and features that weigh them.
-
-    Differences are in units of the neighborhood's change, so features do not depend on the amount of motion.
-
-    Attributes:
-        path: Source of the pushed pixels, `(B, 2, H, W)`.
-        steady: Source of the pixels along the smooth flow, `(B, 2, H, W)`.
-        candidates: `(B, n, C, H, W)`, the last frame and those of `CANDIDATE_PRIORS`; n = 0 if only paths are used.
-        prior: Logarithms of their shares, `(B, n, H, W)`.
-        region_features: Statistics of neighborhoods at 1/8 of the resolution, `(B, REGION_FEATURES, h, w)`.
-        pixel_features: Statistics of every pixel, `(B, PIXEL_FEATURES, H, W)`.
-    """
-
-    path: Tensor
-    steady: Tensor
-    candidates: Tensor
-    prior: Tensor
-    region_features: Tensor
-    pixel_features: Tensor
-
-    @property
-    def cell(self) -> int:
-        """Pixels across a cell of the region features."""
-        return int(self.prior.shape[-1] // self.region_features.shape[-1])
 
 
 class MotionGenerator(ConditionedPredictor):
@@ -427,281 +343,9 @@ class Refinement(nn.Module):
         return image + functional.pixel_shuffle(paint, 2) * enlarge(functional.avg_pool2d(differing, 2))
 
 
-PUSHED, STEADY = (1 + list(CANDIDATE_PRIORS).index(name) for name in ("pushed", "steady"))
-
-
-def blend(candidates: Tensor, shares: Tensor) -> Tensor:
-    """Blend candidates `(B, n, C, H, W)` by logarithms of shares `(B, n, H, W)` to `(B, C, H, W)`."""
-    return (candidates * shares.softmax(1)[:, :, None]).sum(1)
-
-
-def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
-    """Return the source of the pixels of frame t+lead, `(B, 2, H, W)`: the mean of the candidates' paths, smoothed.
-
-    Weights are the shares to the power `DECISION`; the Gaussian has `SMOOTHED` of the frame's pixels per frame ahead. A
-    mean of values has a ghost at every candidate's place; a mean of places has one image, at a place in between.
-
-    Args:
-        scene: The candidates.
-        shares: Logarithms, `(B, n, H, W)`.
-        lead: Number of frames ahead.
-    """
-    parts = (shares * DECISION).softmax(1)
-    along = (parts * parts.new_tensor(ALONG).view(1, -1, 1, 1)).sum(1, keepdim=True)
-    return smooth_displacements(
-        along * scene.path + parts[:, STEADY : STEADY + 1] * scene.steady, SMOOTHED * lead * scene.cell / PADDING
-    )
-
-
-def vary(scene: Scene, shares: Tensor, lead: int, noise: Tensor) -> tuple[Scene, Tensor]:
-    """Return another possible future: faster or slower, turned, and more or less likely to stay.
-
-    One draw is one outcome: everything in the frame changes alike, and in all frames in the same direction.
-
-    Args:
-        scene: The candidates.
-        shares: Logarithms, `(B, n, H, W)`.
-        lead: Number of frames ahead; the change grows in proportion.
-        noise: `(B, 3, 1, 1)`, standard normal; 0 changes nothing.
-    """
-    stretch, turn, stay = (noise * noise.new_tensor(NOISE_EFFECTS).view(1, 3, 1, 1) * lead / NOISE_LEAD).split(1, 1)
-    along, across = stretch.exp() * turn.cos(), stretch.exp() * turn.sin()
-    moved = (
-        torch.cat([along * path[:, :1] - across * path[:, 1:], across * path[:, :1] + along * path[:, 1:]], 1)
-        for path in (scene.path, scene.steady)
-    )
-    path, steady = moved
-    return scene._replace(path=path, steady=steady), torch.cat([shares[:, :1] + stay, shares[:, 1:]], 1)
-
-
-@torch.no_grad()
-def imagine(
-    motion: Motion, energies: Tensor, lead: int, paths: tuple[Tensor, Tensor], with_candidates: bool = True
-) -> Scene:
-    """Return the candidates for frame t+lead, and what weighs them; `energies` are those of `energies_of`.
-
-    Sources of pixels come from the flow at t, written to its destination (`push`), from the first path where nothing
-    arrives, and from the second one, along the smooth flow. The candidates: the last frame; it moved half as far; as
-    pushed; along the smooth flow; t-1 moved; the pushed one slightly blurred; the strongly blurred mean of the first
-    and the pushed one.
-    """
-    path, steady_path = paths
-    cell, path = motion.cell, push(motion.flow, lead, path, motion.scale)
-    copied, pushed = motion.last, warp_backward(motion.last, path)
-    steady = warp_backward(motion.last, steady_path)
-    # From t back to t-1: one more step along the flow where the path ends.
-    earlier = warp_backward(motion.before, path + warp(motion.flow, path))
-    candidates = []
-    if with_candidates:
-        half_way = warp_backward(motion.last, path / 2)
-        blurred = enlarge(functional.avg_pool2d(pushed, 2))
-        blurred_mean = enlarge(functional.avg_pool2d((copied + pushed) / 2, 4), 4)
-        candidates = [copied, half_way, pushed, steady, earlier, blurred, blurred_mean]  # as in CANDIDATE_PRIORS
-    trust = trust_at(motion.trust, lead)
-    prior = torch.cat([1 - trust, *(share * trust for share in CANDIDATE_PRIORS.values())], 1).log()
-    differences = [other - pushed for other in (copied, steady, earlier)]
-    sizes = torch.cat([difference.abs().mean(1, keepdim=True) for difference in differences], 1)
-    pixel_features = (torch.cat([sizes, warp(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
-    squares = torch.cat([difference.square().mean(1, keepdim=True) for difference in differences], 1)
-    far, unsteady, aged = around(squares, cell).split(1, 1)
-    doubt, old_doubt, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
-    region_features = [
-        compare(far, activity), compare(unsteady, far), compare(aged, far), compare(doubt, activity),
-        compare(old_doubt, activity), activity.log() / 4 + 2, (contrast + FLOOR).log() / 4 + 2,
-        (speed + 1e-3).log() / 4, compare(turn, speed, 1e-3), compare(unsmooth, speed, 1e-3),
-        trust * 2 - 1.5, torch.full_like(trust, lead / 8), motion.evidence,
-    ]  # fmt: skip
-    images = torch.stack(candidates, 1) if candidates else copied[:, None, :0]
-    return Scene(
-        path, steady_path, images, enlarge(prior, cell),
-        torch.cat(region_features, 1), pixel_features,
-    )  # fmt: skip
-
-
-def energies_of(motion: Motion) -> Tensor:
-    """Return means of squares around every cell, the same at every lead, `(B, 7, h, w)`.
-
-    They are of both channels of doubt, the speed, its change, the roughness of the flow, the activity and the edges.
-    """
-    flows = [motion.scale * part for part in (motion.flow, motion.older - motion.flow, motion.smooth - motion.flow)]
-    squares = [part.square().mean(1, keepdim=True) for part in (*motion.doubt.split(1, 1), *flows)]
-    edges = (motion.last - enlarge(functional.avg_pool2d(motion.last, 2))).square().mean(1, keepdim=True)
-    return around(torch.cat([*squares, motion.activity.square(), edges], 1), motion.cell)
-
-
-def halved(motion: Motion) -> Motion:
-    """Return the motion at half the resolution, in pixels of that."""
-    maps = (motion.last, motion.before, motion.flow, motion.older, motion.smooth, motion.doubt, motion.activity)
-    last, before, flow, older, smooth, doubt, activity = (functional.avg_pool2d(part, 2) for part in maps)
-    flows = (flow / 2, older / 2, smooth / 2)
-    return Motion(last, before, *flows, doubt, motion.trust, motion.evidence, activity)
-
-
-def compare(first: Tensor, second: Tensor, floor: float = FLOOR) -> Tensor:
-    """Return half the logarithm of the ratio of two energies, clamped to [-3, 3]."""
-    return (((first + floor) / (second + floor)).log() / 2).clamp(-3, 3)
-
-
-@torch.no_grad()
-def observe(context: Tensor, backtests: bool = True, cache: FlowCache | None = None) -> Motion:
-    """Return the motion in the newest frames of `(B, T, C, H, W)`, padded to multiples of `PADDING`.
-
-    With fewer than three frames, the first is repeated. Equal consecutive rows, as with a planner's candidates, are
-    processed once. A cache is used for a batch of one.
-    """
-    if len(context) > 1 and not context.is_meta:
-        rows, places = torch.unique_consecutive(context, dim=0, return_inverse=True)
-        if len(rows) < len(context):
-            return Motion(*(part[places] for part in observe(rows, backtests)))
-    frames = context[:, -(LEADS[-1] + 2) :].float()
-    origins = flow_origins(frames.shape[1], backtests)
-    if frames.shape[1] < 3:
-        missing = repeat(frames[:, :1], "b 1 c h w -> b n c h w", n=3 - frames.shape[1])
-        frames = torch.cat([missing, frames], 1)
-    if cache is None or len(frames) > 1:
-        fine, smooth = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
-    else:
-        fine, smooth = cached_flows(cache, frames[0], [0, 1], "fine"), cached_flows(cache, frames[0], origins, "smooth")
-    return motion_of(frames, origins, fine, smooth)
-
-
-def flow_origins(num_frames: int, backtests: bool) -> list[int]:
-    """Return the distances from t of the frames that smooth flows start at: 0, and the leads of the backtests."""
-    return [0, *(lead for lead in LEADS if backtests and lead < num_frames - 1)]
-
-
-def motion_of(frames: Tensor, origins: Sequence[int], fine: Sequence[Tensor], smooths: Sequence[Tensor]) -> Motion:
-    """Return the motion in frames of known flows.
-
-    Args:
-        frames: `(B, T, C, H, W)` with T >= 3.
-        origins: Distances from t of the frames that the smooth flows start at, see `flow_origins`.
-        fine: Fine flows of the last two pairs of frames, the newest first, each `(B, 2, H', W')` padded like frames.
-        smooths: Smooth flows at every origin.
-    """
-    padded = pad_to_multiple(frames, PADDING)
-    (flow, older), (smooth, *old_flows) = fine, smooths
-    oldest, before, last = padded[:, -3:].unbind(1)
-    older = warp(older, flow)
-    doubts = [warp_backward(before, flow), warp_backward(oldest, flow + older)]
-    doubt = torch.cat([(last - moved).abs().mean(1, keepdim=True) for moved in doubts], 1)
-    trust, evidence = backtest(padded, dict(zip(origins[1:], old_flows, strict=True)))
-    change = (last - before).square().mean(1, keepdim=True)
-    activity = enlarge((around(change) + FLOOR).sqrt(), PADDING)
-    return Motion(last, before, flow, older, smooth, doubt, trust, evidence, activity)
-
-
-def flows_at(frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]:
-    """Return the flows from t-o to the frame before it for every origin o, padded as in `observe`."""
-    newest = frames.shape[1] - 1
-    starts = torch.cat([frames[:, newest - origin] for origin in origins])
-    ends = torch.cat([frames[:, newest - origin - 1] for origin in origins])
-    # On the meta device, for memory estimates, the flow is empty.
-    flows = starts.new_empty(len(starts), 2, *starts.shape[-2:]) if starts.is_meta else dense_flow(starts, ends, care)
-    return list(pad_to_multiple(flows[:, None], PADDING)[:, 0].chunk(len(origins)))
-
-
-def cached_flows(cache: FlowCache, frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]:
-    """Return what `flows_at` does for one clip `(T, C, H, W)`, from a cache."""
-    numbers = cache.numbers(frames)[::-1]
-    flows = [cache.flow(numbers[origin], numbers[origin + 1], care) for origin in origins]
-    return [pad_to_multiple(flow[:, None], PADDING)[:, 0] for flow in flows]
-
-
-def backtest(frames: Tensor, flows: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-    """Measure how well extrapolation predicts frame t from the frame `lead` frames before it.
-
-    Args:
-        frames: `(B, T, C, H, W)`.
-        flows: For some of `LEADS`, the flow from the frame that far back to the one before it.
-
-    Returns:
-        Two maps at 1/8 of the resolution. trust, `(B, leads, h, w)` in (0, 1): the share w of the moved frame with the
-        least squared error of copy + w (moved - copy) around every place, drawn toward that of the whole frame and
-        `USUAL_TRUST`, which applies where there is no flow. evidence, `(B, 3 leads, h, w)`: trust minus the usual one,
-        and the correlation of predicted and true change, there and in the whole frame; 0 where there is no flow.
-    """
-    last = frames[:, -1]
-    trusts, evidence = [], []
-    for lead, usual in zip(LEADS, USUAL_TRUST, strict=True):
-        if lead in flows:
-            origin = frames[:, -1 - lead]
-            *_, path = follow(flows[lead], lead)
-            predicted, true = warp_backward(origin, path) - origin, last - origin
-            products = [predicted.square(), predicted * true, true.square()]
-            local = around(torch.cat([product.mean(1, keepdim=True) for product in products], 1))
-            whole = local.mean((2, 3), keepdim=True)
-            size, match, _ = (local + WHOLE * whole).split(1, 1)
-            trust = ((match + usual * (DRAWN * size + FLOOR)) / ((1 + DRAWN) * size + FLOOR)).clamp(0.05, 0.98)
-            agreements = [map_[:, 1:2] / (map_[:, :1] * map_[:, 2:] + FLOOR**2).sqrt() for map_ in (local, whole)]
-            evidence += [trust - usual, agreements[0], agreements[1].expand_as(trust)]
-        else:
-            trust = torch.full_like(around(last[:, :1]), usual)
-            evidence += [torch.zeros_like(trust)] * 3
-        trusts.append(trust)
-    return torch.cat(trusts, 1), torch.cat(evidence, 1)
-
-
-def around(maps: Tensor, cell: int = PADDING) -> Tensor:
-    """Return means over a neighborhood of about five cells of that many pixels, one value a cell."""
-    maps = functional.avg_pool2d(maps, cell)
-    for _ in range(2):
-        maps = functional.avg_pool2d(functional.pad(maps, (1, 1, 1, 1), "replicate"), 3, 1)
-    return maps
-
-
-def trust_at(trust: Tensor, lead: int) -> Tensor:
-    """Interpolate trust `(B, leads, h, w)` between `LEADS`, in the logarithm of the lead: `(B, 1, h, w)`."""
-    place = min(math.log2(lead), len(LEADS) - 1)
-    low = min(int(place), len(LEADS) - 2)
-    return torch.lerp(trust[:, low : low + 1], trust[:, low + 1 : low + 2], place - low)
-
-
-def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
-    """Yield where the pixels of t+1, t+2, ... were at t under constant velocity: paths in pixels `(B, 2, H, W)`.
-
-    The path of t+k is that of t+k-1 plus the flow where that one ends.
-    """
-    path = torch.zeros_like(flow)
-    for _ in range(steps):
-        path = path + warp(flow, path)
-        yield path
-
-
-def push(flow: Tensor, lead: int, elsewhere: Tensor, scale: int = 1) -> Tensor:
-    """Return paths like those of `follow`, found from the other end: y at t will be at x = y - lead * flow(y).
-
-    Following alone never moves an object to a new place: there it reads the background's flow. Here every pixel writes
-    its path to the four pixels around its destination (bilinear weights). Where several arrive, faster ones weigh more,
-    because moving objects are mostly in front (softmax splatting: Niklaus & Liu 2020, arXiv 2003.05534). Where almost
-    nothing arrives, the path is that of `elsewhere`, `(B, 2, H, W)`. Speeds are compared in 1 / scale of a pixel.
-    """
-    batch, _, height, width = flow.shape
-    rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
-    columns = torch.arange(width, dtype=torch.float32, device=flow.device)
-    across, down = columns - lead * flow[:, 0], rows - lead * flow[:, 1]  # destination of every pixel
-    urgency = torch.exp((scale * flow.square().sum(1).sqrt()).clamp(max=8))  # vector_norm is slow over two values
-    left, top = across.floor(), down.floor()
-    written = flow.new_zeros(batch, 4, height * width)  # weighted path, weight, weight without urgency
-    for right, below in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        x, y = left + right, top + below
-        weight = (1 - (across - x).abs()) * (1 - (down - y).abs())
-        weight = weight * ((x >= 0) & (x < width) & (y >= 0) & (y < height))
-        place = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long().flatten(1)
-        values = torch.cat([flow * lead * (weight * urgency)[:, None], (weight * urgency)[:, None], weight[:, None]], 1)
-        written.scatter_add_(2, place[:, None].expand(-1, 4, -1), values.flatten(2))
-    path, total, arrived = written.unflatten(2, (height, width)).split([2, 1, 1], 1)
-    return torch.where(arrived > 0.3, path / total.clamp(min=1e-6), elsewhere)
-
-
 def unshuffle(images: Tensor) -> Tensor:
     """Rearrange `(B, C, H, W)` to `(B, 4C, H/2, W/2)`."""
     return functional.pixel_unshuffle(images, 2)
-
-
-def enlarge(maps: Tensor, factor: int = 2) -> Tensor:
-    """Resize maps by a factor, bilinear."""
-    return functional.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def convolution(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:

@@ -1,9 +1,10 @@
-"""Dense optical flow, the only caller of OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590), and warping."""
+"""Dense optical flow, the only caller of OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590), warping, and paths."""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -229,3 +230,40 @@ def _convolve(flow: Tensor, sigma: float) -> Tensor:
     planes = functional.conv2d(functional.pad(planes, (radius, radius, 0, 0), "replicate"), kernel.view(1, 1, 1, -1))
     smooth: Tensor = planes[:, 0].unflatten(0, flow.shape[:2])
     return smooth
+
+
+def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
+    """Yield where the pixels of t+1, t+2, ... were at t under constant velocity: paths in pixels `(B, 2, H, W)`.
+
+    The path of t+k is that of t+k-1 plus the flow where that one ends.
+    """
+    path = torch.zeros_like(flow)
+    for _ in range(steps):
+        path = path + warp(flow, path)
+        yield path
+
+
+def push(flow: Tensor, lead: int, elsewhere: Tensor, scale: int = 1) -> Tensor:
+    """Return paths like those of `follow`, found from the other end: y at t will be at x = y - lead * flow(y).
+
+    Following alone never moves an object to a new place: there it reads the background's flow. Here every pixel writes
+    its path to the four pixels around its destination (bilinear weights). Where several arrive, faster ones weigh more,
+    because moving objects are mostly in front (softmax splatting: Niklaus & Liu 2020, arXiv 2003.05534). Where almost
+    nothing arrives, the path is that of `elsewhere`, `(B, 2, H, W)`. Speeds are compared in 1 / scale of a pixel.
+    """
+    batch, _, height, width = flow.shape
+    rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
+    columns = torch.arange(width, dtype=torch.float32, device=flow.device)
+    across, down = columns - lead * flow[:, 0], rows - lead * flow[:, 1]  # destination of every pixel
+    urgency = torch.exp((scale * flow.square().sum(1).sqrt()).clamp(max=8))  # vector_norm is slow over two values
+    left, top = across.floor(), down.floor()
+    written = flow.new_zeros(batch, 4, height * width)  # weighted path, weight, weight without urgency
+    for right, below in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        x, y = left + right, top + below
+        weight = (1 - (across - x).abs()) * (1 - (down - y).abs())
+        weight = weight * ((x >= 0) & (x < width) & (y >= 0) & (y < height))
+        place = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long().flatten(1)
+        values = torch.cat([flow * lead * (weight * urgency)[:, None], (weight * urgency)[:, None], weight[:, None]], 1)
+        written.scatter_add_(2, place[:, None].expand(-1, 4, -1), values.flatten(2))
+    path, total, arrived = written.unflatten(2, (height, width)).split([2, 1, 1], 1)
+    return torch.where(arrived > 0.3, path / total.clamp(min=1e-6), elsewhere)

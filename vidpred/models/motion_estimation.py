@@ -1,0 +1,177 @@
+"""The motion in context frames, and how far it can be trusted: flows, their disagreement, and backtests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as functional
+from einops import repeat
+from torch import Tensor
+
+from vidpred.models.optical_flow import Care, FlowCache, dense_flow, follow, warp, warp_backward
+from vidpred.models.pyramid import pad_to_multiple
+
+PADDING = 8  # pixels: half resolution, halved twice more
+FLOOR = 1e-5  # noise level of mean squared differences: 50 dB
+LEADS = (1, 2, 4, 8)  # of the backtests on context frames
+USUAL_TRUST = (0.95, 0.9, 0.75, 0.6)  # share of motion at those leads without a backtest
+WHOLE, DRAWN = 1.0, 2.0  # backtest weights of the whole frame and of `USUAL_TRUST`, relative to a neighborhood's
+
+
+class Motion(NamedTuple):
+    """Motion in the context frames: maps `(B, ., H, W)` float32, trust and evidence at 1/8 of that resolution.
+
+    Attributes:
+        last: Frame t.
+        before: Frame t-1.
+        flow: Displacement in pixels of every pixel of t to its place in t-1.
+        older: Displacement of the same content from t-1 to t-2.
+        smooth: Like flow, but smoother.
+        doubt: Difference between t and the warped frames t-1 and t-2, two channels.
+        trust: See `backtest`.
+        evidence: See `backtest`.
+        activity: Root mean square change of the neighborhood from t-1 to t.
+    """
+
+    last: Tensor
+    before: Tensor
+    flow: Tensor
+    older: Tensor
+    smooth: Tensor
+    doubt: Tensor
+    trust: Tensor
+    evidence: Tensor
+    activity: Tensor
+
+    @property
+    def cell(self) -> int:
+        """Pixels across a cell of trust and evidence: `PADDING`, or half of that in `halved` motion."""
+        return int(self.last.shape[-1] // self.trust.shape[-1])
+
+    @property
+    def scale(self) -> int:
+        """Pixels of the frame across a pixel of the maps: 1, or 2 in `halved` motion."""
+        return PADDING // self.cell
+
+
+@torch.no_grad()
+def observe(context: Tensor, backtests: bool = True, cache: FlowCache | None = None) -> Motion:
+    """Return the motion in the newest frames of `(B, T, C, H, W)`, padded to multiples of `PADDING`.
+
+    With fewer than three frames, the first is repeated. Equal consecutive rows, as with a planner's candidates, are
+    processed once. A cache is used for a batch of one.
+    """
+    if len(context) > 1 and not context.is_meta:
+        rows, places = torch.unique_consecutive(context, dim=0, return_inverse=True)
+        if len(rows) < len(context):
+            return Motion(*(part[places] for part in observe(rows, backtests)))
+    frames = context[:, -(LEADS[-1] + 2) :].float()
+    origins = flow_origins(frames.shape[1], backtests)
+    if frames.shape[1] < 3:
+        missing = repeat(frames[:, :1], "b 1 c h w -> b n c h w", n=3 - frames.shape[1])
+        frames = torch.cat([missing, frames], 1)
+    if cache is None or len(frames) > 1:
+        fine, smooth = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
+    else:
+        fine, smooth = cached_flows(cache, frames[0], [0, 1], "fine"), cached_flows(cache, frames[0], origins, "smooth")
+    return motion_of(frames, origins, fine, smooth)
+
+
+def flow_origins(num_frames: int, backtests: bool) -> list[int]:
+    """Return the distances from t of the frames that smooth flows start at: 0, and the leads of the backtests."""
+    return [0, *(lead for lead in LEADS if backtests and lead < num_frames - 1)]
+
+
+def motion_of(frames: Tensor, origins: Sequence[int], fine: Sequence[Tensor], smooths: Sequence[Tensor]) -> Motion:
+    """Return the motion in frames of known flows.
+
+    Args:
+        frames: `(B, T, C, H, W)` with T >= 3.
+        origins: Distances from t of the frames that the smooth flows start at, see `flow_origins`.
+        fine: Fine flows of the last two pairs of frames, the newest first, each `(B, 2, H', W')` padded like frames.
+        smooths: Smooth flows at every origin.
+    """
+    padded = pad_to_multiple(frames, PADDING)
+    (flow, older), (smooth, *old_flows) = fine, smooths
+    oldest, before, last = padded[:, -3:].unbind(1)
+    older = warp(older, flow)
+    doubts = [warp_backward(before, flow), warp_backward(oldest, flow + older)]
+    doubt = torch.cat([(last - moved).abs().mean(1, keepdim=True) for moved in doubts], 1)
+    trust, evidence = backtest(padded, dict(zip(origins[1:], old_flows, strict=True)))
+    change = (last - before).square().mean(1, keepdim=True)
+    activity = enlarge((around(change) + FLOOR).sqrt(), PADDING)
+    return Motion(last, before, flow, older, smooth, doubt, trust, evidence, activity)
+
+
+def flows_at(frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]:
+    """Return the flows from t-o to the frame before it for every origin o, padded as in `observe`."""
+    newest = frames.shape[1] - 1
+    starts = torch.cat([frames[:, newest - origin] for origin in origins])
+    ends = torch.cat([frames[:, newest - origin - 1] for origin in origins])
+    # On the meta device, for memory estimates, the flow is empty.
+    flows = starts.new_empty(len(starts), 2, *starts.shape[-2:]) if starts.is_meta else dense_flow(starts, ends, care)
+    return list(pad_to_multiple(flows[:, None], PADDING)[:, 0].chunk(len(origins)))
+
+
+def cached_flows(cache: FlowCache, frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]:
+    """Return what `flows_at` does for one clip `(T, C, H, W)`, from a cache."""
+    numbers = cache.numbers(frames)[::-1]
+    flows = [cache.flow(numbers[origin], numbers[origin + 1], care) for origin in origins]
+    return [pad_to_multiple(flow[:, None], PADDING)[:, 0] for flow in flows]
+
+
+def backtest(frames: Tensor, flows: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+    """Measure how well extrapolation predicts frame t from the frame `lead` frames before it.
+
+    Args:
+        frames: `(B, T, C, H, W)`.
+        flows: For some of `LEADS`, the flow from the frame that far back to the one before it.
+
+    Returns:
+        Two maps at 1/8 of the resolution. trust, `(B, leads, h, w)` in (0, 1): the share w of the moved frame with the
+        least squared error of copy + w (moved - copy) around every place, drawn toward that of the whole frame and
+        `USUAL_TRUST`, which applies where there is no flow. evidence, `(B, 3 leads, h, w)`: trust minus the usual one,
+        and the correlation of predicted and true change, there and in the whole frame; 0 where there is no flow.
+    """
+    last = frames[:, -1]
+    trusts, evidence = [], []
+    for lead, usual in zip(LEADS, USUAL_TRUST, strict=True):
+        if lead in flows:
+            origin = frames[:, -1 - lead]
+            *_, path = follow(flows[lead], lead)
+            predicted, true = warp_backward(origin, path) - origin, last - origin
+            products = [predicted.square(), predicted * true, true.square()]
+            local = around(torch.cat([product.mean(1, keepdim=True) for product in products], 1))
+            whole = local.mean((2, 3), keepdim=True)
+            size, match, _ = (local + WHOLE * whole).split(1, 1)
+            trust = ((match + usual * (DRAWN * size + FLOOR)) / ((1 + DRAWN) * size + FLOOR)).clamp(0.05, 0.98)
+            agreements = [map_[:, 1:2] / (map_[:, :1] * map_[:, 2:] + FLOOR**2).sqrt() for map_ in (local, whole)]
+            evidence += [trust - usual, agreements[0], agreements[1].expand_as(trust)]
+        else:
+            trust = torch.full_like(around(last[:, :1]), usual)
+            evidence += [torch.zeros_like(trust)] * 3
+        trusts.append(trust)
+    return torch.cat(trusts, 1), torch.cat(evidence, 1)
+
+
+def halved(motion: Motion) -> Motion:
+    """Return the motion at half the resolution, in pixels of that."""
+    maps = (motion.last, motion.before, motion.flow, motion.older, motion.smooth, motion.doubt, motion.activity)
+    last, before, flow, older, smooth, doubt, activity = (functional.avg_pool2d(part, 2) for part in maps)
+    flows = (flow / 2, older / 2, smooth / 2)
+    return Motion(last, before, *flows, doubt, motion.trust, motion.evidence, activity)
+
+
+def around(maps: Tensor, cell: int = PADDING) -> Tensor:
+    """Return means over a neighborhood of about five cells of that many pixels, one value a cell."""
+    maps = functional.avg_pool2d(maps, cell)
+    for _ in range(2):
+        maps = functional.avg_pool2d(functional.pad(maps, (1, 1, 1, 1), "replicate"), 3, 1)
+    return maps
+
+
+def enlarge(maps: Tensor, factor: int = 2) -> Tensor:
+    """Resize maps by a factor, bilinear."""
+    return functional.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)
