@@ -20,6 +20,13 @@ def test_there_are_25_cases_with_tests() -> None:
             assert not test or re.sub(r"\[.*", "", test) in functions, name
 
 
+def test_every_file_of_this_folder_belongs_to_a_case() -> None:
+    listed = {name.partition("::")[0] for case in CASES for name in case.tests}
+    here = Path(__file__)
+    others = {file.relative_to(CHECKOUT).as_posix() for file in here.parent.glob("test_*.py") if file != here}
+    assert others <= listed
+
+
 def test_make_reliability_runs_all_of_them() -> None:
     recipe = Path(CHECKOUT / "Makefile").read_text().partition("\nreliability:")[2].partition("\n\n")[0]
     for file in {name.partition("::")[0] for case in CASES for name in case.tests}:
