@@ -182,12 +182,15 @@ def exit_codes_page() -> str:
              if issubclass(kind, errors.VidpredError) and "exit_code" in vars(kind)]  # fmt: skip
     rows = [[kind.exit_code, f"`{kind.__name__}`", " ".join((inspect.getdoc(kind) or "").split())]
             for kind in sorted(kinds, key=lambda kind: kind.exit_code)]  # fmt: skip
+    signals = [["128 + N", "", "A signal ended the command before it had anything to save or to finish: 130 Ctrl-C, "
+                "143 SIGTERM, 129 SIGHUP, as shells report it of any program. A stream that has shown a forecast "
+                "finishes its outputs and ends with 0."]]  # fmt: skip
     return "\n\n".join([
         "# Exit codes",
         "A failure is one line on standard error; `--debug` adds the traceback. In Python the same failures are "
         "exceptions of `vidpred.errors`. In a distributed run every process also writes its exit code into the "
         "run folder (`exit.json`, `exit-process-1.json`).",
-        table(["code", "exception", "meaning"], [[0, "", "Success."], *rows]),
+        table(["code", "exception", "meaning"], [[0, "", "Success."], *rows, *signals]),
     ])  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vidpred.errors import ConfigError, DataError, StorageError, printable
-from vidpred.files import atomic_write, open_regular
+from vidpred.files import atomic_write, make_folder, open_regular
 from vidpred.processes.temporary import remove_leftovers
 
 SUFFIXES = (".rar", ".zip", ".001")
@@ -40,7 +40,7 @@ def extract(archive: Path, target: Path, members: re.Pattern[str], progress: boo
         StorageError: The target cannot be written.
     """
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         for folder in target.glob("*/"):
             remove_leftovers(folder)
     except OSError as error:

@@ -82,8 +82,9 @@ def run(request: Request) -> str:
     """
     from vidpred.config.load import parse_settings
     from vidpred.data.prepared.pipeline import check, prepare
-    from vidpred.files import check_output
+    from vidpred.files import check_input, check_output
 
+    check_input(request.source)
     hint = f"`vidpred prepare {request.kind.name} --help` lists the keys"
     preparation = parse_settings(request.kind, request.settings, {"source": request.source}, hint)
     _refuse_combinations(preparation, request)

@@ -11,7 +11,7 @@ import numpy as np
 
 from vidpred.data.images.files import ImageFiles
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable
-from vidpred.files import read_bytes
+from vidpred.files import check_folder, read_bytes
 
 NOT_THE_SET: tuple[type[Exception], ...] = (*UNREADABLE, TypeError, AttributeError)
 OFFICIAL = ("train", "test")
@@ -33,6 +33,9 @@ def from_torchvision(root: Path, name: str) -> ImageFiles:
     kind = getattr(datasets, name, None)
     if not isinstance(kind, type):
         raise ConfigError(f"[torchvision={name}] torchvision.datasets has no such set")
+    files = root / str(getattr(kind, "base_folder", name))
+    if files.is_dir():
+        check_folder(files)
     parts = {split: _classified(kind, root, split) for split in OFFICIAL}
     arrays = np.concatenate([images for images, _ in parts.values()])
     labels = np.concatenate([labels for _, labels in parts.values()])
@@ -119,6 +122,8 @@ def lsun(root: Path) -> ImageFiles:
         raise DataError(
             f"no LSUN database such as bedroom_train_lmdb [{printable(root)}]; extract its .zip files there"
         )
+    for category, official in found:
+        check_folder(root / f"{category}_{official}_lmdb")
     try:
         sets = [datasets.LSUN(str(root), classes=[f"{category}_{official}"]) for category, official in found]
     except ImportError as error:

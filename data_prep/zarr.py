@@ -16,8 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vidpred.data.videos.index import warn_of_folder
 from vidpred.errors import ConfigError, DataError, counted
-from vidpred.files import check_regular
+from vidpred.files import check_folder, check_regular
 
 from .command import main
 from .episodes import EpisodeArrays
@@ -44,6 +45,7 @@ class Zarr(EpisodeArrays):
             raise ConfigError("zarr arrays need zarr: pip install 'vidpred[zarr]'") from None
         try:
             if path.is_dir():
+                check_folder(path)
                 return nullcontext(zarr.open_group(str(path), mode="r"))
             check_regular(path)
             store = zarr.storage.ZipStore(str(path), mode="r")
@@ -60,7 +62,7 @@ class Zarr(EpisodeArrays):
 def find_groups(root: Path) -> Iterator[str]:
     """Yield the relative paths of all .zarr folders and .zarr.zip files but hidden ones; each link is followed once."""
     seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=warn_of_folder, followlinks=True):
         status = os.stat(folder)
         place = Path(folder).relative_to(root)
         visible = [name for name in folders if not name.startswith(".")]

@@ -9,7 +9,7 @@ from typing import Any
 
 MOST_INT, MOST_FLOAT, MOST_TEXT = 2**31 - 1, 3.4e38, 1 << 16  # 32-bit integers and floats; characters
 MOST_SECONDS = 1e9  # what threads and sockets can wait
-MOST_SIDE = 1 << 14  # pixels of a frame; FFmpeg's encoders and OpenCV take no more than twice as many
+MOST_SIDE = 16_000  # pixels of a frame; of larger squares `is_image_size` is False
 MOST_FRAMES = 1 << 13  # of a window
 MOST_FUTURE = 100_000  # predicted frames
 MOST_WIDTH = 1 << 14  # feature maps or units of a layer
@@ -17,6 +17,11 @@ MOST_LAYERS = 256
 MOST_SAMPLES = 1 << 20  # of a batch, or drawn
 MOST_PROCESSES = 256
 SHOWN = 40  # characters of a value
+
+
+def is_image_size(height: int, width: int) -> bool:
+    """Return whether FFmpeg scales images to this size: with a margin, their bits must be a 32-bit number."""
+    return (height + 128) * (width + 128) * 8 <= MOST_INT
 
 
 def check_bounds(value: Any) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vidpred.devices import is_device, is_null, is_pipe, write_to_device
-from vidpred.errors import ConfigError, StorageError
+from vidpred.errors import ConfigError, DataError, StorageError, printable, short
 from vidpred.processes.temporary import remove, remove_leftovers, temporary_path
 
 MAX_TEXT_BYTES = 1 << 30
@@ -123,6 +123,36 @@ def check_regular(path: Path) -> None:
     open_regular(path).close()
 
 
+def check_input(path: Path) -> None:
+    """Check that a file or folder of the user's data can be read, if it exists. Raises DataError."""
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            os.scandir(path).close()
+            os.stat(os.path.join(path, os.curdir))  # its files are found by name
+        elif path.is_file():
+            check_regular(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the data: {reason} [{printable(path)}]; check its permissions") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder has only files and folders, before a library opens them. Raises DataError."""
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                check_folder(folder / entry.name)
+            elif not (entry.is_file() or entry.is_dir()):
+                place = printable(folder / entry.name)
+                raise DataError(f"a pipe, a device, a socket or a link to nothing [{place}]; remove it")
+    except OSError as error:
+        raise DataError(f"cannot read the data ({short(error)}) [{printable(folder)}]") from None
+
+
 def _opened(path: Path, flags: int, mode: str) -> Any:
     try:
         descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
@@ -212,12 +242,23 @@ def check_output(
         if path.is_dir():
             raise StorageError(f"the output is a folder [{path}]; choose another {option}")
         (_new.discard if overwrite else _new.add)(os.path.abspath(path))
-        if path.exists() and not overwrite:
-            raise StorageError(f"the output exists [{path}]; add --overwrite or choose another {option}")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if (path.exists() or path.is_symlink()) and not overwrite:
+            exists = "exists" if path.exists() else f"is a broken link, to {os.readlink(path)}"
+            raise StorageError(f"the output {exists} [{path}]; add --overwrite or choose another {option}")
+        make_folder(path.parent)
         check_writable(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write here: {error.strerror} [{path.parent}]; choose another {option}") from None
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents. Raises OSError, which tells a broken link and a file in its place apart."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        place = next(part for part in (folder, *folder.parents) if part.is_symlink() or part.exists())
+        reason = f"{place} is a file" if place.exists() else f"{place} is a broken link, to {os.readlink(place)}"
+        raise OSError(error.errno, printable(reason), str(folder)) from None
 
 
 def check_writable(folder: Path) -> None:
@@ -248,7 +289,7 @@ def atomic_write(path: Path, remedy: str = "choose another folder", durable: boo
     temporary = temporary_path(Path(tempfile.gettempdir()) / f"output{suffix or ''}" if into_device else path)
     try:
         if not into_device:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         remove_leftovers(temporary.parent)
         with naming(temporary, path):
             yield temporary

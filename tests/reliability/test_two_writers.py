@@ -78,6 +78,15 @@ def test_without_locks_there_is_a_warning(
     assert capsys.readouterr().err.count("the file system has no locks") == 1
 
 
+@pytest.mark.parametrize("verb", ["demo", "lecture"])
+def test_two_demos_in_one_folder(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with folder_lock(tmp_path, "choose another"):
+        before = sorted(tmp_path.rglob("*"))
+        assert run_vidpred(verb, "--output", tmp_path) == 4
+        assert sorted(tmp_path.rglob("*")) == before
+    assert f"another process writes this folder: process {os.getpid()} on " in capsys.readouterr().err
+
+
 @pytest.mark.reliability
 def test_two_trainings_in_one_run_folder(
     start: Start, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

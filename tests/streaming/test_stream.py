@@ -258,7 +258,25 @@ def feed(fifo: Path, content: bytes, then: object = None) -> threading.Thread:
 RAW = ("--video-size", "48x32", "--rate", "50", "--size", "32", "--frames", "1")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("frames", [0, 1])
+def test_a_signal_before_the_first_forecast(fifo: Path, tmp_path: Path, number: int, frames: int) -> None:
+    """As shells report the end of a program by a signal, and without an output."""
+    before = signal.getsignal(number)
+
+    def interrupt() -> None:
+        time.sleep(0.3)
+        os.kill(os.getpid(), number)
+        time.sleep(0.3)
+
+    writer = feed(fifo, numbered_frames(frames, 32, 48).tobytes(), interrupt)
+    assert run_vidpred("stream", fifo, *RAW, "-o", tmp_path / "out.mp4") == 128 + number
+    writer.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_stream_with_a_finished_file(fifo: Path, tmp_path: Path, number: int) -> None:
     output = tmp_path / "out.mp4"
 
@@ -367,6 +385,11 @@ def test_browsers_get_the_newest_images(clip: Path) -> None:
         (("clip.mp4", "-o", "out.mp4", "--video-size", "64"), 2, "WIDTHxHEIGHT"),
         (("clip.mp4", "-o", "out.mp4", "--rate", "nan"), 2, "'--rate'"),
         (("clip.mp4", "-o", "out.mp4", "--pixel-format", "gray"), 2, "raw frames of a pipe"),
+        (("-", "-o", "out.mp4", "--pixel-format", "RGB42"), 2, "choose rgb4"),
+        (("-", "-o", "out.mp4", "--pixel-format", "cuda"), 2, "choose rgb24"),
+        (("-", "-o", "out.mp4", "--video-size", "16000x99999"), 2, "'16000x99999'"),
+        (("clip.mp4", "-o", "out.mp4", "--size", "99999999999999"), 2, "must be at most 16,000 pixels"),
+        (("clip.mp4", "-o", "out.mp4", "--size", "16000"), 2, "would become 24000x16000, more than can be scaled"),
         (("clip.mp4", "-o", "clip.mp4", "--overwrite"), 2, "clip.mp4"),
     ],
 )

@@ -23,7 +23,7 @@ from vidpred.checkpoint.verified import (
     write_manifest,
 )
 from vidpred.errors import StorageError
-from vidpred.files import atomic_write, check_writable, write_file
+from vidpred.files import atomic_write, check_writable, make_folder, write_file
 from vidpred.processes.temporary import remove
 
 REMEDY = "free space or choose another run="
@@ -63,7 +63,7 @@ class RunFolder:
     def create(self) -> None:
         """Create the folder and check that it is writable. Raises StorageError."""
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            make_folder(self.checkpoints)
             check_writable(self.checkpoints)
             self.remember()
         except OSError as error:

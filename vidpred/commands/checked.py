@@ -34,7 +34,9 @@ class Checked(TyperCommand):
         if outputs:
             inputs = list(_paths([value for name, value in ctx.params.items() if name not in OUTPUTS]))
             check_distinct(outputs, [file for path in inputs for file in _files(path)])
-            _check_data(outputs, [path for path in inputs if path.is_dir() and not (path / "checkpoints").is_dir()])
+            _check_data(
+                outputs, [path for path in inputs if os.path.isdir(path) and not os.path.isdir(path / "checkpoints")]
+            )
         return super().invoke(ctx)
 
 
@@ -57,7 +59,7 @@ def _check_data(outputs: Sequence[tuple[str, Path]], folders: Sequence[Path]) ->
 
 def _files(path: Path) -> Iterator[Path]:
     """Yield a file, or the files of a run or checkpoint that a command would miss."""
-    if not path.is_dir():
+    if not os.path.isdir(os.path.join(path, os.curdir)):  # a file, or a folder without permissions
         yield path
         return
     yield from (path / name for name in RUN_FILES)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidpred.bounds import MOST_SIDE, is_image_size, shown
 from vidpred.commands.options import (
     CheckpointOption,
     ContextFrames,
@@ -88,6 +87,7 @@ def stream(
     from vidpred.evaluation.report import write_json
     from vidpred.files import check_output
     from vidpred.inference.load_models import load_predictors
+    from vidpred.processes.interrupts import stopping_on_signals
     from vidpred.streaming.forecasts import forecast_stream
     from vidpred.streaming.sources import SourceOptions
 
@@ -101,7 +101,7 @@ def stream(
     forecasts = forecast_stream(source, predictors[0], num_frames, every, _short_side(size), options)
     done = False
     try:
-        with _ending_on_signals(forecasts):
+        with stopping_on_signals(forecasts.stop):
             _run(forecasts, output, serve, bare, overwrite)
         done = True
     finally:
@@ -113,7 +113,7 @@ def stream(
 
 
 def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare: bool, overwrite: bool) -> None:
-    """Show the forecasts until the source ends or the stream is stopped."""
+    """Show the forecasts until the source ends or the stream is stopped: KeyboardInterrupt if there was none."""
     from vidpred.errors import DataError
     from vidpred.streaming.outputs import image_of
 
@@ -128,7 +128,9 @@ def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare:
             for place in outputs:
                 place.write(image, forecast.number)
     counts = forecasts.statistics
-    if not (counts.forecasts or counts.late or forecasts.is_stopped):
+    if not (counts.forecasts or counts.late):
+        if forecasts.is_stopped:
+            raise KeyboardInterrupt
         raise DataError(f"{counts.frames} frames, too few for a forecast; use a longer source")
     if counts.late and not counts.forecasts:
         advice = "leave out --every, or choose a larger one"
@@ -165,32 +167,19 @@ def _check(output: str | None, serve: int | None, overwrite: bool) -> None:
 
 def _video_size(text: str | None) -> tuple[int, int] | None:
     found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text or "")
-    if text is not None and found is None:
-        raise ConfigError(f"[--video-size {text}] give WIDTHxHEIGHT in pixels, as in 640x480")
-    return (int(found[1]), int(found[2])) if found else None
+    size = (int(found[1]), int(found[2])) if found else None
+    if text is not None and (size is None or not is_image_size(*size)):
+        raise ConfigError(f"[--video-size {shown(text)}] give WIDTHxHEIGHT in pixels, as in 640x480")
+    return size
 
 
 def _short_side(text: str | None) -> int | None:
-    if text is not None and not re.fullmatch(r"\d{1,5}", text):
-        raise ConfigError(f"[--size {text}] give the short side in pixels; the size of raw frames is --video-size WxH")
-    return None if text is None else int(text)
-
-
-@contextmanager
-def _ending_on_signals(forecasts: ForecastStream) -> Iterator[None]:
-    """End the stream on Ctrl-C and SIGTERM, so that its outputs are finished; a second one interrupts."""
-    before: dict[int, Any] = {}
-
-    def stop(number: int, frame: object) -> None:
-        forecasts.stop()
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(name) != signal.SIG_IGN:
-            before[name] = signal.signal(name, stop)
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+", text):
+        raise ConfigError(
+            f"[--size {shown(text)}] give the short side in pixels; the size of raw frames is --video-size WxH"
+        )
+    if len(text) > 5 or int(text) > MOST_SIDE:
+        raise ConfigError(f"[--size {shown(text)}] must be at most {MOST_SIDE:,} pixels; lower it")
+    return int(text)

@@ -12,6 +12,7 @@ from vidpred.data.prepared.format import Manifest
 from vidpred.data.videos.index import IMAGE_SUFFIXES, find_files, find_videos, no_videos
 from vidpred.devices import is_null
 from vidpred.errors import ConfigError, DataError
+from vidpred.files import check_input
 from vidpred.media.prediction_files import Output
 
 
@@ -20,10 +21,11 @@ def find_clips(paths: Sequence[Path]) -> list[Path]:
 
     Raises:
         ConfigError: A folder is a run.
-        DataError: A folder has no videos.
+        DataError: A path cannot be read, or a folder has no videos.
     """
     found: list[Path] = []
     for path in paths:
+        check_input(path)
         if not path.is_dir():
             found.append(path)
             continue

@@ -18,13 +18,14 @@ from vidpred.data.videos.index import INTERLACED, usable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.read_video import remedied
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, counted
 from vidpred.inference.clip_window import Window, choose_window, read_actions, read_states
 from vidpred.inference.load_models import check_same_frames, named
 from vidpred.inference.predictor import Predictor
 from vidpred.media.prediction_files import Output, write_prediction
 from vidpred.media.prediction_images import Step
 from vidpred.models.rollout import stream_rollout
+from vidpred.processes.memory import free_bytes
 
 FRAMES_A_READ = 16  # a read starts at a keyframe, so reading single frames would decode the same frames repeatedly
 
@@ -65,6 +66,16 @@ class PredictRequest:
     seed: int = 0
     actions: Path | None = None
     states: Path | None = None
+
+
+def check_memory(size: tuple[int, int], frames: int, channels: int) -> None:
+    """Check that frames of a size (height, width) fit into memory, as bytes and two floats. Raises ConfigError."""
+    needed, free = 9 * size[0] * size[1] * frames * channels, free_bytes()
+    if free is not None and needed > free:
+        raise ConfigError(
+            f"[--size] {counted(frames, 'frame')} of {size[1]}x{size[0]} pixels need {needed >> 20:,} MB of memory, "
+            f"and {free >> 20:,} MB are free; lower the size"
+        )
 
 
 def _warn_of_cut(request: PredictRequest, info: VideoInfo, kept: Sequence[int], window: Window) -> None:
@@ -111,8 +122,10 @@ class VideoPrediction:
         start = len(kept) - 1 + data.frame_skip if request.after_end else request.start
         window = choose_window(info, len(kept), predictors, request.num_frames, start)
         _warn_of_cut(request, info, kept, window)
+        size = scaled_size(info.height, info.width, short_side)
+        check_memory(size, len(window.numbers) + 1, data.channels)
         return cls(
-            request, predictors, info, kept, scaled_size(info.height, info.width, short_side), window,
+            request, predictors, info, kept, size, window,
             read_actions(request.actions, predictors, window, request.num_frames),
             read_states(request.states, predictors, window),
         )  # fmt: skip

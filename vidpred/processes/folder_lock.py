@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from vidpred.errors import InUseError, StorageError
-from vidpred.files import read_json
+from vidpred.files import make_folder, read_json
 
 try:
     import fcntl
@@ -81,7 +81,7 @@ def folder_lock(folder: Path, remedy: str) -> Iterator[bool]:
 def locked_output(folder: Path, option: str = "--output") -> Iterator[None]:
     """Create an output folder, and hold its lock. Raises InUseError or StorageError, which name the option."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise StorageError(f"cannot write here: {error.strerror} [{folder}]; choose another {option}") from None
     with folder_lock(folder, f"choose another {option}"):

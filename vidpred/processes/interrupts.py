@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False  # without loading typing: this module is loaded before Ctrl-C can be handled
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -87,3 +87,34 @@ def children_ignore_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call a function on the first Ctrl-C, SIGTERM or SIGHUP, so that outputs are finished; a second one interrupts.
+
+    Raises:
+        SystemExit: The block raised KeyboardInterrupt after that, for it had no output; the code is 128 + the signal's.
+    """
+    before: dict[int, Any] = {}
+    received: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        received.append(number)
+        stop()
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        one = getattr(signal, name, None)  # not all systems have all
+        if one is not None and signal.getsignal(one) != signal.SIG_IGN:
+            before[one] = signal.signal(one, handle)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not received:
+            raise
+        sys.exit(128 + received[0])
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

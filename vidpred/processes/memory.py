@@ -1,4 +1,4 @@
-"""Memory of the process."""
+"""Memory of the process and the machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's parameters
 LARGEST = 32 * 2**20  # of M_MMAP_THRESHOLD, in bytes
@@ -37,3 +38,12 @@ def keep_freed_memory(megabytes: int = 512) -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(M_TRIM_THRESHOLD, megabytes * 2**20))
+
+
+def free_bytes() -> int | None:
+    """Return how much of the machine's memory is free; None if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vidpred.errors import ConfigError
+from vidpred.inference.predict_video import check_memory
 from vidpred.inference.predictor import Predictor
 from vidpred.models.rollout import stream_rollout
 from vidpred.streaming.capture import Capture, ContextShape, Snapshot
@@ -128,9 +129,11 @@ class ForecastStream:
         """Open the source and warm up; return the frames per second of the model.
 
         Raises:
-            ConfigError, DataError: The source cannot be opened.
+            ConfigError, DataError: The source cannot be opened, or its frames do not fit into memory.
         """
         self._capture.open()
+        shape = self._capture.shape
+        check_memory(self._capture.size, shape.length + WARM_UP, shape.channels)
         self.warm_up()
         return self._capture.clock.rate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, suppress
@@ -18,6 +19,7 @@ from vidpred.media.render import UNKNOWN, Panel, compose, to_uint8
 from vidpred.media.video_writer import encode_h264, exact_rate, h264_stream
 from vidpred.streaming.forecasts import Forecast
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # disks
 LEAST_HEIGHT = 120  # pixels; smaller frames are enlarged by a whole factor
 
 
@@ -103,7 +105,13 @@ class VideoFile(Output):
                 container.close()
             with suppress(Exception):
                 self._stack.__exit__(type(error), error, None)
-            raise StorageError(f"cannot write [{self._path}]: {error.strerror}; free space") from None
+            raise StorageError(f"cannot write [{self._path}]: {self._reason(error)}") from None
+
+    def _reason(self, error: Any) -> str:
+        """Return why it cannot be written, and what to do."""
+        if not self._path.parent.is_dir():
+            return "its folder was removed; keep the folder while the stream goes on"
+        return f"{error.strerror}; {'free space' if error.errno in FULL else 'choose another --output'}"
 
     def close(self) -> None:
         if self._container is None:

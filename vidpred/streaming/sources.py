@@ -8,12 +8,14 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from vidpred.bounds import shown
 from vidpred.data.images.decode import SUFFIXES, read_image
 from vidpred.data.videos.container_damage import find_damage
 from vidpred.data.videos.containers import OpenVideo, Scaler, allowed_formats, choose_stream, open_video
@@ -22,10 +24,12 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.reader import to_array
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.errors import ConfigError, DataError, printable, short
+from vidpred.files import check_input
 from vidpred.media.video_writer import exact_rate
 
 PIPE = "-"
 USUAL_RATE = 25.0  # frames per second of images, as FFmpeg's
+USUAL_FORMATS = ("rgb24", "bgr24", "rgba", "bgra", "gray", "yuv420p", "yuyv422", "uyvy422", "nv12")
 LOST = 1.75  # usual intervals between the frames of a camera; after a longer one, frames were lost
 CAMERA_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
@@ -59,9 +63,27 @@ class SourceOptions:
     pixel_format: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the rate. Raises ConfigError."""
+        """Check the rate and the format. Raises ConfigError."""
         if self.rate is not None:
             exact_rate(self.rate)
+        if self.pixel_format is not None:
+            _check_pixel_format(self.pixel_format)
+
+
+def _check_pixel_format(name: str) -> None:
+    import av
+    from av.video import format as formats
+
+    try:
+        if av.VideoFormat(name).components:  # else a format of a graphics card
+            return
+    except ValueError:
+        pass
+    near = get_close_matches(name.lower(), sorted(set(getattr(formats, "names", ())) - {name}), cutoff=0.7)
+    known = ", ".join(dict.fromkeys((*near, *USUAL_FORMATS)))
+    raise ConfigError(
+        f"[--pixel-format {shown(name)}] no format of raw frames; choose {known} or another one of ffmpeg -pix_fmts"
+    )
 
 
 class FrameSource(ABC):
@@ -238,6 +260,7 @@ def open_source(source: str | Path | Iterable[np.ndarray], options: SourceOption
         return _open_camera(name, options)
     if options.video_size is not None:
         raise ConfigError(f"[--video-size] is for cameras and pipes of raw frames, not for files [{printable(name)}]")
+    check_input(Path(name))
     if stat.S_ISDIR(kind):
         return ImageFolder(Path(name), options.rate)
     video = open_video(Path(name), Limits(frames=sys.maxsize, hours=float("inf")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -16,6 +15,7 @@ from vidpred.models.base import Discriminator, Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import Conditions
 from vidpred.models.equalized_lr import EqualizedConv, EqualizedLinear
+from vidpred.processes.memory import free_bytes
 from vidpred.training.settings import TrainingSettings
 
 # The layers that keep most of the activations.
@@ -157,10 +157,4 @@ def duration(seconds: float) -> str:
 
 def free_memory(device: torch.device) -> int | None:
     """Return the free bytes of a device's memory; None if unknown."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return None
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()

@@ -24,7 +24,7 @@ from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, Wr
 from vidpred.data.prepared.items import is_part, recorded, write_item
 from vidpred.data.splits import SPLITS
 from vidpred.errors import DataError, StorageError, counted, printable
-from vidpred.files import csv_text, write_file
+from vidpred.files import csv_text, make_folder, write_file
 from vidpred.processes.folder_lock import FILE as LOCK
 from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.pool import in_processes
@@ -263,7 +263,7 @@ def opened_target(target: Path, name: str, fingerprint_settings: dict[str, Any],
         InUseError: Another process prepares it.
     """
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
     except OSError as error:
         raise StorageError(f"cannot write here: {error.strerror} [{target}]; choose another target") from None
     with folder_lock(target, "choose another target") as exclusive:

@@ -20,6 +20,7 @@ from vidpred.data.sources import Runs, Source, check_sizes, stack_rows
 from vidpred.data.splits import Part
 from vidpred.data.videos.windows import PATCH_TRIES, WINDOW_TRIES, first_moving, movement
 from vidpred.errors import DataError
+from vidpred.files import check_input
 
 TRIES = PATCH_TRIES * WINDOW_TRIES  # crops that are tried for enough motion
 DRAWS_A_TRY = 3  # random numbers per try: window, row and column
@@ -310,6 +311,8 @@ def prepared_source(
 
 def listed_videos(settings: DataSettings) -> DataSettings:
     """Return the settings with the root and splits of the videos that a prepared set lists, if it lists any."""
+    if settings.root is not None:
+        check_input(Path(settings.root))
     manifest = Manifest.load(Path(settings.root)) if settings.root is not None else None
     if manifest is None or manifest.videos is None:
         return settings

@@ -28,7 +28,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import DataError, StorageError, counted, printable
-from vidpred.files import parse_json, read_bytes, read_lines, with_checksum, write_file
+from vidpred.files import check_input, parse_json, read_bytes, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores, in_processes
 
@@ -58,6 +58,8 @@ INTERLACED = "are interlaced, so moving edges look like combs; deinterlace them:
 WORTH_PROCESSES = 8  # files; fewer are scanned faster than a process starts
 SAVE_SECONDS = 20.0  # an interrupted scan loses at most this much work
 
+_unreadable: set[str] = set()  # folders that `warn_of_folder` has named
+
 
 def find_videos(root: Path) -> list[str]:
     """Return the sorted relative paths of all video files, animations and stacks at any depth.
@@ -80,10 +82,14 @@ def find_videos(root: Path) -> list[str]:
 def find_files(root: Path) -> Iterator[str]:
     """Yield the relative paths of all files at any depth, folder by folder in order, except hidden files and folders.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, each folder once. Folders inside that cannot be read are left out with a warning.
+
+    Raises:
+        DataError: The root cannot be read.
     """
+    check_input(root)
     seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=warn_of_folder, followlinks=True):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:  # a link back to where the walk has been
             folders.clear()
@@ -92,6 +98,14 @@ def find_files(root: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         place = "" if folder == str(root) else f"{Path(folder).relative_to(root).as_posix()}/"
         yield from (place + name for name in sorted(files) if not name.startswith("."))
+
+
+def warn_of_folder(error: OSError) -> None:
+    """Warn once in this process of a folder that cannot be read."""
+    if error.filename not in _unreadable:
+        _unreadable.add(error.filename)
+        reason = f"a folder cannot be read and is left out: {error.strerror} [{printable(error.filename)}]"
+        print(f"vidpred: warning: {reason}", file=sys.stderr)
 
 
 def no_videos(root: Path) -> tuple[str, bool]:

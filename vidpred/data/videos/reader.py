@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from vidpred.bounds import is_image_size
 from vidpred.data.field_types import from_mapping
 from vidpred.data.videos.container_damage import find_damage
 from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video
@@ -22,7 +23,7 @@ from vidpred.data.videos.geometry import geometry_of, upright
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.data.videos.worker_status import reading
-from vidpred.errors import DataError, printable, short
+from vidpred.errors import ConfigError, DataError, printable, short
 from vidpred.files import parse_json
 
 OPEN_CONTAINERS = 8
@@ -120,11 +121,21 @@ class VideoInfo:
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """Return (height, width) with the short side scaled to `short_side` (None: unchanged), keeping the aspect ratio."""
+    """Return (height, width) with the short side scaled to `short_side` (None: unchanged), keeping the aspect ratio.
+
+    Raises:
+        ConfigError: Images of this size are too large.
+    """
     if short_side is None:
         return height, width
     scale = short_side / min(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    if not is_image_size(*size):
+        raise ConfigError(
+            f"[--size {short_side}, or data.size] frames of {width}x{height} pixels would become {size[1]}x{size[0]}, "
+            "more than can be scaled; lower the size"
+        )
+    return size
 
 
 class Reader:
