@@ -29,10 +29,10 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.split_lists import by_listing
 from vidpred.data.videos.probe import probe
 from vidpred.errors import VidpredError
-from vidpred.evaluation.network_files import load_module
 from vidpred.files import append_text, content_fingerprint, read_bytes
 from vidpred.inference.clip_window import _read_rows
 from vidpred.inference.hub import _read_metrics
+from vidpred.models.network_files import load_module
 
 
 def as_socket(file: Path) -> None:

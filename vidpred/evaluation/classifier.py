@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vidpred.data.sources import Source
 from vidpred.errors import ConfigError, DataError
-from vidpred.evaluation.network_files import load_module
 from vidpred.models.eager_optimizers import eager
+from vidpred.models.network_files import load_module
 
 FEATURES, WIDTH, BATCH, RATE = 64, 32, 128, 2e-3
 AT_ONCE = 500

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vidpred.errors import ConfigError, one_line
-from vidpred.evaluation.network_files import load_module
+from vidpred.models.network_files import load_module
 
 
 @dataclass(frozen=True)
