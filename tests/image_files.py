@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.datasets import load_digits
+from torch import Tensor, nn
 
 from vidpred.config import Config, load_config
 
@@ -91,3 +95,26 @@ def small_preset(name: str, folder: Path, changes: dict[str, Any] | None = None)
     world = {} if name.startswith("gaussians") else {**DIGITS, "data.root": str(write_digits(folder / "digits.npz"))}
     own = {**SMALL, **world, **IMAGE_PRESETS[name][0], "run": str(folder / name)}
     return load_config(f"{name}.yaml", {**own, **(changes or {})})
+
+
+class Features(nn.Module):
+    """A network with three feature maps, at 1/2, 1/4 and 1/8 of the resolution."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        widths = (3, 6, 10, 12)
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        first = self.layers[0](images).relu()
+        second = self.layers[1](first).relu()
+        return [first, second, self.layers[2](second).relu()]
+
+
+def write_network(module: nn.Module, file: Path) -> Path:
+    """Write a network of 32x32 color images as TorchScript."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(module, torch.zeros(2, 3, 32, 32), strict=False).save(str(file))
+    return file

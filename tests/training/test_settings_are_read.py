@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from tests.image_files import small_preset
+from tests.image_files import Features, small_preset, write_network
 from tests.models.test_standard_predictors import SMALL as SMALL_PREDICTORS
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import CHOICES, Config, load_config, sections_of
@@ -130,6 +130,14 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
         ),
         *(small_preset(name, tmp_path) for name in IMAGES),
         small_preset("few_images", tmp_path),
+        small_preset(
+            "dcgan_mnist",
+            tmp_path / "projected",
+            {
+                "discriminator": {"name": "projected", "width": 4, "input_size": 32},
+                "discriminator.network": str(write_network(Features(), tmp_path / "features.pt")),
+            },
+        ),
         small_preset("few_images", tmp_path / "adaptive", {"objective.adversarial.augment_target": 0.6}),
         small_preset(
             "mlp_gan",

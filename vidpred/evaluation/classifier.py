@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vidpred.data.sources import Source
 from vidpred.errors import ConfigError, DataError
 from vidpred.models.eager_optimizers import eager
-from vidpred.models.network_files import load_module
+from vidpred.models.network_files import load_module, run_network
 
 FEATURES, WIDTH, BATCH, RATE = 64, 32, 128, 2e-3
 AT_ONCE = 500
@@ -88,13 +88,9 @@ def load_network(path: Path) -> Callable[[Tensor], Any]:
 
     def run(images: Tensor) -> Any:
         shape = tuple(images.shape)
-        try:
-            found = network(images)
-        except Exception as error:  # the network is the user's and may raise anything
-            raise ConfigError(
-                f"the network does not take images {shape} ({first_line(error)}) [--features {path}]; save it for "
-                "images of this size, with a dynamic batch"
-            ) from None
+        found = run_network(
+            network, [images], f"--features {path}", "save it for images of this size, with a dynamic batch"
+        )
         features = found[0] if isinstance(found, tuple) else found
         if features.dim() != 2 or len(features) != len(images):
             raise ConfigError(
@@ -104,8 +100,3 @@ def load_network(path: Path) -> Callable[[Tensor], Any]:
         return found
 
     return run
-
-
-def first_line(error: Exception) -> str:
-    """Return the first 100 characters of an error's first line, or the name of its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

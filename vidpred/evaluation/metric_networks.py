@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidpred.errors import ConfigError, one_line
-from vidpred.models.network_files import load_module
+from vidpred.errors import ConfigError
+from vidpred.models.network_files import checked_maps, load_module, run_network
 
 
 @dataclass(frozen=True)
@@ -96,25 +96,14 @@ class MetricNetwork:
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of images `(N, 3, H, W)`. Raises ConfigError where the network returns none."""
-        found = self._run((images,))
-        if not isinstance(found, list | tuple) or not all(
-            isinstance(part, Tensor) and part.ndim == 4 for part in found
-        ):
-            raise ConfigError(
-                f"the network returns no list of feature maps [{self.option}]; it must be {self.kind.expected}"
-            )
-        return list(found)
+        return checked_maps(self._run((images,)), self.option, self.kind.expected)
 
     def _run(self, inputs: Sequence[Tensor]) -> Any:
-        try:
-            with torch.inference_mode():
-                return self.module(*(value.to(self.device) for value in inputs), **self.arguments)
-        except (RuntimeError, torch.jit.Error) as error:
-            longer = "; try --frames 16" if inputs[0].ndim == 5 else ""
-            raise ConfigError(
-                f"the network does not take frames {tuple(inputs[0].shape)} [{self.option}]: {one_line(error)}; "
-                f"it must be {self.kind.expected}{longer}"
-            ) from None
+        longer = "; try --frames 16" if inputs[0].ndim == 5 else ""
+        with torch.inference_mode():
+            moved = [value.to(self.device) for value in inputs]
+            advice = f"it must be {self.kind.expected}{longer}"
+            return run_network(self.module, moved, self.option, advice, **self.arguments)
 
 
 def feature_network(file: Path | None, device: torch.device) -> Callable[[Tensor], list[Tensor]] | None:

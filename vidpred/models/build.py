@@ -24,6 +24,7 @@ from vidpred.models.multiscale import MultiscaleSettings
 from vidpred.models.patch_discriminator import PatchDiscriminatorSettings
 from vidpred.models.predrnn import PredRNNSettings
 from vidpred.models.progressive import ProgressiveDiscriminatorSettings, ProgressiveSettings
+from vidpred.models.projected_discriminator import ProjectedDiscriminatorSettings
 from vidpred.models.r3gan import R3ganDiscriminatorSettings, R3ganSettings
 from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 from vidpred.models.simvp import SimVPSettings
@@ -62,6 +63,7 @@ DISCRIMINATORS: dict[str, type[DiscriminatorSettings]] = {
     "lapgan": LapganDiscriminatorSettings,
     "progressive": ProgressiveDiscriminatorSettings,
     "patch": PatchDiscriminatorSettings,
+    "projected": ProjectedDiscriminatorSettings,
     "r3gan": R3ganDiscriminatorSettings,
 }
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vidpred.errors import UNREADABLE, ConfigError, one_line
 
@@ -40,6 +42,40 @@ def load_module(file: Path, option: str, expected: str, device: torch.device | s
             return torch.jit.load(str(file), map_location=device).eval()
     except Exception as error:  # torch's readers raise errors of many types
         raise ConfigError(f"cannot read the network ({one_line(error)[:100]}) [{option}]; {SAVE}") from None
+
+
+def run_network(network: Any, inputs: Sequence[Tensor], option: str, advice: str, **arguments: bool) -> Any:
+    """Return a network's output.
+
+    Args:
+        network: The network, the user's, which may raise anything.
+        inputs: Tensors, the first of them images or videos.
+        option: The option that named it, for errors.
+        advice: What to do about a network that does not take the inputs, for errors.
+        arguments: Keyword arguments of the network.
+
+    Raises:
+        ConfigError: The network does not take the inputs.
+    """
+    try:
+        return network(*inputs, **arguments)
+    except Exception as error:
+        kind = "videos" if inputs[0].ndim == 5 else "images"
+        raise ConfigError(
+            f"the network does not take {kind} {tuple(inputs[0].shape)} ({one_line(error)[:100]}) [{option}]; {advice}"
+        ) from None
+
+
+def checked_maps(found: Any, option: str, expected: str) -> list[Tensor]:
+    """Return a network's output as a list of feature maps.
+
+    Raises:
+        ConfigError: It is anything else.
+    """
+    several = isinstance(found, list | tuple) and len(found) > 0
+    if not several or not all(isinstance(part, Tensor) and part.ndim == 4 for part in found):
+        raise ConfigError(f"the network returns no list of feature maps [{option}]; it must be {expected}")
+    return list(found)
 
 
 def _content(file: Path) -> str:
