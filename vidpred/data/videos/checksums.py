@@ -37,13 +37,18 @@ def wrong_png_checksum(content: bytes) -> str | None:
 
 
 class SliceChecksums:
-    """The checksums of FFV1's slices, in files whose first packets have them (format version 3, `-slicecrc 1`)."""
+    """The checksums of FFV1's slices, in files whose first packets have them (format version 3, `-slicecrc 1`).
+
+    Attributes:
+        decided: Whether it is known if there are checksums, so that `differ` needs no following packets.
+    """
 
     def __init__(self, settings: bytes | None) -> None:
         """Check the decoder's settings, which end with a checksum, too."""
         self._seed: int | None = None
-        self._decided, self._has_settings = False, bool(settings)
+        self._has_settings = bool(settings)
         self._unusable = bool(settings) and not any(_is_right(settings or b"", seed) for seed in SEEDS)
+        self.decided = self._unusable
 
     def differ(self, packet: bytes, following: Sequence[bytes]) -> bool:
         """Return whether a checksum of a packet is wrong.
@@ -54,8 +59,8 @@ class SliceChecksums:
         """
         if not packet or self._unusable:
             return bool(packet)
-        if not self._decided:
-            self._decided = True
+        if not self.decided:
+            self.decided = True
             tried = ((seed, one) for seed in SEEDS for one in (packet, *following))
             self._seed = next((seed for seed, one in tried if slices_are_right(one, seed)), None)
             has_checksums = self._seed is not None or any(map(_have_checksums, (packet, *following)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ GIF_BLOCK, IRREGULAR_MOST = (
 )  # bytes of every block except the last; at most one of this number of images is irregular
 
 READ_BYTES = 16_384  # at least; structures are read in small pieces
+CHUNK, CHUNK_BLOCK = struct.Struct("<4sI"), 1 << 16  # of RIFF: name and size; bytes read at once
 
 
 @dataclass
@@ -113,13 +115,19 @@ def _check_riff(content: FileBytes, damage: Damage) -> None:
 
 
 def _check_chunks(content: FileBytes, offset: int, end: int, damage: Damage) -> None:
+    block, start = b"", 0
     while offset + 8 <= end:
-        name, size = content[offset : offset + 4], int.from_bytes(content[offset + 4 : offset + 8], "little")
+        if not start <= offset <= start + len(block) - 12:
+            block, start = content[offset : offset + CHUNK_BLOCK], offset
+            if len(block) < 8:  # cut off meanwhile
+                return
+        name, size = CHUNK.unpack_from(block, offset - start)
         following = offset + 8 + size + size % 2
-        if not all(32 <= byte < 127 for byte in name) or (following > end + 1 and end < len(content)):
+        printable = name.isalnum() or all(32 <= byte < 127 for byte in name)
+        if not printable or (following > end + 1 and end < len(content)):
             damage.add(offset, f"an invalid chunk at byte {offset:,}")
             return
-        is_list = name == b"LIST" and content[offset + 8 : offset + 12] in (b"movi", b"rec ")
+        is_list = name == b"LIST" and block[offset + 8 - start : offset + 12 - start] in (b"movi", b"rec ")
         offset = offset + 12 if is_list else following  # the chunks of a list follow one another, then the next list
 
 

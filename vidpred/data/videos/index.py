@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
@@ -160,17 +160,17 @@ def scan(
                 bad.append((name, reason))
         else:
             todo.append(name)
-    saved = time.monotonic()
+    saved, lines = time.monotonic(), dict[str, str]()
     for name, result in _probe_all(base, todo, progress, limits, processes):
         if isinstance(result, VideoInfo):
             videos[name] = result
         else:
             bad.append((name, result))
         if time.monotonic() - saved > SAVE_SECONDS:
-            _save(root, list(videos.values()))
+            _save(root, videos, lines)
             saved = time.monotonic()
     if todo and videos:
-        _save(root, [videos[name] for name in sorted(videos)])
+        _save(root, videos, lines)
     return [videos[name] for name in sorted(videos)], sorted(bad)
 
 
@@ -359,8 +359,10 @@ def _load(file: Path) -> dict[str, VideoInfo]:
         return {}
 
 
-def _save(root: Path, videos: Sequence[VideoInfo]) -> None:
-    _write(index_file(root), with_checksum([json.dumps(VERSION), *(video.to_json() for video in videos)]))
+def _save(root: Path, videos: Mapping[str, VideoInfo], lines: dict[str, str]) -> None:
+    """Write the index; `lines` keeps its lines for the next time."""
+    lines |= {name: videos[name].to_json() for name in videos.keys() - lines.keys()}
+    _write(index_file(root), with_checksum([json.dumps(VERSION), *(lines[name] for name in sorted(lines))]))
 
 
 def _write(file: Path, text: str) -> None:

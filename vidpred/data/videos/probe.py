@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ GAP_SECONDS, GAP_INTERVALS = 0.3, 5  # minimum length of such a gap, in seconds 
 THUMBNAIL = 32  # side of the gray thumbnails for detecting cuts
 # Pixel formats whose first plane is the 8-bit luma.
 LUMA_FIRST = {"gray", "nv12", "nv21", *(f"yuv{j}{kind}p" for j in ("", "j") for kind in (410, 411, 420, 422, 440, 444))}
+COMPARED = 32  # thumbnails that are compared at once
 CUT_DIFFERENCE = 20.0  # minimum mean absolute difference of thumbnails (of 255) at a cut
 CUT_RATIO = 3.0  # minimum ratio of that difference to the median difference around it
 REPEAT_DIFFERENCE = 0.5  # of 255; consecutive thumbnails that differ less show a repeated frame
 MAX_REPEATS = 6  # frames; a longer pause is a still scene
-TRIED_FRAMES = 4  # frames decoded again from a keyframe to check that random access works
+TRIED_FRAMES = 2  # frames decoded again from a keyframe to check that random access works
 
 
 def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> VideoInfo:
@@ -58,12 +60,13 @@ def probe(path: Path, name: str | None = None, limits: Limits | None = None) -> 
         with video.container:
             damage = find_damage(path, video.container.format.name)
             scan.run(damage)
+            pts = scan.order()
             info = VideoInfo(
                 path=name or path.name, bytes=status.st_size, mtime_ns=status.st_mtime_ns, codec=video.decoder.name,
                 frames=scan.count, rate=scan.rate, **scan.geometry._asdict(),
-                time_base=str(video.stream.time_base or Fraction(1, 25)), pts=scan.order(), keyframes=scan.keyframes,
-                keyframe_dts=scan.keyframe_dts(), cuts=find_cuts(scan.thumbnail_differences), gaps=sorted(scan.gaps),
-                breaks=damage.breaks, images=damage.images, notes=[*damage.notes, *scan.notes],
+                time_base=str(video.stream.time_base or Fraction(1, 25)), pts=pts, keyframes=scan.keyframes,
+                keyframe_dts=[] if pts else scan.keyframe_dts(), cuts=find_cuts(scan.thumbnail_differences),
+                gaps=sorted(scan.gaps), breaks=damage.breaks, images=damage.images, notes=[*damage.notes, *scan.notes],
                 interlaced=2 * scan.interlaced > scan.count, fingerprint=content_fingerprint(path),
             )  # fmt: skip
             return _with_checked_keyframes(path, info, scan.checksums, video)
@@ -81,10 +84,10 @@ class _Scan:
         self.geometry = Geometry(0, 0, 0, False)
         self.pts: list[int | None] = []
         self.keyframes: list[int] = []
-        self.checksums: list[int] = []
+        self.checksums: dict[int, int] = {}  # of the thumbnails from each keyframe on, by frame
         self.thumbnail_differences: list[float] = []
         self._keyframe_dts: list[int | None] = []
-        self._thumbnail: np.ndarray | None = None
+        self._thumbnails, self._filled = np.empty((COMPARED, THUMBNAIL, THUMBNAIL), np.uint8), 0
         self._size = (0, 0)
         self._time_base = float(video.stream.time_base or 0)
         self._scaler = Scaler()
@@ -104,6 +107,7 @@ class _Scan:
         if not self.count:
             reason = next(iter([*frames.reasons, *damage.notes]), "no keyframe" if frames.before else None)
             raise DataError(f"damaged: no whole frame ({reason})" if reason else "no frames in its video stream")
+        self._compare_thumbnails()
         self.gaps.update(gap for gap in frames.gaps if 0 < gap < self.count)
         if frames.gaps:
             lost = (
@@ -116,25 +120,39 @@ class _Scan:
         self.note_holes()
 
     def add(self, frame: Any, is_key: bool) -> None:
-        if not self.count:
-            self.geometry = geometry_of(frame, self.video.stream)
+        if (frame.width, frame.height) != self._size:
+            self._resized(frame)
         if is_key:
             self.keyframes.append(self.count)
             self._keyframe_dts.append(frame.dts)
         self.pts.append(frame.pts)
         self.interlaced += frame.interlaced_frame
         self.count += 1
-        if (frame.width, frame.height) != self._size:
-            self._size = frame.width, frame.height
-            upright = self.geometry.rotation % 180 == 0
-            width = max(frame.width, self.geometry.width if upright else self.geometry.height)
-            self._refuse(self.limits.of_size(width, frame.height))
+        if self._filled == COMPARED or self.count > self.limits.frames:
+            self._compare_thumbnails()
+        thumbnail = thumbnail_of(frame, self._scaler, self._thumbnails[self._filled])
+        self._filled += 1
+        if self.keyframes and self.count <= self.keyframes[-1] + TRIED_FRAMES:
+            self.checksums[self.count - 1] = zlib.crc32(thumbnail.data)
+
+    def _resized(self, frame: Any) -> None:
+        """Note the size of the first frame, and refuse frames that are too large."""
+        self._size = frame.width, frame.height
+        if not self.count:
+            self.geometry = geometry_of(frame, self.video.stream)
+        upright = self.geometry.rotation % 180 == 0
+        width = max(frame.width, self.geometry.width if upright else self.geometry.height)
+        self._refuse(self.limits.of_size(width, frame.height))
+
+    def _compare_thumbnails(self) -> None:
+        """Compare the last thumbnails with one another, and keep the last one for the next comparison."""
         self._refuse(self.limits.of_length(self.count, self._seconds()))
-        thumbnail = thumbnail_of(frame, self._scaler)
-        self.checksums.append(zlib.crc32(np.ascontiguousarray(thumbnail).data))
-        if self._thumbnail is not None:
-            self.thumbnail_differences.append(cv2.norm(thumbnail, self._thumbnail, cv2.NORM_L1) / thumbnail.size)
-        self._thumbnail = thumbnail
+        found = self._thumbnails[: self._filled]
+        if self._filled > 1:
+            changes = cv2.absdiff(found[1:], found[:-1]).reshape(self._filled - 1, THUMBNAIL**2)
+            sums = cv2.reduce(changes, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+            self.thumbnail_differences += (sums.ravel() / THUMBNAIL**2).tolist()
+        self._thumbnails[0], self._filled = found[-1], 1
 
     def _refuse(self, reason: str | None) -> None:
         if reason:
@@ -156,7 +174,7 @@ class _Scan:
         """Return seek times for streams without pts: AVI numbers frames in storage order, not display order."""
         found = [dts for dts in self._keyframe_dts if dts is not None]
         ascending = all(a < b for a, b in pairwise(found))
-        return found if len(found) == len(self.keyframes) and ascending and not self.order() else []
+        return found if len(found) == len(self.keyframes) and ascending else []
 
     def note_holes(self) -> None:
         """Note where MPEG streams have no frames for a long time: nothing else reveals that data is missing there."""
@@ -170,16 +188,27 @@ class _Scan:
             self.notes.append(f"{intervals[holes - 1].sum():.2f} s are missing, first after frame {holes[0]}")
 
 
-def thumbnail_of(frame: Any, scaler: Scaler) -> np.ndarray:
-    """Return a frame as a gray thumbnail, `(THUMBNAIL, THUMBNAIL)` uint8."""
-    if frame.format.name not in LUMA_FIRST:
-        return scaler.array(frame, (THUMBNAIL, THUMBNAIL), "gray")
-    plane = frame.planes[0]
-    luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : frame.width]
-    return cv2.resize(luma, (THUMBNAIL, THUMBNAIL))  # four pixels each, which suffices and takes a third of the time
+def thumbnail_of(frame: Any, scaler: Scaler, place: np.ndarray | None = None) -> np.ndarray:
+    """Return a frame as a gray thumbnail, `(THUMBNAIL, THUMBNAIL)` uint8, in `place` if that is given."""
+    place = np.empty((THUMBNAIL, THUMBNAIL), np.uint8) if place is None else place
+    # `frame.planes` makes all planes, which takes longer.
+    plane = _plane_class()(frame, 0) if frame.format.name in LUMA_FIRST else None
+    if plane is None or plane.line_size < frame.width:  # negative: from the bottom up
+        place[:] = scaler.array(frame, (THUMBNAIL, THUMBNAIL), "gray")
+        return place
+    luma = np.ndarray((plane.height, frame.width), np.uint8, plane, 0, (plane.line_size, 1))
+    # Four pixels each, which suffices and takes a third of the time.
+    return cv2.resize(luma, (THUMBNAIL, THUMBNAIL), place)
 
 
-def _with_checked_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int], video: OpenVideo) -> VideoInfo:
+@cache
+def _plane_class() -> Any:
+    from av.video.plane import VideoPlane
+
+    return VideoPlane
+
+
+def _with_checked_keyframes(path: Path, info: VideoInfo, checksums: dict[int, int], video: OpenVideo) -> VideoInfo:
     """Return the info, without keyframes if decoding from one of them differs from sequential decoding.
 
     A good video is tried at its last keyframe, by thumbnails, or at all of them where no ascending times identify the
@@ -195,7 +224,7 @@ def _with_checked_keyframes(path: Path, info: VideoInfo, checksums: Sequence[int
         with closing(Reader(path, info, video)) as reader:
             right = all(
                 _checksums(reader, first, first + TRIED_FRAMES, lambda frame: thumbnail_of(frame, scaler))
-                == checksums[first : first + TRIED_FRAMES]
+                == [checksums[number] for number in range(first, min(first + TRIED_FRAMES, info.frames))]
                 for first in reversed(tried)  # so that the reader seeks each time
             )
     return info if right else replace(info, keyframes=[], keyframe_dts=[])

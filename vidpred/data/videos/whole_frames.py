@@ -48,7 +48,10 @@ class WholeFrames:
         self._key_sent = True  # whether a keyframe was sent to the decoder since the last damage
         self._key_pts: int | None = None
         self._offset = 0  # in the file, of the last packet
+        self._demuxed = video.container.demux(video.stream)
         self._following: deque[Any] = deque()  # packets read ahead
+        self._ended = False
+        self._retains_nothing = video.decoder.name not in RETAINING
         self._must_be_key = video.decoder.name in PREDICTING_FROM_NOTHING  # the next packet
         # Times of packets flagged as keyframes.
         self._flagged: set[int] | None = set() if video.decoder.name in WITHOUT_KEY_FLAGS else None
@@ -56,7 +59,7 @@ class WholeFrames:
         self._frames = self._decode()
 
     def __iter__(self) -> Iterator[Any]:
-        return self
+        return self._frames
 
     def __next__(self) -> Any:
         """Return the next whole frame."""
@@ -66,13 +69,14 @@ class WholeFrames:
         import av
 
         for packet in self._packets():
-            if self._is_broken(packet):
+            if (self.breaks or packet.is_corrupt) and self._is_broken(packet):
                 self._lose("data is missing", sent=False)
-            if self._has_wrong_checksum(packet):
+            if self._checksums is not None and self._has_wrong_checksum(packet, self._checksums):
                 self._lose("a wrong checksum", sent=False)
                 self.lost += 1
                 continue
-            self._note_key(packet)
+            if self._must_be_key or packet.is_keyframe:
+                self._note_key(packet)
             try:
                 frames = self.video.decode(packet)
             except av.EOFError:
@@ -84,7 +88,8 @@ class WholeFrames:
                 self.lost += 1
                 continue
             for frame in frames:
-                yield from self._filter(frame)
+                if self._is_whole(frame):
+                    yield frame
 
     def _note_key(self, packet: Any) -> None:
         """Note whether the decoder gets a keyframe."""
@@ -96,23 +101,24 @@ class WholeFrames:
             if self._flagged is not None and packet.pts is not None:
                 self._flagged.add(packet.pts)
 
-    def _filter(self, frame: Any) -> Iterator[Any]:
+    def _is_whole(self, frame: Any) -> bool:
+        """Return whether a decoded frame is whole, and count it."""
         is_key = self._is_key(frame)
         if self.images is not None and self.count >= self.images:
             self._lose("incomplete image")
-        elif frame.is_corrupt and self._whole and not self.count and self.video.decoder.name in DROPPING_DECODERS:
-            self.before += 1  # a stream that was cut between keyframes; players skip these, too
-            return
         elif frame.is_corrupt:
+            if self._whole and not self.count and self.video.decoder.name in DROPPING_DECODERS:
+                self.before += 1  # a stream that was cut between keyframes; players skip these, too
+                return False
             self._lose("incomplete frame")
         elif is_key and self._key_sent and (None in (self._key_pts, frame.pts) or frame.pts >= self._key_pts):
             self._whole = True
-        if self._whole:
-            self.count += 1
-            self._key_pts, self.is_key = None, is_key and self.video.decoder.name not in RETAINING
-            yield frame
-        else:
+        if not self._whole:
             self.lost += 1
+            return False
+        self.count += 1
+        self._key_pts, self.is_key = None, is_key and self._retains_nothing
+        return True
 
     def _is_key(self, frame: Any) -> bool:
         if self._flagged is None:
@@ -138,32 +144,36 @@ class WholeFrames:
                 if any(before < place <= offset for place in self.breaks):
                     return True
         joined = packet.is_corrupt and any(
-            following.is_keyframe and following.size for following in islice(self._following, LOOK_AHEAD)
+            following.is_keyframe and following.size for following in self._read_ahead(LOOK_AHEAD)
         )
         return bool(packet.is_corrupt and not joined)
 
-    def _has_wrong_checksum(self, packet: Any) -> bool:
-        if self._checksums is None:
-            return False
-        return self._checksums.differ(bytes(packet), [bytes(following) for following in self._following])
+    def _has_wrong_checksum(self, packet: Any, checksums: SliceChecksums) -> bool:
+        following = () if checksums.decided else self._read_ahead(AHEAD)
+        return checksums.differ(bytes(packet), [bytes(one) for one in following])
 
     def _packets(self) -> Iterator[Any]:
-        """Yield every packet up to the empty one that flushes the decoder; `_following` holds the next few."""
+        """Yield every packet up to the empty one that flushes the decoder."""
+        while (packet := self._following.popleft() if self._following else self._read()) is not None:
+            yield packet
+
+    def _read_ahead(self, count: int) -> list[Any]:
+        """Return up to `count` of the next packets, which `_packets` yields later."""
+        while len(self._following) < count and (packet := self._read()) is not None:
+            self._following.append(packet)
+        return list(islice(self._following, count))
+
+    def _read(self) -> Any:
+        """Return the next packet of the container; None behind the last one."""
         import av
 
-        packets = self.video.container.demux(self.video.stream)
-        following = self._following
-        ended = False
-        while following or not ended:
-            while len(following) <= (AHEAD if self._checksums else LOOK_AHEAD) and not ended:
-                try:
-                    packet = next(packets, None)
-                except av.FFmpegError as error:
-                    self.reasons.append(short(error))
-                    self.gaps.append(self.count)
-                    packet = av.Packet()  # flushes the decoder
-                ended = packet is None or not packet.size
-                if packet is not None:
-                    following.append(packet)
-            if following:
-                yield following.popleft()
+        if self._ended:
+            return None
+        try:
+            packet = next(self._demuxed, None)
+        except av.FFmpegError as error:
+            self.reasons.append(short(error))
+            self.gaps.append(self.count)
+            packet = av.Packet()  # flushes the decoder
+        self._ended = packet is None or not packet.size
+        return packet
