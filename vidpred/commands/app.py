@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import sys
@@ -110,6 +111,21 @@ def with_new_names(words: Sequence[str]) -> list[str]:
     return found
 
 
+def verb_of(command: Any) -> str:
+    """Return the verb of a registered command."""
+    return command.name or getattr(command.callback, "__name__", "")
+
+
+def needed(app: typer.Typer, words: Sequence[str]) -> typer.Typer:
+    """Return the app with the verb of a command line alone, because building all commands takes as long as a step."""
+    used = [command for command in app.registered_commands if verb_of(command) in words[:1]]
+    if not used:
+        return app
+    one = copy.copy(app)
+    one.registered_commands = used
+    return one
+
+
 def main() -> None:
     """Run the command line; expected failures print one line on stderr and exit with a documented code."""
     end_on_interrupt()
@@ -125,7 +141,7 @@ def main() -> None:
     sys.argv[1:] = with_new_names(sys.argv[1:])
     try:
         check_words(sys.argv[1:])
-        code = bounded_command(app)(standalone_mode=False, prog_name="vidpred")
+        code = bounded_command(needed(app, sys.argv[1:]))(standalone_mode=False, prog_name="vidpred")
         if not ({*sys.argv[1:2]} & TRAININGS) or "--dry-run" in sys.argv:
             _check_printed()
     except VidpredError as error:
@@ -171,6 +187,5 @@ def _usage_error(error: Any) -> ConfigError:
     if "\n" in message:
         error.show()
         sys.exit(ConfigError.exit_code)
-    verbs = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    verb = next((f" {word}" for word in sys.argv[1:2] if word in verbs), "")
+    verb = next((f" {verb}" for verb in map(verb_of, app.registered_commands) if verb in sys.argv[1:2]), "")
     return ConfigError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see vidpred{verb} --help")

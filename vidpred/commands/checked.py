@@ -12,6 +12,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from vidpred.errors import ConfigError, StorageError
+from vidpred.processes.memory import import_once
 
 OUTPUTS = ("output", "json", "plot", "neighbors", "video", "html", "walk")  # parameters; paths in others are read
 REPORTS = (".json", ".html", ".pdf", ".svg", ".png")
@@ -37,6 +38,8 @@ class Checked(TyperCommand):
             _check_data(
                 outputs, [path for path in inputs if os.path.isdir(path) and not os.path.isdir(path / "checkpoints")]
             )
+        if self.name != "prepare":
+            import_once("vidpred.config")
         return super().invoke(ctx)
 
 

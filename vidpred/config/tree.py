@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -115,14 +115,15 @@ class Config(Settings):
         return self
 
 
-def known_keys(section: type[BaseModel], prefix: str) -> list[str]:
+@cache
+def known_keys(section: type[BaseModel], prefix: str) -> tuple[str, ...]:
     """Return the dotted keys of all settings and sections below a section."""
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
         for kind in sections_of(field.annotation):
             keys += known_keys(kind, f"{prefix}{name}.")
-    return list(dict.fromkeys(keys))
+    return tuple(dict.fromkeys(keys))
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:
@@ -137,7 +138,8 @@ def is_one_or_more(annotation: Any) -> bool:
     return bool(annotation == (str | tuple[str, ...] | None))
 
 
-def text_keys(section: type[BaseModel], prefix: str) -> set[str]:
+@cache
+def text_keys(section: type[BaseModel], prefix: str) -> frozenset[str]:
     """Return the dotted keys of settings that are free text (paths)."""
     fields = section.model_fields
     texts = (str, str | None, Path, Path | None)
@@ -147,7 +149,7 @@ def text_keys(section: type[BaseModel], prefix: str) -> set[str]:
     for name, field in fields.items():
         for kind in sections_of(field.annotation):
             keys |= text_keys(kind, f"{prefix}{name}.")
-    return keys
+    return frozenset(keys)
 
 
 def tuple_length(parts: list[str], tree: type[BaseModel] = Config) -> int:
