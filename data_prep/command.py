@@ -66,7 +66,7 @@ def describe_sets() -> str:
 
 def describe_set(kind: type[DataSet]) -> str:
     """Return the description of a set, of its expected source, and of its settings."""
-    from vidpred.config.explain import explain_class
+    from vidpred.settings.tables import explain_class
 
     about = (sys.modules[kind.__module__].__doc__ or "").strip()
     return f"{about}\n\nSOURCE: {kind.expects}\n\n{explain_class(kind, 'KEY=VALUE', ('source',))}"
@@ -80,9 +80,9 @@ def run(request: Request) -> str:
         DataError: The source cannot be read, or a checked file is bad.
         StorageError: The target cannot be written.
     """
-    from vidpred.config.load import parse_settings
     from vidpred.data.prepared.pipeline import check, prepare
     from vidpred.files import check_input, check_output
+    from vidpred.settings.overrides import parse_settings
 
     check_input(request.source)
     hint = f"`vidpred prepare {request.kind.name} --help` lists the keys"

@@ -33,7 +33,6 @@ from tests.reliability import scorecard
 from tests.reliability.soak import LONG, soak
 from vidpred.checkpoint import write_manifest
 from vidpred.config import Config, load_config, preset_folder, to_yaml
-from vidpred.config.tree import known_keys
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.prepared.windows import prepared_source
 from vidpred.data.settings import DataSettings
@@ -41,6 +40,7 @@ from vidpred.data.videos.index import scan
 from vidpred.errors import ConfigError, DataError, StorageError, VidpredError, one_line
 from vidpred.inference.predictor import Predictor
 from vidpred.run import plan, train
+from vidpred.settings.keys import known_keys
 
 CASES = 1000
 SECONDS, MEMORY = 20, 8 << 30  # of a case: processor time, and address space beyond what is used already

@@ -19,9 +19,9 @@ from vidpred.checkpoint import find_checkpoint
 from vidpred.commands import diagnose
 from vidpred.config import Config, load_config
 from vidpred.config.unused_settings import changed
-from vidpred.config.yaml_files import as_yaml
 from vidpred.errors import StorageError
 from vidpred.models.discriminators import MultiscaleDiscriminator
+from vidpred.settings.yaml_files import as_yaml
 from vidpred.training.checks import History, only_features
 from vidpred.training.diagnosis import CHECKS, Diagnosis, checked_titles
 

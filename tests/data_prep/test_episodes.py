@@ -14,12 +14,12 @@ from data_prep.episodes import EpisodeArrays
 from data_prep.hdf5 import Hdf5
 from data_prep.zarr import Zarr
 from tests.set_files import episode, find_square
-from vidpred.config.load import parse_settings
 from vidpred.data.build import build_source
 from vidpred.data.prepared.format import PreparedFrames
 from vidpred.data.prepared.pipeline import Summary, prepare
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError
+from vidpred.settings.overrides import parse_settings
 
 LENGTHS = [24, 20, 26, 22, 24, 21]
 

@@ -11,10 +11,10 @@ import pytest
 
 from vidpred.checkpoint import read_config
 from vidpred.config import load_config
-from vidpred.config.yaml_files import parse_yaml, read_yaml
 from vidpred.errors import ConfigError, StorageError
 from vidpred.settings import YamlError
 from vidpred.settings import parse_yaml as parse
+from vidpred.settings.yaml_files import parse_yaml, read_yaml
 
 TENFOLD = "\n".join(f"{name}: &{name} [{', '.join([f'*{last}'] * 10)}]" for last, name in pairwise("abcdefghi"))
 REFUSED = {

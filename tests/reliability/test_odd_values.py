@@ -17,11 +17,10 @@ from tests.command_line import run_vidpred
 from vidpred.bounds import MOST_INT, check_bounds
 from vidpred.commands.app import USAGE_ERROR, _usage_error, app
 from vidpred.commands.option_bounds import bounded_command
-from vidpred.config import Config, load_config
-from vidpred.config.load import parse_settings
-from vidpred.config.tree import CHOICES, sections_of
+from vidpred.config import CHOICES, Config, load_config, sections_of
 from vidpred.errors import ConfigError, lacks_memory
 from vidpred.run import check_memory
+from vidpred.settings.overrides import parse_settings
 
 HUGE = (2**31, -(2**31), 10**400)
 NO_NUMBERS = (math.nan, math.inf, -math.inf)

@@ -12,7 +12,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from vidpred.errors import ConfigError, StorageError
-from vidpred.processes.memory import import_once
+from vidpred.processes.memory import import_first
 
 OUTPUTS = ("output", "json", "plot", "neighbors", "video", "html", "walk")  # parameters; paths in others are read
 REPORTS = (".json", ".html", ".pdf", ".svg", ".png")
@@ -39,7 +39,7 @@ class Checked(TyperCommand):
                 outputs, [path for path in inputs if os.path.isdir(path) and not os.path.isdir(path / "checkpoints")]
             )
         if self.name != "prepare":
-            import_once("vidpred.config")
+            import_first("vidpred.config")
         return super().invoke(ctx)
 
 

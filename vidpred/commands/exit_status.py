@@ -143,7 +143,7 @@ def requested_run(words: list[str]) -> Path | None:
     if words[:1] != ["train"] or "--dry-run" in words:
         return None
     from vidpred.config import Config, find_preset, parse_text
-    from vidpred.config.yaml_files import read_yaml
+    from vidpred.settings.yaml_files import read_yaml
 
     given = [word.removeprefix("run=") for word in words if word.startswith("run=")]
     presets = [after for word, after in pairwise(words) if word in ("--config", "-c")]

@@ -10,8 +10,9 @@ from vidpred.config.load import (
     split_words,
     to_yaml,
 )
-from vidpred.config.tree import CHOICES, Config, sections_of
-from vidpred.config.yaml_files import as_yaml, parse_text
+from vidpred.config.tree import CHOICES, Config
+from vidpred.settings.keys import sections_of
+from vidpred.settings.yaml_files import as_yaml, parse_text
 
 __all__ = [
     "CHOICES",

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from vidpred.bounds import shown
-from vidpred.config.tree import CHOICES, Config, is_one_or_more, known_keys, text_keys, tuple_length
-from vidpred.config.yaml_files import parse_text, parse_yaml, read_yaml
+from vidpred.config.tree import CHOICES, Config
 from vidpred.errors import ConfigError
 from vidpred.settings import assign, flatten, moved_to, renamed_value
+from vidpred.settings.keys import NEAR
+from vidpred.settings.overrides import check_key, explain_error, parse_words
+from vidpred.settings.yaml_files import read_yaml
 
 KEYS = "`vidpred config` lists the keys"
-NEAR = 0.65  # minimum similarity of a name, from 0 to 1, to suggest it: below, suggestions mislead
-Section = TypeVar("Section", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -113,95 +114,30 @@ def find_preset(path: str | Path) -> Path:
     raise ConfigError(f"no such config file or preset [{path}]{hint}")
 
 
-def parse_settings(kind: type[Section], words: Iterable[str], fixed: Mapping[str, Any], hint: str) -> Section:
-    """Build a section of settings from words KEY=VALUE, parsed like overrides, and fixed values.
-
-    Args:
-        kind: The class of the section.
-        words: The words.
-        fixed: Further values by key.
-        hint: Advice for unknown keys without a near match.
-
-    Raises:
-        ConfigError: A key is unknown, or a value is wrong.
-    """
-    given: dict[str, Any] = {}
-    for key, value in _parse_overrides(words, kind, hint):
-        several = key in given and key in kind.model_fields and is_one_or_more(kind.model_fields[key].annotation)
-        given[key] = (*(given[key] if isinstance(given[key], tuple) else (given[key],)), value) if several else value
-    given |= fixed
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, dict.fromkeys(given, "command line"), None, kind)) from None
-
-
-def _parse_overrides(
-    overrides: Mapping[str, Any] | Iterable[str], tree: type[BaseModel] = Config, hint: str = KEYS
-) -> Iterable[tuple[str, Any]]:
+def _parse_overrides(overrides: Mapping[str, Any] | Iterable[str]) -> Iterator[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
         yield from overrides.items()
-        return
-    for item in overrides:
-        key, separator, text = item.partition("=")
-        if not separator:
-            raise ConfigError(f"not an override [{item}]; write key=value, for example training.steps=100")
-        key = key.strip()
-        _check_key(key, "command line", tree, hint)
-        if not text.strip():
-            raise ConfigError(f"an empty value [{item}]; for no value write {key}=null")
-        yield key, parse_text(text) if key in text_keys(tree, "") else parse_yaml(text, item)
+    else:
+        yield from parse_words(overrides, Config, partial(_check_key, where="command line"))
 
 
-def _check_key(key: str, where: str, tree: type[BaseModel] = Config, hint: str = KEYS, value: Any = None) -> None:
+def _check_key(key: str, where: str, value: Any = None) -> None:
     """Raise ConfigError unless the dotted key exists, with its new name or the nearest one."""
-    new = moved_to(key, value) if tree is Config else None
+    new = moved_to(key, value)
     if new is not None:
         raise ConfigError(f"[{key}] moved to {new} ({where})")
-    known = known_keys(tree, "")
-    if key in known:
-        return
-    near = nearest_key(key, known)
-    suggestion = f"did you mean {near}?" if near else f"no key is similar; {hint}"
-    raise ConfigError(f"unknown key [{key}] ({where}); {suggestion}")
+    check_key(key, where, Config, KEYS)
 
 
-def nearest_key(key: str, known: Iterable[str]) -> str | None:
-    """Return the first key whose last part is most similar, in any section; None if none is similar."""
-    name = key.rpartition(".")[2]
-    likeness = {other: difflib.SequenceMatcher(None, name, other.rpartition(".")[2]).ratio() for other in known}
-    best = max(likeness, key=lambda other: likeness[other])
-    return best if likeness[best] >= NEAR else None
-
-
-def _explain(
-    error: ValidationError, origins: dict[str, str], path: str | Path | None, tree: type[BaseModel] = Config
-) -> str:
-    """Return Pydantic's first error as one line: key, expectation, given value, origin."""
+def _explain(error: ValidationError, origins: Mapping[str, str], path: str | Path | None) -> str:
+    """Return Pydantic's first error as one line; for an unknown kind of a section with all kinds."""
     problem = error.errors()[0]
-    # Locations may continue into lists and unions; the key is the part that names a setting.
-    parts = [str(part) for part in problem["loc"]]
     if problem["type"] == "union_tag_invalid":
-        return _unknown_choice(parts[0], problem["ctx"]["tag"], origins, path)
-    if len(parts) > 1 and parts[1] in CHOICES.get(parts[0], {}):
-        del parts[1]  # the kind of the section
-    known = set(known_keys(tree, ""))
-    while parts and ".".join(parts) not in known:
-        parts.pop()
-    key = ".".join(parts)
-    where = origins.get(key) or (str(path) if path else "defaults")
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    given = problem.get("input")
-    if problem["type"] == "missing" and isinstance(given, list | tuple):  # every setting has a default: a short tuple
-        message = f"expected {tuple_length(parts, tree)} values"
-    got = "" if isinstance(given, dict | BaseModel) else f", got {shown(given)}"
-    new = renamed_value(key, given)
-    hint = f"; it was renamed to {new}" if new else ""
-    return f"{f'[{key}] ' if key else ''}{message}{got} ({where}){hint}"
+        return _unknown_choice(str(problem["loc"][0]), problem["ctx"]["tag"], origins, path)
+    return explain_error(error, origins, path, Config, CHOICES)
 
 
-def _unknown_choice(section: str, name: str, origins: dict[str, str], path: str | Path | None) -> str:
+def _unknown_choice(section: str, name: str, origins: Mapping[str, str], path: str | Path | None) -> str:
     where = origins.get(f"{section}.name") or str(path)
     new = renamed_value(f"{section}.name", name)
     near = difflib.get_close_matches(name, CHOICES[section], 1, NEAR)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, cached_property
-from pathlib import Path
-from typing import Any, Self, get_args
+from functools import cached_property
+from typing import Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyDiscriminator, AnyModel
@@ -113,48 +112,3 @@ class Config(Settings):
         if not self.data.context_frames and max(self.data.pred_frames, self.data.lead, self.data.unroll) > 1:
             raise ValueError("data.context_frames: with 0 set data.pred_frames=1, data.lead=1 and data.unroll=1")
         return self
-
-
-@cache
-def known_keys(section: type[BaseModel], prefix: str) -> tuple[str, ...]:
-    """Return the dotted keys of all settings and sections below a section."""
-    keys = []
-    for name, field in section.model_fields.items():
-        keys.append(prefix + name)
-        for kind in sections_of(field.annotation):
-            keys += known_keys(kind, f"{prefix}{name}.")
-    return tuple(dict.fromkeys(keys))
-
-
-def sections_of(annotation: Any) -> list[type[BaseModel]]:
-    """Return the settings classes that a field may hold: several for a choice, none for a plain value."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [section for part in get_args(annotation) for section in sections_of(part)]
-
-
-def is_one_or_more(annotation: Any) -> bool:
-    """Return whether a setting is a text that may be given several times."""
-    return bool(annotation == (str | tuple[str, ...] | None))
-
-
-@cache
-def text_keys(section: type[BaseModel], prefix: str) -> frozenset[str]:
-    """Return the dotted keys of settings that are free text (paths)."""
-    fields = section.model_fields
-    texts = (str, str | None, Path, Path | None)
-    keys = {
-        prefix + name for name, field in fields.items() if field.annotation in texts or is_one_or_more(field.annotation)
-    }
-    for name, field in fields.items():
-        for kind in sections_of(field.annotation):
-            keys |= text_keys(kind, f"{prefix}{name}.")
-    return frozenset(keys)
-
-
-def tuple_length(parts: list[str], tree: type[BaseModel] = Config) -> int:
-    """Return the number of values of the tuple with this key."""
-    section: Any = tree
-    for part in parts[:-1]:
-        section = section.model_fields[part].annotation
-    return len(get_args(section.model_fields[parts[-1]].annotation))

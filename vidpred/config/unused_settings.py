@@ -7,9 +7,9 @@ from collections.abc import Iterator, Set
 from typing import Any
 
 from vidpred.config.tree import Config
-from vidpred.config.yaml_files import as_yaml
 from vidpred.errors import ConfigError
 from vidpred.settings import Settings
+from vidpred.settings.yaml_files import as_yaml
 
 
 def report_unused(config: Config, read: Set[str], warn: bool = True) -> None:

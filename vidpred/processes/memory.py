@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +26,16 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def import_once(*modules: str) -> None:
-    """Import modules without garbage collection, and exempt what they made from all later ones.
+def import_first(module: str) -> None:
+    """Import a module without garbage collection, and exempt what exists then from all later ones.
 
-    Collections take a quarter of the processor time of importing torch, and as much again at the exit. It affects the
-    whole process, so programs call it, not libraries.
+    Collections take a quarter of the processor time of importing torch, and as much again when the process ends. It
+    affects the whole process, so programs call it, not libraries; where the module is loaded, it does nothing.
     """
-    with without_collection():
-        for name in modules:
-            importlib.import_module(name)
-        gc.freeze()
+    if module not in sys.modules:
+        with without_collection():
+            importlib.import_module(module)
+            gc.freeze()
 
 
 def keep_freed_memory(megabytes: int = 512) -> bool:

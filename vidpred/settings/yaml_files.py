@@ -9,8 +9,8 @@ import yaml
 
 from vidpred.errors import ConfigError
 from vidpred.files import read_bytes
-from vidpred.settings import YamlError, parse_with_nodes
-from vidpred.settings import parse_yaml as parse_document
+from vidpred.settings.bounded_yaml import YamlError, parse_with_nodes
+from vidpred.settings.bounded_yaml import parse_yaml as parse_document
 
 MOST_BYTES = 1 << 20
 SHOWN = 80  # characters of an override in an error message
