@@ -54,9 +54,9 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'vidpred' has no attribute {name!r}")
-    from importlib import import_module
+    from vidpred.processes.imports import import_home
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_home(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

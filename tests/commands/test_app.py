@@ -20,6 +20,7 @@ from tests.command_line import run_vidpred
 from tests.image_files import small_preset
 from tests.video_files import numbered_frames, write_video
 from vidpred.commands import app
+from vidpred.commands.data import import_data_prep
 from vidpred.config import to_yaml
 from vidpred.models.baselines import BASELINES
 from vidpred.training.plan import describe_times, duration
@@ -85,27 +86,46 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
         assert word in last
 
 
-SHOW_HELP = """
+RUN_AND_NAME_IMPORTS = """
 import sys
+from contextlib import suppress
 from vidpred.commands import app
-sys.argv = ["vidpred", "--help"]
-try:
-    app.main()
-finally:
-    print("heavy:", [name for name in %r if name in sys.modules])
+from vidpred.commands.data import import_data_prep
+for words in %r:
+    sys.argv = ["vidpred", *words]
+    with suppress(SystemExit):
+        app.main()
+print("heavy:", [name for name in %r if name in sys.modules])
 """
+HEAVY = ("torch", "torchvision", "matplotlib", "accelerate", "vidpred.config", "vidpred.run")
+
+
+def run_and_name_imports(commands: list[list[str]], heavy: tuple[str, ...]) -> list[str]:
+    """Run commands in a process; return the lines that they print and those of `heavy` that they import."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parents[2])}
+    code = RUN_AND_NAME_IMPORTS % (commands, heavy)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return done.stdout.splitlines()
 
 
 def test_help_imports_nothing_heavy() -> None:
     """Imports decide how fast the help is."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parents[2])}
-    heavy = ("torch", "numpy", "av", "cv2", "matplotlib", "accelerate", "vidpred.config", "vidpred.run")
-    done = subprocess.run(
-        [sys.executable, "-c", SHOW_HELP % (heavy,)], capture_output=True, text=True, env=environment, check=True
-    )
+    *lines, heavy = run_and_name_imports([["--help"]], (*HEAVY, "numpy", "av", "cv2", "pydantic"))
     for verb in ("train", "config", "predict", "evaluate", "prepare", "demo"):
-        assert verb in done.stdout
-    assert done.stdout.splitlines()[-1] == "heavy: []"
+        assert any(verb in line for line in lines)
+    assert heavy == "heavy: []"
+
+
+def test_preparing_imports_no_torch(tmp_path: Path) -> None:
+    for number in range(3):
+        write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))
+    helps = [["prepare", name, "--help"] for name in import_data_prep("command").sets()]
+    clips = ["prepare", "folder", str(tmp_path / "clips")]
+    frames = [*clips, str(tmp_path / "frames"), "--cache", "--workers=1"]
+    *lines, heavy = run_and_name_imports([*helps, [*clips, "--check", "--workers=1"], frames], HEAVY)
+    assert sum(line.startswith("SOURCE: ") for line in lines) == len(helps)
+    assert (tmp_path / "frames" / "prepared.json").is_file()
+    assert heavy == "heavy: []"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from vidpred.commands.stream import stream
 from vidpred.commands.train import show_config, train
 from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line, printable
 from vidpred.files import TOO_MANY_FILES
+from vidpred.processes.imports import WAITING_THREADS
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.processes.streams import check_stdout, protect_streams
@@ -76,10 +77,6 @@ app.command(cls=Checked)(plan)
 app.command(cls=Checked)(demo)
 app.command(cls=Checked)(lecture)
 
-
-# OpenMP's threads sleep while they wait. A step of forking_ball_adversarial.yaml on two threads and two cores took 0.19
-# s alone; next to one busy process 0.42 s like this, and 5.5 s with busy waiting, for a thread that is not scheduled.
-WAITING_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 
 OF_THE_SYSTEM = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENOSPC, errno.EDQUOT,

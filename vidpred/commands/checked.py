@@ -12,7 +12,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from vidpred.errors import ConfigError, StorageError
-from vidpred.processes.memory import import_first
+from vidpred.processes.imports import import_first
 
 OUTPUTS = ("output", "json", "plot", "neighbors", "video", "html", "walk")  # parameters; paths in others are read
 REPORTS = (".json", ".html", ".pdf", ".svg", ".png")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,18 +22,6 @@ def without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def import_first(module: str) -> None:
-    """Import a module without garbage collection, and exempt what exists then from all later ones.
-
-    Collections take a quarter of the processor time of importing torch, and as much again when the process ends. It
-    affects the whole process, so programs call it, not libraries; where the module is loaded, it does nothing.
-    """
-    if module not in sys.modules:
-        with without_collection():
-            importlib.import_module(module)
-            gc.freeze()
 
 
 def keep_freed_memory(megabytes: int = 512) -> bool:
