@@ -110,7 +110,7 @@ def with_new_names(words: Sequence[str]) -> list[str]:
 
 def verb_of(command: Any) -> str:
     """Return the verb of a registered command."""
-    return command.name or getattr(command.callback, "__name__", "")
+    return str(command.name or getattr(command.callback, "__name__", ""))
 
 
 def needed(app: typer.Typer, words: Sequence[str]) -> typer.Typer:
