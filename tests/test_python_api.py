@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +43,25 @@ def mean(context):
 mean.context_frames = 3
 broken = 3
 """
+
+
+FIRST_IMPORT = """
+import gc, os, vidpred
+before = dict(os.environ)
+vidpred.Predictor
+print(dict(os.environ) == before, gc.isenabled(), gc.get_freeze_count())
+"""
+
+
+@pytest.mark.slow
+def test_the_first_import_of_torch_changes_nothing_else() -> None:
+    """OpenMP's threads sleep while they wait, and neither environment nor garbage collection stay changed."""
+    unset = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "KMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_IMPORT], capture_output=True, text=True, env={**unset, "OMP_DISPLAY_ENV": "true"}
+    )
+    assert done.stdout.split() == ["True", "True", "0"]
+    assert re.search(r"OMP_WAIT_POLICY\W+PASSIVE", done.stderr)
 
 
 @pytest.fixture(scope="module")
