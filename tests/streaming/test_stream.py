@@ -29,6 +29,8 @@ from tests.command_line import run_vidpred
 from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos import containers
+from vidpred.data.videos.pieces import Pieces, missing_bytes
+from vidpred.data.videos.probe import probe
 from vidpred.errors import ConfigError, DataError, StorageError
 from vidpred.inference.predictor import Predictor
 from vidpred.streaming import forecasts, sources
@@ -302,6 +304,70 @@ def test_a_source_that_breaks_off_is_an_error_with_a_finished_file(
     assert len(errors) == 1
     assert "the source broke off" in errors[0]
     assert len(decoded(output)) >= 2
+
+
+CUT = {
+    "a.y4m": ("wrapped_avframe", "yuv420p"), "a.mkv": ("ffv1", "yuv420p"), "a.ts": ("mpeg2video", "yuv420p"),
+    "a.mjpeg": ("mjpeg", "yuvj420p"), "a.avi": ("mjpeg", "yuvj420p"), "a.nut": ("rawvideo", "yuv420p"),
+    "a.gif": ("gif", "rgb8"), "a.mxf": ("mpeg2video", "yuv420p"), "a.asf": ("wmv2", "yuv420p"),
+    "a.obu": ("libsvtav1", "yuv420p"), "a.apng": ("apng", "rgb24"), "a.mp4": ("mpeg4", "yuv420p"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_source_that_is_cut_within_a_frame_never_looks_complete(
+    fifo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The end of a pipe is an error then; of a file, the whole frames are used with a warning, as `predict` does."""
+    codec, pixels = CUT[name]
+    fragments = {"movflags": "frag_every_frame+empty_moov"} if name == "a.mp4" else {}
+    file = write_video(
+        tmp_path / name, numbered_frames(20, 64, 96), codec, rate=RATE, pixel_format=pixels, container_options=fragments
+    )
+    whole = file.read_bytes()
+
+    def count(source: Path) -> int:
+        opened = open_source(source, SourceOptions())
+        try:
+            return sum(1 for _ in opened.frames((64, 96), 3))
+        finally:
+            opened.close()
+
+    for content in (whole, whole[: len(whole) * 3 // 4]):
+        file.write_bytes(content)
+        cut = len(content) < len(whole)
+        notes = probe(file).notes
+        assert bool(notes) == cut
+        frames = count(file)
+        assert frames == probe(file).frames
+        assert frames < 20 if cut else frames == 20
+        expected = f"vidpred: warning: used {frames} frames; {'; '.join(notes)} [{file}]\n" if cut else ""
+        assert capsys.readouterr().err == expected
+        writer = feed(fifo, content)
+        if cut:
+            with pytest.raises(DataError, match=r"the source broke off \(.*\d.*\) \["):
+                count(fifo)
+        else:
+            assert count(fifo) == 20
+        writer.join()
+
+
+@pytest.mark.parametrize(
+    "pixels", ["yuv420p", "yuv411p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv444p16le", "gray12le"]
+)
+def test_sizes_of_yuv4mpeg2(tmp_path: Path, pixels: str) -> None:
+    file = write_video(
+        tmp_path / "a.y4m", numbered_frames(3, 31, 47), "wrapped_avframe", pixel_format=pixels,
+        container_options={"strict": "-1"},
+    )  # fmt: skip
+    content = file.read_bytes()
+    assert missing_bytes(content) == 0
+    for cut in (1, 7, 1000, len(content) - 20):
+        pieces = Pieces()
+        for first in range(0, len(content) - cut, 99):
+            pieces.feed(content[first : min(first + 99, len(content) - cut)])
+        assert pieces.missing() == missing_bytes(content[:-cut]) > 0
+        assert missing_bytes(content[:-cut]) == cut or cut > 1000
 
 
 def test_other_formats_are_read_from_a_pipe(fifo: Path, tmp_path: Path) -> None:

@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vidpred.bounds import shown
 from vidpred.data.images.decode import SUFFIXES, read_image
-from vidpred.data.videos.container_damage import find_damage
+from vidpred.data.videos.container_damage import Damage, find_damage
 from vidpred.data.videos.containers import OpenVideo, Scaler, allowed_formats, choose_stream, open_video
 from vidpred.data.videos.geometry import Geometry, geometry_of
 from vidpred.data.videos.limits import Limits
+from vidpred.data.videos.pieces import Pieces
 from vidpred.data.videos.reader import to_array
 from vidpred.data.videos.whole_frames import WholeFrames
-from vidpred.errors import ConfigError, DataError, printable, short
+from vidpred.errors import ConfigError, DataError, counted, printable, short
 from vidpred.files import check_input
 from vidpred.media.video_writer import exact_rate
 
@@ -128,15 +129,18 @@ class VideoSource(FrameSource):
     """A container that FFmpeg reads: a file, a pipe or a camera.
 
     Attributes:
-        file: The pipe.
+        pipe: The pipe.
     """
 
-    file: IO[bytes] | None = None
+    pipe: Pipe | None = None
 
-    def __init__(self, name: str, video: OpenVideo, frames: Iterator[Any], rate: float | None, is_live: bool) -> None:
-        """Decode the first frame. Raises DataError."""
-        self._video, self.is_live = video, is_live
-        self._decoder = frames
+    def __init__(
+        self, name: str, video: OpenVideo, rate: float | None, is_live: bool, damage: Damage | None = None
+    ) -> None:
+        """Decode the first frame of a file, whose damage is known, of a pipe or of a camera. Raises DataError."""
+        self._video, self.is_live, self._damage = video, is_live, damage
+        found = damage or Damage()
+        frames = self._decoder = WholeFrames(video, found.breaks, found.images)
         self._frames = self._checked(name, frames)
         first = next(self._frames, None)
         if first is None:
@@ -156,25 +160,70 @@ class VideoSource(FrameSource):
         try:
             yield from frames
         except (av.FFmpegError, OSError) as error:
-            reason = f"the source broke off ({short(error)}) [{printable(name)}]"
-            raise DataError(f"{reason}; check the device, or the program that writes the pipe") from None
+            raise _broke_off(short(error), name) from None
 
     def decoded(self) -> Iterator[TimedFrame]:
         gaps, before, usual = 0, None, 1 / self.rate
         for frame in self._frames:
             time = None if frame.time is None or self._retimed else float(frame.time)
-            found = len(self._decoder.gaps) if isinstance(self._decoder, WholeFrames) else 0
+            found = len(self._decoder.gaps)
             lost = found > gaps
             if self.is_live and time is not None and before is not None:
                 lost = time - before > LOST * usual
                 usual += 0.2 * (time - before - usual)
-            gaps, before = found, time
+            gaps, before = min(found, 1), time
+            del self._decoder.gaps[1:], self._decoder.reasons[1:]  # a stream may go on for ever
             yield TimedFrame(frame, time, lost)
+        self._report()
+
+    def _report(self) -> None:
+        """Warn on stderr of what was lost; that the end of a pipe or a camera was is a DataError."""
+        notes = [note for note in [self._decoder.note()] if note]
+        missing = self.pipe.missing() if self.pipe is not None else 0
+        if missing:
+            notes.insert(0, f"it ends {missing:,} bytes early")
+        if self._damage is None and (missing or not self._decoder.is_whole):
+            raise _broke_off("; ".join(notes), self.name)
+        notes[:0] = [] if self._damage is None else self._damage.notes
+        if notes:
+            text = f"used {counted(self._decoder.count, 'frame')}; {'; '.join(notes)}"
+            print(f"vidpred: warning: {text} [{self.name}]", file=sys.stderr)
 
     def close(self) -> None:
         self._video.close()
-        if self.file is not None:
-            self.file.close()
+        if self.pipe is not None:
+            self.pipe.close()
+
+
+class Pipe:
+    """A pipe for FFmpeg, and whether it ends within a piece of its container format."""
+
+    def __init__(self, name: str) -> None:
+        self._file = open(0 if name == PIPE else name, "rb", buffering=0, closefd=name != PIPE)  # noqa: SIM115
+        self._pieces = Pieces()
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end."""
+        content = self._file.read(size)
+        self._ended = not content
+        self._pieces.feed(content)
+        return content
+
+    def missing(self) -> int:
+        """Return how many bytes are missing at the end, after reading what FFmpeg left of the current piece."""
+        while not self._ended and self._pieces.end > self._pieces.total:
+            self.read(1 << 16)
+        return self._pieces.missing() if self._ended else 0
+
+    def close(self) -> None:
+        """Close the pipe, except standard input."""
+        self._file.close()
+
+
+def _broke_off(reason: str, name: str) -> DataError:
+    advice = "check the device, or the program that writes the pipe"
+    return DataError(f"the source broke off ({reason}) [{printable(name)}]; {advice}")
 
 
 class ImageFolder(FrameSource):
@@ -265,7 +314,7 @@ def open_source(source: str | Path | Iterable[np.ndarray], options: SourceOption
         return ImageFolder(Path(name), options.rate)
     video = open_video(Path(name), Limits(frames=sys.maxsize, hours=float("inf")))
     damage = find_damage(Path(name), video.container.format.name)
-    return VideoSource(name, video, WholeFrames(video, damage.breaks, damage.images), options.rate, is_live=False)
+    return VideoSource(name, video, options.rate, is_live=False, damage=damage)
 
 
 def _mode_of(path: Path) -> int:
@@ -279,15 +328,15 @@ def _mode_of(path: Path) -> int:
 def _open_pipe(name: str, options: SourceOptions) -> VideoSource:
     """Open a pipe of raw frames if their size is given, else of any format that FFmpeg reads from its start."""
     raw = {} if options.video_size is None else _raw_options(options)
-    file = open(0 if name == PIPE else name, "rb", buffering=0, closefd=name != PIPE)  # noqa: SIM115
-    shown = "standard input" if name == PIPE else name
+    pipe = Pipe(name)
+    place = "standard input" if name == PIPE else name
     limits = {"protocol_whitelist": "file", "format_whitelist": "rawvideo" if raw else allowed_formats()}
     try:
-        source = _opened(shown, file, "rawvideo" if raw else None, {**limits, **raw}, options.rate, is_live=False)
+        source = _opened(place, pipe, "rawvideo" if raw else None, {**limits, **raw}, options.rate, is_live=False)
     except DataError:
-        file.close()
+        pipe.close()
         raise
-    source.file = file
+    source.pipe = pipe
     return source
 
 
@@ -319,7 +368,7 @@ def _opened(
         raise DataError(f"cannot open the source ({short(error)}) [{printable(name)}]; {advice}") from None
     try:
         video = choose_stream(container, Limits(frames=sys.maxsize, hours=float("inf")))
-        return VideoSource(name, video, video.frames(), rate, is_live)
+        return VideoSource(name, video, rate, is_live)
     except DataError as error:
         container.close()
         text = str(error)

@@ -11,11 +11,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from vidpred.data.videos.pieces import MKV_CLUSTER, MKV_SEGMENT, missing_bytes
 from vidpred.files import open_regular
 
 TS_PACKET, TS_SYNC = 188, 0x47  # transport streams: bytes of a packet, and its first byte
 TS_BLOCK = TS_PACKET << 16  # bytes read at once
-MKV_SEGMENT, MKV_CLUSTER = 0x18538067, 0x1F43B675
 MKV_TOP = {  # IDs of a segment's elements: seek head, info, tracks, chapters, clusters, cues, ...
     0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, MKV_CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1254C367, 0xEC, 0xBF,
 }  # fmt: skip
@@ -79,10 +79,14 @@ def find_damage(path: Path, container_format: str) -> Damage:
     """
     damage = Damage()
     check = next((check for name, check in CHECKS.items() if name in container_format.split(",")), None)
-    if check is not None:
-        with open_regular(path) as file:
-            check(FileBytes(file), damage)
+    with open_regular(path) as file:
+        (check or _check_pieces)(FileBytes(file), damage)
     return damage
+
+
+def _check_pieces(content: FileBytes, damage: Damage) -> None:
+    if missing := missing_bytes(content):
+        damage.notes.append(f"the file ends {missing:,} bytes early")
 
 
 def _check_ts(content: FileBytes, damage: Damage) -> None:

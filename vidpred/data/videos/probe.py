@@ -109,11 +109,8 @@ class _Scan:
             raise DataError(f"damaged: no whole frame ({reason})" if reason else "no frames in its video stream")
         self._compare_thumbnails()
         self.gaps.update(gap for gap in frames.gaps if 0 < gap < self.count)
-        if frames.gaps:
-            lost = (
-                f"{counted(frames.lost, 'frame')} damaged or without a reference frame, " if frames.lost else "damaged "
-            )
-            self.notes.append(f"{lost}first after frame {frames.gaps[0]} ({frames.reasons[0]})")
+        if (note := frames.note()) is not None:
+            self.notes.append(note)
         if damage.images is not None and damage.images > frames.count + frames.lost:
             missing = damage.images - frames.count - frames.lost
             self.notes.append(f"{counted(missing, 'image')} of {damage.images} cannot be decoded")

@@ -9,8 +9,9 @@ from typing import Any
 
 from vidpred.data.videos.checksums import AHEAD, VERIFYING, SliceChecksums, wrong_png_checksum
 from vidpred.data.videos.containers import DROPPING_DECODERS, OpenVideo
-from vidpred.errors import short
+from vidpred.errors import counted, short
 
+JPEG_END = b"\xff\xd9"
 LOOK_AHEAD = 2  # packets within which a keyframe follows where two streams were joined
 # Decoders that begin with any packet, and predict from a gray image what precedes the first keyframe.
 PREDICTING_FROM_NOTHING = frozenset((
@@ -56,6 +57,9 @@ class WholeFrames:
         # Times of packets flagged as keyframes.
         self._flagged: set[int] | None = set() if video.decoder.name in WITHOUT_KEY_FLAGS else None
         self._checksums = SliceChecksums(video.decoder.extradata) if video.decoder.name == "ffv1" else None
+        self._is_mjpeg = video.container.format.name == "mjpeg"
+        self._jpeg_ends: bool | None = None
+        self._broken = False
         self._frames = self._decode()
 
     def __iter__(self) -> Iterator[Any]:
@@ -65,14 +69,27 @@ class WholeFrames:
         """Return the next whole frame."""
         return next(self._frames)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last frame so far is whole, and reading has not failed."""
+        return self._whole and not self._broken
+
+    def note(self) -> str | None:
+        """Return what was lost, for the user; None: nothing."""
+        if not self.gaps:
+            return None
+        lost = f"{counted(self.lost, 'frame')} damaged or without a reference frame, " if self.lost else "damaged "
+        return f"{lost}first after frame {self.gaps[0]} ({self.reasons[0]})"
+
     def _decode(self) -> Iterator[Any]:
         import av
 
         for packet in self._packets():
             if (self.breaks or packet.is_corrupt) and self._is_broken(packet):
                 self._lose("data is missing", sent=False)
-            if self._checksums is not None and self._has_wrong_checksum(packet, self._checksums):
-                self._lose("a wrong checksum", sent=False)
+            wrong = self._checksums is not None and self._has_wrong_checksum(packet, self._checksums)
+            if wrong or (self._is_mjpeg and self._is_cut_jpeg(packet)):
+                self._lose("a wrong checksum" if wrong else "incomplete image", sent=False)
                 self.lost += 1
                 continue
             if self._must_be_key or packet.is_keyframe:
@@ -152,6 +169,12 @@ class WholeFrames:
         following = () if checksums.decided else self._read_ahead(AHEAD)
         return checksums.differ(bytes(packet), [bytes(one) for one in following])
 
+    def _is_cut_jpeg(self, packet: Any) -> bool:
+        """Return whether the end of a JPEG image is missing, in a stream whose first image has one."""
+        cut = bool(packet.size) and not bytes(packet).rstrip(b"\0").endswith(JPEG_END)
+        self._jpeg_ends = not cut if self._jpeg_ends is None else self._jpeg_ends
+        return self._jpeg_ends and cut
+
     def _packets(self) -> Iterator[Any]:
         """Yield every packet up to the empty one that flushes the decoder."""
         while (packet := self._following.popleft() if self._following else self._read()) is not None:
@@ -174,6 +197,7 @@ class WholeFrames:
         except av.FFmpegError as error:
             self.reasons.append(short(error))
             self.gaps.append(self.count)
+            self._broken = True
             packet = av.Packet()  # flushes the decoder
         self._ended = packet is None or not packet.size
         return packet
