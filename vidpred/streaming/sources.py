@@ -182,7 +182,7 @@ class VideoSource(FrameSource):
         missing = self.pipe.missing() if self.pipe is not None else 0
         if missing:
             notes.insert(0, f"it ends {missing:,} bytes early")
-        if self._damage is None and (missing or not self._decoder.is_whole):
+        if self._damage is None and (missing or not self._decoder.ends_whole):
             raise _broke_off("; ".join(notes), self.name)
         notes[:0] = [] if self._damage is None else self._damage.notes
         if notes:

@@ -70,7 +70,7 @@ class WholeFrames:
         return next(self._frames)
 
     @property
-    def is_whole(self) -> bool:
+    def ends_whole(self) -> bool:
         """Whether the last frame so far is whole, and reading has not failed."""
         return self._whole and not self._broken
 
@@ -87,9 +87,9 @@ class WholeFrames:
         for packet in self._packets():
             if (self.breaks or packet.is_corrupt) and self._is_broken(packet):
                 self._lose("data is missing", sent=False)
-            wrong = self._checksums is not None and self._has_wrong_checksum(packet, self._checksums)
-            if wrong or (self._is_mjpeg and self._is_cut_jpeg(packet)):
-                self._lose("a wrong checksum" if wrong else "incomplete image", sent=False)
+            differs = self._checksums is not None and self._has_wrong_checksum(packet, self._checksums)
+            if differs or (self._is_mjpeg and self._is_cut_jpeg(packet)):
+                self._lose("a wrong checksum" if differs else "incomplete image", sent=False)
                 self.lost += 1
                 continue
             if self._must_be_key or packet.is_keyframe:
