@@ -12,10 +12,10 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the runs, images and the report.")] = Path("runs/demo"),
     seconds: Annotated[int, typer.Option(min=1, help="Approximate total time on 2 CPU cores, in seconds.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
-    clip: Annotated[Path | None, typer.Option(help="A video on which to compare both losses as well.")] = None,
+    clip: Annotated[Path | None, typer.Option(help="Video for the real-clip parts instead of the shipped one.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training, instead of --seconds.")] = None,
 ) -> None:
-    """Train on the forking-ball world with and without an adversary, and report how sharp the predictions are."""
+    """Train with and without an adversary, on forking futures and on a real clip, and report how sharp they are."""
     from vidpred.commands.run_demo import run_demo
     from vidpred.errors import ConfigError
     from vidpred.processes.folder_lock import locked_output

@@ -1,39 +1,22 @@
-"""The second part of the demo: blurry and sharp predictions of a real clip."""
+"""The second part of the demo: both ends of the shipped weights on a real clip."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from vidpred.commands.parallel_runs import train_together
-from vidpred.config import load_config
+from vidpred.commands.demo_objectives import MSE, NUM_FRAMES, objective_configs
+from vidpred.commands.demo_report import add_tables
 from vidpred.data.build import build_source
 from vidpred.data.sources import evaluation_offsets, training_offsets
 from vidpred.errors import DataError, counted
-from vidpred.evaluation import report
-from vidpred.evaluation.evaluate import EvaluationRequest, evaluate, evaluate_predictors
-from vidpred.evaluation.metric_table import METRICS
-from vidpred.evaluation.protocols import AVERAGING, Evaluation
-from vidpred.inference.predict_video import PredictRequest, VideoPrediction, predict_video
+from vidpred.evaluation.evaluate import evaluate
+from vidpred.evaluation.protocols import AVERAGING
+from vidpred.inference.predict_video import PredictRequest, VideoPrediction
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.prediction_files import Output, write_prediction
 
-PRESET = "release.yaml"
-TRAINING_STEPS = 600
-SHARED: dict[str, Any] = {
-    "data.size": 96, "data.crop_size": 48, "training.batch_size": 8,
-    "training.image_every": 0, "training.validate_every": 0, "checkpoint.keep": 1,
-}  # fmt: skip
-OBJECTIVES: dict[str, dict[str, Any]] = {
-    "mean squared error": {"objective.lp_exponent": 2.0, "objective.gdl_weight": 0.0},
-    "with the adversary": {
-        "objective.adversarial.weight": 0.0125, "objective.adversarial.r1_weight": 0.1, "discriminator.size": "strided",
-        "training.discriminator.betas": [0.5, 0.99],
-    },
-}  # fmt: skip
-NUM_FRAMES = 4  # predicted and measured
-WINDOWS = 20
 SIZE, MEASURED_SIZE = 144, 96  # short side in pixels of the images, and of the measured frames
 MEASURED: dict[str, Any] = {"size": MEASURED_SIZE, "split": "time", "split_fractions": [0.05, 0.05, 0.9]}
 
@@ -52,12 +35,12 @@ def check_clip(clip: Path) -> None:
     """
     predictor = Predictor.load("pretrained", device="cpu")
     kept = VideoPrediction.open(PredictRequest(clip, 1, size=SIZE), [predictor]).kept
-    config = load_config(PRESET, {**SHARED, "data.root": str(clip)})
+    trained = objective_configs(clip, clip.parent, 0, 1)[MSE].data
     measured = predictor.data.model_copy(update={"root": str(clip), **MEASURED})
     try:
         build_source(measured, "test", range(predictor.history_len + AHEAD))
-        build_source(config.data, "train", training_offsets(config.data))
-        build_source(config.data, "test", evaluation_offsets(config.data, NUM_FRAMES))
+        build_source(trained, "train", training_offsets(trained))
+        build_source(trained, "test", evaluation_offsets(trained, NUM_FRAMES))
     except DataError as error:
         raise DataError(
             f"{counted(len(kept), 'frame')}, which the demo cannot divide into training and test windows [{clip}]; "
@@ -93,7 +76,7 @@ def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
     )
     page.image(output / "both_ends.mp4", "Ten context frames, then the true future next to both predictions.")
     page.image(output / "both_ends.png", "Every predicted frame: the true future, then both predictions.")
-    _add_tables(page, result, AHEAD)
+    add_tables(page, result)
     return result.to_json()
 
 
@@ -123,52 +106,3 @@ def write_both_ends(output: Path, clip: Path) -> list[Predictor]:
         target = Output.of(output / f"both_ends{suffix}", rate=4.0, overwrite=True)
         write_prediction(target, context, steps, AHEAD)
     return predictors
-
-
-def _add_tables(page: Page, result: Evaluation, num_frames: int) -> None:
-    names = [METRICS[name].title for name in result.protocol.metrics]
-    for ahead in report.doubling_steps(num_frames):
-        page.table([f"frame t+{ahead}", *names], report.rows(result, ahead))
-
-
-def add_clip(page: Page, output: Path, clip: Path, seed: int, scale: float, steps: int | None) -> dict[str, Any]:
-    """Train with both losses on the first part of a video, predict the rest, and add the results to the page.
-
-    Args:
-        page: The page to add to.
-        output: The demo's folder.
-        clip: The video.
-        seed: Seed of weights and samples.
-        scale: Factor of the default number of steps.
-        steps: Number of steps of each training; None: the scaled default.
-
-    Returns:
-        The numbers, for JSON.
-
-    Raises:
-        VidpredError: The clip cannot be used, or a training failed.
-    """
-    steps = steps or max(1, round(TRAINING_STEPS * scale))
-    configs = [
-        load_config(PRESET, {
-            **SHARED, **objective, "run": str(output / "clip" / name.replace(" ", "-")), "seed": seed,
-            "data.root": str(clip), "training.steps": steps,
-        })
-        for name, objective in OBJECTIVES.items()
-    ]  # fmt: skip
-    train_together(configs[::-1], f"two trainings on {clip.name}")
-    predictors = [Predictor.load(config.run, "last", device="cpu") for config in configs]
-    result = evaluate_predictors(predictors, EvaluationRequest(NUM_FRAMES, WINDOWS))
-    video = output / "clip.mp4"
-    for num_frames, file in ((NUM_FRAMES, video), (1, output / "clip.png")):
-        predict_video(
-            VideoPrediction.open(PredictRequest(clip, num_frames), predictors), Output.of(file, rate=2, overwrite=True)
-        )
-    page.heading(f"Trained on a real clip: {clip.name}")
-    page.text(
-        f"Trained on the first 70 % of the clip, measured on {result.windows} windows of its last fifth. {AVERAGING}."
-    )
-    page.image(output / "clip.png", "Predictions with squared error and with the adversary, next to the true frame.")
-    page.image(video, f"The last {NUM_FRAMES} frames.")
-    _add_tables(page, result, NUM_FRAMES)
-    return report.to_json(result, {"data": str(clip)})

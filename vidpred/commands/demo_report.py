@@ -11,7 +11,10 @@ from torch import Tensor
 
 from vidpred.checkpoint import read_metrics
 from vidpred.config import Config
+from vidpred.evaluation import report as tables
 from vidpred.evaluation.forking_ball import ForkingScenes
+from vidpred.evaluation.metric_table import METRICS
+from vidpred.evaluation.protocols import Evaluation
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
 from vidpred.media.render import Panel, compose
@@ -74,6 +77,13 @@ def compose_row(forks: ForkingScenes, predictions: Mapping[str, Tensor], index: 
 def repeated(rows: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Repeat every scene's image for `SECONDS_PER_SCENE` of video."""
     return (row for row in rows for _ in range(round(SECONDS_PER_SCENE * RATE)))
+
+
+def add_tables(page: Page, result: Evaluation) -> None:
+    """Add a table for each of the frames ahead 1, 2, 4, ... and the last."""
+    names = [METRICS[name].title for name in result.protocol.metrics]
+    for ahead in tables.doubling_steps(result.num_frames):
+        page.table([f"frame t+{ahead}", *names], tables.rows(result, ahead))
 
 
 def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Config]) -> Page:

@@ -1,4 +1,4 @@
-"""The demo: one generator trained three ways on the forking-ball world, whose two possible futures are known."""
+"""The demo: one generator trained three ways where both futures are known, and another one on a real clip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidpred.commands.demo_clip import CLIP, add_both_ends, add_clip, check_clip
+from vidpred.commands.demo_clip import CLIP, add_both_ends, check_clip
+from vidpred.commands.demo_objectives import add_objectives
 from vidpred.commands.demo_report import DEFINITIONS, RATE, ROWS, compose_row, repeated, report, side_notes, text_table
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import Config, load_config
@@ -57,7 +58,7 @@ def run_demo(
         output: Folder for the runs, images and the report.
         seconds: Approximate total time on two cores, by which the presets' steps are scaled.
         seed: Seed of weights and samples.
-        clip: A video on which to compare squared error and an adversary as well; None: none.
+        clip: The video of the parts on a real clip; None: the one that comes with vidpred.
         steps: Steps of each training, instead of the scaled ones.
 
     Returns:
@@ -84,13 +85,14 @@ def run_demo(
     results: dict[str, Any] = {"about": about, "definitions": DEFINITIONS, "models": numbers}
     page = report(output, results, configs)
     # A copy, because a scan stores its index next to the clip.
-    results["both_ends"] = add_both_ends(page, output, clip or Path(copyfile(CLIP, output / CLIP.name)))
-    failed = None if clip is None else try_clip(page, results, output, clip, seed, scale, steps)
+    clip = clip or Path(copyfile(CLIP, output / CLIP.name))
+    results["both_ends"] = add_both_ends(page, output, clip)
+    failed = try_clip(page, results, output, clip, seed, scale, steps)
     write_file(output / "results.json", json.dumps(results, indent=1) + "\n")
     page.write(output / "report.html", f"vidpred {__version__}, torch {torch.__version__}, seed {seed}")
     if failed is not None:
         raise failed
-    summary = [text_table(numbers, FORKS), *side_notes(numbers)]
+    summary = [text_table(numbers, FORKS), *side_notes(numbers), "", f"{clip.name}:", *results["clip"]["found"]]
     return "\n".join([*summary, f"open {output / 'report.html'} or {output / 'comparison.png'}"])
 
 
@@ -115,7 +117,7 @@ def try_clip(
 ) -> VidpredError | None:
     """Add the part on a clip to the page and the results; return the error if it fails, so that the rest is written."""
     try:
-        results["clip"] = add_clip(page, output, clip, seed, scale, steps)
+        results["clip"] = add_objectives(page, output, clip, seed, scale, steps)
     except (ConfigError, DataError, DivergedError) as error:
         why = f"{error}; the rest of the report is in {output / 'report.html'}"
         return type(error)(f"the part on the clip failed: {why}")
