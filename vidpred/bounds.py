@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MOST_INT, MOST_FLOAT, MOST_TEXT = 2**31 - 1, 3.4e38, 1 << 16  # 32-bit integers and floats; characters
+MOST_SEED = 2**32 - 1  # NumPy's
 MOST_SECONDS = 1e9  # what threads and sockets can wait
 MOST_SIDE = 16_000  # pixels of a frame; of larger squares `is_image_size` is False
 MOST_FRAMES = 1 << 13  # of a window
@@ -24,12 +25,18 @@ def is_image_size(height: int, width: int) -> bool:
     return (height + 128) * (width + 128) * 8 <= MOST_INT
 
 
-def check_bounds(value: Any) -> None:
-    """Raise ValueError, which begins with a verb, if a value, or one inside it, is out of bounds."""
+def check_bounds(value: Any, name: str | None = None) -> None:
+    """Raise ValueError, which begins with a verb, if a value, or one inside it, is out of bounds.
+
+    Args:
+        value: The value.
+        name: Name of the setting or option.
+    """
     if isinstance(value, bool):
         return
-    if isinstance(value, int) and abs(value) > MOST_INT:
-        raise ValueError(f"must be {f'at most {MOST_INT:,}' if value > 0 else f'at least {-MOST_INT:,}'}")
+    most = MOST_SEED if name == "seed" else MOST_INT
+    if isinstance(value, int) and abs(value) > most:
+        raise ValueError(f"must be {f'at most {most:,}' if value > 0 else f'at least {-most:,}'}")
     if isinstance(value, float) and not abs(value) <= MOST_FLOAT:
         raise ValueError("must be a finite number" if not math.isfinite(value) else f"must be within {MOST_FLOAT:g}")
     if isinstance(value, str | os.PathLike):

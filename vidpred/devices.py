@@ -70,6 +70,15 @@ def _opened(path: str, flags: int) -> int:
     return os.open(path, flags & ~(os.O_CREAT | os.O_TRUNC))
 
 
+def open_pipe(path: Path) -> int | None:
+    """Return the number of the descriptor if a path names an open pipe of this process, as `<(command)` does."""
+    number = 0 if os.fspath(path) == "/dev/stdin" else _descriptor(path)
+    with suppress(OSError):
+        if number is not None and stat.S_ISFIFO(os.fstat(number).st_mode):
+            return number
+    return None
+
+
 def _descriptor(path: Path) -> int | None:
     """Return the number of the descriptor that a path names; None if it names none."""
     name = os.fspath(path)

@@ -7,6 +7,7 @@ import re
 import types
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from vidpred.data_prep import sets
 
 from tests.command_line import run_vidpred
-from vidpred.bounds import MOST_INT, check_bounds
+from vidpred.bounds import MOST_INT, MOST_SEED, check_bounds
 from vidpred.commands.app import USAGE_ERROR, _usage_error, app
 from vidpred.commands.option_bounds import bounded_command
 from vidpred.config import CHOICES, Config, load_config, sections_of
@@ -72,7 +73,7 @@ def test_every_setting() -> None:
     for key, hint, more in LEAVES:
         kinds = plain(hint)
         if int in kinds or float in kinds:
-            for value in (*HUGE, *NO_NUMBERS):
+            for value in (*((MOST_SEED + 1, -1) if key == "seed" else HUGE), *NO_NUMBERS):
                 if int in kinds or value in NO_NUMBERS or abs(value) > 10**39:
                     refused(key, nested(hint, value), more)
         if str in kinds:
@@ -112,7 +113,7 @@ def test_every_setting_of_a_preparation() -> None:
     for kind in sets().values():
         for name, field in kind.model_fields.items():
             if int in plain(field.annotation) and name != "source":
-                for value in ("2147483648", "9" * 390, "-99999999999", ".nan"):
+                for value in (str(1 + (MOST_SEED if name == "seed" else MOST_INT)), "9" * 390, "-99999999999", ".nan"):
                     with pytest.raises(ConfigError) as caught:
                         parse_settings(kind, [f"{name}={value}"], {"source": "x"}, "")
                     assert len(str(caught.value)) < 260
@@ -139,6 +140,13 @@ def test_every_option() -> None:
                 assert "\n" not in message
                 assert len(message) < 260
     assert tried > 200
+
+
+def test_seeds_of_32_bits(tmp_path: Path) -> None:
+    assert load_config(None, ["seed=3735928559"]).seed == 3735928559
+    preset = ["train", "gaussians_gan.yaml", "training.steps=1", "training.device=cpu", f"run={tmp_path}"]
+    assert run_vidpred(*preset, f"seed={MOST_SEED}") == 0
+    assert run_vidpred("sample", "--run", tmp_path, "-o", tmp_path / "a.png", "--seed", MOST_SEED) == 0
 
 
 def test_texts_of_options(capsys: pytest.CaptureFixture[str]) -> None:

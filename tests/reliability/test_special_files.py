@@ -28,7 +28,7 @@ from vidpred.data.recorded_splits import with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.data.split_lists import by_listing
 from vidpred.data.videos.probe import probe
-from vidpred.errors import VidpredError
+from vidpred.errors import ConfigError, VidpredError
 from vidpred.files import append_text, content_fingerprint, read_bytes
 from vidpred.inference.clip_window import _read_rows
 from vidpred.inference.hub import _read_metrics
@@ -120,6 +120,32 @@ def test_it_is_refused(tmp_path: Path, reader: str, kind: str) -> None:
         read(file)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def piped(text: str) -> tuple[int, str]:
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())
+    os.close(writing)
+    return reading, f"/dev/fd/{reading}"
+
+
+def test_a_config_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of `--config <(command)`: read once, also where it is asked for twice; and every pipe for itself."""
+    for steps in (3, 5):
+        number, name = piped(f"training: {{steps: {steps}}}")
+        try:
+            with within(5):
+                assert [load_config(name).training.steps for _ in range(2)] == [steps, steps]
+            monkeypatch.setenv("WORLD_SIZE", "2")
+            with pytest.raises(ConfigError, match="read by one process only"):
+                load_config(name)
+            monkeypatch.delenv("WORLD_SIZE")
+        finally:
+            os.close(number)
+    number, name = piped("training: {stepz: 1}")
+    with pytest.raises(ConfigError, match="did you mean training.steps"):
+        load_config(name)
+    os.close(number)
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"folder"}))

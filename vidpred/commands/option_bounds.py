@@ -42,7 +42,7 @@ def _checked(parameter: Any) -> Callable[[Any, Any], Any]:
     def process_value(context: Any, value: Any) -> Any:
         found = process(context, value)
         try:
-            check_bounds(found)
+            check_bounds(found, parameter.name)
         except ValueError as error:
             raise typer.BadParameter(f"{shown(value)} {error}.", context, parameter) from None
         return found

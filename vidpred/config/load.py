@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from vidpred.bounds import shown
 from vidpred.config.tree import CHOICES, Config
+from vidpred.devices import open_pipe
 from vidpred.errors import ConfigError
 from vidpred.settings import assign, flatten, moved_to, renamed_value
 from vidpred.settings.keys import NEAR
@@ -101,6 +103,10 @@ def find_preset(path: str | Path) -> Path:
     """Return a file by its path, or else a preset by its name, with or without .yaml. Raises ConfigError."""
     file = Path(path)
     if file.is_file():
+        return file
+    if open_pipe(file) is not None:
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            raise ConfigError(f"a pipe is read by one process only [{path}]; write the config to a file")
         return file
     presets = {preset.name: preset for preset in sorted(preset_folder().glob("*.yaml"))}
     if file.parent == Path("."):

@@ -32,9 +32,9 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="after")
     @classmethod
-    def _within_bounds(cls, value: Any) -> Any:
+    def _within_bounds(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, BaseModel):  # a section checks its own values
-            check_bounds(value)
+            check_bounds(value, info.field_name)
         return value
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from vidpred.devices import open_pipe
 from vidpred.errors import ConfigError
 from vidpred.files import read_bytes
 from vidpred.settings.bounded_yaml import YamlError, parse_with_nodes
@@ -27,7 +31,7 @@ def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
         ConfigError: The file cannot be read; the message has file and line.
     """
     try:
-        tree, node = parse_with_nodes(read_bytes(file, MOST_BYTES).decode("utf-8-sig"))
+        tree, node = parse_with_nodes(_content(file).decode("utf-8-sig"))
     except YamlError as error:
         where = f"{file}:{error.line}" if error.line else str(file)
         raise ConfigError(f"{error} [{where}]; correct the line") from None
@@ -43,6 +47,23 @@ def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
         raise ConfigError(f"not a mapping of keys to values [{file}]; see `vidpred config`")
     _note_lines(node, "", file.name, origins)
     return tree
+
+
+def _content(file: Path) -> bytes:
+    """Return the content of a file, or of an open pipe, which is read once. Raises OSError."""
+    number = open_pipe(file)
+    if number is None:
+        return read_bytes(file, MOST_BYTES)
+    content = _piped(number, os.fstat(number).st_ino)
+    if len(content) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes", str(file))
+    return content
+
+
+@lru_cache(4)
+def _piped(number: int, inode: int) -> bytes:
+    with open(number, "rb", closefd=False) as pipe:
+        return pipe.read(MOST_BYTES + 1)
 
 
 def _note_lines(node: yaml.Node | None, prefix: str, name: str, origins: dict[str, str]) -> None:
