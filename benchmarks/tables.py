@@ -533,7 +533,9 @@ def large_folder(results: Results) -> str:
 def large_image_folder(results: Results) -> str:
     """Return what checking and starting on a large folder of images takes."""
     values = results["scale: a folder of 200,000 images", 0].values
-    rows = [
+    ratio = values.get("scan_to_decoding")  # rows of earlier versions have none
+    rows = [] if ratio is None else [["scanning to decoding, median of turns", f"{ratio:.2f}"]]
+    rows += [
         ["decoding all images once, nothing else (s)", f"{values['decoding_seconds']:.0f}"],
         ["first scan, dividing included (s)", f"{values['first_scan_seconds']:.0f}"],
         ["index (MB)", f"{values['index_mb']:.1f}"],

@@ -27,7 +27,7 @@ _new: set[str] = set()  # outputs that did not exist when they were checked, and
 _devices: dict[str, str] = {}  # outputs that are written into, with a suffix for their format
 TOO_MANY_FILES = "too many open files; raise the limit (ulimit -n), or lower data.num_workers"
 CHECKSUM = "crc32"
-FINGERPRINT_BYTES = 1 << 16
+FINGERPRINT_BYTES, PART_BYTES = 1 << 16, 1 << 26
 
 
 def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
@@ -40,10 +40,16 @@ def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
     Raises:
         OSError: It cannot be read, has more bytes, or is a pipe or a device, whose reading might never end.
     """
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > most:
+    descriptor, size = _descriptor(path, os.O_RDONLY)
+    try:  # with few system calls, since many threads read many small files
+        if size > most:
             raise OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
-        return file.read()
+        parts = [os.read(descriptor, size + 1)]
+        while len(parts[0]) != size and (part := os.read(descriptor, PART_BYTES)):  # it grew, or is very large
+            parts.append(part)
+    finally:
+        os.close(descriptor)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def content_fingerprint(path: Path) -> str:
@@ -57,6 +63,14 @@ def content_fingerprint(path: Path) -> str:
                 found = zlib.crc32(file.read(FINGERPRINT_BYTES), found)
     except OSError:
         return ""
+    return f"{found:08x}"
+
+
+def fingerprint_of(content: bytes) -> str:
+    """Return the `content_fingerprint` of a file that has been read."""
+    found = zlib.crc32(content[:FINGERPRINT_BYTES], len(content) & 0xFFFFFFFF)
+    if len(content) > FINGERPRINT_BYTES:
+        found = zlib.crc32(content[-FINGERPRINT_BYTES:], found)
     return f"{found:08x}"
 
 
@@ -109,13 +123,8 @@ def open_regular(path: Path) -> io.BufferedReader:
         OSError: It cannot be read, or is a folder, or a pipe or device, which might never end.
         StorageError: This process has too many open files, which is no fault of the file.
     """
-    try:
-        opened: io.BufferedReader = _opened(path, os.O_RDONLY, "rb")
-        return opened
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise StorageError(TOO_MANY_FILES) from None
-        raise
+    opened: io.BufferedReader = _opened(path, os.O_RDONLY, "rb")
+    return opened
 
 
 def check_regular(path: Path) -> None:
@@ -154,20 +163,31 @@ def check_folder(folder: Path) -> None:
 
 
 def _opened(path: Path, flags: int, mode: str) -> Any:
+    descriptor, _ = _descriptor(path, flags)
     try:
-        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
-    except ValueError:  # a NUL, or a surrogate that stands for no byte
-        raise OSError(errno.EINVAL, "not a file name", str(path)) from None
-    try:
-        mode_bits = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode_bits):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode_bits):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
         return open(descriptor, mode)
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _descriptor(path: Path, flags: int) -> tuple[int, int]:
+    """Open a regular file and return its descriptor and its size in bytes; raises as `open_regular` does."""
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    except ValueError:  # a NUL, or a surrogate that stands for no byte
+        raise OSError(errno.EINVAL, "not a file name", str(path)) from None
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StorageError(TOO_MANY_FILES) from None
+        raise
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, status.st_size
+    os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def csv_text(rows: list[tuple[str, str]]) -> str:

@@ -23,14 +23,16 @@ from benchmarks.data import make_video
 from benchmarks.experiments.base import Experiment
 from vidpred.data.build import build_source, record_splits
 from vidpred.data.files_unchanged import files_unchanged
+from vidpred.data.images.index import Scan
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.containers import open_video
 from vidpred.data.videos.index import find_files, find_videos, scan
+from vidpred.data.videos.limits import Limits
 from vidpred.processes.pool import available_cores
 
 VIDEOS, CLASSES, DISTINCT = 13_320, 101, 12
 LENGTHS = range(96, 288, 16)  # frames; their mean is that of UCF101, as is the bit rate
-TURNS = 12  # classes that are scanned and decoded in turns
+TURNS = 12  # classes of each tree that are scanned and decoded in turns
 KILLED_AFTER = 40.0  # seconds
 IMAGES, IMAGE_CLASSES, DISTINCT_IMAGES = 200_000, 200, 100
 IMAGE_SIZE = (218, 178)  # height and width, as in CelebA
@@ -118,7 +120,7 @@ def videos(run: Path, seed: int) -> dict[str, Any]:
         folder = Path(name)
         link_videos(folder)
         root = folder / "tree"
-        values = {"videos": VIDEOS, "cores": available_cores(), **rates(root, folder / "copies")}
+        values = {"videos": VIDEOS, "cores": available_cores(), **rates(root, folder / "copies", decode_all, scan)}
         words = ["train", *TINY, f"data.root={root}", f"run={folder / 'first'}", "training.steps=1"]
         with started(*words) as process:
             time.sleep(KILLED_AFTER)
@@ -135,18 +137,20 @@ def videos(run: Path, seed: int) -> dict[str, Any]:
     return values
 
 
-def rates(root: Path, copies: Path) -> dict[str, Any]:
-    """Return the videos per second of plain decoding and of scanning, class by class in turns."""
-    classes = sorted(path for path in root.iterdir() if path.is_dir())[:TURNS]
-    count = len(find_videos(classes[0]))
+def rates(
+    root: Path, copies: Path, decode_tree: Callable[[Path], Any], scan_tree: Callable[[Path], Any]
+) -> dict[str, Any]:
+    """Return the files per second of plain decoding and of scanning, class by class in turns."""
+    classes = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))[:TURNS]
     decoding, scanning = [], []
     for number, kind in enumerate(classes):
         linked = copies / str(number)  # a scan leaves an index, which the measurement of the tree must not find
         linked.mkdir(parents=True)
         for path in kind.iterdir():
             os.link(path, linked / path.name)
-        decoding.append(count / seconds(lambda kind=kind: decode_all(kind)))  # type: ignore[misc]
-        scanning.append(count / seconds(lambda linked=linked: scan(linked)))  # type: ignore[misc]
+        count = len(list(find_files(linked)))
+        decoding.append(count / seconds(lambda kind=kind: decode_tree(kind)))  # type: ignore[misc]
+        scanning.append(count / seconds(lambda linked=linked: scan_tree(linked)))  # type: ignore[misc]
     ratio = statistics.median(scan / plain for scan, plain in zip(scanning, decoding, strict=True))
     return {"decoded_per_second": decoding, "scanned_per_second": scanning, "scan_to_decoding": ratio}
 
@@ -177,6 +181,11 @@ def _read_block(paths: list[str]) -> None:
         cv2.imread(path)
 
 
+def scan_images(root: Path) -> None:
+    """Check all images of a folder."""
+    Scan(root, None, Limits.pixels).run(list(find_files(root)))
+
+
 def images(run: Path, seed: int) -> dict[str, Any]:
     """Check the images, open all splits again, start trainings on them."""
     with tempfile.TemporaryDirectory(dir=run.parent) as name:
@@ -184,7 +193,7 @@ def images(run: Path, seed: int) -> dict[str, Any]:
         link_images(folder)
         root = folder / "tree"
         settings = DataSettings(root=str(root), context_frames=0, size=32)
-        values: dict[str, Any] = {"images": IMAGES, "cores": available_cores()}
+        values = {"images": IMAGES, "cores": available_cores(), **rates(root, folder / "copies", read_all, scan_images)}
         values["decoding_seconds"] = seconds(lambda: read_all(root))
         values["first_scan_seconds"] = seconds(lambda: record_splits(settings))
         values["index_mb"] = (root / ".vidpred" / "images.jsonl").stat().st_size / 1e6

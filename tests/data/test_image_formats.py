@@ -15,6 +15,7 @@ from PIL import Image
 
 from vidpred.data.images.decode import check_image, decode_image, read_image
 from vidpred.errors import DataError
+from vidpred.files import content_fingerprint
 
 HEIGHT, WIDTH = 24, 32
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]
@@ -236,4 +237,4 @@ def test_huge_images_are_refused_before_they_are_decoded(tmp_path: Path, name: s
     for read in (partial(decode_image, strict=True), check_image):
         with pytest.raises(DataError, match=r"32x24 pixels exceed data.video.max_pixels=100"):
             read(tmp_path / name, max_pixels=100)
-    assert check_image(tmp_path / name) == 0
+    assert check_image(tmp_path / name) == (0, content_fingerprint(tmp_path / name))

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from vidpred.data.videos.checksums import PNG_SIGNATURE, wrong_png_checksum
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import UNREADABLE, DataError, printable, short
-from vidpred.files import MAX_BYTES, read_bytes
+from vidpred.files import MAX_BYTES, fingerprint_of, read_bytes
 
 SUFFIXES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2",
@@ -33,6 +33,8 @@ TWELVE_BITS = 4095  # 16-bit images that never exceed it hold fewer bits, and wo
 JPEG, SCAN_OF_JPEG, END_OF_JPEG = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 UNLIMITED = 2**31 - 1  # pixels
 KNOWN_PROFILES = ("Baseline", "Progressive")  # FFmpeg also decodes lossless JPEG
+# FFmpeg's option for decoding all data of a JPEG image but computing only an eighth of its pixels in each direction.
+LOW_RESOLUTION = "3"
 BIG_TIFF = (b"II+\0", b"MM\0+")
 TIFF = (b"II*\0", b"MM\0*", *BIG_TIFF)
 UNDECODABLE: tuple[type[Exception], ...] = (*UNREADABLE, Image.DecompressionBombError, cv2.error)
@@ -113,18 +115,21 @@ def _decoded(path: Path, content: bytes, white_level: float | None, max_pixels: 
         raise DataError(f"cannot decode the image: {why} [{printable(path)}]; remove it") from None
 
 
-def check_image(path: Path, white_level: float | None = None, max_pixels: int = Limits.pixels) -> int:
-    """Check that an image can be read, as `decode_image` does with `strict`, and return its peak (see `Decoded`).
+def check_image(path: Path, white_level: float | None = None, max_pixels: int = Limits.pixels) -> tuple[int, str]:
+    """Check that an image can be read, as `decode_image` does with `strict`.
 
     A JPEG file that FFmpeg decodes without an error is not decoded a second time.
+
+    Returns:
+        Its peak (see `Decoded`) and its fingerprint (see `files.content_fingerprint`).
 
     Raises:
         DataError: The file cannot be read or decoded, or contains several images.
     """
     content = _content(path)
-    if content.startswith(JPEG) and _is_intact_jpeg(content, max_pixels):
-        return 0
-    return _decoded(path, content, white_level, max_pixels, strict=True).peak
+    intact = content.startswith(JPEG) and _is_intact_jpeg(content, max_pixels)
+    peak = 0 if intact else _decoded(path, content, white_level, max_pixels, strict=True).peak
+    return peak, fingerprint_of(content)
 
 
 def require_white_level(peaks: Iterable[int], place: Path | str) -> None:
@@ -242,7 +247,8 @@ def _check_jpeg(content: bytes, opened: Image.Image) -> None:
 
 def _is_intact_jpeg(content: bytes, max_pixels: int) -> bool:
     """Return whether a JPEG image of at most this size is complete, of a common kind, and free of errors."""
-    complete = content.rfind(END_OF_JPEG) > content.rfind(SCAN_OF_JPEG)
+    end = content.rfind(END_OF_JPEG)
+    complete = end >= 0 and content.find(SCAN_OF_JPEG, end) < 0
     return complete and _decodes(content, "explode", max_pixels) in KNOWN_PROFILES
 
 
@@ -253,7 +259,7 @@ def _decodes(content: bytes, errors: str, max_pixels: int = UNLIMITED) -> str | 
     contexts, key = _CONTEXTS.__dict__, f"{errors} {max_pixels}"
     if key not in contexts:
         contexts[key] = av.CodecContext.create("mjpeg", "r")
-        contexts[key].options = {"err_detect": errors, "max_pixels": str(max_pixels)}
+        contexts[key].options = {"err_detect": errors, "max_pixels": str(max_pixels), "lowres": LOW_RESOLUTION}
         contexts[key].thread_count = 1
     try:
         return (contexts[key].profile or "unknown") if contexts[key].decode(av.Packet(content)) else None

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import SAVE_SECONDS, index_file, named
 from vidpred.errors import DataError, StorageError
-from vidpred.files import content_fingerprint, csv_text, parse_json, read_lines, with_checksum, write_file
+from vidpred.files import csv_text, parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores
 
@@ -82,14 +82,14 @@ class Scan:
         indexed = self._load()
         found = {name: indexed[name] for name in stamps if name in indexed and stamps[name] == indexed[name][:2]}
         todo = [name for name in stamps if name not in found]
-        saved = time.monotonic()
+        saved, lines = time.monotonic(), dict[str, str]()
         for name, reason, peak, fingerprint in self._decode_all(todo):
             found[name] = Checked(*stamps[name], reason, peak, fingerprint)
             if time.monotonic() - saved > SAVE_SECONDS:
-                self._save(found)
+                self._save(found, lines)
                 saved = time.monotonic()
         if todo:
-            self._save(found)
+            self._save(found, lines)
         return found
 
     def _decode_all(self, names: Sequence[str]) -> Iterator[tuple[str, str, int, str]]:
@@ -109,7 +109,7 @@ class Scan:
     def _decode(self, name: str) -> tuple[str, int, str]:
         path = self.root / name
         try:
-            return "", check_image(path, self.white_level, self.max_pixels), content_fingerprint(path)
+            return "", *check_image(path, self.white_level, self.max_pixels)
         except DataError as error:
             return str(error).rsplit(" [", 1)[0], 0, ""
 
@@ -127,11 +127,12 @@ class Scan:
             print(f"vidpred: warning: a damaged index ({error}) is made anew [{file}]", file=sys.stderr)
             return {}
 
-    def _save(self, found: dict[str, Checked]) -> None:
-        """Write the index; if it cannot be stored, it is built again next time."""
-        rows = ([name, *one] for name, one in sorted(found.items()))
+    def _save(self, found: Mapping[str, Checked], lines: dict[str, str]) -> None:
+        """Write the index, whose lines `lines` keeps; if it cannot be stored, it is built again next time."""
+        lines |= {name: json.dumps([name, *found[name]]) for name in found.keys() - lines.keys()}
         with suppress(StorageError):
-            write_file(index_file(self.root, "images"), with_checksum([self._header(), *map(json.dumps, rows)]))
+            text = with_checksum([self._header(), *(lines[name] for name in sorted(lines))])
+            write_file(index_file(self.root, "images"), text)
 
 
 @without_collection()
