@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_tables, predictors, reliability_tables
+from benchmarks import gpu_tables, predictors, reliability_tables, startup
 from benchmarks.markdown import SEEDS, Results, grid, mean_and_spread, numbers, over_seeds, percent, with_error
 from benchmarks.results import RESULTS, read_results
 from vidpred.config import load_config
@@ -702,6 +702,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "training step, AMX": lambda results: milliseconds(results, "speed: training step with a matrix unit (AMX)"),
     "reading": reading,
     "preparing": preparing,
+    "start": lambda results: startup.table(results[startup.NAME, 0].values["times"]),
     "large folder": large_folder,
     "large image folder": large_image_folder,
     "plans": lambda results: milliseconds(results, "speed: predicting plans"),
