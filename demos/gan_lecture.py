@@ -2,7 +2,7 @@
 
 Writes lecture.html: a GAN on the real line with its optimal discriminator and the value of the game, the gradient of
 both generator losses, both directions of the Kullback-Leibler divergence, and the number of eight Gaussians that
-several GAN variants cover, with sentences that follow from these numbers. Takes under three minutes on two CPU cores.
+several GAN variants cover, with sentences that follow from these numbers.
 """
 
 from __future__ import annotations
