@@ -60,6 +60,13 @@ class Copies(nn.Module):
         return context[:, -1:]
 
 
+class Last(Copies):
+    """A generator that copies the last frame and stores nothing."""
+
+    def forward(self, context: Tensor) -> Tensor:
+        return context[:, -1:]
+
+
 def predictor(model: Copies, **data: object) -> Predictor:
     settings = DataSettings.model_validate({"context_frames": model.context_frames, "crop_size": None, **data})
     return Predictor(model, settings, "copies")
@@ -200,7 +207,7 @@ def test_memory_is_flat_over_half_an_hour() -> None:
 
     if not Path("/proc/self/statm").exists():
         pytest.skip("no /proc")
-    stream = vidpred.stream(frames(), predictor(Copies()), num_frames=1, rate=10, every=1)
+    stream = vidpred.stream(frames(), predictor(Last()), num_frames=1, rate=10, every=1)
     with torch.inference_mode():
         for _ in stream.outcomes():
             pass
@@ -257,6 +264,23 @@ def feed(fifo: Path, content: bytes, then: object = None) -> threading.Thread:
     return thread
 
 
+def kill_when_handled(number: int, before: object, after: float) -> None:
+    """Send this process a signal some seconds after its handler has changed, for at most a minute."""
+    deadline = time.monotonic() + 60
+    while signal.getsignal(number) == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(after)
+    os.kill(os.getpid(), number)
+
+
+def test_a_stream_that_was_stopped_before_its_first_forecast_has_none(clip: Path) -> None:
+    stream = vidpred.stream(clip, predictor(Copies()), num_frames=1)
+    stream.open()
+    stream.stop()
+    stream._capture.join()
+    assert list(stream) == []
+
+
 RAW = ("--video-size", "48x32", "--rate", "50", "--size", "32", "--frames", "1")
 
 
@@ -264,32 +288,36 @@ RAW = ("--video-size", "48x32", "--rate", "50", "--size", "32", "--frames", "1")
 @pytest.mark.parametrize("frames", [0, 1])
 def test_a_signal_before_the_first_forecast(fifo: Path, tmp_path: Path, number: int, frames: int) -> None:
     """As shells report the end of a program by a signal, and without an output."""
-    before = signal.getsignal(number)
+    before, ended = signal.getsignal(number), threading.Event()
 
     def interrupt() -> None:
-        time.sleep(0.3)
-        os.kill(os.getpid(), number)
-        time.sleep(0.3)
+        kill_when_handled(number, before, 0.1)
+        ended.wait(60)
 
     writer = feed(fifo, numbered_frames(frames, 32, 48).tobytes(), interrupt)
-    assert run_vidpred("stream", fifo, *RAW, "-o", tmp_path / "out.mp4") == 128 + number
-    writer.join()
+    try:
+        assert run_vidpred("stream", fifo, *RAW, "-o", tmp_path / "out.mp4") == 128 + number
+    finally:
+        ended.set()
+        writer.join()
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
     assert signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_stream_with_a_finished_file(fifo: Path, tmp_path: Path, number: int) -> None:
-    output = tmp_path / "out.mp4"
+    output, before, ended = tmp_path / "out.mp4", signal.getsignal(number), threading.Event()
 
     def interrupt() -> None:
-        time.sleep(0.6)
-        os.kill(os.getpid(), number)
-        time.sleep(0.3)
+        kill_when_handled(number, before, 0.5)
+        ended.wait(60)
 
     writer = feed(fifo, numbered_frames(30, 32, 48).tobytes(), interrupt)
-    assert run_vidpred("stream", fifo, *RAW, "-o", output) == 0
-    writer.join()
+    try:
+        assert run_vidpred("stream", fifo, *RAW, "-o", output) == 0
+    finally:
+        ended.set()
+        writer.join()
     assert len(decoded(output)) >= 2
 
 

@@ -147,7 +147,7 @@ class ForecastStream:
         """
         capture, counts, shown, due = self._capture, self._counts, -1, 0
         forecast: Forecast | None = None
-        if not capture.is_alive():
+        if capture.ident is None:  # not alive after its end either
             self.open()
         self._began = time.monotonic()
         capture.begin()
