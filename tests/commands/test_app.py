@@ -116,6 +116,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert heavy == "heavy: []"
 
 
+def test_the_help_lists_all_commands_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [call(capsys, *words) for words in ([], ["--help"])]
+    monkeypatch.setattr(app, "needed", lambda all_commands, words: all_commands)
+    assert found == [call(capsys, *words) for words in ([], ["--help"])]
+
+
 def test_preparing_imports_no_torch(tmp_path: Path) -> None:
     for number in range(3):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))

@@ -116,11 +116,18 @@ def verb_of(command: Any) -> str:
 def needed(app: typer.Typer, words: Sequence[str]) -> typer.Typer:
     """Return the app with the verb of a command line alone, because building all commands takes as long as a step."""
     used = [command for command in app.registered_commands if verb_of(command) in words[:1]]
-    if not used:
+    if not used and list(words) not in ([], ["--help"]):
         return app
     one = copy.copy(app)
-    one.registered_commands = used
+    one.registered_commands = used or [_listed(command) for command in app.registered_commands]
     return one
+
+
+def _listed(command: Any) -> Any:
+    """Return a registered command without its parameters, for the list of all."""
+    found = copy.copy(command)
+    found.name, found.help, found.callback = verb_of(command), command.callback.__doc__, lambda: None
+    return found
 
 
 def main() -> None:
