@@ -10,7 +10,7 @@ import typer
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the runs, images and the report.")] = Path("runs/demo"),
-    seconds: Annotated[int, typer.Option(min=1, help="Approximate total time on 2 CPU cores, in seconds.")] = 300,
+    seconds: Annotated[int, typer.Option(min=1, help="Approximate total time on 2 CPU cores, in seconds.")] = 390,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and samples.")] = 0,
     clip: Annotated[Path | None, typer.Option(help="Video for the real-clip parts instead of the shipped one.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training, instead of --seconds.")] = None,

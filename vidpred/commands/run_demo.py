@@ -42,7 +42,7 @@ PRESETS = {  # name in the report, in order -> preset
     "l1 + GDL, no adversary": "forking_ball_l1_gdl.yaml",
     "with the adversary": "forking_ball_adversarial.yaml",
 }
-SECONDS = 300  # total time on two cores with the presets' numbers of steps
+SECONDS = 390  # total time on two cores with the default numbers of steps
 FORKS, WORLD_SEED = 512, 1001  # number of test scenes; training, validation and test splits use other seeds
 GHOST = "the mean of both futures"
 
@@ -93,7 +93,8 @@ def run_demo(
     if failed is not None:
         raise failed
     summary = [text_table(numbers, FORKS), *side_notes(numbers), "", f"{clip.name}:", *results["clip"]["found"]]
-    return "\n".join([*summary, f"open {output / 'report.html'} or {output / 'comparison.png'}"])
+    images = f"{output / 'comparison.png'} and {output / 'clip.png'}"
+    return "\n".join([*summary, f"open {output / 'report.html'}, or {images}"])
 
 
 def train_models(
