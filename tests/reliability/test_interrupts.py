@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.reliability.conftest import Start, has_step, train_words
 from vidpred.checkpoint import RunFolder
 from vidpred.processes import interrupts
+from vidpred.processes.pool import in_processes
 
 
 def interrupt_often(pid: int, times: int = 10, seconds: float = 0.03) -> None:
@@ -80,6 +82,26 @@ def test_a_cleanup_that_hangs_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(interrupts, "_interrupted_at", time.monotonic() - interrupts.CLEANUP_SECONDS - 1)
     interrupts.interrupt()
     assert ended
+
+
+def end_parent(job: tuple[int, str]) -> None:
+    os.kill(os.getppid(), job[0])
+    time.sleep(30)
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_work_in_processes_is_cleaned_up(number: int) -> None:
+    """SIGTERM would end this process at once, and leave its processes and temporary files."""
+    if signal.getsignal(number) != signal.SIG_DFL:
+        pytest.skip("ignored here")
+    before = set(psutil.Process().children())
+    with pytest.raises(SystemExit) as ended:
+        list(in_processes(end_parent, [(number, "a"), (number, "b")], 2, "", False))
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) == signal.SIG_DFL
+    for child in set(psutil.Process().children()) - before:
+        assert "resource_tracker" in str(child.cmdline())
 
 
 @pytest.mark.reliability

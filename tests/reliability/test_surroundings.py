@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,9 +17,10 @@ from vidpred.data_prep.command import Request, find_set
 from vidpred.data_prep.command import run as run_prepare
 
 from tests.command_line import run_vidpred
-from tests.reliability.test_exit_files import run_training
+from tests.reliability.test_exit_files import at_step, run_training
 from tests.video_files import numbered_frames, write_video
 from vidpred import files
+from vidpred.checkpoint import read_metrics
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import scan
@@ -69,6 +71,16 @@ def test_failures_of_the_system_are_one_line(
     monkeypatch.setattr(Trainer, "_after_step", fail)
     assert run_training(clips, tmp_path / "run") == 4
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"vidpred: error: {line}")
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9])
+def test_a_clock_that_jumps(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    now = time.time
+    at_step(monkeypatch, 2, lambda: monkeypatch.setattr(time, "time", lambda: now() + jump))
+    settings = {"checkpoint.every": 1, "data.num_workers": 1, "data.timeout_seconds": 60.0}
+    assert run_training(clips, tmp_path / "run", **settings) == 0
+    assert run_training(clips, tmp_path / "run", **settings, **{"training.steps": 6}) == 0
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(1, 7))
 
 
 def test_a_current_folder_that_is_gone(

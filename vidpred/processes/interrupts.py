@@ -90,6 +90,26 @@ def children_ignore_interrupts() -> Iterator[None]:
 
 
 @contextmanager
+def exiting_on_termination() -> Iterator[None]:
+    """Raise SystemExit on SIGTERM and SIGHUP inside the block, where they would end the process without cleaning up."""
+    before: dict[int, Any] = {}
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        one = getattr(signal, name, None)
+        if one is not None and signal.getsignal(one) == signal.SIG_DFL:
+            with suppress(ValueError):  # not the main thread
+                before[one] = signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call a function on the first Ctrl-C, SIGTERM or SIGHUP, so that outputs are finished; a second one interrupts.
 

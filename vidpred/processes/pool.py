@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vidpred.errors import StorageError
-from vidpred.processes.interrupts import children_ignore_interrupts
+from vidpred.processes.interrupts import children_ignore_interrupts, exiting_on_termination
 from vidpred.processes.parent_watch import end_with_parent
 from vidpred.processes.streams import protect_streams
 
@@ -45,7 +45,7 @@ def in_processes(
                 yield job[1], work(job)
                 bar.update()
             return
-        with spawn_pool(count) as pool:
+        with exiting_on_termination(), spawn_pool(count) as pool:
             with children_ignore_interrupts():
                 futures = {pool.submit(work, job): job[1] for job in jobs}
             processes = processes_of(pool)
