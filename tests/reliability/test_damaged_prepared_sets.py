@@ -123,6 +123,20 @@ def test_files_that_are_cut_while_they_are_read(whole: Path, tmp_path: Path, suf
         windows.draw([0, 1], [0, 1], 0)  # of the map that is there already
 
 
+def test_a_set_that_is_replaced_while_it_is_read(whole: Path, tmp_path: Path) -> None:
+    """Also by one of the same sizes, whose frames a training would take for the first ones."""
+    folder = tmp_path / "set"
+    shutil.copytree(whole, folder)
+    windows = source(folder)
+    windows.draw([0], [0], 0)
+    folder.rename(tmp_path / "before")
+    shutil.copytree(whole, folder)
+    for file in (folder / FRAMES).iterdir():
+        os.utime(file, ns=(0, 0))
+    with pytest.raises(DataError, match=r"changed while it was used; start again \[.*\.u8\]"):
+        windows.draw([0], [0], 0)
+
+
 def test_a_damaged_set_is_prepared_again(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "set"
     shutil.copytree(whole, folder)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -165,6 +166,7 @@ class PreparedFrames:
         self.everything = everything = read_index(folder, manifest)
         splits = {clip.clip: clip.split for clip in everything} if of_run is None else of_run
         self.clips = [clip for clip in everything if splits.get(clip.clip) == split]
+        self._written: dict[str, int] = {}  # when each file was, in nanoseconds
         self._check_files(everything)
         self._maps: dict[str, np.ndarray] = {}
 
@@ -189,7 +191,9 @@ class PreparedFrames:
     def _check_size(self, name: str, size: int) -> None:
         file = self.folder / FRAMES / name
         try:
-            found = file.stat().st_size if file.is_file() else None
+            status = file.stat()
+            found = status.st_size if stat.S_ISREG(status.st_mode) else None
+            self._written[name] = status.st_mtime_ns
         except OSError:
             found = None
         if found != size:
@@ -219,16 +223,19 @@ class PreparedFrames:
         """Check that the clip's bytes are still there: reading a map beyond the end of its file ends the process.
 
         Raises:
-            DataError: The file was cut short or removed.
+            DataError: The file was cut short, removed or replaced.
         """
         self._check_end(f"{clip.file}.u8", clip.offset + clip.bytes)
 
     def _check_end(self, name: str, end: int) -> None:
-        """Check that a file still has bytes up to `end`. Raises DataError."""
+        """Check that a file still has bytes up to `end`, and was not written anew. Raises DataError."""
         file = f"{self.folder}/{FRAMES}/{name}"
         try:
-            if os.stat(file).st_size >= end:
+            status = os.stat(file)
+            if status.st_size >= end and status.st_mtime_ns == self._written.get(name, status.st_mtime_ns):
                 return
+            if status.st_size >= end:
+                raise DataError(f"a file of the prepared set changed while it was used; start again [{file}]")
         except OSError:
             pass
         raise DataError(f"a file of the prepared set was cut short or removed; prepare the set again [{file}]")
