@@ -173,9 +173,9 @@ def evaluation(**values: tuple[float, float, float]) -> Evaluation:
 @pytest.mark.parametrize(
     ("changed", "last"),
     [
-        ({}, "closer to that of the true frames, but not in the right place (PSNR)."),
+        ({}, "closer to that of the true frames, at a lower PSNR: not all of it is in the right place."),
         ({"psnr": (24, 23, 23.05)}, "closer to that of the true frames, at the same PSNR."),
-        ({"psnr": (24, 23, 25)}, "closer to that of the true frames, and the frames too (PSNR)."),
+        ({"psnr": (24, 23, 25)}, "closer to that of the true frames, at a higher PSNR."),
         ({"patches": (7, 5, 6)}, "a part of the added detail is false."),
         ({"energy_moving": (0.5, 0.7, 0.7)}, "does not bring the amount of detail closer"),
         ({"energy_moving": (0.5, 0.9, 1.2)}, "does not bring the amount of detail closer"),
