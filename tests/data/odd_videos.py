@@ -126,6 +126,12 @@ def trailing_bytes(path: Path) -> None:
     path.write_bytes(whole(path, **GIF) + b"\0junk")
 
 
+def unseekable(path: Path) -> None:
+    """A RealMedia file in which seeking fails for some times."""
+    levels = np.arange(0, 150, 5, np.uint8)[:, None, None, None]
+    write_video(path, np.broadcast_to(levels, (30, 64, 96, 3)), "rv10")
+
+
 def lost_packets(path: Path) -> None:
     """A transport stream without three of its packets."""
     content = whole(path, **H264)
@@ -168,6 +174,9 @@ GOOD: dict[str, tuple[Callable[[Path], object], int]] = {
     "segments.ts": (joined_segments, 60),
     "held.webm": (held, 60),
     "trailing.gif": (trailing_bytes, 60),
+    # By the clock of a camera, 111 hours after the zero of its times.
+    "late.mkv": (lambda path: write_video(path, FRAMES, pts=list(range(10**7, 10**7 + COUNT))), 60),
+    "unseekable.rm": (unseekable, 30),
 }
 # File name -> builder, words of the notes.
 DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.data.odd_videos import COUNT, DAMAGED, FRAMES, GOOD, H264, MPEG4, cut, flipped, joined, whole, zeroed
-from tests.video_files import read_number
+from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.build import video_source, without_breaks
 from vidpred.data.videos.index import bad_videos_file, require_videos
@@ -46,6 +46,15 @@ def test_whole_frames_of_damaged_files_are_used_with_a_note(tmp_path: Path, name
     info, _ = check_access(tmp_path / name)
     assert 0 < info.frames < COUNT
     assert re.search(words, "; ".join(info.notes)), info.notes
+
+
+def test_a_part_of_a_dv_frame_is_no_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.dv", numbered_frames(4, 576, 720), "dvvideo")
+    expected = list(stream_frames(path))
+    path.write_bytes(path.read_bytes()[: int(2.6 * 144_000)])
+    info, frames = check_access(path)
+    np.testing.assert_array_equal(frames, expected[:2])
+    assert info.notes == ["1 frame damaged or without a reference frame, first after frame 2 (incomplete image)"]
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.avi", "lost.ts", "zeroed.mp4", "zeroed.flv", "zeroed.mpg"])

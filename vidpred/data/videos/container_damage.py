@@ -26,6 +26,9 @@ GIF_BLOCK, IRREGULAR_MOST = (
     255,
     4,
 )  # bytes of every block except the last; at most one of this number of images is irregular
+DV_START, DV_HEADER = b"\x1f\x07\x00", 452  # bytes up to the one that names the kind of a frame
+DV_BYTES = (120_000, 144_000)  # of a frame of one channel with 525 and with 625 lines
+DV_CHANNELS = {0: 1, 4: 2, 0x14: 4, 0x18: 2}  # by kind
 
 READ_BYTES = 16_384  # at least; structures are read in small pieces
 CHUNK, CHUNK_BLOCK = struct.Struct("<4sI"), 1 << 16  # of RIFF: name and size; bytes read at once
@@ -38,7 +41,7 @@ class Damage:
     Attributes:
         breaks: Byte offsets after which data is missing; the next whole frame is a keyframe.
         notes: What is wrong, for the user.
-        images: Number of complete images (GIF only).
+        images: Number of complete images (GIF and DV only).
     """
 
     breaks: list[int] = field(default_factory=list)
@@ -264,6 +267,15 @@ def _walk_gif(content: FileBytes, damage: Damage, irregular: list[int]) -> None:
     damage.notes.append("the end of the file is missing")
 
 
+def _check_dv(content: FileBytes, damage: Damage) -> None:
+    """Count the whole frames of raw DV, which all have one size: FFmpeg decodes a part of one like a frame."""
+    header = content[0:DV_HEADER]
+    if len(header) == DV_HEADER and header.startswith(DV_START) and header[-1] & 0x1F in DV_CHANNELS:
+        size = DV_BYTES[header[3] >> 7] * DV_CHANNELS[header[-1] & 0x1F]
+        damage.images = len(content) // size
+
+
 CHECKS: dict[str, Callable[[FileBytes, Damage], None]] = {
     "mpegts": _check_ts, "avi": _check_riff, "mov": _check_boxes, "matroska": _check_mkv, "gif": _check_gif,
+    "dv": _check_dv,
 }  # fmt: skip

@@ -226,8 +226,10 @@ def choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
         raise DataError(f"unsupported codec {decoder.name}")
     if limits is not None:
         seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-        seconds = seconds or (container.duration or 0) / av.time_base
-        reason = limits.of_size(stream.width, stream.height) or limits.of_length(stream.frames, seconds)
+        # Headers may be wrong: a frame has at least a byte, and times may begin late, as with a camera's clock.
+        seconds = seconds or ((container.duration or 0) - max(0, container.start_time or 0)) / av.time_base
+        frames = stream.frames if stream.frames <= container.size else 0
+        reason = limits.of_size(stream.width, stream.height) or limits.of_length(frames, seconds)
         if reason:
             raise DataError(reason)
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:

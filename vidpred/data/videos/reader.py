@@ -51,7 +51,7 @@ class VideoInfo:
         cuts: Indices of the frames that begin a new shot.
         gaps: Indices of the frames before which frames are missing or damaged.
         breaks: Byte offsets of damage; see `container_damage.Damage`, also for `images`.
-        images: Number of complete images (GIF only).
+        images: Number of complete images (GIF and DV only).
         notes: What is damaged or missing; empty for a good file.
         mirrored: Whether frames are mirrored after the rotation.
         interlaced: Whether most frames are stored as two fields of different times.
@@ -199,8 +199,7 @@ class Reader:
                 self.close()
                 self._open()
             self._position = None
-            self._video.seek(time)
-            self._frames = self._whole_frames()
+            self._frames = self._whole_frames() if self._can_seek(time) else iter(())
             # Frames from before the keyframe may be decoded first, without their reference frames: skip them.
             for frame in self._frames:
                 number = self._number(frame) if by_pts else start if frame.key_frame and frame.dts == time else None
@@ -211,6 +210,16 @@ class Reader:
                     break
         self.close()
         self._open()
+
+    def _can_seek(self, time: int) -> bool:
+        """Seek and return whether that worked; some containers refuse it for some times, such as RealMedia."""
+        import av
+
+        try:
+            self._video.seek(time)
+        except (av.FFmpegError, OSError):
+            return False
+        return True
 
 
 _open: OrderedDict[tuple[int, str], Reader] = OrderedDict()
