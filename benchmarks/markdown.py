@@ -10,6 +10,8 @@ from benchmarks.results import Result
 
 Results = Mapping[tuple[str, int], Result]
 SEEDS = (0, 1, 2)
+FRAMES = (1, 2, 4, 8)  # future frames in tables of videos
+COPY, FLOW, HALF = "copy last", "optical flow", "half copy, half flow"  # baselines, as results name them
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,0 +1,66 @@
+"""The tables of docs/results/images.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.markdown import Results, grid, numbers, over_seeds, percent
+
+
+def points(results: Results) -> str:
+    """Return covered Gaussians and good samples, by seed."""
+    runs = over_seeds(results, "points in the plane, four generators")
+    rows = [
+        [f"`{name}`", *(f"{run['modes_covered']}, {100 * run['high_quality_share']:.0f} %" for run in by_seed)]
+        for name, by_seed in ((name, [run[name] for run in runs]) for name in runs[0])
+    ]
+    return grid(["Gaussians covered of 25, good samples", "seed 0", "seed 1", "seed 2"], rows)
+
+
+GENERATORS = {
+    "dcgan": "DCGAN",
+    "mixture": "mixture of Gaussians",
+    "wgan_gp": "WGAN-GP",
+    "vae": "VAE",
+    "lapgan": "LAPGAN (with R1)",
+}
+
+
+def clothes(results: Results) -> str:
+    """Return image metrics of five generators on Fashion-MNIST, by seed."""
+    runs = [run["numbers"] for run in over_seeds(results, "clothes, five generators")]
+    sharp = results["clothes, sharpness and likelihood", 0].values["sharpness"]
+    rows = [["as many training images", numbers([runs[0]["dcgan"]["frechet_of_training"]], 1), "-", "-", "1"]]
+    for name, title in GENERATORS.items():
+        rows.append([
+            title,
+            numbers((run[name]["frechet"] for run in runs), 1),
+            numbers((run[name]["classifier_score"] for run in runs), 1),
+            numbers(run[name]["memorized_share"] for run in runs),
+            numbers(sharp[name]),
+        ])  # fmt: skip
+    return grid(["seeds 0 / 1 / 2", "Fréchet distance (lower is better)", "classifier score (of 10)",
+                 "share nearer to a training image (0.5: as new images)", "sharpness, seeds 1 / 2"], rows)  # fmt: skip
+
+
+def likelihood(results: Results) -> str:
+    """Return the mixture's likelihood in nats per image."""
+    nats = results["clothes, sharpness and likelihood", 0].values["mixture_nats_per_image"]
+    return grid(["seeds 1 / 2", "nats per image"], [[split, numbers(values, 1)] for split, values in nats.items()])
+
+
+def accuracies(results: Results, name: str, titles: Mapping[str, str]) -> str:
+    """Return accuracies in percent, by seed."""
+    runs = [run["accuracy"] for run in over_seeds(results, name)]
+    rows = [[title, *(percent([run[key]]) for run in runs)] for key, title in titles.items()]
+    return grid(["accuracy", "seed 0", "seed 1", "seed 2"], rows)
+
+
+FEW_LABELS = {
+    "discriminator of classes": "discriminator of classes",
+    "classifier of the labeled alone": "classifier of the labeled images alone",
+}
+AUGMENTED = {
+    "few": "1,000 images", "few, mirrored": "1,000 images, half of the time mirrored",
+    "samples alone": "5,000 samples alone", "few and samples": "1,000 images and 5,000 samples",
+}  # fmt: skip
