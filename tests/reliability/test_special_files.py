@@ -143,7 +143,7 @@ def test_a_config_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             os.close(number)
     number, name = piped("training: {stepz: 1}")
-    with pytest.raises(ConfigError, match="did you mean training.steps"):
+    with pytest.raises(ConfigError, match=rf"\({name}:1\); did you mean training.steps"):
         load_config(name)
     os.close(number)
 

@@ -176,7 +176,7 @@ def _video_size(text: str | None) -> tuple[int, int] | None:
 def _short_side(text: str | None) -> int | None:
     if text is None:
         return None
-    if not re.fullmatch(r"\d+", text):
+    if not re.fullmatch(r"[0-9]+", text):
         raise ConfigError(
             f"[--size {shown(text)}] give the short side in pixels; the size of raw frames is --video-size WxH"
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vidpred.errors import UNREADABLE, ConfigError, one_line
+from vidpred.files import check_regular
 
 SAVE = "save it with torch.jit.trace(network, example).save(FILE.pt) or torch.export.save(program, FILE.pt2)"
 
@@ -28,8 +29,12 @@ def load_module(file: Path, option: str, expected: str, device: torch.device | s
     Raises:
         ConfigError: The file is absent, or holds no network.
     """
-    if not file.is_file():
-        raise ConfigError(f"no such file [{option}]; it is {expected}")
+    try:
+        check_regular(file)
+    except FileNotFoundError:
+        raise ConfigError(f"no such file [{option}]; it is {expected}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the network: {error.strerror} [{option}]; it is {expected}") from None
     content = _content(file)
     if content:
         raise ConfigError(f"{content}, not a network [{option}]; {SAVE}; it is {expected}")

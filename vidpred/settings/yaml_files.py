@@ -45,7 +45,7 @@ def read_yaml(file: Path, origins: dict[str, str]) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"not a mapping of keys to values [{file}]; see `vidpred config`")
-    _note_lines(node, "", file.name, origins)
+    _note_lines(node, "", str(file) if file.is_relative_to("/dev") else file.name, origins)
     return tree
 
 

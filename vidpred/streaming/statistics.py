@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidpred.errors import counted
+
 SHORTEST, LONGEST, BINS_PER_DECADE = 1e-4, 1e3, 200  # seconds; bins 1.2 % apart
 
 
@@ -77,7 +79,8 @@ class StreamStatistics:
         """Return a line for people."""
         values = self.to_json()
         parts = [
-            f"{self.forecasts} forecasts of {self.frames} frames ({self.dropped} dropped, {self.late} late)",
+            f"{counted(self.forecasts, 'forecast')} of {counted(self.frames, 'frame')} "
+            f"({self.dropped} dropped, {self.late} late)",
             f"{values['forecasts_per_second']} forecasts/s",
         ]
         if self.forecasts:

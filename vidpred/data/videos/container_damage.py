@@ -11,15 +11,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vidpred.data.videos.pieces import MKV_CLUSTER, MKV_SEGMENT, missing_bytes
+from vidpred.data.videos.pieces import MKV_CLUSTER, MKV_IN_CLUSTER, MKV_SEGMENT, MKV_TOP, missing_bytes
 from vidpred.files import open_regular
 
 TS_PACKET, TS_SYNC = 188, 0x47  # transport streams: bytes of a packet, and its first byte
 TS_BLOCK = TS_PACKET << 16  # bytes read at once
-MKV_TOP = {  # IDs of a segment's elements: seek head, info, tracks, chapters, clusters, cues, ...
-    0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, MKV_CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1254C367, 0xEC, 0xBF,
-}  # fmt: skip
-MKV_IN_CLUSTER = {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF}
 GIF_EXTENSION, GIF_IMAGE, GIF_END = 0x21, 0x2C, 0x3B
 GIF_CONTROL, GIF_REST = b"\x21\xf9\x04", 1 << 16  # the beginning of an image, searched in what follows the end
 GIF_BLOCK, IRREGULAR_MOST = (
@@ -31,6 +27,7 @@ DV_BYTES = (120_000, 144_000)  # of a frame of one channel with 525 and with 625
 DV_CHANNELS = {0: 1, 4: 2, 0x14: 4, 0x18: 2}  # by kind
 
 READ_BYTES = 16_384  # at least; structures are read in small pieces
+UNKNOWN = (0, 2**32 - 1)  # sizes of RIFF
 CHUNK, CHUNK_BLOCK = struct.Struct("<4sI"), 1 << 16  # of RIFF: name and size; bytes read at once
 
 
@@ -114,6 +111,8 @@ def _check_riff(content: FileBytes, damage: Damage) -> None:
     offset = 0
     while offset + 12 <= len(content) and content[offset : offset + 4] == b"RIFF":
         size = int.from_bytes(content[offset + 4 : offset + 8], "little")
+        if size in UNKNOWN:  # written to a pipe
+            size = len(content) - offset - 8
         end = offset + 8 + size
         _check_chunks(content, offset + 12, min(end, len(content)), damage)
         if end > len(content):
@@ -136,22 +135,6 @@ def _check_chunks(content: FileBytes, offset: int, end: int, damage: Damage) -> 
             return
         is_list = name == b"LIST" and block[offset + 8 - start : offset + 12 - start] in (b"movi", b"rec ")
         offset = offset + 12 if is_list else following  # the chunks of a list follow one another, then the next list
-
-
-def _check_boxes(content: FileBytes, damage: Damage) -> None:
-    """Walk through the outermost boxes of an MP4 or QuickTime file."""
-    offset, name = 0, b""
-    while offset + 8 <= len(content):
-        size, name = int.from_bytes(content[offset : offset + 4], "big"), content[offset + 4 : offset + 8]
-        if size == 1:
-            size = int.from_bytes(content[offset + 8 : offset + 16], "big")
-        if size < 8:  # 0: up to the end of the file
-            return
-        offset += size
-    if offset > len(content):
-        damage.notes.append(f"the file ends {offset - len(content):,} bytes early")
-    elif name == b"moof":
-        damage.notes.append("the file ends before the frames of its last fragment")
 
 
 def _check_mkv(content: FileBytes, damage: Damage) -> None:
@@ -276,6 +259,6 @@ def _check_dv(content: FileBytes, damage: Damage) -> None:
 
 
 CHECKS: dict[str, Callable[[FileBytes, Damage], None]] = {
-    "mpegts": _check_ts, "avi": _check_riff, "mov": _check_boxes, "matroska": _check_mkv, "gif": _check_gif,
+    "mpegts": _check_ts, "avi": _check_riff, "matroska": _check_mkv, "gif": _check_gif,
     "dv": _check_dv,
 }  # fmt: skip

@@ -14,6 +14,22 @@ from typing import Any
 
 HEAD = 256  # bytes of a piece that show its length
 MKV_SEGMENT, MKV_CLUSTER = 0x18538067, 0x1F43B675
+MKV_TOP = {  # IDs of a segment's elements: seek head, info, tracks, chapters, clusters, cues, ...
+    0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1043A770, MKV_CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1254C367, 0xEC, 0xBF,
+}  # fmt: skip
+MKV_IN_CLUSTER = {0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF}
+MKV_IDS = [
+    name.to_bytes(-(-name.bit_length() // 8), "big") for name in {0x1A45DFA3, MKV_SEGMENT, *MKV_TOP, *MKV_IN_CLUSTER}
+]
+BOXES = (
+    b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"ssix", b"mfra", b"emsg", b"uuid",
+    b"meta", b"udta", b"pnot", b"prft", b"pdin",
+)  # fmt: skip
+ASF_DATA = b"\x36\x26\xb2\x75"
+# The first bytes of objects: header, data, and indexes.
+ASF = (b"\x30\x26\xb2\x75", ASF_DATA, b"\x90\x08\0\x33", b"\xd3\x29\xe2\xd6", b"\xf8\x03\xb1\xfe", b"\xd0\x3f\xb7\x3c")
+ASF_EMPTY = 50  # size of a data object before its packets, and of one whose packets a live stream did not count
+FLV_TAGS = (8, 9, 18)  # sound, video, script
 SUBSAMPLING = {"410": (4, 4), "411": (4, 1), "420": (2, 2), "422": (2, 1), "440": (1, 2), "444": (1, 1)}
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -45,24 +61,27 @@ def _y4m_frame(line: str) -> int | None:
 
 def _boxes(head: bytes) -> Walk:
     name = b""
-    while head:
+    while len(head) > 4 and any(known.startswith(head[4:8]) for known in BOXES):  # else the end, or what follows it
         size, name = int.from_bytes(head[:4], "big"), head[4:8]
         size = int.from_bytes(head[8:16], "big") if size == 1 else size
-        if len(head) >= 8 and size < 8:
+        if size < 8:
             return
-        head = yield max(size, 8)
+        head = yield size
     if name == b"moof":  # the frames of a fragment follow it
         yield 8
 
 
 def _elements(head: bytes) -> Walk:
     offset = end = 0
-    while head:
+    while any(known.startswith(head[: len(known)]) for known in MKV_IDS if head):
         id_width = 9 - head[0].bit_length()
         size_width = 9 - head[id_width].bit_length() if len(head) > id_width else 1
-        if id_width > 4 or size_width > 8:
-            return
         name, start = int.from_bytes(head[:id_width], "big"), id_width + size_width
+        if size_width > 8:
+            return
+        if len(head) < start:
+            yield start
+            return
         size = int.from_bytes(head[id_width:start], "big") - (1 << 7 * size_width)
         unknown = size == (1 << 7 * size_width) - 1
         if name in (MKV_SEGMENT, MKV_CLUSTER):
@@ -99,13 +118,28 @@ def _keys(head: bytes) -> Walk:
 
 
 def _objects(head: bytes) -> Walk:
-    while (size := int.from_bytes(head[16:24], "little")) >= 24:  # of ASF
-        head = yield size
+    while head.startswith(ASF):
+        size = int.from_bytes(head[16:24], "little")
+        if (len(head) >= 24 and size < 24) or (head.startswith(ASF_DATA) and size == ASF_EMPTY):
+            return
+        head = yield max(size, 24)
 
 
 def _chunks(head: bytes) -> Walk:
     while (size := int.from_bytes(head[4:8], "little")) not in (0, 2**32 - 1) and head.startswith(b"RIFF"):
         head = yield 8 + size + size % 2
+
+
+def _tags(head: bytes) -> Walk:
+    head = yield int.from_bytes(head[5:9], "big")
+    while len(head) > 4 and head[4] & 31 in FLV_TAGS:  # of FLV, after the size of the tag before
+        head = yield 15 + (int.from_bytes(head[5:8], "big") if len(head) >= 8 else 0)
+
+
+def _ivf(head: bytes) -> Walk:
+    head = yield int.from_bytes(head[6:8], "little")
+    while head:
+        head = yield 12 + (int.from_bytes(head[:4], "little") if len(head) >= 4 else 0)
 
 
 def _png(head: bytes) -> Walk:
@@ -137,6 +171,8 @@ BEGINNINGS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Walk]], ...] = (
     (re.compile(rb"\x06\x0e\x2b\x34"), _keys),
     (re.compile(rb"\x30\x26\xb2\x75"), _objects),
     (re.compile(rb"RIFF"), _chunks),
+    (re.compile(rb"FLV\x01"), _tags),
+    (re.compile(rb"DKIF"), _ivf),
     (re.compile(re.escape(PNG)), _png),
     (re.compile(rb"GIF8"), _gif),
 )
@@ -150,10 +186,17 @@ def missing_bytes(content: Any) -> int:
     """Return how many bytes are missing at the end of a file, given as bytes or as `FileBytes`; 0: none, or unknown."""
     walk, end = _walk(content[0:HEAD]), 0
     with suppress(StopIteration):
-        end = next(walk)
+        end = _positive(next(walk))
         while end <= len(content):
-            end += walk.send(content[end : end + HEAD])
+            end += _positive(walk.send(content[end : end + HEAD]))
     return max(0, end - len(content))
+
+
+def _positive(length: int) -> int:
+    """Return the length of a piece. Raises StopIteration for one that no piece has, or no walk would end."""
+    if length < 1:
+        raise StopIteration
+    return length
 
 
 class Pieces:
@@ -192,9 +235,9 @@ class Pieces:
         try:
             if self._walk is None:
                 self._walk = _walk(self._head)
-                self.end += next(self._walk)
+                self.end += _positive(next(self._walk))
             else:
-                self.end += self._walk.send(self._head)
+                self.end += _positive(self._walk.send(self._head))
         except StopIteration:
             self._known = False
         self._head = self._head[self.end - before :]
