@@ -181,7 +181,7 @@ class VideoSource(FrameSource):
         notes = [note for note in [self._decoder.note()] if note]
         missing = self.pipe.missing() if self.pipe is not None else 0
         if missing:
-            notes.insert(0, f"it ends {missing:,} bytes early")
+            notes.insert(0, f"it ends {counted(missing, 'byte')} early")
         if self._damage is None and (missing or not self._decoder.ends_whole):
             raise _broke_off("; ".join(notes), self.name)
         notes[:0] = [] if self._damage is None else self._damage.notes

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vidpred.data.videos.pieces import MKV_CLUSTER, MKV_IN_CLUSTER, MKV_SEGMENT, MKV_TOP, missing_bytes
+from vidpred.errors import counted
 from vidpred.files import open_regular
 
 TS_PACKET, TS_SYNC = 188, 0x47  # transport streams: bytes of a packet, and its first byte
@@ -86,7 +87,7 @@ def find_damage(path: Path, container_format: str) -> Damage:
 
 def _check_pieces(content: FileBytes, damage: Damage) -> None:
     if missing := missing_bytes(content):
-        damage.notes.append(f"the file ends {missing:,} bytes early")
+        damage.notes.append(f"the file ends {counted(missing, 'byte')} early")
 
 
 def _check_ts(content: FileBytes, damage: Damage) -> None:
@@ -116,7 +117,7 @@ def _check_riff(content: FileBytes, damage: Damage) -> None:
         end = offset + 8 + size
         _check_chunks(content, offset + 12, min(end, len(content)), damage)
         if end > len(content):
-            damage.notes.append(f"the file ends {end - len(content):,} bytes early")
+            damage.notes.append(f"the file ends {counted(end - len(content), 'byte')} early")
         offset = end + size % 2
 
 
@@ -144,7 +145,7 @@ def _check_mkv(content: FileBytes, damage: Damage) -> None:
         _check_segment(content, offset, min(end or len(content), len(content)), damage)
         if end is not None and end > len(content):
             damage.notes = [note for note in damage.notes if not note.startswith("the file ends")]
-            damage.notes.append(f"the file ends {end - len(content):,} bytes early")
+            damage.notes.append(f"the file ends {counted(end - len(content), 'byte')} early")
         return
 
 
@@ -178,7 +179,7 @@ def _check_cluster(content: FileBytes, offset: int, end: int, damage: Damage) ->
             return None
         following = inside if after is None else after
     if following > end == len(content):
-        damage.notes.append(f"the file ends {following - end:,} bytes early")
+        damage.notes.append(f"the file ends {counted(following - end, 'byte')} early")
     return None
 
 
