@@ -250,7 +250,7 @@ def draw(results: Mapping[tuple[str, int], Result], minutes: float, path: Path) 
             panel.axhline(statistics.fmean(scores[metric]), color="gray", linestyle=style, label=name)
         panel.set(xlabel="seconds of one core", ylabel=title)
     panels[0].legend(fontsize="x-small")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=75)
     pyplot.close(figure)
 
 
