@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.image_files import Features, write_network
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Generator, as_generator
@@ -94,11 +96,12 @@ def test_generator_attributes_match_the_settings(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DISCRIMINATORS)
-def test_discriminator_attributes_match_the_settings(name: str) -> None:
+def test_discriminator_attributes_match_the_settings(name: str, tmp_path: Path) -> None:
     kind = DISCRIMINATORS[name]
     data = DataSettings(context_frames=2 if kind.needs_frames else 0, channels=1, crop_size=32)
     scales = 2 if name in ("lapgan", "multiscale") else 1
-    settings = kind(name=name)
+    own = {"network": str(write_network(Features(), tmp_path / "features.pt"))} if name == "projected" else {}
+    settings = kind(name=name, **own)
     with torch.device("meta"):
         discriminator = settings.build(scales, data)
     assert (discriminator.num_scales, discriminator.classes) == (scales, settings.num_classes)

@@ -33,6 +33,7 @@ from vidpred.data.videos.pieces import Pieces, missing_bytes
 from vidpred.data.videos.probe import probe
 from vidpred.errors import ConfigError, DataError, StorageError
 from vidpred.inference.predictor import Predictor
+from vidpred.processes.interrupts import interrupt
 from vidpred.streaming import forecasts, sources
 from vidpred.streaming.capture import ContextShape, ModelRate, Snapshot
 from vidpred.streaming.forecasts import Pace
@@ -264,6 +265,16 @@ def feed(fifo: Path, content: bytes, then: object = None) -> threading.Thread:
     return thread
 
 
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Handle signals as usual: a test run in the background, or under nohup, ignores some of them."""
+    usual = {signal.SIGINT: interrupt, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def kill_when_handled(number: int, before: object, after: float) -> None:
     """Send this process a signal some seconds after its handler has changed, for at most a minute."""
     deadline = time.monotonic() + 60
@@ -286,6 +297,7 @@ RAW = ("--video-size", "48x32", "--rate", "50", "--size", "32", "--frames", "1")
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("frames", [0, 1])
+@pytest.mark.usefixtures("usual_signals")
 def test_a_signal_before_the_first_forecast(fifo: Path, tmp_path: Path, number: int, frames: int) -> None:
     """As shells report the end of a program by a signal, and without an output."""
     before, ended = signal.getsignal(number), threading.Event()
@@ -305,6 +317,7 @@ def test_a_signal_before_the_first_forecast(fifo: Path, tmp_path: Path, number: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("usual_signals")
 def test_a_signal_ends_a_stream_with_a_finished_file(fifo: Path, tmp_path: Path, number: int) -> None:
     output, before, ended = tmp_path / "out.mp4", signal.getsignal(number), threading.Event()
 
