@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vidpred.commands.checked import Checked, check_words
+from vidpred.commands.checked import Checked, CheckedWithoutTorch, check_words
 from vidpred.commands.data import prepare
 from vidpred.commands.demo import demo
 from vidpred.commands.doctor import doctor
@@ -71,7 +71,7 @@ app.command(cls=Checked)(compare)
 app.command(cls=Checked)(export)
 app.command(cls=Checked)(doctor)
 # Its handler names the settings that unknown options have become.
-app.command(add_help_option=False, context_settings={"ignore_unknown_options": True}, cls=Checked)(prepare)
+app.command(add_help_option=False, context_settings={"ignore_unknown_options": True}, cls=CheckedWithoutTorch)(prepare)
 app.command(cls=Checked)(record)
 app.command(cls=Checked)(plan)
 app.command(cls=Checked)(demo)
