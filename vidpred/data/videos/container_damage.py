@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vidpred.data.videos.pieces import MKV_CLUSTER, MKV_IN_CLUSTER, MKV_SEGMENT, MKV_TOP, missing_bytes
+from vidpred.data.videos.pieces import MKV_CLUSTER, MKV_IN_CLUSTER, MKV_SEGMENT, MKV_TOP, UNKNOWN, missing_bytes
 from vidpred.errors import counted
 from vidpred.files import open_regular
 
@@ -28,7 +28,6 @@ DV_BYTES = (120_000, 144_000)  # of a frame of one channel with 525 and with 625
 DV_CHANNELS = {0: 1, 4: 2, 0x14: 4, 0x18: 2}  # by kind
 
 READ_BYTES = 16_384  # at least; structures are read in small pieces
-UNKNOWN = (0, 2**32 - 1)  # sizes of RIFF
 CHUNK, CHUNK_BLOCK = struct.Struct("<4sI"), 1 << 16  # of RIFF: name and size; bytes read at once
 
 

@@ -29,6 +29,7 @@ ASF_DATA = b"\x36\x26\xb2\x75"
 # The first bytes of objects: header, data, and indexes.
 ASF = (b"\x30\x26\xb2\x75", ASF_DATA, b"\x90\x08\0\x33", b"\xd3\x29\xe2\xd6", b"\xf8\x03\xb1\xfe", b"\xd0\x3f\xb7\x3c")
 ASF_EMPTY = 50  # size of a data object before its packets, and of one whose packets a live stream did not count
+UNKNOWN = (0, 2**32 - 1)  # sizes of RIFF that a muxer could not go back to write
 FLV_TAGS = (8, 9, 18)  # sound, video, script
 SUBSAMPLING = {"410": (4, 4), "411": (4, 1), "420": (2, 2), "422": (2, 1), "440": (1, 2), "444": (1, 1)}
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -126,7 +127,7 @@ def _objects(head: bytes) -> Walk:
 
 
 def _chunks(head: bytes) -> Walk:
-    while (size := int.from_bytes(head[4:8], "little")) not in (0, 2**32 - 1) and head.startswith(b"RIFF"):
+    while (size := int.from_bytes(head[4:8], "little")) not in UNKNOWN and head.startswith(b"RIFF"):
         head = yield 8 + size + size % 2
 
 
