@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from tests.image_files import Features, small_preset, write_network
+from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.models.projected_discriminator import (
     MapDiscriminator,
@@ -112,8 +114,8 @@ class Pairs(Features):
 
 
 def test_unsuitable_files(network: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\[discriminator.network\] is missing"):
-        ProjectedDiscriminator(ProjectedDiscriminatorSettings(), 3, 32)
+    with pytest.raises(ConfigError, match=r"\[discriminator.network\]"):
+        load_config("dcgan_mnist.yaml", ["discriminator.name=projected"])
     with pytest.raises(ConfigError, match="no such file"):
         build(tmp_path / "absent.pt")
     for module, message in ((Vectors(), "no list of feature maps"), (Reversed(), "from fine to coarse")):
@@ -141,3 +143,11 @@ def test_a_training_resumes_exactly(network: Path, tmp_path: Path) -> None:
     shutil.rmtree(last)
     train(config)
     assert {file: file.read_bytes() for file in files} == before
+
+
+def test_the_settings_of_the_guide_are_valid() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guide/images.md").read_text()
+    settings = yaml.safe_load(guide.partition("```yaml")[2].partition("```")[0])
+    config = load_config("dcgan_mnist.yaml", settings)
+    assert isinstance(config.discriminator, ProjectedDiscriminatorSettings)
+    assert config.objective.adversary.loss == "hinge"

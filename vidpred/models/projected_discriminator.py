@@ -38,10 +38,9 @@ class ProjectedDiscriminatorSettings(ImageDiscriminatorSettings):
         "projected",
         description="Discriminators of images on the features of a frozen network from a file (Sauer et al. 2021).",
     )
-    network: str | None = Field(
-        None,
+    network: str = Field(
         description=f"File of the frozen network, TorchScript or an exported program: {EXPECTED}, fine to coarse. "
-        "Load only files that you trust. Required.",
+        "Load only files that you trust.",
     )
     input_size: int = Field(
         0,
@@ -69,15 +68,13 @@ class FrozenNetwork:
         digest: SHA-256 of the file, `(32,)` uint8.
     """
 
-    def __init__(self, network: str | None, side: int) -> None:
+    def __init__(self, network: str, side: int) -> None:
         """Load the network for images of `side` pixels.
 
         Raises:
-            ConfigError: There is no file, or its network returns no feature maps.
+            ConfigError: The file is absent, or its network returns no feature maps.
         """
         self.option = f"discriminator.network={network}"
-        if network is None:
-            raise ConfigError(f"[discriminator.network] is missing; set it to a file with {EXPECTED}")
         file = Path(network).expanduser()
         self.module: Any = load_module(file, self.option, EXPECTED)
         for parameter in self.module.parameters():
