@@ -64,6 +64,19 @@ LADDER = {
 }  # fmt: skip
 
 
+def objectives(results: Results) -> str:
+    """Return metrics of three predicted frames by objective: means over seeds with standard deviations."""
+    runs = [run["models"] for run in over_seeds(results, "three objectives on a clip")]
+
+    def cell(name: str, metric: str) -> str:
+        by_frame = zip(*(run[name][metric] for run in runs), strict=True)
+        return " / ".join(mean_and_spread(values) for frame, values in enumerate(by_frame, 1) if frame in (1, 4, 8))
+
+    metrics = {"psnr": "PSNR (dB)", "energy_moving": "energy, moving pixels", "patches": "patches"}
+    rows = [[name, *(cell(name, metric) for metric in metrics)] for name in runs[0]]
+    return grid(["frames t+1 / t+4 / t+8", *metrics.values()], rows)
+
+
 def ladder(results: Results, name: str) -> str:
     """Return scores of the paper's methods over seeds, on moving pixels of frames 1 and 2."""
     runs = [run["models"] for run in over_seeds(results, name)]

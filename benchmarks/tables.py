@@ -96,6 +96,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "forks": sharpness_tables.forks,
     "samples": sharpness_tables.samples,
     "balance": sharpness_tables.balance,
+    "objectives": sharpness_tables.objectives,
     "ladder, real clips": lambda results: sharpness_tables.ladder(results, "ladder, real clips"),
     "ladder, forking ball": lambda results: sharpness_tables.ladder(results, "ladder, two-way world"),
     "three ways": sharpness_tables.three_ways,

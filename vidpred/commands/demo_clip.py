@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vidpred.commands.demo_objectives import MSE, NUM_FRAMES, objective_configs
-from vidpred.commands.demo_report import add_tables
+from vidpred.commands.demo_report import add_tables, write_images
 from vidpred.data.build import build_source
 from vidpred.data.sources import evaluation_offsets, training_offsets
 from vidpred.errors import DataError, counted
@@ -15,7 +15,6 @@ from vidpred.evaluation.protocols import AVERAGING
 from vidpred.inference.predict_video import PredictRequest, VideoPrediction
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
-from vidpred.media.prediction_files import Output, write_prediction
 
 SIZE, MEASURED_SIZE = 144, 96  # short side in pixels of the images, and of the measured frames
 MEASURED: dict[str, Any] = {"size": MEASURED_SIZE, "split": "time", "split_fractions": [0.05, 0.05, 0.9]}
@@ -99,10 +98,5 @@ def write_both_ends(output: Path, clip: Path) -> list[Predictor]:
         predictor.name = name
         predictor.set_sharpness(sharpness)
         predictors.append(predictor)
-    prediction = VideoPrediction.open(PredictRequest(clip, AHEAD, size=SIZE), predictors)
-    context = prediction.context()
-    steps = list(prediction.steps(context))
-    for suffix in (".mp4", ".gif", ".png"):
-        target = Output.of(output / f"both_ends{suffix}", rate=4.0, overwrite=True)
-        write_prediction(target, context, steps, AHEAD)
+    write_images(output / "both_ends", PredictRequest(clip, AHEAD, size=SIZE), predictors)
     return predictors

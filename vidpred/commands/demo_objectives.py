@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from vidpred.commands.demo_report import add_tables
+from vidpred.commands.demo_report import add_tables, write_images
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import Config, load_config
 from vidpred.evaluation import report
 from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
 from vidpred.evaluation.metric_table import METRICS, find_protocol
 from vidpred.evaluation.protocols import AVERAGING, Evaluation
-from vidpred.inference.predict_video import PredictRequest, VideoPrediction
+from vidpred.inference.predict_video import PredictRequest
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
-from vidpred.media.prediction_files import Output, write_prediction
 
 TRAINING_STEPS = 1200
 PREDICTED = 4  # frames that the network predicts at once
@@ -34,7 +33,7 @@ SHARED: dict[str, Any] = {
     "training.image_every": 0, "training.validate_every": 0, "training.monitor_every": 0, "checkpoint.keep": 1,
 }  # fmt: skip
 START, RAMP = 0.3, 0.1  # of the steps: when the adversary's weight begins to rise, and how long it rises
-WEIGHT = 0.5  # of the adversary's gradient relative to that of l1 + GDL; 1 is sharper, with less true features
+WEIGHT = 0.5  # of the adversary's gradient relative to that of l1 + GDL; with 1, a part of the added detail is false
 WINDOWS = 12
 NUM_FRAMES = 8  # predicted and measured
 REPORTED = ("energy_moving", "patches", "warp_error", "psnr")
@@ -92,27 +91,33 @@ def add_objectives(page: Page, output: Path, clip: Path, seed: int, scale: float
     Raises:
         VidpredError: The clip cannot be used, or a training failed.
     """
-    configs = objective_configs(
-        clip, output / f"clip-{clip.stem}", seed, steps or max(1, round(TRAINING_STEPS * scale))
-    )
+    steps = steps or max(1, round(TRAINING_STEPS * scale))
+    predictors = train_objectives(clip, output / f"clip-{clip.stem}", seed, steps)
+    result = measure_objectives(predictors)
+    write_images(output / "clip", PredictRequest(clip, NUM_FRAMES), predictors)
+    found = describe_objectives(result)
+    add_to_page(page, output, clip, result, found)
+    return {**report.to_json(result, {"data": str(clip)}), "found": found}
+
+
+def train_objectives(clip: Path, folder: Path, seed: int, steps: int) -> list[Predictor]:
+    """Train with the three objectives, see `objective_configs`; return the predictors, named by their objectives."""
+    configs = objective_configs(clip, folder, seed, steps)
     # The slowest first: the other two then share the second core.
     train_together([configs[name] for name in (ADVERSARY, MSE, SHARP)], f"three trainings on {clip.name}")
     predictors = []
     for name, config in configs.items():
         predictors.append(Predictor.load(config.run, "last", device="cpu"))
         predictors[-1].name = name
+    return predictors
+
+
+def measure_objectives(predictors: Sequence[Predictor]) -> Evaluation:
+    """Measure predictors of `train_objectives`, and the baselines, on the last part of their clip."""
     shown = tuple(report.doubling_steps(NUM_FRAMES))
-    result = evaluate_predictors(
+    return evaluate_predictors(
         predictors, EvaluationRequest(NUM_FRAMES, WINDOWS, find_protocol("detail"), frames=shown)
     )
-    prediction = VideoPrediction.open(PredictRequest(clip, NUM_FRAMES), predictors)
-    context = prediction.context()
-    images = list(prediction.steps(context))
-    for suffix in (".mp4", ".gif", ".png"):
-        write_prediction(Output.of(output / f"clip{suffix}", rate=4.0, overwrite=True), context, images, NUM_FRAMES)
-    found = describe_objectives(result)
-    add_to_page(page, output, clip, result, found)
-    return {**report.to_json(result, {"data": str(clip)}), "found": found}
 
 
 def add_to_page(page: Page, output: Path, clip: Path, result: Evaluation, found: list[str]) -> None:

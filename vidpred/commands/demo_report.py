@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from vidpred.evaluation import report as tables
 from vidpred.evaluation.forking_ball import ForkingScenes
 from vidpred.evaluation.metric_table import METRICS
 from vidpred.evaluation.protocols import Evaluation
+from vidpred.inference.predict_video import PredictRequest, VideoPrediction
+from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
+from vidpred.media.prediction_files import Output, write_prediction
 from vidpred.media.render import Panel, compose
 from vidpred.media.text_table import format_table
 
@@ -77,6 +80,16 @@ def compose_row(forks: ForkingScenes, predictions: Mapping[str, Tensor], index: 
 def repeated(rows: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Repeat every scene's image for `SECONDS_PER_SCENE` of video."""
     return (row for row in rows for _ in range(round(SECONDS_PER_SCENE * RATE)))
+
+
+def write_images(path: Path, request: PredictRequest, predictors: Sequence[Predictor]) -> None:
+    """Predict the last frames of a clip, and write them as a video, an animation and an image: path + suffix."""
+    prediction = VideoPrediction.open(request, predictors)
+    context = prediction.context()
+    steps = list(prediction.steps(context))
+    for suffix in (".mp4", ".gif", ".png"):
+        target = Output.of(path.with_suffix(suffix), rate=4.0, overwrite=True)
+        write_prediction(target, context, steps, request.num_frames)
 
 
 def add_tables(page: Page, result: Evaluation) -> None:
