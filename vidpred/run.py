@@ -19,12 +19,12 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 from torch import nn
 
-from vidpred.checkpoint import RunFolder
+from vidpred.checkpoint import RunFolder, find_checkpoint
 from vidpred.config import Config
 from vidpred.config.unused_settings import report_unused
 from vidpred.data.build import build_source, record_splits
 from vidpred.data.files_unchanged import files_unchanged
-from vidpred.data.recorded_splits import FILE, with_recorded_splits
+from vidpred.data.recorded_splits import FILE, RecordedSplits, warn_if_unrecorded, warn_of, with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, TrainingSamples, training_offsets
 from vidpred.errors import ConfigError, DataError, counted, lacks_memory, one_line
@@ -186,12 +186,25 @@ def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: R
     exclusive = held.enter_context(folder_lock(folder.path, "choose another run="))
     remove_leftovers(folder.checkpoints, exclusive)
     splits = None if folder.steps() else record_splits(data)
+    if splits is None:
+        warn_if_unrecorded(data, str(folder.path))
     prepare_folder(folder, config, reads.keys)
     with suppress(OSError):
         (folder.path / "exit.json").unlink(missing_ok=True)  # of the previous training
     if splits is not None:
         splits.write(folder.path / FILE)
         splits.warn_of_duplicates(Path(str(data.root)))
+        if config.training.init_from:
+            warn_of_inherited(splits, config.training.init_from, Path(str(data.root)))
+
+
+def warn_of_inherited(splits: RecordedSplits, other: str, root: Path) -> None:
+    """Warn about validation and test data that the run was trained on from which the weights come."""
+    folder = find_checkpoint(other).path.parent
+    before = RecordedSplits.read(folder.parent / FILE) if folder.name == "checkpoints" else None
+    if before is not None:
+        names = splits.held_out_of(before.trained_ranges())
+        warn_of(names, f"in validation or test ({len(names):,}) and in the training data of {other}", root)
 
 
 def read_by_run(config: Config, network: Generator, discriminator: Discriminator | None, reads: Reads) -> set[str]:

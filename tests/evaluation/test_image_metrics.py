@@ -259,6 +259,18 @@ def test_without_classes_only_pixels_are_measured(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.slow
+def test_images_that_are_new_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
+    with np.load(tmp_path / "digits.npz") as file:
+        images, labels = file["images"], file["labels"]
+    np.savez(tmp_path / "digits.npz", images=np.r_[images, images[:1]], labels=np.r_[labels, labels[:1]])
+    capsys.readouterr()
+    evaluate_images({"run": predictor}, ImageRequest(count=20))
+    new = f"new and belong to no split of the run are not used [{tmp_path / 'digits.npz'}]: {len(images):08}"
+    assert new in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_points_are_measured_by_mode_coverage(tmp_path: Path) -> None:
     predictor = train(small_preset("gaussians_gan", tmp_path)).predictor()
     numbers = evaluate_images({"run": predictor}).numbers["run"]

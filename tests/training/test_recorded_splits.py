@@ -20,6 +20,7 @@ from vidpred.data.splits import Part
 from vidpred.data.videos.windows import VideoWindows
 from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation.evaluate import EvaluationRequest, check_request
+from vidpred.inference.load_models import as_predictors
 from vidpred.inference.predictor import Predictor
 from vidpred.run import train
 
@@ -90,13 +91,82 @@ def test_resuming_trains_on_the_same_files(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.slow
-def test_changed_files_keep_their_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_files_are_not_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They could hold what is tested."""
     run, clips = start(tmp_path, 6)
-    name = next(iter(used(run, "train")))[0]
-    write_video(clips / name, numbered_frames(30, 32, 32))
-    assert name in {path for path, _ in used(run, "train")}
+    changed = {split: min(path for path, _ in used(run, split)) for split in ("train", "test")}
+    for place, name in enumerate(changed.values(), 1):
+        write_video(clips / name, numbered_frames(30, 32, 32, first=60 * place))
+    assert changed["train"] not in {path for path, _ in used(run, "train")}
+    assert changed["test"] in {path for path, _ in used(run, "test")}
     build_source(Predictor.load(run).data, "train", range(3), progress=True)
-    assert f"files that are changed since the run began keep their split [{clips}]: {name}" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    what = "are not trained on, nor tested on its training data"
+    assert f"files that are changed since the run began {what} [{clips}]: {changed['train']}\n" in errors
+    assert f"files that are changed since the run began keep their split [{clips}]: {changed['test']}\n" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [4, 7])
+def test_files_that_are_numbered_anew_are_not_mixed_up(tmp_path: Path, count: int) -> None:
+    """Without its first file, every file has the name of another one."""
+    run, clips = trained(tmp_path, count), tmp_path / "clips"
+
+    def content(split: str) -> set[tuple[bytes, int]]:
+        return {((clips / path).read_bytes(), number) for path, number in used(run, split)}
+
+    held_out = content("test") | content("validation")
+    (clips / "0.mp4").unlink()
+    write_video(clips / "1.mp4", numbered_frames(90, 32, 32, first=60))
+    for number in range(1, count):
+        (clips / f"{number}.mp4").rename(clips / f"{number - 1}.mp4")
+    write_video(clips / f"{count}.mp4", numbered_frames(60, 32, 32))
+    with pytest.raises(DataError, match=r"all files of the train split of the run are gone, or changed since it began"):
+        content("train")
+    for number in range(count - 1, 1, -1):
+        (clips / f"{number - 1}.mp4").rename(clips / f"{number}.mp4")
+    assert content("train").isdisjoint(held_out)
+    assert len(content("train"))
+
+
+@pytest.mark.slow
+def test_a_run_without_its_splits_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(tmp_path, 4)
+    (run / "splits.csv").unlink()
+    message = r"run stores no splits (splits.csv), so its data are divided anew"
+    capsys.readouterr()
+    check_request([Predictor.load(run)], EvaluationRequest())
+    assert message in capsys.readouterr().err
+    check_request([Predictor.load(run)], EvaluationRequest(root=str(tmp_path / "clips")))
+    assert message not in capsys.readouterr().err
+    words = {**TINY, "data.root": str(tmp_path / "clips"), "run": str(run), "training.steps": 3}
+    train(load_config(None, words))
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_frame_rate_of_stored_splits_cannot_change(tmp_path: Path) -> None:
+    """The ranges of a video that is divided by time would be other frames, some of them trained on."""
+    clips, run = tmp_path / "clips", tmp_path / "run"
+    write_video(clips / "a.mp4", numbered_frames(60, 32, 32))
+    train(load_config(None, {**TINY, "data.root": str(clips), "run": str(run), "data.video.fps": 12.5}))
+    with pytest.raises(ConfigError, match=r"count frames at another rate \[data.video.fps=None, the run's is 12.5\]"):
+        as_predictors(run, {"video": {"fps": None}})
+    assert as_predictors(run, {"video": {"fps": 12.5}})[0].data.video_settings.fps == 12.5
+    other = as_predictors(run, {"root": str(tmp_path), "video": {"fps": None}})
+    assert other[0].data.split_file is None
+
+
+@pytest.mark.slow
+def test_test_data_that_the_first_weights_were_trained_on_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path, 4)
+    write_video(tmp_path / "clips" / "4.mp4", numbered_frames(60, 32, 32, first=240))
+    words = {**TINY, "data.root": str(tmp_path / "clips"), "run": str(tmp_path / "other")}
+    capsys.readouterr()
+    train(load_config(None, {**words, "training.init_from": str(run)}))
+    assert f"files that are in validation or test (1) and in the training data of {run} [" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -158,9 +228,7 @@ def test_what_was_trained_on_is_never_tested_by_another_name(
     shutil.copy(clips / train_name, clips / test_name)
     capsys.readouterr()
     build_source(predictor.data, "train", range(3), progress=True)
-    assert f"files that are changed to what the run was trained on are not used [{clips}]: {test_name}" in (
-        capsys.readouterr().err
-    )
+    assert f"nor tested on its training data [{clips}]: {test_name}" in capsys.readouterr().err
     assert {path for path, _ in used(run, "test")} == {*files["test"]} - {test_name}
 
 
@@ -202,9 +270,14 @@ def test_a_set_that_is_prepared_again_keeps_the_splits_of_a_run(
     assert tested() == of_test - {changed}
     np.save(source / f"{max(of_test)}.npy", clips[1])
     prepared(range(0))
-    with pytest.raises(DataError, match="all clips of the test split changed since the run began"):
+    with pytest.raises(DataError, match="all files of the test split of the run are gone, or changed since it began"):
         tested()
     train(load_config(None, {**TINY, "data.root": str(target), "run": str(run), "training.steps": 3}))
+    trained_on = min(name for name, split in before.items() if split == "train")
+    np.save(source / f"{trained_on}.npy", clips[int(changed)])
+    prepared(range(0))
+    windows = build_source(Predictor.load(run).data, "train", range(3))
+    assert trained_on not in {windows.clip_name(number) for number in range(len(windows))}
 
 
 def test_an_image_that_moved_in_an_array_is_not_tested(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -83,31 +84,50 @@ class RecordedSplits:
     def present(self, lengths: Mapping[str, int], fingerprints: Mapping[str, str]) -> list[Part]:
         """Return the parts of the files that are there, shortened to their lengths in frames.
 
-        Parts of validation and test that now have the content of training data are left out.
+        Files whose content changed are not trained on, since they may hold what is validated or tested; those that now
+        have the content of training data are not validated or tested.
 
         Args:
             lengths: Number of frames of each file.
             fingerprints: Checksum of the content of each file.
         """
         found = [replace(part, end=min(part.end, lengths[part.clip])) for part in self.parts if part.clip in lengths]
-        changed = {name for name, content in fingerprints.items() if content != self.fingerprints.get(name)}
         trained = self.trained_ranges()
-        return [
-            part
-            for part in found
-            if part.end > part.first
-            and not (part.split != "train" and part.clip in changed and trained.overlap(fingerprints[part.clip], part))
-        ]
+
+        def usable(part: Part) -> bool:
+            before, content = self.fingerprints.get(part.clip, ""), fingerprints.get(part.clip, "")
+            if part.split == "train":
+                return not self.has_changed(part.clip, content)
+            return content == before or not trained.overlap(content, part)
+
+        return [part for part in found if part.end > part.first and usable(part)]
+
+    def has_changed(self, clip: str, content: str) -> bool:
+        """Return whether a file or clip has another checksum than when the run began; False if one is unknown."""
+        before = self.fingerprints.get(clip, "")
+        return "" not in (before, content) and content != before
 
     def trained_ranges(self) -> TrainedRanges:
         """Return the training data by its content."""
         return TrainedRanges([(self.fingerprints.get(part.clip, ""), part) for part in self.parts])
 
+    def nothing_left(self, split: str, root: Path) -> DataError:
+        """Return the error for a split of which nothing can be used."""
+        if all(part.split != split for part in self.parts):
+            return DataError(f"the run has no {split} split [{root}]; choose another split, or give other data")
+        return DataError(
+            f"all files of the {split} split of the run are gone, or changed since it began [{root}]; restore them, or "
+            "give other data"
+        )
+
+    def held_out_of(self, trained: TrainedRanges) -> set[str]:
+        """Return the files of validation and test with content that was trained on."""
+        held_out = (part for part in self.parts if part.split != "train")
+        return {part.clip for part in held_out if trained.overlap(self.fingerprints.get(part.clip, ""), part)}
+
     def warn_of_duplicates(self, root: Path) -> None:
         """Warn about validation and test data with the content of training data."""
-        trained = self.trained_ranges()
-        held_out = (part for part in self.parts if part.split != "train")
-        names = {part.clip for part in held_out if trained.overlap(self.fingerprints.get(part.clip, ""), part)}
+        names = self.held_out_of(self.trained_ranges())
         warn_of(names, f"in validation or test ({len(names):,}) and, by another name, in training", root)
 
     def warn_of_changes(self, sizes: Mapping[str, int], fingerprints: Mapping[str, str], root: Path) -> None:
@@ -122,15 +142,16 @@ class RecordedSplits:
             name
             for name, size in sizes.items()
             if 0 not in (size, self.sizes.get(name, size), size - self.sizes.get(name, size))
-            or self.fingerprints.get(name, "") not in ("", fingerprints.get(name, self.fingerprints.get(name, "")))
+            or self.has_changed(name, fingerprints.get(name, ""))
         ]
         known = {part.clip for part in self.parts}
-        kept = {part.clip for part in self.present(dict.fromkeys(sizes, MANY), fingerprints)}
+        kept = Counter(part.clip for part in self.present(dict.fromkeys(sizes, MANY), fingerprints))
+        whole = {name for name, count in Counter(part.clip for part in self.parts).items() if kept[name] == count}
         for names, what in (
             (sizes.keys() - known, "new and belong to no split of the run are not used"),
             (known - sizes.keys(), "gone or unreadable since the run began"),
-            (kept & set(changed), "changed since the run began keep their split"),
-            (set(changed) - kept, "changed to what the run was trained on are not used"),
+            (whole & set(changed), "changed since the run began keep their split"),
+            (set(changed) - whole, "changed since the run began are not trained on, nor tested on its training data"),
         ):
             warn_of(names, what, root)
 
@@ -160,6 +181,21 @@ def _named(names: Iterable[str]) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - NAMED:,} more" if len(ordered) > NAMED else ""
     return ", ".join(name.encode("utf-8", "backslashreplace").decode() for name in ordered[:NAMED]) + more
+
+
+def has_recorded_splits(settings: DataSettings) -> bool:
+    """Return whether the splits of the data are those that a run stores."""
+    return settings.split_file is not None and _is_recorded(Path(settings.split_file))
+
+
+def warn_if_unrecorded(settings: DataSettings, name: str) -> None:
+    """Warn if the data of a run have to be divided anew, because it stores no splits."""
+    if settings.root is not None and not has_recorded_splits(settings):
+        print(
+            f"vidpred: warning: {name} stores no splits ({FILE}), so its data are divided anew, which can turn what it "
+            f"was trained on into test data if files came or went [{settings.root}]",
+            file=sys.stderr,
+        )
 
 
 def with_recorded_splits(settings: DataSettings, run: Path) -> DataSettings:
@@ -211,7 +247,7 @@ def with_root(settings: DataSettings, root: str | None) -> DataSettings:
     if root is None or (settings.root is not None and Path(root).resolve() == Path(settings.root).resolve()):
         return settings
     changes: dict[str, Any] = {"root": root}
-    if settings.split_file is not None and _is_recorded(Path(settings.split_file)):
+    if has_recorded_splits(settings):
         changes["split_file"] = None
     if not settings.split_fractions[2]:  # trained without a test split, which other data needs
         changes |= {name: DataSettings.model_fields[name].default for name in ("split", "split_fractions")}

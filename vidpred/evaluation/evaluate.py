@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vidpred.data.build import build_source
-from vidpred.data.recorded_splits import RecordedSplits, with_root
+from vidpred.data.recorded_splits import RecordedSplits, warn_if_unrecorded, with_root
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
 from vidpred.data.splits import SPLITS, Part
@@ -112,7 +112,7 @@ def evaluate(
     Raises:
         VidpredError: A run, the data or a setting cannot be used.
     """
-    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), num_samples, seed, split=split)
+    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), num_samples, seed, True, split=split)
     predictors = as_predictors(models, data)
     found = evaluate_predictors(predictors, request)
     return PrintedEvaluation(**vars(found), about=about_evaluation(predictors, request))
@@ -147,6 +147,8 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         raise ConfigError(f"no such split [--split {request.split}]; choose from {', '.join(SPLITS)}")
     for predictor in predictors:
         predictor.check_predicts_frames()
+        if request.root is None and predictor.checkpoint is not None:
+            warn_if_unrecorded(predictor.data, predictor.name)
     check_same_frames(predictors, "evaluate them one by one")
     if request.size is None:
         check_same_frames(predictors, "give one size for all, --size N (size=N), or evaluate them one by one", ["size"])
@@ -196,11 +198,20 @@ def models_and_baselines(predictors: Sequence[Predictor], num_frames: int) -> di
     return with_baselines(dict(zip(named(predictors), generators, strict=True)), num_frames)
 
 
+def describe_frames(data: DataSettings) -> str:
+    """Return the settings that choose the frames that are measured."""
+    size = "the videos' size" if data.size is None else f"size {data.size} (short side)"
+    rate = "" if data.video_settings.fps is None else f", {data.video_settings.fps:g} fps"
+    skip = "" if data.frame_skip == 1 else f", data.frame_skip={data.frame_skip}"
+    return f"frames of {size}, {counted(data.channels, 'channel')}{rate}{skip}"
+
+
 def about_evaluation(predictors: Sequence[Predictor], request: EvaluationRequest) -> dict[str, Any]:
     """Return the runs, data, split and versions that the numbers belong to."""
     return {
         "runs": [{"name": p.name, "step": p.step, "parameters": count_parameters(p.generator)} for p in predictors],
         "data": request.root or predictors[0].data.root or "the embedded forking-ball world",
         "split": request.split,
+        "frames": describe_frames(request.chosen(predictors[0].data)),
         "versions": {"vidpred": __version__, "torch": torch.__version__},
     }

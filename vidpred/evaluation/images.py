@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import images_of
-from vidpred.data.recorded_splits import with_root
+from vidpred.data.recorded_splits import warn_if_unrecorded, with_root
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import Source, spread
 from vidpred.data.worlds.points import POINTS
@@ -139,7 +139,10 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
         }
         return ImageEvaluation(numbers, NAMES, POINTS_DRAWN)
     plain = data.model_copy(update={"labeled": None, "augment": AugmentSettings(horizontal_flip=False)})
-    train, held_out = (build_source(plain, part, [0]) for part in ("train", request.split))
+    if request.root is None:
+        for predictor in predictors.values():
+            warn_if_unrecorded(predictor.data, predictor.name)
+    train, held_out = build_source(plain, "train", [0]), build_source(plain, request.split, [0], progress=True)
     features = request.features
     network: Callable[[Tensor], Any] | None = load_network(features) if features else None
     if network is None and len(train.classes) > 1:

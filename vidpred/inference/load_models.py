@@ -12,7 +12,7 @@ from torch import nn
 
 from vidpred.checkpoint import find_checkpoint
 from vidpred.data.build import trained_clips
-from vidpred.data.recorded_splits import with_root
+from vidpred.data.recorded_splits import has_recorded_splits, with_root
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, counted, printable
 from vidpred.inference.own_generator import import_generator, own_predictor
@@ -137,11 +137,18 @@ def _changed(settings: DataSettings, changes: Mapping[str, Any]) -> DataSettings
         return settings
     moved = with_root(settings, changes.get("root"))
     try:
-        return DataSettings.model_validate({**moved.model_dump(), **changes})
+        found = DataSettings.model_validate({**moved.model_dump(), **changes})
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(["data", *map(str, problem["loc"])])
         raise ConfigError(f"[{key}] {problem['msg']}, got {problem.get('input')!r}") from None
+    rate, own = (one.video_settings.fps for one in (found, settings))
+    if rate != own and has_recorded_splits(found):
+        raise ConfigError(
+            f"the splits that the run stores count frames at another rate [data.video.fps={rate}, the run's is {own}]; "
+            "remove it, or give other data"
+        )
+    return found
 
 
 def check_same_frames(predictors: Sequence[Predictor], mend: str, keys: Sequence[str] = FRAME_KEYS) -> None:

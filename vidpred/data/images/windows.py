@@ -101,10 +101,12 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     images = usable_images(settings, progress) if settings.context_frames == 0 else None
     if images is None:
         return None
-    listing = Path(settings.split_file) if settings.split_file else None
-    if progress and listing is not None and (recorded := RecordedSplits.read(listing)) is not None:
+    recorded = RecordedSplits.read(Path(settings.split_file)) if settings.split_file else None
+    if progress and recorded is not None:
         recorded.warn_of_changes(dict.fromkeys(images.names, 0), images.contents(), root)
     source = ImageWindows(images, _divided(images, settings)[split], settings)
+    if not len(source) and recorded is not None:
+        raise recorded.nothing_left(split, root)
     if not len(source):
         raise DataError(f"none of the {len(images):,} images is in the {split} split [{root}]; add some")
     return source

@@ -45,7 +45,7 @@ class PreparedWindows(Source):
         recorded = _recorded(settings)
         splits = None if recorded is None else {part.clip: part.split for part in recorded.parts}
         self.prepared = PreparedFrames(folder, manifest, split, splits)
-        self.changed = [] if recorded is None or split == "train" else _leave_out_changed(self.prepared, recorded)
+        self.changed = [] if recorded is None else _leave_out_changed(self.prepared, recorded)
         self.longest = 0
         self._segments: list[tuple[int, int]] = []  # (clip, first frame) of shots long enough for a window
         counts = []
@@ -245,12 +245,8 @@ def _recorded(settings: DataSettings) -> RecordedSplits | None:
 
 
 def _leave_out_changed(prepared: PreparedFrames, recorded: RecordedSplits) -> list[str]:
-    """Remove the clips that changed since a run began, which may hold training data, and return their names."""
-    changed = [
-        clip.clip
-        for clip in prepared.clips
-        if recorded.fingerprints.get(clip.clip, "") not in ("", prepared.content(clip))
-    ]
+    """Remove the clips that changed since a run began, which may hold data of other splits, and return their names."""
+    changed = [clip.clip for clip in prepared.clips if recorded.has_changed(clip.clip, prepared.content(clip))]
     prepared.clips = [clip for clip in prepared.clips if clip.clip not in set(changed)]
     return changed
 
@@ -290,15 +286,13 @@ def prepared_source(
     if manifest is None or manifest.videos is not None:
         return None
     source = PreparedWindows(folder, manifest, split, settings, offsets)
-    if progress and (recorded := _recorded(settings)) is not None:
+    recorded = _recorded(settings)
+    if progress and recorded is not None:
         clips = {clip.clip: clip.bytes for clip in source.prepared.everything}
         recorded.warn_of_changes(dict.fromkeys(clips, 0), {}, folder)
-        warn_of(source.changed, "changed since the run began are not used, because they may hold training data", folder)
-    if not len(source) and source.changed:
-        raise DataError(
-            f"all clips of the {split} split changed since the run began, and may hold training data [{folder}]; "
-            "prepare the set as it was, or use other data"
-        )
+        warn_of(source.changed, "changed since the run began are not used, as they may hold other splits", folder)
+    if recorded is not None and not source.prepared.clips:
+        raise recorded.nothing_left(split, folder)
     if not len(source) and not settings.context_frames:
         raise DataError(f"no {split} image [{folder}]; prepare the set again with more images, or other splits")
     if not len(source):

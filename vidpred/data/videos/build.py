@@ -33,13 +33,16 @@ def video_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     root = Path(str(settings.root))
     on_bad = settings.video_settings.on_bad_video
     videos = require_videos(root, on_bad, progress, settings.limits, settings.max_bad_fraction)
+    recorded = RecordedSplits.read(Path(settings.split_file)) if settings.split_file else None
     if progress:
         kept = [len(kept_frames(video, settings.video_settings.fps)) for video in videos]
-        if settings.split_file and (recorded := RecordedSplits.read(Path(settings.split_file))) is not None:
+        if recorded is not None:
             sizes = {video.path: video.bytes for video in videos}
             recorded.warn_of_changes(sizes, {video.path: video.fingerprint for video in videos}, root)
         note_short_videos(root, videos, offsets[-1] * settings.frame_skip + 1, kept, on_bad)
     segments = split_videos(root, videos, settings)[split]
+    if recorded is not None and not segments:
+        raise recorded.nothing_left(split, root)
     skip_cuts, fps = settings.video_settings.skip_cuts, settings.video_settings.fps
     segments = [shot for segment in segments for shot in without_breaks(segment, fps, skip_cuts)]
     source = VideoWindows(root, segments, settings, offsets)
