@@ -234,8 +234,8 @@ def test_a_sentence_compares_each_model_with_copying() -> None:
     assert f"{gain[0].mean:+.2f}" in worse
     assert f"{gain[1].mean:+.2f}" in worse
     assert worse.count("(worse)") == 2
-    shown = text(result, None, {"data": "clips", "split": "test"})
-    assert shown.startswith("test split of clips")
+    shown = text(result, None, {"data": "clips", "split": "test", "frames": "frames of size 64"})
+    assert shown.startswith("test split of clips, frames of size 64")
     assert shown.endswith(worse)
 
 

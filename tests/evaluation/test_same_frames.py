@@ -13,7 +13,8 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import record_splits
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
-from vidpred.evaluation.evaluate import EvaluationRequest, evaluate_predictors
+from vidpred.evaluation.compare import compare_predictors
+from vidpred.evaluation.evaluate import EvaluationRequest, evaluate, evaluate_predictors
 from vidpred.inference.predictor import Predictor
 from vidpred.models.base import Generator
 
@@ -59,6 +60,19 @@ def test_runs_of_different_sizes_need_one(clips: Path) -> None:
     alone = psnr([small], REQUEST)["copy last"]
     assert psnr([large], replace(REQUEST, size=16))["copy last"] == alone
     assert psnr([large], REQUEST)["copy last"] != alone
+
+
+def test_tables_show_the_frames_that_are_measured(clips: Path, tmp_path: Path) -> None:
+    models = {"small": CopyLast()}
+    shown = str(evaluate(models, {"root": str(clips), "size": 16, "video": {"fps": 12.5}}, 2, windows=2))
+    expected = f"test split of {clips}, frames of size 16 (short side), 3 channels, 12.5 fps"
+    assert shown.splitlines()[0] == expected
+    run, request = predictor("run", clips, frame_skip=2), replace(REQUEST, num_frames=1)
+    compare_predictors([run], tmp_path / "page.html", request)
+    expected = (
+        f"the test split of {clips}, frames of the videos&#x27; size, 3 channels, data.frame_skip=2, protocol plain"
+    )
+    assert expected in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(

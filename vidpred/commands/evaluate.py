@@ -166,5 +166,6 @@ def compare(
         network=feature_network(feature_distance, predictors[0].device),
     )  # fmt: skip
     result = compare.compare_predictors(predictors, output, request, paper)
+    typer.echo(f"{compare.about(predictors, result, request)}\n")
     typer.echo(paper_table(result, compare.methods(predictors)) if paper else report.table(result))
     typer.echo(f"\nopen {output}")

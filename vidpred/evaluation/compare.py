@@ -19,6 +19,7 @@ from vidpred.evaluation.evaluate import (
     EvaluationRequest,
     PrintedEvaluation,
     about_evaluation,
+    describe_frames,
     evaluate_predictors,
     models_and_baselines,
 )
@@ -73,7 +74,7 @@ def compare(
     predictors = as_predictors(models, data)
     if of_images(predictors):
         return compare_images(predictors, output, ImageRequest(split, count))
-    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), split=split)
+    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), progress=True, split=split)
     found = compare_predictors(predictors, output, request)
     return PrintedEvaluation(**vars(found), about=about_evaluation(predictors, request))
 
@@ -117,7 +118,8 @@ def methods(predictors: Sequence[Predictor]) -> dict[str, list[str]]:
 def about(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
     """Return one line about what was measured."""
     data = request.root or predictors[0].data.root or "the embedded forking-ball world"
-    return f"{result.windows} windows of the {request.split} split of {data}, protocol {result.protocol.name}"
+    frames = describe_frames(request.chosen(predictors[0].data))
+    return f"{result.windows} windows of the {request.split} split of {data}, {frames}, protocol {result.protocol.name}"
 
 
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:

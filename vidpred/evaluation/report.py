@@ -79,7 +79,7 @@ def text(evaluation: Evaluation, learned: NetworkMetrics | None, about: dict[str
         learned: Numbers of the user's networks, if any.
         about: The data and the split; None: not shown.
     """
-    parts = [f"{about['split']} split of {about['data']}"] if about else []
+    parts = [f"{about['split']} split of {about['data']}, {about['frames']}"] if about else []
     parts += [table(evaluation), clip_table(evaluation), *([learned.table()] if learned else [])]
     return "\n\n".join([*parts, *(["\n".join(verdicts(evaluation))] if REFERENCE in evaluation.scores else [])])
 
