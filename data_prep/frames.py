@@ -25,7 +25,7 @@ from vidpred.data.images.decode import SUFFIXES, Decoded, decode_image, require_
 from vidpred.data.images.stacks import SUFFIXES as STACKS
 from vidpred.data.images.stacks import Stack, count_frames
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
-from vidpred.data.videos.index import find_files
+from vidpred.data.videos.index import find_files, warn_of_unread_files
 from vidpred.errors import DataError, printable
 
 from .base import DividedSet, ImageSet, clip_name, parts_by_clip, unlisted
@@ -56,6 +56,7 @@ class Frames(DividedSet, ImageSet):
         if not found:
             raise self.absent("no images" if self.source.exists() else "no such folder")
         report_readings(found)
+        warn_of_unread_files(self.source, SUFFIXES | STACKS, "images")
         items = []
         by_clip = parts_by_clip(self.parts({n: -(-c.frames // self.every) for n, c in found.items()}))
         for name, parts in by_clip.items():

@@ -20,9 +20,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from vidpred.data.images.decode import require_white_level
+from vidpred.data.images.decode import SUFFIXES, require_white_level
 from vidpred.data.images.files import ImageFiles, find_images, squared
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
+from vidpred.data.videos.index import warn_of_unread_files
 from vidpred.errors import DataError
 
 from .base import Fractions, ImageSet
@@ -109,6 +110,8 @@ def _images(source: Path, name: str | None, expects: str) -> ImageFiles:
     if found is None:
         why = "no images" if source.exists() else "no such file or folder"
         raise DataError(f"{why} [{source}]; images expects {expects}")
+    if found.files is not None:
+        warn_of_unread_files(source, SUFFIXES, "images")
     return found
 
 

@@ -132,7 +132,7 @@ def test_values_that_have_a_meaning(values: np.ndarray, expected: list[int]) -> 
         (np.full((2, 2, 1), np.nan), "not finite"),
         (np.full((2, 2, 1), 4095, np.uint16), r"uint16 values from 4095 to 4095; scale them to \[0, 255\]"),
         (np.full((2, 2, 1), -3, np.int8), "int8 values from -3"),
-        (np.full((2, 2, 1), 1j), "type complex128"),
+        (np.full((2, 2, 1), 1j), "type complex128; they must be uint8, or float from 0 to 1$"),
     ],
 )
 def test_values_that_need_scaling(values: np.ndarray, message: str) -> None:

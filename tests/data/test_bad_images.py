@@ -59,6 +59,16 @@ def test_the_labels_belong_to_the_images_that_are_left(tmp_path: Path) -> None:
     assert [source.clip_name(i).split("/")[0] for i in range(len(source))] == [("cat", "dog")[n] for n in labels]
 
 
+def test_files_that_are_not_read_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part of the photographs of a phone is often in another format."""
+    root = faces(tmp_path / "faces", bad=0)
+    for name in ("a.heic", "b.HEIC", "c.mp4", "Thumbs.db", "notes.txt", ".hidden.heic"):
+        (root / "cat" / name).write_bytes(b"x")
+    build_source(settings_for(root), "train", [0], progress=True)
+    expected = f"files that are no known images are not read: 2 .heic, 1 .mp4 [{root}]\n"
+    assert expected in capsys.readouterr().err
+
+
 def test_bad_images_can_be_errors(tmp_path: Path) -> None:
     root = faces(tmp_path / "faces")
     with pytest.raises(DataError, match=r"1 of 40 images cannot be read .*cat/000.png: .*on_bad_video=skip"):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.frames import Frames
 from data_prep.images import Images
 from data_prep.numpy import Numpy
 from vidpred.data.prepared.format import FRAMES, ClipEntry
@@ -26,6 +27,16 @@ def faces(folder: Path, count: int = 40) -> Path:
     half = folder / "013.png"
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     return folder
+
+
+@pytest.mark.parametrize("kind", [Images, Frames])
+def test_files_that_are_not_read_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: type[Images | Frames]
+) -> None:
+    root = faces(tmp_path / "faces")
+    (root / "photo.heic").write_bytes(b"x")
+    kind(source=root).items()
+    assert f"files that are no known images are not read: 1 .heic [{root}]\n" in capsys.readouterr().err
 
 
 def listed(target: Path) -> list[list[str]]:

@@ -136,7 +136,7 @@ def _bytes(frame: np.ndarray) -> np.ndarray:
         return frame.astype(np.uint8) * 255
     floats = np.issubdtype(frame.dtype, np.floating)
     if not floats and not np.issubdtype(frame.dtype, np.integer):
-        raise DataError(f"values of type {frame.dtype}; they must be uint8, or float in [0, 1]")
+        raise DataError(f"values of type {frame.dtype}; they must be uint8, or float from 0 to 1")
     if floats and not np.isfinite(frame).all():
         raise DataError("values that are not finite numbers; repair or remove them")
     low, high = frame.min(), frame.max()

@@ -23,10 +23,10 @@ import numpy as np
 from tqdm import tqdm
 
 from vidpred.data.files_unchanged import once
-from vidpred.data.images.decode import check_image, require_white_level
+from vidpred.data.images.decode import SUFFIXES, check_image, require_white_level
 from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
-from vidpred.data.videos.index import SAVE_SECONDS, index_file, named
+from vidpred.data.videos.index import SAVE_SECONDS, index_file, named, warn_of_unread_files
 from vidpred.errors import DataError, StorageError
 from vidpred.files import csv_text, parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
@@ -179,6 +179,8 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     images, found = once(scan, lambda: _checked(scan))
     if images is None or images.files is None:
         return images
+    if progress:
+        warn_of_unread_files(root, SUFFIXES, "images")
     bad = [(name, found[name].reason) for name in images.names if found[name].reason]
     total, what = len(images), f"{len(bad):,} of {len(images):,} images cannot be read"
     if bad and video.on_bad_video == "error":

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
@@ -45,7 +45,7 @@ OTHER_SUFFIXES = frozenset((
     "", ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".html", ".srt", ".vtt", ".ass",
     ".log", ".pdf", ".py", ".sh", ".ini", ".toml", ".npy", ".npz", ".pkl", ".mat", ".h5", ".parquet", ".jpg",
     ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".wav", ".mp3", ".m4a", ".aac", ".flac", ".zip", ".tar",
-    ".gz", ".rar", ".7z", ".lrv", ".thm", ".part", ".info", ".nfo", ".sha256", ".md5",
+    ".gz", ".rar", ".7z", ".lrv", ".thm", ".part", ".info", ".nfo", ".sha256", ".md5", ".db",
 ))  # fmt: skip
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 IMAGE_CLIPS = frozenset((".png", ".webp", ".tif", ".tiff"))  # animations and stacks; others of these are images
@@ -116,16 +116,16 @@ def no_videos(root: Path) -> tuple[str, bool]:
     return f"no video files{instead} [{root}]", suffix in IMAGE_SUFFIXES
 
 
-def _warn_of_unread_files(root: Path) -> None:
-    """Warn about files that are neither videos by their suffix nor what people keep next to videos."""
+def warn_of_unread_files(root: Path, known: Set[str] = SUFFIXES, what: str = "videos") -> None:
+    """Warn about files of a folder that are neither known by their suffix nor what people keep next to such files."""
     if not root.is_dir():
         return
-    suffixes = (Path(name).suffix.lower() for name in find_files(root))
-    unread = Counter(suffix for suffix in suffixes if suffix not in SUFFIXES | OTHER_SUFFIXES)
+    suffixes = Counter(os.path.splitext(name)[1].lower() for name in find_files(root))
+    unread = Counter({suffix: count for suffix, count in suffixes.items() if suffix not in known | OTHER_SUFFIXES})
     if unread:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(NAMED))
         more = "" if len(unread) <= NAMED else f" and {len(unread) - NAMED} more kinds"
-        print(f"vidpred: warning: files that are no known videos are not read: {kinds}{more} [{root}]", file=sys.stderr)
+        print(f"vidpred: warning: files that are no known {what} are not read: {kinds}{more} [{root}]", file=sys.stderr)
 
 
 def scan(
@@ -221,7 +221,7 @@ def require_videos(
         raise DataError(_absent(root))
     videos, bad = once((root, limits), lambda: scan(root, progress, limits))
     if progress:
-        _warn_of_unread_files(root)
+        warn_of_unread_files(root)
     if not videos and not bad:
         raise DataError(f"{no_videos(root)[0]}; give a folder with videos, such as .mp4 or .avi")
     if not videos:
