@@ -11,10 +11,11 @@ from torch import Tensor
 from tests.models.test_baselines import interior_psnr, moving_clip
 from vidpred.data.settings import DataSettings
 from vidpred.evaluation.sharpness import gradient_energy_ratio
+from vidpred.models import motion as motion_module
 from vidpred.models import optical_flow
 from vidpred.models.build import build_generator
 from vidpred.models.motion import MotionGenerator, MotionSettings
-from vidpred.models.motion_candidates import NUM_CANDIDATES, Scene, blend_paths, trust_at
+from vidpred.models.motion_candidates import NUM_CANDIDATES, Scene, ahead, blend_paths, trust_at
 from vidpred.models.motion_estimation import LEADS, USUAL_TRUST, around, halved, observe
 from vidpred.models.optical_flow import Care, dense_flow, follow, push, warp
 from vidpred.models.rollout import rollout
@@ -128,7 +129,7 @@ def test_without_a_backtest_trust_is_the_usual() -> None:
 
 def test_trust_between_the_tested_leads() -> None:
     trust = torch.tensor([0.9, 0.8, 0.6, 0.2]).view(1, 4, 1, 1)
-    found = [float(trust_at(trust, lead)) for lead in (1, 2, 3, 4, 8, 20)]
+    found = trust_at(trust.expand(6, -1, -1, -1), ahead((1, 2, 3, 4, 8, 20), torch.zeros(6))).flatten().tolist()
     assert found == pytest.approx([0.9, 0.8, 0.8 - 0.2 * math.log2(1.5), 0.6, 0.2, 0.2])
 
 
@@ -276,8 +277,25 @@ def test_blended_paths_by_hand() -> None:
     shares = torch.full((1, 7, 8, 8), -50.0)
     shares[:, :4] = 0.0
     empty = torch.zeros(1)
-    blended = blend_paths(Scene(path, steady, empty, empty, empty, empty), shares, 2)
+    blended = blend_paths(Scene(path, steady, empty, empty, empty, empty), shares, [2])
     torch.testing.assert_close(blended, torch.full_like(blended, 1.75))
+
+
+@pytest.mark.parametrize("kind", [{}, {"sharpness": 1}, {"refine": True}])
+def test_frames_ahead_are_the_same_one_by_one_and_together(
+    kind: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of leads are computed as one batch; their size, a bound on pixels, does not matter."""
+    clips = torch.cat([moving_clip(5, 40, 48, 2, -1), moving_clip(5, 40, 48, -1, 3)])
+    model = shaken(generator(5, 5, 1, 3, **kind)).eval()
+    found = []
+    for pixels in (1, 2 * 40 * 48, 2**20):  # one, one or two, and all at once
+        monkeypatch.setattr(motion_module, "MOST_PIXELS", pixels)
+        with torch.no_grad():
+            found.append(model(clips)[0])
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])
+    assert (found[0][:, 1:] - found[0][:, :-1]).abs().mean((0, 2, 3, 4)).min() > 1e-3
 
 
 def test_sharpness_mixes_two_ends() -> None:
@@ -315,7 +333,7 @@ def test_the_likelier_path_counts_more_than_its_share() -> None:
     scene = Scene(path, torch.zeros_like(path), nothing, nothing, nothing, nothing)
     shares = torch.full((1, NUM_CANDIDATES, 16, 24), -100.0)
     shares[:, 0], shares[:, 2] = math.log(1 / 4), math.log(3 / 4)  # the copy, the pushed frame
-    torch.testing.assert_close(blend_paths(scene, shares, 8), torch.full_like(path, 9.0))
+    torch.testing.assert_close(blend_paths(scene, shares, [8]), torch.full_like(path, 9.0))
 
 
 def test_a_model_of_the_sharp_end_trains_the_path_alone() -> None:

@@ -38,11 +38,11 @@ def test_noise_stretches_turns_and_holds_paths() -> None:
     path = torch.tensor([3.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     stretch, turn, hold = NOISE_EFFECTS
     noise = torch.tensor([math.log(2) / stretch, math.pi / 2 / turn, 1.0]).view(1, 3, 1, 1)
-    varied, shares = vary(scene(path), torch.zeros(1, 7, 4, 4), NOISE_LEAD, noise)
+    varied, shares = vary(scene(path), torch.zeros(1, 7, 4, 4), [NOISE_LEAD], noise)
     torch.testing.assert_close(varied.path[0, :, 0, 0], torch.tensor([0.0, 6.0]), atol=1e-5, rtol=0)
     torch.testing.assert_close(varied.steady[0, :, 0, 0], torch.tensor([0.0, 12.0]), atol=1e-5, rtol=0)
     torch.testing.assert_close(shares[0, :, 0, 0], torch.tensor([hold, 0, 0, 0, 0, 0, 0]))
-    half, _ = vary(scene(path), torch.zeros(1, 7, 4, 4), NOISE_LEAD // 2, noise)
+    half, _ = vary(scene(path), torch.zeros(1, 7, 4, 4), [NOISE_LEAD // 2], noise)
     expected = 3 * 2**0.5 * torch.tensor([math.cos(math.pi / 4), math.sin(math.pi / 4)])
     torch.testing.assert_close(half.path[0, :, 0, 0], expected)
 

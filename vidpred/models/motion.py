@@ -7,7 +7,7 @@ they disagree (compare Liu et al. 2017, "Video frame synthesis using deep voxel 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal, Self
 
@@ -27,10 +27,12 @@ from vidpred.models.motion_candidates import (
     PUSHED,
     REGION_FEATURES,
     Scene,
+    ahead,
     blend,
     blend_paths,
     energies_of,
     imagine,
+    repeat_batch,
     vary,
 )
 from vidpred.models.motion_estimation import LEADS, Motion, enlarge, halved, observe
@@ -40,6 +42,7 @@ from vidpred.models.settings import ModelSettings
 
 CARRIED = 16  # features that are warped with the motion
 FLOW_SCALE = 16.0  # displacement in pixels of a network input of 1
+MOST_PIXELS = 2**16  # predicted at once: enough for two threads, and few enough for the caches of processors
 SHORT = 0.15  # share of training batches with three context frames only, to train for short clips
 
 
@@ -173,49 +176,60 @@ class MotionGenerator(ConditionedPredictor):
 
         `conditions` are planes `(B, n, 1, 1)`; without refinement, noise is the only one.
         """
+        leads = range(self.lead, self.lead + min(most or self.pred_frames, self.pred_frames))
         if self.refinement is not None:
-            images = self._refined(motion, conditions)
+            images = self._refined(motion, leads, conditions)
         elif self.sharpness == 1:
-            images = self._warped(motion, conditions)
+            images = self._warped(motion, leads, conditions)
         elif not self.sharpness:
-            images = self._blended(motion)
+            images = self._blended(motion, leads)
         else:
-            pairs = zip(self._blended(motion), self._warped(motion, conditions), strict=True)
+            pairs = zip(self._blended(motion, leads), self._warped(motion, leads, conditions), strict=True)
             images = (torch.lerp(blended, sharp, self.sharpness) for blended, sharp in pairs)
-        return [torch.stack([crop(image.clamp(0, 1), height, width) for image in islice(images, most)], 1)]
+        return [torch.stack([crop(image.clamp(0, 1), height, width) for image in images], 1)]
 
     def stream_forward(self, num_frames: int) -> MotionStream:
         return MotionStream(self, num_frames if num_frames < self.pred_frames else None)
 
-    def _scenes(self, motion: Motion, with_candidates: bool = True) -> Iterator[tuple[int, Scene]]:
-        """Yield the leads and their scenes, see `imagine`."""
-        last_lead = self.lead + self.pred_frames - 1
-        paths = zip(follow(motion.flow, last_lead), follow(motion.smooth, last_lead), strict=True)
+    def _scenes(
+        self, motion: Motion, leads: range, with_candidates: bool = True
+    ) -> Iterator[tuple[range, Motion, Scene]]:
+        """Yield groups of the leads, the motion repeated for each of them, and their scenes, see `imagine`."""
+        followed = follow(torch.cat([motion.flow, motion.smooth]), leads[-1])
+        paths = islice(followed, self.lead - 1, None)
         energies = energies_of(motion)
-        for lead, (path, steady) in enumerate(paths, 1):
-            if lead >= self.lead:
-                yield lead, imagine(motion, energies, lead, (path, steady), with_candidates)
+        group_len = max(MOST_PIXELS // motion.last[:, 0].numel(), 1)
+        for first in range(0, len(leads), group_len):
+            group = leads[first : first + group_len]
+            parts = [path.chunk(2) for path in islice(paths, len(group))]
+            path, steady = (torch.cat(part) for part in zip(*parts, strict=True))
+            each = Motion(*(repeat_batch(part, len(group)) for part in motion))
+            scene = imagine(each, repeat_batch(energies, len(group)), group, (path, steady), with_candidates)
+            yield group, each, scene
 
-    def _refined(self, motion: Motion, planes: Tensor | None) -> Iterator[Tensor]:
+    def _refined(self, motion: Motion, leads: range, planes: Tensor | None) -> Iterator[Tensor]:
         assert self.refinement is not None
         features = self.refinement.look(motion, planes)
-        for lead, scene in self._scenes(motion):
-            yield self.refinement(motion, scene, self._shares(scene), features, lead)
+        for group, each, scene in self._scenes(motion, leads):
+            carried = repeat_batch(features, len(group))
+            yield from self.refinement(each, scene, self._shares(scene), carried, group).chunk(len(group))
 
-    def _blended(self, motion: Motion) -> Iterator[Tensor]:
+    def _blended(self, motion: Motion, leads: range) -> Iterator[Tensor]:
         """Yield the frames of sharpness 0, `(B, C, H, W)`."""
-        for _, scene in self._scenes(motion):
-            yield blend(scene.candidates, self._shares(scene))
+        for group, _, scene in self._scenes(motion, leads):
+            yield from blend(scene.candidates, self._shares(scene)).chunk(len(group))
 
-    def _warped(self, motion: Motion, noise: Tensor | None) -> Iterator[Tensor]:
+    def _warped(self, motion: Motion, leads: range, noise: Tensor | None) -> Iterator[Tensor]:
         """Yield the frames of sharpness 1, `(B, C, H, W)`, for noise `(B, 3, 1, 1)`."""
-        for lead, scene in self._scenes(halved(motion), with_candidates=False):
+        for group, _, scene in self._scenes(halved(motion), leads, with_candidates=False):
             shares = self._shares(scene, "path_")
             if noise is not None:
-                scene, shares = vary(scene, shares, lead, noise)
-            path = 2 * enlarge(blend_paths(scene, shares, lead))
+                scene, shares = vary(scene, shares, group, repeat_batch(noise, len(group)))
+            path = 2 * enlarge(blend_paths(scene, shares, group))
+            last = repeat_batch(motion.last, len(group))
             # In training torch's bicubic kernel: nearly equal, and faster with its gradient.
-            yield warp(motion.last, path, "bicubic") if self.training else warp_sharp(motion.last, path)
+            warped = warp(last, path, "bicubic") if self.training else warp_sharp(last, path)
+            yield from warped.chunk(len(group))
 
     def _shares(self, scene: Scene, kind: str = "") -> Tensor:
         """Return logarithms of the candidates' shares, `(B, n, H, W)`.
@@ -319,15 +333,16 @@ class Refinement(nn.Module):
         found: Tensor = self.carried(self.up_1(up))
         return found.float()
 
-    def forward(self, motion: Motion, scene: Scene, shares: Tensor, features: Tensor, lead: int) -> Tensor:
-        """Return the frame `(B, C, H, W)`; `shares` are logarithms of the shares of the scene's candidates."""
+    def forward(self, motion: Motion, scene: Scene, shares: Tensor, features: Tensor, leads: Sequence[int]) -> Tensor:
+        """Return the frames `(B, C, H, W)`, see `ahead`; `shares` are logarithms of the candidates' shares."""
+        lead = ahead(leads, features)
         coarse_path = functional.avg_pool2d(scene.path, 2) / 2
         inputs = [
             features,
             warp(features, coarse_path),
             unshuffle(scene.pixel_features),
             coarse_path * 2 / FLOW_SCALE,
-            torch.full_like(coarse_path[:, :1], lead / 8),
+            (lead / 8).expand_as(coarse_path[:, :1]),
         ]
         out = self.last(self.head(torch.cat(inputs, 1).contiguous(memory_format=torch.channels_last))).float()
         sizes = [4 * (NUM_CANDIDATES + 1), 3]

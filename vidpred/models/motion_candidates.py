@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -64,9 +64,9 @@ class Scene(NamedTuple):
 
 @torch.no_grad()
 def imagine(
-    motion: Motion, energies: Tensor, lead: int, paths: tuple[Tensor, Tensor], with_candidates: bool = True
+    motion: Motion, energies: Tensor, leads: Sequence[int], paths: tuple[Tensor, Tensor], with_candidates: bool = True
 ) -> Scene:
-    """Return the candidates for frame t+lead, and what weighs them; `energies` are those of `energies_of`.
+    """Return the candidates for frames t+lead, see `ahead`, and what weighs them; `energies`: see `energies_of`.
 
     Sources of pixels come from the flow at t, written to its destination (`push`), from the first path where nothing
     arrives, and from the second one, along the smooth flow. The candidates: the last frame; it moved half as far; as
@@ -74,6 +74,7 @@ def imagine(
     and the pushed one.
     """
     path, steady_path = paths
+    lead = ahead(leads, path)
     cell, path = motion.cell, push(motion.flow, lead, path, motion.scale)
     copied, pushed = motion.last, warp_backward(motion.last, path)
     steady = warp_backward(motion.last, steady_path)
@@ -97,7 +98,7 @@ def imagine(
         compare(far, activity), compare(unsteady, far), compare(aged, far), compare(doubt, activity),
         compare(old_doubt, activity), activity.log() / 4 + 2, (contrast + FLOOR).log() / 4 + 2,
         (speed + 1e-3).log() / 4, compare(turn, speed, 1e-3), compare(unsmooth, speed, 1e-3),
-        trust * 2 - 1.5, torch.full_like(trust, lead / 8), motion.evidence,
+        trust * 2 - 1.5, (lead / 8).expand_as(trust), motion.evidence,
     ]  # fmt: skip
     images = torch.stack(candidates, 1) if candidates else copied[:, None, :0]
     return Scene(
@@ -122,11 +123,27 @@ def compare(first: Tensor, second: Tensor, floor: float = FLOOR) -> Tensor:
     return (((first + floor) / (second + floor)).log() / 2).clamp(-3, 3)
 
 
-def trust_at(trust: Tensor, lead: int) -> Tensor:
-    """Interpolate trust `(B, leads, h, w)` between `LEADS`, in the logarithm of the lead: `(B, 1, h, w)`."""
-    place = min(math.log2(lead), len(LEADS) - 1)
-    low = min(int(place), len(LEADS) - 2)
-    return torch.lerp(trust[:, low : low + 1], trust[:, low + 1 : low + 2], place - low)
+def ahead(leads: Sequence[int], maps: Tensor) -> Tensor:
+    """Return the lead of every sample, `(B, 1, 1, 1)`: a batch has all samples of the first lead, then of the next."""
+    each = torch.tensor(leads, dtype=torch.float32, device=maps.device)
+    return each.repeat_interleave(len(maps) // len(leads)).view(-1, 1, 1, 1)
+
+
+def repeat_batch(maps: Tensor, times: int) -> Tensor:
+    """Return a batch that many times in a row, a view if it has one sample."""
+    return maps.expand(times, *maps.shape).flatten(0, 1)
+
+
+def trust_at(trust: Tensor, lead: Tensor) -> Tensor:
+    """Interpolate trust `(B, leads, h, w)` between `LEADS`, in the logarithm of the leads `(B, 1, 1, 1)`.
+
+    Returns:
+        `(B, 1, h, w)`.
+    """
+    place = lead.log2().clamp(max=len(LEADS) - 1)
+    low = place.floor().clamp(max=len(LEADS) - 2)
+    index = low.long().expand(-1, 1, *trust.shape[-2:])
+    return torch.lerp(trust.gather(1, index), trust.gather(1, index + 1), place - low)
 
 
 def blend(candidates: Tensor, shares: Tensor) -> Tensor:
@@ -134,8 +151,8 @@ def blend(candidates: Tensor, shares: Tensor) -> Tensor:
     return (candidates * shares.softmax(1)[:, :, None]).sum(1)
 
 
-def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
-    """Return the source of the pixels of frame t+lead, `(B, 2, H, W)`: the mean of the candidates' paths, smoothed.
+def blend_paths(scene: Scene, shares: Tensor, leads: Sequence[int]) -> Tensor:
+    """Return the source of the pixels of frames t+lead, `(B, 2, H, W)`: the mean of the candidates' paths, smoothed.
 
     Weights are the shares to the power `DECISION`; the Gaussian has `SMOOTHED` of the frame's pixels per frame ahead. A
     mean of values has a ghost at every candidate's place; a mean of places has one image, at a place in between.
@@ -143,16 +160,17 @@ def blend_paths(scene: Scene, shares: Tensor, lead: int) -> Tensor:
     Args:
         scene: The candidates.
         shares: Logarithms, `(B, n, H, W)`.
-        lead: Number of frames ahead.
+        leads: Numbers of frames ahead, see `ahead`.
     """
     parts = (shares * DECISION).softmax(1)
     along = (parts * parts.new_tensor(ALONG).view(1, -1, 1, 1)).sum(1, keepdim=True)
-    return smooth_displacements(
-        along * scene.path + parts[:, STEADY : STEADY + 1] * scene.steady, SMOOTHED * lead * scene.cell / PADDING
-    )
+    path = along * scene.path + parts[:, STEADY : STEADY + 1] * scene.steady
+    sigma = SMOOTHED * scene.cell / PADDING
+    each = zip(path.chunk(len(leads)), leads, strict=True)
+    return torch.cat([smooth_displacements(part, sigma * lead) for part, lead in each])
 
 
-def vary(scene: Scene, shares: Tensor, lead: int, noise: Tensor) -> tuple[Scene, Tensor]:
+def vary(scene: Scene, shares: Tensor, leads: Sequence[int], noise: Tensor) -> tuple[Scene, Tensor]:
     """Return another possible future: faster or slower, turned, and more or less likely to stay.
 
     One draw is one outcome: everything in the frame changes alike, and in all frames in the same direction.
@@ -160,10 +178,11 @@ def vary(scene: Scene, shares: Tensor, lead: int, noise: Tensor) -> tuple[Scene,
     Args:
         scene: The candidates.
         shares: Logarithms, `(B, n, H, W)`.
-        lead: Number of frames ahead; the change grows in proportion.
+        leads: Numbers of frames ahead, see `ahead`; the change grows in proportion.
         noise: `(B, 3, 1, 1)`, standard normal; 0 changes nothing.
     """
-    stretch, turn, stay = (noise * noise.new_tensor(NOISE_EFFECTS).view(1, 3, 1, 1) * lead / NOISE_LEAD).split(1, 1)
+    effects = noise.new_tensor(NOISE_EFFECTS).view(1, 3, 1, 1) * ahead(leads, noise) / NOISE_LEAD
+    stretch, turn, stay = (noise * effects).split(1, 1)
     along, across = stretch.exp() * turn.cos(), stretch.exp() * turn.sin()
     moved = (
         torch.cat([along * path[:, :1] - across * path[:, 1:], across * path[:, :1] + along * path[:, 1:]], 1)

@@ -75,7 +75,9 @@ def observe(context: Tensor, backtests: bool = True, cache: FlowCache | None = N
     if cache is None or len(frames) > 1:
         fine, smooth = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
     else:
-        fine, smooth = cached_flows(cache, frames[0], [0, 1], "fine"), cached_flows(cache, frames[0], origins, "smooth")
+        newest_first = cache.numbers(frames[0])[::-1]
+        fine = cached_flows(cache, newest_first, [0, 1], "fine")
+        smooth = cached_flows(cache, newest_first, origins, "smooth")
     return motion_of(frames, origins, fine, smooth)
 
 
@@ -115,10 +117,9 @@ def flows_at(frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]
     return list(pad_to_multiple(flows[:, None], PADDING)[:, 0].chunk(len(origins)))
 
 
-def cached_flows(cache: FlowCache, frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]:
-    """Return what `flows_at` does for one clip `(T, C, H, W)`, from a cache."""
-    numbers = cache.numbers(frames)[::-1]
-    flows = [cache.flow(numbers[origin], numbers[origin + 1], care) for origin in origins]
+def cached_flows(cache: FlowCache, newest_first: Sequence[int], origins: Sequence[int], care: Care) -> list[Tensor]:
+    """Return what `flows_at` does for one clip, from a cache that has numbered its frames."""
+    flows = [cache.flow(newest_first[origin], newest_first[origin + 1], care) for origin in origins]
     return [pad_to_multiple(flow[:, None], PADDING)[:, 0] for flow in flows]
 
 

@@ -243,18 +243,20 @@ def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
         yield path
 
 
-def push(flow: Tensor, lead: int, elsewhere: Tensor, scale: int = 1) -> Tensor:
+def push(flow: Tensor, lead: int | Tensor, elsewhere: Tensor, scale: int = 1) -> Tensor:
     """Return paths like those of `follow`, found from the other end: y at t will be at x = y - lead * flow(y).
 
     Following alone never moves an object to a new place: there it reads the background's flow. Here every pixel writes
     its path to the four pixels around its destination (bilinear weights). Where several arrive, faster ones weigh more,
     because moving objects are mostly in front (softmax splatting: Niklaus & Liu 2020, arXiv 2003.05534). Where almost
     nothing arrives, the path is that of `elsewhere`, `(B, 2, H, W)`. Speeds are compared in 1 / scale of a pixel.
+    A lead `(B, 1, 1, 1)` differs between samples.
     """
     batch, _, height, width = flow.shape
     rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
     columns = torch.arange(width, dtype=torch.float32, device=flow.device)
-    across, down = columns - lead * flow[:, 0], rows - lead * flow[:, 1]  # destination of every pixel
+    moved = flow * lead
+    across, down = columns - moved[:, 0], rows - moved[:, 1]  # destination of every pixel
     urgency = torch.exp((scale * flow.square().sum(1).sqrt()).clamp(max=8))  # vector_norm is slow over two values
     left, top = across.floor(), down.floor()
     written = flow.new_zeros(batch, 4, height * width)  # weighted path, weight, weight without urgency
@@ -263,7 +265,7 @@ def push(flow: Tensor, lead: int, elsewhere: Tensor, scale: int = 1) -> Tensor:
         weight = (1 - (across - x).abs()) * (1 - (down - y).abs())
         weight = weight * ((x >= 0) & (x < width) & (y >= 0) & (y < height))
         place = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long().flatten(1)
-        values = torch.cat([flow * lead * (weight * urgency)[:, None], (weight * urgency)[:, None], weight[:, None]], 1)
+        values = torch.cat([moved * (weight * urgency)[:, None], (weight * urgency)[:, None], weight[:, None]], 1)
         written.scatter_add_(2, place[:, None].expand(-1, 4, -1), values.flatten(2))
     path, total, arrived = written.unflatten(2, (height, width)).split([2, 1, 1], 1)
     return torch.where(arrived > 0.3, path / total.clamp(min=1e-6), elsewhere)
