@@ -76,11 +76,11 @@ class StoppedError(VidpredError):
     exit_code = 75
 
 
-# How libraries word a lack of memory, or sizes beyond any memory: torch, NumPy, OpenCV.
+# How libraries word a lack of memory, or sizes beyond any memory: torch, NumPy, OpenCV, and the loader of libraries.
 NO_MEMORY = re.compile(
     "can't allocate memory|storage size calculation overflowed|out of memory|insufficient memory|failed to allocate|"
     "array is too big|multiplication overflow|overflow when unpacking|maximum allowed (dimension|size) exceeded|"
-    "unable to allocate",
+    "unable to allocate|failed to map segment",
     re.IGNORECASE,
 )
 

@@ -220,6 +220,13 @@ def test_a_failure_of_one_ends_all(tmp_path: Path) -> None:
         train_together([bad, good], "two")
 
 
+def test_a_clip_that_is_too_flat_is_refused_before_any_training(tmp_path: Path) -> None:
+    write_video(tmp_path / "flat.mp4", np.zeros((90, 16, 512, 3), np.uint8))
+    with pytest.raises(DataError, match="4608x144 pixels.*factor of at most 16"):
+        run_demo(tmp_path / "out", clip=tmp_path / "flat.mp4", steps=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_clip_that_is_too_short_is_refused_before_any_training(tmp_path: Path) -> None:
     for count in (3, 18, 52):
         write_video(tmp_path / "short.mp4", moving_frames(count))

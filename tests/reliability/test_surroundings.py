@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +25,7 @@ from tests.reliability.test_exit_files import at_step, run_training
 from tests.video_files import numbered_frames, write_video
 from vidpred import files
 from vidpred.checkpoint import read_metrics
+from vidpred.commands.demo_clip import CLIP
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import scan
@@ -168,3 +173,11 @@ def test_what_is_in_the_place_of_a_folder(
     (line,) = capsys.readouterr().err.splitlines()
     assert reason in line
     assert not (tmp_path / "nothing").exists()
+
+
+def test_no_memory_for_the_libraries(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vidpred", "predict", str(CLIP), "--output", str(tmp_path / "future.mp4")]
+    limited = ["bash", "-c", f"ulimit -v 600000; exec {shlex.join(command)}"]
+    ended = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert re.fullmatch(r"vidpred: error: not enough memory \(.*failed to map.*\n", ended.stderr)

@@ -20,6 +20,7 @@ SIZE, MEASURED_SIZE = 144, 96  # short side in pixels of the images, and of the 
 MEASURED: dict[str, Any] = {"size": MEASURED_SIZE, "split": "time", "split_fractions": [0.05, 0.05, 0.9]}
 
 
+MOST_RATIO = 16  # of the sides: H.264 has at most 16,384 pixels, and an image shows several frames in a row
 LEAST_FRAMES = 80  # of a clip without cuts, so that each part has its windows
 CLIP = Path(__file__).parent.parent / "clips" / "box.mp4"  # the shipped weights were not trained on it
 ENDS = {"squared error": 0.0, "sharp": 1.0}  # name in the report -> sharpness
@@ -33,7 +34,13 @@ def check_clip(clip: Path) -> None:
         VidpredError: It is too short, or cannot be read.
     """
     predictor = Predictor.load("pretrained", device="cpu")
-    kept = VideoPrediction.open(PredictRequest(clip, 1, size=SIZE), [predictor]).kept
+    prediction = VideoPrediction.open(PredictRequest(clip, 1, size=SIZE), [predictor])
+    if max(prediction.size) > MOST_RATIO * min(prediction.size):
+        shape = f"{prediction.size[1]}x{prediction.size[0]}"
+        raise DataError(
+            f"its frames have {shape} pixels, which are too long for images of the demo [{clip}]; "
+            f"use a clip whose sides differ by a factor of at most {MOST_RATIO}, or leave --clip out"
+        )
     trained = objective_configs(clip, clip.parent, 0, 1)[MSE].data
     measured = predictor.data.model_copy(update={"root": str(clip), **MEASURED})
     try:
@@ -41,8 +48,9 @@ def check_clip(clip: Path) -> None:
         build_source(trained, "train", training_offsets(trained))
         build_source(trained, "test", evaluation_offsets(trained, NUM_FRAMES))
     except DataError as error:
+        length = counted(len(prediction.kept), "frame")
         raise DataError(
-            f"{counted(len(kept), 'frame')}, which the demo cannot divide into training and test windows [{clip}]; "
+            f"{length}, which the demo cannot divide into training and test windows [{clip}]; "
             f"use a clip of at least {LEAST_FRAMES} frames without cuts, or leave --clip out"
         ) from error
 

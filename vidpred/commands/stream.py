@@ -133,7 +133,7 @@ def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare:
             raise KeyboardInterrupt
         raise DataError(f"{counts.frames} frames, too few for a forecast; use a longer source")
     if counts.late and not counts.forecasts:
-        advice = "leave out --every, or choose a larger one"
+        advice = "choose a smaller --size, fewer --frames or a larger --every"
         print(f"vidpred: warning: no forecast took less than a period; {advice}", file=sys.stderr)
 
 
