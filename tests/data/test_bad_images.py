@@ -65,7 +65,7 @@ def test_files_that_are_not_read_are_named(tmp_path: Path, capsys: pytest.Captur
     for name in ("a.heic", "b.HEIC", "c.mp4", "Thumbs.db", "notes.txt", ".hidden.heic"):
         (root / "cat" / name).write_bytes(b"x")
     build_source(settings_for(root), "train", [0], progress=True)
-    expected = f"files that are no known images are not read: 2 .heic, 1 .mp4 [{root}]\n"
+    expected = f"files that are no images by their suffix are not read: 2 .heic, 1 .mp4 [{root}]\n"
     assert expected in capsys.readouterr().err
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 
 from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.settings import DataSettings
+from vidpred.data.videos.containers import open_video
 from vidpred.data.videos.index import find_videos, require_videos
 from vidpred.data.videos.probe import find_cuts, probe
 from vidpred.data.videos.reader import read_frames, stream_frames
@@ -42,6 +46,29 @@ FORMATS = {
     "a.mjpeg": {"codec": "mjpeg", "pixel_format": "yuvj420p", "container_format": "mjpeg"},
     "a.apng": {"codec": "apng", "pixel_format": "rgb24", "container_format": "apng"},
 }
+
+
+class WithEmptyPackets:
+    """A container some of whose packets are empty: the image before is shown again, as in Theora."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+
+    def demux(self, stream: Any) -> Iterator[Any]:
+        for number, packet in enumerate(self.container.demux(stream)):
+            yield packet
+            if number % 10 == 5 and packet.size:
+                empty = av.Packet(0)
+                empty.pts = empty.dts = packet.dts
+                yield empty
+
+
+def test_an_empty_packet_does_not_end_a_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", numbered_frames(30, 32, 32))
+    video = open_video(path)
+    with video.container as container:
+        frames = list(replace(video, container=WithEmptyPackets(container)).frames())
+    assert [read_number(frame.to_ndarray(format="rgb24")) for frame in frames] == list(range(30))
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
@@ -121,7 +148,7 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path, capsys: pytest.Capt
     for name in ("a.xyz", "b.xyz", "c.rec", "notes.txt", "thumb.jpg"):
         (tmp_path / name).touch()
     require_videos(tmp_path, progress=True)
-    assert "files that are no known videos are not read: 2 .xyz, 1 .rec [" in capsys.readouterr().err
+    assert "files that are no videos by their suffix are not read: 2 .xyz, 1 .rec [" in capsys.readouterr().err
 
 
 def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_files_that_are_not_read_are_named(
     root = faces(tmp_path / "faces")
     (root / "photo.heic").write_bytes(b"x")
     kind(source=root).items()
-    assert f"files that are no known images are not read: 1 .heic [{root}]\n" in capsys.readouterr().err
+    assert f"files that are no images by their suffix are not read: 1 .heic [{root}]\n" in capsys.readouterr().err
 
 
 def listed(target: Path) -> list[list[str]]:

@@ -140,8 +140,20 @@ class OpenVideo:
         Raises:
             av.FFmpegError: A frame cannot be decoded.
         """
-        for packet in self.container.demux(self.stream):
+        for packet in self.packets():
             yield from self.decode(packet)
+
+    def packets(self) -> Iterator[Any]:
+        """Yield the packets of the stream, then the one that flushes the decoder.
+
+        Empty packets repeat the image before, as in Theora; a decoder would take one as the end of the stream.
+
+        Raises:
+            av.FFmpegError: A packet cannot be read.
+        """
+        for packet in self.container.demux(self.stream):
+            if packet.size or (packet.pts is None and packet.dts is None):
+                yield packet
 
     def decode(self, packet: Any) -> list[Any]:
         """Return the frames that a packet completes; an empty packet flushes the decoder."""

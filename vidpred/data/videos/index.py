@@ -125,7 +125,10 @@ def warn_of_unread_files(root: Path, known: Set[str] = SUFFIXES, what: str = "vi
     if unread:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(NAMED))
         more = "" if len(unread) <= NAMED else f" and {len(unread) - NAMED} more kinds"
-        print(f"vidpred: warning: files that are no known {what} are not read: {kinds}{more} [{root}]", file=sys.stderr)
+        print(
+            f"vidpred: warning: files that are no {what} by their suffix are not read: {kinds}{more} [{root}]",
+            file=sys.stderr,
+        )
 
 
 def scan(

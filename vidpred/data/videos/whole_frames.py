@@ -49,7 +49,7 @@ class WholeFrames:
         self._key_sent = True  # whether a keyframe was sent to the decoder since the last damage
         self._key_pts: int | None = None
         self._offset = 0  # in the file, of the last packet
-        self._demuxed = video.container.demux(video.stream)
+        self._demuxed = video.packets()
         self._following: deque[Any] = deque()  # packets read ahead
         self._ended = False
         self._retains_nothing = video.decoder.name not in RETAINING
