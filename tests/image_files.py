@@ -113,8 +113,13 @@ class Features(nn.Module):
 
 
 def write_network(module: nn.Module, file: Path) -> Path:
-    """Write a network of 32x32 color images as TorchScript."""
+    """Write a network of 32x32 color images as TorchScript, or as an exported program if the suffix is .pt2."""
+    images = torch.zeros(2, 3, 32, 32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.trace(module, torch.zeros(2, 3, 32, 32), strict=False).save(str(file))
+        if file.suffix == ".pt2":
+            batch = ({0: torch.export.Dim("batch", max=64)},)
+            torch.export.save(torch.export.export(module.eval(), (images,), dynamic_shapes=batch), file)
+        else:
+            torch.jit.trace(module, images, strict=False).save(str(file))
     return file

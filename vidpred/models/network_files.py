@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -43,10 +44,21 @@ def load_module(file: Path, option: str, expected: str, device: torch.device | s
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, on the format of TorchScript files
             warnings.simplefilter("ignore", DeprecationWarning)
             if _names(file) & {"archive_format"}:
-                return torch.export.load(file).module().to(device)
+                return _exported(file).to(device)
             return torch.jit.load(str(file), map_location=device).eval()
     except Exception as error:  # torch's readers raise errors of many types
         raise ConfigError(f"cannot read the network ({one_line(error)[:100]}) [{option}]; {SAVE}") from None
+
+
+def _exported(file: Path) -> Any:
+    """Load an exported program, also within `torch.device("meta")`, and without the warnings that torch logs."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with torch.device("cpu"):
+            return torch.export.load(file).module()
+    finally:
+        logging.disable(disabled)
 
 
 def run_network(network: Any, inputs: Sequence[Tensor], option: str, advice: str, **arguments: bool) -> Any:
