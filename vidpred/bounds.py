@@ -11,6 +11,7 @@ MOST_INT, MOST_FLOAT, MOST_TEXT = 2**31 - 1, 3.4e38, 1 << 16  # 32-bit integers 
 MOST_SEED = 2**32 - 1  # NumPy's
 MOST_SECONDS = 1e9  # what threads and sockets can wait
 MOST_SIDE = 16_000  # pixels of a frame; of larger squares `is_image_size` is False
+LEAST_RATE, MOST_RATE = 0.001, 1000.0  # frames per second
 MOST_FRAMES = 1 << 13  # of a window
 MOST_FUTURE = 100_000  # predicted frames
 MOST_WIDTH = 1 << 14  # feature maps or units of a layer

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings, VideoSettings
 from vidpred.data.sources import Source
 from vidpred.data.videos.build import split_videos, without_breaks
+from vidpred.data.videos.containers import frame_rate
 from vidpred.data.videos.frame_rate import kept_frames, kept_positions
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
@@ -120,3 +123,12 @@ def test_predictions_use_resampled_frames(clip: Path) -> None:
     numbers = [read_number((frame * 255).byte().permute(1, 2, 0).numpy()) for frame in [*context, *truths]]
     assert numbers == [2 * place for place in range(10 - len(context), 13)]
     assert prediction.describe().startswith("30 frames")
+
+
+@pytest.mark.parametrize(
+    ("average", "guessed", "base", "expected"),
+    [(Fraction(60_000), 25, 25, 25), (None, 30, 25, 30), (24, 25, 25, 24), (None, 90_000, 50, 50),
+     (2000, None, None, 2000), (None, None, None, 25)],
+)  # fmt: skip
+def test_the_first_usual_rate_of_a_stream(average: Any, guessed: Any, base: Any, expected: float) -> None:
+    assert frame_rate(SimpleNamespace(average_rate=average, guessed_rate=guessed, base_rate=base)) == expected

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from vidpred.bounds import LEAST_RATE, MOST_RATE
 from vidpred.errors import ConfigError, StorageError
 from vidpred.files import atomic_write, check_output
 from vidpred.media.render import to_uint8
@@ -74,7 +75,7 @@ def write_video(path: str | Path, images: Iterable[np.ndarray] | Tensor, rate: f
 
 def exact_rate(rate: float) -> Fraction:
     """Convert a rate to a fraction: 29.97003 is 30000/1001. Raises ConfigError unless 0.001 <= rate <= 1000."""
-    if not 0.001 <= rate <= 1000:  # also true for NaN
+    if not LEAST_RATE <= rate <= MOST_RATE:  # also true for NaN
         raise ConfigError(f"[--rate {rate}] must be between 0.001 and 1000 images per second")
     return Fraction(rate).limit_denominator(1001)
 

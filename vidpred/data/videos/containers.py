@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vidpred.bounds import LEAST_RATE, MOST_RATE
 from vidpred.data.videos.checksums import VERIFYING
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError, printable, short
@@ -29,6 +30,7 @@ REFUSED_CODECS = frozenset(("ansi", "bintext", "idf", "xbin", "wrapped_avframe",
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Decoders that leave out frames without a reference unless asked for them, flagged as corrupt.
 DROPPING_DECODERS = frozenset(("h264", "hevc", "vvc"))
+USUAL_RATE = 25.0  # frames per second, as FFmpeg's
 TEXT_BYTES = frozenset(range(32, 127)) | {9, 10, 13}
 
 # Leading bytes of files that are not videos, and the reason to report.
@@ -256,6 +258,12 @@ def choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
     if decoder.name in DROPPING_DECODERS:
         decoder.flags |= Flags.output_corrupt
     return OpenVideo(container, stream, decoder)
+
+
+def frame_rate(stream: Any) -> float:
+    """Return a stream's frames per second: the first stated rate that is a usual one; else the first; else 25."""
+    rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+    return next((rate for rate in rates if LEAST_RATE <= rate <= MOST_RATE), [*rates, USUAL_RATE][0])
 
 
 class Scaler:

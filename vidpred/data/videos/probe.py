@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from vidpred.data.videos.container_damage import Damage, find_damage
-from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, open_video
+from vidpred.data.videos.containers import OpenVideo, Scaler, file_status, frame_rate, open_video
 from vidpred.data.videos.geometry import Geometry, geometry_of
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.reader import Reader, VideoInfo
@@ -79,7 +79,7 @@ class _Scan:
 
     def __init__(self, video: OpenVideo, limits: Limits) -> None:
         self.video, self.limits = video, limits
-        self.rate = float(video.stream.average_rate or video.stream.guessed_rate or 25)
+        self.rate = frame_rate(video.stream)
         self.count = 0
         self.geometry = Geometry(0, 0, 0, False)
         self.pts: list[int | None] = []
