@@ -18,10 +18,18 @@ import numpy as np
 from vidpred.bounds import shown
 from vidpred.data.images.decode import SUFFIXES, read_image
 from vidpred.data.videos.container_damage import Damage, find_damage
-from vidpred.data.videos.containers import OpenVideo, Scaler, allowed_formats, choose_stream, open_video
+from vidpred.data.videos.containers import (
+    USUAL_RATE,
+    OpenVideo,
+    Scaler,
+    allowed_formats,
+    choose_stream,
+    frame_rate,
+    open_video,
+)
 from vidpred.data.videos.geometry import Geometry, geometry_of
 from vidpred.data.videos.limits import Limits
-from vidpred.data.videos.pieces import Pieces
+from vidpred.data.videos.pieces import TINY, TRAILING, Pieces, ends_early
 from vidpred.data.videos.reader import to_array
 from vidpred.data.videos.whole_frames import WholeFrames
 from vidpred.errors import ConfigError, DataError, counted, printable, short
@@ -29,7 +37,6 @@ from vidpred.files import check_input
 from vidpred.media.video_writer import exact_rate
 
 PIPE = "-"
-USUAL_RATE = 25.0  # frames per second of images, as FFmpeg's
 USUAL_FORMATS = ("rgb24", "bgr24", "rgba", "bgra", "gray", "yuv420p", "yuyv422", "uyvy422", "nv12")
 LOST = 1.75  # usual intervals between the frames of a camera; after a longer one, frames were lost
 CAMERA_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
@@ -129,27 +136,29 @@ class VideoSource(FrameSource):
     """A container that FFmpeg reads: a file, a pipe or a camera.
 
     Attributes:
-        pipe: The pipe.
+        pipe: The pipe, if it is one.
     """
 
-    pipe: Pipe | None = None
-
     def __init__(
-        self, name: str, video: OpenVideo, rate: float | None, is_live: bool, damage: Damage | None = None
-    ) -> None:
+        self, name: str, video: OpenVideo, rate: float | None, is_live: bool, damage: Damage | None = None,
+        pipe: Pipe | None = None,
+    ) -> None:  # fmt: skip
         """Decode the first frame of a file, whose damage is known, of a pipe or of a camera. Raises DataError."""
-        self._video, self.is_live, self._damage = video, is_live, damage
+        self._video, self.is_live, self._damage, self.pipe = video, is_live, damage, pipe
         found = damage or Damage()
-        frames = self._decoder = WholeFrames(video, found.breaks, found.images)
+        frames = self._decoder = WholeFrames(video, found.breaks, found.images if pipe is None else pipe.images)
         self._frames = self._checked(name, frames)
         first = next(self._frames, None)
         if first is None:
             raise DataError(f"the source has no frames [{printable(name)}]; check it with ffplay")
         self._frames = chain([first], self._frames)
         shape: Geometry = geometry_of(first, video.stream)
-        own = video.stream.average_rate or video.stream.guessed_rate or USUAL_RATE
         super().__init__(
-            printable(name), rate or float(own), (shape.height, shape.width), shape.rotation, shape.mirrored
+            printable(name),
+            rate or frame_rate(video.stream),
+            (shape.height, shape.width),
+            shape.rotation,
+            shape.mirrored,
         )
         self._retimed = rate is not None  # the container's times do not count then
 
@@ -181,8 +190,11 @@ class VideoSource(FrameSource):
         notes = [note for note in [self._decoder.note()] if note]
         missing = self.pipe.missing() if self.pipe is not None else 0
         if missing:
-            notes.insert(0, f"it ends {counted(missing, 'byte')} early")
-        if self._damage is None and (missing or not self._decoder.ends_whole):
+            notes.insert(0, f"it {ends_early(missing)}")
+        if self.pipe is not None and self.pipe.gave_up:
+            notes.append(TINY)
+        ends_whole = self._decoder.ends_whole or (self.pipe is not None and self.pipe.trails())
+        if self._damage is None and (missing or not ends_whole):
             raise _broke_off("; ".join(notes), self.name)
         notes[:0] = [] if self._damage is None else self._damage.notes
         if notes:
@@ -196,11 +208,12 @@ class VideoSource(FrameSource):
 
 
 class Pipe:
-    """A pipe for FFmpeg, and whether it ends within a piece of its container format."""
+    """A pipe for FFmpeg, and whether it ends within a piece of its container format; raw frames have none."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, is_raw: bool = False) -> None:
         self._file = open(0 if name == PIPE else name, "rb", buffering=0, closefd=name != PIPE)  # noqa: SIM115
         self._pieces = Pieces()
+        self._pieces.known = not is_raw
         self._ended = False
 
     def read(self, size: int) -> bytes:
@@ -212,9 +225,27 @@ class Pipe:
 
     def missing(self) -> int:
         """Return how many bytes are missing at the end, after reading what FFmpeg left of the current piece."""
-        while not self._ended and self._pieces.end > self._pieces.total:
-            self.read(1 << 16)
+        self._read_on(0)
         return self._pieces.missing() if self._ended else 0
+
+    def trails(self) -> bool:
+        """Return whether the pipe ends with a handful of bytes that are no part of the video; they are no loss."""
+        self._read_on(TRAILING + 1)
+        return self._ended and self._pieces.trails()
+
+    def images(self) -> int | None:
+        """Return the number of whole images of raw DV, at the end; None: before, or another format."""
+        return self._pieces.images() if self._ended else None
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the pieces were too many and tiny."""
+        return self._pieces.gave_up
+
+    def _read_on(self, more: int) -> None:
+        """Read up to the end of the current piece, and a number of bytes behind it."""
+        while not self._ended and self._pieces.end + more > self._pieces.total:
+            self.read(1 << 16)
 
     def close(self) -> None:
         """Close the pipe, except standard input."""
@@ -328,16 +359,14 @@ def _mode_of(path: Path) -> int:
 def _open_pipe(name: str, options: SourceOptions) -> VideoSource:
     """Open a pipe of raw frames if their size is given, else of any format that FFmpeg reads from its start."""
     raw = {} if options.video_size is None else _raw_options(options)
-    pipe = Pipe(name)
+    pipe = Pipe(name, bool(raw))
     place = "standard input" if name == PIPE else name
     limits = {"protocol_whitelist": "file", "format_whitelist": "rawvideo" if raw else allowed_formats()}
     try:
-        source = _opened(place, pipe, "rawvideo" if raw else None, {**limits, **raw}, options.rate, is_live=False)
+        return _opened(place, pipe, "rawvideo" if raw else None, {**limits, **raw}, options.rate, is_live=False)
     except DataError:
         pipe.close()
         raise
-    source.pipe = pipe
-    return source
 
 
 def _raw_options(options: SourceOptions) -> dict[str, str]:
@@ -368,7 +397,7 @@ def _opened(
         raise DataError(f"cannot open the source ({short(error)}) [{printable(name)}]; {advice}") from None
     try:
         video = choose_stream(container, Limits(frames=sys.maxsize, hours=float("inf")))
-        return VideoSource(name, video, rate, is_live)
+        return VideoSource(name, video, rate, is_live, pipe=source if isinstance(source, Pipe) else None)
     except DataError as error:
         container.close()
         text = str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,25 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vidpred.data.videos.pieces import MKV_CLUSTER, MKV_IN_CLUSTER, MKV_SEGMENT, MKV_TOP, UNKNOWN, missing_bytes
-from vidpred.errors import counted
+from vidpred.data.videos.pieces import (
+    DV_HEADER,
+    HEAD,
+    MKV_CLUSTER,
+    MKV_IN_CLUSTER,
+    MKV_SEGMENT,
+    MKV_TOP,
+    OGG_FIRST,
+    OGG_START,
+    TINY,
+    TRAILING,
+    UNCOUNTED,
+    UNKNOWN,
+    dv_frame,
+    ends_early,
+    note_ogg_stream,
+    ogg_page,
+    pieces_of,
+)
 from vidpred.files import open_regular
 
 TS_PACKET, TS_SYNC = 188, 0x47  # transport streams: bytes of a packet, and its first byte
@@ -23,11 +41,11 @@ GIF_BLOCK, IRREGULAR_MOST = (
     255,
     4,
 )  # bytes of every block except the last; at most one of this number of images is irregular
-DV_START, DV_HEADER = b"\x1f\x07\x00", 452  # bytes up to the one that names the kind of a frame
-DV_BYTES = (120_000, 144_000)  # of a frame of one channel with 525 and with 625 lines
-DV_CHANNELS = {0: 1, 4: 2, 0x14: 4, 0x18: 2}  # by kind
-
 READ_BYTES = 16_384  # at least; structures are read in small pieces
+# Python reads 500,000 to 2,000,000 times a second; whole structures of usual videos take fewer reads.
+FREE_READS, READ_SHARE = 500_000, 16  # and one per this number of bytes
+READ_UNIT = 512  # bytes; longer reads count several times
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 CHUNK, CHUNK_BLOCK = struct.Struct("<4sI"), 1 << 16  # of RIFF: name and size; bytes read at once
 
 
@@ -51,23 +69,48 @@ class Damage:
         self.notes.append(note)
 
 
+class TinyPiecesError(Exception):
+    """Reading the structure of a file takes too long."""
+
+
 class FileBytes:
-    """The bytes of an open file, by index and slice, in constant memory. What is cut off meanwhile reads as zeros."""
+    """The bytes of an open file, by index and slice, in constant memory. What is cut off meanwhile reads as zeros.
+
+    Raises TinyPiecesError if there are too many reads for the size of the file.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size = file, os.fstat(file.fileno()).st_size
         self._block, self._start = b"", 0  # the last bytes read, and their offset
+        self._reads = FREE_READS + self.size // READ_SHARE
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, place: int | slice) -> Any:
         start, stop = (place.start, place.stop) if isinstance(place, slice) else (place, place + 1)
+        self.count_reads(1 + (stop - start) // READ_UNIT)
         if start < self._start or stop > self._start + len(self._block):
             self.file.seek(start)
             self._block, self._start = self.file.read(max(stop - start, READ_BYTES)), start
         content = self._block[start - self._start : stop - self._start]
         return content if isinstance(place, slice) else content[0] if content else 0
+
+    def count_reads(self, reads: int) -> None:
+        """Count reads. Raises TinyPiecesError if there were too many."""
+        self._reads -= reads
+        if self._reads < 0:
+            raise TinyPiecesError
+
+    def find(self, content: bytes, start: int) -> int:
+        """Return the offset of the next such bytes at or behind `start`; -1: none."""
+        if self[start : start + len(content)] == content:  # as usual
+            return start
+        for first in range(start, self.size, READ_BYTES):
+            place: int = self[first : first + READ_BYTES + len(content) - 1].find(content)
+            if place >= 0:
+                return first + place
+        return -1
 
 
 def find_damage(path: Path, container_format: str) -> Damage:
@@ -80,13 +123,19 @@ def find_damage(path: Path, container_format: str) -> Damage:
     damage = Damage()
     check = next((check for name, check in CHECKS.items() if name in container_format.split(",")), None)
     with open_regular(path) as file:
-        (check or _check_pieces)(FileBytes(file), damage)
+        try:
+            (check or _check_pieces)(FileBytes(file), damage)
+        except TinyPiecesError:
+            damage.notes.append(TINY)
+            damage.images = None
     return damage
 
 
 def _check_pieces(content: FileBytes, damage: Damage) -> None:
-    if missing := missing_bytes(content):
-        damage.notes.append(f"the file ends {counted(missing, 'byte')} early")
+    pieces = pieces_of(content)
+    if missing := pieces.missing():
+        damage.notes.append(f"the file {ends_early(missing)}")
+    damage.notes += [TINY] if pieces.gave_up else []
 
 
 def _check_ts(content: FileBytes, damage: Damage) -> None:
@@ -97,12 +146,15 @@ def _check_ts(content: FileBytes, damage: Damage) -> None:
     firsts = np.concatenate(blocks) if blocks else np.empty(0, bool)
     if not firsts[:2].all():  # packets of another size, as on Blu-ray
         return
+    packets = int(np.flatnonzero(firsts)[-1]) + 1
+    if len(content) - packets * TS_PACKET <= TRAILING:
+        firsts = firsts[:packets]
     bad = np.flatnonzero(~firsts)
     if len(bad):
         starts = bad[np.diff(bad, prepend=-2) > 1]
         damage.breaks += [int(start) * TS_PACKET for start in starts]
         damage.notes.append(f"{len(bad)} of {len(firsts)} packets of the transport stream are invalid")
-    if len(content) % TS_PACKET:
+    if len(content) < packets * TS_PACKET:
         damage.notes.append("the file ends within a packet")
 
 
@@ -116,7 +168,7 @@ def _check_riff(content: FileBytes, damage: Damage) -> None:
         end = offset + 8 + size
         _check_chunks(content, offset + 12, min(end, len(content)), damage)
         if end > len(content):
-            damage.notes.append(f"the file ends {counted(end - len(content), 'byte')} early")
+            damage.notes.append(f"the file {ends_early(end - len(content))}")
         offset = end + size % 2
 
 
@@ -127,6 +179,7 @@ def _check_chunks(content: FileBytes, offset: int, end: int, damage: Damage) -> 
             block, start = content[offset : offset + CHUNK_BLOCK], offset
             if len(block) < 8:  # cut off meanwhile
                 return
+        content.count_reads(2)  # as slow
         name, size = CHUNK.unpack_from(block, offset - start)
         following = offset + 8 + size + size % 2
         printable = name.isalnum() or all(32 <= byte < 127 for byte in name)
@@ -144,7 +197,7 @@ def _check_mkv(content: FileBytes, damage: Damage) -> None:
         _check_segment(content, offset, min(end or len(content), len(content)), damage)
         if end is not None and end > len(content):
             damage.notes = [note for note in damage.notes if not note.startswith("the file ends")]
-            damage.notes.append(f"the file ends {counted(end - len(content), 'byte')} early")
+            damage.notes.append(f"the file {ends_early(end - len(content))}")
         return
 
 
@@ -178,7 +231,7 @@ def _check_cluster(content: FileBytes, offset: int, end: int, damage: Damage) ->
             return None
         following = inside if after is None else after
     if following > end == len(content):
-        damage.notes.append(f"the file ends {counted(following - end, 'byte')} early")
+        damage.notes.append(f"the file {ends_early(following - end)}")
     return None
 
 
@@ -252,13 +305,45 @@ def _walk_gif(content: FileBytes, damage: Damage, irregular: list[int]) -> None:
 
 def _check_dv(content: FileBytes, damage: Damage) -> None:
     """Count the whole frames of raw DV, which all have one size: FFmpeg decodes a part of one like a frame."""
-    header = content[0:DV_HEADER]
-    if len(header) == DV_HEADER and header.startswith(DV_START) and header[-1] & 0x1F in DV_CHANNELS:
-        size = DV_BYTES[header[3] >> 7] * DV_CHANNELS[header[-1] & 0x1F]
+    if size := dv_frame(content[0:DV_HEADER]):
         damage.images = len(content) // size
+
+
+def _check_ogg(content: FileBytes, damage: Damage) -> None:
+    """Check the pages of Ogg: FFmpeg skips those with a wrong checksum, and decodes on from the next packet."""
+    pages = offset = 0
+    numbers: dict[bytes, int] = {}  # of the next page, by stream
+    unfinished: set[bytes] = set()
+    while (offset := content.find(OGG_START, offset)) >= 0:
+        head, pages = content[offset : offset + HEAD], pages + 1
+        size = ogg_page(head)
+        if offset + size > len(content):
+            damage.add(offset, f"the file {ends_early(offset + size - len(content))}")
+            return
+        page, stream, number = content[offset : offset + size], head[14:18], int.from_bytes(head[18:22], "little")
+        is_whole = _ogg_checksum(page) == int.from_bytes(head[22:26], "little")
+        if not is_whole or (number != numbers.get(stream, number) and not head[5] & OGG_FIRST):
+            damage.breaks.append(offset)
+        if is_whole:
+            numbers[stream] = number + 1
+            note_ogg_stream(head, unfinished)
+        else:
+            numbers.clear()
+        offset += size if is_whole else len(OGG_START)
+    if damage.breaks:
+        damage.notes.append(f"{len(damage.breaks)} of {pages} pages of Ogg are damaged, or follow missing ones")
+    if unfinished:
+        damage.notes.append(f"the file {ends_early(UNCOUNTED)}")
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Return the checksum of a page of Ogg: a CRC of 32 bits, first bit first, from 0, without its own bytes."""
+    content = page[:22] + bytes(4) + page[26:]
+    reflected = zlib.crc32(content.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reflected:032b}"[::-1], 2)
 
 
 CHECKS: dict[str, Callable[[FileBytes, Damage], None]] = {
     "mpegts": _check_ts, "avi": _check_riff, "matroska": _check_mkv, "gif": _check_gif,
-    "dv": _check_dv,
+    "dv": _check_dv, "ogg": _check_ogg,
 }  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from vidpred.data.videos.checksums import AHEAD, VERIFYING, SliceChecksums, wrong_png_checksum
 from vidpred.data.videos.containers import DROPPING_DECODERS, OpenVideo
+from vidpred.data.videos.pieces import TRAILING
 from vidpred.errors import counted, short
 
 JPEG_END = b"\xff\xd9"
@@ -21,6 +22,9 @@ PREDICTING_FROM_NOTHING = frozenset((
 # Decoders that do not flag keyframes, although their packets are flagged.
 WITHOUT_KEY_FLAGS = frozenset(("cfhd", "libvpx", "libvpx-vp9", "msvideo1", "qtrle"))
 RETAINING = frozenset(("msvideo1", "qtrle"))  # of these, those that keep parts of the last image in a damaged keyframe
+
+
+Images = int | None | Callable[[], int | None]
 
 
 class WholeFrames:
@@ -39,8 +43,8 @@ class WholeFrames:
         reasons: What went wrong, in the order of `gaps`.
     """
 
-    def __init__(self, video: OpenVideo, breaks: Sequence[int] = (), images: int | None = None) -> None:
-        """Take the damage that `container_damage.find_damage` found."""
+    def __init__(self, video: OpenVideo, breaks: Sequence[int] = (), images: Images = None) -> None:
+        """Take the damage that `container_damage.find_damage` found; of a pipe, images() is known at its end."""
         self.video, self.breaks, self.images = video, breaks, images
         self.count, self.before, self.lost, self.is_key = 0, 0, 0, False
         self.gaps: list[int] = []
@@ -121,7 +125,8 @@ class WholeFrames:
     def _is_whole(self, frame: Any) -> bool:
         """Return whether a decoded frame is whole, and count it."""
         is_key = self._is_key(frame)
-        if self.images is not None and self.count >= self.images:
+        images = self.images() if callable(self.images) else self.images
+        if images is not None and self.count >= images:
             self._lose("incomplete image")
         elif frame.is_corrupt:
             if self._whole and not self.count and self.video.decoder.name in DROPPING_DECODERS:
@@ -171,7 +176,7 @@ class WholeFrames:
 
     def _is_cut_jpeg(self, packet: Any) -> bool:
         """Return whether the end of a JPEG image is missing, in a stream whose first image has one."""
-        cut = bool(packet.size) and not bytes(packet).rstrip(b"\0").endswith(JPEG_END)
+        cut = bool(packet.size) and JPEG_END not in bytes(packet).rstrip(b"\0")[-TRAILING:]
         self._jpeg_ends = not cut if self._jpeg_ends is None else self._jpeg_ends
         return self._jpeg_ends and cut
 
