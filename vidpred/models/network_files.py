@@ -43,6 +43,7 @@ def load_module(file: Path, option: str, expected: str, device: torch.device | s
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, on the format of TorchScript files
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", "The given buffer is not writable")  # torch 2.10, on its own buffers
             if _names(file) & {"archive_format"}:
                 return _exported(file).to(device)
             return torch.jit.load(str(file), map_location=device).eval()
