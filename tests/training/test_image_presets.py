@@ -98,7 +98,10 @@ CHARACTER: dict[str, dict[str, Any]] = {
     },
     "gaussians_minibatch": {"discriminator.minibatch_kernels": 10},
     "gaussians_r1": {"objective.adversarial.r1_weight": 0.1},
-    "gaussians_r3gan": {"objective.adversarial.loss": "relativistic", "objective.adversarial.r2_weight": 0.1},
+    "gaussians_r3gan": {
+        "objective.adversarial.loss": "relativistic", "objective.adversarial.r2_weight": 1.0e-3,
+        "training.generator.betas": [0.0, 0.99], "training.discriminator.betas": [0.0, 0.99],
+    },
     "gaussians_wgan_gp": {
         "objective.adversarial.loss": "wasserstein", "objective.adversarial.gradient_penalty_weight": 0.1,
     },
