@@ -9,10 +9,11 @@ from benchmarks.markdown import Results, grid, numbers, over_seeds, percent
 
 def points(results: Results) -> str:
     """Return covered Gaussians and good samples, by seed."""
-    runs = over_seeds(results, "points in the plane, four generators")
+    experiments = ("points in the plane, four generators", "points in the plane, relativistic pairs")
     rows = [
-        [f"`{name}`", *(f"{run['modes_covered']}, {100 * run['high_quality_share']:.0f} %" for run in by_seed)]
-        for name, by_seed in ((name, [run[name] for run in runs]) for name in runs[0])
+        [f"`{name}`", *(f"{run[name]['modes_covered']}, {100 * run[name]['high_quality_share']:.0f} %" for run in runs)]
+        for runs in (over_seeds(results, experiment) for experiment in experiments)
+        for name in runs[0]
     ]
     return grid(["Gaussians covered of 25, good samples", "seed 0", "seed 1", "seed 2"], rows)
 
