@@ -154,6 +154,9 @@ def test_paths_are_taken_literally(override: str, value: str | None) -> None:
         ("objective.lp_weight=.nan", ["[objective.lp_weight]", "command line"]),
         ("data.split_fractions=[1,2]", ["[data.split_fractions] expected 3 values, got", "command line"]),
         ("training.generator.betas=[0.5]", ["[training.generator.betas] expected 2 values"]),
+        ("data.split_fractions=[]", ["[data.split_fractions] expected 3 values"]),
+        ("model={name: motion, widths: [8, 8]}", ["[model.widths] expected 3 values, got", "command line"]),
+        ("model={name: film_unet, spatial_actions: [1]}", ["[model.spatial_actions] expected 2 values"]),
         ("data.split_fractions=[0.5, 0.2, 0.2, 0.1]", ["[data.split_fractions]", "at most 3"]),
     ],
 )

@@ -50,14 +50,6 @@ def text_keys(section: type[BaseModel], prefix: str) -> frozenset[str]:
     return frozenset(keys)
 
 
-def tuple_length(parts: list[str], tree: type[BaseModel]) -> int:
-    """Return the number of values of the tuple with this key."""
-    section: Any = tree
-    for part in parts[:-1]:
-        section = section.model_fields[part].annotation
-    return len(get_args(section.model_fields[parts[-1]].annotation))
-
-
 def nearest_key(key: str, known: Iterable[str]) -> str | None:
     """Return the first key whose last part is most similar, in any section; None if none is similar."""
     name = key.rpartition(".")[2]

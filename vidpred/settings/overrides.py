@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from vidpred.bounds import shown
 from vidpred.errors import ConfigError
-from vidpred.settings.keys import is_one_or_more, known_keys, nearest_key, text_keys, tuple_length
+from vidpred.settings.keys import is_one_or_more, known_keys, nearest_key, text_keys
 from vidpred.settings.renamed import renamed_value
 from vidpred.settings.yaml_files import parse_text, parse_yaml
 
@@ -103,7 +103,8 @@ def explain_error(
     message = message[0].lower() + message[1:]
     given = problem.get("input")
     if problem["type"] == "missing" and isinstance(given, list | tuple):  # every setting has a default: a short tuple
-        message = f"expected {tuple_length(parts, tree)} values"
+        places = [int(other["loc"][-1]) for other in error.errors() if other["loc"][:-1] == problem["loc"][:-1]]
+        message = f"expected {max(places) + 1} values"
     got = "" if isinstance(given, dict | BaseModel) else f", got {shown(given)}"
     new = renamed_value(key, given)
     hint = f"; it was renamed to {new}" if new else ""
