@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from tests.data.numbered_set import NumberedSet
-from tests.image_files import write_digits
+from tests.image_files import digits, write_digits
 from tests.video_files import numbered_frames, write_video
 from vidpred.config import Config, find_preset, load_config, preset_folder
 from vidpred.data.prepared.frame_writer import Clip, Item
@@ -130,6 +131,16 @@ def test_what_a_kind_of_data_does_not_use_is_an_error(kind: str, word: str, fold
         plan(loaded(kind, folder, word))
 
 
+@pytest.mark.parametrize("kind", ["videos", "images"])
+def test_the_share_of_bad_files_is_not_used_where_one_is_an_error(kind: str, folder: Path, tmp_path: Path) -> None:
+    for number, image in enumerate(digits()[0][:20]):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    words = [f"data.root={tmp_path if kind == 'images' else folder / kind}", "data.max_bad_fraction=0.5"]
+    plan(loaded(kind, folder, *words))
+    with pytest.raises(ConfigError, match=r"data.max_bad_fraction=0.5\] not used"):
+        plan(loaded(kind, folder, *words, "data.video.on_bad_video=error"))
+
+
 @pytest.mark.parametrize("word", [f"data.{word}" for word in [*FRAMES.split(), "augment.horizontal_flip=false"]])
 def test_what_videos_use(word: str, folder: Path) -> None:
     plan(loaded("videos", folder, word))
@@ -151,6 +162,7 @@ def test_what_videos_use(word: str, folder: Path) -> None:
         ["training.schedule.shape=constant", "training.schedule.hold=0.5"],
         ["training.validate_every=0", "training.best_by=ssim"],
         ["objective.other_samples_weight=0.1"],
+        ["data.timeout_seconds=60"],
     ],
 )
 def test_what_networks_and_losses_do_not_use_is_an_error(words: list[str], folder: Path) -> None:

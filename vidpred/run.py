@@ -222,7 +222,7 @@ def read_by_run(config: Config, network: Generator, discriminator: Discriminator
     check_world_size(config.data, config.objective)
     check_trackers(config.training.trackers)
     reads.handed_over(config, ("seed", "run"))
-    reads.handed_over(config.data, ("num_workers", "timeout_seconds"))
+    reads.handed_over(config.data, ("num_workers", "timeout_seconds") if config.data.num_workers else ("num_workers",))
     if network.fits_directly:
         reads.handed_over(config.training, ("steps", "trackers", "device", "batch_size", "precision"))
         reads.handed_over(config.checkpoint, ("keep",))

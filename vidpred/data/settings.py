@@ -260,6 +260,11 @@ class DataSettings(Settings):
         return Limits(video.max_pixels, video.max_frames, video.max_hours)
 
     @property
+    def allowed_bad_fraction(self) -> float:
+        """Largest fraction of videos or images that may be skipped: 0 where the first bad one is an error."""
+        return 0.0 if self.video_settings.on_bad_video == "error" else self.max_bad_fraction
+
+    @property
     def history_len(self) -> int:
         """Number of frames needed to predict frames t+1, t+2, ...: the context of t+1 ends `lead` frames before it."""
         return self.context_frames + self.lead - 1

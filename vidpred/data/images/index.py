@@ -185,7 +185,7 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     total, what = len(images), f"{len(bad):,} of {len(images):,} images cannot be read"
     if bad and video.on_bad_video == "error":
         raise DataError(f"{what} [{root}]: {named(bad)}; remove them or set data.video.on_bad_video=skip")
-    if len(bad) > settings.max_bad_fraction * total or len(bad) == total:
+    if len(bad) > settings.allowed_bad_fraction * total or len(bad) == total:
         raise DataError(f"{what} [{root}]: {named(bad)}; remove them or raise data.max_bad_fraction")
     require_white_level((found[name].peak for name in images.names), root)
     listing = index_file(root, "images").with_name("bad_images.csv")

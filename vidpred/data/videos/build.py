@@ -32,7 +32,7 @@ def video_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     """
     root = Path(str(settings.root))
     on_bad = settings.video_settings.on_bad_video
-    videos = require_videos(root, on_bad, progress, settings.limits, settings.max_bad_fraction)
+    videos = require_videos(root, on_bad, progress, settings.limits, settings.allowed_bad_fraction)
     recorded = RecordedSplits.read(Path(settings.split_file)) if settings.split_file else None
     if progress:
         kept = [len(kept_frames(video, settings.video_settings.fps)) for video in videos]
@@ -79,9 +79,8 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
 def record_video_splits(settings: DataSettings) -> RecordedSplits:
     """Divide a folder of videos, and return the splits for `RecordedSplits.write`. Raises DataError."""
     root = Path(str(settings.root))
-    videos = require_videos(
-        root, settings.video_settings.on_bad_video, limits=settings.limits, max_bad_fraction=settings.max_bad_fraction
-    )
+    on_bad = settings.video_settings.on_bad_video
+    videos = require_videos(root, on_bad, False, settings.limits, settings.allowed_bad_fraction)
     splits = split_videos(root, videos, settings)
     parts = [
         Part(segment.video.path, split, segment.first, segment.end)
