@@ -225,13 +225,6 @@ class Discriminator(nn.Module):
         """Return true frames `(B, K, C, H, W)`, for a growing network blended with a coarser version of themselves."""
         return frames
 
-    def stream_forward(self, num_frames: int) -> Callable[..., list[Tensor] | Tensor]:
-        """Return a forward pass for contexts that follow each other, which may keep results for the next call.
-
-        It returns what the module returns, or only the first `num_frames` frames. By default it is the module.
-        """
-        return self
-
     def grow(self, share: float) -> None:
         """Set the size scheduled for a share, in [0, 1], of the training; by default a no-op."""
 
