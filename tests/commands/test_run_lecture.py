@@ -11,19 +11,18 @@ import pytest
 
 from tests.command_line import run_vidpred
 from vidpred.commands import run_lecture
-from vidpred.commands.lecture_report import explain_divergence, explain_modes, explain_values
-from vidpred.commands.run_lecture import (
+from vidpred.commands.lecture_line import (
     LINE,
     LineTraining,
-    Variant,
     best_discriminator,
     closest_gaussian,
     data_density,
     gaussian,
     learn_on_the_line,
-    loss_gradients,
     value,
 )
+from vidpred.commands.lecture_text import explain_divergence, explain_modes, explain_values
+from vidpred.commands.run_lecture import Variant, loss_gradients
 
 
 def test_the_value_is_minus_log_4_at_the_equilibrium_and_0_for_disjoint_densities() -> None:

@@ -1,18 +1,19 @@
-"""The page of `vidpred lecture`: plots, tables, and sentences about them that follow from the numbers."""
+"""The page of `vidpred lecture`: plots and tables, with the sentences of `lecture_text`."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vidpred.commands import run_lecture as lecture
-from vidpred.commands.run_lecture import LINE, LineTraining, Variant
+from vidpred.commands import lecture_line
+from vidpred.commands.lecture_line import LINE
+from vidpred.commands.lecture_text import LEAST, explain_divergence, explain_modes, explain_values
+from vidpred.commands.run_lecture import loss_gradients, try_remedies
 from vidpred.data.worlds.points import POINTS
 from vidpred.files import write_file
 from vidpred.media.html_page import Page
@@ -20,11 +21,7 @@ from vidpred.version import __version__
 
 EXTENT = 3.3  # of the plane in plots, from the center
 COLUMNS = 5  # plots side by side
-LEAST = -math.log(4)  # the value of the game at the equilibrium
-NOTICEABLE = 0.02  # difference of two values of the game
 SCORES = (0.01, 0.1, 0.5, 0.9)  # D of a generated image, in the table of gradients
-COVERED = 0.1  # share of the data's density at a mode that a model needs to cover it
-STARVED = 0.05  # mean D of generated points below which the minimax loss has practically no gradient
 
 
 def run_lecture(folder: Path, steps: int = 1500, point_steps: int = 2500) -> str:
@@ -63,16 +60,16 @@ def write_page(folder: Path, steps: int, point_steps: int) -> tuple[dict[str, An
 
 def line_section(page: Page, folder: Path, steps: int) -> tuple[dict[str, float], str]:
     """Write the section on the GAN on the line; return values of the game and the text."""
-    p, learned = lecture.data_density(LINE), lecture.learn_on_the_line(steps)
-    equilibrium = lecture.value(p, p)
+    p, learned = lecture_line.data_density(LINE), lecture_line.learn_on_the_line(steps)
+    equilibrium = lecture_line.value(p, p)
 
     def line(axes: Any, number: int) -> None:
         step, samples, scores = learned.shown[number]
-        q = lecture.smoothed(samples)
+        q = lecture_line.smoothed(samples)
         axes.plot(LINE, p, label="data p")
         axes.plot(LINE, q, label="model q")
         axes.plot(LINE, scores, "--", label="D")
-        axes.plot(LINE, lecture.best_discriminator(p, q), ":", label="p / (p + q)")
+        axes.plot(LINE, lecture_line.best_discriminator(p, q), ":", label="p / (p + q)")
         axes.set(title=f"step {step}, V = {learned.trace[step]:.2f}", ylim=(0, 1.3))
         if number == 0:
             axes.legend(fontsize=7)
@@ -94,31 +91,9 @@ def line_section(page: Page, folder: Path, steps: int) -> tuple[dict[str, float]
     return {**values, "samples of the data": learned.of_data, "equilibrium": equilibrium}, text
 
 
-def explain_values(learned: LineTraining) -> str:
-    """Describe how the value of the game came near its minimum, and why it is not there."""
-    late = list(learned.trace.values())[-max(2, len(learned.trace) // 3) :]
-    last, low, high = late[-1], min(late), max(late)
-    rise = max(after - min(late[:place]) for place, after in enumerate(late) if place)
-    if rise > NOTICEABLE:
-        moves = (
-            f"the rest is the training: in its last third V goes up and down between {low:.3f} and {high:.3f}, because "
-            "at constant learning rates G moves to where D is high, D follows, and nothing stops them at the minimum"
-        )
-    elif high - low > NOTICEABLE:
-        moves = f"the rest is what is left to learn: in the last third V still falls, from {late[0]:.3f} to {last:.3f}"
-    else:
-        moves = f"the rest stays: in the last third of the training V hardly moves, from {late[0]:.3f} to {last:.3f}"
-    return (
-        f"V has its minimum, -log 4 = {LEAST:.4f}, only where the model equals the data; elsewhere it is larger by "
-        f"twice their Jensen-Shannon divergence, here by {last - LEAST:.3f} after the last step. Of this, "
-        f"{learned.of_data - LEAST:.3f} comes from the estimate of a density from {lecture.SAMPLES:,} samples, as "
-        f"samples of the data show; {moves}."
-    )
-
-
 def gradient_section(page: Page, folder: Path) -> str:
     """Write the section on the gradients of the generator losses; return the text."""
-    gradients = lecture.loss_gradients()
+    gradients = loss_gradients()
 
     def slopes(axes: Any, number: int) -> None:
         for name, (scores, gradient) in gradients.items():
@@ -144,12 +119,12 @@ def gradient_section(page: Page, folder: Path) -> str:
 
 def divergence_section(page: Page, folder: Path) -> tuple[dict[str, tuple[float, float, float]], str]:
     """Write the section on the Kullback-Leibler divergence; return the closest Gaussians and the text."""
-    found = {"KL(p | q)": lecture.closest_gaussian(False), "KL(q | p)": lecture.closest_gaussian(True)}
+    found = {"KL(p | q)": lecture_line.closest_gaussian(False), "KL(q | p)": lecture_line.closest_gaussian(True)}
 
     def closest(axes: Any, number: int) -> None:
         name, (mean, std, divergence) = list(found.items())[number]
-        axes.plot(LINE, lecture.data_density(LINE), label="data p")
-        axes.plot(LINE, lecture.gaussian(LINE, mean, std), label="closest q")
+        axes.plot(LINE, lecture_line.data_density(LINE), label="data p")
+        axes.plot(LINE, lecture_line.gaussian(LINE, mean, std), label="closest q")
         axes.set(title=f"{name} = {divergence:.2f}")
         axes.legend(fontsize=7)
 
@@ -163,21 +138,9 @@ def divergence_section(page: Page, folder: Path) -> tuple[dict[str, tuple[float,
     return found, text
 
 
-def explain_divergence(name: str, mean: float, std: float) -> str:
-    """Describe the Gaussian that minimizes one direction of the divergence."""
-    centers = np.array(lecture.CENTERS)
-    inside = lecture.gaussian(centers, mean, std) > COVERED * lecture.data_density(centers)
-    why = {
-        "KL(p | q)": "it is large where the data has density and the model has none, so no mode may be left out",
-        "KL(q | p)": "it is large where the model has density and the data has none, so the gap must stay empty",
-    }[name]
-    modes = {0: "neither mode", 1: "one mode", 2: "both modes and the gap between them"}[int(inside.sum())]
-    return f"The Gaussian that minimizes {name} covers {modes} (mean {mean:.1f}, standard deviation {std:.1f}): {why}."
-
-
 def modes_section(page: Page, folder: Path, steps: int) -> tuple[dict[str, dict[str, Any]], str]:
     """Write the section on covered modes; return the numbers of the variants and the text."""
-    tried = lecture.try_remedies(folder / "runs", steps)
+    tried = try_remedies(folder / "runs", steps)
 
     def scatter(axes: Any, number: int) -> None:
         name, variant = list(tried.items())[number]
@@ -199,39 +162,6 @@ def modes_section(page: Page, folder: Path, steps: int) -> tuple[dict[str, dict[
         name: {"covered": one.covered, "good": one.good, "accuracy": one.accuracy} for name, one in tried.items()
     }
     return numbers, text
-
-
-def explain_modes(tried: Mapping[str, Variant]) -> str:
-    """Describe which variants cover all Gaussians, and what the minimax loss did."""
-    most = max(one.covered for one in tried.values())
-    all_of = [name for name, one in tried.items() if one.covered == most]
-    fewer = [f"{name} ({one.covered})" for name, one in tried.items() if one.covered < most]
-    rest = f"; fewer are covered by {_listed(fewer)}" if fewer else ""
-    sentences = [f"{most} of 8 Gaussians are covered by {_listed(all_of)}{rest}."]
-    best, worst = (pick(tried.items(), key=lambda item: item[1].good) for pick in (max, min))
-    if best[1].good > worst[1].good:
-        sentences.append(
-            f"Good points range from {worst[1].good:.0%} ({worst[0]}) to {best[1].good:.0%} ({best[0]}); this is one "
-            "seed, so small differences mean nothing."
-        )
-    minimax = tried.get("minimax loss")
-    if minimax is not None and minimax.d_of_fake is not None:
-        mean, least = minimax.d_of_fake
-        seen = f"on these points D of generated points was {mean:.2f} on average and never below {least:.2f}"
-        sentences.append(
-            f"The minimax loss covers {minimax.covered}: "
-            + (
-                f"its gradient vanishes only where D is near 0, and {seen}, so the generator always had a gradient. "
-                "The loss fails where D becomes certain, which did not happen on this set."
-                if least > STARVED
-                else f"{seen}, where its gradient vanishes (see above), so the generator learned from few of the steps."
-            )
-        )
-    return " ".join(sentences)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def draw(path: Path, plots: int, plot: Callable[[Any, int], None]) -> Path:
