@@ -12,6 +12,7 @@ import pytest
 
 import vidpred
 from benchmarks.reference_pages import pages
+from vidpred.commands.app import app
 
 pytestmark = pytest.mark.slow
 
@@ -79,3 +80,30 @@ def test_tests_named_in_the_notes_exist() -> None:
     names = re.findall(r"`(\w+/test_\w+\.py)`", text)
     assert len(names) > 10
     assert [name for name in names if not (CHECKOUT / "tests" / name).is_file()] == []
+
+
+def modules(folder: Path) -> set[str]:
+    return {file.stem for file in folder.glob("*.py")} - {"__init__", "__main__"}
+
+
+def test_the_architecture_names_every_module_and_no_other() -> None:
+    package = CHECKOUT / "vidpred"
+    lines = (CHECKOUT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("|")[1:3] for line in lines if line.startswith("| `")]
+    first: set[str] = set()
+    listed: dict[str, tuple[list[str], set[str]]] = {}
+    for places, text in rows:
+        names = re.findall("`([^`]+)`", places)
+        first |= set(names)
+        inner = [
+            names[0] + folder for folder in re.findall("`([^`]+/)`", text) if (package / names[0] / folder).is_dir()
+        ]
+        folders = [name for name in names if name.endswith("/")] + inner
+        listed |= {folder: (folders, set(re.findall("`([a-z_0-9]+)`", text))) for folder in folders}
+    assert {name for name in first if not name.endswith("/")} == modules(package)
+    inside = {file.parent.relative_to(package).as_posix() for file in package.rglob("[!_]*.py")} - {"."}
+    assert set(listed) == {f"{folder}/" for folder in inside}
+    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    for folders, named in listed.values():
+        expected = set().union(*(modules(package / folder) for folder in folders))
+        assert (expected - named, named - expected - verbs) == (set(), set()), folders
