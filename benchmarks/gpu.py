@@ -212,7 +212,7 @@ def random_batch(config: Config, count: int, side: int, device: torch.device) ->
     data = config.data
     context = uniform(count, data.context_frames, data.channels, side, side)
     future = uniform(count, data.future_frames, data.channels, side, side)
-    size = int(getattr(config.model, "action_size", 0))
+    size = config.model.action_size
     actions = uniform(count, data.context_frames + data.future_frames - 1, size) * 2 - 1 if size else None
     return Batch(context, future, torch.arange(count, device=device), actions)
 
@@ -282,7 +282,7 @@ def predicted_frames(trainer: Trainer, batch: Batch, device: torch.device) -> Te
     """Return the frames of a rollout, or the images of a generator without context, flat."""
     generator: Any = trainer.networks["generator"].module
     context = batch.context.to(device)
-    size = int(getattr(generator, "noise_channels", 0))
+    size = generator.noise_channels
     noise = torch.randn(len(context), size, generator=torch.Generator().manual_seed(2)).to(device) if size else None
     if not context.shape[1]:
         with torch.inference_mode():

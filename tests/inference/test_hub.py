@@ -21,6 +21,7 @@ from vidpred import Predictor
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError
 from vidpred.inference import hub
+from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
 
 FRAMES = torch.rand(10, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -141,6 +142,25 @@ def test_an_own_generator_is_shared_too(tmp_path: Path) -> None:
         Predictor.from_pretrained(folder)
     again = Predictor.from_pretrained(folder, generator=Gain())
     assert torch.equal(again.predict(FRAMES, 2), predictor.predict(FRAMES, 2))
+
+
+class Wrapping(Generator):
+    """A generator of the user that calls its submodule `module`."""
+
+    context_frames = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Identity()
+
+    def forward(self, context: Tensor) -> Tensor:
+        found: Tensor = self.module(context[:, -1:])
+        return found
+
+
+def test_a_generator_is_named_by_its_own_class(tmp_path: Path) -> None:
+    predictor = Predictor(Wrapping(), DataSettings(context_frames=2), "mine")
+    assert "`Wrapping`" in (predictor.save_pretrained(tmp_path / "wrapping") / "README.md").read_text()
 
 
 def test_a_model_of_the_hub(saved: Path, cache: Path) -> None:

@@ -26,7 +26,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError, one_line
 from vidpred.files import atomic_write, read_bytes
 from vidpred.inference.model_card import model_card
-from vidpred.models.base import Generator
+from vidpred.models.base import AdaptedGenerator, Generator
 from vidpred.models.build import count_parameters
 
 FILES = ("*.safetensors", "*.json", "*.yaml", "README.md")
@@ -239,7 +239,8 @@ class SharedModel:
             stored = {key: value for key, value in self.checkpoint.state.items() if key in SHARED_STATE}
         else:
             config = {"data": self.data.model_dump(mode="json"), "model": UNUSED_MODEL}
-            stored = {"own_generator": type(getattr(self.generator, "module", self.generator)).__qualname__}
+            own = self.generator.module if isinstance(self.generator, AdaptedGenerator) else self.generator
+            stored = {"own_generator": type(own).__qualname__}
         state = {**stored, "step": self.step, "classes": self.classes, "parameters": count_parameters(self.generator)}
         save(folder, name, self.generator.state_dict(), config, state, metrics)
         return folder
