@@ -7,17 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.results import Result
+from vidpred.media.text_table import markdown_table
 
 Results = Mapping[tuple[str, int], Result]
 SEEDS = (0, 1, 2)
 FRAMES = (1, 2, 4, 8)  # future frames in tables of videos
+grid = markdown_table
 COPY, FLOW, HALF = "copy last", "optical flow", "half copy, half flow"  # baselines, as results name them
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def numbers(values: Iterable[float | None], digits: int = 2) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from vidpred.config.explain import explain
 from vidpred.evaluation.images import NAMES
 from vidpred.evaluation.metric_networks import KINDS
 from vidpred.evaluation.metric_table import METRICS, PROTOCOLS
+from vidpred.media.text_table import markdown_table
 from vidpred.training.diagnosis import CHECKS
 
 CHECKOUT = Path(__file__).parent.parent
@@ -39,13 +39,6 @@ def pages() -> dict[str, str]:
     return {name: text.rstrip("\n") + "\n" for name, text in texts.items()}
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a Markdown table; pipes in cells are escaped."""
-    header = list(header)
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
 def cli_page() -> str:
     """Return the command line's reference: every verb with its arguments, options and defaults."""
     group: Any = typer.main.get_command(app)
@@ -54,7 +47,7 @@ def cli_page() -> str:
         "# Command line",
         "`vidpred VERB --help` prints the same. Settings are given as `KEY=VALUE`, as in `data.root=clips`; "
         "[Settings](settings.md) lists them. Exit codes: [0 to 75](exit-codes.md).",
-        table(["verb", "what it does"], ([f"[`{x}`](#{x})", _first(group.commands[x].help)] for x in names)),
+        markdown_table(["verb", "what it does"], ([f"[`{x}`](#{x})", _first(group.commands[x].help)] for x in names)),
     ]
     for name in names:
         command = group.commands[name]
@@ -68,7 +61,7 @@ def cli_page() -> str:
                          "[Data sets](../guide/data-sets.md).")  # fmt: skip
         if shown:
             rows = ([_names(parameter), _default(parameter), parameter.help or ""] for parameter in shown)
-            parts.append(table(["argument or option", "default", "meaning"], rows))
+            parts.append(markdown_table(["argument or option", "default", "meaning"], rows))
     return "\n\n".join(parts)
 
 
@@ -110,7 +103,7 @@ def presets_page() -> str:
         lines = takewhile(lambda line: line.startswith("# "), text.splitlines())
         about = " ".join(line.removeprefix("# ").strip() for line in lines)
         rows.append([f"`{path.name}`", tree.get("model", {}).get("name", "multiscale"), about])
-    parts.append(table(["preset", "model", "description"], rows))
+    parts.append(markdown_table(["preset", "model", "description"], rows))
     return "\n\n".join(parts)
 
 
@@ -129,11 +122,12 @@ def metrics_page() -> str:
         "The code, the JSON file of `vidpred evaluate --json` and the page of `vidpred compare` use the definitions "
         "below. All frame metrics are computed in float32 on frames in [0, 1], for one frame at a time, then averaged "
         "over windows.",
-        "## Frames", table(["metric", "title", "definition", "better"], frames),
-        "## Protocols", "`--protocol` chooses the metrics:", table(["protocol", "metrics"], protocols),
-        "## Images", "`vidpred evaluate` on a run that makes images prints:", table(["metric", "definition"], images),
+        "## Frames", markdown_table(["metric", "title", "definition", "better"], frames),
+        "## Protocols", "`--protocol` chooses the metrics:", markdown_table(["protocol", "metrics"], protocols),
+        "## Images", "`vidpred evaluate` on a run that makes images prints:",
+        markdown_table(["metric", "definition"], images),
         "## With your own network files", "LPIPS, FID and FVD need a network that you provide (TorchScript):",
-        table(["option", "title", "definition"], networks),
+        markdown_table(["option", "title", "definition"], networks),
     ])  # fmt: skip
 
 
@@ -190,7 +184,7 @@ def exit_codes_page() -> str:
         "A failure is one line on standard error; `--debug` adds the traceback. In Python the same failures are "
         "exceptions of `vidpred.errors`. In a distributed run every process also writes its exit code into the "
         "run folder (`exit.json`, `exit-process-1.json`).",
-        table(["code", "exception", "meaning"], [[0, "", "Success."], *rows, *signals]),
+        markdown_table(["code", "exception", "meaning"], [[0, "", "Success."], *rows, *signals]),
     ])  # fmt: skip
 
 

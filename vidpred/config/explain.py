@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from vidpred.config.load import LoadedConfig
 from vidpred.config.tree import CHOICES, Config
 from vidpred.errors import ConfigError
+from vidpred.media.text_table import markdown_table
 from vidpred.settings import flatten
 from vidpred.settings.keys import sections_of
 from vidpred.settings.tables import Explained, explain_field, text_table
@@ -72,6 +73,5 @@ def _within(section: str | None, title: str, key: str) -> bool:
 
 def _markdown_table(title: str, settings: list[Explained]) -> str:
     rows = [[f"`{key}`", kind, limits, f"`{value}`", meaning] for key, kind, limits, value, meaning in settings]
-    head = [list(map(str.capitalize, ("setting", *Explained._fields[1:]))), ["---"] * 5]
-    cells = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [*head, *rows])
-    return "\n".join([f"## {title}", "", *cells])
+    head = map(str.capitalize, ("setting", *Explained._fields[1:]))
+    return f"## {title}\n\n{markdown_table(head, rows)}".rstrip("\n")

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from vidpred.media.text_table import markdown_table
+
 COLORS = {1: "gray", 3: "color"}
 USE_FRAMES = """```python
 from vidpred import Predictor, read_video
@@ -103,23 +105,20 @@ def _tables(metrics: Mapping[str, Any]) -> list[str]:
                      f"`{metrics['protocol']}`; mean ± standard error.\n")  # fmt: skip
         for step in ahead:
             first = next(iter(metrics["models"].values()))["overall"]
-            lines += _table([f"frame t+{step}", *first], [
+            rows = [
                 [name, *(_cell(scores["overall"][metric], step - 1) for metric in first)]
                 for name, scores in metrics["models"].items()
-            ])  # fmt: skip
+            ]
+            lines.append(markdown_table([f"frame t+{step}", *first], rows))
     else:
         columns = list(dict.fromkeys(key for numbers in metrics.get("numbers", {}).values() for key in numbers))
         rows = [[name, *(f"{numbers.get(key, float('nan')):.4g}" for key in columns)]
                 for name, numbers in metrics.get("numbers", {}).items()]  # fmt: skip
-        lines += [f"{metrics.get('samples')} samples, {metrics.get('split')} split.\n", *_table(["", *columns], rows)]
+        lines.append(f"{metrics.get('samples')} samples, {metrics.get('split')} split.\n")
+        lines.append(markdown_table(["", *columns], rows))
     return [*lines, *(f"- `{name}`: {text}" for name, text in metrics["definitions"].items()), ""]
 
 
 def _cell(totals: Mapping[str, list[float | None]], place: int) -> str:
     mean, error = totals["mean"][place], totals["standard_error"][place]
     return "-" if mean is None else f"{mean:.4g}" + ("" if error is None else f" ± {error:.2g}")
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    cells = [head, ["---"] * len(head), *rows]
-    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells), ""]

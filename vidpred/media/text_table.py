@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables for the terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def format_table(head: Sequence[str], rows: Iterable[Sequence[str]], column: int
         )
         for line in lines
     ]
+
+
+def markdown_table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table that ends with a line break; pipes in cells are escaped."""
+    titles = list(head)
+    lines: list[Iterable[object]] = [titles, ["---"] * len(titles), *rows]
+    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
