@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +19,7 @@ from vidpred.data.videos import index as index_module
 from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.limits import Limits
 from vidpred.errors import DataError
+from vidpred.processes.pool import is_command
 
 
 @pytest.fixture
@@ -189,6 +194,29 @@ def test_camera_and_raw_suffixes_are_found(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
     (tmp_path / "notes.txt").write_bytes(b"x")
     assert find_videos(tmp_path) == [name]
+
+
+def test_the_command_scans_many_files_with_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script may lack a main guard, which spawned processes need."""
+    for number in range(4):
+        write_video(tmp_path / f"{number}.mp4", numbered_frames(3 + number, 32, 32))
+    pooled = []
+
+    def in_this_process(work: Any, jobs: list[Any], *_: object) -> Iterator[Any]:
+        pooled.extend(jobs)
+        return ((job[1], work(job)) for job in jobs)
+
+    monkeypatch.setattr(index_module, "in_processes", in_this_process)
+    monkeypatch.setattr(index_module, "MANY", 4)
+    assert len(scan(tmp_path)[0]) == 4
+    assert not pooled
+    index_module.index_file(tmp_path).unlink()
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", SimpleNamespace(name="vidpred.__main__"))
+    assert len(scan(tmp_path)[0]) == 4
+    assert len(pooled) == 4
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/usr/local/bin/vidpred")
+    assert is_command()
 
 
 @pytest.mark.slow

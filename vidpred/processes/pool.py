@@ -126,6 +126,13 @@ def can_spawn() -> bool:
     return file is None or getattr(main, "__spec__", None) is not None or os.path.exists(file)
 
 
+def is_command() -> bool:
+    """Return whether this process is the `vidpred` command, whose main module a spawned process can import."""
+    main = sys.modules.get("__main__")
+    name = getattr(getattr(main, "__spec__", None), "name", None) or os.path.basename(getattr(main, "__file__", ""))
+    return name in ("vidpred", "vidpred.__main__")
+
+
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

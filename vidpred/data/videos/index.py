@@ -30,7 +30,7 @@ from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import DataError, StorageError, counted, printable
 from vidpred.files import check_input, parse_json, read_bytes, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
-from vidpred.processes.pool import available_cores, in_processes
+from vidpred.processes.pool import available_cores, in_processes, is_command
 
 # Suffixes of videos; the format is detected from the content.
 SUFFIXES = frozenset((
@@ -56,6 +56,7 @@ NAMED = 3  # bad files named in an error line
 TOO_SHORT = "too short"
 INTERLACED = "are interlaced, so moving edges look like combs; deinterlace them: ffmpeg -i IN -vf bwdif OUT.mp4"
 WORTH_PROCESSES = 8  # files; fewer are scanned faster than a process starts
+MANY = 256  # files; the command scans this many with processes, because threads wait for one another
 SAVE_SECONDS = 20.0  # an interrupted scan loses at most this much work
 
 _unreadable: set[str] = set()  # folders that `warn_of_folder` has named
@@ -140,8 +141,8 @@ def scan(
         root: Folder of videos, or one video.
         progress: Show a progress bar.
         limits: Maximum size and length of a video.
-        processes: Use processes instead of threads, which is faster for small frames. Only for programs with a main
-            guard: each process imports the main script again.
+        processes: Use processes instead of threads, which is faster. Only for programs with a main guard, because each
+            process imports the main script again; the `vidpred` command uses them for many files anyway.
 
     Returns:
         The readable videos and, for the others, (relative path, reason).
@@ -183,7 +184,7 @@ def _probe_all(
     """Yield (name, info or reason) for every file; files are scanned in parallel."""
     shown = progress and len(names) > 3
     jobs = [(base, name, limits) for name in names]
-    if processes and len(names) >= WORTH_PROCESSES:
+    if len(names) >= (WORTH_PROCESSES if processes else MANY) and (processes or is_command()):
         yield from in_processes(_try_probe, jobs, None, "scan videos", shown)
         return
     with ThreadPoolExecutor(available_cores()) as pool:  # FFmpeg releases the GIL
