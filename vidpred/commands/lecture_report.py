@@ -15,7 +15,7 @@ from vidpred.commands.lecture_line import LINE
 from vidpred.commands.lecture_text import LEAST, explain_divergence, explain_modes, explain_values
 from vidpred.commands.run_lecture import loss_gradients, try_remedies
 from vidpred.data.worlds.points import POINTS
-from vidpred.files import write_file
+from vidpred.files import atomic_write, write_file
 from vidpred.media.html_page import Page
 from vidpred.version import __version__
 
@@ -172,5 +172,6 @@ def draw(path: Path, plots: int, plot: Callable[[Any, int], None]) -> Path:
     figure = Figure(figsize=(3.2 * columns, 2.9 * rows), dpi=110, layout="constrained")
     for number in range(plots):
         plot(figure.add_subplot(rows, columns, number + 1), number)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)
     return path

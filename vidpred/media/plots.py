@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidpred.errors import printable
+from vidpred.files import atomic_write
 
 
 def plot_text(name: str) -> str:
@@ -47,5 +48,8 @@ def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Seq
     if len(logged) > 1:
         ordered = {name: shown[name] for name in logged if name in shown}
         figure.legend(ordered.values(), map(plot_text, ordered), loc="outside upper center", ncols=4)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    try:
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=110)
+    finally:
+        pyplot.close(figure)
