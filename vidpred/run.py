@@ -7,7 +7,6 @@ import math
 import tempfile
 import warnings
 from contextlib import ExitStack, redirect_stderr, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from vidpred.data.recorded_splits import FILE, RecordedSplits, warn_if_unrecorde
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, TrainingSamples, training_offsets
 from vidpred.errors import ConfigError, DataError, counted, lacks_memory, one_line
-from vidpred.inference.predictor import Predictor, choose_device
+from vidpred.inference.predictor import Run, choose_device
 from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator, count_parameters
 from vidpred.models.conditions import check_conditions
@@ -54,27 +53,6 @@ from vidpred.training.updates import TrainingParts
 from vidpred.training.validation import VALIDATION, build_validation, held_out_images, validation_settings
 
 MEASURED_SECONDS = 5.0  # of steps, for the estimate of a dry run
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training.
-
-    Attributes:
-        folder: The run folder.
-        first_step: The step it resumed from; 0: from scratch.
-        steps: Its last step.
-        stopped_early: Whether early stopping ended it before `training.steps`.
-    """
-
-    folder: Path
-    first_step: int
-    steps: int
-    stopped_early: bool = False
-
-    def predictor(self, checkpoint: str = "best", generator: nn.Module | None = None) -> Predictor:
-        """Load a predictor; for arguments see `Predictor.load`."""
-        return Predictor.load(self.folder, checkpoint, generator=generator)
 
 
 def train(config: Config, generator: nn.Module | None = None) -> Run:

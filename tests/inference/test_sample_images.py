@@ -15,10 +15,10 @@ from vidpred.config import load_config
 from vidpred.data.images.files import find_images
 from vidpred.errors import ConfigError
 from vidpred.inference.class_labels import parse_labels
-from vidpred.inference.predictor import Predictor
+from vidpred.inference.predictor import Predictor, Run
 from vidpred.inference.sample_grids import arithmetic, parse_arithmetic, rows_by_class
 from vidpred.inference.sample_images import Sampler, between, interpolations
-from vidpred.run import Run, train
+from vidpred.run import train
 
 SMALL = {
     "data.crop_size": 8, "model.width": 4, "discriminator.width": 4, "training.steps": 2, "training.batch_size": 4,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -264,6 +265,27 @@ class Predictor(SharedModel):
             raise ConfigError(
                 f"at sharpness 0 {self.name} blends all futures into one [{setting}{num_samples}]; raise the sharpness"
             )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Attributes:
+        folder: The run folder.
+        first_step: The step it resumed from; 0: from scratch.
+        steps: Its last step.
+        stopped_early: Whether early stopping ended it before `training.steps`.
+    """
+
+    folder: Path
+    first_step: int
+    steps: int
+    stopped_early: bool = False
+
+    def predictor(self, checkpoint: str = "best", generator: nn.Module | None = None) -> Predictor:
+        """Load a predictor; for arguments see `Predictor.load`."""
+        return Predictor.load(self.folder, checkpoint, generator=generator)
 
 
 def read_sections(checkpoint: Checkpoint) -> tuple[DataSettings, ModelSettings]:
