@@ -16,7 +16,7 @@ from vidpred.data.recorded_splits import has_recorded_splits, with_root
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, counted, printable
 from vidpred.inference.own_generator import import_generator, own_predictor
-from vidpred.inference.predictor import Predictor, choose_device
+from vidpred.inference.predictor import Predictor, Run, choose_device
 
 FRAME_KEYS = ("channels", "frame_skip", "video.fps")  # settings that choose the frames of a video
 Data = str | Path | Mapping[str, Any]
@@ -126,9 +126,10 @@ def as_predictors(models: Any, data: Data | None = None) -> list[Predictor]:
 
 
 def _loaded(model: Any) -> Any:
-    """Load a run by its folder or name, or that of a finished training; return other models unchanged."""
-    folder = model if isinstance(model, str | Path) else getattr(model, "folder", None)
-    return Predictor.load(folder) if isinstance(folder, str | Path) else model
+    """Load a run by its folder or name, or a finished training; return other models unchanged."""
+    if isinstance(model, Run):
+        return model.predictor()
+    return Predictor.load(model) if isinstance(model, str | Path) else model
 
 
 def _changed(settings: DataSettings, changes: Mapping[str, Any]) -> DataSettings:
