@@ -17,7 +17,7 @@ from vidpred.models.dcgan import (
     DcganDiscriminatorSettings,
     DcganGenerator,
     DcganSettings,
-    halved_sides,
+    dcgan_sides,
 )
 from vidpred.models.images import MinibatchDiscrimination, Shape, VirtualBatchNorm
 
@@ -55,7 +55,7 @@ def test_the_discriminator_follows_the_guidelines() -> None:
 @pytest.mark.parametrize(("side", "expected"), [(8, [4]), (28, [14, 7, 4]), (32, [16, 8, 4]), (96, [48, 24, 12, 6])])
 def test_sides(side: int, expected: list[int]) -> None:
     """Halved sides match the discriminator's and the generator's feature maps."""
-    assert halved_sides(side) == [side, *expected]
+    assert dcgan_sides(side) == [side, *expected]
     shape = Shape(1, side, side)
     discriminator, generator = (
         DcganDiscriminator(DcganDiscriminatorSettings(width=2), shape),
@@ -68,13 +68,13 @@ def test_sides(side: int, expected: list[int]) -> None:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             layer.register_forward_hook(lambda layer, inputs, output: sides.append(output.shape[-1]))
     discriminator(torch.empty(2, 0, *shape), generator(torch.empty(2, 0, *shape)))
-    assert sides == [*reversed(halved_sides(side)), *expected]
+    assert sides == [*reversed(dcgan_sides(side)), *expected]
 
 
 @pytest.mark.parametrize("side", [27, 50, 4])
 def test_sides_that_cannot_be_doubled_to(side: int) -> None:
     with pytest.raises(ConfigError, match="data.crop_size"):
-        halved_sides(side)
+        dcgan_sides(side)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import torch.nn.functional as functional
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.models.build import build_discriminator, build_generator, count_parameters
-from vidpred.models.images import Shape
+from vidpred.models.images import Shape, halved_sides
 from vidpred.models.r3gan import (
     GAIN,
     R3ganDiscriminator,
@@ -20,7 +20,6 @@ from vidpred.models.r3gan import (
     R3ganSettings,
     Resample,
     ResidualBlock,
-    sides_of,
 )
 
 
@@ -109,13 +108,13 @@ def test_classes_change_images_and_logits() -> None:
 
 @pytest.mark.parametrize(("side", "expected"), [(28, [7, 14, 28]), (32, [4, 8, 16, 32]), (96, [6, 12, 24, 48, 96])])
 def test_sides(side: int, expected: list[int]) -> None:
-    assert sides_of(side) == expected
+    assert halved_sides(side) == expected[::-1]
 
 
 @pytest.mark.parametrize("side", [3, 27, 50])
 def test_sides_that_cannot_be_doubled_to(side: int) -> None:
     with pytest.raises(ConfigError, match="data.crop_size"):
-        sides_of(side)
+        halved_sides(side)
 
 
 def test_too_narrow_stages_are_refused() -> None:

@@ -17,6 +17,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, Shape
 from vidpred.models.images import (
+    COARSEST,
     ImageDiscriminatorSettings,
     ImageGenerator,
     ImageSettings,
@@ -24,6 +25,7 @@ from vidpred.models.images import (
     VirtualBatchNorm,
     apply_per_group,
     as_frames,
+    halved_sides,
     image_shape,
     initialize,
     label_planes,
@@ -31,7 +33,6 @@ from vidpred.models.images import (
 from vidpred.models.multiscale import as_channels_last
 
 KERNEL, STRIDE, PADDING, SLOPE = 4, 2, 1, 0.2
-COARSEST = (4, 6)  # smallest and largest side of the coarsest feature maps
 
 
 class DcganSettings(ImageSettings):
@@ -88,19 +89,17 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
         return DcganDiscriminator(self, image_shape(data))
 
 
-def halved_sides(side: int) -> list[int]:
+def dcgan_sides(side: int) -> list[int]:
     """Return an image's side and its successive halves down to 4, 5 or 6 pixels; half of 7 is 4.
 
     Raises:
-        ConfigError: Halving does not lead there.
+        ConfigError: Halving does not lead there, or is not needed.
     """
-    sides = [side]
-    while sides[-1] == 7 or (sides[-1] % 2 == 0 and sides[-1] // 2 >= COARSEST[0]):
-        sides.append(-(-sides[-1] // 2))
-    if len(sides) == 1 or sides[-1] > COARSEST[1]:
-        raise ConfigError(
-            f"[data.crop_size={side}] a DCGAN doubles 4, 5, 6 or 7 pixels several times; use 28, 32, 48, 64 or 96"
-        )
+    sides = halved_sides(side)
+    if sides[-1] == 7:
+        sides.append(COARSEST)
+    if len(sides) == 1:
+        raise ConfigError(f"[data.crop_size={side}] a DCGAN doubles at least once; use 28, 32, 48, 64 or 96")
     return sides
 
 
@@ -114,7 +113,7 @@ class DcganGenerator(ImageGenerator):
 
     def __init__(self, settings: DcganSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        *sides, coarsest = halved_sides(shape.height)
+        *sides, coarsest = dcgan_sides(shape.height)
         widths = [settings.width << level for level in reversed(range(len(sides)))]
         layers: list[nn.Module] = [nn.ConvTranspose2d(self.latent_size, widths[0], coarsest, bias=False)]
         reference = settings.virtual_batch
@@ -159,7 +158,7 @@ class DcganDiscriminator(Discriminator):
 
     def __init__(self, settings: DcganDiscriminatorSettings, shape: Shape) -> None:
         super().__init__()
-        *sides, coarsest = halved_sides(shape.height)
+        *sides, coarsest = dcgan_sides(shape.height)
         self.num_labels, self.classes = settings.num_labels, settings.classes
         layers: list[nn.Module] = []
         channels = shape.channels + settings.num_labels

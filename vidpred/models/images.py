@@ -21,6 +21,7 @@ from vidpred.models.conditions import check_labels
 from vidpred.models.noise import draw_noise
 from vidpred.models.settings import DiscriminatorSettings, ModelSettings
 
+COARSEST = 4  # smallest side of feature maps that are doubled to an image
 VARIANCE_FLOOR = 1e-5  # added to variances, as in torch's batch norm
 
 
@@ -35,6 +36,22 @@ def image_shape(data: DataSettings) -> Shape:
     if data.crop_size is None:
         raise ConfigError("[data.crop_size] an image model makes images of one size; set it to their side in pixels")
     return Shape(data.channels, data.crop_size, data.crop_size)
+
+
+def halved_sides(side: int) -> list[int]:
+    """Return an image's side and its successive halves down to 4, 5, 6 or 7 pixels.
+
+    Raises:
+        ConfigError: Halving does not lead there.
+    """
+    sides = [side]
+    while sides[-1] >= 2 * COARSEST and sides[-1] % 2 == 0:
+        sides.append(sides[-1] // 2)
+    if not COARSEST <= sides[-1] < 2 * COARSEST:
+        raise ConfigError(
+            f"[data.crop_size={side}] the model doubles 4, 5, 6 or 7 pixels several times; use 28, 32, 48, 64 or 96"
+        )
+    return sides
 
 
 class ImageSettings(ModelSettings):

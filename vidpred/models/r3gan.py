@@ -19,13 +19,19 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.base import Discriminator, Shape
 from vidpred.models.conditions import check_labels
-from vidpred.models.images import ImageDiscriminatorSettings, ImageGenerator, ImageSettings, as_frames, image_shape
+from vidpred.models.images import (
+    ImageDiscriminatorSettings,
+    ImageGenerator,
+    ImageSettings,
+    as_frames,
+    halved_sides,
+    image_shape,
+)
 from vidpred.settings import Settings
 
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance through a LeakyReLU (He et al. 2015)
 EXPANSION, GROUP = 2, 16  # feature maps within a block relative to its input; feature maps per group of a convolution
-COARSEST = 4
 
 
 class BackboneSettings(Settings):
@@ -60,22 +66,6 @@ class R3ganDiscriminatorSettings(BackboneSettings, ImageDiscriminatorSettings):
 
     def build(self, num_scales: int, data: DataSettings) -> R3ganDiscriminator:
         return R3ganDiscriminator(self, image_shape(data))
-
-
-def sides_of(side: int) -> list[int]:
-    """Return the sides of the stages, coarse to fine: from 4 to 7 pixels, doubled to the image's side.
-
-    Raises:
-        ConfigError: Doubling does not lead there.
-    """
-    sides = [side]
-    while sides[0] >= 2 * COARSEST and sides[0] % 2 == 0:
-        sides.insert(0, sides[0] // 2)
-    if not COARSEST <= sides[0] < 2 * COARSEST:
-        raise ConfigError(
-            f"[data.crop_size={side}] R3GAN doubles 4, 5, 6 or 7 pixels several times; use 28, 32, 48, 64 or 96"
-        )
-    return sides
 
 
 def widths_of(settings: BackboneSettings, sides: list[int]) -> list[int]:
@@ -178,7 +168,7 @@ class R3ganGenerator(ImageGenerator):
 
     def __init__(self, settings: R3ganSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        sides = sides_of(shape.height)
+        sides = halved_sides(shape.height)[::-1]
         widths = widths_of(settings, sides)
         stages, num_blocks = list(zip(sides, widths, strict=True)), settings.blocks * len(sides)
         size = settings.noise_channels
@@ -215,7 +205,7 @@ class R3ganDiscriminator(Discriminator):
 
     def __init__(self, settings: R3ganDiscriminatorSettings, shape: Shape) -> None:
         super().__init__()
-        sides = sides_of(shape.height)
+        sides = halved_sides(shape.height)[::-1]
         widths = widths_of(settings, sides)
         stages, num_blocks = list(zip(sides, widths, strict=True)), settings.blocks * len(sides)
         self.num_labels = settings.num_labels
