@@ -16,9 +16,9 @@ from vidpred import export
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.inference import export as exporting
-from vidpred.inference.export_steps import FrameStep, Sizes
 from vidpred.inference.predictor import Predictor
 from vidpred.models.build import build_generator
+from vidpred.models.export_steps import FrameStep, Sizes
 from vidpred.models.rollout import rollout
 
 pytestmark = pytest.mark.slow

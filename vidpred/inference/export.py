@@ -20,8 +20,8 @@ from torch import Tensor
 from vidpred.checkpoint import hash_file
 from vidpred.errors import ConfigError, one_line
 from vidpred.files import atomic_write, check_output
-from vidpred.inference.export_steps import ExportedStep, Port, Sizes, exported_step
 from vidpred.inference.predictor import Predictor
+from vidpred.models.export_steps import ExportedStep, Port, Sizes, exported_step
 from vidpred.version import __version__
 
 Format = Literal["onnx", "pt2"]
