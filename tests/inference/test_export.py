@@ -6,19 +6,25 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from vidpred import export
 from vidpred.config import load_config
+from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.inference import export as exporting
 from vidpred.inference.predictor import Predictor
+from vidpred.models.base import Generator
 from vidpred.models.build import build_generator
-from vidpred.models.export_steps import FrameStep, Sizes
+from vidpred.models.export_steps import FrameStep, exported_step
+from vidpred.models.exported_step import ExportedStep, Port, Sizes
 from vidpred.models.rollout import rollout
 
 pytestmark = pytest.mark.slow
@@ -52,6 +58,43 @@ def test_a_step_is_one_application_of_a_rollout_with_actions() -> None:
     expected = rollout(model.generator, context, frames.shape[1], actions=actions)
     torch.testing.assert_close(frames, expected)
     torch.testing.assert_close(following, torch.cat([context, expected], 1)[:, -context.shape[1] :])
+
+
+class Brighter(Generator):
+    """A generator of another package, whose exported step takes the last frame only."""
+
+    channels = 1
+
+    def forward(self, context: Tensor) -> Tensor:
+        return context[:, -1:] * 0.5 + 0.5
+
+    def exported_step(self, state: Mapping[str, Any]) -> ExportedStep:
+        return LastFrame()
+
+
+class LastFrame(ExportedStep):
+    """The step of `Brighter`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        frame = ("batch", 1, "height", "width")
+        self.inputs = [Port("last", frame, "float32", [0, 1], "newest frame")]
+        self.outputs = [Port("next", frame, "float32", [0, 1], "next frame")]
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return (inputs[0] * 0.5 + 0.5,)
+
+    def example(self, sizes: Sizes, seed: int = 0) -> tuple[Tensor, ...]:
+        return (torch.rand(sizes.batch, 1, sizes.height, sizes.width),)
+
+
+def test_a_generator_decides_what_is_exported(tmp_path: Path) -> None:
+    model = Predictor(Brighter(), DataSettings(context_frames=1, channels=1), "brighter")
+    found = export(model, tmp_path / "model.pt2")
+    assert [port["name"] for port in (*found.metadata["inputs"], *found.metadata["outputs"])] == ["last", "next"]
+    (frame,) = torch.export.load(tmp_path / "model.pt2").module()(torch.ones(1, 1, 17, 23) / 2)
+    assert torch.equal(frame, torch.full((1, 1, 17, 23), 0.75))
+    assert isinstance(exported_step(predictor("block_push.yaml").generator, {}), FrameStep)
 
 
 @pytest.mark.reliability

@@ -21,7 +21,8 @@ from vidpred.checkpoint import hash_file
 from vidpred.errors import ConfigError, one_line
 from vidpred.files import atomic_write, check_output
 from vidpred.inference.predictor import Predictor
-from vidpred.models.export_steps import ExportedStep, Port, Sizes, exported_step
+from vidpred.models.export_steps import exported_step
+from vidpred.models.exported_step import ExportedStep, Port, Sizes
 from vidpred.version import __version__
 
 Format = Literal["onnx", "pt2"]

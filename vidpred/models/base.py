@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.dynamics import StateDynamics
+from vidpred.models.exported_step import ExportedStep
 
 NoiseName = Literal["gaussian", "uniform", "binary"]
 
@@ -127,6 +128,10 @@ class Generator(nn.Module):
         It returns what the module returns, or only the first `num_frames` frames. By default it is the module.
         """
         return self
+
+    def exported_step(self, state: Mapping[str, Any]) -> ExportedStep | None:
+        """Return what `export` writes, for the state of a checkpoint; None: what its attributes declare, as it is."""
+        return None
 
     def grow(self, share: float) -> None:
         """Set what is scheduled for a share, in [0, 1], of the training; by default a no-op.

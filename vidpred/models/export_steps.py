@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidpred.models.base import Generator
-from vidpred.models.motion import MotionGenerator
-from vidpred.models.motion_estimation import PADDING, flow_origins, flows_at, motion_of
-from vidpred.models.pyramid import as_pyramid, pad_to_multiple
-
-Size = int | str  # a number, or the name of a dimension of any size
-FINE = "OpenCV's DIS, medium preset with finest scale 0 and patch stride 4"
-SMOOTH = "OpenCV's DIS, medium preset with variational refinement alpha 80"
+from vidpred.models.exported_step import ExportedStep, Port, Sizes
+from vidpred.models.pyramid import as_pyramid
 
 
-class Port(NamedTuple):
-    """An input or output: name, shape, element type, lowest and highest value (None: any), and meaning."""
-
-    name: str
-    shape: tuple[Size, ...]
-    dtype: str
-    range: list[Any] | None
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of an example's tensors."""
-
-    batch: int
-    height: int
-    width: int
-
-
-class ExportedStep(nn.Module):
-    """Base class of what is exported; tensors go in and out in the order of `inputs` and `outputs`.
-
-    `as_onnx` is whether ONNX is possible.
-    """
-
-    inputs: list[Port]
-    outputs: list[Port]
-    as_onnx = True
+class GeneratorStep(ExportedStep):
+    """Base class of the steps of a generator; `state` is that of its checkpoint."""
 
     def __init__(self, generator: Generator, state: Mapping[str, Any]) -> None:
         super().__init__()
@@ -84,7 +52,7 @@ class ExportedStep(nn.Module):
         return tuple(found)
 
 
-class ImageStep(ExportedStep):
+class ImageStep(GeneratorStep):
     """Images `(B, C, H, W)` from noise."""
 
     def __init__(self, generator: Generator, state: Mapping[str, Any]) -> None:
@@ -99,7 +67,7 @@ class ImageStep(ExportedStep):
         return (images[:, 0].float().clamp(0, 1),)
 
 
-class FrameStep(ExportedStep):
+class FrameStep(GeneratorStep):
     """One step of a rollout: the next frames, and the context and states of the next step."""
 
     def __init__(self, generator: Generator, state: Mapping[str, Any]) -> None:
@@ -137,49 +105,12 @@ class FrameStep(ExportedStep):
         return torch.stack(rows[-states.shape[1] :], 1)
 
 
-class MotionStep(FrameStep):
-    """The networks and warps of `motion`; optical flow is an input, `(B, pairs, 2, H, W)`."""
-
-    generator: MotionGenerator
-    as_onnx = False  # the conversion of its warps takes over four minutes
-
-    def __init__(self, generator: MotionGenerator, state: Mapping[str, Any]) -> None:
-        super().__init__(generator, state)
-        # The newest ten frames are used; two are taken as three by the model, whose flows a caller would not expect.
-        self.origins = flow_origins(generator.context_frames, generator.backtests)
-        pairs = [(0, FINE), (1, FINE), *((origin, SMOOTH) for origin in self.origins)]
-        listed = "; ".join(
-            f"{index}: t-{origin} to t-{origin + 1}, {care}" for index, (origin, care) in enumerate(pairs)
-        )
-        meaning = f"displacement (x, y) in pixels of every pixel from one frame to the one before it: {listed}"
-        flows = Port("flows", ("batch", len(pairs), 2, "height", "width"), "float32", None, meaning)
-        self.inputs = [self.context, flows, *self.conditions]
-
-    def predict(self, history: Tensor, first: Tensor | None, conditions: Mapping[str, Tensor]) -> Tensor:
-        assert first is not None
-        context = history[:, : self.generator.context_frames]
-        flows = pad_to_multiple(first, PADDING).unbind(1)
-        motion = motion_of(context[:, -10:], self.origins, flows[:2], flows[2:])
-        given = (conditions.get(name) for name in ("noise", "actions", "states"))
-        planes = self.generator.planes(context, *given)
-        (frames,) = self.generator.from_motion(motion, planes, context.shape[-2], context.shape[-1])
-        return frames.float()
-
-    def example(self, sizes: Sizes, seed: int = 0) -> tuple[Tensor, ...]:
-        context, _, *rest = super().example(sizes, seed)
-        frames = context[:, : self.generator.context_frames][:, -10:]
-        flows = [*flows_at(frames, [0, 1], "fine"), *flows_at(frames, self.origins, "smooth")]
-        stacked = torch.stack(flows, 1)[..., : sizes.height, : sizes.width]
-        return (context, stacked, *rest)
-
-
 def exported_step(generator: Generator, state: Mapping[str, Any]) -> ExportedStep:
     """Return the step of a generator; `state` is that of its checkpoint."""
-    if not generator.history_len:
-        return ImageStep(generator, state)
-    if isinstance(generator, MotionGenerator):
-        return MotionStep(generator, state)
-    return FrameStep(generator, state)
+    own = generator.exported_step(state)
+    if own is not None:
+        return own
+    return FrameStep(generator, state) if generator.history_len else ImageStep(generator, state)
 
 
 def moving_waves(shape: list[int], random: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as functional
@@ -20,6 +20,8 @@ from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
 from vidpred.models.conditioned import ConditionedPredictor
+from vidpred.models.export_steps import FrameStep
+from vidpred.models.exported_step import Port, Sizes
 from vidpred.models.motion_candidates import (
     NOISE_EFFECTS,
     NUM_CANDIDATES,
@@ -35,11 +37,23 @@ from vidpred.models.motion_candidates import (
     repeat_batch,
     vary,
 )
-from vidpred.models.motion_estimation import LEADS, Motion, enlarge, halved, observe
+from vidpred.models.motion_estimation import (
+    LEADS,
+    PADDING,
+    Motion,
+    enlarge,
+    flow_origins,
+    flows_at,
+    halved,
+    motion_of,
+    observe,
+)
 from vidpred.models.optical_flow import FlowCache, follow, warp, warp_backward, warp_sharp
-from vidpred.models.pyramid import crop
+from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
+FINE = "OpenCV's DIS, medium preset with finest scale 0 and patch stride 4"
+SMOOTH = "OpenCV's DIS, medium preset with variational refinement alpha 80"
 CARRIED = 16  # features that are warped with the motion
 FLOW_SCALE = 16.0  # displacement in pixels of a network input of 1
 MOST_PIXELS = 2**16  # predicted at once: enough for two threads, and few enough for the caches of processors
@@ -191,6 +205,9 @@ class MotionGenerator(ConditionedPredictor):
     def stream_forward(self, num_frames: int) -> MotionStream:
         return MotionStream(self, num_frames if num_frames < self.pred_frames else None)
 
+    def exported_step(self, state: Mapping[str, Any]) -> MotionStep:
+        return MotionStep(self, state)
+
     def _scenes(
         self, motion: Motion, leads: range, with_candidates: bool = True
     ) -> Iterator[tuple[range, Motion, Scene]]:
@@ -275,6 +292,42 @@ class MotionStream:
         conditions = self.generator.planes(context, noise, actions, states)
         height, width = context.shape[-2:]
         return self.generator.from_motion(motion, conditions, height, width, self.most)
+
+
+class MotionStep(FrameStep):
+    """The networks and warps of `motion`; optical flow is an input, `(B, pairs, 2, H, W)`."""
+
+    generator: MotionGenerator
+    as_onnx = False  # the conversion of its warps takes over four minutes
+
+    def __init__(self, generator: MotionGenerator, state: Mapping[str, Any]) -> None:
+        super().__init__(generator, state)
+        # The newest ten frames are used; two are taken as three by the model, whose flows a caller would not expect.
+        self.origins = flow_origins(generator.context_frames, generator.backtests)
+        pairs = [(0, FINE), (1, FINE), *((origin, SMOOTH) for origin in self.origins)]
+        listed = "; ".join(
+            f"{index}: t-{origin} to t-{origin + 1}, {care}" for index, (origin, care) in enumerate(pairs)
+        )
+        meaning = f"displacement (x, y) in pixels of every pixel from one frame to the one before it: {listed}"
+        flows = Port("flows", ("batch", len(pairs), 2, "height", "width"), "float32", None, meaning)
+        self.inputs = [self.context, flows, *self.conditions]
+
+    def predict(self, history: Tensor, first: Tensor | None, conditions: Mapping[str, Tensor]) -> Tensor:
+        assert first is not None
+        context = history[:, : self.generator.context_frames]
+        flows = pad_to_multiple(first, PADDING).unbind(1)
+        motion = motion_of(context[:, -10:], self.origins, flows[:2], flows[2:])
+        given = (conditions.get(name) for name in ("noise", "actions", "states"))
+        planes = self.generator.planes(context, *given)
+        (frames,) = self.generator.from_motion(motion, planes, context.shape[-2], context.shape[-1])
+        return frames.float()
+
+    def example(self, sizes: Sizes, seed: int = 0) -> tuple[Tensor, ...]:
+        context, _, *rest = super().example(sizes, seed)
+        frames = context[:, : self.generator.context_frames][:, -10:]
+        flows = [*flows_at(frames, [0, 1], "fine"), *flows_at(frames, self.origins, "smooth")]
+        stacked = torch.stack(flows, 1)[..., : sizes.height, : sizes.width]
+        return (context, stacked, *rest)
 
 
 def gate_network(width: int) -> nn.Sequential:
