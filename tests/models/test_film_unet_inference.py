@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
-from vidpred.models.film_unet import FilmUnet, FilmUnetSettings
-from vidpred.models.film_unet_inference import FastFilmUnet
+from vidpred.models.film_unet import FastFilmUnet, FilmUnet, FilmUnetSettings
 from vidpred.models.inference import fast_forward, has_fast_bfloat16
 from vidpred.planning.world_model import WorldModel
 

@@ -1,4 +1,4 @@
-"""The forward pass of `FilmUnet` in bfloat16 on CPUs: the same frames in about half the time of autocast.
+"""Layers of the forward pass of `FilmUnet` in bfloat16 on CPUs, which takes about half the time of autocast.
 
 Features stay in rows of channels, `(B, H, W, C)`, the layout in which oneDNN convolves bfloat16 fastest. In that layout
 PyTorch's group normalization takes longer than the convolutions. Here, its moments come from matrix products, and
@@ -14,8 +14,6 @@ from typing import Self
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
-
-from vidpred.models.film_unet import Block, FilmUnet
 
 ROW = 16  # pixels in a row of elementwise operations; PyTorch is slow on rows of a few channels
 
@@ -93,48 +91,10 @@ def _affine(rows: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     return torch.addcmul(offsets, rows.view(batch, -1, count * channels), factors).view(rows.shape)
 
 
-def _upsampled(coarse: Tensor, finer: Tensor) -> Tensor:
+def upsampled_rows(coarse: Tensor, finer: Tensor) -> Tensor:
     """Repeat each pixel of `(B, H, W, C)` in 2 x 2, and append the channels of `(B, 2 H, 2 W, D)`."""
     batch, height, width, channels = coarse.shape
     joined = coarse.new_empty(batch, 2 * height, 2 * width, channels + finer.shape[-1])
     joined.view(batch, height, 2, width, 2, -1)[..., :channels].copy_(coarse[:, :, None, :, None])
     joined[..., channels:].copy_(finer)
     return joined
-
-
-class FastFilmUnet:
-    """A `FilmUnet`'s forward pass in a given precision, with the weights that it has when this is built."""
-
-    def __init__(self, generator: FilmUnet, dtype: torch.dtype = torch.bfloat16) -> None:
-        self.generator, self.dtype = generator, dtype
-        blocks = [block for part in (generator.down, generator.up) for block in part if isinstance(block, Block)]
-        self.layers = [(Layer.of(block.first, dtype), Layer.of(block.second, dtype)) for block in blocks]
-        self.paint = Layer.of(generator.paint, dtype)
-        films = [block.film for block in blocks if block.film is not None]
-        self.sizes = [len(film.weight) for film in films]
-        self.film_weight = torch.cat([film.weight.detach() for film in films]) if films else None
-        ones = [torch.arange(size) < size // 2 for size in self.sizes]  # FiLM multiplies by 1 + scale
-        biases = [film.bias.detach() + one for film, one in zip(films, ones, strict=True)]
-        self.film_bias = torch.cat(biases) if films else None
-
-    def __call__(
-        self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
-        states: Tensor | None = None,
-    ) -> list[Tensor]:  # fmt: skip
-        """Predict future frames, see `FilmUnet.forward`."""
-        condition = self.generator.encode_conditions(context, noise, actions, states)
-        films: list[Tensor | None] = [None] * len(self.layers)
-        if condition is not None and self.film_weight is not None:
-            films = list(functional.linear(condition, self.film_weight, self.film_bias).split(self.sizes, 1))
-        level, padded = self.generator.network_input(context, actions)
-        rows, down = level.to(self.dtype).permute(0, 2, 3, 1).contiguous(), len(self.generator.down)
-        skips: list[Tensor] = []
-        for (first, second), film in zip(self.layers[:down], films[:down], strict=True):
-            if skips:
-                rows = functional.avg_pool2d(rows.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1).contiguous()
-            rows = second(first(rows, film), None)
-            skips.append(rows)
-        for (first, second), film, finer in zip(self.layers[down:], films[down:], skips[-2::-1], strict=True):
-            rows = second(first(_upsampled(rows, finer), film), None)
-        output = self.paint.convolve(rows).permute(0, 3, 1, 2)
-        return [self.generator.frames(output, padded, context.shape[-2:])]

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidpred.models.film_unet import FilmUnet
-from vidpred.models.film_unet_inference import FastFilmUnet
+from vidpred.models.film_unet import FastFilmUnet, FilmUnet
 
 Forward = Callable[..., list[Tensor]]
 # In bfloat16 on a CPU: from a generator to its forward pass with the weights that it has then.
