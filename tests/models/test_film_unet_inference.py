@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
+from vidpred.models import film_unet
+from vidpred.models.base import Forward, Generator
 from vidpred.models.film_unet import FastFilmUnet, FilmUnet, FilmUnetSettings
-from vidpred.models.inference import fast_forward, has_fast_bfloat16
+from vidpred.models.inference import has_fast_bfloat16
 from vidpred.planning.world_model import WorldModel
 
 needs_bfloat16 = pytest.mark.skipif(
@@ -54,12 +56,48 @@ def test_frames_equal_those_of_the_model(change: dict[str, object], size: tuple[
     assert error < 2.5 * usual_error + 1e-4, (error, usual_error)
 
 
+class Darker(Generator):
+    """A generator of another package, whose faster forward pass returns darker frames."""
+
+    action_size = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, context: Tensor, actions: Tensor | None = None) -> Tensor:
+        return context[:, -1:] * self.level
+
+    def fast_forward(self, dtype: torch.dtype) -> Forward | None:
+        level = self.level.item() / 2
+        return (lambda context, actions=None: context[:, -1:] * level) if dtype == torch.bfloat16 else None
+
+
+def test_a_planner_uses_the_fast_forward_of_any_generator() -> None:
+    generator, context, actions = Darker(), torch.ones(1, 1, 3, 4, 4), torch.zeros(1, 1, 1, 2)
+    model = WorldModel(generator, precision=torch.bfloat16)
+    assert model.rollout(context, actions).unique().tolist() == [0.25]
+    assert WorldModel(generator).rollout(context, actions).unique().tolist() == [0.5]
+    with torch.no_grad():
+        generator.level.fill_(1)
+    assert model.rollout(context, actions).unique().tolist() == [0.5]
+    assert Generator().fast_forward(torch.bfloat16) is None
+
+
+def test_a_subclass_does_not_inherit_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own forward pass may compute something else."""
+    monkeypatch.setattr(film_unet, "has_fast_bfloat16", lambda device: True)
+    generator = built()
+    assert isinstance(generator.fast_forward(torch.bfloat16), FastFilmUnet)
+    generator.__class__ = type("Changed", (FilmUnet,), {})
+    assert generator.fast_forward(torch.bfloat16) is None
+
+
 @needs_bfloat16
 def test_only_bfloat16_inference_uses_it() -> None:
     generator = built()
-    assert isinstance(fast_forward(generator, torch.bfloat16), FastFilmUnet)
-    assert fast_forward(generator, torch.float32) is None
-    assert fast_forward(nn.Conv2d(1, 1, 1), torch.bfloat16) is None
+    assert isinstance(generator.fast_forward(torch.bfloat16), FastFilmUnet)
+    assert generator.fast_forward(torch.float32) is None
     actions = torch.zeros(1, 1, 2, 2, requires_grad=True)
     model = WorldModel(generator, precision=torch.bfloat16)
     model.rollout(torch.rand(1, 1, 3, 16, 16), actions, differentiable=True).sum().backward()

@@ -18,6 +18,7 @@ from vidpred.errors import ConfigError
 from vidpred.models.dynamics import StateDynamics
 from vidpred.models.exported_step import ExportedStep
 
+Forward = Callable[..., list[Tensor] | Tensor]
 NoiseName = Literal["gaussian", "uniform", "binary"]
 
 
@@ -122,12 +123,22 @@ class Generator(nn.Module):
         """Return the context of `count` images made from noise, `(count, 0, C, H, W)`."""
         return torch.empty(count, 0, *self.shape, device=device)
 
-    def stream_forward(self, num_frames: int) -> Callable[..., list[Tensor] | Tensor]:
+    def stream_forward(self, num_frames: int) -> Forward:
         """Return a forward pass for contexts that follow each other, which may keep results for the next call.
 
         It returns what the module returns, or only the first `num_frames` frames. By default it is the module.
         """
         return self
+
+    def fast_forward(self, dtype: torch.dtype) -> Forward | None:
+        """Return a faster forward pass for inference, with the weights that the module has now; None: there is none.
+
+        It receives the arguments of `forward`. A class that changes `forward` changes this too.
+
+        Args:
+            dtype: Precision of the computation, on the device of the weights.
+        """
+        return None
 
     def exported_step(self, state: Mapping[str, Any]) -> ExportedStep | None:
         """Return what `export` writes, for the state of a checkpoint; None: what its attributes declare, as it is."""

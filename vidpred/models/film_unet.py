@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.film_unet_inference import Layer, upsampled_rows
+from vidpred.models.inference import has_fast_bfloat16
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.optical_flow import warp_backward
 from vidpred.models.pyramid import crop, pad_to_multiple, upsample
@@ -164,6 +165,13 @@ class FilmUnet(ConditionedPredictor):
         for block, finer in zip(self.up, skips[-2::-1], strict=True):
             level = block(torch.cat([upsample(level), finer], 1), condition)
         return [self.frames(self.paint(level), padded, context.shape[-2:])]
+
+    def fast_forward(self, dtype: torch.dtype) -> FastFilmUnet | None:
+        """Return a forward pass for bfloat16 on CPUs that compute it natively; None otherwise, or in a subclass."""
+        device = self.paint.weight.device
+        if type(self) is not FilmUnet or dtype != torch.bfloat16 or device.type != "cpu":
+            return None
+        return FastFilmUnet(self) if has_fast_bfloat16(device) else None
 
     def network_input(self, context: Tensor, actions: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the input of the first convolution, `(B, M, h, w)`, and the padded context `(B, T, C, H', W')`."""

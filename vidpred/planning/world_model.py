@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
-from vidpred.models.base import as_generator
-from vidpred.models.inference import Forward, fast_forward
+from vidpred.models.base import Forward, as_generator
 from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.models.rollout import stream_rollout
 from vidpred.planning.inputs import FrameSize, checked_frames, trained_size
@@ -195,7 +194,7 @@ class WorldModel(PlanningModel):
         """Return the faster forward pass, rebuilt after a change of the weights; None if there is none."""
         versions = [parameter._version for parameter in self.generator.parameters()]
         if self._fast is None or self._fast[0] != versions:
-            self._fast = versions, fast_forward(self.generator, self.precision)
+            self._fast = versions, self.generator.fast_forward(self.precision)
         return self._fast[1]
 
     def _chunk_size(self, context: Tensor, steps: int) -> int:
