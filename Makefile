@@ -28,7 +28,8 @@ reliability: .venv/installed
 	$(TEST_ENV) $(BIN)/python -m pytest tests/reliability tests/test_checkpoint.py tests/test_config.py \
 	  tests/training/test_trainer.py tests/training/test_early_stopping.py tests/training/test_worker_failures.py tests/commands/test_diagnose.py \
 	  tests/data/test_index.py tests/data/test_bad_videos.py tests/data/test_video.py tests/data/test_sources.py \
-	  tests/data/test_what_players_play.py tests/data/test_mutated_videos.py tests/data_prep/test_archives.py \
+	  tests/data/test_what_players_play.py tests/data/test_mutated_videos.py tests/data/test_pieces.py \
+	  tests/streaming/test_ends_of_sources.py tests/data_prep/test_archives.py \
 	  tests/inference/test_predict_outputs.py tests/benchmarks/test_gpu.py
 
 lint: .venv/installed
