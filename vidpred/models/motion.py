@@ -35,6 +35,7 @@ from vidpred.models.motion_candidates import (
     energies_of,
     imagine,
     repeat_batch,
+    split_repeated,
     vary,
 )
 from vidpred.models.motion_estimation import (
@@ -215,10 +216,11 @@ class MotionGenerator(ConditionedPredictor):
         followed = follow(torch.cat([motion.flow, motion.smooth]), leads[-1])
         paths = islice(followed, self.lead - 1, None)
         energies = energies_of(motion)
-        group_len = max(MOST_PIXELS // motion.last[:, 0].numel(), 1)
+        # In an exported program the sizes are unknown: a group that depends on them would fix the batch.
+        group_len = 1 if torch.compiler.is_exporting() else max(MOST_PIXELS // motion.last[:, 0].numel(), 1)
         for first in range(0, len(leads), group_len):
             group = leads[first : first + group_len]
-            parts = [path.chunk(2) for path in islice(paths, len(group))]
+            parts = [split_repeated(path, 2) for path in islice(paths, len(group))]
             path, steady = (torch.cat(part) for part in zip(*parts, strict=True))
             each = Motion(*(repeat_batch(part, len(group)) for part in motion))
             scene = imagine(each, repeat_batch(energies, len(group)), group, (path, steady), with_candidates)
@@ -229,12 +231,12 @@ class MotionGenerator(ConditionedPredictor):
         features = self.refinement.look(motion, planes)
         for group, each, scene in self._scenes(motion, leads):
             carried = repeat_batch(features, len(group))
-            yield from self.refinement(each, scene, self._shares(scene), carried, group).chunk(len(group))
+            yield from split_repeated(self.refinement(each, scene, self._shares(scene), carried, group), len(group))
 
     def _blended(self, motion: Motion, leads: range) -> Iterator[Tensor]:
         """Yield the frames of sharpness 0, `(B, C, H, W)`."""
         for group, _, scene in self._scenes(motion, leads):
-            yield from blend(scene.candidates, self._shares(scene)).chunk(len(group))
+            yield from split_repeated(blend(scene.candidates, self._shares(scene)), len(group))
 
     def _warped(self, motion: Motion, leads: range, noise: Tensor | None) -> Iterator[Tensor]:
         """Yield the frames of sharpness 1, `(B, C, H, W)`, for noise `(B, 3, 1, 1)`."""
@@ -246,7 +248,7 @@ class MotionGenerator(ConditionedPredictor):
             last = repeat_batch(motion.last, len(group))
             # In training torch's bicubic kernel: nearly equal, and faster with its gradient.
             warped = warp(last, path, "bicubic") if self.training else warp_sharp(last, path)
-            yield from warped.chunk(len(group))
+            yield from split_repeated(warped, len(group))
 
     def _shares(self, scene: Scene, kind: str = "") -> Tensor:
         """Return logarithms of the candidates' shares, `(B, n, H, W)`.

@@ -126,12 +126,17 @@ def compare(first: Tensor, second: Tensor, floor: float = FLOOR) -> Tensor:
 def ahead(leads: Sequence[int], maps: Tensor) -> Tensor:
     """Return the lead of every sample, `(B, 1, 1, 1)`: a batch has all samples of the first lead, then of the next."""
     each = torch.tensor(leads, dtype=torch.float32, device=maps.device)
-    return each.repeat_interleave(len(maps) // len(leads)).view(-1, 1, 1, 1)
+    return each.repeat_interleave(maps.shape[0] // len(leads)).view(-1, 1, 1, 1)
 
 
 def repeat_batch(maps: Tensor, times: int) -> Tensor:
     """Return a batch that many times in a row, a view if it has one sample."""
     return maps.expand(times, *maps.shape).flatten(0, 1)
+
+
+def split_repeated(maps: Tensor, times: int) -> tuple[Tensor, ...]:
+    """Return the parts of a batch that `repeat_batch` made; unlike chunk, an exported program has any batch size."""
+    return maps.unflatten(0, (times, -1)).unbind()
 
 
 def trust_at(trust: Tensor, lead: Tensor) -> Tensor:
@@ -166,7 +171,7 @@ def blend_paths(scene: Scene, shares: Tensor, leads: Sequence[int]) -> Tensor:
     along = (parts * parts.new_tensor(ALONG).view(1, -1, 1, 1)).sum(1, keepdim=True)
     path = along * scene.path + parts[:, STEADY : STEADY + 1] * scene.steady
     sigma = SMOOTHED * scene.cell / PADDING
-    each = zip(path.chunk(len(leads)), leads, strict=True)
+    each = zip(split_repeated(path, len(leads)), leads, strict=True)
     return torch.cat([smooth_displacements(part, sigma * lead) for part, lead in each])
 
 
