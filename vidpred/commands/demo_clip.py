@@ -38,7 +38,7 @@ def check_clip(clip: Path) -> None:
     if max(prediction.size) > MOST_RATIO * min(prediction.size):
         shape = f"{prediction.size[1]}x{prediction.size[0]}"
         raise DataError(
-            f"its frames have {shape} pixels, which are too long for images of the demo [{clip}]; "
+            f"its frames of {shape} pixels are too long for the demo [{clip}]; "
             f"use a clip whose sides differ by a factor of at most {MOST_RATIO}, or leave --clip out"
         )
     trained = objective_configs(clip, clip.parent, 0, 1)[MSE].data
