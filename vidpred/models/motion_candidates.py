@@ -136,7 +136,8 @@ def repeat_batch(maps: Tensor, times: int) -> Tensor:
 
 def split_repeated(maps: Tensor, times: int) -> tuple[Tensor, ...]:
     """Return the parts of a batch that `repeat_batch` made; unlike chunk, an exported program has any batch size."""
-    return maps.unflatten(0, (times, -1)).unbind()
+    parts: tuple[Tensor, ...] = maps.unflatten(0, (times, -1)).unbind()
+    return parts
 
 
 def trust_at(trust: Tensor, lead: Tensor) -> Tensor:
