@@ -211,11 +211,11 @@ def test_the_command_scans_many_files_with_processes(tmp_path: Path, monkeypatch
     assert len(scan(tmp_path)[0]) == 4
     assert not pooled
     index_module.index_file(tmp_path).unlink()
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", SimpleNamespace(name="vidpred.__main__"))
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", SimpleNamespace(name="vidpred.__main__"), raising=False)
     assert len(scan(tmp_path)[0]) == 4
     assert len(pooled) == 4
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/usr/local/bin/vidpred")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None, raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/usr/local/bin/vidpred", raising=False)
     assert is_command()
 
 
