@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.markdown import Results, grid, numbers, percent
 
+CEILINGS = "speed: training steps and ceilings"
 DECISION, KINDS = "PushT, time of a decision", ("processor", "wall")
 
 
@@ -20,6 +21,33 @@ def milliseconds(results: Results, name: str, key: str = "milliseconds") -> str:
         for title, time in values.items()
     ]
     return grid(["", "median ms", "min - max ms", "speed-up"], rows)
+
+
+def ceilings(results: Results) -> str:
+    """Return the machine's ceilings, measured before every training step of `step_shares`."""
+    values = results[CEILINGS, 0].values["ceilings_g_per_s"]
+    titles = {
+        "float32": "convolution, float32 (GFLOP/s)",
+        "bfloat16": "convolution, bfloat16 (GFLOP/s)",
+        "copy": "copy in memory (GB/s)",
+    }
+    return grid(
+        ["", "median (min - max)"], [[title, _spread(values[key])] for key, title in titles.items() if key in values]
+    )
+
+
+def step_shares(results: Results) -> str:
+    """Return the training steps, their share of the convolution ceiling, and the ratio to other implementations."""
+    values = results[CEILINGS, 0].values
+    ceiling = statistics.median(values["ceilings_g_per_s"][values["precision"]])
+    rows = []
+    for row in values["rows"]:
+        (_, own), *others = row["seconds"].items()
+        share = row["gflop"] / statistics.median(own) / ceiling
+        ratios = [f"{statistics.median(other) / statistics.median(own):.2f}x ({name})" for name, other in others]
+        times = _spread([1000 * value for value in own], 0)
+        rows.append([row["label"], times, f"{row['gflop']:,.1f}", percent([share], 0), *(ratios or ["-"])])
+    return grid(["training step", "ms", "GFLOP", "share of the ceiling", "speed-up over"], rows)
 
 
 def decision(results: Results) -> str:

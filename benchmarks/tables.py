@@ -136,6 +136,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "training step": lambda results: speed_tables.milliseconds(results, "speed: training step"),
     "training step, AMX": lambda results: speed_tables.milliseconds(
         results, "speed: training step with a matrix unit (AMX)"),
+    "ceilings": speed_tables.ceilings,
+    "step shares": speed_tables.step_shares,
     "reading": speed_tables.reading,
     "preparing": speed_tables.preparing,
     "start": lambda results: startup.table(results[startup.NAME, 0].values["times"]),

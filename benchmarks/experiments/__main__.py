@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.experiments.base import RUNS, Experiment, real_clips
+from benchmarks.experiments.ceilings import CEILING_EXPERIMENTS
 from benchmarks.experiments.fuzzing import FUZZ_EXPERIMENTS
 from benchmarks.experiments.images import IMAGE_EXPERIMENTS
 from benchmarks.experiments.ladder import LADDER_EXPERIMENTS
@@ -185,6 +186,7 @@ EXPERIMENTS = [
     Experiment("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
     *PLANNING_EXPERIMENTS,
     *LATENCY_EXPERIMENTS,
+    *CEILING_EXPERIMENTS,
     *SHARP_EXPERIMENTS,
     *SCALE_EXPERIMENTS,
     *LADDER_EXPERIMENTS,
