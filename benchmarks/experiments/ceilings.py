@@ -47,7 +47,7 @@ CASES = [
     Case("paper size", "ucf101.yaml", 32, 32, 3),
     Case("paper size", "ucf101.yaml", 8, 64, 3, {"data.crop_size": 64}),
     Case("release size", "release.yaml", 8, 64),
-    Case("two-way world, adversarial", "forking_ball_adversarial.yaml", 16, 32),
+    Case("forking-ball world, adversarial", "forking_ball_adversarial.yaml", 16, 32),
     Case("DCGAN", "dcgan_faces.yaml", 128, 64, 3, {"model.width": 64, "discriminator.width": 64}),
     Case("U-Net of planning", "block_push.yaml", 16, 32),
     Case("motion", "motion.yaml", 4, 64, 7, {"data.root": None, **SHAPES}),
