@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,8 +19,8 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.videos import index as index_module
 from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.limits import Limits
-from vidpred.errors import DataError
-from vidpred.processes.pool import is_command
+from vidpred.errors import DataError, StorageError
+from vidpred.processes.pool import in_processes, is_command
 
 
 @pytest.fixture
@@ -229,3 +230,15 @@ def test_processes_and_threads_find_the_same(tmp_path: Path) -> None:
     assert [{**asdict(v), "mtime_ns": 0} for v in videos] == [{**asdict(v), "mtime_ns": 0} for v in others]
     assert bad == other_bad
     assert [name for name, _ in bad] == ["broken.mp4"]
+
+
+def killed(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_names_what_helps() -> None:
+    """A scan has no --workers."""
+    with pytest.raises(StorageError, match="was killed.*with more free memory$"):
+        list(in_processes(killed, [(0, "a"), (0, "b")], 2, "scan videos", False, "more free memory"))
+    with pytest.raises(StorageError, match="fewer --workers than 2$"):
+        list(in_processes(killed, [(0, "a"), (0, "b")], 2, "prepare", False))

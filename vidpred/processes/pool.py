@@ -22,7 +22,7 @@ from vidpred.processes.streams import protect_streams
 
 
 def in_processes(
-    work: Callable[[Any], Any], jobs: list[Any], workers: int | None, title: str, progress: bool
+    work: Callable[[Any], Any], jobs: list[Any], workers: int | None, title: str, progress: bool, remedy: str = ""
 ) -> Iterator[Any]:
     """Yield (item, result) for every job, in the order in which they finish.
 
@@ -33,6 +33,7 @@ def in_processes(
             process could not import the main module (`can_spawn`).
         title: Title of the progress bar.
         progress: Whether to show the bar.
+        remedy: What to use if a process is killed; by default fewer --workers.
 
     Raises:
         StorageError: A process was killed or did not start.
@@ -54,7 +55,7 @@ def in_processes(
                     yield futures[future], future.result()
                     bar.update()
             except BrokenProcessPool:
-                raise lost_process(processes, f"fewer --workers than {count}") from None
+                raise lost_process(processes, remedy or f"fewer --workers than {count}") from None
             except BaseException:
                 end_processes(processes, 0)
                 raise

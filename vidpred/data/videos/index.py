@@ -185,7 +185,7 @@ def _probe_all(
     shown = progress and len(names) > 3
     jobs = [(base, name, limits) for name in names]
     if len(names) >= (WORTH_PROCESSES if processes else MANY) and (processes or is_command()):
-        yield from in_processes(_try_probe, jobs, None, "scan videos", shown)
+        yield from in_processes(_try_probe, jobs, None, "scan videos", shown, "more free memory")
         return
     with ThreadPoolExecutor(available_cores()) as pool:  # FFmpeg releases the GIL
         results = tqdm(pool.map(_try_probe, jobs), "scan videos", len(names), unit="file", disable=not shown)
