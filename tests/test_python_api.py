@@ -90,6 +90,9 @@ def last(context: Tensor) -> Tensor:
     return context[:, -1:]
 
 
+last.context_frames = 3  # type: ignore[attr-defined]
+
+
 def pixels_of(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
@@ -155,7 +158,6 @@ def test_render_checks_its_frames(tmp_path: Path, arguments: dict[str, Tensor], 
 
 def test_evaluate_own_generators(clips: Path) -> None:
     """A module, a function and a predictor; a copy of the last frame scores as the baseline does."""
-    last.context_frames = 3  # type: ignore[attr-defined]
     result = vidpred.evaluate({"fade": Fade(), "last": last}, data=clips, num_frames=2, windows=3)
     means = result.means("psnr")
     assert means["last"] == means["copy last"] != means["fade"]
