@@ -2,6 +2,7 @@
 
 Every round starts each of them once in a new process; with --before FOLDER also with the code of another checkout, in
 turns, so that ratios hold on a noisy machine. The first round is discarded: it compiles bytecode and scans the videos.
+With --busy, further rounds run next to that many processes that never wait.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.harness import commit, machine
@@ -38,6 +41,7 @@ STARTS = {  # what is started -> the words after `python`
         "training.log_every=1", "training.validate_every=0", "training.image_every=0",
     ],
 }  # fmt: skip
+TITLES = {"now": "", "before": " before", "busy": ", busy"}
 Times = tuple[float, float]
 
 
@@ -69,11 +73,24 @@ def time_start(words: list[str], folder: Path, checkout: Path) -> Times:
     return ended if logged is None else logged, used
 
 
-def measure(rounds: int, checkouts: dict[str, Path]) -> dict[str, dict[str, list[Times]]]:
-    """Return the times of every start by checkout."""
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep processes running that never wait."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def measure(rounds: int, checkouts: dict[str, Path], busy: int = 0) -> dict[str, dict[str, list[Times]]]:
+    """Return the times of every start by checkout, and "busy" for the newest next to busy processes."""
     from benchmarks.data import FILES, make_video
 
-    found: dict[str, dict[str, list[Times]]] = {name: {kind: [] for kind in STARTS} for name in checkouts}
+    names = [*checkouts, *(["busy"] if busy else [])]
+    found: dict[str, dict[str, list[Times]]] = {name: {kind: [] for kind in STARTS} for name in names}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "clips").mkdir()
@@ -85,16 +102,16 @@ def measure(rounds: int, checkouts: dict[str, Path]) -> dict[str, dict[str, list
                     times = time_start(words, folder, checkout)
                     if turn:
                         found[name][kind].append(times)
+        with busy_processes(busy):
+            for _ in range(rounds if busy else 0):
+                for kind, words in STARTS.items():
+                    found["busy"][kind].append(time_start(words, folder, checkouts["now"]))
     return found
 
 
 def table(values: dict[str, dict[str, list[Times]]]) -> str:
     """Return medians and ranges of the seconds, and medians of the processor seconds, of every checkout."""
-    heads = [
-        f"{title}{' before' if name == 'before' else ''}"
-        for name in values
-        for title in ("seconds", "processor seconds")
-    ]
+    heads = [f"{title}{TITLES[name]}" for name in values for title in ("seconds", "processor seconds")]
     rows = []
     for kind in STARTS:
         cells = []
@@ -113,10 +130,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--before", type=Path, help="another checkout, to be measured in turns")
+    parser.add_argument("--busy", type=int, default=0, help="number of busy processes of the further rounds")
     parser.add_argument("--record", action="store_true", help=f"write the row to {RESULTS}")
     options = parser.parse_args()
     checkouts = {"now": CHECKOUT} | ({"before": options.before.resolve()} if options.before else {})
-    values = measure(options.rounds, checkouts)
+    values = measure(options.rounds, checkouts, options.busy)
     print(table(values))
     if options.record:
         kept = [line for line in RESULTS.read_text().splitlines() if json.loads(line)["name"] != NAME]
