@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -285,6 +286,18 @@ def test_waiting_threads_sleep(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_progress_bars_write_few_lines_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TQDM_MININTERVAL", raising=False)
+    call(capsys, "--version")
+    assert os.environ["TQDM_MININTERVAL"] == "30"
+    code = "import sys, time, vidpred.commands.app; assert 'tqdm' not in sys.modules; from tqdm import tqdm\n"
+    bar = "for _ in tqdm(range(8)): time.sleep(0.15)"
+    done = subprocess.run([sys.executable, "-c", code + bar], stderr=subprocess.PIPE, text=True, check=True)
+    assert len(re.findall(r"/8 \[", done.stderr)) <= 2
+
+
 def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, errors = call(capsys)
     assert "evaluate" in out + errors
@@ -537,7 +550,7 @@ def test_trackers_are_extras(
     for name in ("tensorboard", "wandb", "trackio"):
         monkeypatch.setitem(sys.modules, name, None)
         words = [f"data.root={work}/clips", f"run={tmp_path}/run", *TRAIN, f"training.trackers={name}"]
-        refused(call(capsys, "train", *words), 2, f"training.trackers={name}", f"pip install 'vidpred[{name}]'")
+        refused(call(capsys, "train", *words), 2, f"training.trackers={name}", f"pip install '.[{name}]'")
 
 
 def test_unknown_splits(capsys: pytest.CaptureFixture[str], work: Path) -> None:

@@ -27,7 +27,7 @@ from vidpred.commands.stream import stream
 from vidpred.commands.train import show_config, train
 from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line, printable
 from vidpred.files import TOO_MANY_FILES
-from vidpred.processes.imports import WAITING_THREADS
+from vidpred.processes.imports import FEW_LINES, WAITING_THREADS
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
 from vidpred.processes.streams import check_stdout, protect_streams
@@ -134,8 +134,8 @@ def main() -> None:
     """Run the command line; expected failures print one line on stderr and exit with a documented code."""
     end_on_interrupt()
     protect_streams()
-    for name, value in WAITING_THREADS.items():  # before torch is loaded
-        os.environ.setdefault(name, value)
+    for name, value in (WAITING_THREADS | ({} if sys.stderr.isatty() else FEW_LINES)).items():
+        os.environ.setdefault(name, value)  # before torch and tqdm are loaded
     if started_by_launcher():
         end_with_parent(SAVE_SECONDS)
     set_run_folder(None)  # it may be set by an earlier call in the same process

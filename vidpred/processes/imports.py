@@ -15,6 +15,7 @@ from vidpred.processes.memory import without_collection
 # OpenMP's threads sleep while they wait. A step of forking_ball_adversarial.yaml on two threads and two cores took 0.19
 # s alone; next to one busy process 0.42 s like this, and 5.5 s with busy waiting, for a thread that is not scheduled.
 WAITING_THREADS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+FEW_LINES = {"TQDM_MININTERVAL": "30", "TQDM_MAXINTERVAL": "30"}  # seconds between lines of progress bars in logs
 
 
 def import_first(module: str) -> None:

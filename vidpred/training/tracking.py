@@ -47,7 +47,7 @@ class Tracker:
         self._drop_later_lines(first_step)
         self._bar = tqdm(
             total=steps, initial=first_step, unit="step", file=sys.stderr, dynamic_ncols=True,
-            mininterval=0.2 if sys.stderr.isatty() else 10,
+            mininterval=0.2 if sys.stderr.isatty() else 30,
         )  # fmt: skip
         self._trackers = Trackers(trackers, folder, first_step, settings or {}, self.warn)
 
