@@ -1,7 +1,7 @@
 """Measure the reading of clips, its memory, and preparing on several cores. Run: python -m benchmarks.data.
 
 Readers read random windows of 5 frames at 64x64 from 320x240 videos on one core; the frame cache is measured through
-the whole loader. Baselines that are not installed are skipped (pip install 'vidpred[bench]').
+the whole loader. Baselines that are not installed are skipped (pip install '.[bench]').
 """
 
 from __future__ import annotations

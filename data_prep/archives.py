@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vidpred.errors import ConfigError, DataError, StorageError, printable
+from vidpred.errors import ConfigError, DataError, StorageError, install_extra, printable
 from vidpred.files import atomic_write, make_folder, open_regular
 from vidpred.processes.temporary import remove_leftovers
 
@@ -173,7 +173,7 @@ def _libarchive() -> Any:
         import libarchive
         import libarchive.exception
     except ImportError:
-        raise ConfigError("archives need libarchive-c: pip install 'vidpred[archives]'") from None
+        raise ConfigError(f"archives need libarchive-c; {install_extra('archives')}") from None
     except (AttributeError, OSError, TypeError):  # raised if the system's library is missing
         raise ConfigError("archives need the system's libarchive (Debian: apt install libarchive13)") from None
     return libarchive

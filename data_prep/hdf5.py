@@ -5,7 +5,7 @@
 
 An episode is a group (data/demo_0 with obs/<camera>, actions and states), a range of rows (pixels, action, ep_offset,
 ep_len), or a file. Lists in the group mask (train, valid, test) are the splits; without a test list, valid is the test
-set. Row t of the actions leads from frame t to frame t+1. Needs h5py (pip install 'vidpred[hdf5]').
+set. Row t of the actions leads from frame t to frame t+1. Needs h5py (the extra `hdf5`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vidpred.data.videos.index import find_files
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, install_extra
 from vidpred.files import check_regular
 
 from .command import main
@@ -42,7 +42,7 @@ class Hdf5(EpisodeArrays):
         try:
             h5py: Any = import_module("h5py")
         except ImportError:
-            raise ConfigError("HDF5 files need h5py: pip install 'vidpred[hdf5]'") from None
+            raise ConfigError(f"HDF5 files need h5py; {install_extra('hdf5')}") from None
         with suppress(ImportError):
             import_module("hdf5plugin")  # more kinds of compression, where it is installed
         check_regular(path)

@@ -4,7 +4,7 @@
     vidpred prepare lerobot my_robot data/my-robot camera=observation.images.top size=64
 
 A video file contains several episodes; every episode becomes a clip, so no window spans two episodes. Row t of the
-actions is the command at frame t, which leads to frame t+1. Needs pyarrow (pip install 'vidpred[lerobot]'), but not
+actions is the command at frame t, which leads to frame t+1. Needs pyarrow (the extra `lerobot`), but not
 lerobot.
 """
 

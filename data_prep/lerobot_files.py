@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.errors import ConfigError, DataError, counted, printable
+from vidpred.errors import ConfigError, DataError, counted, install_extra, printable
 from vidpred.files import check_regular
 
 INFO = "meta/info.json"
@@ -139,7 +139,7 @@ def read_table(file: Path, columns: list[str], episode: int | None = None) -> An
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise ConfigError("LeRobot data sets need pyarrow: pip install 'vidpred[lerobot]'") from None
+        raise ConfigError(f"LeRobot data sets need pyarrow; {install_extra('lerobot')}") from None
     chosen = None if episode is None else [("episode_index", "=", episode)]
     try:
         check_regular(file)

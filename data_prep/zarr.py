@@ -4,7 +4,7 @@
 
 The arrays data/img (or other images), data/action and data/state hold all episodes one after the other, and
 meta/episode_ends where each ends. A .zarr.zip is read too. Row t of the actions leads from frame t to frame t+1. Needs
-zarr (pip install 'vidpred[zarr]').
+zarr (the extra `zarr`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vidpred.data.videos.index import warn_of_folder
-from vidpred.errors import ConfigError, DataError, counted
+from vidpred.errors import ConfigError, DataError, counted, install_extra
 from vidpred.files import check_folder, check_regular
 
 from .command import main
@@ -42,7 +42,7 @@ class Zarr(EpisodeArrays):
         try:
             zarr: Any = import_module("zarr")
         except ImportError:
-            raise ConfigError("zarr arrays need zarr: pip install 'vidpred[zarr]'") from None
+            raise ConfigError(f"zarr arrays need zarr; {install_extra('zarr')}") from None
         try:
             if path.is_dir():
                 check_folder(path)

@@ -1,6 +1,6 @@
 """Plan in PushT. Run: python -m demos.plan_pusht --output runs/plan_pusht.
 
-Needs gym-pusht: pip install 'vidpred[sim]'. Records episodes in which an agent pushes a T-shaped block, trains a
+Needs gym-pusht: pip install '.[sim]'. Records episodes in which an agent pushes a T-shaped block, trains a
 predictor on them, and plans to move agent and block to their positions in a goal image. Training takes most of the
 time, about 8 minutes on a CPU core.
 """

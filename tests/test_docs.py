@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,31 @@ def test_reference_pages(site: Path, page: str, words: list[str]) -> None:
 def test_generated_pages_are_current(name: str) -> None:
     """Write them again with `python -m benchmarks.reference_pages`."""
     assert (CHECKOUT / "docs/reference" / name).read_text(encoding="utf-8") == pages()[name]
+
+
+def test_metrics_page_states_what_is_better() -> None:
+    text = pages()["metrics.md"]
+    better = {
+        row.split(" | ")[0]: row.split(" | ")[-1].rstrip(" |") for row in text.splitlines() if row.startswith("| `")
+    }
+    assert [better[f"| `{name}`"] for name in ("psnr", "energy", "energy_moving", "warp_error", "patches")] == [
+        "higher", "nearer to 1", "nearer to 1", "nearer to 1", "lower",
+    ]  # fmt: skip
+    assert "`--feature-distance`" in text
+    assert "at most 20,000 training images" in text
+
+
+def test_extras_are_installed_from_the_source_tree() -> None:
+    """No package index has vidpred; the quickstart lists every extra that users may need."""
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    quickstart = (CHECKOUT / "docs/guide/quickstart.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", quickstart, re.MULTILINE)) == set(extras) - {"dev", "docs", "bench"}
+    folders = ("docs", "vidpred", "data_prep", "demos", "benchmarks", "configs")
+    files = [
+        file for folder in folders for file in (CHECKOUT / folder).rglob("*") if file.suffix in (".md", ".py", ".yaml")
+    ]
+    for file in [*files, *CHECKOUT.glob("*.md")]:
+        assert not re.search(r"install [\"']?vidpred\b", file.read_text(encoding="utf-8")), file
 
 
 def test_pages_need_no_other_site(site: Path) -> None:

@@ -20,6 +20,11 @@ UNREADABLE: tuple[type[Exception], ...] = (
 TRACEBACK = "Traceback (most recent call last)"
 
 
+def install_extra(name: str) -> str:
+    """Return how to install an extra; no package index has vidpred."""
+    return f"install the extra {name}: pip install '.[{name}]' in vidpred's source tree, or 'WHEEL_FILE[{name}]'"
+
+
 class VidpredError(Exception):
     """A failure that the user can fix. The message is one line: what happened, where, how to fix it."""
 

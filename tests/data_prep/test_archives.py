@@ -133,7 +133,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigError, match="an archive needs a TARGET"):
         run(*words)
     monkeypatch.setitem(sys.modules, "libarchive", None)
-    with pytest.raises(ConfigError, match=re.escape("pip install 'vidpred[archives]'")):
+    with pytest.raises(ConfigError, match=re.escape("pip install '.[archives]'")):
         run(*words, str(tmp_path / "out"))
     shutil.rmtree(tmp_path / "ucfTrainTestlist")
     with pytest.raises(DataError, match="cannot read the official list trainlist01.txt"):

@@ -308,5 +308,5 @@ def test_missing_packages_and_wrong_files_are_named(tmp_path: Path, monkeypatch:
         prepared(Zarr, group)
     for name, kind, source in (("h5py", Hdf5, h5py_file), ("zarr", Zarr, group)):
         monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(ConfigError, match=rf"need {name}: pip install 'vidpred\[{kind.name}\]'"):
+        with pytest.raises(ConfigError, match=rf"need {name}; install the extra \w+: pip install '\.\[{kind.name}\]'"):
             prepared(kind, source)

@@ -360,7 +360,7 @@ def test_lerobot_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     source = lerobot_set(tmp_path / "set")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigError, match=r"pip install 'vidpred\[lerobot\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[lerobot\]'"):
         prepare("lerobot", source, tmp_path / "out")
 
 

@@ -28,5 +28,5 @@ def test_it_records_trains_and_plans(
 def test_the_error_without_the_package_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gym_pusht", None)
     monkeypatch.setattr(sys, "argv", ["plan_pusht", "--output", str(tmp_path), *WORDS])
-    with pytest.raises(ConfigError, match=r"pip install 'vidpred\[sim\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[sim\]'"):
         plan_pusht.main()

@@ -150,7 +150,7 @@ def test_a_suffix_of_another_format_is_refused(name: str, kind: exporting.Format
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ConfigError, match=r"needs the package onnx; pip install 'vidpred\[export\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package onnx; install the extra \w+: pip install '\.\[export\]'"):
         export("pretrained", tmp_path / "model.onnx")
 
 

@@ -245,5 +245,5 @@ def test_push_and_load_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_hub_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ConfigError, match=r"pip install 'vidpred\[hub\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[hub\]'"):
         Predictor.from_pretrained("someone/small")

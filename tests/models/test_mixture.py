@@ -169,5 +169,5 @@ def test_two_values_cannot_choose_a_component() -> None:
 def test_the_error_without_scikit_learn_states_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     model = MixtureGenerator(MixtureSettings(components=1, noise_channels=3), Shape(1, 2, 2))
-    with pytest.raises(ConfigError, match=r"pip install 'vidpred\[images\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[images\]'"):
         model.fit(torch.rand(9, 1, 2, 2), 0)

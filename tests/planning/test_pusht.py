@@ -48,7 +48,7 @@ def test_paths_across_the_block_are_detected() -> None:
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gym_pusht", None)
-    with pytest.raises(ConfigError, match=r"needs gym-pusht .*; pip install 'vidpred\[sim\]'"):
+    with pytest.raises(ConfigError, match=r"needs gym-pusht .*; install the extra \w+: pip install '\.\[sim\]'"):
         make_env(pusht.NAME)
 
 

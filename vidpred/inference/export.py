@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vidpred.checkpoint import hash_file
-from vidpred.errors import ConfigError, one_line
+from vidpred.errors import ConfigError, install_extra, one_line
 from vidpred.files import atomic_write, check_output
 from vidpred.inference.predictor import Predictor
 from vidpred.models.export_steps import exported_step
@@ -107,7 +107,7 @@ def require_onnx() -> None:
         try:
             import_module(package)
         except ImportError:
-            raise ConfigError(f"ONNX needs the package {package}; pip install 'vidpred[export]'") from None
+            raise ConfigError(f"ONNX needs the package {package}; {install_extra('export')}") from None
 
 
 def trace(step: ExportedStep, name: str) -> tuple[torch.export.ExportedProgram, int]:

@@ -23,7 +23,7 @@ from vidpred.checkpoint import (
     write_manifest,
 )
 from vidpred.data.settings import DataSettings
-from vidpred.errors import ConfigError, StorageError, one_line
+from vidpred.errors import ConfigError, StorageError, install_extra, one_line
 from vidpred.files import atomic_write, read_bytes
 from vidpred.inference.model_card import model_card
 from vidpred.models.base import AdaptedGenerator, Generator
@@ -163,7 +163,7 @@ def _hub() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise ConfigError("the Hugging Face Hub needs a package; pip install 'vidpred[hub]'") from None
+        raise ConfigError(f"the Hugging Face Hub needs a package; {install_extra('hub')}") from None
     return huggingface_hub
 
 

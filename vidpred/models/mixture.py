@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, install_extra
 from vidpred.models.base import Shape
 from vidpred.models.images import ImageGenerator, ImageSettings, image_shape
 
@@ -249,6 +249,6 @@ def scikit_learn() -> tuple[Any, Any]:
         from sklearn import decomposition, mixture
     except ImportError:
         raise ConfigError(
-            "[model.name=gaussian_mixture] scikit-learn is not installed; pip install 'vidpred[images]'"
+            f"[model.name=gaussian_mixture] scikit-learn is not installed; {install_extra('images')}"
         ) from None
     return mixture, decomposition

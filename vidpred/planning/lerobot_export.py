@@ -12,7 +12,7 @@ import numpy as np
 
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
 from vidpred.data.splits import SPLITS
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, install_extra
 from vidpred.files import atomic_write
 from vidpred.media.video_writer import write_video
 
@@ -45,7 +45,7 @@ def write_lerobot(folder: Path, target: Path, cameras: Sequence[str] = (), task:
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
-        raise ConfigError("LeRobot data sets need pyarrow: pip install 'vidpred[lerobot]'") from None
+        raise ConfigError(f"LeRobot data sets need pyarrow; {install_extra('lerobot')}") from None
     manifest = Manifest.load(folder)
     assert manifest is not None
     episodes = [(source, clip) for split in SPLITS for source in [PreparedFrames(folder, manifest, split)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
-from vidpred.errors import ConfigError, StorageError, one_line
+from vidpred.errors import ConfigError, StorageError, install_extra, one_line
 from vidpred.files import read_bytes, write_file
 from vidpred.media.video_writer import write_video
 
@@ -27,7 +27,7 @@ def check_trackers(names: Sequence[str]) -> None:
     """Raise ConfigError unless the packages of all trackers are installed."""
     for name in names:
         if find_spec(name) is None:
-            raise ConfigError(f"[training.trackers={name}] {name} is not installed; pip install 'vidpred[{name}]'")
+            raise ConfigError(f"[training.trackers={name}] {name} is not installed; {install_extra(name)}")
 
 
 class Trackers:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidpred.data.resize import scaled
 from vidpred.data.videos.reader import scaled_size
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, install_extra
 from vidpred.planning.costs import GoalImage
 from vidpred.planning.envs.action_spaces import ActionVectors
 from vidpred.planning.envs.base import Act, StepResult
@@ -41,7 +41,7 @@ class GymnasiumEnv:
         try:
             import gymnasium
         except ImportError:
-            raise ConfigError(f"[--env {name}] needs gymnasium; pip install 'vidpred[sim]'") from None
+            raise ConfigError(f"[--env {name}] needs gymnasium; {install_extra('sim')}") from None
         try:
             self.env: Any = gymnasium.make(name, render_mode="rgb_array")
         except (gymnasium.error.Error, ImportError, TypeError) as error:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, install_extra
 from vidpred.planning.baselines import SimulatorModel
 from vidpred.planning.costs import GoalImage, GoalObjects, best_step
 from vidpred.planning.envs.base import Act, StepResult, to_image
@@ -61,7 +61,7 @@ class PushT:
             import gymnasium
             import pymunk
         except ImportError as error:
-            raise ConfigError(f"[--env {NAME}] needs gym-pusht ({error}); pip install 'vidpred[sim]'") from None
+            raise ConfigError(f"[--env {NAME}] needs gym-pusht ({error}); {install_extra('sim')}") from None
         if not hasattr(pymunk.Space, "add_collision_handler"):  # pymunk 7, while gym-pusht is written for 6
             pymunk.Space.add_collision_handler = lambda space, *kinds: CollisionHandler(space, *kinds)
         made = gymnasium.make(NAME, observation_width=IMAGE, observation_height=IMAGE)
