@@ -41,7 +41,7 @@ def clothes(results: Results) -> str:
             numbers(sharp[name]),
         ])  # fmt: skip
     return grid(["seeds 0 / 1 / 2", "Fréchet distance (lower is better)", "classifier score (of 10)",
-                 "share nearer to a training image (0.5: as new images)", "sharpness, seeds 1 / 2"], rows)  # fmt: skip
+                 "memorized share (0.5: as new images)", "relative roughness, seeds 1 / 2"], rows)  # fmt: skip
 
 
 def likelihood(results: Results) -> str:

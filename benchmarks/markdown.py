@@ -13,7 +13,7 @@ Results = Mapping[tuple[str, int], Result]
 SEEDS = (0, 1, 2)
 FRAMES = (1, 2, 4, 8)  # future frames in tables of videos
 grid = markdown_table
-COPY, FLOW, HALF = "copy last", "optical flow", "half copy, half flow"  # baselines, as results name them
+COPY, FLOW, HALF = "copy last", "optical flow", "copy/flow average"  # baselines
 
 
 def numbers(values: Iterable[float | None], digits: int = 2) -> str:

@@ -25,7 +25,7 @@ PARTS = {
     "no backtest": ("no backtest", 0, "trained"),
     "clips only as filmed: no time warp, no camera shake": ("no wandering, no shaking", 0, "trained"),
     "no synthetic clips": ("no synthetic clips", 0, "trained"),
-    "with the UNet (750 steps, as many processor seconds)": ("refined", 0, "trained"),
+    "with the UNet (750 steps, as many CPU seconds)": ("refined", 0, "trained"),
 }
 ADVERSARY = {
     "the refined generator": ("refined, with an adversary", 0, "start"),
@@ -66,11 +66,11 @@ def gains(results: Results) -> str:
 
 
 def by_clip(results: Results) -> str:
-    """Return PSNR of copy / flow / half / motion for every clip."""
+    """Return PSNR of copy / flow / average / motion for every clip."""
     models = [scores_of(results, MOTION[title])["psnr_by_clip"] for title in (
         COPY, "optical flow, recursive", HALF, "**motion, the shipped weights (seed 0)**")]  # fmt: skip
     rows = [[clip, *(numbers(model[clip][place] for model in models) for place in range(4))] for clip in models[0]]
-    return grid(["copy / flow / half / motion", *(f"frame {frame}" for frame in FRAMES)], rows)
+    return grid(["copy / flow / average / motion", *(f"frame {frame}" for frame in FRAMES)], rows)
 
 
 def sharpness(results: Results, models: Mapping[str, tuple[str, int, str]]) -> str:
@@ -155,6 +155,8 @@ def release_gains(results: Results, name: str) -> str:
     rows = []
     for seed in SEEDS:
         if (name, seed) in results:
-            clips = results[name, seed].values["gain_moving_first_frame_by_clip"]
-            rows.append([str(seed), *(with_error(clip["mean"], clip["standard_error"]) for clip in clips.values())])
-    return grid(["seed", "bigbuckbunny (dB)", "bikes (dB)", "carphone_pristine (dB)"], rows)
+            values = results[name, seed].values
+            clips = (with_error(clip["mean"], clip["standard_error"])
+                     for clip in values["gain_moving_first_frame_by_clip"].values())  # fmt: skip
+            rows.append([str(seed), *clips, f"{values['gain_moving'][0]:.2f}"])
+    return grid(["seed", "bigbuckbunny (dB)", "bikes (dB)", "carphone_pristine (dB)", "all windows (dB)"], rows)

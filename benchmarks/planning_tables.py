@@ -105,7 +105,7 @@ def pusht_costs(results: Results) -> str:
 
 
 def actions(results: Results, name: str, frames: Sequence[int]) -> str:
-    """Return the PSNR with a window's own and with other windows' actions, and the cost of training."""
+    """Return the PSNR with a window's true actions and with those of other windows, and the cost of training."""
     rows = []
     for seed, run in enumerate(over_seeds(results, name)):
         true, other = run["psnr_moving"]["true actions"], run["psnr_moving"]["other windows' actions"]
@@ -115,5 +115,5 @@ def actions(results: Results, name: str, frames: Sequence[int]) -> str:
         )
         training = run["training"]
         rows.append([str(seed), *cells, f"{training['processor_seconds']:.0f}", f"{training['wall_seconds']:.0f}"])
-    head = [f"PSNR moving, frame {frame}: own / other / loss (dB)" for frame in frames]
-    return grid(["seed", *head, "training, processor seconds", "wall-clock seconds"], rows)
+    head = [f"PSNR moving, frame {frame}: true actions / shuffled actions / drop (dB)" for frame in frames]
+    return grid(["seed", *head, "training, CPU seconds", "wall-clock seconds"], rows)

@@ -95,7 +95,7 @@ def clips(folder: Path) -> Path:
 
 
 def seconds_per_step(predictor: str, root: Path, folder: Path) -> float:
-    """Return the processor seconds of a training step: what more steps cost in a short training, after a warm-up."""
+    """Return the CPU seconds of a training step: what more steps cost in a short training, after a warm-up."""
     shutil.rmtree(folder, ignore_errors=True)
     seconds = []
     for steps in CALIBRATION_STEPS:
@@ -210,7 +210,7 @@ def table(results: Mapping[tuple[str, int], Result], minutes: float = MINUTES) -
         ends = [curve[-1] for curve in seeds]
         about = [" / ".join(f"{end[key]:.0f}" for end in ends) for key in ("step", "seconds")]
         rows.append(line(predictor, about, ends, True))
-    head = ["", "steps", "seconds of a core", *METRICS.values()]
+    head = ["", "steps", "CPU seconds", *METRICS.values()]
     return grid(head, rows)
 
 

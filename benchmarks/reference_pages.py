@@ -17,9 +17,9 @@ import yaml
 from vidpred import errors
 from vidpred.commands.app import app
 from vidpred.config.explain import explain
-from vidpred.evaluation.images import NAMES
+from vidpred.evaluation.images import MOST_TRAINING, NAMES
 from vidpred.evaluation.metric_networks import KINDS
-from vidpred.evaluation.metric_table import METRICS, PROTOCOLS
+from vidpred.evaluation.metric_table import METRICS, PROTOCOLS, Metric
 from vidpred.media.text_table import markdown_table
 from vidpred.training.diagnosis import CHECKS
 
@@ -109,14 +109,16 @@ def presets_page() -> str:
 
 def metrics_page() -> str:
     """Return the definition of every metric that an evaluation prints."""
-    frames = ([f"`{name}`", metric.title, _sentence(metric.definition), "lower" if metric.lower_is_better else "higher"]
+    frames = ([f"`{name}`", metric.title, _sentence(metric.definition), _better(metric)]
               for name, metric in METRICS.items())  # fmt: skip
     protocols = ([f"`{protocol.name}`", ", ".join(f"`{name}`" for name in protocol.metrics)]
                  for protocol in PROTOCOLS.values())  # fmt: skip
-    blanks = {"features": "a network", "split": "held-out", "most": "5,000"}
+    blanks = {"features": "a network", "split": "held-out", "most": f"{MOST_TRAINING:,}"}
     images = ([f"`{name}`", _sentence(re.sub(r"\{(\w+)[^}]*\}", lambda m: blanks.get(m[1], m[1]), text))]
               for name, text in NAMES.items())  # fmt: skip
-    networks = ([f"`--{name}`", kind.title, _sentence(kind.definition)] for name, kind in KINDS.items())
+    networks = (
+        [f"`--{name.replace('_', '-')}`", kind.title, _sentence(kind.definition)] for name, kind in KINDS.items()
+    )
     return "\n\n".join([
         "# Metrics",
         "The code, the JSON file of `vidpred evaluate --json` and the page of `vidpred compare` use the definitions "
@@ -129,6 +131,12 @@ def metrics_page() -> str:
         "## With your own network files", "LPIPS, FID and FVD need a network that you provide (TorchScript):",
         markdown_table(["option", "title", "definition"], networks),
     ])  # fmt: skip
+
+
+def _better(metric: Metric) -> str:
+    if metric.best is not None:
+        return f"nearer to {metric.best:g}"
+    return "lower" if metric.lower_is_better else "higher"
 
 
 def _sentence(text: str) -> str:
@@ -182,7 +190,8 @@ def exit_codes_page() -> str:
     return "\n\n".join([
         "# Exit codes",
         "A failure is one line on standard error; `--debug` adds the traceback. In Python the same failures are "
-        "exceptions of `vidpred.errors`. In a distributed run every process also writes its exit code into the "
+        "exceptions of `vidpred.errors`; arguments of a wrong shape, type or range, such as too few context frames, "
+        "raise `ValueError` or `TypeError`. In a distributed run every process also writes its exit code into the "
         "run folder (`exit.json`, `exit-process-1.json`).",
         markdown_table(["code", "exception", "meaning"], [[0, "", "Success."], *rows, *signals]),
     ])  # fmt: skip

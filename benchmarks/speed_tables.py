@@ -62,7 +62,7 @@ def decision(results: Results) -> str:
         ]
         for name, time in results[DECISION, 0].values["seconds"].items()
     ]
-    return grid(["", "processor seconds", "wall-clock seconds"], rows)
+    return grid(["", "CPU seconds", "wall-clock seconds"], rows)
 
 
 def decision_stages(results: Results) -> str:

@@ -46,7 +46,7 @@ Times = tuple[float, float]
 
 
 def time_start(words: list[str], folder: Path, checkout: Path) -> Times:
-    """Start Python in a folder; return the seconds to its end or to its first logged step, and its processor seconds.
+    """Start Python in a folder; return the seconds to its end or to its first logged step, and its CPU seconds.
 
     Raises:
         RuntimeError: It fails.
@@ -110,8 +110,8 @@ def measure(rounds: int, checkouts: dict[str, Path], busy: int = 0) -> dict[str,
 
 
 def table(values: dict[str, dict[str, list[Times]]]) -> str:
-    """Return medians and ranges of the seconds, and medians of the processor seconds, of every checkout."""
-    heads = [f"{title}{TITLES[name]}" for name in values for title in ("seconds", "processor seconds")]
+    """Return medians and ranges of the seconds, and medians of the CPU seconds, of every checkout."""
+    heads = [f"{title}{TITLES[name]}" for name in values for title in ("seconds", "CPU seconds")]
     rows = []
     for kind in STARTS:
         cells = []

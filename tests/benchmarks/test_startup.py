@@ -34,5 +34,5 @@ def test_other_starts_end_with_the_process(tmp_path: Path) -> None:
 def test_the_table_has_medians_of_both_checkouts() -> None:
     times = {name: {kind: [(1.0, 2.0), (3.0, 4.0), (2.0, 9.0)] for kind in STARTS} for name in ("now", "before")}
     lines = table(times).splitlines()
-    assert lines[0] == "|  | seconds | processor seconds | seconds before | processor seconds before |"
+    assert lines[0] == "|  | seconds | CPU seconds | seconds before | CPU seconds before |"
     assert lines[2].endswith("| 2.00 (1.00 - 3.00) | 4.00 | 2.00 (1.00 - 3.00) | 4.00 |")

@@ -70,7 +70,7 @@ def test_best_mean_and_worst_by_hand(evaluation: Evaluation) -> None:
     assert list(evaluation.spread) == ["mine"]
     assert list(evaluation.scores) == [
         "mine, best of 5", "mine, mean of 5", "mine, worst of 5", "copy last", "optical flow",
-        "half copy, half flow",
+        "copy/flow average",
     ]  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_one_prediction_has_one_row_and_no_spread() -> None:
     """This holds also for a model with noise, whose one draw is the first of several."""
     models = with_baselines({"mine": Gray()}, STEPS)
     one = evaluate_models(models, Still(), Measurement(STEPS, seed=SEED))
-    assert list(one.scores) == ["mine", "copy last", "optical flow", "half copy, half flow"]
+    assert list(one.scores) == ["mine", "copy last", "optical flow", "copy/flow average"]
     assert "spread" not in table(one)
     assert "samples" not in to_json(one, {})
     expected = [20 * math.log10(2 / (1 + float(seeded_noise(Gray(), 1, SEED, window, 0)) / 2)) for window in (0, 1)]

@@ -36,6 +36,12 @@ def test_without_training_they_beat_copying_at_every_step() -> None:
     assert bool((gains > 1).all()), gains
 
 
+def test_a_predictor_names_its_run() -> None:
+    step = find_checkpoint("pretrained").step
+    expected = f"Predictor('pretrained', step={step}, min_history_len=2, device='cpu')"
+    assert repr(Predictor.load("pretrained", device="cpu")) == expected
+
+
 def test_a_damaged_copy_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "motion"
     shutil.copytree(SHIPPED, copy)

@@ -97,7 +97,7 @@ def test_half_and_half_is_the_mean_of_both_rollouts_at_every_step() -> None:
     context = moving_clip(2, 48, 48, 2, -1)
     copied, flowed = (rollout(model, context, 3) for model in (CopyLast(), FlowExtrapolation()))
     for num_frames in (3, 4):  # at least as many as the rollout has
-        half = rollout(build_baselines(num_frames)["half copy, half flow"], context, 3)
+        half = rollout(build_baselines(num_frames)["copy/flow average"], context, 3)
         torch.testing.assert_close(half, (copied + flowed) / 2, atol=1e-6, rtol=0)
 
 

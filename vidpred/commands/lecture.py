@@ -15,7 +15,7 @@ def lecture(
     steps: Annotated[int, typer.Option(min=10, help="Steps of the GAN on the line.")] = 1500,
     point_steps: Annotated[int, typer.Option(min=1, help="Steps of each GAN on eight Gaussians.")] = 2500,
 ) -> None:
-    """Train small GANs on the line and in the plane, and explain on one page what they do (200 processor seconds)."""
+    """Train small GANs on the line and in the plane, and explain on one page what they do (200 CPU seconds)."""
     from vidpred.commands.lecture_report import run_lecture
     from vidpred.processes.folder_lock import locked_output
 

@@ -64,7 +64,12 @@ FrameMetrics = Annotated[
 ]
 Samples = Annotated[
     int | None,
-    typer.Option(min=1, max=MOST_SAMPLES, help="Number of futures to draw from each run; the runs must take noise."),
+    typer.Option(
+        min=1,
+        max=MOST_SAMPLES,
+        help="Number of futures to draw from each run: the shipped weights and other runs of model.name=motion above "
+        "--sharpness 0, and runs that were trained with noise.",
+    ),
 ]
 Actions = Annotated[
     Path | None,

@@ -124,7 +124,7 @@ _MOVING = (
     "pixels; frames with fewer than 16 of them are skipped"
 )
 _RELEASED = (
-    "in the arithmetic of the authors' released test code: still pixels set equal in both images and averaged with "
+    "as computed by the authors' released test code: still pixels set equal in both images and averaged with "
     "the moving ones (red, green or blue of the color-coded flow of the two previous true frames below 0.2; DIS here), "
     "half range 128, samples of 50 dB and more skipped"
 )

@@ -61,7 +61,8 @@ class Predictor(SharedModel):
         """Load a run.
 
         Args:
-            path: A run folder, or a checkpoint folder.
+            path: "pretrained" (the shipped weights; "pretrained:NAME" for block_push or pusht), a run folder, or a
+                checkpoint folder.
             checkpoint: The run folder's checkpoint: "best", "last" or "step-500".
             device: "cpu", "cuda" or "cuda:1"; "auto" is the GPU if there is one.
             generator: The module that the run was trained with, if it was not built from settings.
@@ -88,6 +89,13 @@ class Predictor(SharedModel):
         load_weights(own, found.tensors("ema"), str(found.path))
         classes = found.state.get("classes") or ()
         return cls(own.to(place), data, Path(path).name, found.step, classes, found)
+
+    def __repr__(self) -> str:
+        """Return the name, step, minimum number of context frames and device."""
+        return (
+            f"Predictor({self.name!r}, step={self.step}, min_history_len={self.min_history_len}, "
+            f"device={str(self.device)!r})"
+        )
 
     @property
     def device(self) -> torch.device:

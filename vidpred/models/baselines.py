@@ -81,7 +81,7 @@ class HalfAndHalf(Generator):
 BASELINES: dict[str, type[CopyLast] | type[FlowExtrapolation] | type[HalfAndHalf]] = {
     "copy last": CopyLast,
     "optical flow": FlowExtrapolation,
-    "half copy, half flow": HalfAndHalf,
+    "copy/flow average": HalfAndHalf,
 }
 
 
