@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 from vidpred.bounds import MOST_SIDE
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import UNLISTED, read_through
-from vidpred.data.resize import scaled, with_channels
+from vidpred.data.resize import resize_frame, with_channels
 from vidpred.data.split_lists import by_listing
-from vidpred.data.splits import Part, by_folder, divide, whole
+from vidpred.data.splits import Part, divide, split_by_folder, whole_clips
 from vidpred.errors import DataError
 from vidpred.settings import Settings
 
@@ -144,9 +144,9 @@ class DividedSet(DataSet):
         """
         listing = self.splits or self.source / "splits.csv"
         if self.splits or listing.is_file():
-            return whole(lengths, by_listing(listing, lengths, self.unusable))
-        folders = by_folder(list(lengths), self.fractions) if self.split == "auto" else None
-        return whole(lengths, folders) if folders else divide(lengths, self.split, self.fractions, self.gap)
+            return whole_clips(lengths, by_listing(listing, lengths, self.unusable))
+        folders = split_by_folder(list(lengths), self.fractions) if self.split == "auto" else None
+        return whole_clips(lengths, folders) if folders else divide(lengths, self.split, self.fractions, self.gap)
 
 
 class CameraSet(DividedSet):
@@ -185,7 +185,7 @@ def stacked(views: Sequence[Iterable[np.ndarray]]) -> Iterable[np.ndarray]:
 
 def _stack(frames: tuple[np.ndarray, ...]) -> np.ndarray:
     colored = [with_channels(frame, 3) for frame in frames]
-    return np.concatenate([scaled(frame, (colored[0].shape[0], colored[0].shape[1])) for frame in colored], 2)
+    return np.concatenate([resize_frame(frame, (colored[0].shape[0], colored[0].shape[1])) for frame in colored], 2)
 
 
 def unlisted(clips: Iterable[str], parts: Mapping[str, Any]) -> list[Item]:

@@ -19,7 +19,7 @@ from pydantic import Field
 from vidpred.data.array_layout import as_uint8, find_layout, has_byte_values, one_clip
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.prepared.pipeline import MISSING
-from vidpred.data.splits import FOLDERS, Part, whole, with_validation
+from vidpred.data.splits import FOLDERS, Part, whole_clips, with_validation
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable
 
 from .base import CameraSet, bad_frames, clip_name, parts_by_clip, stacked, unique_stems, unlisted
@@ -211,7 +211,7 @@ class EpisodeArrays(CameraSet):
         splits = {name: split for name, split in official.items() if name in lengths}
         if self.splits or self.split != "auto" or not {"train", "test"} <= set(splits.values()):
             return self.parts(lengths) if lengths else []
-        return whole(lengths, with_validation(splits, self.fractions))
+        return whole_clips(lengths, with_validation(splits, self.fractions))
 
 
 def has_bytes(root: Any, episode: dict[str, Any], camera: str) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from vidpred.data.images.decode import SUFFIXES, require_white_level
-from vidpred.data.images.files import ImageFiles, find_images, squared
+from vidpred.data.images.files import ImageFiles, center_square, find_images
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.videos.index import warn_of_unread_files
 from vidpred.errors import DataError
@@ -83,7 +83,7 @@ class Images(ImageSet):
                     skipped.append((images.names[number] if images.files else images.place(number), reason(error)))
                 else:
                     peaks.append(decoded.peak)
-                    yield squared(decoded.image, size) if size else decoded.image
+                    yield center_square(decoded.image, size) if size else decoded.image
             require_white_level(peaks, item.name)
 
         yield Clip(

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from vidpred.bounds import MOST_SIDE
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.splits import Part, whole
+from vidpred.data.splits import Part, whole_clips
 from vidpred.data.videos.reader import stream_frames
 from vidpred.errors import DataError, printable
 from vidpred.files import read_bytes
@@ -55,7 +55,7 @@ class Kth(VideoSet):
         splits = {name: split for name in lengths if (split := person_split(Path(name).name))}
         if not splits:
             raise self.absent("no video is named as in this set")
-        return whole(lengths, splits)
+        return whole_clips(lengths, splits)
 
     def items(self) -> list[Item]:
         sequences = read_sequences(self.source) if self.sequences else {}

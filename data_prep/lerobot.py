@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from vidpred.data.prepared.frame_writer import Clip, Item
-from vidpred.data.splits import FOLDERS, Part, whole, with_validation
+from vidpred.data.splits import FOLDERS, Part, whole_clips, with_validation
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import scaled_size, stream_frames
 from vidpred.errors import ConfigError, DataError, counted, printable
@@ -224,7 +224,7 @@ class LeRobot(CameraSet):
                     raise DataError(
                         f"episode {number} is in the splits {splits[name]} and {split} [{self.source / INFO}]"
                     )
-        return whole(lengths, with_validation(splits, self.fractions))
+        return whole_clips(lengths, with_validation(splits, self.fractions))
 
     def _rows(self, episode: dict[str, Any], columns: dict[str, str | None]) -> dict[str, np.ndarray | None]:
         """Return the actions and states of an episode, one row per frame.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
-from vidpred.data.sources import spread
+from vidpred.data.sources import evenly_spaced
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import DataError, counted, printable
@@ -64,7 +64,7 @@ def write_preview(preparation: DataSet, target: Path) -> Path:
         clips = _videos(preparation)
     if not clips:
         raise DataError(f"no clips to preview [{target}]")
-    rows, sampled = spread(len(clips), ROWS), spread(len(clips), SAMPLED_CLIPS)
+    rows, sampled = evenly_spaced(len(clips), ROWS), evenly_spaced(len(clips), SAMPLED_CLIPS)
     if preparation.of_images:  # which do not move
         motions: dict[int, Motion] = {}
         drawn = [(clips[index], _image_label(clips[index])) for index in rows]
@@ -81,7 +81,7 @@ def write_preview(preparation: DataSet, target: Path) -> Path:
 
 def motion(clip: PreviewClip) -> Motion:
     """Measure the motion of a clip over evenly spaced pairs of frames."""
-    firsts = spread(clip.frames - 1, SAMPLED_PAIRS)
+    firsts = evenly_spaced(clip.frames - 1, SAMPLED_PAIRS)
     if not firsts:
         return Motion(0.0, 0.0)
     numbers = sorted({number for first in firsts for number in (first, first + 1)})
@@ -146,7 +146,7 @@ def _draw(path: Path, title: str, rows: list[tuple[PreviewClip, str]], motions: 
         label.text(0, 0.5, text, transform=label.transAxes, fontsize=7.5, va="center", family="monospace")
         axes = figure.add_subplot(grid[row, 3:])
         axes.axis("off")
-        numbers = spread(clip.frames, COLUMNS)
+        numbers = evenly_spaced(clip.frames, COLUMNS)
         strip, lefts = _strip(clip.read(numbers))
         axes.imshow(strip, vmin=0, vmax=255)
         for number, left in zip(numbers, lefts, strict=True):

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from vidpred.data.prepared.frame_writer import Item
-from vidpred.data.splits import Part, whole
+from vidpred.data.splits import Part, whole_clips
 from vidpred.errors import ConfigError, DataError
 from vidpred.files import read_bytes
 
@@ -55,7 +55,7 @@ class Ucf101(VideoSet):
         return set(self._rows)
 
     def parts(self, lengths: Mapping[str, int]) -> list[Part]:
-        parts = whole(lengths, self._rows)
+        parts = whole_clips(lengths, self._rows)
         if not parts:
             raise self.absent(f"found none of the {len(self._rows)} listed clips")
         return parts

@@ -23,7 +23,7 @@ from vidpred.config import Config
 from vidpred.config.unused_settings import report_unused
 from vidpred.data.build import build_source, record_splits
 from vidpred.data.files_unchanged import files_unchanged
-from vidpred.data.recorded_splits import FILE, RecordedSplits, warn_if_unrecorded, warn_of, with_recorded_splits
+from vidpred.data.recorded_splits import FILE, RecordedSplits, warn_if_unrecorded, warn_of_files, with_recorded_splits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, TrainingSamples, training_offsets
 from vidpred.errors import ConfigError, DataError, counted, lacks_memory, one_line
@@ -182,7 +182,7 @@ def warn_of_inherited(splits: RecordedSplits, other: str, root: Path) -> None:
     before = RecordedSplits.read(folder.parent / FILE) if folder.name == "checkpoints" else None
     if before is not None:
         names = splits.held_out_of(before.trained_ranges())
-        warn_of(names, f"in validation or test ({len(names):,}) and in the training data of {other}", root)
+        warn_of_files(names, f"in validation or test ({len(names):,}) and in the training data of {other}", root)
 
 
 def read_by_run(config: Config, network: Generator, discriminator: Discriminator | None, reads: Reads) -> set[str]:

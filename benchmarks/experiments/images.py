@@ -19,13 +19,13 @@ from vidpred.data.images.windows import images_of
 from vidpred.data.partial_labels import choose_evenly
 from vidpred.data.recorded_splits import with_root
 from vidpred.data.settings import AugmentSettings, DataSettings
-from vidpred.data.sources import spread, to_frames
+from vidpred.data.sources import evenly_spaced, to_frames
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import DataError
 from vidpred.evaluation.classifier import features_of, train_classifier
 from vidpred.evaluation.details import detail_clips, painted_share
 from vidpred.evaluation.images import MOST_TRAINING, ImageRequest, class_accuracy, evaluate_images, write_neighbors
-from vidpred.evaluation.modes import coverage, draw_points
+from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid, write_samples
 from vidpred.media.render import image_grid, write_png
@@ -88,7 +88,9 @@ def points(
     found = {}
     for name in presets:
         run = train(load_config(f"{name}.yaml", {"run": str(folder / name), "seed": seed, **(changes or {})}))
-        covered = coverage(draw_points(run.predictor("last").generator, SAMPLES, seed), POINTS["twenty_five_gaussians"])
+        covered = measure_coverage(
+            draw_points(run.predictor("last").generator, SAMPLES, seed), POINTS["twenty_five_gaussians"]
+        )
         found[name] = {**vars(covered), "samples": SAMPLES}
     return found
 
@@ -274,7 +276,7 @@ def semi_supervised(
     classifier = train_classifier(build_source(alone, "train", [0]), 500, seed)
     _, logits = features_of(classifier, images_of(test, MOST_TRAINING))
     assert logits is not None
-    labels = torch.from_numpy(np.asarray(test.labels)[spread(len(test), MOST_TRAINING, middle=False)])
+    labels = torch.from_numpy(np.asarray(test.labels)[evenly_spaced(len(test), MOST_TRAINING, middle=False)])
     found = {
         "discriminator of classes": class_accuracy(predictor, test)["class_accuracy"],
         "classifier of the labeled alone": float((logits.argmax(1) == labels).double().mean()),

@@ -29,7 +29,7 @@ from vidpred.checkpoint import find_checkpoint
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source, spread, to_frames
+from vidpred.data.sources import Source, evenly_spaced, to_frames
 from vidpred.data.videos.windows import movement
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.inference.predictor import Predictor
@@ -61,7 +61,7 @@ class EvenWindows(Source):
         self.chosen: list[int] = []
         for windows in by_clip.values():
             moving = [index for index in windows if self._moves(index)]
-            self.chosen += [moving[place] for place in spread(len(moving), per_clip)]
+            self.chosen += [moving[place] for place in evenly_spaced(len(moving), per_clip)]
 
     def _moves(self, index: int) -> bool:
         frames = self.source.window(index)[-MOVING:]

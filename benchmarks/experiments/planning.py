@@ -21,7 +21,7 @@ from vidpred.data.sources import Source, WrappedSource
 from vidpred.evaluation.protocols import Measurement, evaluate_models, max_history_len
 from vidpred.inference.predictor import Predictor
 from vidpred.planning.baselines import CopyLastModel
-from vidpred.planning.closed_loop import FIRST_SEED, Episode, outcome, play
+from vidpred.planning.closed_loop import FIRST_SEED, Episode, play, summarize_episodes
 from vidpred.planning.envs import pusht
 from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.block_push import BlockPushEnv
@@ -142,7 +142,7 @@ def stored_outcome(file: Path, env: Env, model: PlanningModel, budget: PlanConfi
         kept = {name: getattr(episode, name) for name in KEPT}
         with file.open("a") as stream:
             stream.write(json.dumps(kept) + "\n")
-    return outcome(played[:episodes]).to_json()
+    return summarize_episodes(played[:episodes]).to_json()
 
 
 def pusht_costs_row(folder: Path, seed: int) -> dict[str, Any]:

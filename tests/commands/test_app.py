@@ -121,7 +121,7 @@ def test_the_help_lists_all_commands_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [call(capsys, *words) for words in ([], ["--help"])]
-    monkeypatch.setattr(app, "needed", lambda all_commands, words: all_commands)
+    monkeypatch.setattr(app, "with_verb_only", lambda all_commands, words: all_commands)
     assert found == [call(capsys, *words) for words in ([], ["--help"])]
 
 

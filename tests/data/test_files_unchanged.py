@@ -10,7 +10,7 @@ import pytest
 
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source, record_splits
-from vidpred.data.files_unchanged import files_unchanged, once
+from vidpred.data.files_unchanged import files_unchanged, look_once
 from vidpred.data.settings import DataSettings
 from vidpred.processes.memory import without_collection
 
@@ -64,10 +64,10 @@ def test_new_files_are_seen_by_the_next_start(tmp_path: Path) -> None:
 def test_once_knows_nothing_after_an_error() -> None:
     with files_unchanged():
         with pytest.raises(ZeroDivisionError):
-            once("key", lambda: 1 // 0)
-        assert once("key", lambda: 1) == 1
-        assert once("key", lambda: 2) == 1
-    assert once("key", lambda: 3) == 3
+            look_once("key", lambda: 1 // 0)
+        assert look_once("key", lambda: 1) == 1
+        assert look_once("key", lambda: 2) == 1
+    assert look_once("key", lambda: 3) == 3
 
 
 def test_collection_is_as_before_afterwards() -> None:

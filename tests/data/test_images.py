@@ -15,7 +15,7 @@ from data_prep.images import Images
 from tests.image_files import digits, write_digits, write_idx
 from tests.settings_for_tests import data_settings
 from vidpred.data.build import build_source
-from vidpred.data.images.files import find_images, squared
+from vidpred.data.images.files import center_square, find_images
 from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.settings import DataSettings
 from vidpred.errors import DataError
@@ -84,7 +84,7 @@ def test_folders_are_classes(tmp_path: Path) -> None:
 def test_the_center_square_is_scaled() -> None:
     image = np.zeros((4, 8, 3), np.uint8)
     image[:, 2:6] = 100
-    np.testing.assert_array_equal(squared(image, 2), np.full((2, 2, 3), 100, np.uint8))
+    np.testing.assert_array_equal(center_square(image, 2), np.full((2, 2, 3), 100, np.uint8))
 
 
 def test_flips_and_crops_are_a_function_of_seed_and_position(tmp_path: Path) -> None:

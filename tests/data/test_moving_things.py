@@ -13,7 +13,7 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import training_offsets
-from vidpred.data.worlds.moving_things import Layer, MovingShapesWorld, compose
+from vidpred.data.worlds.moving_things import Layer, MovingShapesWorld, compose_affine
 from vidpred.models.optical_flow import dense_flow, warp_backward
 
 
@@ -72,8 +72,8 @@ def test_optical_flow_finds_most_of_the_motion() -> None:
 def test_composed_maps_act_in_sequence() -> None:
     turn, move = np.array([[0.0, -1, 0], [1, 0, 0]]), np.array([[1.0, 0, 5], [0, 1, 7]])
     point = np.array([2.0, 3.0, 1.0])
-    assert (compose(move, turn) @ point).tolist() == [2.0, 9.0]
-    assert (compose(turn, move) @ point).tolist() == [-10.0, 7.0]
+    assert (compose_affine(move, turn) @ point).tolist() == [2.0, 9.0]
+    assert (compose_affine(turn, move) @ point).tolist() == [-10.0, 7.0]
 
 
 def test_the_world_is_a_source_of_training_windows() -> None:

@@ -14,7 +14,7 @@ from vidpred.data.partial_labels import PartiallyLabeled, choose_evenly
 from vidpred.data.settings import DataSettings
 from vidpred.data.worlds.points import POINTS, PointWindows, to_images, to_points
 from vidpred.errors import DataError
-from vidpred.evaluation.modes import coverage
+from vidpred.evaluation.modes import measure_coverage
 
 
 @pytest.mark.parametrize(("name", "modes"), [("eight_gaussians", 8), ("twenty_five_gaussians", 25)])
@@ -28,8 +28,8 @@ def test_points_have_the_moments_of_the_world(name: str, modes: int) -> None:
     steps = (points - world.centers[labels]) / world.std
     assert abs(steps.mean()) < 0.02
     np.testing.assert_allclose(np.cov(steps.T), np.eye(2), atol=0.05)
-    assert coverage(points, world).modes_covered == modes
-    assert coverage(points, world).high_quality_share == pytest.approx(
+    assert measure_coverage(points, world).modes_covered == modes
+    assert measure_coverage(points, world).high_quality_share == pytest.approx(
         1 - math.exp(-4.5), abs=0.003
     )  # within 3 standard deviations in 2-D
 
@@ -48,11 +48,11 @@ def test_coverage_by_hand() -> None:
     """Check three points at one center, one at another, one far away: KL = 3/4 ln(3/4 * 8) + 1/4 ln(1/4 * 8)."""
     world = POINTS["eight_gaussians"]
     points = np.concatenate([world.centers[[2, 2, 2, 5]], np.zeros((1, 2))])
-    found = coverage(points, world)
+    found = measure_coverage(points, world)
     assert (found.modes_covered, found.high_quality_share) == (2, 0.8)
     assert found.divergence == pytest.approx(0.75 * math.log(6) + 0.25 * math.log(2))
-    assert coverage(world.centers, world).divergence == pytest.approx(0)
-    assert coverage(np.zeros((4, 2)), world).modes_covered == 0
+    assert measure_coverage(world.centers, world).divergence == pytest.approx(0)
+    assert measure_coverage(np.zeros((4, 2)), world).modes_covered == 0
 
 
 def test_few_labels_are_balanced() -> None:

@@ -20,7 +20,7 @@ from vidpred.data.prepared.windows import PreparedWindows
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import TrainingSamples, evaluation_offsets, training_offsets
-from vidpred.data.splits import by_hash
+from vidpred.data.splits import split_by_hash
 from vidpred.errors import DataError, StorageError
 
 
@@ -259,7 +259,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 
 def test_adding_clips_hardly_changes_a_split_by_hash() -> None:
     names = [f"clip {number}" for number in range(200)]
-    before, after = by_hash(names, (0.7, 0.1, 0.2)), by_hash([*names, "one more"], (0.7, 0.1, 0.2))
+    before, after = split_by_hash(names, (0.7, 0.1, 0.2)), split_by_hash([*names, "one more"], (0.7, 0.1, 0.2))
     counts = [list(before.values()).count(split) for split in ("train", "validation", "test")]
     assert counts == [140, 20, 40]
     assert sum(before[name] != after[name] for name in names) <= 2

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from vidpred.config import load_config
-from vidpred.evaluation.compare import compare_predictors, methods
+from vidpred.evaluation.compare import compare_predictors, group_by_seed
 from vidpred.evaluation.evaluate import EvaluationRequest
 from vidpred.evaluation.paper_table import paper_rows
-from vidpred.evaluation.report import clip_rows, rows
+from vidpred.evaluation.report import clip_rows, table_rows
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
@@ -71,11 +71,11 @@ def test_the_page_has_numbers_images_and_curves(runs: list[Path], tmp_path: Path
     result = compare_predictors(predictors, tmp_path / "page.html", EvaluationRequest(2, 3))
     reader = read(tmp_path / "page.html")
     for step in (1, 2):
-        for row in rows(result, step):
+        for row in table_rows(result, step):
             assert set(row) <= set(reader.cells), "the page shows the measured numbers"
     assert len(reader.sources) == 1 + 4 + 1, "plot, windows, curves"
     assert all(source.startswith("data:image/png;base64,") for source in reader.sources), "nothing is fetched"
-    assert [row[0] for row in rows(result, 1)] == ["one", "two", *BASELINES, "n"]
+    assert [row[0] for row in table_rows(result, 1)] == ["one", "two", *BASELINES, "n"]
     values, gains = clip_rows(result)
     assert len(values) == len(gains) == 1
 
@@ -89,7 +89,7 @@ def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
     cells = [*head, *(cell for line in lines for cell in line)]
     assert read(tmp_path / "page.html").cells[: len(cells)] == cells
     assert [line[:2] for line in lines] == [["one", "1"], ["two", "1"], *([name, "-"] for name in BASELINES)]
-    assert methods(predictors) == {"one": ["one"], "two": ["two"]}
+    assert group_by_seed(predictors) == {"one": ["one"], "two": ["two"]}
 
 
 def test_a_run_has_one_color_in_all_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_samples_without_movement_are_dropped() -> None:
     prediction, target = images()
     moving = ALL.clone()
     moving[1] = False
-    assert mathieu2016.counts(prediction, target, moving).tolist() == [True, False]
+    assert mathieu2016.counted_samples(prediction, target, moving).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.evaluation.test_protocols import Drift
 from vidpred.errors import ConfigError
-from vidpred.evaluation.feature_distance import FeatureDistance, unit
+from vidpred.evaluation.feature_distance import FeatureDistance, unit_length
 from vidpred.evaluation.metric_networks import feature_network
 from vidpred.evaluation.protocols import Measurement, evaluate_models
 from vidpred.models.baselines import CopyLast
@@ -43,7 +43,7 @@ def test_each_image_has_its_own_distance_and_gray_is_repeated() -> None:
 
 
 def test_features_of_length_zero_stay_zero() -> None:
-    assert unit(torch.zeros(1, 3, 2, 2)).abs().max() == 0
+    assert unit_length(torch.zeros(1, 3, 2, 2)).abs().max() == 0
     distance = FeatureDistance(colors_and_halves)(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4))
     assert distance.item() == pytest.approx(2)  # of two maps
 

@@ -19,7 +19,7 @@ from vidpred.evaluation.forking_ball import (
     gradient_energy,
     is_near,
     is_sharp,
-    of_each_draw,
+    map_draws,
     pooled_psnr,
     sharp_share,
 )
@@ -115,7 +115,7 @@ def test_a_fair_coin_gives_both_futures_at_the_expected_rate(forks: ForkingScene
 
 
 def test_of_each_draw_keeps_the_order_of_draws(forks: ForkingScenes) -> None:
-    left = of_each_draw(goes_left, draws_of(forks, ["left", "right"]), forks)
+    left = map_draws(goes_left, draws_of(forks, ["left", "right"]), forks)
     assert left.shape == (40, 2)
     assert bool(left[:, 0].all())
     assert not bool(left[:, 1].any())

@@ -33,7 +33,7 @@ from vidpred.evaluation.images import (
     ImageEvaluation,
     ImageRequest,
     class_accuracy,
-    compare,
+    compare_samples,
     evaluate_images,
     evaluate_runs,
 )
@@ -233,7 +233,10 @@ def test_roughness_of_true_images_is_1() -> None:
     def network(images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1)[:, :3]
 
-    found = [compare(network, samples, true, training)["relative_roughness"] for samples in (true, 0.5 * true, blurred)]
+    found = [
+        compare_samples(network, samples, true, training)["relative_roughness"]
+        for samples in (true, 0.5 * true, blurred)
+    ]
     assert found[:2] == [pytest.approx(1), pytest.approx(0.5)]
     assert found[2] < 0.5
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source, spread
+from vidpred.data.sources import Source, evenly_spaced
 from vidpred.data.worlds.forking_ball import WorldWindows
 from vidpred.evaluation.metric_table import CAP, METRICS, PROTOCOLS
 from vidpred.evaluation.protocols import (
@@ -133,10 +133,10 @@ def test_running_means() -> None:
 
 
 def test_windows_are_spread_evenly() -> None:
-    assert spread(100, None) == list(range(100))
-    assert spread(100, 4) == [12, 37, 62, 87]
-    assert spread(100, 1000) == list(range(100))
-    assert spread(100, 4, middle=False) == [0, 25, 50, 75]
+    assert evenly_spaced(100, None) == list(range(100))
+    assert evenly_spaced(100, 4) == [12, 37, 62, 87]
+    assert evenly_spaced(100, 1000) == list(range(100))
+    assert evenly_spaced(100, 4, middle=False) == [0, 25, 50, 75]
 
 
 @pytest.mark.parametrize(("lead", "pred_frames"), [(1, 1), (3, 1), (1, 2), (2, 2)])

@@ -18,7 +18,7 @@ from tests.image_files import SMALL, write_digits
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import Config, load_config
 from vidpred.models import build
-from vidpred.models.build import GENERATORS, choice
+from vidpred.models.build import GENERATORS, tagged_union
 from vidpred.run import train
 
 SHOWN = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ def test_one_file_one_line_one_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     spec.loader.exec_module(module)
     monkeypatch.setitem(GENERATORS, "stripes", module.StripesSettings)  # the table's line
     # The table is read at import: repeat what that did.
-    kind = choice(GENERATORS)
+    kind = tagged_union(GENERATORS)
 
     class Wider(Config):
         model: kind = GENERATORS["multiscale"]()  # type: ignore[valid-type]

@@ -12,7 +12,7 @@ import torch
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
-from vidpred.data.worlds.solids import clip, make_solid, render, rotation
+from vidpred.data.worlds.solids import make_solid, render, render_frames, rotation
 from vidpred.errors import ConfigError
 from vidpred.evaluation.details import detail_clips, painted_share
 from vidpred.evaluation.evaluate import evaluate
@@ -55,7 +55,7 @@ def test_solids_turn_evenly() -> None:
     np.testing.assert_allclose(turn @ solid.axis, solid.axis, atol=1e-12)
     np.testing.assert_allclose(rotation(solid.axis, 0.1) @ rotation(solid.axis, 0.3), turn, atol=1e-12)
     assert np.array_equal(render(solid, 0.0), render(solid, 2 * np.pi))
-    frames = clip(solid, range(6))
+    frames = render_frames(solid, range(6))
     assert frames.shape == (6, 32, 32, 1)
     assert all((a != b).any() for a, b in pairwise(frames))
     source = build_source(DATA, "train", range(6))

@@ -15,7 +15,7 @@ from vidpred.commands.app import main
 from vidpred.config import load_config
 from vidpred.errors import ConfigError, DataError
 from vidpred.planning.baselines import CopyLastModel
-from vidpred.planning.closed_loop import outcome, play, play_all, play_policy, wilson_interval
+from vidpred.planning.closed_loop import play, play_all, play_policy, summarize_episodes, wilson_interval
 from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import DesignatedPixel, GoalImage, PushBehind
 from vidpred.planning.envs.base import to_image
@@ -50,13 +50,13 @@ def test_planning_succeeds_with_the_simulator_and_fails_with_copy_last() -> None
     true = budget.controller(BlockPushSimulator(env.inner), env)
     still = budget.controller(CopyLastModel(2), env)
     knowing = play_all(lambda _, seed: play(env, true, seed), 4)
-    result = outcome(knowing)
+    result = summarize_episodes(knowing)
     assert result.successes == 4
     assert result.mean_steps is not None
     assert result.mean_steps < 30
     assert [len(episode.seconds) for episode in knowing] == [-(-episode.steps // 2) for episode in knowing]
-    assert outcome(play_all(lambda _, seed: play(env, still, seed), 4)).successes == 0
-    assert outcome([play_policy(env, "uniform", seed) for seed in range(10)]).successes == 0
+    assert summarize_episodes(play_all(lambda _, seed: play(env, still, seed), 4)).successes == 0
+    assert summarize_episodes([play_policy(env, "uniform", seed) for seed in range(10)]).successes == 0
     again = play(env, true, knowing[1].seed)
     assert np.array_equal(again.observed[-1], knowing[1].observed[-1]), "an episode is a function of its seed"
 

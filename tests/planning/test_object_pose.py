@@ -48,7 +48,7 @@ def painted(disc: tuple[float, float], place: tuple[float, float], angle: float)
 
 def center(place: tuple[float, float], angle: float) -> np.ndarray:
     """Return the centroid of the L, in pixels."""
-    return np.array(place) + pusht.turned(L_CENTER, np.array(angle))
+    return np.array(place) + pusht.rotate_points(L_CENTER, np.array(angle))
 
 
 POSES = [
@@ -165,7 +165,7 @@ def test_poses_of_recorded_pusht_images() -> None:
     poses = reader.read(torch.stack(images))
     places = poses.position.double().numpy() * pusht.ARENA
     agent = np.linalg.norm(places[:, 0] - known[:, :2], axis=1)
-    block = np.linalg.norm(places[:, 1] - known[:, 2:4] - pusht.turned(np.array([0, 41.1]), known[:, 4]), axis=1)
+    block = np.linalg.norm(places[:, 1] - known[:, 2:4] - pusht.rotate_points(np.array([0, 41.1]), known[:, 4]), axis=1)
     angle = np.degrees(pusht.angle_between(poses.angle[:, 1].double().numpy(), known[:, 4] - goal[4]))
     found = [float(np.percentile(errors, 99)) for errors in (agent, block, angle)]
     assert all(error <= limit for error, limit in zip(found, (1.7, 2.6, 1.4), strict=True)), found

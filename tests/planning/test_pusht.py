@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from vidpred.data.prepared.format import Manifest, PreparedFrames
-from vidpred.data.resize import scaled
+from vidpred.data.resize import resize_frame
 from vidpred.errors import ConfigError
-from vidpred.planning.closed_loop import Episode, outcome, play, play_policy, summary
+from vidpred.planning.closed_loop import Episode, play, play_policy, summarize_episodes, summary_line
 from vidpred.planning.envs import pusht
 from vidpred.planning.envs.base import StepResult, to_image
 from vidpred.planning.envs.pusht import PushTEnv, is_near
@@ -43,7 +43,7 @@ def test_paths_across_the_block_are_detected() -> None:
     assert not pusht.crosses(np.array([50.0, 200.0]), np.array([120.0, 200.0]), middle)
     assert not pusht.crosses(np.array([50.0, 300.0]), np.array([350.0, 300.0]), middle)
     state = np.array([0.0, 0, 200, 200, np.pi / 2, 0, 0])
-    np.testing.assert_allclose(pusht.middle_of(state), [155, 200])
+    np.testing.assert_allclose(pusht.block_center(state), [155, 200])
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_frames_equal_those_of_the_environment(size: int) -> None:
         place = random.uniform(0, 512, 2)
         agent = place + random.normal(0, 40, 2) if number % 2 else random.uniform(0, 512, 2)
         env.state = np.array([*agent, *place, random.uniform(-9, 9), 0, 0])
-        assert np.array_equal(env.render(), scaled(env.env.get_obs(), (size, size))), env.state
+        assert np.array_equal(env.render(), resize_frame(env.env.get_obs(), (size, size))), env.state
 
 
 @needs_pusht
@@ -186,10 +186,10 @@ def test_statistics_of_a_protocol_that_goes_on() -> None:
     hit, left, never = (Episode(seed) for seed in range(3))
     frame = np.zeros((1, 1, 3), np.uint8)
     for reached, at_goal in ((False, False), (True, True), (False, True)):
-        hit.note(StepResult(frame, False, reached, at_goal))
-        left.note(StepResult(frame, False, reached, False))
-        never.note(StepResult(frame, False, False, False))
-    result = outcome([hit, left, never])
+        hit.count_step(StepResult(frame, False, reached, at_goal))
+        left.count_step(StepResult(frame, False, reached, False))
+        never.count_step(StepResult(frame, False, False, False))
+    result = summarize_episodes([hit, left, never])
     assert (result.successes, result.strict_successes, result.mean_steps) == (2, 1, 2)
     assert result.to_json()["strict_successes"] == 1
-    assert "1 of them were there at the end" in summary("run", result)
+    assert "1 of them were there at the end" in summary_line("run", result)

@@ -126,7 +126,7 @@ def test_a_forecast_begins_only_if_it_can_end_in_time() -> None:
     """Else one slow forecast would make all following ones late."""
     stream = vidpred.stream([], predictor(Copies()), every=2, rate=10)
     stream._pace = Pace(2, 0.1)
-    stream._pace.note(0.15, 0.15)
+    stream._pace.update(0.15, 0.15)
     ages = iter([0.1, 0.0, 0.1, 0.1, 0.1])
 
     def newest(least: int, min_length: int) -> Snapshot:

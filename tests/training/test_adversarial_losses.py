@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.losses.reconstruction import feature_matching_loss
-from vidpred.training.adversarial_losses import AdversarialLosses, AdversarialSettings, ramp
+from vidpred.training.adversarial_losses import AdversarialLosses, AdversarialSettings, ramp_factor
 
 
 class Critic(nn.Module):
@@ -126,8 +126,8 @@ def test_feature_matching_alone_needs_a_discriminator() -> None:
 
 
 def test_ramp_by_hand() -> None:
-    assert [ramp(step, 2, 3) for step in range(7)] == [0, 0, 0.25, 0.5, 0.75, 1, 1]
-    assert [ramp(step, 1, 0) for step in range(3)] == [0, 1, 1]
+    assert [ramp_factor(step, 2, 3) for step in range(7)] == [0, 0, 0.25, 0.5, 0.75, 1, 1]
+    assert [ramp_factor(step, 1, 0) for step in range(3)] == [0, 1, 1]
     _, early = compute_losses(Critic(), step=1, start=2)
     _, later = compute_losses(Critic(), step=2, start=2, ramp=1)
     assert early == {}

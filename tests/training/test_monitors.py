@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vidpred.data.batch import Batch
 from vidpred.losses.gan_losses import saturation
 from vidpred.models.base import Generator
-from vidpred.training.adversarial_losses import weigh
+from vidpred.training.adversarial_losses import weighted_losses
 from vidpred.training.monitors import (
     as_table,
     dead_units,
@@ -39,7 +39,7 @@ def test_steps_that_are_measured() -> None:
 def test_gradient_norms_of_weighted_terms() -> None:
     weight = nn.Parameter(torch.tensor([3.0, 4.0]))
     unused = nn.Parameter(torch.zeros(2))
-    losses = weigh({"lp": (2.0, weight.square().sum()), "adversarial": (0.5, weight.detach().sum())})
+    losses = weighted_losses({"lp": (2.0, weight.square().sum()), "adversarial": (0.5, weight.detach().sum())})
     images = torch.rand(2, 1, 1, 4, 4)
     step = Step(Batch(images, images, torch.arange(2)), [images], 0)
     before = torch.get_rng_state()
@@ -61,7 +61,7 @@ def test_units_without_gradient_are_dead() -> None:
     images = torch.rand(2, 1, 1, 4, 4)
     prediction = layers(images[:, 0])
     step = Step(Batch(images, images, torch.arange(2)), [images], 0)
-    losses = weigh({"lp": (1.0, prediction.mean()), "gdl": (1.0, prediction[..., :1].mean())})
+    losses = weighted_losses({"lp": (1.0, prediction.mean()), "gdl": (1.0, prediction[..., :1].mean())})
     assert float(measure(step, losses, list(layers.parameters()))["dead_units"]) == 0.75
     assert float(dead_units([gradients_of(torch.zeros(()), [])])) == 0
 

@@ -32,7 +32,7 @@ TensorFiles = Mapping[str, Mapping[str, Tensor]]
 _folders: dict[str, os.stat_result] = {}  # in which this process trains
 
 
-def was_moved(path: Path) -> bool:
+def is_gone(path: Path) -> bool:
     """Return whether the run folder in which this process trains is gone from a path; another one may be there."""
     return _is_another(path, _folders.get(os.path.abspath(path)))
 
@@ -72,7 +72,7 @@ class RunFolder:
             ) from None
 
     def remember(self) -> None:
-        """Remember which folder it is; `was_moved` then notices another one in its place."""
+        """Remember which folder it is; `is_gone` then notices another one in its place."""
         with suppress(OSError):
             self._began = _folders[os.path.abspath(self.path)] = self.path.stat()
 

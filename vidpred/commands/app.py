@@ -113,7 +113,7 @@ def verb_of(command: Any) -> str:
     return str(command.name or getattr(command.callback, "__name__", ""))
 
 
-def needed(app: typer.Typer, words: Sequence[str]) -> typer.Typer:
+def with_verb_only(app: typer.Typer, words: Sequence[str]) -> typer.Typer:
     """Return the app with the verb of a command line alone, because building all commands takes as long as a step."""
     used = [command for command in app.registered_commands if verb_of(command) in words[:1]]
     if not used and list(words) not in ([], ["--help"]):
@@ -145,7 +145,7 @@ def main() -> None:
     sys.argv[1:] = with_new_names(sys.argv[1:])
     try:
         check_words(sys.argv[1:])
-        code = bounded_command(needed(app, sys.argv[1:]))(standalone_mode=False, prog_name="vidpred")
+        code = bounded_command(with_verb_only(app, sys.argv[1:]))(standalone_mode=False, prog_name="vidpred")
         if not ({*sys.argv[1:2]} & TRAININGS) or "--dry-run" in sys.argv:
             _check_printed()
     except VidpredError as error:

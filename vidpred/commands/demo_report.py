@@ -77,7 +77,7 @@ def compose_row(forks: ForkingScenes, predictions: Mapping[str, Tensor], index: 
     return compose(panels)
 
 
-def repeated(rows: list[np.ndarray]) -> Iterator[np.ndarray]:
+def repeat_images(rows: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Repeat every scene's image for `SECONDS_PER_SCENE` of video."""
     return (row for row in rows for _ in range(round(SECONDS_PER_SCENE * RATE)))
 
@@ -96,7 +96,7 @@ def add_tables(page: Page, result: Evaluation) -> None:
     """Add a table for each of the frames ahead 1, 2, 4, ... and the last."""
     names = [METRICS[name].title for name in result.protocol.metrics]
     for ahead in tables.doubling_steps(result.num_frames):
-        page.table([f"frame t+{ahead}", *names], tables.rows(result, ahead))
+        page.table([f"frame t+{ahead}", *names], tables.table_rows(result, ahead))
 
 
 def report(output: Path, results: Mapping[str, Any], configs: Mapping[str, Config]) -> Page:

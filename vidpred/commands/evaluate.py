@@ -95,9 +95,9 @@ def _evaluate_images(
     neighbors: Path | None,
 ) -> bool:
     """Print the numbers of runs that generate images; return whether the runs do. Raises ConfigError."""
-    from vidpred.evaluation.images import evaluate_runs, of_images
+    from vidpred.evaluation.images import are_image_models, evaluate_runs
 
-    if images := refuse_unused(ctx, of_images(predictors)):
+    if images := refuse_unused(ctx, are_image_models(predictors)):
         typer.echo(evaluate_runs(predictors, request, json, neighbors))
     return images
 
@@ -146,7 +146,7 @@ def compare(
     from vidpred.evaluation import compare, report
     from vidpred.evaluation.compare_images import compare_images
     from vidpred.evaluation.evaluate import EvaluationRequest
-    from vidpred.evaluation.images import ImageRequest, of_images
+    from vidpred.evaluation.images import ImageRequest, are_image_models
     from vidpred.evaluation.metric_networks import feature_network
     from vidpred.evaluation.metric_table import find_protocol
     from vidpred.evaluation.paper_table import paper_table
@@ -157,7 +157,7 @@ def compare(
     folders, own, models = runs or [], generator or [], model or []
     own_settings = own_data([*folders, *models], own, data, size)
     predictors = load_predictors(folders, checkpoint, device, None, own, context, own_settings, models)
-    if refuse_unused(ctx, of_images(predictors)):
+    if refuse_unused(ctx, are_image_models(predictors)):
         found = compare_images(predictors, output, ImageRequest(split, count, features, data))
         typer.echo(f"{found}\n\nopen {output}")
         return
@@ -166,6 +166,6 @@ def compare(
         network=feature_network(feature_distance, predictors[0].device),
     )  # fmt: skip
     result = compare.compare_predictors(predictors, output, request, paper)
-    typer.echo(f"{compare.about(predictors, result, request)}\n")
-    typer.echo(paper_table(result, compare.methods(predictors)) if paper else report.table(result))
+    typer.echo(f"{compare.describe_measurement(predictors, result, request)}\n")
+    typer.echo(paper_table(result, compare.group_by_seed(predictors)) if paper else report.table(result))
     typer.echo(f"\nopen {output}")

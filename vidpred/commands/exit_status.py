@@ -121,7 +121,7 @@ def leave_exit_code(code: int, message: str) -> None:
 def moved_away(folder: Path) -> bool:
     """Return whether a training of this process began in a folder that is no longer there."""
     module = sys.modules.get("vidpred.checkpoint.run_folder")  # not loaded by commands that fail early
-    return module is not None and bool(module.was_moved(folder))
+    return module is not None and bool(module.is_gone(folder))
 
 
 def under_launcher() -> bool:

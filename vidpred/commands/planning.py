@@ -117,7 +117,7 @@ def plan(
     """Act in an environment by planning with a trained model, and report how often the goal was reached."""
     from vidpred.evaluation.report import write_json
     from vidpred.files import check_output
-    from vidpred.planning.closed_loop import summary
+    from vidpred.planning.closed_loop import summary_line
     from vidpred.planning.plan import PlanConfig, PlanRequest, play_request
 
     check_output(json, True, "--json", stream=True)
@@ -127,6 +127,6 @@ def plan(
     request, results = PlanRequest(*given, protocol, tuple(camera or ())), {}
     for name, result in play_request(request):
         results[name] = result.to_json()
-        typer.echo(summary(name, result))
+        typer.echo(summary_line(name, result))
     if json:
         write_json(json, {**request.about(), "results": results})

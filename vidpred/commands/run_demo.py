@@ -15,7 +15,16 @@ from torch import Tensor
 
 from vidpred.commands.demo_clip import CLIP, add_both_ends, check_clip
 from vidpred.commands.demo_objectives import add_objectives
-from vidpred.commands.demo_report import DEFINITIONS, RATE, ROWS, compose_row, repeated, report, side_notes, text_table
+from vidpred.commands.demo_report import (
+    DEFINITIONS,
+    RATE,
+    ROWS,
+    compose_row,
+    repeat_images,
+    report,
+    side_notes,
+    text_table,
+)
 from vidpred.commands.parallel_runs import train_together
 from vidpred.config import Config, load_config
 from vidpred.data.worlds.forking_ball import ForkingBallWorld
@@ -75,7 +84,7 @@ def run_demo(
     rows = [compose_row(forks, predictions, index) for index in range(ROWS)]
     write_png(output / "comparison.png", stack(rows))
     for suffix in (".mp4", ".gif"):
-        write_video(output / f"comparison{suffix}", repeated(rows), RATE, overwrite=True)
+        write_video(output / f"comparison{suffix}", repeat_images(rows), RATE, overwrite=True)
     numbers = measure(forks, {GHOST: forks.ghost, **predictions})
     about = {
         "seed": seed, "forks": FORKS, "world_seed": WORLD_SEED, "seconds": round(time.monotonic() - began, 1),

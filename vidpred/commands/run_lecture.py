@@ -16,7 +16,7 @@ from torch import Tensor
 from vidpred.checkpoint import read_metrics
 from vidpred.config import load_config
 from vidpred.data.worlds.points import POINTS
-from vidpred.evaluation.modes import coverage, draw_points
+from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.losses.gan_losses import minimax_loss
 from vidpred.losses.reconstruction import adversarial_loss
 from vidpred.run import train
@@ -85,7 +85,7 @@ def try_remedies(folder: Path, steps: int) -> dict[str, Variant]:
         config = load_config("gaussians_gan.yaml", {**shared, **settings, "run": str(run)})
         predictor = train(config).predictor("last")
         drawn = draw_points(predictor.generator, 1000)
-        covered = coverage(drawn, POINTS["eight_gaussians"])
+        covered = measure_coverage(drawn, POINTS["eight_gaussians"])
         loss, lines = config.objective.adversary.loss, read_metrics(run)
         accuracy = [line["discriminator/accuracy"] for line in lines if "discriminator/accuracy" in line]
         fake = [1 - math.exp(-line["discriminator/fake"]) for line in lines if "discriminator/fake" in line]

@@ -14,7 +14,7 @@ _known: ContextVar[dict[Hashable, Any] | None] = ContextVar("known", default=Non
 
 @contextmanager
 def files_unchanged() -> Iterator[None]:
-    """Within this context, `once` looks at the same files only once."""
+    """Within this context, `look_once` looks at the same files only once."""
     token = _known.set({})
     try:
         yield
@@ -22,7 +22,7 @@ def files_unchanged() -> Iterator[None]:
         _known.reset(token)
 
 
-def once(key: Hashable, look: Callable[[], Found]) -> Found:
+def look_once(key: Hashable, look: Callable[[], Found]) -> Found:
     """Return what `look()` finds or, within `files_unchanged`, what it found for the same key before."""
     known = _known.get()
     if known is None:

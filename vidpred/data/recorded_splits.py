@@ -128,7 +128,7 @@ class RecordedSplits:
     def warn_of_duplicates(self, root: Path) -> None:
         """Warn about validation and test data with the content of training data."""
         names = self.held_out_of(self.trained_ranges())
-        warn_of(names, f"in validation or test ({len(names):,}) and, by another name, in training", root)
+        warn_of_files(names, f"in validation or test ({len(names):,}) and, by another name, in training", root)
 
     def warn_of_changes(self, sizes: Mapping[str, int], fingerprints: Mapping[str, str], root: Path) -> None:
         """Warn about files that are new, gone or changed since the run began.
@@ -153,7 +153,7 @@ class RecordedSplits:
             (whole & set(changed), "changed since the run began keep their split"),
             (set(changed) - whole, "changed since the run began are not trained on, nor tested on its training data"),
         ):
-            warn_of(names, what, root)
+            warn_of_files(names, what, root)
 
 
 class TrainedRanges:
@@ -171,7 +171,7 @@ class TrainedRanges:
         return any(part.first < own.end and own.first < part.end for own in self._ranges.get(content, ()))
 
 
-def warn_of(names: Iterable[str], what: str, root: Path) -> None:
+def warn_of_files(names: Iterable[str], what: str, root: Path) -> None:
     """Warn about files, if there are any."""
     if named := _named(names):
         print(f"vidpred: warning: files that are {what} [{root}]: {named}", file=sys.stderr)

@@ -8,7 +8,7 @@ import numpy as np
 from vidpred.errors import DataError
 
 
-def scaled(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize_frame(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resize a `(H, W, C)` uint8 frame to shape = (height, width): area averaging to shrink, bicubic to enlarge."""
     if frame.shape[:2] == shape:
         return frame

@@ -170,7 +170,7 @@ class WrappedSource(Source):
         return self.source.draw(windows, positions, seed)
 
 
-def spread(count: int, wanted: int | None, middle: bool = True) -> list[int]:
+def evenly_spaced(count: int, wanted: int | None, middle: bool = True) -> list[int]:
     """Return at most `wanted` (None: all) evenly spaced numbers below `count`.
 
     The range is divided into `wanted` equal parts, of which the middle or the first number is returned.

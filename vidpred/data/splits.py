@@ -48,10 +48,10 @@ def divide(
         return [part for part in parts if part.end > part.first]
     if len(lengths) < len(SPLITS):
         raise DataError(f"{len(lengths)} clips cannot be divided by clip [split=file]; use split=time")
-    return whole(lengths, by_hash(lengths, fractions))
+    return whole_clips(lengths, split_by_hash(lengths, fractions))
 
 
-def by_hash(names: Iterable[str], fractions: Sequence[float]) -> dict[str, str]:
+def split_by_hash(names: Iterable[str], fractions: Sequence[float]) -> dict[str, str]:
     """Return the split of each name, by a hash of the name: adding clips moves few of the others to another split."""
     ordered = _in_order_of_hashes(tuple(names))
     test = max(1, round(fractions[2] * len(ordered))) if fractions[2] else 0
@@ -65,7 +65,7 @@ def _in_order_of_hashes(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: sha256(name.encode("utf-8", "surrogateescape")).digest()))
 
 
-def by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str] | None:
+def split_by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str] | None:
     """Return the split of each name by its first folder ("train/a/b.mp4"), or None if a name has no such folder.
 
     Without a validation folder, some of the training clips (by hash) become validation clips.
@@ -85,10 +85,10 @@ def with_validation(splits: dict[str, str], fractions: Sequence[float]) -> dict[
     if "validation" in splits.values() or not fractions[1] or len(train) < 2:
         return splits
     share = fractions[1] / (fractions[0] + fractions[1])
-    return splits | by_hash(train, (1 - share, share, 0))
+    return splits | split_by_hash(train, (1 - share, share, 0))
 
 
-def whole(lengths: Mapping[str, int], splits: Mapping[str, str]) -> list[Part]:
+def whole_clips(lengths: Mapping[str, int], splits: Mapping[str, str]) -> list[Part]:
     """Return whole clips as parts; clips without a split are skipped."""
     return [Part(name, splits[name], 0, frames) for name, frames in lengths.items() if name in splits]
 

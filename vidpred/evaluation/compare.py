@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vidpred.checkpoint import read_settings
-from vidpred.data.sources import Source, spread
+from vidpred.data.sources import Source, evenly_spaced
 from vidpred.evaluation import report
 from vidpred.evaluation.compare_images import compare_images
 from vidpred.evaluation.evaluate import (
@@ -23,13 +23,13 @@ from vidpred.evaluation.evaluate import (
     evaluate_predictors,
     models_and_baselines,
 )
-from vidpred.evaluation.images import ImageEvaluation, ImageRequest, of_images
+from vidpred.evaluation.images import ImageEvaluation, ImageRequest, are_image_models
 from vidpred.evaluation.metric_table import METRICS, find_protocol
 from vidpred.evaluation.paper_table import by_method, caption, check_paper, paper_rows
 from vidpred.evaluation.protocols import AVERAGING, Evaluation, load_window, max_history_len
 from vidpred.evaluation.training_curves import add_curves
 from vidpred.files import check_output
-from vidpred.inference.load_models import Data, as_predictors, named
+from vidpred.inference.load_models import Data, as_predictors, unique_names
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.render import Panel, compose, error_map, stack, write_png
@@ -72,7 +72,7 @@ def compare(
     output = Path(output)
     check_output(output, True, "--output", (".html",))
     predictors = as_predictors(models, data)
-    if of_images(predictors):
+    if are_image_models(predictors):
         return compare_images(predictors, output, ImageRequest(split, count))
     request = EvaluationRequest(num_frames, windows, find_protocol(protocol), progress=True, split=split)
     found = compare_predictors(predictors, output, request)
@@ -97,11 +97,13 @@ def compare_predictors(
     if paper:
         check_paper(request.protocol.name)
     result = evaluate_predictors(predictors, request)
-    page = Page("Comparison of " + ", ".join(named(predictors)), lead=about(predictors, result, request))
+    page = Page(
+        "Comparison of " + ", ".join(unique_names(predictors)), lead=describe_measurement(predictors, result, request)
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if paper:
-            page.table(*paper_rows(result, methods(predictors)), caption(result))
+            page.table(*paper_rows(result, group_by_seed(predictors)), caption(result))
         add_numbers(page, result, folder)
         add_images(page, predictors, request, folder)
         add_curves(page, predictors, folder)
@@ -109,13 +111,13 @@ def compare_predictors(
     return result
 
 
-def methods(predictors: Sequence[Predictor]) -> dict[str, list[str]]:
+def group_by_seed(predictors: Sequence[Predictor]) -> dict[str, list[str]]:
     """Group runs that differ only in their seed under one title; own generators belong to no run and are left out."""
-    return by_method({name: read_settings(one.checkpoint.path) for name, one in
-                      zip(named(predictors), predictors, strict=True) if one.checkpoint is not None})  # fmt: skip
+    runs = zip(unique_names(predictors), predictors, strict=True)
+    return by_method({name: read_settings(one.checkpoint.path) for name, one in runs if one.checkpoint is not None})
 
 
-def about(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
+def describe_measurement(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
     """Return one line about what was measured."""
     data = request.root or predictors[0].data.root or "the embedded forking-ball world"
     frames = describe_frames(request.chosen(predictors[0].data))
@@ -125,10 +127,12 @@ def about(predictors: Sequence[Predictor], result: Evaluation, request: Evaluati
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
     """Add the tables, the plot and the definitions of all metrics."""
     page.heading("Numbers")
-    page.text(f"{AVERAGING}; n is {result.windows} unless stated otherwise; {report.better(result.protocol)}.")
+    page.text(
+        f"{AVERAGING}; n is {result.windows} unless stated otherwise; {report.describe_directions(result.protocol)}."
+    )
     for step in report.doubling_steps(result.num_frames):
         head = [f"frame t+{step}", *(METRICS[name].title for name in result.protocol.metrics)]
-        page.table(head, report.rows(result, step))
+        page.table(head, report.table_rows(result, step))
     report.write_plot(folder / "plot.png", result)
     page.image(folder / "plot.png", "Each metric against the frames ahead; bands are standard errors.")
     clips, gains = report.clip_rows(result)
@@ -146,7 +150,7 @@ def add_images(page: Page, predictors: Sequence[Predictor], request: EvaluationR
     models = models_and_baselines(predictors, request.num_frames)
     source = replace(request, progress=False).build_source(predictors[0].data, max_history_len(models))
     page.heading("Predictions")
-    for number, index in enumerate(spread(len(source), SHOWN_WINDOWS)):
+    for number, index in enumerate(evenly_spaced(len(source), SHOWN_WINDOWS)):
         file = folder / f"window-{number}.png"
         write_png(file, draw_image(models, source, index, request.num_frames, predictors[0].device))
         page.image(file, f"{source.clip_name(index)}: last context frame, ground truth and predictions")

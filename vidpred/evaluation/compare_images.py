@@ -10,7 +10,7 @@ import torch
 
 from vidpred.evaluation.images import SHOWN, ImageEvaluation, ImageRequest, evaluate_images
 from vidpred.evaluation.training_curves import add_curves
-from vidpred.inference.load_models import named
+from vidpred.inference.load_models import unique_names
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_grids import draw_samples
 from vidpred.inference.sample_images import Sampler, write_grid
@@ -34,7 +34,7 @@ def compare_images(predictors: Sequence[Predictor], output: Path, request: Image
         ConfigError, DataError: See `evaluate_images`.
         StorageError: The page cannot be written.
     """
-    runs = dict(zip(named(predictors), predictors, strict=True))
+    runs = dict(zip(unique_names(predictors), predictors, strict=True))
     found = evaluate_images(runs, request)
     page = Page("Comparison of " + ", ".join(runs), lead=_about(predictors, found, request))
     page.heading("Numbers")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vidpred.data.sources import to_frames
-from vidpred.data.worlds.solids import clip, make_solid
+from vidpred.data.worlds.solids import make_solid, render_frames
 
 
 def detail_clips(
@@ -19,9 +19,10 @@ def detail_clips(
         [0, 1].
     """
     solids = [make_solid(seed, index) for index in range(count)]
-    context = torch.stack([to_frames(clip(solid, range(context_frames), side)) for solid in solids])
+    context = torch.stack([to_frames(render_frames(solid, range(context_frames), side)) for solid in solids])
     pairs = [
-        [to_frames(clip(solid, [context_frames], side, details))[0] for solid in solids] for details in (True, False)
+        [to_frames(render_frames(solid, [context_frames], side, details))[0] for solid in solids]
+        for details in (True, False)
     ]
     true, bare = (torch.stack(frames) for frames in pairs)
     return context.repeat(1, 1, channels, 1, 1), true.repeat(1, channels, 1, 1), bare.repeat(1, channels, 1, 1)

@@ -25,7 +25,7 @@ from vidpred.evaluation.protocols import (
     max_history_len,
     with_baselines,
 )
-from vidpred.inference.load_models import Data, as_predictors, check_same_frames, named, refuse_trained
+from vidpred.inference.load_models import Data, as_predictors, check_same_frames, refuse_trained, unique_names
 from vidpred.inference.predictor import Predictor
 from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
@@ -195,7 +195,7 @@ def _recorded_parts(data: DataSettings, split: str) -> list[Part]:
 def models_and_baselines(predictors: Sequence[Predictor], num_frames: int) -> dict[str, Generator]:
     """Return the predictors' generators and the baselines by name, for rollouts of `num_frames` frames."""
     generators = (predictor.generator for predictor in predictors)
-    return with_baselines(dict(zip(named(predictors), generators, strict=True)), num_frames)
+    return with_baselines(dict(zip(unique_names(predictors), generators, strict=True)), num_frames)
 
 
 def describe_frames(data: DataSettings) -> str:

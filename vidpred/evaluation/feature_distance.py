@@ -54,10 +54,10 @@ def map_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
 
 def squared_difference(first: Tensor, second: Tensor) -> Tensor:
     """Compute the squared distance of unit features `(N, C, h, w)`, averaged over positions: `(N,)`."""
-    return (unit(first.float()) - unit(second.float())).square().sum(1).mean((1, 2))
+    return (unit_length(first.float()) - unit_length(second.float())).square().sum(1).mean((1, 2))
 
 
-def unit(features: Tensor) -> Tensor:
+def unit_length(features: Tensor) -> Tensor:
     """Divide features by their length over the channels; features of length 0 stay 0."""
     return torch.div(features, torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-10))
 

@@ -81,7 +81,7 @@ def goes_left(prediction: Tensor, scenes: ForkingScenes) -> Tensor:
     return distance(prediction, scenes.left) < distance(prediction, scenes.right)
 
 
-def of_each_draw(measure: Callable[[Tensor, ForkingScenes], Tensor], draws: Tensor, scenes: ForkingScenes) -> Tensor:
+def map_draws(measure: Callable[[Tensor, ForkingScenes], Tensor], draws: Tensor, scenes: ForkingScenes) -> Tensor:
     """Apply a function that returns `(N,)` to each of S draws `(N, S, C, H, W)` of every scene's future: `(N, S)`."""
     return torch.stack([measure(draw, scenes) for draw in draws.unbind(1)], 1)
 
@@ -91,13 +91,13 @@ def both_occur(draws: Tensor, scenes: ForkingScenes) -> Tensor:
 
     A draw counts for its nearest future if it is nearer to that than to the mean of both.
     """
-    near, left = of_each_draw(is_near, draws, scenes), of_each_draw(goes_left, draws, scenes)
+    near, left = map_draws(is_near, draws, scenes), map_draws(goes_left, draws, scenes)
     return (near & left).any(1) & (near & ~left).any(1)
 
 
 def sharp_share(draws: Tensor, scenes: ForkingScenes) -> float:
     """Compute the share of all draws `(N, S, C, H, W)` that are sharp."""
-    return float(of_each_draw(is_sharp, draws, scenes).float().mean())
+    return float(map_draws(is_sharp, draws, scenes).float().mean())
 
 
 def pooled_psnr(prediction: Tensor, scenes: ForkingScenes) -> float:

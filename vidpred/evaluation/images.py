@@ -17,7 +17,7 @@ from vidpred.data.build import build_source
 from vidpred.data.images.windows import images_of
 from vidpred.data.recorded_splits import warn_if_unrecorded, with_root
 from vidpred.data.settings import AugmentSettings, DataSettings
-from vidpred.data.sources import Source, spread
+from vidpred.data.sources import Source, evenly_spaced
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
@@ -30,11 +30,11 @@ from vidpred.evaluation.image_metrics import (
     precision_and_recall,
 )
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
-from vidpred.evaluation.modes import coverage, draw_points
+from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.evaluation.monte_carlo import roughness
 from vidpred.files import write_file
 from vidpred.inference.discriminator import load_discriminator
-from vidpred.inference.load_models import named, refuse_trained
+from vidpred.inference.load_models import refuse_trained, unique_names
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.media.text_table import format_table
@@ -128,13 +128,13 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
         ConfigError: The runs are of different images.
         DataError: There are no images, or no classes to train a classifier on.
     """
-    data = images_of_all(predictors.values(), request.root)
+    data = common_image_settings(predictors.values(), request.root)
     if request.split != "train":
         refuse_trained(list(predictors.values()), data, request.split)
     if data.root is None:
         world = POINTS[data.world_settings.name]
         numbers = {
-            name: asdict(coverage(draw_points(predictor.generator, seed=request.seed), world))
+            name: asdict(measure_coverage(draw_points(predictor.generator, seed=request.seed), world))
             for name, predictor in predictors.items()
         }
         return ImageEvaluation(numbers, NAMES, POINTS_DRAWN)
@@ -162,7 +162,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
         truncation = 1.0 if predictor.generator.num_styles else None
         sampler = Sampler(predictor, request.seed, truncation=truncation)
         samples = torch.stack([image for _, image, _ in sampler.samples(request.count)])
-        numbers[name] = compare(network, samples, true, training) | class_accuracy(predictor, held_out)
+        numbers[name] = compare_samples(network, samples, true, training) | class_accuracy(predictor, held_out)
         nearest = nearest_neighbors(samples[:SHOWN], training).numbers
         neighbors[name] = torch.cat([samples[:SHOWN], training[nearest]])
     definitions = {
@@ -171,7 +171,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     return ImageEvaluation(numbers, definitions, request.count, neighbors)
 
 
-def of_images(predictors: Iterable[Predictor]) -> bool:
+def are_image_models(predictors: Iterable[Predictor]) -> bool:
     """Return whether all runs generate images, or points, and none predicts frames.
 
     Raises:
@@ -185,7 +185,7 @@ def of_images(predictors: Iterable[Predictor]) -> bool:
     return False in names
 
 
-def images_of_all(predictors: Iterable[Predictor], root: str | None) -> DataSettings:
+def common_image_settings(predictors: Iterable[Predictor], root: str | None) -> DataSettings:
     """Return the data settings of the images to measure all predictors against. Raises ConfigError."""
     settings = [predictor.data for predictor in predictors]
     data = with_root(settings[0], root)
@@ -214,7 +214,7 @@ def evaluate_runs(
     predictors: Sequence[Predictor], request: ImageRequest, numbers: Path | None = None, neighbors: Path | None = None
 ) -> str:
     """Return the table of `evaluate_images`; write it as JSON and draw the neighbors where a file is given."""
-    found = evaluate_images(dict(zip(named(predictors), predictors, strict=True)), request)
+    found = evaluate_images(dict(zip(unique_names(predictors), predictors, strict=True)), request)
     if numbers:
         content = {
             "numbers": found.numbers,
@@ -230,7 +230,7 @@ def evaluate_runs(
     return found.text()
 
 
-def compare(
+def compare_samples(
     network: Callable[[Tensor], Any] | None, samples: Tensor, held_out: Tensor, training: Tensor
 ) -> dict[str, float]:
     """Measure samples `(N, C, H, W)` against held-out and training images; without a network only their pixels."""
@@ -238,13 +238,13 @@ def compare(
     if network is not None:
         sampled, logits = features_of(network, samples)
         true, _ = features_of(network, held_out)
-        trained, _ = features_of(network, training[spread(len(training), len(held_out), middle=False)])
+        trained, _ = features_of(network, training[evenly_spaced(len(training), len(held_out), middle=False)])
         numbers = {"frechet": distance_of(sampled, true), "frechet_of_training": distance_of(trained, true)}
         numbers |= feature_distances(sampled, true)
         if logits is not None:
             numbers["classifier_score"] = classifier_score(logits)[0]
     numbers["relative_roughness"] = float(roughness(samples).mean() / roughness(held_out).mean())
-    some_held_out = held_out[spread(len(held_out), 500, middle=False)]
+    some_held_out = held_out[evenly_spaced(len(held_out), 500, middle=False)]
     return numbers | {"memorized_share": memorized_share(samples[:500], some_held_out, training)}
 
 
@@ -269,7 +269,7 @@ def class_accuracy(predictor: Predictor, held_out: Source) -> dict[str, float]:
     if discriminator is None or not discriminator.classes or labels is None or not len(labels):
         return {}
     predicted = discriminator.class_logits(images_of(held_out, MOST_TRAINING)).argmax(1)
-    correct = predicted == torch.from_numpy(labels[spread(len(labels), MOST_TRAINING, middle=False)])
+    correct = predicted == torch.from_numpy(labels[evenly_spaced(len(labels), MOST_TRAINING, middle=False)])
     return {"class_accuracy": float(correct.double().mean())}
 
 

@@ -75,7 +75,7 @@ def ssim(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
     return values.mean((1, 2, 3)).float()
 
 
-def counts(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
+def counted_samples(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
     """Return which samples count, `(N,)` bool: 50 dB and more (nothing moves, or no error) are dropped."""
     return psnr(prediction, target, moving) < DROPPED_FROM
 

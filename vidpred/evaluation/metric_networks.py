@@ -111,7 +111,7 @@ def feature_network(file: Path | None, device: torch.device) -> Callable[[Tensor
     return None if file is None else MetricNetwork("feature_distance", file, device).maps
 
 
-def in_color(frames: Tensor) -> Tensor:
+def to_three_channels(frames: Tensor) -> Tensor:
     """Expand `(N, C, ...)` with C = 1 or 3 to three channels."""
     return frames.expand(-1, 3, *frames.shape[2:]) if frames.shape[1] == 1 else frames
 

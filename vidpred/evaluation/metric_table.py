@@ -13,7 +13,7 @@ from torch import Tensor
 from vidpred.errors import ConfigError
 from vidpred.evaluation import mathieu2016, metrics, openstl, sharpness
 from vidpred.evaluation.feature_distance import FeatureNetwork, map_distance
-from vidpred.evaluation.metric_networks import in_color
+from vidpred.evaluation.metric_networks import to_three_channels
 
 CAP = 100.0  # dB; value of an exact frame, so that a mean over windows stays finite
 
@@ -57,7 +57,7 @@ class TrueFrames:
     def features(self) -> Sequence[Tensor]:
         """The network's feature maps of the target."""
         assert self.network is not None
-        return self.network(in_color(self.target))
+        return self.network(to_three_channels(self.target))
 
 
 Function = Callable[[Tensor, TrueFrames], Tensor]  # prediction (1, C, H, W), true frames -> (1,)
@@ -93,7 +93,7 @@ def _as_released(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Functi
     def measure(prediction: Tensor, true: TrueFrames) -> Tensor:
         images = prediction, true.target, true.moving_as_released
         value = function(*images)
-        return value if bool(mathieu2016.counts(*images)) else torch.full_like(value, math.nan)
+        return value if bool(mathieu2016.counted_samples(*images)) else torch.full_like(value, math.nan)
 
     return measure
 
@@ -111,7 +111,7 @@ def _energy_moving(prediction: Tensor, true: TrueFrames) -> Tensor:
 def _features(prediction: Tensor, true: TrueFrames) -> Tensor:
     if true.network is None:
         raise ValueError("the metric features needs a network")
-    return 100 * map_distance(true.network(in_color(prediction)), true.features)
+    return 100 * map_distance(true.network(to_three_channels(prediction)), true.features)
 
 
 def finite(values: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Coverage:
         return {"covered": self.modes_covered, "good": self.high_quality_share, "divergence": self.divergence}
 
 
-def coverage(points: np.ndarray, world: Gaussians) -> Coverage:
+def measure_coverage(points: np.ndarray, world: Gaussians) -> Coverage:
     """Measure the coverage of a world by points `(N, 2)`."""
     distances = np.linalg.norm(points[:, None] - world.centers[None], axis=2)
     good = distances.min(1) <= GOOD * world.std

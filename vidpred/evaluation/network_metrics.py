@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vidpred.evaluation.frechet import Moments, distance
-from vidpred.evaluation.metric_networks import KINDS, MetricNetwork, in_color, to_bytes
+from vidpred.evaluation.metric_networks import KINDS, MetricNetwork, to_bytes, to_three_channels
 
 
 def load_learned(files: Mapping[str, Path | None], device: torch.device) -> NetworkMetrics | None:
@@ -58,14 +58,14 @@ class NetworkMetrics:
         predicted = torch.stack(frames, 1).float()
         self._add_features(name, predicted)
         if "lpips" in self.networks:
-            pair = (in_color(video[0].float()) * 2 - 1 for video in (predicted, future))
+            pair = (to_three_channels(video[0].float()) * 2 - 1 for video in (predicted, future))
             distances = self.networks["lpips"](*pair).mean(1).tolist()
             by_step = self.distances.setdefault(name, [[] for _ in distances])
             for step, value in enumerate(distances):
                 by_step[step].append(value)
 
     def _add_features(self, name: str, video: Tensor) -> None:
-        images = to_bytes(in_color(video[0].float()))
+        images = to_bytes(to_three_channels(video[0].float()))
         inputs = {"fid": images, "fvd": images.transpose(0, 1)[None].float()}
         for kind, batch in inputs.items():
             if kind in self.networks:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vidpred.data.batch import side_by_side
-from vidpred.data.sources import Source, spread, to_frames, window_actions, window_states
+from vidpred.data.sources import Source, evenly_spaced, to_frames, window_actions, window_states
 from vidpred.evaluation.feature_distance import FeatureNetwork
 from vidpred.evaluation.metric_table import CAP, METRICS, PROTOCOLS, Protocol, TrueFrames, measure
 from vidpred.evaluation.network_metrics import NetworkMetrics
@@ -160,7 +160,7 @@ class Measurement:
     def choose_windows(self, source: Source) -> list[int]:
         """Return the indices of the windows to measure; they are deterministic."""
         found = window_of_each_clip(source) if self.protocol.one_window_a_clip else list(range(len(source)))
-        return [found[place] for place in spread(len(found), self.windows)]
+        return [found[place] for place in evenly_spaced(len(found), self.windows)]
 
 
 def load_window(

@@ -124,24 +124,24 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def table(evaluation: Evaluation, shown_steps: Sequence[int] | None = None) -> str:
+def table(evaluation: Evaluation, frames_ahead: Sequence[int] | None = None) -> str:
     """Return the table for the terminal: a block for each of the shown frames (default: 1, 2, 4, ... and the last)."""
-    shown = shown_steps or doubling_steps(evaluation.num_frames)
+    shown = frames_ahead or doubling_steps(evaluation.num_frames)
     titles = [METRICS[name].title for name in evaluation.protocol.metrics]
     if evaluation.num_samples:
         titles.append(f"{SPREAD} of {evaluation.num_samples}")
     lines = [
-        f"{evaluation.windows} windows, protocol {evaluation.protocol.name}, float32; {better(evaluation.protocol)}; "
-        f"{AVERAGING}"
+        f"{evaluation.windows} windows, protocol {evaluation.protocol.name}, float32; "
+        f"{describe_directions(evaluation.protocol)}; {AVERAGING}"
     ]
     if evaluation.num_samples:
         lines += [f"{name}: {text}" for name, text in definitions(evaluation.num_samples).items()]
-    for step in shown:
-        lines += ["", *format_table([f"frame t+{step}", *titles], rows(evaluation, step), 16)]
+    for frame_ahead in shown:
+        lines += ["", *format_table([f"frame t+{frame_ahead}", *titles], table_rows(evaluation, frame_ahead), 16)]
     return "\n".join(lines)
 
 
-def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
+def table_rows(evaluation: Evaluation, frame_ahead: int) -> list[list[str]]:
     """Return the rows of a table: one for every model (its name, a cell for each metric), and n, the frames measured.
 
     If several samples were drawn, a model that takes noise has three rows (the mean over samples, the best sample, the
@@ -149,14 +149,15 @@ def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
     """
     names = evaluation.protocol.metrics
     lines = [
-        [name, *(_cell(scores.overall[metric][step - 1]) for metric in names)]
+        [name, *(_cell(scores.overall[metric][frame_ahead - 1]) for metric in names)]
         for name, scores in evaluation.scores.items()
     ]
     first = next(iter(evaluation.scores.values()))
-    lines.append(["n", *(str(first.overall[metric][step - 1].count) for metric in names)])
+    lines.append(["n", *(str(first.overall[metric][frame_ahead - 1].count) for metric in names)])
     if evaluation.num_samples:
         apart = {
-            row_name(name, "mean", evaluation.num_samples): total[step - 1] for name, total in evaluation.spread.items()
+            row_name(name, "mean", evaluation.num_samples): total[frame_ahead - 1]
+            for name, total in evaluation.spread.items()
         }
         for line in lines:
             line.append(_cell(apart.get(line[0], RunningMean())))
@@ -164,42 +165,42 @@ def rows(evaluation: Evaluation, step: int) -> list[list[str]]:
     return lines
 
 
-def clip_table(evaluation: Evaluation, step: int = 1, metric: str | None = None) -> str:
+def clip_table(evaluation: Evaluation, frame_ahead: int = 1, metric: str | None = None) -> str:
     """Return the table of one metric at one frame ahead: a row for every clip, a column for every model.
 
     The gains over copy-last on the same frames follow.
     """
     metric = metric or evaluation.protocol.shown
     names = list(evaluation.scores)
-    clips, gains = clip_rows(evaluation, step, metric)
+    clips, gains = clip_rows(evaluation, frame_ahead, metric)
     head, *lines = format_table(["clip", *names], [*clips, *gains], 14)
     values, differences = lines[: len(clips)], lines[len(clips) :]
-    lines = [f"{METRICS[metric].title}, frame t+{step}", head, *values]
+    lines = [f"{METRICS[metric].title}, frame t+{frame_ahead}", head, *values]
     if REFERENCE in names:
         lines += [
             "",
-            f"gain in {METRICS[metric].title} over {REFERENCE} on the same frames, frame t+{step}",
+            f"gain in {METRICS[metric].title} over {REFERENCE} on the same frames, frame t+{frame_ahead}",
             *differences,
         ]
     return "\n".join(lines)
 
 
 def clip_rows(
-    evaluation: Evaluation, step: int = 1, metric: str | None = None
+    evaluation: Evaluation, frame_ahead: int = 1, metric: str | None = None
 ) -> tuple[list[list[str]], list[list[str]]]:
     """Return values and gains over copy-last, each with a row for every clip and a cell for every model."""
     metric = metric or evaluation.protocol.shown
     models = evaluation.scores.values()
     clips = sorted(next(iter(models)).by_clip)
-    values = [[clip, *(_cell(scores.by_clip[clip][metric][step - 1]) for scores in models)] for clip in clips]
+    values = [[clip, *(_cell(scores.by_clip[clip][metric][frame_ahead - 1]) for scores in models)] for clip in clips]
     gains = [
-        [clip, *(_cell(scores.gain_by_clip[clip][metric][step - 1], signed=True) for scores in models)]
+        [clip, *(_cell(scores.gain_by_clip[clip][metric][frame_ahead - 1], signed=True) for scores in models)]
         for clip in clips
     ]
     return values, gains
 
 
-def better(protocol: Protocol) -> str:
+def describe_directions(protocol: Protocol) -> str:
     """Return a sentence for a report: for which metrics of a protocol higher or lower values are better."""
     metrics = [METRICS[name] for name in protocol.metrics]
     lower = [metric.title for metric in metrics if metric.lower_is_better]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidpred.checkpoint import read_metrics
-from vidpred.inference.load_models import named
+from vidpred.inference.load_models import unique_names
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
@@ -14,7 +14,7 @@ from vidpred.media.plots import curve_keys, draw_curves
 
 def add_curves(page: Page, predictors: Sequence[Predictor], folder: Path) -> None:
     """Add plots of the losses and validation numbers that the runs logged."""
-    logged = {name: read_metrics(one.run_folder) for name, one in zip(named(predictors), predictors, strict=True)
+    logged = {name: read_metrics(one.run_folder) for name, one in zip(unique_names(predictors), predictors, strict=True)
               if one.run_folder is not None}  # fmt: skip
     keys = curve_keys(logged)
     if not keys:

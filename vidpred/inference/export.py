@@ -83,16 +83,16 @@ def export(
     step = exported_step(predictor.generator, state).cpu().eval()
     if kind == "onnx" and not step.as_onnx:
         raise ConfigError(f"this model cannot become ONNX [{predictor.name}]; choose --format pt2 and a file .pt2")
-    with quiet(), torch.no_grad():
+    with hide_export_output(), torch.no_grad():
         program, shortest = trace(step, predictor.name)
         described = describe(predictor, step, shortest)
         with atomic_write(target, durable=True) as temporary:
             write = write_onnx if kind == "onnx" else write_pt2
             try:
                 write(program, step, described, temporary)
-                difference = measure(step, temporary, kind)
+                difference = largest_difference(step, temporary, kind)
             except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-                raise unsupported(predictor.name, kind, error) from None
+                raise export_error(predictor.name, kind, error) from None
             if not difference <= TOLERANCE:
                 raise ConfigError(
                     f"the exported model differs from the run by {difference:.1e} [{predictor.name}, {kind}], "
@@ -131,10 +131,10 @@ def trace(step: ExportedStep, name: str) -> tuple[torch.export.ExportedProgram, 
         except Exception as error:  # torch's tracer has many kinds
             failure = failure or error
     assert failure is not None
-    raise unsupported(name, "torch.export", failure)
+    raise export_error(name, "torch.export", failure)
 
 
-def unsupported(name: str, kind: str, error: Exception) -> ConfigError:
+def export_error(name: str, kind: str, error: Exception) -> ConfigError:
     """Return the error of a model that cannot be exported."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return ConfigError(
@@ -203,7 +203,7 @@ def write_pt2(program: torch.export.ExportedProgram, step: ExportedStep, describ
     path.write_bytes(written.getbuffer())
 
 
-def measure(step: ExportedStep, path: Path, kind: Format) -> float:
+def largest_difference(step: ExportedStep, path: Path, kind: Format) -> float:
     """Run a file on inputs of another size than the traced one; return its largest difference from the model."""
     inputs = step.example(CHECKED, seed=1)
     expected = step(*inputs)
@@ -223,7 +223,7 @@ def run_onnx(path: Path, step: ExportedStep, inputs: tuple[Tensor, ...]) -> list
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def hide_export_output() -> Iterator[None]:
     """Hide the tracers' warnings and logs: failures are raised, and results are compared."""
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -16,7 +16,7 @@ from torch import Tensor
 from vidpred.checkpoint import find_checkpoint
 from vidpred.data.build import build_source
 from vidpred.data.images.decode import read_image
-from vidpred.data.images.files import squared
+from vidpred.data.images.files import center_square
 from vidpred.data.images.windows import images_of
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import AugmentSettings
@@ -226,7 +226,7 @@ def read_mask(path: Path, side: int) -> Tensor:
         DataError: The file cannot be read.
         ConfigError: The hole is empty or the whole image.
     """
-    mask = squared(with_channels(read_image(path), 1), side)[..., 0]
+    mask = center_square(with_channels(read_image(path), 1), side)[..., 0]
     known = torch.from_numpy(mask < 128)
     if bool(known.all()) or not bool(known.any()):
         raise ConfigError(f"[--mask {path}] is {'dark' if known.all() else 'bright'} everywhere; paint the hole white")
@@ -239,7 +239,7 @@ def images_to_complete(predictor: Predictor, files: Sequence[Path], count: int, 
     if not files:
         data = predictor.data.model_copy(update={"augment": AugmentSettings(horizontal_flip=False)})
         return images_of(build_source(data, split, [0]), count)
-    read = [squared(with_channels(read_image(file), shape.channels), shape.height) for file in files]
+    read = [center_square(with_channels(read_image(file), shape.channels), shape.height) for file in files]
     return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).float() / 255
 
 

@@ -157,7 +157,7 @@ def check_same_frames(predictors: Sequence[Predictor], mend: str, keys: Sequence
     for key in keys:
         read = attrgetter(key.replace("video.", "video_settings."))
         found: dict[str, list[str]] = {}
-        for name, predictor in zip(named(predictors), predictors, strict=True):
+        for name, predictor in zip(unique_names(predictors), predictors, strict=True):
             value = read(predictor.data)
             found.setdefault("null" if value is None else str(value), []).append(name)
         if len(found) > 1:
@@ -177,7 +177,7 @@ def refuse_trained(predictors: Sequence[Predictor], data: DataSettings, split: s
             )
 
 
-def named(predictors: Sequence[Predictor]) -> list[str]:
+def unique_names(predictors: Sequence[Predictor]) -> list[str]:
     """Return the predictors' names, numbered where they are not unique."""
     names = [predictor.name for predictor in predictors]
     if len(set(names)) == len(names):

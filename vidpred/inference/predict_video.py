@@ -20,7 +20,7 @@ from vidpred.data.videos.read_video import remedied
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import ConfigError, counted
 from vidpred.inference.clip_window import Window, choose_window, read_actions, read_states
-from vidpred.inference.load_models import check_same_frames, named
+from vidpred.inference.load_models import check_same_frames, unique_names
 from vidpred.inference.predictor import Predictor
 from vidpred.media.prediction_files import Output, write_prediction
 from vidpred.media.prediction_images import Step
@@ -192,7 +192,7 @@ class VideoPrediction:
                 )
                 for sample in samples
             ]
-            for name, predictor in zip(named(self.predictors), self.predictors, strict=True)
+            for name, predictor in zip(unique_names(self.predictors), self.predictors, strict=True)
         }  # fmt: skip
         for target in self._targets():
             yield Step(target, {name: torch.cat([next(one).cpu() for one in of]) for name, of in streams.items()})

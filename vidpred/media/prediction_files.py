@@ -20,7 +20,7 @@ from vidpred.data.batch import to_float
 from vidpred.devices import is_null
 from vidpred.errors import ConfigError, StorageError
 from vidpred.files import atomic_write, check_output, must_be_new, naming, publish
-from vidpred.media.prediction_images import Step, bare, composites, strip
+from vidpred.media.prediction_images import Step, bare_frames, composites, strip
 from vidpred.media.render import image_grid, to_uint8, write_png
 from vidpred.media.video_writer import exact_rate, write_video
 from vidpred.processes.folder_lock import folder_lock
@@ -188,7 +188,7 @@ LEGEND = "(context blue, true frames green, predictions orange)"
 
 
 def _write_video(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
-    images = bare(_only(output, steps)) if output.bare else composites(context, steps)
+    images = bare_frames(_only(output, steps)) if output.bare else composites(context, steps)
     count = write_video(output.path, images, output.rate, output.overwrite)
     return f"{count} predicted frames" if output.bare else f"{count} images {LEGEND}"
 

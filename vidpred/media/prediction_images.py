@@ -160,7 +160,7 @@ def _fit(image: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(image[None].float(), size, mode="area")[0]
 
 
-def bare(steps: Iterable[Step]) -> Iterator[np.ndarray]:
+def bare_frames(steps: Iterable[Step]) -> Iterator[np.ndarray]:
     """Yield the frames of the only prediction, `(H, W, 3)` uint8, without context, borders and labels."""
     for step in steps:
         ((_, frame),) = step.labeled()

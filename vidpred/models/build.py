@@ -83,7 +83,7 @@ def add_plugin(kind: type[Settings]) -> None:
     table[name] = kind
 
 
-def choice(table: dict[str, Any]) -> Any:
+def tagged_union(table: dict[str, Any]) -> Any:
     """Return the type of a config section that is any member of a table, chosen by its name."""
     default = next(iter(table))
     if len(table) == 1:
@@ -102,7 +102,7 @@ if TYPE_CHECKING:
     AnyModel: TypeAlias = ModelSettings
     AnyDiscriminator: TypeAlias = DiscriminatorSettings
 else:
-    AnyModel, AnyDiscriminator = choice(GENERATORS), choice(DISCRIMINATORS)
+    AnyModel, AnyDiscriminator = tagged_union(GENERATORS), tagged_union(DISCRIMINATORS)
 
 
 def build_generator(settings: ModelSettings, data: DataSettings) -> Generator:

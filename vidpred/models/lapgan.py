@@ -72,7 +72,7 @@ class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
         return LapganDiscriminator(self, num_scales, image_shape(data))
 
 
-def sides(shape: Shape, scales: int) -> list[int]:
+def pyramid_sides(shape: Shape, scales: int) -> list[int]:
     """Return the sides of the pyramid's images, coarse to fine.
 
     Raises:
@@ -96,7 +96,7 @@ class LapganGenerator(ImageGenerator):
 
     def __init__(self, settings: LapganSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
-        self.num_scales, self.sides = settings.scales, sides(shape, settings.scales)
+        self.num_scales, self.sides = settings.scales, pyramid_sides(shape, settings.scales)
         planes = [side**2 for side in self.sides[1:]]
         first = settings.noise_channels - sum(planes)
         if first < 1:
@@ -154,7 +154,7 @@ class LapganDiscriminator(Discriminator):
     def __init__(self, settings: LapganDiscriminatorSettings, num_scales: int, shape: Shape) -> None:
         super().__init__()
         self.num_labels, self.num_scales = settings.num_labels, num_scales
-        self.sides = sides(shape, num_scales)
+        self.sides = pyramid_sides(shape, num_scales)
         widths = [(shape.channels + settings.num_labels) * self.sides[0] ** 2, *settings.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in pairwise(widths):

@@ -79,7 +79,7 @@ def doublings(shape: Shape) -> int:
     return count
 
 
-def fade(coarse: Tensor, fine: Tensor, share: float) -> Tensor:
+def blend_scales(coarse: Tensor, fine: Tensor, share: float) -> Tensor:
     """Blend the doubled coarser image into the finer one."""
     return fine if share == 1 else torch.lerp(upsample(coarse).float(), fine.float(), share)
 
@@ -123,7 +123,7 @@ class ProgressiveGenerator(Growing, ImageGenerator):
                 features = pixel_norm(leaky(layer(features)))
         image = self.images[level](features).float()
         if share < 1:
-            image = fade(self.images[level - 1](before), image, share)
+            image = blend_scales(self.images[level - 1](before), image, share)
         return [as_frames(enlarge(image, self.shape.width))]
 
 
@@ -159,7 +159,7 @@ class ProgressiveDiscriminator(Growing, Discriminator):
         if share == 1:
             return frames
         fine = avg_pool2d(frames[:, 0], self.pixel_repeat)
-        return enlarge(fade(avg_pool2d(fine, 2), fine, share), frames.shape[-1])[:, None]
+        return enlarge(blend_scales(avg_pool2d(fine, 2), fine, share), frames.shape[-1])[:, None]
 
     def forward(
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,

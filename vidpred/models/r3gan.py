@@ -68,7 +68,7 @@ class R3ganDiscriminatorSettings(BackboneSettings, ImageDiscriminatorSettings):
         return R3ganDiscriminator(self, image_shape(data))
 
 
-def widths_of(settings: BackboneSettings, sides: list[int]) -> list[int]:
+def stage_widths(settings: BackboneSettings, sides: list[int]) -> list[int]:
     """Return the feature maps of the stages, coarse to fine.
 
     Raises:
@@ -169,7 +169,7 @@ class R3ganGenerator(ImageGenerator):
     def __init__(self, settings: R3ganSettings, shape: Shape) -> None:
         super().__init__(settings, shape)
         sides = halved_sides(shape.height)[::-1]
-        widths = widths_of(settings, sides)
+        widths = stage_widths(settings, sides)
         stages, num_blocks = list(zip(sides, widths, strict=True)), settings.blocks * len(sides)
         size = settings.noise_channels
         self.embedding = linear(settings.num_labels, size) if settings.num_labels else None
@@ -206,7 +206,7 @@ class R3ganDiscriminator(Discriminator):
     def __init__(self, settings: R3ganDiscriminatorSettings, shape: Shape) -> None:
         super().__init__()
         sides = halved_sides(shape.height)[::-1]
-        widths = widths_of(settings, sides)
+        widths = stage_widths(settings, sides)
         stages, num_blocks = list(zip(sides, widths, strict=True)), settings.blocks * len(sides)
         self.num_labels = settings.num_labels
         layers: list[nn.Module] = [linear(shape.channels, widths[-1])]

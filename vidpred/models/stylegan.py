@@ -29,7 +29,7 @@ from vidpred.models.equalized_lr import (
 )
 from vidpred.models.images import ImageGenerator, ImageSettings, as_frames, image_shape
 from vidpred.models.noise import draw_noise
-from vidpred.models.progressive import doublings, enlarge, fade
+from vidpred.models.progressive import blend_scales, doublings, enlarge
 
 MAPPING_RATE, AVERAGE_DECAY = 0.01, 0.995
 
@@ -136,7 +136,7 @@ class StyleganGenerator(Growing, ImageGenerator):
                 features = self.layers[layer](features, styles[:, layer])
         image = self.images[level](features).float()
         if share < 1:
-            image = fade(self.images[level - 1](before), image, share)
+            image = blend_scales(self.images[level - 1](before), image, share)
         return enlarge(image, self.shape.width)
 
     @contextmanager

@@ -47,7 +47,7 @@ class Episode:
     predicted: dict[int, Tensor] = field(default_factory=dict)
     goal: Tensor | None = None
 
-    def note(self, result: StepResult) -> None:
+    def count_step(self, result: StepResult) -> None:
         """Count a step."""
         self.steps += 1
         self.at_goal = result.at_goal
@@ -142,7 +142,7 @@ def play(
                 episode.predicted[episode.steps] = controller.predicted_frames()
         result = env.step(action.double().numpy())
         frame, over = result.frame, result.over
-        episode.note(result)
+        episode.count_step(result)
     episode.observed.append(frame)
     return episode
 
@@ -157,7 +157,7 @@ def play_policy(env: Env, name: str, seed: int) -> Episode:
     while not over and episode.steps < env.steps:
         result = env.step(act())
         over = result.over
-        episode.note(result)
+        episode.count_step(result)
     return episode
 
 
@@ -169,7 +169,7 @@ def play_all(
     return [one(number, first + number) for number in bar]
 
 
-def outcome(episodes: list[Episode]) -> Outcome:
+def summarize_episodes(episodes: list[Episode]) -> Outcome:
     """Compute the statistics of episodes."""
     seconds = [value for episode in episodes for value in episode.seconds]
     steps = [episode.steps_to_success for episode in episodes if episode.steps_to_success is not None]
@@ -184,7 +184,7 @@ def outcome(episodes: list[Episode]) -> Outcome:
     )  # fmt: skip
 
 
-def images(episode: Episode, receding_horizon: int) -> Iterator[np.ndarray]:
+def render_episode(episode: Episode, receding_horizon: int) -> Iterator[np.ndarray]:
     """Render the video of an episode, images `(H, W, 3)` uint8 of one size.
 
     The first row has the observed frame and the goal, the second the predicted frames of the newest plan, the third the
@@ -207,7 +207,7 @@ def images(episode: Episode, receding_horizon: int) -> Iterator[np.ndarray]:
         yield stack([top, middle, compose(bottom, 96, caption)])
 
 
-def summary(name: str, result: Outcome) -> str:
+def summary_line(name: str, result: Outcome) -> str:
     """Return one line for the terminal."""
     low, high = wilson_interval(result.successes, result.episodes)
     text = f"{name}: {result.successes} of {result.episodes} episodes reached the goal"

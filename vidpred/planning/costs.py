@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from vidpred.planning.inputs import Cost, summed
+from vidpred.planning.inputs import Cost, sum_over_steps
 
 
 def last_only(cost: Cost) -> Cost:
     """Return the cost of a plan's last frame only."""
-    return lambda frames: summed(cost(frames[:, -1:]))
+    return lambda frames: sum_over_steps(cost(frames[:, -1:]))
 
 
 def best_step(cost: Cost, delay: float = 0.02, per_step: float = 0.0) -> Cost:

@@ -136,7 +136,7 @@ def evaluate_cost(cost: Cost, frames: Tensor) -> Tensor:
     if not bool(values.isfinite().all()):
         bad = int((~values.detach().isfinite()).reshape(plans, -1).any(1).sum())
         raise ValueError(f"the cost of {bad} of {plans} plans is NaN or infinite; costs must be finite")
-    return summed(values)
+    return sum_over_steps(values)
 
 
 def evaluate_costs(cost: Cost | Sequence[Cost], frames: Tensor, owners: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def checked_costs(cost: Cost | Sequence[Cost], batch: int) -> None:
         raise ValueError(f"{len(cost)} costs for {batch} situations; give one for all, or one for each")
 
 
-def summed(values: Tensor) -> Tensor:
+def sum_over_steps(values: Tensor) -> Tensor:
     """Sum costs `(N, K)` over the steps; costs `(N,)` stay as they are."""
     return values if values.dim() == 1 else values.sum(1)
 

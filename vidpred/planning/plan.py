@@ -16,7 +16,16 @@ from vidpred.inference.predictor import Predictor, choose_device
 from vidpred.media.video_writer import write_video
 from vidpred.models.inference import has_fast_bfloat16
 from vidpred.planning.baselines import CopyLastModel
-from vidpred.planning.closed_loop import FIRST_SEED, Episode, Outcome, images, outcome, play, play_all, play_policy
+from vidpred.planning.closed_loop import (
+    FIRST_SEED,
+    Episode,
+    Outcome,
+    play,
+    play_all,
+    play_policy,
+    render_episode,
+    summarize_episodes,
+)
 from vidpred.planning.controller import MPCController
 from vidpred.planning.envs.base import Env, env_state, to_image
 from vidpred.planning.envs.registry import cost_names, make_env
@@ -220,14 +229,14 @@ def read_goal(files: Sequence[Path], size: int | None, shape: tuple[int, ...] | 
         DataError: One cannot be read.
     """
     from vidpred.data.images.decode import read_image
-    from vidpred.data.resize import scaled, with_channels
+    from vidpred.data.resize import resize_frame, with_channels
     from vidpred.data.videos.reader import scaled_size
 
     if shape is not None and 3 * len(files) != shape[2]:
         raise ConfigError(f"{counted(len(files), 'image')} of the goal [--goal], but {shape[2] // 3} cameras")
     arrays = [with_channels(read_image(file), 3) for file in files]
     target = scaled_size(arrays[0].shape[0], arrays[0].shape[1], size)
-    return torch.cat([to_image(scaled(array, target)) for array in arrays])
+    return torch.cat([to_image(resize_frame(array, target)) for array in arrays])
 
 
 def play_model(
@@ -260,9 +269,9 @@ def play_model(
             filmed.append(episode)
         return episode
 
-    result = outcome(play_all(one, episodes, progress=True, first=first))
+    result = summarize_episodes(play_all(one, episodes, progress=True, first=first))
     if video is not None:
-        shown = (image for episode in filmed for image in images(episode, budget.receding_horizon))
+        shown = (image for episode in filmed for image in render_episode(episode, budget.receding_horizon))
         write_video(video, shown, VIDEO_RATE, overwrite=True)
     return result
 
@@ -284,4 +293,4 @@ def references(env: Env, budget: PlanConfig, episodes: int, goal: Tensor | None)
 
 def play_policies(env: Env, name: str, episodes: int) -> Outcome:
     """Play episodes with a policy, see `play_policy`."""
-    return outcome(play_all(lambda _, seed: play_policy(env, name, seed), episodes))
+    return summarize_episodes(play_all(lambda _, seed: play_policy(env, name, seed), episodes))

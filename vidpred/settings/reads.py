@@ -24,7 +24,7 @@ class Reads:
             if isinstance(value, Settings):
                 self._place(value, f"{prefix}{name}.")
 
-    def note(self, section: Settings, name: str) -> None:
+    def record(self, section: Settings, name: str) -> None:
         """Record that a field of a section was read; sections of other trees are ignored."""
         prefix = self._places.get(id(section))
         if prefix is not None and name in type(section).model_fields:
@@ -39,7 +39,7 @@ class Reads:
     def handed_over(self, section: Settings, names: Iterable[str] | None = None) -> None:
         """Count plain values of a section (None: all) as read, because they will be read later."""
         for name in type(section).model_fields if names is None else names:
-            self.note(section, name)
+            self.record(section, name)
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def recording(root: Settings) -> Iterator[Reads]:
     read, copy = Settings.__getattribute__, Settings.model_copy
 
     def noting(self: Settings, name: str) -> Any:
-        reads.note(self, name)
+        reads.record(self, name)
         return read(self, name)
 
     def copying(self: Settings, **options: Any) -> Any:

@@ -76,10 +76,15 @@ class Pace:
         """Seconds from one forecast to the next."""
         return self.every * self._frame_seconds
 
-    def note(self, forecast: float, cycle: float) -> None:
-        """Store the seconds of a forecast, and those until the next one can begin."""
-        self.forecast = max(forecast, self.forecast + FORGET * (forecast - self.forecast))
-        self.cycle = max(cycle, self.cycle + FORGET * (cycle - self.cycle))
+    def update(self, forecast_seconds: float, cycle_seconds: float) -> None:
+        """Update the expected durations. A longer one counts at once, a shorter one gradually.
+
+        Args:
+            forecast_seconds: Duration of the last forecast.
+            cycle_seconds: Time from its start until the next one can begin, at least `forecast_seconds`.
+        """
+        self.forecast = max(forecast_seconds, self.forecast + FORGET * (forecast_seconds - self.forecast))
+        self.cycle = max(cycle_seconds, self.cycle + FORGET * (cycle_seconds - self.cycle))
 
 
 class ForecastStream:
@@ -178,7 +183,7 @@ class ForecastStream:
                 yield forecast
                 end = time.monotonic()
                 counts.seconds = end - self._began
-                self._pace.note(ready - begin, end - begin)
+                self._pace.update(ready - begin, end - begin)
                 due = snapshot.number + self._pace.every
         finally:
             counts.seconds = time.monotonic() - self._began
@@ -219,7 +224,7 @@ class ForecastStream:
             self._predict(list(clip[first : first + shape.length]))
             seconds = time.monotonic() - begin
         self._pace = Pace(self._every, self._capture.clock.period)
-        self._pace.note(seconds, seconds)
+        self._pace.update(seconds, seconds)
         return seconds
 
     def tune_threads(self) -> int:

@@ -187,7 +187,7 @@ class VideoSource(FrameSource):
 
     def _report(self) -> None:
         """Warn on stderr of what was lost; that the end of a pipe or a camera was is a DataError."""
-        notes = [note for note in [self._decoder.note()] if note]
+        notes = [note for note in [self._decoder.describe_loss()] if note]
         missing = self.pipe.missing() if self.pipe is not None else 0
         if missing:
             notes.insert(0, f"it {ends_early(missing)}")

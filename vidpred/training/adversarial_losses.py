@@ -176,7 +176,7 @@ class AdversarialLosses:
     def adversarial_weight(self, step: int) -> float:
         """Return the weight of the generator's adversarial loss in a step (from 0)."""
         weight = self.settings.weight
-        return weight and weight * ramp(step, self.settings.start, self.settings.ramp)
+        return weight and weight * ramp_factor(step, self.settings.start, self.settings.ramp)
 
     def generator_terms(
         self, score: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]], fake: list[Tensor], real: list[Tensor],
@@ -242,7 +242,7 @@ class AdversarialLosses:
             )
         if settings.drift_weight:
             terms["drift"] = settings.drift_weight, on_real.square().mean(0).sum()
-        losses = weigh(terms | self.history_terms("discriminator"))
+        losses = weighted_losses(terms | self.history_terms("discriminator"))
         parts = losses.parts | self._accuracies(on_real, on_false[0])
         if self.adaptive is not None:
             self._seen.append((parts["accuracy_real"], len(real[0])))
@@ -304,14 +304,14 @@ class AdversarialLosses:
         adaptive.update(float(accuracy), count)
 
 
-def ramp(step: int, start: int, length: int) -> float:
+def ramp_factor(step: int, start: int, length: int) -> float:
     """Return 0 before step `start`, then rise linearly to 1, which step `start + length` is the first to reach."""
     if step < start:
         return 0.0
     return min(1.0, (step - start + 1) / (length + 1))
 
 
-def weigh(terms: dict[str, tuple[float, Tensor]]) -> Losses:
+def weighted_losses(terms: dict[str, tuple[float, Tensor]]) -> Losses:
     """Sum named terms by their weights, and keep their values for the log."""
     return Losses(
         sum_of(weight * value for weight, value in terms.values()),

@@ -192,7 +192,7 @@ CHECKS: tuple[Check, ...] = (
         (Remedy("check that the noise reaches the output"),
          Remedy("set objective.num_samples=2 and objective.other_samples_weight=0.1, which keep the noise in use; an "
                 "adversary alone does not", to.can_sample),
-         Remedy("raise objective.num_samples or train longer", to.draws_samples)),
+         Remedy("raise objective.num_samples or train longer", to.trains_on_several_samples)),
     ),
     Check(
         "predictions that stand still", "serious", "frames", ("monitor/motion",), checks.still,

@@ -27,7 +27,7 @@ from vidpred.models.base import Discriminator, Generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.pyramid import build_pyramid
 from vidpred.settings import Settings, absent_at_defaults
-from vidpred.training.adversarial_losses import AdversarialLosses, AdversarialSettings, Losses, sum_of, weigh
+from vidpred.training.adversarial_losses import AdversarialLosses, AdversarialSettings, Losses, sum_of, weighted_losses
 
 MAX_RATIO = 1e4
 
@@ -230,7 +230,11 @@ class Objective:
             return scored
 
         adversarial = self.adversarial_losses.generator_terms(score, step.predictions, true, step.number)
-        return self._balanced(terms, adversarial, step) if settings.adversary.balanced else weigh(terms | adversarial)
+        return (
+            self._balanced(terms, adversarial, step)
+            if settings.adversary.balanced
+            else weighted_losses(terms | adversarial)
+        )
 
     def _balanced(
         self, terms: dict[str, tuple[float, Tensor]], adversarial: dict[str, tuple[float, Tensor]], step: Step
@@ -240,9 +244,9 @@ class Objective:
         if "adversarial" in adversarial:
             weight, loss = adversarial["adversarial"]
             if self.last_weight is not None:
-                weight *= gradient_ratio(weigh(terms).total, loss, self.last_weight, step.loss_scale)
+                weight *= gradient_ratio(weighted_losses(terms).total, loss, self.last_weight, step.loss_scale)
             adversarial["adversarial"] = weight, loss
-        losses = weigh(terms | adversarial)
+        losses = weighted_losses(terms | adversarial)
         losses.parts["adversarial_weight"] = step.predictions[-1].new_tensor(weight)
         return losses
 

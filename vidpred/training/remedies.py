@@ -137,7 +137,7 @@ def is_not_motion(history: History) -> bool:
     return for_frames(history) and not is_motion(history)
 
 
-def draws_samples(history: History) -> bool:
+def trains_on_several_samples(history: History) -> bool:
     """Return whether several samples are drawn per clip already."""
     return history.objective.num_samples > 1
 

@@ -15,7 +15,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, evaluation_offsets, training_offsets
 from vidpred.data.worlds.points import POINTS
 from vidpred.errors import ConfigError, DataError
-from vidpred.evaluation.modes import coverage, draw_points
+from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.evaluation.protocols import REFERENCE, Measurement, evaluate_models
 from vidpred.models.base import Generator
 from vidpred.models.baselines import CopyLast, FlowExtrapolation
@@ -96,7 +96,7 @@ def build_validation(data: DataSettings, training: TrainingSettings, accelerator
     """
     if not data.context_frames:
         world = POINTS.get(data.world_settings.name) if data.root is None else None
-        return None if world is None else lambda generator: coverage(draw_points(generator), world).logged()
+        return None if world is None else lambda generator: measure_coverage(draw_points(generator), world).logged()
     steps = data.lead - 1 + data.future_frames
     try:
         source = build_source(data, "validation", evaluation_offsets(data, steps))

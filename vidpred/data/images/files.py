@@ -17,9 +17,9 @@ import numpy as np
 from vidpred.data.images.decode import SUFFIXES, Decoded, decode_image
 from vidpred.data.images.tables import read_idx, read_table
 from vidpred.data.recorded_splits import RecordedSplits
-from vidpred.data.resize import scaled
+from vidpred.data.resize import resize_frame
 from vidpred.data.split_lists import by_listing
-from vidpred.data.splits import SPLITS, by_folder, by_hash
+from vidpred.data.splits import SPLITS, split_by_folder, split_by_hash
 from vidpred.data.videos.index import find_files
 from vidpred.errors import DataError, printable
 
@@ -131,13 +131,13 @@ class ImageFiles:
 
     def _assigned(self, fractions: Sequence[float]) -> list[str]:
         if not any(self.splits):
-            found = by_hash(self.names, fractions)
+            found = split_by_hash(self.names, fractions)
             return [found[name] for name in self.names]
         splits = list(self.splits)
         if "validation" not in splits and fractions[1]:
             share = fractions[1] / (fractions[0] + fractions[1])
             train = [name for name, split in zip(self.names, splits, strict=True) if split == "train"]
-            held_out = by_hash(train, (1 - share, share, 0))
+            held_out = split_by_hash(train, (1 - share, share, 0))
             splits = [held_out.get(name, split) for name, split in zip(self.names, splits, strict=True)]
         return splits
 
@@ -211,7 +211,7 @@ def _of_folder(root: Path, found: tuple[str, ...]) -> ImageFiles | None:
     names = [name for name in found if name.lower().endswith(endings)]
     if not names:
         return None
-    splits = by_folder(names, (1, 0, 0))
+    splits = split_by_folder(names, (1, 0, 0))
     # The class is the innermost folder: train/cat/1.png and test/cat/2.png are both cats.
     parents = [name.split("/")[-2] if "/" in name else "" for name in names]
     if splits and all(name.count("/") == 1 for name in names):
@@ -223,9 +223,9 @@ def _of_folder(root: Path, found: tuple[str, ...]) -> ImageFiles | None:
                       files=FilesBelow(root, names))  # fmt: skip
 
 
-def squared(image: np.ndarray, size: int) -> np.ndarray:
+def center_square(image: np.ndarray, size: int) -> np.ndarray:
     """Return the center square of a `(H, W, C)` uint8 image, scaled to `size`."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return scaled(np.ascontiguousarray(image[top : top + side, left : left + side]), (size, size))
+    return resize_frame(np.ascontiguousarray(image[top : top + side, left : left + side]), (size, size))

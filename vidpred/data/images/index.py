@@ -22,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vidpred.data.files_unchanged import once
+from vidpred.data.files_unchanged import look_once
 from vidpred.data.images.decode import SUFFIXES, check_image, require_white_level
 from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
-from vidpred.data.videos.index import SAVE_SECONDS, index_file, named, warn_of_unread_files
+from vidpred.data.videos.index import SAVE_SECONDS, first_rows, index_file, warn_of_unread_files
 from vidpred.errors import DataError, StorageError
 from vidpred.files import csv_text, parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
@@ -176,7 +176,7 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     """
     root, video = Path(str(settings.root)), settings.video_settings
     scan = Scan(root, video.white_level, video.max_pixels, progress)
-    images, found = once(scan, lambda: _checked(scan))
+    images, found = look_once(scan, lambda: _checked(scan))
     if images is None or images.files is None:
         return images
     if progress:
@@ -184,9 +184,9 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     bad = [(name, found[name].reason) for name in images.names if found[name].reason]
     total, what = len(images), f"{len(bad):,} of {len(images):,} images cannot be read"
     if bad and video.on_bad_video == "error":
-        raise DataError(f"{what} [{root}]: {named(bad)}; remove them or set data.video.on_bad_video=skip")
+        raise DataError(f"{what} [{root}]: {first_rows(bad)}; remove them or set data.video.on_bad_video=skip")
     if len(bad) > settings.allowed_bad_fraction * total or len(bad) == total:
-        raise DataError(f"{what} [{root}]: {named(bad)}; remove them or raise data.max_bad_fraction")
+        raise DataError(f"{what} [{root}]: {first_rows(bad)}; remove them or raise data.max_bad_fraction")
     require_white_level((found[name].peak for name in images.names), root)
     listing = index_file(root, "images").with_name("bad_images.csv")
     if not bad:
@@ -195,5 +195,5 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     with suppress(StorageError):
         write_file(listing, csv_text([("path", "reason"), *bad]))
     if progress:
-        print(f"vidpred: warning: {what} and are skipped: {named(bad)} [{listing}]", file=sys.stderr)
+        print(f"vidpred: warning: {what} and are skipped: {first_rows(bad)} [{listing}]", file=sys.stderr)
     return images.selected(np.array([i for i, name in enumerate(images.names) if not found[name].reason]))

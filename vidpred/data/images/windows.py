@@ -11,13 +11,13 @@ from torch import Tensor
 
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
-from vidpred.data.files_unchanged import once
-from vidpred.data.images.files import ImageFiles, squared
+from vidpred.data.files_unchanged import look_once
+from vidpred.data.images.files import ImageFiles, center_square
 from vidpred.data.images.index import usable_images
 from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import DataSettings
-from vidpred.data.sources import Source, spread, stack_frames
+from vidpred.data.sources import Source, evenly_spaced, stack_frames
 from vidpred.data.splits import Part
 from vidpred.errors import DataError
 from vidpred.processes.memory import without_collection
@@ -58,7 +58,7 @@ class ImageWindows(Source):
         """Return an image as `(H, W, C)` uint8, converted as set; cached up to `data.video.cache_mb`."""
         if number not in self._kept:
             image = with_channels(self.images.read(number), self.settings.channels)
-            image = squared(image, self.settings.size) if self.settings.size else image
+            image = center_square(image, self.settings.size) if self.settings.size else image
             if image.nbytes > self._left:
                 return image
             self._left -= image.nbytes
@@ -81,7 +81,7 @@ class ImageWindows(Source):
 
 def images_of(source: Source, most: int, seed: int = 0) -> Tensor:
     """Return up to `most` different images, evenly spread over the source, `(N, C, H, W)` float32 in [0, 1]."""
-    places = spread(len(source), most, middle=False)
+    places = evenly_spaced(len(source), most, middle=False)
     blocks = [range(first, min(first + BLOCK, len(places))) for first in range(0, len(places), BLOCK)]
     batches = (source.draw([places[place] for place in block], block, seed) for block in blocks)
     return torch.cat([batch.to(torch.device("cpu")).future[:, 0] for batch in batches])
@@ -127,4 +127,4 @@ def _divided(images: ImageFiles, settings: DataSettings) -> dict[str, np.ndarray
     """Return the indices of the images of each split."""
     listing = Path(settings.split_file) if settings.split_file else None
     key = ("divided", settings.model_dump_json())
-    return once(key, lambda: images.divided(settings.split_fractions, listing))
+    return look_once(key, lambda: images.divided(settings.split_fractions, listing))

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from vidpred.data.prepared.format import ClipEntry
-from vidpred.data.resize import scaled, with_channels
+from vidpred.data.resize import resize_frame, with_channels
 from vidpred.data.splits import SPLITS
 from vidpred.data.videos.probe import THUMBNAIL, find_cuts
 from vidpred.data.videos.reader import scaled_size
@@ -202,7 +202,7 @@ class ItemWriter:
         differences: list[float] = []
         for frame in frames:
             shape = shape or scaled_size(frame.shape[0], frame.shape[1], self.size)
-            frame = scaled(with_channels(frame, self.channels), shape)
+            frame = resize_frame(with_channels(frame, self.channels), shape)
             self._write("u8", np.ascontiguousarray(frame.transpose(2, 0, 1)))
             count += 1
             if clip.cuts is None:

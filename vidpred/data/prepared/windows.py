@@ -14,7 +14,7 @@ import torch
 from vidpred.data.batch import Batch
 from vidpred.data.counter_random import uniform
 from vidpred.data.prepared.format import ClipEntry, Manifest, PreparedFrames
-from vidpred.data.recorded_splits import RecordedSplits, warn_of
+from vidpred.data.recorded_splits import RecordedSplits, warn_of_files
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Runs, Source, check_sizes, stack_rows
 from vidpred.data.splits import Part
@@ -114,8 +114,8 @@ class PreparedWindows(Source):
         if settings.augment_settings.horizontal_flip:
             for row in np.flatnonzero(chances[:, 0] < 0.5).tolist():
                 if context_frames:
-                    mirror(context[row])
-                mirror(future[row])
+                    flip_in_place(context[row])
+                flip_in_place(future[row])
         return Batch(
             torch.from_numpy(context),
             torch.from_numpy(future),
@@ -191,7 +191,7 @@ class PreparedWindows(Source):
             yield self._states(clip, first, frames), self._actions(clip, first, frames)
 
 
-def mirror(frames: np.ndarray) -> None:
+def flip_in_place(frames: np.ndarray) -> None:
     """Flip contiguous `(..., H, W)` uint8 frames left to right in place, using OpenCV's vectorized flip."""
     rows = frames.reshape(-1, frames.shape[-1])
     cv2.flip(rows, 1, rows)
@@ -290,7 +290,7 @@ def prepared_source(
     if progress and recorded is not None:
         clips = {clip.clip: clip.bytes for clip in source.prepared.everything}
         recorded.warn_of_changes(dict.fromkeys(clips, 0), {}, folder)
-        warn_of(source.changed, "changed since the run began are not used, as they may hold other splits", folder)
+        warn_of_files(source.changed, "changed since the run began are not used, as they may hold other splits", folder)
     if recorded is not None and not source.prepared.clips:
         raise recorded.nothing_left(split, folder)
     if not len(source) and not settings.context_frames:

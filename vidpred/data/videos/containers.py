@@ -243,7 +243,7 @@ def choose_stream(container: Any, limits: Limits | None) -> OpenVideo:
         # Headers may be wrong: a frame has at least a byte, and times may begin late, as with a camera's clock.
         seconds = seconds or ((container.duration or 0) - max(0, container.start_time or 0)) / av.time_base
         frames = stream.frames if stream.frames <= container.size else 0
-        reason = limits.of_size(stream.width, stream.height) or limits.of_length(frames, seconds)
+        reason = limits.size_error(stream.width, stream.height) or limits.length_error(frames, seconds)
         if reason:
             raise DataError(reason)
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:

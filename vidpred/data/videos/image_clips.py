@@ -30,7 +30,7 @@ def as_video(path: Path, limits: Limits) -> io.BytesIO:
     if len(stack) == 1:
         raise DataError(f"a single image, not a video [{printable(path)}]")
     height, width = stack.size
-    if reason := limits.of_size(width, height) or limits.of_length(len(stack), 0):
+    if reason := limits.size_error(width, height) or limits.length_error(len(stack), 0):
         raise DataError(f"{reason} [{printable(path)}]")
     video, peaks, time = io.BytesIO(), [], 0
     with av.open(video, "w", format="nut") as container:

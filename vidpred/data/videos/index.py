@@ -23,7 +23,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from vidpred.data.files_unchanged import once
+from vidpred.data.files_unchanged import look_once
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
@@ -157,7 +157,7 @@ def scan(
         entry = indexed.get(name)
         status = (base / name).stat() if (base / name).exists() else None
         if entry and status and (entry.bytes, entry.mtime_ns) == (status.st_size, status.st_mtime_ns):
-            reason = limits.of_size(entry.width, entry.height) or limits.of_length(entry.frames, entry.seconds)
+            reason = limits.size_error(entry.width, entry.height) or limits.length_error(entry.frames, entry.seconds)
             if reason is None:
                 videos[name] = entry
             else:  # scanned with higher limits
@@ -223,23 +223,23 @@ def require_videos(
     """
     if not root.exists():
         raise DataError(_absent(root))
-    videos, bad = once((root, limits), lambda: scan(root, progress, limits))
+    videos, bad = look_once((root, limits), lambda: scan(root, progress, limits))
     if progress:
         warn_of_unread_files(root)
     if not videos and not bad:
         raise DataError(f"{no_videos(root)[0]}; give a folder with videos, such as .mp4 or .avi")
     if not videos:
-        raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {named(bad)}; {REMEDY}")
+        raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {first_rows(bad)}; {REMEDY}")
     damaged = [(video.path, usable(video)) for video in videos if video.notes]
     total, wrong = len(videos) + len(bad), sorted([*bad, *damaged])
     if wrong and on_bad == "error":
         what = f"{len(wrong)} of {total} videos are damaged or cannot be read"
-        raise DataError(f"{what} [{root}]: {named(wrong)}; remove them or set data.video.on_bad_video=use")
+        raise DataError(f"{what} [{root}]: {first_rows(wrong)}; remove them or set data.video.on_bad_video=use")
     if on_bad == "skip":
         bad, damaged, videos = wrong, [], [video for video in videos if not video.notes]
     if len(bad) > max_bad_fraction * total or not videos:
         raise DataError(
-            f"{len(bad)} of {total} videos cannot be read [{root}]: {named(bad)}; {REMEDY}, or raise "
+            f"{len(bad)} of {total} videos cannot be read [{root}]: {first_rows(bad)}; {REMEDY}, or raise "
             "data.max_bad_fraction"
         )
     _list_bad(root, videos, bad, damaged, progress)
@@ -264,7 +264,7 @@ def _list_bad(
         return
     for rows, what in ((bad, "videos cannot be read and are skipped"), (damaged, "videos are damaged")):
         if rows:
-            text = f"{len(rows)} of {len(videos) + len(bad)} {what}: {named(rows)}"
+            text = f"{len(rows)} of {len(videos) + len(bad)} {what}: {first_rows(rows)}"
             print(f"vidpred: warning: {text} [{bad_videos_file(root)}]", file=sys.stderr)
 
 
@@ -273,7 +273,7 @@ def usable(video: VideoInfo) -> str:
     return f"usable: {counted(video.frames, 'frame')}; {'; '.join(video.notes)}"
 
 
-def named(rows: Sequence[tuple[str, str]]) -> str:
+def first_rows(rows: Sequence[tuple[str, str]]) -> str:
     """Return the first rows of (path, reason) as text."""
     named = "; ".join(f"{printable(name)}: {reason}" for name, reason in rows[:NAMED])
     return named + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")

@@ -13,13 +13,13 @@ class Limits:
     frames: int = 2_000_000
     hours: float = 24.0
 
-    def of_size(self, width: int, height: int) -> str | None:
+    def size_error(self, width: int, height: int) -> str | None:
         """Return why frames of this size are rejected, or None if they are accepted."""
         if width * height <= self.pixels:
             return None
         return f"too large: frames of {width}x{height} exceed data.video.max_pixels={self.pixels}"
 
-    def of_length(self, frames: int, seconds: float) -> str | None:
+    def length_error(self, frames: int, seconds: float) -> str | None:
         """Return why a video of this length is rejected, or None if it is accepted; 0 means an unknown length."""
         if frames > self.frames:
             return f"too long: {frames} frames exceed data.video.max_frames={self.frames}"

@@ -109,7 +109,7 @@ class _Scan:
             raise DataError(f"damaged: no whole frame ({reason})" if reason else "no frames in its video stream")
         self._compare_thumbnails()
         self.gaps.update(gap for gap in frames.gaps if 0 < gap < self.count)
-        if (note := frames.note()) is not None:
+        if (note := frames.describe_loss()) is not None:
             self.notes.append(note)
         if damage.images is not None and damage.images > frames.count + frames.lost:
             missing = damage.images - frames.count - frames.lost
@@ -139,11 +139,11 @@ class _Scan:
             self.geometry = geometry_of(frame, self.video.stream)
         upright = self.geometry.rotation % 180 == 0
         width = max(frame.width, self.geometry.width if upright else self.geometry.height)
-        self._refuse(self.limits.of_size(width, frame.height))
+        self._refuse(self.limits.size_error(width, frame.height))
 
     def _compare_thumbnails(self) -> None:
         """Compare the last thumbnails with one another, and keep the last one for the next comparison."""
-        self._refuse(self.limits.of_length(self.count, self._seconds()))
+        self._refuse(self.limits.length_error(self.count, self._seconds()))
         found = self._thumbnails[: self._filled]
         if self._filled > 1:
             changes = cv2.absdiff(found[1:], found[:-1]).reshape(self._filled - 1, THUMBNAIL**2)

@@ -78,7 +78,7 @@ class WholeFrames:
         """Whether the last frame so far is whole, and reading has not failed."""
         return self._whole and not self._broken
 
-    def note(self) -> str | None:
+    def describe_loss(self) -> str | None:
         """Return what was lost, for the user; None: nothing."""
         if not self.gaps:
             return None

@@ -61,7 +61,7 @@ class MovingShapesWorld:
         rows, columns = np.mgrid[: self.side, : self.side].astype(np.float32)
         found = np.zeros((self.side, self.side, 2), np.float32)
         for layer in layers:
-            back = compose(layer.poses[time - 1], cv2.invertAffineTransform(layer.poses[time]))
+            back = compose_affine(layer.poses[time - 1], cv2.invertAffineTransform(layer.poses[time]))
             moved = np.stack([columns, rows, np.ones_like(rows)], -1) @ back.T.astype(np.float32)
             covers = cv2.warpAffine(layer.mask, layer.poses[time], size, flags=cv2.INTER_LINEAR) > 0.5
             found[covers] = (moved - np.stack([columns, rows], -1))[covers]
@@ -73,15 +73,17 @@ class MovingShapesWorld:
         camera = self._poses(random, np.array([side / 2, side / 2]), moving=random.random() < 0.6, speed=4.0)
         size = 3 * side
         centered = np.array([[1.0, 0, -side], [0, 1, -side]])
-        background = np.stack([compose(pose, centered) for pose in camera])
-        layers = [Layer(texture(random, size, self.channels), np.ones((size, size), np.float32), background)]
+        background = np.stack([compose_affine(pose, centered) for pose in camera])
+        layers = [Layer(draw_texture(random, size, self.channels), np.ones((size, size), np.float32), background)]
         for _ in range(random.integers(1, MAX_SHAPES + 1)):
             size = int(side * random.uniform(0.12, 0.6))
             place = random.uniform(0, side, 2)
             own = self._poses(random, place, moving=random.random() < 0.85, speed=7.0)
             corner = np.array([[1.0, 0, place[0] - size / 2], [0, 1, place[1] - size / 2]])
-            poses = np.stack([compose(view, compose(pose, corner)) for view, pose in zip(camera, own, strict=True)])
-            layers.append(Layer(texture(random, size, self.channels), shape(random, size), poses))
+            poses = np.stack(
+                [compose_affine(view, compose_affine(pose, corner)) for view, pose in zip(camera, own, strict=True)]
+            )
+            layers.append(Layer(draw_texture(random, size, self.channels), draw_shape(random, size), poses))
         return layers
 
     def _poses(self, random: np.random.Generator, center: np.ndarray, moving: bool, speed: float) -> np.ndarray:
@@ -128,12 +130,12 @@ class MovingShapesWorld:
         return frame
 
 
-def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+def compose_affine(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """Return the 2x3 affine map that applies `inner` and then `outer`."""
     return np.concatenate([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2:] + outer[:, 2:]], 1)
 
 
-def texture(random: np.random.Generator, size: int, channels: int) -> np.ndarray:
+def draw_texture(random: np.random.Generator, size: int, channels: int) -> np.ndarray:
     """Draw colored noise of several scales, sometimes with stripes, `(size, size, C)` float32 in [0, 1]."""
     image = np.zeros((size, size, channels), np.float32)
     roughness = random.uniform(0.4, 1.1)
@@ -155,7 +157,7 @@ def texture(random: np.random.Generator, size: int, channels: int) -> np.ndarray
     return np.asarray(np.clip((image - image.mean()) * contrast + color, 0, 1), np.float32)
 
 
-def shape(random: np.random.Generator, size: int) -> np.ndarray:
+def draw_shape(random: np.random.Generator, size: int) -> np.ndarray:
     """Draw the mask of a blob or polygon with a soft edge and a margin, `(size, size)` float32 in [0, 1]."""
     corners = int(random.integers(3, 9))
     angles = np.sort(random.uniform(0, 6.283, corners)) if random.random() < 0.5 else np.linspace(0, 6.283, 40)

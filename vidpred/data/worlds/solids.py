@@ -101,7 +101,7 @@ def render(solid: Solid, angle: float, side: int = SIDE, details: bool = True) -
     return np.asarray(np.rint(mean * 255), np.uint8)
 
 
-def clip(solid: Solid, numbers: Sequence[int], side: int = SIDE, details: bool = True) -> np.ndarray:
+def render_frames(solid: Solid, numbers: Sequence[int], side: int = SIDE, details: bool = True) -> np.ndarray:
     """Return the frames with the given numbers, `(n, side, side, 1)` uint8."""
     return np.stack([render(solid, solid.start + number * solid.turn, side, details) for number in numbers])[..., None]
 
@@ -113,4 +113,4 @@ class SolidWindows(DeterministicWorld):
     side = SIDE
 
     def frames(self, index: int) -> np.ndarray:
-        return clip(make_solid(self.seed, index), self.offsets, self.side)
+        return render_frames(make_solid(self.seed, index), self.offsets, self.side)

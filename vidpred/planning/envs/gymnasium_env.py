@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vidpred.data.resize import scaled
+from vidpred.data.resize import resize_frame
 from vidpred.data.videos.reader import scaled_size
 from vidpred.errors import ConfigError, install_extra
 from vidpred.planning.costs import GoalImage
@@ -119,7 +119,7 @@ class GymnasiumEnv:
                 )
         first = next(iter(views.values()))
         size = scaled_size(first.shape[0], first.shape[1], self.size)
-        return np.concatenate([scaled(frame, size) for frame in views.values()], 2)
+        return np.concatenate([resize_frame(frame, size) for frame in views.values()], 2)
 
     def state(self) -> np.ndarray | None:
         return self._state

@@ -109,7 +109,7 @@ class PushT:
         return self.painter.paint(self.state)
 
 
-def turned(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
+def rotate_points(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Rotate points `(..., 2)` by an angle `(...)`."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.stack([cos * points[..., 0] - sin * points[..., 1], sin * points[..., 0] + cos * points[..., 1]], -1)
@@ -149,11 +149,11 @@ class RandomPolicy:
     def __call__(self, env: PushT) -> np.ndarray:
         random, state = self.random, env.state
         if self.left == 0:
-            near = middle_of(state) + random.normal(0, 60, 2)
+            near = block_center(state) + random.normal(0, 60, 2)
             self.target = near if random.random() < 0.7 else random.uniform(MARGIN, ARENA - MARGIN, 2)
             self.left, self.speed = int(random.integers(1, 6)), random.uniform(0.3, 1)
         self.left -= 1
-        return towards(state, self.target, self.speed, random.normal(0, 0.2, 2))
+        return action_towards(state, self.target, self.speed, random.normal(0, 0.2, 2))
 
 
 class PushingPolicy:
@@ -174,16 +174,16 @@ class PushingPolicy:
             self.path = self._push(state)
         target, speed = self.path[0]
         if self.random.random() < 0.2:
-            return towards(state, state[:2], 1, self.random.uniform(-1, 1, 2))
+            return action_towards(state, state[:2], 1, self.random.uniform(-1, 1, 2))
         if np.linalg.norm(target - state[:2]) < speed * REACH:
             self.path.pop(0)
-        return towards(state, target, speed, self.random.normal(0, 0.1, 2))
+        return action_towards(state, target, speed, self.random.normal(0, 0.1, 2))
 
     def _push(self, state: np.ndarray) -> list[tuple[np.ndarray, float]]:
-        random, middle = self.random, middle_of(state)
+        random, middle = self.random, block_center(state)
         while True:
             low, high = BAR if random.random() < 0.5 else STEM
-            point = state[2:4] + turned(random.uniform(low, high), state[4])
+            point = state[2:4] + rotate_points(random.uniform(low, high), state[4])
             angle = random.uniform(-np.pi, np.pi)
             way = np.array([np.cos(angle), np.sin(angle)])
             start, end = point - way * 110, point + way * random.uniform(0, 90)
@@ -192,19 +192,19 @@ class PushingPolicy:
                 break
         path, speed = [(start, 1.0)], random.uniform(0.35, 1)
         if crosses(state[:2], start, middle):
-            side = turned(middle - start, np.array(np.pi / 2))
+            side = rotate_points(middle - start, np.array(np.pi / 2))
             side = side / np.linalg.norm(side) * 125
             corners = [np.clip(middle + sign * side, MARGIN, ARENA - MARGIN) for sign in (1, -1)]
             path.insert(0, (min(corners, key=lambda corner: float(np.linalg.norm(corner - state[:2]))), 1.0))
         return [*path, (end, speed)]
 
 
-def middle_of(state: np.ndarray) -> np.ndarray:
+def block_center(state: np.ndarray) -> np.ndarray:
     """Compute the middle of the block, `(2,)`."""
-    return np.asarray(state[2:4] + turned(MIDDLE, state[4]))
+    return np.asarray(state[2:4] + rotate_points(MIDDLE, state[4]))
 
 
-def towards(state: np.ndarray, target: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
+def action_towards(state: np.ndarray, target: np.ndarray, speed: float, noise: np.ndarray) -> np.ndarray:
     """Compute the action that moves the agent up to speed * `REACH` towards a target; noise `(2,)` is in `REACH`."""
     way = (target - state[:2]) / REACH
     way = way * min(1.0, speed / max(float(np.linalg.norm(way)), 1e-6)) + noise

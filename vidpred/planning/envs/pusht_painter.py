@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vidpred.data.resize import scaled
+from vidpred.data.resize import resize_frame
 
 ARENA = 512
 AGENT_COLOR, BLOCK_COLOR, WALL_COLOR, GOAL_COLOR = (65, 105, 225), (119, 136, 153), (211, 211, 211), (144, 238, 144)
@@ -84,7 +84,7 @@ class PushTPainter:
         share = self.image / ARENA
         width, height = round((right - left) * share), round((bottom - top) * share)
         part = cv2.resize(raw[top:bottom, left:right], (width, height))
-        part = scaled(part, (round(height * self.size / self.image), round(width * self.size / self.image)))
+        part = resize_frame(part, (round(height * self.size / self.image), round(width * self.size / self.image)))
         return np.ascontiguousarray(part[:, :, 2::-1])
 
     def _draw_walls(self) -> None:

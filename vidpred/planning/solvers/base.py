@@ -141,7 +141,7 @@ def draw_around(
     return plans
 
 
-def best_of(actions: Tensor, costs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def cheapest_plans(actions: Tensor, costs: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the n = `count` cheapest of plans `(B, S, K, A)`, cheapest first: `(B, n, K, A)`, and costs `(B, n)`."""
     found, places = costs.topk(count, largest=False)
     return actions.gather(1, places[:, :, None, None].expand(-1, -1, *actions.shape[2:])), found

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, cheapest_plans
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class CategoricalCEMSolver:
                 plans[:, 0] = best.actions  # competes again
             elif start is not None:
                 plans[:, 0] = start
-            elites, values = best_of(plans, watch.evaluate(problem, plans), self.num_elites)
+            elites, values = cheapest_plans(plans, watch.evaluate(problem, plans), self.num_elites)
             better = values[:, 0] < best.cost
             actions = torch.where(better[:, None, None], elites[:, 0], best.actions)
             best = Plan(actions, torch.minimum(values[:, 0], best.cost))

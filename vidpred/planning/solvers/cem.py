@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, cheapest_plans, draw_around
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CEMSolver:
             costs = watch.evaluate(problem, plans)
             if kept is not None:
                 plans, costs = torch.cat([plans, kept[0]], 1), torch.cat([costs, kept[1]], 1)
-            elites, values = best_of(plans, costs, self.num_elites)
+            elites, values = cheapest_plans(plans, costs, self.num_elites)
             count = round(self.keep * self.num_elites)
             kept = (elites[:, :count], values[:, :count]) if count else None
             apart = elites.std(1, correction=0)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from vidpred.models.eager_optimizers import eager
-from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, cheapest_plans, draw_around
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,5 @@ class GradientSolver:
                 values.copy_(problem.bounds.clip(values * half) / half)
         with torch.no_grad():
             plans = problem.bounds.clip(values * half)
-            best, costs = best_of(plans, problem.evaluate(plans).detach(), 1)
+            best, costs = cheapest_plans(plans, problem.evaluate(plans).detach(), 1)
         return Plan(best[:, 0], costs[:, 0])

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, cheapest_plans, draw_around
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MPPISolver:
             plans = draw_around(problem, mean, spread, self.num_samples, self.color, random)
             costs = watch.evaluate(problem, plans)
             if watch.is_over:
-                best, found = best_of(plans, costs, 1)
+                best, found = cheapest_plans(plans, costs, 1)
                 return Plan(best[:, 0], found[:, 0])
             unit = self.temperature * costs.std(1, keepdim=True) + 1e-12
             weights = torch.softmax((costs.amin(1, keepdim=True) - costs) / unit, 1)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, best_of, draw_around
+from vidpred.planning.solvers.base import Plan, Problem, Stopwatch, cheapest_plans, draw_around
 
 
 @dataclass(frozen=True)
@@ -31,5 +31,5 @@ class RandomShooting:
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
         watch, spread = Stopwatch(self.seconds), self.init_std * problem.half_range
         plans = draw_around(problem, problem.first_mean(), spread, self.num_samples, self.color, random)
-        best, costs = best_of(plans, watch.evaluate(problem, plans), 1)
+        best, costs = cheapest_plans(plans, watch.evaluate(problem, plans), 1)
         return Plan(best[:, 0], costs[:, 0])
