@@ -21,7 +21,7 @@ from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.models import discriminators
 from vidpred.run import train
-from vidpred.settings import MOVED, moved_to
+from vidpred.settings import MOVED, flatten, migrate, moved_to
 from vidpred.settings import renamed as renamed_settings
 
 FOLDER = Path(__file__).parent / "fixtures" / "old_runs"
@@ -84,6 +84,14 @@ def test_old_names_suggest_the_new_ones(old: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "mine.yaml")
     assert str(caught.value) == f"[{old}] moved to {MOVED[old]} (mine.yaml:1)"
+
+
+def test_stored_settings_are_read_under_their_new_names() -> None:
+    old = {"model": {"name": "lotter", "maps": [4]}, "discriminator": {"name": "progressive", "deviation_group": 0}}
+    new = {"model.name": "lotter", "model.feature_maps": [4], "discriminator.name": "progressive",
+           "discriminator.minibatch_std_group": 0}  # fmt: skip
+    assert dict(flatten(migrate(old, "config.yaml"))) == new
+    assert migrate({"model": {"evaluations": 2}}, "config.yaml") == {"model": {"euler_steps": 2}}
 
 
 def test_the_new_names_exist() -> None:

@@ -16,7 +16,7 @@ def small(**change: object) -> FlowMatching:
     return FlowMatching(FlowMatchingSettings.model_validate({"widths": (4, 8), **change}), DATA)
 
 
-def test_the_true_velocity_leads_to_the_future_in_any_number_of_evaluations() -> None:
+def test_the_true_velocity_leads_to_the_future_in_any_number_of_steps() -> None:
     future, noise = torch.rand(1, 2, 1, 8, 8), torch.randn(1, 8)
     start = noise_images(noise, (2, 1, 8, 8))
 
@@ -24,8 +24,8 @@ def test_the_true_velocity_leads_to_the_future_in_any_number_of_evaluations() ->
         def velocity(self, frames: Tensor, time: Tensor, context: Tensor, given: list[Tensor]) -> Tensor:
             return future * 2 - 1 - start
 
-    for evaluations in (1, 3, 8):
-        model = Exact(FlowMatchingSettings(widths=(4, 8), evaluations=evaluations), DATA)
+    for euler_steps in (1, 3, 8):
+        model = Exact(FlowMatchingSettings(widths=(4, 8), euler_steps=euler_steps), DATA)
         torch.testing.assert_close(model(torch.rand(1, 2, 1, 8, 8), noise=noise)[0], future)
 
 

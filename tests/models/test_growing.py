@@ -165,7 +165,7 @@ def test_real_images_are_faded_in_like_generated_ones() -> None:
 
 @torch.enable_grad()
 def test_the_objective_scores_faded_real_images() -> None:
-    discriminator = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, deviation_group=0), SHAPE)
+    discriminator = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, minibatch_std_group=0), SHAPE)
     settings = ObjectiveSettings(lp_weight=0, gdl_weight=0, adversarial={"weight": 1, "r1_weight": 1, "r1_every": 1})
     objective = Objective(settings, discriminator, discriminator)
     discriminator.progress.fill_(1.5)
@@ -183,7 +183,9 @@ def test_the_objective_scores_faded_real_images() -> None:
 
 def test_the_discriminator_detects_a_batch_of_copies() -> None:
     discriminator = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False), SHAPE)
-    alone = ProgressiveDiscriminator(ProgressiveDiscriminatorSettings(width=8, growing=False, deviation_group=0), SHAPE)
+    alone = ProgressiveDiscriminator(
+        ProgressiveDiscriminatorSettings(width=8, growing=False, minibatch_std_group=0), SHAPE
+    )
     none, images = torch.empty(4, 0, *SHAPE), torch.rand(4, 1, *SHAPE)
     copies = images[:1].repeat(4, 1, 1, 1, 1)
     assert not torch.allclose(discriminator(none, [images])[0], discriminator(none, [copies])[0])

@@ -22,7 +22,7 @@ from vidpred.run import train
 DATA = DataSettings(
     world={"name": "rotating_solids"}, context_frames=5, channels=1, crop_size=16, augment={"horizontal_flip": False}
 )
-SETTINGS = LotterSettings(maps=[4, 8], hidden=16)
+SETTINGS = LotterSettings(feature_maps=[4, 8], hidden=16)
 
 
 def test_every_context_frame_and_their_order_matter() -> None:
@@ -81,7 +81,7 @@ def test_presets_train_and_are_evaluated_like_any_predictor(preset: str, world: 
     settings = {
         "data.world.name": world,
         "run": str(tmp_path / "run"), "training.steps": 2, "training.batch_size": 4, "training.device": "cpu",
-        "model.maps": [4, 8], "model.hidden": 16, "training.validation_windows": 2, "data.crop_size": 16,
+        "model.feature_maps": [4, 8], "model.hidden": 16, "training.validation_windows": 2, "data.crop_size": 16,
     }  # fmt: skip
     train(load_config(f"{preset}.yaml", settings))
     scores = evaluate(tmp_path / "run", num_frames=2, windows=2).scores["run"]

@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "predrnn_v2": {"hidden": [6, 6], "kernel": 3},
     "svg_lp": {"width": 2, "code_size": 6, "noise_channels": 3, "hidden": 5},
     "voxel_flow": {"scales": [2, 1], "widths": [8, 4], "mean_blocks": 1},
-    "flow_matching": {"widths": [4, 8], "evaluations": 2},
+    "flow_matching": {"widths": [4, 8], "euler_steps": 2},
 }
 # As in OpenSTL and, for SVG, in the authors' code. OpenSTL counts 15.08 M for ConvLSTM, of which its forward pass never
 # uses 3.41 M, and has no biases (2048).

@@ -101,7 +101,7 @@ def test_running_statistics_count_every_batch_once(tmp_path: Path) -> None:
             {"objective.adversarial.feature_matching_weight": 0.0, "objective.adversarial.weight": 1.0},
             "class_weight averages over the labeled",
         ),
-        ("progressive", {}, "compares the samples of the whole batch.*deviation_group=0"),
+        ("progressive", {}, "compares the samples of the whole batch.*minibatch_std_group=0"),
         ("mlp_gan", {"discriminator.minibatch_kernels": 4}, "minibatch_kernels=0.*batch_size=16 without"),
     ],
 )

@@ -147,7 +147,7 @@ def test_two_steps_read_every_setting(tmp_path: Path, monkeypatch: pytest.Monkey
         load_config(
             "lotter_mse.yaml",
             {"run": str(tmp_path / "lotter"), "training.steps": 2, "training.batch_size": 2, "data.crop_size": 16,
-             "model.maps": [4], "model.hidden": 8, "training.device": "cpu"},
+             "model.feature_maps": [4], "model.hidden": 8, "training.device": "cpu"},
         ),
         *(
             load_config(

@@ -47,8 +47,8 @@ class FlowMatchingSettings(ModelSettings):
         description="Channels of each level, fine to coarse; each level has half the resolution of the one before.",
     )
     cell_size: Literal[1, 2, 4] = Field(2, description="Side in pixels of the finest level's cells.")
-    evaluations: int = Field(
-        4, ge=1, le=1000, description="Number of evaluations of the network per prediction (Euler steps)."
+    euler_steps: int = Field(
+        4, ge=1, le=1000, description="Number of Euler steps per prediction, each an evaluation of the network."
     )
 
     def build(self, data: DataSettings) -> FlowMatching:
@@ -66,7 +66,7 @@ class FlowMatching(ConditionedPredictor):
 
     def __init__(self, settings: FlowMatchingSettings, data: DataSettings) -> None:
         super().__init__(settings, data.context_frames, data.pred_frames, data.lead, data.channels)
-        self.evaluations, self.cell_size = settings.evaluations, settings.cell_size
+        self.euler_steps, self.cell_size = settings.euler_steps, settings.cell_size
         widths, cells = settings.widths, settings.cell_size**2
         values = self.condition_size - self.noise_channels + 2 * FREQUENCIES
         self.condition = nn.Sequential(nn.Linear(values, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU())
@@ -119,9 +119,9 @@ class FlowMatching(ConditionedPredictor):
             frames = frames + (1 - share) * found_velocity
         else:
             frames = noise_images(noise, shape).to(context)
-            for number in range(self.evaluations):
-                time = context.new_full((len(context),), number / self.evaluations)
-                frames = frames + self.velocity(frames, time, context, given) / self.evaluations
+            for number in range(self.euler_steps):
+                time = context.new_full((len(context),), number / self.euler_steps)
+                frames = frames + self.velocity(frames, time, context, given) / self.euler_steps
         return [clamp_straight_through((frames + 1) / 2)]
 
     def velocity(self, frames: Tensor, time: Tensor, context: Tensor, given: list[Tensor]) -> Tensor:

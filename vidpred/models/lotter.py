@@ -28,7 +28,7 @@ class LotterSettings(ModelSettings):
     name: Literal["lotter"] = Field(
         "lotter", description="Recurrent frame predictor (Lotter et al. 2015): convolutions and an LSTM."
     )
-    maps: list[int] = Field(
+    feature_maps: list[int] = Field(
         [32, 64],
         min_length=1,
         max_length=6,
@@ -46,10 +46,11 @@ class LotterSettings(ModelSettings):
         return self
 
     def build(self, data: DataSettings) -> LotterPredictor:
-        if data.crop_size is None or data.crop_size % 2 ** len(self.maps):
+        halvings = len(self.feature_maps)
+        if data.crop_size is None or data.crop_size % 2**halvings:
             raise ConfigError(
-                f"[data.crop_size={data.crop_size}] model.name=lotter halves its frames {len(self.maps)} times; "
-                f"set a multiple of {2 ** len(self.maps)}"
+                f"[data.crop_size={data.crop_size}] model.name=lotter halves its frames {halvings} times; set a "
+                f"multiple of {2**halvings}"
             )
         return LotterPredictor(self, data)
 
@@ -66,7 +67,7 @@ class LotterPredictor(Generator):
         self.context_frames, self.pred_frames, self.lead = data.context_frames, data.pred_frames, data.lead
         assert data.crop_size is not None
         self.channels, self.side = data.channels, data.crop_size
-        maps, kernel = settings.maps, settings.kernel
+        maps, kernel = settings.feature_maps, settings.kernel
         encoder: list[nn.Module] = []
         for before, after in pairwise([data.channels, *maps]):
             encoder += [nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.ReLU(inplace=True), nn.MaxPool2d(2)]

@@ -56,7 +56,7 @@ class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
     name: Literal["progressive"] = Field("progressive", description="Progressively grown discriminator of images.")
     width: int = Field(512, ge=1, le=MOST_WIDTH, description="Largest number of feature maps (the paper: 512).")
     growing: bool = Field(True, description="Grow from 4x4 to the full size during training, as the generator.")
-    deviation_group: int = Field(
+    minibatch_std_group: int = Field(
         4, ge=0, description="Number of samples in a group of the minibatch standard deviation. 0: none."
     )
 
@@ -138,7 +138,7 @@ class ProgressiveDiscriminator(Growing, Discriminator):
     def __init__(self, settings: ProgressiveDiscriminatorSettings, shape: Shape) -> None:
         super().__init__()
         self.prepare_growth(doublings(shape), settings.growing)
-        self.num_labels, self.group = settings.num_labels, settings.deviation_group
+        self.num_labels, self.group = settings.num_labels, settings.minibatch_std_group
         self.compares_samples = self.group > 1
         widths = [feature_maps(settings.width, level) for level in range(self.doublings + 1)]
         channels = shape.channels + settings.num_labels

@@ -33,7 +33,7 @@ def check_accumulation(
         "objective.adversarial.class_weight averages over the labeled images, whose number differs between batches; "
         "label all images (data.labeled=null)": adversary.class_weight > 0 and data.labeled is not None,
         "the discriminator compares the samples of the whole batch; set discriminator.minibatch_kernels=0 (or "
-        "deviation_group=0)": discriminator is not None and discriminator.compares_samples,
+        "minibatch_std_group=0)": discriminator is not None and discriminator.compares_samples,
     }
     for reason, applies in reasons.items():
         if applies:
