@@ -22,6 +22,7 @@ from vidpred.config import (
 )
 from vidpred.config.explain import explained
 from vidpred.errors import ConfigError
+from vidpred.models.build import GENERATORS
 from vidpred.run import plan
 
 PRESETS = sorted(file.name for file in preset_folder().glob("*.yaml"))
@@ -183,11 +184,26 @@ def test_every_setting_has_a_description() -> None:
     assert missing == []
 
 
+def test_settings_that_a_network_does_not_take_are_refused_and_not_explained() -> None:
+    shown = {title: {setting.key for setting in settings} for title, settings in explained(Config)}
+    assert "model.action_size" in shown["model.name=predrnn_v2"]
+    assert "model.num_labels" in shown["model.name=dcgan"]
+    assert not {"model.action_size", "model.state_size"} & shown["model.name=dcgan"]
+    assert not {"model.noise_channels", "model.noise", "model.num_labels"} & shown["model.name=predrnn_v2"]
+    assert "discriminator.num_labels" not in shown["discriminator.name=patch"]
+    for name, kind in GENERATORS.items():
+        for key in kind.not_taken:
+            value = "binary" if key == "noise" else 2
+            words = rf"{key}: model.name={name} does not take this setting; set model.{key}="
+            with pytest.raises(ConfigError, match=words):
+                load_config(None, {"model.name": name, f"model.{key}": value, "data.context_frames": 4})
+
+
 def test_a_section_is_explained() -> None:
     text = explain("training.generator")
     assert "training.generator.learning_rate  float" in text
     assert "> 0" in text
-    assert "Learning rate before the schedule." in text
+    assert "Largest learning rate, which the schedule multiplies by a factor up to 1." in text
     assert "training.steps" not in text
     assert "data.size" in explain("data.size")
     assert "model.hidden" in explain("model.name=mlp")

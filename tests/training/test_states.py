@@ -187,7 +187,7 @@ def test_sizes_that_do_not_fit_are_named(swings: Path, numbered: Path, tmp_path:
         ),
         (
             {"data.context_frames": 0, "data.crop_size": 16, "model.name": "dcgan"},
-            r"state_size=2.*has no meaning without context frames",
+            r"state_size: model.name=dcgan does not take this setting; set model.state_size=0",
         ),
     ):
         chosen = settings(swings, tmp_path / "run", **change)
@@ -197,7 +197,7 @@ def test_sizes_that_do_not_fit_are_named(swings: Path, numbered: Path, tmp_path:
             with pytest.raises(ConfigError, match=words):
                 verb(load_config(None, chosen))
     for name in ("lotter", "motion"):
-        with pytest.raises(ConfigError, match="states"):
+        with pytest.raises(ConfigError, match="state"):
             load_config(None, {"model.name": name, "model.state_size": 2, "data.augment.horizontal_flip": False})
 
 

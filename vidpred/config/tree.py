@@ -100,11 +100,6 @@ class Config(Settings):
             raise ValueError(
                 "objective.adversarial.class_weight: the discriminator has no classes; set discriminator.classes"
             )
-        if self.model.state_size and not self.data.context_frames:
-            raise ValueError(
-                f"model.state_size: state_size={self.model.state_size} has no meaning without context frames; set it "
-                "to 0"
-            )
         if self.model.state_size and self.data.augment_settings.horizontal_flip:
             raise ValueError(
                 "data.augment.horizontal_flip: mirrored frames would contradict the states (model.state_size)"

@@ -25,13 +25,22 @@ class VideoSettings(Settings):
         "bad_images.csv, or stop.",
     )
     max_pixels: int = Field(
-        Limits.pixels, ge=1, description="Maximum number of pixels per frame or image. Larger ones count as unreadable."
+        Limits.pixels,
+        ge=1,
+        description="Maximum number of pixels per frame or image. Larger ones count as unreadable, see "
+        "on_bad_video and data.max_bad_fraction.",
     )
     max_frames: int = Field(
-        Limits.frames, ge=1, description="Maximum number of frames per video. Longer videos count as unreadable."
+        Limits.frames,
+        ge=1,
+        description="Maximum number of frames per video. Longer videos count as unreadable, see "
+        "on_bad_video and data.max_bad_fraction.",
     )
     max_hours: float = Field(
-        Limits.hours, gt=0, description="Maximum duration of a video in hours. Longer videos count as unreadable."
+        Limits.hours,
+        gt=0,
+        description="Maximum duration of a video in hours. Longer videos count as unreadable, see "
+        "on_bad_video and data.max_bad_fraction.",
     )
     white_level: float | None = Field(
         None,
@@ -45,7 +54,11 @@ class VideoSettings(Settings):
         le=1000,
         description="Frame rate to which videos are resampled, in frames per second. null: every frame of the file.",
     )
-    skip_cuts: bool = Field(True, description="Leave out windows with a hard cut, in training and evaluation.")
+    skip_cuts: bool = Field(
+        True,
+        description="Leave out windows that contain a hard cut (a sudden change of the shot), in training "
+        "and evaluation.",
+    )
     cache_mb: int = Field(
         1024,
         ge=0,
@@ -65,7 +78,7 @@ class AugmentSettings(Settings):
         0.0,
         ge=0,
         le=MOST_SIDE,
-        description="Maximum camera shake in half of the training samples, in pixels per frame.",
+        description="Maximum camera shake in pixels per frame, applied to half of the training samples. 0: none.",
     )
     color_jitter: float = Field(
         0.0,
@@ -84,7 +97,9 @@ class AugmentSettings(Settings):
         0.0,
         ge=0,
         le=1,
-        description="Share of the training samples whose playback speed and direction change over time.",
+        description="Share of the training samples that are played back and forth, at speeds up to "
+        "data.augment.max_speed that change over time. At max_speed=1 only the direction "
+        "changes.",
     )
 
 
@@ -93,11 +108,16 @@ class WorldSettings(Settings):
 
     name: WorldName = Field(
         "forking_ball",
-        description="Embedded world to train on without data.root: forking_ball (a ball that may fall to either side), "
-        "moving_shapes, rotating_solids, bouncing_balls, or points in the plane.",
+        description="Embedded world to train on if data.root is null: forking_ball (a ball that may fall "
+        "to either side), moving_shapes, rotating_solids, bouncing_balls, or points in the "
+        "plane, drawn from eight or twenty-five Gaussians.",
     )
     synthetic_share: float = Field(
-        0.0, ge=0, lt=1, description="Share of the training samples that are synthetic clips of moving shapes."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the training samples that are synthetic clips of moving shapes, mixed into "
+        "the data; needs data.crop_size.",
     )
 
 
@@ -116,10 +136,13 @@ class DataSettings(Settings):
         4, ge=0, le=MOST_FRAMES, description="Number of context frames. 0: none, for image generators."
     )
     pred_frames: int = Field(
-        1, ge=1, le=MOST_FRAMES, description="Number of frames that the generator predicts at once."
+        1, ge=1, le=MOST_FRAMES, description="Number of consecutive frames that the generator predicts at once."
     )
     lead: int = Field(
-        1, ge=1, le=MOST_FRAMES, description="Distance in frames from the last context frame to the first prediction."
+        1,
+        ge=1,
+        le=MOST_FRAMES,
+        description="Distance in frames from the last context frame to the first predicted one. 1: the next frame.",
     )
     unroll: int = Field(
         1,
@@ -128,7 +151,9 @@ class DataSettings(Settings):
         description="Number of consecutive predictions per training step; each after the first takes predicted frames "
         "as its context. The losses compare all of them with unroll * pred_frames future frames.",
     )
-    frame_skip: int = Field(1, ge=1, le=MOST_FRAMES, description="Keep every n-th frame.")
+    frame_skip: int = Field(
+        1, ge=1, le=MOST_FRAMES, description="Keep every n-th frame of a clip, for context and future alike."
+    )
     channels: Literal[1, 3, 6, 9, 12] = Field(
         3, description="Channels of a frame: 3 for color, 1 for gray, 6 to 12 for the two to four cameras of a set."
     )
@@ -136,13 +161,18 @@ class DataSettings(Settings):
         None, ge=8, le=MOST_SIDE, description="Short side in pixels to which frames are scaled. null: unscaled."
     )
     crop_size: int | None = Field(
-        32, ge=8, le=MOST_SIDE, description="Side of the square training crops in pixels. null: whole frames."
+        32,
+        ge=8,
+        le=MOST_SIDE,
+        description="Side in pixels of the square training crops, at random positions; evaluation uses "
+        "whole frames. null: train on whole frames.",
     )
     min_motion: float = Field(
         0.0,
         ge=0,
-        description="Minimum mean squared difference, of values in [0, 1], between the last context frame and the "
-        "first future frame of a crop. Crops with less motion are drawn again.",
+        description="Minimum mean squared difference, of values in [0, 1], between the last context frame "
+        "and the first future frame of a training crop. Crops with less motion are drawn "
+        "again, a limited number of times.",
     )
     num_workers: int = Field(
         0, ge=0, le=MOST_PROCESSES, description="Number of processes that read data. 0: the training process reads."
@@ -178,8 +208,8 @@ class DataSettings(Settings):
         0.0,
         ge=0,
         lt=1,
-        description="Draw labeled images more often, so that they are at least this share of the training "
-        "samples on average.",
+        description="Smallest share of labeled images among the training samples, on average: they are "
+        "drawn more often. Needs data.labeled.",
     )
     video: Annotated[VideoSettings | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="Reading of files. null: the defaults."

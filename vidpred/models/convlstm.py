@@ -6,10 +6,10 @@ A stack of layers that maps each frame to the next, as it is compared in the lit
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
@@ -20,6 +20,8 @@ from vidpred.models.recurrent import Rates, RecurrentPredictor, RecurrentSetting
 class ConvLSTMSettings(RecurrentSettings):
     """Settings of the convolutional LSTM."""
 
+    not_taken: ClassVar[tuple[str, ...]] = ("noise_channels", "noise", "action_size", "state_size")
+
     name: Literal["convlstm"] = Field("convlstm", description="Convolutional LSTM (Shi et al. 2015).")
     scheduled_sampling: float = Field(
         0.4,
@@ -28,14 +30,6 @@ class ConvLSTMSettings(RecurrentSettings):
         description="Share of the training over which the chance of true instead of predicted future frames as inputs "
         "falls from 1 to 0 (Bengio et al. 2015). 0: predicted frames only.",
     )
-
-    @model_validator(mode="after")
-    def _frames_only(self) -> Self:
-        if self.noise_channels or self.action_size or self.state_size:
-            raise ValueError(
-                "name: convlstm takes no noise, actions or states; set noise_channels=0, action_size=0 and state_size=0"
-            )
-        return self
 
     def build(self, data: DataSettings) -> ConvLSTM:
         return ConvLSTM(self, data)

@@ -65,7 +65,7 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
         64, ge=1, le=MOST_WIDTH, description="Feature maps of the first layer, doubled at every coarser resolution."
     )
     batch_norm: bool = Field(
-        True, description="Normalize batches between the layers; must be off with a gradient penalty."
+        True, description="Apply batch normalization between the layers; must be false with a gradient penalty."
     )
     minibatch_kernels: int = Field(
         0,
@@ -77,8 +77,9 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
     classes: int = Field(
         0,
         ge=0,
-        description="Number of classes with a logit each instead of one for all; D = Z / (Z + 1), Z the sum of their "
-        "exponentials (semi-supervised; Salimans et al. 2016, section 5). 0: no classes.",
+        description="Number of the data's classes, if the discriminator predicts the class: one logit per "
+        "class, and D = Z / (Z + 1) with Z the sum of their exponentials (semi-supervised; "
+        "Salimans et al. 2016, section 5). 0: one logit, no classes.",
     )
 
     @property

@@ -34,23 +34,28 @@ class FilmUnetSettings(ModelSettings):
         (24, 32, 48),
         min_length=1,
         max_length=6,
-        description="Channels of each level, fine to coarse; each level has half the resolution of the one before.",
+        description="Channels of each level, fine to coarse, at half the resolution of the one before; "
+        "the finest has cells of cell_size pixels.",
     )
-    cell_size: Literal[1, 2, 4] = Field(2, description="Side in pixels of the finest level's cells.")
+    cell_size: Literal[1, 2, 4] = Field(
+        2, description="Side in pixels of a cell of the finest level, whose pixels become channels."
+    )
     positions: bool = Field(True, description="Give the network the position of every cell (walls do not move).")
     spatial_actions: tuple[float, float] | None = Field(
         None,
-        description="Values of an action at the left or upper and the right or lower edge, if actions are places (x "
-        "and y in turn); the network then receives a map with each of them (Wu et al. 2020, spatial action"
-        " maps). null: actions are plain values.",
+        description="Values of an action component at the image's left or upper edge and at its right or "
+        "lower edge, for actions that are positions in the image (x and y in turn); the "
+        "network then also receives a map of each position (Wu et al. 2020, spatial action "
+        "maps). null: actions are plain values.",
     )
     normalize: bool = Field(
         False, description="Normalize the output of every convolution in groups of channels (Wu & He 2018)."
     )
     warp: bool = Field(
         False,
-        description="Move the last context frame first, every pixel by its own displacement, then correct it: things "
-        "that move as one stay whole (compare Finn et al. 2016, section 3.1).",
+        description="Move the last context frame first, every pixel by its own predicted displacement, "
+        "then correct it: objects that move rigidly stay whole (compare Finn et al. 2016, "
+        "section 3.1).",
     )
 
     @model_validator(mode="after")

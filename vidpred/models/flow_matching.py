@@ -37,16 +37,22 @@ class FlowMatchingSettings(ModelSettings):
 
     name: Literal["flow_matching"] = Field("flow_matching", description="Flow matching (after Lipman et al. 2023).")
     noise_channels: int = Field(
-        8, ge=1, le=1024, description="Length of the vector that a sample's noise image is a function of."
+        8,
+        ge=1,
+        le=1024,
+        description="Length of the noise vector, from which the noise image that a prediction starts from is computed.",
     )
-    noise: Literal["gaussian"] = Field("gaussian", description="Noise distribution.")
+    noise: Literal["gaussian"] = Field("gaussian", description="Distribution of every noise value: standard normal.")
     widths: tuple[int, ...] = Field(
         (64, 128, 256),
         min_length=1,
         max_length=6,
-        description="Channels of each level, fine to coarse; each level has half the resolution of the one before.",
+        description="Channels of each level, fine to coarse, at half the resolution of the one before; "
+        "the finest has cells of cell_size pixels.",
     )
-    cell_size: Literal[1, 2, 4] = Field(2, description="Side in pixels of the finest level's cells.")
+    cell_size: Literal[1, 2, 4] = Field(
+        2, description="Side in pixels of a cell of the finest level, whose pixels become channels."
+    )
     euler_steps: int = Field(
         4, ge=1, le=1000, description="Number of Euler steps per prediction, each an evaluation of the network."
     )

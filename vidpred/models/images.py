@@ -59,11 +59,15 @@ class ImageSettings(ModelSettings):
 
     needs_frames: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = True
+    not_taken: ClassVar[tuple[str, ...]] = ("action_size", "state_size")
 
-    noise_channels: int = Field(100, ge=1, le=100_000, description="Length of z, the noise of an image.")
+    noise_channels: int = Field(
+        100, ge=1, le=100_000, description="Length of the noise vector z that an image is generated from."
+    )
     noise: NoiseName = Field(
         "gaussian",
-        description="Noise distribution: gaussian, uniform in (-1, 1), or binary (1 or -1 with equal chances).",
+        description="Distribution of every noise value: gaussian (standard normal), uniform in (-1, 1), "
+        "or binary (1 or -1 with equal chances).",
     )
 
 

@@ -34,20 +34,26 @@ class LapganSettings(ImageSettings):
     name: Literal["lapgan"] = Field(
         "lapgan", description="Laplacian-pyramid generator of images, coarse to fine (Denton et al. 2015)."
     )
-    scales: int = Field(3, ge=2, le=6, description="Number of scales.")
+    scales: int = Field(
+        3, ge=2, le=6, description="Number of image sizes in the pyramid, each half the next finer one."
+    )
     hidden: list[int] = Field(
         [1200, 1200], min_length=1, description="Widths of the coarsest generator's fully connected layers."
     )
-    width: int = Field(64, ge=1, le=MOST_WIDTH, description="Feature maps of the finer generators.")
+    width: int = Field(
+        64, ge=1, le=MOST_WIDTH, description="Feature maps of the convolutional generators of the finer scales."
+    )
     noise_channels: int = Field(
         1380,
         ge=1,
         le=100_000,
-        description="Number of noise values: those of the coarsest scale plus one per pixel of every finer scale.",
+        description="Number of noise values of an image: those of the coarsest scale, plus one per pixel "
+        "of every finer scale.",
     )
     noise: NoiseName = Field(
         "uniform",
-        description="Noise distribution: gaussian, uniform in (-1, 1), or binary (1 or -1 with equal chances).",
+        description="Distribution of every noise value: gaussian (standard normal), uniform in (-1, 1), "
+        "or binary (1 or -1 with equal chances).",
     )
 
     @property
@@ -65,8 +71,12 @@ class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
     hidden: list[int] = Field(
         [600, 600], min_length=1, description="Widths of the coarsest discriminator's fully connected layers."
     )
-    width: int = Field(64, ge=1, le=MOST_WIDTH, description="Feature maps of the finer discriminators.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Share of the finer discriminators' features that is dropped.")
+    width: int = Field(
+        64, ge=1, le=MOST_WIDTH, description="Feature maps of the convolutional discriminators of the finer scales."
+    )
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="Share of the finer discriminators' features that is dropped in training."
+    )
 
     def build(self, num_scales: int, data: DataSettings) -> LapganDiscriminator:
         return LapganDiscriminator(self, num_scales, image_shape(data))

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from einops import rearrange
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -25,6 +25,8 @@ from vidpred.models.settings import ModelSettings
 class LotterSettings(ModelSettings):
     """Settings of the network of Lotter et al., for frames of one size (data.crop_size)."""
 
+    not_taken: ClassVar[tuple[str, ...]] = ("noise_channels", "noise", "action_size", "state_size")
+
     name: Literal["lotter"] = Field(
         "lotter", description="Recurrent frame predictor (Lotter et al. 2015): convolutions and an LSTM."
     )
@@ -32,18 +34,10 @@ class LotterSettings(ModelSettings):
         [32, 64],
         min_length=1,
         max_length=6,
-        description="Feature maps of each convolution of the encoder; each one is pooled to half the size.",
+        description="Feature maps of each convolution of the encoder; max pooling halves the size after each one.",
     )
     hidden: int = Field(512, ge=1, le=MOST_WIDTH, description="Units of the recurrent memory (LSTM).")
-    kernel: Literal[3, 5, 7] = Field(5, description="Side of all kernels in pixels.")
-
-    @model_validator(mode="after")
-    def _frames_only(self) -> Self:
-        if self.noise_channels or self.action_size or self.state_size:
-            raise ValueError(
-                "name: lotter takes no noise, actions or states; set noise_channels=0, action_size=0 and state_size=0"
-            )
-        return self
+    kernel: Literal[3, 5, 7] = Field(5, description="Side in pixels of the kernels of all convolutions.")
 
     def build(self, data: DataSettings) -> LotterPredictor:
         halvings = len(self.feature_maps)

@@ -36,12 +36,16 @@ class MixtureSettings(ImageSettings):
         51,
         ge=2,
         le=1024,
-        description="Number of noise values: one chooses a Gaussian of the mixture, the others are positions along "
-        "its principal axes.",
+        description="Number of noise values: the first chooses a Gaussian of the mixture, the others are "
+        "positions along the principal axes that are kept, one per value.",
     )
     components: int = Field(100, ge=1, le=MOST_WIDTH, description="Number of Gaussians, each with its own covariance.")
     ridge: float = Field(1e-6, gt=0, description="Addition to the variances.")
-    iterations: int = Field(100, ge=1, description="Iterations of expectation maximization, after k-means.")
+    iterations: int = Field(
+        100,
+        ge=1,
+        description="Largest number of iterations of expectation maximization, after an initialization by k-means.",
+    )
     max_images: int = Field(
         20_000,
         ge=2,

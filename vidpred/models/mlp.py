@@ -34,7 +34,8 @@ class MlpSettings(ImageSettings):
     )
     noise: NoiseName = Field(
         "uniform",
-        description="Noise distribution: gaussian, uniform in (-1, 1), or binary (1 or -1 with equal chances).",
+        description="Distribution of every noise value: gaussian (standard normal), uniform in (-1, 1), "
+        "or binary (1 or -1 with equal chances).",
     )
 
     def build(self, data: DataSettings) -> MlpGenerator:
@@ -52,7 +53,7 @@ class MlpDiscriminatorSettings(ImageDiscriminatorSettings):
         le=MOST_LAYERS,
         description="Number of linear maps of which each maxout unit takes the largest. 1: one map and LeakyReLU.",
     )
-    dropout: float = Field(0.5, ge=0, lt=1, description="Share of the hidden units that is dropped.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Share of the hidden units that is dropped in training.")
     minibatch_kernels: int = Field(
         0,
         ge=0,

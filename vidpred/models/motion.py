@@ -71,10 +71,15 @@ class MotionSettings(ModelSettings):
         32,
         ge=4,
         le=MOST_WIDTH,
-        description="Feature maps of the network that weighs the candidates (copy, moved "
-        "and blurred last frame) for every future frame and place.",
+        description="Feature maps of the network that predicts, for every future frame and neighborhood, "
+        f"the shares of the {NUM_CANDIDATES} candidates: the last frame, motion-compensated frames and "
+        "blurred ones.",
     )
-    backtest: bool = Field(True, description="Measure on the context frames first how well extrapolation works.")
+    backtest: bool = Field(
+        True,
+        description="Estimate first, by predicting the newest context frames from older ones, how "
+        "reliable extrapolation is; the shares depend on it.",
+    )
     refine: bool = Field(
         False,
         description="Add a UNet that takes the frames themselves, corrects motion and adds details; needed for noise, "
@@ -89,13 +94,15 @@ class MotionSettings(ModelSettings):
         "trained. predict --sharpness overrides it.",
     )
     widths: tuple[int, int, int] = Field(
-        (32, 64, 96), description="Feature maps of the refining UNet at 1/2, 1/4 and 1/8 of the resolution."
+        (32, 64, 96),
+        description="Feature maps of the refining UNet at 1/2, 1/4 and 1/8 of the resolution; only with refine.",
     )
     head_width: int = Field(
         32,
         ge=4,
         le=MOST_WIDTH,
-        description="Feature maps of the refining UNet's last layers, which run for every future frame.",
+        description="Feature maps of the refining UNet's last layers, which run for every future frame; "
+        "only with refine.",
     )
 
     @model_validator(mode="after")

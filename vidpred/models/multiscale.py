@@ -35,7 +35,9 @@ class MultiscaleSettings(ModelSettings):
         4, ge=1, le=8, description="Number of scales: fewer than 4 keeps the finest ones, more repeats the coarsest."
     )
     feature_maps: list[list[int]] | None = Field(
-        None, description="Feature maps of each scale, coarse to fine, instead of those of size."
+        None,
+        description="Feature maps of each scale's hidden layers, one list per scale, coarse to fine. "
+        "null: those of size.",
     )
     kernel_sizes: list[list[int]] | None = Field(
         None,

@@ -28,19 +28,24 @@ class PatchDiscriminatorSettings(DiscriminatorSettings):
 
     name: Literal["patch"] = Field(
         "patch",
-        description="Convolutional discriminator of patches (one logit per place), with details and motion as inputs.",
+        description="Convolutional discriminator with one logit per patch; details and motion are additional inputs.",
     )
     widths: list[int] = Field(
         [32, 64, 128],
         min_length=1,
-        description="Feature maps of its 4x4 convolutions of stride 2; each one doubles the size of a patch.",
+        description="Feature maps of the 4x4 convolutions of stride 2, one per entry; each one doubles "
+        "the size of the patch that a logit scores.",
     )
-    scales: int = Field(1, ge=1, le=8, description="Number of scored image sizes, the finest ones.")
+    scales: int = Field(
+        1, ge=1, le=8, description="Number of image sizes that are scored, from the finest on, each half the previous."
+    )
     detail_gain: float = Field(
-        10.0, ge=0, description="Factor of the input with details: a frame minus its blurred self. 0: no such input."
+        10.0, ge=0, description="Factor of an additional input: the frame minus its 3x3 blur. 0: no such input."
     )
     motion_gain: float = Field(
-        5.0, ge=0, description="Factor of the inputs with differences between consecutive frames. 0: no such inputs."
+        5.0,
+        ge=0,
+        description="Factor of additional inputs: the differences between consecutive frames. 0: no such inputs.",
     )
     spectral_norm: bool = Field(False, description="Divide every layer's weight by its largest singular value.")
 

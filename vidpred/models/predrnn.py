@@ -7,7 +7,7 @@ actions, their fusion with the hidden state (section 3.5).
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as functional
@@ -24,12 +24,16 @@ FORGET_BIAS = 1.0
 class PredRNNSettings(RecurrentSettings):
     """Settings of PredRNN-V2."""
 
+    not_taken: ClassVar[tuple[str, ...]] = ("noise_channels", "noise", "state_size")
+
     name: Literal["predrnn_v2"] = Field("predrnn_v2", description="PredRNN-V2 (Wang et al. 2022).")
     decoupling_weight: float = Field(
         0.4,
         ge=0,
-        description="Weight of the loss that keeps the changes of both memories different. The default is OpenSTL's "
-        "0.1 times 4, because the objective's squared errors are those of values in [-1, 1], not [0, 1].",
+        description="Weight of the decoupling loss: the absolute cosine similarity of what a layer adds "
+        "to its two memories, temporal and spatiotemporal, in a step. The default is "
+        "OpenSTL's 0.1 times 4, because the objective's squared errors are those of values in "
+        "[-1, 1], not [0, 1].",
     )
     sampling_start: float = Field(
         0.2,
@@ -52,9 +56,7 @@ class PredRNNSettings(RecurrentSettings):
     )
 
     @model_validator(mode="after")
-    def _what_it_takes(self) -> Self:
-        if self.noise_channels or self.state_size:
-            raise ValueError("name: predrnn_v2 takes no noise or states; set noise_channels=0 and state_size=0")
+    def _fits(self) -> Self:
         if self.sampling_end < self.sampling_start:
             raise ValueError(f"sampling_end: it must not be below sampling_start={self.sampling_start}")
         if len(set(self.hidden)) > 1:

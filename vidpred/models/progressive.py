@@ -40,8 +40,16 @@ class ProgressiveSettings(ImageSettings):
     name: Literal["progressive"] = Field(
         "progressive", description="Progressively grown generator of images (Karras et al. 2018)."
     )
-    noise_channels: int = Field(512, ge=1, le=100_000, description="Length of z, the noise of an image.")
-    width: int = Field(512, ge=1, le=MOST_WIDTH, description="Largest number of feature maps (the paper: 512).")
+    noise_channels: int = Field(
+        512, ge=1, le=100_000, description="Length of the noise vector z that an image is generated from."
+    )
+    width: int = Field(
+        512,
+        ge=1,
+        le=MOST_WIDTH,
+        description="Largest number of feature maps; those of a layer at side s are min(width, 64 width / "
+        "s), s from 4 on (the paper: 512).",
+    )
     growing: bool = Field(
         True, description="Grow from 4x4 to the full size during training. false: start at the full size."
     )
@@ -54,10 +62,23 @@ class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
     """Settings of the progressive GAN's discriminator."""
 
     name: Literal["progressive"] = Field("progressive", description="Progressively grown discriminator of images.")
-    width: int = Field(512, ge=1, le=MOST_WIDTH, description="Largest number of feature maps (the paper: 512).")
-    growing: bool = Field(True, description="Grow from 4x4 to the full size during training, as the generator.")
+    width: int = Field(
+        512,
+        ge=1,
+        le=MOST_WIDTH,
+        description="Largest number of feature maps; those of a layer at side s are min(width, 64 width / "
+        "s), s from 4 on (the paper: 512).",
+    )
+    growing: bool = Field(
+        True,
+        description="Grow from 4x4 to the full size during training; set it as model.growing. false: "
+        "start at the full size.",
+    )
     minibatch_std_group: int = Field(
-        4, ge=0, description="Number of samples in a group of the minibatch standard deviation. 0: none."
+        4,
+        ge=0,
+        description="Largest number of samples over which the minibatch standard deviation, an input of "
+        "the last layers, is computed; reduced to a divisor of the batch size. 0: none.",
     )
 
     def build(self, num_scales: int, data: DataSettings) -> ProgressiveDiscriminator:

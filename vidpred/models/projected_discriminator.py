@@ -53,7 +53,8 @@ class ProjectedDiscriminatorSettings(ImageDiscriminatorSettings):
         64,
         ge=1,
         le=MOST_WIDTH,
-        description="Feature maps of the finest mixture, doubled at coarser ones, up to 512.",
+        description="Feature maps of the finest random mixture of the frozen network's maps, doubled at "
+        "each coarser one, up to 512.",
     )
 
     def build(self, num_scales: int, data: DataSettings) -> ProjectedDiscriminator:

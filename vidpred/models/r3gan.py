@@ -38,22 +38,28 @@ class BackboneSettings(Settings):
     """Settings that generator and discriminator have in common."""
 
     width: int = Field(
-        768, ge=8, le=MOST_WIDTH, multiple_of=8, description="Feature maps of the coarsest stage (the paper: 768)."
+        768,
+        ge=8,
+        le=MOST_WIDTH,
+        multiple_of=8,
+        description="Feature maps of the stages with sides up to full_width_side (the paper: 768).",
     )
     full_width_side: int = Field(
         32,
         ge=4,
-        description="Side in pixels up to which stages have the full width; finer stages have half the feature maps of "
-        "the next coarser one.",
+        description="Side in pixels up to which stages have `width` feature maps; every finer stage has "
+        "half those of the next coarser one.",
     )
-    blocks: int = Field(2, ge=1, le=MOST_LAYERS, description="Residual blocks per stage.")
+    blocks: int = Field(2, ge=1, le=MOST_LAYERS, description="Residual blocks per stage; every resolution is a stage.")
 
 
 class R3ganSettings(BackboneSettings, ImageSettings):
     """Settings of the R3GAN generator."""
 
     name: Literal["r3gan"] = Field("r3gan", description="R3GAN's generator of images (Huang et al. 2024).")
-    noise_channels: int = Field(64, ge=1, le=100_000, description="Length of z, the noise of an image.")
+    noise_channels: int = Field(
+        64, ge=1, le=100_000, description="Length of the noise vector z that an image is generated from."
+    )
 
     def build(self, data: DataSettings) -> R3ganGenerator:
         return R3ganGenerator(self, image_shape(data))

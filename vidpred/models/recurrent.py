@@ -21,13 +21,21 @@ class RecurrentSettings(ModelSettings):
     """Base class of the recurrent predictors' settings."""
 
     hidden: list[int] = Field(
-        [128, 128, 128, 128], min_length=1, max_length=16, description="Hidden channels of each recurrent layer."
+        [128, 128, 128, 128],
+        min_length=1,
+        max_length=16,
+        description="Hidden channels of each recurrent layer; the list's length is the number of layers.",
     )
-    kernel: int = Field(5, ge=1, le=MOST_LAYERS, description="Side of the recurrent kernels in cells; odd.")
+    kernel: int = Field(
+        5, ge=1, le=MOST_LAYERS, description="Side of the recurrent layers' convolution kernels, in cells; odd."
+    )
     cell_size: int = Field(
-        4, ge=1, le=32, description="Side in pixels of a cell: the network computes on frames of that many times fewer "
-        "pixels per side."
-    )  # fmt: skip
+        4,
+        ge=1,
+        le=32,
+        description="Side in pixels of a cell, whose pixels become channels: the network computes at that many times "
+        "fewer cells than pixels per side.",
+    )
     context_weight: float = Field(
         1.0,
         ge=0,

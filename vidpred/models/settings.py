@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Discriminator, Generator, NoiseName
@@ -16,32 +16,51 @@ class ModelSettings(Settings):
 
     needs_frames: ClassVar[bool] = True  # False: makes images from noise, without context frames
     takes_labels: ClassVar[bool] = False
+    not_taken: ClassVar[tuple[str, ...]] = ()  # settings below without meaning for this model: they keep their defaults
     has_encoder: ClassVar[bool] = False  # sets `latent_cost` (a variational auto-encoder)
     fitted: ClassVar[bool] = False  # trained by `fit`, not by gradients
 
     name: str = Field(description="Kind of generator.")
     noise_channels: int = Field(
-        0, ge=0, le=100_000, description="Number of noise values per sample (0: no noise, one prediction)."
+        0,
+        ge=0,
+        le=100_000,
+        description="Length of the noise vector, which determines the predicted future: one draw, one "
+        "outcome (0: no noise, one prediction).",
     )
     noise: NoiseName = Field(
         "gaussian",
-        description="Noise distribution: gaussian, uniform in (-1, 1), or binary (1 or -1 with equal chances).",
+        description="Distribution of every noise value: gaussian (standard normal), uniform in (-1, 1), "
+        "or binary (1 or -1 with equal chances).",
     )
     action_size: int = Field(
-        0, ge=0, le=1024, description="Number of values in an action of the data (0: the generator takes no actions)."
+        0,
+        ge=0,
+        le=1024,
+        description="Number of values in an action; the data has one between consecutive frames (0: takes no actions).",
     )
     state_size: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Number of values in a state, such as a robot's pose; the data has one per frame (0: no states).",
+        description="Number of values in a state, such as a robot's pose; the data has one per frame (0: "
+        "takes no states).",
     )
     num_labels: int = Field(
         0,
         ge=0,
         le=100_000,
-        description="Number of the data's classes, if the generator takes the class as an input (0: it does not).",
+        description="Number of the data's classes, if the generator is conditioned on the class (0: it is not).",
     )
+
+    @model_validator(mode="after")
+    def _keeps_defaults(self) -> Self:
+        defaults = {name: type(self).model_fields[name].default for name in self.not_taken}
+        changed = {name: default for name, default in defaults.items() if getattr(self, name) != default}
+        if changed:
+            remedy = ", ".join(f"model.{name}={default}" for name, default in changed.items())
+            raise ValueError(f"{next(iter(changed))}: model.name={self.name} does not take this setting; set {remedy}")
+        return self
 
     @property
     def num_scales(self) -> int:
@@ -64,7 +83,7 @@ class DiscriminatorSettings(Settings):
         0,
         ge=0,
         le=100_000,
-        description="Number of the data's classes, if the discriminator takes the class as an input (0: it does not).",
+        description="Number of the data's classes, if the discriminator is conditioned on the class (0: it is not).",
     )
 
     @property

@@ -7,7 +7,7 @@ powerful spatiotemporal predictive learning" (gSTA).
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from einops import rearrange
@@ -30,6 +30,8 @@ LAYER_SCALE = 0.01  # initial factor of what a gated block adds
 class SimVPSettings(ModelSettings):
     """Settings of SimVP."""
 
+    not_taken: ClassVar[tuple[str, ...]] = ("noise_channels", "noise", "action_size", "state_size")
+
     name: Literal["simvp"] = Field("simvp", description="SimVP (Gao et al. 2022): convolutions, no recurrence.")
     translator: Literal["inception", "gsta"] = Field(
         "inception",
@@ -43,19 +45,27 @@ class SimVPSettings(ModelSettings):
         4, ge=1, le=12, description="Layers of the encoder and of the decoder; every second one halves the resolution."
     )
     translator_width: int = Field(
-        512, ge=2, le=MOST_WIDTH, description="Channels of the translator, for all frames together."
+        512,
+        ge=2,
+        le=MOST_WIDTH,
+        description="Channels of the translator, which takes all context frames stacked along the channels.",
     )
     translator_layers: int = Field(
-        8, ge=2, le=64, description="Blocks of the translator; of inception blocks, those of either half of the U-Net."
+        8,
+        ge=2,
+        le=64,
+        description="Number of blocks of the translator; for inception, of each half of its U-Net "
+        "(encoder and decoder).",
     )
-    mlp_ratio: float = Field(8.0, gt=0, le=64, description="Hidden channels of a gated block, relative to its input.")
+    mlp_ratio: float = Field(
+        8.0,
+        gt=0,
+        le=64,
+        description="Hidden channels of a block's feed-forward part relative to its input; only for translator=gsta.",
+    )
 
     @model_validator(mode="after")
-    def _frames_only(self) -> Self:
-        if self.noise_channels or self.action_size or self.state_size:
-            raise ValueError(
-                "name: simvp takes no noise, actions or states; set noise_channels=0, action_size=0 and state_size=0"
-            )
+    def _even_width(self) -> Self:
         if self.spatial_width % 2:
             raise ValueError(f"spatial_width: it must be even, not {self.spatial_width}")
         return self

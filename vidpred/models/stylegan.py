@@ -38,25 +38,35 @@ class StyleganSettings(ImageSettings):
     """Settings of the StyleGAN generator."""
 
     name: Literal["stylegan"] = Field("stylegan", description="Style-based generator of images (Karras et al. 2019).")
-    noise_channels: int = Field(512, ge=1, le=100_000, description="Length of z, the noise of an image.")
+    noise_channels: int = Field(
+        512, ge=1, le=100_000, description="Length of the noise vector z that an image is generated from."
+    )
     width: int = Field(
         512,
         ge=1,
         le=MOST_WIDTH,
-        description="Largest number of feature maps of a layer, and the length of the style vector w (the paper: 512).",
+        description="Largest number of feature maps, min(width, 64 width / s) at side s from 4 on, and "
+        "the length of the style vector w (the paper: 512).",
     )
-    mapping_layers: int = Field(8, ge=1, le=MOST_LAYERS, description="Number of layers from z to w.")
+    mapping_layers: int = Field(
+        8, ge=1, le=MOST_LAYERS, description="Number of fully connected layers from z to the style vector w."
+    )
     mixing: float = Field(
         0.9,
         ge=0,
         le=1,
-        description="Share of the training samples whose style changes, at a random layer, to that of another z.",
+        description="Share of the training samples whose layers use the style of another z from a random layer on.",
     )
     truncation: float = Field(
-        0.7, ge=0, le=1, description="Distance of w from its mean outside training, as a share (1: not truncated)."
+        0.7,
+        ge=0,
+        le=1,
+        description="Factor of w's distance from its mean, except in training. 1: not truncated; 0: the mean itself.",
     )
     truncation_cutoff: int = Field(
-        8, ge=0, description="Number of layers, from the coarsest on, that use the truncated w."
+        8,
+        ge=0,
+        description="Number of layers, from the coarsest on, that use the truncated w; the others use w itself.",
     )
     growing: bool = Field(
         True, description="Grow from 4x4 to the full size during training. false: start at the full size."

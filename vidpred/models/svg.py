@@ -6,11 +6,11 @@ that also takes the frame to predict, and the divergence of the two is a loss (e
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as functional
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from vidpred.bounds import MOST_WIDTH
@@ -30,32 +30,47 @@ State = tuple[Tensor, Tensor]
 class SVGSettings(ModelSettings):
     """Settings of SVG-LP."""
 
+    not_taken: ClassVar[tuple[str, ...]] = ("action_size", "state_size")
+
     name: Literal["svg_lp"] = Field("svg_lp", description="Stochastic video generation, learned prior (Denton 2018).")
-    noise_channels: int = Field(10, ge=1, le=1024, description="Length of the random code of every future frame.")
+    noise_channels: int = Field(
+        10,
+        ge=1,
+        le=1024,
+        description="Length of the latent vector z of one future frame; a prediction draws one per frame, "
+        "data.pred_frames times as many noise values.",
+    )
+    noise: Literal["gaussian"] = Field("gaussian", description="Distribution of every noise value: standard normal.")
     width: int = Field(
         64, ge=1, le=MOST_WIDTH, description="Channels of the finest convolutions; the coarsest have 8 times as many."
     )
-    code_size: int = Field(128, ge=1, le=MOST_WIDTH, description="Length of the code of a frame.")
-    hidden: int = Field(256, ge=1, le=MOST_WIDTH, description="Units of the recurrent layers.")
-    predictor_layers: int = Field(2, ge=1, le=16, description="Recurrent layers of the frame predictor.")
+    code_size: int = Field(
+        128,
+        ge=1,
+        le=MOST_WIDTH,
+        description="Length of the code of a frame, which the encoder computes and the decoder turns into a frame.",
+    )
+    hidden: int = Field(
+        256,
+        ge=1,
+        le=MOST_WIDTH,
+        description="Units of every LSTM layer, of the frame predictor, the prior and the posterior.",
+    )
+    predictor_layers: int = Field(
+        2, ge=1, le=16, description="LSTM layers of the frame predictor; prior and posterior have one."
+    )
     beta: float = Field(
         1e-4,
         gt=0,
-        description="Weight of the divergence of posterior and prior, for squared errors of values in [0, 1] as in the "
-        "paper.",
+        description="Weight of the KL divergence between posterior and prior of z, relative to squared "
+        "errors of values in [0, 1] as in the paper.",
     )
     context_weight: float = Field(
-        1.0, ge=0, description="Weight, relative to future frames, of the squared error of context frames."
+        1.0,
+        ge=0,
+        description="Weight, relative to future frames, of the squared error of context frames, each "
+        "predicted from those before it.",
     )
-
-    @model_validator(mode="after")
-    def _what_it_takes(self) -> Self:
-        if self.action_size or self.state_size or self.noise != "gaussian":
-            raise ValueError(
-                "name: svg_lp takes gaussian noise, and no actions or states; set noise=gaussian, action_size=0 and "
-                "state_size=0"
-            )
-        return self
 
     def build(self, data: DataSettings) -> SVG:
         if data.lead > 1:

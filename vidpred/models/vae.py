@@ -32,7 +32,13 @@ class VaeSettings(ImageSettings):
     has_encoder: ClassVar[bool] = True
 
     name: Literal["vae"] = Field("vae", description="Variational autoencoder of images.")
-    noise_channels: int = Field(20, ge=1, le=1024, description="Length of the code z.")
+    noise_channels: int = Field(
+        20,
+        ge=1,
+        le=1024,
+        description="Length of the code z, which the encoder predicts in training and which is drawn as "
+        "noise to generate an image.",
+    )
     hidden: list[int] = Field(
         [400],
         min_length=1,
@@ -42,7 +48,8 @@ class VaeSettings(ImageSettings):
         0,
         ge=0,
         le=MOST_WIDTH,
-        description="Feature maps of convolutional networks, as DCGAN's. 0: fully connected ones.",
+        description="Feature maps of the finest convolutions, as of model.name=dcgan; model.hidden is not "
+        "used then. 0: fully connected networks.",
     )
 
     def build(self, data: DataSettings) -> VaeGenerator:

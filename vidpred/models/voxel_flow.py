@@ -33,21 +33,25 @@ class VoxelFlowSettings(ModelSettings):
         [4, 4, 4, 2, 2, 2, 1, 1, 1],
         min_length=1,
         max_length=32,
-        description="Factor by which each block reduces its input.",
+        description="For each block, in order, the factor by which the height and width of its input are "
+        "reduced; one block per entry.",
     )
     widths: list[int] = Field(
-        [160, 160, 160, 80, 80, 80, 44, 44, 44], description="Channels of each block; multiples of 4."
+        [160, 160, 160, 80, 80, 80, 44, 44, 44],
+        description="Channels of each block, one entry per entry of scales; multiples of 4.",
     )
     mean_blocks: float | None = Field(
         4.5,
         gt=0,
-        description="Mean number of blocks that a sample passes, chosen by a network. null: all blocks.",
+        description="Mean number of blocks that a sample passes; a small network chooses them for every "
+        "sample. null: all blocks.",
     )
     block_decay: float = Field(
         0.8,
         ge=0,
         le=1,
-        description="Weight of the absolute error of each block's frames relative to those of the next block.",
+        description="Weight of the absolute error of the frames after each block, relative to those after "
+        "the next block.",
     )
 
     @model_validator(mode="after")

@@ -44,7 +44,10 @@ class AdversarialSettings(Settings):
         "generator's last layer (Esser et al. 2021, equation 7). A weight of 1 then makes both equally strong.",
     )
     feature_matching_weight: float = Field(
-        0.0, ge=0, description="Weight of the distance between the batch means of the discriminator's hidden features."
+        0.0,
+        ge=0,
+        description="Weight of the generator's feature matching loss: the squared distance between the "
+        "batch means of the discriminator's hidden features for true and generated images.",
     )
     loss: AdversarialName = Field(
         "bce",
@@ -52,29 +55,51 @@ class AdversarialSettings(Settings):
         "a real one (R3GAN).",
     )
     start: int = Field(
-        0, ge=0, description="Step at which the generator's adversarial loss starts; the discriminator always trains."
+        0,
+        ge=0,
+        description="Step from which on the generator's adversarial loss counts; the discriminator trains "
+        "from the first step.",
     )
-    ramp: int = Field(0, ge=0, description="Number of steps over which the adversarial weight rises.")
+    ramp: int = Field(
+        0,
+        ge=0,
+        description="Number of steps from `start` on over which the adversarial weight rises linearly "
+        "from 0. 0: at once.",
+    )
     real_label: float = Field(
         1.0, gt=0, le=1, description="Discriminator target for real images; below 1: one-sided label smoothing."
     )
     r1_weight: float = Field(
         0.0,
         ge=0,
-        description="Weight of the R1 penalty, of gradients with respect to values in [0, 1]: a weight of 10 in papers"
-        " with [-1, 1] is 2.5 here.",
+        description="Weight of the R1 penalty, half the squared gradient of the discriminator at real "
+        "images, with respect to values in [0, 1]: a weight of 10 in papers with [-1, 1] is "
+        "2.5 here.",
     )
     r2_weight: float = Field(
         0.0, ge=0, description="Weight of the R2 penalty, which is R1 at generated instead of real images."
     )
-    r1_every: int = Field(16, ge=1, description="Discriminator steps between R1 penalties, and between R2 penalties.")
+    r1_every: int = Field(
+        16,
+        ge=1,
+        description="Compute the R1 and R2 penalties in every n-th discriminator step; their weights are "
+        "not scaled up for that.",
+    )
     gradient_penalty_weight: float = Field(
-        0.0, ge=0, description="Weight of the gradient penalty, of gradients with respect to values in [0, 1]."
+        0.0,
+        ge=0,
+        description="Weight of the gradient penalty (WGAN-GP), which pulls the slope between real and "
+        "generated images to 1, with gradients with respect to values in [0, 1].",
     )
     drift_weight: float = Field(
         0.0, ge=0, description="Weight of the mean squared logit of real images (Karras et al. 2018)."
     )
-    weight_clip: float | None = Field(None, gt=0, description="Bound of the discriminator's weights. null: none.")
+    weight_clip: float | None = Field(
+        None,
+        gt=0,
+        description="Largest absolute value of the discriminator's weights, which are clipped after every "
+        "update (WGAN). null: not clipped.",
+    )
     wrong_pairs: bool = Field(
         False,
         description="Also train the discriminator to reject true futures of other samples, so that it compares "

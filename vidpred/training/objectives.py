@@ -43,17 +43,26 @@ class ObjectiveSettings(Settings):
     """Weights of the losses (Mathieu et al. 2016, equation 7). A term of weight 0 is not computed."""
 
     lp_weight: float = Field(
-        1.0, ge=0, description="Weight of the L_p loss, a mean over pixels in [-1, 1], summed over scales."
+        1.0,
+        ge=0,
+        description="Weight of the L_p loss, the mean of |error|^lp_exponent over pixels in [-1, 1], "
+        "summed over the model's scales.",
     )
-    lp_exponent: float = Field(1.0, ge=1, description="Exponent p of the L_p loss.")
+    lp_exponent: float = Field(
+        1.0, ge=1, description="Exponent p of the L_p loss: 1 for absolute, 2 for squared errors."
+    )
     gdl_weight: float = Field(
         1.0,
         ge=0,
-        description="Weight of the gradient difference loss, a mean over pixels in [-1, 1], summed over scales.",
+        description="Weight of the gradient difference loss, which compares differences of neighboring "
+        "pixels: a mean over pixels in [-1, 1], summed over scales.",
     )
-    gdl_alpha: float = Field(1.0, ge=1, description="Exponent of the gradient difference loss.")
+    gdl_alpha: float = Field(1.0, ge=1, description="Exponent of the gradient difference loss; only with gdl_weight.")
     pixel_entropy_weight: float = Field(
-        0.0, ge=0, description="Weight of the cross-entropy of pixels, a mean over the values of an image."
+        0.0,
+        ge=0,
+        description="Weight of the binary cross-entropy of pixel values in [0, 1], in nats, a mean over "
+        "the values of an image.",
     )
     kl_weight: float = Field(
         0.0,
@@ -62,13 +71,17 @@ class ObjectiveSettings(Settings):
         "pixel_entropy_weight are 1, the loss is the negative evidence lower bound per value.",
     )
     log_weight: float = Field(
-        0.0, ge=0, description="Weight of the logarithm of each frame's squared error, which is PSNR up to a factor."
+        0.0,
+        ge=0,
+        description="Weight of the decimal logarithm of each frame's mean squared error, which is PSNR up "
+        "to a factor of -1/10 and a constant.",
     )
     log_scales: int = Field(
         1,
         ge=1,
         le=6,
-        description="Number of image sizes, each half the previous, that log_weight's loss averages over.",
+        description="Number of image sizes that log_weight's loss is averaged over: the full size, and "
+        "each half the previous one.",
     )
     losses: Annotated[LossWeights | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="Weights of further losses. null: none."
@@ -77,17 +90,23 @@ class ObjectiveSettings(Settings):
         1,
         ge=1,
         le=MOST_SAMPLES,
-        description="Number of futures drawn per training clip, in antithetic pairs. Above 1, which needs noise, the "
-        "losses count for the nearest future (best of N; Guzman-Rivera et al. 2012).",
+        description="Number of futures drawn per training clip, in antithetic pairs. Above 1, which needs "
+        "a model with noise, the losses count for the future nearest to the true one (best of "
+        "N; Guzman-Rivera et al. 2012).",
     )
     history_weight: float = Field(
-        0.0, ge=0, description="Weight of the distance of both networks' parameters from their historical averages."
+        0.0,
+        ge=0,
+        description="Weight of historical averaging: the squared distance of a network's parameters from "
+        "their mean over earlier steps, for generator and discriminator (Salimans et al. "
+        "2016, section 3.3).",
     )
     other_samples_weight: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Total share of the loss for the samples that are not nearest (Rupprecht et al. 2017).",
+        description="Total share of the loss that the futures which are not nearest have, divided equally "
+        "between them (Rupprecht et al. 2017); only with num_samples above 1.",
     )
     adversarial: Annotated[AdversarialSettings | None, AfterValidator(absent_at_defaults)] = Field(
         None, description="The adversary. null: none."

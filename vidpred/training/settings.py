@@ -13,13 +13,22 @@ from vidpred.settings import Settings
 class OptimizerSettings(Settings):
     """Settings of one network's optimizer."""
 
-    name: Literal["sgd", "rmsprop", "adam", "adamw"] = Field("adam", description="Optimizer of the network.")
-    learning_rate: float = Field(1e-3, gt=0, description="Learning rate before the schedule.")
-    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd and rmsprop.")
-    betas: tuple[float, float] = Field(
-        (0.9, 0.99), description="Decay rates of the moments of adam and adamw, in [0, 1)."
+    name: Literal["sgd", "rmsprop", "adam", "adamw"] = Field("adam", description="Optimizer of this network.")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="Largest learning rate, which the schedule multiplies by a factor up to 1."
     )
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay; decoupled from the gradient in adamw.")
+    momentum: float = Field(
+        0.0, ge=0, lt=1, description="Momentum of sgd and rmsprop; adam and adamw have betas instead."
+    )
+    betas: tuple[float, float] = Field(
+        (0.9, 0.99),
+        description="Decay rates, in [0, 1), of adam's and adamw's averages of the gradient and of its square.",
+    )
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="Weight decay: a multiple of the weights in the gradient or, for adamw, decoupled from it.",
+    )
 
     @field_validator("betas")
     @classmethod
@@ -33,18 +42,30 @@ class ScheduleSettings(Settings):
     """Settings of the factor of a learning rate: warm-up to 1, hold, then decay."""
 
     shape: Literal["constant", "linear", "cosine"] = Field(
-        "linear", description="Shape of the decay: none, a straight line, or half a cosine."
+        "linear",
+        description="Shape of the learning rate's decay from `hold` on: none, a straight line, or half a cosine.",
     )
-    warmup_steps: int = Field(0, ge=0, description="Number of steps over which the factor rises to 1.")
-    hold: float = Field(0.6, ge=0, le=1, description="Fraction of the run after which the decay begins.")
-    final: float = Field(0.1, ge=0, le=1, description="Factor at the end of the run.")
+    warmup_steps: int = Field(
+        0, ge=0, description="Number of steps over which the learning rate's factor first rises to 1. 0: no warm-up."
+    )
+    hold: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        description="Fraction of the training steps after which the learning rate begins to decay; not for constant.",
+    )
+    final: float = Field(
+        0.1, ge=0, le=1, description="Factor of the learning rate at the end of the training; not for constant."
+    )
 
 
 class TrainingSettings(Settings):
     """Settings of the training loop."""
 
     steps: int = Field(2000, ge=1, description="Total number of training steps; a resumed run continues up to it.")
-    batch_size: int = Field(16, ge=1, le=MOST_SAMPLES, description="Number of samples in a batch, over all processes.")
+    batch_size: int = Field(
+        16, ge=1, le=MOST_SAMPLES, description="Number of samples in a batch, summed over all processes."
+    )
     gradient_accumulation_steps: int = Field(
         1,
         ge=1,
@@ -70,8 +91,12 @@ class TrainingSettings(Settings):
     ema_decay: float = Field(
         0.995, ge=0, lt=1, description="Decay per step of the averaged weights, which predictions use. 0: no average."
     )
-    validate_every: int = Field(500, ge=0, description="Steps between validations. 0: never.")
-    validation_windows: int = Field(16, ge=1, le=MOST_SAMPLES, description="Number of windows in a validation.")
+    validate_every: int = Field(
+        500, ge=0, description="Steps between validations, which measure the metrics of best_by. 0: never."
+    )
+    validation_windows: int = Field(
+        16, ge=1, le=MOST_SAMPLES, description="Number of windows of the validation split that a validation measures."
+    )
     best_by: Literal["psnr", "psnr_moving", "ssim", "last"] = Field(
         "psnr_moving",
         description="Validation metric that selects the best checkpoint; `last` selects the newest, which suits runs "
@@ -86,7 +111,11 @@ class TrainingSettings(Settings):
     early_stopping_min_delta: float = Field(
         0.0, ge=0, description="Rise of the metric that early stopping ignores, in the metric's unit."
     )
-    image_every: int = Field(500, ge=0, description="Steps between training images. 0: never.")
+    image_every: int = Field(
+        500,
+        ge=0,
+        description="Steps between images of the training's predictions or samples, in the run folder. 0: never.",
+    )
     log_every: int = Field(10, ge=1, description="Steps between lines in metrics.jsonl.")
     monitor_every: int = Field(
         50, ge=0, description="Steps between the measurements that `vidpred doctor` reads. 0: never."
