@@ -63,7 +63,7 @@ def _check_text(text: str | bytes) -> None:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message, shortened."""
+    """Return a value as text for a message, shortened if it is long."""
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits

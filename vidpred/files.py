@@ -191,7 +191,7 @@ def _descriptor(path: Path, flags: int) -> tuple[int, int]:
 
 
 def csv_text(rows: list[tuple[str, str]]) -> str:
-    """Return rows as CSV."""
+    """Return rows of two cells as CSV, with a line break after each."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

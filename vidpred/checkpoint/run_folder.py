@@ -33,7 +33,7 @@ _folders: dict[str, os.stat_result] = {}  # in which this process trains
 
 
 def is_gone(path: Path) -> bool:
-    """Return whether the run folder in which this process trains is gone from a path; another one may be there."""
+    """Return whether the run folder at `path` in which this process trains was moved, deleted or replaced."""
     return _is_another(path, _folders.get(os.path.abspath(path)))
 
 
@@ -162,7 +162,7 @@ class RunFolder:
             raise OSError(28, f"{needed >> 20} MB needed, {free >> 20} MB free")
 
     def marked(self) -> int | None:
-        """Return the step of the best checkpoint so far, even if it is damaged; None without one."""
+        """Return the step of the best checkpoint so far, also if that is damaged; None without one."""
         best = self.best()
         with suppress(OSError, ValueError):
             record = BestRecord.read(self.path / "best.json")
@@ -184,7 +184,7 @@ class RunFolder:
         return max(records, key=lambda record: (record["value"], -record["step"]), default=None)
 
     def newest(self) -> Checkpoint | None:
-        """Return the newest intact checkpoint; rename damaged ones to step-N.corrupt, with a line on stderr."""
+        """Return the newest intact checkpoint or None; rename damaged ones to step-N.corrupt, with a warning."""
         steps = self.steps()
         for step in reversed(steps):
             try:

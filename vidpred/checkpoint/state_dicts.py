@@ -12,7 +12,7 @@ from vidpred.errors import StorageError
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Load all weights strictly; for arguments and errors see `check_weights`."""
+    """Copy all weights into a module, whose names must match; for arguments and errors see `check_weights`."""
     check_weights(module, tensors, where)
     module.load_state_dict(dict(tensors))
 

@@ -129,6 +129,6 @@ def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
 
 
 def write_manifest(folder: Path, step: int) -> None:
-    """Write the manifest of the files that are in a checkpoint folder."""
+    """Write manifest.json of a checkpoint folder: the training step, and each file's size in bytes and sha256."""
     files = {file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1))

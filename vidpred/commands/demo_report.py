@@ -60,7 +60,7 @@ def side_notes(numbers: Mapping[str, Mapping[str, float | None]]) -> list[str]:
 
 
 def text_table(numbers: Mapping[str, Mapping[str, float | None]], forks: int) -> str:
-    """Return the table for the terminal."""
+    """Return the table for the terminal: a row per model, a column for each of `DEFINITIONS`."""
     title = f"{forks} fresh forks, next frame"
     rows = [[name, *cells(values)] for name, values in numbers.items()]
     return "\n".join(format_table([title, *DEFINITIONS], rows, 15, 3))

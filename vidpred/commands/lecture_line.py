@@ -25,13 +25,13 @@ def data_density(x: np.ndarray) -> np.ndarray:
 
 
 def gaussian(x: np.ndarray, mean: float | np.ndarray, std: float) -> np.ndarray:
-    """Return the density of a Gaussian."""
+    """Return the density of a Gaussian at x, in the shape that x and mean broadcast to."""
     density: np.ndarray = np.exp(-(((x - mean) / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
     return density
 
 
 def smoothed(samples: np.ndarray, width: float = 0.12) -> np.ndarray:
-    """Estimate a density on LINE from samples, by Gaussian kernels."""
+    """Estimate the density of samples `(n,)` at the points of LINE, by Gaussian kernels of this width."""
     return np.asarray(gaussian(LINE[:, None], samples[None], width).mean(1))
 
 
@@ -55,7 +55,7 @@ def network() -> nn.Sequential:
 
 
 def sample_data(count: int) -> Tensor:
-    """Draw from the data: `(count, 1)`."""
+    """Draw `count` values from the data, `(count, 1)`; see `data_density`."""
     left = torch.rand(count, 1) < 0.6
     return torch.where(left, CENTERS[0] + 0.5 * torch.randn(count, 1), CENTERS[1] + 0.4 * torch.randn(count, 1))
 
@@ -76,7 +76,7 @@ class LineTraining:
 
 
 def learn_on_the_line(steps: int, seed: int = 0) -> LineTraining:
-    """Train a GAN in one dimension."""
+    """Train a GAN on the data for `steps` steps; return its samples and the value of the game on the way."""
     torch.manual_seed(seed)
     p = data_density(LINE)
     of_data = value(p, smoothed(sample_data(SAMPLES)[:, 0].double().numpy()))

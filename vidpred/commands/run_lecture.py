@@ -75,7 +75,7 @@ class Variant:
 
 
 def try_remedies(folder: Path, steps: int) -> dict[str, Variant]:
-    """Train every variant on eight Gaussians."""
+    """Train every variant of the GAN on eight Gaussians for `steps` steps; return the results by name."""
     found = {}
     for name, settings in REMEDIES.items():
         run = folder / name.replace(" ", "-")

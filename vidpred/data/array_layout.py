@@ -87,7 +87,7 @@ def _fits(layout: str, shape: Sequence[int]) -> bool:
 
 
 def one_clip(frames: np.ndarray, layout: str, number: int) -> np.ndarray:
-    """Return clip `number` as a view, `(T, H, W, C)`."""
+    """Return clip `number` of an array in a layout as a view, `(T, H, W, C)`."""
     if "N" in layout:
         index = layout.index("N")
         frames = frames[(slice(None),) * index + (number,)]

@@ -103,7 +103,7 @@ class RecordedSplits:
         return [part for part in found if part.end > part.first and usable(part)]
 
     def has_changed(self, clip: str, content: str) -> bool:
-        """Return whether a file or clip has another checksum than when the run began; False if one is unknown."""
+        """Return whether a clip has another checksum than when the run began; False if either is unknown ("")."""
         before = self.fingerprints.get(clip, "")
         return "" not in (before, content) and content != before
 
@@ -167,12 +167,18 @@ class TrainedRanges:
                 self._ranges.setdefault(content, []).append(part)
 
     def overlap(self, content: str, part: Part) -> bool:
-        """Return whether a part of a file with this content was trained on."""
+        """Return whether the run was trained on any of a part's frames, of a file with this checksum of the content."""
         return any(part.first < own.end and own.first < part.end for own in self._ranges.get(content, ()))
 
 
 def warn_of_files(names: Iterable[str], what: str, root: Path) -> None:
-    """Warn about files, if there are any."""
+    """Print one warning to stderr that names the first of these files, and how many more there are; none without any.
+
+    Args:
+        names: The files.
+        what: What they are, to complete "files that are ...".
+        root: Their folder, for the message.
+    """
     if named := _named(names):
         print(f"vidpred: warning: files that are {what} [{root}]: {named}", file=sys.stderr)
 
@@ -243,7 +249,12 @@ def _is_list(file: Path) -> bool:
 
 
 def with_root(settings: DataSettings, root: str | None) -> DataSettings:
-    """Return the settings for the data in another place (None: the same); the splits of a run are not those of it."""
+    """Return the settings for the data at another root.
+
+    Args:
+        settings: The data settings of a run.
+        root: Path of the data; None: that of the settings. For another one, the run's recorded splits do not apply.
+    """
     if root is None or (settings.root is not None and Path(root).resolve() == Path(settings.root).resolve()):
         return settings
     changes: dict[str, Any] = {"root": root}

@@ -9,7 +9,10 @@ from vidpred.errors import DataError
 
 
 def resize_frame(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize a `(H, W, C)` uint8 frame to shape = (height, width): area averaging to shrink, bicubic to enlarge."""
+    """Resize a `(H, W, C)` uint8 frame to shape = (height, width), `(height, width, C)`.
+
+    It averages areas if neither side grows; else, even if only one does, it interpolates bicubically.
+    """
     if frame.shape[:2] == shape:
         return frame
     shrinks = frame.shape[0] >= shape[0] and frame.shape[1] >= shape[1]

@@ -285,7 +285,7 @@ class DataSettings(Settings):
 
     @property
     def limits(self) -> Limits:
-        """Size limits of videos."""
+        """Limits on the size and length of videos, from `video`."""
         video = self.video_settings
         return Limits(video.max_pixels, video.max_frames, video.max_hours)
 

@@ -80,7 +80,7 @@ class Source(ABC):
         return None
 
     def action_statistics(self) -> tuple[list[float], list[float]]:
-        """Return the mean and standard deviation of each action component over the training data."""
+        """Return means and standard deviations of the `action_size` action components over the training data."""
         raise NotImplementedError(f"{type(self).__name__}.action_statistics")
 
     def window_states(self, index: int) -> np.ndarray | None:
@@ -88,7 +88,7 @@ class Source(ABC):
         return None
 
     def state_statistics(self) -> tuple[list[float], list[float]]:
-        """Return the mean and standard deviation of each state component over the training data."""
+        """Return means and standard deviations of the `state_size` state components over the training data."""
         raise NotImplementedError(f"{type(self).__name__}.state_statistics")
 
     def sequences(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -113,7 +113,13 @@ class Source(ABC):
         return self.window(window)
 
     def draw(self, windows: Sequence[int], positions: Sequence[int], seed: int) -> Batch:
-        """Return a training sample from each window, a function of (seed, position)."""
+        """Return a batch with a training sample from each window, a function of (seed, position).
+
+        Args:
+            windows: Indices of the windows.
+            positions: Position of each sample in the whole training, which seeds its augmentation.
+            seed: Seed of the run.
+        """
         pairs = zip(windows, positions, strict=True)
         frames = stack_frames(
             [self.sample(window, np.random.default_rng((seed, 1, position))) for window, position in pairs]
@@ -171,7 +177,7 @@ class WrappedSource(Source):
 
 
 def evenly_spaced(count: int, wanted: int | None, middle: bool = True) -> list[int]:
-    """Return at most `wanted` (None: all) evenly spaced numbers below `count`.
+    """Return at most `wanted` (None: all) evenly spaced numbers below `count`, ascending.
 
     The range is divided into `wanted` equal parts, of which the middle or the first number is returned.
     """
@@ -191,7 +197,7 @@ class Runs:
         return self._ends[-1] if self._ends else 0
 
     def locate(self, index: int) -> tuple[int, int]:
-        """Return the run of window `index` and the window's position in it."""
+        """Return the index of the run that contains window `index`, and the window's position in it, from 0."""
         run = bisect_right(self._ends, index)
         return run, index - (self._ends[run - 1] if run else 0)
 
@@ -256,7 +262,7 @@ class StepSampler(Sampler[list[int]]):
 
 
 def collate(batches: list[Batch]) -> Batch:
-    """Concatenate batches.
+    """Concatenate batches along the samples.
 
     Raises:
         DataError: The frames have different sizes.
@@ -288,7 +294,7 @@ def stack_frames(samples: Sequence[np.ndarray]) -> Tensor:
 
 
 def stack_rows(rows: Iterable[np.ndarray | None]) -> Tensor:
-    """Stack the actions or states of several windows to `(B, n, values)`."""
+    """Stack the actions or states of several windows, `(n, values)` each, to `(B, n, values)`; none may be None."""
     return torch.from_numpy(np.stack([row for row in rows if row is not None]))
 
 

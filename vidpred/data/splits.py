@@ -52,7 +52,10 @@ def divide(
 
 
 def split_by_hash(names: Iterable[str], fractions: Sequence[float]) -> dict[str, str]:
-    """Return the split of each name, by a hash of the name: adding clips moves few of the others to another split."""
+    """Return name -> split, by a hash of the name: adding clips moves few of the others to another split.
+
+    `fractions` are the shares of train, validation and test.
+    """
     ordered = _in_order_of_hashes(tuple(names))
     test = max(1, round(fractions[2] * len(ordered))) if fractions[2] else 0
     validation = max(1, round(fractions[1] * len(ordered))) if fractions[1] else 0
@@ -89,7 +92,7 @@ def with_validation(splits: dict[str, str], fractions: Sequence[float]) -> dict[
 
 
 def whole_clips(lengths: Mapping[str, int], splits: Mapping[str, str]) -> list[Part]:
-    """Return whole clips as parts; clips without a split are skipped."""
+    """Return whole clips as parts, from their lengths in frames and their splits; clips without a split are skipped."""
     return [Part(name, splits[name], 0, frames) for name, frames in lengths.items() if name in splits]
 
 

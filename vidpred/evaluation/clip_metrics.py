@@ -50,7 +50,7 @@ class ClipMetrics:
 
     @torch.inference_mode()
     def measured(self, steps: Iterable[Step]) -> Iterator[Step]:
-        """Yield the steps unchanged, and measure those with ground truth."""
+        """Yield the steps unchanged, and measure those with true frames as they pass."""
         for step in steps:
             if step.target is not None:
                 self._add(step, step.target)
@@ -76,14 +76,14 @@ class ClipMetrics:
                     row.setdefault(metric, []).append(value)
 
     def to_json(self) -> dict[str, dict[str, list[float | None]]]:
-        """Return `rows` with None for values that are not defined."""
+        """Return `rows` (name -> metric -> value of every measured frame) with None for values that are not defined."""
         return {
             name: {metric: [to_number(value) for value in values] for metric, values in row.items()}
             for name, row in self.rows.items()
         }
 
     def summary(self, metric: str = "psnr") -> str:
-        """Return the mean of one metric over the measured frames for every row; empty without any."""
+        """Return a line with the mean of one metric over the measured frames for every row; empty without any."""
         means = {}
         for name, row in self.rows.items():
             values = [value for value in row[metric] if math.isfinite(value)]
@@ -93,6 +93,6 @@ class ClipMetrics:
 
 
 def definitions(num_samples: int | None, protocol: Protocol = PLAIN) -> dict[str, str]:
-    """Return the definition of every metric, and of the statistics of several samples."""
+    """Return name -> definition of the protocol's metrics and, for several samples, of their statistics."""
     named = {name: METRICS[name].definition for name in protocol.metrics}
     return {**named, **(of_samples(num_samples) if num_samples and num_samples > 1 else {})}

@@ -112,20 +112,20 @@ def compare_predictors(
 
 
 def group_by_seed(predictors: Sequence[Predictor]) -> dict[str, list[str]]:
-    """Group runs that differ only in their seed under one title; own generators belong to no run and are left out."""
+    """Return title -> names of the runs that differ only in their seed; own generators are left out."""
     runs = zip(unique_names(predictors), predictors, strict=True)
     return by_method({name: read_settings(one.checkpoint.path) for name, one in runs if one.checkpoint is not None})
 
 
 def describe_measurement(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
-    """Return one line about what was measured."""
+    """Return one line about what was measured: number of windows, split, data, frames and protocol."""
     data = request.root or predictors[0].data.root or "the embedded forking-ball world"
     frames = describe_frames(request.chosen(predictors[0].data))
     return f"{result.windows} windows of the {request.split} split of {data}, {frames}, protocol {result.protocol.name}"
 
 
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:
-    """Add the tables, the plot and the definitions of all metrics."""
+    """Add the tables, the plot and the definitions of all metrics to a page; the plot is written to `folder` first."""
     page.heading("Numbers")
     page.text(
         f"{AVERAGING}; n is {result.windows} unless stated otherwise; {report.describe_directions(result.protocol)}."

@@ -77,7 +77,7 @@ class PrintedEvaluation(Evaluation):
         return report.to_json(self, self.about)
 
     def means(self, metric: str) -> dict[str, list[float]]:
-        """Return the mean of a metric of every frame ahead by table row (a model or a baseline)."""
+        """Return table row (a model or a baseline) -> the metric's mean at every frame ahead, t+1 first."""
         return {name: [total.mean for total in scores.overall[metric]] for name, scores in self.scores.items()}
 
 
@@ -207,7 +207,7 @@ def describe_frames(data: DataSettings) -> str:
 
 
 def about_evaluation(predictors: Sequence[Predictor], request: EvaluationRequest) -> dict[str, Any]:
-    """Return the runs, data, split and versions that the numbers belong to."""
+    """Return the runs, data, split and versions that the numbers belong to, as plain values by name."""
     return {
         "runs": [{"name": p.name, "step": p.step, "parameters": count_parameters(p.generator)} for p in predictors],
         "data": request.root or predictors[0].data.root or "the embedded forking-ball world",

@@ -48,7 +48,7 @@ class FeatureDistance:
 
 
 def map_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-    """Compute the distances `(N,)` of pairs of images from their feature maps."""
+    """Compute the distances `(N,)` of pairs of images from their feature maps, two lists of `(N, C, h, w)`."""
     return sum_of([squared_difference(*maps) for maps in zip(first, second, strict=True)])
 
 
@@ -58,10 +58,10 @@ def squared_difference(first: Tensor, second: Tensor) -> Tensor:
 
 
 def unit_length(features: Tensor) -> Tensor:
-    """Divide features by their length over the channels; features of length 0 stay 0."""
+    """Divide features `(N, C, h, w)` by their length over the channels; features of length 0 stay 0."""
     return torch.div(features, torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-10))
 
 
 def sum_of(terms: Sequence[Tensor]) -> Tensor:
-    """Sum tensors of one shape."""
+    """Return the elementwise sum of tensors of one shape."""
     return torch.stack(list(terms)).sum(0)

@@ -35,7 +35,7 @@ class ForkingScenes:
 
 
 def find_forking_scenes(world: ForkingBallWorld, count: int) -> ForkingScenes:
-    """Return the first `count` forking scenes of a world."""
+    """Return the first `count` scenes of a world whose ball may fall to either side."""
     indices: list[int] = []
     scene = 0
     while len(indices) < count:
@@ -59,12 +59,12 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
 
 
 def nearest_distance(prediction: Tensor, scenes: ForkingScenes) -> Tensor:
-    """Compute the distance to the nearer future, `(N,)`."""
+    """Compute the distance of predictions `(N, C, H, W)` to the nearer of both futures, `(N,)`, see `distance`."""
     return torch.minimum(distance(prediction, scenes.left), distance(prediction, scenes.right))
 
 
 def is_near(prediction: Tensor, scenes: ForkingScenes) -> Tensor:
-    """Return whether each prediction is nearer to one of the futures than to their mean, `(N,)` bool."""
+    """Return whether each prediction `(N, C, H, W)` is nearer to one of the futures than to their mean, `(N,)` bool."""
     return nearest_distance(prediction, scenes) < distance(prediction, scenes.ghost)
 
 
@@ -77,7 +77,7 @@ def is_sharp(prediction: Tensor, scenes: ForkingScenes) -> Tensor:
 
 
 def goes_left(prediction: Tensor, scenes: ForkingScenes) -> Tensor:
-    """Return whether the nearer future is the left one, `(N,)` bool."""
+    """Return whether the future nearer to each prediction `(N, C, H, W)` is the left one, `(N,)` bool."""
     return distance(prediction, scenes.left) < distance(prediction, scenes.right)
 
 
@@ -96,7 +96,7 @@ def both_occur(draws: Tensor, scenes: ForkingScenes) -> Tensor:
 
 
 def sharp_share(draws: Tensor, scenes: ForkingScenes) -> float:
-    """Compute the share of all draws `(N, S, C, H, W)` that are sharp."""
+    """Compute the share in [0, 1] of all draws `(N, S, C, H, W)` that are sharp, see `is_sharp`."""
     return float(map_draws(is_sharp, draws, scenes).float().mean())
 
 

@@ -28,7 +28,7 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """The mean, `(F,)`."""
+        """The mean of all features so far, `(F,)`."""
         return self.origin + self.total / self.count
 
     @property
@@ -38,7 +38,7 @@ class Moments:
 
 
 def distance(first: Moments, second: Moments) -> float:
-    """Compute the `frechet_distance` of two sets; NaN where one has fewer than two features."""
+    """Compute the `frechet_distance` between two sets of features; NaN where one has fewer than two."""
     if min(first.count, second.count) < 2:
         return math.nan
     return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)

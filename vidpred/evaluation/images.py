@@ -86,7 +86,7 @@ class ImageEvaluation:
         return list(dict.fromkeys(name for values in self.numbers.values() for name in values))
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return the head and the rows of a table, with a row per run."""
+        """Return the head and the rows of a table as cells: the run's name, then a cell for every metric."""
         rows = [
             [run, *(f"{values[name]:.4g}" if name in values else "-" for name in self.metrics)]
             for run, values in self.numbers.items()
@@ -213,7 +213,14 @@ def _warn_of_few(count: int, split: str) -> None:
 def evaluate_runs(
     predictors: Sequence[Predictor], request: ImageRequest, numbers: Path | None = None, neighbors: Path | None = None
 ) -> str:
-    """Return the table of `evaluate_images`; write it as JSON and draw the neighbors where a file is given."""
+    """Measure image generators, see `evaluate_images`; return the table for the terminal.
+
+    Args:
+        predictors: The runs.
+        request: What to measure.
+        numbers: JSON file to write; None: none.
+        neighbors: Image of samples and their nearest training images to write; None: none.
+    """
     found = evaluate_images(dict(zip(unique_names(predictors), predictors, strict=True)), request)
     if numbers:
         content = {
@@ -233,7 +240,17 @@ def evaluate_runs(
 def compare_samples(
     network: Callable[[Tensor], Any] | None, samples: Tensor, held_out: Tensor, training: Tensor
 ) -> dict[str, float]:
-    """Measure samples `(N, C, H, W)` against held-out and training images; without a network only their pixels."""
+    """Measure samples against held-out and training images, all `(N, C, H, W)` in [0, 1].
+
+    Args:
+        network: Images -> features, and optionally logits; None: only measures of the pixels.
+        samples: Generated images.
+        held_out: True images that were not trained on.
+        training: Training images, to find copies of.
+
+    Returns:
+        Values by metric name, see `NAMES`.
+    """
     numbers: dict[str, float] = {}
     if network is not None:
         sampled, logits = features_of(network, samples)
@@ -249,7 +266,7 @@ def compare_samples(
 
 
 def feature_distances(sampled: Tensor, true: Tensor) -> dict[str, float]:
-    """Measure kernel distance, precision and recall of features `(N, F)`; empty where there are fewer than four."""
+    """Measure kernel distance, precision and recall of features `(N, F)` by name; none if N is below four."""
     if min(len(sampled), len(true)) < 4:
         return {}
     kernel = kernel_distance(sampled, true)

@@ -50,7 +50,10 @@ def moving_mask(first: Tensor, second: Tensor) -> Tensor:
 
 
 def psnr(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
-    """Compute 10 log10(255^2 / (128^2 mean (y - y')^2)) over all pixels, values in [-1, 1], still ones set equal."""
+    """Compute 10 log10(255^2 / (128^2 mean (y - y')^2)) dB, `(N,)`, of values in [-1, 1] over all pixels.
+
+    Prediction and target are `(N, C, H, W)` in [0, 1]; pixels outside `moving`, `(N, H, W)` bool, are set equal.
+    """
     first, second = _masked(prediction, target, moving)
     error = (first - second).square().mean((1, 2, 3)) * HALF_RANGE**2
     return (10 * torch.log10(PEAK**2 / error)).float()
@@ -69,14 +72,20 @@ def sharpness_difference(prediction: Tensor, target: Tensor, moving: Tensor) -> 
 
 
 def ssim(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
-    """Compute the SSIM (Wang et al. 2004) of the luma in [0, 255], 11x11 Gaussian of sigma 1.5, zeros outside."""
+    """Compute the SSIM (Wang et al. 2004) of the luma in [0, 255], `(N,)`: 11x11 Gaussian of sigma 1.5, zeros outside.
+
+    For the arguments see `psnr`.
+    """
     first, second = (_luma(images) for images in _masked(prediction, target, moving))
     values = similarity(first, second, partial(gaussian_mean, padding=SSIM_WINDOW // 2), SSIM_CONSTANTS)
     return values.mean((1, 2, 3)).float()
 
 
 def counted_samples(prediction: Tensor, target: Tensor, moving: Tensor) -> Tensor:
-    """Return which samples count, `(N,)` bool: 50 dB and more (nothing moves, or no error) are dropped."""
+    """Return which samples count, `(N,)` bool: those with a `psnr` below 50 dB; at more nothing moves, or errs.
+
+    For the arguments see `psnr`.
+    """
     return psnr(prediction, target, moving) < DROPPED_FROM
 
 

@@ -107,15 +107,19 @@ class MetricNetwork:
 
 
 def feature_network(file: Path | None, device: torch.device) -> Callable[[Tensor], list[Tensor]] | None:
-    """Return a function that computes feature maps by the network in a file, if one is given. Raises ConfigError."""
+    """Return the function of the network in a file, images `(N, 3, H, W)` -> feature maps; None without a file.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
     return None if file is None else MetricNetwork("feature_distance", file, device).maps
 
 
 def to_three_channels(frames: Tensor) -> Tensor:
-    """Expand `(N, C, ...)` with C = 1 or 3 to three channels."""
+    """Expand `(N, C, ...)` with C = 1 or 3 to `(N, 3, ...)`; gray is repeated."""
     return frames.expand(-1, 3, *frames.shape[2:]) if frames.shape[1] == 1 else frames
 
 
 def to_bytes(frames: Tensor) -> Tensor:
-    """Convert [0, 1] to uint8, rounded."""
+    """Convert values in [0, 1] to uint8 in [0, 255], rounded."""
     return (frames.clamp(0, 1) * 255).round().to(torch.uint8)

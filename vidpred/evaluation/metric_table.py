@@ -55,7 +55,7 @@ class TrueFrames:
 
     @cached_property
     def features(self) -> Sequence[Tensor]:
-        """The network's feature maps of the target."""
+        """The network's feature maps of the target, one `(1, C, h, w)` per layer."""
         assert self.network is not None
         return self.network(to_three_channels(self.target))
 
@@ -115,7 +115,7 @@ def _features(prediction: Tensor, true: TrueFrames) -> Tensor:
 
 
 def finite(values: Tensor) -> Tensor:
-    """Replace infinities, which come from ratios to a true frame without any detail or change, by NaN."""
+    """Replace infinities by NaN; they come from ratios to a true frame without any detail or change."""
     return values.where(values.isfinite(), torch.full_like(values, math.nan))
 
 
@@ -249,7 +249,7 @@ class Protocol:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of its metrics, in the order of `METRICS`."""
+        """The names of the protocol's metrics, in the order of `METRICS`."""
         own = tuple(name for name, one in METRICS.items() if self.name in one.protocols)
         return (*own, *self.added)
 

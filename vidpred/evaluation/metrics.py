@@ -26,22 +26,28 @@ SSIM_CONSTANTS = (0.01**2, 0.03**2)  # (K1 L)^2 and (K2 L)^2 with L = 1
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Compute the peak signal-to-noise ratio, -10 log10(mean squared error) dB, peak 1; infinite for equal images."""
+    """Compute the peak signal-to-noise ratio in dB, `(N,)`: -10 log10(mean squared error); infinite for equal images.
+
+    Prediction and target are `(N, C, H, W)` in [0, 1].
+    """
     return _decibels(_average(_squared_error(prediction, target)))
 
 
 def masked_psnr(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Compute `psnr` over the masked pixels."""
+    """Compute `psnr` over the pixels of a bool mask `(N, H, W)`: `(N,)`, NaN where they are too few."""
     return _decibels(_average(_squared_error(prediction, target), mask))
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Compute the mean of `ssim_map`, in [-1, 1], 1 for equal images."""
+    """Compute the mean of `ssim_map` over positions, `(N,)` in [-1, 1]; 1 for equal images."""
     return _average(_ssim_map(prediction, target)).float()
 
 
 def masked_ssim(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Compute `ssim` over the windows with a masked center; the mask's 5 border pixels have none and do not count."""
+    """Compute `ssim` over the windows whose center a bool mask `(N, H, W)` holds: `(N,)`, NaN where they are too few.
+
+    The mask's 5 border pixels are no centers and do not count.
+    """
     return _average(_ssim_map(prediction, target), mask, border=(SSIM_WINDOW // 2, SSIM_WINDOW // 2)).float()
 
 
@@ -56,7 +62,10 @@ def sharpness_difference(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def masked_sharpness_difference(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Compute `sharpness_difference` over the masked pixels; the mask's first row and first column do not count."""
+    """Compute `sharpness_difference` over the pixels of a bool mask `(N, H, W)`: `(N,)`, NaN where they are too few.
+
+    The mask's first row and first column do not count.
+    """
     return _decibels(_average(_sharpness_error(prediction, target), mask, border=(1, 0)))
 
 

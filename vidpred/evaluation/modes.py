@@ -32,12 +32,12 @@ class Coverage:
     divergence: float
 
     def logged(self) -> dict[str, float]:
-        """Return the numbers under the names that training logs, which stay the same for runs of any age."""
+        """Return the numbers by the names that training logs, which stay the same for runs of any age."""
         return {"covered": self.modes_covered, "good": self.high_quality_share, "divergence": self.divergence}
 
 
 def measure_coverage(points: np.ndarray, world: Gaussians) -> Coverage:
-    """Measure the coverage of a world by points `(N, 2)`."""
+    """Measure which Gaussians of a world points `(N, 2)` cover, and how many points are close to one."""
     distances = np.linalg.norm(points[:, None] - world.centers[None], axis=2)
     good = distances.min(1) <= GOOD * world.std
     counts = np.bincount(distances.argmin(1)[good], minlength=len(world.centers))

@@ -46,7 +46,13 @@ class NetworkMetrics:
         self._add_features("", future)
 
     def update(self, name: str, draws: Iterable[Iterable[Tensor]], future: Tensor) -> Iterator[Iterator[Tensor]]:
-        """Yield the rollouts of a model unchanged, and measure each when its last frame has been taken."""
+        """Yield the rollouts of a model unchanged, and measure each when its last frame has been taken.
+
+        Args:
+            name: The model's name.
+            draws: Rollouts of one window, each of frames `(1, C, H, W)` in [0, 1].
+            future: The true frames, `(1, K, C, H, W)`.
+        """
         for draw in draws:
             yield self._updated(name, draw, future)
 
@@ -72,7 +78,11 @@ class NetworkMetrics:
                 self.features.setdefault((kind, name), Moments()).add(self.networks[kind](batch))
 
     def compute(self) -> dict[str, dict[str, Any]]:
-        """Return model -> metric -> value and n (None: too few for a distance), LPIPS for every frame ahead."""
+        """Return model -> kind -> value and n.
+
+        LPIPS has "mean", a value for every frame ahead; FID and FVD have "value", None if there are too few for a
+        distance.
+        """
         names = list(dict.fromkeys([*self.distances, *(name for _, name in self.features if name)]))
         found: dict[str, dict[str, Any]] = {name: {} for name in names}
         for name, by_step in self.distances.items():
@@ -85,14 +95,14 @@ class NetworkMetrics:
         return found
 
     def about(self) -> dict[str, dict[str, str]]:
-        """Return the definition and the file of each metric."""
+        """Return kind -> {"definition", "file"} of each metric."""
         return {
             kind: {"definition": KINDS[kind].definition, "file": network.file.name}
             for kind, network in self.networks.items()
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
+        """Return `about` and `compute` as plain values under "learned"."""
         return {"learned": {"about": self.about(), "models": self.compute()}}
 
     def table(self) -> str:

@@ -21,17 +21,17 @@ SSIM_CONSTANTS = ((0.01 * DATA_RANGE) ** 2, (0.03 * DATA_RANGE) ** 2)
 
 
 def mse_sum(prediction: Tensor, target: Tensor) -> Tensor:
-    """Compute the squared error summed over channels and pixels; lower is better."""
+    """Compute the squared error summed over channels and pixels of `(N, C, H, W)`: `(N,)`; lower is better."""
     return (prediction.double() - target.double()).square().sum((1, 2, 3)).float()
 
 
 def mae_sum(prediction: Tensor, target: Tensor) -> Tensor:
-    """Compute the absolute error summed over channels and pixels; lower is better."""
+    """Compute the absolute error summed over channels and pixels of `(N, C, H, W)`: `(N,)`; lower is better."""
     return (prediction.double() - target.double()).abs().sum((1, 2, 3)).float()
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Compute structural similarity, averaged over channels and whole windows; 1 for equal images."""
+    """Compute structural similarity of `(N, C, H, W)`, averaged over channels and whole windows: `(N,)`, 1 if equal."""
     values = similarity(prediction.double(), target.double(), _uniform_mean, SSIM_CONSTANTS, SAMPLE)
     return values.mean((1, 2, 3)).float()
 
@@ -41,6 +41,6 @@ def _uniform_mean(planes: Tensor) -> Tensor:
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Compute 20 log10(1 / root mean squared error), peak 1; infinite for equal images."""
+    """Compute 20 log10(1 / root mean squared error) dB of `(N, C, H, W)` in [0, 1]: `(N,)`; infinite if equal."""
     error = (prediction.double() - target.double()).square().mean((1, 2, 3))
     return (-10 * torch.log10(error)).float()

@@ -86,7 +86,7 @@ def _cell(values: Sequence[float], digits: int) -> str:
 
 
 def paper_table(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) -> str:
-    """Return the table for the terminal."""
+    """Return `paper_rows` as text for the terminal."""
     head, rows = paper_rows(evaluation, methods)
     return "\n".join([caption(evaluation), "", *format_table(head, rows)])
 

@@ -67,7 +67,15 @@ class Scores:
     gain_by_clip: dict[str, dict[str, list[RunningMean]]] = field(default_factory=dict)
 
     def add(self, clip: str, step: int, metric: str, value: float, reference: float) -> None:
-        """Add a value of a frame; `reference` is copy-last's value on the same frame, NaN without it."""
+        """Add a metric's value on one predicted frame.
+
+        Args:
+            clip: Name of its clip.
+            step: Index of the frame among the predicted ones, from 0.
+            metric: Its name.
+            value: The value; NaN where it is not defined.
+            reference: Copy-last's value on the same frame; NaN without it.
+        """
         for table in (self.overall, self.by_clip.setdefault(clip, {})):
             table.setdefault(metric, [RunningMean() for _ in range(self.num_frames)])[step].add(value)
         for table in (self.gain, self.gain_by_clip.setdefault(clip, {})):
@@ -114,7 +122,7 @@ def with_baselines(models: Mapping[str, Generator], num_frames: int) -> dict[str
 
 
 def max_history_len(models: Mapping[str, Generator]) -> int:
-    """Return the number of context frames that windows need for all models."""
+    """Return the largest `history_len` of the models: the context frames that a window needs for all of them."""
     return max(model.history_len for model in models.values())
 
 

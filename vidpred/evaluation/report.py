@@ -21,7 +21,10 @@ PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def to_json(evaluation: Evaluation, about: dict[str, Any]) -> dict[str, Any]:
-    """Return means, standard errors and n as plain values, by model, metric and frame ahead, overall and by clip."""
+    """Return means, standard errors and n as plain values, by model, metric and frame ahead, overall and by clip.
+
+    `about` describes what was measured; its entries are included.
+    """
     return {
         **about,
         "windows": evaluation.windows,
@@ -67,7 +70,7 @@ def _tables(table: dict[str, list[RunningMean]]) -> dict[str, dict[str, list[flo
 
 
 def to_number(value: float) -> float | None:
-    """Round a value; None for NaN and infinity, which JSON does not have."""
+    """Round a value to the digits of reports; None for NaN and infinity, which JSON does not have."""
     return round(value, 5) if math.isfinite(value) else None
 
 
@@ -112,7 +115,7 @@ def _compared(gain: RunningMean) -> str:
 def write(
     evaluation: Evaluation, about: dict[str, Any], learned: NetworkMetrics | None, json: Path | None, plot: Path | None
 ) -> None:
-    """Write the numbers and the plot to the given files. Raises StorageError."""
+    """Write the numbers as JSON and the plot, each to its file if one is given (None: not). Raises StorageError."""
     if json:
         write_json(json, {**to_json(evaluation, about), **(learned.to_json() if learned else {})})
     if plot:
@@ -125,7 +128,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def table(evaluation: Evaluation, frames_ahead: Sequence[int] | None = None) -> str:
-    """Return the table for the terminal: a block for each of the shown frames (default: 1, 2, 4, ... and the last)."""
+    """Return the table for the terminal: a block for each of the frames ahead.
+
+    Args:
+        evaluation: The evaluation.
+        frames_ahead: Numbers of the frames, from 1; None: 1, 2, 4, ... and the last.
+    """
     shown = frames_ahead or doubling_steps(evaluation.num_frames)
     titles = [METRICS[name].title for name in evaluation.protocol.metrics]
     if evaluation.num_samples:
@@ -142,10 +150,14 @@ def table(evaluation: Evaluation, frames_ahead: Sequence[int] | None = None) -> 
 
 
 def table_rows(evaluation: Evaluation, frame_ahead: int) -> list[list[str]]:
-    """Return the rows of a table: one for every model (its name, a cell for each metric), and n, the frames measured.
+    """Return the rows of a table at one frame ahead: one per model, then the LAST row, "n", of measured frames.
 
-    If several samples were drawn, a model that takes noise has three rows (the mean over samples, the best sample, the
-    worst one), and the mean's row ends with the spread of the samples.
+    Every row has a name and a cell for each metric. If several samples were drawn, a model that takes noise has three
+    rows (the mean over samples, the best sample, the worst one), and a last cell, the spread of the samples.
+
+    Args:
+        evaluation: The evaluation.
+        frame_ahead: Which predicted frame, from 1: frame t+1, t+2, ...
     """
     names = evaluation.protocol.metrics
     lines = [
@@ -168,7 +180,7 @@ def table_rows(evaluation: Evaluation, frame_ahead: int) -> list[list[str]]:
 def clip_table(evaluation: Evaluation, frame_ahead: int = 1, metric: str | None = None) -> str:
     """Return the table of one metric at one frame ahead: a row for every clip, a column for every model.
 
-    The gains over copy-last on the same frames follow.
+    The gains over copy-last on the same frames follow. For the arguments see `clip_rows`.
     """
     metric = metric or evaluation.protocol.shown
     names = list(evaluation.scores)
@@ -188,7 +200,16 @@ def clip_table(evaluation: Evaluation, frame_ahead: int = 1, metric: str | None 
 def clip_rows(
     evaluation: Evaluation, frame_ahead: int = 1, metric: str | None = None
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """Return values and gains over copy-last, each with a row for every clip and a cell for every model."""
+    """Return the values by clip, and the gains over copy-last on the same frames, as table cells.
+
+    Args:
+        evaluation: The evaluation.
+        frame_ahead: Which predicted frame, from 1.
+        metric: Its name; None: the protocol's first choice.
+
+    Returns:
+        Two lists of rows, one row per clip in alphabetical order: the clip's name, then a cell for every model.
+    """
     metric = metric or evaluation.protocol.shown
     models = evaluation.scores.values()
     clips = sorted(next(iter(models)).by_clip)
@@ -201,7 +222,7 @@ def clip_rows(
 
 
 def describe_directions(protocol: Protocol) -> str:
-    """Return a sentence for a report: for which metrics of a protocol higher or lower values are better."""
+    """Return a clause for a report: for which metrics of a protocol higher values are better, and for which lower."""
     metrics = [METRICS[name] for name in protocol.metrics]
     lower = [metric.title for metric in metrics if metric.lower_is_better]
     exact = [f"{metric.title} ({metric.best:g})" for metric in metrics if metric.best is not None]
@@ -213,7 +234,7 @@ def describe_directions(protocol: Protocol) -> str:
 
 
 def doubling_steps(num_frames: int) -> list[int]:
-    """Return 1, 2, 4, ... and the last: `doubling_steps(10) == [1, 2, 4, 8, 10]`."""
+    """Return the frames ahead to show: 1, 2, 4, ... and the last, as in `doubling_steps(10) == [1, 2, 4, 8, 10]`."""
     return sorted({*(2**power for power in range(num_frames.bit_length()) if 2**power <= num_frames), num_frames})
 
 

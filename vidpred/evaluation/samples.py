@@ -64,7 +64,7 @@ class Spread:
         self.count = 0
 
     def add(self, image: Tensor) -> None:
-        """Add an image of any shape, the same in every call."""
+        """Add one sample: an image of any shape, the same in every call."""
         image = image.double()
         if not self.count:
             self.mean, self.squares = torch.zeros_like(image), torch.zeros_like(image)

@@ -81,7 +81,7 @@ def laplacian_pyramid(images: Tensor, levels: int = LEVELS) -> list[Tensor]:
 
 
 def blur(images: Tensor) -> Tensor:
-    """Convolve images `(N, C, H, W)` with the binomial kernel, with reflected borders."""
+    """Convolve images `(N, C, H, W)` with the 5x5 binomial kernel, with reflected borders; the shape is kept."""
     weights = images.new_tensor(BINOMIAL) / 16
     kernel = (weights[:, None] * weights).expand(images.shape[1], 1, 5, 5)
     padded = functional.pad(images, (2, 2, 2, 2), mode="reflect")

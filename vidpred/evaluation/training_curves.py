@@ -13,7 +13,7 @@ from vidpred.media.plots import curve_keys, draw_curves
 
 
 def add_curves(page: Page, predictors: Sequence[Predictor], folder: Path) -> None:
-    """Add plots of the losses and validation numbers that the runs logged."""
+    """Add plots of the logged losses and validation numbers to a page, written to `folder` first; a line per run."""
     logged = {name: read_metrics(one.run_folder) for name, one in zip(unique_names(predictors), predictors, strict=True)
               if one.run_folder is not None}  # fmt: skip
     keys = curve_keys(logged)

@@ -135,7 +135,7 @@ def trace(step: ExportedStep, name: str) -> tuple[torch.export.ExportedProgram, 
 
 
 def export_error(name: str, kind: str, error: Exception) -> ConfigError:
-    """Return the error of a model that cannot be exported."""
+    """Return the error of a model `name` that cannot be exported as `kind`, with its cause."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return ConfigError(
         f"this model cannot be exported to {kind} ({type(error).__name__}: {one_line(ValueError(reason))[:80]}) "
@@ -181,7 +181,7 @@ def weights_hash(predictor: Predictor) -> str:
 def write_onnx(
     program: torch.export.ExportedProgram, step: ExportedStep, described: dict[str, Any], path: Path
 ) -> None:
-    """Write a program as an ONNX file."""
+    """Write a program as an ONNX file, with the description in its metadata."""
     names = [[port.name for port in ports] for ports in (step.inputs, step.outputs)]
     converted = torch.onnx.export(
         program, (), input_names=names[0], output_names=names[1], opset_version=OPSET, dynamo=True, verbose=False
@@ -204,7 +204,7 @@ def write_pt2(program: torch.export.ExportedProgram, step: ExportedStep, describ
 
 
 def largest_difference(step: ExportedStep, path: Path, kind: Format) -> float:
-    """Run a file on inputs of another size than the traced one; return its largest difference from the model."""
+    """Run a file on inputs of another size than traced; return its largest absolute difference from the model."""
     inputs = step.example(CHECKED, seed=1)
     expected = step(*inputs)
     outputs = run_onnx(path, step, inputs) if kind == "onnx" else torch.export.load(path).module()(*inputs)
@@ -212,7 +212,7 @@ def largest_difference(step: ExportedStep, path: Path, kind: Format) -> float:
 
 
 def run_onnx(path: Path, step: ExportedStep, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Run an ONNX file on the CPU."""
+    """Run an ONNX file on the CPU; return its outputs in the order of the step's `outputs`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

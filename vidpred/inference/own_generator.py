@@ -30,7 +30,7 @@ class FunctionGenerator(nn.Module):
                 setattr(self, name, getattr(function, name))
 
     def forward(self, context: Tensor, **conditions: Tensor) -> Any:
-        """Call the function."""
+        """Call the function with the context `(B, T, C, H, W)`; return what it returns."""
         return self.function(context, **conditions)
 
 

@@ -257,7 +257,10 @@ class Predictor(SharedModel):
 
     @property
     def draws_samples(self) -> bool:
-        """Whether samples of the model differ."""
+        """Whether the model takes noise and uses it, so that its predictions of one context can differ.
+
+        It is False at sharpness 0, whose blend does not depend on the noise.
+        """
         return self.generator.noise_channels > 0 and self.generator.sharpness != 0
 
     def check_samples(self, num_samples: int, setting: str = "num_samples=") -> None:

@@ -136,7 +136,11 @@ def rows_by_class(sampler: Sampler, count: int | None = None) -> dict[str, Tenso
 
 
 def draw_samples(sampler: Sampler, count: int | None) -> tuple[np.ndarray, str]:
-    """Draw samples as one image, with a titled row per class if there are several; return it with words about it."""
+    """Draw `count` samples (None: a default) as one image, with a titled row per class if there are several.
+
+    Returns:
+        The image `(H, W, 3)` uint8, and words about it for the terminal.
+    """
     rows = rows_by_class(sampler, count)
     total = sum(map(len, rows.values()))
     if len(rows) > 1:

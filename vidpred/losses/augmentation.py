@@ -99,7 +99,12 @@ class AdaptiveProbability(nn.Module):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
     def update(self, accuracy_real: float, count: int) -> None:
-        """Add one update of the discriminator: its share of positive logits of real images, and their number."""
+        """Count one update of the discriminator, and adapt the probability after every `UPDATES` of them.
+
+        Args:
+            accuracy_real: Its share in [0, 1] of positive logits of real images.
+            count: Number of these images.
+        """
         self.signs += 2 * accuracy_real - 1
         self.images += count
         self.updates += 1

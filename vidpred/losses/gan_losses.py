@@ -22,13 +22,14 @@ AdversarialName = Literal["bce", "minimax", "least_squares", "hinge", "wasserste
 def minimax_loss(logits: Tensor) -> Tensor:
     """Compute log(1 - D), which the generator of the minimax game minimizes (Goodfellow et al. 2014, equation 1).
 
-    Its gradient is -D times the logit's, so it vanishes where the discriminator is confident (D near 0).
+    Its gradient is -D times the logit's, so it vanishes where the discriminator is confident (D near 0). Logits of any
+    shape; returns their mean, a scalar.
     """
     return -functional.softplus(logits.float()).mean()
 
 
 def least_squares_loss(logits: Tensor, label: float) -> Tensor:
-    """Compute (logit - label)^2 / 2; the optimal logit is p / (p + q).
+    """Compute (logit - label)^2 / 2, averaged over logits of any shape; the optimal logit is p / (p + q).
 
     Mao et al. 2017, "Least squares generative adversarial networks", equation 9 with a = 0, b = c = 1.
     """
@@ -36,7 +37,7 @@ def least_squares_loss(logits: Tensor, label: float) -> Tensor:
 
 
 def hinge_loss(logits: Tensor, sign: float) -> Tensor:
-    """Compute max(0, 1 - sign * logit), sign 1 for real and -1 for generated images.
+    """Compute max(0, 1 - sign * logit), averaged over logits of any shape; sign 1 for real, -1 for generated images.
 
     The optimal logit is the sign of p - q (Lim & Ye 2017, "Geometric GAN"; Miyato et al. 2018, equation 16).
     """
@@ -44,9 +45,10 @@ def hinge_loss(logits: Tensor, sign: float) -> Tensor:
 
 
 def critic_loss(logits: Tensor, sign: float) -> Tensor:
-    """Compute -sign * logit (Arjovsky et al. 2017, "Wasserstein GAN", algorithm 1).
+    """Compute -sign * logit, averaged over logits of any shape; sign 1 for real, -1 for generated images.
 
-    Requires a bounded critic slope: weight clipping, a gradient penalty or spectral normalization.
+    Arjovsky et al. 2017, "Wasserstein GAN", algorithm 1. It requires a bounded slope: weight clipping, a gradient
+    penalty or spectral normalization.
     """
     return -sign * logits.float().mean()
 
@@ -120,11 +122,21 @@ ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
 
 
 def accuracy(logits: Tensor, real: bool, boundary: float) -> Tensor:
-    """Return the share of logits on the right side of the boundary; at chance level 1/2 for real and generated."""
+    """Return the share in [0, 1], a scalar, of logits on the right side of the boundary: above it for real images.
+
+    At chance level it is 1/2.
+    """
     return ((logits > boundary) == real).float().mean().detach()
 
 
 def saturation(logits: Tensor, real: bool, boundary: float, saturation_margin: float) -> Tensor:
-    """Return the share of logits on the right side of the boundary, by more than `saturation_margin`."""
+    """Return the share in [0, 1], a scalar, of logits that are right by more than `saturation_margin`.
+
+    Args:
+        logits: Any shape.
+        real: Whether they are of real images, whose logits should be above the boundary.
+        boundary: The logit at which the discriminator is undecided.
+        saturation_margin: Distance from the boundary, in logits.
+    """
     distance = (logits - boundary) if real else (boundary - logits)
     return (distance > saturation_margin).float().mean().detach()

@@ -101,10 +101,17 @@ def adversarial_loss(logits: Tensor, label: float) -> Tensor:
 
 
 def pixel_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
-    """Compute the mean of -y log p - (1 - y) log(1 - p), with y and p in [0, 1].
+    """Compute the binary cross-entropy of pixels in nats, the mean of -y log p - (1 - y) log(1 - p) over all elements.
 
     This is the negative log likelihood of pixels y that are white with probability p, else black (Kingma & Welling
     2013, appendix C.1).
+
+    Args:
+        prediction: p in [0, 1], of any shape; clamped away from 0 and 1 by `SMALLEST_PROBABILITY`.
+        target: y in [0, 1], the same shape.
+
+    Returns:
+        A scalar, float32.
     """
     probability = prediction.float().clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     return functional.binary_cross_entropy(probability, target.float())

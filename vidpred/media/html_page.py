@@ -46,11 +46,11 @@ class Page:
     body: list[str] = field(default_factory=list)
 
     def heading(self, text: str) -> None:
-        """Add a heading."""
+        """Add a heading to the end of the page."""
         self.body.append(f"<h2>{html.escape(text)}</h2>")
 
     def text(self, text: str) -> None:
-        """Add a paragraph."""
+        """Add a paragraph of plain text to the end of the page."""
         self.body.append(f"<p>{html.escape(text)}</p>")
 
     def code(self, text: str) -> None:
@@ -68,7 +68,7 @@ class Page:
         )
 
     def image(self, file: Path, caption: str) -> None:
-        """Embed a .png, .gif or .mp4 file."""
+        """Embed a .png, .gif or .mp4 file with a caption; the page then needs no other file."""
         kind = KINDS[file.suffix.lower()]
         source = f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
         text = html.escape(caption, quote=True)
@@ -86,7 +86,7 @@ class Page:
         self.body[first:] = [f'<div class="side">{"".join(self.body[first:])}</div>']
 
     def write(self, path: Path, footer: str) -> None:
-        """Write the page atomically. Raises StorageError."""
+        """Write the page to a file atomically, with a footer. Raises StorageError."""
         lead = f'<p class="lead">{html.escape(self.lead)}</p>' if self.lead else ""
         text = (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

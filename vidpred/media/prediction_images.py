@@ -40,7 +40,10 @@ class Step:
         ]
 
     def maps(self, compared: bool) -> list[Panel]:
-        """Return each model's map: the standard deviation of its samples, or its error if it has one and `compared`."""
+        """Return each model's map: the standard deviation of its samples or, if `compared`, the error of its only one.
+
+        The error's panel is empty without a true frame.
+        """
         panels = []
         for name, samples in self.predictions.items():
             if len(samples) > 1:

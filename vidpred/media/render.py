@@ -131,7 +131,7 @@ def compose(panels: Sequence[Panel], minimum_height: int = 192, caption: str = "
 
 
 def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Stack images vertically; narrower ones are padded with background."""
+    """Stack images `(h, w, 3)` uint8 vertically; narrower ones are padded with background on the right."""
     width = max(row.shape[1] for row in rows)
     filled = [np.concatenate([row, _blank(row.shape[0], width - row.shape[1])], 1) for row in rows]
     return np.concatenate(filled)

@@ -99,7 +99,7 @@ class Generator(nn.Module):
 
     @property
     def last_weight(self) -> Tensor | None:
-        """The weights of the last layer, at which `objective.adversarial.balanced` compares gradients; None: none."""
+        """The weight of the last layer, at which `objective.adversarial.balanced` compares gradients; None: none."""
         return None
 
     def __init__(self) -> None:
@@ -141,7 +141,10 @@ class Generator(nn.Module):
         return None
 
     def exported_step(self, state: Mapping[str, Any]) -> ExportedStep | None:
-        """Return what `export` writes, for the state of a checkpoint; None: what its attributes declare, as it is."""
+        """Return the module that `export` writes, for the entries of a checkpoint's state.json.
+
+        None: one with the inputs that the generator's attributes declare.
+        """
         return None
 
     def grow(self, share: float) -> None:
@@ -155,7 +158,7 @@ class Generator(nn.Module):
         return dict(tensors)
 
     def fit(self, images: Tensor, seed: int) -> None:
-        """Fit to images `(N, C, H, W)` in [0, 1]."""
+        """Fit the model to all images `(N, C, H, W)` in [0, 1] at once, in place; only with `fits_directly`."""
         self._lacks("is trained by gradients and has no fit [model.name]")
 
     def log_density(self, images: Tensor) -> Tensor:
@@ -197,7 +200,7 @@ class Generator(nn.Module):
         self._lacks("has no styles; use a run of stylegan.yaml")
 
     def truncated(self, truncation: float | None) -> AbstractContextManager[None]:
-        """Return a context manager that overrides the truncation of styles; None: keep the configured one."""
+        """Return a context manager that sets the truncation of styles, in [0, 1]; None: the configured one."""
         if truncation is not None:
             self._lacks("has no styles; use a run of stylegan.yaml")
         return nullcontext()
@@ -266,7 +269,7 @@ class AdaptedGenerator(Generator):
                 setattr(self, name, getattr(module, name))
 
     def forward(self, context: Tensor, **conditions: Tensor) -> list[Tensor] | Tensor:
-        """Call the module and copy its `latent_cost` and `extra_losses`."""
+        """Call the module and copy its `latent_cost` and `extra_losses`; see `Generator` for arguments and returns."""
         prediction: list[Tensor] | Tensor = self.module(context, **conditions)
         self.latent_cost = getattr(self.module, "latent_cost", None)
         self.extra_losses = getattr(self.module, "extra_losses", {})
@@ -284,7 +287,7 @@ class AdaptedGenerator(Generator):
         return self.module.state_dict(*args, **kwargs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load the module's state dict."""
+        """Load the module's state dict, whose names lack this wrapper's; for the arguments see torch."""
         return self.module.load_state_dict(state_dict, strict, assign)
 
 

@@ -68,23 +68,26 @@ DISCRIMINATORS: dict[str, type[DiscriminatorSettings]] = {
 }
 
 
-def add_plugin(kind: type[Settings]) -> None:
-    """Add another package's settings class to the table of its kind, under its own name.
+def add_plugin(settings_class: type[Settings]) -> None:
+    """Add another package's settings class to `GENERATORS` or `DISCRIMINATORS`, under the default of its `name`.
+
+    Args:
+        settings_class: A subclass of ModelSettings or DiscriminatorSettings.
 
     Raises:
-        ValueError: The class is no settings class of a model, or its name is taken.
+        ValueError: It is neither, or its name is taken.
     """
-    table: dict[str, Any] = GENERATORS if issubclass(kind, ModelSettings) else DISCRIMINATORS
-    if not issubclass(kind, ModelSettings | DiscriminatorSettings):
+    table: dict[str, Any] = GENERATORS if issubclass(settings_class, ModelSettings) else DISCRIMINATORS
+    if not issubclass(settings_class, ModelSettings | DiscriminatorSettings):
         raise ValueError("it derives from neither ModelSettings nor DiscriminatorSettings")
-    name = kind.model_fields["name"].default
+    name = settings_class.model_fields["name"].default
     if name in table:
         raise ValueError(f"the name {name} is taken")
-    table[name] = kind
+    table[name] = settings_class
 
 
 def tagged_union(table: dict[str, Any]) -> Any:
-    """Return the type of a config section that is any member of a table, chosen by its name."""
+    """Return the type of a config section whose `name` chooses one of a table's classes, by default the first."""
     default = next(iter(table))
     if len(table) == 1:
         return table[default]

@@ -85,6 +85,9 @@ class ConditionedPredictor(Generator):
     def planes(
         self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None
     ) -> Tensor | None:
-        """Return the conditions as constant planes, `(B, condition_size, 1, 1)`; None without any."""
+        """Return the normalized conditions as constant planes, `(B, condition_size, 1, 1)`; None without any.
+
+        For arguments and errors see `conditions`.
+        """
         found = list(self.conditions(context, noise, actions, states).values())
         return torch.cat(found, 1)[:, :, None, None] if found else None

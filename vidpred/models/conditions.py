@@ -65,10 +65,10 @@ class Conditions:
         check_labels(self.labels, generator.num_labels)
 
     def with_predicted_states(self, generator: Generator, count: int) -> Self:
-        """Return a copy with the states of the first `count` frames, context and future.
+        """Return a copy with the states `(B, count, S)` of the first `count` frames, context and future.
 
         Missing states follow from the previous ones through the generator's `state_dynamics`, with the actions in
-        between.
+        between. Without states, nothing changes.
         """
         if self.states is None or not generator.state_size:
             return self
@@ -102,7 +102,7 @@ class Conditions:
         return found
 
     def discriminator_kwargs(self, network: Generator | Discriminator) -> dict[str, Tensor]:
-        """Return the labels and the target, where a network takes them, as keyword arguments of its forward."""
+        """Return {"labels": `(B,)`, "target": `(B, K, C, H, W)`}, of which only those that the network takes."""
         found = {}
         if self.labels is not None and network.num_labels:
             found["labels"] = self.labels

@@ -43,7 +43,7 @@ class ConvLSTMCell(nn.Module):
         self.gates = nn.Conv2d(channels + hidden, 4 * hidden, kernel, padding=kernel // 2)
 
     def forward(self, inputs: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the next hidden state and memory, `(B, hidden, h, w)` each."""
+        """Return the next hidden state and memory, `(B, hidden, h, w)` each, for an input `(B, channels, h, w)`."""
         gates = self.gates(as_channels_last(torch.cat([inputs.to(hidden), hidden], 1)))
         i, f, g, o = gates.chunk(4, 1)
         memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
@@ -64,7 +64,7 @@ class ConvLSTM(RecurrentPredictor):
 
     @property
     def last_weight(self) -> Tensor:
-        """The weight of the last convolution."""
+        """The weight of the last convolution, see `Generator.last_weight`."""
         return self.readout.weight
 
     def grow(self, share: float) -> None:
@@ -72,14 +72,14 @@ class ConvLSTM(RecurrentPredictor):
         self.rates = Rates(1.0, max(0.0, 1 - share / self.scheduled_sampling) if self.scheduled_sampling else 0.0)
 
     def begin(self, frame: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return hidden states and memories of 0."""
+        """Return zeros per layer, hidden state and memory `(B, hidden, h, w)`, for a frame `(B, C', h, w)`."""
         zeros = [frame.new_zeros(len(frame), width, *frame.shape[-2:]) for width in self.hidden]
         return [(zero, zero) for zero in zeros]
 
     def step(
         self, frame: Tensor, state: list[tuple[Tensor, Tensor]], action: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Predict the next frame."""
+        """Predict the next frame, see `RecurrentPredictor.step`; `state` is a pair (hidden state, memory) per layer."""
         after, level = [], frame
         for layer, (hidden, memory) in zip(self.layers, state, strict=True):
             level, memory = layer(level, hidden, memory)

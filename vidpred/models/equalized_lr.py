@@ -46,7 +46,7 @@ class EqualizedConv(nn.Module):
 
 
 def leaky(features: Tensor) -> Tensor:
-    """Apply LeakyReLU with slope 0.2."""
+    """Apply LeakyReLU with slope 0.2 to features of any shape."""
     return functional.leaky_relu(features, SLOPE)
 
 
@@ -99,7 +99,7 @@ class Growing(nn.Module):
     progress: Tensor
 
     def prepare_growth(self, doublings: int, growing: bool) -> None:
-        """Register `progress`, at 4x4 if growing, else at full size."""
+        """Register the buffer `progress`: 0 (4x4 pixels) if growing, else `doublings` (full size)."""
         self.doublings, self.growing = doublings, growing
         self.register_buffer("progress", torch.tensor(0.0 if growing else float(doublings)))
 
@@ -117,14 +117,17 @@ class Growing(nn.Module):
         return 1 << (self.doublings - self.stage()[0])
 
     def stage(self) -> tuple[int, float]:
-        """Return the finest active scale (0: 4x4) and the share of it that is faded in."""
+        """Return the finest active scale (0: 4x4, 1: 8x8, ...) and the share in [0, 1] of it that is faded in."""
         progress = float(self.doublings) if self.progress.is_meta else float(self.progress)
         level = math.ceil(progress)
         return level, 1.0 if level == progress else progress - (level - 1)
 
 
 def progress_at(share: float, doublings: int) -> float:
-    """Return the growth at a share of the training: 0 up to 1 / (2n + 1), then per scale an equal rise and rest."""
+    """Return the growth, in [0, doublings], at a share in [0, 1] of the training.
+
+    It is 0 up to 1 / (2n + 1), then for each of n doublings an equal rise and rest.
+    """
     phase = share * (2 * doublings + 1)
     level = min(doublings, int((phase + 1) // 2))
     return level - 1 + min(1.0, phase - (2 * level - 1)) if level else 0.0

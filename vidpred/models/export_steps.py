@@ -38,7 +38,10 @@ class GeneratorStep(ExportedStep):
         self.names = [row.name for row in self.conditions]
 
     def example(self, sizes: Sizes, seed: int = 0) -> tuple[Tensor, ...]:
-        """Return inputs of a size: smooth moving patterns, and noise, actions, states and labels at random."""
+        """Return random inputs in the order of `inputs`, a function of the seed.
+
+        The context is a smooth moving pattern in [0, 1]; noise, actions and states are standard normal, labels uniform.
+        """
         random = torch.Generator().manual_seed(seed)
         found = []
         for port in self.inputs:
@@ -61,7 +64,15 @@ class ImageStep(GeneratorStep):
         self.outputs = [Port("images", ("batch", *generator.shape), "float32", [0, 1], "generated images")]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the images."""
+        """Generate images from noise and labels.
+
+        Args:
+            inputs: Tensors in the order of `self.inputs`: noise `(B, noise_channels)`, then labels `(B,)` for a model
+                with classes.
+
+        Returns:
+            A tuple of one, as `self.outputs`: images `(B, C, H, W)` float32 in [0, 1].
+        """
         empty = inputs[0].new_empty(inputs[0].shape[0], 0, *self.generator.shape)
         images = as_pyramid(self.generator(empty, **dict(zip(self.names, inputs, strict=True))))[-1]
         return (images[:, 0].float().clamp(0, 1),)
@@ -83,7 +94,16 @@ class FrameStep(GeneratorStep):
             self.outputs.append(Port("next_states", shape, "float32", None, "states of the next step"))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs."""
+        """Predict the next K frames, one step of a rollout.
+
+        Args:
+            inputs: Tensors in the order of `self.inputs`: the context `(B, history_len, C, H, W)` in [0, 1], then those
+                of noise, labels, actions and states that the model takes.
+
+        Returns:
+            A tuple in the order of `self.outputs`: frames `(B, K, C, H, W)` and the context of the next step, both
+                float32 in [0, 1]; for a model with states, those of the next step.
+        """
         history, conditions = inputs[0], dict(zip(self.names, inputs[len(inputs) - len(self.names) :], strict=True))
         frames = self.predict(history, inputs[1], conditions) if len(inputs) > 1 else self.predict(history, None, {})
         following = torch.cat([history, frames], 1)[:, -self.generator.history_len :]
@@ -92,12 +112,23 @@ class FrameStep(GeneratorStep):
         return frames, following, self.next_states(conditions["states"], conditions.get("actions"))
 
     def predict(self, history: Tensor, first: Tensor | None, conditions: Mapping[str, Tensor]) -> Tensor:
-        """Return the next frames `(B, K, C, H, W)`; `first` is the input after the context."""
+        """Return the next frames `(B, K, C, H, W)` float32.
+
+        Args:
+            history: `(B, history_len, C, H, W)` in [0, 1], of which the model takes the first `context_frames`.
+            first: The input after the history, for subclasses; None: there is none.
+            conditions: The other inputs by name, the keyword arguments of the generator's forward.
+        """
         context = history[:, : self.generator.context_frames]
         return as_pyramid(self.generator(context, **conditions))[-1].float()
 
     def next_states(self, states: Tensor, actions: Tensor | None) -> Tensor:
-        """Return the states of the next step's context frames."""
+        """Predict the states `(B, T, S)` of the next step's context frames.
+
+        Args:
+            states: Those of this step's, `(B, T, S)`, in the data's units.
+            actions: `(B, moves, A)` from the first context frame on; None for a model without actions.
+        """
         dynamics, rows = self.generator.state_dynamics, list(states.unbind(1))
         assert dynamics is not None
         for _ in range(self.generator.pred_frames):

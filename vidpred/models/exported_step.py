@@ -42,4 +42,4 @@ class ExportedStep(nn.Module):
 
     @abstractmethod
     def example(self, sizes: Sizes, seed: int = 0) -> tuple[Tensor, ...]:
-        """Return inputs of a size, at random."""
+        """Return random inputs of these sizes, in the order of `inputs`, a function of the seed."""

@@ -93,7 +93,7 @@ class Block(nn.Module):
 
 
 def convolution(channels: int, width: int, normalize: bool) -> nn.Module:
-    """Return a 3x3 convolution, optionally followed by group normalization."""
+    """Return a 3x3 convolution of stride 1 that keeps the size, optionally followed by group normalization."""
     plain = nn.Conv2d(channels, width, 3, padding=1)
     return nn.Sequential(plain, nn.GroupNorm(gcd(width, GROUPS), width)) if normalize else plain
 
@@ -138,7 +138,7 @@ class FilmUnet(ConditionedPredictor):
 
     @property
     def last_weight(self) -> Tensor:
-        """The weight of the last convolution."""
+        """The weight of the last convolution, see `Generator.last_weight`."""
         return self.paint.weight
 
     def forward(
@@ -179,7 +179,15 @@ class FilmUnet(ConditionedPredictor):
         return FastFilmUnet(self) if has_fast_bfloat16(device) else None
 
     def network_input(self, context: Tensor, actions: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the input of the first convolution, `(B, M, h, w)`, and the padded context `(B, T, C, H', W')`."""
+        """Return the input of the first convolution.
+
+        Args:
+            context: `(B, T, C, H, W)` in [0, 1].
+            actions: `(B, N-1, A)` in the data's units, as in `forward`; None without actions.
+
+        Returns:
+            `(B, M, h, w)` in cells, and the context padded to a multiple of the coarsest cells, `(B, T, C, H', W')`.
+        """
         padded = pad_to_multiple(context, self.cell_size * 2 ** (len(self.down) - 1))
         level = rearrange(padded, "b t c h w -> b (t c) h w")
         if self.spatial_actions is not None and actions is not None:
@@ -190,7 +198,13 @@ class FilmUnet(ConditionedPredictor):
         return (torch.cat([level, _places(level)], 1) if self.positions else level), padded
 
     def frames(self, output: Tensor, padded: Tensor, size: Sequence[int]) -> Tensor:
-        """Return the frames `(B, K, C, H, W)` of a size (H, W) for the output of the last convolution."""
+        """Return frames `(B, K, C, H, W)` in [0, 1] from the output of the last convolution.
+
+        Args:
+            output: `(B, channels, h, w)` in cells.
+            padded: The padded context of `network_input`, which the output corrects.
+            size: (H, W).
+        """
         change = functional.pixel_shuffle(output.float(), self.cell_size) if self.cell_size > 1 else output.float()
         change = rearrange(change, "b (k c) h w -> b k c h w", c=self.output_maps)
         added, displacement = change.split([self.channels, self.output_maps - self.channels], 2)

@@ -34,7 +34,7 @@ class Layer:
 
     @classmethod
     def of(cls, module: nn.Module, dtype: torch.dtype) -> Self:
-        """Convert a convolution, or a sequence of it and its group normalization."""
+        """Build the layer from a 3x3 convolution, or a sequence of it and its group normalization, in a dtype."""
         parts = list(module) if isinstance(module, nn.Sequential) else [module]
         plain, norm = parts[0], parts[1] if len(parts) > 1 else None
         assert isinstance(plain, nn.Conv2d)
@@ -44,7 +44,7 @@ class Layer:
         return cls(weight, plain.bias.detach().to(dtype), norm)
 
     def convolve(self, rows: Tensor) -> Tensor:
-        """Convolve `(B, H, W, C)`."""
+        """Convolve `(B, H, W, C)` with zero padding to `(B, H, W, width)`, without the normalization."""
         found = functional.conv2d(rows.permute(0, 3, 1, 2), self.weight, self.bias, padding=1)
         return found.permute(0, 2, 3, 1).contiguous()
 

@@ -87,7 +87,7 @@ class FlowMatching(ConditionedPredictor):
 
     @property
     def last_weight(self) -> Tensor:
-        """The weight of the last convolution."""
+        """The weight of the last convolution, see `Generator.last_weight`."""
         return self.readout.weight
 
     def forward(
@@ -131,7 +131,14 @@ class FlowMatching(ConditionedPredictor):
         return [clamp_straight_through((frames + 1) / 2)]
 
     def velocity(self, frames: Tensor, time: Tensor, context: Tensor, given: list[Tensor]) -> Tensor:
-        """Return the velocity of noisy frames, both `(B, K, C, H, W)` in [-1, 1], at times `(B,)`."""
+        """Return the velocity of noisy frames, both `(B, K, C, H, W)` in [-1, 1].
+
+        Args:
+            frames: The noisy frames.
+            time: `(B,)` from 0 (noise) to 1 (frames).
+            context: `(B, T, C, H, W)` in [0, 1].
+            given: Normalized actions and states `(B, n)` each, those that the model takes.
+        """
         height, width = frames.shape[-2:]
         multiple = self.cell_size * 2 ** (len(self.down) - 1)
         linear, rest, scale = (factor[:, None, None, None, None] for factor in factors(time))
@@ -141,7 +148,12 @@ class FlowMatching(ConditionedPredictor):
         return linear * frames + rest * torch.unflatten(output, 1, frames.shape[1:3])
 
     def network(self, images: Tensor, condition: Tensor) -> Tensor:
-        """Return the scaled rest of the velocity, `(B, K * C, H, W)`, for all frames `(B, (T + K) * C, H, W)`."""
+        """Return the scaled rest of the velocity, `(B, K * C, H, W)`.
+
+        Args:
+            images: Context and scaled noisy frames, `(B, (T + K) * C, H, W)`, padded.
+            condition: Encoding of time and conditions, `(B, HIDDEN)`.
+        """
         level = functional.pixel_unshuffle(images, self.cell_size)
         level, skips = as_channels_last(level), list[Tensor]()
         for block in self.down:

@@ -119,7 +119,7 @@ def as_frames(images: Tensor) -> Tensor:
 
 
 def label_planes(labels: Tensor | None, classes: int, images: Tensor) -> Tensor:
-    """Append one plane per class to images `(B, C, H, W)`: 1 everywhere for the image's class, else 0."""
+    """Append a plane per class to images: `(B, C + classes, H, W)`, 1 for the image's class and else 0."""
     if not classes:
         return images
     check_labels(labels, 0 if images.is_meta else classes)
@@ -131,8 +131,8 @@ def label_planes(labels: Tensor | None, classes: int, images: Tensor) -> Tensor:
 def apply_per_group(layer: nn.Module, features: Tensor, num_groups: int) -> Tensor:
     """Apply a layer that mixes samples to each of `num_groups` consecutive groups of a batch separately.
 
-    With a batch norm over real and generated images together, an image's features would reveal the kind of its
-    neighbors.
+    Returns the results concatenated along the batch. With a batch norm over real and generated images together, an
+    image's features would reveal the kind of its neighbors.
     """
     return layer(features) if num_groups == 1 else torch.cat([layer(part) for part in features.chunk(num_groups)])
 
@@ -150,7 +150,7 @@ class MinibatchDiscrimination(nn.Module):
         self.projection = nn.Linear(features, kernels * size, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return `(B, F + kernels)` for features `(B, F)`: the features and the closeness to the other samples."""
+        """Return `(B, F + kernels)` for features `(B, F)`: the features, then their closeness to the other samples."""
         table = self.projection(features).unflatten(1, (self.kernels, -1)).float()  # (B, kernels, size)
         by_kernel = table.transpose(0, 1).contiguous()
         distances = torch.cdist(by_kernel, by_kernel, p=1)  # (kernels, B, B)
@@ -174,7 +174,7 @@ class VirtualBatchNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalize `(reference + B, C, H, W)`."""
+        """Normalize `(reference + B, C, H, W)`, kept in shape, by the statistics of the first `reference` samples."""
         values = features.float()
         means, squares = values.mean((2, 3)), values.square().mean((2, 3))
         share = 1 / (self.reference + 1)

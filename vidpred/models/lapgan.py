@@ -83,7 +83,7 @@ class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
 
 
 def pyramid_sides(shape: Shape, scales: int) -> list[int]:
-    """Return the sides of the pyramid's images, coarse to fine.
+    """Return the sides of the pyramid's `scales` square images, coarse to fine, each half the next.
 
     Raises:
         ConfigError: The image cannot be halved that often.

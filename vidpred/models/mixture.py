@@ -91,7 +91,7 @@ class MixtureGenerator(ImageGenerator):
     dropped: Tensor  # mean variance of the dropped axes
 
     def fit(self, images: Tensor, seed: int) -> None:
-        """Fit to images `(N, C, H, W)` in [0, 1].
+        """Fit the mixture to images `(N, C, H, W)` in [0, 1], in place, as a function of the seed.
 
         Raises:
             ConfigError: scikit-learn is missing, or there are too few images.
@@ -162,10 +162,10 @@ class MixtureGenerator(ImageGenerator):
         return torch.add(mixed - lengths.log().sum(), outside)
 
     def expected(self, images: Tensor, known: Tensor) -> Tensor:
-        """Return the mean of all images that share the known values of the given ones, clamped to [0, 1].
+        """Return the mean `(N, C, H, W)` of all images that share the given ones' known values, clamped to [0, 1].
 
         Exact: a conditioned mixture of Gaussians is one again (Bishop 2006, "Pattern recognition and machine learning",
-        section 2.3).
+        section 2.3). For the arguments see `Generator.expected`.
         """
         given = self._given(images, known)
         return self._finished((given.shares[..., None] * given.means).sum(1), images, known)
@@ -244,7 +244,7 @@ class _Given(NamedTuple):
 
 
 def scikit_learn() -> tuple[Any, Any]:
-    """Import sklearn.mixture and sklearn.decomposition.
+    """Return the modules sklearn.mixture and sklearn.decomposition.
 
     Raises:
         ConfigError: scikit-learn is not installed.

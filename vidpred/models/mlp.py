@@ -101,7 +101,7 @@ class Maxout(nn.Module):
         self.maps = nn.Linear(features, width * pieces)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map `(B, features)` to `(B, width)`."""
+        """Map `(B, features)` to the maxima over each unit's linear maps, `(B, width)`."""
         maps: Tensor = self.maps(features)
         return torch.unflatten(maps, 1, (-1, self.pieces)).amax(2)
 

@@ -379,7 +379,12 @@ class Refinement(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def look(self, motion: Motion, planes: Tensor | None) -> Tensor:
-        """Return features of frame t at half resolution, `(B, F, h, w)`."""
+        """Return features of frame t, `(B, F, H/2, W/2)`, to be warped along the motion for every future frame.
+
+        Args:
+            motion: The motion in the context frames.
+            planes: Conditions `(B, n, 1, 1)`; None: none.
+        """
         moved = warp_backward(motion.before, motion.flow)
         relative = torch.cat([motion.last - moved, motion.doubt], 1) / motion.activity
         inputs = unshuffle(torch.cat([motion.last - 0.5, relative.clamp(-4, 4)], 1))
@@ -396,7 +401,15 @@ class Refinement(nn.Module):
         return found.float()
 
     def forward(self, motion: Motion, scene: Scene, shares: Tensor, features: Tensor, leads: Sequence[int]) -> Tensor:
-        """Return the frames `(B, C, H, W)`, see `ahead`; `shares` are logarithms of the candidates' shares."""
+        """Return the corrected frames `(B, C, H, W)`, whose batch is one of `ahead`.
+
+        Args:
+            motion: The motion in the context frames.
+            scene: The candidates.
+            shares: Logarithms of the candidates' shares, `(B, n, H, W)`.
+            features: What `look` returns.
+            leads: Numbers of frames ahead, see `ahead`.
+        """
         lead = ahead(leads, features)
         coarse_path = functional.avg_pool2d(scene.path, 2) / 2
         inputs = [
@@ -421,7 +434,7 @@ class Refinement(nn.Module):
 
 
 def unshuffle(images: Tensor) -> Tensor:
-    """Rearrange `(B, C, H, W)` to `(B, 4C, H/2, W/2)`."""
+    """Move each 2x2 block of pixels of `(B, C, H, W)` to the channels: `(B, 4C, H/2, W/2)`."""
     return functional.pixel_unshuffle(images, 2)
 
 

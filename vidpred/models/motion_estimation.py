@@ -174,5 +174,5 @@ def around(maps: Tensor, cell: int = PADDING) -> Tensor:
 
 
 def enlarge(maps: Tensor, factor: int = 2) -> Tensor:
-    """Resize maps by a factor, bilinear."""
+    """Resize maps `(B, C, h, w)` by a whole factor, bilinear."""
     return functional.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)

@@ -70,7 +70,7 @@ class MultiscaleSettings(ModelSettings):
         return MultiscaleGenerator(self, data.context_frames, data.pred_frames, data.lead, data.channels)
 
     def layers(self) -> tuple[list[list[int]], list[list[int]]]:
-        """Return feature maps and kernel sizes of every scale, coarse to fine."""
+        """Return the hidden layers' feature maps, and all layers' kernel sizes: lists per scale, coarse to fine."""
         maps = self.feature_maps or choose_scales(FEATURE_MAPS[self.size], self.scales)
         return maps, self.kernel_sizes or choose_scales(KERNEL_SIZES, self.scales)
 
@@ -81,7 +81,13 @@ def choose_scales(table: list[list[int]], scales: int) -> list[list[int]]:
 
 
 def convolutions(channels: list[int], kernels: list[int], padding: Literal["same", "valid"]) -> nn.Sequential:
-    """Return convolutions of stride 1 with ReLU between them and none after the last."""
+    """Return convolutions of stride 1 with ReLU between them and none after the last.
+
+    Args:
+        channels: Channels before the first convolution and after each one.
+        kernels: Kernel side of each convolution.
+        padding: "same" keeps the size.
+    """
     layers: list[nn.Module] = []
     for index, kernel in enumerate(kernels):
         if index:

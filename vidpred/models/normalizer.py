@@ -32,5 +32,5 @@ class Normalizer(nn.Module):
         return (values - self.mean) / self.deviation
 
     def undo(self, values: Tensor) -> Tensor:
-        """Invert `forward`."""
+        """Convert normalized values `(..., V)` back to the data's units."""
         return values * self.deviation + self.mean

@@ -161,7 +161,7 @@ def warp(maps: Tensor, flow: Tensor, mode: Literal["bilinear", "bicubic"] = "bil
 
 
 def warp_backward(images: Tensor, flow: Tensor) -> Tensor:
-    """Return `warp` of images in [0, 1], which stay in that range."""
+    """Return `warp` of images `(N, C, H, W)` in [0, 1] along a flow `(N, 2, H, W)` in pixels, clamped to that range."""
     return warp(images, flow).clamp(0, 1)  # rounded bilinear weights may sum to slightly above 1
 
 
@@ -213,7 +213,7 @@ def catmull_rom(fraction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def smooth_displacements(flow: Tensor, sigma: float) -> Tensor:
-    """Convolve displacements `(N, 2, H, W)` with a Gaussian of `sigma` pixels in float32, the border repeated."""
+    """Blur displacements `(N, 2, H, W)` by a Gaussian of `sigma` pixels, with the border repeated; float32."""
     if flow.is_meta:  # autocast does not support the meta device
         return torch.empty_like(flow, dtype=torch.float32)
     with torch.autocast(flow.device.type, enabled=False):  # bfloat16 would round ten pixels to a sixteenth

@@ -86,7 +86,19 @@ class SpatiotemporalLSTMCell(nn.Module):
     def forward(
         self, inputs: Tensor, hidden: Tensor, memory: Tensor, zigzag: Tensor, action: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Return the next hidden state, memory and zigzag memory, and what was added to either memory."""
+        """Compute one step of the layer.
+
+        Args:
+            inputs: `(B, channels, h, w)`.
+            hidden: Hidden state `(B, hidden, h, w)`, as the memories.
+            memory: The memory along time.
+            zigzag: The memory that passes through the layers.
+            action: `(B, actions)`, normalized; None: none.
+
+        Returns:
+            The next hidden state, memory and zigzag memory, and what was added to memory and to zigzag memory, all `(B,
+                hidden, h, w)`.
+        """
         x, m = self.of_input(as_channels_last(inputs)), self.of_zigzag(as_channels_last(zigzag))
         h = self.of_hidden(as_channels_last(hidden))
         if self.of_action is not None and action is not None:
@@ -130,7 +142,7 @@ class PredRNN(RecurrentPredictor):
 
     @property
     def last_weight(self) -> Tensor:
-        """The weight of the last convolution."""
+        """The weight of the last convolution, see `Generator.last_weight`."""
         return self.readout.weight
 
     def grow(self, share: float) -> None:
@@ -146,12 +158,12 @@ class PredRNN(RecurrentPredictor):
             self.rates = Rates(1.0, 0.0)
 
     def begin(self, frame: Tensor) -> PredRNNState:
-        """Return hidden states and memories of 0."""
+        """Return a state of zeros for a frame `(B, C', h, w)` as cells."""
         zero = frame.new_zeros(len(frame), self.hidden[0], *frame.shape[-2:])
         return PredRNNState([(zero, zero) for _ in self.hidden], zero, [])
 
     def step(self, frame: Tensor, state: PredRNNState, action: Tensor | None) -> tuple[Tensor, PredRNNState]:
-        """Predict the next frame."""
+        """Predict the next frame as cells, `(B, C', h, w)`, and the state; see `RecurrentPredictor.step`."""
         after, level, zigzag, overlaps = [], frame, state.zigzag, list(state.overlaps)
         for layer, (hidden, memory) in zip(self.layers, state.layers, strict=True):
             level, memory, zigzag, added = layer(level, hidden, memory, zigzag, action)
@@ -161,7 +173,7 @@ class PredRNN(RecurrentPredictor):
         return self.readout(level), PredRNNState(after, zigzag, overlaps)
 
     def losses(self, predicted: Tensor, context: Tensor, state: PredRNNState) -> dict[str, Tensor]:
-        """Add the decoupling loss."""
+        """Return the losses of `RecurrentPredictor.losses` and the weighted "decoupling" loss, scalars by name."""
         losses = super().losses(predicted, context, state)
         if state.overlaps:
             share = (predicted.shape[1] + self.pred_frames) / self.pred_frames  # as for the frames' errors
@@ -170,5 +182,8 @@ class PredRNN(RecurrentPredictor):
 
 
 def overlap(one: Tensor, other: Tensor) -> Tensor:
-    """Return the mean over channels of the absolute cosine of two changes `(B, N, h, w)`, each over all places."""
+    """Return the mean absolute cosine similarity of two changes `(B, N, h, w)`, in [0, 1], a scalar.
+
+    The cosine is over positions; its absolute value is averaged over batch and channels.
+    """
     return functional.cosine_similarity(one.flatten(2).float(), other.flatten(2).float(), dim=2).abs().mean()

@@ -101,12 +101,12 @@ def doublings(shape: Shape) -> int:
 
 
 def blend_scales(coarse: Tensor, fine: Tensor, share: float) -> Tensor:
-    """Blend the doubled coarser image into the finer one."""
+    """Blend a doubled `(B, C, H/2, W/2)` into `(B, C, H, W)`: (1 - share) * coarse + share * fine."""
     return fine if share == 1 else torch.lerp(upsample(coarse).float(), fine.float(), share)
 
 
 def enlarge(image: Tensor, side: int) -> Tensor:
-    """Repeat the pixels of a square image up to a side."""
+    """Enlarge square images `(B, C, s, s)` to `side` pixels by repeating each pixel."""
     return image if image.shape[-1] == side else interpolate(image, size=(side, side), mode="nearest")
 
 

@@ -128,7 +128,7 @@ class RandomMixture(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Mix feature maps, fine to coarse."""
+        """Mix feature maps `(B, C_i, h_i, w_i)`, fine to coarse; return as many, `(B, width_i, h_i, w_i)`."""
         mixed = [layer(part) for layer, part in zip(self.across_channels, maps, strict=True)]
         for index in reversed(range(len(mixed) - 1)):
             coarse = functional.interpolate(mixed[index + 1], mixed[index].shape[2:], mode="bilinear")
@@ -151,7 +151,16 @@ class MapDiscriminator(nn.Module):
         add_spectral_norm(self)
 
     def forward(self, features: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-        """Return logits `(B, places)` and the last hidden features `(B, F)`, means over places."""
+        """Score feature maps of `num_groups` consecutive groups of images with separate batch statistics.
+
+        Args:
+            features: `(B, width, h, w)`.
+            num_groups: Number of groups.
+
+        Returns:
+            Logits `(B, places)`, one per remaining position, and the last hidden features `(B, F)`, averaged over
+                positions.
+        """
         for layer in self.layers:
             mixes_samples = isinstance(layer, nn.BatchNorm2d)
             features = apply_per_group(layer, features, num_groups) if mixes_samples else layer(features)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column of `(..., H, W)` until both are multiples of `multiple`."""
+    """Repeat the last row and column of `(..., H, W)` until H and W are multiples of `multiple`."""
     height, width = frames.shape[-2:]
     if torch.compiler.is_exporting():  # without a branch on the size, which is a symbol then
         for dim, side in ((-2, height), (-1, width)):
@@ -54,7 +54,7 @@ def upsample(images: Tensor) -> Tensor:
 
 
 def as_pyramid(images: list[Tensor] | Tensor) -> list[Tensor]:
-    """Wrap frames `(B, K, C, H, W)` of a single-scale generator in a list."""
+    """Return a generator's output as a list, coarse to fine: frames `(B, K, C, H, W)` become a list of one."""
     return list(images) if isinstance(images, list | tuple) else [images]
 
 

@@ -75,7 +75,7 @@ class R3ganDiscriminatorSettings(BackboneSettings, ImageDiscriminatorSettings):
 
 
 def stage_widths(settings: BackboneSettings, sides: list[int]) -> list[int]:
-    """Return the feature maps of the stages, coarse to fine.
+    """Return the feature maps of the stages with these sides, in their order.
 
     Raises:
         ConfigError: A stage has too few for its groups of convolutions.

@@ -74,7 +74,7 @@ class RecurrentPredictor(ConditionedPredictor):
         self.cell_channels = data.channels * settings.cell_size**2
 
     def begin(self, frame: Tensor) -> Any:
-        """Return the state before the first step, for frames `(B, C', h, w)` as cells."""
+        """Return the state before the first step, for the shape of a frame as cells, `(B, C', h, w)`."""
         raise NotImplementedError
 
     def step(self, frame: Tensor, state: Any, action: Tensor | None) -> tuple[Tensor, Any]:
@@ -139,24 +139,37 @@ class RecurrentPredictor(ConditionedPredictor):
         return {"context": self.context_weight * share * functional.mse_loss(predicted * 2 - 1, context * 2 - 1)}
 
     def source_index(self, number: int, given: int, count: int) -> int | None:
-        """Return the index of frame `number` among `given` context frames and the target; None: it is not there."""
+        """Return the place of frame `number` among the frames of a training sample; None: it is not among them.
+
+        Args:
+            number: Frame, from 0, in the consecutive sequence of context and future.
+            given: Number of context frames.
+            count: Number of context and target frames; with a lead above 1 the target begins lead - 1 frames later.
+        """
         if number < given:
             return number
         index = number - self.lead + 1
         return index if given <= index < count else None
 
     def true_inputs(self, frames: Tensor, given: int, future: int, learns: bool) -> Tensor:
-        """Return which inputs are true frames, `(B, given + future - 1)`: in training, drawn by `rates`."""
+        """Draw which inputs are true frames, `(B, given + future - 1)` bool.
+
+        Args:
+            frames: Of these, batch size and device count.
+            given: Number of context frames.
+            future: Number of steps after them.
+            learns: Whether to draw by `rates`, as in training; else all context inputs are true, and no future ones.
+        """
         rates = self.rates if learns else Rates(1.0, 0.0)
         chances = frames.new_tensor([rates.context] * given + [rates.future] * (future - 1))
         return torch.rand(len(frames), len(chances), device=frames.device) < chances
 
     def cells(self, frames: Tensor) -> Tensor:
-        """Return padded frames `(B, T, C, H, W)` as cells, `(B, T, C', h, w)`."""
+        """Rearrange frames `(B, T, C, H, W)`, padded to whole cells, to `(B, T, C', h, w)`, C' = C * cell_size^2."""
         return functional.pixel_unshuffle(pad_to_multiple(frames, self.cell_size), self.cell_size)
 
     def images(self, cells: Tensor, size: torch.Size) -> Tensor:
-        """Return cells `(B, T, C', h, w)` as frames of a size (H, W), `(B, T, C, H, W)`."""
+        """Rearrange cells `(B, T, C', h, w)` to frames `(B, T, C, H, W)`, cropped to size = (H, W)."""
         flat = functional.pixel_shuffle(rearrange(cells, "b t c h w -> (b t) c h w"), self.cell_size)
         return torch.unflatten(crop(flat, size[0], size[1]), 0, (len(cells), -1))
 

@@ -23,11 +23,11 @@ def applications(
     Args:
         forward: The callable to apply: the generator, or its wrapper in training.
         generator: The generator, for its attributes.
-        context: `(B, T', C, H, W)`; the newest `history_len` frames are used, or all if there are fewer.
+        context: `(B, N, C, H, W)` in [0, 1]; the newest `history_len` frames are used, or all if there are fewer.
         conditions: Conditions of the whole rollout.
 
     Yields:
-        Predictions at every scale, coarse to fine.
+        Predictions of K consecutive frames, `(B, K, C, h, w)` at every scale, coarse to fine.
     """
     needed = generator.history_len
     history = context[:, -needed:]
@@ -83,15 +83,15 @@ def stream_rollout(
     Args:
         generator: Maps `(B, T, C, H, W)` to a pyramid of `(B, K, C, h, w)`, with the attributes context_frames (T),
             pred_frames (K frames at once) and lead (offset of the first from the last context frame).
-        context: `(B, T', C, H, W)` in [0, 1] with T' >= T + lead - 1 (or `min_history_len`): with lead k, frame t+1 is
-            predicted from the frames up to t+1-k, and frame t+k from those up to t.
+        context: `(B, N, C, H, W)` in [0, 1], the frames up to t, with N >= `min_history_len`; the newest T + lead - 1
+            are used. With lead k, frame t+1 is predicted from the frames up to t+1-k, and frame t+k from those up to t.
         num_frames: Number of frames.
         noise: `(B, noise_channels)`, one draw per sample, for a generator that takes noise; None: drawn from torch's
             random stream, or no noise where it is optional. It stays fixed for the whole rollout: one draw is one
             outcome, and a new draw in every frame would change the outcome midway.
-        actions: `(B, T'-1+num_frames, A)`, for a generator that takes actions: row i leads from frame i, of context and
+        actions: `(B, N-1+num_frames, A)`, for a generator that takes actions: row i leads from frame i, of context and
             then future, to the next.
-        states: `(B, T', S)` of the context frames, for a generator that takes states. Those of future frames follow by
+        states: `(B, N, S)` of the context frames, for a generator that takes states. Those of future frames follow by
             the generator's `state_dynamics`.
         forward: Another forward pass of the generator; None: its own.
 
@@ -157,7 +157,10 @@ def rollout(
     states: Tensor | None = None,
     forward: Callable[..., list[Tensor] | Tensor] | None = None,
 ) -> Tensor:
-    """Return all frames of `stream_rollout` at once: `(B, num_frames, C, H, W)` float32 in [0, 1]."""
+    """Return all frames of `stream_rollout` at once: `(B, num_frames, C, H, W)` float32 in [0, 1].
+
+    For arguments and errors see there; num_frames below 1 raises ValueError.
+    """
     if num_frames < 1:
         raise ValueError(f"num_frames must be at least 1, not {num_frames}")
     return torch.stack(list(stream_rollout(generator, context, num_frames, noise, actions, states, forward)), 1)

@@ -68,7 +68,7 @@ class ModelSettings(Settings):
         return 1
 
     def build(self, data: DataSettings) -> Generator:
-        """Build the generator."""
+        """Build the generator, with new weights, for data of these settings."""
         raise NotImplementedError
 
 

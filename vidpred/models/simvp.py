@@ -210,7 +210,7 @@ class SimVP(Generator):
 
     @property
     def last_weight(self) -> Tensor:
-        """The weight of the last convolution."""
+        """The weight of the last convolution, see `Generator.last_weight`."""
         return self.readout.weight
 
     def forward(self, context: Tensor) -> list[Tensor]:

@@ -87,18 +87,18 @@ class GaussianLSTM(nn.Module):
         self.mean, self.log_variance = nn.Linear(hidden, outputs), nn.Linear(hidden, outputs)
 
     def forward(self, codes: Tensor, state: State | None = None) -> tuple[Tensor, Tensor, State]:
-        """Map `(B, N, inputs)` to two of `(B, N, outputs)` and the state after the last."""
+        """Map codes `(B, N, inputs)` to means and log variances `(B, N, outputs)`, and the state after the last."""
         hidden, state = self.memory(self.embed(codes), state)
         return self.mean(hidden).float(), self.log_variance(hidden).float(), state
 
 
 def encoder_layer(before: int, after: int) -> nn.Module:
-    """Return a convolution that halves the resolution, with batch norm."""
+    """Return a convolution to half the resolution, batch norm and LeakyReLU; the arguments are channels."""
     return nn.Sequential(nn.Conv2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.LeakyReLU(0.2))
 
 
 def decoder_layer(before: int, after: int) -> nn.Module:
-    """Return a transposed convolution that doubles the resolution, with batch norm."""
+    """Return a transposed convolution to twice the resolution, batch norm and LeakyReLU; the arguments are channels."""
     return nn.Sequential(nn.ConvTranspose2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.LeakyReLU(0.2))
 
 
@@ -165,7 +165,12 @@ class SVG(Generator):
         return [images[:, given - 1 :]]
 
     def sample(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Return future frames with codes from the prior, for noise `(B, K, code)`; the context's have their means."""
+        """Predict future frames `(B, K, C, H, W)` in [0, 1] with latent vectors drawn from the prior.
+
+        Args:
+            context: `(B, T, C, H, W)` in [0, 1]; the latent vectors of its frames are the posterior's means.
+            noise: `(B, K, code)`, standard normal.
+        """
         self.extra_losses = {}
         codes, features = self.encode(context)
         prior = state = None
@@ -185,12 +190,25 @@ class SVG(Generator):
         return torch.cat(images, 1)
 
     def predict(self, codes: Tensor, drawn: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Return the codes of the next frames, `(B, N, code_size)`, and the predictor's state."""
+        """Predict the codes of the next frames.
+
+        Args:
+            codes: Those of the frames before, `(B, N, code_size)`.
+            drawn: Latent vectors of the next frames, `(B, N, noise_channels)`.
+            state: The predictor's state; None: zeros.
+
+        Returns:
+            Codes `(B, N, code_size)`, and the state after the last.
+        """
         hidden, state = self.predictor(self.embed(torch.cat([codes, drawn.to(codes)], 2)), state)
         return self.predicted_code(hidden), state
 
     def encode(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return codes `(B, N, code_size)` and features, fine to coarse, `(B, N, c, h, w)`, of frames `(B, N, ...)`."""
+        """Encode frames `(B, N, C, H, W)` in [0, 1].
+
+        Returns:
+            Codes `(B, N, code_size)`, and features `(B, N, c, h, w)` of every layer, fine to coarse.
+        """
         level, features = as_channels_last(pad_to_multiple(frames, CELL).flatten(0, 1)), []
         for layer in self.down:
             level = layer(level)
@@ -199,7 +217,13 @@ class SVG(Generator):
         return torch.unflatten(code, 0, frames.shape[:2]), features
 
     def decode(self, codes: Tensor, skips: list[Tensor], size: torch.Size) -> Tensor:
-        """Return frames `(B, N, C, H, W)` of codes `(B, N, code_size)` and features of other frames."""
+        """Decode codes `(B, N, code_size)` to frames `(B, N, C, H, W)` in [0, 1].
+
+        Args:
+            codes: The codes.
+            skips: Features of other frames as `encode` returns them, for the same N.
+            size: (H, W).
+        """
         level = self.from_code(codes.flatten(0, 1)[:, :, None, None])
         level = functional.interpolate(level, skips[-1].shape[-2:])
         for layer, skip in zip([*self.up, self.readout], reversed(skips), strict=True):

@@ -159,7 +159,7 @@ class VaeGenerator(ImageGenerator):
 
 
 def version_of(module: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Return what changes when a module's parameters are replaced or written to."""
+    """Return a key that differs once any of a module's parameters is replaced or written to."""
     return tuple(
         (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
         for parameter in module.parameters()

@@ -76,7 +76,7 @@ class Flow(NamedTuple):
 
 
 def resize(maps: Tensor, times: int, over: int) -> Tensor:
-    """Resize maps by the factor times / over, bilinear."""
+    """Resize maps `(B, C, H, W)` by the factor times / over, bilinear."""
     if torch.compiler.is_exporting():  # whole sides: the tracer cannot compare products with fractions
         sides = [side // over * times for side in maps.shape[-2:]]
         return functional.interpolate(maps, size=sides, mode="bilinear")
@@ -199,7 +199,18 @@ class VoxelFlow(ConditionedPredictor):
     def learn(
         self, still: Tensor, last: Tensor, flow: Flow, chosen: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return the frames and the weighted loss of every block's frames but the last's; all blocks learn."""
+        """Pass all blocks, with gradients for each.
+
+        Args:
+            still: Inputs that all blocks share, `(B, C', H, W)`: context frames and conditions.
+            last: The last two context frames, `(B, 2, C, H, W)`.
+            flow: The flow before the first block.
+            chosen: Which blocks count for a sample, `(B, blocks)`, see `choose`.
+            target: True frames `(B, K, C, H, W)`.
+
+        Returns:
+            The frames `(B, K, C, H, W)` in [0, 1], and a scalar: the weighted error after every block except the last.
+        """
         loss, target = last.new_zeros(()), pad_to_multiple(target, self.multiple)
         frames, moved = self.render(last, flow)
         for number, block in enumerate(self.blocks):
@@ -214,7 +225,15 @@ class VoxelFlow(ConditionedPredictor):
         return frames, loss
 
     def refine(self, block: nn.Module, still: Tensor, last: Tensor, flow: Flow, use: Tensor) -> Flow:
-        """Return the flow after a block, which computes the chosen samples only, `use` `(B,)`."""
+        """Return the flow after a block, unchanged for samples that do not pass it.
+
+        Args:
+            block: The block.
+            still: See `learn`.
+            last: See `learn`.
+            flow: The flow before.
+            use: `(B,)` bool, the samples that pass; the others are not computed.
+        """
         if torch.compiler.is_exporting():  # a graph without branches computes all samples
             _, moved = self.render(last, flow)
             added = block(torch.cat([still, moved], 1), flow)
@@ -230,7 +249,11 @@ class VoxelFlow(ConditionedPredictor):
         return Flow(*(a.index_put((use.nonzero()[:, 0],), b + c) for a, b, c in zip(flow, part, added, strict=True)))
 
     def render(self, last: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:
-        """Return blended frames `(B, K, C, H, W)` in [0, 1], and both moved frames, `(B, K * 2 * C, H, W)`."""
+        """Move both last context frames `(B, 2, C, H, W)` along a flow, and blend them.
+
+        Returns:
+            Frames `(B, K, C, H, W)` in [0, 1], and the moved frames before blending, `(B, K * 2 * C, H, W)`.
+        """
         batch, count = last.shape[0], self.pred_frames
         displacements = rearrange(flow.displacements, "b (k two xy) h w -> (b k two) xy h w", two=2, xy=2)
         copies = last[:, None].expand(-1, count, -1, -1, -1, -1).flatten(0, 2)

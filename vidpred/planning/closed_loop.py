@@ -48,7 +48,7 @@ class Episode:
     goal: Tensor | None = None
 
     def count_step(self, result: StepResult) -> None:
-        """Count a step."""
+        """Count a step of the environment; the first success sets `success` and `steps_to_success`."""
         self.steps += 1
         self.at_goal = result.at_goal
         if result.success and not self.success:
@@ -98,7 +98,7 @@ class Outcome:
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Compute the confidence interval of a rate; z = 1.96 is 95 %.
+    """Compute the confidence interval, within [0, 1], of a rate of successes; z = 1.96 is 95 %.
 
     Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
@@ -170,7 +170,7 @@ def play_all(
 
 
 def summarize_episodes(episodes: list[Episode]) -> Outcome:
-    """Compute the statistics of episodes."""
+    """Compute the statistics of episodes: rate of success, steps to success, seconds per decision."""
     seconds = [value for episode in episodes for value in episode.seconds]
     steps = [episode.steps_to_success for episode in episodes if episode.steps_to_success is not None]
     ends = [episode.at_goal for episode in episodes if episode.at_goal is not None]
@@ -208,7 +208,7 @@ def render_episode(episode: Episode, receding_horizon: int) -> Iterator[np.ndarr
 
 
 def summary_line(name: str, result: Outcome) -> str:
-    """Return one line for the terminal."""
+    """Return one line for the terminal about the episodes that a planner (`name`) has played."""
     low, high = wilson_interval(result.successes, result.episodes)
     text = f"{name}: {result.successes} of {result.episodes} episodes reached the goal"
     text += f" ({100 * result.rate:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f})"

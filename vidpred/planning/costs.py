@@ -196,5 +196,5 @@ def color_centroid(frames: Tensor, color: Sequence[float], width: float = 0.1) -
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Compute the Euclidean distance, with a gradient everywhere."""
+    """Compute the Euclidean distance over the last dimension, `(..., n)` to `(...)`, with a gradient also at 0."""
     return ((one - other) ** 2).sum(-1).add(1e-12).sqrt()

@@ -31,11 +31,11 @@ class Context:
     states: Tensor | None
 
     def rows(self, rows: Any) -> Context:
-        """Return some environments of the batch."""
+        """Return the environments of the batch that an index (a slice, a mask or integers) selects."""
         return Context(self.frames[rows], self.actions[rows], None if self.states is None else self.states[rows])
 
     def replaced(self, rows: Tensor, fresh: Context) -> Context:
-        """Return a copy with the rows replaced by those of another context."""
+        """Return a copy with the environments at integer indices `rows` replaced by those of `fresh`, in order."""
         pairs = ((self.frames, fresh.frames), (self.actions, fresh.actions), (self.states, fresh.states))
         frames, actions, states = (
             None if old is None or new is None else old.index_put((rows,), new) for old, new in pairs
@@ -86,11 +86,14 @@ class ModelDynamics:
         return len(self.starts.frames)
 
     def begin(self, chosen: np.ndarray) -> Context:
-        """Return the context of the chosen starts."""
+        """Return the context of the starts with these indices, `(B,)` integers."""
         return self.starts.rows(torch.from_numpy(chosen))
 
     def observation(self, context: Context) -> Any:
-        """Return the newest frames `(B, H, W, 3)` uint8, cameras side by side; with states, both by key."""
+        """Return the newest frames `(B, H, W, 3)` uint8, cameras side by side.
+
+        For a model with states, a dictionary with "image" and "state" `(B, S)`.
+        """
         images = to_uint8(context.frames[:, -1])
         return images if context.states is None else {"image": images, "state": context.states[:, -1].numpy()}
 

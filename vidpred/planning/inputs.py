@@ -89,13 +89,16 @@ def observed_frame(frame: Any, size: FrameSize, previous: Tensor | None, channel
 def split_observation(
     observation: Mapping[str, Any], image_keys: Sequence[str] = (), state_key: str | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Split an observation that is a dictionary into a frame and a state.
+    """Split a dictionary of observations into a frame and a state.
 
     Args:
         observation: Images, as tensors `(C, H, W)` or as arrays `(H, W, C)` as Gymnasium's environments return them,
             and vectors `(S,)`.
         image_keys: Keys of the images, which are stacked along the channels; empty: the only image.
         state_key: Key of the state; None: the only vector, if there is one.
+
+    Returns:
+        The frame `(C, H, W)`, with the images' dtype and range, and the state `(S,)` float32, None if there is none.
 
     Raises:
         ValueError: A key is missing, or there are several images or vectors to choose from.
@@ -155,7 +158,7 @@ def evaluate_costs(cost: Cost | Sequence[Cost], frames: Tensor, owners: Tensor) 
 
 
 def checked_costs(cost: Cost | Sequence[Cost], batch: int) -> None:
-    """Raise ValueError unless there is one cost, or one for each of `batch` situations."""
+    """Raise ValueError unless `cost` is one cost, or a sequence of `batch` costs, one for each situation."""
     if not callable(cost) and len(cost) != batch:
         raise ValueError(f"{len(cost)} costs for {batch} situations; give one for all, or one for each")
 
@@ -166,7 +169,7 @@ def sum_over_steps(values: Tensor) -> Tensor:
 
 
 def trained_size(predictor: Predictor) -> FrameSize:
-    """Return the size of the frames that a run was trained on, if it is known."""
+    """Return the size of the frames that a run was trained on, see `FrameSize`; None: unknown."""
     recorded = None if predictor.checkpoint is None else predictor.checkpoint.state.get("frame_size")
     if recorded:
         return recorded[0], recorded[1]

@@ -41,7 +41,7 @@ class Bounds:
 
     @classmethod
     def of(cls, low: object, high: object, names: Sequence[str] = ()) -> Self:
-        """Convert arrays or lists to bounds."""
+        """Convert arrays or lists of A lowest and A highest values to bounds, with optional names of the values."""
         ends = [torch.as_tensor(values, dtype=torch.float32) for values in (low, high)]
         return cls(ends[0], ends[1], tuple(names))
 
@@ -76,7 +76,7 @@ class Bounds:
             print(f"vidpred: warning: the bounds exceed the actions of the model's training ({found})", file=sys.stderr)
 
     def clip(self, actions: Tensor) -> Tensor:
-        """Clip actions `(..., A)`."""
+        """Clip actions `(..., A)` to [low, high] of each value."""
         return torch.minimum(torch.maximum(actions, self.low.to(actions)), self.high.to(actions))
 
     def contain(self, actions: Tensor) -> bool:
@@ -87,7 +87,7 @@ class Bounds:
 
 
 def trained_bounds(predictor: Predictor) -> Bounds | None:
-    """Return the range and the names of the actions that a run was trained on, if its checkpoint contains them."""
+    """Return the range and the names of the actions that a run was trained on; None if its checkpoint lacks them."""
     state = {} if predictor.checkpoint is None else predictor.checkpoint.state
     bounds = state.get("action_bounds")
     return Bounds.of(bounds[0], bounds[1], state.get("action_names") or ()) if bounds else None
@@ -133,7 +133,12 @@ class PlanningModel:
         raise NotImplementedError
 
     def score(self, plans: Plans, cost: Cost | Sequence[Cost]) -> Tensor:
-        """Return the costs `(B * S,)` of plans, with one cost for all situations or one for each."""
+        """Return the costs `(B * S,)` of the plans of B situations, S each, situation after situation.
+
+        Args:
+            plans: The plans.
+            cost: One cost for all situations, or one for each.
+        """
         return torch.cat([evaluate_costs(cost, frames, owners) for frames, owners in self.predict(plans)])
 
     def rollout(

@@ -150,7 +150,13 @@ def record_lerobot(recording: Recording, target: Path, workers: int | None = Non
 
 
 def record(recording: Recording, target: Path, workers: int | None = None, progress: bool = True) -> Summary:
-    """Record the episodes that are missing.
+    """Record the episodes that are missing in a folder as a prepared set; return a summary.
+
+    Args:
+        recording: What to record.
+        target: The folder, new or with the first episodes of the same recording.
+        workers: Number of processes; None: one per core.
+        progress: Whether to show a progress bar.
 
     Raises:
         ConfigError: The environment or the policy is unknown.

@@ -68,12 +68,12 @@ class Inputs:
         return torch.unflatten(scaled, 0, frames.shape[:-3]).clamp(0, 1)
 
     def plans(self, actions: Any) -> Tensor:
-        """Return plans in the data's units, clipped to the model's bounds because these solvers do not clip."""
+        """Return plans `(..., A)` in the data's units, clipped to the model's bounds, as these solvers do not clip."""
         found = self.past(actions)
         return found if self.model.bounds is None else self.model.bounds.clip(found)
 
     def past(self, actions: Any) -> Tensor:
-        """Return actions in the data's units."""
+        """Return actions `(..., A)` in the data's units, not clipped."""
         values = torch.as_tensor(actions)
         if self.action_scale is None:
             return values
@@ -119,7 +119,7 @@ class CostModel:
         return self.model.costs(frames, plans, moves, [GoalImage(goal) for goal in goals])
 
     def criterion(self, info: dict[str, Any], action_candidates: Tensor) -> Tensor:
-        """Compute `get_cost`, under the name that later versions call."""
+        """Return the costs `(B, S)` of `get_cost`, under the name that later versions call."""
         return self.get_cost(info, action_candidates)
 
     def parameters(self) -> Any:
@@ -145,15 +145,17 @@ class FrameDynamics(nn.Module):
         self.inputs, self.model, self.generator = Inputs(model, normalization, action_scale), model, model.generator
 
     def encode(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Add "emb" `(B, T, D)` for "pixels" `(B, T, C, H, W)`."""
+        """Return `info` with "emb" `(B, T, D)` for "pixels" `(B, T, C, H, W)`: D = C * h * w values of a frame."""
         return {**info, "emb": self.inputs.frames(info["pixels"]).flatten(2)}
 
     @torch.no_grad()
     def rollout(self, info: dict[str, Any], action_candidates: Tensor) -> dict[str, Any]:
-        """Add "predicted_emb" `(B, S, H + K, D)`: the H context frames first, then the predicted ones.
+        """Add "predicted_emb" `(B, S, T + K, D)` to `info` and return it: T context frames, then K predicted ones.
+
+        D = C * h * w: an embedding is a frame of the model's size h x w, flattened.
 
         Args:
-            info: "pixels" `(B, S, H, C, H, W)`, equal for all S; "action_history" `(B, S, H-1, A)` for H > 1.
+            info: "pixels" `(B, S, T, C, H, W)`, equal for all S; "action_history" `(B, S, T-1, A)` for T > 1.
             action_candidates: Plans `(B, S, K, A)`, clipped to the model's bounds.
         """
         context = self.inputs.frames(torch.as_tensor(info["pixels"])[:, 0])

@@ -166,7 +166,10 @@ class WorldModel(PlanningModel):
         return context, past_actions.to(self.device, torch.float32), states
 
     def predict(self, plans: Plans) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the frames of one chunk of plans after the other; the context is expanded only for the chunk."""
+        """Yield the frames `(n, K, C, H, W)` of one chunk of plans after the other, and their situations `(n,)`.
+
+        The context is expanded only for the chunk.
+        """
         actions, noise_seed, differentiable = plans.actions, plans.noise_seed, plans.differentiable
         context, past_actions, states = self.check(plans.context, actions, plans.past_actions, plans.states)
         batch, count, steps = actions.shape[:3]

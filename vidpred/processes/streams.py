@@ -58,7 +58,10 @@ def protected_streams() -> Iterator[None]:
 
 
 def check_stdout() -> None:
-    """Raise the OSError that stdout met, except that its reader has ended: `| head` wants no more."""
+    """Flush stdout, and raise the OSError of any earlier write to it, such as a full disk.
+
+    A broken pipe is no error: the reader, as in `| head`, wants no more.
+    """
     sys.stdout.flush()
     failure = getattr(_raw(sys.stdout), "failure", None)
     if failure is not None and failure.errno != errno.EPIPE:

@@ -31,7 +31,7 @@ class Reads:
             self.keys.add(prefix + name)
 
     def copied(self, section: Settings, copy: Settings) -> None:
-        """Count reads of a copy as reads of the section."""
+        """Count later reads of `copy` as reads of the section."""
         if id(section) in self._places:
             self._place(copy, self._places[id(section)])
             self._copies.append(copy)

@@ -33,7 +33,7 @@ def explain_class(kind: type[BaseModel], title: str, without: Sequence[str] = ()
 
 
 def explain_field(key: str, field: FieldInfo) -> Explained:
-    """Return the documentation of a setting."""
+    """Return key, type, range, default and description of a setting as text."""
     bounds = [
         f"{sign} {getattr(rule, name)}"
         for rule in field.metadata

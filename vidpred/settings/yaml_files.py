@@ -94,5 +94,5 @@ def parse_text(text: str) -> str | None:
 
 
 def as_yaml(value: Any) -> str:
-    """Return a value as YAML on one line."""
+    """Return a plain value as YAML on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")

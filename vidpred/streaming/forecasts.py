@@ -55,7 +55,7 @@ class Forecast:
 
     @property
     def is_in_time(self) -> bool:
-        """Whether the forecast may be shown."""
+        """Whether the forecast may be shown: its latency is at most the period."""
         return self.latency <= self.period
 
 
@@ -68,7 +68,7 @@ class Pace:
 
     @property
     def every(self) -> int:
-        """Frames from one forecast to the next."""
+        """Number of model frames from one forecast to the next."""
         return self._fixed or max(1, math.ceil(RESERVE * self.cycle / self._frame_seconds))
 
     @property

@@ -64,7 +64,7 @@ class Output(ABC):
         """Write an image that comes `frames` frames after the last one."""
 
     def close(self) -> None:  # noqa: B027  (most have something to finish)
-        """Finish the output. Raises StorageError."""
+        """Finish the output: complete the file, and give it its name. Raises StorageError."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -129,7 +129,7 @@ class FrameSource(ABC):
             yield timed, to_array(timed.frame, size, channels, self.rotation, self.mirrored, scaler)
 
     def close(self) -> None:  # noqa: B027  (not all have something to close)
-        """Close the source."""
+        """Close the file, device or pipe; sources without one do nothing."""
 
 
 class VideoSource(FrameSource):
@@ -248,7 +248,7 @@ class Pipe:
             self.read(1 << 16)
 
     def close(self) -> None:
-        """Close the pipe, except standard input."""
+        """Close the pipe, except if it is standard input, which stays open."""
         self._file.close()
 
 

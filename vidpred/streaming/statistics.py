@@ -19,7 +19,7 @@ class LatencyHistogram:
         self.total, self.largest = 0, 0.0
 
     def add(self, seconds: float) -> None:
-        """Count a value."""
+        """Count a latency in seconds."""
         place = round(math.log10(min(max(seconds, SHORTEST), LONGEST) / SHORTEST) * BINS_PER_DECADE)
         self.counts[place] += 1
         self.total, self.largest = self.total + 1, max(self.largest, seconds)
@@ -76,7 +76,7 @@ class StreamStatistics:
         }  # fmt: skip
 
     def summary(self) -> str:
-        """Return a line for people."""
+        """Return one line with the counts and latencies for the terminal."""
         values = self.to_json()
         parts = [
             f"{counted(self.forecasts, 'forecast')} of {counted(self.frames, 'frame')} "

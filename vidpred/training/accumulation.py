@@ -44,7 +44,7 @@ def check_accumulation(
 
 
 def mean_losses(losses: Sequence[Losses]) -> Losses:
-    """Return the mean over batches of equal size; a part that some lack is averaged over the others."""
+    """Return the mean of the losses of batches of equal size; a part that some lack is averaged over the others."""
     if len(losses) == 1:
         return losses[0]
     names = dict.fromkeys(name for found in losses for name in found.parts)

@@ -158,7 +158,7 @@ class Losses:
         return Losses(self.total.detach(), {name: value.detach() for name, value in self.parts.items()})
 
     def weighted(self) -> dict[str, Tensor]:
-        """Return the weighted terms, which add up to the total."""
+        """Return the weighted terms by name, scalars that add up to the total."""
         return {name: weight * self.parts[name] for name, weight in self.weights.items()}
 
 
@@ -186,12 +186,12 @@ class AdversarialLosses:
 
     @property
     def memory(self) -> dict[str, nn.Module]:
-        """The state between steps, by name."""
+        """The modules with state between steps, by name, which checkpoints store."""
         adaptive = {} if self.adaptive is None else {"augmentation": self.adaptive}
         return {**self.averages, **adaptive}
 
     def augmented(self, images: list[Tensor]) -> list[Tensor]:
-        """Return the discriminator's inputs for images `(B, 1, C, H, W)`, if they are augmented."""
+        """Return images `(B, 1, C, H, W)`, augmented if the settings say so, as the discriminator's inputs."""
         names = self.settings.augment
         if not names:
             return images
@@ -337,7 +337,7 @@ def ramp_factor(step: int, start: int, length: int) -> float:
 
 
 def weighted_losses(terms: dict[str, tuple[float, Tensor]]) -> Losses:
-    """Sum named terms by their weights, and keep their values for the log."""
+    """Return the losses of named terms (weight, scalar): their weighted sum, and the values for the log."""
     return Losses(
         sum_of(weight * value for weight, value in terms.values()),
         {name: value for name, (_, value) in terms.items()},
@@ -346,7 +346,7 @@ def weighted_losses(terms: dict[str, tuple[float, Tensor]]) -> Losses:
 
 
 def sum_of(terms: object) -> Tensor:
-    """Return the sum of at least one tensor."""
+    """Return the sum of an iterable of at least one tensor."""
     total = sum(terms)  # type: ignore[call-overload]
     assert isinstance(total, Tensor), "an objective needs at least one weight above 0"
     return total

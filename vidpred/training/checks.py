@@ -45,23 +45,23 @@ class RunSettings(Protocol):
 
     @property
     def data(self) -> DataSettings:
-        """The data."""
+        """The data settings."""
 
     @property
     def model(self) -> ModelSettings:
-        """The generator."""
+        """The generator's settings."""
 
     @property
     def discriminator(self) -> DiscriminatorSettings:
-        """The discriminator."""
+        """The discriminator's settings."""
 
     @property
     def objective(self) -> ObjectiveSettings:
-        """The losses."""
+        """The settings of the losses."""
 
     @property
     def training(self) -> TrainingSettings:
-        """The training loop."""
+        """The settings of the training loop."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ class History:
         return max((int(line["step"]) for line in self.lines), default=0)
 
     def points(self, key: str) -> list[tuple[int, float]]:
-        """Return (step, value) of every line with a number under this key."""
+        """Return (step, value) of every line with a number under this key of metrics.jsonl, in order."""
         return [(int(line["step"]), float(line[key])) for line in self.lines if isinstance(line.get(key), int | float)]
 
     def values(self, key: str) -> list[float]:
-        """Return the numbers under a key."""
+        """Return the numbers under a key of metrics.jsonl, in order."""
         return [value for _, value in self.points(key)]
 
     def late(self, key: str, min_count: int = 2) -> list[float]:
-        """Return the values from the second half of the steps; none if there are fewer than `min_count`."""
+        """Return a key's numbers from the second half of the steps; none if there are fewer than `min_count`."""
         first = min((int(line["step"]) for line in self.lines), default=0)
         found = [value for step, value in self.points(key) if step > (first + self.last_step) / 2]
         return found if len(found) >= min_count else []
@@ -121,7 +121,7 @@ class History:
 
 
 def non_finite(history: History) -> str | None:
-    """Find the first step with values that are not finite."""
+    """Find the first step with values that are not finite; return what was observed, None without it."""
     for line in history.lines:
         count = line.get("monitor/non_finite", 0)
         broken = [key for key, value in line.items() if isinstance(value, float) and not math.isfinite(value)]
@@ -133,7 +133,7 @@ def non_finite(history: History) -> str | None:
 
 
 def out_of_range(history: History) -> str | None:
-    """Find frames outside [0, 1]."""
+    """Find input frames outside [0, 1]; return what was observed, None without it."""
     lowest, highest = history.values("monitor/input_min"), history.values("monitor/input_max")
     if lowest and highest and (min(lowest) < -0.01 or max(highest) > 1.01):
         return f"{{frames}} in [{min(lowest):.3g}, {max(highest):.3g}]"
@@ -146,14 +146,14 @@ def _is_constant(history: History) -> bool:
 
 
 def constant_frames(history: History) -> str | None:
-    """Find frames that all have one value."""
+    """Find input frames that all have one value; return what was observed, None without it."""
     if not _is_constant(history):
         return None
     return f"all values of all measured {{frames}} are {max(history.values('monitor/input_max')):.3g}"
 
 
 def scaled_twice(history: History) -> str | None:
-    """Find frames that were divided by 255 twice."""
+    """Find input frames that were divided by 255 twice; return what was observed, None without it."""
     highest = max(history.values("monitor/input_max"), default=1.0)
     if highest > 0.02 or min(history.values("monitor/input_min"), default=0) < 0 or _is_constant(history):
         return None
@@ -161,7 +161,7 @@ def scaled_twice(history: History) -> str | None:
 
 
 def only_extremes(history: History) -> str | None:
-    """Find frames whose values are almost all exactly 0 or 1."""
+    """Find input frames whose values are almost all exactly 0 or 1; return what was observed, None without it."""
     shares = history.values("monitor/input_extremes")
     if not shares or min(shares) < 0.999 or _is_constant(history):
         return None
@@ -169,7 +169,7 @@ def only_extremes(history: History) -> str | None:
 
 
 def predictions_out_of_range(history: History) -> str | None:
-    """Find late predictions outside [0, 1]."""
+    """Find late predictions outside [0, 1]; return what was observed, None without it."""
     lowest, highest = history.late("monitor/prediction_min"), history.late("monitor/prediction_max")
     if lowest and highest and (min(lowest) < -0.2 or max(highest) > 1.2):
         return f"{{predictions}} in [{min(lowest):.3g}, {max(highest):.3g}]"
@@ -177,7 +177,7 @@ def predictions_out_of_range(history: History) -> str | None:
 
 
 def no_gradient(history: History) -> str | None:
-    """Find an adversarial term whose gradient at the generator is always 0."""
+    """Find an adversarial term without any gradient at the generator; return what was observed, None without it."""
     for key in ADVERSARIAL:
         norms = history.values(key)
         if norms and max(norms) == 0:
@@ -187,7 +187,7 @@ def no_gradient(history: History) -> str | None:
 
 
 def nothing_learns(history: History) -> str | None:
-    """Find a generator whose late gradients are all 0."""
+    """Find a generator whose late gradients are all 0; return what was observed, None without it."""
     keys = {key for line in history.lines for key in line if key.startswith("monitor/gradient_")}
     late = [history.late(key) for key in keys]
     if any(late) and all(max(values, default=0) == 0 for values in late):
@@ -196,7 +196,7 @@ def nothing_learns(history: History) -> str | None:
 
 
 def dead_units(history: History) -> str | None:
-    """Find a layer most of whose units receive no gradient late in training."""
+    """Find a layer most of whose units receive no gradient late; return what was observed, None without it."""
     late = history.late("monitor/dead_units")
     if late and min(late) >= DEAD:
         return f"in one layer of the generator, {min(late):.0%} of the units receive no gradient"
@@ -204,7 +204,7 @@ def dead_units(history: History) -> str | None:
 
 
 def only_features(history: History) -> str | None:
-    """Find a discriminator that is used for feature matching only."""
+    """Find a discriminator that is used for feature matching only; return what was observed, None without it."""
     settings = history.objective
     if settings.has_discriminator and settings.adversary.weight == 0:
         weight = settings.adversary.feature_matching_weight
@@ -213,7 +213,7 @@ def only_features(history: History) -> str | None:
 
 
 def never_starts(history: History) -> str | None:
-    """Find an adversary that would start after the last step."""
+    """Find an adversary that would start after the last step; return what was observed, None without it."""
     settings, steps = history.objective, history.training.steps
     if settings.adversary.weight > 0 and settings.adversary.start >= steps:
         return f"objective.adversarial.start={settings.adversary.start} in a run of {steps} steps"
@@ -269,7 +269,7 @@ def blind_discriminator(history: History) -> str | None:
 
 
 def oscillation(history: History) -> str | None:
-    """Find a discriminator whose accuracy or bias swings between extremes."""
+    """Find a discriminator whose accuracy or bias swings; return what was observed, None without it."""
     real, fake = history.late("discriminator/accuracy_real", 10), history.late("discriminator/accuracy_fake", 10)
     samples = history.training.batch_size * history.training.gradient_accumulation_steps
     window = max(3, -(-SCORED // (2 * samples)))
@@ -289,7 +289,7 @@ def oscillation(history: History) -> str | None:
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:
-    """Return the running means over `window` values."""
+    """Return the running means over `window` values, `len(values) - window + 1` of them."""
     return [fmean(values[start : start + window]) for start in range(len(values) - window + 1)]
 
 
@@ -300,7 +300,7 @@ def count_swings(values: Sequence[float], low: float, high: float) -> int:
 
 
 def constant_predictions(history: History) -> str | None:
-    """Find predictions that hardly differ between clips."""
+    """Find predictions that hardly differ between clips; return what was observed, None without it."""
     shares = history.late("monitor/diversity")
     if not shares or max(shares) > CONSTANT or history.last_step < EARLY:
         return None
@@ -308,7 +308,7 @@ def constant_predictions(history: History) -> str | None:
 
 
 def samples_alike(history: History) -> str | None:
-    """Find samples of one clip's future that hardly differ."""
+    """Find samples of one clip's future that hardly differ; return what was observed, None without it."""
     share = history.settled("monitor/draws")
     if share is None or share > ALIKE:
         return None
@@ -316,7 +316,7 @@ def samples_alike(history: History) -> str | None:
 
 
 def still(history: History) -> str | None:
-    """Return what was observed if predictions hardly change from the last context frame, else None."""
+    """Find predictions that hardly change from the last context frame; return what was observed, None without it."""
     share = history.settled("monitor/motion")
     if share is None or share > STILL:
         return None
@@ -324,7 +324,7 @@ def still(history: History) -> str | None:
 
 
 def blurred(history: History) -> str | None:
-    """Find predictions with much less edge energy than the true frames."""
+    """Find predictions with much less edge energy than the true frames; return what was observed, None without it."""
     share, last = history.settled("monitor/energy"), history.settled("monitor/energy_last")
     if last is not None and last <= LAST_BLURRED:
         frames = history.settings.data.lead - 1 + history.settings.data.future_frames
@@ -337,7 +337,7 @@ def blurred(history: History) -> str | None:
 
 
 def noisy(history: History) -> str | None:
-    """Find predictions with much more edge energy than the true frames."""
+    """Find predictions with much more edge energy than the true frames; return what was observed, None without it."""
     share = history.settled("monitor/energy")
     if share is None or share < NOISY:
         return None

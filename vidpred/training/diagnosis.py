@@ -52,11 +52,11 @@ class Check:
     remedies: tuple[Remedy, ...]
 
     def applies(self, history: History) -> bool:
-        """Return whether the check is for runs of this kind."""
+        """Return whether the check is for the run's kind, which predicts frames or makes images."""
         return self.group not in ("frames", "images") or (self.group == "images") == history.makes_images
 
     def run(self, history: History) -> Diagnosis | None:
-        """Return the finding for a run; None if the check passes."""
+        """Return the diagnosis of a run, with the remedies that its settings allow; None if the check passes."""
         observed = self.check(history) if self.applies(history) else None
         if observed is None:
             return None

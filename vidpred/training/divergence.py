@@ -56,7 +56,7 @@ def agree_on_cause(
 
 
 def mean_of(numbers: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
-    """Return the means of numbers over processes: what is not finite on one is not finite in the mean."""
+    """Return the means of scalars over processes by name: what is not finite on one is not finite in the mean."""
     values = torch.stack([value.detach().float().to(accelerator.device) for value in numbers.values()])
     if accelerator.num_processes > 1:
         values = accelerator.reduce(values, "mean")

@@ -21,7 +21,7 @@ class EarlyStopping:
         self.best_step = self.waited = 0
 
     def update(self, step: int, value: float) -> None:
-        """Count a validation of the metric after `step` steps."""
+        """Count a validation after `step` steps with `value` of the metric: a rise above min_delta, or a wait."""
         if self.best is None or value > self.best + self.min_delta:
             self.best, self.best_step, self.waited = value, step, 0
         else:
@@ -29,11 +29,11 @@ class EarlyStopping:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the run ends."""
+        """Whether the run ends, because enough validations have passed without a rise."""
         return self.patience is not None and self.waited >= self.patience
 
     def describe(self) -> str:
-        """Return why the run ends."""
+        """Return why the run ends, for a message."""
         margin = f" by more than {self.min_delta:g}" if self.min_delta else ""
         times = "validation" if self.waited == 1 else f"{self.waited} validations"
         return (
@@ -42,10 +42,10 @@ class EarlyStopping:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint stores."""
+        """Return the best value, its step and the validations since, for a checkpoint."""
         return {"best": self.best, "best_step": self.best_step, "waited": self.waited}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what a checkpoint stored; a checkpoint of an earlier version stored nothing."""
+        """Restore what `state` returned; empty, as in a checkpoint of an earlier version, changes nothing."""
         if state:
             self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]

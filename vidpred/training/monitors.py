@@ -58,9 +58,9 @@ def measure(step: Step, losses: Losses, parameters: Sequence[nn.Parameter]) -> d
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter], scale: float = 1.0) -> list[Tensor | None]:
-    """Return a loss's gradients at the trained parameters; `.grad` does not change and the graph is kept.
+    """Return a loss's gradient at each parameter that is trained, in order; None where there is none.
 
-    They are computed times `scale`, as float16 needs it.
+    `.grad` does not change and the graph is kept. They are computed times `scale`, as float16 needs it.
     """
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     if not loss.requires_grad or not learning:
@@ -70,7 +70,7 @@ def gradients_of(loss: Tensor, parameters: Sequence[nn.Parameter], scale: float 
 
 
 def norm_of(gradients: Sequence[Tensor | None]) -> Tensor:
-    """Return the Euclidean norm of all gradients together, 0 without any."""
+    """Return the Euclidean norm of all gradients together, a scalar; None counts as 0."""
     arrived = [gradient for gradient in gradients if gradient is not None]
     return torch.nn.utils.get_total_norm(arrived) if arrived else torch.zeros(())
 
@@ -243,5 +243,5 @@ def _finite(value: float | complex) -> bool:
 
 
 def as_table(measured: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
-    """Return names and one row of values, to be gathered over processes."""
+    """Return the names and a row `(1, n)` of values, to be gathered over processes."""
     return list(measured), torch.stack(list(measured.values()))[None]

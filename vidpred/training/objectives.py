@@ -121,7 +121,7 @@ class ObjectiveSettings(Settings):
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """The weights above 0 of the section `losses`, by name."""
+        """The weights above 0 of the section `losses`, by the loss's name."""
         weights = self.losses or LossWeights()
         return {name: float(weight) for name in LOSSES if (weight := getattr(weights, name))}
 
@@ -301,9 +301,9 @@ class Objective:
 
 
 def gradient_ratio(loss: Tensor, other: Tensor, weight: Tensor, scale: float = 1.0) -> float:
-    """Return the ratio of two losses' gradients at a weight, at most `MAX_RATIO`; of means over processes.
+    """Return the ratio |gradient of loss| / |gradient of other| at a weight, at most `MAX_RATIO`; 0 if the other is 0.
 
-    Both are computed times `scale`, which cancels.
+    Gradients are means over processes. Both are computed times `scale`, which cancels.
     """
     gradients = [torch.autograd.grad(of * scale, weight, retain_graph=True)[0].float() for of in (loss, other)]
     if torch.distributed.is_initialized():
@@ -314,7 +314,14 @@ def gradient_ratio(loss: Tensor, other: Tensor, weight: Tensor, scale: float = 1
 
 
 def with_classes(losses: Losses, weight: float, class_logits: Tensor, labels: Tensor | None) -> Losses:
-    """Add the classification loss on true images: logits `(B, K)`, labels `(B,)`, below 0 where hidden."""
+    """Return the losses with the classification loss on true images, times `weight`, and its accuracy in the log.
+
+    Args:
+        losses: The discriminator's other losses.
+        weight: Weight of the classification loss.
+        class_logits: `(B, K)`.
+        labels: `(B,)`, below 0 where hidden.
+    """
     assert labels is not None, "the run was begun on data without classes"
     loss = class_loss(class_logits, labels)
     right = (class_logits.argmax(1) == labels)[labels >= 0].float()
@@ -341,14 +348,26 @@ def nearest_sample(
 
 
 def conditioned(step: Step, discriminator: Discriminator, images: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the context `(n * B, T, C, H, W)` and the discriminator's conditions for n groups of images."""
+    """Return the context and the discriminator's conditions, repeated for n groups of images.
+
+    Args:
+        step: The step.
+        discriminator: Of which the conditions that it takes are returned.
+        images: A tensor `(n * B, K, C, h, w)` per scale.
+
+    Returns:
+        The context `(n * B, T, C, H, W)`, and keyword arguments of the discriminator's forward.
+    """
     times = len(images[0]) // len(step.batch.context)
     conditions = Conditions(labels=step.batch.labels, target=step.batch.future).repeat(times)
     return step.batch.context.repeat(times, 1, 1, 1, 1), conditions.discriminator_kwargs(discriminator)
 
 
 def targets(step: Step) -> list[Tensor]:
-    """Return the true frames at the scales of the predictions, `(B, K, C, h, w)`, the finest unchanged."""
+    """Return the true frames at the scales of the predictions, `(B, K, C, h, w)` in [0, 1], coarse to fine.
+
+    The finest is the batch's future itself.
+    """
     pyramid = build_pyramid(step.batch.future, len(step.predictions))
     pyramid[-1] = step.batch.future
     return pyramid

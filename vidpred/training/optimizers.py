@@ -65,7 +65,7 @@ class Schedule:
         return max(step / self.steps, self.reached)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint stores."""
+        """Return the planned steps, the bounds of the factors and the growth, for a checkpoint."""
         return {"steps": self.steps, "limits": self.limits, "growth": self.reached}
 
     def load_state(self, state: Mapping[str, Any], done: int) -> str:

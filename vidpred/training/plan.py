@@ -23,7 +23,7 @@ LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, EqualizedConv, EqualizedLine
 
 
 def networks_of(generator: Generator, discriminator: Discriminator | None) -> dict[str, nn.Module]:
-    """Return the networks by name."""
+    """Return the networks under the names "generator" and, if there is one, "discriminator"."""
     return {"generator": generator} | ({"discriminator": discriminator} if discriminator else {})
 
 

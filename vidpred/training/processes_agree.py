@@ -13,7 +13,7 @@ from vidpred.errors import MainProcessError, VidpredError
 
 @contextmanager
 def main_process_first(accelerator: Accelerator) -> Iterator[None]:
-    """Run the block on the main process first; the others wait for it, even if it fails."""
+    """Run the block on the main process first, then on the others, even if it fails there."""
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
     try:

@@ -138,7 +138,7 @@ def is_not_motion(history: History) -> bool:
 
 
 def trains_on_several_samples(history: History) -> bool:
-    """Return whether several samples are drawn per clip already."""
+    """Return whether several samples are drawn per training clip (objective.num_samples)."""
     return history.objective.num_samples > 1
 
 

@@ -75,11 +75,11 @@ class Trackers:
         self._each(lambda name, tracker: tracker.log(numbers, step=step))
 
     def log_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Log an image `(H, W, 3)` uint8."""
+        """Log an image `(H, W, 3)` uint8 of a step under a name."""
         self._each(lambda kind, tracker: IMAGE[kind](tracker, name, image, step))
 
     def log_video(self, step: int, name: str, images: np.ndarray) -> None:
-        """Log images `(T, H, W, 3)` uint8 as a video."""
+        """Log images `(T, H, W, 3)` uint8 of a step as a video under a name."""
         if not self._open:
             return
         with tempfile.TemporaryDirectory() as folder:

@@ -61,7 +61,7 @@ class Tracker:
             print(f"vidpred: warning: {error}", file=sys.stderr)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Write one line for a step, with floats at 6 significant digits, without those that JSON lacks (NaN, inf)."""
+        """Write a step's line of metrics.jsonl, floats at 6 significant digits, without NaN and inf."""
         if not self.active:
             return
         finite = {key: value for key, value in values.items() if not isinstance(value, float) or math.isfinite(value)}

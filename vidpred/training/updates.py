@@ -56,7 +56,7 @@ class Network:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """The network's parameters."""
+        """The network's parameters, in the module's order."""
         return list(self.module.parameters())
 
     @property
@@ -65,7 +65,7 @@ class Network:
         return 1.0 if self.scaler is None else self.scaler.get_scale()
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients, scaled, to those of the parameters."""
+        """Add the gradients of a scalar loss, scaled for float16, to those of the parameters."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
 

@@ -61,7 +61,7 @@ class Batches:
             worker.kill()
 
     def close(self) -> None:
-        """End the workers, also stopped ones, for which the interpreter would wait at its exit."""
+        """End the worker processes, also stopped ones, for which the interpreter would wait at its exit."""
         if workers := self.workers:
             self._batches._shutdown_workers()  # torch has no public name for it
             end_workers(workers)

@@ -220,7 +220,7 @@ def _composited(image: Image.Image) -> np.ndarray:
 
 
 def over_black(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Composite colors with an opacity over black; all are uint8."""
+    """Composite colors `(..., 3)` with an opacity `(..., 1)` over black; all are uint8."""
     products: np.ndarray = color.astype(np.uint16) * alpha
     return np.asarray((products + 127) // 255, np.uint8)
 

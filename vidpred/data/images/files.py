@@ -83,7 +83,7 @@ class ImageFiles:
         return self.decoded(index).image
 
     def decoded(self, index: int, strict: bool = False) -> Decoded:
-        """Read an image as `decode.decode_image` does. Raises DataError."""
+        """Read image `index` as `decode.decode_image` does; `strict` as there. Raises DataError."""
         if self.arrays is not None:
             image = self.arrays[index]
             return Decoded(image[..., None] if image.ndim == 2 else image)
@@ -98,7 +98,7 @@ class ImageFiles:
         return dict(zip(self.names, self.fingerprints or [""] * len(self), strict=True))
 
     def selected(self, numbers: np.ndarray) -> ImageFiles:
-        """Return some images of a set of files, with the classes of the whole set."""
+        """Return the images with these indices as a set of files, with the classes of the whole set."""
         assert self.files is not None
         return replace(
             self,
@@ -224,7 +224,7 @@ def _of_folder(root: Path, found: tuple[str, ...]) -> ImageFiles | None:
 
 
 def center_square(image: np.ndarray, size: int) -> np.ndarray:
-    """Return the center square of a `(H, W, C)` uint8 image, scaled to `size`."""
+    """Return the center square of a `(H, W, C)` uint8 image, scaled to `(size, size, C)`."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

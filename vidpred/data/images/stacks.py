@@ -50,7 +50,7 @@ class Stack:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the frames."""
+        """(height, width) of the frames in pixels."""
         width, height = self._opened.size
         return height, width
 
@@ -62,7 +62,7 @@ class Stack:
         return self._opened.info.get("duration") or None
 
     def read(self, number: int) -> Decoded:
-        """Decode a frame. Raises DataError."""
+        """Decode frame `number`, from 0. Raises DataError."""
         try:
             return decode_page(self._content, self._opened, self._pages[number], self._white_level)
         except DataError as error:

@@ -63,7 +63,7 @@ class ClipEntry:
 
     @property
     def bytes(self) -> int:
-        """Size of the clip's frames."""
+        """Size of the clip's frames in bytes."""
         return self.frames * self.channels * self.height * self.width
 
 

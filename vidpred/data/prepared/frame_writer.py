@@ -241,7 +241,7 @@ class ItemWriter:
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
-    """Return the small gray image for detecting cuts, float32 in [0, 255]."""
+    """Return a frame as a small gray image, float32 in [0, 255], whose changes show cuts."""
     small = cv2.resize(frame, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     return with_channels(small, 1).astype(np.float32)
 

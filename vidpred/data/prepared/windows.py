@@ -206,7 +206,7 @@ class Place(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(C, H, W)` of the crop."""
+        """Shape (C, H, W) of the crop."""
         return self.crop.shape[1:]
 
 

@@ -64,7 +64,7 @@ class Damage:
     images: int | None = None
 
     def add(self, offset: int, note: str) -> None:
-        """Note damage at a byte offset."""
+        """Add damage at a byte offset, with a note for the user."""
         self.breaks.append(offset)
         self.notes.append(note)
 

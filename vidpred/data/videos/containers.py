@@ -169,7 +169,7 @@ class OpenVideo:
             self.decoder.flush_buffers()
 
     def close(self) -> None:
-        """Close the container."""
+        """Close the container and its file."""
         self.container.close()
 
 

@@ -59,11 +59,11 @@ class DecodeGroups:
         self.ends, self.costs = np.asarray(ends), np.asarray(costs, dtype=np.float64)
 
     def number(self, window: int) -> int:
-        """Return the group of a window."""
+        """Return the number of the group that a window belongs to."""
         return int(np.searchsorted(self.ends, window, side="right"))
 
     def windows(self, number: int) -> range:
-        """Return the windows of a group."""
+        """Return the indices of the windows of a group."""
         return range(int(self.ends[number - 1]) if number else 0, int(self.ends[number]))
 
     def shuffle(self, random: np.random.Generator) -> np.ndarray:
@@ -94,7 +94,7 @@ class DecodeCache:
         self._held: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
 
     def get(self, number: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the places and frames of a group, or None if it is not cached."""
+        """Return the places (frame indices, ascending) and frames of a group, or None if it is not cached."""
         if number in self._held:
             self._held.move_to_end(number)
         return self._held.get(number)

@@ -274,7 +274,7 @@ def usable(video: VideoInfo) -> str:
 
 
 def first_rows(rows: Sequence[tuple[str, str]]) -> str:
-    """Return the first rows of (path, reason) as text."""
+    """Return the first rows of (path, reason) as text for a message, and how many more there are."""
     named = "; ".join(f"{printable(name)}: {reason}" for name, reason in rows[:NAMED])
     return named + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
 

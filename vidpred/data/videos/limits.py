@@ -14,13 +14,13 @@ class Limits:
     hours: float = 24.0
 
     def size_error(self, width: int, height: int) -> str | None:
-        """Return why frames of this size are rejected, or None if they are accepted."""
+        """Return why frames of a width and height in pixels are rejected, for a message; None if they are accepted."""
         if width * height <= self.pixels:
             return None
         return f"too large: frames of {width}x{height} exceed data.video.max_pixels={self.pixels}"
 
     def length_error(self, frames: int, seconds: float) -> str | None:
-        """Return why a video of this length is rejected, or None if it is accepted; 0 means an unknown length."""
+        """Return why a video of this length is rejected, for a message; None if it is accepted. 0: unknown."""
         if frames > self.frames:
             return f"too long: {frames} frames exceed data.video.max_frames={self.frames}"
         if seconds > self.hours * 3600 * (1 + 1e-9):

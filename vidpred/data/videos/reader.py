@@ -156,7 +156,7 @@ class Reader:
         return WholeFrames(self._video, self.info.breaks, self.info.images)
 
     def close(self) -> None:
-        """Close the video."""
+        """Close the video file and its decoder."""
         self._video.close()
 
     def frames_from(self, first: int) -> Iterator[tuple[int, Any]]:

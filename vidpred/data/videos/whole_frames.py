@@ -79,7 +79,7 @@ class WholeFrames:
         return self._whole and not self._broken
 
     def describe_loss(self) -> str | None:
-        """Return what was lost, for the user; None: nothing."""
+        """Return which frames were lost, and where and why first, for the user; None: none."""
         if not self.gaps:
             return None
         lost = f"{counted(self.lost, 'frame')} damaged or without a reference frame, " if self.lost else "damaged "

@@ -32,7 +32,7 @@ class Balls:
     radius: float = RADIUS
 
     def after(self, time: float) -> Balls:
-        """Return the state `time` frames later."""
+        """Return the balls `time` frames later, with all bounces in between."""
         places, velocities = self.places.copy(), self.velocities.copy()
         while True:
             walls = times_to_walls(places, velocities, 1 - self.radius)
@@ -73,7 +73,7 @@ def times_to_meet(places: np.ndarray, velocities: np.ndarray, distance: float) -
 
 
 def bounce(places: np.ndarray, velocities: np.ndarray, one: np.intp, other: np.intp) -> None:
-    """Exchange, in place, two balls' velocity components along the line between their centers."""
+    """Exchange, in place, the velocity components of balls `one` and `other` along the line between their centers."""
     line = places[other] - places[one]
     line /= np.linalg.norm(line)
     exchanged = ((velocities[other] - velocities[one]) @ line) * line

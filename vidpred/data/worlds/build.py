@@ -41,5 +41,5 @@ def world_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
 
 
 def moving_world(name: str, settings: DataSettings, split: str, offsets: Sequence[int]) -> World:
-    """Build the windows of one of `WORLDS`."""
+    """Build the windows of the world of this name, a key of `WORLDS`."""
     return WORLDS[name](settings, offsets, WORLD_CLIPS[split], WORLD_SEEDS[split])

@@ -131,7 +131,7 @@ class MovingShapesWorld:
 
 
 def compose_affine(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """Return the 2x3 affine map that applies `inner` and then `outer`."""
+    """Return the 2x3 affine map that applies `inner` first and then `outer`, both 2x3."""
     return np.concatenate([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2:] + outer[:, 2:]], 1)
 
 

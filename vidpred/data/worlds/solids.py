@@ -62,7 +62,7 @@ def make_solid(seed: int, index: int) -> Solid:
 
 
 def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Return the matrix of a rotation about an axis of length 1 (Rodrigues' formula)."""
+    """Return the 3x3 matrix of a rotation about an axis `(3,)` of length 1 by an angle in radians (Rodrigues)."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.asarray(np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross)
@@ -102,7 +102,14 @@ def render(solid: Solid, angle: float, side: int = SIDE, details: bool = True) -
 
 
 def render_frames(solid: Solid, numbers: Sequence[int], side: int = SIDE, details: bool = True) -> np.ndarray:
-    """Return the frames with the given numbers, `(n, side, side, 1)` uint8."""
+    """Render the frames of a turning solid, `(n, side, side, 1)` uint8.
+
+    Args:
+        solid: The solid.
+        numbers: Numbers of the frames; each turns the solid further by the same rotation.
+        side: Side in pixels.
+        details: Whether to draw the faint details.
+    """
     return np.stack([render(solid, solid.start + number * solid.turn, side, details) for number in numbers])[..., None]
 
 

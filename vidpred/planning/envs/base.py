@@ -64,13 +64,13 @@ class Env(Protocol):
         """Return the settings of the episodes with a goal, for reports; empty if there are none."""
 
     def reset(self, seed: int) -> np.ndarray:
-        """Start an episode to record, as a function of the seed; return its first frame."""
+        """Start an episode to record, as a function of the seed; return its first frame, `(H, W, 3)` uint8."""
 
     def reset_with_goal(self, seed: int) -> np.ndarray:
-        """Start an episode to plan in, which has a goal, as a function of the seed; return its first frame."""
+        """Start an episode to plan in, with a goal, as a function of the seed; return its first frame `(H, W, 3)`."""
 
     def step(self, action: np.ndarray) -> StepResult:
-        """Execute an action `(A,)`."""
+        """Execute an action `(A,)`; return the next frame, and whether the episode is over and the goal is reached."""
 
     def state(self) -> np.ndarray | None:
         """Return the state `(S,)` to record with the frame; None if there is none."""
@@ -79,7 +79,12 @@ class Env(Protocol):
         """Return the action `(A,)` that starts the first search for a plan."""
 
     def policy(self, name: str, random: np.random.Generator) -> Act:
-        """Return a policy by name."""
+        """Return a policy by name, one of `policies`: a function that returns the next action `(A,)`.
+
+        Args:
+            name: Its name.
+            random: What it draws from.
+        """
 
     @property
     def costs(self) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ class BlockPush:
         return self.render(), -info["distance"], info["success"], self.steps >= EPISODE_STEPS, info
 
     def render(self) -> np.ndarray:
-        """Render the current state."""
+        """Render the current state, `(size, size, 3)` uint8."""
         return paint(self.state, self.size)
 
     def goal_image(self) -> np.ndarray:

@@ -110,13 +110,13 @@ class PushT:
 
 
 def rotate_points(points: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Rotate points `(..., 2)` by an angle `(...)`."""
+    """Rotate points `(..., 2)` by angles `(...)` in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.stack([cos * points[..., 0] - sin * points[..., 1], sin * points[..., 0] + cos * points[..., 1]], -1)
 
 
 def angle_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Compute the angle, in [0, pi], between two directions that are given as angles in radians."""
+    """Compute the angle, `(...)` in [0, pi], between directions that are given as angles `(...)` in radians."""
     return np.asarray(np.abs((one - other + np.pi) % (2 * np.pi) - np.pi))
 
 
@@ -132,7 +132,10 @@ def misses(states: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def is_near(states: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Apply DINO-WM's criterion of success (Zhou et al. 2024; `eval_state` of its env/pusht)."""
+    """Return whether states `(..., 7)` fulfill DINO-WM's criterion of success for a goal state, `(...)` bool.
+
+    Zhou et al. 2024; `eval_state` of its env/pusht.
+    """
     position, angle = misses(states, goal)
     return (position < 1) & (angle < 1)
 
@@ -200,7 +203,7 @@ class PushingPolicy:
 
 
 def block_center(state: np.ndarray) -> np.ndarray:
-    """Compute the middle of the block, `(2,)`."""
+    """Compute the middle of the block, `(2,)`, in a state `(7,)`."""
     return np.asarray(state[2:4] + rotate_points(MIDDLE, state[4]))
 
 

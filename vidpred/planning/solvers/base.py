@@ -72,7 +72,7 @@ class Stopwatch:
 
     @property
     def is_over(self) -> bool:
-        """Whether time is up."""
+        """Whether the time budget of the decision is used up."""
         return self.end is not None and time.monotonic() >= self.end
 
     def evaluate(self, problem: Problem, plans: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Solver(Protocol):
     needs_gradient: ClassVar[bool]
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
-        """Return the best plan found, a function of the problem and the state of `random`."""
+        """Return the best plan found for each situation, as a function of the problem and the state of `random`."""
 
 
 def colored_noise(shape: tuple[int, int, int, int], exponent: float, random: torch.Generator) -> Tensor:
