@@ -133,7 +133,13 @@ def build(
 
 
 def run_state(generator: nn.Module | None, processes: int, source: Source) -> dict[str, Any]:
-    """Return the entries of every checkpoint's state.json that describe the run."""
+    """Return the entries of every checkpoint's state.json that describe the run.
+
+    Args:
+        generator: The custom generator that is trained; None: that of the settings.
+        processes: Number of processes.
+        source: The training data.
+    """
     return {
         "own_generator": None if generator is None else type(generator).__qualname__,
         "processes": processes,

@@ -86,7 +86,7 @@ class RunFolder:
         )
 
     def steps(self) -> list[int]:
-        """Return the steps with a checkpoint folder, ascending, without verifying the checkpoints."""
+        """Return the steps that have a checkpoint folder, ascending; the folders may be damaged."""
         if not self.checkpoints.is_dir():
             return []
         matches = (STEP_NAME.fullmatch(entry.name) for entry in self.checkpoints.iterdir())

@@ -49,7 +49,7 @@ class Checkpoint:
         return CONFIG in self._files
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Load the tensors of a network or optimizer on the CPU. Raises StorageError."""
+        """Load the tensors of a network or optimizer, by their names, on the CPU. Raises StorageError."""
         file = self.path / f"{name}.safetensors"
         if not self.has(name):
             raise StorageError(f"the checkpoint's manifest does not list this file [{file}]; use another checkpoint")

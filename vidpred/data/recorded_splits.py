@@ -112,7 +112,7 @@ class RecordedSplits:
         return TrainedRanges([(self.fingerprints.get(part.clip, ""), part) for part in self.parts])
 
     def nothing_left(self, split: str, root: Path) -> DataError:
-        """Return the error for a split of which nothing can be used."""
+        """Return the error, to be raised, for a split of which no file can be used."""
         if all(part.split != split for part in self.parts):
             return DataError(f"the run has no {split} split [{root}]; choose another split, or give other data")
         return DataError(

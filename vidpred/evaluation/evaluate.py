@@ -73,7 +73,7 @@ class PrintedEvaluation(Evaluation):
         return report.text(self, None, self.about)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all numbers with their definitions, as plain values."""
+        """Return all numbers with their definitions, as plain values by name."""
         return report.to_json(self, self.about)
 
     def means(self, metric: str) -> dict[str, list[float]]:

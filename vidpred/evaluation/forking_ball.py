@@ -30,7 +30,7 @@ class ForkingScenes:
 
     @property
     def ghost(self) -> Tensor:
-        """The mean of both futures, which minimizes the expected squared error."""
+        """The mean of both futures, `(N, C, H, W)`, which minimizes the expected squared error."""
         return (self.left + self.right) / 2
 
 

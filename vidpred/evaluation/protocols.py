@@ -106,7 +106,7 @@ class Evaluation:
 
 
 def window_of_each_clip(source: Source) -> list[int]:
-    """Return the middle window of every clip, in the order of the clips."""
+    """Return the index of the middle window of every clip, in the order of the clips."""
     windows: dict[str, list[int]] = {}
     for index in range(len(source)):
         windows.setdefault(source.clip_name(index), []).append(index)
@@ -166,7 +166,7 @@ class Measurement:
         return self.protocol if self.network is None else replace(self.protocol, added=("features",))
 
     def choose_windows(self, source: Source) -> list[int]:
-        """Return the indices of the windows to measure; they are deterministic."""
+        """Return the indices of the windows to measure, evenly spaced: the same in every call."""
         found = window_of_each_clip(source) if self.protocol.one_window_a_clip else list(range(len(source)))
         return [found[place] for place in evenly_spaced(len(found), self.windows)]
 

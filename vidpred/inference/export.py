@@ -166,7 +166,7 @@ def describe(predictor: Predictor, step: ExportedStep, shortest: int) -> dict[st
 
 
 def port_entry(port: Port) -> dict[str, Any]:
-    """Return the entry of an input or output."""
+    """Return an input or output as plain values for the description: name, shape, dtype, range, meaning."""
     return {**port._asdict(), "shape": list(port.shape)}
 
 
@@ -197,7 +197,7 @@ def write_onnx(
 
 
 def write_pt2(program: torch.export.ExportedProgram, step: ExportedStep, described: dict[str, Any], path: Path) -> None:
-    """Write a program as a file of torch.export."""
+    """Write a program as a file of torch.export, with the description as an extra file in it."""
     written = io.BytesIO()  # on a full disk, torch aborts the process
     torch.export.save(program, written, extra_files={f"{METADATA}.json": json.dumps(described)})
     path.write_bytes(written.getbuffer())

@@ -133,7 +133,7 @@ def upload(folder: Path, name: str, private: bool, revision: str | None) -> str:
 
 
 def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings without paths of this machine."""
+    """Return a copy of the settings whose paths of this machine are None or the file's name."""
     shared: dict[str, Any] = json.loads(json.dumps(config))
     for (*sections, key), kept in PERSONAL.items():
         section = shared
@@ -181,7 +181,7 @@ class SharedModel:
     def load(
         cls, path: str | Path, checkpoint: str = "best", device: str = "auto", generator: nn.Module | None = None
     ) -> Self:
-        """Load a run folder or a checkpoint folder."""
+        """Load a model from a run folder or a checkpoint folder; for the arguments see `Predictor.load`."""
         raise NotImplementedError
 
     @classmethod

@@ -103,7 +103,7 @@ class VideoPrediction:
 
     @classmethod
     def open(cls, request: PredictRequest, predictors: Sequence[Predictor]) -> Self:
-        """Scan the clip and choose the frames to predict. Raises vidpred's errors."""
+        """Scan the request's clip and choose the frames to predict. Raises vidpred's errors."""
         check_agreement(request, predictors)
         data = predictors[0].data
         if data.channels > 3:

@@ -89,7 +89,7 @@ def interpolate(real: list[Tensor], fake: list[Tensor]) -> list[Tensor]:
 
 
 def clip_weights(module: nn.Module, limit: float) -> None:
-    """Clip every parameter to [-limit, limit] (Arjovsky et al. 2017, algorithm 1)."""
+    """Clip every parameter of a module to [-limit, limit] in place (Arjovsky et al. 2017, algorithm 1)."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.clamp_(-limit, limit)
@@ -113,7 +113,7 @@ class HistoricalAverage(nn.Module):
             self.register_buffer(f"average_{index}", parameter.detach().clone())
 
     def forward(self) -> Tensor:
-        """Return the cost, a scalar with gradients for the network."""
+        """Return |θ - (1/t) Σ_i θ_i|^2, a scalar with gradients for the network's parameters θ."""
         pairs = zip(self.player[0].parameters(), list(self.buffers())[1:], strict=True)
         return torch.stack([(parameter - average).square().sum() for parameter, average in pairs]).sum()
 

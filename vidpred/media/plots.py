@@ -16,7 +16,7 @@ def plot_text(name: str) -> str:
 
 
 def curve_keys(logged: dict[str, list[dict[str, float]]]) -> list[str]:
-    """Return the keys of logged losses and validation numbers, without those of monitors."""
+    """Return the keys of losses and validation numbers in logged lines, without those of monitors."""
     keys = {key for lines in logged.values() for line in lines for key in line if "/" in key}
     return sorted(key for key in keys if not key.startswith("monitor/"))
 

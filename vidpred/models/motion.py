@@ -444,7 +444,7 @@ def convolution(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv
 
 
 def block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
-    """Return two convolutions with ReLU; the first may halve the resolution."""
+    """Return two 3x3 convolutions with ReLU after each; the first has the stride."""
     return nn.Sequential(
         convolution(channels_in, channels_out, stride), nn.ReLU(inplace=True),
         convolution(channels_out, channels_out), nn.ReLU(inplace=True),

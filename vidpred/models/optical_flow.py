@@ -102,7 +102,7 @@ class FlowCache:
         return self._count
 
     def flow(self, first: int, second: int, care: Care) -> Tensor:
-        """Return `dense_flow` between two frames by their numbers, `(1, 2, H, W)`."""
+        """Return `dense_flow` from one kept frame to another, by their `numbers`: `(1, 2, H, W)`, computed once."""
         pair = (first, second, care)
         if pair not in self._flows:
             start, end = self._frames[first][1], self._frames[second][1]

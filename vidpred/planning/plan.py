@@ -67,7 +67,7 @@ class PlanConfig:
         return make_solver(self.solver, self.num_samples, self.iterations, self.seconds, env.choices)
 
     def controller(self, model: PlanningModel, env: Env) -> MPCController:
-        """Build the controller of an environment. Raises ConfigError."""
+        """Build the controller that plans with a model in an environment. Raises ConfigError."""
         if self.receding_horizon > self.horizon:
             raise ConfigError(f"[--receding-horizon {self.receding_horizon}] must be at most --horizon {self.horizon}")
         if self.seconds is not None and not self.seconds > 0:

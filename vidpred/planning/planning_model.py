@@ -80,7 +80,7 @@ class Bounds:
         return torch.minimum(torch.maximum(actions, self.low.to(actions)), self.high.to(actions))
 
     def contain(self, actions: Tensor) -> bool:
-        """Return whether all actions are within bounds, up to rounding errors."""
+        """Return whether all actions `(..., A)` are within bounds, up to rounding errors."""
         slack = 1e-5 * (self.high - self.low).to(actions)
         inside = (actions >= self.low.to(actions) - slack) & (actions <= self.high.to(actions) + slack)
         return bool(inside.all())

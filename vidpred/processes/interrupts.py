@@ -78,7 +78,10 @@ def _unraisable(failure: Any) -> None:
 
 @contextmanager
 def children_ignore_interrupts() -> Iterator[None]:
-    """Start processes that never receive Ctrl-C, which their parent handles; in the parent it waits for the block."""
+    """Block Ctrl-C within the block, so that processes started in it never receive it: their parent handles it.
+
+    The parent itself receives a Ctrl-C of that time after the block.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

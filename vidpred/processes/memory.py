@@ -41,7 +41,7 @@ def keep_freed_memory(megabytes: int = 512) -> bool:
 
 
 def free_bytes() -> int | None:
-    """Return how much of the machine's memory is free; None if unknown."""
+    """Return how many bytes of the machine's memory are free; None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))

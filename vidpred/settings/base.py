@@ -39,7 +39,7 @@ class Settings(BaseModel):
 
 
 def absent_at_defaults(section: Settings | None) -> Settings | None:
-    """Return None for a section with defaults only, so that there is one way to write it."""
+    """Return the section; None if all of its values are the defaults, so that there is one way to write that."""
     return None if section is None or section == type(section)() else section
 
 

@@ -38,7 +38,7 @@ def is_one_or_more(annotation: Any) -> bool:
 
 @cache
 def text_keys(section: type[BaseModel], prefix: str) -> frozenset[str]:
-    """Return the dotted keys of settings that are free text (paths)."""
+    """Return the dotted keys of settings below a section that are taken as plain text, such as paths."""
     fields = section.model_fields
     texts = (str, str | None, Path, Path | None)
     keys = {

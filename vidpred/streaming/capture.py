@@ -75,7 +75,7 @@ class ModelRate:
 
     @property
     def period(self) -> float:
-        """Seconds between the model's frames."""
+        """Seconds between two consecutive frames of the model."""
         return 1 / self.rate
 
     def takes(self, captured: float) -> bool:

@@ -233,7 +233,7 @@ def _adversary_share(history: History) -> float | None:
 
 
 def adversary_negligible(history: History) -> str | None:
-    """Find an adversary whose gradient is much smaller than the reconstruction's."""
+    """Find an adversary with a much smaller gradient than the reconstruction; return what was observed, or None."""
     share = _adversary_share(history)
     if share is None or not 0 < share < NEGLIGIBLE:
         return None
@@ -241,7 +241,7 @@ def adversary_negligible(history: History) -> str | None:
 
 
 def adversary_dominates(history: History) -> str | None:
-    """Find an adversary whose gradient is much larger than the reconstruction's."""
+    """Find an adversary with a much larger gradient than the reconstruction; return what was observed, or None."""
     share = _adversary_share(history)
     if share is None or share <= DOMINANT:
         return None
@@ -260,7 +260,7 @@ def perfect_discriminator(history: History) -> str | None:
 
 
 def blind_discriminator(history: History) -> str | None:
-    """Find a discriminator that does no better than chance although predictions are poor."""
+    """Find a discriminator no better than chance although predictions are poor; return what was observed, or None."""
     accuracy = history.late("discriminator/accuracy", 5)
     poor = still(history) or blurred(history)
     if not accuracy or not poor or not 0.45 <= fmean(accuracy) <= 0.55:

@@ -233,7 +233,12 @@ CHECKS: tuple[Check, ...] = (
 
 
 def diagnose(lines: Sequence[Mapping[str, Any]], settings: RunSettings) -> list[Diagnosis]:
-    """Return the findings from the lines of a metrics.jsonl, the most severe first."""
+    """Return the findings of all checks on a run, the most severe first; none if it looks well.
+
+    Args:
+        lines: The lines of its metrics.jsonl.
+        settings: Its settings.
+    """
     history = History(lines, settings)
     found = [finding for check in CHECKS if (finding := check.run(history))]
     order = ("serious", "warning", "note")

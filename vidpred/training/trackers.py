@@ -70,7 +70,7 @@ class Trackers:
             self._try(name, lambda name=name, tracker=tracker: action(name, tracker))  # type: ignore[misc]
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Log the floats among the values of a step."""
+        """Log the values of a step that are floats, by name; others are left out."""
         numbers = {key: value for key, value in values.items() if isinstance(value, float)}
         self._each(lambda name, tracker: tracker.log(numbers, step=step))
 

@@ -91,7 +91,7 @@ class ImageFiles:
         return decode_image(self.files[index], self.white_level, strict=strict)
 
     def contents(self) -> dict[str, str]:
-        """Return a checksum of each image by name."""
+        """Return a checksum of each image's content by the image's name; "" if unknown."""
         if self.arrays is not None:
             checksums = (f"{zlib.crc32(np.ascontiguousarray(image).data):08x}" for image in self.arrays)
             return dict(zip(self.names, checksums, strict=True))

@@ -73,7 +73,7 @@ class PreparedWindows(Source):
         return len(self._runs)
 
     def locate(self, window: int) -> tuple[int, int]:
-        """Return the clip number and the first frame of a window."""
+        """Return the number of a window's clip, and the index of the window's first frame in that clip."""
         run, place = self._runs.locate(window)
         clip, first = self._segments[run]
         return clip, first + place * self.settings.frame_skip

@@ -302,7 +302,7 @@ class Pieces:
         self._walk: Walk | None = None
 
     def feed(self, content: bytes) -> None:
-        """Take the next bytes of a pipe."""
+        """Take the next bytes of a pipe, and follow the pieces of its format in them."""
         start, self.total = self.total, self.total + len(content)
         while self.known and self.total > self.end:
             begin = max(0, self.end + len(self._head) - start)

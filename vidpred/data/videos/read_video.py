@@ -67,7 +67,7 @@ def read_video(
 
 @contextmanager
 def remedied() -> Iterator[None]:
-    """Add a remedy to errors about the clip that have none."""
+    """Add a remedy to DataErrors of the block that name the clip and have none."""
     try:
         yield
     except DataError as error:

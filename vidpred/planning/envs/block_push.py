@@ -129,7 +129,7 @@ class BlockPush:
         return paint(self.state, self.size)
 
     def goal_image(self) -> np.ndarray:
-        """Render the block at its goal, without the disc."""
+        """Render the block at its goal, without the disc: `(size, size, 3)` uint8."""
         return paint(BlockPushState(self.state.disc, self.goal), self.size, with_disc=False)
 
     def info(self) -> dict[str, Any]:

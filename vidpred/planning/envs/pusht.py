@@ -215,7 +215,7 @@ def action_towards(state: np.ndarray, target: np.ndarray, speed: float, noise: n
 
 
 def crosses(start: np.ndarray, end: np.ndarray, middle: np.ndarray, distance: float = 70.0) -> bool:
-    """Return whether the straight line from start to end passes the middle at less than the distance."""
+    """Return whether a straight way between two points passes another at less than `distance`, all `(2,)`."""
     way = end - start
     share = np.clip((middle - start) @ way / max(float(way @ way), 1e-6), 0, 1)
     return bool(np.linalg.norm(start + share * way - middle) < distance)
