@@ -164,8 +164,8 @@ class DataSettings(Settings):
         32,
         ge=8,
         le=MOST_SIDE,
-        description="Side in pixels of the square training crops, at random positions; evaluation uses "
-        "whole frames. null: train on whole frames.",
+        description="Side in pixels of the square training crops, at random positions; frame predictors "
+        "are evaluated on whole frames. null: train on whole frames.",
     )
     min_motion: float = Field(
         0.0,
