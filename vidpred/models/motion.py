@@ -67,6 +67,13 @@ class MotionSettings(ModelSettings):
     name: Literal["motion"] = Field(
         "motion", description="Frame predictor for real video: moves pixels along their motion."
     )
+    noise_channels: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Length of the refining UNet's noise vector; only with refine (0: no noise). Without refine, and "
+        "with sharpness above 0, several futures are drawn by noise that needs no setting.",
+    )
     gate_width: int = Field(
         32,
         ge=4,
