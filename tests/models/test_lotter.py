@@ -44,7 +44,7 @@ def test_other_sizes_and_conditions_are_refused() -> None:
         LotterPredictor(SETTINGS, DATA)(torch.rand(1, 5, 1, 20, 20))
     with pytest.raises(ConfigError, match="multiple of 4"):
         SETTINGS.build(DATA.model_copy(update={"crop_size": 18}))
-    with pytest.raises(ConfigError, match="no noise, actions or states"):
+    with pytest.raises(ConfigError, match="does not take this setting; set model."):
         load_config("lotter_mse.yaml", {"model.noise_channels": 2})
 
 

@@ -53,5 +53,5 @@ def test_one_draw_is_one_future_and_later_draws_change_later_frames_only() -> No
 def test_what_it_refuses() -> None:
     with pytest.raises(ConfigError, match=r"\[data.lead=2\].*set data.lead=1"):
         SVGSettings().build(DataSettings(lead=2))
-    with pytest.raises(ValueError, match="no actions"):
+    with pytest.raises(ValueError, match="action_size: model.name=svg_lp does not take this"):
         SVGSettings(action_size=2)
