@@ -424,3 +424,23 @@ def test_a_stream_computes_the_flow_of_a_pair_once(monkeypatch: pytest.MonkeyPat
             computed.append((calls.count("fine"), calls.count("smooth")))
     # In the long run one of each for a new frame.
     assert computed == [(2, 5), (1, 3), (1, 2), (0, 0), (2, 3), (1, 1), (2, 5), (0, 0), (1, 0)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_stream_predicts_what_the_model_predicts(threads: int) -> None:
+    """Up to the rounding of groups of frames, and of OpenCV's warp at the sharp end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        clip, noise = moving_clip(12, 40, 48, 2, -1), torch.ones(1, 3)
+        for sharpness, tolerance in ((0.0, 2e-6), (0.5, 0.01), (1.0, 0.01)):
+            model = generator(10, 7).eval()
+            model.sharpness = sharpness
+            forward = model.stream_forward(5)
+            for start in (0, 1):
+                context = clip[:, start : start + 10]
+                (found,), (wanted,) = forward(context, noise), model(context, noise)
+                assert not found.requires_grad
+                torch.testing.assert_close(found, wanted[:, :5], rtol=0, atol=tolerance)
+    finally:
+        torch.set_num_threads(before)

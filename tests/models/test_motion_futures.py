@@ -87,10 +87,11 @@ def test_samples_share_the_optical_flow(predictor: Predictor, monkeypatch: pytes
         calls.extend([care] * len(first))
         return flow(first, second, care)
 
-    alone = [rollout(predictor.generator, CLIP[:, :4], 8, predictor.noise(1, sample, 0))[0] for sample in range(3)]
+    model, noises = predictor.generator, [predictor.noise(1, sample, 0) for sample in range(3)]
+    alone = [rollout(model, CLIP[:, :4], 8, noise, forward=model.stream_forward(8))[0] for noise in noises]
     monkeypatch.setattr(optical_flow, "dense_flow", counted)
     assert torch.equal(predictor.predict(CLIP[0, :4], 8, num_samples=3, seed=0), torch.stack(alone))
-    assert calls == ["fine", "fine", "smooth", "smooth", "smooth"]
+    assert sorted(calls) == ["fine", "fine", "smooth", "smooth", "smooth"]
 
 
 def test_samples_of_a_blend_are_refused(predictor: Predictor) -> None:

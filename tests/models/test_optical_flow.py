@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidpred.models.optical_flow import FlowCache, catmull_rom, smooth_displacements, warp_backward, warp_sharp
+from vidpred.models.optical_flow import (
+    FlowCache,
+    catmull_rom,
+    path_after,
+    smooth_displacements,
+    warp_backward,
+    warp_sharp,
+    warp_sharp_opencv,
+)
+from vidpred.models.worker_threads import WorkerThreads
 
 
 def displaced(right: float, down: float, height: int = 12, width: int = 14) -> torch.Tensor:
@@ -28,6 +37,24 @@ def test_whole_pixels_are_exact(right: int, down: int) -> None:
     moved = warp_sharp(image, displaced(right, down).expand(2, -1, -1, -1))
     rows, columns = (torch.arange(12) + down).clamp(0, 11), (torch.arange(14) + right).clamp(0, 13)
     assert torch.equal(moved, image[:, :, rows][..., columns])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_warp_of_opencv_is_nearly_the_same(channels: int) -> None:
+    """Within the limits of its docstring, for different images and for one that is repeated."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(2, channels, 40, 56, generator=generator)
+    coarse = torch.nn.functional.interpolate(
+        torch.rand(2, channels, 5, 7, generator=generator), (40, 56), mode="bicubic"
+    )
+    flow = torch.nn.functional.interpolate(8 * torch.randn(2, 2, 5, 7, generator=generator), (40, 56), mode="bicubic")
+    for image, most in ((noise, 0.02), (coarse.clamp(0, 1), 0.001)):
+        for images in (image, image[:1].expand(2, -1, -1, -1)):
+            difference = (warp_sharp_opencv(images, flow) - warp_sharp(images, flow)).abs()
+            assert difference.max() < most
+            assert difference.mean() < most / 5
+    steps = displaced(2, -3, 40, 56).expand(2, -1, -1, -1)
+    assert torch.equal(warp_sharp_opencv(noise, steps), warp_sharp(noise, steps))
 
 
 def test_ramps_and_parabolas_are_exact_away_from_the_border() -> None:
@@ -83,6 +110,33 @@ def test_a_cache_tells_frames_apart_by_any_pixel_and_forgets_old_ones() -> None:
     assert (first, second) == (third, 2)
     for _ in range(10):
         numbers = cache.numbers(torch.rand(2, 1, 16, 16))
-        cache.flow(*numbers, "fine")
-    assert len(cache._flows) == 2, "of four frames"
+        cache.path((numbers[0], numbers[1]), "fine", 2)
+    assert len(cache._flows) == len(cache._paths) == 2, "of four frames"
     assert cache.numbers(frame[None]) != [first]
+
+
+def test_a_kept_path_is_gone_on_from() -> None:
+    cache = FlowCache(multiple=8)
+    frames = torch.rand(2, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    first, second = cache.numbers(frames)
+    flow = cache.flow((first, second), "smooth")
+    assert flow.shape == (1, 2, 24, 24), "padded"
+    for steps in (2, 5, 5, 1):  # one more often, one back
+        assert torch.equal(cache.path((first, second), "smooth", steps), path_after(flow, steps))
+
+
+def test_flows_that_were_begun_are_the_same() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        frames = torch.rand(2, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+        flows = []
+        for workers in (None, WorkerThreads()):
+            cache = FlowCache(workers=workers)
+            first, second = cache.numbers(frames)
+            cache.begin([(first, second)], "fine")
+            assert len(cache._flows) == (workers is not None)
+            flows.append(cache.flow((first, second), "fine"))
+        assert torch.equal(*flows)
+    finally:
+        torch.set_num_threads(threads)

@@ -115,8 +115,10 @@ def stream(
 def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare: bool, overwrite: bool) -> None:
     """Show the forecasts until the source ends or the stream is stopped: KeyboardInterrupt if there was none."""
     from vidpred.errors import DataError
+    from vidpred.processes.memory import keep_freed_memory
     from vidpred.streaming.outputs import image_of
 
+    keep_freed_memory()
     with ExitStack() as stack:
         rate = forecasts.open()
         forecasts.tune_threads()

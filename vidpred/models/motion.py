@@ -7,7 +7,7 @@ they disagree (compare Liu et al. 2017, "Video frame synthesis using deep voxel 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, Self
 
@@ -42,16 +42,19 @@ from vidpred.models.motion_estimation import (
     LEADS,
     PADDING,
     Motion,
+    backtest,
     enlarge,
     flow_origins,
     flows_at,
     halved,
     motion_of,
     observe,
+    paths_of,
 )
-from vidpred.models.optical_flow import FlowCache, follow, warp, warp_backward, warp_sharp
+from vidpred.models.optical_flow import FlowCache, follow, warp, warp_backward, warp_sharp, warp_sharp_opencv
 from vidpred.models.pyramid import crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
+from vidpred.models.worker_threads import WorkerThreads
 
 FINE = "OpenCV's DIS, medium preset with finest scale 0 and patch stride 4"
 SMOOTH = "OpenCV's DIS, medium preset with variational refinement alpha 80"
@@ -199,26 +202,34 @@ class MotionGenerator(ConditionedPredictor):
         return self.from_motion(observe(context, self.backtests), conditions, height, width)
 
     def from_motion(
-        self, motion: Motion, conditions: Tensor | None, height: int, width: int, most: int | None = None
-    ) -> list[Tensor]:
-        """Predict future frames of a size from the motion in the context frames, see `forward`; `most` of them.
+        self, motion: Motion, conditions: Tensor | None, height: int, width: int, leads: range | None = None,
+        sharp_warp: Callable[[Tensor, Tensor], Tensor] = warp_sharp,
+    ) -> list[Tensor]:  # fmt: skip
+        """Predict future frames from the motion in the context frames, see `forward`.
 
-        `conditions` are planes `(B, n, 1, 1)`; without refinement, noise is the only one.
+        Args:
+            motion: See `observe`.
+            conditions: Planes `(B, n, 1, 1)`; without refinement, noise is the only one.
+            height: Height of the frames in pixels.
+            width: Their width.
+            leads: Their numbers of frames ahead; None: all.
+            sharp_warp: The warp of sharpness above 0, unless in training.
         """
-        leads = range(self.lead, self.lead + min(most or self.pred_frames, self.pred_frames))
+        leads = range(self.lead, self.lead + self.pred_frames) if leads is None else leads
         if self.refinement is not None:
             images = self._refined(motion, leads, conditions)
         elif self.sharpness == 1:
-            images = self._warped(motion, leads, conditions)
+            images = self._warped(motion, leads, conditions, sharp_warp)
         elif not self.sharpness:
             images = self._blended(motion, leads)
         else:
-            pairs = zip(self._blended(motion, leads), self._warped(motion, leads, conditions), strict=True)
+            warped = self._warped(motion, leads, conditions, sharp_warp)
+            pairs = zip(self._blended(motion, leads), warped, strict=True)
             images = (torch.lerp(blended, sharp, self.sharpness) for blended, sharp in pairs)
         return [torch.stack([crop(image.clamp(0, 1), height, width) for image in images], 1)]
 
     def stream_forward(self, num_frames: int) -> MotionStream:
-        return MotionStream(self, num_frames if num_frames < self.pred_frames else None)
+        return MotionStream(self, range(self.lead, self.lead + min(num_frames, self.pred_frames)))
 
     def exported_step(self, state: Mapping[str, Any]) -> MotionStep:
         return MotionStep(self, state)
@@ -228,7 +239,7 @@ class MotionGenerator(ConditionedPredictor):
     ) -> Iterator[tuple[range, Motion, Scene]]:
         """Yield groups of the leads, the motion repeated for each of them, and their scenes, see `imagine`."""
         followed = follow(torch.cat([motion.flow, motion.smooth]), leads[-1])
-        paths = islice(followed, self.lead - 1, None)
+        paths = islice(followed, leads[0] - 1, None)
         energies = energies_of(motion)
         # In an exported program the sizes are unknown: a group that depends on them would fix the batch.
         group_len = 1 if torch.compiler.is_exporting() else max(MOST_PIXELS // motion.last[:, 0].numel(), 1)
@@ -252,7 +263,9 @@ class MotionGenerator(ConditionedPredictor):
         for group, _, scene in self._scenes(motion, leads):
             yield from split_repeated(blend(scene.candidates, self._shares(scene)), len(group))
 
-    def _warped(self, motion: Motion, leads: range, noise: Tensor | None) -> Iterator[Tensor]:
+    def _warped(
+        self, motion: Motion, leads: range, noise: Tensor | None, sharp_warp: Callable[[Tensor, Tensor], Tensor]
+    ) -> Iterator[Tensor]:
         """Yield the frames of sharpness 1, `(B, C, H, W)`, for noise `(B, 3, 1, 1)`."""
         for group, _, scene in self._scenes(halved(motion), leads, with_candidates=False):
             shares = self._shares(scene, "path_")
@@ -261,7 +274,7 @@ class MotionGenerator(ConditionedPredictor):
             path = 2 * enlarge(blend_paths(scene, shares, group))
             last = repeat_batch(motion.last, len(group))
             # In training torch's bicubic kernel: nearly equal, and faster with its gradient.
-            warped = warp(last, path, "bicubic") if self.training else warp_sharp(last, path)
+            warped = warp(last, path, "bicubic") if self.training else sharp_warp(last, path)
             yield from split_repeated(warped, len(group))
 
     def _shares(self, scene: Scene, kind: str = "") -> Tensor:
@@ -277,7 +290,7 @@ class MotionGenerator(ConditionedPredictor):
         whole = scene.region_features.mean((2, 3), keepdim=True).expand_as(scene.region_features)
         near: Tensor = gate(torch.cat([scene.region_features, whole], 1)).float()
         exact: Tensor = detail(scene.pixel_features).float()
-        return scene.prior + (enlarge(near, scene.cell) + exact)
+        return enlarge((scene.prior + near).contiguous(), scene.cell) + exact
 
     def weights_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Convert a run's weights: initialize missing path networks from those of the values, drop unused ones."""
@@ -292,13 +305,16 @@ class MotionGenerator(ConditionedPredictor):
 class MotionStream:
     """The forward pass for the contexts of one stream: the flow between two frames is computed once.
 
+    On a CPU the sharp warp is OpenCV's, which differs a little, see `warp_sharp_opencv`.
+
     Attributes:
         generator: The generator, in evaluation mode.
-        most: Number of frames to predict; None: all.
+        leads: Numbers of frames ahead to predict.
     """
 
-    def __init__(self, generator: MotionGenerator, most: int | None = None) -> None:
-        self.generator, self.most, self.cache = generator, most, FlowCache()
+    def __init__(self, generator: MotionGenerator, leads: range) -> None:
+        self.generator, self.leads, self._workers = generator, leads, WorkerThreads()
+        self.cache = FlowCache(multiple=PADDING, workers=self._workers)
 
     def __call__(
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None, states: Tensor | None = None,
@@ -307,7 +323,16 @@ class MotionStream:
         motion = observe(context, self.generator.backtests, self.cache)
         conditions = self.generator.planes(context, noise, actions, states)
         height, width = context.shape[-2:]
-        return self.generator.from_motion(motion, conditions, height, width, self.most)
+
+        def predict(leads: range, sharp_warp: Callable[[Tensor, Tensor], Tensor] = warp_sharp_opencv) -> Tensor:
+            (frames,) = self.generator.from_motion(motion, conditions, height, width, leads, sharp_warp)
+            return frames
+
+        if context.device.type != "cpu":
+            return [predict(self.leads, warp_sharp)]
+        size = -(-len(self.leads) // self._workers.count)
+        parts = [self.leads[first : first + size] for first in range(0, len(self.leads), size)]
+        return [torch.cat(self._workers.map(predict, parts), 1)]
 
 
 class MotionStep(FrameStep):
@@ -331,12 +356,13 @@ class MotionStep(FrameStep):
     def predict(self, history: Tensor, first: Tensor | None, conditions: Mapping[str, Tensor]) -> Tensor:
         assert first is not None
         context = history[:, : self.generator.context_frames]
-        flows = pad_to_multiple(first, PADDING).unbind(1)
-        motion = motion_of(context[:, -10:], self.origins, flows[:2], flows[2:])
+        fine, older, smooth, *old_flows = pad_to_multiple(first, PADDING).unbind(1)
+        frames = pad_to_multiple(context[:, -10:], PADDING)
+        motion = motion_of(frames, [fine, older], smooth, backtest(frames, paths_of(self.origins, old_flows)))
         given = (conditions.get(name) for name in ("noise", "actions", "states"))
         planes = self.generator.planes(context, *given)
-        (frames,) = self.generator.from_motion(motion, planes, context.shape[-2], context.shape[-1])
-        return frames.float()
+        (predicted,) = self.generator.from_motion(motion, planes, context.shape[-2], context.shape[-1])
+        return predicted.float()
 
     def example(self, sizes: Sizes, seed: int = 0) -> tuple[Tensor, ...]:
         context, _, *rest = super().example(sizes, seed)

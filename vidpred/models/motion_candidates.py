@@ -44,7 +44,7 @@ class Scene(NamedTuple):
         path: Source of the pushed pixels, `(B, 2, H, W)`.
         steady: Source of the pixels along the smooth flow, `(B, 2, H, W)`.
         candidates: `(B, n, C, H, W)`, the last frame and those of `CANDIDATE_PRIORS`; n = 0 if only paths are used.
-        prior: Logarithms of their shares, `(B, n, H, W)`.
+        prior: Logarithms of their shares at 1/8 of the resolution, `(B, n, h, w)`.
         region_features: Statistics of neighborhoods at 1/8 of the resolution, `(B, REGION_FEATURES, h, w)`.
         pixel_features: Statistics of every pixel, `(B, PIXEL_FEATURES, H, W)`.
     """
@@ -59,7 +59,7 @@ class Scene(NamedTuple):
     @property
     def cell(self) -> int:
         """Pixels across a cell of the region features."""
-        return int(self.prior.shape[-1] // self.region_features.shape[-1])
+        return int(self.path.shape[-1] // self.region_features.shape[-1])
 
 
 @torch.no_grad()
@@ -76,10 +76,12 @@ def imagine(
     path, steady_path = paths
     lead = ahead(leads, path)
     cell, path = motion.cell, push(motion.flow, lead, path, motion.scale)
-    copied, pushed = motion.last, warp_backward(motion.last, path)
-    steady = warp_backward(motion.last, steady_path)
+    copied, channels = motion.last, motion.last.shape[1]
+    warped = warp(torch.cat([motion.last, motion.doubt, motion.flow], 1), path)
+    pushed, doubt, flow = warped.split([channels, 2, 2], 1)
+    pushed, steady = pushed.clamp(0, 1), warp_backward(motion.last, steady_path)
     # From t back to t-1: one more step along the flow where the path ends.
-    earlier = warp_backward(motion.before, path + warp(motion.flow, path))
+    earlier = warp_backward(motion.before, path + flow)
     candidates = []
     if with_candidates:
         half_way = warp_backward(motion.last, path / 2)
@@ -90,19 +92,19 @@ def imagine(
     prior = torch.cat([1 - trust, *(share * trust for share in CANDIDATE_PRIORS.values())], 1).log()
     differences = [other - pushed for other in (copied, steady, earlier)]
     sizes = torch.cat([difference.abs().mean(1, keepdim=True) for difference in differences], 1)
-    pixel_features = (torch.cat([sizes, warp(motion.doubt, path)], 1) / motion.activity).clamp(max=4)
+    pixel_features = (torch.cat([sizes, doubt], 1) / motion.activity).clamp(max=4)
     squares = torch.cat([difference.square().mean(1, keepdim=True) for difference in differences], 1)
     far, unsteady, aged = around(squares, cell).split(1, 1)
-    doubt, old_doubt, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
+    recent, old, speed, turn, unsmooth, activity, contrast = energies.split(1, 1)
     region_features = [
-        compare(far, activity), compare(unsteady, far), compare(aged, far), compare(doubt, activity),
-        compare(old_doubt, activity), activity.log() / 4 + 2, (contrast + FLOOR).log() / 4 + 2,
+        compare(far, activity), compare(unsteady, far), compare(aged, far), compare(recent, activity),
+        compare(old, activity), activity.log() / 4 + 2, (contrast + FLOOR).log() / 4 + 2,
         (speed + 1e-3).log() / 4, compare(turn, speed, 1e-3), compare(unsmooth, speed, 1e-3),
         trust * 2 - 1.5, (lead / 8).expand_as(trust), motion.evidence,
     ]  # fmt: skip
     images = torch.stack(candidates, 1) if candidates else copied[:, None, :0]
     return Scene(
-        path, steady_path, images, enlarge(prior, cell),
+        path, steady_path, images, prior,
         torch.cat(region_features, 1), pixel_features,
     )  # fmt: skip
 

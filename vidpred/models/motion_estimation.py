@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from einops import repeat
 from torch import Tensor
 
-from vidpred.models.optical_flow import Care, FlowCache, dense_flow, follow, warp, warp_backward
+from vidpred.models.optical_flow import Care, FlowCache, dense_flow, path_after, warp, warp_backward
 from vidpred.models.pyramid import pad_to_multiple
 
 PADDING = 8  # pixels: half resolution, halved twice more
@@ -72,13 +72,16 @@ def observe(context: Tensor, backtests: bool = True, cache: FlowCache | None = N
     if frames.shape[1] < 3:
         missing = repeat(frames[:, :1], "b 1 c h w -> b n c h w", n=3 - frames.shape[1])
         frames = torch.cat([missing, frames], 1)
+    padded = pad_to_multiple(frames, PADDING)
     if cache is None or len(frames) > 1:
-        fine, smooth = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
-    else:
-        newest_first = cache.numbers(frames[0])[::-1]
-        fine = cached_flows(cache, newest_first, [0, 1], "fine")
-        smooth = cached_flows(cache, newest_first, origins, "smooth")
-    return motion_of(frames, origins, fine, smooth)
+        fine, (smooth, *old_flows) = flows_at(frames, [0, 1], "fine"), flows_at(frames, origins, "smooth")
+        return motion_of(padded, fine, smooth, backtest(padded, paths_of(origins, old_flows)))
+    newest_first = cache.numbers(frames[0])[::-1]
+    pairs = {origin: (newest_first[origin], newest_first[origin + 1]) for origin in {0, 1, *origins}}
+    cache.begin([pairs[0], pairs[1]], "fine")  # meanwhile, all that needs none of them
+    smooth = cache.flow(pairs[0], "smooth")
+    found = backtest(padded, {lead: cache.path(pairs[lead], "smooth", lead) for lead in origins[1:]})
+    return motion_of(padded, [cache.flow(pairs[origin], "fine") for origin in (0, 1)], smooth, found)
 
 
 def flow_origins(num_frames: int, backtests: bool) -> list[int]:
@@ -86,25 +89,23 @@ def flow_origins(num_frames: int, backtests: bool) -> list[int]:
     return [0, *(lead for lead in LEADS if backtests and lead < num_frames - 1)]
 
 
-def motion_of(frames: Tensor, origins: Sequence[int], fine: Sequence[Tensor], smooths: Sequence[Tensor]) -> Motion:
+def motion_of(frames: Tensor, fine: Sequence[Tensor], smooth: Tensor, backtests: tuple[Tensor, Tensor]) -> Motion:
     """Return the motion in frames of known flows.
 
     Args:
-        frames: `(B, T, C, H, W)` with T >= 3.
-        origins: Distances from t of the frames that the smooth flows start at, see `flow_origins`.
-        fine: Fine flows of the last two pairs of frames, the newest first, each `(B, 2, H', W')` padded like frames.
-        smooths: Smooth flows at every origin.
+        frames: `(B, T, C, H, W)` with T >= 3, padded to multiples of `PADDING`.
+        fine: Fine flows of the last two pairs of frames, the newest first, each `(B, 2, H, W)`.
+        smooth: Smooth flow of the last pair, of the same shape.
+        backtests: Trust and evidence, see `backtest`.
     """
-    padded = pad_to_multiple(frames, PADDING)
-    (flow, older), (smooth, *old_flows) = fine, smooths
-    oldest, before, last = padded[:, -3:].unbind(1)
+    flow, older = fine
+    oldest, before, last = frames[:, -3:].unbind(1)
     older = warp(older, flow)
     doubts = [warp_backward(before, flow), warp_backward(oldest, flow + older)]
     doubt = torch.cat([(last - moved).abs().mean(1, keepdim=True) for moved in doubts], 1)
-    trust, evidence = backtest(padded, dict(zip(origins[1:], old_flows, strict=True)))
     change = (last - before).square().mean(1, keepdim=True)
     activity = enlarge((around(change) + FLOOR).sqrt(), PADDING)
-    return Motion(last, before, flow, older, smooth, doubt, trust, evidence, activity)
+    return Motion(last, before, flow, older, smooth, doubt, *backtests, activity)
 
 
 def flows_at(frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]:
@@ -117,32 +118,35 @@ def flows_at(frames: Tensor, origins: Sequence[int], care: Care) -> list[Tensor]
     return list(pad_to_multiple(flows[:, None], PADDING)[:, 0].chunk(len(origins)))
 
 
-def cached_flows(cache: FlowCache, newest_first: Sequence[int], origins: Sequence[int], care: Care) -> list[Tensor]:
-    """Return what `flows_at` does for one clip, from a cache that has numbered its frames."""
-    flows = [cache.flow(newest_first[origin], newest_first[origin + 1], care) for origin in origins]
-    return [pad_to_multiple(flow[:, None], PADDING)[:, 0] for flow in flows]
+def paths_of(origins: Sequence[int], old_flows: Sequence[Tensor]) -> dict[int, Tensor]:
+    """Return for every lead of the backtests the path of frame t from that far back, see `follow`.
+
+    Args:
+        origins: Distances from t of the frames that the smooth flows start at, see `flow_origins`.
+        old_flows: Smooth flows at all of them but 0.
+    """
+    return {lead: path_after(flow, lead) for lead, flow in zip(origins[1:], old_flows, strict=True)}
 
 
-def backtest(frames: Tensor, flows: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+def backtest(frames: Tensor, paths: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
     """Measure how well extrapolation predicts frame t from the frame `lead` frames before it.
 
     Args:
         frames: `(B, T, C, H, W)`.
-        flows: For some of `LEADS`, the flow from the frame that far back to the one before it.
+        paths: For some of `LEADS`, the path along the flow from the frame that far back to the one before it.
 
     Returns:
         Two maps at 1/8 of the resolution. trust, `(B, leads, h, w)` in (0, 1): the share w of the moved frame with the
         least squared error of copy + w (moved - copy) around every place, drawn toward that of the whole frame and
-        `USUAL_TRUST`, which applies where there is no flow. evidence, `(B, 3 leads, h, w)`: trust minus the usual one,
-        and the correlation of predicted and true change, there and in the whole frame; 0 where there is no flow.
+        `USUAL_TRUST`, which applies where there is no path. evidence, `(B, 3 leads, h, w)`: trust minus the usual one,
+        and the correlation of predicted and true change, there and in the whole frame; 0 where there is no path.
     """
     last = frames[:, -1]
     trusts, evidence = [], []
     for lead, usual in zip(LEADS, USUAL_TRUST, strict=True):
-        if lead in flows:
+        if lead in paths:
             origin = frames[:, -1 - lead]
-            *_, path = follow(flows[lead], lead)
-            predicted, true = warp_backward(origin, path) - origin, last - origin
+            predicted, true = warp_backward(origin, paths[lead]) - origin, last - origin
             products = [predicted.square(), predicted * true, true.square()]
             local = around(torch.cat([product.mean(1, keepdim=True) for product in products], 1))
             whole = local.mean((2, 3), keepdim=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from typing import Literal
 
 import numpy as np
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidpred.data.batch import to_float
+from vidpred.models.pyramid import pad_to_multiple
+from vidpred.models.worker_threads import WorkerThreads
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, red green blue
 Care = Literal["medium", "fine", "smooth"]
+Pair = tuple[int, int]  # numbers of two frames
 MINIMUM_SIDE = 16  # below it one 8x8 patch exceeds the finest scale: OpenCV raises or reads out of bounds
 
 
@@ -72,23 +76,32 @@ def dense_flow(first: Tensor, second: Tensor, care: Care = "medium") -> Tensor:
 
 
 class FlowCache:
-    """Flows between the newest frames of a stream, kept between calls.
+    """Flows between the newest frames of a stream, and the paths along them, kept between calls.
 
-    A frame is recognized by its values, so the result is that of `dense_flow` for any frames.
+    A frame is recognized by its values, so the results are those of `dense_flow` and `follow` for any frames.
     """
 
-    def __init__(self, most_frames: int = 24) -> None:
-        """Take the maximum number of frames to keep: those that were used last."""
-        self._most, self._count = most_frames, 0
+    def __init__(self, most_frames: int = 24, multiple: int = 1, workers: WorkerThreads | None = None) -> None:
+        """Start empty.
+
+        Args:
+            most_frames: Number of frames to keep: those that were used last.
+            multiple: Flows are padded until both sides are multiples of it, see `pad_to_multiple`.
+            workers: Threads for `begin`.
+        """
+        self._most, self._multiple, self._count = most_frames, multiple, 0
         self._frames: OrderedDict[int, tuple[bytes, Tensor]] = OrderedDict()  # number -> some values, frame
-        self._flows: dict[tuple[int, int, Care], Tensor] = {}
+        self._flows: dict[tuple[Pair, Care], Future[Tensor]] = {}
+        self._paths: dict[tuple[Pair, Care], tuple[int, Tensor]] = {}  # the number of steps, and where they lead
+        self._workers = workers
 
     def numbers(self, frames: Tensor) -> list[int]:
         """Return a number for each frame of `(T, C, H, W)`, the same for equal frames as long as they are kept."""
         found = [self._number(frame) for frame in frames]
         while len(self._frames) > max(self._most, len(frames)):
             oldest, _ = self._frames.popitem(last=False)
-            self._flows = {pair: flow for pair, flow in self._flows.items() if oldest not in pair[:2]}
+            self._flows = {key: flow for key, flow in self._flows.items() if oldest not in key[0]}
+            self._paths = {key: path for key, path in self._paths.items() if oldest not in key[0]}
         return found
 
     def _number(self, frame: Tensor) -> int:
@@ -101,13 +114,33 @@ class FlowCache:
         self._frames[self._count] = (some, frame.clone())
         return self._count
 
-    def flow(self, first: int, second: int, care: Care) -> Tensor:
-        """Return `dense_flow` from one kept frame to another, by their `numbers`: `(1, 2, H, W)`, computed once."""
-        pair = (first, second, care)
-        if pair not in self._flows:
-            start, end = self._frames[first][1], self._frames[second][1]
-            self._flows[pair] = dense_flow(start[None], end[None], care)
-        return self._flows[pair]
+    def begin(self, pairs: Iterable[Pair], care: Care) -> None:
+        """Begin to compute flows that are not kept, see `flow`, if there are worker threads."""
+        pool = self._workers.pool() if self._workers else None
+        if pool is not None:
+            for pair in pairs:
+                if (pair, care) not in self._flows:
+                    self._flows[pair, care] = pool.submit(self._between, pair, care)
+
+    def flow(self, pair: Pair, care: Care) -> Tensor:
+        """Return `dense_flow` from one kept frame to another, by their `numbers`: padded, `(1, 2, H, W)`."""
+        if (pair, care) not in self._flows:
+            self._flows[pair, care] = Future()
+            self._flows[pair, care].set_result(self._between(pair, care))
+        return self._flows[pair, care].result()
+
+    def path(self, pair: Pair, care: Care, steps: int) -> Tensor:
+        """Return `path_after` that many steps along the flow between two frames; it goes on from a shorter kept one."""
+        flow = self.flow(pair, care)
+        done, path = self._paths.get((pair, care), (0, None))
+        if path is None or done > steps:
+            done, path = 0, torch.zeros_like(flow)
+        self._paths[pair, care] = (steps, path_after(flow, steps - done, path))
+        return self._paths[pair, care][1]
+
+    def _between(self, pair: Pair, care: Care) -> Tensor:
+        start, end = (self._frames[number][1] for number in pair)
+        return pad_to_multiple(dense_flow(start[None], end[None], care), self._multiple)
 
 
 def _flow_of_any_size(start: NDArray[np.uint8], end: NDArray[np.uint8], care: Care) -> NDArray[np.float32]:
@@ -201,6 +234,44 @@ def warp_sharp(images: Tensor, flow: Tensor) -> Tensor:
     return sharp.clamp(0, 1)
 
 
+def warp_sharp_opencv(images: Tensor, flow: Tensor) -> Tensor:
+    """Warp like `warp_sharp` by OpenCV's bicubic and bilinear kernels, on the CPU and without gradients.
+
+    Keys' kernel is linear in a: with a = -1/2 it is 2/3 of OpenCV's with a = -3/4 and 1/3 of that with a = 0, which is
+    bilinear with fractions f of a pixel replaced by f² (3 - 2f). For the product of both directions that leaves out 2/9
+    of the product of the kernels' differences. It and OpenCV's places in 1/32 of a pixel differ from `warp_sharp` by up
+    to 0.01 in white noise and 0.001 in frames of a video, in a third of the time.
+
+    Args:
+        images: `(N, C, H, W)` in [0, 1], C = 1 or 3.
+        flow: `(N, 2, H, W)` in pixels.
+
+    Returns:
+        `(N, C, H, W)` float32 in [0, 1].
+    """
+    import cv2
+
+    channels, height, width = images.shape[1:]
+    across = (torch.arange(width, dtype=torch.float32) + flow[:, 0]).clamp_(0, width - 1)
+    down = (torch.arange(height, dtype=torch.float32)[:, None] + flow[:, 1]).clamp_(0, height - 1)
+    # One image that is repeated in a batch, a view, is warped at once along all paths.
+    batch = 1 if images.stride(0) == 0 else len(images)
+    pixels = images[:batch].float().movedim(1, -1).contiguous().squeeze(-1)  # OpenCV has no axis of one channel
+
+    def remapped(kernel: int) -> Tensor:
+        result = torch.empty(len(flow), height, width, *pixels.shape[3:])
+        parts = (part.view(batch, -1, *part.shape[2:]).numpy() for part in (pixels, across, down, result))
+        for image, x, y, target in zip(*parts, strict=True):
+            cv2.remap(image, x, y, kernel, dst=target, borderMode=cv2.BORDER_REPLICATE)
+        return result.view(-1, height, width, channels)
+
+    cubic = remapped(cv2.INTER_CUBIC)
+    for places in (across, down):
+        fraction = places.frac()
+        places.sub_(fraction).add_(fraction * fraction * (3 - 2 * fraction))
+    return remapped(cv2.INTER_LINEAR).lerp_(cubic, 2 / 3).clamp_(0, 1).movedim(-1, 1)
+
+
 def catmull_rom(fraction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the weights of the four pixels at -1, 0, 1 and 2 around a place `fraction` (in [0, 1]) beyond pixel 0."""
     t = fraction
@@ -239,8 +310,16 @@ def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
     """
     path = torch.zeros_like(flow)
     for _ in range(steps):
-        path = path + warp(flow, path)
+        path = path_after(flow, 1, path)
         yield path
+
+
+def path_after(flow: Tensor, steps: int, path: Tensor | None = None) -> Tensor:
+    """Return a path after more steps along the flow, see `follow`, `(B, 2, H, W)`; None is the path after no step."""
+    path = torch.zeros_like(flow) if path is None else path
+    for _ in range(steps):
+        path = path + warp(flow, path)
+    return path
 
 
 def push(flow: Tensor, lead: int | Tensor, elsewhere: Tensor, scale: int = 1) -> Tensor:
@@ -256,16 +335,19 @@ def push(flow: Tensor, lead: int | Tensor, elsewhere: Tensor, scale: int = 1) ->
     rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
     columns = torch.arange(width, dtype=torch.float32, device=flow.device)
     moved = flow * lead
-    across, down = columns - moved[:, 0], rows - moved[:, 1]  # destination of every pixel
-    urgency = torch.exp((scale * flow.square().sum(1).sqrt()).clamp(max=8))  # vector_norm is slow over two values
+    # One pixel around the image takes what leaves it.
+    across, down = (columns - moved[:, 0]).clamp(-1, width), (rows - moved[:, 1]).clamp(-1, height)
+    urgency = torch.exp((scale * flow.square().sum(1, keepdim=True).sqrt()).clamp(max=8))  # vector_norm is slow
+    values = torch.cat([moved * urgency, urgency, torch.ones_like(urgency)], 1).flatten(2)
     left, top = across.floor(), down.floor()
-    written = flow.new_zeros(batch, 4, height * width)  # weighted path, weight, weight without urgency
+    right_share, lower_share = across - left, down - top
+    stride = width + 3
+    place = ((top + 1) * stride + (left + 1)).long().flatten(1)[:, None]
+    written = flow.new_zeros(batch, 4, (height + 3) * stride)  # weighted path, weight, weight without urgency
     for right, below in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        x, y = left + right, top + below
-        weight = (1 - (across - x).abs()) * (1 - (down - y).abs())
-        weight = weight * ((x >= 0) & (x < width) & (y >= 0) & (y < height))
-        place = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long().flatten(1)
-        values = torch.cat([moved * (weight * urgency)[:, None], (weight * urgency)[:, None], weight[:, None]], 1)
-        written.scatter_add_(2, place[:, None].expand(-1, 4, -1), values.flatten(2))
-    path, total, arrived = written.unflatten(2, (height, width)).split([2, 1, 1], 1)
+        weight = (right_share if right else 1 - right_share) * (lower_share if below else 1 - lower_share)
+        corner = (place + (below * stride + right)).expand(-1, 4, -1)
+        written.scatter_add_(2, corner, values * weight.flatten(1)[:, None])
+    written = written.unflatten(2, (height + 3, stride))[:, :, 1 : height + 1, 1 : width + 1]
+    path, total, arrived = written.split([2, 1, 1], 1)
     return torch.where(arrived > 0.3, path / total.clamp(min=1e-6), elsewhere)
