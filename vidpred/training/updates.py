@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -121,7 +122,9 @@ class Updates:
         for parameter in module.parameters():
             if parameter.dim() == 4:  # `module.to(memory_format=...)` rejects the 5-D weights of 3-D convolutions
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        wrapped = self.accelerator.prepare_model(module, device_placement=False)  # done, and looking takes a second
+        with warnings.catch_warnings():  # Accelerate has no other name for it yet
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            wrapped = self.accelerator.prepare_model(module, device_placement=False)  # done, and looking takes a second
         return Network(
             module, wrapped, build_optimizer(settings, module), settings.learning_rate, build_scaler(self.accelerator)
         )
