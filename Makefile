@@ -12,8 +12,9 @@ export UV_SYSTEM_CERTS = 1
 export UV_COMPILE_BYTECODE = 1
 PYTHON ?= python3
 BIN = .venv/bin
-# Tests start processes: one thread each, so that they do not compete for the cores.
-TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg
+# Tests start processes: one thread each, so that they do not compete for the cores. An empty PYTHONDONTWRITEBYTECODE is
+# none: without bytecode, every process compiles the package and the tests again.
+TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg PYTHONDONTWRITEBYTECODE=
 
 demo: .venv/installed
 	$(BIN)/vidpred demo

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import warnings
 from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from vidpred.config import Config, load_config
@@ -20,8 +20,10 @@ from vidpred.config import Config, load_config
 @cache
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Return images `(1797, 8, 8)` uint8 and labels `(1797,)` int64."""
-    found = load_digits()
-    return np.minimum(found.images * 16, 255).astype(np.uint8), found.target.astype(np.int64)
+    package = find_spec("sklearn")  # importing it takes a second
+    assert package is not None
+    rows = np.loadtxt(Path(str(package.origin)).parent / "datasets" / "data" / "digits.csv.gz", np.int64, delimiter=",")
+    return np.minimum(rows[:, :64].reshape(-1, 8, 8) * 16, 255).astype(np.uint8), rows[:, 64]
 
 
 def write_idx(path: Path, values: np.ndarray, compressed: bool = False) -> None:

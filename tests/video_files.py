@@ -16,7 +16,7 @@ BITS = 8
 
 def numbered_frames(count: int, height: int, width: int, first: int = 0) -> np.ndarray:
     """Return `(count, H, W, 3)` uint8: the number as eight black or white bars above a moving texture."""
-    rows, columns = np.mgrid[:height, :width]
+    rows, columns = np.ogrid[:height, :width]
     frames = np.empty((count, height, width, 3), np.uint8)
     for index in range(count):
         number = first + index

@@ -14,6 +14,7 @@ from benchmarks.results import Result
 from benchmarks.speed_tables import step_shares
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_convolution_counts_what_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a time of one second, the rate is the number of operations."""
     monkeypatch.setattr(ceilings, "time_in_turns", lambda variants, rounds: {"it": [1.0]})
@@ -22,6 +23,7 @@ def test_the_rate_of_a_convolution_counts_what_torch_counts(monkeypatch: pytest.
     assert convolution_rate(torch.float32, 3, 8, 16, 5, rounds=1) == counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_steps_of_a_small_case_and_their_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"model.size": "release", "discriminator.size": "release"}
     monkeypatch.setattr(ceilings, "CASES", [Case("small", "ucf101.yaml", 2, 32, 1, small)])

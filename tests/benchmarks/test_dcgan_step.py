@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from benchmarks.dcgan_step import REFERENCE, build_trainer, example_networks, variants
@@ -19,6 +20,7 @@ def test_the_networks_are_those_of_the_example() -> None:
     assert discriminator(torch.randn(2, 3, 32, 32)).shape == (2, 1)
 
 
+@pytest.mark.slow
 def test_every_variant_takes_a_step() -> None:
     steps = variants(batch=4, side=16, width=4)
     assert REFERENCE in steps

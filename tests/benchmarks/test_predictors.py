@@ -70,6 +70,7 @@ def test_only_missing_rows_are_measured(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(predictors, "clips", lambda folder: folder)
     monkeypatch.setattr(predictors, "predictor_row", row)
+    monkeypatch.setattr(predictors, "draw", lambda *_: None)
     options = ["--results", str(rows), "--folder", str(tmp_path), "--plot", str(tmp_path / "p.png"), "--only", "SimVP"]
     monkeypatch.setattr(sys, "argv", ["predictors", *options, "--seeds", "0", "1", "2"])
     predictors.main()

@@ -53,7 +53,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("preset", ["dcgan_mnist", "gaussians_gan"])
+@pytest.mark.parametrize("preset", ["dcgan_mnist", pytest.param("gaussians_gan", marks=pytest.mark.slow)])
 def test_the_closing_advice_works_as_printed(preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "a run"
     config = small_preset(preset, tmp_path, {"run": str(run), "training.steps": 1})
@@ -125,6 +125,7 @@ def test_the_help_lists_all_commands_as_they_are(
     assert found == [call(capsys, *words) for words in ([], ["--help"])]
 
 
+@pytest.mark.slow
 def test_preparing_imports_no_torch(tmp_path: Path) -> None:
     for number in range(3):
         write_video(tmp_path / "clips" / f"{number}.mp4", numbered_frames(24, 40, 48, first=number * 10))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.data.killed import killed
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
@@ -230,10 +230,6 @@ def test_processes_and_threads_find_the_same(tmp_path: Path) -> None:
     assert [{**asdict(v), "mtime_ns": 0} for v in videos] == [{**asdict(v), "mtime_ns": 0} for v in others]
     assert bad == other_bad
     assert [name for name, _ in bad] == ["broken.mp4"]
-
-
-def killed(_: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_killed_process_names_what_helps() -> None:

@@ -112,7 +112,12 @@ TINY_PIECES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TINY_PIECES)
+LONG = ("matroska", "gif", "flv")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in TINY_PIECES]
+)
 def test_walks_through_tiny_pieces_stop(name: str, tmp_path: Any) -> None:
     """Python takes a minute for 10 MiB of elements of two bytes, which FFmpeg skips in no time."""
     start = b"RIFF\xff\xff\xff\xffAVI " if name == "avi" else encode(name, pipe=name == "matroska")

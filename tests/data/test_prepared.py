@@ -27,7 +27,7 @@ from vidpred.errors import DataError, StorageError
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sets") / "prepared"
-    prepare(NumberedSet(Path("source")), folder, workers=2, progress=False)
+    prepare(NumberedSet(Path("source")), folder, workers=1, progress=False)
     return folder
 
 
@@ -49,7 +49,9 @@ def number(clip: str) -> int:
 
 
 @pytest.mark.slow
-def test_prepared_frames_equal_the_source(folder: Path) -> None:
+def test_prepared_frames_equal_the_source(tmp_path: Path) -> None:
+    folder = tmp_path / "prepared"
+    prepare(NumberedSet(Path("source")), folder, workers=2, progress=False)
     manifest = Manifest.load(folder)
     assert manifest is not None
     assert (manifest.name, manifest.action_size, manifest.state_size, manifest.channels) == ("numbered", 2, 3, 3)

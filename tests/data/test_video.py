@@ -72,7 +72,12 @@ def test_encoding_leaves_the_priority_as_it_was(tmp_path: Path) -> None:
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
-@pytest.mark.parametrize("name", MATRIX)
+LONG = ("gray16.mkv", "alpha.webm")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in MATRIX]
+)
 def test_random_access_equals_sequential_decoding(folder: Path, name: str) -> None:
     """Compare the number drawn into every frame, and all bytes."""
     path = write_video(folder / name, numbered_frames(FRAMES, 48, 64), **MATRIX[name])

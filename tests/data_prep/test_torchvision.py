@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision import datasets
 
 from data_prep.images import Images
 from data_prep.torchvision_sets import from_torchvision
@@ -20,6 +21,15 @@ from vidpred.errors import ConfigError, DataError
 
 def images(count: int, shade: int) -> list[tuple[Image.Image, int]]:
     return [(Image.fromarray(np.full((6, 6), shade, np.uint8)), 3 + 4 * (number % 2)) for number in range(count)]
+
+
+@pytest.fixture
+def datasets(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a stand-in for torchvision.datasets, whose import takes seconds."""
+    module = ModuleType("torchvision")
+    module.datasets = ModuleType("datasets")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision", module)
+    return module.datasets
 
 
 class ByFlag(list[tuple[Image.Image, int]]):
@@ -39,8 +49,8 @@ class ByName(list[tuple[Image.Image, int]]):
 
 
 @pytest.mark.parametrize("kind", [ByFlag, ByName])
-def test_both_ways_of_naming_splits(kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "Mine", kind, raising=False)
+def test_both_ways_of_naming_splits(kind: type, tmp_path: Path, datasets: Any) -> None:
+    datasets.Mine = kind
     found = from_torchvision(tmp_path, "Mine")
     assert found.arrays is not None
     assert found.labels is not None
@@ -53,6 +63,7 @@ def test_both_ways_of_naming_splits(kind: type, tmp_path: Path, monkeypatch: pyt
     assert found.splits.count("test") == 2
 
 
+@pytest.mark.slow
 def test_celeba_has_its_official_splits(tmp_path: Path) -> None:
     faces = tmp_path / "celeba" / "img_align_celeba"
     faces.mkdir(parents=True)
@@ -89,8 +100,8 @@ class Scenes(list[tuple[Image.Image, int]]):
         )
 
 
-def test_lsun_is_read_one_image_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "LSUN", Scenes)
+def test_lsun_is_read_one_image_at_a_time(tmp_path: Path, datasets: Any) -> None:
+    datasets.LSUN = Scenes
     with pytest.raises(DataError, match="bedroom_train_lmdb"):
         from_torchvision(tmp_path, "LSUN")
     for name in ("bedroom_train_lmdb", "bedroom_val_lmdb", "church_outdoor_train_lmdb"):
@@ -104,6 +115,7 @@ def test_lsun_is_read_one_image_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.read(0).shape == (9, 9, 3)
 
 
+@pytest.mark.slow
 def test_missing_lmdb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lmdb", None)
     (tmp_path / "bedroom_train_lmdb").mkdir()
@@ -111,11 +123,12 @@ def test_missing_lmdb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         from_torchvision(tmp_path, "LSUN")
 
 
-def test_a_set_that_torchvision_lacks_is_named(tmp_path: Path) -> None:
+def test_a_set_that_torchvision_lacks_is_named(tmp_path: Path, datasets: Any) -> None:
     with pytest.raises(ConfigError, match="no such set"):
         from_torchvision(tmp_path, "Nothing")
 
 
+@pytest.mark.slow
 def test_a_missing_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="CIFAR10"):
         from_torchvision(tmp_path, "CIFAR10")

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from vidpred.evaluation.frechet import Moments, distance, frechet_distance
 
@@ -62,8 +61,11 @@ class Corners(nn.Module):
         return images.double()[:, :2, :2, :2].flatten(1) / 255
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_it_equals_torchmetrics() -> None:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     true, made = (torch.randint(0, 256, (50, 3, 4, 4), dtype=torch.uint8, generator=g) for g in seeds(2))
     reference = FrechetInceptionDistance(feature=Corners(), input_img_size=(3, 4, 4)).set_dtype(torch.float64)
     reference.update(true, real=True)

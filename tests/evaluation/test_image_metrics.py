@@ -248,6 +248,14 @@ def test_without_classes_only_pixels_are_measured(tmp_path: Path, capsys: pytest
     assert set(found.numbers["run"]) == {"relative_roughness", "memorized_share"}
     assert "frechet" not in found.text()
     assert "--features NETWORK.pt" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_without_classes_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
+    np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8))
+    found = evaluate_images({"run": predictor}, ImageRequest(count=20, root=str(tmp_path / "plain.npy")))
+    capsys.readouterr()
     page = tmp_path / "compare.html"
     run, data = str(predictor.run_folder), str(tmp_path / "plain.npy")
     words = [run, run, "--data", data, "-o", str(page)]

@@ -89,6 +89,7 @@ def test_psnr_and_ssim_equal_skimage(
         np.testing.assert_allclose(ssim_map[index].numpy(), full.mean(0)[5:-5, 5:-5], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ssim_equals_torchmetrics_inside_its_reflected_border() -> None:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -102,6 +103,7 @@ def test_ssim_equals_torchmetrics_inside_its_reflected_border() -> None:
     torch.testing.assert_close(metrics.ssim(prediction, target), valid.mean((1, 2)), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_psnr_equals_torchmetrics() -> None:
     from torchmetrics.functional.image import peak_signal_noise_ratio as other_psnr
 

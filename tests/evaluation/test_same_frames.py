@@ -62,11 +62,15 @@ def test_runs_of_different_sizes_need_one(clips: Path) -> None:
     assert psnr([large], REQUEST)["copy last"] != alone
 
 
-def test_tables_show_the_frames_that_are_measured(clips: Path, tmp_path: Path) -> None:
+def test_tables_show_the_frames_that_are_measured(clips: Path) -> None:
     models = {"small": CopyLast()}
     shown = str(evaluate(models, {"root": str(clips), "size": 16, "video": {"fps": 12.5}}, 2, windows=2))
     expected = f"test split of {clips}, frames of size 16 (short side), 3 channels, 12.5 fps"
     assert shown.splitlines()[0] == expected
+
+
+@pytest.mark.slow
+def test_pages_show_the_frames_that_are_measured(clips: Path, tmp_path: Path) -> None:
     run, request = predictor("run", clips, frame_skip=2), replace(REQUEST, num_frames=1)
     compare_predictors([run], tmp_path / "page.html", request)
     expected = (

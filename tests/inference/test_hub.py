@@ -88,6 +88,7 @@ def test_settings_are_shared_without_paths() -> None:
     assert config["run"] == "/home/me/runs/mine", "the original stays as it is"
 
 
+@pytest.mark.slow
 def test_the_card_has_data_settings_metrics_and_definitions(tmp_path: Path) -> None:
     for number in range(5):
         frames = np.ascontiguousarray(numbered_frames(30, 72, 64, first=number * 30)[:, 24:])

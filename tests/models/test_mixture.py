@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.mixture import GaussianMixture
 
 from tests.image_files import digits, write_digits
 from vidpred.config import load_config
@@ -26,6 +25,8 @@ def test_the_density_is_scikit_learns() -> None:
 
     The density on pixels is that of a mixture fitted to them directly from the same start, here of one component.
     """
+    from sklearn.mixture import GaussianMixture
+
     torch.manual_seed(0)
     images = (torch.randn(400, 6) @ torch.randn(6, 6) * 0.05 + 0.5).clamp(0, 1).view(400, 1, 2, 3)
     model = MixtureGenerator(MixtureSettings(components=1, noise_channels=7), Shape(1, 2, 3))

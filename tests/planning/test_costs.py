@@ -112,6 +112,7 @@ def test_costs_have_gradients() -> None:
         assert gradient.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_a_learned_cost_grows_with_the_distance_of_states(tmp_path: Path) -> None:
     """Fitted to few episodes, on frames of others: the block's distance from its goal, with the disc anywhere."""
     record(Recording("block_push", 50, size=16), tmp_path, workers=1, progress=False)

@@ -137,6 +137,7 @@ class Rig(Lamp):
         return self._seen(), *result[1:]
 
 
+@pytest.mark.slow
 def test_several_cameras_are_recorded_trained_on_and_planned_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,7 +53,12 @@ READ: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+# Each takes a quarter of a second and more.
+LONG = ("brackets", "20,000 keys")
+MARKED = {name: pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in REFUSED}
+
+
+@pytest.mark.parametrize("name", MARKED.values())
 def test_refused_in_a_file_and_in_the_settings_of_a_run(tmp_path: Path, name: str) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(REFUSED[name])
@@ -70,7 +75,7 @@ def test_refused_in_a_file_and_in_the_settings_of_a_run(tmp_path: Path, name: st
     assert len(message.replace(str(file), "")) < 200
 
 
-@pytest.mark.parametrize("name", [name for name in REFUSED if name not in ("200,000 keys", "a zero byte")])
+@pytest.mark.parametrize("name", [MARKED[name] for name in REFUSED if name not in ("200,000 keys", "a zero byte")])
 def test_refused_as_an_override(name: str) -> None:
     start = time.process_time()
     with pytest.raises(ConfigError) as caught:

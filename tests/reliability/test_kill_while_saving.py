@@ -59,7 +59,7 @@ def kill_at(run: Path, copy: Path, number: int, every: bool) -> tuple[bool, bool
 
 @pytest.mark.parametrize(
     ("every", "stride"),
-    [(False, 6), pytest.param(True, 1, marks=pytest.mark.reliability)],
+    [pytest.param(False, 6, marks=pytest.mark.slow), pytest.param(True, 1, marks=pytest.mark.reliability)],
     ids=["sixth call of files", "every call"],
 )
 def test_no_kill_separates_a_checkpoint_from_its_mark(run: Path, tmp_path: Path, every: bool, stride: int) -> None:

@@ -78,7 +78,7 @@ def test_failures_of_the_system_are_one_line(
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"vidpred: error: {line}")
 
 
-@pytest.mark.parametrize("jump", [-1e9, 1e9])
+@pytest.mark.parametrize("jump", [-1e9, pytest.param(1e9, marks=pytest.mark.slow)])
 def test_a_clock_that_jumps(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
     now = time.time
     at_step(monkeypatch, 2, lambda: monkeypatch.setattr(time, "time", lambda: now() + jump))

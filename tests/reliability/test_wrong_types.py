@@ -97,6 +97,7 @@ def used(checkpoint: Checkpoint) -> None:
     ", ".join([*(checkpoint.state.get("classes") or ()), checkpoint.state.get("own_generator") or ""])
 
 
+@pytest.mark.slow
 def test_the_state_of_a_checkpoint(run: RunFolder) -> None:
     folder = run.folder(8)
     refused = 0
@@ -194,6 +195,7 @@ def test_prepared_sets(tmp_path: Path) -> None:
     assert refused(folder / MANIFEST, changed(manifest), json.dumps) > 50
 
 
+@pytest.mark.slow
 def test_records_of_prepared_items(tmp_path: Path) -> None:
     numbered = NumberedSet(Path("source"), num_items=3)
     prepare(numbered, tmp_path, workers=1, progress=False)

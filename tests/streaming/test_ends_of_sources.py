@@ -102,6 +102,7 @@ def test_raw_frames_are_no_container(fifo: Path, first: bytes) -> None:
     assert (len(frames), error) == (5, None)
 
 
+@pytest.mark.slow
 def test_ogg(fifo: Path, tmp_path: Path) -> None:
     """FFmpeg skips damaged and missing pages, and decodes the next frames from other references."""
     short = {"page_duration": "1000"}

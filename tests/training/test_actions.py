@@ -70,6 +70,13 @@ def run(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def short_run(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("short") / "run"
+    train(load_config(None, settings(slides, folder)))
+    return folder
+
+
 @pytest.mark.slow
 def test_the_normalizer_is_fitted_to_the_training_data_and_saved(run: Path) -> None:
     stored = find_checkpoint(run).tensors("ema")
@@ -114,11 +121,11 @@ def test_frame_skip_takes_the_actions_in_between(slides: Path, tmp_path: Path) -
     torch.testing.assert_close(scale[:2], scale[2:])
 
 
-def test_predicting_a_video_takes_actions_from_a_file(run: Path, tmp_path: Path) -> None:
+def test_predicting_a_video_takes_actions_from_a_file(short_run: Path, tmp_path: Path) -> None:
     frames = np.stack([np.full((16, 24, 3), 10 * number, np.uint8) for number in range(8)])
     clip, file = tmp_path / "clip.mp4", tmp_path / "actions.npy"
     write_video(clip, frames)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(short_run)
     with pytest.raises(ConfigError, match=r"run is conditioned on actions of 2 values.*add --actions FILE.npy"):
         VideoPrediction.open(PredictRequest(clip, 3), [predictor])
     rows = np.arange(16, dtype=np.float32).reshape(8, 2)

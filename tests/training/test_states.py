@@ -85,6 +85,13 @@ def run(swings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def short_run(swings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("short") / "run"
+    train(load_config(None, training_settings(swings, folder, 2) | {"training.steps": 15}))
+    return folder
+
+
 def psnr(predictor: Predictor, steps: int = 3) -> list[float]:
     scores = (
         evaluate_predictors([predictor], EvaluationRequest(steps, windows=None)).scores[predictor.name].overall["psnr"]
@@ -109,10 +116,10 @@ def test_motion_that_only_states_reveal_is_learned(
         assert one > other + 3, "the states of another window are as good"
 
 
-def test_the_dynamics_are_those_of_the_data_and_in_the_checkpoint(run: Path) -> None:
-    stored = find_checkpoint(run).tensors("ema")
+def test_the_dynamics_are_those_of_the_data_and_in_the_checkpoint(short_run: Path) -> None:
+    stored = find_checkpoint(short_run).tensors("ema")
     assert stored["state_dynamics.states.deviation"][1] == 1, "a value that never changes"
-    generator = Predictor.load(run).generator
+    generator = Predictor.load(short_run).generator
     assert isinstance(generator.state_dynamics, StateDynamics)
     turned = generator.state_dynamics(torch.tensor([[2 * DEVIATION + MEAN, 0.1]]))
     torch.testing.assert_close(turned, torch.tensor([[-2 * DEVIATION + MEAN, 0.1]]), rtol=1e-4, atol=1e-3)
@@ -163,8 +170,8 @@ def test_with_actions_and_skipped_frames(numbered: Path, tmp_path: Path, skip: i
     assert draw_image({"model": predictor.generator}, source, 1, 2, torch.device("cpu")).ndim == 3
 
 
-def test_predictions_depend_on_the_context_states(run: Path) -> None:
-    predictor = Predictor.load(run)
+def test_predictions_depend_on_the_context_states(short_run: Path) -> None:
+    predictor = Predictor.load(short_run)
     frames = torch.rand(2, 3, 3, 16, 24)
     states = torch.tensor([[[MEAN, 0.1]] * 3, [[2 * DEVIATION + MEAN, 0.1]] * 3])
     future = predictor.predict(frames, 4, states=states)
@@ -201,10 +208,10 @@ def test_sizes_that_do_not_fit_are_named(swings: Path, numbered: Path, tmp_path:
             load_config(None, {"model.name": name, "model.state_size": 2, "data.augment.horizontal_flip": False})
 
 
-def test_predicting_a_video_takes_states_from_a_file(run: Path, tmp_path: Path) -> None:
+def test_predicting_a_video_takes_states_from_a_file(short_run: Path, tmp_path: Path) -> None:
     clip, file = tmp_path / "clip.mp4", tmp_path / "states.npy"
     write_video(clip, np.stack([np.full((16, 24, 3), 10 * number, np.uint8) for number in range(8)]))
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(short_run)
     with pytest.raises(ConfigError, match=r"run is conditioned on states of 2 values.*add --states FILE.npy"):
         VideoPrediction.open(PredictRequest(clip, 3), [predictor])
     rows = np.arange(16, dtype=np.float32).reshape(8, 2)
