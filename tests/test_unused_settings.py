@@ -163,6 +163,7 @@ def test_what_videos_use(word: str, folder: Path) -> None:
         ["training.validate_every=0", "training.best_by=ssim"],
         ["objective.other_samples_weight=0.1"],
         ["data.timeout_seconds=60"],
+        ["training.peer_timeout_seconds=60"],
     ],
 )
 def test_what_networks_and_losses_do_not_use_is_an_error(words: list[str], folder: Path) -> None:
@@ -193,9 +194,10 @@ def test_what_networks_and_losses_use(words: list[str], folder: Path, capsys: py
     assert WARNING not in capsys.readouterr().err
 
 
-def test_training_refuses_before_it_writes(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data.split=time\] not used"):
-        train(loaded("world", folder, "data.split=time", f"run={tmp_path / 'run'}"))
+@pytest.mark.parametrize("word", ["data.split=time", "training.peer_timeout_seconds=60.0"])
+def test_training_refuses_before_it_writes(tmp_path: Path, folder: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{word}] not used")):
+        train(loaded("world", folder, word, f"run={tmp_path / 'run'}"))
     assert not (tmp_path / "run").exists()
 
 

@@ -32,7 +32,7 @@ from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator, count_parameters
 from vidpred.models.conditions import check_conditions
 from vidpred.processes.folder_lock import folder_lock
-from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, started_by_launcher
+from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, has_peers, started_by_launcher
 from vidpred.processes.streams import protected_streams
 from vidpred.processes.temporary import remove_leftovers
 from vidpred.resume import init_from, prepare_folder
@@ -53,6 +53,7 @@ from vidpred.training.updates import TrainingParts
 from vidpred.training.validation import VALIDATION, build_validation, held_out_images, validation_settings
 
 MEASURED_SECONDS = 5.0  # of steps, for the estimate of a dry run
+BETWEEN_PROCESSES = ("peer_timeout_seconds",)  # settings of the training that a single process does not use
 
 
 def train(config: Config, generator: nn.Module | None = None) -> Run:
@@ -96,7 +97,7 @@ def build(
     check_memory(config, generator)
     torch.manual_seed(config.seed)
     network, discriminator = build_networks(config, generator)
-    accelerator = build_accelerator(config, network.growing or (discriminator is not None and discriminator.growing))
+    accelerator = build_accelerator(config, (network, discriminator), peers.timeout_seconds)
     peers.connect(accelerator)
     # one process scans, the others read the index
     with all_or_none(accelerator), main_process_first(accelerator), files_unchanged():
@@ -206,13 +207,15 @@ def read_by_run(config: Config, network: Generator, discriminator: Discriminator
     check_world_size(config.data, config.objective)
     check_trackers(config.training.trackers)
     reads.handed_over(config, ("seed", "run"))
+    reads.handed_over(config.training, BETWEEN_PROCESSES if has_peers() else ())
     reads.handed_over(config.data, ("num_workers", "timeout_seconds") if config.data.num_workers else ("num_workers",))
     if network.fits_directly:
         reads.handed_over(config.training, ("steps", "trackers", "device", "batch_size", "precision"))
         reads.handed_over(config.checkpoint, ("keep",))
     else:
         reads.handed_over(config.checkpoint)
-        reads.handed_over(config.training, [name for name in TrainingSettings.model_fields if name not in VALIDATION])
+        loop = TrainingSettings.model_fields.keys() - {*VALIDATION, *BETWEEN_PROCESSES}
+        reads.handed_over(config.training, loop)
         reads.handed_over(config.training, validation_settings(config.data, config.training))
         rehearse(config.objective, config.training, config.data, config.model.num_scales, discriminator)
     rehearse_data(config.data, config.seed)
@@ -255,12 +258,15 @@ def check_memory(config: Config, generator: nn.Module | None = None) -> None:
         )
 
 
-def build_accelerator(config: Config, growing: bool) -> Accelerator:
+def build_accelerator(
+    config: Config, networks: tuple[Generator, Discriminator | None], peer_timeout_seconds: float
+) -> Accelerator:
     """Build the accelerator.
 
     Args:
         config: The settings.
-        growing: Whether early steps leave parameters of the networks unused.
+        networks: The generator, and the discriminator; None: none.
+        peer_timeout_seconds: The setting, which only several processes use.
 
     Raises:
         ConfigError: The device does not exist, or the batch cannot be divided among the processes.
@@ -275,8 +281,11 @@ def build_accelerator(config: Config, growing: bool) -> Accelerator:
         # Gradients are accumulated by `Updates`; without this, Accelerate's launcher could divide losses once more.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=growing),
-            InitProcessGroupKwargs(timeout=timedelta(seconds=config.training.peer_timeout_seconds)),
+            DistributedDataParallelKwargs(
+                broadcast_buffers=False,  # early steps of growing networks leave parameters unused
+                find_unused_parameters=any(network is not None and network.growing for network in networks),
+            ),
+            InitProcessGroupKwargs(timeout=timedelta(seconds=peer_timeout_seconds)),
         ],
     )
     if config.training.batch_size % accelerator.num_processes:

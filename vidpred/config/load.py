@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from vidpred.bounds import shown
 from vidpred.config.tree import CHOICES, Config
 from vidpred.devices import open_pipe
 from vidpred.errors import ConfigError
+from vidpred.processes.parent_watch import has_peers
 from vidpred.settings import assign, flatten, moved_to, renamed_value
 from vidpred.settings.keys import NEAR
 from vidpred.settings.overrides import check_key, explain_error, parse_words
@@ -105,7 +105,7 @@ def find_preset(path: str | Path) -> Path:
     if file.is_file():
         return file
     if open_pipe(file) is not None:
-        if os.environ.get("WORLD_SIZE", "1") != "1":
+        if has_peers():
             raise ConfigError(f"a pipe is read by one process only [{path}]; write the config to a file")
         return file
     presets = {preset.name: preset for preset in sorted(preset_folder().glob("*.yaml"))}

@@ -15,12 +15,20 @@ PR_SET_PDEATHSIG = 1  # Linux: the kernel sends a signal when the parent ends
 POLL_SECONDS = 0.5
 SAVE_SECONDS = 9.0  # for a checkpoint and exit.json, between SIGTERM and SIGKILL; all end within 10 s
 
+# The number of processes of a run: of torch's launchers, and of the kinds of MPI that Accelerate knows.
+WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
 _watched_by: int | None = None  # the process that watches; a forked one has to begin anew
 
 
 def started_by_launcher() -> bool:
     """Return whether torch's or Accelerate's launcher is the parent of this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def has_peers() -> bool:
+    """Return whether this process is one of several of a run."""
+    return any(os.environ.get(name, "1") != "1" for name in WORLD_SIZES)
 
 
 def end_with_parent(save_seconds: float = 0.0) -> None:
