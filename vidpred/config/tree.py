@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from vidpred.data.settings import DataSettings
-from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyDiscriminator, AnyModel
+from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyDiscriminator, AnyModel, names_with
 from vidpred.models.discriminators import MultiscaleDiscriminatorSettings
 from vidpred.models.multiscale import MultiscaleSettings
 from vidpred.models.settings import DiscriminatorSettings, ModelSettings
@@ -95,7 +95,9 @@ class Config(Settings):
                     "data.context_frames=0"
                 )
         if self.objective.kl_weight and not self.model.has_encoder:
-            raise ValueError("objective.kl_weight: needs a model with an encoder; set model.name=vae")
+            raise ValueError(
+                f"objective.kl_weight: needs a model with an encoder; set model.name={names_with('has_encoder')}"
+            )
         if self.objective.adversary.class_weight and not self.discriminator.num_classes:
             raise ValueError(
                 "objective.adversarial.class_weight: the discriminator has no classes; set discriminator.classes"

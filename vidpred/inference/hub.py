@@ -27,10 +27,9 @@ from vidpred.errors import ConfigError, StorageError, install_extra, one_line
 from vidpred.files import atomic_write, read_bytes
 from vidpred.inference.model_card import model_card
 from vidpred.models.base import AdaptedGenerator, Generator
-from vidpred.models.build import count_parameters
+from vidpred.models.build import GENERATORS, count_parameters
 
 FILES = ("*.safetensors", "*.json", "*.yaml", "README.md")
-UNUSED_MODEL = {"name": "multiscale"}  # the section of a custom generator, which is not built from settings
 REASONS = {  # kind of error -> what it means
     "RepositoryNotFoundError": "no such repository, or it is private",
     "RevisionNotFoundError": "no such revision",
@@ -238,7 +237,8 @@ class SharedModel:
             config = read_config(self.checkpoint.path, dict)
             stored = {key: value for key, value in self.checkpoint.state.items() if key in SHARED_STATE}
         else:
-            config = {"data": self.data.model_dump(mode="json"), "model": UNUSED_MODEL}
+            default = {"name": next(iter(GENERATORS))}  # which a custom generator does not use
+            config = {"data": self.data.model_dump(mode="json"), "model": default}
             own = self.generator.module if isinstance(self.generator, AdaptedGenerator) else self.generator
             stored = {"own_generator": type(own).__qualname__}
         state = {**stored, "step": self.step, "classes": self.classes, "parameters": count_parameters(self.generator)}

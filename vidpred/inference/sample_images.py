@@ -16,6 +16,7 @@ from vidpred.files import atomic_write, check_output, must_be_new
 from vidpred.inference.class_labels import class_names
 from vidpred.inference.predictor import Predictor
 from vidpred.media.render import image_grid, to_uint8, write_png
+from vidpred.models.build import names_with
 from vidpred.models.noise import seeded_noise
 
 AT_ONCE = 64  # images per batch of the network
@@ -49,7 +50,7 @@ class Sampler:
                 "a run with data.context_frames=0 (dcgan_mnist.yaml)"
             )
         if self.truncation is not None and not generator.num_styles:
-            raise ConfigError(f"[--truncation] {self.predictor.name} has no styles; use a run of stylegan.yaml")
+            raise lacks_styles("--truncation", self.predictor)
         if self.labels is not None and not classes:
             raise ConfigError("[--labels] the run's generator takes no classes; train it with model.num_labels")
         wrong = [label for label in self.labels or () if not 0 <= label < classes]
@@ -127,6 +128,13 @@ def walk(sampler: Sampler, stops: int) -> Iterator[np.ndarray]:
             yield enlarged(to_uint8(image), LEAST_GRID // 2)
 
 
+def lacks_styles(option: str, predictor: Predictor) -> ConfigError:
+    """Return the error for an option that a generator without styles does not have."""
+    return ConfigError(
+        f"[{option}] {predictor.name} has no styles; use a run with model.name={names_with('has_styles')}"
+    )
+
+
 def mixed_styles(sampler: Sampler, count: int) -> Tensor:
     """Generate a table that mixes the styles of two sets of samples.
 
@@ -141,7 +149,7 @@ def mixed_styles(sampler: Sampler, count: int) -> Tensor:
     """
     generator = sampler.predictor.generator
     if not generator.num_styles:
-        raise ConfigError(f"[--mix] {sampler.predictor.name} has no styles; use a run of stylegan.yaml")
+        raise lacks_styles("--mix", sampler.predictor)
     numbers, device = range(2 * count), sampler.predictor.device
     labels = sampler.label_of(numbers)
     noise = sampler.noise(numbers).to(device)

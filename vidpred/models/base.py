@@ -163,7 +163,7 @@ class Generator(nn.Module):
 
     def log_density(self, images: Tensor) -> Tensor:
         """Return log p of images `(N, C, H, W)` in [0, 1], `(N,)` in nats."""
-        self._lacks("has no density [model.name]; gaussian_mixture has one")
+        self._lacks("has no density [model.name]")
 
     def expected(self, images: Tensor, known: Tensor) -> Tensor:
         """Return the mean of all images that share the known values of the given ones.
@@ -175,7 +175,7 @@ class Generator(nn.Module):
         Returns:
             `(N, C, H, W)` in [0, 1].
         """
-        self._lacks("has no density [model.name]; gaussian_mixture has one")
+        self._lacks("has no density [model.name]")
 
     def completions(self, images: Tensor, known: Tensor, count: int, seed: int) -> Tensor:
         """Draw `count` images for each given one, conditioned on its known values.
@@ -189,20 +189,20 @@ class Generator(nn.Module):
         Returns:
             `(N, count, C, H, W)` in [0, 1].
         """
-        self._lacks("has no density [model.name]; gaussian_mixture has one")
+        self._lacks("has no density [model.name]")
 
     def styles(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the style of every layer, `(B, num_styles, width)`, for noise `(B, noise_channels)`."""
-        self._lacks("has no styles; use a run of stylegan.yaml")
+        self._lacks("has no styles [model.name]")
 
     def images_of_styles(self, styles: Tensor) -> Tensor:
         """Return images `(B, C, H, W)` in [0, 1] for styles `(B, num_styles, width)`, which may mix several samples."""
-        self._lacks("has no styles; use a run of stylegan.yaml")
+        self._lacks("has no styles [model.name]")
 
     def truncated(self, truncation: float | None) -> AbstractContextManager[None]:
         """Return a context manager that sets the truncation of styles, in [0, 1]; None: the configured one."""
         if truncation is not None:
-            self._lacks("has no styles; use a run of stylegan.yaml")
+            self._lacks("has no styles [model.name]")
         return nullcontext()
 
     def _lacks(self, what: str) -> NoReturn:

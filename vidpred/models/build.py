@@ -100,6 +100,11 @@ def tagged_union(table: dict[str, Any]) -> Any:
     return Annotated[Union[tuple(Annotated[kind, Tag(key)] for key, kind in table.items())], TagOf(name)]  # noqa: UP007
 
 
+def names_with(attribute: str) -> str:
+    """Return the names of the generators whose settings have an attribute that is true, as messages name them."""
+    return "|".join(name for name, kind in GENERATORS.items() if getattr(kind, attribute))
+
+
 plugged_in("vidpred.models", Settings, add=add_plugin)
 if TYPE_CHECKING:
     AnyModel: TypeAlias = ModelSettings

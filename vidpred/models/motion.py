@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as functional
@@ -66,6 +66,8 @@ SHORT = 0.15  # share of training batches with three context frames only, to tra
 
 class MotionSettings(ModelSettings):
     """Settings of the motion-aware generator."""
+
+    starts_from_flow: ClassVar[bool] = True
 
     name: Literal["motion"] = Field(
         "motion", description="Frame predictor for real video: moves pixels along their motion."

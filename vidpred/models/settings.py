@@ -18,6 +18,8 @@ class ModelSettings(Settings):
     takes_labels: ClassVar[bool] = False
     not_taken: ClassVar[tuple[str, ...]] = ()  # settings below without meaning for this model: they keep their defaults
     has_encoder: ClassVar[bool] = False  # sets `latent_cost` (a variational auto-encoder)
+    has_styles: ClassVar[bool] = False  # a style per layer, which can be mixed and truncated
+    starts_from_flow: ClassVar[bool] = False  # moves pixels of the context frames, at first by their optical flow
     fitted: ClassVar[bool] = False  # trained by `fit`, not by gradients
 
     name: str = Field(description="Kind of generator.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -36,6 +36,8 @@ MAPPING_RATE, AVERAGE_DECAY = 0.01, 0.995
 
 class StyleganSettings(ImageSettings):
     """Settings of the StyleGAN generator."""
+
+    has_styles: ClassVar[bool] = True
 
     name: Literal["stylegan"] = Field("stylegan", description="Style-based generator of images (Karras et al. 2019).")
     noise_channels: int = Field(

@@ -205,14 +205,14 @@ CHECKS: tuple[Check, ...] = (
         checks.below_copying,
         "repeating the last context frame costs nothing and is nearer to the true frames",
         (Remedy("train longer"),
-         Remedy("train motion.yaml instead, which moves pixels of the context frames", to.is_not_motion)),
+         Remedy("train motion.yaml instead, which moves pixels of the context frames", to.lacks_flow)),
     ),
     Check(
         "predictions worse than optical flow", "note", "frames", ("validation/psnr_over_optical_flow",),
         checks.below_flow,
         "moving the last context frame by its optical flow needs no training and is nearer to the true frames",
         (Remedy("train longer"),
-         Remedy("train motion.yaml instead, which starts from optical flow", to.is_not_motion)),
+         Remedy("train motion.yaml instead, which starts from optical flow", to.lacks_flow)),
     ),
     Check(
         "blurred {predictions}", "warning", "results", ("monitor/energy", "monitor/energy_last"), checks.blurred,
@@ -220,7 +220,7 @@ CHECKS: tuple[Check, ...] = (
         (Remedy("train longer or a larger model"),
          Remedy("set objective.lp_exponent=1", to.uses_squares), Remedy("set objective.gdl_weight=1", to.lacks_gdl),
          Remedy("set objective.adversarial.weight=0.05", to.lacks_adversary),
-         Remedy("use predict --sharpness 1 or motion_sharp.yaml", to.is_motion)),
+         Remedy("use predict --sharpness 1 or motion_sharp.yaml", to.has_dial)),
     ),
     Check(
         "noisy {predictions}", "warning", "results", ("monitor/energy",), checks.noisy,

@@ -127,14 +127,14 @@ def uses_squares(history: History) -> bool:
     return bool(history.objective.lp_weight) and history.objective.lp_exponent > 1
 
 
-def is_motion(history: History) -> bool:
-    """Return whether the generator is `motion`."""
-    return history.settings.model.name == "motion"
+def has_dial(history: History) -> bool:
+    """Return whether the generator's sharpness is a setting."""
+    return "sharpness" in type(history.settings.model).model_fields
 
 
-def is_not_motion(history: History) -> bool:
-    """Return whether frames are predicted by another generator than `motion`."""
-    return for_frames(history) and not is_motion(history)
+def lacks_flow(history: History) -> bool:
+    """Return whether frames are predicted by a generator that does not start from optical flow."""
+    return for_frames(history) and not history.settings.model.starts_from_flow
 
 
 def trains_on_several_samples(history: History) -> bool:
