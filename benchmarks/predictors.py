@@ -34,6 +34,7 @@ from vidpred.data.prepared.pipeline import prepare
 from vidpred.data.sources import evaluation_offsets
 from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_models, with_baselines
 from vidpred.inference.predictor import Predictor
+from vidpred.media.plots import save_figure
 from vidpred.models.build import build_generator, count_parameters
 from vidpred.run import train
 
@@ -250,8 +251,7 @@ def draw(results: Mapping[tuple[str, int], Result], minutes: float, path: Path) 
             panel.axhline(statistics.fmean(scores[metric]), color="gray", linestyle=style, label=name)
         panel.set(xlabel="seconds of one core", ylabel=title)
     panels[0].legend(fontsize="x-small")
-    figure.savefig(path, dpi=75)
-    pyplot.close(figure)
+    save_figure(figure, path, dpi=75)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageSequence
 
 from vidpred.commands.demo_clip import CLIP, ENDS, write_both_ends
+from vidpred.files import atomic_write
 
 TARGET = Path("docs/assets/prediction.webp")
 SHOWN_WIDTH, MOST_BYTES = 960, 600_000
@@ -28,9 +29,9 @@ def main() -> None:
                 shown = image.convert("RGB").crop((0, 0, width, image.height))
                 scaled = SHOWN_WIDTH, image.height * SHOWN_WIDTH // width
                 frames.append(shown.resize(scaled, Image.Resampling.LANCZOS))
-    frames[0].save(
-        TARGET, save_all=True, append_images=frames[1:], duration=[150] * 10 + [450] * 8, loop=0, quality=70, method=6
-    )
+    times = [150] * 10 + [450] * 8
+    with atomic_write(TARGET) as temporary:
+        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=times, loop=0, quality=70, method=6)
     size = TARGET.stat().st_size
     assert size < MOST_BYTES, f"{TARGET} has {size} bytes, more than {MOST_BYTES}"
     print(f"{TARGET}: {size} bytes")

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from vidpred.files import atomic_write
+
 PAGE, ASSETS = Path("docs/guide/tour.md"), Path("docs/assets/tour")
 SHOWN_LINES = 30  # of an output; more are left out, with a mark
 PROSE_WIDTH, TABLE_WIDTH = 118, 170  # longer lines of prose are wrapped, longer rows of tables are cut, with a mark
@@ -219,9 +221,9 @@ def shown(file: Path, name: str) -> str:
         image = opened.convert("RGB")
     if image.width > IMAGE_WIDTH:
         image = image.resize((IMAGE_WIDTH, round(image.height * IMAGE_WIDTH / image.width)), Image.Resampling.LANCZOS)
-    ASSETS.mkdir(parents=True, exist_ok=True)
     target = ASSETS / f"{name}.webp"
-    image.save(target, quality=QUALITY, method=6)
+    with atomic_write(target) as temporary:
+        image.save(temporary, quality=QUALITY, method=6)
     return f"![{name}](../assets/tour/{target.name})\n"
 
 

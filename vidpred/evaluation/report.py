@@ -12,8 +12,8 @@ from vidpred.evaluation.metric_table import METRICS, Protocol
 from vidpred.evaluation.network_metrics import NetworkMetrics
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, RunningMean
 from vidpred.evaluation.samples import SPREAD, definitions, row_name
-from vidpred.files import atomic_write, write_file
-from vidpred.media.plots import plot_text
+from vidpred.files import write_file
+from vidpred.media.plots import plot_text, save_figure
 from vidpred.media.text_table import format_table
 from vidpred.models.baselines import BASELINES
 
@@ -288,8 +288,4 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
         axis.xaxis.get_major_locator().set_params(integer=True)
     handles, names_shown = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names_shown, loc="outside upper center", ncols=columns)
-    try:
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=110)
-    finally:
-        pyplot.close(figure)
+    save_figure(figure, path)

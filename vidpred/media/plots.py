@@ -48,8 +48,15 @@ def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Seq
     if len(logged) > 1:
         ordered = {name: shown[name] for name in logged if name in shown}
         figure.legend(ordered.values(), map(plot_text, ordered), loc="outside upper center", ncols=4)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Any, path: Path, dpi: int = 110) -> None:
+    """Write a figure of pyplot atomically, over an existing file, and close it. Raises StorageError."""
+    import matplotlib.pyplot as pyplot
+
     try:
         with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=110)
+            figure.savefig(temporary, dpi=dpi)
     finally:
         pyplot.close(figure)
