@@ -132,21 +132,10 @@ class DcganGenerator(ImageGenerator):
         # Persistent only with virtual batch normalization: other checkpoints do not have it.
         self.register_buffer("reference", latent, persistent=bool(reference))
 
-    def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Generate images from noise.
-
-        Args:
-            context: `(B, 0, C, H, W)`.
-            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
-            labels: `(B,)`.
-
-        Returns:
-            A list of one, `(B, 1, C, H, W)` in [0, 1].
-        """
-        latent = self.latent(context, noise, labels)
+    def generate(self, latent: Tensor) -> Tensor:
         latent = torch.cat([self.reference.to(latent), latent])[:, :, None, None]
         images = self.layers(as_channels_last(latent))[len(self.reference) :]
-        return [as_frames(torch.tanh(images.float()))]
+        return as_frames(torch.tanh(images.float()))
 
 
 class DcganDiscriminator(Discriminator):

@@ -112,6 +112,23 @@ class ImageGenerator(Generator):
         chosen = torch.zeros(context.shape[0], dtype=torch.int64) if labels is None else labels
         return torch.cat([noise, functional.one_hot(chosen.to(context.device), self.num_labels).to(noise)], 1)
 
+    def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
+        """Generate images from noise.
+
+        Args:
+            context: `(B, 0, C, H, W)`.
+            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
+            labels: `(B,)`.
+
+        Returns:
+            A list of one, `(B, 1, C, H, W)`, nominally in [0, 1].
+        """
+        return [self.generate(self.latent(context, noise, labels))]
+
+    def generate(self, latent: Tensor) -> Tensor:
+        """Return frames `(B, 1, C, H, W)`, nominally in [0, 1], for the output of `latent`."""
+        raise NotImplementedError
+
 
 def as_frames(images: Tensor) -> Tensor:
     """Convert images `(B, C, H, W)` in [-1, 1] to frames `(B, 1, C, H, W)` in [0, 1]."""

@@ -121,24 +121,14 @@ class MixtureGenerator(ImageGenerator):
             for name, values in found.items():
                 getattr(self, name).copy_(torch.from_numpy(np.asarray(values)))
 
-    def forward(self, context: Tensor, noise: Tensor | None = None) -> list[Tensor]:
-        """Generate images from noise.
-
-        Args:
-            context: `(B, 0, C, H, W)`.
-            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
-
-        Returns:
-            A list of one, `(B, 1, C, H, W)`, clamped to [0, 1].
-        """
-        drawn = self.latent(context, noise, None)
+    def generate(self, latent: Tensor) -> Tensor:
         if self.noise == "uniform":  # convert to the mixture's standard normal noise
-            drawn = torch.erfinv(drawn.clamp(-LARGEST, LARGEST)) * math.sqrt(2)
-        chance = (1 + torch.erf(drawn[:, 0] / math.sqrt(2))) / 2
+            latent = torch.erfinv(latent.clamp(-LARGEST, LARGEST)) * math.sqrt(2)
+        chance = (1 + torch.erf(latent[:, 0] / math.sqrt(2))) / 2
         component = torch.searchsorted(self.weights.cumsum(0), chance).clamp(max=len(self.weights) - 1)
-        coded = self.centres[component] + torch.einsum("bij,bj->bi", self.factors[component], drawn[:, 1:])
+        coded = self.centres[component] + torch.einsum("bij,bj->bi", self.factors[component], latent[:, 1:])
         flat = self.mean + coded @ self.axes.T
-        return [flat.clamp(0, 1).view(-1, 1, *self.shape)]
+        return flat.clamp(0, 1).view(-1, 1, *self.shape)
 
     def log_density(self, images: Tensor) -> Tensor:
         """Return log p of images `(N, C, H, W)` in [0, 1], `(N,)` in nats.

@@ -77,19 +77,8 @@ class MlpGenerator(ImageGenerator):
             layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], shape.values))
 
-    def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Generate images from noise.
-
-        Args:
-            context: `(B, 0, C, H, W)`.
-            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
-            labels: `(B,)`.
-
-        Returns:
-            A list of one, `(B, 1, C, H, W)` in [0, 1].
-        """
-        flat = torch.sigmoid(self.layers(self.latent(context, noise, labels)).float())
-        return [flat.view(-1, 1, *self.shape)]
+    def generate(self, latent: Tensor) -> Tensor:
+        return torch.sigmoid(self.layers(latent).float()).view(-1, 1, *self.shape)
 
 
 class Maxout(nn.Module):

@@ -123,20 +123,10 @@ class ProgressiveGenerator(Growing, ImageGenerator):
             self.blocks.append(nn.ModuleList([EqualizedConv(before, after, 3), EqualizedConv(after, after, 3)]))
         self.images = nn.ModuleList(EqualizedConv(width, shape.channels, 1, gain=1) for width in widths)
 
-    def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Generate images from noise at the active scale, with pixels repeated up to the full size.
-
-        Args:
-            context: `(B, 0, C, H, W)`.
-            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
-            labels: `(B,)`.
-
-        Returns:
-            A list of one, `(B, 1, C, H, W)` in [0, 1].
-        """
+    def generate(self, latent: Tensor) -> Tensor:
+        """Return frames of the active scale, with pixels repeated up to the full size."""
         level, share = self.stage()
-        latent = pixel_norm(self.latent(context, noise, labels))
-        features = pixel_norm(leaky(self.first(latent).unflatten(1, (-1, 4, 4))))
+        features = pixel_norm(leaky(self.first(pixel_norm(latent)).unflatten(1, (-1, 4, 4))))
         before = features
         for number, block in enumerate(self.blocks[: level + 1]):
             before, features = features, upsample(features) if number else features
@@ -145,7 +135,7 @@ class ProgressiveGenerator(Growing, ImageGenerator):
         image = self.images[level](features).float()
         if share < 1:
             image = blend_scales(self.images[level - 1](before), image, share)
-        return [as_frames(enlarge(image, self.shape.width))]
+        return as_frames(enlarge(image, self.shape.width))
 
 
 class ProgressiveDiscriminator(Growing, Discriminator):

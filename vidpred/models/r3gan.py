@@ -187,23 +187,12 @@ class R3ganGenerator(ImageGenerator):
             layers += [ResidualBlock(width, num_blocks) for _ in range(settings.blocks)]
         self.layers = nn.Sequential(*layers, linear(widths[-1], shape.channels))
 
-    def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Generate images from noise.
-
-        Args:
-            context: `(B, 0, C, H, W)`.
-            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
-            labels: `(B,)`.
-
-        Returns:
-            A list of one, `(B, 1, C, H, W)`, nominally in [0, 1].
-        """
-        latent = self.latent(context, noise, labels)
+    def generate(self, latent: Tensor) -> Tensor:
         if self.embedding is not None:
             classes = latent[:, self.noise_channels :]
             latent = torch.cat([latent[:, : self.noise_channels], self.embedding(classes).to(latent)], 1)
         features = self.basis.to(latent) * self.weights(latent)[:, None, None]  # (B, H, W, C), as in all layers
-        return [as_frames(self.layers(features).permute(0, 3, 1, 2))]
+        return as_frames(self.layers(features).permute(0, 3, 1, 2))
 
 
 class R3ganDiscriminator(Discriminator):

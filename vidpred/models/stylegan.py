@@ -175,18 +175,7 @@ class StyleganGenerator(Growing, ImageGenerator):
         return as_frames(self.synthesize(styles))[:, 0].clamp(0, 1)
 
     def forward(self, context: Tensor, noise: Tensor | None = None, labels: Tensor | None = None) -> list[Tensor]:
-        """Generate images from noise.
-
-        In training, the mean of w is updated and styles are mixed; otherwise styles are truncated.
-
-        Args:
-            context: `(B, 0, C, H, W)`.
-            noise: `(B, noise_channels)`; None: drawn from torch's random stream.
-            labels: `(B,)`.
-
-        Returns:
-            A list of one, `(B, 1, C, H, W)`, nominally in [0, 1].
-        """
+        """Generate images from noise; in training, update the mean of w and mix styles, otherwise truncate them."""
         style = self.map(self.latent(context, noise, labels)).float()
         styles = style[:, None].repeat(1, self.num_styles, 1)
         if self.training:
