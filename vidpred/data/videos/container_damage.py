@@ -27,6 +27,7 @@ from vidpred.data.videos.pieces import (
     UNKNOWN,
     dv_frame,
     ends_early,
+    gif_palette,
     note_ogg_stream,
     ogg_page,
     pieces_of,
@@ -277,8 +278,7 @@ def _check_gif(content: FileBytes, damage: Damage) -> None:
 
 def _walk_gif(content: FileBytes, damage: Damage, irregular: list[int]) -> None:
     damage.images = 0
-    flags = content[10] if len(content) > 10 else 0
-    offset = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    offset = 13 + gif_palette(content[10:11])
     while offset < len(content):
         kind = content[offset]
         if kind == GIF_END:
@@ -287,8 +287,7 @@ def _walk_gif(content: FileBytes, damage: Damage, irregular: list[int]) -> None:
             return
         start, short = offset, False
         if kind == GIF_IMAGE and offset + 10 < len(content):
-            flags = content[offset + 9]
-            offset += 10 + (3 << (flags & 7) + 1 if flags & 0x80 else 0) + 1
+            offset += 11 + gif_palette(content[offset + 9 : offset + 10])
         elif kind == GIF_EXTENSION:
             offset += 2
         else:

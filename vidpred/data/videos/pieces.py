@@ -230,15 +230,16 @@ def _png(head: bytes) -> Walk:
 
 
 def _gif(head: bytes) -> Walk:
-    head = yield 13 + _palette(head[10:11])
+    head = yield 13 + gif_palette(head[10:11])
     while head[:1] in (b"\x21", b"\x2c", b""):
-        head = yield 2 if head[:1] == b"\x21" else 11 + _palette(head[9:10])
+        head = yield 2 if head[:1] == b"\x21" else 11 + gif_palette(head[9:10])
         while head[:1] > b"\0":
             head = yield 1 + head[0]
         head = yield 1
 
 
-def _palette(flags: bytes) -> int:
+def gif_palette(flags: bytes) -> int:
+    """Return the bytes of the palette that flags of a GIF, a byte or none, announce."""
     return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 128 else 0
 
 
