@@ -36,6 +36,7 @@ from vidpred.evaluation.protocols import Evaluation, Measurement, evaluate_model
 from vidpred.inference.predictor import Predictor
 from vidpred.media.plots import save_figure
 from vidpred.models.build import build_generator, count_parameters
+from vidpred.models.meta_device import meta_device
 from vidpred.run import train
 
 MINUTES, SEEDS = 8.0, (0, 1, 2)
@@ -221,7 +222,7 @@ def sizes() -> str:
     for predictor in PREDICTORS:
         preset = preset_of(predictor)
         configs = load_config(preset), load_config(preset, small_settings(preset))
-        with torch.device("meta"):
+        with meta_device():
             counts = [f"{count_parameters(build_generator(config.model, config.data)):,}" for config in configs]
         rows.append([predictor, f"`{preset}`", *counts])
     head = ["predictor", "preset", "parameters", "small"]

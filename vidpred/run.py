@@ -31,6 +31,7 @@ from vidpred.inference.predictor import Run, choose_device
 from vidpred.models.base import Discriminator, Generator, as_generator
 from vidpred.models.build import build_discriminator, build_generator, count_parameters
 from vidpred.models.conditions import check_conditions
+from vidpred.models.meta_device import meta_device
 from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, has_peers, started_by_launcher
 from vidpred.processes.streams import protected_streams
@@ -242,7 +243,7 @@ def check_memory(config: Config, generator: nn.Module | None = None) -> None:
     if generator is not None:
         return
     try:
-        with torch.device("meta"):
+        with meta_device():
             networks = networks_of(*build_networks(config))
     except (RuntimeError, OverflowError) as error:
         if not (
@@ -310,7 +311,7 @@ def plan(config: Config) -> str:
 def _plan(config: Config, reads: Reads) -> str:
     device = choose_device(config.training.device, "training.device=")
     source = build_source(config.data, "train", training_offsets(config.data), progress=True)
-    with torch.device("meta"):
+    with meta_device():
         generator, discriminator = build_networks(config)
     check_conditions(generator, source)
     if config.training.init_from:
@@ -370,7 +371,7 @@ def measure(config: Config, seconds: float = MEASURED_SECONDS) -> list[str]:
 def _lacking_memory(config: Config, parts: TrainingParts) -> str | None:
     """Return a line if the steps of a run would need more memory than is free."""
     device = parts.accelerator.device
-    with torch.device("meta"):
+    with meta_device():
         networks = build_networks(config)
     needed = estimate_memory(
         *networks, config.training, config.data, frame_size(config.data, parts.samples.source),

@@ -23,6 +23,7 @@ from vidpred.inference.hub import SharedModel
 from vidpred.models.base import as_generator
 from vidpred.models.build import AnyModel, build_generator
 from vidpred.models.conditions import Conditions
+from vidpred.models.meta_device import meta_device
 from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.models.pyramid import as_pyramid
 from vidpred.models.rollout import rollout
@@ -82,7 +83,7 @@ class Predictor(SharedModel):
                     f"trained with a custom generator, {found.state['own_generator']} [{path}]; "
                     "add --generator package.module:CLASS, or generator=my_module in Python"
                 )
-            with torch.device("meta"):  # no memory for a network of another size than the weights
+            with meta_device():  # no memory for a network of another size than the weights
                 check_weights(as_generator(build_generator(model, data), data), found.tensors("ema"), str(found.path))
             generator = build_generator(model, data)
         own = as_generator(generator, data)

@@ -126,7 +126,8 @@ class DcganGenerator(ImageGenerator):
             layers.append(nn.ConvTranspose2d(width, after, kernel(side), STRIDE, PADDING, bias=last))
         self.layers = nn.Sequential(*layers)
         initialize(self)
-        classes = torch.arange(reference) % max(1, self.num_labels)
+        numbers = [number % max(1, self.num_labels) for number in range(reference)]
+        classes = torch.tensor(numbers, dtype=torch.int64)
         latent = self.latent(torch.empty(reference, 0), None, classes if self.num_labels else None)
         self.reference: Tensor
         # Persistent only with virtual batch normalization: other checkpoints do not have it.
