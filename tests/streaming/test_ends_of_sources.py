@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -21,13 +20,6 @@ CODECS = {
     "a.flv": ("flv", "yuv420p"), "a.ogg": ("libvpx", "yuv420p"), "a.gif": ("gif", "rgb8"),
 }  # fmt: skip
 TAILS = (b"\n", b"\0" * 40, b"\xff" * 1000, b"\xa3hello world trailing")
-
-
-@pytest.fixture
-def fifo(tmp_path: Path) -> Path:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    return path
 
 
 def read(fifo: Path, content: bytes, options: SourceOptions | None = None) -> tuple[list[np.ndarray], str | None]:

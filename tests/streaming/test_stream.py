@@ -22,55 +22,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
 import vidpred
 from tests.command_line import run_vidpred
+from tests.streams import FRAME, RATE, Copies, Last, feed, predictor
 from tests.video_files import numbered_frames, read_number, write_video
-from vidpred.data.settings import DataSettings
-from vidpred.data.videos import containers
-from vidpred.data.videos.pieces import Pieces, missing_bytes
 from vidpred.data.videos.probe import probe
-from vidpred.errors import ConfigError, DataError, StorageError
-from vidpred.inference.predictor import Predictor
+from vidpred.errors import ConfigError, DataError
 from vidpred.processes.interrupts import interrupt
-from vidpred.streaming import forecasts, sources
 from vidpred.streaming.capture import ContextShape, ModelRate, Snapshot
 from vidpred.streaming.forecasts import Pace
-from vidpred.streaming.outputs import Yuv4MpegPipe
 from vidpred.streaming.server import BrowserServer
 from vidpred.streaming.sources import SourceOptions, open_source
 from vidpred.streaming.statistics import LatencyHistogram
-
-RATE = 50
-FRAME = 1 / RATE
-
-
-class Copies(nn.Module):
-    """A generator that copies the last frame, after the seconds that `takes` yields, and stores the numbers it saw."""
-
-    def __init__(self, takes: Iterator[float] | None = None, context_frames: int = 3) -> None:
-        super().__init__()
-        self.context_frames, self.pred_frames, self.lead, self.channels = context_frames, 1, 1, 3
-        self.takes = takes or iter(lambda: 0.0, 1.0)
-        self.contexts: list[list[int]] = []
-
-    def forward(self, context: Tensor) -> Tensor:
-        time.sleep(next(self.takes))
-        self.contexts.append([read_number(255 * frame.permute(1, 2, 0).numpy()) for frame in context[0]])
-        return context[:, -1:]
-
-
-class Last(Copies):
-    """A generator that copies the last frame and stores nothing."""
-
-    def forward(self, context: Tensor) -> Tensor:
-        return context[:, -1:]
-
-
-def predictor(model: Copies, **data: object) -> Predictor:
-    settings = DataSettings.model_validate({"context_frames": model.context_frames, "crop_size": None, **data})
-    return Predictor(model, settings, "copies")
 
 
 @pytest.fixture(scope="module")
@@ -245,27 +209,6 @@ def test_the_verb_writes_a_video_and_counts(clip: Path, tmp_path: Path, capsys: 
 
 
 @pytest.fixture
-def fifo(tmp_path: Path) -> Path:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    return path
-
-
-def feed(fifo: Path, content: bytes, then: object = None) -> threading.Thread:
-    """Write to a pipe from a thread, then call a function before closing it."""
-
-    def write() -> None:
-        with open(fifo, "wb", buffering=0) as file:
-            file.write(content)
-            if callable(then):
-                then()
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    return thread
-
-
-@pytest.fixture
 def usual_signals() -> Iterator[None]:
     """Handle signals as usual: a test run in the background, or under nohup, ignores some of them."""
     usual = {signal.SIGINT: interrupt, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
@@ -393,66 +336,6 @@ def test_a_source_that_is_cut_within_a_frame_never_looks_complete(
         writer.join()
 
 
-@pytest.mark.parametrize(
-    "pixels", ["yuv420p", "yuv411p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv444p16le", "gray12le"]
-)
-def test_sizes_of_yuv4mpeg2(tmp_path: Path, pixels: str) -> None:
-    file = write_video(
-        tmp_path / "a.y4m", numbered_frames(3, 31, 47), "wrapped_avframe", pixel_format=pixels,
-        container_options={"strict": "-1"},
-    )  # fmt: skip
-    content = file.read_bytes()
-    assert missing_bytes(content) == 0
-    for cut in (1, 7, 1000, len(content) - 20):
-        pieces = Pieces()
-        for first in range(0, len(content) - cut, 99):
-            pieces.feed(content[first : min(first + 99, len(content) - cut)])
-        assert pieces.missing() == missing_bytes(content[:-cut]) > 0
-        assert missing_bytes(content[:-cut]) == cut or cut > 1000
-
-
-def test_other_formats_are_read_from_a_pipe(fifo: Path, tmp_path: Path) -> None:
-    source = write_video(tmp_path / "clip.y4m", numbered_frames(20, 32, 48), "wrapped_avframe", rate=RATE)
-    writer = feed(fifo, source.read_bytes())
-    stream = vidpred.stream(fifo, predictor(Copies()), num_frames=1)
-    found = list(stream)
-    writer.join()
-    assert stream.statistics.frames == 20
-    assert found
-    assert read_number(255 * found[0].newest.permute(1, 2, 0).numpy()) == found[0].number
-
-
-def test_a_folder_of_images_is_a_source(tmp_path: Path) -> None:
-    for number, image in enumerate(numbered_frames(12, 32, 48)):
-        Image.fromarray(image).save(tmp_path / f"{number}.png")
-    stream = vidpred.stream(tmp_path, predictor(Copies()), num_frames=1, rate=RATE)
-    numbers = [read_number(255 * forecast.newest.permute(1, 2, 0).numpy()) for forecast in stream]
-    assert stream.statistics.frames == 12
-    assert numbers == sorted(numbers), "10.png follows 9.png"
-
-
-@pytest.mark.skipif("lavfi" not in av.formats_available, reason="FFmpeg was built without lavfi")
-def test_a_camera_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "CAMERA_FORMATS", {"linux": "lavfi"})
-    monkeypatch.setattr(sources.sys, "platform", "linux")
-    monkeypatch.setattr(containers, "REFUSED_CODECS", frozenset())
-    monkeypatch.setattr(containers, "allowed_codecs", lambda: "wrapped_avframe")
-    opener, camera = sources._open_camera, "testsrc=size=64x48:rate=50,realtime,trim=duration=0.6"
-    monkeypatch.setattr(forecasts, "open_source", lambda source, options: opener(camera, options))
-    stream = vidpred.stream("/dev/video0", predictor(Copies()), num_frames=1)
-    found = list(stream)
-    assert stream.statistics.frames == 30
-    assert found[-1].frames.shape == (1, 3, 48, 64)
-    assert stream.statistics.restarts == 0
-
-
-def test_frames_of_another_size_are_scaled_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    frames = [np.zeros((32, 48, 3), np.uint8)] * 5 + [np.zeros((20, 20, 3), np.uint8)] * 5
-    stream = vidpred.stream(frames, predictor(Copies()), num_frames=1, rate=RATE)
-    assert {tuple(forecast.newest.shape) for forecast in stream.outcomes()} == {(3, 32, 48)}
-    assert capsys.readouterr().err.count("20x20 after ones of 48x32") == 1
-
-
 def test_browsers_get_the_newest_images(clip: Path) -> None:
     images = numbered_frames(4, 64, 96)
     with BrowserServer(0) as server:
@@ -512,36 +395,3 @@ def test_errors_are_one_line(
     assert text in errors[0]
     assert not (tmp_path / "out.mp4").exists()
     assert clip.stat().st_size > 1000
-
-
-def test_raw_frames_need_a_rate(fifo: Path) -> None:
-    with pytest.raises(ConfigError, match="--rate"):
-        open_source(fifo, SourceOptions(video_size=(48, 32)))
-
-
-def test_an_error_of_own_frames_is_passed_on() -> None:
-    def failing() -> Iterator[np.ndarray]:
-        yield from [np.zeros((8, 8, 3), np.uint8)] * 4
-        raise DataError("the driver failed")
-
-    with pytest.raises(DataError, match="the driver failed"):
-        list(vidpred.stream(failing(), predictor(Copies()), rate=RATE))
-
-
-def test_a_pipe_is_read_by_ffmpeg_and_its_end_is_an_error(tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    images = numbered_frames(3, 32, 48)
-    with open(reading, "rb") as file, Yuv4MpegPipe(writing, 25) as pipe:
-        pipe.write(images[0], 5)
-        pipe.write(images[1], 6)
-        pipe.write(images[2], 9)  # 7 and 8 are missing
-        os.close(writing)
-        (tmp_path / "out.y4m").write_bytes(file.read())
-    with av.open(str(tmp_path / "out.y4m")) as container:
-        numbers = [read_number(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
-    assert numbers == [0, 1, 2, 2, 2]
-    reading, writing = os.pipe()
-    os.close(reading)
-    with pytest.raises(StorageError, match="its reader ended"):
-        Yuv4MpegPipe(writing, 25).write(images[0], 0)
-    os.close(writing)
