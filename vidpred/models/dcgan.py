@@ -174,15 +174,7 @@ class DcganDiscriminator(Discriminator):
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         num_groups: int = 1, with_classes: bool = False,
     ) -> Tensor | tuple[Tensor, list[Tensor]] | tuple[Tensor, Tensor]:  # fmt: skip
-        """Score images.
-
-        Args:
-            context: Unused.
-            images: A list of one, `(B, 1, C, H, W)` in [0, 1], in `num_groups` consecutive groups.
-            with_features: Add the last hidden features, a list of one `(B, F)`.
-            labels: `(B,)`.
-            num_groups: Number of groups with separate batch statistics.
-            with_classes: Add the logits of the classes, `(B, classes)`.
+        """Score a list of one, `(B, 1, C, H, W)` in [0, 1]; for the other arguments see `Discriminator`.
 
         Returns:
             Logits `(B, 1)`, alone or in a tuple with the requested addition.

@@ -145,20 +145,10 @@ class FilmUnet(ConditionedPredictor):
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
         states: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Predict future frames.
-
-        Args:
-            context: `(B, T, C, H, W)` in [0, 1].
-            noise: `(B, noise_channels)`, one draw per sample; None: drawn from torch's random stream.
-            actions: `(B, N-1, action_size)` in the data's units, for N frames from the first context to the last future
-                one.
-            states: `(B, T, state_size)` in the data's units, those of the context frames.
+        """Predict from `(B, T, C, H, W)` in [0, 1]; for conditions and their errors see `conditions`.
 
         Returns:
             A list of one, `(B, K, C, H, W)` in [0, 1].
-
-        Raises:
-            ValueError: A condition has another shape, or the model does not take it.
         """
         condition = self.encode_conditions(context, noise, actions, states)
         level, padded = self.network_input(context, actions)

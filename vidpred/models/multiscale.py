@@ -132,21 +132,11 @@ class MultiscaleGenerator(ConditionedPredictor):
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
         states: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Predict future frames.
-
-        Args:
-            context: `(B, T, C, H, W)` in [0, 1].
-            noise: `(B, noise_channels)`, one draw per sample; None: drawn from torch's random stream.
-            actions: `(B, N-1, action_size)` in the data's units, for N frames from the first context to the last future
-                one.
-            states: `(B, T, state_size)` in the data's units, those of the context frames.
+        """Predict from `(B, T, C, H, W)` in [0, 1]; for conditions and their errors see `conditions`.
 
         Returns:
             Predictions at every scale, coarse to fine, `(B, K, C, h, w)` in [0, 1]. The last one has the size of the
             context, the others that of the padded pyramid.
-
-        Raises:
-            ValueError: A condition has another shape, or the model does not take it.
         """
         height, width = context.shape[-2:]
         planes = self.planes(context, noise, actions, states)  # (B, n, 1, 1), None without any

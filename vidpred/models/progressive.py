@@ -176,14 +176,7 @@ class ProgressiveDiscriminator(Growing, Discriminator):
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
         num_groups: int = 1,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:  # fmt: skip
-        """Score images.
-
-        Args:
-            context: Unused.
-            images: A list of one, `(B, 1, C, H, W)` in [0, 1], in `num_groups` consecutive groups.
-            with_features: Add the last hidden features, a list of one `(B, F)`.
-            labels: `(B,)`.
-            num_groups: Number of groups with separate batch statistics.
+        """Score a list of one, `(B, 1, C, H, W)` in [0, 1]; for the other arguments see `Discriminator`.
 
         Returns:
             Logits `(B, 1)`, alone or in a tuple with the features.

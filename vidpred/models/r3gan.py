@@ -218,13 +218,7 @@ class R3ganDiscriminator(Discriminator):
     def forward(
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Score images.
-
-        Args:
-            context: Unused.
-            images: A list of one, `(B, 1, C, H, W)` in [0, 1].
-            with_features: Add the last hidden features, a list of one `(B, F)`.
-            labels: `(B,)`.
+        """Score a list of one, `(B, 1, C, H, W)` in [0, 1]; for the other arguments see `Discriminator`.
 
         Returns:
             Logits `(B, 1)`, alone or in a tuple with the features.

@@ -148,21 +148,12 @@ class VoxelFlow(ConditionedPredictor):
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
         states: Tensor | None = None, target: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
-        """Predict future frames.
+        """Predict from `(B, T, C, H, W)` in [0, 1]; for conditions and their errors see `conditions`.
 
-        Args:
-            context: `(B, T, C, H, W)` in [0, 1].
-            noise: `(B, noise_channels)`, one draw per sample; None: drawn from torch's random stream.
-            actions: `(B, N-1, action_size)` in the data's units, for N frames from the first context to the last future
-                one.
-            states: `(B, T, state_size)` in the data's units, those of the context frames.
-            target: `(B, K, C, H, W)`, the true future frames, in training, where blocks are drawn by their chances.
+        `target`, `(B, K, C, H, W)`: the true future frames, in training, where blocks are drawn by their chances.
 
         Returns:
             A list of one, `(B, K, C, H, W)` in [0, 1].
-
-        Raises:
-            ValueError: A condition has another shape, or the model does not take it.
         """
         size, planes = context.shape[-2:], self.planes(context, noise, actions, states)
         padded = pad_to_multiple(context if context.shape[1] > 1 else context.expand(-1, 2, -1, -1, -1), self.multiple)
