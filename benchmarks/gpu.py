@@ -11,57 +11,38 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.gpu_correctness import check_correctness
+from benchmarks.gpu_harness import (
+    Clock,
+    Results,
+    attempt,
+    build_trainer,
+    choose_device,
+    random_batch,
+)
 from benchmarks.harness import commit, machine, time_in_turns
 from benchmarks.mathieu_long import train_all
 from benchmarks.results import RESULTS, append_result
 from benchmarks.training_step import plain_step
-from vidpred.checkpoint import Checkpoint, RunFolder
 from vidpred.config import Config, load_config
-from vidpred.data.batch import Batch
-from vidpred.data.build import build_source
-from vidpred.data.sources import TrainingSamples, training_offsets
-from vidpred.data.worlds.forking_ball import WorldWindows
-from vidpred.models.build import build_discriminator, build_generator
-from vidpred.models.pyramid import as_pyramid
+from vidpred.models.build import build_generator
 from vidpred.models.rollout import rollout
 from vidpred.planning.world_model import WorldModel
-from vidpred.run import train
-from vidpred.training.trainer import Trainer
-from vidpred.training.updates import TrainingParts
 
 PARTS = ("rates", "correctness", "speed", "rollouts", "training")
-OUTPUT_TOLERANCE = 1e-4  # ||cuda - cpu|| / ||cpu|| of predicted frames, float32 without TF32
-UPDATE_TOLERANCE = 1e-6  # the same for the weights' changes over three steps of SGD, in float64
-TRAIN_STEPS = 3
 LEAST_TRAINING_SECONDS = 30
-SMALL_MODELS: dict[str, dict[str, Any]] = {
-    "multiscale": {"preset": "ucf101.yaml", "data.root": None, "model.size": "release",
-                   "discriminator.size": "release"},
-    "dcgan": {"preset": "dcgan_faces.yaml", "model.width": 32, "discriminator.width": 32},
-    "film_unet": {"preset": "block_push.yaml"},
-    "motion": {"preset": "motion.yaml", "data.root": None, "data.world.name": "moving_shapes", "data.size": 64,
-               "data.crop_size": 64, "data.world.synthetic_share": 0},
-}  # fmt: skip
 # name, preset, overrides, batch, side
 SPEEDS: list[tuple[str, str, dict[str, Any], int, int]] = [
     ("ucf101", "ucf101.yaml", {}, 8, 32),
@@ -79,47 +60,6 @@ SMALL_SPEEDS: list[tuple[str, str, dict[str, Any], int, int]] = [
     ("dcgan_faces", "dcgan_faces.yaml", {"model.width": 8, "discriminator.width": 8}, 2, 64),
     ("block_push (film_unet)", "block_push.yaml", {}, 2, 32),
 ]
-
-
-class Clock:
-    """The time limit of the whole run."""
-
-    def __init__(self, minutes: float) -> None:
-        self.begin, self.seconds = time.monotonic(), 60 * minutes
-
-    @property
-    def left(self) -> float:
-        return self.begin + self.seconds - time.monotonic()
-
-    def within(self, share: float) -> bool:
-        """Return whether less than this share of the time is used."""
-        return self.left > (1 - share) * self.seconds
-
-
-class Results:
-    """Figures as rows (name, value, unit), printed and written at once."""
-
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.file, self.about = folder / "gpu.json", about
-        self.rows: list[dict[str, Any]] = []
-        self._write()
-
-    def add(self, name: str, value: float | str | bool, unit: str = "") -> None:
-        self.rows.append({"name": name, "value": value, "unit": unit})
-        shown = f"{value:,.4g}" if isinstance(value, float) else str(value)
-        print(f"{name:<78} {shown:>12} {unit}", flush=True)
-        self._write()
-
-    def _write(self) -> None:
-        temporary = self.file.with_suffix(".part")
-        temporary.write_text(json.dumps({**self.about, "rows": self.rows}, indent=1))
-        temporary.replace(self.file)
-
-
-def choose_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def about_card() -> dict[str, Any]:
@@ -168,199 +108,6 @@ def measure_rates(results: Results, small: bool) -> float:
 
 
 # Correctness: the same weights and batches on the CPU and on the GPU.
-
-
-def small_config(name: str) -> Config:
-    """Return the config of a small model (a key of `SMALL_MODELS`), trained by plain SGD."""
-    changes = dict(SMALL_MODELS[name])
-    preset = changes.pop("preset")
-    sgd = {"name": "sgd", "learning_rate": 1e-3}
-    changes |= {"training.generator": sgd, "training.grad_clip_norm": None, "training.monitor_every": 0}
-    config = load_config(preset, {"data.root": "-", **changes})
-    if config.objective.has_discriminator:
-        config = load_config(preset, {"data.root": "-", **changes, "training.discriminator": sgd})
-    return config
-
-
-def build_trainer(config: Config, device: torch.device, precision: str) -> Trainer:
-    """Build a trainer of this config that reads no data; weights depend only on the seed."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no")
-    torch.manual_seed(0)
-    generator = build_generator(config.model, config.data)
-    discriminator = None
-    if config.objective.has_discriminator:
-        discriminator = build_discriminator(config.discriminator, config.model.num_scales, config.data)
-    never_read = WorldWindows(config.data.model_copy(update={"context_frames": 4}), range(5), 100, 0)
-    return Trainer(
-        TrainingParts(
-            seed=0, training=config.training, objective=config.objective, checkpoint=config.checkpoint, workers=0,
-            timeout_seconds=0, folder=RunFolder("unused"), accelerator=accelerator,
-            samples=TrainingSamples(never_read, 0), generator=generator, discriminator=discriminator, validate=None,
-            unroll=config.data.unroll,
-        )
-    )  # fmt: skip
-
-
-def random_batch(config: Config, count: int, side: int, device: torch.device) -> Batch:
-    """Return uniform noise of the shapes that this config trains on; it depends only on the shapes."""
-    random = torch.Generator().manual_seed(1)
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=random).to(device)
-
-    data = config.data
-    context = uniform(count, data.context_frames, data.channels, side, side)
-    future = uniform(count, data.future_frames, data.channels, side, side)
-    size = config.model.action_size
-    actions = uniform(count, data.context_frames + data.future_frames - 1, size) * 2 - 1 if size else None
-    return Batch(context, future, torch.arange(count, device=device), actions)
-
-
-def check_batch(config: Config, count: int = 4) -> Batch:
-    """Return clips of the embedded world for models of motion, else noise; on the CPU."""
-    if config.data.world_settings.name == "moving_shapes":
-        source = build_source(config.data, "train", training_offsets(config.data))
-        return source.draw(list(range(count)), list(range(count)), 0).to(torch.device("cpu"))
-    return random_batch(config, count, config.data.crop_size or 32, torch.device("cpu"))
-
-
-def flat(values: Sequence[Tensor]) -> Tensor:
-    """Concatenate all values, float64 on the CPU."""
-    return torch.cat([value.detach().double().cpu().flatten() for value in values])
-
-
-def relative(found: Tensor, expected: Tensor) -> float:
-    """Return ||found - expected|| / ||expected||."""
-    return float((found - expected).norm() / expected.norm())
-
-
-def check_model(name: str, results: Results) -> None:
-    """Compare predicted frames (float32) and three training steps (float64) of one model on the GPU with the CPU's.
-
-    In float32, training steps have no tolerance: rounding can move an activation over the kink of a ReLU, and batch
-    normalization of a few images amplifies the difference. They are reported together with the effect of rounding on
-    the CPU alone, where every weight is moved by a relative 1e-6.
-    """
-    config = small_config(name)
-    batch = check_batch(config)
-    cpu, gpu = torch.device("cpu"), choose_device()
-    outputs = [predicted_frames(build_trainer(config, device, "float32"), batch, device) for device in (cpu, gpu)]
-    difference = relative(outputs[1], outputs[0])
-    results.add(f"{name}: predicted frames, GPU against CPU", difference, verdict(difference, OUTPUT_TOLERANCE))
-    expected, found, moved = (take_steps(config, batch, *row) for row in ((cpu, 0), (gpu, 0), (cpu, 1e-6)))
-    exact = []
-    if name != "motion":  # its optical flow comes in float32
-        with doubles():
-            exact = [take_steps(config, batch, device, 0) for device in (cpu, gpu)]
-    for key in expected:
-        what = f"{name}: {key}'s change over {TRAIN_STEPS} steps"
-        if exact:
-            difference = relative(exact[1][key], exact[0][key])
-            results.add(f"{what} in float64, GPU against CPU", difference, verdict(difference, UPDATE_TOLERANCE))
-        results.add(f"{what} in float32, GPU against CPU", relative(found[key], expected[key]), "relative")
-        results.add(f"{what} in float32, CPU moved by 1e-6", relative(moved[key], expected[key]), "relative")
-
-
-@contextmanager
-def doubles() -> Iterator[None]:
-    """Build modules in float64 and prevent casts to float32 within a `with` block."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        with patch.object(Tensor, "float", Tensor.double):
-            yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def verdict(difference: float, tolerance: float) -> str:
-    """Return the unit of a relative difference with its tolerance, and whether it is met."""
-    return f"relative; at most {tolerance:g}: {'ok' if difference <= tolerance else 'FAILED'}"
-
-
-def predicted_frames(trainer: Trainer, batch: Batch, device: torch.device) -> Tensor:
-    """Return the frames of a rollout, or the images of a generator without context, flat."""
-    generator: Any = trainer.networks["generator"].module
-    context = batch.context.to(device)
-    size = generator.noise_channels
-    noise = torch.randn(len(context), size, generator=torch.Generator().manual_seed(2)).to(device) if size else None
-    if not context.shape[1]:
-        with torch.inference_mode():
-            return flat(list(as_pyramid(generator(context, noise)))[-1:])
-    if batch.actions is None:
-        return flat([rollout(generator, context, 3, noise)])
-    frames = batch.actions.shape[1] + 1 - context.shape[1]
-    return flat([rollout(generator, context, frames, noise, batch.actions.to(device))])
-
-
-def take_steps(config: Config, batch: Batch, device: torch.device, shift: float) -> dict[str, Tensor]:
-    """Return the change of each network's weights over `TRAIN_STEPS` steps, flat.
-
-    Args:
-        config: Settings of the model and its training.
-        batch: The batch of every step.
-        device: Where to train.
-        shift: Relative size of a random change of all weights before the first step.
-    """
-    trainer = build_trainer(config, device, "float32")
-    batch = batch.to(device)
-    batch = replace(
-        batch,
-        **{
-            key: value.to(torch.get_default_dtype())
-            for key, value in vars(batch).items()
-            if isinstance(value, Tensor) and value.is_floating_point()
-        },
-    )
-    random = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for network in trainer.networks.values():
-            for weight in network.parameters:
-                weight.mul_(1 + shift * torch.randn(weight.shape, generator=random).to(weight))
-    before = {key: flat(network.parameters) for key, network in trainer.networks.items()}
-    for number in range(TRAIN_STEPS):
-        trainer.train_step(number, batch)
-    return {key: flat(network.parameters) - before[key] for key, network in trainer.networks.items()}
-
-
-def check_resume(results: Results, folder: Path) -> None:
-    """Resume a training that stopped halfway and compare its last weights with those of an uninterrupted run."""
-    shutil.rmtree(folder, ignore_errors=True)
-    runs = [folder / "whole", folder / "resumed"]
-    changes = {"training.validate_every": 0, "training.image_every": 0, "checkpoint.every": 4, "checkpoint.keep": 9,
-               "training.steps": 8, "data.root": None}  # fmt: skip
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        train(load_config("tiny.yaml", {**changes, "run": str(runs[0])}))
-        shutil.copytree(runs[0], runs[1], ignore=shutil.ignore_patterns("step-8"))
-        train(load_config("tiny.yaml", {**changes, "run": str(runs[1])}))
-    finally:
-        torch.use_deterministic_algorithms(False)
-    whole, resumed = (Checkpoint(RunFolder(run).folder(8)).tensors("generator") for run in runs)
-    largest = max(float((whole[key] - resumed[key]).abs().max()) for key in whole)
-    results.add("resumed after 4 of 8 steps: largest difference of a weight", largest, "0 is exact")
-
-
-def check_correctness(results: Results, clock: Clock, folder: Path) -> None:
-    """Compare the GPU with the CPU for every small model, then check resuming."""
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        for name in SMALL_MODELS:
-            if clock.within(0.2):
-                attempt(results, name, partial(check_model, name, results))
-        attempt(results, "resume", lambda: check_resume(results, folder / "resume"))
-    finally:
-        torch.backends.cudnn.allow_tf32 = True
-
-
-def attempt(results: Results, name: str, call: Callable[[], object]) -> None:
-    """Run a part; record its failure in the results and continue."""
-    try:
-        call()
-    except Exception as error:
-        traceback.print_exc()
-        results.add(f"{name}: FAILED", f"{type(error).__name__}: {error}"[:200])
 
 
 # Speed of training steps.

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import dcgan_step
 from benchmarks.experiments.base import Experiment
-from benchmarks.gpu import build_trainer, check_batch, random_batch
+from benchmarks.gpu_harness import build_trainer, check_batch, random_batch
 from benchmarks.harness import time_in_turns
 from benchmarks.training_step import plain_step
 from vidpred.config import load_config
