@@ -61,4 +61,4 @@ def soaking(results: Results) -> str:
                 str(values["most handles"]), str(values["most megabytes of memory"]),
             ])  # fmt: skip
     return grid(["processes", "minutes", "kills", "runs that ended bit for bit as an undisturbed one",
-                 "most steps redone (a checkpoint every 10)", "most handles", "most memory (MB)"], rows)  # fmt: skip
+                 "most steps redone (a checkpoint every 10)", "most open files", "most memory (MB)"], rows)  # fmt: skip

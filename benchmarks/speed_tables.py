@@ -68,7 +68,10 @@ def decision(results: Results) -> str:
 def decision_stages(results: Results) -> str:
     """Return the share of each stage of a decision."""
     stages = results[DECISION, 0].values["stages"]
-    return grid(["stage", "share of the time"], [[name, percent([share], 0)] for name, share in stages.items()])
+    return grid(
+        ["stage", "share of the time"],
+        [[name.replace("rectification", "ReLU"), percent([share], 0)] for name, share in stages.items()],
+    )
 
 
 def reading(results: Results) -> str:

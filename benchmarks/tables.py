@@ -75,7 +75,7 @@ def models(results: Results) -> str:
                    f"{' / '.join(first)} dB at frame 1, {' / '.join(last)} dB at frame 8"),
         "release": ("multi-scale, released size", "train", f"3 clips, moving pixels: {moving} dB over copy last"),
         "ucf101": ("multi-scale, paper size", "train",
-                   "longer training on a GPU: docs/notes/gpu.md; UCF101 itself not trained here yet"),
+                   "trained for longer on a GPU; UCF101 itself not trained here yet"),
         "forking_ball_adversarial": ("multi-scale, adversary", "`make demo`", f"forking ball: {sharp} sharp"),
         "block_push": ("action-conditioned U-Net", "shipped", f"block_push: {successes} of {episodes} goals reached"),
         "pusht": ("action-conditioned U-Net", "shipped", pushed),

@@ -64,7 +64,8 @@ SMALLER = {
     "evaluate --run runs/mine": ["--windows", "2"],
     "compare runs/mine pretrained --frames 4 --output compare.html": ["--windows", "2"],
     "complete --run runs/digits --hole 8,8,12,12 --samples 2 --count 2 --output completed.png": ["--steps", "3"],
-    "train --config dcgan_mnist.yaml data.root=digits.npz run=runs/digits": [
+    "train --config dcgan_mnist.yaml data.root=digits.npz run=runs/digits "
+    "model.width=16 discriminator.width=16 training.batch_size=32 training.steps=2000": [
         "training.steps=2", "training.batch_size=8", "model.width=8", "discriminator.width=8", "data.size=28",
     ],
 }  # fmt: skip

@@ -35,7 +35,7 @@ ROUNDS = 7
 STAGES = {  # stage -> operations of PyTorch
     "convolutions": ("mkldnn_convolution",),
     "moments of the normalization": ("bmm",),
-    "normalization, FiLM, rectification": ("addcmul", "clamp_min_", "relu_"),
+    "normalization, FiLM, ReLU": ("addcmul", "clamp_min_", "relu_"),
     "copies": ("copy_", "cat", "clone"),
 }
 

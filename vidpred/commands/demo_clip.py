@@ -23,7 +23,7 @@ MEASURED: dict[str, Any] = {"size": MEASURED_SIZE, "split": "time", "split_fract
 MOST_RATIO = 16  # of the sides: H.264 has at most 16,384 pixels, and an image shows several frames in a row
 LEAST_FRAMES = 80  # of a clip without cuts, so that each part has its windows
 CLIP = Path(__file__).parent.parent / "clips" / "box.mp4"  # the shipped weights were not trained on it
-ENDS = {"squared error": 0.0, "sharp": 1.0}  # name in the report -> sharpness
+ENDS = {"sharpness 0": 0.0, "sharpness 1": 1.0}  # name in the report -> sharpness
 AHEAD, MOST_WINDOWS = 8, 4
 
 

@@ -61,7 +61,9 @@ PlotFile = Annotated[
 SeveralFutures = Annotated[
     int | None,
     typer.Option(
-        min=2, max=MOST_SAMPLES, help="Futures to draw per window from runs with noise; reports best, mean and worst."
+        min=2,
+        max=MOST_SAMPLES,
+        help="Futures to draw per window from runs with noise or of model.name=motion; reports best, mean and worst.",
     ),
 ]
 FeatureFile = Annotated[

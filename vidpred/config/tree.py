@@ -26,7 +26,8 @@ class Config(Settings):
 
     seed: int = Field(0, ge=0, description="Seed of the weights, the samples and all other random numbers.")
     run: str = Field(
-        "runs/default", description="Run folder, created if it does not exist. An existing run in it is resumed."
+        "runs/default",
+        description="Run folder, created if absent (presets: runs/PRESET). An existing run in it is resumed.",
     )
     data: DataSettings = Field(DataSettings(), description="The data, and how training windows are cut from it.")
     model: AnyModel = Field(MultiscaleSettings(), description="The generator; model.name selects its kind.")

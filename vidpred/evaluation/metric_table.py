@@ -145,10 +145,10 @@ METRICS: dict[str, Metric] = {
         lambda prediction, true: metrics.sharpness_difference(prediction, true.target).clamp(max=CAP), least_side=2,
     ),
     "psnr_as_released": Metric(
-        "PSNR released", f"psnr {_RELEASED}", _as_released(mathieu2016.psnr), protocols=("mathieu2016",)
+        "PSNR released", f"PSNR {_RELEASED}", _as_released(mathieu2016.psnr), protocols=("mathieu2016",)
     ),
     "ssim_as_released": Metric(
-        "SSIM released", f"ssim of the luma in [0, 255], zeros beyond the border, {_RELEASED}",
+        "SSIM released", f"SSIM of the luma in [0, 255], zeros beyond the border, {_RELEASED}",
         _as_released(mathieu2016.ssim),
         protocols=("mathieu2016",),
     ),
@@ -158,12 +158,12 @@ METRICS: dict[str, Metric] = {
         protocols=("mathieu2016",),
     ),
     "psnr_moving": Metric(
-        "PSNR moving", f"psnr {_MOVING}",
+        "PSNR moving", f"PSNR {_MOVING}",
         lambda prediction, true: metrics.masked_psnr(prediction, true.target, true.moving).clamp(max=CAP),
         protocols=("plain", "mathieu2016"),
     ),
     "ssim_moving": Metric(
-        "SSIM moving", f"the mean of the ssim map {_MOVING}",
+        "SSIM moving", f"the mean of the SSIM map {_MOVING}",
         lambda prediction, true: metrics.masked_ssim(prediction, true.target, true.moving),
         least_side=metrics.SSIM_WINDOW,
         protocols=("plain", "mathieu2016"),
@@ -219,12 +219,12 @@ METRICS: dict[str, Metric] = {
     ),
     "openstl_ssim": Metric(
         "SSIM (7x7)",
-        "ssim with scikit-image's defaults: 7x7 uniform window, sample covariance, data range 2 (OpenSTL)",
+        "SSIM with scikit-image's defaults: 7x7 uniform window, sample covariance, data range 2 (OpenSTL)",
         lambda prediction, true: openstl.ssim(prediction, true.target), least_side=openstl.SSIM_SIDE,
         protocols=("openstl",),
     ),
     "openstl_psnr": Metric(
-        "PSNR (peak 1)", "psnr of whole frames, values in [0, 1] (OpenSTL); at most 100",
+        "PSNR (peak 1)", "PSNR of whole frames, values in [0, 1] (OpenSTL); at most 100",
         lambda prediction, true: openstl.psnr(prediction, true.target).clamp(max=CAP),
         protocols=("openstl",),
     ),

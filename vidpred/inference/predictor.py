@@ -142,7 +142,7 @@ class Predictor(SharedModel):
                 units of its data: row i leads from frame i to frame i+1, context first.
             states: For a model that takes states, `(T, S)` or `(B, T, S)`, those of the context frames; the model
                 predicts the later ones.
-            sharpness: For a model with this dial, from 0 (a blend of pixel values: highest PSNR, blurred) to 1 (one
+            sharpness: For model.name=motion, from 0 (a blend of pixel values: highest PSNR, blurred) to 1 (one
                 warp along a blended path: sharp). None: as `set_sharpness` or the model's settings left it.
 
         Returns:
@@ -178,13 +178,13 @@ class Predictor(SharedModel):
 
         Raises:
             ValueError: The value is outside [0, 1].
-            ConfigError: The model has no such dial.
+            ConfigError: The model takes no sharpness.
         """
         if not 0 <= sharpness <= 1:
             raise ValueError(f"sharpness must lie in [0, 1], not {sharpness:g}")
         if self.generator.sharpness is None:
             raise ConfigError(
-                f"{self.name} has no dial for sharpness [{setting}{sharpness:g}]; leave it out, or use a run with "
+                f"{self.name} takes no sharpness [{setting}{sharpness:g}]; leave it out, or use a run with "
                 "model.name=motion and model.refine=false"
             )
         self.generator.sharpness = sharpness

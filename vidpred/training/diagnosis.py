@@ -113,7 +113,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "dead units", "warning", "learning", ("monitor/dead_units",), checks.dead_units,
-        "rectifiers that are 0 for every input never recover, so this layer stopped learning",
+        "ReLUs that are 0 for every input never recover, so this layer stopped learning",
         (Remedy("lower training.generator.learning_rate (Adam: 3e-4), raise training.schedule.warmup_steps, and start "
                 "again"),),
     ),
