@@ -70,7 +70,7 @@ def test_whole_and_cut_and_with_more_behind_the_end(name: str) -> None:
         assert missing_bytes(content + tail) == 0, tail
 
 
-@pytest.mark.parametrize("name", ["matroska", "webm"])
+@pytest.mark.parametrize("name", ["matroska", pytest.param("webm", marks=pytest.mark.slow)])
 def test_a_cut_within_the_head_of_an_element(name: str) -> None:
     """A size that is cut is no size; it was once taken for a negative one, and the walk never ended."""
     content = encode(name)

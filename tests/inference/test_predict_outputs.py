@@ -218,7 +218,10 @@ def count_frames(image: np.ndarray, kind: str) -> int:
     return int(cv2.connectedComponents(border.astype(np.uint8))[0] - 1)
 
 
-@pytest.mark.parametrize(("count", "known", "names"), [(8, 8, ("a",)), (30, 11, ("a", "b")), (3, 0, ("truth",))])
+@pytest.mark.parametrize(
+    ("count", "known", "names"),
+    [(8, 8, ("a",)), pytest.param(30, 11, ("a", "b"), marks=pytest.mark.slow), (3, 0, ("truth",))],
+)
 def test_a_strip_shows_every_frame_once(count: int, known: int, names: tuple[str, ...]) -> None:
     image, left_out = strip(torch.rand(4, 3, 20, 30), steps(count, known, names=names), count)
     assert left_out == ""
@@ -251,7 +254,7 @@ class LastWindow(Measurement):
         return [len(source) - 1]
 
 
-@pytest.mark.parametrize("name", ["plain", "detail"])
+@pytest.mark.parametrize("name", ["plain", pytest.param("detail", marks=pytest.mark.slow)])
 def test_metrics_are_those_of_an_evaluation(clips: Path, name: str) -> None:
     """The last test window ends with the clip, as the prediction does."""
     one = prediction(clips / "0.mp4")

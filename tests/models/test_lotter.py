@@ -75,7 +75,11 @@ def test_the_share_of_a_detail_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("preset", "world"),
-    [("lotter_mse", "rotating_solids"), ("lotter_adversarial", "rotating_solids"), ("lotter_mse", "bouncing_balls")],
+    [
+        pytest.param("lotter_mse", "rotating_solids", marks=pytest.mark.slow),
+        pytest.param("lotter_adversarial", "rotating_solids", marks=pytest.mark.slow),
+        ("lotter_mse", "bouncing_balls"),
+    ],
 )
 def test_presets_train_and_are_evaluated_like_any_predictor(preset: str, world: str, tmp_path: Path) -> None:
     settings = {

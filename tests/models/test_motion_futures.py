@@ -65,6 +65,7 @@ def test_a_faster_draw_is_the_faster_future(predictor: Predictor) -> None:
     assert interior_psnr(faster, far, 40) > interior_psnr(faster, near, 40) + 3
 
 
+@pytest.mark.slow
 def test_samples_differ_and_are_as_sharp_as_the_single_prediction(predictor: Predictor) -> None:
     context = CLIP[0, :4]
     samples = predictor.predict(context, 8, num_samples=4, seed=0)

@@ -137,7 +137,8 @@ def test_an_empty_program(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("suffix", [".pt", pytest.param(".pt2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
 def test_a_training_resumes_exactly(suffix: str, tmp_path: Path) -> None:
     """Without the checkpoint of its last step, a run makes that step again, with equal weights."""
     network = write_network(Features(), tmp_path / f"features{suffix}")

@@ -129,7 +129,7 @@ def test_bair_presets_predict_28_frames_from_2_with_actions(name: str) -> None:
     assert frames.shape == (1, 28, 3, 16, 16)
 
 
-LONG = ("simvp_gsta", "svg_lp", "voxel_flow")
+LONG = ("simvp", "simvp_gsta", "svg_lp", "voxel_flow")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in SMALL])

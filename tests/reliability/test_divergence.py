@@ -48,7 +48,7 @@ def test_first_cause(
 ADVERSARIAL = {"objective.adversarial.weight": 0.1}
 
 
-@pytest.mark.parametrize("network", ["generator", "discriminator"])
+@pytest.mark.parametrize("network", [pytest.param("generator", marks=pytest.mark.slow), "discriminator"])
 def test_the_network_with_the_wild_rate_is_named(
     clips: Path, tmp_path: Path, network: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -142,8 +142,12 @@ def test_every_option() -> None:
     assert tried > 200
 
 
-def test_seeds_of_32_bits(tmp_path: Path) -> None:
+def test_seeds_of_32_bits_are_read() -> None:
     assert load_config(None, ["seed=3735928559"]).seed == 3735928559
+
+
+@pytest.mark.slow
+def test_seeds_of_32_bits_are_used(tmp_path: Path) -> None:
     preset = ["train", "gaussians_gan.yaml", "training.steps=1", "training.device=cpu", f"run={tmp_path}"]
     assert run_vidpred(*preset, f"seed={MOST_SEED}") == 0
     assert run_vidpred("sample", "--run", tmp_path, "-o", tmp_path / "a.png", "--seed", MOST_SEED) == 0
