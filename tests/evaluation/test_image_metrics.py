@@ -205,14 +205,14 @@ def test_class_accuracy_of_the_discriminator_on_held_out_images(tmp_path: Path) 
                 "training.batch_size": 32, "training.discriminator.learning_rate": 2e-3}  # fmt: skip
     predictor = train(small_preset("improved_gan", tmp_path, learning)).predictor()
     assert predictor.checkpoint is not None
-    judge = load_discriminator(predictor.checkpoint, predictor.device)
-    assert judge is not None
+    discriminator = load_discriminator(predictor.checkpoint, predictor.device)
+    assert discriminator is not None
     source = build_source(predictor.data, "test", [0])
     assert isinstance(source, ImageWindows)
     found = class_accuracy(predictor, source)["class_accuracy"]
     assert found > 0.4
     images = images_of(source, len(source))
-    _, by_class = judge.network(images[:, None][:, :0], [images[:, None]], with_classes=True)
+    _, by_class = discriminator.network(images[:, None][:, :0], [images[:, None]], with_classes=True)
     assert found == pytest.approx((by_class.argmax(1).numpy() == source.labels).mean())
     plain = train(small_preset("dcgan_mnist", tmp_path)).predictor()
     assert class_accuracy(plain, source) == {}, "this discriminator has no classes"
