@@ -20,7 +20,7 @@ from vidpred.config import (
     preset_folder,
     to_yaml,
 )
-from vidpred.config.explain import explained
+from vidpred.config.explain import explain_section
 from vidpred.errors import ConfigError
 from vidpred.models.build import GENERATORS
 from vidpred.run import plan
@@ -179,13 +179,13 @@ def test_a_mapping_sets_only_its_keys(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_description() -> None:
-    missing = [setting.key for _, settings in explained(Config) for setting in settings if not setting.meaning]
+    missing = [setting.key for _, settings in explain_section(Config) for setting in settings if not setting.meaning]
     missing += [name for name, field in Config.model_fields.items() if not field.description]
     assert missing == []
 
 
 def test_settings_that_a_network_does_not_take_are_refused_and_not_explained() -> None:
-    shown = {title: {setting.key for setting in settings} for title, settings in explained(Config)}
+    shown = {title: {setting.key for setting in settings} for title, settings in explain_section(Config)}
     assert "model.action_size" in shown["model.name=predrnn_v2"]
     assert "model.num_labels" in shown["model.name=dcgan"]
     assert not {"model.action_size", "model.state_size"} & shown["model.name=dcgan"]

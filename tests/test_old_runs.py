@@ -16,7 +16,7 @@ from tests.fixtures.old_runs.make import COMMON, RUNS
 from tests.image_files import write_digits
 from vidpred.checkpoint import find_checkpoint
 from vidpred.config import Config, load_config
-from vidpred.config.explain import explained
+from vidpred.config.explain import explain_section
 from vidpred.errors import ConfigError
 from vidpred.inference.predictor import Predictor
 from vidpred.models import discriminators
@@ -95,6 +95,6 @@ def test_stored_settings_are_read_under_their_new_names() -> None:
 
 
 def test_the_new_names_exist() -> None:
-    keys = {setting.key for _, settings in explained(Config) for setting in settings}
+    keys = {setting.key for _, settings in explain_section(Config) for setting in settings}
     assert set(MOVED.values()) <= keys
     assert set(MOVED) & keys == set()

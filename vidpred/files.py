@@ -30,20 +30,20 @@ CHECKSUM = "crc32"
 FINGERPRINT_BYTES, PART_BYTES = 1 << 16, 1 << 26
 
 
-def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
+def read_bytes(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     """Return the content of a file.
 
     Args:
         path: The file.
-        most: Maximum size in bytes.
+        max_bytes: Maximum size in bytes.
 
     Raises:
         OSError: It cannot be read, has more bytes, or is a pipe or a device, whose reading might never end.
     """
     descriptor, size = _descriptor(path, os.O_RDONLY)
     try:  # with few system calls, since many threads read many small files
-        if size > most:
-            raise OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"more than {max_bytes:,} bytes", str(path))
         parts = [os.read(descriptor, size + 1)]
         while len(parts[0]) != size and (part := os.read(descriptor, PART_BYTES)):  # it grew, or is very large
             parts.append(part)
@@ -74,9 +74,18 @@ def fingerprint_of(content: bytes) -> str:
     return f"{found:08x}"
 
 
-def read_json(path: Path, most: int = MAX_TEXT_BYTES) -> Any:
-    """Return the content of a JSON file. Raises OSError or ValueError."""
-    return parse_json(read_bytes(path, most).decode("utf-8", "surrogateescape"))
+def read_json(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: The file.
+        max_bytes: Maximum size in bytes.
+
+    Raises:
+        OSError: See `read_bytes`.
+        ValueError: It is not JSON, or nested too deeply.
+    """
+    return parse_json(read_bytes(path, max_bytes).decode("utf-8", "surrogateescape"))
 
 
 def parse_json(text: str) -> Any:

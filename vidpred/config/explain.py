@@ -44,11 +44,11 @@ def explain(section: str | None = None, markdown: bool = False) -> str:
     """
     tables = {
         title: [setting for setting in settings if _within(section, title, setting.key)]
-        for title, settings in explained(Config)
+        for title, settings in explain_section(Config)
     }
     tables = {title: settings for title, settings in tables.items() if settings}
     if not tables:
-        sections = [*(title for title, _ in explained(Config)), *CHOICES]
+        sections = [*(title for title, _ in explain_section(Config)), *CHOICES]
         near = difflib.get_close_matches(str(section), sections, 1, 0.6)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sections)}"
         raise ConfigError(f"no such section of settings [{section}]{hint}")
@@ -57,8 +57,14 @@ def explain(section: str | None = None, markdown: bool = False) -> str:
     return "\n\n".join([INTRODUCTION.strip(), *parts] if markdown and section is None else parts)
 
 
-def explained(kind: type[BaseModel], title: str = "", prefix: str = "") -> Iterator[tuple[str, list[Explained]]]:
-    """Yield the title and settings of a section, then of its subsections, once per kind where there is a choice."""
+def explain_section(kind: type[BaseModel], title: str = "", prefix: str = "") -> Iterator[tuple[str, list[Explained]]]:
+    """Yield (title, settings) of a section, then of each subsection; every alternative of a choice has its own entry.
+
+    Args:
+        kind: Class of the section.
+        title: Heading of the section; "" for "general".
+        prefix: What precedes the settings' names in their keys, such as "model.".
+    """
     inner = {name: sections_of(field.annotation) for name, field in kind.model_fields.items()}
     hidden = _not_taken(kind)
     fields = {name: field for name, field in kind.model_fields.items() if not inner[name] and name not in hidden}
@@ -67,7 +73,7 @@ def explained(kind: type[BaseModel], title: str = "", prefix: str = "") -> Itera
         for choice in kinds:
             key = prefix + name
             chosen = f"{key}.name={choice.model_fields['name'].default}" if key in CHOICES else key
-            yield from explained(choice, chosen, f"{key}.")
+            yield from explain_section(choice, chosen, f"{key}.")
 
 
 def _not_taken(kind: type[BaseModel]) -> set[str]:

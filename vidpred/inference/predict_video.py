@@ -25,7 +25,7 @@ from vidpred.inference.predictor import Predictor
 from vidpred.media.prediction_files import Output, write_prediction
 from vidpred.media.prediction_images import Step
 from vidpred.models.rollout import stream_rollout
-from vidpred.processes.memory import free_bytes
+from vidpred.processes.memory import free_memory_bytes
 
 FRAMES_A_READ = 16  # a read starts at a keyframe, so reading single frames would decode the same frames repeatedly
 
@@ -70,7 +70,7 @@ class PredictRequest:
 
 def check_memory(size: tuple[int, int], frames: int, channels: int) -> None:
     """Check that frames of a size (height, width) fit into memory, as bytes and two floats. Raises ConfigError."""
-    needed, free = 9 * size[0] * size[1] * frames * channels, free_bytes()
+    needed, free = 9 * size[0] * size[1] * frames * channels, free_memory_bytes()
     if free is not None and needed > free:
         raise ConfigError(
             f"[--size] {counted(frames, 'frame')} of {size[1]}x{size[0]} pixels need {needed >> 20:,} MB of memory, "

@@ -40,8 +40,8 @@ def keep_freed_memory(megabytes: int = 512) -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(M_TRIM_THRESHOLD, megabytes * 2**20))
 
 
-def free_bytes() -> int | None:
-    """Return how many bytes of the machine's memory are free; None if unknown."""
+def free_memory_bytes() -> int | None:
+    """Return the bytes of memory available to programs (Linux's MemAvailable); None if unknown, as on other systems."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))

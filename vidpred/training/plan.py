@@ -15,7 +15,7 @@ from vidpred.models.base import Discriminator, Generator
 from vidpred.models.build import count_parameters
 from vidpred.models.conditions import Conditions
 from vidpred.models.equalized_lr import EqualizedConv, EqualizedLinear
-from vidpred.processes.memory import free_bytes
+from vidpred.processes.memory import free_memory_bytes
 from vidpred.training.settings import TrainingSettings
 
 # The layers that keep most of the activations.
@@ -157,4 +157,4 @@ def duration(seconds: float) -> str:
 
 def free_memory(device: torch.device) -> int | None:
     """Return the free bytes of a device's memory; None if unknown."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_bytes()
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory_bytes()
