@@ -79,8 +79,9 @@ def test_adaptive_instance_norm_by_hand() -> None:
     torch.testing.assert_close(found.flatten(), torch.tensor([-3.0, 7]))
 
 
-def test_feature_maps_are_the_papers() -> None:
-    assert [feature_maps(512, level) for level in range(9)] == [512, 512, 512, 512, 512, 256, 128, 64, 32]
+def test_feature_maps_are_those_of_the_papers_up_to_32_pixels_and_twice_as_many_from_64_on() -> None:
+    paper = [512, 512, 512, 512, 256, 128, 64, 32, 16]  # Karras et al. 2018, table 2: 4x4 to 1024x1024
+    assert [feature_maps(512, level) for level in range(9)] == [*paper[:4], *(2 * count for count in paper[4:])]
 
 
 def test_the_growth_schedule_by_hand() -> None:

@@ -72,6 +72,13 @@ def test_a_scale_is_scored_on_the_image_that_it_was_built_on() -> None:
     assert not torch.isclose(logits[:, 1:], wrong[:, 1:]).any()
 
 
+def test_dropout_is_in_every_network_after_the_coarsest_hidden_layers_and_before_the_finer_last_layers() -> None:
+    networks = LapganDiscriminator(LapganDiscriminatorSettings(hidden=[6, 5], width=4), 3, SHAPE).networks
+    found = [[type(layer).__name__ for layer in network] for network in networks]  # type: ignore[attr-defined]
+    assert [names.count("Dropout") for names in found] == [2, 1, 1]
+    assert all(names[-2:] == ["Dropout", "Linear"] for names in found)
+
+
 def test_the_error_of_too_little_noise_states_how_much_is_needed() -> None:
     with pytest.raises(ConfigError, match="set 420"):
         LapganGenerator(SETTINGS.model_copy(update={"noise_channels": 320}), SHAPE)

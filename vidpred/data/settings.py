@@ -20,7 +20,7 @@ class VideoSettings(Settings):
 
     on_bad_video: Literal["use", "skip", "error"] = Field(
         "use",
-        description="For a damaged video: use its whole frames, skip it, or stop. Skipped and damaged videos are "
+        description="For a damaged video: use its undamaged frames, skip it, or stop. Skipped and damaged videos are "
         "listed in bad_videos.csv. For an image that cannot be read: skip it (use, skip) and list it in "
         "bad_images.csv, or stop.",
     )
@@ -63,7 +63,7 @@ class VideoSettings(Settings):
         1024,
         ge=0,
         description="Memory in MB per reading process for caching decoded data. Below 512, videos are not cached "
-        "unless all of their frames fit.",
+        "unless all frames of all videos of the split fit, scaled to data.size. 0: nothing is cached.",
     )
 
 
@@ -91,7 +91,7 @@ class AugmentSettings(Settings):
         ge=1,
         le=8,
         description="Maximum playback speed: keep every n-th frame of a training sample, with n drawn from 1 to this "
-        "value if the shot is long enough.",
+        "value, and reduced to what fits where the shot is too short.",
     )
     time_warp: float = Field(
         0.0,

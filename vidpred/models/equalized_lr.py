@@ -134,5 +134,9 @@ def progress_at(share: float, doublings: int) -> float:
 
 
 def feature_maps(width: int, level: int) -> int:
-    """Return min(16 width / 2^level, width) feature maps: for width 512 the papers' min(8192 / 2^level, 512)."""
+    """Return min(16 width / 2^level, width), the feature maps at 4 * 2^level pixels per side.
+
+    For width 512 the papers have min(4096 / 2^level, 512), which is half of that from 64x64 on (Karras et al. 2018,
+    table 2).
+    """
     return max(1, min(16 * width >> level, width))

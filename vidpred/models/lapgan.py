@@ -47,8 +47,8 @@ class LapganSettings(ImageSettings):
         1380,
         ge=1,
         le=100_000,
-        description="Number of noise values of an image: those of the coarsest scale, plus one per pixel "
-        "of every finer scale.",
+        description="Total number of noise values of an image: each finer scale takes one per pixel, the coarsest "
+        "takes the rest, at least 1 (for 32x32 pixels and 3 scales, 1380 = 100 + 16² + 32²).",
     )
     noise: NoiseName = Field(
         "uniform",
@@ -75,7 +75,11 @@ class LapganDiscriminatorSettings(ImageDiscriminatorSettings):
         64, ge=1, le=MOST_WIDTH, description="Feature maps of the convolutional discriminators of the finer scales."
     )
     dropout: float = Field(
-        0.5, ge=0, lt=1, description="Share of the finer discriminators' features that is dropped in training."
+        0.5,
+        ge=0,
+        lt=1,
+        description="Share of the discriminators' features that is dropped in training: after every hidden layer at "
+        "the coarsest scale, before the last layer at the finer ones.",
     )
 
     def build(self, num_scales: int, data: DataSettings) -> LapganDiscriminator:
@@ -132,7 +136,7 @@ class LapganGenerator(ImageGenerator):
         Args:
             context: `(B, 0, C, H, W)`.
             noise: `(B, noise_channels)`; None: drawn from torch's random stream.
-            labels: `(B,)`.
+            labels: Class numbers `(B,)` from 0 to num_labels - 1; with num_labels=0, unused and may be None.
             target: `(B, 1, C, H, W)`, images from whose coarser scales the finer networks start; None: the generated
                 scales.
 
@@ -194,7 +198,7 @@ class LapganDiscriminator(Discriminator):
             context: Unused.
             images: `(B, 1, C, h, w)` in [0, 1] at every scale.
             with_features: Add the features before every scale's last layer, a list of `(B, F)`.
-            labels: `(B,)`.
+            labels: Class numbers `(B,)` from 0 to num_labels - 1; with num_labels=0, unused and may be None.
             target: `(B, 1, C, H, W)`, images on whose coarser scales `images` were built; None: `images` themselves.
 
         Returns:

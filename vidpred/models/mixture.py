@@ -36,11 +36,16 @@ class MixtureSettings(ImageSettings):
         51,
         ge=2,
         le=1024,
-        description="Number of noise values: the first chooses a Gaussian of the mixture, the others are "
+        description="Total number of noise values: the first chooses a Gaussian of the mixture, the others are "
         "positions along the principal axes that are kept, one per value.",
     )
     components: int = Field(100, ge=1, le=MOST_WIDTH, description="Number of Gaussians, each with its own covariance.")
-    ridge: float = Field(1e-6, gt=0, description="Addition to the variances.")
+    ridge: float = Field(
+        1e-6,
+        gt=0,
+        description="Addition to each Gaussian's variances along the principal axes, where all images together have "
+        "variance 1.",
+    )
     iterations: int = Field(
         100,
         ge=1,
@@ -49,7 +54,8 @@ class MixtureSettings(ImageSettings):
     max_images: int = Field(
         20_000,
         ge=2,
-        description="Largest number of training images that the mixture is fitted to; of more, a random part is used.",
+        description="Largest number of training images that the mixture is fitted to; of more, that many evenly spaced "
+        "ones are used.",
     )
 
     @model_validator(mode="after")

@@ -32,7 +32,11 @@ class MultiscaleSettings(ModelSettings):
         "release", description="Feature maps of the paper (12.57 M parameters) or of the authors' release (0.22 M)."
     )
     scales: int = Field(
-        4, ge=1, le=8, description="Number of scales: fewer than 4 keeps the finest ones, more repeats the coarsest."
+        4,
+        ge=1,
+        le=8,
+        description="Number of image sizes, each half the next finer one, with a network each. The layers are "
+        "those of 4 scales: fewer have those of the finest scales, more repeat the coarsest scale's.",
     )
     feature_maps: list[list[int]] | None = Field(
         None,

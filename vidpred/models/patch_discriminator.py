@@ -28,7 +28,8 @@ class PatchDiscriminatorSettings(DiscriminatorSettings):
 
     name: Literal["patch"] = Field(
         "patch",
-        description="Convolutional discriminator with one logit per patch; details and motion are additional inputs.",
+        description="Convolutional discriminator with one logit per patch. Additional inputs: each future frame minus "
+        "its blur (detail_gain) and the differences of consecutive frames (motion_gain).",
     )
     widths: list[int] = Field(
         [32, 64, 128],
@@ -40,7 +41,7 @@ class PatchDiscriminatorSettings(DiscriminatorSettings):
         1, ge=1, le=8, description="Number of image sizes that are scored, from the finest on, each half the previous."
     )
     detail_gain: float = Field(
-        10.0, ge=0, description="Factor of an additional input: the frame minus its 3x3 blur. 0: no such input."
+        10.0, ge=0, description="Factor of an additional input: each future frame minus its 3x3 blur. 0: no such input."
     )
     motion_gain: float = Field(
         5.0,

@@ -47,8 +47,8 @@ class ProgressiveSettings(ImageSettings):
         512,
         ge=1,
         le=MOST_WIDTH,
-        description="Largest number of feature maps; those of a layer at side s are min(width, 64 width / "
-        "s), s from 4 on (the paper: 512).",
+        description="Largest number of feature maps; a layer at resolution s x s (4, 8, 16, ...) has "
+        "min(width, 64 * width / s) of them (the paper: 512, and half as many as here from 64x64 on).",
     )
     growing: bool = Field(
         True, description="Grow from 4x4 to the full size during training. false: start at the full size."
@@ -66,8 +66,8 @@ class ProgressiveDiscriminatorSettings(ImageDiscriminatorSettings):
         512,
         ge=1,
         le=MOST_WIDTH,
-        description="Largest number of feature maps; those of a layer at side s are min(width, 64 width / "
-        "s), s from 4 on (the paper: 512).",
+        description="Largest number of feature maps; a layer at resolution s x s (4, 8, 16, ...) has "
+        "min(width, 64 * width / s) of them (the paper: 512, and half as many as here from 64x64 on).",
     )
     growing: bool = Field(
         True,

@@ -48,7 +48,8 @@ class SimVPSettings(ModelSettings):
         512,
         ge=2,
         le=MOST_WIDTH,
-        description="Channels of the translator, which takes all context frames stacked along the channels.",
+        description="Channels of the translator, the network between encoder and decoder, which takes the encoder's "
+        "features of all context frames, stacked along the channels.",
     )
     translator_layers: int = Field(
         8,

@@ -47,8 +47,9 @@ class StyleganSettings(ImageSettings):
         512,
         ge=1,
         le=MOST_WIDTH,
-        description="Largest number of feature maps, min(width, 64 width / s) at side s from 4 on, and "
-        "the length of the style vector w (the paper: 512).",
+        description="Largest number of feature maps, of which a layer at resolution s x s (4, 8, 16, ...) has "
+        "min(width, 64 * width / s), and the length of the style vector w (the paper: 512, and half as many feature "
+        "maps as here from 64x64 on).",
     )
     mapping_layers: int = Field(
         8, ge=1, le=MOST_LAYERS, description="Number of fully connected layers from z to the style vector w."

@@ -33,8 +33,8 @@ class VoxelFlowSettings(ModelSettings):
         [4, 4, 4, 2, 2, 2, 1, 1, 1],
         min_length=1,
         max_length=32,
-        description="For each block, in order, the factor by which the height and width of its input are "
-        "reduced; one block per entry.",
+        description="For each block, in order, the factor by which the height and width of the input of its coarse "
+        "path are reduced; its fine path takes the full resolution. One block per entry.",
     )
     widths: list[int] = Field(
         [160, 160, 160, 80, 80, 80, 44, 44, 44],

@@ -30,13 +30,13 @@ PENALIZED = {"r1": 0, "r2": 1}  # penalty -> index of its group of images: the r
 
 
 class AdversarialSettings(Settings):
-    """Settings of the adversary. There is no discriminator if the first two weights are 0."""
+    """Settings of the adversary. There is no discriminator if `weight` and `feature_matching_weight` are 0."""
 
     weight: float = Field(
         0.0,
         ge=0,
         description="Weight of the generator's adversarial loss, summed over scales; about "
-        "0.01 to 0.1 with frame losses. 0: none.",
+        "0.01 to 0.1 with frame losses. 0: none; with feature_matching_weight also 0, there is no discriminator.",
     )
     balanced: bool = Field(
         False,
