@@ -64,7 +64,7 @@ class Source(ABC):
 
     @abstractmethod
     def window(self, index: int) -> np.ndarray:
-        """Return the whole frames of window `index`: `(n, H, W, C)`, uint8 or float32 in [0, 1]."""
+        """Return the frames of window `index`, not cropped: `(n, H, W, C)`, uint8 or float32 in [0, 1]."""
 
     def clip_name(self, index: int) -> str:
         """Return the name of the clip of window `index`; evaluation averages over the windows of a clip."""

@@ -62,9 +62,17 @@ def sharpness_difference(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def masked_sharpness_difference(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Compute `sharpness_difference` over the pixels of a bool mask `(N, H, W)`: `(N,)`, NaN where they are too few.
+    """Compute `sharpness_difference` over the pixels of a mask, except its first row and first column.
 
-    The mask's first row and first column do not count.
+    `mathieu2016.sharpness_difference` instead replaces the pixels outside of the mask.
+
+    Args:
+        prediction: `(N, C, H, W)` in [0, 1].
+        target: The same shape.
+        mask: The pixels that count, `(N, H, W)` bool.
+
+    Returns:
+        `(N,)` in dB, higher is better; NaN where fewer than `MINIMUM_MOVING_PIXELS` pixels count.
     """
     return _decibels(_average(_sharpness_error(prediction, target), mask, border=(1, 0)))
 

@@ -78,10 +78,10 @@ class NetworkMetrics:
                 self.features.setdefault((kind, name), Moments()).add(self.networks[kind](batch))
 
     def compute(self) -> dict[str, dict[str, Any]]:
-        """Return model -> kind -> value and n.
+        """Return model -> metric ("lpips", "fid", "fvd") -> its value and "n".
 
-        LPIPS has "mean", a value for every frame ahead; FID and FVD have "value", None if there are too few for a
-        distance.
+        LPIPS has "mean", a list with one value for every frame ahead, and n counts samples. FID and FVD have "value",
+        None if there are too few samples, and n counts frames (FID) or videos (FVD).
         """
         names = list(dict.fromkeys([*self.distances, *(name for _, name in self.features if name)]))
         found: dict[str, dict[str, Any]] = {name: {} for name in names}

@@ -178,7 +178,7 @@ def refuse_trained(predictors: Sequence[Predictor], data: DataSettings, split: s
 
 
 def unique_names(predictors: Sequence[Predictor]) -> list[str]:
-    """Return the predictors' names in order, numbered where they are not unique."""
+    """Return the predictors' names in order; if any two are equal, all are numbered: "a (1)", "a (2)", "b (3)"."""
     names = [predictor.name for predictor in predictors]
     if len(set(names)) == len(names):
         return names

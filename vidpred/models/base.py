@@ -215,8 +215,9 @@ class Discriminator(nn.Module):
     `forward(context, images, **conditions)` takes the context `(B, T, C, H, W)` and, coarse to fine, the frames to
     score `(B, K, C, h, w)`, both in [0, 1], and returns logits `(B, num_scales)`, or `(B, scales, places)` of patches,
     whose losses are means over places. with_features=True adds each scored scale's last hidden features, a list of
-    `(B, F)`. labels, target and `num_groups` are passed by name where the attributes
-    request them.
+    `(B, F)`. labels, target and `num_groups` are passed by name where the attributes request them: labels are class
+    numbers `(B,)` from 0 to num_labels - 1 (with num_labels=0, unused and may be None), and B is a multiple of
+    `num_groups`.
     """
 
     num_scales: int = 1

@@ -118,7 +118,7 @@ class ImageGenerator(Generator):
         Args:
             context: `(B, 0, C, H, W)`.
             noise: `(B, noise_channels)`; None: drawn from torch's random stream.
-            labels: `(B,)`.
+            labels: Class numbers `(B,)` from 0 to num_labels - 1; with num_labels=0, unused and may be None.
 
         Returns:
             A list of one, `(B, 1, C, H, W)`, nominally in [0, 1].
@@ -146,7 +146,7 @@ def label_planes(labels: Tensor | None, classes: int, images: Tensor) -> Tensor:
 
 
 def apply_per_group(layer: nn.Module, features: Tensor, num_groups: int) -> Tensor:
-    """Apply a layer that mixes samples to each of `num_groups` consecutive groups of a batch separately.
+    """Apply a layer that mixes samples to each of `num_groups` equal, consecutive groups of a batch separately.
 
     Returns the results concatenated along the batch. With a batch norm over real and generated images together, an
     image's features would reveal the kind of its neighbors.

@@ -26,8 +26,8 @@ class Motion(NamedTuple):
     Attributes:
         last: Frame t.
         before: Frame t-1.
-        flow: Displacement in pixels of every pixel of t to its place in t-1.
-        older: Displacement of the same content from t-1 to t-2.
+        flow: Displacement (x, y) in pixels from each pixel of t to its place in t-1, two channels.
+        older: Displacement (x, y) in pixels of the same content from t-1 to t-2, on the pixels of t, two channels.
         smooth: Like flow, but smoother.
         doubt: Difference between t and the warped frames t-1 and t-2, two channels.
         trust: See `backtest`.
@@ -94,8 +94,8 @@ def motion_of(frames: Tensor, fine: Sequence[Tensor], smooth: Tensor, backtests:
 
     Args:
         frames: `(B, T, C, H, W)` with T >= 3, padded to multiples of `PADDING`.
-        fine: Fine flows of the last two pairs of frames, the newest first, each `(B, 2, H, W)`.
-        smooth: Smooth flow of the last pair, of the same shape.
+        fine: Fine flows from t to t-1 and from t-1 to t-2, each `(B, 2, H, W)`, (x, y) in pixels.
+        smooth: Smooth flow from t to t-1, of the same shape.
         backtests: Trust and evidence, see `backtest`.
     """
     flow, older = fine
@@ -123,7 +123,7 @@ def paths_of(origins: Sequence[int], old_flows: Sequence[Tensor]) -> dict[int, T
 
     Args:
         origins: Distances from t of the frames that the smooth flows start at, see `flow_origins`.
-        old_flows: Smooth flows at all of them but 0.
+        old_flows: Smooth flow of each origin but 0 to the frame before it, `(B, 2, H, W)`, (x, y) in pixels.
     """
     return {lead: path_after(flow, lead) for lead, flow in zip(origins[1:], old_flows, strict=True)}
 
@@ -133,7 +133,8 @@ def backtest(frames: Tensor, paths: Mapping[int, Tensor]) -> tuple[Tensor, Tenso
 
     Args:
         frames: `(B, T, C, H, W)`.
-        paths: For some of `LEADS`, the path along the flow from the frame that far back to the one before it.
+        paths: For some of `LEADS`, the displacement (x, y) in pixels from each pixel of t to its place in t - lead,
+            `(B, 2, H, W)`, extrapolated from the flow of t - lead to the frame before it.
 
     Returns:
         Two maps at 1/8 of the resolution. trust, `(B, leads, h, w)` in (0, 1): the share w of the moved frame with the

@@ -23,7 +23,7 @@ def load_module(file: Path, option: str, expected: str, device: torch.device | s
 
     Args:
         file: The file.
-        option: The option that named it, for errors.
+        option: Text of the option or setting that gave the file, for errors.
         expected: What the network must be, for errors.
         device: Where to load it.
 
@@ -66,14 +66,14 @@ def run_network(network: Any, inputs: Sequence[Tensor], option: str, advice: str
     """Return a network's output.
 
     Args:
-        network: The network, the user's, which may raise anything.
+        network: The user's network; any exception of it becomes a ConfigError.
         inputs: Tensors, the first of them images or videos.
-        option: The option that named it, for errors.
+        option: Text of the option or setting that gave its file, for errors.
         advice: What to do about a network that does not take the inputs, for errors.
         arguments: Keyword arguments of the network.
 
     Raises:
-        ConfigError: The network does not take the inputs.
+        ConfigError: The network raised an exception, as one that does not take the inputs does.
     """
     try:
         return network(*inputs, **arguments)

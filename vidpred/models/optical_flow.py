@@ -123,7 +123,7 @@ class FlowCache:
                     self._flows[pair, care] = pool.submit(self._between, pair, care)
 
     def flow(self, pair: Pair, care: Care) -> Tensor:
-        """Return `dense_flow` from one kept frame to another, by their `numbers`: padded, `(1, 2, H, W)`."""
+        """Return `dense_flow` from the first to the second kept frame of a pair of `numbers`, padded."""
         if (pair, care) not in self._flows:
             self._flows[pair, care] = Future()
             self._flows[pair, care].set_result(self._between(pair, care))
@@ -177,7 +177,7 @@ def warp(maps: Tensor, flow: Tensor, mode: Literal["bilinear", "bicubic"] = "bil
 
     Args:
         maps: `(N, C, H, W)` of any values.
-        flow: `(N, 2, H, W)` in pixels.
+        flow: Displacement (x, y) in pixels from each pixel of the result to its place in `maps`, `(N, 2, H, W)`.
         mode: The kernel; bicubic is Keys' with a = -3/4.
 
     Returns:
@@ -194,7 +194,7 @@ def warp(maps: Tensor, flow: Tensor, mode: Literal["bilinear", "bicubic"] = "bil
 
 
 def warp_backward(images: Tensor, flow: Tensor) -> Tensor:
-    """Return `warp` of images `(N, C, H, W)` in [0, 1] along a flow `(N, 2, H, W)` in pixels, clamped to that range."""
+    """Return `warp` of images `(N, C, H, W)` in [0, 1] along a flow `(N, 2, H, W)`, clamped to that range."""
     return warp(images, flow).clamp(0, 1)  # rounded bilinear weights may sum to slightly above 1
 
 
@@ -206,7 +206,8 @@ def warp_sharp(images: Tensor, flow: Tensor) -> Tensor:
 
     Args:
         images: `(N, C, H, W)` in [0, 1].
-        flow: `(N, 2, H, W)` in pixels; a gradient flows to it.
+        flow: Displacement (x, y) in pixels from each pixel of the result to its place in the images, `(N, 2, H, W)`;
+            a gradient flows to it.
 
     Returns:
         `(N, C, H, W)` float32 in [0, 1]; overshoot is clamped, the border repeated outside.
@@ -244,7 +245,7 @@ def warp_sharp_opencv(images: Tensor, flow: Tensor) -> Tensor:
 
     Args:
         images: `(N, C, H, W)` in [0, 1], C = 1 or 3.
-        flow: `(N, 2, H, W)` in pixels.
+        flow: As in `warp_sharp`, `(N, 2, H, W)`.
 
     Returns:
         `(N, C, H, W)` float32 in [0, 1].
@@ -304,9 +305,16 @@ def _convolve(flow: Tensor, sigma: float) -> Tensor:
 
 
 def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
-    """Yield where the pixels of t+1, t+2, ... were at t under constant velocity: paths in pixels `(B, 2, H, W)`.
+    """Yield the paths of t+1, t+2, ...: displacements from each pixel to its place in t under constant velocity.
 
     The path of t+k is that of t+k-1 plus the flow where that one ends.
+
+    Args:
+        flow: Displacement (x, y) in pixels from each pixel of t to its place in t-1, `(B, 2, H, W)`.
+        steps: Number of paths.
+
+    Yields:
+        `(B, 2, H, W)`, (x, y) in pixels.
     """
     path = torch.zeros_like(flow)
     for _ in range(steps):
@@ -315,7 +323,13 @@ def follow(flow: Tensor, steps: int) -> Iterator[Tensor]:
 
 
 def path_after(flow: Tensor, steps: int, path: Tensor | None = None) -> Tensor:
-    """Return a path after more steps along the flow, see `follow`, `(B, 2, H, W)`; None is the path after no step."""
+    """Extend a path by steps along the flow, and return only the last one, see `follow`.
+
+    Args:
+        flow: As in `follow`.
+        steps: Number of steps.
+        path: The path to extend, `(B, 2, H, W)`, (x, y) in pixels; None: displacements of 0.
+    """
     path = torch.zeros_like(flow) if path is None else path
     for _ in range(steps):
         path = path + warp(flow, path)
@@ -328,8 +342,16 @@ def push(flow: Tensor, lead: int | Tensor, elsewhere: Tensor, scale: int = 1) ->
     Following alone never moves an object to a new place: there it reads the background's flow. Here every pixel writes
     its path to the four pixels around its destination (bilinear weights). Where several arrive, faster ones weigh more,
     because moving objects are mostly in front (softmax splatting: Niklaus & Liu 2020, arXiv 2003.05534). Where almost
-    nothing arrives, the path is that of `elsewhere`, `(B, 2, H, W)`. Speeds are compared in 1 / scale of a pixel.
-    A lead `(B, 1, 1, 1)` differs between samples.
+    nothing arrives, the path is that of `elsewhere`.
+
+    Args:
+        flow: Displacement (x, y) in pixels from each pixel y of t to its place in t-1, `(B, 2, H, W)`.
+        lead: Frames from t to the predicted frame; a tensor `(B, 1, 1, 1)` differs between samples.
+        elsewhere: Displacement (x, y) in pixels from each pixel of t + lead to its place in t, `(B, 2, H, W)`.
+        scale: Speeds are compared in 1 / scale of a pixel.
+
+    Returns:
+        Displacement as in `elsewhere`.
     """
     batch, _, height, width = flow.shape
     rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]

@@ -155,7 +155,7 @@ class MapDiscriminator(nn.Module):
 
         Args:
             features: `(B, width, h, w)`.
-            num_groups: Number of groups.
+            num_groups: Number of equal groups, a divisor of B.
 
         Returns:
             Logits `(B, places)`, one per remaining position, and the last hidden features `(B, F)`, averaged over
@@ -198,7 +198,7 @@ class ProjectedDiscriminator(Discriminator):
             context: Unused.
             images: A list of one, `(B, 1, C, H, W)` in [0, 1], in `num_groups` consecutive groups.
             with_features: Add each discriminator's last hidden features, a list of `(B, F)`.
-            num_groups: Number of groups with separate batch statistics.
+            num_groups: Number of equal groups with separate batch statistics, a divisor of B.
 
         Returns:
             Logits `(B, maps, places)`, alone or in a tuple with the features. Discriminators with fewer places repeat

@@ -140,7 +140,7 @@ class VaeGenerator(ImageGenerator):
         Args:
             context: `(B, 0, C, H, W)`.
             noise: `(B, noise_channels)`, with a target the noise of its code; None: drawn from torch's random stream.
-            labels: `(B,)`.
+            labels: Class numbers `(B,)` from 0 to num_labels - 1; with num_labels=0, unused and may be None.
             target: `(B, 1, C, H, W)`, images to encode and reconstruct; None: sample from the prior.
 
         Returns:

@@ -39,7 +39,7 @@ class Settings(BaseModel):
 
 
 def absent_at_defaults(section: Settings | None) -> Settings | None:
-    """Return the section; None if all of its values are the defaults, so that there is one way to write that."""
+    """Return the section; None for one at its defaults, so that it and an absent section are written the same way."""
     return None if section is None or section == type(section)() else section
 
 

@@ -59,6 +59,12 @@ def _flip(image: np.ndarray, rows: bool, columns: bool) -> np.ndarray:
 
 
 def upright(image: np.ndarray, rotation: int, mirrored: bool) -> np.ndarray:
-    """Return an image `(H, W, ...)` turned counter-clockwise by `rotation` degrees, then mirrored."""
+    """Return a view of an image `(H, W, ...)`, turned and mirrored.
+
+    Args:
+        image: The image.
+        rotation: Degrees counter-clockwise, a multiple of 90.
+        mirrored: Mirror it left to right after the rotation.
+    """
     turned = np.rot90(image, rotation // 90)
     return turned[:, ::-1] if mirrored else turned

@@ -135,12 +135,12 @@ def warn_of_unread_files(root: Path, known: Set[str] = SUFFIXES, what: str = "vi
 def scan(
     root: Path, progress: bool = False, limits: Limits | None = None, processes: bool = False
 ) -> tuple[list[VideoInfo], list[tuple[str, str]]]:
-    """Scan all videos below `root`, reusing index entries of unchanged files.
+    """Scan all videos below `root`, reusing index entries of unchanged files, and store the index with new entries.
 
     Args:
         root: Folder of videos, or one video.
         progress: Show a progress bar.
-        limits: Maximum size and length of a video.
+        limits: Maximum size and length of a video; larger ones count as unreadable. None: `Limits()`.
         processes: Use processes instead of threads, which is faster. Only for programs with a main guard, because each
             process imports the main script again; the `vidpred` command uses them for many files anyway.
 
@@ -211,8 +211,8 @@ def require_videos(
 
     Args:
         root: Folder of videos, or one video.
-        on_bad: For damaged videos: "use" their whole frames, "skip" them, or raise an "error". Unless that is raised,
-            skipped and damaged videos are listed in bad_videos.csv next to the index.
+        on_bad: For damaged videos: "use" their undamaged frames, "skip" them, or raise an "error". Unless that is
+            raised, skipped and damaged videos are listed in bad_videos.csv next to the index.
         progress: Show a progress bar, and warn about skipped and damaged videos.
         limits: Maximum size and length of a video.
         max_bad_fraction: Largest fraction of the videos that may be skipped.

@@ -319,7 +319,7 @@ def to_array(
 def stream_frames(
     path: Path, size: tuple[int, int] | None = None, channels: int = 3, limits: Limits | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield every whole frame, `(H, W, C)` uint8, in constant memory.
+    """Yield every undamaged frame, `(H, W, C)` uint8, in constant memory.
 
     Raises:
         DataError: The video cannot be opened, or exceeds the limits.

@@ -28,7 +28,7 @@ Images = int | None | Callable[[], int | None]
 
 
 class WholeFrames:
-    """Iterator over the whole frames of an open video, from where its container stands.
+    """Iterator over the undamaged frames of an open video, from where its container stands.
 
     After damage, frames are dropped up to the next keyframe, since they are predicted from missing data. Containers
     flag a packet as corrupt where a counter jumps: data is missing, or two streams were joined. In the latter case a
@@ -37,7 +37,7 @@ class WholeFrames:
     Attributes:
         count: Number of frames yielded.
         is_key: Whether decoding can start at the last frame yielded.
-        before: Number of frames without a reference before the first whole one.
+        before: Number of frames without a reference before the first undamaged one.
         lost: Number of other frames dropped.
         gaps: Values of `count` at which frames were dropped.
         reasons: What went wrong, in the order of `gaps`.
@@ -70,12 +70,12 @@ class WholeFrames:
         return self._frames
 
     def __next__(self) -> Any:
-        """Return the next whole frame."""
+        """Return the next undamaged frame."""
         return next(self._frames)
 
     @property
     def ends_whole(self) -> bool:
-        """Whether the last frame so far is whole, and reading has not failed."""
+        """Whether the last frame so far is undamaged, and reading has not failed."""
         return self._whole and not self._broken
 
     def describe_loss(self) -> str | None:
@@ -123,7 +123,7 @@ class WholeFrames:
                 self._flagged.add(packet.pts)
 
     def _is_whole(self, frame: Any) -> bool:
-        """Return whether a decoded frame is whole, and count it."""
+        """Return whether a decoded frame is undamaged, and count it."""
         is_key = self._is_key(frame)
         images = self.images() if callable(self.images) else self.images
         if images is not None and self.count >= images:

@@ -72,16 +72,17 @@ class VideoWindows(Source):
         return self.locate(index)[0].path
 
     def window(self, index: int, stray: bool = False, speed: int = 1) -> np.ndarray:
-        """Return the whole frames of a window, `(n, H, W, C)` uint8.
+        """Return the frames of a window, scaled to data.size but not cropped, `(n, H, W, C)` uint8.
 
         Args:
             index: The window.
-            stray: Whether the window is read out of the order of `order`; its group is then not cached.
-            speed: Factor on the distance between frames; reduced if the shot is too short.
+            stray: Whether the window is read outside the order that `order` returned; the other frames of its group
+                (see `DecodeGroups`) are then neither decoded nor cached.
+            speed: Factor on the distance between frames; reduced to the largest that fits if the shot is too short.
         """
         video, _ = self.locate(index)
         if self._keep:
-            return self._whole(video)[self._places(index, speed)]
+            return self._all_frames(video)[self._places(index, speed)]
         if speed == 1 and self._cache is not None and self._groups is not None:
             number = self._groups.number(index)
             held = self._cache.get(number)
@@ -106,10 +107,10 @@ class VideoWindows(Source):
             return self.window(index, stray=True)
         first = int(np.clip(first, segment.first - path.min(), segment.end - 1 - path.max()))
         places, back = np.unique(first + path, return_inverse=True)
-        frames = self._whole(video)[places] if self._keep else self._read(video, places.tolist())
+        frames = self._all_frames(video)[places] if self._keep else self._read(video, places.tolist())
         return frames[back]
 
-    def _whole(self, video: VideoInfo) -> np.ndarray:
+    def _all_frames(self, video: VideoInfo) -> np.ndarray:
         """Return all resampled frames of a video, and keep them in memory."""
         if video.path not in self._kept:
             self._kept[video.path] = self._read(video, range(len(self._kept_frames[video.path])))

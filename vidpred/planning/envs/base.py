@@ -64,10 +64,10 @@ class Env(Protocol):
         """Return the settings of the episodes with a goal, for reports; empty if there are none."""
 
     def reset(self, seed: int) -> np.ndarray:
-        """Start an episode to record, as a function of the seed; return its first frame, `(H, W, 3)` uint8."""
+        """Start an episode to record, the same for the same seed; return its first frame, `(H, W, 3)` uint8."""
 
     def reset_with_goal(self, seed: int) -> np.ndarray:
-        """Start an episode to plan in, with a goal, as a function of the seed; return its first frame `(H, W, 3)`."""
+        """Start an episode with a goal to plan for, the same for the same seed; return its first frame as `reset`."""
 
     def step(self, action: np.ndarray) -> StepResult:
         """Execute an action `(A,)`; return the next frame, and whether the episode is over and the goal is reached."""

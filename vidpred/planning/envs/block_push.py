@@ -101,7 +101,14 @@ class BlockPush:
         self.steps = 0
 
     def reset(self, seed: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Draw a start and a goal, at least `START_DISTANCE` apart, as a function of the seed if one is given."""
+        """Start an episode: draw the disc, the block and its goal, at least `START_DISTANCE` away from the block.
+
+        Args:
+            seed: Equal seeds start equal episodes; None: go on from the last seed.
+
+        Returns:
+            The image, `(size, size, 3)` uint8, and `info()`.
+        """
         if seed is not None:
             self.random = np.random.default_rng(seed)
         random, apart = self.random, 0.0

@@ -70,7 +70,7 @@ class PushT:
         self.reset(0)
 
     def reset(self, seed: int) -> None:
-        """Start an episode."""
+        """Draw the positions of agent and block and the block's angle, the same for the same seed."""
         self.env.reset(seed=seed)
 
     @property
