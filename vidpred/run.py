@@ -185,7 +185,13 @@ def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: R
 
 
 def warn_of_inherited(splits: RecordedSplits, other: str, root: Path) -> None:
-    """Warn about validation and test data that the run was trained on from which the weights come."""
+    """Warn about validation and test data that the weights of another run were trained on.
+
+    Args:
+        splits: The splits of the new run.
+        other: Run or checkpoint folder that the initial weights come from.
+        root: Folder of the data.
+    """
     folder = find_checkpoint(other).path.parent
     before = RecordedSplits.read(folder.parent / FILE) if folder.name == "checkpoints" else None
     if before is not None:

@@ -46,7 +46,16 @@ def find_layout(shape: Sequence[int], usual: dict[int, tuple[str, ...]], where: 
 
 
 def check_layout(layout: str, shape: Sequence[int], where: str) -> None:
-    """Check that a shape has the axes of a layout. Raises DataError."""
+    """Check that a shape has the axes of a layout.
+
+    Args:
+        layout: A letter per axis, such as NTHWC.
+        shape: The sizes.
+        where: File or array, for the error.
+
+    Raises:
+        DataError: It has not.
+    """
     sizes = dict(zip(layout, shape, strict=False))
     if len(layout) != len(shape) or sizes.get("C", 1) not in CHANNELS or 0 in shape:
         raise DataError(f"an array of shape {tuple(shape)} is not {layout} with C of 1, 3 or 4 [{where}]")
@@ -87,7 +96,13 @@ def _fits(layout: str, shape: Sequence[int]) -> bool:
 
 
 def one_clip(frames: np.ndarray, layout: str, number: int) -> np.ndarray:
-    """Return clip `number` of an array in a layout as a view, `(T, H, W, C)`."""
+    """Return one clip of an array as a view, `(T, H, W, C)`.
+
+    Args:
+        frames: The array.
+        layout: A letter per axis, such as NTHWC.
+        number: Index of the clip along N; unused without N.
+    """
     if "N" in layout:
         index = layout.index("N")
         frames = frames[(slice(None),) * index + (number,)]

@@ -20,6 +20,11 @@ class MixedSource(WrappedSource):
     def __init__(self, main: Source, other: Source, share: float) -> None:
         """Combine two sources.
 
+        Args:
+            main: The source of windows, and of most samples.
+            other: The source of the samples that replace some.
+            share: Their share, in [0, 1).
+
         Raises:
             ConfigError: The sources differ in their actions, states or classes.
         """

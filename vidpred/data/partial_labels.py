@@ -25,6 +25,11 @@ class PartiallyLabeled(WrappedSource):
     def __init__(self, source: Source, labeled: int, share: float = 0.0) -> None:
         """Choose the labels to keep.
 
+        Args:
+            source: The source.
+            labeled: Number of labels to keep.
+            share: Share, in [0, 1), of the training samples that are replaced by labeled ones.
+
         Raises:
             DataError: The source has no classes, or fewer than `labeled` windows.
         """

@@ -75,7 +75,16 @@ class MetricNetwork:
     """A loaded network of one kind."""
 
     def __init__(self, kind: str, file: Path, device: torch.device) -> None:
-        """Load the network. Raises ConfigError where the file is absent or holds no network."""
+        """Load the network.
+
+        Args:
+            kind: Key of `KINDS`.
+            file: TorchScript file or exported program.
+            device: Where to run it.
+
+        Raises:
+            ConfigError: The file is absent or holds no network.
+        """
         self.kind, self.file, self.device = KINDS[kind], file, device
         self.option = f"--{kind.replace('_', '-')} {file}"
         self.module = load_module(file, self.option, self.kind.expected, device)

@@ -41,7 +41,7 @@ def parse_labels(texts: Sequence[str], names: Sequence[str], option: str = "--la
 
 
 def parse_label(text: str, names: Sequence[str], option: str) -> int:
-    """Return the number of one class, see `parse_labels`. Raises ConfigError."""
+    """Return the number of one class; for the arguments see `parse_labels`. Raises ConfigError, also for several."""
     found = parse_labels([text], names, option)
     if len(found) > 1:
         raise ConfigError(f"[{option} {text}] names {len(found)} classes; give one")

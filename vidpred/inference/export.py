@@ -135,7 +135,13 @@ def trace(step: ExportedStep, name: str) -> tuple[torch.export.ExportedProgram, 
 
 
 def export_error(name: str, kind: str, error: Exception) -> ConfigError:
-    """Return the error of a model `name` that cannot be exported as `kind`, with its cause."""
+    """Return the error of a model that cannot be exported.
+
+    Args:
+        name: Name of the model.
+        kind: Name of the format.
+        error: The cause.
+    """
     reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return ConfigError(
         f"this model cannot be exported to {kind} ({type(error).__name__}: {one_line(ValueError(reason))[:80]}) "

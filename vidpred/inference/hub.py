@@ -109,6 +109,12 @@ def save(
 def upload(folder: Path, name: str, private: bool, revision: str | None) -> str:
     """Upload a folder that `save` wrote; return its address.
 
+    Args:
+        folder: The folder.
+        name: Repository, user/model; created if absent.
+        private: Whether a new repository is private.
+        revision: Branch, created if absent; None: the main branch.
+
     Raises:
         ConfigError: huggingface_hub is not installed, or the name is not of the form user/model.
         StorageError: The upload failed.

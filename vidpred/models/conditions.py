@@ -112,7 +112,13 @@ class Conditions:
 
 
 def check_rows(name: str, rows: Tensor | None, count: str, size: int) -> None:
-    """Check that rows are `(B, count, size)` and finite; with size 0, nothing is checked.
+    """Check that rows are `(B, n, size)` and finite; n is not checked, and with size 0 nothing is.
+
+    Args:
+        name: What the rows are, such as "actions", for errors.
+        rows: The rows; None: missing.
+        count: The expected n as text, such as "T", for errors.
+        size: Number of values in a row.
 
     Raises:
         ValueError: The rows are missing, of another shape or not finite.

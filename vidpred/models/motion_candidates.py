@@ -122,7 +122,10 @@ def energies_of(motion: Motion) -> Tensor:
 
 
 def compare(first: Tensor, second: Tensor, floor: float = FLOOR) -> Tensor:
-    """Return half the logarithm of the ratio of two energies, clamped to [-3, 3]."""
+    """Return half the logarithm of the ratio of two energies, first / second, clamped to [-3, 3].
+
+    `floor` is added to both.
+    """
     return (((first + floor) / (second + floor)).log() / 2).clamp(-3, 3)
 
 

@@ -85,7 +85,12 @@ def run_network(network: Any, inputs: Sequence[Tensor], option: str, advice: str
 
 
 def checked_maps(found: Any, option: str, expected: str) -> list[Tensor]:
-    """Return a network's output as a list of feature maps.
+    """Return a network's output as a list of feature maps `(N, C, h, w)`.
+
+    Args:
+        found: The output.
+        option: Text of the option or setting that gave the network's file, for errors.
+        expected: What the network must be, for errors.
 
     Raises:
         ConfigError: It is anything else.

@@ -64,7 +64,17 @@ def parse_words(words: Iterable[str], tree: type[BaseModel], check: Callable[[st
 
 
 def check_key(key: str, where: str, tree: type[BaseModel], hint: str) -> None:
-    """Raise ConfigError unless the dotted key exists, with the nearest one or else a hint."""
+    """Check that a dotted key exists.
+
+    Args:
+        key: The key.
+        where: Where it stands, for the error.
+        tree: Class of the settings.
+        hint: What to do if no key is similar.
+
+    Raises:
+        ConfigError: It does not; the message names the nearest key, or else the hint.
+    """
     known = known_keys(tree, "")
     if key in known:
         return

@@ -47,7 +47,14 @@ def first_cause(
 def agree_on_cause(
     cause: tuple[str, str] | None, name: str, networks: Sequence[str], accelerator: Accelerator
 ) -> tuple[str, str]:
-    """Return the cause that the first process with one has found; without any, the update's loss or gradient."""
+    """Return the cause, (network, what), that the first process with one has found.
+
+    Args:
+        cause: What this process has found; None: nothing.
+        name: Network of the update, whose loss or gradient is the cause if no process has found one.
+        networks: Names of all networks, the same on all processes.
+        accelerator: The processes.
+    """
     number = 0 if cause is None else 1 + networks.index(cause[0]) * len(WHAT) + WHAT.index(cause[1])
     if accelerator.num_processes > 1:
         found = accelerator.gather(torch.tensor([number], device=accelerator.device)).tolist()

@@ -80,7 +80,13 @@ class ImageWindows(Source):
 
 
 def images_of(source: Source, most: int, seed: int = 0) -> Tensor:
-    """Return up to `most` different images, evenly spread over the source, `(N, C, H, W)` float32 in [0, 1]."""
+    """Return different images, evenly spread over the source, `(N, C, H, W)` float32 in [0, 1].
+
+    Args:
+        source: Source of single images.
+        most: Maximum number of images; all if the source has no more.
+        seed: Seed of random crops and flips.
+    """
     places = evenly_spaced(len(source), most, middle=False)
     blocks = [range(first, min(first + BLOCK, len(places))) for first in range(0, len(places), BLOCK)]
     batches = (source.draw([places[place] for place in block], block, seed) for block in blocks)

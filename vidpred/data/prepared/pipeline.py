@@ -186,6 +186,12 @@ def check_losses(
 ) -> None:
     """Check that bad parts do not take too much away from a set.
 
+    Args:
+        preparation: The data set.
+        clips: The clips that were written.
+        skipped: Name and reason of each part that was left out.
+        parts: Number of parts that were prepared.
+
     Raises:
         DataError: More than `max_bad_fraction` of the parts are bad, or no training clip is left.
     """
@@ -257,6 +263,12 @@ def _place(clip: ClipEntry) -> tuple[int, str]:
 @contextmanager
 def opened_target(target: Path, name: str, fingerprint_settings: dict[str, Any], frames: bool = True) -> Iterator[None]:
     """Create the target folder and its folder of frames, and hold the folder's lock.
+
+    Args:
+        target: The folder.
+        name: Kind of the data set.
+        fingerprint_settings: Settings that a set in the folder must have been prepared with.
+        frames: Whether frames are written.
 
     Raises:
         StorageError: The folder is not writable, or contains something else.

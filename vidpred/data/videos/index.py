@@ -118,7 +118,13 @@ def no_videos(root: Path) -> tuple[str, bool]:
 
 
 def warn_of_unread_files(root: Path, known: Set[str] = SUFFIXES, what: str = "videos") -> None:
-    """Warn about files of a folder that are neither known by their suffix nor what people keep next to such files."""
+    """Warn about files of a folder that are neither known by their suffix nor what people keep next to such files.
+
+    Args:
+        root: The folder; nothing is done for a file.
+        known: Suffixes of files that are read, lower case.
+        what: What those files are, in the warning.
+    """
     if not root.is_dir():
         return
     suffixes = Counter(os.path.splitext(name)[1].lower() for name in find_files(root))
@@ -339,7 +345,12 @@ def _absent(root: Path) -> str:
 
 
 def index_file(root: Path, kind: str = "index") -> Path:
-    """Return the path of the index of a folder or a single file."""
+    """Return the path of the index of a folder or a single file: next to it if that is writable, else in the cache.
+
+    Args:
+        root: The folder or the file.
+        kind: First part of the file's name.
+    """
     inside = (root if root.is_dir() else root.parent) / ".vidpred"
     name = f"{kind}-{root.name}.jsonl" if not root.is_dir() else f"{kind}.jsonl"
     if os.access(inside if inside.is_dir() else inside.parent, os.W_OK):

@@ -198,10 +198,15 @@ class VideoWindows(Source):
 
 
 def time_warp(count: int, fastest: int, random: np.random.Generator) -> np.ndarray:
-    """Return a random path in time: `count` integers, starting with 0.
+    """Return a random path in time, the places of frames relative to the first: integers `(count,)`, the first 0.
 
     The velocity is between 1 and `fastest` frames in either direction. After each frame, it changes to a neighboring
     value with a probability that is drawn once per path, at most 0.25.
+
+    Args:
+        count: Number of frames.
+        fastest: Largest distance between consecutive frames.
+        random: Generator of random numbers.
     """
     velocities = [*range(-fastest, 0), *range(1, fastest + 1)]
     chance = random.uniform(0, 0.25)
