@@ -68,6 +68,9 @@ def _in_order_of_hashes(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: sha256(name.encode("utf-8", "surrogateescape")).digest()))
 
 
+by_hash = split_by_hash  # the earlier name, which data sets of other packages import
+
+
 def split_by_folder(names: Sequence[str], fractions: Sequence[float]) -> dict[str, str] | None:
     """Return the split of each name by its first folder ("train/a/b.mp4"), or None if a name has no such folder.
 
