@@ -78,7 +78,8 @@ class AugmentSettings(Settings):
         0.0,
         ge=0,
         le=MOST_SIDE,
-        description="Maximum camera shake in pixels per frame, applied to half of the training samples. 0: none.",
+        description="Camera shake, applied to half of the training samples: largest root mean square velocity along "
+        "each axis, in pixels per frame. 0: none.",
     )
     color_jitter: float = Field(
         0.0,

@@ -74,8 +74,9 @@ class Source(ABC):
         """Return the actions of window `index`, or None without actions.
 
         Returns:
-            `(N - 1, action_size)` float32, where N counts all frames from the first to the last of the window,
-            including those that `window` skips.
+            `(N - 1, action_size)` float32, where N counts every data.frame_skip-th frame from the first to the last of
+            the window, including those before the lead, which `window` skips. With data.frame_skip=n, a row joins n
+            actions.
         """
         return None
 

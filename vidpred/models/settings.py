@@ -39,7 +39,8 @@ class ModelSettings(Settings):
         0,
         ge=0,
         le=1024,
-        description="Number of values in an action; the data has one between consecutive frames (0: takes no actions).",
+        description="Number of values of all actions between consecutive frames: those of an action times "
+        "data.frame_skip, because the actions at skipped frames are included (0: takes no actions).",
     )
     state_size: int = Field(
         0,

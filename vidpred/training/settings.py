@@ -89,7 +89,11 @@ class TrainingSettings(Settings):
         None, gt=0, description="Maximum norm of a network's gradient; larger gradients are clipped. null: no limit."
     )
     ema_decay: float = Field(
-        0.995, ge=0, lt=1, description="Decay per step of the averaged weights, which predictions use. 0: no average."
+        0.995,
+        ge=0,
+        lt=1,
+        description="Largest decay per step of the averaged weights, which predictions use; in step n, from 0, it "
+        "is at most (1 + n) / (10 + n). 0: no average.",
     )
     validate_every: int = Field(
         500, ge=0, description="Steps between validations, which measure the metrics of best_by. 0: never."
