@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 from torch import nn
@@ -54,6 +54,14 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
         ConfigError: Settings changed, or the run has more steps already.
         StorageError: The folder cannot be read or written.
     """
+    for key, (old, new) in check_resumed(folder, config, read).items():
+        print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)
+    folder.create()
+    folder.write_config(to_yaml(config))
+
+
+def check_resumed(folder: RunFolder, config: Config, read: Set[str]) -> dict[str, tuple[Any, Any]]:
+    """Check that settings continue the run of a folder; return those that changed and may. See `prepare_folder`."""
     newest = folder.newest()
     done = 0 if newest is None else newest.step
     if config.training.steps < done:
@@ -68,13 +76,22 @@ def prepare_folder(folder: RunFolder, config: Config, read: Set[str]) -> None:
         more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
         if refused:
             raise ConfigError(
-                f"the run has other settings [{folder.path}]: {'; '.join(refused[:SHOWN])}{more}; to resume it, add "
-                f"--config {folder.config_file}, or set training.init_from={folder.path} and another run="
+                f"the run has other settings [{folder.path}]: {'; '.join(refused[:SHOWN])}{more}; "
+                f"{_ways_on(folder, [key for key in changed if key not in NOTED_ON_RESUME])}"
             )
-        for key, (old, new) in changed.items():
-            print(f"vidpred: resuming with {key} changed: was {old}, now {new}", file=sys.stderr)
-    folder.create()
-    folder.write_config(to_yaml(config))
+        return changed
+    return {}
+
+
+def _ways_on(folder: RunFolder, refused: Sequence[str]) -> str:
+    """Return what to do about other settings, first what fits them: a long message keeps only that.
+
+    Other settings of the training are meant; other data or networks come from a config that is missing.
+    """
+    resume = f"to resume it, add --config {folder.config_file}"
+    anew = f"to start from its weights, set training.init_from={folder.path} and another run="
+    meant = all(key.startswith(("training.", "objective.")) for key in refused)
+    return ", or ".join((anew, resume) if meant else (resume, anew))
 
 
 def changed_keys(before: Config, after: Config) -> dict[str, tuple[Any, Any]]:

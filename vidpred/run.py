@@ -36,7 +36,7 @@ from vidpred.processes.folder_lock import folder_lock
 from vidpred.processes.parent_watch import SAVE_SECONDS, end_with_parent, has_peers, started_by_launcher
 from vidpred.processes.streams import protected_streams
 from vidpred.processes.temporary import remove_leftovers
-from vidpred.resume import init_from, prepare_folder
+from vidpred.resume import check_resumed, init_from, prepare_folder
 from vidpred.settings import Reads, flatten, recording
 from vidpred.training.accumulation import check_accumulation
 from vidpred.training.diagnosis import diagnose
@@ -324,6 +324,7 @@ def _plan(config: Config, reads: Reads) -> str:
         with warnings.catch_warnings(action="ignore"):  # on the meta device loading only checks names and shapes
             init_from(config.training.init_from, generator, discriminator)
     report_unused(config, read_by_run(config, generator, discriminator, reads))
+    check_resumed(RunFolder(config.run), config, reads.keys)
     sample = source.window(0).shape
     return "\n".join(
         [

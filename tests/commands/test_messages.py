@@ -71,6 +71,12 @@ def test_an_existing_run_with_other_settings_names_both_ways_on(
     assert advice in line
     words = ("tiny.yaml", f"data.root={work}/clips", f"run={tmp_path}/other", *TINY, rate, advice)
     assert run_vidpred("train", *words) == 0, "the advice works"
+    line = error(capsys, "train", "tiny.yaml", f"data.root={work}/clips", f"run={work}/run", *TINY, rate)
+    assert len(line) + len(f", or to resume it, add --config {work}/run/config.yaml") > 200, "no room for both"
+    assert f"training.init_from={work}/run" in line
+    words = ("tiny.yaml", f"data.root={work}/clips", f"run={work}/run", *TINY)
+    assert "the run has other settings" in error(capsys, "train", *words, rate, "--dry-run")
+    assert run_vidpred("train", *words, "--dry-run") == 0
 
 
 @pytest.mark.parametrize(
