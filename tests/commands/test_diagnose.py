@@ -242,6 +242,24 @@ def test_a_run_below_copying_is_reported(tmp_path: Path, capsys: pytest.CaptureF
     assert "dB below that of copies of the last context frame" in found["predictions worse than copying"]
 
 
+@pytest.mark.parametrize(
+    "config", [load_config("mlp_gan.yaml"), load_config("tiny.yaml", ["training.early_stopping_patience=2"])]
+)
+def test_a_trial_changes_only_settings_that_its_config_has(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial without validations once refused early stopping, and warned about settings of images from noise."""
+    tried: list[Config] = []
+    monkeypatch.setattr(diagnose, "train", tried.append)
+    monkeypatch.setattr(diagnose, "read_metrics", lambda run: [])
+    diagnose.try_config(config, "config", tmp_path, 4)
+    (trial,) = tried
+    assert trial.training.steps == 4
+    assert trial.training.early_stopping_patience is None
+    validates = bool(config.data.context_frames)
+    assert trial.training.validate_every == (0 if validates else config.training.validate_every)
+
+
 def test_settings_without_an_adversarial_loss() -> None:
     matching = {"objective.adversarial.weight": 0.0, "objective.adversarial.feature_matching_weight": 1.0}
     assert titles(lines(), **matching) == ["a discriminator without an adversarial loss"]

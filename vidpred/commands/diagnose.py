@@ -16,6 +16,7 @@ from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
 from vidpred.training.diagnosis import Diagnosis, checked_titles, diagnose
+from vidpred.training.validation import validation_settings
 from vidpred.version import __version__
 
 
@@ -79,8 +80,9 @@ def try_config(config: Config, name: str, run: Path, steps: int) -> DoctorReport
     changes = config.model_dump(mode="json")
     changes["run"] = str(run)
     changes["training"] |= {
-        "steps": steps, "log_every": 1, "monitor_every": max(1, steps // 10), "validate_every": 0, "image_every": 0,
-        "trackers": [],
+        "steps": steps, "log_every": 1, "monitor_every": max(1, steps // 10), "image_every": 0, "trackers": [],
+        **dict.fromkeys(validation_settings(config.data, config.training)[:1], 0),
+        "early_stopping_patience": None, "early_stopping_min_delta": 0.0,
     }  # fmt: skip
     if config.objective.has_discriminator:
         changes["objective"]["adversarial"] |= {"start": 0, "ramp": 0}
