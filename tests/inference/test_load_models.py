@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from torch import Tensor, nn
 
+from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
+from vidpred.inference import load_models
 from vidpred.inference.load_models import as_predictors
 from vidpred.inference.predictor import Predictor, Run
 
@@ -34,3 +37,11 @@ def test_only_a_finished_training_is_loaded_by_its_folder(tmp_path: Path, monkey
     monkeypatch.setattr(Predictor, "load", load)
     assert as_predictors(Run(tmp_path, 0, 1)) == [own]
     assert loaded == [tmp_path]
+
+
+@pytest.mark.parametrize(("context_frames", "noun"), [(0, "1 image"), (4, "1 clip")])
+def test_trained_images_are_not_called_clips(context_frames: int, noun: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_models, "trained_clips", lambda *_: {"a.png"})
+    data = DataSettings(context_frames=context_frames)
+    with pytest.raises(ConfigError, match=f"trained on {noun} of the test split"):
+        load_models.refuse_trained([Predictor.load("pretrained")], data, "test")

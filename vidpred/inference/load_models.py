@@ -171,8 +171,9 @@ def refuse_trained(predictors: Sequence[Predictor], data: DataSettings, split: s
         seen = sorted(trained_clips(predictor.data, data, split))
         if seen:
             named = ", ".join(map(printable, seen[:3]))
+            parts = counted(len(seen), "clip" if data.context_frames else "image")
             raise ConfigError(
-                f"{predictor.name} was trained on {counted(len(seen), 'clip')} of the {split} split [{data.root}]: "
+                f"{predictor.name} was trained on {parts} of the {split} split [{data.root}]: "
                 f"{named}; remove them, or give the folder that it was trained on, whose splits it stores"
             )
 
