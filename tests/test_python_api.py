@@ -123,6 +123,10 @@ def test_read_video_reports_bad_input(tmp_path: Path) -> None:
         vidpred.read_video(path, start=9)
     with pytest.raises(DataError, match="absent.mp4]; check its path"):
         vidpred.read_video(tmp_path / "absent.mp4")
+    (tmp_path / "notes.mp4").write_text("Notes on the clips of May.")
+    for other, what in ((tmp_path, "a folder, not a regular file"), (tmp_path / "notes.mp4", "a text, not a video")):
+        with pytest.raises(DataError, match=rf"{what} \[.*\]; give a video$"):
+            vidpred.read_video(other)
 
 
 def test_render_writes_what_predict_writes(tmp_path: Path) -> None:
@@ -228,6 +232,15 @@ def test_own_generators_in_tables(own: Path, clips: Path, capsys: pytest.Capture
     assert run_vidpred("compare", "pretrained", *words, "--data", clips, "-o", "a.html") == 0
     assert f"{own}:Copy" in capsys.readouterr().out
     assert Path("a.html").is_file()
+
+
+def test_a_generator_that_returns_no_frames(own: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line once ended with a traceback."""
+    file = Path(f"{own}.py")
+    file.write_text(file.read_text() + "\ndef flat(context):\n    return context[:, -1]\nflat.context_frames = 2\n")
+    sys.modules.pop(str(own), None)
+    assert run_vidpred("predict", clips / "0.mp4", "--generator", f"{own}:flat", "-o", "a.npy") == 2
+    assert "the generator must return frames (B, K, C, H, W) = (1, K, 3, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ class ConfigError(VidpredError):
     exit_code = 2
 
 
+class GeneratorError(ConfigError, ValueError):
+    """A user's own generator returned something else than frames."""
+
+
 class DataError(VidpredError):
     """The data is missing, unreadable or too short."""
 

@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from vidpred.errors import GeneratorError
 from vidpred.models.base import Generator, as_generator
 from vidpred.models.conditions import Conditions
 from vidpred.models.noise import draw_noise
@@ -137,13 +138,13 @@ def _finest(images: list[Tensor] | Tensor, history: Tensor) -> Tensor:
     """Return a generator's frames at full resolution.
 
     Raises:
-        ValueError: Their shape differs from that of the history's frames.
+        GeneratorError: Their shape differs from that of the history's frames.
     """
     frames = as_pyramid(images)[-1]
     batch, _, channels, height, width = history.shape
     if frames.dim() != 5 or (len(frames), *frames.shape[2:]) != (batch, channels, height, width):
         wanted = f"({batch}, K, {channels}, {height}, {width})"
-        raise ValueError(f"the generator must return frames (B, K, C, H, W) = {wanted}, not {tuple(frames.shape)}")
+        raise GeneratorError(f"the generator must return frames (B, K, C, H, W) = {wanted}, not {tuple(frames.shape)}")
     return frames.float()
 
 

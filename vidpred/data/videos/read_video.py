@@ -75,4 +75,6 @@ def remedied() -> Iterator[None]:
         if ";" in reason or not bracket:
             raise
         remedy = "check its path" if reason.startswith("cannot read the file") else REMEDY
+        if "not a video" in reason or "not a regular file" in reason:  # which no encoder turns into one
+            remedy = "give a video"
         raise DataError(f"{reason} [{rest}; {remedy}") from None
