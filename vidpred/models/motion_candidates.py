@@ -41,8 +41,8 @@ class Scene(NamedTuple):
     Differences are in units of the neighborhood's change, so features do not depend on the amount of motion.
 
     Attributes:
-        path: Displacement (x, y) in pixels from each pixel of the future frame to its place in t, `(B, 2, H, W)`, see
-            `push`.
+        path: Displacement (x, y) from each pixel of the future frame to its place in t, `(B, 2, H, W)` in pixels of
+            the map, see `push`.
         steady: The same along the smooth flow, see `follow`.
         candidates: `(B, n, C, H, W)`, the last frame and those of `CANDIDATE_PRIORS`; n = 0 if only paths are used.
         prior: Logarithms of their shares at 1/8 of the resolution, `(B, n, h, w)`.

@@ -23,6 +23,8 @@ WHOLE, DRAWN = 1.0, 2.0  # backtest weights of the whole frame and of `USUAL_TRU
 class Motion(NamedTuple):
     """Motion in the context frames: maps `(B, ., H, W)` float32, trust and evidence at 1/8 of that resolution.
 
+    Pixels are those of the maps, which are larger than the frames' in `halved` motion.
+
     Attributes:
         last: Frame t.
         before: Frame t-1.
