@@ -133,7 +133,9 @@ def upload(folder: Path, name: str, private: bool, revision: str | None) -> str:
         )  # fmt: skip
     except Exception as error:
         reason = f"{type(error).__name__}: {one_line(error)[:120]}"
-        raise StorageError(f"cannot upload ({reason}) [{name}]; log in with: hf auth login") from None
+        raise StorageError(
+            f"cannot upload ({reason}) [{name}]; log in (hf auth login), or check the connection"
+        ) from None
     return str(address)
 
 
