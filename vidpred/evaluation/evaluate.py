@@ -121,7 +121,7 @@ def evaluate(
 def evaluate_predictors(
     predictors: Sequence[Predictor], request: EvaluationRequest, learned: NetworkMetrics | None = None
 ) -> Evaluation:
-    """Measure predictors and the baselines on whole frames of a split of the first one's data.
+    """Measure predictors and the baselines on whole frames of a split of the first one's data, or of `request.root`.
 
     Args:
         predictors: Runs that predict frames.
@@ -129,8 +129,9 @@ def evaluate_predictors(
         learned: Collects LPIPS, FID and FVD.
 
     Raises:
-        ConfigError: The split is unknown, samples are requested and no run takes noise, or runs differ in
-            data.size, data.channels, data.frame_skip or data.video.fps, or one was trained on what is measured.
+        ConfigError: The split is unknown, samples are requested and no run takes noise, runs differ in data.size
+            (unless `request.size` is given), data.channels, data.frame_skip or data.video.fps, one was trained on what
+            is measured, or the data have no actions or states that a run takes.
         DataError: The split has no window that is long enough.
     """
     check_request(predictors, request)

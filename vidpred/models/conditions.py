@@ -35,7 +35,7 @@ class Conditions:
 
     @classmethod
     def from_batch(cls, batch: Batch, count: int | None = None) -> Self:
-        """Return the conditions of a batch's first `count` samples (None: all)."""
+        """Return actions, labels and context states of a batch's first `count` samples (None: all)."""
         actions, labels, states = (
             None if rows is None else rows[:count] for rows in (batch.actions, batch.labels, batch.context_states)
         )

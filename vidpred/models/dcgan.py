@@ -65,7 +65,9 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
         64, ge=1, le=MOST_WIDTH, description="Feature maps of the first layer, doubled at every coarser resolution."
     )
     batch_norm: bool = Field(
-        True, description="Apply batch normalization between the layers; must be false with a gradient penalty."
+        True,
+        description="Apply batch normalization between the layers; set it to false with gradient_penalty_weight, "
+        "r1_weight or r2_weight of objective.adversarial, which are defined for single samples.",
     )
     minibatch_kernels: int = Field(
         0,

@@ -94,8 +94,8 @@ class MotionSettings(ModelSettings):
     )
     refine: bool = Field(
         False,
-        description="Add a UNet that takes the frames themselves, corrects motion and adds details; needed for noise, "
-        "actions and states.",
+        description="Add a UNet that takes the frames themselves, corrects motion and adds details; needed for "
+        "model.noise_channels, action_size and state_size, not possible with sharpness above 0.",
     )
     sharpness: float = Field(
         0.0,

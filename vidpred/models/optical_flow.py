@@ -194,7 +194,12 @@ def warp(maps: Tensor, flow: Tensor, mode: Literal["bilinear", "bicubic"] = "bil
 
 
 def warp_backward(images: Tensor, flow: Tensor) -> Tensor:
-    """Return `warp` of images `(N, C, H, W)` in [0, 1] along a flow `(N, 2, H, W)`, clamped to that range."""
+    """Return `warp` of images in [0, 1], clamped to that range.
+
+    Args:
+        images: `(N, C, H, W)`.
+        flow: `(N, 2, H, W)`, displacement (x, y) in pixels from each pixel of the result to its place in the images.
+    """
     return warp(images, flow).clamp(0, 1)  # rounded bilinear weights may sum to slightly above 1
 
 

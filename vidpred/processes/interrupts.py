@@ -117,7 +117,8 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call a function on the first Ctrl-C, SIGTERM or SIGHUP, so that outputs are finished; a second one interrupts.
 
     Raises:
-        SystemExit: The block raised KeyboardInterrupt after that, for it had no output; the code is 128 + the signal's.
+        SystemExit: KeyboardInterrupt left the block after that, because it had no output or another signal came; the
+            code is 128 + that of the first signal.
     """
     before: dict[int, Any] = {}
     received: list[int] = []

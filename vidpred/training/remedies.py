@@ -66,7 +66,7 @@ def lacks_penalty(history: History) -> bool:
 
 
 def lacks_history(history: History) -> bool:
-    """Return whether historical averaging is off."""
+    """Return whether an adversary is used without historical averaging."""
     return has_adversary(history) and not history.objective.history_weight
 
 

@@ -118,7 +118,7 @@ class Preparation(Protocol):
         """
 
     def candidates(self) -> list[Item]:
-        """Return the items that `check` reads, without writing anything."""
+        """Return the items for `check`, which writes nothing and reads those that are not marked bad."""
 
     def look(self, item: Item) -> dict[str, Any]:
         """Read an item and return its contents as {clips, frames, seconds}.
