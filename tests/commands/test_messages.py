@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from vidpred.config import load_config
 from vidpred.config.load import split_words
 from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, DataError
 from vidpred.evaluation import images
 
 TINY = (
@@ -45,6 +46,19 @@ def error(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 @pytest.mark.parametrize("config", [("tiny.yaml",), ("tiny",), ("--config", "tiny.yaml")])
 def test_train_takes_a_config_as_its_first_word(work: Path, tmp_path: Path, config: tuple[str, ...]) -> None:
     assert run_vidpred("train", *config, f"data.root={work}/clips", f"run={tmp_path}/run", *TINY, "--dry-run") == 0
+
+
+def test_train_takes_the_folder_of_a_run(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It resumes the run; a failure before its training begins leaves the record of the finished one."""
+    assert run_vidpred("train", work / "run") == 0
+    assert "nothing left to do" in capsys.readouterr().out
+    assert json.loads((work / "run" / "exit.json").read_text())["code"] == 0
+    (work / "clips").rename(work / "moved")
+    try:
+        assert run_vidpred("train", work / "run") == DataError.exit_code
+    finally:
+        (work / "moved").rename(work / "clips")
+    assert json.loads((work / "run" / "exit.json").read_text())["code"] == 0
 
 
 def test_words_of_train() -> None:

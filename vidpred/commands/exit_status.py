@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from vidpred.errors import ConfigError, DistributedError, InUseError, StoppedError, StorageError, VidpredError, one_line
+from vidpred.errors import DistributedError, InUseError, StoppedError, StorageError, VidpredError, one_line
 from vidpred.processes.parent_watch import started_by_launcher
 
 MOST_CHARACTERS = 200  # of the last line, as far as its parts allow
@@ -106,11 +106,11 @@ def print_last(line: str) -> None:
 def leave_exit_code(code: int, message: str) -> None:
     """Write the exit code to the run folder; under a launcher also for failures before the folder exists.
 
-    A command that is refused changes nothing, so it leaves what an earlier one wrote.
+    A command that fails before its training begins changes nothing, so it leaves what an earlier one wrote: a training
+    removes that at its beginning.
     """
     folder = _run_folder
-    refused = code == ConfigError.exit_code and not under_launcher()
-    if refused and folder is not None and (folder / "exit.json").is_file():
+    if code and not under_launcher() and folder is not None and (folder / "exit.json").is_file():
         return
     if folder is None and under_launcher():
         folder = requested_run(sys.argv[1:])

@@ -26,7 +26,8 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[CONFIG] [KEY=VALUE]...",
-        help="A preset's name or the path of a YAML file (as --config), then settings such as data.root=clips.",
+        help="A preset's name, a YAML file or the folder of a run to resume (as --config), then settings such as "
+        "data.root=clips.",
     ),
 ]
 

@@ -82,17 +82,25 @@ def split_words(words: Sequence[str], config: str | None) -> tuple[str | None, l
 
     Args:
         words: The words of a command.
-        config: The config that an option names; None: one of the words may be a preset's name or a YAML file.
+        config: The config that an option names; None: one of the words may be a preset's name, a YAML file or a run
+            folder, which stands for its config.yaml.
 
     Raises:
         ConfigError: Two configs are named.
     """
-    names = [word for word in words if "=" not in word and (word.endswith((".yaml", ".yml")) or _is_preset(word))]
+    names = [word for word in words if "=" not in word and _is_config(word)]
     if (config is not None and names) or len(names) > 1:
         raise ConfigError(
             f"two configs are named [{config or names[1]} and {names[0]}]; give one, and KEY=VALUE for the rest"
         )
-    return (names[0] if names else config), [word for word in words if word not in names]
+    found = names[0] if names else config
+    if names and (Path(names[0]) / "config.yaml").is_file():
+        found = str(Path(names[0]) / "config.yaml")
+    return found, [word for word in words if word not in names]
+
+
+def _is_config(word: str) -> bool:
+    return word.endswith((".yaml", ".yml")) or _is_preset(word) or (Path(word) / "config.yaml").is_file()
 
 
 def _is_preset(name: str) -> bool:

@@ -114,7 +114,10 @@ def image_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     if not len(source) and recorded is not None:
         raise recorded.nothing_left(split, root)
     if not len(source):
-        raise DataError(f"none of the {len(images):,} images is in the {split} split [{root}]; add some")
+        raise DataError(
+            f"none of the {len(images):,} images is in the {split} split [{root}]; add some, or "
+            "change data.split_fractions"
+        )
     return source
 
 
