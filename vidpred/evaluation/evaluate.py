@@ -148,8 +148,8 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         raise ConfigError(f"no such split [--split {request.split}]; choose from {', '.join(SPLITS)}")
     for predictor in predictors:
         predictor.check_predicts_frames()
-        if request.root is None and predictor.checkpoint is not None:
-            warn_if_unrecorded(predictor.data, predictor.name)
+    if request.root is None and predictors[0].checkpoint is not None:
+        warn_if_unrecorded(predictors[0].data, predictors[0].name)
     check_same_frames(predictors, "evaluate them one by one")
     if request.size is None:
         check_same_frames(predictors, "give one size for all, --size N (size=N), or evaluate them one by one", ["size"])
