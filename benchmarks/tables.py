@@ -21,6 +21,7 @@ from benchmarks import (
     speed_tables,
     startup,
 )
+from benchmarks.experiments import presets
 from benchmarks.markdown import COPY, FLOW, Results, grid, numbers, over_seeds, percent
 from benchmarks.results import RESULTS, read_results
 from vidpred.config import load_config
@@ -88,6 +89,7 @@ def models(results: Results) -> str:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "predictors": predictors.table,
+    "preset steps": presets.table,
     "predictor sizes": lambda results: predictors.sizes(),
     "reliability scorecard": reliability_tables.scorecard,
     "fuzzing": reliability_tables.fuzzing,

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.experiments.base import RUNS, Experiment, real_clips
+from benchmarks.experiments.base import RUNS, Experiment, real_clips, weights_difference
 from benchmarks.experiments.ceilings import CEILING_EXPERIMENTS
 from benchmarks.experiments.fuzzing import FUZZ_EXPERIMENTS
 from benchmarks.experiments.images import IMAGE_EXPERIMENTS
@@ -27,11 +27,12 @@ from benchmarks.experiments.ladder import LADDER_EXPERIMENTS
 from benchmarks.experiments.latency import LATENCY_EXPERIMENTS
 from benchmarks.experiments.motion import MOTION_EXPERIMENTS
 from benchmarks.experiments.planning import PLANNING_EXPERIMENTS
+from benchmarks.experiments.presets import PRESET_EXPERIMENTS
 from benchmarks.experiments.scale import SCALE_EXPERIMENTS
 from benchmarks.experiments.sharpness import SHARP_EXPERIMENTS
 from benchmarks.harness import commit, machine
 from benchmarks.results import RESULTS, append_result, read_results
-from vidpred.checkpoint import find_checkpoint, read_metrics
+from vidpred.checkpoint import read_metrics
 from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.data.sources import evaluation_offsets
@@ -150,17 +151,6 @@ def one_and_two_processes(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def weights_difference(run: Path, reference: Path, step: int) -> float:
-    """Return the norm of the difference of two generators' weights after a step, relative to that of the reference."""
-
-    def weights(folder: Path) -> Tensor:
-        tensors = find_checkpoint(folder, f"step-{step}").tensors("generator")
-        return torch.cat([value.flatten() for value in tensors.values()])
-
-    one = weights(reference)
-    return float((weights(run) - one).norm() / one.norm())
-
-
 def processes_changed_on_resume(folder: Path, seed: int) -> dict[str, Any]:
     """Resume a run of one process with two after 100 steps; compare its weights with those of the run that went on."""
     words = ["--config", "tiny.yaml", f"data.root={real_clips()}", f"seed={seed}", "training.steps=400",
@@ -184,6 +174,7 @@ EXPERIMENTS = [
     Experiment("one and two processes", 0, one_and_two_processes),
     Experiment("processes changed on resume", 0, processes_changed_on_resume),
     Experiment("real video, release.yaml, residual coarse (the paper's)", 0, lambda f, s: real_video(f, s, "coarse")),
+    *PRESET_EXPERIMENTS,
     *PLANNING_EXPERIMENTS,
     *LATENCY_EXPERIMENTS,
     *CEILING_EXPERIMENTS,

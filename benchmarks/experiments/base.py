@@ -9,6 +9,10 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from vidpred.checkpoint import find_checkpoint
 from vidpred.config import Config
 from vidpred.inference.predictor import Predictor
 from vidpred.run import train
@@ -43,3 +47,14 @@ def trained(config: Config) -> Predictor:
     """Train a run, or resume it, and load its model."""
     train(config)
     return Predictor.load(config.run, device="cpu")
+
+
+def weights_difference(run: Path, reference: Path, step: int) -> float:
+    """Return the norm of the difference of two generators' weights after a step, relative to that of the reference."""
+
+    def weights(folder: Path) -> Tensor:
+        tensors = find_checkpoint(folder, f"step-{step}").tensors("generator")
+        return torch.cat([value.flatten() for value in tensors.values()])
+
+    one = weights(reference)
+    return float((weights(run) - one).norm() / one.norm())
