@@ -141,6 +141,8 @@ def test_a_run_without_its_splits_is_named(tmp_path: Path, capsys: pytest.Captur
     assert message not in capsys.readouterr().err
     check_request([Predictor.load("pretrained"), Predictor.load(run)], EvaluationRequest(size=32))
     assert "run stores" not in capsys.readouterr().err, "the data of the first are measured"
+    check_request(as_predictors(run, str(tmp_path / "other")), EvaluationRequest())
+    assert message not in capsys.readouterr().err, "other data than the run's"
     words = {**TINY, "data.root": str(tmp_path / "clips"), "run": str(run), "training.steps": 3}
     train(load_config(None, words))
     assert message in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vidpred.data.build import build_source
-from vidpred.data.recorded_splits import RecordedSplits, warn_if_unrecorded, with_root
+from vidpred.data.recorded_splits import RecordedSplits, with_root
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source
 from vidpred.data.splits import SPLITS, Part
@@ -25,7 +25,14 @@ from vidpred.evaluation.protocols import (
     max_history_len,
     with_baselines,
 )
-from vidpred.inference.load_models import Data, as_predictors, check_same_frames, refuse_trained, unique_names
+from vidpred.inference.load_models import (
+    Data,
+    as_predictors,
+    check_same_frames,
+    refuse_trained,
+    unique_names,
+    warn_without_splits,
+)
 from vidpred.inference.predictor import Predictor
 from vidpred.models.base import Generator
 from vidpred.models.build import count_parameters
@@ -148,8 +155,8 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         raise ConfigError(f"no such split [--split {request.split}]; choose from {', '.join(SPLITS)}")
     for predictor in predictors:
         predictor.check_predicts_frames()
-    if request.root is None and predictors[0].checkpoint is not None:
-        warn_if_unrecorded(predictors[0].data, predictors[0].name)
+    if request.root is None:
+        warn_without_splits(predictors[0])
     check_same_frames(predictors, "evaluate them one by one")
     if request.size is None:
         check_same_frames(predictors, "give one size for all, --size N (size=N), or evaluate them one by one", ["size"])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vidpred.data.build import build_source
 from vidpred.data.images.windows import images_of
-from vidpred.data.recorded_splits import warn_if_unrecorded, with_root
+from vidpred.data.recorded_splits import with_root
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import Source, evenly_spaced
 from vidpred.data.worlds.points import POINTS
@@ -34,7 +34,7 @@ from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.evaluation.monte_carlo import roughness
 from vidpred.files import write_file
 from vidpred.inference.discriminator import load_discriminator
-from vidpred.inference.load_models import refuse_trained, unique_names
+from vidpred.inference.load_models import refuse_trained, unique_names, warn_without_splits
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.media.text_table import format_table
@@ -141,7 +141,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     plain = data.model_copy(update={"labeled": None, "augment": AugmentSettings(horizontal_flip=False)})
     if request.root is None:
         for predictor in predictors.values():
-            warn_if_unrecorded(predictor.data, predictor.name)
+            warn_without_splits(predictor)
     train, held_out = build_source(plain, "train", [0]), build_source(plain, request.split, [0], progress=True)
     features = request.features
     network: Callable[[Tensor], Any] | None = load_network(features) if features else None

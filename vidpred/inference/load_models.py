@@ -12,11 +12,11 @@ from torch import nn
 
 from vidpred.checkpoint import find_checkpoint
 from vidpred.data.build import trained_clips
-from vidpred.data.recorded_splits import has_recorded_splits, with_root
+from vidpred.data.recorded_splits import has_recorded_splits, warn_if_unrecorded, with_root
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, counted, printable
 from vidpred.inference.own_generator import import_generator, own_predictor
-from vidpred.inference.predictor import Predictor, Run, choose_device
+from vidpred.inference.predictor import Predictor, Run, choose_device, read_sections
 
 FRAME_KEYS = ("channels", "frame_skip", "video.fps")  # settings that choose the frames of a video
 Data = str | Path | Mapping[str, Any]
@@ -123,6 +123,14 @@ def as_predictors(models: Any, data: Data | None = None) -> list[Predictor]:
             context_frames = changes.get("context_frames", first.context_frames if first else None)
             found.append(own_predictor(model, context_frames, _changed(first or DataSettings(), changes), name))
     return found
+
+
+def warn_without_splits(predictor: Predictor) -> None:
+    """Warn if a model is measured on the data of its run, which stores no splits of them. Raises StorageError."""
+    if predictor.checkpoint is not None and predictor.data.root is not None:
+        trained, _ = read_sections(predictor.checkpoint)
+        if trained.root == predictor.data.root:
+            warn_if_unrecorded(predictor.data, predictor.name)
 
 
 def _loaded(model: Any) -> Any:
