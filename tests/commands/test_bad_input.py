@@ -35,7 +35,7 @@ def test_misused_verbs_are_one_line(capsys: pytest.CaptureFixture[str], words: s
 
 
 @pytest.mark.parametrize(
-    "words", ["doctor {}", "train run={}", "train data.root={}", "predict {}", "export -r r -o {}/x.pt2"]
+    "words", ["doctor {}", "train {}", "train run={}", "train data.root={}", "predict {}", "export -r r -o {}/x.pt2"]
 )
 def test_too_long_names_are_one_line(capsys: pytest.CaptureFixture[str], words: str) -> None:
     assert run_vidpred(*words.format("n" * 300).split()) in (2, 3, 4)

@@ -110,7 +110,7 @@ def leave_exit_code(code: int, message: str) -> None:
     removes that at its beginning.
     """
     folder = _run_folder
-    if code and not under_launcher() and folder is not None and (folder / "exit.json").is_file():
+    if code and not under_launcher() and folder is not None and os.path.isfile(folder / "exit.json"):
         return
     if folder is None and under_launcher():
         folder = requested_run(sys.argv[1:])

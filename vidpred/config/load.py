@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,13 +95,13 @@ def split_words(words: Sequence[str], config: str | None) -> tuple[str | None, l
             f"two configs are named [{config or names[1]} and {names[0]}]; give one, and KEY=VALUE for the rest"
         )
     found = names[0] if names else config
-    if names and (Path(names[0]) / "config.yaml").is_file():
+    if names and os.path.isfile(Path(names[0]) / "config.yaml"):
         found = str(Path(names[0]) / "config.yaml")
     return found, [word for word in words if word not in names]
 
 
 def _is_config(word: str) -> bool:
-    return word.endswith((".yaml", ".yml")) or _is_preset(word) or (Path(word) / "config.yaml").is_file()
+    return word.endswith((".yaml", ".yml")) or _is_preset(word) or os.path.isfile(Path(word) / "config.yaml")
 
 
 def _is_preset(name: str) -> bool:
