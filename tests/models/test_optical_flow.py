@@ -48,7 +48,7 @@ def test_the_warp_of_opencv_is_nearly_the_same(channels: int) -> None:
         torch.rand(2, channels, 5, 7, generator=generator), (40, 56), mode="bicubic"
     )
     flow = torch.nn.functional.interpolate(8 * torch.randn(2, 2, 5, 7, generator=generator), (40, 56), mode="bicubic")
-    for image, most in ((noise, 0.02), (coarse.clamp(0, 1), 0.001)):
+    for image, most in ((noise, 0.01), (coarse.clamp(0, 1), 0.001)):
         for images in (image, image[:1].expand(2, -1, -1, -1)):
             difference = (warp_sharp_opencv(images, flow) - warp_sharp(images, flow)).abs()
             assert difference.max() < most

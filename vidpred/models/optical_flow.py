@@ -246,7 +246,7 @@ def warp_sharp_opencv(images: Tensor, flow: Tensor) -> Tensor:
     Keys' kernel is linear in a: with a = -1/2 it is 2/3 of OpenCV's with a = -3/4 and 1/3 of that with a = 0, which is
     bilinear with fractions f of a pixel replaced by f² (3 - 2f). For the product of both directions that leaves out 2/9
     of the product of the kernels' differences. It and OpenCV's places in 1/32 of a pixel differ from `warp_sharp` by up
-    to 0.01 in white noise and 0.001 in frames of a video, in a third of the time.
+    to 0.01 in white noise and about 0.001 in frames of a video, in a third of the time.
 
     Args:
         images: `(N, C, H, W)` in [0, 1], C = 1 or 3.
