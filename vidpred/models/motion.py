@@ -19,9 +19,6 @@ from torch import Tensor, nn
 from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
-from vidpred.models.conditioned import ConditionedPredictor
-from vidpred.models.export_steps import FrameStep
-from vidpred.models.exported_step import Port, Sizes
 from vidpred.models.motion_candidates import (
     NOISE_EFFECTS,
     NUM_CANDIDATES,
@@ -38,26 +35,14 @@ from vidpred.models.motion_candidates import (
     split_repeated,
     vary,
 )
-from vidpred.models.motion_estimation import (
-    LEADS,
-    PADDING,
-    Motion,
-    backtest,
-    enlarge,
-    flow_origins,
-    flows_at,
-    halved,
-    motion_of,
-    observe,
-    paths_of,
-)
-from vidpred.models.optical_flow import FlowCache, follow, warp, warp_backward, warp_sharp, warp_sharp_opencv
-from vidpred.models.pyramid import crop, pad_to_multiple
+from vidpred.models.motion_estimation import LEADS, Motion, enlarge, halved, observe
+from vidpred.models.motion_predictor import MotionPredictor
+from vidpred.models.motion_step import MotionStep
+from vidpred.models.motion_stream import MotionStream
+from vidpred.models.optical_flow import follow, warp, warp_backward, warp_sharp
+from vidpred.models.pyramid import crop
 from vidpred.models.settings import ModelSettings
-from vidpred.models.worker_threads import WorkerThreads
 
-FINE = "OpenCV's DIS, medium preset with finest scale 0 and patch stride 4"
-SMOOTH = "OpenCV's DIS, medium preset with variational refinement alpha 80"
 CARRIED = 16  # features that are warped with the motion
 FLOW_SCALE = 16.0  # displacement in pixels of a network input of 1
 MOST_PIXELS = 2**16  # predicted at once: enough for two threads, and few enough for the caches of processors
@@ -134,7 +119,7 @@ class MotionSettings(ModelSettings):
         return MotionGenerator(self, data.context_frames, data.pred_frames, data.lead, data.channels)
 
 
-class MotionGenerator(ConditionedPredictor):
+class MotionGenerator(MotionPredictor):
     """Predictor of frames t+k, k = lead, ..., lead + pred_frames - 1, each directly from the context frames.
 
     The reliability of motion is measured on the context frames first (`backtest`). Candidates for a future frame
@@ -207,16 +192,6 @@ class MotionGenerator(ConditionedPredictor):
         self, motion: Motion, conditions: Tensor | None, height: int, width: int, leads: range | None = None,
         sharp_warp: Callable[[Tensor, Tensor], Tensor] = warp_sharp,
     ) -> list[Tensor]:  # fmt: skip
-        """Predict future frames from the motion in the context frames, see `forward`.
-
-        Args:
-            motion: See `observe`.
-            conditions: Planes `(B, n, 1, 1)`; without refinement, noise is the only one.
-            height: Height of the frames in pixels.
-            width: Their width.
-            leads: Their numbers of frames ahead; None: all.
-            sharp_warp: The warp of sharpness above 0, unless in training.
-        """
         leads = range(self.lead, self.lead + self.pred_frames) if leads is None else leads
         if self.refinement is not None:
             images = self._refined(motion, leads, conditions)
@@ -302,76 +277,6 @@ class MotionGenerator(ConditionedPredictor):
             if name.startswith("path_") and name not in found and name.removeprefix("path_") in found:
                 found[name] = found[name.removeprefix("path_")]
         return found
-
-
-class MotionStream:
-    """The forward pass for the contexts of one stream: the flow between two frames is computed once.
-
-    On a CPU the sharp warp is OpenCV's, which differs a little, see `warp_sharp_opencv`.
-
-    Attributes:
-        generator: The generator, in evaluation mode.
-        leads: Numbers of frames ahead to predict.
-    """
-
-    def __init__(self, generator: MotionGenerator, leads: range) -> None:
-        self.generator, self.leads, self._workers = generator, leads, WorkerThreads()
-        self.cache = FlowCache(multiple=PADDING, workers=self._workers)
-
-    def __call__(
-        self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None, states: Tensor | None = None,
-    ) -> list[Tensor]:  # fmt: skip
-        """Return the first frames of `generator(context, ...)`."""
-        motion = observe(context, self.generator.backtests, self.cache)
-        conditions = self.generator.planes(context, noise, actions, states)
-        height, width = context.shape[-2:]
-
-        def predict(leads: range, sharp_warp: Callable[[Tensor, Tensor], Tensor] = warp_sharp_opencv) -> Tensor:
-            (frames,) = self.generator.from_motion(motion, conditions, height, width, leads, sharp_warp)
-            return frames
-
-        if context.device.type != "cpu":
-            return [predict(self.leads, warp_sharp)]
-        size = -(-len(self.leads) // self._workers.count)
-        parts = [self.leads[first : first + size] for first in range(0, len(self.leads), size)]
-        return [torch.cat(self._workers.map(predict, parts), 1)]
-
-
-class MotionStep(FrameStep):
-    """The networks and warps of `motion`; optical flow is an input, `(B, pairs, 2, H, W)`."""
-
-    generator: MotionGenerator
-    as_onnx = False  # the conversion of its warps takes over four minutes
-
-    def __init__(self, generator: MotionGenerator, state: Mapping[str, Any]) -> None:
-        super().__init__(generator, state)
-        # The newest ten frames are used; two are taken as three by the model, whose flows a caller would not expect.
-        self.origins = flow_origins(generator.context_frames, generator.backtests)
-        pairs = [(0, FINE), (1, FINE), *((origin, SMOOTH) for origin in self.origins)]
-        listed = "; ".join(
-            f"{index}: t-{origin} to t-{origin + 1}, {care}" for index, (origin, care) in enumerate(pairs)
-        )
-        meaning = f"displacement (x, y) in pixels of every pixel from one frame to the one before it: {listed}"
-        flows = Port("flows", ("batch", len(pairs), 2, "height", "width"), "float32", None, meaning)
-        self.inputs = [self.context, flows, *self.conditions]
-
-    def predict(self, history: Tensor, first: Tensor | None, conditions: Mapping[str, Tensor]) -> Tensor:
-        assert first is not None
-        context = history[:, : self.generator.context_frames]
-        fine, older, smooth, *old_flows = pad_to_multiple(first, PADDING).unbind(1)
-        frames = pad_to_multiple(context[:, -10:], PADDING)
-        motion = motion_of(frames, [fine, older], smooth, backtest(frames, paths_of(self.origins, old_flows)))
-        given = (conditions.get(name) for name in ("noise", "actions", "states"))
-        planes = self.generator.planes(context, *given)
-        (predicted,) = self.generator.from_motion(motion, planes, context.shape[-2], context.shape[-1])
-        return predicted.float()
-
-    def example(self, sizes: Sizes, seed: int = 0) -> tuple[Tensor, ...]:
-        context, _, *rest = super().example(sizes, seed)
-        frames = context[:, : self.generator.context_frames][:, -10:]
-        flows = [*flows_at(frames, [0, 1], "fine"), *flows_at(frames, self.origins, "smooth")]
-        stacked = torch.stack(flows, 1)[..., : sizes.height, : sizes.width]
-        return (context, stacked, *rest)
 
 
 def gate_network(width: int) -> nn.Sequential:
