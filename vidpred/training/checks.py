@@ -34,6 +34,7 @@ COLLAPSED, NEAREST = 0.3, 0.4
 COVERED = 0.75  # share of a world's modes
 ALIKE = 0.05  # distance between two samples, as a share of their distance from the true frames
 BETTER = 1.2  # factor by which a share that is still improving approaches 1 from one quarter of the run to the next
+WAITS = 0.2  # share of the time spent on waiting for data
 BELOW = -1.0  # gain over a baseline in dB below which a model is clearly worse
 GAINED = 0.5  # dB by which the gain rises in the second half of an unfinished run that is still improving
 ADVERSARIAL = ("monitor/gradient_adversarial", "monitor/gradient_feature_matching")
@@ -388,3 +389,11 @@ def _below(history: History, baseline: str, name: str) -> str | None:
     if history.last_step < history.training.steps and before and gain > before[-1] + GAINED:
         return None
     return f"at step {step}, the PSNR of validation frames is {-gain:.1f} dB below that of {name}"
+
+
+def waits_for_data(history: History) -> str | None:
+    """Find a training that often waits for its data."""
+    shares = history.late("waiting_for_data", 4)
+    if history.last_step < MATURE or not shares or fmean(shares) < WAITS:
+        return None
+    return f"the training waits for data {100 * fmean(shares):.0f} % of the time"

@@ -81,6 +81,14 @@ CHECKS: tuple[Check, ...] = (
         (Remedy("pass uint8 in [0, 255] or float in [0, 1]: divide by 255, or undo a scaling to [-1, 1]"),),
     ),
     Check(
+        "slow data", "warning", "data", ("waiting_for_data",), checks.waits_for_data,
+        "the processor or GPU that trains is idle while the next batch is read, decoded and cropped",
+        (Remedy("set data.num_workers=2, or as many as there are idle cores", to.reads_in_turn),
+         Remedy("raise data.num_workers if there are idle cores", to.reads_ahead),
+         Remedy("decode once, with `vidpred prepare folder FOLDER TARGET --cache`, and train on TARGET",
+                to.of_videos)),
+    ),
+    Check(
         "constant {frames}", "serious", "data", INPUT, checks.constant_frames,
         "there is nothing to learn",
         (Remedy("inspect the run's images and the data; the usual cause is a reader or a crop that yields one color"),),

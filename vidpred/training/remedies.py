@@ -42,6 +42,16 @@ def of_videos(history: History) -> bool:
     return for_frames(history) and history.settings.data.root is not None
 
 
+def reads_in_turn(history: History) -> bool:
+    """Return whether the training process itself reads the data."""
+    return not history.settings.data.num_workers
+
+
+def reads_ahead(history: History) -> bool:
+    """Return whether worker processes read the data."""
+    return not reads_in_turn(history)
+
+
 def has_adversary(history: History) -> bool:
     """Return whether there is a discriminator."""
     return history.objective.has_discriminator

@@ -124,6 +124,12 @@ class TrainingSettings(Settings):
     monitor_every: int = Field(
         50, ge=0, description="Steps between the measurements that `vidpred doctor` reads. 0: never."
     )
+    profile: bool = Field(
+        False,
+        description="Whether to measure where the time goes: profile.json in the run folder gets the seconds of every "
+        "stage of the training and the most expensive operations of three steps, profile_trace.json.gz these "
+        "operations in order, for trace viewers such as Perfetto. On a GPU this costs speed.",
+    )
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
         (),
         description="Experiment trackers that receive losses, validation metrics, images and predicted videos, as in "

@@ -33,12 +33,12 @@ from vidpred.models.conditions import Conditions
 from vidpred.models.rollout import unroll
 from vidpred.processes.interrupts import arm, interrupt
 from vidpred.training.monitors import as_table, summarize
+from vidpred.training.profile import PROFILE_FILE, WAITING, Pace
 from vidpred.training.tracking import Tracker, describe_validation
 from vidpred.training.updates import TrainingParts, Updates
 from vidpred.training.workers import closing_workers, prepare_worker, worker_failure
 
 TIMED_STEPS = 64  # at most, for an estimate of a run's duration
-SMOOTHING = 0.3  # weight of the newest rate in the progress bar
 
 
 class Progress(NamedTuple):
@@ -83,7 +83,7 @@ class Trainer(Updates):
                 if first_step:
                     at = f"resuming at step {first_step} of {self.settings.steps}"
                     self.tracker.print(f"{at}; {note}" if note else at)
-                with self._batches(first_step) as batches:
+                with self._batches(first_step) as batches, self._profiled():
                     last_step = self._steps(first_step, batches)
             if early.exhausted and last_step < self.settings.steps:
                 self.tracker.print(f"vidpred: stopped early after step {last_step}: {early.describe()}")
@@ -106,30 +106,41 @@ class Trainer(Updates):
                     raise
                 raise failure from error
 
+    @contextmanager
+    def _profiled(self) -> Iterator[None]:
+        """Write the profile of the steps in the context, also when the run is stopped; see `training.profile`."""
+        try:
+            with self.profiler.running():
+                yield
+        finally:
+            if self.accelerator.is_main_process and (summary := self.profiler.write()):
+                self.tracker.print(f"profile: {summary} [{self.parts.folder.path / PROFILE_FILE}]")
+
     def _steps(self, first_step: int, batches: Iterator[Batch]) -> int:
-        clock = time.monotonic()
-        since, smooth = first_step, None
-        samples = self.settings.batch_size * self.settings.gradient_accumulation_steps
+        stage = self.profiler.stages
+        pace = Pace(stage, first_step, self.settings.batch_size * self.settings.gradient_accumulation_steps)
         for step in range(first_step, self.settings.steps):
-            group = list(islice(batches, self.settings.gradient_accumulation_steps))
+            with stage(WAITING):
+                group = list(islice(batches, self.settings.gradient_accumulation_steps))
             self.parts.progress()
             log_now = (step + 1) % self.settings.log_every == 0 or step + 1 == self.settings.steps
-            checksum = self._checksum(group) if log_now else None
-            group = [batch.to(self.accelerator.device) for batch in group]
-            parts = self.train_step(step, *group)
-            if self.measured:
-                self._monitor(step + 1)
-            shown: dict[str, float] = {}
-            if log_now:
-                shown = self._mean(parts)
-                rate = (step + 1 - since) * samples / (time.monotonic() - clock)
-                clock, since = time.monotonic(), step + 1
-                factor = self.schedule.factor("generator", step)
-                extra = {"learning_rate_factor": factor, "samples_per_second": rate, "data_checksum": checksum}
-                self.tracker.log(step + 1, {**shown, **extra})
-                shown["samples/s"] = smooth = rate if smooth is None else smooth + SMOOTHING * (rate - smooth)
-            self.tracker.advance(shown)
+            with stage("logs"):
+                checksum = self._checksum(group) if log_now else None
+            with stage("updates"):
+                group = [batch.to(self.accelerator.device) for batch in group]
+                parts = self.train_step(step, *group)
+                losses = self._mean(parts) if log_now else {}
+            with stage("logs"):
+                if self.measured:
+                    self._monitor(step + 1)
+                if log_now:
+                    factor = self.schedule.factor("generator", step)
+                    extra = {"learning_rate_factor": factor, **pace.values(step + 1), "data_checksum": checksum}
+                    self.tracker.log(step + 1, {**losses, **extra})
+                    losses["samples/s"] = pace.smooth_rate
+                self.tracker.advance(losses)
             self._after_step(step + 1, group[0])
+            self.profiler.step()
             if self.early_stopping.exhausted:
                 return step + 1
         return self.settings.steps
@@ -186,16 +197,20 @@ class Trainer(Updates):
             self.parts.folder.check_in_place()
         stopping = not self._everywhere(self._stop_signal is None)
         mark: tuple[str, float] | None = None
+        stage = self.profiler.stages
         if self.parts.validate and settings.validate_every and (last or done % settings.validate_every == 0):
-            value, better = self._validate(done)
+            with stage("validation"):
+                value, better = self._validate(done)
             if value is not None:
                 self.early_stopping.update(done, value)
                 mark = (settings.best_by, value) if better else None
         last = last or self.early_stopping.exhausted
         if settings.image_every and (last or done % settings.image_every == 0):
-            self._image(done, batch)
+            with stage("images"):
+                self._image(done, batch)
         if last or stopping or mark or done % self.parts.checkpoint.every == 0:
-            self._save(done, mark)
+            with stage("checkpoints"):
+                self._save(done, mark)
         if stopping:
             raise StoppedError(
                 f"stopped after step {done} and saved [{self.parts.folder.path}]; the same command resumes the run"

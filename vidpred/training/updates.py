@@ -32,6 +32,7 @@ from vidpred.training.early_stopping import EarlyStopping
 from vidpred.training.monitors import is_due, measure, measure_samples
 from vidpred.training.objectives import Objective, ObjectiveSettings, Phase, Step
 from vidpred.training.optimizers import Schedule, build_optimizer
+from vidpred.training.profile import Profiler
 from vidpred.training.settings import CheckpointSettings, OptimizerSettings, TrainingSettings
 
 Validate = Callable[[Generator], dict[str, float]]
@@ -98,7 +99,8 @@ class Updates:
 
     def __init__(self, parts: TrainingParts) -> None:
         self.parts, self.settings, self.accelerator = parts, parts.training, parts.accelerator
-        training = parts.training
+        training, main = parts.training, parts.accelerator.is_main_process
+        self.profiler = Profiler(parts.folder.path, parts.accelerator.device, training.profile and main)
         self.networks = {"generator": self._network(parts.generator, training.generator)}
         if parts.discriminator is not None:
             self.networks["discriminator"] = self._network(parts.discriminator, training.discriminator)
@@ -164,7 +166,8 @@ class Updates:
             self._update(network, phase.network, losses, number, batches)
             phase.after_update()
             parts |= {f"{phase.network}/{name}": value for name, value in losses.parts.items()}
-        self._average(number)
+        with self.profiler.stages("averaged weights"):
+            self._average(number)
         return parts
 
     def _seed(self, number: int, *of_batch: int) -> None:
