@@ -1,5 +1,5 @@
 # make demo    train and render the comparison of blurry and sharp predictions
-# make test    all tests, 9 to 14 minutes         make quick   the fast ones, one to one and a half
+# make test    all tests, 9 to 14 minutes         make quick   the fast ones, under one
 # make lint    ruff and mypy; CI runs lint and test
 # make docs    the site, into site/
 # make experiments  long experiments, resumable                 make bench   speed

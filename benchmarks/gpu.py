@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_correctness import check_correctness
 from benchmarks.gpu_harness import (
@@ -148,6 +147,8 @@ def speed(results: Results, label: str, config: Config, shape: tuple[int, int], 
     }
     if label.startswith("ucf101"):
         variants["plain float32 NCHW"] = plain_step(trainers["float32"], batch, freeze=False)
+    from torch.utils.flop_counter import FlopCounterMode  # lazily: it imports torch's compiler
+
     with FlopCounterMode(display=False) as counter:
         trainers["float32"].train_step(0, batch)
     if device.type == "cuda":

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Generator, Iterator
+
 import pytest
 
+from vidpred.processes.memory import without_collection
+
 LONGEST = ("test_readme.py", "test_trainer.py", "test_run_demo.py")  # tests of about a minute
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import without garbage collection, and exempt what exists then from all later ones."""
+    with without_collection():
+        found = yield
+    gc.freeze()
+    return found
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_flushing() -> Iterator[None]:
+    """Flush no file to the disk in the process of the tests, which takes milliseconds a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,6 +56,7 @@ def test_predictions_are_unchanged(run: str) -> None:
     torch.testing.assert_close(found, expected(run)["prediction"], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_resumed_training_is_unchanged(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     result = train(load_config(None, renamed({**COMMON, **RUNS[run], "run": run})))
     assert (result.first_step, result.steps) == (4, 8)

@@ -160,6 +160,7 @@ def test_render_checks_its_frames(tmp_path: Path, arguments: dict[str, Tensor], 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_evaluate_own_generators(clips: Path) -> None:
     """A module, a function and a predictor; a copy of the last frame scores as the baseline does."""
     result = vidpred.evaluate({"fade": Fade(), "last": last}, data=clips, num_frames=2, windows=3)

@@ -131,6 +131,7 @@ def test_what_a_kind_of_data_does_not_use_is_an_error(kind: str, word: str, fold
         plan(loaded(kind, folder, word))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["videos", "images"])
 def test_the_share_of_bad_files_is_not_used_where_one_is_an_error(kind: str, folder: Path, tmp_path: Path) -> None:
     for number, image in enumerate(digits()[0][:20]):
@@ -141,6 +142,7 @@ def test_the_share_of_bad_files_is_not_used_where_one_is_an_error(kind: str, fol
         plan(loaded(kind, folder, *words, "data.video.on_bad_video=error"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", [f"data.{word}" for word in [*FRAMES.split(), "augment.horizontal_flip=false"]])
 def test_what_videos_use(word: str, folder: Path) -> None:
     plan(loaded("videos", folder, word))

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import dcgan_step
 from benchmarks.experiments.base import Experiment
@@ -84,6 +83,8 @@ def steps(case: Case, precision: str) -> tuple[dict[str, Callable[[], object]], 
     numbers = count(1)
     variants: dict[str, Callable[[], object]] = {"vidpred": lambda: trainer.train_step(next(numbers), batch)}
     variants |= others(case, batch, trainer)
+    from torch.utils.flop_counter import FlopCounterMode  # lazily: it imports torch's compiler
+
     with FlopCounterMode(display=False) as counter:
         trainer.train_step(0, batch)
     return variants, float(counter.get_total_flops())

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torchvision.utils import save_image
-
 from benchmarks.experiments.base import Experiment, real_clips, weights_difference
 from benchmarks.markdown import grid
 from benchmarks.predictors import PREDICTORS, QUIET, clips, preset_of, small_settings
@@ -35,6 +33,8 @@ IMAGE_PRESETS = ("r3gan_32.yaml", "r3gan_64.yaml", "few_images.yaml")
 def images(folder: Path) -> Path:
     """Write frames of real clips as images, unless they are there."""
     if not folder.is_dir():
+        from torchvision.utils import save_image  # lazily: torchvision imports torch's compiler, which takes seconds
+
         folder.mkdir(parents=True)
         frames = [frame for file in sorted(Path(real_clips()).iterdir()) for frame in read_video(file, size=(64, 64))]
         for number, frame in enumerate(frames[:: len(frames) // IMAGES][:IMAGES]):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.experiments import ceilings
 from benchmarks.experiments.ceilings import Case, convolution_rate
@@ -17,6 +16,8 @@ from benchmarks.speed_tables import step_shares
 @pytest.mark.slow
 def test_the_rate_of_a_convolution_counts_what_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a time of one second, the rate is the number of operations."""
+    from torch.utils.flop_counter import FlopCounterMode  # imports torch's compiler
+
     monkeypatch.setattr(ceilings, "time_in_turns", lambda variants, rounds: {"it": [1.0]})
     with FlopCounterMode(display=False) as counter:
         torch.nn.Conv2d(8, 8, 5, padding=2)(torch.zeros(3, 8, 16, 16))

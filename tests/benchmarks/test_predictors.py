@@ -38,6 +38,7 @@ def write_rows(path: Path) -> None:
     append_result(path, {"name": row_name(BASELINES, 8), "seed": 0, "models": {"copy last": scores}, **about})
 
 
+@pytest.mark.slow
 def test_table_and_plot_of_recorded_rows(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl")
     results = read_results(tmp_path / "rows.jsonl")

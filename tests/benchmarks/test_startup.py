@@ -25,6 +25,7 @@ def test_a_training_has_started_with_its_first_logged_step(tmp_path: Path) -> No
     assert 0 < used < 1
 
 
+@pytest.mark.slow
 def test_other_starts_end_with_the_process(tmp_path: Path) -> None:
     assert time_start(["-c", "import time; time.sleep(0.2)"], tmp_path, CHECKOUT)[0] > 0.2
     with pytest.raises(RuntimeError, match="no such thing"):

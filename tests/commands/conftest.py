@@ -12,7 +12,7 @@ from tests.video_files import numbered_frames, write_video
 from vidpred.commands import app
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with clips and a trained run."""
     folder = tmp_path_factory.mktemp("work")

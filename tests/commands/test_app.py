@@ -36,6 +36,7 @@ def test_the_closing_advice_works_as_printed(preset: str, tmp_path: Path, capsys
     assert list(run.glob("samples.*"))
 
 
+@pytest.mark.slow
 def test_a_dry_run_checks_initial_weights(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", f"data.root={work}/clips", "run=runs/other", "--dry-run", *TRAIN]
     code, printed, errors = call(capsys, *words, f"training.init_from={work}/run")
@@ -68,6 +69,7 @@ def run_and_name_imports(commands: list[list[str]], heavy: tuple[str, ...]) -> l
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy() -> None:
     """Imports decide how fast the help is."""
     *lines, heavy = run_and_name_imports([["--help"]], (*HEAVY, "numpy", "av", "cv2", "pydantic"))
@@ -208,6 +210,7 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys: pytest.Captur
     assert errors.splitlines()[-1].startswith("vidpred: error: no such config file or preset [nothing.yaml]")
 
 
+@pytest.mark.slow
 def test_waiting_threads_sleep(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Set before torch is loaded, which reads these once; what the user sets stays."""
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
@@ -218,6 +221,7 @@ def test_waiting_threads_sleep(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.slow
 def test_progress_bars_write_few_lines_without_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +275,7 @@ def test_a_launched_run_leaves_its_exit_code_when_the_settings_are_wrong(
     assert json.loads((tmp_path / run / "exit.json").read_text())["code"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_video_that_changes_during_training(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
@@ -294,6 +299,7 @@ def test_a_video_that_changes_during_training(
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["code"] == 3
 
 
+@pytest.mark.slow
 def test_a_refused_command_leaves_the_exit_code_of_a_run(
     capsys: pytest.CaptureFixture[str], work: Path, tmp_path: Path
 ) -> None:

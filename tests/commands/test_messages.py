@@ -70,6 +70,7 @@ def test_words_of_train() -> None:
         load_config(*reversed([split_words(["training.steps"], None)[1], None]))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_existing_run_with_other_settings_names_both_ways_on(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

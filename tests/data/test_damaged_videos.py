@@ -57,6 +57,7 @@ def test_a_part_of_a_dv_frame_is_no_frame(tmp_path: Path) -> None:
     assert info.notes == ["1 frame damaged or without a reference frame, first after frame 2 (incomplete image)"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.avi", "lost.ts", "zeroed.mp4", "zeroed.flv", "zeroed.mpg"])
 def test_what_is_used_is_what_was_recorded(tmp_path: Path, name: str) -> None:
     """No frame that was predicted from missing data is kept: every number can be read, ascending, with its texture."""

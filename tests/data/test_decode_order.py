@@ -124,6 +124,7 @@ def test_ordered_windows_equal_single_reads(source: Callable[..., VideoWindows],
     assert alone._cache is None
 
 
+@pytest.mark.slow
 def test_a_group_is_decoded_once(source: Callable[..., VideoWindows], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = 0
     read = video_windows.read_frames

@@ -232,6 +232,7 @@ def test_processes_and_threads_find_the_same(tmp_path: Path) -> None:
     assert [name for name, _ in bad] == ["broken.mp4"]
 
 
+@pytest.mark.slow
 def test_a_killed_process_names_what_helps() -> None:
     """A scan has no --workers."""
     with pytest.raises(StorageError, match="was killed.*with more free memory$"):

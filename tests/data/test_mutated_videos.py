@@ -106,6 +106,7 @@ def test_mutated_videos(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < MEMORY_KB
 
 
+@pytest.mark.slow
 def test_every_keyframe_of_a_damaged_video_is_tried_by_a_seek(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also near the start, where a reader would rather decode on: what a seek there yields may differ."""
     path = tmp_path / "a.mp4"

@@ -115,6 +115,7 @@ TINY_PIECES = {
 LONG = ("matroska", "gif", "flv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in TINY_PIECES]
 )

@@ -33,6 +33,7 @@ def lerobot(folder: Path) -> Path:
     return lerobot_set(folder / "robot")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [npz, arrays, lerobot])
 def test_the_message_has_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: Callable[[Path], Path]

@@ -27,6 +27,7 @@ CHECKOUT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_help_lists_the_sets_without_torch() -> None:
     code = "import sys; from vidpred.commands import app as cli; sys.argv = ['vidpred', 'prepare', '--help']\n"
     code += "try: cli.main()\nexcept SystemExit: pass\n"
@@ -52,6 +53,7 @@ def test_the_module_has_the_same_parser(name: str) -> None:
     assert bad.stderr.strip().splitlines()[-1].startswith("vidpred: error: no such")
 
 
+@pytest.mark.slow
 def test_every_option_is_described() -> None:
     for name, kind in sets().items():
         text = prepare(name, "--help")

@@ -278,6 +278,7 @@ def test_a_file_without_the_camera_costs_only_itself(tmp_path: Path) -> None:
     assert "no camera=top" in skipped(summary)["episode_2.hdf5"]
 
 
+@pytest.mark.slow
 def test_zarr_at_any_depth_and_chunks_that_are_not_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zarr = pytest.importorskip("zarr")
     for name in ("a.zarr", "sub/b.zarr", ".hidden/c.zarr"):

@@ -51,6 +51,7 @@ def test_what_is_no_range_is_named(span: str) -> None:
         episodes_of_splits({"train": span, "test": "8:"}, list(range(10)), Path("info.json"))
 
 
+@pytest.mark.slow
 def test_images_in_parquet_and_several_cameras_are_read(tmp_path: Path) -> None:
     """A second camera has the same episodes as PNG files inside the data file, mirrored."""
     import cv2

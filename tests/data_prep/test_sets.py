@@ -72,6 +72,7 @@ def test_every_split_has_clips(prepared: tuple[str, Path, Path]) -> None:
             assert min(clip.height, clip.width) == manifest.size
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing(prepared: tuple[str, Path, Path]) -> None:
     name, source, target = prepared
     before = {path: path.stat().st_mtime_ns for path in target.rglob("*")}

@@ -61,6 +61,7 @@ def test_an_example_written_by_hand() -> None:
     assert bytes_value(found["a"]) == b"hi"
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(st.text(max_size=8), st.binary(max_size=300), max_size=5),

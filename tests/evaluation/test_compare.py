@@ -92,6 +92,7 @@ def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
     assert group_by_seed(predictors) == {"one": ["one"], "two": ["two"]}
 
 
+@pytest.mark.slow
 def test_a_run_has_one_color_in_all_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This holds also where other runs lack the number; the legend lists every run with any number."""
     from matplotlib import pyplot

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from tests.video_files import numbered_frames
@@ -58,8 +57,11 @@ def test_as_released_sharpness_by_hand() -> None:
     assert float(mathieu2016.sharpness_difference(prediction, target, moving)) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_as_released_ssim_against_scikit_image() -> None:
     """Zeros outside are the same as padding the luma with zeros and cropping the map."""
+    from skimage.metrics import structural_similarity
+
     prediction, target = images()
     values = mathieu2016.ssim(prediction, target, ALL)
     weights = np.array([0.299, 0.587, 0.114])[:, None, None]
@@ -93,9 +95,12 @@ def test_samples_without_movement_are_dropped() -> None:
     assert mathieu2016.counted_samples(prediction, target, moving).tolist() == [True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_openstl_against_numpy_and_scikit_image(channels: int) -> None:
     """The formulas of OpenSTL in NumPy: sums over pixels, means over samples; SSIM with a data range of 2."""
+    from skimage.metrics import structural_similarity
+
     prediction, target = images(3, channels)
     first, second = prediction.numpy(), target.numpy()
     mse = np.mean((first - second)[:, None] ** 2, axis=(0, 1)).sum()
@@ -108,8 +113,11 @@ def test_openstl_against_numpy_and_scikit_image(channels: int) -> None:
     torch.testing.assert_close(openstl.psnr(prediction, target), metrics.psnr(prediction, target))
 
 
+@pytest.mark.slow
 def test_on_frames_of_a_video() -> None:
     """The references agree also on two frames of a moving texture, not only on noise."""
+    from skimage.metrics import structural_similarity
+
     frames = torch.from_numpy(numbered_frames(2, 48, 64)).permute(0, 3, 1, 2).float() / 255
     expected = structural_similarity(frames[0].numpy(), frames[1].numpy(), data_range=2, channel_axis=0)
     assert float(openstl.ssim(frames[:1], frames[1:])) == pytest.approx(expected, abs=1e-5)

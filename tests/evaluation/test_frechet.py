@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.linalg import sqrtm
 from torch import Tensor, nn
 
 from vidpred.evaluation.frechet import Moments, distance, frechet_distance
@@ -28,7 +27,10 @@ def test_gaussians_of_one_dimension() -> None:
     assert frechet_distance(*one, *one) == 0
 
 
+@pytest.mark.slow
 def test_correlated_gaussians_against_scipy() -> None:
+    from scipy.linalg import sqrtm
+
     random = np.random.default_rng(0)
     first, second = (random.standard_normal((40, 6)) @ random.standard_normal((6, 6)) for _ in range(2))
     c1, c2 = np.cov(first.T), np.cov(second.T)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from vidpred.evaluation import metrics
@@ -53,6 +52,7 @@ def test_psnr_of_black_against_white_is_zero_and_of_equal_images_infinite() -> N
     assert metrics.psnr(white, white).tolist() == [math.inf]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     count=st.integers(1, 3),
@@ -65,6 +65,8 @@ def test_psnr_of_black_against_white_is_zero_and_of_equal_images_infinite() -> N
 def test_psnr_and_ssim_equal_skimage(
     count: int, channels: int, height: int, width: int, noise: float, seed: int
 ) -> None:
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
     prediction, target = random_pair(count, channels, height, width, noise=noise, seed=seed)
     psnr, ssim = metrics.psnr(prediction, target), metrics.ssim(prediction, target)
     ssim_map = metrics.ssim_map(prediction, target)
@@ -118,8 +120,11 @@ def test_ssim_of_flat_images_is_the_luminance_term() -> None:
     assert metrics.ssim(prediction, target).item() == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_ssim_keeps_tiny_variances_on_bright_images() -> None:
     """In float32 the variance, mean of squares minus square of mean, would be lost to cancellation."""
+    from skimage.metrics import structural_similarity
+
     prediction, target = random_pair(1, 1, 32, 32)
     prediction, target = 0.99 + prediction * 1e-4, 0.99 + target * 1e-4
     expected = structural_similarity(

@@ -73,6 +73,7 @@ def test_values_without_a_mean_raise() -> None:
         estimate([torch.tensor([1.0])])
 
 
+@pytest.mark.slow
 def test_the_command_prints_mean_and_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(small_preset("mixture", tmp_path))
     wanted = monte_carlo(Sampler(run.predictor(), 3), STATISTICS["brightness"], 70)

@@ -48,6 +48,7 @@ def psnr(predictors: list[Predictor], request: EvaluationRequest) -> dict[str, f
     return {name: scores.overall["psnr"][0].mean for name, scores in found.scores.items()}
 
 
+@pytest.mark.slow
 def test_runs_of_different_sizes_need_one(clips: Path) -> None:
     """The order of the runs would choose the size, and with it every number."""
     small, large = predictor("small", clips, size=16), predictor("large", clips)

@@ -230,6 +230,7 @@ def test_training_with_a_lead_uses_the_whole_context(lead: int) -> None:
     torch.testing.assert_close(found, frames[:, -1:])
 
 
+@pytest.mark.slow
 def test_training_unrolls_and_scores_all_frames(tmp_path: Path) -> None:
     overrides = {
         "run": str(tmp_path / "run"), "data.unroll": 3, "training.steps": 2, "training.batch_size": 2,

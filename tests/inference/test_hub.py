@@ -164,6 +164,7 @@ def test_a_generator_is_named_by_its_own_class(tmp_path: Path) -> None:
     assert "`Wrapping`" in (predictor.save_pretrained(tmp_path / "wrapping") / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub(saved: Path, cache: Path) -> None:
     publish(cache, saved)
     predictor = Predictor.from_pretrained("someone/small")
@@ -191,6 +192,7 @@ def test_a_damaged_or_foreign_model_of_the_hub(saved: Path, cache: Path, tmp_pat
         Predictor.from_pretrained("someone/foreign")
 
 
+@pytest.mark.slow
 def test_predict_by_name_folder_and_repository(
     saved: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,7 @@ def test_the_best_of_the_restarts_comes_first() -> None:
         torch.testing.assert_close(chosen[place][:, ~KNOWN], generated[0, best][:, ~KNOWN])
 
 
+@pytest.mark.slow
 def test_the_discriminator_is_a_prior() -> None:
     """log(1 - D) is minimized, so that completions get darker with a discriminator that prefers dark images."""
     guided, unguided = completer(LikesDark()), completer()

@@ -117,6 +117,7 @@ def test_formats_of_one_prediction_refuse_several(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_folder_of_clips_and_one_bad_clip(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()

@@ -50,6 +50,7 @@ def test_colors_keep_the_places_of_pixels() -> None:
     assert 1.4 < float(scale.max()) <= 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(AUGMENTATIONS))
 def test_augmentations_are_differentiable_twice(name: Any) -> None:
     torch.manual_seed(0)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 
 from vidpred.commands.lecture_report import draw
 from vidpred.errors import StorageError
@@ -20,10 +19,13 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_a_failed_plot_leaves_no_file_and_keeps_the_one_before(
     write: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from matplotlib.figure import Figure
+
     def fill_disk(figure: Figure, path: Path, **options: Any) -> None:
         path.write_bytes(b"half an image")
         raise OSError(errno.ENOSPC, "no space left on device")

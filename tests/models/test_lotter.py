@@ -73,6 +73,7 @@ def test_the_share_of_a_detail_by_hand() -> None:
     torch.testing.assert_close(painted_share(half, true, bare), torch.full((4,), 0.5, dtype=torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "world"),
     [

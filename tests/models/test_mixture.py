@@ -20,6 +20,7 @@ from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.run import train
 
 
+@pytest.mark.slow
 def test_the_density_is_scikit_learns() -> None:
     """With all principal axes kept, whitening is a change of coordinates.
 
@@ -108,6 +109,7 @@ def test_drawn_completions_have_the_conditional_moments() -> None:
     np.testing.assert_allclose(drawn[:, hole].mean(0), model.expected(image, known).flatten().numpy()[hole], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_samples_have_the_moments_of_the_mixture() -> None:
     random = np.random.default_rng(1)
     where = random.random(3000) < 0.25
@@ -121,6 +123,7 @@ def test_samples_have_the_moments_of_the_mixture() -> None:
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(points.T), atol=0.003)
 
 
+@pytest.mark.slow
 def test_a_fitted_run_can_be_sampled_and_measured(tmp_path: Path) -> None:
     settings = {
         "data.root": str(write_digits(tmp_path / "digits.npz", 1500)), "data.crop_size": 8,

@@ -426,6 +426,7 @@ def test_a_stream_computes_the_flow_of_a_pair_once(monkeypatch: pytest.MonkeyPat
     assert computed == [(2, 5), (1, 3), (1, 2), (0, 0), (2, 3), (1, 1), (2, 5), (0, 0), (1, 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_stream_predicts_what_the_model_predicts(threads: int) -> None:
     """Up to the rounding of groups of frames, and of OpenCV's warp at the sharp end."""

@@ -47,6 +47,7 @@ def test_noise_stretches_turns_and_holds_paths() -> None:
     torch.testing.assert_close(half.path[0, :, 0, 0], expected)
 
 
+@pytest.mark.slow
 def test_without_noise_it_predicts_the_same_as_with_zeros(predictor: Predictor) -> None:
     generator, context = predictor.generator, CLIP[:, :4]
     plain = rollout(generator, context, 8)
@@ -80,6 +81,7 @@ def test_samples_differ_and_are_as_sharp_as_the_single_prediction(predictor: Pre
     assert not torch.equal(drawn[0], drawn[1])
 
 
+@pytest.mark.slow
 def test_samples_share_the_optical_flow(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Care] = []
     flow = optical_flow.dense_flow

@@ -52,7 +52,12 @@ RUN: dict[str, Any] = {
     "training.validate_every": 0, "training.image_every": 0, "training.log_every": 1, "training.monitor_every": 0,
     "checkpoint.every": 1, "checkpoint.keep": 4,
 }  # fmt: skip
-SHAPES = [(1, 1, 1, 3, (8, 8)), (3, 2, 1, 1, (13, 22)), (2, 3, 2, 3, (16, 9)), (4, 2, 1, 1, (7, 30))]
+SHAPES = [
+    (2, 3, 2, 3, (16, 9)),
+    *(pytest.param(*shape, marks=pytest.mark.slow) for shape in (
+        (1, 1, 1, 3, (8, 8)), (3, 2, 1, 1, (13, 22)), (4, 2, 1, 1, (7, 30)),
+    )),
+]  # fmt: skip
 
 
 def built(name: str, data: DataSettings, **change: object) -> Generator:
@@ -132,6 +137,7 @@ def test_bair_presets_predict_28_frames_from_2_with_actions(name: str) -> None:
 LONG = ("simvp", "simvp_gsta", "svg_lp", "voxel_flow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in SMALL])
 def test_consecutive_predictions_train_and_resume_exactly(name: str, tmp_path: Path) -> None:
     settings = {**RUN, **{f"model.{key}": value for key, value in SMALL[name].items()}}

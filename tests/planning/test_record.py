@@ -180,6 +180,7 @@ def test_several_cameras_are_recorded_trained_on_and_planned_with(
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_lerobot_set_has_the_same_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
     recording = Recording("block_push", 11, size=32, steps=6)

@@ -47,6 +47,7 @@ def test_training_survives_its_logs_and_images(clips: Path, tmp_path: Path, caps
     assert newest.step == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["moved", "removed"])
 def test_a_run_folder_that_is_moved_while_it_trains(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
@@ -127,6 +128,7 @@ def damage(file: Path, how: str) -> None:
         file.write_bytes(content[how])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGE)
 def test_a_run_resumes_without_any_of_its_derived_files(
     trained: tuple[dict[str, Any], Path], tmp_path: Path, how: str
@@ -333,6 +335,7 @@ def test_a_hostile_config_of_a_huge_network_takes_no_memory(
         Predictor.load(run, "last", "cpu")
 
 
+@pytest.mark.slow
 def test_a_run_under_a_name_that_is_no_utf_8(trained: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     settings, source = trained
     run = tmp_path / os.fsdecode(b"caf\xe9 $x$")

@@ -54,6 +54,7 @@ def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_import_cannot_drop_it(tmp_path: Path) -> None:
     """As torch does while it imports numpy, which then cannot be imported again."""
     (tmp_path / "inner.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
@@ -66,6 +67,7 @@ def test_an_import_cannot_drop_it(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "begun\n", "")
 
 
+@pytest.mark.slow
 def test_little_is_loaded_before_it_is_handled(tmp_path: Path) -> None:
     done = run_python("import vidpred.processes.interrupts; print(*sys.modules)", tmp_path)
     assert not {"pathlib", "typing", "threading", "inspect", "torch"} & set(done.stdout.split()), done.stdout

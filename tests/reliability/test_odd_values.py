@@ -68,6 +68,7 @@ def refused(key: str, value: Any, more: dict[str, str]) -> str:
     return message
 
 
+@pytest.mark.slow
 def test_every_setting() -> None:
     counts = dict.fromkeys((int, float, str), 0)
     for key, hint, more in LEAVES:
@@ -119,6 +120,7 @@ def test_every_setting_of_a_preparation() -> None:
                     assert len(str(caught.value)) < 260
 
 
+@pytest.mark.slow
 def test_every_option() -> None:
     """Values are refused while options are read, before a command begins."""
     tried = 0

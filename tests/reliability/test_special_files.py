@@ -148,6 +148,7 @@ def test_a_config_from_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"folder"}))
 @pytest.mark.parametrize("name", ["data/img/c/1.0.0.0", "data/img/zarr.json", "zarr.json"])
 def test_a_part_of_a_zarr_folder_is_refused(tmp_path: Path, name: str, kind: str) -> None:
@@ -199,6 +200,7 @@ ALLOWED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_files_are_opened_by_one_function() -> None:
     package = Path(vidpred.__file__).parent
     found = set()

@@ -29,6 +29,7 @@ def shell(words: list[str], redirection: str, **environment: str) -> subprocess.
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("redirection", LOST)
 def test_nothing_that_is_printed_raises(redirection: str, unbuffered: str) -> None:

@@ -78,6 +78,7 @@ def test_failures_of_the_system_are_one_line(
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"vidpred: error: {line}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", [-1e9, pytest.param(1e9, marks=pytest.mark.slow)])
 def test_a_clock_that_jumps(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
     now = time.time
@@ -175,6 +176,7 @@ def test_what_is_in_the_place_of_a_folder(
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.slow
 def test_no_memory_for_the_libraries(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vidpred", "predict", str(CLIP), "--output", str(tmp_path / "future.mp4")]
     limited = ["bash", "-c", f"ulimit -v 600000; exec {shlex.join(command)}"]

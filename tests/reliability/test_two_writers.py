@@ -43,6 +43,7 @@ def test_a_holder_whose_folder_was_moved_keeps_the_lock_of_its_successor(tmp_pat
             pass
 
 
+@pytest.mark.slow
 def test_a_killed_holder_and_its_forked_child_release_the_lock(tmp_path: Path) -> None:
     code = f"""
 import os, signal, time

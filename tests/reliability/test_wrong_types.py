@@ -117,6 +117,7 @@ def test_the_state_of_a_checkpoint(run: RunFolder) -> None:
     assert refused > 100
 
 
+@pytest.mark.slow
 def test_the_manifest_of_a_checkpoint(run: RunFolder) -> None:
     file = run.folder(8) / "manifest.json"
     manifest = json.loads(file.read_text())
@@ -149,6 +150,7 @@ def test_the_holder_of_a_lock(tmp_path: Path) -> None:
         assert "process" in _holder(tmp_path / FILE)
 
 
+@pytest.mark.slow
 def test_the_log_and_the_records_of_an_end(tmp_path: Path) -> None:
     config = Config()
     diverged = {"step": 3, "network": "generator", "gradient_norm": "nan", "losses": {"lp": "nan"}}
@@ -165,6 +167,7 @@ def test_the_log_and_the_records_of_an_end(tmp_path: Path) -> None:
         diagnose(lines, config)
 
 
+@pytest.mark.slow
 def test_prepared_sets(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     numbered = NumberedSet(Path("source"), num_items=3)
@@ -213,6 +216,7 @@ def test_records_of_prepared_items(tmp_path: Path) -> None:
                 prepare(numbered, tmp_path, workers=1, progress=False)
 
 
+@pytest.mark.slow
 def test_the_index_of_videos(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", numbered_frames(4, 16, 16))
     before, _ = scan(tmp_path)

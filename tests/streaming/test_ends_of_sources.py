@@ -65,6 +65,7 @@ def test_the_rate_of_raw_dv(tmp_path: Path) -> None:
     assert probe(tmp_path / "a.dv").rate == 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CODECS)
 def test_bytes_behind_the_end_are_no_loss(fifo: Path, tmp_path: Path, name: str) -> None:
     codec, pixels = CODECS[name]

@@ -40,6 +40,7 @@ def test_sizes_of_yuv4mpeg2(tmp_path: Path, pixels: str) -> None:
         assert missing_bytes(content[:-cut]) == cut or cut > 1000
 
 
+@pytest.mark.slow
 def test_other_formats_are_read_from_a_pipe(fifo: Path, tmp_path: Path) -> None:
     source = write_video(tmp_path / "clip.y4m", numbered_frames(20, 32, 48), "wrapped_avframe", rate=RATE)
     writer = feed(fifo, source.read_bytes())
@@ -60,6 +61,7 @@ def test_a_folder_of_images_is_a_source(tmp_path: Path) -> None:
     assert numbers == sorted(numbers), "10.png follows 9.png"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("lavfi" not in av.formats_available, reason="FFmpeg was built without lavfi")
 def test_a_camera_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "CAMERA_FORMATS", {"linux": "lavfi"})

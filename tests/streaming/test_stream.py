@@ -51,6 +51,7 @@ def live(count: int) -> Iterator[np.ndarray]:
         yield frame
 
 
+@pytest.mark.slow
 def test_a_file_is_played_at_its_rate_and_contexts_are_consecutive(clip: Path) -> None:
     model = Copies()
     stream = vidpred.stream(clip, predictor(model), num_frames=2)
@@ -70,6 +71,7 @@ def test_a_file_is_played_at_its_rate_and_contexts_are_consecutive(clip: Path) -
         assert context == list(range(context[-1] - 2, context[-1] + 1))
 
 
+@pytest.mark.slow
 def test_no_forecast_is_older_than_a_period_and_the_stream_recovers_from_a_slow_one() -> None:
     durations = iter([0.0] * 6 + ([0.001] * 8 + [0.1]) * 100)
     stream = vidpred.stream(live(90), predictor(Copies(durations)), num_frames=1, every=2, rate=RATE)
@@ -101,6 +103,7 @@ def test_a_forecast_begins_only_if_it_can_end_in_time() -> None:
     assert [snapshot.number for snapshot in found if snapshot] == [6, 9], "the last one after a whole period of waiting"
 
 
+@pytest.mark.slow
 def test_a_slow_model_gets_fewer_frames_and_no_old_ones() -> None:
     stream = vidpred.stream(live(60), predictor(Copies(iter(lambda: 0.07, 1.0))), num_frames=1, rate=RATE)
     found = list(stream)
@@ -110,6 +113,7 @@ def test_a_slow_model_gets_fewer_frames_and_no_old_ones() -> None:
     assert stream.statistics.dropped == 60 - len(found)
 
 
+@pytest.mark.slow
 def test_a_slow_loop_body_costs_forecasts_and_does_not_lag() -> None:
     stream = vidpred.stream(live(50), predictor(Copies()), num_frames=1, every=1, rate=RATE)
     begin, numbers = None, []
@@ -134,6 +138,7 @@ def test_frames_are_taken_at_the_rate_of_the_model() -> None:
     assert slower.rate == 30
 
 
+@pytest.mark.slow
 def test_missing_frames_begin_a_new_context(clip: Path) -> None:
     """After a stall of the source the context has only frames that follow each other."""
 
@@ -238,6 +243,7 @@ def test_a_stream_that_was_stopped_before_its_first_forecast_has_none(clip: Path
 RAW = ("--video-size", "48x32", "--rate", "50", "--size", "32", "--frames", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("frames", [0, 1])
 @pytest.mark.usefixtures("usual_signals")
@@ -259,6 +265,7 @@ def test_a_signal_before_the_first_forecast(fifo: Path, tmp_path: Path, number: 
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.usefixtures("usual_signals")
 def test_a_signal_ends_a_stream_with_a_finished_file(fifo: Path, tmp_path: Path, number: int) -> None:
@@ -298,6 +305,7 @@ CUT = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CUT)
 def test_a_source_that_is_cut_within_a_frame_never_looks_complete(
     fifo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

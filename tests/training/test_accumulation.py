@@ -137,6 +137,7 @@ class TestScaledLosses:
         assert all(torch.equal(value, scaled[name]) for name, value in trained(tmp_path / "broken", **changes).items())
         assert find_checkpoint(tmp_path / "broken", "last").state["scalers"] == state
 
+    @pytest.mark.slow
     def test_an_overflow_skips_the_update(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The first loss, about 1.4, times 3e38 is infinite."""
         self.scale(monkeypatch, 3e38)

@@ -30,6 +30,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "build_validation", lambda *_: lambda generator: {"psnr_moving": next(values)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [pytest.param((40,), marks=pytest.mark.slow), (6, 40)])
 def test_a_run_ends_when_validation_stops_rising(
     tmp_path: Path, scripted: None, capsys: pytest.CaptureFixture[str], stops: tuple[int, ...]

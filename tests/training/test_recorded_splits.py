@@ -193,6 +193,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         used(run, "test")
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes(tmp_path: Path) -> None:
     """Settings that the splits were made by count as used, also when the splits are read back."""
     for number in range(4):

@@ -69,6 +69,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Recorder]]:
     return Recorder
 
 
+@pytest.mark.slow
 def test_a_tracker_receives_numbers_images_and_videos(tmp_path: Path, recorder: type[Recorder]) -> None:
     train(load_config(None, {**SETTINGS, "run": str(tmp_path / "first"), "training.trackers": "wandb"}))
     kinds = [kind for kind, _ in recorder.calls]
@@ -96,6 +97,7 @@ def test_a_tracker_receives_numbers_images_and_videos(tmp_path: Path, recorder: 
     assert again[1]["id"] == again[0]["id"], "a resumed run begins new curves"
 
 
+@pytest.mark.slow
 def test_a_failing_tracker_ends_no_training(
     tmp_path: Path, recorder: type[Recorder], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -234,6 +234,7 @@ def test_two_processes_fail_together_with_one_message(clips: Path, tmp_path: Pat
         assert json.loads((tmp_path / "run" / name).read_text())["code"] == 2
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_extended(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 3}
     train(load_config(None, settings))
@@ -359,6 +360,7 @@ def test_wrong_shapes_of_a_custom_generator(
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_custom_pyramid_trains_against_an_adversary(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, **ADVERSARIAL, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 1}
     train(load_config(None, settings), generator=Shaped(lambda frames: (halves(frames), frames)))
@@ -384,6 +386,7 @@ def test_fine_tuning_with_another_crop_size_reinitializes_the_linear_layers(clip
     assert any(after[name].shape != before[name].shape for name in first_linear)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_has_the_best_validation_metric(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.validate_every": 4,
                 "training.best_by": "psnr"}  # fmt: skip
@@ -404,6 +407,7 @@ def test_predictions_use_the_averaged_weights(clips: Path, tmp_path: Path) -> No
         assert not torch.equal(value, stored[f"generator/{name}"])
 
 
+@pytest.mark.slow
 def test_the_last_step_writes_an_image(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "training.steps": 3}
     for every, steps in ((2, [2, 3]), (50, [3]), (0, [])):

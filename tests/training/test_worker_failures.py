@@ -65,6 +65,7 @@ def test_a_worker_that_hangs(clips: Path, tmp_path: Path, monkeypatch: pytest.Mo
     check_failure(clips, values, r"returned nothing for data.timeout_seconds=2 while reading \[")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
     check_failure(clips, settings(clips, tmp_path / "run"), r"ended \(killed by signal 9\) while reading \[")

@@ -55,8 +55,9 @@ def load_with_origins(path: str | Path | None, overrides: Mapping[str, Any] | It
     if path is not None:
         file = find_preset(path)
         tree = read_yaml(file, origins)
+        values = dict(flatten(tree))
         for key, where in origins.items():
-            _check_key(key, where, value=dict(flatten(tree)).get(key))
+            _check_key(key, where, value=values.get(key))
     for key, value in _parse_overrides(overrides):
         # A mapping sets the keys that it contains; the rest of its section stays as it is.
         for leaf, inner in flatten(value, f"{key}.") if isinstance(value, Mapping) else [(key, value)]:
