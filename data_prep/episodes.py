@@ -6,7 +6,6 @@ episodes one after the other, with `meta/episode_ends` or `ep_offset` and `ep_le
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from vidpred.data.array_layout import as_uint8, find_layout, has_byte_values, on
 from vidpred.data.prepared.frame_writer import Clip, Item, reason
 from vidpred.data.prepared.pipeline import MISSING
 from vidpred.data.splits import FOLDERS, Part, whole_clips, with_validation
-from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable
+from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable, warn
 
 from .base import CameraSet, bad_frames, clip_name, parts_by_clip, stacked, unique_stems, unlisted
 from .frame_order import natural_order
@@ -112,7 +111,7 @@ class EpisodeArrays(CameraSet):
             array = root.get("/".join(filter(None, place)))
             if array is not None and (missing := self.holes(array)):
                 name = printable("/".join(filter(None, place)))
-                print(f"vidpred: warning: {missing} [{printable(path)}: {name}]", file=sys.stderr)
+                warn(f"{missing} [{printable(path)}: {name}]")
 
     def clips(self, item: Item, size: int | None) -> Iterator[Clip]:
         path = Path(item.files[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -23,6 +24,11 @@ TRACEBACK = "Traceback (most recent call last)"
 def install_extra(name: str) -> str:
     """Return how to install an extra; no package index has vidpred."""
     return f"install the extra {name}: pip install '.[{name}]' in vidpred's source tree, or 'WHEEL_FILE[{name}]'"
+
+
+def warn(text: str | Exception) -> None:
+    """Print a warning on stderr."""
+    print(f"vidpred: warning: {text}", file=sys.stderr)
 
 
 class VidpredError(Exception):

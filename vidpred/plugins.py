@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Container
 from importlib.metadata import entry_points
 from typing import TypeVar
+
+from vidpred.errors import warn
 
 Kind = TypeVar("Kind")
 
@@ -40,6 +41,5 @@ def plugged_in(
         except Exception as error:  # modules of other packages may raise anything
             reason = (str(error).splitlines() or [""])[0] or type(error).__name__
             where = f"{point.dist.name if point.dist else '?'}, {group}: {point.value}"
-            warning = f"skipped the plug-in {point.name}: {reason} [{where}]; fix or uninstall it"
-            print(f"vidpred: warning: {warning}", file=sys.stderr)
+            warn(f"skipped the plug-in {point.name}: {reason} [{where}]; fix or uninstall it")
     return found

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from functools import cache
 from pathlib import Path
 
 from vidpred.checkpoint.run_folder import RunFolder
 from vidpred.checkpoint.verified import MANIFEST, STEP_NAME, Checkpoint, find_damage
-from vidpred.errors import StorageError
+from vidpred.errors import StorageError, warn
 
 ROLES = ("best", "last")
 PRETRAINED = "pretrained"  # the name of the shipped weights, accepted in place of a run folder
@@ -89,6 +88,4 @@ def _newest_intact(run: RunFolder, wanted: int | None) -> Checkpoint:
     raise StorageError(f"{str(problem).partition(';')[0]}; no checkpoint of the run is intact [{run.path}]")
 
 
-@cache  # commands look several times
-def _warn(text: str) -> None:
-    print(f"vidpred: warning: {text}", file=sys.stderr)
+_warn = cache(warn)  # once, although commands look several times

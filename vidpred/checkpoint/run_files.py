@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 from vidpred.checkpoint.records import CheckpointManifest
 from vidpred.checkpoint.run_folder import RunFolder
 from vidpred.checkpoint.verified import CONFIG, MANIFEST, find_damage
-from vidpred.errors import StorageError
+from vidpred.errors import StorageError, warn
 from vidpred.files import parse_json, read_bytes
 from vidpred.settings import flatten, migrate, parse_yaml
 
@@ -67,11 +66,7 @@ def read_config(folder: Path, parse: Callable[[dict[str, Any]], Parsed], remedy:
             with suppress(*UNUSABLE_CONFIG):
                 found = _parse_config(run.folder(step) / CONFIG, parse)
                 if find_damage(run.folder(step)) is None:
-                    print(
-                        f"vidpred: warning: cannot read the run's settings [{folder / CONFIG}]; using the copy of "
-                        f"step-{step}",
-                        file=sys.stderr,
-                    )
+                    warn(f"cannot read the run's settings [{folder / CONFIG}]; using the copy of step-{step}")
                     return found
         raise StorageError(f"cannot read the run's settings [{folder / CONFIG}]; {remedy}") from None
 
@@ -89,9 +84,7 @@ def _parse_config(file: Path, parse: Callable[[dict[str, Any]], Parsed]) -> Pars
 
 @cache
 def _warn_of_unlisted(file: Path) -> None:
-    print(
-        f"vidpred: warning: settings that the checkpoint's manifest does not list, and verify [{file}]", file=sys.stderr
-    )
+    warn(f"settings that the checkpoint's manifest does not list, and verify [{file}]")
 
 
 def read_settings(run: Path) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ from vidpred.checkpoint.verified import (
     save_tensors,
     write_manifest,
 )
-from vidpred.errors import StorageError
+from vidpred.errors import StorageError, warn
 from vidpred.files import atomic_write, check_writable, make_folder, write_file
 from vidpred.processes.temporary import remove
 
@@ -151,7 +150,7 @@ class RunFolder:
         try:
             write_file(self.path / name, json.dumps(content), "training goes on", durable=True)
         except StorageError as error:
-            print(f"vidpred: warning: {error}", file=sys.stderr)
+            warn(error)
 
     def _check_space(self, files: TensorFiles) -> None:
         needed = sum(
@@ -192,7 +191,7 @@ class RunFolder:
             except StorageError as error:
                 problem = str(error).partition(";")[0]
                 then = "using the previous one" if step != steps[0] else "no other one is left, so the run starts anew"
-                print(f"vidpred: warning: {problem}; {self._set_aside(step)}{then}", file=sys.stderr)
+                warn(f"{problem}; {self._set_aside(step)}{then}")
         return None
 
     def _set_aside(self, step: int) -> str:

@@ -25,7 +25,7 @@ from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.stream import stream
 from vidpred.commands.train import show_config, train
-from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line, printable
+from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line, printable, warn
 from vidpred.files import TOO_MANY_FILES
 from vidpred.processes.imports import FEW_LINES, WAITING_THREADS
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
@@ -103,7 +103,7 @@ def with_new_names(words: Sequence[str]) -> list[str]:
     for word in words:
         name, equals, value = word.partition("=")
         if name in renamed:
-            print(f"vidpred: warning: {name} was renamed to {renamed[name]}", file=sys.stderr)
+            warn(f"{name} was renamed to {renamed[name]}")
         found.append(renamed.get(name, name) + equals + value)
     return found
 

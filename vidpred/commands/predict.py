@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +18,7 @@ from vidpred.commands.options import (
     NumFrames,
     SharpnessOption,
 )
+from vidpred.errors import warn
 
 if TYPE_CHECKING:
     from vidpred.inference.predict_video import PredictRequest
@@ -145,7 +145,7 @@ def _predict_all(
             if len(requests) == 1:
                 raise
             failures.append(error)
-            print(f"vidpred: warning: skipped: {error}", file=sys.stderr)
+            warn(f"skipped: {error}")
     if json and records:
         from vidpred.evaluation.clip_metrics import definitions
         from vidpred.evaluation.report import write_json

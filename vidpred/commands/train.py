@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from vidpred.commands.exit_status import leave_exit_code, set_run_folder, started_alone
 from vidpred.commands.options import ConfigOption, Overrides
+from vidpred.errors import warn
 
 if TYPE_CHECKING:
     from vidpred.data.settings import DataSettings
@@ -55,7 +55,7 @@ def train(
             typer.echo("\n".join(lines))
         return
     if started_alone():
-        print("vidpred: warning: " + ALONE, file=sys.stderr)
+        warn(ALONE)
     set_run_folder(Path(settings.run))
     result = run.train(settings)
     leave_exit_code(0, f"stopped early at step {result.steps}" if result.stopped_early else "trained")

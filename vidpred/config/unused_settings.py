@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Set
 from typing import Any
 
 from vidpred.config.tree import Config
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, warn
 from vidpred.settings import Settings
 from vidpred.settings.yaml_files import as_yaml
 
 
-def report_unused(config: Config, read: Set[str], warn: bool = True) -> None:
+def report_unused(config: Config, read: Set[str], warning: bool = True) -> None:
     """Report settings that differ from their defaults and are not read by the run.
 
     Args:
         config: The settings of the run.
         read: The dotted keys that the run reads.
-        warn: Warn about settings from presets and from Python, in one line on stderr.
+        warning: Warn about settings from presets and from Python, in one line on stderr.
 
     Raises:
         ConfigError: A setting on the command line is not used by this run.
@@ -28,9 +27,9 @@ def report_unused(config: Config, read: Set[str], warn: bool = True) -> None:
     if given:
         named = ", ".join(f"{key}={as_yaml(unused[key])}" for key in given)
         raise ConfigError(f"[{named}] not used by this run; remove {'it' if len(given) == 1 else 'them'}")
-    if unused and warn:
+    if unused and warning:
         named = ", ".join(f"{key} ({config.origins.get(key, 'given in Python')})" for key in unused)
-        print(f"vidpred: warning: settings that this run does not use: {named}", file=sys.stderr)
+        warn(f"settings that this run does not use: {named}")
 
 
 def changed(section: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from typing import Any
 
 from vidpred.data.settings import DataSettings
 from vidpred.data.splits import SPLITS, Part
-from vidpred.errors import DataError
+from vidpred.errors import DataError, warn
 from vidpred.files import open_regular, write_file
 
 FILE = "splits.csv"
@@ -180,7 +179,7 @@ def warn_of_files(names: Iterable[str], what: str, root: Path) -> None:
         root: Their folder, for the message.
     """
     if named := _named(names):
-        print(f"vidpred: warning: files that are {what} [{root}]: {named}", file=sys.stderr)
+        warn(f"files that are {what} [{root}]: {named}")
 
 
 def _named(names: Iterable[str]) -> str:
@@ -197,10 +196,9 @@ def has_recorded_splits(settings: DataSettings) -> bool:
 def warn_if_unrecorded(settings: DataSettings, name: str) -> None:
     """Warn if the data of a run have to be divided anew, because it stores no splits."""
     if settings.root is not None and not has_recorded_splits(settings):
-        print(
-            f"vidpred: warning: {name} stores no splits ({FILE}), so its data are divided anew, which can turn what it "
-            f"was trained on into test data if files came or went [{settings.root}]",
-            file=sys.stderr,
+        warn(
+            f"{name} stores no splits ({FILE}), so its data are divided anew, which can turn what it "
+            f"was trained on into test data if files came or went [{settings.root}]"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
@@ -19,7 +18,7 @@ from vidpred.data.recorded_splits import with_root
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import Source, evenly_spaced
 from vidpred.data.worlds.points import POINTS
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, warn
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.frechet import distance_of
 from vidpred.evaluation.image_metrics import (
@@ -148,10 +147,9 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
     if network is None and len(train.classes) > 1:
         network = train_classifier(train)
     if network is None:
-        print(
-            f"vidpred: warning: no Frechet distance, because the images have no classes to learn features from "
-            f"[{train.name}]; give --features NETWORK.pt, or sort them into one folder a class",
-            file=sys.stderr,
+        warn(
+            f"no Frechet distance, because the images have no classes to learn features from "
+            f"[{train.name}]; give --features NETWORK.pt, or sort them into one folder a class"
         )
     what = f"the features of {features}" if features else "64 features of a small classifier of the set's classes"
     true, training = images_of(held_out, request.count), images_of(train, MOST_TRAINING)
@@ -203,10 +201,9 @@ def common_image_settings(predictors: Iterable[Predictor], root: str | None) -> 
 def _warn_of_few(count: int, split: str) -> None:
     """Warn on stderr about too few images for the Fréchet distance, whose covariances they determine."""
     if count < FEW_IMAGES:
-        print(
-            f"vidpred: warning: {count} images of the {split} split are measured; below {FEW_IMAGES} the Frechet "
-            "distance is mostly noise; use a larger split (data.split_fractions, --split) or --count",
-            file=sys.stderr,
+        warn(
+            f"{count} images of the {split} split are measured; below {FEW_IMAGES} the Frechet "
+            "distance is mostly noise; use a larger split (data.split_fractions, --split) or --count"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from vidpred.data.videos.index import INTERLACED, usable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.read_video import remedied
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
-from vidpred.errors import ConfigError, counted
+from vidpred.errors import ConfigError, counted, warn
 from vidpred.inference.clip_window import Window, choose_window, read_actions, read_states
 from vidpred.inference.load_models import check_same_frames, unique_names
 from vidpred.inference.predictor import Predictor
@@ -85,7 +84,7 @@ def _warn_of_cut(request: PredictRequest, info: VideoInfo, kept: Sequence[int], 
     cuts = [cut for cut in info.cuts if kept[window.numbers[0]] < cut <= kept[last]]
     if cuts:
         reason = f"the shot changes at frame {cuts[0]}, which no model can predict; choose another --start"
-        print(f"vidpred: warning: {reason} [{request.clip}]", file=sys.stderr)
+        warn(f"{reason} [{request.clip}]")
 
 
 @dataclass(frozen=True)
@@ -114,9 +113,9 @@ class VideoPrediction:
         with remedied():
             info = probe(request.clip, limits=data.limits)
         if info.notes:
-            print(f"vidpred: warning: {usable(info)} [{request.clip}]", file=sys.stderr)
+            warn(f"{usable(info)} [{request.clip}]")
         if info.interlaced:
-            print(f"vidpred: warning: its frames {INTERLACED} [{request.clip}]", file=sys.stderr)
+            warn(f"its frames {INTERLACED} [{request.clip}]")
         kept = kept_frames(info, data.video_settings.fps)
         short_side = data.size if request.size is None else (request.size or None)
         start = len(kept) - 1 + data.frame_skip if request.after_end else request.start

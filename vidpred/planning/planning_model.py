@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -10,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vidpred.errors import warn
 from vidpred.inference.predictor import Predictor
 from vidpred.planning.inputs import Cost, FrameSize, checked_costs, evaluate_costs
 
@@ -73,7 +73,7 @@ class Bounds:
             for place in beyond[:4]
         )
         if found:
-            print(f"vidpred: warning: the bounds exceed the actions of the model's training ({found})", file=sys.stderr)
+            warn(f"the bounds exceed the actions of the model's training ({found})")
 
     def clip(self, actions: Tensor) -> Tensor:
         """Clip actions `(..., A)` to [low, high] of each value."""

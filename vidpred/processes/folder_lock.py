@@ -6,13 +6,12 @@ import errno
 import json
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from vidpred.errors import InUseError, StorageError
+from vidpred.errors import InUseError, StorageError, warn
 from vidpred.files import make_folder, read_json
 
 try:
@@ -59,10 +58,7 @@ def folder_lock(folder: Path, remedy: str) -> Iterator[bool]:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise StorageError(f"cannot write here: {error.strerror} [{folder}]; {remedy}") from None
-        print(
-            f"vidpred: warning: the file system has no locks [{folder}]; let no second process write this folder",
-            file=sys.stderr,
-        )
+        warn(f"the file system has no locks [{folder}]; let no second process write this folder")
         yield False
         return
     _descriptors.add(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vidpred.errors import DivergedError, StorageError
+from vidpred.errors import DivergedError, StorageError, warn
 from vidpred.files import write_file
 
 FROM_SCORES = ("adversarial", "feature_matching", "classes")  # the generator's losses that the discriminator computes
@@ -94,7 +93,7 @@ def diverged(
     try:
         write_file(file, json.dumps(record, indent=1), "the run ends anyway")
     except StorageError as error:
-        print(f"vidpred: warning: {error}", file=sys.stderr)
+        warn(error)
     return DivergedError(
         f"{network}'s {what} {'are' if what == 'weights' else 'is'} not finite at step {step} [{_shown(numbers)}]; "
         f"lower training.{network}.learning_rate or set training.grad_clip_norm=1"

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vidpred.checkpoint import read_metrics
-from vidpred.errors import StorageError
+from vidpred.errors import StorageError, warn
 from vidpred.files import append_text, write_file
 from vidpred.training.trackers import Trackers
 
@@ -58,7 +58,7 @@ class Tracker:
         try:
             write_file(self._path, "".join(f"{json.dumps(line)}\n" for line in kept), "training goes on")
         except StorageError as error:
-            print(f"vidpred: warning: {error}", file=sys.stderr)
+            warn(error)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Write a step's line of metrics.jsonl, floats at 6 significant digits, without NaN and inf."""

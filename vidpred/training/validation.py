@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -14,7 +13,7 @@ from vidpred.data.build import build_source
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, evaluation_offsets, training_offsets
 from vidpred.data.worlds.points import POINTS
-from vidpred.errors import ConfigError, DataError
+from vidpred.errors import ConfigError, DataError, warn
 from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.evaluation.protocols import REFERENCE, Measurement, evaluate_models
 from vidpred.models.base import Generator
@@ -107,7 +106,7 @@ def build_validation(data: DataSettings, training: TrainingSettings, accelerator
                 f"{error}"
             ) from None
         if accelerator.is_main_process:
-            print(f"vidpred: warning: training without validation: {error}", file=sys.stderr)
+            warn(f"training without validation: {error}")
         return None
     return Validation(source, training.validation_windows, accelerator.device)
 

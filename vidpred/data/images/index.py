@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from vidpred.data.images.decode import SUFFIXES, check_image, require_white_leve
 from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
 from vidpred.data.videos.index import SAVE_SECONDS, first_rows, index_file, warn_of_unread_files
-from vidpred.errors import DataError, StorageError
+from vidpred.errors import DataError, StorageError, warn
 from vidpred.files import csv_text, parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores
@@ -124,7 +123,7 @@ class Scan:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError) as error:
-            print(f"vidpred: warning: a damaged index ({error}) is made anew [{file}]", file=sys.stderr)
+            warn(f"a damaged index ({error}) is made anew [{file}]")
             return {}
 
     def _save(self, found: Mapping[str, Checked], lines: dict[str, str]) -> None:
@@ -195,5 +194,5 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
     with suppress(StorageError):
         write_file(listing, csv_text([("path", "reason"), *bad]))
     if progress:
-        print(f"vidpred: warning: {what} and are skipped: {first_rows(bad)} [{listing}]", file=sys.stderr)
+        warn(f"{what} and are skipped: {first_rows(bad)} [{listing}]")
     return images.selected(np.array([i for i, name in enumerate(images.names) if not found[name].reason]))

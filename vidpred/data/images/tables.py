@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from math import prod
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vidpred.data.array_layout import IMAGES, as_uint8, find_layout, has_byte_values, read_entry
-from vidpred.errors import UNREADABLE, DataError, counted, one_line, printable
+from vidpred.errors import UNREADABLE, DataError, counted, one_line, printable, warn
 from vidpred.files import MAX_BYTES, open_regular, read_bytes
 
 MAX_BAD_FRACTION = 0.2  # of the images of an array
@@ -122,7 +121,7 @@ def _report(bad: Sequence[int], total: int, what: str, path: Path, remedy: str =
     text = f"{len(bad):,} of {counted(total, 'image')} {what}, from number {named}"
     if len(bad) > MAX_BAD_FRACTION * total:
         raise DataError(f"{text} [{printable(str(path))}]; {remedy}")
-    print(f"vidpred: warning: {text}; left out [{printable(path)}]", file=sys.stderr)
+    warn(f"{text}; left out [{printable(path)}]")
 
 
 def _csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -17,7 +16,7 @@ import cv2
 from vidpred.data.field_types import from_mapping
 from vidpred.data.prepared.format import FRAMES, ClipEntry, Manifest, check_clip
 from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, WrittenItem, reason
-from vidpred.errors import DataError, StorageError, printable
+from vidpred.errors import DataError, StorageError, printable, warn
 from vidpred.files import content_fingerprint, parse_json, read_lines, with_checksum, write_file
 from vidpred.processes.temporary import is_temporary, remove, temporary_path
 
@@ -130,10 +129,7 @@ def recorded(
     except (OSError, ValueError):
         damaged = ["json"]
     for kind in damaged:
-        print(
-            f"vidpred: warning: a damaged or lost file; preparing {printable(item.name)} again [{stem}.{kind}]",
-            file=sys.stderr,
-        )
+        warn(f"a damaged or lost file; preparing {printable(item.name)} again [{stem}.{kind}]")
     return None if damaged else written
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from vidpred.data.prepared.format import FRAMES, INDEX, MANIFEST, ClipEntry, Man
 from vidpred.data.prepared.frame_writer import Item, ItemWriter, Preparation, WrittenItem, reason
 from vidpred.data.prepared.items import is_part, recorded, write_item
 from vidpred.data.splits import SPLITS
-from vidpred.errors import DataError, StorageError, counted, printable
+from vidpred.errors import DataError, StorageError, counted, printable, warn
 from vidpred.files import csv_text, make_folder, write_file
 from vidpred.processes.folder_lock import FILE as LOCK
 from vidpred.processes.folder_lock import folder_lock
@@ -281,10 +280,9 @@ def opened_target(target: Path, name: str, fingerprint_settings: dict[str, Any],
     with folder_lock(target, "choose another target") as exclusive:
         for folder in (target, target / FRAMES):
             if kept := remove_leftovers(folder, exclusive):
-                print(
-                    f"vidpred: warning: another machine may be writing {counted(len(kept), 'temporary file')} "
-                    f"[{kept[0]}]; remove what none writes",
-                    file=sys.stderr,
+                warn(
+                    f"another machine may be writing {counted(len(kept), 'temporary file')} "
+                    f"[{kept[0]}]; remove what none writes"
                 )
         _check_target(target, name, fingerprint_settings, frames)
         yield
@@ -296,7 +294,7 @@ def _check_target(target: Path, name: str, fingerprint_settings: dict[str, Any],
         try:
             existing = Manifest.load(target)
         except DataError as error:  # its items are checked one by one
-            print(f"vidpred: warning: {error}", file=sys.stderr)
+            warn(error)
             existing = None
             (target / MANIFEST).unlink(missing_ok=True)
         if existing is not None and (existing.name, existing.settings) != (name, fingerprint_settings):

@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -27,7 +26,7 @@ from vidpred.data.files_unchanged import look_once
 from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
-from vidpred.errors import DataError, StorageError, counted, printable
+from vidpred.errors import DataError, StorageError, counted, printable, warn
 from vidpred.files import check_input, parse_json, read_bytes, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores, in_processes, is_command
@@ -105,8 +104,7 @@ def warn_of_folder(error: OSError) -> None:
     """Warn once in this process of a folder that cannot be read."""
     if error.filename not in _unreadable:
         _unreadable.add(error.filename)
-        reason = f"a folder cannot be read and is left out: {error.strerror} [{printable(error.filename)}]"
-        print(f"vidpred: warning: {reason}", file=sys.stderr)
+        warn(f"a folder cannot be read and is left out: {error.strerror} [{printable(error.filename)}]")
 
 
 def no_videos(root: Path) -> tuple[str, bool]:
@@ -132,10 +130,7 @@ def warn_of_unread_files(root: Path, known: Set[str] = SUFFIXES, what: str = "vi
     if unread:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(NAMED))
         more = "" if len(unread) <= NAMED else f" and {len(unread) - NAMED} more kinds"
-        print(
-            f"vidpred: warning: files that are no {what} by their suffix are not read: {kinds}{more} [{root}]",
-            file=sys.stderr,
-        )
+        warn(f"files that are no {what} by their suffix are not read: {kinds}{more} [{root}]")
 
 
 def scan(
@@ -250,7 +245,7 @@ def require_videos(
         )
     _list_bad(root, videos, bad, damaged, progress)
     if progress and (found := [video.path for video in videos if video.interlaced]):
-        print(f"vidpred: warning: {len(found)} of {total} videos {INTERLACED} [{root / found[0]}]", file=sys.stderr)
+        warn(f"{len(found)} of {total} videos {INTERLACED} [{root / found[0]}]")
     return videos
 
 
@@ -270,8 +265,8 @@ def _list_bad(
         return
     for rows, what in ((bad, "videos cannot be read and are skipped"), (damaged, "videos are damaged")):
         if rows:
-            text = f"{len(rows)} of {len(videos) + len(bad)} {what}: {first_rows(rows)}"
-            print(f"vidpred: warning: {text} [{bad_videos_file(root)}]", file=sys.stderr)
+            total = len(videos) + len(bad)
+            warn(f"{len(rows)} of {total} {what}: {first_rows(rows)} [{bad_videos_file(root)}]")
 
 
 def usable(video: VideoInfo) -> str:
@@ -320,10 +315,9 @@ def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept
         found = [(path, f"{TOO_SHORT}: {counted(count, 'frame')}, a window has {needed}") for path, count in short]
         write_bad_videos(root, sorted({**dict(rows), **dict(found)}.items()))
         listed = f" [{bad_videos_file(root)}]"
-    print(
-        f"vidpred: warning: {len(short)} of {len(videos)} videos are shorter than the {needed} frames of a window and "
-        f"are skipped{listed or f' [{root}]'}; see data.context_frames, data.pred_frames, data.frame_skip",
-        file=sys.stderr,
+    warn(
+        f"{len(short)} of {len(videos)} videos are shorter than the {needed} frames of a window and "
+        f"are skipped{listed or f' [{root}]'}; see data.context_frames, data.pred_frames, data.frame_skip"
     )
 
 
@@ -370,7 +364,7 @@ def _load(file: Path) -> dict[str, VideoInfo]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, ZeroDivisionError) as error:
-        print(f"vidpred: warning: a damaged index ({error}) is made anew [{file}]", file=sys.stderr)
+        warn(f"a damaged index ({error}) is made anew [{file}]")
         return {}
 
 

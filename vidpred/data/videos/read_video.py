@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from vidpred.data.videos.frame_rate import kept_frames
 from vidpred.data.videos.index import usable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import read_frames, scaled_size
-from vidpred.errors import DataError
+from vidpred.errors import DataError, warn
 
 REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
 FRAMES_A_READ = 64  # uint8 frames in memory in addition to the result
@@ -50,7 +49,7 @@ def read_video(
     with remedied():
         info = probe(path)
     if info.notes:
-        print(f"vidpred: warning: {usable(info)} [{path}]", file=sys.stderr)
+        warn(f"{usable(info)} [{path}]")
     kept = kept_frames(info, fps)
     numbers = kept[start:stop]
     if not len(numbers):
