@@ -42,6 +42,7 @@ from vidpred.commands.parallel_runs import train_quietly
 from vidpred.config import Config, load_config
 from vidpred.data.batch import to_float
 from vidpred.evaluation.feature_distance import FeatureDistance
+from vidpred.files import write_file
 from vidpred.inference.predictor import Predictor
 from vidpred.models.baselines import build_baselines
 from vidpred.models.rollout import rollout
@@ -190,9 +191,8 @@ def train_all(frames: Path, output: Path, features: Path, seconds: float, steps:
             except Exception as error:
                 print("FAILED", running[future], repr(error)[:300], flush=True)
                 continue
-            part = output / "reports.part"
-            part.write_text(json.dumps({**about, "seconds": round(time.monotonic() - begin, 1), "reports": reports}))
-            part.replace(output / "reports.json")
+            report = {**about, "seconds": round(time.monotonic() - begin, 1), "reports": reports}
+            write_file(output / "reports.json", json.dumps(report))
             energy = over_clips(reports[-1]["clips"], "test")
             shown = {name: energy[name] for name in ("psnr_moving", "energy_moving", "feature_distance")}
             print(f"{time.monotonic() - begin:.0f} s", *running[future], reports[-1]["training_seconds"],

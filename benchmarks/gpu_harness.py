@@ -20,6 +20,7 @@ from vidpred.data.batch import Batch
 from vidpred.data.build import build_source
 from vidpred.data.sources import TrainingSamples, training_offsets
 from vidpred.data.worlds.forking_ball import WorldWindows
+from vidpred.files import write_file
 from vidpred.models.build import build_discriminator, build_generator
 from vidpred.training.trainer import Trainer
 from vidpred.training.updates import TrainingParts
@@ -65,9 +66,7 @@ class Results:
         self._write()
 
     def _write(self) -> None:
-        temporary = self.file.with_suffix(".part")
-        temporary.write_text(json.dumps({**self.about, "rows": self.rows}, indent=1))
-        temporary.replace(self.file)
+        write_file(self.file, json.dumps({**self.about, "rows": self.rows}, indent=1))
 
 
 def choose_device() -> torch.device:

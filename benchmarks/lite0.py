@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from vidpred.files import atomic_write
+
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 # (expansion, kernel, stride, channels, blocks) of the stages that are used; the first convolution has 32 channels.
 STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
@@ -105,7 +107,8 @@ def write(file: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of the format and of the list of maps
         traced = torch.jit.trace(lite0_features(), torch.rand(1, 3, 64, 64), check_trace=False, strict=False)
-    traced.save(str(file))
+    with atomic_write(file) as temporary:
+        traced.save(str(temporary))
 
 
 if __name__ == "__main__":

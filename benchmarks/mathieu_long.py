@@ -42,6 +42,7 @@ from vidpred.data.videos.reader import scaled_size, stream_frames
 from vidpred.evaluation.feature_distance import FeatureDistance, FeatureNetwork
 from vidpred.evaluation.metrics import masked_psnr, masked_sharpness_difference, moving_pixels
 from vidpred.evaluation.sharpness import gradient_energy, sliced_wasserstein
+from vidpred.files import write_file
 from vidpred.inference.predictor import Predictor
 from vidpred.models.baselines import BASELINES, build_baselines
 from vidpred.models.rollout import rollout
@@ -125,7 +126,8 @@ def prepare(folder: Path, clips: Mapping[str, Path], most_frames: int = TRAIN_FR
     found = {}
     for split in SPLITS:
         listing = folder / f"{split}.csv"
-        listing.write_text("".join(f"{file.name},test\n" for file in sorted(clips[split].iterdir()) if file.is_file()))
+        names = sorted(file.name for file in clips[split].iterdir() if file.is_file())
+        write_file(listing, "".join(f"{name},test\n" for name in names))
         settings = DataSettings(root=str(clips[split]), size=SIDE, split_file=str(listing), context_frames=CONTEXT)
         source = build_source(settings, "test", range(CONTEXT + FUTURE))
         by_clip: dict[str, list[int]] = {}
@@ -401,7 +403,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     if options.verb == "evaluate":
         found = evaluate(options.results, options.frames, lite0_features(options.features))
-        (options.results / "measured.json").write_text(json.dumps(found))
+        write_file(options.results / "measured.json", json.dumps(found))
         write_rows(found, options.results)
     else:
         from benchmarks.real_clips import clip_folder

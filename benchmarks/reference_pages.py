@@ -20,6 +20,7 @@ from vidpred.config.explain import explain
 from vidpred.evaluation.images import MOST_TRAINING, NAMES
 from vidpred.evaluation.metric_networks import KINDS
 from vidpred.evaluation.metric_table import METRICS, PROTOCOLS, Metric
+from vidpred.files import write_file
 from vidpred.media.text_table import markdown_table
 from vidpred.training.diagnosis import CHECKS
 
@@ -200,7 +201,7 @@ def exit_codes_page() -> str:
 def main() -> None:
     """Write all pages."""
     for name, text in pages().items():
-        (CHECKOUT / "docs/reference" / name).write_text(text, encoding="utf-8")
+        write_file(CHECKOUT / "docs/reference" / name, text)
 
 
 if __name__ == "__main__":

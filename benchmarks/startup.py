@@ -23,6 +23,7 @@ from pathlib import Path
 from benchmarks.harness import commit, machine
 from benchmarks.markdown import grid
 from benchmarks.results import RESULTS, append_result
+from vidpred.files import write_file
 
 NAME = "speed: start"
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -138,7 +139,7 @@ def main() -> None:
     print(table(values))
     if options.record:
         kept = [line for line in RESULTS.read_text().splitlines() if json.loads(line)["name"] != NAME]
-        RESULTS.write_text("\n".join(kept) + "\n")
+        write_file(RESULTS, "\n".join(kept) + "\n")
         append_result(RESULTS, {"name": NAME, "seed": 0, "commit": commit(), "times": values, "machine": machine()})
 
 

@@ -27,6 +27,7 @@ from benchmarks.markdown import COPY, FLOW, Results, grid, numbers, over_seeds, 
 from benchmarks.results import RESULTS, read_results
 from vidpred.config import load_config
 from vidpred.errors import counted
+from vidpred.files import write_file
 from vidpred.models.build import build_generator
 
 CHECKOUT = Path(__file__).parent.parent
@@ -181,9 +182,7 @@ def main() -> None:
     """Rewrite the pages whose tables have changed."""
     results = read_results(CHECKOUT / RESULTS)
     for page in PAGES:
-        text = page.read_text()
-        if (new := with_tables(text, results)) != text:
-            page.write_text(new)
+        if write_file(page, with_tables(page.read_text(), results)):
             print(page)
 
 

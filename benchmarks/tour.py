@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vidpred.files import atomic_write
+from vidpred.files import atomic_write, write_file
 
 PAGE, ASSETS = Path("docs/guide/tour.md"), Path("docs/assets/tour")
 SHOWN_LINES = 30  # of an output; more are left out, with a mark
@@ -259,7 +259,7 @@ def main() -> None:
         sections = [part for parts in pool.map(walk, WALKS) for part in parts]
     minutes = (time.monotonic() - began) / 60
     cores = len(os.sched_getaffinity(0))
-    PAGE.write_text("\n".join([INTRODUCTION.format(cores=cores, minutes=minutes), *sections]))
+    write_file(PAGE, "\n".join([INTRODUCTION.format(cores=cores, minutes=minutes), *sections]))
     size = sum(file.stat().st_size for file in ASSETS.glob("*"))
     print(f"{PAGE}: {minutes:.1f} minutes, {size:,} bytes of images")
 

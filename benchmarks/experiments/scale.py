@@ -29,6 +29,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.data.videos.containers import open_video
 from vidpred.data.videos.index import find_files, find_videos, scan
 from vidpred.data.videos.limits import Limits
+from vidpred.files import atomic_write
 from vidpred.processes.pool import available_cores
 
 VIDEOS, CLASSES, DISTINCT = 13_320, 101, 12
@@ -166,7 +167,8 @@ def link_images(folder: Path, files: int = IMAGES) -> None:
         noise = random.integers(0, 256, (*IMAGE_SIZE, 3), dtype=np.uint8)
         blurred = cv2.blur(noise, (9, 9)).astype(np.float32)
         stretched = (blurred - blurred.min()) * (255 / np.ptp(blurred))
-        cv2.imwrite(str(folder / f"original{number}.jpg"), stretched.round().astype(np.uint8))
+        with atomic_write(folder / f"original{number}.jpg") as temporary:
+            cv2.imwrite(str(temporary), stretched.round().astype(np.uint8))
     for index in range(files):
         kind = folder / "tree" / f"class{index % IMAGE_CLASSES:03d}"
         kind.mkdir(parents=True, exist_ok=True)
