@@ -21,7 +21,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, StorageError, counted
 from vidpred.inference.hub import SharedModel
 from vidpred.models.base import as_generator
-from vidpred.models.build import AnyModel, build_generator
+from vidpred.models.build import AnyModel, build_generator, names_with
 from vidpred.models.conditions import Conditions
 from vidpred.models.meta_device import meta_device
 from vidpred.models.noise import draw_noise, seeded_noise
@@ -142,8 +142,8 @@ class Predictor(SharedModel):
                 units of its data: row i leads from frame i to frame i+1, context first.
             states: For a model that takes states, `(T, S)` or `(B, T, S)`, those of the context frames; the model
                 predicts the later ones.
-            sharpness: For model.name=motion, from 0 (a blend of pixel values: highest PSNR, blurred) to 1 (one
-                warp along a blended path: sharp). None: as `set_sharpness` or the model's settings left it.
+            sharpness: For a model with an adjustable sharpness, from 0 (a blend of the possible futures: highest
+                PSNR, blurred) to 1 (one sharp image). None: as `set_sharpness` or the model's settings left it.
 
         Returns:
             `(num_frames, C, H, W)` or `(B, num_frames, C, H, W)`, float32 in [0, 1] on the CPU; with num_samples
@@ -185,7 +185,7 @@ class Predictor(SharedModel):
         if self.generator.sharpness is None:
             raise ConfigError(
                 f"{self.name} takes no sharpness [{setting}{sharpness:g}]; leave it out, or use a run with "
-                "model.name=motion and model.refine=false"
+                f"model.name={names_with('sharpness')} and no network that blends pixel values"
             )
         self.generator.sharpness = sharpness
 

@@ -101,8 +101,10 @@ def tagged_union(table: dict[str, Any]) -> Any:
 
 
 def names_with(attribute: str) -> str:
-    """Return the names of the generators whose settings have an attribute that is true, as messages name them."""
-    return "|".join(name for name, kind in GENERATORS.items() if getattr(kind, attribute))
+    """Return the generators whose settings have a field of this name or an attribute that is true, for messages."""
+    return "|".join(
+        name for name, kind in GENERATORS.items() if attribute in kind.model_fields or getattr(kind, attribute, False)
+    )
 
 
 plugged_in("vidpred.models", Settings, add=add_plugin)
