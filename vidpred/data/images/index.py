@@ -13,10 +13,9 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -25,9 +24,17 @@ from vidpred.data.files_unchanged import look_once
 from vidpred.data.images.decode import SUFFIXES, check_image, require_white_level
 from vidpred.data.images.files import ImageFiles, find_images
 from vidpred.data.settings import DataSettings
-from vidpred.data.videos.index import SAVE_SECONDS, first_rows, index_file, warn_of_unread_files
-from vidpred.errors import DataError, StorageError, warn
-from vidpred.files import csv_text, parse_json, read_lines, with_checksum, write_file
+from vidpred.data.videos.index import (
+    SAVE_SECONDS,
+    first_rows,
+    index_file,
+    load_index,
+    warn_of_unread_files,
+    write_bad_files,
+    write_if_possible,
+)  # fmt: skip
+from vidpred.errors import DataError, warn
+from vidpred.files import parse_json, with_checksum
 from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores
 
@@ -78,7 +85,7 @@ class Scan:
         prefix = os.path.join(self.root, "")
         with without_collection():
             stamps = {name: _stamp(prefix + name) for name in names}
-        indexed = self._load()
+        indexed = load_index(index_file(self.root, "images"), self._header, _parsed)
         found = {name: indexed[name] for name in stamps if name in indexed and stamps[name] == indexed[name][:2]}
         todo = [name for name in stamps if name not in found]
         saved, lines = time.monotonic(), dict[str, str]()
@@ -112,32 +119,19 @@ class Scan:
         except DataError as error:
             return str(error).rsplit(" [", 1)[0], 0, ""
 
-    def _header(self) -> str:
-        return json.dumps([VERSION, self.white_level, self.max_pixels])
-
-    def _load(self) -> dict[str, Checked]:
-        """Return the entries of the index; none if it is missing, damaged, or of another version or other settings."""
-        file = index_file(self.root, "images")
-        try:
-            return _parsed(file, self._header())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError) as error:
-            warn(f"a damaged index ({error}) is made anew [{file}]")
-            return {}
+    @property
+    def _header(self) -> list[Any]:
+        return [VERSION, self.white_level, self.max_pixels]
 
     def _save(self, found: Mapping[str, Checked], lines: dict[str, str]) -> None:
         """Write the index, whose lines `lines` keeps; if it cannot be stored, it is built again next time."""
         lines |= {name: json.dumps([name, *found[name]]) for name in found.keys() - lines.keys()}
-        with suppress(StorageError):
-            text = with_checksum([self._header(), *(lines[name] for name in sorted(lines))])
-            write_file(index_file(self.root, "images"), text)
+        text = with_checksum([json.dumps(self._header), *(lines[name] for name in sorted(lines))])
+        write_if_possible(index_file(self.root, "images"), text)
 
 
-@without_collection()
-def _parsed(file: Path, header: str) -> dict[str, Checked]:
-    first, *lines = read_lines(file) or [""]
-    rows = parse_json(f"[{','.join(lines)}]") if first == header else []
+def _parsed(lines: list[str]) -> dict[str, Checked]:
+    rows = parse_json(f"[{','.join(lines)}]")
     if any([*map(type, row)] != [str, int, int, str, int, str] for row in rows):
         raise ValueError("values of other types")
     return {name: Checked(*checked) for name, *checked in rows}
@@ -188,11 +182,9 @@ def usable_images(settings: DataSettings, progress: bool = False) -> ImageFiles 
         raise DataError(f"{what} [{root}]: {first_rows(bad)}; remove them or raise data.max_bad_fraction")
     require_white_level((found[name].peak for name in images.names), root)
     listing = index_file(root, "images").with_name("bad_images.csv")
+    write_bad_files(listing, bad)
     if not bad:
-        listing.unlink(missing_ok=True)
         return images
-    with suppress(StorageError):
-        write_file(listing, csv_text([("path", "reason"), *bad]))
     if progress:
         warn(f"{what} and are skipped: {first_rows(bad)} [{listing}]")
     return images.selected(np.array([i for i, name in enumerate(images.names) if not found[name].reason]))

@@ -13,12 +13,12 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from tqdm import tqdm
 
@@ -27,7 +27,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo
 from vidpred.errors import DataError, StorageError, counted, printable, warn
-from vidpred.files import check_input, parse_json, read_bytes, read_lines, with_checksum, write_file
+from vidpred.files import check_input, csv_text, parse_json, read_bytes, read_lines, with_checksum, write_file
 from vidpred.processes.memory import without_collection
 from vidpred.processes.pool import available_cores, in_processes, is_command
 
@@ -51,6 +51,7 @@ IMAGE_CLIPS = frozenset((".png", ".webp", ".tif", ".tiff"))  # animations and st
 VERSION = {"format": "vidpred index", "version": 5}
 REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
 OnBad = Literal["use", "skip", "error"]
+Entry = TypeVar("Entry")
 NAMED = 3  # bad files named in an error line
 TOO_SHORT = "too short"
 INTERLACED = "are interlaced, so moving edges look like combs; deinterlace them: ffmpeg -i IN -vf bwdif OUT.mp4"
@@ -150,7 +151,7 @@ def scan(
     """
     limits = limits or Limits()
     base = root if root.is_dir() else root.parent
-    indexed = _load(index_file(root))
+    indexed = load_index(index_file(root), VERSION, _parsed)
     videos: dict[str, VideoInfo] = {}
     bad: list[tuple[str, str]] = []
     todo = []
@@ -260,7 +261,7 @@ def _list_bad(
     # A second call within a run (for another split) keeps the videos that are too short in the list.
     short = [] if progress else [row for row in _read_rows(bad_videos_file(root)) if row[1].startswith(TOO_SHORT)]
     names = {video.path for video in videos}
-    write_bad_videos(root, sorted([*bad, *damaged, *(row for row in short if row[0] in names)]))
+    write_bad_files(bad_videos_file(root), sorted([*bad, *damaged, *(row for row in short if row[0] in names)]))
     if not progress:
         return
     for rows, what in ((bad, "videos cannot be read and are skipped"), (damaged, "videos are damaged")):
@@ -285,15 +286,12 @@ def bad_videos_file(root: Path) -> Path:
     return index_file(root).with_name("bad_videos.csv")
 
 
-def write_bad_videos(root: Path, rows: Sequence[tuple[str, str]]) -> None:
-    """Write (path, reason) of every skipped video as CSV; without rows, remove the file."""
-    file = bad_videos_file(root)
-    if not rows:
+def write_bad_files(file: Path, rows: Sequence[tuple[str, str]]) -> None:
+    """Write (path, reason) of every skipped file as CSV; without rows, remove the list."""
+    if rows:
+        write_if_possible(file, csv_text([("path", "reason"), *rows]))
+    else:
         file.unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *rows])
-    _write(file, text.getvalue())
 
 
 def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept: Sequence[int], on_bad: OnBad) -> None:
@@ -313,7 +311,7 @@ def note_short_videos(root: Path, videos: Sequence[VideoInfo], needed: int, kept
     if on_bad != "error":
         rows = _read_rows(bad_videos_file(root))
         found = [(path, f"{TOO_SHORT}: {counted(count, 'frame')}, a window has {needed}") for path, count in short]
-        write_bad_videos(root, sorted({**dict(rows), **dict(found)}.items()))
+        write_bad_files(bad_videos_file(root), sorted({**dict(rows), **dict(found)}.items()))
         listed = f" [{bad_videos_file(root)}]"
     warn(
         f"{len(short)} of {len(videos)} videos are shorter than the {needed} frames of a window and "
@@ -353,28 +351,37 @@ def index_file(root: Path, kind: str = "index") -> Path:
     return cache / "vidpred" / sha256(os.fsencode(root.resolve())).hexdigest()[:16] / name
 
 
-def _load(file: Path) -> dict[str, VideoInfo]:
-    """Return the entries of an index file; none if it is missing, damaged or of another version."""
+def load_index(file: Path, header: Any, parse: Callable[[list[str]], dict[str, Entry]]) -> dict[str, Entry]:
+    """Return the entries of an index file; none if it is missing, damaged or has another header.
+
+    Args:
+        file: The index.
+        header: Value of its first line.
+        parse: Returns the entries by name for the other lines; raises ValueError, TypeError or ZeroDivisionError for
+            damaged ones.
+    """
     try:
         first, *lines = read_lines(file) or [""]
-        if parse_json(first) != VERSION:
-            return {}
         with without_collection():
-            return {info.path: info for info in map(VideoInfo.from_json, lines)}
+            return parse(lines) if parse_json(first) == header else {}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, ZeroDivisionError) as error:
+    except (OSError, ValueError, TypeError, ZeroDivisionError) as error:
         warn(f"a damaged index ({error}) is made anew [{file}]")
         return {}
+
+
+def _parsed(lines: list[str]) -> dict[str, VideoInfo]:
+    return {info.path: info for info in map(VideoInfo.from_json, lines)}
 
 
 def _save(root: Path, videos: Mapping[str, VideoInfo], lines: dict[str, str]) -> None:
     """Write the index; `lines` keeps its lines for the next time."""
     lines |= {name: videos[name].to_json() for name in videos.keys() - lines.keys()}
-    _write(index_file(root), with_checksum([json.dumps(VERSION), *(lines[name] for name in sorted(lines))]))
+    write_if_possible(index_file(root), with_checksum([json.dumps(VERSION), *(lines[name] for name in sorted(lines))]))
 
 
-def _write(file: Path, text: str) -> None:
+def write_if_possible(file: Path, text: str) -> None:
     """Write a file atomically; an index that cannot be stored is rebuilt next time."""
     with suppress(StorageError):
         write_file(file, text)
