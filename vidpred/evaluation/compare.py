@@ -19,7 +19,6 @@ from vidpred.evaluation.evaluate import (
     EvaluationRequest,
     PrintedEvaluation,
     about_evaluation,
-    describe_frames,
     evaluate_predictors,
     models_and_baselines,
 )
@@ -29,7 +28,7 @@ from vidpred.evaluation.paper_table import by_method, caption, check_paper, pape
 from vidpred.evaluation.protocols import AVERAGING, Evaluation, load_window, max_history_len
 from vidpred.evaluation.training_curves import add_curves
 from vidpred.files import check_output
-from vidpred.inference.load_models import Data, as_predictors, unique_names
+from vidpred.inference.load_models import Data, as_predictors, by_name
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.render import Panel, compose, error_map, stack, write_png
@@ -97,9 +96,7 @@ def compare_predictors(
     if paper:
         check_paper(request.protocol.name)
     result = evaluate_predictors(predictors, request)
-    page = Page(
-        "Comparison of " + ", ".join(unique_names(predictors)), lead=describe_measurement(predictors, result, request)
-    )
+    page = Page("Comparison of " + ", ".join(by_name(predictors)), describe_measurement(predictors, result, request))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if paper:
@@ -113,15 +110,15 @@ def compare_predictors(
 
 def group_by_seed(predictors: Sequence[Predictor]) -> dict[str, list[str]]:
     """Return title -> names of the runs that differ only in their seed; own generators are left out."""
-    runs = zip(unique_names(predictors), predictors, strict=True)
-    return by_method({name: read_settings(one.checkpoint.path) for name, one in runs if one.checkpoint is not None})
+    found = {name: predictor.checkpoint for name, predictor in by_name(predictors).items()}
+    return by_method({name: read_settings(one.path) for name, one in found.items() if one is not None})
 
 
 def describe_measurement(predictors: Sequence[Predictor], result: Evaluation, request: EvaluationRequest) -> str:
     """Return one line about what was measured: number of windows, split, data, frames and protocol."""
-    data = request.root or predictors[0].data.root or "the embedded forking-ball world"
-    frames = describe_frames(request.chosen(predictors[0].data))
-    return f"{result.windows} windows of the {request.split} split of {data}, {frames}, protocol {result.protocol.name}"
+    about = about_evaluation(predictors, request)
+    data = f"{about['split']} split of {about['data']}, {about['frames']}"
+    return f"{result.windows} windows of the {data}, protocol {result.protocol.name}"
 
 
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:

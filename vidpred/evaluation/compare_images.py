@@ -10,7 +10,7 @@ import torch
 
 from vidpred.evaluation.images import SHOWN, ImageEvaluation, ImageRequest, evaluate_images
 from vidpred.evaluation.training_curves import add_curves
-from vidpred.inference.load_models import unique_names
+from vidpred.inference.load_models import by_name
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_grids import draw_samples
 from vidpred.inference.sample_images import Sampler, write_grid
@@ -34,7 +34,7 @@ def compare_images(predictors: Sequence[Predictor], output: Path, request: Image
         ConfigError, DataError: See `evaluate_images`.
         StorageError: The page cannot be written.
     """
-    runs = dict(zip(unique_names(predictors), predictors, strict=True))
+    runs = by_name(predictors)
     found = evaluate_images(runs, request)
     page = Page("Comparison of " + ", ".join(runs), lead=_about(predictors, found, request))
     page.heading("Numbers")

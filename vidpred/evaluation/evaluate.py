@@ -28,9 +28,9 @@ from vidpred.evaluation.protocols import (
 from vidpred.inference.load_models import (
     Data,
     as_predictors,
-    check_same_frames,
+    by_name,
+    check_same_data,
     refuse_trained,
-    unique_names,
     warn_without_splits,
 )
 from vidpred.inference.predictor import Predictor
@@ -157,9 +157,9 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         predictor.check_predicts_frames()
     if request.root is None:
         warn_without_splits(predictors[0])
-    check_same_frames(predictors, "evaluate them one by one")
+    check_same_data(predictors, "evaluate them one by one")
     if request.size is None:
-        check_same_frames(predictors, "give one size for all, --size N (size=N), or evaluate them one by one", ["size"])
+        check_same_data(predictors, "give one size for all, --size N (size=N), or evaluate them one by one", ["size"])
     check_not_trained_on(predictors, request)
     if request.num_samples is not None and not any(predictor.draws_samples for predictor in predictors):
         predictors[0].check_samples(request.num_samples, "--samples ")
@@ -202,8 +202,8 @@ def _recorded_parts(data: DataSettings, split: str) -> list[Part]:
 
 def models_and_baselines(predictors: Sequence[Predictor], num_frames: int) -> dict[str, Generator]:
     """Return the predictors' generators and the baselines by name, for rollouts of `num_frames` frames."""
-    generators = (predictor.generator for predictor in predictors)
-    return with_baselines(dict(zip(unique_names(predictors), generators, strict=True)), num_frames)
+    models = {name: predictor.generator for name, predictor in by_name(predictors).items()}
+    return with_baselines(models, num_frames)
 
 
 def describe_frames(data: DataSettings) -> str:

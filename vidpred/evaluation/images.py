@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.evaluation.monte_carlo import roughness
 from vidpred.files import write_file
 from vidpred.inference.discriminator import load_discriminator
-from vidpred.inference.load_models import refuse_trained, unique_names, warn_without_splits
+from vidpred.inference.load_models import by_name, check_same_data, refuse_trained, warn_without_splits
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, write_grid
 from vidpred.media.text_table import format_table
@@ -127,7 +126,7 @@ def evaluate_images(predictors: dict[str, Predictor], request: ImageRequest = Im
         ConfigError: The runs are of different images.
         DataError: There are no images, or no classes to train a classifier on.
     """
-    data = common_image_settings(predictors.values(), request.root)
+    data = common_image_settings(list(predictors.values()), request.root)
     if request.split != "train":
         refuse_trained(list(predictors.values()), data, request.split)
     if data.root is None:
@@ -183,18 +182,13 @@ def are_image_models(predictors: Iterable[Predictor]) -> bool:
     return False in names
 
 
-def common_image_settings(predictors: Iterable[Predictor], root: str | None) -> DataSettings:
+def common_image_settings(predictors: Sequence[Predictor], root: str | None) -> DataSettings:
     """Return the data settings of the images to measure all predictors against. Raises ConfigError."""
-    settings = [predictor.data for predictor in predictors]
-    data = with_root(settings[0], root)
+    data = with_root(predictors[0].data, root)
     same = ["channels", "crop_size", "size", "context_frames"]
     if root is None:  # each is measured against the first one's images
-        same += ["root", "world.name"] if data.root is None else ["root"]
-    for key in same:
-        read = attrgetter(key.replace("world.", "world_settings."))
-        found = sorted({str(read(one)) for one in settings})
-        if len(found) > 1:
-            raise ConfigError(f"the runs differ [data.{key}: {', '.join(found)}]; evaluate them one by one")
+        same += ["root", "world_settings.name"] if data.root is None else ["root"]
+    check_same_data(predictors, "evaluate them one by one", same)
     return data
 
 
@@ -218,7 +212,7 @@ def evaluate_runs(
         numbers: JSON file to write; None: none.
         neighbors: Image of samples and their nearest training images to write; None: none.
     """
-    found = evaluate_images(dict(zip(unique_names(predictors), predictors, strict=True)), request)
+    found = evaluate_images(by_name(predictors), request)
     if numbers:
         content = {
             "numbers": found.numbers,

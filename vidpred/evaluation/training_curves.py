@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidpred.checkpoint import read_metrics
-from vidpred.inference.load_models import unique_names
+from vidpred.inference.load_models import by_name
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.plots import curve_keys, draw_curves
@@ -14,8 +14,8 @@ from vidpred.media.plots import curve_keys, draw_curves
 
 def add_curves(page: Page, predictors: Sequence[Predictor], folder: Path) -> None:
     """Add plots of the logged losses and validation numbers to a page, written to `folder` first; a line per run."""
-    logged = {name: read_metrics(one.run_folder) for name, one in zip(unique_names(predictors), predictors, strict=True)
-              if one.run_folder is not None}  # fmt: skip
+    folders = {name: predictor.run_folder for name, predictor in by_name(predictors).items()}
+    logged = {name: read_metrics(one) for name, one in folders.items() if one is not None}
     keys = curve_keys(logged)
     if not keys:
         return

@@ -20,6 +20,7 @@ from vidpred.data.images.files import center_square
 from vidpred.data.images.windows import images_of
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import AugmentSettings
+from vidpred.data.sources import to_frames
 from vidpred.errors import ConfigError
 from vidpred.inference.discriminator import load_discriminator
 from vidpred.inference.predictor import Predictor
@@ -240,7 +241,7 @@ def images_to_complete(predictor: Predictor, files: Sequence[Path], count: int, 
         data = predictor.data.model_copy(update={"augment": AugmentSettings(horizontal_flip=False)})
         return images_of(build_source(data, split, [0]), count)
     read = [center_square(with_channels(read_image(file), shape.channels), shape.height) for file in files]
-    return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).float() / 255
+    return to_frames(np.stack(read))
 
 
 def write_completions(path: Path, images: Tensor, known: Tensor, completed: Tensor) -> str:

@@ -18,7 +18,7 @@ from vidpred.errors import ConfigError, counted, printable
 from vidpred.inference.own_generator import import_generator, own_predictor
 from vidpred.inference.predictor import Predictor, Run, choose_device, read_sections
 
-FRAME_KEYS = ("channels", "frame_skip", "video.fps")  # settings that choose the frames of a video
+FRAME_KEYS = ("channels", "frame_skip", "video_settings.fps")  # settings that choose the frames of a video
 Data = str | Path | Mapping[str, Any]
 
 
@@ -160,17 +160,16 @@ def _changed(settings: DataSettings, changes: Mapping[str, Any]) -> DataSettings
     return found
 
 
-def check_same_frames(predictors: Sequence[Predictor], mend: str, keys: Sequence[str] = FRAME_KEYS) -> None:
-    """Check that runs take the same frames of a video. Raises ConfigError, whose message ends with `mend`."""
+def check_same_data(predictors: Sequence[Predictor], mend: str, keys: Sequence[str] = FRAME_KEYS) -> None:
+    """Check that runs have the same data settings. Raises ConfigError, whose message ends with `mend`."""
     for key in keys:
-        read = attrgetter(key.replace("video.", "video_settings."))
         found: dict[str, list[str]] = {}
-        for name, predictor in zip(unique_names(predictors), predictors, strict=True):
-            value = read(predictor.data)
+        for name, predictor in by_name(predictors).items():
+            value = attrgetter(key)(predictor.data)
             found.setdefault("null" if value is None else str(value), []).append(name)
         if len(found) > 1:
             values = "; ".join(f"{', '.join(names)}: {value}" for value, names in found.items())
-            raise ConfigError(f"the runs differ in their frames [data.{key}] ({values}); {mend}")
+            raise ConfigError(f"the runs differ [data.{key.replace('_settings', '')}] ({values}); {mend}")
 
 
 def refuse_trained(predictors: Sequence[Predictor], data: DataSettings, split: str) -> None:
@@ -186,9 +185,9 @@ def refuse_trained(predictors: Sequence[Predictor], data: DataSettings, split: s
             )
 
 
-def unique_names(predictors: Sequence[Predictor]) -> list[str]:
-    """Return the predictors' names in order; if any two are equal, all are numbered: "a (1)", "a (2)", "b (3)"."""
+def by_name(predictors: Sequence[Predictor]) -> dict[str, Predictor]:
+    """Return the predictors by name, in order; if any two names are equal, all are numbered: a (1), a (2), b (3)."""
     names = [predictor.name for predictor in predictors]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{name} ({place})" for place, name in enumerate(names, 1)]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({place})" for place, name in enumerate(names, 1)]
+    return dict(zip(names, predictors, strict=True))

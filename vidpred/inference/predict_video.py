@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vidpred.data.sources import to_frames
 from vidpred.data.videos.frame_rate import kept_frames
 from vidpred.data.videos.index import INTERLACED, usable
 from vidpred.data.videos.probe import probe
@@ -19,7 +19,7 @@ from vidpred.data.videos.read_video import remedied
 from vidpred.data.videos.reader import VideoInfo, read_frames, scaled_size
 from vidpred.errors import ConfigError, counted, warn
 from vidpred.inference.clip_window import Window, choose_window, read_actions, read_states
-from vidpred.inference.load_models import check_same_frames, unique_names
+from vidpred.inference.load_models import by_name, check_same_data
 from vidpred.inference.predictor import Predictor
 from vidpred.media.prediction_files import Output, write_prediction
 from vidpred.media.prediction_images import Step
@@ -35,9 +35,9 @@ def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) ->
         predictor.check_predicts_frames()
         if request.num_samples is not None:
             predictor.check_samples(request.num_samples, "--samples ")
-    check_same_frames(predictors, "render them one by one")
-    if request.size is None and len({predictor.data.size for predictor in predictors}) > 1:
-        raise ConfigError("the runs differ in data.size; give --size, or render them one by one")
+    check_same_data(predictors, "render them one by one")
+    if request.size is None:
+        check_same_data(predictors, "give --size, or render them one by one", ["size"])
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class VideoPrediction:
         kept = [self.kept[number] for number in numbers]
         with remedied():
             frames = read_frames(self.request.clip, self.info, kept, self.size, self.predictors[0].data.channels)
-        return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+        return to_frames(frames)
 
     def context(self) -> Tensor:
         """Return the context frames to show, `(T, C, H, W)` in [0, 1]."""
@@ -191,7 +191,7 @@ class VideoPrediction:
                 )
                 for sample in samples
             ]
-            for name, predictor in zip(unique_names(self.predictors), self.predictors, strict=True)
+            for name, predictor in by_name(self.predictors).items()
         }  # fmt: skip
         for target in self._targets():
             yield Step(target, {name: torch.cat([next(one).cpu() for one in of]) for name, of in streams.items()})
