@@ -106,6 +106,17 @@ def test_without_layers_over_the_batch_images_are_scored_independently() -> None
     torch.testing.assert_close(network(none, [images])[:1], network(none[:1], [images[:1]]))
 
 
+def test_he_initialization_keeps_the_scale_of_features_without_batch_norm() -> None:
+    images, none = torch.rand(200, 1, 1, 16, 16), torch.empty(200, 0, 1, 16, 16)
+    scales = {}
+    for initialization in ("dcgan", "he"):
+        network = small_discriminator(batch_norm=False, initialization=initialization)
+        _, (hidden,) = network(none, [images], with_features=True)
+        scales[initialization] = float((hidden.square().mean() / (images * 2 - 1).square().mean()).sqrt())
+    assert scales["dcgan"] < 0.02
+    assert 0.5 < scales["he"] < 2
+
+
 def test_minibatch_discrimination_by_hand() -> None:
     """Rows (0, 0), (1, 0), (0, 3) through the identity, one kernel of size 2: distances 1, 3, 4."""
     layer = MinibatchDiscrimination(2, kernels=1, size=2)

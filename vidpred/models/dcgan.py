@@ -69,6 +69,11 @@ class DcganDiscriminatorSettings(ImageDiscriminatorSettings):
         description="Apply batch normalization between the layers; set it to false with gradient_penalty_weight, "
         "r1_weight or r2_weight of objective.adversarial, which are defined for single samples.",
     )
+    initialization: Literal["dcgan", "he"] = Field(
+        "dcgan",
+        description="Standard deviation of the initial weights. dcgan: 0.02, whose scale batch normalization corrects; "
+        "he: about the root of 2 / fan-in (He et al. 2015), which keeps the scale of features without it.",
+    )
     minibatch_kernels: int = Field(
         0,
         ge=0,
@@ -171,6 +176,10 @@ class DcganDiscriminator(Discriminator):
         # An unpadded convolution as large as the feature maps is a linear layer.
         self.last = nn.Linear(features + settings.minibatch_kernels, settings.classes or 1)
         initialize(self)
+        if settings.initialization == "he":
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    nn.init.kaiming_normal_(layer.weight, SLOPE)
 
     def forward(
         self, context: Tensor, images: list[Tensor], with_features: bool = False, labels: Tensor | None = None,
