@@ -125,3 +125,12 @@ def write_network(module: nn.Module, file: Path) -> Path:
         else:
             torch.jit.trace(module, images, strict=False).save(str(file))
     return file
+
+
+def write_clothes(folder: Path) -> None:
+    """Write digits of 28x28 pixels as IDX files with the names of Fashion-MNIST, 400 for training and 120 for tests."""
+    images, labels = digits()
+    large = np.pad(images.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2)))
+    for name, part in (("train", slice(0, 400)), ("t10k", slice(400, 520))):
+        write_idx(folder / f"{name}-images-idx3-ubyte.gz", large[part], compressed=True)
+        write_idx(folder / f"{name}-labels-idx1-ubyte.gz", labels[part], compressed=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from vidpred.data.recorded_splits import with_root
 from vidpred.data.settings import AugmentSettings, DataSettings
 from vidpred.data.sources import evenly_spaced, to_frames
 from vidpred.data.worlds.points import POINTS
-from vidpred.errors import DataError
 from vidpred.evaluation.classifier import features_of, train_classifier
 from vidpred.evaluation.details import detail_clips, painted_share
-from vidpred.evaluation.images import MOST_TRAINING, ImageRequest, class_accuracy, evaluate_images, write_neighbors
+from vidpred.evaluation.images import MOST_TRAINING, class_accuracy
 from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import Sampler, enlarged, mixed_styles, write_grid, write_samples
@@ -35,10 +33,7 @@ from vidpred.run import train
 FASHION = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 POINT_PRESETS = ("gaussians_gan", "gaussians_minibatch", "gaussians_r1", "gaussians_wgan_gp")
 SAMPLES = 10_000
-# Numbers of steps that take about four minutes of one processor core each (AVX-512, bfloat16), at half the presets'
-# width. The learning rates of DCGAN and WGAN-GP are above the papers', too low for short trainings, and decay.
-# LAPGAN's are the paper's, at which its fully connected coarsest network soon generates one image for all noise; R1
-# prevents that.
+# For short trainings: half the presets' width, and a learning rate that decays.
 HALF = {"model.width": 32, "discriminator.width": 32}
 FALLING = {"training.schedule.shape": "linear", "training.schedule.hold": 0.5, "training.schedule.final": 0.05}
 
@@ -47,38 +42,6 @@ def hurried(generator: float, discriminator: float) -> dict[str, Any]:
     """Return the settings of a short training with these learning rates."""
     rates = {"training.generator.learning_rate": generator, "training.discriminator.learning_rate": discriminator}
     return {**HALF, **FALLING, **rates, "training.batch_size": 64, "training.ema_decay": 0.995}
-
-
-FASHION_RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dcgan": ("dcgan_fashion.yaml", {**hurried(1e-3, 2e-4), "training.steps": 4000}),
-    "wgan_gp": ("wgan_gp.yaml", {**hurried(1e-3, 1e-3), "training.steps": 3000}),
-    "lapgan": (
-        "lapgan.yaml",
-        {
-            **HALF,
-            "training.steps": 700,
-            "data.crop_size": 28,
-            "model.noise_channels": 1080,
-            "discriminator.dropout": 0.0,
-            "objective.adversarial.r1_weight": 1.0,
-            "objective.adversarial.r1_every": 1,
-        },
-    ),
-    "vae": ("vae_dcgan.yaml", {"model.width": 32, **FALLING, "training.steps": 5500}),
-    "mixture": ("mixture.yaml", {}),
-}
-# R3GAN's loss on the DCGAN's networks, without batch norm in the discriminator: second derivatives of the backbone
-# r3gan take half a second per step of a core. Tuned in three trials with seed 0 (docs/notes/index.md).
-PAIRS = {
-    "training.generator.betas": [0.0, 0.95], "training.discriminator.betas": [0.0, 0.95],
-    "discriminator.batch_norm": False, "objective.adversarial.loss": "relativistic",
-    "objective.adversarial.r1_weight": 0.1, "objective.adversarial.r2_weight": 0.1, "objective.adversarial.r1_every": 4,
-}  # fmt: skip
-PAIRED_RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dcgan": FASHION_RUNS["dcgan"],
-    "wgan_gp": FASHION_RUNS["wgan_gp"],
-    "relativistic": ("dcgan_fashion.yaml", {**hurried(1e-3, 1e-3), **PAIRS, "training.steps": 2600}),
-}
 
 
 def points(
@@ -93,33 +56,6 @@ def points(
         )
         found[name] = {**vars(covered), "samples": SAMPLES}
     return found
-
-
-def fashion(
-    folder: Path, seed: int, root: Path = FASHION, changes: dict[str, Any] | None = None,
-    runs: Mapping[str, tuple[str, dict[str, Any]]] = FASHION_RUNS,
-) -> dict[str, Any]:  # fmt: skip
-    """Train generators of clothes, write their grids and measure the distance of a small classifier's features."""
-    if not root.is_dir():
-        raise DataError(
-            f"no Fashion-MNIST [{root}]; install the Debian package dataset-fashion-mnist, or set FASHION_MNIST to a "
-            "folder of its IDX files"
-        )
-    predictors, seconds = {}, {}
-    for name, (preset, settings) in runs.items():
-        start = time.process_time()
-        own = {key: value for key, value in (changes or {}).items() if name != "mixture" or "steps" not in key}
-        config = load_config(
-            preset, {**settings, "data.root": str(root), "run": str(folder / name), "seed": seed, **own}
-        )
-        predictors[name] = train(config).predictor("last")
-        seconds[name] = round(time.process_time() - start, 1)
-        images = [image for _, image, _ in Sampler(predictors[name], seed).samples(64)]
-        write_grid(folder / f"{name}.png", torch.stack(images))
-    result = evaluate_images(predictors, ImageRequest(count=2000 if changes is None else 100, seed=seed))
-    print(result.text())
-    write_neighbors(folder / "neighbors.png", result)
-    return {"numbers": result.numbers, "definitions": result.definitions, "processor_seconds": seconds}
 
 
 def growth(
@@ -286,15 +222,10 @@ def semi_supervised(
 
 IMAGE_EXPERIMENTS = [
     *(Experiment("points in the plane, four generators", seed, points) for seed in (0, 1, 2)),
-    *(Experiment("clothes, five generators", seed, fashion) for seed in (0, 1, 2)),
     *(
         Experiment(
             "points in the plane, relativistic pairs", seed, lambda f, s: points(f, s, presets=["gaussians_r3gan"])
         )
-        for seed in (0, 1, 2)
-    ),
-    *(
-        Experiment("clothes, relativistic pairs", seed, lambda f, s: fashion(f, s, runs=PAIRED_RUNS))
         for seed in (0, 1, 2)
     ),
     Experiment("a StyleGAN that grows", 0, growth),

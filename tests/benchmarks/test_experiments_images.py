@@ -8,52 +8,22 @@ import numpy as np
 import pytest
 
 from benchmarks.experiments.images import (
-    FASHION_RUNS,
     augmentation,
     balls,
-    fashion,
     growth,
     points,
     semi_supervised,
     solids,
 )
-from tests.image_files import digits, write_idx
-from vidpred.errors import DataError
+from tests.image_files import write_clothes
 
 
 @pytest.fixture(scope="module")
 def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write IDX files of 28x28 pixels with the names of Fashion-MNIST."""
     folder = tmp_path_factory.mktemp("clothes")
-    images, labels = digits()
-    large = np.pad(images.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2)))
-    for name, part in (("train", slice(0, 400)), ("t10k", slice(400, 520))):
-        write_idx(folder / f"{name}-images-idx3-ubyte.gz", large[part], compressed=True)
-        write_idx(folder / f"{name}-labels-idx1-ubyte.gz", labels[part], compressed=True)
+    write_clothes(folder)
     return folder
-
-
-@pytest.mark.slow
-def test_five_generators_are_compared(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidpred.evaluation.images.train_classifier", few_steps)
-    small = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8, "model.components": 3}
-    for name, (_, settings) in FASHION_RUNS.items():
-        keys = ("components",) if name == "mixture" else ("width", "batch_size")
-        kept = {key: value for key, value in small.items() if key.split(".")[1] in keys}
-        if name == "vae":
-            kept.pop("discriminator.width")
-        monkeypatch.setitem(FASHION_RUNS, name, (FASHION_RUNS[name][0], {**settings, **kept}))
-    found = fashion(tmp_path, 0, clothes, {"training.steps": 2})
-    assert set(found["numbers"]) == set(FASHION_RUNS)
-    for name in FASHION_RUNS:
-        assert found["numbers"][name]["frechet"] > found["numbers"][name]["frechet_of_training"]
-        assert (tmp_path / f"{name}.png").is_file()
-
-
-def few_steps(source):  # type: ignore[no-untyped-def]
-    from vidpred.evaluation.classifier import train_classifier
-
-    return train_classifier(source, 30)
 
 
 @pytest.mark.slow
@@ -102,8 +72,3 @@ def test_details_of_solids_are_measured(tmp_path: Path) -> None:
     found = balls(tmp_path / "balls", 0, steps=2, count=12)
     assert set(found) == {"true", "copy_last", "lotter_mse", "lotter_adversarial"}
     assert (tmp_path / "balls" / "balls.png").is_file()
-
-
-def test_missing_data_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="dataset-fashion-mnist"):
-        fashion(tmp_path, 0, tmp_path / "nothing")

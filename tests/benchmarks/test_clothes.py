@@ -1,0 +1,78 @@
+"""The comparison of generators of clothes runs from end to end on a few digits; its results are not checked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import clothes, equal_time
+from benchmarks.clothes import GENERATORS, MIXTURE, SPEEDS, TRAINED, config_of, row_name
+from benchmarks.results import read_results
+from tests.image_files import write_clothes
+from vidpred.errors import DataError
+from vidpred.evaluation.classifier import Classifier, train_classifier
+
+SMALL = {"model.width": 2, "discriminator.width": 2, "training.batch_size": 8}
+
+
+def few_steps(source: Any) -> Classifier:
+    return train_classifier(source, 30)
+
+
+@pytest.mark.slow
+def test_generators_are_compared_at_equal_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clothes(tmp_path)
+    monkeypatch.setattr(clothes, "FASHION", tmp_path)
+    monkeypatch.setattr(clothes, "train_classifier", few_steps)
+    monkeypatch.setattr(clothes, "CALIBRATION_STEPS", (1, 2))
+    monkeypatch.setattr(equal_time, "ROUNDS", 1)
+    for name, (preset, settings) in GENERATORS.items():
+        small = {"model.components": 3} if name == MIXTURE else SMALL
+        own = {key: value for key, value in small.items() if name != "VAE" or not key.startswith("discriminator")}
+        monkeypatch.setitem(GENERATORS, name, (preset, {**settings, **own}))
+    results, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
+    monkeypatch.setattr(sys, "argv", [
+        "clothes", "--minutes", "0.0001", "--seeds", "3", "--samples", "100", "--folder", str(tmp_path / "runs"),
+        "--results", str(results), "--plot", str(plot),
+    ])  # fmt: skip
+    clothes.main()
+    rows = read_results(results)
+    assert list(rows) == [(row_name(SPEEDS, 1e-4), 0), *((row_name(name, 1e-4), 3) for name in GENERATORS)]
+    speeds = rows[row_name(SPEEDS, 1e-4), 0].values["seconds"]
+    assert list(speeds) == TRAINED
+    for name in GENERATORS:
+        values = rows[row_name(name, 1e-4), 3].values
+        assert values["frechet"] > values["frechet_of_training"]
+        assert ("nats" in values) is (name == MIXTURE)
+        assert values["steps"] == 1
+        if name in speeds:
+            assert values["seconds"] == pytest.approx(speeds[name], abs=0.06)
+    assert plot.is_file()
+
+    before = results.read_text()
+    clothes.main()  # all rows are there
+    assert results.read_text() == before
+    lines = [json.loads(line) for line in before.splitlines()]
+    results.write_text("\n".join(json.dumps(line) for line in lines if line["name"] != row_name("VAE", 1e-4)) + "\n")
+    clothes.main()
+    again = read_results(results)[row_name("VAE", 1e-4), 3].values
+    assert again["frechet"] == rows[row_name("VAE", 1e-4), 3].values["frechet"]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trainings_differ_only_in_their_own_settings(name: str, tmp_path: Path) -> None:
+    config = config_of(name, tmp_path, tmp_path / "run", 3, **{"training.steps": 7})
+    assert (config.training.steps, config.seed, config.training.precision) == (7, 3, "float32")
+    assert config.data.crop_size == 28
+    assert config.data.num_workers == 0  # so that CPU seconds of the process include reading
+
+
+def test_missing_data_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clothes, "FASHION", tmp_path / "nothing")
+    monkeypatch.setattr(sys, "argv", ["clothes"])
+    with pytest.raises(DataError, match="dataset-fashion-mnist"):
+        clothes.main()
