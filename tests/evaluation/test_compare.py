@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,8 @@ from vidpred.evaluation.evaluate import EvaluationRequest
 from vidpred.evaluation.paper_table import paper_rows
 from vidpred.evaluation.report import clip_rows, table_rows
 from vidpred.inference.predictor import Predictor
+from vidpred.media import plots
 from vidpred.media.html_page import Page
-from vidpred.media.plots import draw_curves
 from vidpred.models.baselines import BASELINES
 from vidpred.run import train
 
@@ -95,20 +96,17 @@ def test_the_papers_table_comes_first(runs: list[Path], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_has_one_color_in_all_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This holds also where other runs lack the number; the legend lists every run with any number."""
-    from matplotlib import pyplot
-
     logged = {
         "one": [{"step": 1, "generator/lp": 1.0}],
         "two": [{"step": 1, "generator/lp": 2.0, "discriminator/accuracy": 0.5}],
         "none": [],
     }
-    monkeypatch.setattr(pyplot, "close", lambda figure: None)
-    draw_curves(tmp_path / "curves.png", logged, ["discriminator/accuracy", "generator/lp"])
-    figure = pyplot.gcf()
-    monkeypatch.undo()
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: drawn.append(figure))
+    plots.draw_curves(tmp_path / "curves.png", logged, ["discriminator/accuracy", "generator/lp"])
+    (figure,) = drawn
     accuracy, lp = ([line.get_color() for line in axis.get_lines()] for axis in figure.axes)
     named = [text.get_text() for text in figure.legends[0].get_texts()]
-    pyplot.close(figure)
     assert accuracy == lp[1:] != lp[:1]
     assert named == ["one", "two"]
 

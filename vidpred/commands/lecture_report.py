@@ -15,8 +15,9 @@ from vidpred.commands.lecture_line import LINE
 from vidpred.commands.lecture_text import LEAST, explain_divergence, explain_modes, explain_values
 from vidpred.commands.run_lecture import loss_gradients, try_remedies
 from vidpred.data.worlds.points import POINTS
-from vidpred.files import atomic_write, write_file
+from vidpred.files import write_file
 from vidpred.media.html_page import Page
+from vidpred.media.plots import save_figure
 from vidpred.version import __version__
 
 EXTENT = 3.3  # of the plane in plots, from the center
@@ -169,9 +170,8 @@ def draw(path: Path, plots: int, plot: Callable[[Any, int], None]) -> Path:
     from matplotlib.figure import Figure
 
     columns, rows = min(plots, COLUMNS), -(-plots // COLUMNS)
-    figure = Figure(figsize=(3.2 * columns, 2.9 * rows), dpi=110, layout="constrained")
+    figure = Figure(figsize=(3.2 * columns, 2.9 * rows), layout="constrained")
     for number in range(plots):
         plot(figure.add_subplot(rows, columns, number + 1), number)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary)
+    save_figure(figure, path)
     return path

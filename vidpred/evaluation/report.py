@@ -259,15 +259,13 @@ def write_plot(path: Path, evaluation: Evaluation) -> None:
 
     The .png, .pdf or .svg file is written atomically; its folder is made. Raises StorageError.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as pyplot
+    from matplotlib.figure import Figure
 
     names = evaluation.protocol.metrics
     panels = [*names, *([SPREAD] if evaluation.num_samples else [])]
     columns = math.ceil(len(panels) / 2)
-    figure, axes = pyplot.subplots(2, columns, figsize=(4 * columns, 6.4), layout="constrained", sharex=True)
+    figure = Figure(figsize=(4 * columns, 6.4), layout="constrained")
+    axes = figure.subplots(2, columns, sharex=True, squeeze=False)
     num_frames = list(range(1, evaluation.num_frames + 1))
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")

@@ -23,16 +23,12 @@ def curve_keys(logged: dict[str, list[dict[str, float]]]) -> list[str]:
 
 def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Sequence[str]) -> None:
     """Plot logged numbers against the step: one panel per key, one line per run, in the same color in every panel."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as pyplot
+    from matplotlib.figure import Figure
 
     columns = min(3, len(keys))
     rows = -(-len(keys) // columns)
-    figure, axes = pyplot.subplots(
-        rows, columns, figsize=(4 * columns, 2.7 * rows), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(4 * columns, 2.7 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     shown: dict[str, Any] = {}  # the legend has one line per run
     for axis, key in zip(axes.flat, keys, strict=False):
         for number, (name, lines) in enumerate(logged.items()):
@@ -52,11 +48,6 @@ def draw_curves(path: Path, logged: dict[str, list[dict[str, float]]], keys: Seq
 
 
 def save_figure(figure: Any, path: Path, dpi: int = 110) -> None:
-    """Write a figure of pyplot atomically, over an existing file, and close it. Raises StorageError."""
-    import matplotlib.pyplot as pyplot
-
-    try:
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=dpi)
-    finally:
-        pyplot.close(figure)
+    """Write a figure atomically, over an existing file. Raises StorageError."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
