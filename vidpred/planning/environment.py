@@ -20,6 +20,7 @@ from vidpred.planning.planning_model import Bounds
 from vidpred.planning.world_model import WorldModel
 
 STEPS = 50
+METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,7 @@ class WorldModelEnv(gymnasium.Env[Any, np.ndarray]):
     or {"image": frame, "state": `(S,)`} for a model that takes states; rewards are minus the cost.
     """
 
-    metadata = {  # noqa: RUF012 (gymnasium declares it so)
-        "render_modes": ["rgb_array"],
-        "render_fps": 10,
-    }
+    metadata = METADATA
 
     def __init__(
         self,
@@ -199,10 +197,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, np.ndarray, np.ndarray
     Episodes restart at the step after their end (gymnasium's AutoresetMode.NEXT_STEP).
     """
 
-    metadata = {  # noqa: RUF012 (gymnasium declares it so)
-        
-        "render_modes": ["rgb_array"], "render_fps": 10, "autoreset_mode": AutoresetMode.NEXT_STEP,
-    }  # fmt: skip
+    metadata = METADATA | {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def __init__(
         self,
