@@ -38,6 +38,7 @@ def test_the_density_is_scikit_learns() -> None:
     np.testing.assert_allclose(model.log_density(images).numpy(), reference.score_samples(flat), rtol=2e-3, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_dropped_axes_are_gaussian_noise() -> None:
     """The density integrates to one: the mean log density of a known Gaussian's samples is minus its entropy."""
     random = np.random.default_rng(0)
