@@ -80,6 +80,7 @@ def test_a_second_run_does_nothing(prepared: tuple[str, Path, Path]) -> None:
     assert {path: path.stat().st_mtime_ns for path in target.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_check_finds_all_good_and_writes_only_its_file(prepared: tuple[str, Path, Path], tmp_path: Path) -> None:
     name, source, _ = prepared
     before = sorted(source.rglob("*"))

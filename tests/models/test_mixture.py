@@ -72,6 +72,7 @@ def dense(model: MixtureGenerator) -> tuple[np.ndarray, np.ndarray]:
     return model.mean.double().numpy() + model.centres.double().numpy() @ axes.T, np.stack(spreads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [3, 6])
 def test_holes_are_filled_with_the_conditional_mean(axes: int) -> None:
     """Compare with the textbook formula on full matrices, with and without dropped axes."""
@@ -94,6 +95,7 @@ def test_holes_are_filled_with_the_conditional_mean(axes: int) -> None:
         np.testing.assert_array_equal(found[given], image.flatten().numpy()[given])
 
 
+@pytest.mark.slow
 def test_drawn_completions_have_the_conditional_moments() -> None:
     """Check mean and covariance of the missing values given the others, for a single component."""
     model, _ = two_components(2000, 6, 3)
