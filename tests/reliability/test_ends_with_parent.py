@@ -104,22 +104,32 @@ def test_a_training_that_accelerate_started_alone(start: Start, clips: Path, tmp
 
 
 @pytest.mark.reliability
-@pytest.mark.parametrize("stopped", [False, True])
-def test_trainings_of_the_demo(start: Start, tmp_path: Path, stopped: bool) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_trainings_of_the_demo(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    """They save, and the demo ends as a training that a signal stops does."""
     code = f"""
 from pathlib import Path
+from vidpred.commands.exit_status import end
 from vidpred.commands.parallel_runs import train_together
 from vidpred.commands.run_demo import demo_config
+from vidpred.errors import StoppedError
 runs = [Path({str(tmp_path)!r}) / name for name in "ab"]
-train_together([demo_config("forking_ball_mse.yaml", run, 0, 1, 100_000) for run in runs], "")
+try:
+    train_together([demo_config("forking_ball_mse.yaml", run, 0, 1, 100_000) for run in runs], "")
+except StoppedError as error:
+    end(error, False)
 """
+    killed = number == signal.SIGKILL
     started = start("-c", code)
     started.wait_until(lambda: all((tmp_path / name / "metrics.jsonl").is_file() for name in "ab"), 90)
     assert sum(map(spawned, started.children())) == 2
-    for child in filter(spawned, started.children() if stopped else []):
+    for child in filter(spawned, started.children() if killed else []):
         child.suspend()
-    started.process.send_signal(signal.SIGKILL if stopped else signal.SIGTERM)
+    started.process.send_signal(number)
+    errors = started.errors(30)
     started.wait_for_family()
+    assert started.process.returncode == (-number if killed else StoppedError.exit_code), errors
+    assert killed or "resource_tracker" not in errors
     assert all(RunFolder(tmp_path / name).newest() is not None for name in "ab")
 
 

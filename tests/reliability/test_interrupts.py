@@ -18,11 +18,11 @@ from vidpred.processes import interrupts
 from vidpred.processes.pool import in_processes
 
 
-def interrupt_often(pid: int, times: int = 10, seconds: float = 0.03) -> None:
-    """Send SIGINT to a process and its children, as a terminal does."""
+def interrupt_often(pid: int, times: int = 10, seconds: float = 0.03, number: int = signal.SIGINT) -> None:
+    """Send a signal to a process and its children, as a terminal does."""
     for _ in range(times):
         try:
-            os.killpg(pid, signal.SIGINT)
+            os.killpg(pid, number)
         except ProcessLookupError:
             return
         time.sleep(seconds)
@@ -118,11 +118,13 @@ def test_ten_interrupts_at_any_moment(start: Start, clips: Path, tmp_path: Path,
 
 
 @pytest.mark.reliability
-def test_one_interrupt_saves(start: Start, clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_signal_saves(start: Start, clips: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """SIGHUP comes where a terminal or a connection is closed."""
     run = tmp_path / "run"
     started = start(*train_words(clips, run, data__num_workers=1))
     started.wait_until(lambda: has_step(run))
-    interrupt_often(started.process.pid, 1)
+    interrupt_often(started.process.pid, 1, number=number)
     errors = started.errors(30)
     assert started.process.returncode == 75, errors
     assert RunFolder(run).newest() is not None

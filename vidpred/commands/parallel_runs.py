@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -14,7 +15,8 @@ from tqdm import tqdm
 
 from vidpred.checkpoint import read_metrics
 from vidpred.config import Config
-from vidpred.processes.interrupts import children_ignore_interrupts
+from vidpred.errors import StoppedError
+from vidpred.processes.interrupts import children_ignore_interrupts, stopping_on_signals
 from vidpred.processes.parent_watch import SAVE_SECONDS
 from vidpred.processes.pool import available_cores, can_spawn, end_processes, lost_process, processes_of, spawn_pool
 from vidpred.run import train
@@ -35,18 +37,20 @@ def train_together(configs: Sequence[Config], title: str, threads: int | None = 
 
     Raises:
         VidpredError: A training failed; the others are ended.
+        StoppedError: A signal stopped the trainings; those that had begun saved a checkpoint.
     """
     count = min(available_cores(), len(configs))
     if count < 2 or torch.cuda.is_available() or not can_spawn():
         for config in configs:
             train(config)
         return
-    with spawn_pool(count, SAVE_SECONDS) as pool:
+    stop = threading.Event()
+    with stopping_on_signals(stop.set), spawn_pool(count, SAVE_SECONDS) as pool:
         with children_ignore_interrupts():
             jobs = [pool.submit(train_quietly, config, threads or 1) for config in configs]
         processes = processes_of(pool)
         try:
-            _wait_for(jobs, configs, title)
+            _wait_for(jobs, configs, title, stop.is_set)
         except BrokenProcessPool:
             raise lost_process(processes, "more memory") from None
         finally:
@@ -55,8 +59,10 @@ def train_together(configs: Sequence[Config], title: str, threads: int | None = 
                 end_processes(processes, SAVE_SECONDS)
 
 
-def _wait_for(jobs: Sequence[Future[None]], configs: Sequence[Config], title: str) -> None:
-    """Show the progress of trainings until all have ended or one has failed. Raises its error."""
+def _wait_for(
+    jobs: Sequence[Future[None]], configs: Sequence[Config], title: str, is_stopped: Callable[[], bool]
+) -> None:
+    """Show the progress of trainings until all have ended. Raises the error of one that failed, or StoppedError."""
     total = sum(config.training.steps for config in configs)
     with tqdm(total=total, desc=title, unit="step", file=sys.stderr, dynamic_ncols=True) as bar:
         pending = set(jobs)
@@ -65,6 +71,8 @@ def _wait_for(jobs: Sequence[Future[None]], configs: Sequence[Config], title: st
             bar.update(sum(steps_done(config) for config in configs) - bar.n)
             for job in done:
                 job.result()
+            if is_stopped() and pending:
+                raise StoppedError("the trainings were stopped; the same command resumes them from their checkpoints")
 
 
 def train_quietly(config: Config, threads: int) -> None:

@@ -10,12 +10,13 @@ from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False  # without loading typing: this module is loaded before Ctrl-C can be handled
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
     from typing import Any
 
 EXIT_CODE = 128 + signal.SIGINT
 CLEANUP_SECONDS = 10.0  # after which a further Ctrl-C ends the process at once
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # on which long commands save or finish what they have
 IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
 
 _interrupted_at: float | None = None
@@ -93,23 +94,38 @@ def children_ignore_interrupts() -> Iterator[None]:
 
 
 @contextmanager
+def handling_signals(handle: Callable[[int, FrameType | None], None], names: Iterable[str]) -> Iterator[dict[int, Any]]:
+    """Let a function handle signals within the block, except those that are ignored; yield their handlers from before.
+
+    Signals that the system lacks are left out; outside the main thread, which receives the signals, so are all.
+    """
+    before: dict[int, Any] = {}
+    for name in names:
+        one = getattr(signal, name, None)
+        if one is not None and signal.getsignal(one) != signal.SIG_IGN:
+            with suppress(ValueError):  # not the main thread
+                before[one] = signal.signal(one, handle)
+    try:
+        yield before
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
 def exiting_on_termination() -> Iterator[None]:
     """Raise SystemExit on SIGTERM and SIGHUP inside the block, where they would end the process without cleaning up."""
-    before: dict[int, Any] = {}
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    for name in ("SIGTERM", "SIGHUP"):
-        one = getattr(signal, name, None)
-        if one is not None and signal.getsignal(one) == signal.SIG_DFL:
-            with suppress(ValueError):  # not the main thread
-                before[one] = signal.signal(one, end)
-    try:
+    unhandled = [name for name in ("SIGTERM", "SIGHUP") if _is_default(name)]
+    with handling_signals(end, unhandled):
         yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+
+
+def _is_default(name: str) -> bool:
+    return hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL
 
 
 @contextmanager
@@ -120,7 +136,6 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         SystemExit: KeyboardInterrupt left the block after that, because it had no output or another signal came; the
             code is 128 + that of the first signal.
     """
-    before: dict[int, Any] = {}
     received: list[int] = []
 
     def handle(number: int, frame: object) -> None:
@@ -129,16 +144,10 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         for one, handler in before.items():
             signal.signal(one, handler)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        one = getattr(signal, name, None)  # not all systems have all
-        if one is not None and signal.getsignal(one) != signal.SIG_IGN:
-            before[one] = signal.signal(one, handle)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not received:
-            raise
-        sys.exit(128 + received[0])
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+    with handling_signals(handle, STOP_SIGNALS) as before:
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not received:
+                raise
+            sys.exit(128 + received[0])

@@ -7,7 +7,7 @@ import signal
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from types import FrameType
@@ -31,7 +31,7 @@ from vidpred.errors import StoppedError, StorageError
 from vidpred.media.render import prediction_video, shown_samples, training_image, write_png
 from vidpred.models.conditions import Conditions
 from vidpred.models.rollout import unroll
-from vidpred.processes.interrupts import arm, interrupt
+from vidpred.processes.interrupts import STOP_SIGNALS, arm, handling_signals, interrupt
 from vidpred.training.monitors import as_table, summarize
 from vidpred.training.profile import PROFILE_FILE, WAITING, Pace
 from vidpred.training.tracking import Tracker, describe_validation
@@ -66,7 +66,7 @@ class Trainer(Updates):
         Raises:
             ConfigError: The generator's images differ in shape from the true ones.
             DataError: A data worker died or timed out.
-            StoppedError: SIGTERM or SIGINT arrived; a checkpoint was saved.
+            StoppedError: Ctrl-C, SIGTERM or SIGHUP arrived; a checkpoint was saved.
             DivergedError: A loss or gradient is not finite.
             StorageError: A checkpoint cannot be written.
         """
@@ -77,8 +77,7 @@ class Trainer(Updates):
             self.parts.folder.path, self.settings.steps, first_step, main, self.settings.trackers, self.parts.settings
         )
         arm()
-        previous = {number: signal.signal(number, self._note_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with closing(self.tracker), handling_signals(self._note_signal, STOP_SIGNALS):
             if first_step < self.settings.steps and not early.exhausted:
                 if first_step:
                     at = f"resuming at step {first_step} of {self.settings.steps}"
@@ -87,10 +86,6 @@ class Trainer(Updates):
                     last_step = self._steps(first_step, batches)
             if early.exhausted and last_step < self.settings.steps:
                 self.tracker.print(f"vidpred: stopped early after step {last_step}: {early.describe()}")
-        finally:
-            self.tracker.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         return Progress(first_step, last_step, last_step < self.settings.steps)
 
     @contextmanager

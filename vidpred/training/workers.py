@@ -127,11 +127,12 @@ def end_workers(workers: Sequence[BaseProcess]) -> None:
 def prepare_worker(pages: Tensor, worker: int) -> None:
     """Prepare signals, threads and status of a data worker.
 
-    On SIGTERM it keeps running for 60 s so that the main process can fetch its batch and save; then an alarm ends it.
-    It never outlives the main process.
+    On SIGTERM and SIGHUP it keeps running for 60 s so that the main process can fetch its batch and save; then an
+    alarm ends it. It never outlives the main process.
     """
     end_with_parent()
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_SECONDS))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: signal.alarm(WORKER_GRACE_SECONDS))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     report_status(pages, worker)
