@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -101,7 +102,9 @@ def test_the_card_has_data_settings_metrics_and_definitions(tmp_path: Path) -> N
     for words in (
         f"{count_parameters(predictor.generator):,} parameters",
         "Big Buck Bunny",
-        'from_pretrained("model")',
+        "# model\n",
+        'from_pretrained("path/to/model")',
+        "--model path/to/model ",
         "name: motion",
         "context_frames: 10",
     ):
@@ -120,6 +123,19 @@ def test_the_card_has_data_settings_metrics_and_definitions(tmp_path: Path) -> N
     assert settings == yaml.safe_load((folder / "config.yaml").read_text())
     with pytest.raises(ConfigError, match=r"cannot read the metrics \[absent.json\]"):
         predictor.save_pretrained(tmp_path / "model", "absent.json")
+
+
+def test_the_examples_of_the_card_load_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From where it was saved, whatever its name."""
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "clip.mp4", numbered_frames(20, 32, 48))
+    card = (Predictor.load("pretrained").save_pretrained("shared/my model") / "README.md").read_text()
+    assert "\n# my model\n" in card
+    names: dict[str, Any] = {}
+    exec(card.partition("```python\n")[2].partition("```")[0], names)
+    assert names["prediction"].shape == (8, 3, 160, 240)
+    line = card.partition("```bash\n")[2].partition("\n")[0]
+    assert run_vidpred(*shlex.split(line)[1:], "--start", 12, "--frames", 2) == 0
 
 
 class Gain(nn.Module):

@@ -80,7 +80,7 @@ def save(
 
     Args:
         folder: The folder.
-        name: The model's name.
+        name: What to load it by: a relative path or a repository.
         tensors: Its weights.
         config: Its settings, by section. Paths are left out.
         state: The entries of state.json, at least "step" and "parameters".
@@ -238,7 +238,9 @@ class SharedModel:
             StorageError: The folder holds other files, or cannot be written.
             ConfigError: The metrics cannot be read.
         """
-        return self._save(Path(folder), Path(folder).name, metrics)
+        folder = Path(folder)
+        place = Path("path/to", folder.name) if folder.is_absolute() else folder  # the card has no path of this machine
+        return self._save(folder, place.as_posix(), metrics)
 
     def _save(self, folder: Path, name: str, metrics: str | Path | Mapping[str, Any] | None) -> Path:
         if self.checkpoint is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -14,8 +16,9 @@ COLORS = {1: "gray", 3: "color"}
 USE_FRAMES = """```python
 from vidpred import Predictor, read_video
 
-predictor = Predictor.from_pretrained("{name}")
-prediction = predictor.predict(read_video("clip.mp4"), num_frames=8)
+predictor = Predictor.from_pretrained({quoted})
+context = read_video("clip.mp4", start=-{context}{size})  # the last frames of the clip
+prediction = predictor.predict(context, num_frames=8)
 ```
 
 ```bash
@@ -43,7 +46,7 @@ def model_card(
     """Return the card as Markdown.
 
     Args:
-        name: The model's name.
+        name: What to load it by: a path or a repository.
         config: Its settings, by section.
         shared: The settings that the card shows.
         state: Entries of the checkpoint's state.json.
@@ -58,17 +61,21 @@ def model_card(
         if frames
         else "Generates images from noise."
     )
+    unmeasured = f"Not measured yet: `vidpred evaluate --model {shlex.quote(name)} --data FOLDER`.\n"
     return "\n".join([
         HEADER.format(tag="video-prediction" if frames else "image-generation"),
-        f"# {name}\n",
+        f"# {PurePosixPath(name).name}\n",
         f"{what} Model `{kind}`, {state['parameters']:,} parameters, {state['step']} training steps, made with "
         "vidpred.\n",
         "## Use\n",
-        (USE_FRAMES if frames else USE_IMAGES).format(name=name),
+        (USE_FRAMES if frames else USE_IMAGES).format(
+            quoted=json.dumps(name, ensure_ascii=False), name=shlex.quote(name), context=data["context_frames"],
+            size=f", size={data['size']}" if data.get("size") else "",
+        ),
         "## Data\n",
         *_about_data(data, state),
         "## Metrics\n",
-        *(_tables(metrics) if metrics else [f"Not measured yet: `vidpred evaluate --model {name} --data FOLDER`.\n"]),
+        *(_tables(metrics) if metrics else [unmeasured]),
         "## Settings\n",
         f"```yaml\n{yaml.safe_dump(dict(shared), sort_keys=False)}```",
     ]) + "\n"  # fmt: skip
