@@ -164,8 +164,8 @@ def test_atomic_writes_replace(tmp_path: Path) -> None:
     assert not write_file(file, "2")
     assert file.read_bytes() == b"2"
     assert list(tmp_path.iterdir()) == [file]
-    with pytest.raises(StorageError, match=r"cannot write \[.*b.json\]: .*; choose another --json"):
-        write_file(file / "b.json", b"1", "choose another --json")
+    with pytest.raises(StorageError, match=r"cannot write \[.*b.json\]: .*; choose another json"):
+        write_file(file / "b.json", b"1", "choose another json")
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError):
         write_file(tmp_path / "folder", b"1")

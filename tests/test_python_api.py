@@ -141,8 +141,18 @@ def test_render_writes_what_predict_writes(tmp_path: Path) -> None:
     expected = (prediction[1] * 255).byte().movedim(0, -1).numpy()
     assert np.array_equal(pixels_of(tmp_path / "frames" / "0002.png"), expected)
     assert vidpred.write_video(str(tmp_path / "a.gif"), prediction, 5) == 4
-    with pytest.raises(StorageError, match="--overwrite"):
+    with pytest.raises(StorageError, match=r"exists .*; add overwrite=True or choose another output$"):
         vidpred.render(tmp_path / "a.png", prediction)
+
+
+def test_a_command_names_options_and_leaves_python_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "a.mp4", numbered_frames(20, 32, 48))
+    assert run_vidpred("predict", tmp_path / "a.mp4", "--start", 90, "-o", tmp_path / "b.png") == 2
+    assert "[--start 90] must lie" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"no such split \[split=all\]"):
+        vidpred.evaluate("pretrained", tmp_path, split="all")
 
 
 @pytest.mark.parametrize(

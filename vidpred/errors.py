@@ -9,6 +9,8 @@ import sys
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Errors from reading damaged or unsupported arrays and archives: numpy, zipfile, gzip, struct.
@@ -26,15 +28,68 @@ def install_extra(name: str) -> str:
     return f"install the extra {name}: pip install '.[{name}]' in vidpred's source tree, or 'WHEEL_FILE[{name}]'"
 
 
+ARGUMENTS = {"frames": "num_frames", "samples": "num_samples", "context": "context_frames", "config": "path"}
+FLAGS = {"overwrite"}  # options without a value
+VALUES = {"WxH": "(W, H)", "package.module:NAME": "MODULE"}  # what arguments take instead of an option's value
+OPTION = re.compile(
+    r"(?P<same>\bvidpred [a-z]+ [^;\]]*|\[(?!--)[^]]*\])"  # whole commands, and names of files and settings
+    r"|(?P<open>\[)?(?<![\w-])--(?P<name>[a-z][a-z-]*)"
+    r"(?: (?P<value>(?(open)[^],]+|(?:[A-Z0-9][\w.-]*|[^\s;,]*[/:.][^\s;,]*)(?<![.:]))))?"
+)
+
+_names_options = False
+
+
+def name_options(named: bool) -> None:
+    """Let messages name command-line options from now on, or arguments of Python."""
+    global _names_options
+    _names_options = named
+
+
+@contextmanager
+def for_command(named: bool) -> Iterator[None]:
+    """Let messages name options, or arguments of Python, in the block only."""
+    before = _names_options
+    name_options(named)
+    try:
+        yield
+    finally:
+        name_options(before)
+
+
+def names_options() -> bool:
+    """Return whether messages name command-line options."""
+    return _names_options
+
+
+def for_caller(message: str) -> str:
+    """Return a message with its command-line options as arguments, unless a command line runs."""
+    return message if _names_options else OPTION.sub(_as_argument, message)
+
+
+def _as_argument(found: re.Match[str]) -> str:
+    if found["same"]:
+        return found["same"]
+    name, value = found["name"], found["value"] or ("True" if found["name"] in FLAGS else "")
+    argument = (found["open"] or "") + ARGUMENTS.get(name, name).replace("-", "_")
+    return f"{argument}={VALUES.get(value, value)}" if value else argument
+
+
 def warn(text: str | Exception) -> None:
     """Print a warning on stderr."""
-    print(f"vidpred: warning: {text}", file=sys.stderr)
+    print(for_caller(f"vidpred: warning: {text}"), file=sys.stderr)
 
 
 class VidpredError(Exception):
-    """A failure that the user can fix. The message is one line: what happened, where, how to fix it."""
+    """A failure that the user can fix. The message is one line: what happened, where, how to fix it.
+
+    It names command-line options, which become arguments where Python code calls vidpred.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(for_caller(message))
 
 
 class ConfigError(VidpredError):

@@ -237,5 +237,5 @@ def test_a_killed_process_names_what_helps() -> None:
     """A scan has no --workers."""
     with pytest.raises(StorageError, match="was killed.*with more free memory$"):
         list(in_processes(killed, [(0, "a"), (0, "b")], 2, "scan videos", False, "more free memory"))
-    with pytest.raises(StorageError, match="fewer --workers than 2$"):
+    with pytest.raises(StorageError, match="fewer workers than 2$"):
         list(in_processes(killed, [(0, "a"), (0, "b")], 2, "prepare", False))

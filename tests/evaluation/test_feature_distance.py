@@ -84,6 +84,6 @@ def test_a_network_without_feature_maps_raises(tmp_path: Path) -> None:
         torch.jit.script(nn.Identity()).save(str(file))
     network = feature_network(file, torch.device("cpu"))
     assert network is not None
-    with pytest.raises(ConfigError, match="no list of feature maps .--feature-distance"):
+    with pytest.raises(ConfigError, match="no list of feature maps .feature_distance="):
         network(torch.rand(1, 3, 8, 8))
     assert feature_network(None, torch.device("cpu")) is None

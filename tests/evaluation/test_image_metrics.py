@@ -161,7 +161,7 @@ def test_runs_are_measured_with_a_user_network(tmp_path: Path) -> None:
     assert "halves.pt2" in found
     assert (tmp_path / "near.png").is_file()
     for wrong in (tmp_path / "nothing.pt2", tmp_path / "n.json"):
-        with pytest.raises(ConfigError, match="--features"):
+        with pytest.raises(ConfigError, match="features="):
             load_network(wrong)
     with pytest.raises(ConfigError, match=r"does not take images \(4, 1, 9, 9\)"):
         load_network(tmp_path / "halves.pt2")(torch.rand(4, 1, 9, 9))

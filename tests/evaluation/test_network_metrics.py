@@ -154,10 +154,10 @@ def test_both_kinds_of_network_files_are_read_under_any_suffix(kind: str, tmp_pa
 
 def test_a_network_that_fails_is_named(files: dict[str, Path]) -> None:
     short = MetricNetwork("fvd", files["fvd"], CPU)
-    with pytest.raises(ConfigError, match=r"does not take videos \(1, 3, 2, 8, 8\) .*\[--fvd .*--frames 16"):
+    with pytest.raises(ConfigError, match=r"does not take videos \(1, 3, 2, 8, 8\) .*\[fvd=.*num_frames=16"):
         short(torch.zeros(1, 3, 2, 8, 8))
     wrong = MetricNetwork("lpips", files["fid"], CPU)
-    with pytest.raises(ConfigError, match=r"does not take images .*\[--lpips"):
+    with pytest.raises(ConfigError, match=r"does not take images .*\[lpips="):
         wrong(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
 
 

@@ -56,5 +56,5 @@ def test_cells_are_means_over_windows_then_over_seeds(protocol: str, first: int)
 
 
 def test_a_protocol_without_these_metrics_raises() -> None:
-    with pytest.raises(ConfigError, match=r"\[--paper\] protocol openstl .*--protocol plain or mathieu2016"):
+    with pytest.raises(ConfigError, match=r"\[paper\] protocol openstl .*protocol plain or mathieu2016"):
         paper_rows(evaluation("openstl", {"a": (1.0, 2.0)}), {"a": ["a"]})

@@ -53,7 +53,7 @@ def test_runs_of_different_sizes_need_one(clips: Path) -> None:
     """The order of the runs would choose the size, and with it every number."""
     small, large = predictor("small", clips, size=16), predictor("large", clips)
     for pair in ([small, large], [large, small]):
-        with pytest.raises(ConfigError, match=r"\[data.size\] \(.*small: 16.*\); give one size for all, --size N"):
+        with pytest.raises(ConfigError, match=r"\[data.size\] \(.*small: 16.*\); give one size for all, size=N"):
             evaluate_predictors(pair, REQUEST)
     for size in (16, 24):
         request = replace(REQUEST, size=size)

@@ -156,6 +156,6 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_motion_is_no_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "require_onnx", lambda: None)
-    with pytest.raises(ConfigError, match=r"cannot become ONNX .* choose --format pt2"):
+    with pytest.raises(ConfigError, match=r"cannot become ONNX .* choose format pt2"):
         export(predictor("motion_sharp.yaml"), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

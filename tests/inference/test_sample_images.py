@@ -100,7 +100,7 @@ def test_arithmetic_adds_means(run: Run) -> None:
     torch.testing.assert_close(rows[2][:1], sampler.images(noise.mean(0, keepdim=True), torch.tensor([1])))
     torch.testing.assert_close(rows[2][1:], sampler.images(noise, torch.tensor([1, 1])))
     torch.testing.assert_close(rows[3][0], rows[2][0])  # the third row's mean, because the others cancel out
-    with pytest.raises(ConfigError, match="--arithmetic"):
+    with pytest.raises(ConfigError, match="arithmetic"):
         parse_arithmetic("3,8")
 
 
@@ -118,7 +118,7 @@ def test_labels_by_name() -> None:
     names = ["cat", "Dog", "a, b", "10"]
     assert parse_labels(["dog,cat", "a, b", "1", "10"], names) == [1, 0, 2, 1, 3]
     assert parse_labels(["7,3"], ["3", "7"]) == [1, 0], "numbers are names where all names are numbers"
-    for text, said in (("cta", r"--labels cta\] no such class; did you mean cat\?"), ("xyz", "choose from cat, Dog")):
+    for text, said in (("cta", r"labels=cta\] no such class; did you mean cat\?"), ("xyz", "choose from cat, Dog")):
         with pytest.raises(ConfigError, match=said):
             parse_labels([text], names)
     with pytest.raises(ConfigError, match="no such class; choose from 3, 7"):

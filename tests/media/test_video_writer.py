@@ -218,7 +218,7 @@ def test_an_existing_file_raises_before_any_work(tmp_path: Path, suffix: str) ->
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"old")
     images = smooth(3)
-    with pytest.raises(StorageError, match=r"exists .*; add --overwrite or choose another --output"):
+    with pytest.raises(StorageError, match=r"exists .*; add overwrite=True or choose another output"):
         write_video(path, images, 5)
     assert path.read_bytes() == b"old"
     assert len(list(images)) == 3  # unused

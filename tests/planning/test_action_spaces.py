@@ -147,19 +147,17 @@ def test_the_state_is_the_vector_of_the_observation(tmp_path: Path, seen: str, k
 
 def test_what_is_unclear_or_unsupported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, key, message in (
-        ("see-dicts-v0", None, r"several vectors \[--env see-dicts-v0\]; set --state to one of goal, place"),
-        ("see-dicts-v0", "plaice", r"no vector .*\[--state plaice\]; choose from goal, place"),
-        ("see-dict-v0", "pixels", r"\[--state pixels\]; choose from place"),
-        ("see-vector-v0", "place", r"no dictionary \[--state place\]"),
+        ("see-dicts-v0", None, r"several vectors \[env=see-dicts-v0\]; set state to one of goal, place"),
+        ("see-dicts-v0", "plaice", r"no vector .*\[state=plaice\]; choose from goal, place"),
+        ("see-dict-v0", "pixels", r"\[state=pixels\]; choose from place"),
+        ("see-vector-v0", "place", r"no dictionary \[state=place\]"),
     ):
         with pytest.raises(ConfigError, match=message):
             GymnasiumEnv(name, None, key)
     monkeypatch.setitem(ACTIONS, "box", spaces.Text(3))
-    with pytest.raises(
-        ConfigError, match=r"unsupported action space Text.* \[--env box-v0\]; it must be Box, Discrete"
-    ):
+    with pytest.raises(ConfigError, match=r"unsupported action space Text.* \[env=box-v0\]; it must be Box, Discrete"):
         GymnasiumEnv("box-v0")
-    with pytest.raises(ConfigError, match=r"no bounds \[--env unbounded-v0\]"):
+    with pytest.raises(ConfigError, match=r"no bounds \[env=unbounded-v0\]"):
         _ = GymnasiumEnv("unbounded-v0").bounds
 
 

@@ -198,9 +198,9 @@ def test_from_recording_to_a_plan_on_the_command_line(
 def test_a_cost_and_a_time_budget_are_chosen_by_name() -> None:
     env = BlockPushEnv(16)
     model = env.simulators()["true simulator"]
-    with pytest.raises(ConfigError, match=r"block_push has no such cost \[--cost pose\]; choose from push, image"):
+    with pytest.raises(ConfigError, match=r"block_push has no such cost \[cost=pose\]; choose from push, image"):
         PlanConfig(cost="pose").controller(model, env)
-    with pytest.raises(ConfigError, match=r"\[--seconds 0\] must be above 0"):
+    with pytest.raises(ConfigError, match=r"\[seconds=0\] must be above 0"):
         PlanConfig(seconds=0).controller(model, env)
     env.reset_with_goal(0)
     assert isinstance(env.cost(None, "image"), GoalImage)

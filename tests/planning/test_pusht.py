@@ -178,7 +178,7 @@ def test_the_protocol_draws_starts_without_a_filter_and_reports_all() -> None:
     assert 0 < unmoved < 12
     about = env.about()
     assert (about["name"], about["goal_offset"], about["budget"]) == ("dino-wm", 25, 50)
-    with pytest.raises(ConfigError, match=r"block_push has no such protocol \[--protocol dino-wm\]"):
+    with pytest.raises(ConfigError, match=r"block_push has no such protocol \[protocol=dino-wm\]"):
         make_env("block_push", protocol="dino-wm")
 
 

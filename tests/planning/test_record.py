@@ -61,7 +61,7 @@ def test_more_episodes_do_not_change_the_first_ones(tmp_path: Path) -> None:
         assert np.array_equal(a.frames(clip), b.frames(clip))
     with pytest.raises(StorageError, match="prepared with other settings"):
         recorded(tmp_path / "set", 45, seed=1)
-    with pytest.raises(ConfigError, match=r"no such policy \[--policy clever\]; choose from random, scripted"):
+    with pytest.raises(ConfigError, match=r"no such policy \[policy=clever\]; choose from random, scripted"):
         recorded(tmp_path / "other", 45, policy="clever")
 
 
@@ -221,7 +221,7 @@ def test_a_lerobot_set_has_the_same_episodes(tmp_path: Path, monkeypatch: pytest
 
 
 def test_unknown_environments_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"no such environment \[--env Moon-v7\]"):
+    with pytest.raises(ConfigError, match=r"no such environment \[env=Moon-v7\]"):
         make_env("Moon-v7")
     with pytest.raises(ConfigError, match="defines no goal"):
         make_env("Lamp-v0").cost(None)

@@ -70,7 +70,7 @@ def test_refused_in_a_file_and_in_the_settings_of_a_run(tmp_path: Path, name: st
     assert time.process_time() - start < 2
     message = str(caught.value)
     assert f"[{file}" in message
-    assert message.endswith(("; correct the line", "; choose another --config"))
+    assert message.endswith(("; correct the line", "; choose another path"))
     assert "\n" not in message
     assert len(message.replace(str(file), "")) < 200
 

@@ -85,7 +85,7 @@ def test_frames_of_another_size_are_scaled_with_a_warning(capsys: pytest.Capture
 
 
 def test_raw_frames_need_a_rate(fifo: Path) -> None:
-    with pytest.raises(ConfigError, match="--rate"):
+    with pytest.raises(ConfigError, match="rate=FRAMES_PER_SECOND"):
         open_source(fifo, SourceOptions(video_size=(48, 32)))
 
 

@@ -364,7 +364,7 @@ def test_browsers_get_the_newest_images(clip: Path) -> None:
             urlopen(Request(server.address, headers={"Host": "evil.example"}), timeout=5)
         with pytest.raises(HTTPError, match="404"):
             urlopen(f"{server.address}etc/passwd", timeout=5)
-        with pytest.raises(ConfigError, match=f"in use.*--serve {server.port}"):
+        with pytest.raises(ConfigError, match=f"in use.*serve={server.port}"):
             BrowserServer(server.port)
     assert reply.read() == b"--frame--\r\n"
     reply.close()

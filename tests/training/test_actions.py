@@ -126,7 +126,7 @@ def test_predicting_a_video_takes_actions_from_a_file(short_run: Path, tmp_path:
     clip, file = tmp_path / "clip.mp4", tmp_path / "actions.npy"
     write_video(clip, frames)
     predictor = Predictor.load(short_run)
-    with pytest.raises(ConfigError, match=r"run is conditioned on actions of 2 values.*add --actions FILE.npy"):
+    with pytest.raises(ConfigError, match=r"run is conditioned on actions of 2 values.*add actions=FILE.npy"):
         VideoPrediction.open(PredictRequest(clip, 3), [predictor])
     rows = np.arange(16, dtype=np.float32).reshape(8, 2)
     np.save(file, rows)

@@ -212,7 +212,7 @@ def test_predicting_a_video_takes_states_from_a_file(short_run: Path, tmp_path: 
     clip, file = tmp_path / "clip.mp4", tmp_path / "states.npy"
     write_video(clip, np.stack([np.full((16, 24, 3), 10 * number, np.uint8) for number in range(8)]))
     predictor = Predictor.load(short_run)
-    with pytest.raises(ConfigError, match=r"run is conditioned on states of 2 values.*add --states FILE.npy"):
+    with pytest.raises(ConfigError, match=r"run is conditioned on states of 2 values.*add states=FILE.npy"):
         VideoPrediction.open(PredictRequest(clip, 3), [predictor])
     rows = np.arange(16, dtype=np.float32).reshape(8, 2)
     np.save(file, rows)

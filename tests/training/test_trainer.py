@@ -263,7 +263,7 @@ def test_fewer_steps_are_refused(clips: Path, tmp_path: Path) -> None:
 def test_other_settings_are_refused_on_resume(clips: Path, tmp_path: Path) -> None:
     settings = {**TINY, "data.root": str(clips), "run": str(tmp_path / "run"), "training.steps": 2}
     train(load_config(None, settings))
-    wanted = r"gdl_weight was 1.0, now 0.0; to start .*init_from=.* another run=, or to resume it, add --config .*yaml"
+    wanted = r"gdl_weight was 1.0, now 0.0; to start .*init_from=.* another run=, or to resume it, add path=.*yaml"
     with pytest.raises(ConfigError, match=wanted):
         train(load_config(None, {**settings, "objective.gdl_weight": 0.0}))
 

@@ -25,7 +25,7 @@ from vidpred.commands.planning import plan, record
 from vidpred.commands.predict import predict
 from vidpred.commands.stream import stream
 from vidpred.commands.train import show_config, train
-from vidpred.errors import ConfigError, StorageError, VidpredError, lacks_memory, one_line, printable, warn
+from vidpred.errors import ConfigError, StorageError, VidpredError, for_command, lacks_memory, one_line, printable, warn
 from vidpred.files import TOO_MANY_FILES
 from vidpred.processes.imports import FEW_LINES, WAITING_THREADS
 from vidpred.processes.interrupts import EXIT_CODE, end_on_interrupt
@@ -130,6 +130,7 @@ def _listed(command: Any) -> Any:
     return found
 
 
+@for_command(True)
 def main() -> None:
     """Run the command line; expected failures print one line on stderr and exit with a documented code."""
     end_on_interrupt()

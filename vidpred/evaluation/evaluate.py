@@ -159,10 +159,10 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
         warn_without_splits(predictors[0])
     check_same_data(predictors, "evaluate them one by one")
     if request.size is None:
-        check_same_data(predictors, "give one size for all, --size N (size=N), or evaluate them one by one", ["size"])
+        check_same_data(predictors, "give one size for all, --size N, or evaluate them one by one", ["size"])
     check_not_trained_on(predictors, request)
     if request.num_samples is not None and not any(predictor.draws_samples for predictor in predictors):
-        predictors[0].check_samples(request.num_samples, "--samples ")
+        predictors[0].check_samples(request.num_samples)
 
 
 def check_not_trained_on(predictors: Sequence[Predictor], request: EvaluationRequest) -> None:

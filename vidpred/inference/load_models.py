@@ -65,7 +65,7 @@ def load_predictors(
     for predictor in predictors:
         predictor.generator.to(place)
         if sharpness is not None:
-            predictor.set_sharpness(sharpness, "--sharpness ")
+            predictor.set_sharpness(sharpness)
     return predictors
 
 
@@ -110,7 +110,7 @@ def as_predictors(models: Any, data: Data | None = None) -> list[Predictor]:
     loaded = [(name, _loaded(model)) for name, model in named]
     first = next((model.data for _, model in loaded if isinstance(model, Predictor)), None)
     if first is None and "root" not in changes:
-        raise ConfigError("own generators have no data; give a folder of videos, data=FOLDER (--data)")
+        raise ConfigError("own generators have no data; give a folder of videos: --data FOLDER")
     found = []
     for name, model in loaded:
         if isinstance(model, Predictor):

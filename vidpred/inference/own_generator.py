@@ -58,7 +58,7 @@ def own_predictor(
     if context_frames is not None:
         own = {"context_frames": context_frames, **own}
     if "context_frames" not in own:
-        raise ConfigError(f"{named} has no attribute context_frames; set it, or give context_frames= (--context N)")
+        raise ConfigError(f"{named} has no attribute context_frames; set it, or give --context N")
     plain = {"pred_frames": 1, "lead": 1, "unroll": 1}
     settings = (data or DataSettings()).model_copy(update={**plain, **own})
     predictor = Predictor(module, settings, named)

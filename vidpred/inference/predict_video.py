@@ -34,7 +34,7 @@ def check_agreement(request: PredictRequest, predictors: Sequence[Predictor]) ->
     for predictor in predictors:
         predictor.check_predicts_frames()
         if request.num_samples is not None:
-            predictor.check_samples(request.num_samples, "--samples ")
+            predictor.check_samples(request.num_samples)
     check_same_data(predictors, "render them one by one")
     if request.size is None:
         check_same_data(predictors, "give --size, or render them one by one", ["size"])

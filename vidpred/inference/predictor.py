@@ -81,7 +81,7 @@ class Predictor(SharedModel):
             if found.state.get("own_generator"):
                 raise StorageError(
                     f"trained with a custom generator, {found.state['own_generator']} [{path}]; "
-                    "add --generator package.module:CLASS, or generator=my_module in Python"
+                    "add --generator package.module:NAME"
                 )
             with meta_device():  # no memory for a network of another size than the weights
                 check_weights(as_generator(build_generator(model, data), data), found.tensors("ema"), str(found.path))
@@ -169,12 +169,11 @@ class Predictor(SharedModel):
         future = futures[0] if num_samples is None else torch.stack(futures, 1)
         return future if tensor.dim() == 5 else future[0]
 
-    def set_sharpness(self, sharpness: float, setting: str = "sharpness=") -> None:
+    def set_sharpness(self, sharpness: float) -> None:
         """Set the sharpness of all later predictions, see `predict`.
 
         Args:
             sharpness: In [0, 1].
-            setting: Name of the setting in errors.
 
         Raises:
             ValueError: The value is outside [0, 1].
@@ -184,7 +183,7 @@ class Predictor(SharedModel):
             raise ValueError(f"sharpness must lie in [0, 1], not {sharpness:g}")
         if self.generator.sharpness is None:
             raise ConfigError(
-                f"{self.name} takes no sharpness [{setting}{sharpness:g}]; leave it out, or use a run with "
+                f"{self.name} takes no sharpness [--sharpness {sharpness:g}]; leave it out, or use a run with "
                 f"model.name={names_with('sharpness')} and no network that blends pixel values"
             )
         self.generator.sharpness = sharpness
@@ -264,18 +263,18 @@ class Predictor(SharedModel):
         """
         return self.generator.noise_channels > 0 and self.generator.sharpness != 0
 
-    def check_samples(self, num_samples: int, setting: str = "num_samples=") -> None:
+    def check_samples(self, num_samples: int) -> None:
         """Check a number of samples. Raises ValueError below 1, ConfigError if the model predicts only one future."""
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, not {num_samples}")
         if not self.generator.noise_channels:
             raise ConfigError(
-                f"{self.name} takes no noise and predicts one future only [{setting}{num_samples}]; leave it out, or "
+                f"{self.name} takes no noise and predicts one future only [--samples {num_samples}]; leave it out, or "
                 "use a run with model.noise_channels above 0"
             )
         if self.generator.sharpness == 0:
             raise ConfigError(
-                f"at sharpness 0 {self.name} blends all futures into one [{setting}{num_samples}]; raise the sharpness"
+                f"at sharpness 0 {self.name} blends all futures into one [--samples {num_samples}]; raise the sharpness"
             )
 
 

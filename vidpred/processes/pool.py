@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vidpred.errors import StorageError
+from vidpred.errors import StorageError, name_options, names_options
 from vidpred.processes.interrupts import children_ignore_interrupts, exiting_on_termination
 from vidpred.processes.parent_watch import end_with_parent
 from vidpred.processes.streams import protect_streams
@@ -72,10 +72,11 @@ def spawn_pool(count: int, save_seconds: float = 0.0) -> ProcessPoolExecutor:
         # A spawned process is importing a script that calls vidpred without a guard; `lost_process` explains it.
         os._exit(1)
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, context, initializer=_begin, initargs=(save_seconds,))
+    return ProcessPoolExecutor(count, context, initializer=_begin, initargs=(save_seconds, names_options()))
 
 
-def _begin(save_seconds: float) -> None:
+def _begin(save_seconds: float, by_command: bool) -> None:
+    name_options(by_command)
     protect_streams()
     end_with_parent(save_seconds)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes

@@ -331,7 +331,7 @@ def _absent(root: Path) -> str:
     if root.name.upper().replace("_", "-") in ("UCF-101", "UCF101"):
         return (
             f"no UCF101 found [{root}]; expected {root}/<Class>/v_<Class>_gXX_cYY.avi: extract UCF101.rar there and "
-            f"run vidpred prepare ucf101 {root} --lists FOLDER/ucfTrainTestlist, or set data.root"
+            f"run vidpred prepare ucf101 {root} lists=FOLDER/ucfTrainTestlist, or set data.root"
         )
     return f"no such folder or video [{root}]; set data.root=FOLDER_OF_VIDEOS"
 
