@@ -1,7 +1,7 @@
 """Compare the speed of the motion-aware generator with that of optical flow. Run: python -m benchmarks.motion.
 
 Milliseconds at three sizes: extrapolation along the flow by one frame; a forecast of eight frames by the shipped
-weights, at both ends of the dial. Variants take turns within one run.
+weights, with sharpness 0 and 1. Variants take turns within one run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Make docs/assets/prediction.webp, the animation of the README. Run: python -m benchmarks.readme_images.
 
-It predicts the clip of `vidpred demo` with both ends of the shipped weights, which were not trained on it.
+It predicts the clip of `vidpred demo` by the shipped weights, which were not trained on it, with sharpness 0 and 1.
 """
 
 from __future__ import annotations

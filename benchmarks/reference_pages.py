@@ -191,8 +191,9 @@ def exit_codes_page() -> str:
     return "\n\n".join([
         "# Exit codes",
         "A failure is one line on standard error; `--debug` adds the traceback. In Python the same failures are "
-        "exceptions of `vidpred.errors`; arguments of a wrong shape, type or range, such as too few context frames, "
-        "raise `ValueError` or `TypeError`. In a distributed run every process also writes its exit code into the "
+        "exceptions of `vidpred.errors`, whose messages name arguments in place of options; "
+        "arguments of a wrong shape, type or range, such as too few context frames, raise "
+        "`ValueError` or `TypeError`. In a distributed run every process also writes its exit code into the "
         "run folder (`exit.json`, `exit-process-1.json`).",
         markdown_table(["code", "exception", "meaning"], [[0, "", "Success."], *rows, *signals]),
     ])  # fmt: skip

@@ -81,14 +81,11 @@ def warn(text: str | Exception) -> None:
 
 
 class VidpredError(Exception):
-    """A failure that the user can fix. The message is one line: what happened, where, how to fix it.
-
-    It names command-line options, which become arguments where Python code calls vidpred.
-    """
+    """A failure that the user can fix. The message is one line: what happened, where, how to fix it."""
 
     exit_code = 1
 
-    def __init__(self, message: str = "") -> None:
+    def __init__(self, message: str = "") -> None:  # with command-line options, see `for_caller`
         super().__init__(for_caller(message))
 
 

@@ -175,7 +175,7 @@ def experiment(
 
 
 def shipped(folder: Path, seed: int) -> dict[str, Any]:
-    """Measure the shipped weights at the end of the dial that blends values."""
+    """Measure the shipped weights with sharpness 0, which blends values."""
     generator = Predictor.load("pretrained").generator
     generator.sharpness = 0.0
     numbers = measure({"pretrained": generator})
@@ -263,7 +263,7 @@ def warped_multiscale(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def sharp(folder: Path, seed: int) -> dict[str, Any]:
-    """Train motion_sharp.yaml with three seeds from the shipped weights and measure both ends of the dial."""
+    """Train motion_sharp.yaml with three seeds from the shipped weights and measure sharpness 0 and 1."""
     start, models, seconds = values_alone(folder / "start"), {}, {}
     for number in range(3):
         run, begun = folder / f"seed-{number}", time.process_time()
@@ -281,7 +281,7 @@ def sharp(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def dial(folder: Path, seed: int) -> dict[str, Any]:
-    """Measure the shipped weights along the dial, on the development clips."""
+    """Measure the shipped weights for several values of `sharpness`, on the development clips."""
     models = {f"sharpness {value:g}": Predictor.load("pretrained").generator for value in DIAL}
     for value, model in zip(DIAL, models.values(), strict=True):
         model.sharpness = value

@@ -178,6 +178,16 @@ FRAMES = ("tiny", "motion", "motion_adversarial", "ladder_adv", "release", "lott
           "forking_ball_mse", "forking_ball_samples", "forking_ball_adversarial")  # fmt: skip
 
 
+def test_checks_name_what_the_run_makes() -> None:
+    for preset, words in (
+        ("gaussians_gan.yaml", "points, samples"), ("dcgan_mnist.yaml", "images, samples"),
+        ("tiny.yaml", "frames, predictions"),
+    ):  # fmt: skip
+        assert History([], load_config(preset)).word("{frames}, {predictions}") == words
+        advice = " ".join(remedy.text for check in CHECKS for remedy in check.remedies)
+        assert "detach images" not in advice
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", [*FRAMES, *IMAGE_PRESETS])
 def test_every_remedy_is_accepted(preset: str, tmp_path: Path) -> None:

@@ -106,6 +106,13 @@ def test_missing_or_unreadable_data_raises(tmp_path: Path) -> None:
         require_videos(tmp_path, "skip")
 
 
+def test_other_files_as_data_are_named_without_advice_to_encode_them(tmp_path: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("not a clip")
+    for root, beginning in ((tmp_path, "none of the 1 video files"), (tmp_path / "notes.mp4", "a text, not a video")):
+        with pytest.raises(DataError, match=rf"^{beginning}.*; set data.root to a video or a folder of videos, such"):
+            require_videos(root)
+
+
 def test_too_short_videos_name_the_settings(clips: Path) -> None:
     with pytest.raises(DataError, match=r"no train window: .* 5 of the 13 frames needed .*data.context_frames"):
         build_source(DataSettings(root=str(clips), split="file"), "train", list(range(13)))

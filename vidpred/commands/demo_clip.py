@@ -1,4 +1,4 @@
-"""The second part of the demo: both ends of the shipped weights on a real clip."""
+"""The second part of the demo: the shipped weights on a real clip, with sharpness 0 and 1."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_clip(clip: Path) -> None:
 
 
 def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
-    """Predict a clip with both ends of the shipped weights, measure them, and add the results to the page.
+    """Predict a clip by the shipped weights with sharpness 0 and 1, measure them, and add the results to the page.
 
     Args:
         page: The page to add to.
@@ -88,7 +88,7 @@ def add_both_ends(page: Page, output: Path, clip: Path) -> dict[str, Any]:
 
 
 def write_both_ends(output: Path, clip: Path) -> list[Predictor]:
-    """Predict a clip with both ends of the shipped weights, and write both_ends.mp4, .gif and .png.
+    """Predict a clip by the shipped weights with sharpness 0 and 1, and write both_ends.mp4, .gif and .png.
 
     Args:
         output: The folder to write to.

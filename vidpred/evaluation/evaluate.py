@@ -104,7 +104,7 @@ def evaluate(
         models: A predictor, a run's folder or name, a finished training, or an own generator: a module or function that
             maps context frames `(B, T, C, H, W)` in [0, 1] to future frames `(B, K, C, H, W)`, with the attribute
             `context_frames` (T). Several in a list or, with names for the tables, in a dict.
-        data: A folder of videos or a prepared set; or settings that replace those of the run, such as
+        data: A folder of videos or a prepared data set; or settings that replace those of the run, such as
             {"root": "clips", "size": 64}. None: the run's data.
         num_frames: Number of frames ahead.
         split: Split of the data: test, validation or train.

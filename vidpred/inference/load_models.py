@@ -97,7 +97,7 @@ def as_predictors(models: Any, data: Data | None = None) -> list[Predictor]:
     Args:
         models: A predictor, a run's folder or name, a finished training or an own generator; or several of these, in a
             list or by name.
-        data: A folder of videos, a prepared set, or settings of the section `data` that replace those of the runs;
+        data: A folder of videos, a prepared data set, or settings of the section `data` that replace those of the runs;
             None: those of the runs. Own generators take those of the first run.
 
     Raises:

@@ -88,8 +88,9 @@ class History:
         return not self.settings.data.context_frames
 
     def word(self, text: str) -> str:
-        """Fill in {frames} and {predictions}, which are images and samples in a run that makes images from noise."""
-        words = ("images", "samples") if self.makes_images else ("frames", "predictions")
+        """Fill in {frames} and {predictions}: images or points, and samples, in a run that makes these from noise."""
+        made = "points" if self.settings.data.has_points else "images"
+        words = (made, "samples") if self.makes_images else ("frames", "predictions")
         return text.replace("{frames}", words[0]).replace("{predictions}", words[1])
 
     @property

@@ -91,7 +91,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "constant {frames}", "serious", "data", INPUT, checks.constant_frames,
         "there is nothing to learn",
-        (Remedy("inspect the run's images and the data; the usual cause is a reader or a crop that yields one color"),),
+        (Remedy("look at images/ in the run folder and at the data; the usual cause is a reader or a crop that yields "
+                "one color"),),
     ),
     Check(
         "{frames} scaled twice", "serious", "data", INPUT, checks.scaled_twice,
@@ -105,13 +106,14 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "{predictions} outside [0, 1]", "serious", "results", PREDICTION, checks.predictions_out_of_range,
-        "they are clipped when rendered or fed back, so training and inference use different images",
+        "they are clipped when rendered or fed back, so training and inference use different {predictions}",
         (Remedy("end a custom generator with a squashing function, and return [0, 1], not [-1, 1] or [0, 255]"),),
     ),
     Check(
         "no gradient from the discriminator", "serious", "adversary", ADVERSARIAL, checks.no_gradient,
         "the generator cannot learn from its adversary, which only costs time",
-        (Remedy("do not detach images in the discriminator or run it under no_grad; freeze its weights instead"),),
+        (Remedy("do not detach {predictions} in the discriminator or run it under no_grad; freeze its weights "
+                "instead"),),
     ),
     Check(
         "the generator does not learn", "serious", "learning", (*RECONSTRUCTION, *ADVERSARIAL), checks.nothing_learns,

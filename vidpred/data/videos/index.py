@@ -49,7 +49,7 @@ OTHER_SUFFIXES = frozenset((
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 IMAGE_CLIPS = frozenset((".png", ".webp", ".tif", ".tiff"))  # animations and stacks; others of these are images
 VERSION = {"format": "vidpred index", "version": 5}
-REMEDY = "re-encode them (ffmpeg -i IN OUT.mp4) or set another data.root"
+REMEDY = "re-encode (ffmpeg -i IN OUT.mp4) or set another data.root"
 OnBad = Literal["use", "skip", "error"]
 Entry = TypeVar("Entry")
 NAMED = 3  # bad files named in an error line
@@ -231,7 +231,7 @@ def require_videos(
     if not videos and not bad:
         raise DataError(f"{no_videos(root)[0]}; give a folder with videos, such as .mp4 or .avi")
     if not videos:
-        raise DataError(f"none of the {len(bad)} video files can be read [{root}]: {first_rows(bad)}; {REMEDY}")
+        raise DataError(_unusable(root, bad))
     damaged = [(video.path, usable(video)) for video in videos if video.notes]
     total, wrong = len(videos) + len(bad), sorted([*bad, *damaged])
     if wrong and on_bad == "error":
@@ -248,6 +248,15 @@ def require_videos(
     if progress and (found := [video.path for video in videos if video.interlaced]):
         warn(f"{len(found)} of {total} videos {INTERLACED} [{root / found[0]}]")
     return videos
+
+
+def _unusable(root: Path, bad: Sequence[tuple[str, str]]) -> str:
+    """Return the message for videos of which none can be read."""
+    other = all("not a video" in reason for _, reason in bad)  # which no encoder turns into one
+    remedy = "set data.root to a video or a folder of videos, such as .mp4 or .avi" if other else REMEDY
+    if root.is_file():
+        return f"{bad[0][1]} [{root}]; {remedy}"
+    return f"none of the {len(bad)} video files can be read [{root}]: {first_rows(bad)}; {remedy}"
 
 
 def _list_bad(
