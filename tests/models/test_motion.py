@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -427,6 +428,38 @@ def test_a_stream_computes_the_flow_of_a_pair_once(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 3])
+def test_frames_before_a_call_prepare_it(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """Bit for bit the prediction without preparation, for the same flows; only the newest pair's are left for it."""
+    model, clip = generator(10, 3).eval(), moving_clip(26, 40, 48, 2, -1)
+    calls: list[Care] = []
+    flow = optical_flow.dense_flow
+
+    def counted(first: Tensor, second: Tensor, care: Care = "medium") -> Tensor:
+        calls.extend([care] * len(first))
+        return flow(first, second, care)
+
+    monkeypatch.setattr(optical_flow, "dense_flow", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        plain, prepared, ends, left = model.stream_forward(2), model.stream_forward(2), (3, 10, 13, 16, 17, 25), []
+        with torch.inference_mode():
+            expected = [plain(clip[:, max(end - 10, 0) : end])[0] for end in ends]
+            total = sorted(calls)
+            calls.clear()
+            for (before_it, end), frames in zip(pairwise((0, *ends)), expected, strict=True):
+                for newest in range(max(before_it, 1), end):
+                    prepared.prepare(clip[:, max(newest - 10, 0) : newest], end - newest)
+                count = len(calls)
+                assert torch.equal(prepared(clip[:, max(end - 10, 0) : end])[0], frames)
+                left.append(sorted(calls[count:]))
+        assert left == [["fine", "smooth"]] * len(ends)
+        assert sorted(calls) == total
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_stream_predicts_what_the_model_predicts(threads: int) -> None:
     """Up to the rounding of groups of frames, and of OpenCV's warp at the sharp end."""

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import vidpred
 from tests.command_line import run_vidpred
@@ -29,6 +30,7 @@ from tests.streams import FRAME, RATE, Copies, Last, feed, predictor
 from tests.video_files import numbered_frames, read_number, write_video
 from vidpred.data.videos.probe import probe
 from vidpred.errors import ConfigError, DataError
+from vidpred.models.base import StreamForward
 from vidpred.processes.interrupts import interrupt
 from vidpred.streaming.capture import ContextShape, ModelRate, Snapshot
 from vidpred.streaming.forecasts import Pace
@@ -101,6 +103,42 @@ def test_a_forecast_begins_only_if_it_can_end_in_time() -> None:
     stream._capture = SimpleNamespace(newest=newest)  # type: ignore[assignment]
     found = [stream._next(5), stream._next(7)]
     assert [snapshot.number for snapshot in found if snapshot] == [6, 9], "the last one after a whole period of waiting"
+
+
+class Prepared(StreamForward):
+    """A forward pass that copies the last frame, and stores the values of the frames that prepare it."""
+
+    def __init__(self) -> None:
+        self.prepared: list[tuple[list[float], int]] = []
+
+    def __call__(self, context: Tensor, **conditions: object) -> Tensor:
+        return context[:, -1:]
+
+    def prepare(self, context: Tensor, ahead: int) -> None:
+        self.prepared.append((context[0, :, 0, 0, 0].tolist(), ahead))
+
+
+@pytest.mark.parametrize("lead", [1, 2])
+def test_frames_before_a_forecast_prepare_it(lead: int) -> None:
+    """Frames 6 and 8 arrive while something else is done; with a lead of 2 the model does not take the newest frame."""
+    model, forward = Copies(), Prepared()
+    model.lead = lead
+    stream = vidpred.stream([], predictor(model, lead=lead), rate=10)
+    stream._pace, stream._forward = Pace(3, 0.1), forward
+    arrived = iter([5, 7, 9])
+
+    def newest(least: int, min_length: int) -> Snapshot:
+        number = next(arrived)
+        assert number >= least
+        frames = [torch.full((3, 4, 4), float(number - age)) for age in range(lead + min_length - 1, -1, -1)]
+        return Snapshot(number, time.monotonic(), 0.0, frames[-3:])
+
+    stream._capture = SimpleNamespace(newest=newest)  # type: ignore[assignment]
+    found = stream._next(8)
+    assert found is not None
+    assert found.number == 9
+    wanted = [([3.0, 4.0, 5.0], 3), ([5.0, 6.0, 7.0], 1)]
+    assert forward.prepared == [(frames[: 4 - lead], ahead) for frames, ahead in wanted]
 
 
 @pytest.mark.slow

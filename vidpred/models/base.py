@@ -6,6 +6,7 @@ or in `__init__`. `as_generator` wraps other modules.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -20,6 +21,23 @@ from vidpred.models.exported_step import ExportedStep
 
 Forward = Callable[..., list[Tensor] | Tensor]
 NoiseName = Literal["gaussian", "uniform", "binary"]
+
+
+class StreamForward(ABC):
+    """A forward pass for contexts that follow each other, part of which can be computed before the context is there."""
+
+    @abstractmethod
+    def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor] | Tensor:
+        """Return what the generator's `forward` returns for these arguments, or only the first frames of it."""
+
+    @abstractmethod
+    def prepare(self, context: Tensor, ahead: int) -> None:
+        """Compute what a later call needs and these frames determine; it changes no result.
+
+        Args:
+            context: The newest frames that are there, `(1, T, C, H, W)` in [0, 1].
+            ahead: Number of frames from the newest of these to the newest of that call, at least 1.
+        """
 
 
 class Shape(NamedTuple):
@@ -126,7 +144,8 @@ class Generator(nn.Module):
     def stream_forward(self, num_frames: int) -> Forward:
         """Return a forward pass for contexts that follow each other, which may keep results for the next call.
 
-        It returns what the module returns, or only the first `num_frames` frames. By default it is the module.
+        It returns what the module returns, or only the first `num_frames` frames. By default it is the module; a
+        `StreamForward` also prepares calls.
         """
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -84,6 +85,25 @@ def observe(context: Tensor, backtests: bool = True, cache: FlowCache | None = N
     smooth = cache.flow(pairs[0], "smooth")
     found = backtest(padded, {lead: cache.path(pairs[lead], "smooth", lead) for lead in origins[1:]})
     return motion_of(padded, [cache.flow(pairs[origin], "fine") for origin in (0, 1)], smooth, found)
+
+
+@torch.no_grad()
+def prepare(context: Tensor, ahead: int, context_frames: int, backtests: bool, cache: FlowCache) -> None:
+    """Compute the flows and paths between frames `(1, T, C, H, W)` that `observe` needs when `ahead` more are there.
+
+    It receives the newest `context_frames` then.
+    """
+    frames = context[0, -(LEADS[-1] + 2) :].float()
+    newest_first = cache.numbers(frames)[::-1]
+    pairs = dict(enumerate(pairwise(newest_first), ahead))  # by the distance of the first frame from t then
+    count = min(len(frames) + ahead, context_frames, LEADS[-1] + 2)
+    origins = [origin for origin in flow_origins(count, backtests) if origin in pairs]
+    cache.begin([pairs[1]] if 1 in pairs else [], "fine")
+    cache.begin([pairs[origin] for origin in origins], "smooth")
+    if 1 in pairs:
+        cache.flow(pairs[1], "fine")
+    for lead in origins:
+        cache.path(pairs[lead], "smooth", lead)
 
 
 def flow_origins(num_frames: int, backtests: bool) -> list[int]:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vidpred.models.motion_estimation import PADDING, observe
+from vidpred.models.base import StreamForward
+from vidpred.models.motion_estimation import PADDING, observe, prepare
 from vidpred.models.motion_predictor import MotionPredictor
 from vidpred.models.optical_flow import FlowCache, warp_sharp, warp_sharp_opencv
 from vidpred.models.worker_threads import WorkerThreads
 
 
-class MotionStream:
+class MotionStream(StreamForward):
     """The forward pass for the contexts of one stream: the flow between two frames is computed once.
 
     On a CPU the sharp warp is OpenCV's, which differs a little, see `warp_sharp_opencv`.
@@ -44,3 +45,8 @@ class MotionStream:
         size = -(-len(self.leads) // self._workers.count)
         parts = [self.leads[first : first + size] for first in range(0, len(self.leads), size)]
         return [torch.cat(self._workers.map(predict, parts), 1)]
+
+    def prepare(self, context: Tensor, ahead: int) -> None:
+        """Compute flows between the frames, in threads if there are any, and paths; see `StreamForward`."""
+        generator = self.generator
+        prepare(context, ahead, generator.context_frames, generator.backtests, self.cache)

@@ -275,7 +275,8 @@ def warp_sharp_opencv(images: Tensor, flow: Tensor) -> Tensor:
     for places in (across, down):
         fraction = places.frac()
         places.sub_(fraction).add_(fraction * fraction * (3 - 2 * fraction))
-    return remapped(cv2.INTER_LINEAR).lerp_(cubic, 2 / 3).clamp_(0, 1).movedim(-1, 1)
+    # As planes: all that follows would be slow on channels that alternate.
+    return remapped(cv2.INTER_LINEAR).lerp_(cubic, 2 / 3).clamp_(0, 1).movedim(-1, 1).contiguous()
 
 
 def catmull_rom(fraction: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

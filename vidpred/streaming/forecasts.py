@@ -3,7 +3,7 @@
 The rule: no forecast is shown that is older than one period. A forecast's age is the time since its newest context
 frame was captured; a period is the time between the newest frames of two forecasts, `every` frames of the model. A
 forecast that takes longer is counted and not shown. A forecast begins with the newest frame, and only if it can end in
-time, so frames are dropped and nothing queues up.
+time, so frames are dropped and nothing queues up. Between forecasts, models that can prepare the next one do.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 from vidpred.errors import ConfigError
 from vidpred.inference.predict_video import check_memory
 from vidpred.inference.predictor import Predictor
+from vidpred.models.base import StreamForward
 from vidpred.models.rollout import stream_rollout
 from vidpred.streaming.capture import Capture, ContextShape, Snapshot
 from vidpred.streaming.sources import SourceOptions, open_source
@@ -198,17 +199,38 @@ class ForecastStream:
     def _next(self, due: int) -> Snapshot | None:
         """Wait for the newest frame from number `due` on from which a forecast can end in time."""
         pace, least = self._pace, due
-        while (snapshot := self._capture.newest(least, self._predictor.min_history_len)) is not None:
+        while (snapshot := self._wait(least)) is not None:
             in_time = time.monotonic() + pace.forecast <= snapshot.captured + pace.period
             if in_time or snapshot.number >= due + pace.every:  # else it would never try
                 break
             least = snapshot.number + 1
         return snapshot
 
+    def _wait(self, least: int) -> Snapshot | None:
+        """Wait for a frame with at least this number, and prepare its forecast with the frames before it."""
+        capture, min_length = self._capture, self._predictor.min_history_len
+        if not isinstance(self._forward, StreamForward):
+            return capture.newest(least, min_length)
+        next_number = 0
+        while (snapshot := capture.newest(next_number, min_length)) is not None and snapshot.number < least:
+            self._prepare(self._forward, snapshot.frames, least - snapshot.number)
+            next_number = snapshot.number + 1
+        return snapshot
+
+    @torch.inference_mode()
+    def _prepare(self, forward: StreamForward, context: list[Tensor], ahead: int) -> None:
+        """Prepare the forecast whose newest frame comes `ahead` frames after those of a context `(C, H, W)`."""
+        inputs = context[: len(context) - self._predictor.generator.lead + 1]
+        if inputs:
+            forward.prepare(self._batch(inputs), ahead)
+
+    def _batch(self, context: list[Tensor]) -> Tensor:
+        return torch.stack(context)[None].to(self._predictor.device)
+
     @torch.inference_mode()
     def _predict(self, context: list[Tensor]) -> Tensor:
         """Predict from context frames `(C, H, W)`; return `(num_frames, C, H, W)`."""
-        batch = torch.stack(context)[None].to(self._predictor.device)
+        batch = self._batch(context)
         steps = stream_rollout(
             self._predictor.generator, batch, self._num_frames, self._noise, forward=self._forward
         )  # fmt: skip
