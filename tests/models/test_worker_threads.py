@@ -56,3 +56,18 @@ def test_modes_of_the_caller_hold_and_errors_reach_it(threads: int) -> None:
     assert not any(value.is_inference() or value.requires_grad for value in workers.map(work, range(2)))
     with pytest.raises(ZeroDivisionError):
         workers.map(lambda part: 1 // part, range(2))
+
+
+def test_a_worker_waits_for_another_one() -> None:
+    """It has one thread of PyTorch, which is no reason for other workers."""
+    torch.set_num_threads(2)
+    workers = WorkerThreads()
+
+    def work(part: int) -> tuple[object, object]:
+        pool = workers.pool()
+        assert pool is not None
+        return current_thread(), pool.submit(current_thread).result(timeout=30)
+
+    ((first, second),) = workers.map(work, [0])
+    assert first is not second
+    assert {first, second} >= set(workers.map(lambda part: current_thread(), range(2)))

@@ -32,7 +32,8 @@ class MotionStream(StreamForward):
         self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None, states: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
         """Return the first frames of `generator(context, ...)`."""
-        motion = observe(context, self.generator.backtests, self.cache)
+        # In a worker too: threads of operations in this one would wait busily on the cores of the workers.
+        (motion,) = self._workers.map(lambda frames: observe(frames, self.generator.backtests, self.cache), [context])
         conditions = self.generator.planes(context, noise, actions, states)
         height, width = context.shape[-2:]
 
@@ -49,4 +50,6 @@ class MotionStream(StreamForward):
     def prepare(self, context: Tensor, ahead: int) -> None:
         """Compute flows between the frames, in threads if there are any, and paths; see `StreamForward`."""
         generator = self.generator
-        prepare(context, ahead, generator.context_frames, generator.backtests, self.cache)
+        self._workers.map(
+            lambda frames: prepare(frames, ahead, generator.context_frames, generator.backtests, self.cache), [context]
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, get_ident
 from typing import TypeVar
 
 import torch
@@ -19,6 +19,7 @@ class WorkerThreads:
 
     def __init__(self) -> None:
         self._threads, self._pool = 1, ThreadPoolExecutor(1)
+        self._workers: set[int] = set()  # identifiers of threads
 
     @property
     def count(self) -> int:
@@ -26,7 +27,9 @@ class WorkerThreads:
         return min(torch.get_num_threads(), MOST_THREADS)
 
     def pool(self) -> ThreadPoolExecutor | None:
-        """Return the worker threads; None if PyTorch uses one thread."""
+        """Return the worker threads; None if PyTorch uses one thread. A worker may wait for one task of the others."""
+        if get_ident() in self._workers:
+            return self._pool
         threads, count = torch.get_num_threads(), self.count
         if threads != self._threads:
             all_started = Barrier(count)
@@ -34,9 +37,11 @@ class WorkerThreads:
             def begin() -> None:
                 torch.set_num_threads(threads // count)
                 torch.get_num_threads()  # at the first use in a thread PyTorch would set the number that holds then
+                self._workers.add(get_ident())
                 all_started.wait()
 
             self._pool.shutdown(wait=False)
+            self._workers.clear()
             self._threads, self._pool = threads, ThreadPoolExecutor(count)
             for started in [self._pool.submit(begin) for _ in range(count)]:
                 started.result()
