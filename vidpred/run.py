@@ -45,7 +45,7 @@ from vidpred.training.fit_normalizers import check_classes, fit_conditions
 from vidpred.training.hardware import choose_precision
 from vidpred.training.peers import Peers
 from vidpred.training.plan import describe_plan, describe_times, estimate_memory, free_memory, networks_of
-from vidpred.training.processes_agree import all_or_none, main_process_first
+from vidpred.training.processes_agree import all_or_none, check_same_data, main_process_first
 from vidpred.training.rehearsal import check_world_size, rehearse, rehearse_data
 from vidpred.training.settings import TrainingSettings
 from vidpred.training.trackers import check_trackers
@@ -100,8 +100,7 @@ def build(
     network, discriminator = build_networks(config, generator)
     accelerator = build_accelerator(config, (network, discriminator), peers.timeout_seconds)
     peers.connect(accelerator)
-    # one process scans, the others read the index
-    with all_or_none(accelerator), main_process_first(accelerator), files_unchanged():
+    with all_or_none(accelerator), main_process_first(accelerator), files_unchanged():  # one scans, others read
         data = with_recorded_splits(config.data, folder.path) if folder.steps() else config.data
         train_source = build_source(data, "train", training_offsets(data), progress=True)
         check_classes(train_source, config.data, config.objective, config.model, config.discriminator)
@@ -112,6 +111,7 @@ def build(
             claim_folder(folder, config, data, reads, held)
         if config.training.init_from and not folder.steps():
             init_from(config.training.init_from, network, discriminator)
+    check_same_data(accelerator, train_source, config.data.sharded)
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,
@@ -171,8 +171,8 @@ def claim_folder(folder: RunFolder, config: Config, data: DataSettings, reads: R
     folder.create()
     exclusive = held.enter_context(folder_lock(folder.path, "choose another run="))
     remove_leftovers(folder.checkpoints, exclusive)
-    splits = None if folder.steps() else record_splits(data)
-    if splits is None:
+    splits = None if folder.steps() or data.sharded else record_splits(data)
+    if splits is None and not data.sharded:
         warn_if_unrecorded(data, str(folder.path))
     prepare_folder(folder, config, reads.keys)
     with suppress(OSError):
@@ -215,7 +215,12 @@ def read_by_run(config: Config, network: Generator, discriminator: Discriminator
     check_trackers(config.training.trackers)
     reads.handed_over(config, ("seed", "run"))
     reads.handed_over(config.training, BETWEEN_PROCESSES if has_peers() else ())
-    reads.handed_over(config.data, ("num_workers", "timeout_seconds") if config.data.num_workers else ("num_workers",))
+    used = (
+        "num_workers",
+        *(("timeout_seconds",) if config.data.num_workers else ()),
+        *(("sharded",) if has_peers() else ()),
+    )
+    reads.handed_over(config.data, used)
     if network.fits_directly:
         reads.handed_over(config.training, ("steps", "trackers", "device", "batch_size", "precision"))
         reads.handed_over(config.checkpoint, ("keep",))

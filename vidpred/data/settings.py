@@ -184,6 +184,12 @@ class DataSettings(Settings):
         le=MOST_SECONDS,
         description="Seconds that training waits for a batch from a data worker before it stops. 0: forever.",
     )
+    sharded: bool = Field(
+        False,
+        description="Whether every machine has its own part of the data in its data.root, without a shared disk; only "
+        "with several processes. Samples then depend on the number of machines, and splits are not stored but follow "
+        "from the files again.",
+    )
     split: Literal["auto", "file", "time"] = Field(
         "auto",
         description="Divide videos by file, by time within each file, or auto (by file if there are at least 5).",
