@@ -63,6 +63,17 @@ def test_generators_are_compared_at_equal_time(tmp_path: Path, monkeypatch: pyte
     assert again["frechet"] == rows[row_name("VAE", 1e-4), 3].values["frechet"]
 
 
+def test_speeds_are_measured_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clothes, "FASHION", tmp_path)
+    monkeypatch.setattr(clothes, "speeds_row", lambda root, folder: {"seconds": {"DCGAN": 0.1}})
+    results, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
+    monkeypatch.setattr(sys, "argv", ["clothes", "--only", "NONE", "--folder", str(tmp_path / "runs"),
+                                      "--results", str(results), "--plot", str(plot)])  # fmt: skip
+    clothes.main()
+    assert list(read_results(results)) == [(row_name(SPEEDS, 4), 0)]
+    assert not plot.exists()
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_trainings_differ_only_in_their_own_settings(name: str, tmp_path: Path) -> None:
     config = config_of(name, tmp_path, tmp_path / "run", 3, **{"training.steps": 7})
