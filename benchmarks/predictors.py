@@ -1,31 +1,36 @@
-"""Compare the field's predictors at equal time on Moving MNIST. Run: python -m benchmarks.predictors.
+"""Compare the field's predictors at equal time on clips with known futures. Run: python -m benchmarks.predictors.
 
-Every row trains the small variant of one predictor (the line `small:` of its preset) with one seed for as many minutes
-of one processor core, and measures ten frames after ten on test clips, whose digits no training clip has, at six times
-of the training. A row is one line of docs/results.jsonl. Finished rows are skipped; an interrupted one resumes its
-training. The last step draws docs/assets/predictors.png; `python -m benchmarks.tables` writes the table.
+The data sets are Moving MNIST and bouncing balls. The first row of each has the CPU seconds of a training step of every
+predictor, measured in turns on one thread. Every other row trains the small variant of one predictor (the line `small:`
+of its preset) with one seed for as many steps as fit into the minutes by that row, so that other work on the machine
+changes no result, and measures ten frames after ten on test clips (of Moving MNIST, with digits that no training clip
+has), at six times of the training. With `--openstl`, SimVP is also trained as OpenSTL implements it, for as many steps
+as ours. A row is one line of docs/results.jsonl. Finished rows are skipped; an interrupted one resumes its training.
+The last step draws docs/assets/predictors.png; `python -m benchmarks.tables` writes the tables.
 
     python -m benchmarks.predictors --minutes 0.33 --seeds 0 --results trial.jsonl --plot trial.png
+    python -m benchmarks.predictors --openstl FOLDER    # a checkout of OpenSTL; needs timm
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks.experiments.base import RUNS
 from benchmarks.harness import commit, machine
 from benchmarks.markdown import grid
+from benchmarks.openstl import openstl_simvp
 from benchmarks.results import RESULTS, Result, append_result, read_results
 from data_prep.moving_mnist import MovingMnist
 from vidpred.config import Config, load_config, preset_folder
@@ -41,18 +46,21 @@ from vidpred.run import train
 
 MINUTES, SEEDS = 8.0, (0, 1, 2)
 FRAMES, POINTS = 10, 6
-CALIBRATION_STEPS = (2, 4, 16)
-BASELINES = "copy last and linear motion"
+CALIBRATION_STEPS, CALIBRATION_ROUNDS = (2, 10), 3
+BASELINES, SPEEDS = "copy last and linear motion", "seconds per step"
 PREDICTORS = {
     "ConvLSTM": "convlstm", "SimVP": "simvp", "SimVP v2 (gSTA)": "simvp_gsta", "PredRNN-V2": "predrnn_v2",
     "SVG-LP": "svg_lp", "voxel flow": "voxel_flow", "flow matching": "flow_matching", "multi-scale": "",
     "motion": "motion",
 }  # fmt: skip
+RIVALS = {"SimVP (OpenSTL's code)": "SimVP"}
 # The preset is for real videos in color.
 MOTION = [
     "data.channels=1", "data.size=null", "data.crop_size=null", "data.min_motion=0", "data.world=null",
     "data.augment={horizontal_flip: false}", "data.video={skip_cuts: false}",
 ]  # fmt: skip
+BALLS = ["data.root=null", "data.world={name: bouncing_balls}", "data.crop_size=32"]
+DATA_SETS = {"moving_mnist": "predictors", "bouncing_balls": "predictors, bouncing balls"}
 METRICS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "energy": "gradient energy"}
 QUIET = {
     "training.batch_size": 16, "training.device": "cpu", "training.validate_every": 0, "training.image_every": 0,
@@ -74,15 +82,16 @@ def small_settings(preset: str) -> list[str]:
     return found[1].split() if found else []
 
 
-def row_name(predictor: str, minutes: float) -> str:
+def row_name(predictor: str, minutes: float, data_set: str = "moving_mnist") -> str:
     """Return the name of a row in the results."""
-    return f"predictors, {minutes:g} minutes, {predictor}"
+    return f"{DATA_SETS[data_set]}, {minutes:g} minutes, {predictor}"
 
 
-def config_of(predictor: str, root: Path, run: Path, seed: int, **training: int) -> Config:
-    """Return the settings of a training."""
-    preset, own = preset_of(predictor), {"data.root": root, "run": run, "seed": seed, **QUIET, **training}
-    return load_config(preset, [*small_settings(preset), *(f"{key}={value}" for key, value in own.items())])
+def config_of(predictor: str, root: Path | None, run: Path, seed: int, **training: int) -> Config:
+    """Return the settings of a training on prepared clips, or on bouncing balls without a root."""
+    preset, own = preset_of(predictor), {"run": run, "seed": seed, **QUIET, **training}
+    data = BALLS if root is None else [f"data.root={root}"]
+    return load_config(preset, [*small_settings(preset), *data, *(f"{key}={value}" for key, value in own.items())])
 
 
 def clips(folder: Path) -> Path:
@@ -96,8 +105,8 @@ def clips(folder: Path) -> Path:
     return folder
 
 
-def seconds_per_step(predictor: str, root: Path, folder: Path) -> float:
-    """Return the CPU seconds of a training step: what more steps cost in a short training, after a warm-up."""
+def seconds_per_step(predictor: str, root: Path | None, folder: Path) -> float:
+    """Return the CPU seconds of a training step: what more steps add to a short training."""
     shutil.rmtree(folder, ignore_errors=True)
     seconds = []
     for steps in CALIBRATION_STEPS:
@@ -105,16 +114,22 @@ def seconds_per_step(predictor: str, root: Path, folder: Path) -> float:
         began = time.process_time()
         train(config)
         seconds.append(time.process_time() - began)
-    return (seconds[-1] - seconds[-2]) / (CALIBRATION_STEPS[-1] - CALIBRATION_STEPS[-2])
+    return (seconds[1] - seconds[0]) / (CALIBRATION_STEPS[1] - CALIBRATION_STEPS[0])
 
 
-def chosen_steps(predictor: str, root: Path, folder: Path, seconds: float) -> int:
-    """Return the number of steps of a row, a multiple of `POINTS`; a resumed row keeps its number."""
-    file = folder / "steps.json"
-    if not file.is_file():
-        each = seconds_per_step(predictor, root, folder / "calibration")
-        file.write_text(json.dumps(POINTS * max(1, round(seconds / each / POINTS))))
-    return int(json.loads(file.read_text()))
+def speeds_row(predictors: Iterable[str], root: Path | None, folder: Path) -> dict[str, Any]:
+    """Measure the CPU seconds of a training step of every predictor, in turns: the medians, and all values."""
+    found: dict[str, list[float]] = {predictor: [] for predictor in predictors}
+    for _ in range(CALIBRATION_ROUNDS):
+        for predictor, seconds in found.items():
+            seconds.append(round(seconds_per_step(predictor, root, folder / "calibration"), 4))
+            print(f"{predictor}: {seconds[-1]:.3f} CPU seconds a step", flush=True)
+    return {"seconds": {name: statistics.median(seconds) for name, seconds in found.items()}, "all": found}
+
+
+def fitting_steps(seconds_per_step: float, minutes: float) -> int:
+    """Return the number of steps that fit into some minutes, rounded to a multiple of `POINTS`, at least that."""
+    return POINTS * max(1, round(60 * minutes / seconds_per_step / POINTS))
 
 
 def measured(models: Mapping[str, Any], data: Any, windows: int) -> Evaluation:
@@ -129,26 +144,43 @@ def means(result: Evaluation, name: str) -> dict[str, list[float]]:
     return {metric: [round(total.mean, 4) for total in overall[metric]] for metric in METRICS}
 
 
-def predictor_row(predictor: str, root: Path, folder: Path, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def network(predictor: str, config: Config, openstl: Path | None) -> nn.Module | None:
+    """Return the network of a rival; None for our own predictors, which the config builds."""
+    if predictor not in RIVALS:
+        return None
+    assert openstl is not None
+    torch.manual_seed(config.seed)
+    return openstl_simvp(openstl, config)
+
+
+def predictor_row(
+    predictor: str, root: Path | None, folder: Path, seed: int, options: argparse.Namespace
+) -> dict[str, Any]:
     """Train a predictor and measure it at `POINTS` times."""
-    steps = chosen_steps(predictor, root, folder, 60 * options.minutes)
+    ours = RIVALS.get(predictor, predictor)
+    speeds = read_results(options.results)[row_name(SPEEDS, options.minutes, options.data), 0]
+    each = speeds.values["seconds"][ours]
+    steps = fitting_steps(each, options.minutes)
     every = steps // POINTS
     change = {"training.steps": steps, "training.log_every": every, "checkpoint.every": every}
-    config = config_of(predictor, root, folder / "run", seed, **change)
+    config = config_of(ours, root, folder / "run", seed, **change)
     began = time.process_time()
-    done = train(config)
+    done = train(config, network(predictor, config, options.openstl))
     seconds = (time.process_time() - began) / max(1, done.steps - done.first_step)
     curve = []
     for step in range(every, steps + 1, every):
-        model = Predictor.load(config.run, checkpoint=f"step-{step}", device="cpu")
+        own = network(predictor, config, options.openstl)
+        model = Predictor.load(config.run, checkpoint=f"step-{step}", device="cpu", generator=own)
         result = measured({predictor: model.generator}, model.data, options.windows)
-        curve.append({"step": step, "seconds": round(step * seconds, 1), **means(result, predictor)})
+        curve.append({"step": step, "seconds": round(step * each, 1), **means(result, predictor)})
         print(f"{predictor}, seed {seed}, step {step}: {curve[-1]['seconds']} s, {summary(curve[-1])}", flush=True)
-    count = count_parameters(build_generator(config.model, config.data))
-    return {"parameters": count, "batch_size": config.training.batch_size, "curve": curve}
+    return {
+        "parameters": count_parameters(model.generator), "batch_size": config.training.batch_size,
+        "seconds_per_step_this_time": round(seconds, 4), "curve": curve,
+    }  # fmt: skip
 
 
-def baseline_row(root: Path, folder: Path, windows: int) -> dict[str, Any]:
+def baseline_row(root: Path | None, folder: Path, windows: int) -> dict[str, Any]:
     """Measure the baselines."""
     data = config_of("ConvLSTM", root, folder, 0).data
     result = measured(with_baselines({}, FRAMES), data, windows)
@@ -160,59 +192,71 @@ def summary(scores: Mapping[str, Any]) -> str:
     return ", ".join(f"{title} {statistics.fmean(scores[name]):.3f}" for name, title in METRICS.items())
 
 
+def row_values(
+    predictor: str, seed: int, root: Path | None, folder: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure one row."""
+    if predictor == BASELINES:
+        return baseline_row(root, folder, options.windows)
+    if predictor == SPEEDS:
+        return speeds_row(PREDICTORS, root, folder)
+    return predictor_row(predictor, root, folder, seed, options)
+
+
 def write_rows(options: argparse.Namespace) -> None:
-    """Measure the rows that are missing."""
-    root = clips(options.folder / "moving-mnist")
+    """Measure the rows of a data set that are missing."""
+    root = clips(options.folder / "moving-mnist") if options.data == "moving_mnist" else None
     options.results.touch()
-    rows = [(BASELINES, 0), *((predictor, seed) for seed in options.seeds for predictor in PREDICTORS)]
-    for predictor, seed in rows:
-        name = row_name(predictor, options.minutes)
-        if options.only not in predictor or (name, seed) in read_results(options.results):
+    chosen = [one for one in (*PREDICTORS, *(RIVALS if options.openstl else ())) if options.only in one]
+    for predictor, seed in [(BASELINES, 0), (SPEEDS, 0), *((one, seed) for seed in options.seeds for one in chosen)]:
+        name = row_name(predictor, options.minutes, options.data)
+        if (name, seed) in read_results(options.results):
             continue
-        folder = options.folder / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
+        folder = options.folder / f"{re.sub('[^a-zA-Z0-9.]+', '_', name)}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         began, started_at = time.monotonic(), commit()
-        if predictor == BASELINES:
-            values = baseline_row(root, folder, options.windows)
-        else:
-            values = predictor_row(predictor, root, folder, seed, options)
+        values = row_values(predictor, seed, root, folder, options)
         about = {"name": name, "seed": seed, "commit": started_at,
                  "seconds_this_sitting": round(time.monotonic() - began, 1)}  # fmt: skip
         append_result(options.results, {**about, "windows": options.windows, **values, "machine": machine()})
 
 
-def curves(results: Mapping[tuple[str, int], Result], minutes: float) -> dict[str, list[list[dict[str, Any]]]]:
+def curves(
+    results: Mapping[tuple[str, int], Result], minutes: float, data_set: str = "moving_mnist"
+) -> dict[str, list[list[dict[str, Any]]]]:
     """Return the curves of every predictor that has rows, one per seed."""
+    names = {predictor: row_name(predictor, minutes, data_set) for predictor in (*PREDICTORS, *RIVALS)}
     found = {
-        predictor: [row.values["curve"] for (name, _), row in results.items() if name == row_name(predictor, minutes)]
-        for predictor in PREDICTORS
+        predictor: [row.values["curve"] for (name, _), row in results.items() if name == wanted]
+        for predictor, wanted in names.items()
     }
     return {predictor: rows for predictor, rows in found.items() if rows}
 
 
-def baselines(results: Mapping[tuple[str, int], Result], minutes: float) -> dict[str, dict[str, list[float]]]:
+def baselines(
+    results: Mapping[tuple[str, int], Result], minutes: float, data_set: str
+) -> dict[str, dict[str, list[float]]]:
     """Return the scores of the baselines; none without their row."""
-    row = results.get((row_name(BASELINES, minutes), 0))
+    row = results.get((row_name(BASELINES, minutes, data_set), 0))
     return {} if row is None else dict(row.values["models"])
 
 
-def table(results: Mapping[tuple[str, int], Result], minutes: float = MINUTES) -> str:
+def table(results: Mapping[tuple[str, int], Result], minutes: float = MINUTES, data_set: str = "moving_mnist") -> str:
     """Return the scores at the end of the trainings, means over all frames and seeds, as a Markdown table."""
 
-    def line(title: str, about: list[str], runs: list[dict[str, Any]], trained: bool) -> list[str]:
+    def line(title: str, about: list[str], runs: list[dict[str, Any]]) -> list[str]:
         cells = []
         for metric in METRICS:
             values = [statistics.fmean(run[metric]) for run in runs]
             spread = f" ±{statistics.stdev(values):.3f}" if len(values) > 1 else ""
             cells.append(f"{statistics.fmean(values):.3f}{spread}")
-        return [title, *(about if trained else ["-", "-"]), *cells]
+        return [title, *about, *cells]
 
-    rows = [line(name, [], [scores], False) for name, scores in baselines(results, minutes).items()]
-    for predictor, seeds in curves(results, minutes).items():
+    rows = [line(name, ["-", "-", "-"], [scores]) for name, scores in baselines(results, minutes, data_set).items()]
+    for predictor, seeds in curves(results, minutes, data_set).items():
         ends = [curve[-1] for curve in seeds]
-        about = [" / ".join(f"{end[key]:.0f}" for end in ends) for key in ("step", "seconds")]
-        rows.append(line(predictor, about, ends, True))
-    head = ["", "steps", "CPU seconds", *METRICS.values()]
+        rows.append(line(predictor, [f"{len(ends)}", *(f"{ends[0][key]:.0f}" for key in ("step", "seconds"))], ends))
+    head = ["", "seeds", "steps", "CPU seconds", *METRICS.values()]
     return grid(head, rows)
 
 
@@ -230,29 +274,35 @@ def sizes() -> str:
 
 
 def draw(results: Mapping[tuple[str, int], Result], minutes: float, path: Path) -> None:
-    """Draw every metric against the seconds of training: means over seeds, and their range."""
+    """Draw every metric against the seconds of training: means over seeds, and their range; a row for each data set."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as pyplot
 
-    figure, panels = pyplot.subplots(1, len(METRICS), figsize=(13, 4), layout="constrained")
-    for panel, (metric, title) in zip(panels, METRICS.items(), strict=True):
-        for color, (predictor, rows) in enumerate(curves(results, minutes).items()):
-            values = [[statistics.fmean(point[metric]) for point in row] for row in rows]
-            seconds = [
-                statistics.fmean(times) for times in zip(*([p["seconds"] for p in row] for row in rows), strict=True)
-            ]
-            by_time = list(zip(*values, strict=True))
-            panel.plot(seconds, [statistics.fmean(column) for column in by_time], f"C{color}.-", label=predictor)
-            panel.fill_between(
-                seconds, [min(c) for c in by_time], [max(c) for c in by_time], color=f"C{color}", alpha=0.2
-            )
-        for style, (name, scores) in zip((":", "--", "-."), baselines(results, minutes).items(), strict=False):
-            panel.axhline(statistics.fmean(scores[metric]), color="gray", linestyle=style, label=name)
-        panel.set(xlabel="seconds of one core", ylabel=title)
-    panels[0].legend(fontsize="x-small")
+    found = [name for name in DATA_SETS if curves(results, minutes, name)]
+    figure, panels = pyplot.subplots(
+        len(found), len(METRICS), figsize=(13, 4 * len(found)), layout="constrained", squeeze=False
+    )
+    for data_set, row in zip(found, panels, strict=True):
+        for panel, (metric, title) in zip(row, METRICS.items(), strict=True):
+            draw_panel(panel, results, minutes, data_set, metric)
+            panel.set(xlabel="seconds of one core", ylabel=f"{title}, {data_set.replace('_', ' ')}")
+        row[0].legend(fontsize="x-small")
     save_figure(figure, path, dpi=75)
+
+
+def draw_panel(
+    panel: Any, results: Mapping[tuple[str, int], Result], minutes: float, data_set: str, metric: str
+) -> None:
+    """Draw one metric on one data set."""
+    for color, (predictor, rows) in enumerate(curves(results, minutes, data_set).items()):
+        seconds = [point["seconds"] for point in rows[0]]
+        columns = list(zip(*([statistics.fmean(point[metric]) for point in row] for row in rows), strict=True))
+        panel.plot(seconds, [statistics.fmean(column) for column in columns], f"C{color}.-", label=predictor)
+        panel.fill_between(seconds, [min(c) for c in columns], [max(c) for c in columns], color=f"C{color}", alpha=0.2)
+    for style, (name, scores) in zip((":", "--", "-."), baselines(results, minutes, data_set).items(), strict=False):
+        panel.axhline(statistics.fmean(scores[metric]), color="gray", linestyle=style, label=name)
 
 
 def main() -> None:
@@ -261,13 +311,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="Minutes of one core for each training.")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="Seeds of the trainings.")
     parser.add_argument("--only", default="", help="Measure the predictors whose name contains this.")
-    parser.add_argument("--windows", type=int, default=200, help="Number of test clips.")
+    parser.add_argument("--data", choices=list(DATA_SETS), help="Measure on this data set only.")
+    parser.add_argument("--openstl", type=Path, help="Checkout of OpenSTL, whose SimVP is then trained, too.")
+    parser.add_argument("--windows", type=int, default=100, help="Number of test clips.")
     parser.add_argument("--folder", type=Path, default=RUNS, help="Folder of the trainings and the clips.")
     parser.add_argument("--results", type=Path, default=RESULTS, help="File that rows are appended to.")
     parser.add_argument("--plot", type=Path, default=Path("docs/assets/predictors.png"), help="Image to draw.")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    write_rows(options)
+    for data_set in DATA_SETS if options.data is None else [options.data]:
+        write_rows(argparse.Namespace(**{**vars(options), "data": data_set}))
     draw(read_results(options.results), options.minutes, options.plot)
 
 
