@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks import (
@@ -91,6 +92,7 @@ def models(results: Results) -> str:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "predictors": predictors.table,
+    "predictors on bouncing balls": partial(predictors.table, data_set="bouncing_balls"),
     "preset steps": presets.table,
     "predictor sizes": lambda results: predictors.sizes(),
     "reliability scorecard": reliability_tables.scorecard,

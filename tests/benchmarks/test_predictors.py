@@ -12,10 +12,14 @@ import pytest
 from benchmarks import predictors
 from benchmarks.predictors import (
     BASELINES,
+    DATA_SETS,
     MOTION,
     PREDICTORS,
+    SPEEDS,
+    config_of,
     curves,
     draw,
+    fitting_steps,
     preset_of,
     row_name,
     small_settings,
@@ -43,11 +47,12 @@ def test_table_and_plot_of_recorded_rows(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl")
     results = read_results(tmp_path / "rows.jsonl")
     assert table(results).splitlines()[2:] == [
-        "| copy last | - | - | 15.500 | 0.700 | 1.000 |",
-        "| SimVP | 36 / 36 | 480 / 480 | 25.000 ±1.414 | 0.800 ±0.000 | 0.600 ±0.000 |",
+        "| copy last | - | - | - | 15.500 | 0.700 | 1.000 |",
+        "| SimVP | 2 | 36 | 480 | 25.000 ±1.414 | 0.800 ±0.000 | 0.600 ±0.000 |",
     ]
     assert len(curves(results, 8)["SimVP"]) == 2
     assert not curves(results, 1)
+    assert not curves(results, 8, "bouncing_balls")
     draw(results, 8, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5000
 
@@ -61,6 +66,20 @@ def test_small_variants_are_settings_of_the_presets(predictor: str) -> None:
     assert small == MOTION or all(one.split(".")[0] in ("model", "training", "data") for one in small)
 
 
+@pytest.mark.parametrize(("seconds", "minutes", "steps"), [(0.5, 8, 960), (1.9, 8, 252), (1000, 8, 6)])
+def test_steps_fit_into_the_minutes(seconds: float, minutes: float, steps: int) -> None:
+    assert fitting_steps(seconds, minutes) == steps
+
+
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_predictors_take_bouncing_balls(predictor: str, tmp_path: Path) -> None:
+    config = config_of(predictor, None, tmp_path, 3)
+    assert config.data.root is None
+    assert config.data.world is not None
+    assert (config.data.world.name, config.data.crop_size, config.data.channels) == ("bouncing_balls", 32, 1)
+    assert (config.seed, config.training.batch_size) == (3, 16)
+
+
 def test_only_missing_rows_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, measured = tmp_path / "rows.jsonl", list[tuple[Any, ...]]()
     write_rows(rows)
@@ -71,12 +90,16 @@ def test_only_missing_rows_are_measured(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(predictors, "clips", lambda folder: folder)
     monkeypatch.setattr(predictors, "predictor_row", row)
+    monkeypatch.setattr(predictors, "speeds_row", lambda *_: {"seconds": {}})
+    monkeypatch.setattr(predictors, "baseline_row", lambda *_: {"models": {}})
     monkeypatch.setattr(predictors, "draw", lambda *_: None)
     options = ["--results", str(rows), "--folder", str(tmp_path), "--plot", str(tmp_path / "p.png"), "--only", "SimVP"]
     monkeypatch.setattr(sys, "argv", ["predictors", *options, "--seeds", "0", "1", "2"])
     predictors.main()
     predictors.main()
-    v2 = "SimVP v2 (gSTA)"
-    assert measured == [(v2, 0), (v2, 1), ("SimVP", 2), (v2, 2)]
-    assert len(rows.read_text().splitlines()) == 7
-    assert json.loads(rows.read_text().splitlines()[-1])["windows"] == 200
+    both = ["SimVP", "SimVP v2 (gSTA)"]
+    on_mnist = [(both[1], 0), (both[1], 1), ("SimVP", 2), (both[1], 2)]
+    assert measured == [*on_mnist, *((one, seed) for seed in (0, 1, 2) for one in both)]
+    names = [json.loads(line)["name"] for line in rows.read_text().splitlines()]
+    assert [name for name in names if SPEEDS in name] == [row_name(SPEEDS, 8, data) for data in DATA_SETS]
+    assert len(names) == 3 + 1 + 4 + 2 + 6
