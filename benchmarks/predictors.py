@@ -6,7 +6,7 @@ of its preset) with one seed for as many steps as fit into the minutes by that r
 changes no result, and measures ten frames after ten on test clips (of Moving MNIST, with digits that no training clip
 has), at six times of the training. With `--openstl`, SimVP is also trained as OpenSTL implements it, for as many steps
 as ours. A row is one line of docs/results.jsonl. Finished rows are skipped; an interrupted one resumes its training.
-The last step draws docs/assets/predictors.png; `python -m benchmarks.tables` writes the tables.
+The last step draws docs/assets/predictors_by_steps.png; `python -m benchmarks.tables` writes the tables.
 
     python -m benchmarks.predictors --minutes 0.33 --seeds 0 --results trial.jsonl --plot trial.png
     python -m benchmarks.predictors --openstl FOLDER    # a checkout of OpenSTL; needs timm
@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.equal_time import Configure, fitting_steps, measure_speeds
 from benchmarks.experiments.base import RUNS
 from benchmarks.harness import commit, machine
 from benchmarks.markdown import grid
@@ -46,21 +46,23 @@ from vidpred.run import train
 
 MINUTES, SEEDS = 8.0, (0, 1, 2)
 FRAMES, POINTS = 10, 6
-CALIBRATION_STEPS, CALIBRATION_ROUNDS = (2, 10), 3
+CALIBRATION_STEPS = (2, 10)
 BASELINES, SPEEDS = "copy last and linear motion", "seconds per step"
 PREDICTORS = {
     "ConvLSTM": "convlstm", "SimVP": "simvp", "SimVP v2 (gSTA)": "simvp_gsta", "PredRNN-V2": "predrnn_v2",
     "SVG-LP": "svg_lp", "voxel flow": "voxel_flow", "flow matching": "flow_matching", "multi-scale": "",
     "motion": "motion",
 }  # fmt: skip
-RIVALS = {"SimVP (OpenSTL's code)": "SimVP"}
+OTHERS = {"SimVP (OpenSTL's code)": "SimVP"}
 # The preset is for real videos in color.
 MOTION = [
     "data.channels=1", "data.size=null", "data.crop_size=null", "data.min_motion=0", "data.world=null",
     "data.augment={horizontal_flip: false}", "data.video={skip_cuts: false}",
 ]  # fmt: skip
 BALLS = ["data.root=null", "data.world={name: bouncing_balls}", "data.crop_size=32"]
-DATA_SETS = {"moving_mnist": "predictors", "bouncing_balls": "predictors, bouncing balls"}
+DATA_SETS = {"moving_mnist": "predictors by steps", "bouncing_balls": "predictors by steps, bouncing balls"}
+EARLIER = "earlier"  # Moving MNIST; every row chose its number of steps itself, next to other work
+NAMES = {**DATA_SETS, EARLIER: "predictors"}
 METRICS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "energy": "gradient energy"}
 QUIET = {
     "training.batch_size": 16, "training.device": "cpu", "training.validate_every": 0, "training.image_every": 0,
@@ -84,7 +86,7 @@ def small_settings(preset: str) -> list[str]:
 
 def row_name(predictor: str, minutes: float, data_set: str = "moving_mnist") -> str:
     """Return the name of a row in the results."""
-    return f"{DATA_SETS[data_set]}, {minutes:g} minutes, {predictor}"
+    return f"{NAMES[data_set]}, {minutes:g} minutes, {predictor}"
 
 
 def config_of(predictor: str, root: Path | None, run: Path, seed: int, **training: int) -> Config:
@@ -105,31 +107,13 @@ def clips(folder: Path) -> Path:
     return folder
 
 
-def seconds_per_step(predictor: str, root: Path | None, folder: Path) -> float:
-    """Return the CPU seconds of a training step: what more steps add to a short training."""
-    shutil.rmtree(folder, ignore_errors=True)
-    seconds = []
-    for steps in CALIBRATION_STEPS:
-        config = config_of(predictor, root, folder / str(steps), 0, **{"training.steps": steps})
-        began = time.process_time()
-        train(config)
-        seconds.append(time.process_time() - began)
-    return (seconds[1] - seconds[0]) / (CALIBRATION_STEPS[1] - CALIBRATION_STEPS[0])
+def speeds_row(root: Path | None, folder: Path) -> dict[str, Any]:
+    """Measure the CPU seconds of a training step of every predictor, in turns."""
 
+    def configure(predictor: str) -> Configure:
+        return lambda run, steps: config_of(predictor, root, run, 0, **{"training.steps": steps})
 
-def speeds_row(predictors: Iterable[str], root: Path | None, folder: Path) -> dict[str, Any]:
-    """Measure the CPU seconds of a training step of every predictor, in turns: the medians, and all values."""
-    found: dict[str, list[float]] = {predictor: [] for predictor in predictors}
-    for _ in range(CALIBRATION_ROUNDS):
-        for predictor, seconds in found.items():
-            seconds.append(round(seconds_per_step(predictor, root, folder / "calibration"), 4))
-            print(f"{predictor}: {seconds[-1]:.3f} CPU seconds a step", flush=True)
-    return {"seconds": {name: statistics.median(seconds) for name, seconds in found.items()}, "all": found}
-
-
-def fitting_steps(seconds_per_step: float, minutes: float) -> int:
-    """Return the number of steps that fit into some minutes, rounded to a multiple of `POINTS`, at least that."""
-    return POINTS * max(1, round(60 * minutes / seconds_per_step / POINTS))
+    return measure_speeds({one: configure(one) for one in PREDICTORS}, folder / "calibration", CALIBRATION_STEPS)
 
 
 def measured(models: Mapping[str, Any], data: Any, windows: int) -> Evaluation:
@@ -145,8 +129,8 @@ def means(result: Evaluation, name: str) -> dict[str, list[float]]:
 
 
 def network(predictor: str, config: Config, openstl: Path | None) -> nn.Module | None:
-    """Return the network of a rival; None for our own predictors, which the config builds."""
-    if predictor not in RIVALS:
+    """Return another implementation's network; None for our own predictors, which the config builds."""
+    if predictor not in OTHERS:
         return None
     assert openstl is not None
     torch.manual_seed(config.seed)
@@ -157,10 +141,10 @@ def predictor_row(
     predictor: str, root: Path | None, folder: Path, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Train a predictor and measure it at `POINTS` times."""
-    ours = RIVALS.get(predictor, predictor)
+    ours = OTHERS.get(predictor, predictor)
     speeds = read_results(options.results)[row_name(SPEEDS, options.minutes, options.data), 0]
     each = speeds.values["seconds"][ours]
-    steps = fitting_steps(each, options.minutes)
+    steps = fitting_steps(each, options.minutes, POINTS)
     every = steps // POINTS
     change = {"training.steps": steps, "training.log_every": every, "checkpoint.every": every}
     config = config_of(ours, root, folder / "run", seed, **change)
@@ -199,7 +183,7 @@ def row_values(
     if predictor == BASELINES:
         return baseline_row(root, folder, options.windows)
     if predictor == SPEEDS:
-        return speeds_row(PREDICTORS, root, folder)
+        return speeds_row(root, folder)
     return predictor_row(predictor, root, folder, seed, options)
 
 
@@ -207,7 +191,7 @@ def write_rows(options: argparse.Namespace) -> None:
     """Measure the rows of a data set that are missing."""
     root = clips(options.folder / "moving-mnist") if options.data == "moving_mnist" else None
     options.results.touch()
-    chosen = [one for one in (*PREDICTORS, *(RIVALS if options.openstl else ())) if options.only in one]
+    chosen = [one for one in (*PREDICTORS, *(OTHERS if options.openstl else ())) if options.only in one]
     for predictor, seed in [(BASELINES, 0), (SPEEDS, 0), *((one, seed) for seed in options.seeds for one in chosen)]:
         name = row_name(predictor, options.minutes, options.data)
         if (name, seed) in read_results(options.results):
@@ -225,7 +209,7 @@ def curves(
     results: Mapping[tuple[str, int], Result], minutes: float, data_set: str = "moving_mnist"
 ) -> dict[str, list[list[dict[str, Any]]]]:
     """Return the curves of every predictor that has rows, one per seed."""
-    names = {predictor: row_name(predictor, minutes, data_set) for predictor in (*PREDICTORS, *RIVALS)}
+    names = {predictor: row_name(predictor, minutes, data_set) for predictor in (*PREDICTORS, *OTHERS)}
     found = {
         predictor: [row.values["curve"] for (name, _), row in results.items() if name == wanted]
         for predictor, wanted in names.items()
@@ -275,15 +259,11 @@ def sizes() -> str:
 
 def draw(results: Mapping[tuple[str, int], Result], minutes: float, path: Path) -> None:
     """Draw every metric against the seconds of training: means over seeds, and their range; a row for each data set."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as pyplot
+    from matplotlib.figure import Figure
 
     found = [name for name in DATA_SETS if curves(results, minutes, name)]
-    figure, panels = pyplot.subplots(
-        len(found), len(METRICS), figsize=(13, 4 * len(found)), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(13, 4 * len(found)), layout="constrained")
+    panels = figure.subplots(len(found), len(METRICS), squeeze=False)
     for data_set, row in zip(found, panels, strict=True):
         for panel, (metric, title) in zip(row, METRICS.items(), strict=True):
             draw_panel(panel, results, minutes, data_set, metric)
@@ -316,7 +296,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=100, help="Number of test clips.")
     parser.add_argument("--folder", type=Path, default=RUNS, help="Folder of the trainings and the clips.")
     parser.add_argument("--results", type=Path, default=RESULTS, help="File that rows are appended to.")
-    parser.add_argument("--plot", type=Path, default=Path("docs/assets/predictors.png"), help="Image to draw.")
+    parser.add_argument("--plot", type=Path, default=Path("docs/assets/predictors_by_steps.png"), help="Image to draw.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for data_set in DATA_SETS if options.data is None else [options.data]:

@@ -91,8 +91,8 @@ def models(results: Results) -> str:
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
-    "predictors": predictors.table,
-    "predictors on bouncing balls": partial(predictors.table, data_set="bouncing_balls"),
+    "predictors": partial(predictors.table, data_set=predictors.EARLIER),
+    "predictors by steps": predictors.table,
     "preset steps": presets.table,
     "predictor sizes": lambda results: predictors.sizes(),
     "reliability scorecard": reliability_tables.scorecard,

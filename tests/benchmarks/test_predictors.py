@@ -19,7 +19,6 @@ from benchmarks.predictors import (
     config_of,
     curves,
     draw,
-    fitting_steps,
     preset_of,
     row_name,
     small_settings,
@@ -64,11 +63,6 @@ def test_small_variants_are_settings_of_the_presets(predictor: str) -> None:
     assert config.data.channels == 1
     assert bool(small) is (predictor != "multi-scale")
     assert small == MOTION or all(one.split(".")[0] in ("model", "training", "data") for one in small)
-
-
-@pytest.mark.parametrize(("seconds", "minutes", "steps"), [(0.5, 8, 960), (1.9, 8, 252), (1000, 8, 6)])
-def test_steps_fit_into_the_minutes(seconds: float, minutes: float, steps: int) -> None:
-    assert fitting_steps(seconds, minutes) == steps
 
 
 @pytest.mark.parametrize("predictor", PREDICTORS)
