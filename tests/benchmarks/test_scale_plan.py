@@ -1,0 +1,34 @@
+"""The plan of trainings on several GPUs: rates worked by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import scale_tables
+from benchmarks.scale_tables import Rates, next_bottleneck
+
+
+def test_gradients_are_exchanged_in_a_ring() -> None:
+    rates = Rates(samples=1000, videos=500, cached=10_000, weights=10_000_000)
+    assert rates.exchange(1) == 0
+    # Every GPU sends each of its 40 MB nearly twice, at 200 GB/s in a machine and 25 GB/s between machines.
+    assert rates.exchange(8) == pytest.approx(2 * 7 / 8 * 40e6 / 200e9)
+    assert rates.exchange(64) == pytest.approx(2 * 63 / 64 * 40e6 / 25e9)
+    assert rates.together(1) == pytest.approx(1000)
+    assert rates.together(8) == pytest.approx(8 * 32 / (0.032 + rates.exchange(8)))
+
+
+def test_the_bottleneck_is_named() -> None:
+    def named(gpus: int, weights: int = 10_000_000, videos: float = 500) -> str:
+        return next_bottleneck(Rates(samples=1000, videos=videos, cached=10_000, weights=weights), gpus)
+
+    assert named(1).startswith("the GPU's small operations")
+    assert named(64, weights=1_000_000_000).startswith("exchange of gradients")
+    assert named(8, videos=50).startswith("decoding")
+
+
+def test_sizes_of_caches() -> None:
+    first = scale_tables.cache_sizes().splitlines()[2]
+    assert (
+        first == "| UCF101 | 13,320 | 2.4 | 40 | 160 | 560 |"
+    )  # 27 h at 25 frames/s, 64 x 85 x 3 bytes a frame: 40 GB
