@@ -22,7 +22,7 @@ from vidpred.commands.options import (
     Runs,
     SharpnessOption,
 )
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, warn
 
 if TYPE_CHECKING:
     from vidpred.streaming.forecasts import ForecastStream
@@ -135,8 +135,7 @@ def _run(forecasts: ForecastStream, output: str | None, serve: int | None, bare:
             raise KeyboardInterrupt
         raise DataError(f"{counts.frames} frames, too few for a forecast; use a longer source")
     if counts.late and not counts.forecasts:
-        advice = "choose a smaller --size, fewer --frames or a larger --every"
-        print(f"vidpred: warning: no forecast took less than a period; {advice}", file=sys.stderr)
+        warn("no forecast took less than a period; choose a smaller --size, fewer --frames or a larger --every")
 
 
 def _outputs(output: str | None, serve: int | None, rate: float, overwrite: bool) -> list[Output]:

@@ -32,7 +32,7 @@ from vidpred.data.videos.limits import Limits
 from vidpred.data.videos.pieces import TINY, TRAILING, Pieces, ends_early
 from vidpred.data.videos.reader import to_array
 from vidpred.data.videos.whole_frames import WholeFrames
-from vidpred.errors import ConfigError, DataError, counted, printable, short
+from vidpred.errors import ConfigError, DataError, counted, printable, short, warn
 from vidpred.files import check_input
 from vidpred.media.video_writer import exact_rate
 
@@ -124,7 +124,7 @@ class FrameSource(ABC):
             shape = (timed.frame.width, timed.frame.height)
             if stored not in (None, shape):
                 text = f"frames of {shape[0]}x{shape[1]} after ones of {stored[0]}x{stored[1]} are scaled to their size"
-                print(f"vidpred: warning: {text} [{self.name}]", file=sys.stderr)
+                warn(f"{text} [{self.name}]")
             stored = shape
             yield timed, to_array(timed.frame, size, channels, self.rotation, self.mirrored, scaler)
 
@@ -199,7 +199,7 @@ class VideoSource(FrameSource):
         notes[:0] = [] if self._damage is None else self._damage.notes
         if notes:
             text = f"used {counted(self._decoder.count, 'frame')}; {'; '.join(notes)}"
-            print(f"vidpred: warning: {text} [{self.name}]", file=sys.stderr)
+            warn(f"{text} [{self.name}]")
 
     def close(self) -> None:
         self._video.close()
