@@ -198,6 +198,22 @@ def test_rollouts_go_on_beyond_its_frames() -> None:
     torch.testing.assert_close(frames[:, 2], model(recent)[0][:, 0])
 
 
+@pytest.mark.parametrize("kind", [{}, {"sharpness": 1}, {"sharpness": 0.5}, {"refine": True}])
+def test_a_rollout_computes_only_the_frames_that_it_needs(
+    kind: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shaken(generator(3, 6, 1, 3, **kind)).eval()
+    context = moving_clip(3, 40, 48, 2, -1)
+    computed: list[int] = []
+    imagined = motion_module.imagine
+    monkeypatch.setattr(motion_module, "imagine", lambda *given: (computed.extend(given[2]), imagined(*given))[1])
+    with torch.no_grad():
+        whole = model(context)[0]
+        computed.clear()
+        torch.testing.assert_close(rollout(model, context, 2), whole[:, :2])
+    assert set(computed) == {1, 2}
+
+
 def gradients(model: MotionGenerator, images: Tensor) -> dict[str, float]:
     images.square().mean().backward()
     return {name: float(p.grad.abs().sum()) for name, p in model.named_parameters() if p.grad is not None}

@@ -141,6 +141,13 @@ class Generator(nn.Module):
         """Return the context of `count` images made from noise, `(count, 0, C, H, W)`."""
         return torch.empty(count, 0, *self.shape, device=device)
 
+    def first_frames(self, num_frames: int) -> Forward:
+        """Return a forward pass whose first `num_frames` frames are the module's up to rounding; by default the module.
+
+        A class that predicts several frames at once, independently of each other, may leave out the later ones.
+        """
+        return self
+
     def stream_forward(self, num_frames: int) -> Forward:
         """Return a forward pass for contexts that follow each other, which may keep results for the next call.
 

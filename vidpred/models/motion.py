@@ -8,6 +8,7 @@ they disagree (compare Liu et al. 2017, "Video frame synthesis using deep voxel 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Literal, Self
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError
+from vidpred.models.base import Forward
 from vidpred.models.motion_candidates import (
     NOISE_EFFECTS,
     NUM_CANDIDATES,
@@ -182,11 +184,17 @@ class MotionGenerator(MotionPredictor):
         Returns:
             A list of one, `(B, K, C, H, W)` in [0, 1].
         """
+        return self._predict(context, noise, actions, states)
+
+    def _predict(
+        self, context: Tensor, noise: Tensor | None = None, actions: Tensor | None = None,
+        states: Tensor | None = None, leads: range | None = None,
+    ) -> list[Tensor]:  # fmt: skip
         height, width = context.shape[-2:]
         conditions = self.planes(context, noise, actions, states)
         if self.training and float(torch.rand((), device="cpu")) < SHORT:
             context = context[:, -3:]
-        return self.from_motion(observe(context, self.backtests), conditions, height, width)
+        return self.from_motion(observe(context, self.backtests), conditions, height, width, leads)
 
     def from_motion(
         self, motion: Motion, conditions: Tensor | None, height: int, width: int, leads: range | None = None,
@@ -205,8 +213,14 @@ class MotionGenerator(MotionPredictor):
             images = (torch.lerp(blended, sharp, self.sharpness) for blended, sharp in pairs)
         return [torch.stack([crop(image.clamp(0, 1), height, width) for image in images], 1)]
 
+    def first_frames(self, num_frames: int) -> Forward:
+        return partial(self._predict, leads=self._first_leads(num_frames))
+
     def stream_forward(self, num_frames: int) -> MotionStream:
-        return MotionStream(self, range(self.lead, self.lead + min(num_frames, self.pred_frames)))
+        return MotionStream(self, self._first_leads(num_frames))
+
+    def _first_leads(self, num_frames: int) -> range:
+        return range(self.lead, self.lead + min(num_frames, self.pred_frames))
 
     def exported_step(self, state: Mapping[str, Any]) -> MotionStep:
         return MotionStep(self, state)

@@ -94,7 +94,7 @@ def stream_rollout(
             then future, to the next.
         states: `(B, N, S)` of the context frames, for a generator that takes states. Those of future frames follow by
             the generator's `state_dynamics`.
-        forward: Another forward pass of the generator; None: its own.
+        forward: Another forward pass of the generator; None: its own, of the first `num_frames` frames.
 
     Yields:
         Frames `(B, C, H, W)` float32 in [0, 1].
@@ -112,7 +112,7 @@ def stream_rollout(
     conditions.check(generator)
     _check_rows(generator, context.shape[1], num_frames, actions, states)
     done = 0
-    for images in applications(forward or generator, generator, context, conditions):
+    for images in applications(forward or generator.first_frames(num_frames), generator, context, conditions):
         frames = _finest(images, context)
         for index in range(min(frames.shape[1], num_frames - done)):
             yield frames[:, index]
