@@ -21,7 +21,7 @@ from tests.image_files import write_digits
 from tests.set_files import folder_set, numpy_set, prepare
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.prepared.format import Manifest, read_index
-from vidpred.errors import ConfigError, DataError, StorageError
+from vidpred.errors import ConfigError, DataError, StorageError, for_command
 
 CHECKOUT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
@@ -84,7 +84,7 @@ def test_invalid_arguments_are_rejected(tmp_path: Path) -> None:
         (("folder", source, tmp_path / "o", "--cache", "size=0"), r"\[size\] .*greater than or equal to 1, got 0"),
         (("numpy", source, tmp_path / "o", "layout=NHW"), r"\[layout\] use each of the letters"),
     ):
-        with pytest.raises(ConfigError, match=reason):
+        with for_command(True), pytest.raises(ConfigError, match=reason):
             prepare(*words)
     assert not (tmp_path / "o").exists()
 

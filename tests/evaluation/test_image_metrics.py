@@ -247,7 +247,7 @@ def test_without_classes_only_pixels_are_measured(tmp_path: Path, capsys: pytest
     found = evaluate_images({"run": predictor}, ImageRequest(count=20, root=str(tmp_path / "plain.npy")))
     assert set(found.numbers["run"]) == {"relative_roughness", "memorized_share"}
     assert "frechet" not in found.text()
-    assert "--features NETWORK.pt" in capsys.readouterr().err
+    assert "features=NETWORK.pt" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_gray_frames_become_color(files: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("kind", ["lpips", "fid", "fvd"])
 def test_an_absent_file_is_reported_with_its_usual_source(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"no such file \[--{kind} .*absent.pt\]; it is .*; usually"):
+    with pytest.raises(ConfigError, match=rf"no such file \[{kind}=.*absent.pt\]; it is .*; usually"):
         MetricNetwork(kind, tmp_path / "absent.pt", CPU)
     (tmp_path / "text.pt").write_text("not weights")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.pt")
@@ -126,7 +126,7 @@ def test_an_absent_file_is_reported_with_its_usual_source(kind: str, tmp_path: P
         ("net.onnx", "an ONNX file"),
     ):
         with pytest.raises(
-            ConfigError, match=rf"{content}, not a network \[--{kind} .*{name}\]; save it with torch.jit"
+            ConfigError, match=rf"{content}, not a network \[{kind}=.*{name}\]; save it with torch.jit"
         ):
             MetricNetwork(kind, tmp_path / name, CPU)
 

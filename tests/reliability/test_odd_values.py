@@ -19,7 +19,7 @@ from vidpred.bounds import MOST_INT, MOST_SEED, check_bounds
 from vidpred.commands.app import USAGE_ERROR, _usage_error, app
 from vidpred.commands.option_bounds import bounded_command
 from vidpred.config import CHOICES, Config, load_config, sections_of
-from vidpred.errors import ConfigError, lacks_memory
+from vidpred.errors import ConfigError, for_command, lacks_memory
 from vidpred.run import check_memory
 from vidpred.settings.overrides import parse_settings
 
@@ -135,9 +135,10 @@ def test_every_option() -> None:
                 if value == "99999999999" and float in plain(hints.get(parameter.name)):
                     continue
                 tried += 1
-                with pytest.raises(USAGE_ERROR) as caught:
-                    command.main([verb, f"{option}={value}"], standalone_mode=False)
-                message = str(_usage_error(caught.value))
+                with for_command(True):
+                    with pytest.raises(USAGE_ERROR) as caught:
+                        command.main([verb, f"{option}={value}"], standalone_mode=False)
+                    message = str(_usage_error(caught.value))
                 assert option in message
                 assert "\n" not in message
                 assert len(message) < 260

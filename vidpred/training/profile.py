@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,11 +15,12 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from vidpred.files import atomic_write, write_file
+from vidpred.files import atomic_write, read_bytes, write_file
 
 PROFILE_FILE, TRACE_FILE = "profile.json", "profile_trace.json.gz"
 WARM_UP, TRACED = 4, 3  # steps before those whose operations are recorded, and the number of those
 OPERATIONS = 20
+MOST_TRACE_BYTES = 2**32
 MARKERS = ("ProfilerStep", "enumerate(")  # of the profiler and of the data loader: not operations
 WAITING = "waiting for data"
 SMOOTHING = 0.3  # weight of the newest rate in the progress bar
@@ -157,8 +157,7 @@ class Profiler:
         with TemporaryDirectory() as place, atomic_write(self._folder / TRACE_FILE) as target:
             plain = Path(place) / "trace.json"
             operations.export_chrome_trace(str(plain))
-            with plain.open("rb") as source, gzip.open(target, "wb") as packed:
-                shutil.copyfileobj(source, packed)
+            target.write_bytes(gzip.compress(read_bytes(plain, MOST_TRACE_BYTES)))
 
 
 def most_expensive(operations: profile) -> list[dict[str, Any]]:
