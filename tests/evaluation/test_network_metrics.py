@@ -125,9 +125,7 @@ def test_an_absent_file_is_reported_with_its_usual_source(kind: str, tmp_path: P
         ("weights.pt", "weights without their network"),
         ("net.onnx", "an ONNX file"),
     ):
-        with pytest.raises(
-            ConfigError, match=rf"{content}, not a network \[{kind}=.*{name}\]; save it with torch.jit"
-        ):
+        with pytest.raises(ConfigError, match=rf"{content}, not a network \[{kind}=.*{name}\]; save it with torch.jit"):
             MetricNetwork(kind, tmp_path / name, CPU)
 
 
