@@ -45,7 +45,7 @@ from vidpred.training.fit_normalizers import check_classes, fit_conditions
 from vidpred.training.hardware import choose_precision
 from vidpred.training.peers import Peers
 from vidpred.training.plan import describe_plan, describe_times, estimate_memory, free_memory, networks_of
-from vidpred.training.processes_agree import all_or_none, check_same_data, main_process_first
+from vidpred.training.processes_agree import all_or_none, check_data_of_processes, main_process_first
 from vidpred.training.rehearsal import check_world_size, rehearse, rehearse_data
 from vidpred.training.settings import TrainingSettings
 from vidpred.training.trackers import check_trackers
@@ -111,7 +111,7 @@ def build(
             claim_folder(folder, config, data, reads, held)
         if config.training.init_from and not folder.steps():
             init_from(config.training.init_from, network, discriminator)
-    check_same_data(accelerator, train_source, config.data.sharded)
+    check_data_of_processes(accelerator, train_source, config.data.sharded)
     parts = TrainingParts(
         seed=config.seed,
         training=config.training,

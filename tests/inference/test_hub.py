@@ -126,7 +126,7 @@ def test_the_card_has_data_settings_metrics_and_definitions(tmp_path: Path) -> N
 
 
 def test_the_examples_of_the_card_load_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From where it was saved, whatever its name."""
+    """Run in the folder where the model was saved; its name has a space."""
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "clip.mp4", numbered_frames(20, 32, 48))
     card = (Predictor.load("pretrained").save_pretrained("shared/my model") / "README.md").read_text()

@@ -18,7 +18,7 @@ from vidpred.config import load_config
 from vidpred.data.build import build_source
 from vidpred.errors import ConfigError, DataError
 from vidpred.run import train
-from vidpred.training.processes_agree import check_same_data
+from vidpred.training.processes_agree import check_data_of_processes
 
 pytestmark = pytest.mark.slow
 
@@ -104,12 +104,12 @@ def test_parts_need_the_same_classes(
     monkeypatch.setattr(Two, "other", [])
     one.classes, other.classes = ("cat", "dog"), classes
     accelerator: Any = Two()
-    check_same_data(accelerator, one, sharded=True)
+    check_data_of_processes(accelerator, one, sharded=True)
     if agree:
-        check_same_data(accelerator, other, sharded=True)
+        check_data_of_processes(accelerator, other, sharded=True)
     else:
         with pytest.raises(DataError, match="the same classes"):
-            check_same_data(accelerator, other, sharded=True)
+            check_data_of_processes(accelerator, other, sharded=True)
 
 
 def test_one_process_has_no_parts(parts: list[Path], tmp_path: Path) -> None:

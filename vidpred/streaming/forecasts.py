@@ -27,8 +27,9 @@ from vidpred.streaming.capture import Capture, ContextShape, Snapshot
 from vidpred.streaming.sources import SourceOptions, open_source
 from vidpred.streaming.statistics import StreamStatistics
 
-# A period is this many times the expected duration of a forecast, rounded up to whole frames. Tuned on eight frames of
-# 240x320 at 10 frames a second on two cores: at 1.25 half of the frames are left out, and at 1 forecasts are late.
+# A period is this many times the expected duration of a forecast, rounded up to whole frames. In single
+# trials of eight frames of 240x320 at 10 frames a second on two cores, 1.25 left out half of the frames, and at 1 more
+# forecasts were late.
 RESERVE = 1.1
 FORGET = 0.3  # share of the last duration in the expected one, which rises at once
 WARM_UP = 3  # forecasts before the source plays; the first ones are slow

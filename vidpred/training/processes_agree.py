@@ -49,7 +49,7 @@ def all_or_none(accelerator: Accelerator) -> Iterator[None]:
         raise MainProcessError(int(code))
 
 
-def check_same_data(accelerator: Accelerator, source: Source, sharded: bool) -> None:
+def check_data_of_processes(accelerator: Accelerator, source: Source, sharded: bool) -> None:
     """Check that all processes train on the same windows, or on parts with the same classes.
 
     Args:
