@@ -23,7 +23,7 @@ from benchmarks import (
     speed_tables,
     startup,
 )
-from benchmarks.experiments import presets
+from benchmarks.experiments import growth, presets
 from benchmarks.markdown import COPY, FLOW, Results, grid, numbers, over_seeds, percent
 from benchmarks.results import RESULTS, read_results
 from vidpred.config import load_config
@@ -155,6 +155,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
         results, "speed: predicting plans", "milliseconds_by_size"),
     "dcgan step": lambda results: speed_tables.milliseconds(results, "speed: DCGAN step"),
     "processes": speed_tables.processes,
+    "growth": growth.table,
     "scale plan": scale_tables.table,
     "cache sizes": lambda results: scale_tables.cache_sizes(),
     "long training": lambda results: gpu_tables.long_training(results, "test"),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from benchmarks.experiments.base import RUNS, Experiment, real_clips, weights_difference
 from benchmarks.experiments.ceilings import CEILING_EXPERIMENTS
 from benchmarks.experiments.fuzzing import FUZZ_EXPERIMENTS
+from benchmarks.experiments.growth import GROWTH_EXPERIMENTS
 from benchmarks.experiments.images import IMAGE_EXPERIMENTS
 from benchmarks.experiments.ladder import LADDER_EXPERIMENTS
 from benchmarks.experiments.latency import LATENCY_EXPERIMENTS
@@ -178,6 +179,7 @@ EXPERIMENTS = [
     *PLANNING_EXPERIMENTS,
     *LATENCY_EXPERIMENTS,
     *CEILING_EXPERIMENTS,
+    *GROWTH_EXPERIMENTS,
     *SHARP_EXPERIMENTS,
     *SCALE_EXPERIMENTS,
     *LADDER_EXPERIMENTS,
