@@ -54,11 +54,9 @@ PREDICTORS = {
     "motion": "motion",
 }  # fmt: skip
 OTHERS = {"SimVP (OpenSTL's code)": "SimVP"}
-# The preset is for real videos in color.
-MOTION = [
-    "data.channels=1", "data.size=null", "data.crop_size=null", "data.min_motion=0", "data.world=null",
-    "data.augment={horizontal_flip: false}", "data.video={skip_cuts: false}",
-]  # fmt: skip
+# The preset of motion is for real videos in color.
+MOTION = ["data.channels=1", "data.size=null", "data.crop_size=null", "data.min_motion=0", "data.world=null"]
+MOTION_CLIPS = ["data.augment={horizontal_flip: false}", "data.video={skip_cuts: false}"]
 BALLS = ["data.root=null", "data.world={name: bouncing_balls}", "data.crop_size=32"]
 DATA_SETS = {"moving_mnist": "predictors by steps", "bouncing_balls": "predictors by steps, bouncing balls"}
 EARLIER = "earlier"  # Moving MNIST; every row chose its number of steps itself, next to other work
@@ -92,7 +90,8 @@ def row_name(predictor: str, minutes: float, data_set: str = "moving_mnist") -> 
 def config_of(predictor: str, root: Path | None, run: Path, seed: int, **training: int) -> Config:
     """Return the settings of a training on prepared clips, or on bouncing balls without a root."""
     preset, own = preset_of(predictor), {"run": run, "seed": seed, **QUIET, **training}
-    data = BALLS if root is None else [f"data.root={root}"]
+    own_clips = MOTION_CLIPS if preset == "motion.yaml" else []
+    data = BALLS if root is None else [*own_clips, f"data.root={root}"]
     return load_config(preset, [*small_settings(preset), *data, *(f"{key}={value}" for key, value in own.items())])
 
 
