@@ -92,6 +92,24 @@ def pusht_protocol(results: Results) -> str:
     return grid(head, [[title, *cells(play)] for title, play in plays.items()])
 
 
+def pusht_budgets(results: Results) -> str:
+    """Return what the shipped model reaches in PushT with fewer plans a decision."""
+    found = results["PushT, DINO-WM's protocol, smaller budgets", 0].values["results"]
+    rows = [
+        [name.replace("x", "candidates x") + " iterations", *_success(play)[:2], str(play["strict_successes"]),
+         numbers([play["median_seconds_a_decision"], play["p95_seconds_a_decision"]])]
+        for name, play in found.items()
+    ]  # fmt: skip
+    head = [
+        "",
+        "successes",
+        "95 % interval",
+        "within both tolerances at the end",
+        "seconds per decision, median / 95th percentile",
+    ]
+    return grid(head, rows)
+
+
 def pusht_costs(results: Results) -> str:
     """Return what each cost reaches in PushT with the true simulator."""
     found = results["PushT, costs with the true simulator", 0].values["results"]

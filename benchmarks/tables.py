@@ -7,6 +7,7 @@ Run: python -m benchmarks.tables. A table stands between `<!-- table: NAME -->` 
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from benchmarks import (
     speed_tables,
     startup,
 )
-from benchmarks.experiments import growth, presets
+from benchmarks.experiments import growth, loop, presets
 from benchmarks.markdown import COPY, FLOW, Results, grid, numbers, over_seeds, percent
 from benchmarks.results import RESULTS, read_results
 from vidpred.config import load_config
@@ -86,8 +87,24 @@ def models(results: Results) -> str:
         "dcgan_fashion": ("DCGAN", "train", f"Fashion-MNIST, half width: Fréchet distance {frechet}"),
         "gaussians_r1": ("MLP with R1", "train", f"{covered} of 25 Gaussians covered"),
     }  # fmt: skip
-    lines = ([f"`{name}.yaml`", title, parameters(f"{name}.yaml"), *rest] for name, (title, *rest) in rows.items())
-    return grid(["preset", "model", "parameters", "weights", "measured"], lines)
+    lines = [[f"`{name}.yaml`", title, parameters(f"{name}.yaml"), *rest] for name, (title, *rest) in rows.items()]
+    return grid(["preset", "model", "parameters", "weights", "measured"], [*lines, *frame_predictors(results)])
+
+
+def frame_predictors(results: Results) -> list[list[str]]:
+    """Return the lines of the field's predictors, with what their small variants reach on Moving MNIST."""
+    lines = []
+    for name, runs in predictors.curves(results, predictors.MINUTES).items():
+        preset = predictors.PREDICTORS.get(name, "")
+        if not preset or preset == "motion":
+            continue
+        psnr, ssim = (
+            statistics.fmean(statistics.fmean(run[-1][metric]) for run in runs) for metric in ("psnr", "ssim")
+        )
+        file = predictors.preset_of(name)
+        measured = f"Moving MNIST, {predictors.MINUTES:.0f} CPU minutes, small variant: {psnr:.1f} dB, SSIM {ssim:.2f}"
+        lines.append([f"`{file}`", name, parameters(file), "train", measured])
+    return lines
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
@@ -121,6 +138,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "motion dial": lambda results: motion_tables.both_ends(results, motion_tables.DIAL),
     "motion futures": lambda results: motion_tables.several_futures(results, "test"),
     "motion futures, development": lambda results: motion_tables.several_futures(results, "development"),
+    "loop shares": loop.shares_table,
+    "busy": loop.busy_table,
     "motion speed": speed_tables.motion_speed,
     "stream speed": speed_tables.stream_speed,
     "release": motion_tables.release,
@@ -131,6 +150,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
         results, "block_push, planning with a trained model", (1, 8)),
     "pusht": planning_tables.pusht,
     "pusht protocol": planning_tables.pusht_protocol,
+    "pusht budgets": planning_tables.pusht_budgets,
     "pusht costs": planning_tables.pusht_costs,
     "pusht actions": lambda results: planning_tables.actions(results, "PushT, planning with a trained model", (1, 5)),
     "points": image_tables.points,

@@ -26,6 +26,7 @@ from benchmarks.experiments.growth import GROWTH_EXPERIMENTS
 from benchmarks.experiments.images import IMAGE_EXPERIMENTS
 from benchmarks.experiments.ladder import LADDER_EXPERIMENTS
 from benchmarks.experiments.latency import LATENCY_EXPERIMENTS
+from benchmarks.experiments.loop import LOOP_EXPERIMENTS
 from benchmarks.experiments.motion import MOTION_EXPERIMENTS
 from benchmarks.experiments.planning import PLANNING_EXPERIMENTS
 from benchmarks.experiments.presets import PRESET_EXPERIMENTS
@@ -182,6 +183,7 @@ EXPERIMENTS = [
     *GROWTH_EXPERIMENTS,
     *SHARP_EXPERIMENTS,
     *SCALE_EXPERIMENTS,
+    *LOOP_EXPERIMENTS,
     *LADDER_EXPERIMENTS,
     *IMAGE_EXPERIMENTS,
     *MOTION_EXPERIMENTS,

@@ -37,6 +37,7 @@ DATA = RUNS / "block_push-episodes"
 PUSHT_SIZE, PUSHT_EPISODES, PUSHT_GOALS = 32, 50, 40
 KEPT = ("seed", "success", "steps", "steps_to_success", "at_goal", "seconds")  # of an episode
 PROTOCOL_EPISODES, PROTOCOL_TRAINING = 100, 8_000  # steps: about 35 CPU minutes
+SMALLER_BUDGETS = ((64, 5), (64, 3), (32, 5), (32, 3), (32, 2))  # plans, iterations
 PUSHT_BUDGET = PlanConfig(num_samples=64, iterations=5, horizon=5, receding_horizon=1, cost="objects")
 
 
@@ -221,6 +222,24 @@ def pusht_protocol_row(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def pusht_budgets_row(folder: Path, seed: int) -> dict[str, Any]:
+    """Plan by poses with the shipped model for 100 goals of DINO-WM's protocol, with fewer and fewer plans."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    model, size = load_model(Path("pretrained:pusht"), "best", "cpu", "auto")
+    env = make_matching_env(pusht.NAME, size, model, protocol="dino-wm")
+    budgets = [
+        replace(PUSHT_BUDGET, cost="pose", num_samples=plans, iterations=times) for plans, times in SMALLER_BUDGETS
+    ]
+    results = {
+        f"{one.num_samples} x {one.iterations}": stored_outcome(
+            folder / f"{one.num_samples}x{one.iterations}.jsonl", env, model, one, PROTOCOL_EPISODES
+        )
+        for one in budgets
+    }
+    return {"protocol": env.about(), "budget": vars(budgets[0]), "precision": str(model.precision), "results": results}
+
+
 def pusht_protocol_world_row(folder: Path, seed: int) -> dict[str, Any]:
     """Play DINO-WM's protocol with the true simulator, with copy-last and with policies."""
     torch.set_num_threads(1)
@@ -244,4 +263,5 @@ PLANNING_EXPERIMENTS = [
     Experiment("PushT, planning by poses with a trained model", 0, pusht_poses_row),
     Experiment("PushT, DINO-WM's protocol, what a planner can do", 0, pusht_protocol_world_row),
     *(Experiment("PushT, DINO-WM's protocol, trained model", seed, pusht_protocol_row) for seed in (0, 1, 2)),
+    Experiment("PushT, DINO-WM's protocol, smaller budgets", 0, pusht_budgets_row),
 ]
