@@ -23,8 +23,9 @@ SHARES, BUSY = "speed: the loop", "speed: next to a busy process"
 STEPS = 1000  # twice the default interval of validations, images and checkpoints
 BUSY_STEPS, BUSY_ROUNDS, LOG_EVERY = 60, 3, 20
 TITLES = {
-    "waiting for data": "waiting for data", "updates": "updates of the weights", "averaged weights": "averaged weights",
-    "logs": "logs", "checkpoints": "checkpoints", "validation": "validation", "images": "images", "profiling": "recording operations", "other": "other",
+    "waiting for data": "waiting for data", "updates": "updates of the weights",
+    "averaged weights": "averaged weights", "logs": "logs", "checkpoints": "checkpoints", "validation": "validation",
+    "images": "images", "profiling": "recording operations", "other": "other",
 }  # fmt: skip
 
 
