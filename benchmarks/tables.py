@@ -150,6 +150,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
         results, "block_push, planning with a trained model", (1, 8)),
     "pusht": planning_tables.pusht,
     "pusht protocol": planning_tables.pusht_protocol,
+    "pusht few plans": planning_tables.pusht_few_plans,
     "pusht costs": planning_tables.pusht_costs,
     "pusht actions": lambda results: planning_tables.actions(results, "PushT, planning with a trained model", (1, 5)),
     "points": image_tables.points,
