@@ -11,7 +11,7 @@ from pathlib import Path
 from vidpred.checkpoint import RunFolder, find_damage, read_config, read_metrics
 from vidpred.checkpoint.records import DivergenceRecord, ExitRecord
 from vidpred.config import Config, find_preset, load_config
-from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageError
+from vidpred.errors import ConfigError, DivergedError, StoppedError, StorageError, counted
 from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
@@ -156,15 +156,15 @@ def describe(report: DoctorReport) -> str:
 def summary(report: DoctorReport) -> str:
     """Return one line: the subject, and the numbers of findings and steps."""
     count = len(report.found)
-    what = "nothing found" if count == 0 else "1 finding" if count == 1 else f"{count} findings"
-    return f"{report.subject}: {what} in {report.last_step} steps"
+    what = counted(count, "finding") if count else "nothing found"
+    return f"{report.subject}: {what} in {counted(report.last_step, 'step')}"
 
 
 def describe_checks(report: DoctorReport) -> str:
     """Return which checks ran, and which had no numbers to read."""
     checked, unchecked = checked_titles(report.lines, report.config)
-    text = f"checked {len(report.lines)} lines of numbers and {report.checkpoints} checkpoints for: "
-    text += ", ".join(checked)
+    read = f"{counted(len(report.lines), 'line')} of numbers and {counted(report.checkpoints, 'checkpoint')}"
+    text = f"checked {read} for: {', '.join(checked)}"
     if unchecked:
         text += f"\nno numbers for: {', '.join(unchecked)}"
     return text

@@ -13,6 +13,7 @@ import torch
 
 from vidpred.checkpoint import read_settings
 from vidpred.data.sources import Source, evenly_spaced
+from vidpred.errors import counted
 from vidpred.evaluation import report
 from vidpred.evaluation.compare_images import compare_images
 from vidpred.evaluation.evaluate import (
@@ -118,7 +119,7 @@ def describe_measurement(predictors: Sequence[Predictor], result: Evaluation, re
     """Return one line about what was measured: number of windows, split, data, frames and protocol."""
     about = about_evaluation(predictors, request)
     data = f"{about['split']} split of {about['data']}, {about['frames']}"
-    return f"{result.windows} windows of the {data}, protocol {result.protocol.name}"
+    return f"{counted(result.windows, 'window')} of the {data}, protocol {result.protocol.name}"
 
 
 def add_numbers(page: Page, result: Evaluation, folder: Path) -> None:

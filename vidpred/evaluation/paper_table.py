@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, counted
 from vidpred.evaluation.metric_table import METRICS
 from vidpred.evaluation.protocols import Evaluation
 from vidpred.media.text_table import format_table
@@ -93,4 +93,4 @@ def paper_table(evaluation: Evaluation, methods: Mapping[str, Sequence[str]]) ->
 
 def caption(evaluation: Evaluation) -> str:
     """Return the table's caption."""
-    return f"{evaluation.windows} windows, moving pixels, protocol {evaluation.protocol.name}; {SPREAD}"
+    return f"{counted(evaluation.windows, 'window')}, moving pixels, protocol {evaluation.protocol.name}; {SPREAD}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vidpred.errors import counted
 from vidpred.evaluation.metric_table import METRICS, Protocol
 from vidpred.evaluation.network_metrics import NetworkMetrics
 from vidpred.evaluation.protocols import AVERAGING, REFERENCE, Evaluation, RunningMean
@@ -139,7 +140,7 @@ def table(evaluation: Evaluation, frames_ahead: Sequence[int] | None = None) -> 
     if evaluation.num_samples:
         titles.append(f"{SPREAD} of {evaluation.num_samples}")
     lines = [
-        f"{evaluation.windows} windows, protocol {evaluation.protocol.name}, float32; "
+        f"{counted(evaluation.windows, 'window')}, protocol {evaluation.protocol.name}, float32; "
         f"{describe_directions(evaluation.protocol)}; {AVERAGING}"
     ]
     if evaluation.num_samples:

@@ -21,7 +21,7 @@ from vidpred.data.images.windows import images_of
 from vidpred.data.resize import with_channels
 from vidpred.data.settings import AugmentSettings
 from vidpred.data.sources import to_frames
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, counted
 from vidpred.inference.discriminator import load_discriminator
 from vidpred.inference.predictor import Predictor
 from vidpred.inference.sample_images import write_grid
@@ -252,8 +252,8 @@ def write_completions(path: Path, images: Tensor, known: Tensor, completed: Tens
     hole = (~known).float()
     apart = ((completed[:, 0] - images).abs() * hole).sum() / (hole.sum() * images.shape[0] * images.shape[1])
     return (
-        f"{path}: {len(images)} rows: original, with its hole, completed; mean absolute error of the first completion "
-        f"in the hole: {float(apart):.4f} (values in [0, 1])"
+        f"{path}: {counted(len(images), 'row')}: original, with its hole, completed; mean absolute error of the "
+        f"first completion in the hole: {float(apart):.4f} (values in [0, 1])"
     )
 
 

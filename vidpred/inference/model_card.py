@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from vidpred.errors import counted
 from vidpred.media.text_table import markdown_table
 
 COLORS = {1: "gray", 3: "color"}
@@ -108,7 +109,8 @@ def _tables(metrics: Mapping[str, Any]) -> list[str]:
     if "models" in metrics:
         ahead = sorted({1, metrics["steps"]})
         data = f" of `{metrics['data']}`" if "data" in metrics else ""
-        lines.append(f"{metrics['windows']} windows of the {metrics.get('split', 'test')} split{data}, protocol "
+        windows = counted(metrics["windows"], "window")
+        lines.append(f"{windows} of the {metrics.get('split', 'test')} split{data}, protocol "
                      f"`{metrics['protocol']}`; mean ± standard error.\n")  # fmt: skip
         for step in ahead:
             first = next(iter(metrics["models"].values()))["overall"]

@@ -133,7 +133,7 @@ class VideoPrediction:
         """Return a line about the chosen frames."""
         window, last = self.window, self.window.first + (self.request.num_frames - 1) * self.window.stride
         return (
-            f"{len(self.kept)} frames, context {window.numbers[0]}-{window.numbers[-1]}, "
+            f"{counted(len(self.kept), 'frame')}, context {window.numbers[0]}-{window.numbers[-1]}, "
             f"predicted {window.first}-{last} at {self.size[1]}x{self.size[0]}, "
             f"{self._ground_truth()}"
         )

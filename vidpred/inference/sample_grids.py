@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, counted
 from vidpred.files import check_output
 from vidpred.inference.class_labels import class_names
 from vidpred.inference.sample_images import (
@@ -110,7 +110,7 @@ def sample(sampler: Sampler, options: SampleOptions) -> list[str]:
     if options.walk:
         stops = min(count, 12)
         images_written = write_video(options.walk, walk(sampler, stops), WALK_RATE, options.overwrite)
-        lines.append(f"{options.walk}: {images_written} images of a walk through {stops} samples")
+        lines.append(f"{options.walk}: {counted(images_written, 'image')} of a walk through {stops} samples")
     return lines
 
 
@@ -160,7 +160,7 @@ def write_interpolations(path: Path, sampler: Sampler, count: int | None) -> str
         of = "" if labels is None else f"{names[int(labels[row])]}: "
         drawn[f"{of}{2 * row} to {2 * row + 1}"] = images
     write_png(path, titled_rows(drawn))
-    return f"{rows} rows, each from one sample to another in {STEPS} steps"
+    return f"{counted(rows, 'row')}, each from one sample to another in {STEPS} steps"
 
 
 def parse_arithmetic(text: str) -> list[Term]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidpred.data.batch import to_float
 from vidpred.devices import is_null
-from vidpred.errors import ConfigError, StorageError
+from vidpred.errors import ConfigError, StorageError, counted
 from vidpred.files import atomic_write, check_output, must_be_new, naming, publish
 from vidpred.media.prediction_images import Step, bare_frames, composites, strip
 from vidpred.media.render import image_grid, to_uint8, write_png
@@ -190,7 +190,7 @@ LEGEND = "(context blue, true frames green, predictions orange)"
 def _write_video(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
     images = bare_frames(_only(output, steps)) if output.bare else composites(context, steps)
     count = write_video(output.path, images, output.rate, output.overwrite)
-    return f"{count} predicted frames" if output.bare else f"{count} images {LEGEND}"
+    return counted(count, "predicted frame") if output.bare else f"{counted(count, 'image')} {LEGEND}"
 
 
 def _write_image(output: Output, context: Tensor, steps: Iterable[Step], num_frames: int) -> str:
@@ -218,7 +218,7 @@ def _write_frames(output: Output, context: Tensor, steps: Iterable[Step], num_fr
         for number, step in enumerate(chain([first], steps), 1):
             for label, frame in step.labeled():
                 write_png(temporary / f"{folders[label]}{number:04}.png", to_uint8(frame))
-    return f"{num_frames} predicted frames" + (f" in each of {len(folders)} folders" if len(folders) > 1 else "")
+    return counted(num_frames, "predicted frame") + (f" in each of {len(folders)} folders" if len(folders) > 1 else "")
 
 
 @contextmanager

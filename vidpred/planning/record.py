@@ -12,7 +12,7 @@ import numpy as np
 
 from vidpred.data.prepared.frame_writer import Clip, Item
 from vidpred.data.prepared.pipeline import Summary, prepare, read_through
-from vidpred.errors import ConfigError
+from vidpred.errors import ConfigError, counted
 from vidpred.files import check_output
 from vidpred.planning.envs.base import Env
 from vidpred.planning.envs.registry import make_env
@@ -146,7 +146,7 @@ def record_lerobot(recording: Recording, target: Path, workers: int | None = Non
         count = write_lerobot(folder, target, recording.cameras, recording.name)
     finally:
         remove(folder)
-    return f"{count:,} episodes as a LeRobot data set, version 3 [{target}]"
+    return f"{counted(count, 'episode')} as a LeRobot data set, version 3 [{target}]"
 
 
 def record(recording: Recording, target: Path, workers: int | None = None, progress: bool = True) -> Summary:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from vidpred.errors import StorageError
+from vidpred.errors import StorageError, counted
 from vidpred.files import atomic_write, check_output
 from vidpred.media.render import UNKNOWN, Panel, compose, to_uint8
 from vidpred.media.video_writer import encode_h264, exact_rate, h264_stream
@@ -39,7 +39,7 @@ def image_of(forecast: Forecast, bare: bool) -> np.ndarray:
         image = np.full((height, width, 3), UNKNOWN, np.uint8) if predicted is None else to_uint8(predicted)
         return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     count = len(forecast.frames)
-    panels = [Panel("now", forecast.newest, "context"), Panel(f"in {count} frames", predicted, "prediction")]
+    panels = [Panel("now", forecast.newest, "context"), Panel(f"in {counted(count, 'frame')}", predicted, "prediction")]
     return compose(panels, LEAST_HEIGHT)
 
 
