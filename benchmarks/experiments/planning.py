@@ -237,7 +237,7 @@ def pusht_few_plans_row(folder: Path, seed: int) -> dict[str, Any]:
     def decide(budget: PlanConfig) -> None:
         controller = budget.controller(model, env)
         controller.reset(seed, torch.from_numpy(env.neutral_action()).float())
-        controller.act(frame, env.cost(budget.cost))
+        controller.act(frame, env.cost(None, budget.cost))
 
     seconds = in_turns({"usual": lambda: decide(usual), "few": lambda: decide(few)}, DECISION_ROUNDS)
     precision = str(model.precision).removeprefix("torch.")
