@@ -59,8 +59,6 @@ MOTION = ["data.channels=1", "data.size=null", "data.crop_size=null", "data.min_
 MOTION_CLIPS = ["data.augment={horizontal_flip: false}", "data.video={skip_cuts: false}"]
 BALLS = ["data.root=null", "data.world={name: bouncing_balls}", "data.crop_size=32"]
 DATA_SETS = {"moving_mnist": "predictors by steps", "bouncing_balls": "predictors by steps, bouncing balls"}
-EARLIER = "earlier"  # Moving MNIST; every row chose its number of steps itself, next to other work
-NAMES = {**DATA_SETS, EARLIER: "predictors"}
 METRICS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "energy": "gradient energy"}
 QUIET = {
     "training.batch_size": 16, "training.device": "cpu", "training.validate_every": 0, "training.image_every": 0,
@@ -84,7 +82,7 @@ def small_settings(preset: str) -> list[str]:
 
 def row_name(predictor: str, minutes: float, data_set: str = "moving_mnist") -> str:
     """Return the name of a row in the results."""
-    return f"{NAMES[data_set]}, {minutes:g} minutes, {predictor}"
+    return f"{DATA_SETS[data_set]}, {minutes:g} minutes, {predictor}"
 
 
 def config_of(predictor: str, root: Path | None, run: Path, seed: int, **training: int) -> Config:

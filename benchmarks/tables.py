@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from benchmarks import (
@@ -108,7 +107,6 @@ def frame_predictors(results: Results) -> list[list[str]]:
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
-    "predictors": partial(predictors.table, data_set=predictors.EARLIER),
     "predictors by steps": predictors.table,
     "preset steps": presets.table,
     "predictor sizes": lambda results: predictors.sizes(),

@@ -26,6 +26,7 @@ from benchmarks.predictors import (
 )
 from benchmarks.results import append_result, read_results
 from vidpred.config import load_config
+from vidpred.run import plan
 
 
 def write_rows(path: Path) -> None:
@@ -72,6 +73,7 @@ def test_predictors_take_bouncing_balls(predictor: str, tmp_path: Path) -> None:
     assert config.data.world is not None
     assert (config.data.world.name, config.data.crop_size, config.data.channels) == ("bouncing_balls", 32, 1)
     assert (config.seed, config.training.batch_size) == (3, 16)
+    plan(config)  # refuses settings that the run does not use
 
 
 def test_only_missing_rows_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
