@@ -22,8 +22,7 @@ from vidpred.models.conditioned import ConditionedPredictor
 from vidpred.models.film_unet import Block
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.noise import draw_noise
-from vidpred.models.pyramid import crop, pad_to_multiple
-from vidpred.models.recurrent import clamp_straight_through
+from vidpred.models.pyramid import clamp_straight_through, crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
 FREQUENCIES = 16  # of the encoded time s

@@ -1,4 +1,4 @@
-"""Image pyramids of any height and width: average pooling down, nearest neighbor up."""
+"""Image pyramids of any height and width (average pooling down, nearest neighbor up), padding and clamping."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def build_pyramid(frames: Tensor, num_scales: int) -> list[Tensor]:
         pyramid.append(functional.avg_pool2d(flat, 2**level))
     channels = frames.shape[2]
     return [rearrange(scale, "b (t c) h w -> b t c h w", b=batch, c=channels) for scale in reversed(pyramid)]
+
+
+def clamp_straight_through(images: Tensor) -> Tensor:
+    """Clamp images to [0, 1] with the gradient of the identity: values outside can return."""
+    return images + (images.clamp(0, 1) - images).detach()
 
 
 def upsample(images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vidpred.bounds import MOST_LAYERS
 from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
-from vidpred.models.pyramid import crop, pad_to_multiple
+from vidpred.models.pyramid import clamp_straight_through, crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
 
@@ -172,8 +172,3 @@ class RecurrentPredictor(ConditionedPredictor):
         """Rearrange cells `(B, T, C', h, w)` to frames `(B, T, C, H, W)`, cropped to size = (H, W)."""
         flat = functional.pixel_shuffle(rearrange(cells, "b t c h w -> (b t) c h w"), self.cell_size)
         return torch.unflatten(crop(flat, size[0], size[1]), 0, (len(cells), -1))
-
-
-def clamp_straight_through(images: Tensor) -> Tensor:
-    """Clamp images to [0, 1] with the gradient of the identity: values outside can return."""
-    return images + (images.clamp(0, 1) - images).detach()

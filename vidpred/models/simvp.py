@@ -18,8 +18,7 @@ from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Generator
 from vidpred.models.multiscale import as_channels_last
-from vidpred.models.pyramid import crop, pad_to_multiple
-from vidpred.models.recurrent import clamp_straight_through
+from vidpred.models.pyramid import clamp_straight_through, crop, pad_to_multiple
 from vidpred.models.settings import ModelSettings
 
 INCEPTION_KERNELS = (3, 5, 7, 11)
