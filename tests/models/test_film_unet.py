@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from vidpred.config import load_config
 from vidpred.data.settings import DataSettings
@@ -136,3 +137,12 @@ def test_normalized_channels_do_not_depend_on_the_scale_of_their_kernels() -> No
     assert names[:2] == ["down.0.first.weight", "down.0.first.bias"], "names of checkpoints without normalization"
     wide = built(widths=(12, 16), normalize=True)
     assert [m.num_groups for m in wide.down.modules() if isinstance(m, torch.nn.GroupNorm)] == [4, 4, 8, 8]
+
+
+def test_a_model_whose_frames_are_all_black_can_learn_white_ones() -> None:
+    generator = built(action_size=0)
+    nn.init.constant_(generator.paint.bias, -3.0)
+    (frames,) = generator(torch.rand(1, 2, 3, 8, 8))
+    assert torch.equal(frames, torch.zeros_like(frames))
+    (1 - frames).mean().backward()  # the absolute error of white frames
+    torch.testing.assert_close(generator.paint.bias.grad, torch.full((36,), -1 / 36))  # 3 frames, 3 channels, cells of 2x2

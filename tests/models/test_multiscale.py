@@ -148,3 +148,15 @@ def test_a_last_frame_residual_that_adds_nothing_copies_the_last_frame(
     with torch.no_grad():
         images = generator(context)
     torch.testing.assert_close(images[-1], context[:, -1:].expand(-1, pred, -1, -1, -1))
+
+
+def test_a_model_whose_frames_are_all_black_can_learn_white_ones() -> None:
+    settings = MultiscaleSettings(scales=2, feature_maps=[[2]] * 2, kernel_sizes=[[3, 3]] * 2, residual="last_frame")
+    generator = MultiscaleGenerator(settings, 2)
+    for network in generator.networks:
+        torch.nn.init.constant_(network[-1].bias, -9.0)
+    *_, frames = generator(torch.rand(1, 2, 3, 16, 16))
+    assert torch.equal(frames, torch.zeros_like(frames))
+    (1 - frames).mean().backward()  # the absolute error of white frames
+    gradient = generator.networks[-1][-1].bias.grad
+    torch.testing.assert_close(gradient, torch.full((3,), -1 / 3 / 2))  # half, for [-1, 1] becomes [0, 1]

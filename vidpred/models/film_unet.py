@@ -19,7 +19,7 @@ from vidpred.models.film_unet_inference import Layer, upsampled_rows
 from vidpred.models.inference import has_fast_bfloat16
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.optical_flow import warp_backward
-from vidpred.models.pyramid import crop, pad_to_multiple, upsample
+from vidpred.models.pyramid import clamp_straight_through, crop, pad_to_multiple, upsample
 from vidpred.models.settings import ModelSettings
 
 GROUPS = 8  # maximum number of channel groups in group normalization
@@ -199,8 +199,7 @@ class FilmUnet(ConditionedPredictor):
         change = rearrange(change, "b (k c) h w -> b k c h w", c=self.output_maps)
         added, displacement = change.split([self.channels, self.output_maps - self.channels], 2)
         frames = moved(padded[:, -1:].float(), displacement * DISPLACED) + added
-        shown: Tensor = crop(frames, size[0], size[1]).clamp(0, 1)
-        return shown
+        return clamp_straight_through(crop(frames, size[0], size[1]))
 
     def encode_conditions(
         self, context: Tensor, noise: Tensor | None, actions: Tensor | None, states: Tensor | None

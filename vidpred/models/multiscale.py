@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.conditioned import ConditionedPredictor
-from vidpred.models.pyramid import build_pyramid, crop, upsample
+from vidpred.models.pyramid import build_pyramid, clamp_straight_through, crop, upsample
 from vidpred.models.settings import ModelSettings
 
 # Hidden feature maps per scale, coarse to fine, of the paper and of the smaller released model.
@@ -160,7 +160,7 @@ class MultiscaleGenerator(ConditionedPredictor):
                 change = change + upsample(previous)
             if self.copies:
                 details = last if coarser is None else last - upsample(coarser)
-                previous = (change + details).clamp(-1, 1)
+                previous = clamp_straight_through(change + details, -1, 1)
             else:
                 previous = torch.tanh(change)
             coarser = last

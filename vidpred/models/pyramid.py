@@ -48,9 +48,10 @@ def build_pyramid(frames: Tensor, num_scales: int) -> list[Tensor]:
     return [rearrange(scale, "b (t c) h w -> b t c h w", b=batch, c=channels) for scale in reversed(pyramid)]
 
 
-def clamp_straight_through(images: Tensor) -> Tensor:
-    """Clamp images to [0, 1] with the gradient of the identity: values outside can return."""
-    return images + (images.clamp(0, 1) - images).detach()
+def clamp_straight_through(images: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Clamp images with the gradient of the identity: values outside can return, where a clamp's gradient is 0."""
+    clamped = images.clamp(low, high)
+    return clamped.detach() + (images - images.detach()) if torch.is_grad_enabled() else clamped
 
 
 def upsample(images: Tensor) -> Tensor:
