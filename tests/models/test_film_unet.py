@@ -145,4 +145,4 @@ def test_a_model_whose_frames_are_all_black_can_learn_white_ones() -> None:
     (frames,) = generator(torch.rand(1, 2, 3, 8, 8))
     assert torch.equal(frames, torch.zeros_like(frames))
     (1 - frames).mean().backward()  # the absolute error of white frames
-    torch.testing.assert_close(generator.paint.bias.grad, torch.full((36,), -1 / 36))  # 3 frames, 3 channels, cells of 2x2
+    torch.testing.assert_close(generator.paint.bias.grad, torch.full((36,), -1 / 36))  # 3 x 3 maps of cells
