@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 
+from benchmarks.clothes import GENERATORS as EQUAL_TIME
+from benchmarks.clothes import MINUTES, row_name
 from benchmarks.markdown import Results, grid, numbers, over_seeds, percent
 
 
@@ -42,6 +45,21 @@ def clothes(results: Results) -> str:
         ])  # fmt: skip
     return grid(["seeds 0 / 1 / 2", "Fréchet distance (lower is better)", "classifier score (of 10)",
                  "memorized share (0.5: as new images)", "relative roughness, seeds 1 / 2"], rows)  # fmt: skip
+
+
+def clothes_at_equal_time(results: Results) -> str:
+    """Return image metrics of the generators that have rows of `benchmarks.clothes`, by seed, the best first."""
+    recorded = {name: of for name in EQUAL_TIME if (of := over_seeds(results, row_name(name, MINUTES)))}
+    lines = []
+    for name, of in sorted(recorded.items(), key=lambda pair: statistics.fmean(run["frechet"] for run in pair[1])):
+        lines.append([
+            name, f"{of[0]['steps']:,}", numbers((run["seconds"] for run in of[:1]), 0),
+            numbers((run["frechet"] for run in of), 1), numbers((run["classifier_score"] for run in of), 1),
+            numbers(run["memorized_share"] for run in of), numbers(run["relative_roughness"] for run in of),
+        ])  # fmt: skip
+    return grid(["seeds 0 / 1 / 2, as far as recorded", "steps", "CPU seconds", "Fréchet distance (lower is better)",
+                 "classifier score (of 10)", "memorized share (0.5: as new images)", "relative roughness"],
+                lines)  # fmt: skip
 
 
 def likelihood(results: Results) -> str:

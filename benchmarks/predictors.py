@@ -145,6 +145,8 @@ def predictor_row(
     every = steps // POINTS
     change = {"training.steps": steps, "training.log_every": every, "checkpoint.every": every}
     config = config_of(ours, root, folder / "run", seed, **change)
+    if predictor in OTHERS:  # reads its settings when it is built: the run may warn that it does not, not refuse
+        config.origins.update({key: "Python" for key in config.origins if key.startswith("model.")})
     began = time.process_time()
     done = train(config, network(predictor, config, options.openstl))
     seconds = (time.process_time() - began) / max(1, done.steps - done.first_step)

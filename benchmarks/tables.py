@@ -153,6 +153,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "pusht actions": lambda results: planning_tables.actions(results, "PushT, planning with a trained model", (1, 5)),
     "points": image_tables.points,
     "clothes": image_tables.clothes,
+    "clothes at equal time": image_tables.clothes_at_equal_time,
     "likelihood": image_tables.likelihood,
     "few labels": lambda results: image_tables.accuracies(results, "a hundred labels", image_tables.FEW_LABELS),
     "augmented": lambda results: image_tables.accuracies(results, "samples as training data", image_tables.AUGMENTED),

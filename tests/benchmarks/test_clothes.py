@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import clothes, equal_time
+from benchmarks import clothes, equal_time, image_tables
 from benchmarks.clothes import GENERATORS, MIXTURE, SPEEDS, TRAINED, config_of, row_name
-from benchmarks.results import read_results
+from benchmarks.results import append_result, read_results
 from tests.image_files import write_clothes
 from vidpred.errors import DataError
 from vidpred.evaluation.classifier import Classifier, train_classifier
@@ -80,6 +80,20 @@ def test_trainings_differ_only_in_their_own_settings(name: str, tmp_path: Path) 
     assert (config.training.steps, config.seed, config.training.precision) == (7, 3, "float32")
     assert config.data.crop_size == 28
     assert config.data.num_workers == 0  # so that CPU seconds of the process include reading
+
+
+def test_the_table_has_what_is_recorded_the_best_first(tmp_path: Path) -> None:
+    values = {
+        "steps": 2400, "seconds": 240.0, "classifier_score": 5.5, "memorized_share": 0.5, "relative_roughness": 1.0,
+        "commit": "0", "machine": {},
+    }  # fmt: skip
+    for name, seed, distance in (("DCGAN", 0, 6.0), ("DCGAN", 2, 7.0), ("R3GAN's loss", 1, 3.0)):
+        row = {"name": row_name(name, 4), "seed": seed, "frechet": distance, **values}
+        append_result(tmp_path / "rows.jsonl", row)
+    assert image_tables.clothes_at_equal_time(read_results(tmp_path / "rows.jsonl")).splitlines()[2:] == [
+        "| R3GAN's loss | 2,400 | 240 | 3.0 | 5.5 | 0.50 | 1.00 |",
+        "| DCGAN | 2,400 | 240 | 6.0 / 7.0 | 5.5 / 5.5 | 0.50 / 0.50 | 1.00 / 1.00 |",
+    ]
 
 
 def test_missing_data_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,13 +20,16 @@ from benchmarks.predictors import (
     config_of,
     curves,
     draw,
+    predictor_row,
     preset_of,
     row_name,
     small_settings,
     table,
 )
 from benchmarks.results import append_result, read_results
-from vidpred.config import load_config
+from vidpred.config import Config, load_config
+from vidpred.models.base import Generator
+from vidpred.models.build import build_generator
 from vidpred.run import plan
 
 
@@ -99,3 +103,24 @@ def test_only_missing_rows_are_measured(tmp_path: Path, monkeypatch: pytest.Monk
     names = [json.loads(line)["name"] for line in rows.read_text().splitlines()]
     assert [name for name in names if SPEEDS in name] == [row_name(SPEEDS, 8, data) for data in DATA_SETS]
     assert len(names) == 3 + 1 + 4 + 2 + 6
+
+
+@pytest.mark.slow
+def test_another_implementation_is_trained_with_the_settings_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six steps of a network that the run does not build; our SimVP stands for OpenSTL's."""
+    built = []
+
+    def other(folder: Path, config: Config) -> Generator:
+        built.append((folder, config.seed))
+        return build_generator(config.model, config.data)
+
+    monkeypatch.setattr(predictors, "openstl_simvp", other)
+    rows = tmp_path / "rows.jsonl"
+    speeds = {"name": row_name(SPEEDS, 0.1, "bouncing_balls"), "seed": 0, "commit": "0", "machine": {}}
+    append_result(rows, {**speeds, "seconds": {"SimVP": 1.0}})
+    options = argparse.Namespace(results=rows, minutes=0.1, data="bouncing_balls", openstl=tmp_path, windows=1)
+    row = predictor_row("SimVP (OpenSTL's code)", None, tmp_path, 5, options)
+    assert [point["step"] for point in row["curve"]] == [1, 2, 3, 4, 5, 6]
+    assert built == [(tmp_path, 5)] * 7  # one is trained, and every checkpoint is loaded into one
