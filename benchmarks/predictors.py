@@ -6,7 +6,7 @@ of its preset) with one seed for as many steps as fit into the minutes by that r
 changes no result, and measures ten frames after ten on test clips (of Moving MNIST, with digits that no training clip
 has), at six times of the training. With `--openstl`, SimVP is also trained as OpenSTL implements it, for as many steps
 as ours. A row is one line of docs/results.jsonl. Finished rows are skipped; an interrupted one resumes its training.
-The last step draws docs/assets/predictors_by_steps.png; `python -m benchmarks.tables` writes the tables.
+The last step draws docs/assets/predictors_by_steps.webp; `python -m benchmarks.tables` writes the tables.
 
     python -m benchmarks.predictors --minutes 0.33 --seeds 0 --results trial.jsonl --plot trial.png
     python -m benchmarks.predictors --openstl FOLDER    # a checkout of OpenSTL; needs timm
@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=100, help="Number of test clips.")
     parser.add_argument("--folder", type=Path, default=RUNS, help="Folder of the trainings and the clips.")
     parser.add_argument("--results", type=Path, default=RESULTS, help="File that rows are appended to.")
-    parser.add_argument("--plot", type=Path, default=Path("docs/assets/predictors_by_steps.png"), help="Image to draw.")
+    parser.add_argument("--plot", type=Path, default=Path("docs/assets/predictors_by_steps.webp"), help="Image to draw.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for data_set in DATA_SETS if options.data is None else [options.data]:

@@ -145,7 +145,7 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
                 points.append({"size": getattr(size, "pixels" if name == "side" else name), **numbers})
                 print(kind, name, points[-1], flush=True)
             found[kind][name] = points
-    draw(found, Path("docs/assets/growth_of_cost.png"))
+    draw(found, Path("docs/assets/growth_of_cost.webp"))
     return {"points": found}
 
 
