@@ -127,7 +127,8 @@ def measure_point(kind: str, size: Size) -> dict[str, float]:
         began = time.process_time()
         call()
         seconds.append(time.process_time() - began)
-    return {"seconds": round(statistics.median(seconds), 6), "megabytes": round(memory("VmHWM") - before, 2)}
+    used = max(0.0, memory("VmHWM") - before)  # the kernel's counters lag behind by some pages
+    return {"seconds": round(statistics.median(seconds), 6), "megabytes": round(used, 2)}
 
 
 def measure(folder: Path, seed: int) -> dict[str, Any]:
