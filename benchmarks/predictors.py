@@ -59,6 +59,7 @@ MOTION = ["data.channels=1", "data.size=null", "data.crop_size=null", "data.min_
 MOTION_CLIPS = ["data.augment={horizontal_flip: false}", "data.video={skip_cuts: false}"]
 BALLS = ["data.root=null", "data.world={name: bouncing_balls}", "data.crop_size=32"]
 DATA_SETS = {"moving_mnist": "predictors by steps", "bouncing_balls": "predictors by steps, bouncing balls"}
+PLOT = Path("docs/assets/predictors_by_steps.webp")
 METRICS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "energy": "gradient energy"}
 QUIET = {
     "training.batch_size": 16, "training.device": "cpu", "training.validate_every": 0, "training.image_every": 0,
@@ -295,7 +296,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=100, help="Number of test clips.")
     parser.add_argument("--folder", type=Path, default=RUNS, help="Folder of the trainings and the clips.")
     parser.add_argument("--results", type=Path, default=RESULTS, help="File that rows are appended to.")
-    parser.add_argument("--plot", type=Path, default=Path("docs/assets/predictors_by_steps.webp"), help="Image to draw.")
+    parser.add_argument("--plot", type=Path, default=PLOT, help="Image to draw.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for data_set in DATA_SETS if options.data is None else [options.data]:
