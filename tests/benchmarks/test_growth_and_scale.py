@@ -28,6 +28,7 @@ def test_slopes_of_powers(tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_smallest_points_can_be_measured(kind: str) -> None:
     point = measure_point(kind, Size(side=32, batch=1, context=VARIED[kind]["context"][0], scales=2))

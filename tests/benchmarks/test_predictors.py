@@ -70,6 +70,7 @@ def test_small_variants_are_settings_of_the_presets(predictor: str) -> None:
     assert small == MOTION or all(one.split(".")[0] in ("model", "training", "data") for one in small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("predictor", PREDICTORS)
 def test_predictors_take_bouncing_balls(predictor: str, tmp_path: Path) -> None:
     config = config_of(predictor, None, tmp_path, 3)
