@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 import vidpred
+from data_prep.command import find_set
+from vidpred.commands.app import app
 from vidpred.config import (
     Config,
     describe,
@@ -24,6 +29,7 @@ from vidpred.config.explain import explain_section
 from vidpred.errors import ConfigError
 from vidpred.models.build import GENERATORS
 from vidpred.run import plan
+from vidpred.settings.overrides import parse_settings
 
 PRESETS = sorted(file.name for file in preset_folder().glob("*.yaml"))
 
@@ -41,6 +47,23 @@ def test_presets_open_with_command_hardware_time_and_score(name: str) -> None:
     head = [line for line in find_preset(name).read_text().splitlines() if line.startswith("#")]
     for word in ("command:", "hardware:", "time:", "score:"):
         assert any(word in line for line in head), f"{name} does not open with its {word}"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_commands_of_presets_exist_and_prepare_their_data(name: str) -> None:
+    data, head = load_config(name).data, re.sub(r"\\\n#\s*", "", find_preset(name).read_text())
+    for line in re.findall(r"^#.*?\bvidpred ([a-z].*)", head, re.MULTILINE):
+        verb, *words = shlex.split(line.partition("(")[0])
+        command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+        command.make_parser(command.context_class(command)).parse_args([*words])  # raises for unknown options
+        paths = [word for word in words if "=" not in word and not word.startswith("-")]
+        if verb in ("record", "prepare") and data.root in paths:
+            settings = [word for word in words if "=" in word]
+            kind = find_set(words[0]) if verb == "prepare" else None
+            if kind is not None and (not kind.keeps_videos or "--cache" in words):
+                assert data.size in (None, parse_settings(kind, settings, {"source": paths[1]}, "").size)
+        elif verb in ("record", "prepare"):
+            assert f"--data {paths[-1]}" in head, f"{line}: data.root is {data.root}"
 
 
 def test_stable_keys() -> None:
