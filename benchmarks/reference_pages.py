@@ -55,8 +55,9 @@ def cli_page() -> str:
         parts += [f"## {name}", " ".join(command.help.split())]
         shown = [parameter for parameter in command.params if not parameter.hidden and parameter.name != "help"]
         arguments = [parameter for parameter in shown if not parameter.opts[0].startswith("-")]
-        usage = " ".join(_argument(parameter) for parameter in arguments)
-        parts.append(f"```text\nvidpred {name} {usage}{' [OPTIONS]' if len(shown) > len(arguments) else ''}\n```")
+        options = ["[OPTIONS]"] if len(shown) > len(arguments) else []
+        usage = " ".join(["vidpred", name, *map(_argument, arguments), *options])
+        parts.append(f"```text\n{usage}\n```")
         if name == "prepare":
             parts.append("`vidpred prepare` lists the data sets, `vidpred prepare NAME --help` the options of one; see "
                          "[Data sets](../guide/data-sets.md).")  # fmt: skip
@@ -95,7 +96,7 @@ def presets_page() -> str:
     """Return the list of configs/*.yaml, with each header comment and model."""
     parts = ["# Presets", "`vidpred train --config NAME.yaml` trains one; `vidpred config NAME.yaml` prints every "
              "setting with the origin of its value. Copy a preset's settings into your own YAML file, or change "
-             "single settings on the command line."]  # fmt: skip
+             "single settings on the command line. Without a time, the hardware is an estimate."]  # fmt: skip
     rows = []
     for path in sorted((CHECKOUT / "configs").glob("*.yaml")):
         text = path.read_text()
@@ -103,8 +104,11 @@ def presets_page() -> str:
         # The description ends at the "#" line before command, hardware, time and score.
         lines = takewhile(lambda line: line.startswith("# "), text.splitlines())
         about = " ".join(line.removeprefix("# ").strip() for line in lines)
-        rows.append([f"`{path.name}`", tree.get("model", {}).get("name", "multiscale"), about])
-    parts.append(markdown_table(["preset", "model", "description"], rows))
+        found = (re.search(rf"^#   {word}: +(.*)", text, re.MULTILINE) for word in ("hardware", "time"))
+        hardware, seconds = (match[1] if match else "" for match in found)
+        model = tree.get("model", {}).get("name", "multiscale")
+        rows.append([f"`{path.name}`", model, about, hardware, "" if "not measured" in seconds else seconds])
+    parts.append(markdown_table(["preset", "model", "description", "hardware", "time"], rows))
     return "\n\n".join(parts)
 
 
