@@ -83,9 +83,9 @@ def sharpness(results: Results, models: Mapping[str, tuple[str, int, str]]) -> s
 
 
 SHARP = "motion on ten frames, sharp, three seeds"
-DIAL = "motion on development clips, along the dial"
+SEVERAL_VALUES = "motion on development clips, along the dial"
 FUTURES = "motion on ten frames, several futures"
-DIAL_MEASURES = (
+SHARPNESS_METRICS = (
     ("PSNR (dB)", "psnr", 2), ("energy", "energy", 2), ("patches", "patches", 2), ("features", "features", 1),
     ("warp error", "warp_error", 2),
 )  # fmt: skip
@@ -95,14 +95,14 @@ def both_ends(results: Results, experiment: str) -> str:
     """Return the measures of sharpness at frames 1 / 2 / 4 / 8 for every model and baseline."""
     rows = []
     for title, scores in results[experiment, 0].values["scores"].items():
-        cells = (numbers(scores[name], digits) for _, name, digits in DIAL_MEASURES)
+        cells = (numbers(scores[name], digits) for _, name, digits in SHARPNESS_METRICS)
         rows.append([title, *cells])
-    return grid(["frames 1 / 2 / 4 / 8", *(title for title, *_ in DIAL_MEASURES)], rows)
+    return grid(["frames 1 / 2 / 4 / 8", *(title for title, *_ in SHARPNESS_METRICS)], rows)
 
 
 def several_futures(results: Results, split: str) -> str:
     """Return the measures of the single prediction and of eight samples, and the samples' gain in PSNR."""
-    measures = [measure for measure in DIAL_MEASURES if measure[1] in ("psnr", "energy", "features")]
+    measures = [measure for measure in SHARPNESS_METRICS if measure[1] in ("psnr", "energy", "features")]
     rows = []
     for title, scores in results[FUTURES, 0].values[split]["scores"].items():
         gain = scores["psnr_gain"].get("single") if title.startswith("samples") else None
@@ -116,18 +116,18 @@ def errors_of_ends(results: Results) -> str:
     """Return the standard errors over clips of `both_ends`, and those of the gain in PSNR over the blend."""
     rows = []
     for title, scores in results[SHARP, 0].values["scores"].items():
-        cells = (numbers(scores["standard_error"][name], digits) for _, name, digits in DIAL_MEASURES)
+        cells = (numbers(scores["standard_error"][name], digits) for _, name, digits in SHARPNESS_METRICS)
         gain = scores["psnr_gain"].get("sharpness 0")
         pairs = [] if gain is None else zip(gain["mean"], gain["standard_error"], strict=True)
         rows.append([title, *cells, " / ".join(f"{mean:+.2f} ±{error:.2f}" for mean, error in pairs) or "-"])
-    return grid(["standard errors", *(title for title, *_ in DIAL_MEASURES), "PSNR over sharpness 0"], rows)
+    return grid(["standard errors", *(title for title, *_ in SHARPNESS_METRICS), "PSNR over sharpness 0"], rows)
 
 
 def ends_by_clip(results: Results) -> str:
     """Return the measures of every clip at frame 8 for both baselines, sharpness 0 and the sharp seeds."""
     scores = results[SHARP, 0].values["scores"]
     models = [COPY, FLOW, "sharpness 0", *(f"sharp, seed {seed}" for seed in SEEDS)]
-    measures = [row for row in DIAL_MEASURES if f"{row[1]}_by_clip" in scores[COPY]]
+    measures = [row for row in SHARPNESS_METRICS if f"{row[1]}_by_clip" in scores[COPY]]
     rows = [
         [title, clip, *(numbers([scores[model][f"{name}_by_clip"][clip][-1]], digits) for model in models)]
         for title, name, digits in measures

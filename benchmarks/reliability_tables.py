@@ -38,7 +38,9 @@ def fuzzing(results: Results) -> str:
             used = sum(counts.get(name, 0) for name in ("used", "rebuilt"))
             failures = (f"{counts.get(name, 0):,}" for name in FAILURES)
             cases = f"{found.values['cases']:,}"
-            rows.append([kind, cases, f"{counts.get('refused', 0):,}", f"{used:,}", *failures])
+            rows.append(
+                [kind.replace("sets", "data sets"), cases, f"{counts.get('refused', 0):,}", f"{used:,}", *failures]
+            )
     return grid(["damaged at random", "cases", "refused in one line", "used or rebuilt", "crashes", "hangs",
                  "silent losses"], rows)  # fmt: skip
 

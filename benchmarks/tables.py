@@ -133,7 +133,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "motion ends": lambda results: motion_tables.both_ends(results, motion_tables.SHARP),
     "motion ends, errors": motion_tables.errors_of_ends,
     "motion ends by clip": motion_tables.ends_by_clip,
-    "motion dial": lambda results: motion_tables.both_ends(results, motion_tables.DIAL),
+    "motion by sharpness": lambda results: motion_tables.both_ends(results, motion_tables.SEVERAL_VALUES),
     "motion futures": lambda results: motion_tables.several_futures(results, "test"),
     "motion futures, development": lambda results: motion_tables.several_futures(results, "development"),
     "loop shares": loop.shares_table,

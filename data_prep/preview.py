@@ -1,4 +1,4 @@
-"""A preview image of a prepared set: evenly spaced clips with their motion, and histograms of motion over the set."""
+"""A preview image of a prepared data set: evenly spaced clips with their motion, and histograms of all motion."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ WARNING = "settings that this run does not use: "
 
 @dataclass(frozen=True)
 class PreparedSet(NumberedSet):
-    """A stand-in for a prepared set, with the frame sizes, actions and states of a config."""
+    """A stand-in for a prepared data set, with the frame sizes, actions and states of a config."""
 
     config: Config | None = None
 

@@ -112,7 +112,7 @@ class StorageError(VidpredError):
 
 
 class InUseError(StorageError):
-    """Another process writes the same run folder or prepared set."""
+    """Another process writes the same run folder or prepared data set."""
 
     exit_code = 4
 

@@ -1,4 +1,4 @@
-"""Random damage of videos, configs, checkpoints, prepared sets and indexes: no crash, no hang, no silent loss.
+"""Random damage of videos, configs, checkpoints, prepared data sets and indexes: no crash, no hang, no silent loss.
 
 Every case is a function of (kind, seed, number), runs in a forked process with a limit of time, and is recorded in
 cases.jsonl, so an interrupted experiment continues with the next case.
@@ -229,7 +229,7 @@ def configs(folder: Path, seed: int) -> dict[str, Any]:
     return fuzz(folder, seed, "configs", case)
 
 
-# Checkpoints, prepared sets and indexes
+# Checkpoints, prepared data sets and indexes
 
 
 def mutated_file(file: Path, chance: random.Random) -> None:
@@ -314,7 +314,7 @@ def checkpoints(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def sets_and_indexes(folder: Path, seed: int) -> dict[str, Any]:
-    """Mutate the index or the frames of a prepared set, or the index of a folder of videos."""
+    """Mutate the index or the frames of a prepared data set, or the index of a folder of videos."""
     source, clips = folder / "set", folder / "videos"
     if not (source / "prepared.json").is_file():
         prepare(NumberedSet(Path("source"), num_items=4), source, workers=1, progress=False)
@@ -348,7 +348,7 @@ def sets_and_indexes(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def checksum_of(folder: Path) -> int:
-    """Return a checksum of all windows of a prepared set, with their actions and states."""
+    """Return a checksum of all windows of a prepared data set, with their actions and states."""
     total = 0
     for split in ("train", "validation", "test"):
         settings = {"root": str(folder), "crop_size": None, "augment": {"horizontal_flip": False}}

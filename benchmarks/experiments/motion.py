@@ -280,10 +280,10 @@ def sharp(folder: Path, seed: int) -> dict[str, Any]:
     return {"training_cpu_seconds_this_sitting": seconds, **numbers}
 
 
-def dial(folder: Path, seed: int) -> dict[str, Any]:
+def several_values(folder: Path, seed: int) -> dict[str, Any]:
     """Measure the shipped weights for several values of `sharpness`, on the development clips."""
-    models = {f"sharpness {value:g}": Predictor.load("pretrained").generator for value in DIAL}
-    for value, model in zip(DIAL, models.values(), strict=True):
+    models = {f"sharpness {value:g}": Predictor.load("pretrained").generator for value in SHARPNESS_VALUES}
+    for value, model in zip(SHARPNESS_VALUES, models.values(), strict=True):
         model.sharpness = value
     numbers = measure(models, "development")
     print(show(numbers))
@@ -336,7 +336,7 @@ def draw_strips(folder: Path, models: Mapping[str, Generator]) -> None:
         write_png(folder / f"{Path(source.clip_name(index)).stem}.png", stack(strips))
 
 
-DIAL = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+SHARPNESS_VALUES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 # Their steps take 3.4, 1.6 and 1.9 times as long as those of motion.yaml, which has 1,400.
 SIMVP_STEPS, WARPED_STEPS, REFINED_STEPS = 410, 870, 750
 MOTION_EXPERIMENTS = [
@@ -344,7 +344,7 @@ MOTION_EXPERIMENTS = [
     *(Experiment("motion on ten frames, trained from scratch", seed, motion) for seed in (0, 1, 2)),
     Experiment("motion on ten frames, sharp, three seeds", 0, sharp),
     Experiment("motion on ten frames, several futures", 0, several_futures),
-    Experiment("motion on development clips, along the dial", 0, dial),
+    Experiment("motion on development clips, along the dial", 0, several_values),
     Experiment("motion on ten frames, untrained", 0, untrained),
     Experiment("motion on ten frames, the finer flow alone", 0, finer_flow),
     Experiment("motion on ten frames, no backtest", 0, without_backtest),

@@ -1,4 +1,4 @@
-"""Prepared sets: frames equal the source; resuming; crops, flips and actions are aligned."""
+"""Prepared data sets: frames equal the source; resuming; crops, flips and actions are aligned."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_another_set_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="contains the set 'numbered' prepared with other settings"):
         prepare(NumberedSet(Path("source"), num_items=5), folder, workers=1, progress=False)
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(StorageError, match="not empty and not a prepared set"):
+    with pytest.raises(StorageError, match="not empty and not a prepared data set"):
         prepare(NumberedSet(Path("source")), tmp_path, workers=1, progress=False)
     assert os.listdir(tmp_path) == ["mine.txt"]
 
@@ -251,7 +251,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     index.write_text(whole)
     for file in (tmp_path / "set" / FRAMES).glob("*.u8"):
         file.unlink()
-    with pytest.raises(DataError, match="a file of the prepared set is missing"):
+    with pytest.raises(DataError, match="a file of the prepared data set is missing"):
         source(tmp_path / "set").window(0)
     manifest = json.loads((tmp_path / "set" / "prepared.json").read_text())
     (tmp_path / "set" / "prepared.json").write_text(json.dumps({**manifest, "version": 99}))

@@ -41,7 +41,7 @@ def test_the_message_has_the_command(
     monkeypatch.chdir(tmp_path)
     settings = DataSettings(root=str(build(tmp_path)))
     for use in (lambda: record_splits(settings), lambda: build_source(settings, "train", range(5))):
-        with pytest.raises(DataError, match="not videos or a prepared set") as error:
+        with pytest.raises(DataError, match="not videos or a prepared data set") as error:
             use()
     found = re.search(r"run (vidpred prepare .*), then set data.root=(\S+)$", str(error.value))
     assert found is not None

@@ -94,7 +94,7 @@ def test_targets_with_other_contents_are_rejected(tmp_path: Path) -> None:
     source = numpy_set(tmp_path / "arrays")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").touch()
-    with pytest.raises(StorageError, match="not empty and not a prepared set"):
+    with pytest.raises(StorageError, match="not empty and not a prepared data set"):
         prepare("numpy", source, tmp_path / "full")
     prepare("numpy", source, tmp_path / "out", "size=16")
     with pytest.raises(StorageError, match="contains the set 'numpy' prepared with other settings"):

@@ -109,7 +109,7 @@ def test_the_sharpness_of_one_call_does_not_persist() -> None:
         predictor.predict(clip[:3], 2, sharpness=1.5)
 
 
-def test_models_without_a_sharpness_dial_raise() -> None:
+def test_models_without_a_sharpness_setting_raise() -> None:
     config = load_config("forking_ball_mse.yaml")
     predictor = Predictor(build_generator(config.model, config.data), config.data, "mine")
     with pytest.raises(ConfigError, match=r"mine takes no sharpness \[sharpness=1\].*model\.name=motion "):

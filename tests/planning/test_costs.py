@@ -127,5 +127,5 @@ def test_a_learned_cost_grows_with_the_distance_of_states(tmp_path: Path) -> Non
     found = cost(torch.stack(frames)[None])
     assert found.shape == (1, 40)
     assert np.corrcoef(found[0].numpy(), goals)[0, 1] > 0.7
-    with pytest.raises(ConfigError, match="no prepared set with states"):
+    with pytest.raises(ConfigError, match="no prepared data set with states"):
         fit_state_reader(tmp_path / "absent")

@@ -1,4 +1,4 @@
-"""Prepared sets whose files are cut short, swapped or changed: one line, and never a wrong frame or a dead process."""
+"""Prepared data sets whose files are cut short, swapped or changed: one line, never a wrong frame or a dead process."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_folder_of_others_is_refused_and_unchanged(tmp_path: Path) -> None:
         file = target / name
         file.parent.mkdir(parents=True)
         file.touch()
-        with pytest.raises(StorageError, match="not empty and not a prepared set"):
+        with pytest.raises(StorageError, match="not empty and not a prepared data set"):
             prepare(NumberedSet(Path("source"), num_items=4), target, workers=1, progress=False)
         assert [path for path in target.rglob("*") if path.is_file()] == [file]
 

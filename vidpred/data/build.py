@@ -93,8 +93,8 @@ def build_source(settings: DataSettings, split: str, offsets: Sequence[int], pro
     located = listed_videos(settings)
     if settings.channels > 3 and (located.root is None or Manifest.load(Path(located.root)) is None):
         raise ConfigError(
-            f"[data.channels={settings.channels}] are those of several cameras, which only prepared sets have; set "
-            "data.channels=3, or prepare episodes with several cameras"
+            f"[data.channels={settings.channels}] are those of several cameras, which only prepared data sets have; "
+            "set data.channels=3, or prepare episodes with several cameras"
         )
     source = next(found for build in BUILDERS if (found := build(located, split, offsets, progress)) is not None)
     if settings.labeled is not None and split == "train":

@@ -130,8 +130,8 @@ class DataSettings(Settings):
 
     root: str | None = Field(
         None,
-        description="Folder of videos (at any depth), single video, prepared set, folder of images (with one subfolder "
-        "per class), or file of images. null: an embedded world.",
+        description="Folder of videos (at any depth), single video, prepared data set, folder of images (with one "
+        "subfolder per class), or file of images. null: an embedded world.",
     )
     context_frames: int = Field(
         4, ge=0, le=MOST_FRAMES, description="Number of context frames. 0: none, for image generators."

@@ -36,7 +36,8 @@ def refuse_unprepared(root: Path) -> None:
     command = shlex.join(["vidpred", "prepare", words[0], str(root), target, *words[1:]])
     images = "; a model of images needs data.context_frames=0 (dcgan_faces.yaml)" if "images" in what else ""
     raise DataError(
-        f"{what}, not videos or a prepared set [{printable(root)}]; run {command}, then set data.root={target}{images}"
+        f"{what}, not videos or a prepared data set [{printable(root)}]; run {command}, then set "
+        f"data.root={target}{images}"
     )
 
 

@@ -41,7 +41,7 @@ def _no_videos(folder: Path) -> ConfigError | DataError:
     if RunFolder(folder).steps():
         return ConfigError(f"a run folder, not a clip [{folder}]; give a video and --run {folder}")
     if Manifest.load(folder) is not None:
-        return DataError(f"a prepared set, not videos [{folder}]; use vidpred evaluate --run RUN --data {folder}")
+        return DataError(f"a prepared data set, not videos [{folder}]; use vidpred evaluate --run RUN --data {folder}")
     text, images = no_videos(folder)
     if not images:
         return DataError(f"{text}; give a video or a folder of videos")

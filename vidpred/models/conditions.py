@@ -161,8 +161,8 @@ def check_conditions(generator: Generator, source: Source) -> None:
     ):
         if wanted and not found:
             raise ConfigError(
-                f"[{setting}={wanted}] the data has no {name} [{source.name}]; set {setting}=0, or use a prepared set "
-                "that has them (vidpred record, vidpred prepare numpy)"
+                f"[{setting}={wanted}] the data has no {name} [{source.name}]; set {setting}=0, or use a prepared data "
+                "set that has them (vidpred record, vidpred prepare numpy)"
             )
         if wanted and found != wanted:
             raise ConfigError(

@@ -41,7 +41,7 @@ class StateReader(nn.Module):
 def fit_state_reader(
     folder: str | Path, values: Sequence[int] | None = None, steps: int = 1000, batch_size: int = 64, seed: int = 0
 ) -> StateReader:
-    """Fit a reader to the frames and states of the training split of a prepared set, by squared error.
+    """Fit a reader to the frames and states of the training split of a prepared data set, by squared error.
 
     Args:
         folder: The set, whose frames have one size.
@@ -51,11 +51,11 @@ def fit_state_reader(
         seed: Seed of weights and batches.
 
     Raises:
-        ConfigError: The folder is no prepared set with states.
+        ConfigError: The folder is no prepared data set with states.
     """
     manifest = Manifest.load(Path(folder))
     if manifest is None or not manifest.state_size:
-        raise ConfigError(f"no prepared set with states [{folder}]; record or prepare one")
+        raise ConfigError(f"no prepared data set with states [{folder}]; record or prepare one")
     source = PreparedFrames(Path(folder), manifest, "train")
     frames = np.concatenate([source.frames(clip) for clip in source.clips])
     chosen = list(range(manifest.state_size) if values is None else values)

@@ -1,4 +1,4 @@
-"""Write a prepared set as a LeRobot data set of version 3: videos, and actions and states in Parquet files."""
+"""Write a prepared data set as a LeRobot data set of version 3: videos, and actions and states in Parquet files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ COUNTERS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "in
 
 
 def write_lerobot(folder: Path, target: Path, cameras: Sequence[str] = (), task: str = "play") -> int:
-    """Write a prepared set as a LeRobot data set, whole or not at all; an existing one is replaced.
+    """Write a prepared data set as a LeRobot data set, whole or not at all; an existing one is replaced.
 
     Episodes are in the order of the splits, which meta/info.json names. Sides of frames are even numbers in videos.
 
     Args:
-        folder: The prepared set.
+        folder: The prepared data set.
         target: Folder to write.
         cameras: Names of the cameras; empty: main, or main_1, main_2, ...
         task: The task of all episodes, in words.

@@ -1,4 +1,4 @@
-"""Record episodes of an environment as a prepared set: in parallel, resumable and extensible."""
+"""Record episodes of an environment as a prepared data set: in parallel, resumable and extensible."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def record_lerobot(recording: Recording, target: Path, workers: int | None = Non
 
 
 def record(recording: Recording, target: Path, workers: int | None = None, progress: bool = True) -> Summary:
-    """Record the episodes that are missing in a folder as a prepared set; return a summary.
+    """Record the episodes that are missing in a folder as a prepared data set; return a summary.
 
     Args:
         recording: What to record.

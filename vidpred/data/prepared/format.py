@@ -69,7 +69,7 @@ class ClipEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The name of a prepared set and its preparation settings.
+    """The name of a prepared data set and its preparation settings.
 
     Attributes:
         name: Name of the set.
@@ -154,7 +154,7 @@ class PreparedFrames:
         """Read the index.
 
         Args:
-            folder: The prepared set.
+            folder: The prepared data set.
             manifest: Its manifest.
             split: "train", "validation" or "test".
             of_run: Split of each clip that a run stores; None: those of the set.
@@ -198,7 +198,7 @@ class PreparedFrames:
             found = None
         if found != size:
             what = "is missing" if found is None else f"has {found:,} bytes, not {size:,}"
-            raise DataError(f"a file of the prepared set {what}; prepare the set again [{file}]")
+            raise DataError(f"a file of the prepared data set {what}; prepare the set again [{file}]")
 
     def frames(self, clip: ClipEntry) -> np.ndarray:
         """Return the frames of a clip, memory-mapped read-only `(n, C, H, W)` uint8.
@@ -235,10 +235,10 @@ class PreparedFrames:
             if status.st_size >= end and status.st_mtime_ns == self._written.get(name, status.st_mtime_ns):
                 return
             if status.st_size >= end:
-                raise DataError(f"a file of the prepared set changed while it was used; start again [{file}]")
+                raise DataError(f"a file of the prepared data set changed while it was used; start again [{file}]")
         except OSError:
             pass
-        raise DataError(f"a file of the prepared set was cut short or removed; prepare the set again [{file}]")
+        raise DataError(f"a file of the prepared data set was cut short or removed; prepare the set again [{file}]")
 
     def actions(self, clip: ClipEntry) -> np.ndarray:
         """Return the actions of a clip, `(n, A)` float32; row t leads from frame t to t+1, the last beyond the clip."""

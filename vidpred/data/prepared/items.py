@@ -106,7 +106,7 @@ def recorded(
     Files that were damaged or lost since are named in warnings.
 
     Args:
-        target: Folder of the prepared set.
+        target: Folder of the prepared data set.
         item: The item.
         fingerprint_settings: The settings.
         existing: Manifest of the set, which has the sizes that records of earlier versions lack; None: unknown.

@@ -39,7 +39,7 @@ class Summary:
     """The result of a preparation.
 
     Attributes:
-        target: Folder of the prepared set.
+        target: Folder of the prepared data set.
         manifest: Its manifest.
         clips: All clips.
         skipped: (item, reason) of each skipped item.
@@ -160,7 +160,7 @@ def leave_out_other_widths(done: dict[str, WrittenItem], target: Path) -> list[t
 
     Args:
         done: What was written of each item.
-        target: Folder of the prepared set.
+        target: Folder of the prepared data set.
     """
     left_out = []
     for kind in ("actions", "states"):
@@ -303,7 +303,7 @@ def _check_target(target: Path, name: str, fingerprint_settings: dict[str, Any],
                 "remove it"
             )
         if existing is None and not _is_ours(target, frames):
-            raise StorageError(f"the folder is not empty and not a prepared set [{target}]; choose another target")
+            raise StorageError(f"the folder is not empty and not a prepared data set [{target}]; choose another target")
         (target / FRAMES if frames else target).mkdir(exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot write here: {error.strerror} [{target}]; choose another target") from None

@@ -1,4 +1,4 @@
-"""Windows of a prepared set: whole batches are cut from memory-mapped frames at once."""
+"""Windows of a prepared data set: whole batches are cut from memory-mapped frames at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRAWS_A_TRY = 3  # random numbers per try: window, row and column
 
 
 class PreparedWindows(Source):
-    """All windows of one split of a prepared set; none spans a cut (`skip_cuts`)."""
+    """All windows of one split of a prepared data set; none spans a cut (`skip_cuts`)."""
 
     def __init__(
         self, folder: Path, manifest: Manifest, split: str, settings: DataSettings, offsets: Sequence[int]
@@ -231,12 +231,12 @@ def check_settings(folder: Path, manifest: Manifest, settings: DataSettings) -> 
             f"flipped frames would contradict the actions [{folder}]; set data.augment.horizontal_flip=false"
         )
     if settings.world_settings.synthetic_share:
-        raise DataError(f"prepared sets cannot be mixed [data.world.synthetic_share] [{folder}]; remove it")
+        raise DataError(f"prepared data sets cannot be mixed [data.world.synthetic_share] [{folder}]; remove it")
     fps = settings.video_settings.fps
     if fps is not None:
         raise DataError(f"prepared frames cannot be resampled [data.video.fps={fps:g}]; remove it")
     if settings.split_file is not None and _recorded(settings) is None:
-        raise DataError(f"a prepared set has its own splits [data.split_file={settings.split_file}]; remove it")
+        raise DataError(f"a prepared data set has its own splits [data.split_file={settings.split_file}]; remove it")
 
 
 def _recorded(settings: DataSettings) -> RecordedSplits | None:
@@ -252,7 +252,7 @@ def _leave_out_changed(prepared: PreparedFrames, recorded: RecordedSplits) -> li
 
 
 def record_prepared_splits(settings: DataSettings) -> RecordedSplits | None:
-    """Return the splits of a prepared set for `RecordedSplits.write`; None for other data. Raises DataError."""
+    """Return the splits of a prepared data set for `RecordedSplits.write`; None for other data. Raises DataError."""
     folder = Path(str(settings.root))
     manifest = Manifest.load(folder)
     if manifest is None or manifest.videos is not None:
@@ -276,7 +276,7 @@ def _shots(clip: ClipEntry, skip_cuts: bool) -> list[tuple[int, int]]:
 def prepared_source(
     settings: DataSettings, split: str, offsets: Sequence[int], progress: bool = False
 ) -> Source | None:
-    """Build the windows of a prepared set; return None for other data.
+    """Build the windows of a prepared data set; return None for other data.
 
     Raises:
         DataError: The split has no window, or the settings contradict the set.
@@ -304,7 +304,7 @@ def prepared_source(
 
 
 def listed_videos(settings: DataSettings) -> DataSettings:
-    """Return the settings with the root and splits of the videos that a prepared set lists, if it lists any."""
+    """Return the settings with the root and splits of the videos that a prepared data set lists, if it lists any."""
     if settings.root is not None:
         check_input(Path(settings.root))
     manifest = Manifest.load(Path(settings.root)) if settings.root is not None else None
