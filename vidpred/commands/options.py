@@ -15,26 +15,12 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings by dotted key, for example data.root=clips."),
 ]
 ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A preset's name or the path of a YAML file.")]
-Runs = Annotated[
-    list[Path] | None, typer.Option("--run", "-r", help="A run folder or a checkpoint folder, repeatable.")
-]
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="A model by name (pretrained), a folder, or a repository of the Hugging Face Hub (user/model[@revision]), "
-        "repeatable.",
-    ),
-]
-Generators = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--generator",
-        help="Your own generator as package.module:NAME (a torch module, its class, or a function of the context), "
-        "repeatable.",
-    ),
-]
+A_RUN = "A run folder or a checkpoint folder"
+A_MODEL = "A model by name (pretrained), a folder, or a repository of the Hugging Face Hub (user/model[@revision])"
+A_GENERATOR = "Your own generator as package.module:NAME (a torch module, its class, or a function of the context)"
+Runs = Annotated[list[Path] | None, typer.Option("--run", "-r", help=f"{A_RUN}, repeatable.")]
+Models = Annotated[list[str] | None, typer.Option("--model", "-m", help=f"{A_MODEL}, repeatable.")]
+Generators = Annotated[list[str] | None, typer.Option("--generator", help=f"{A_GENERATOR}, repeatable.")]
 ContextFrames = Annotated[
     int | None,
     typer.Option(

@@ -12,14 +12,14 @@ import typer
 
 from vidpred.bounds import MOST_SIDE, is_image_size, shown
 from vidpred.commands.options import (
+    A_GENERATOR,
+    A_MODEL,
+    A_RUN,
     CheckpointOption,
     ContextFrames,
     Device,
-    Generators,
     JsonFile,
-    Models,
     NumFrames,
-    Runs,
     SharpnessOption,
 )
 from vidpred.errors import ConfigError, warn
@@ -36,6 +36,10 @@ SourceArgument = Annotated[
         "or - for standard input.",
     ),
 ]
+# Lists, so that a second one is an error and replaces nothing.
+Run = Annotated[list[Path] | None, typer.Option("--run", "-r", help=f"{A_RUN} (default: the package's weights).")]
+Model = Annotated[list[str] | None, typer.Option("--model", "-m", help=f"{A_MODEL}.")]
+OwnGenerator = Annotated[list[str] | None, typer.Option("--generator", help=f"{A_GENERATOR}.")]
 OutputOption = Annotated[
     str | None,
     typer.Option("--output", "-o", help="A video (.mp4), or - for standard output (YUV4MPEG2, as ffplay reads)."),
@@ -65,9 +69,9 @@ def stream(
     source: SourceArgument,
     output: OutputOption = None,
     serve: Serve = None,
-    run: Runs = None,
-    model: Models = None,
-    generator: Generators = None,
+    run: Run = None,
+    model: Model = None,
+    generator: OwnGenerator = None,
     context: ContextFrames = None,
     num_frames: NumFrames = 8,
     every: Every = None,
