@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from benchmarks.clothes import GENERATORS as EQUAL_TIME
-from benchmarks.clothes import MINUTES, row_name
+from benchmarks.clothes import GENERATORS, MINUTES, MIXTURE, row_name
 from benchmarks.markdown import Results, grid, numbers, over_seeds, percent
 
 
@@ -21,51 +20,32 @@ def points(results: Results) -> str:
     return grid(["Gaussians covered of 25, good samples", "seed 0", "seed 1", "seed 2"], rows)
 
 
-GENERATORS = {
-    "dcgan": "DCGAN",
-    "mixture": "mixture of Gaussians",
-    "wgan_gp": "WGAN-GP",
-    "vae": "VAE",
-    "lapgan": "LAPGAN (with R1)",
-}
-
-
 def clothes(results: Results) -> str:
-    """Return image metrics of five generators on Fashion-MNIST, by seed."""
-    runs = [run["numbers"] for run in over_seeds(results, "clothes, five generators")]
-    sharp = results["clothes, sharpness and likelihood", 0].values["sharpness"]
-    rows = [["as many training images", numbers([runs[0]["dcgan"]["frechet_of_training"]], 1), "-", "-", "1"]]
-    for name, title in GENERATORS.items():
+    """Return image metrics of the generators on Fashion-MNIST, by seed, the best mean distance first."""
+    runs = {name: over_seeds(results, row_name(name, MINUTES)) for name in GENERATORS}
+    first = next(iter(runs.values()))[0]
+    rows = [["as many training images", "-", "-", numbers([first["frechet_of_training"]], 1), "-", "-", "1"]]
+    for name, of in sorted(runs.items(), key=lambda pair: statistics.fmean(run["frechet"] for run in pair[1])):
         rows.append([
-            title,
-            numbers((run[name]["frechet"] for run in runs), 1),
-            numbers((run[name]["classifier_score"] for run in runs), 1),
-            numbers(run[name]["memorized_share"] for run in runs),
-            numbers(sharp[name]),
+            name,
+            "-" if name == MIXTURE else f"{of[0]['steps']:,}",
+            numbers((run["seconds"] for run in of[: None if name == MIXTURE else 1]), 0),
+            numbers((run["frechet"] for run in of), 1),
+            numbers((run["classifier_score"] for run in of), 1),
+            numbers(run["memorized_share"] for run in of),
+            numbers(run["relative_roughness"] for run in of),
         ])  # fmt: skip
-    return grid(["seeds 0 / 1 / 2", "Fréchet distance (lower is better)", "classifier score (of 10)",
-                 "memorized share (0.5: as new images)", "relative roughness, seeds 1 / 2"], rows)  # fmt: skip
-
-
-def clothes_at_equal_time(results: Results) -> str:
-    """Return image metrics of the generators that have rows of `benchmarks.clothes`, by seed, the best first."""
-    recorded = {name: of for name in EQUAL_TIME if (of := over_seeds(results, row_name(name, MINUTES)))}
-    lines = []
-    for name, of in sorted(recorded.items(), key=lambda pair: statistics.fmean(run["frechet"] for run in pair[1])):
-        lines.append([
-            name, f"{of[0]['steps']:,}", numbers((run["seconds"] for run in of[:1]), 0),
-            numbers((run["frechet"] for run in of), 1), numbers((run["classifier_score"] for run in of), 1),
-            numbers(run["memorized_share"] for run in of), numbers(run["relative_roughness"] for run in of),
-        ])  # fmt: skip
-    return grid(["seeds 0 / 1 / 2, as far as recorded", "steps", "CPU seconds", "Fréchet distance (lower is better)",
+    return grid(["seeds 0 / 1 / 2", "steps", "CPU seconds", "Fréchet distance (lower is better)",
                  "classifier score (of 10)", "memorized share (0.5: as new images)", "relative roughness"],
-                lines)  # fmt: skip
+                rows)  # fmt: skip
 
 
 def likelihood(results: Results) -> str:
     """Return the mixture's likelihood in nats per image."""
-    nats = results["clothes, sharpness and likelihood", 0].values["mixture_nats_per_image"]
-    return grid(["seeds 1 / 2", "nats per image"], [[split, numbers(values, 1)] for split, values in nats.items()])
+    nats = [run["nats"] for run in over_seeds(results, row_name(MIXTURE, MINUTES))]
+    return grid(
+        ["seeds 0 / 1 / 2", "nats per image"], [[split, numbers((run[split] for run in nats), 1)] for split in nats[0]]
+    )
 
 
 def accuracies(results: Results, name: str, titles: Mapping[str, str]) -> str:

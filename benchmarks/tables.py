@@ -23,6 +23,7 @@ from benchmarks import (
     speed_tables,
     startup,
 )
+from benchmarks.clothes import MINUTES, row_name
 from benchmarks.experiments import growth, loop, presets
 from benchmarks.markdown import COPY, FLOW, Results, grid, numbers, over_seeds, percent
 from benchmarks.results import RESULTS, read_results
@@ -68,9 +69,7 @@ def models(results: Results) -> str:
     reached, goals = (sum(play[key] for play in tees) for key in ("successes", "episodes"))
     pushed = f"PushT, DINO-WM's protocol: {reached} of {goals} goals reached ({counted(len(tees), 'training seed')})"
     sharp = percent(run["models"]["with the adversary"]["sharp"] for run in over_seeds(results, "forks"))
-    frechet = numbers(
-        (run["numbers"]["dcgan"]["frechet"] for run in over_seeds(results, "clothes, five generators")), 1
-    )
+    frechet = numbers((run["frechet"] for run in over_seeds(results, row_name("DCGAN", MINUTES))), 1)
     modes = over_seeds(results, "points in the plane, four generators")
     covered = numbers((run["gaussians_r1"]["modes_covered"] for run in modes), 0)
     rows = {
@@ -153,7 +152,6 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "pusht actions": lambda results: planning_tables.actions(results, "PushT, planning with a trained model", (1, 5)),
     "points": image_tables.points,
     "clothes": image_tables.clothes,
-    "clothes at equal time": image_tables.clothes_at_equal_time,
     "likelihood": image_tables.likelihood,
     "few labels": lambda results: image_tables.accuracies(results, "a hundred labels", image_tables.FEW_LABELS),
     "augmented": lambda results: image_tables.accuracies(results, "samples as training data", image_tables.AUGMENTED),

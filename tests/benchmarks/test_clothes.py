@@ -82,18 +82,22 @@ def test_trainings_differ_only_in_their_own_settings(name: str, tmp_path: Path) 
     assert config.data.num_workers == 0  # so that CPU seconds of the process include reading
 
 
-def test_the_table_has_what_is_recorded_the_best_first(tmp_path: Path) -> None:
+def test_tables_of_recorded_rows(tmp_path: Path) -> None:
     values = {
         "steps": 2400, "seconds": 240.0, "classifier_score": 5.5, "memorized_share": 0.5, "relative_roughness": 1.0,
-        "commit": "0", "machine": {},
+        "frechet_of_training": 1.5, "commit": "0", "machine": {},
     }  # fmt: skip
-    for name, seed, distance in (("DCGAN", 0, 6.0), ("DCGAN", 2, 7.0), ("R3GAN's loss", 1, 3.0)):
-        row = {"name": row_name(name, 4), "seed": seed, "frechet": distance, **values}
-        append_result(tmp_path / "rows.jsonl", row)
-    assert image_tables.clothes_at_equal_time(read_results(tmp_path / "rows.jsonl")).splitlines()[2:] == [
-        "| R3GAN's loss | 2,400 | 240 | 3.0 | 5.5 | 0.50 | 1.00 |",
-        "| DCGAN | 2,400 | 240 | 6.0 / 7.0 | 5.5 / 5.5 | 0.50 / 0.50 | 1.00 / 1.00 |",
-    ]
+    for place, name in enumerate(GENERATORS):
+        for seed in (0, 1, 2):
+            own = {"nats": {"held-out": 560.0, "training": 570.0}} if name == MIXTURE else {}
+            row = {"name": row_name(name, 4), "seed": seed, "frechet": 20.0 - place + seed, **own, **values}
+            append_result(tmp_path / "rows.jsonl", row)
+    results = read_results(tmp_path / "rows.jsonl")
+    lines = image_tables.clothes(results).splitlines()[2:]
+    assert lines[0] == "| as many training images | - | - | 1.5 | - | - | 1 |"
+    assert [line.split(" | ")[0][2:] for line in lines[1:]] == list(reversed(GENERATORS))
+    assert lines[-1].startswith("| DCGAN | 2,400 | 240 | 20.0 / 21.0 / 22.0 | 5.5 / 5.5 / 5.5 | 0.50 / 0.50 / 0.50 |")
+    assert image_tables.likelihood(results).splitlines()[-1] == "| training | 570.0 / 570.0 / 570.0 |"
 
 
 def test_missing_data_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
