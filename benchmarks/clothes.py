@@ -39,7 +39,7 @@ from vidpred.models.build import count_parameters
 from vidpred.run import train
 from vidpred.training.direct_fit import mean_log_likelihood
 
-MINUTES, SEEDS, SAMPLES, SHOWN = 4.0, (0, 1, 2), 2000, 16
+MINUTES, SEEDS, SAMPLES, SHOWN = 4.0, (0, 1, 2), 2000, 12
 SPEEDS = "seconds per step"
 MIXTURE = "mixture of Gaussians"
 # Half the presets' width. The learning rates of DCGAN and WGAN-GP are above the papers', which are too low for short
