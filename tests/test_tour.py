@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import vidpred
-from benchmarks.tour import ASSETS, PAGE, WALKS, trimmed
+from benchmarks.tour import ASSETS, PAGE, WALKS, renewed, trimmed
 from vidpred.commands.app import app
 from vidpred.config import find_preset, load_config
 
@@ -49,6 +49,14 @@ def test_python_uses_public_names(code: str) -> None:
     for node in ast.walk(ast.parse(textwrap.dedent(code))):
         if isinstance(node, ast.ImportFrom) and node.module == "vidpred":
             assert {name.name for name in node.names} <= set(vidpred.__all__)
+
+
+def test_sections_can_be_renewed_alone() -> None:
+    chosen = [step for step in STEPS if "doctor" in step.command]
+    page = renewed(TEXT, {step: f"{step.text}\n\n```bash\nanother\n```\n" for step in chosen})
+    shown = re.findall(r"^```(?:bash|python)\n(.*?)\n```$", page, re.MULTILINE | re.DOTALL)
+    assert shown == ["another" if step in chosen else textwrap.dedent(step.command).strip() for step in STEPS]
+    assert "vidpred doctor runs" not in page
 
 
 def test_outputs_are_cut_with_marks(tmp_path: Path) -> None:
