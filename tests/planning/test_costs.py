@@ -22,7 +22,7 @@ from vidpred.planning.costs import (
 )
 from vidpred.planning.envs.base import to_image
 from vidpred.planning.envs.block_push import BlockPush
-from vidpred.planning.learned_cost import fit_state_reader
+from vidpred.planning.learned_cost import StateReader, fit_state_reader
 from vidpred.planning.record import Recording, record
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -110,6 +110,13 @@ def test_costs_have_gradients() -> None:
         (gradient,) = torch.autograd.grad(cost(frames).sum(), frames)
         assert gradient.isfinite().all()
         assert gradient.abs().sum() > 0
+
+
+def test_a_learned_cost_is_computed_where_its_network_is() -> None:
+    """Frames of a model on a GPU reach a reader on the CPU; here the reader is on the other device."""
+    reader, frames = StateReader(3, (16, 16), 2).to("meta"), torch.rand(5, 2, 3, 16, 16)
+    costs = reader.cost(frames[0, 0])(frames)
+    assert (costs.shape, costs.device.type) == ((5, 2), "meta")
 
 
 @pytest.mark.slow

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful, brightened
 from vidpred.config import load_config
 from vidpred.errors import ConfigError
 from vidpred.models.baselines import CopyLast
+from vidpred.planning.baselines import CopyLastModel
+from vidpred.planning.controller import MPCController
+from vidpred.planning.solvers import RandomShooting
 from vidpred.planning.world_model import WorldModel
 from vidpred.run import train
 
@@ -46,6 +51,19 @@ def test_costs_are_those_of_the_frames_for_all_chunks() -> None:
         torch.testing.assert_close(by_step, frames[:, :, :, 0].mean((-1, -2)).sum(-1))
         last = model.costs(context, actions, past, lambda frames: frames[:, -1, 1].amax((-1, -2)))
         torch.testing.assert_close(last, frames[:, :, -1, 1].amax((-1, -2)))
+
+
+def test_costs_are_where_the_plans_are_and_frames_on_the_cpu() -> None:
+    """Solvers draw on the CPU, also for a model on a GPU; here the plans are on the other device."""
+    model, frame = CopyLastModel(2), torch.rand(3, 4, 4)
+    costs = model.costs(frame[None, None], torch.zeros(1, 5, 2, 2, device="meta"), None, lambda f: f.mean((1, 2, 3, 4)))
+    assert (costs.shape, costs.device.type) == ((1, 5), "meta")
+    controller = MPCController(model, RandomShooting(4), UNIT, horizon=2)
+    controller.act(frame, lambda frames: frames.mean((1, 2, 3, 4)))
+    with FakeTensorMode():
+        on_gpu = torch.empty(1, 1, 2, 3, 4, 4, device="cuda")
+    with patch.object(model, "rollout", return_value=on_gpu):
+        assert controller.predicted_frames().device.type == "cpu"
 
 
 def test_uint8_frames_equal_floats() -> None:

@@ -109,13 +109,13 @@ class MPCController:
         return action
 
     def predicted_frames(self) -> Tensor:
-        """Return the model's frames `(K, C, H, W)` for the plan that was just made."""
+        """Return the model's frames `(K, C, H, W)` for the plan that was just made, on the CPU."""
         assert self.plan is not None
         assert self.ahead == 1, "actions have been executed since the plan was made"
         with torch.inference_mode():
             context, past, states = self.planned_from
             plans = self.plan.actions[:, None]
-            return self.model.rollout(context, plans, past, states=states, noise_seed=self.noise_seed)[0, 0]
+            return self.model.rollout(context, plans, past, states=states, noise_seed=self.noise_seed)[0, 0].cpu()
 
     def _problem(self, cost: Cost) -> Problem:
         context = torch.stack(self.context)[None]

@@ -17,7 +17,10 @@ from vidpred.planning.inputs import Cost
 
 
 class StateReader(nn.Module):
-    """A network that maps images `(..., C, H, W)` in [0, 1] to states `(..., S)`, in standard deviations."""
+    """A network that maps images `(..., C, H, W)` in [0, 1] to states `(..., S)`, in standard deviations.
+
+    It takes images on any device; the states are on its own.
+    """
 
     def __init__(self, channels: int, size: tuple[int, int], state_size: int, width: int = 32) -> None:
         super().__init__()
@@ -29,13 +32,14 @@ class StateReader(nn.Module):
         )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.unflatten(self.layers(to_float(images).flatten(0, -4)), 0, images.shape[:-3])
+        own = to_float(images.to(next(self.parameters()).device))
+        return torch.unflatten(self.layers(own.flatten(0, -4)), 0, images.shape[:-3])
 
     def cost(self, goal: Tensor) -> Cost:
         """Return the distance of each frame's state from that in an image of the goal, `(C, H, W)`."""
         with torch.no_grad():
             target = self(goal[None])[0]
-        return lambda frames: distance(self(frames), target.to(frames))
+        return lambda frames: distance(found := self(frames), target.to(found))
 
 
 def fit_state_reader(

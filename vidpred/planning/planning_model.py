@@ -81,8 +81,9 @@ class Bounds:
 
     def contain(self, actions: Tensor) -> bool:
         """Return whether all actions `(..., A)` are within bounds, up to rounding errors."""
-        slack = 1e-5 * (self.high - self.low).to(actions)
-        inside = (actions >= self.low.to(actions) - slack) & (actions <= self.high.to(actions) + slack)
+        low, high = self.low.to(actions), self.high.to(actions)
+        slack = 1e-5 * (high - low) + 1e-6 * torch.maximum(low.abs(), high.abs())  # the latter for low = high
+        inside = (actions >= low - slack) & (actions <= high + slack)
         return bool(inside.all())
 
 
@@ -182,7 +183,7 @@ class PlanningModel:
         states: Tensor | None = None,
         noise_seed: int | None = None,
     ) -> Tensor:
-        """Compute the costs `(B, S)` of plans, with the frames of only one chunk in memory.
+        """Compute the costs `(B, S)` of plans, on their device, with the frames of only one chunk in memory.
 
         Args:
             context: See `rollout`.
@@ -199,4 +200,4 @@ class PlanningModel:
         """
         checked_costs(cost, len(context))
         plans = Plans(context, actions, past_actions, states, noise_seed, differentiable)
-        return torch.unflatten(self.score(plans, cost), 0, actions.shape[:2])
+        return torch.unflatten(self.score(plans, cost), 0, actions.shape[:2]).to(actions.device)
