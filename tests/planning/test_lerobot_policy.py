@@ -9,7 +9,7 @@ from tests.planning.worlds_for_tests import UNIT, Brighten, Stateful, brightened
 from vidpred.planning.controller import MPCController
 from vidpred.planning.costs import GoalImage, last_only
 from vidpred.planning.lerobot_policy import PlanningPolicy
-from vidpred.planning.solvers import CEMSolver
+from vidpred.planning.solvers import CEMSolver, GradientSolver
 from vidpred.planning.world_model import WorldModel
 
 FRAME = torch.full((3, 4, 4), 0.3)
@@ -31,6 +31,13 @@ def test_every_row_is_planned_by_its_own_controller() -> None:
         frames = torch.stack([brightened(f, a[None])[0] for f, a in zip(frames, actions, strict=True)]).clamp(0, 1)
     policy.reset()
     assert policy.select_action({"observation.image": FRAME[None]}).shape == (1, 2)
+
+
+def test_gradients_reach_the_actions_of_a_policy() -> None:
+    one = MPCController(WorldModel(Brighten()), GradientSolver(20, 2), UNIT, horizon=2)
+    action = PlanningPolicy(one, COST).select_action({"observation.image": FRAME[None]})[0]
+    torch.testing.assert_close(action, one.act(FRAME, COST))
+    assert action.abs().sum() > 0.1
 
 
 def test_what_is_missing_is_named() -> None:

@@ -117,6 +117,40 @@ def test_costs_without_a_gradient_raise() -> None:
         GradientSolver(2, 2).solve(Problem(lambda plans: plans.detach().sum((-1, -2)), BOUNDS, 2, 2), torch.Generator())
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_computed_where_they_are_off_and_only_for_plans(mode: type[torch.no_grad]) -> None:
+    weight = torch.ones((), requires_grad=True)
+    problem = Problem(lambda plans: weight * quadratic(plans), BOUNDS, 2, HORIZON)
+    with mode():
+        found = GradientSolver(20, 2).solve(problem, torch.Generator().manual_seed(0))
+    expected = solve(GradientSolver(20, 2))
+    torch.testing.assert_close(found.actions, expected.actions)
+    assert not found.actions.is_inference()
+    assert weight.grad is None, "the gradient of a weight belongs to its training"
+
+
+@pytest.mark.parametrize("value", [0.1, -0.7, 100.1])
+@pytest.mark.parametrize("name", ["cem", "mppi", "random", "gradient"])
+def test_an_action_value_may_be_fixed(name: str, value: float) -> None:
+    """Rounding errors of a mean, or of a unit, are within bounds."""
+    bounds = Bounds.of([-1.0, value], [1.0, value])
+
+    def evaluate(plans: Tensor) -> Tensor:
+        assert bounds.contain(plans)
+        return plans[..., 0].square().sum(-1)
+
+    for seed in range(3):
+        plan = make_solver(name, 13, 4).solve(Problem(evaluate, bounds, 1, 5), torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(plan.actions[..., 1], torch.full((1, 5), value))
+    assert not bounds.contain(torch.tensor([0.0, value * 1.001]))
+
+
+def test_one_plan_per_iteration_is_enough() -> None:
+    start = BOUNDS.clip(goals())
+    for solver in (MPPISolver(1, 3), RandomShooting(1), CEMSolver(1, 3, 1), GradientSolver(0, 1)):
+        torch.testing.assert_close(solve(solver, start).actions, start)
+
+
 def test_solvers_by_name_evaluate_about_the_same_number_of_plans() -> None:
     for name, expected in {"cem": 32 + 26 + 20, "mppi": 32 * 3 + 1, "random": 32 * 3}.items():
         count = 0

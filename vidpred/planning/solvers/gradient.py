@@ -36,6 +36,10 @@ class GradientSolver:
     seconds: float | None = None
 
     def solve(self, problem: Problem, random: torch.Generator) -> Plan:
+        with torch.inference_mode(False), torch.enable_grad():  # policies act without gradients
+            return self._solve(problem, random)
+
+    def _solve(self, problem: Problem, random: torch.Generator) -> Plan:
         watch = Stopwatch(self.seconds)
         half = problem.half_range.clamp_min(1e-12)  # 0 for an action value that cannot change
         first = draw_around(problem, problem.first_mean(), self.init_std * half, self.starts, self.color, random)
@@ -44,11 +48,11 @@ class GradientSolver:
         for _ in range(self.steps):
             if watch.is_over:
                 break
-            optimizer.zero_grad()
             costs = problem.evaluate(values * half)
             if not costs.requires_grad:
                 raise ValueError("the costs have no gradient; evaluate them with differentiable=True")
-            costs.sum().backward()
+            # Not backward(), which adds to the gradients of the model's weights.
+            (values.grad,) = torch.autograd.grad(costs.sum(), values)
             optimizer.step()
             with torch.no_grad():
                 values.copy_(problem.bounds.clip(values * half) / half)

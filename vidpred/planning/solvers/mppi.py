@@ -44,7 +44,8 @@ class MPPISolver:
             if watch.is_over:
                 best, found = cheapest_plans(plans, costs, 1)
                 return Plan(best[:, 0], found[:, 0])
-            unit = self.temperature * costs.std(1, keepdim=True) + 1e-12
+            std = costs.std(1, keepdim=True) if self.num_samples > 1 else torch.zeros(())
+            unit = self.temperature * std + 1e-12
             weights = torch.softmax((costs.amin(1, keepdim=True) - costs) / unit, 1)
             mean = (weights[:, :, None, None] * plans).sum(1)
             init_std *= self.shrink
