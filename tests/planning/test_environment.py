@@ -100,6 +100,51 @@ def test_the_vector_environment_restarts_ended_episodes() -> None:
     assert {int(value) for value in fresh[:, 0, 0, 2]} <= starts
 
 
+class Foggy(Brighten):
+    """A Brighten whose noise, between 0 and 0.1, makes blue brighter in every step."""
+
+    noise_channels = 1
+
+    def forward(self, context: torch.Tensor, noise: torch.Tensor, actions: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
+        grown = context[:, -1:].clone()
+        grown[:, :, 2] += 0.1 * noise.sigmoid()[:, :, None, None]
+        return [grown]
+
+
+def test_the_seed_determines_the_outcome_of_an_episode_for_a_model_that_takes_noise() -> None:
+    model, still = WorldModel(Foggy()), np.zeros(2, np.float32)
+    one = WorldModelEnv(model, STARTS, BOUNDS, COST, steps=3)
+
+    def blue(seed: int) -> list[float]:
+        one.reset(seed=seed, options={"start": 0})
+        frames = [one.dynamics.starts.frames[0, 0]]
+        for _ in range(3):
+            one.step(still)
+            assert one.context_state is not None
+            frames.append(one.context_state.frames[0, 0])
+        return torch.stack(frames)[:, 2, 0, 0].diff().tolist()
+
+    first = blue(seed=1)
+    assert blue(seed=1) == first
+    assert first == pytest.approx([first[0]] * 3, abs=1e-6), "an outcome is kept through all steps"
+    assert blue(seed=2) != pytest.approx(first, abs=1e-3)
+    many = WorldModelVectorEnv(2, model, STARTS, BOUNDS, COST, steps=1)
+    many.reset(seed=1, options={"start": 0})
+    seen, *_ = many.step(np.zeros((2, 2), np.float32))
+    assert int(seen[0, 0, 0, 2]) != int(seen[1, 0, 0, 2]), "environments have different outcomes"
+
+
+def test_starts_of_restarted_episodes_are_reported() -> None:
+    many = WorldModelVectorEnv(3, WorldModel(Brighten()), STARTS, BOUNDS, COST, steps=1)
+    many.reset(seed=0, options={"start": 0})
+    many.step(np.zeros((3, 2), np.float32))
+    seen, *_ = many.step(np.zeros((3, 2), np.float32))  # all restart
+    _, info = many.reset(options={**PARTIAL, "start": 1})
+    expected = [round(255 * float(STARTS[start, 0, 0, 0, 0])) for start in info["start"][:2]]
+    assert seen[:2, 0, 0, 0].tolist() == expected
+    assert info["start"][2] == 1
+
+
 def test_invalid_starts_raise() -> None:
     with pytest.raises(ValueError, match=r"context must be \(B, T, C, H, W\) with T >= 2"):
         WorldModelEnv(WorldModel(Brighten(2)), STARTS, BOUNDS, COST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -25,25 +25,29 @@ METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
 @dataclass(frozen=True)
 class Context:
-    """The newest frames `(B, T, C, H, W)`, actions between them `(B, T-1, A)`, and states `(B, T, S)` if there are."""
+    """The newest frames `(B, T, C, H, W)`, actions between them `(B, T-1, A)`, and states `(B, T, S)` if there are.
+
+    For a model that takes noise, `noise_seeds` `(B,)` are the seeds of the episodes' outcomes.
+    """
 
     frames: Tensor
     actions: Tensor
     states: Tensor | None
+    noise_seeds: Tensor | None = None
 
     def rows(self, rows: Any) -> Context:
         """Return the environments of the batch that an index (a slice, a mask or integers) selects."""
-        return Context(self.frames[rows], self.actions[rows], None if self.states is None else self.states[rows])
+        states, seeds = (None if part is None else part[rows] for part in (self.states, self.noise_seeds))
+        return Context(self.frames[rows], self.actions[rows], states, seeds)
 
     def replaced(self, rows: Tensor, fresh: Context) -> Context:
         """Return a copy with the environments at integer indices `rows` replaced by those of `fresh`, in order."""
-        pairs = ((self.frames, fresh.frames), (self.actions, fresh.actions), (self.states, fresh.states))
-        frames, actions, states = (
-            None if old is None or new is None else old.index_put((rows,), new) for old, new in pairs
+        pairs = ((self.states, fresh.states), (self.noise_seeds, fresh.noise_seeds))
+        states, seeds = (None if old is None or new is None else old.index_put((rows,), new) for old, new in pairs)
+        frames, actions = (
+            old.index_put((rows,), new) for old, new in ((self.frames, fresh.frames), (self.actions, fresh.actions))
         )
-        assert frames is not None
-        assert actions is not None
-        return Context(frames, actions, states)
+        return Context(frames, actions, states, seeds)
 
 
 class ModelDynamics:
@@ -86,9 +90,12 @@ class ModelDynamics:
         """Return the number of starts."""
         return len(self.starts.frames)
 
-    def begin(self, chosen: np.ndarray) -> Context:
-        """Return the context of the starts with these indices, `(B,)` integers."""
-        return self.starts.rows(torch.from_numpy(chosen))
+    def begin(self, chosen: np.ndarray, random: np.random.Generator) -> Context:
+        """Return the context of the starts with these indices, `(B,)` integers, with outcomes drawn from `random`."""
+        context = self.starts.rows(torch.from_numpy(chosen))
+        if not self.model.noise_channels:
+            return context
+        return replace(context, noise_seeds=torch.from_numpy(random.integers(2**31, size=len(chosen))))
 
     def observation(self, context: Context) -> Any:
         """Return the newest frames `(B, H, W, 3)` uint8, cameras side by side.
@@ -115,7 +122,10 @@ class ModelDynamics:
         moves = torch.as_tensor(np.asarray(actions, np.float32))
         if not bool(moves.isfinite().all()) or not self.bounds.contain(moves):
             raise ValueError(f"actions {moves.tolist()} are not in [{self.bounds.low}, {self.bounds.high}]; clip them")
-        frames = self.model.rollout(context.frames, moves[:, None, None], context.actions, states=context.states)
+        seeds = None if context.noise_seeds is None else context.noise_seeds.tolist()
+        frames = self.model.rollout(
+            context.frames, moves[:, None, None], context.actions, states=context.states, noise_seed=seeds
+        )
         frames, states = frames[:, 0].cpu(), context.states  # (B, 1, C, H, W)
         rewards = -evaluate_cost(self.cost, frames).numpy()
         if states is not None:
@@ -126,7 +136,8 @@ class ModelDynamics:
             assert predicted is not None
             states = torch.cat([states, predicted[:, 1:].cpu()], 1)[:, 1:]
         actions_now = torch.cat([context.actions, moves[:, None]], 1)[:, 1:]
-        return Context(torch.cat([context.frames, frames], 1)[:, 1:], actions_now, states), rewards
+        frames = torch.cat([context.frames, frames], 1)[:, 1:]
+        return Context(frames, actions_now, states, context.noise_seeds), rewards
 
 
 class WorldModelEnv(gymnasium.Env[Any, np.ndarray]):
@@ -160,7 +171,7 @@ class WorldModelEnv(gymnasium.Env[Any, np.ndarray]):
         count = len(self.dynamics)
         start = (options or {}).get("start")
         chosen = int(self.np_random.integers(count) if start is None else _checked_starts(start, (), count))
-        self.context_state, self.done = self.dynamics.begin(np.array([chosen])), 0
+        self.context_state, self.done = self.dynamics.begin(np.array([chosen]), self.np_random), 0
         return self._observation(), {"start": chosen}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -239,14 +250,14 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, np.ndarray, np.ndarray
         if mask.shape != shape or mask.dtype != bool:
             raise ValueError(f"reset_mask must be booleans {shape}, not {mask.dtype} {mask.shape}")
         chosen = self.np_random.integers(count, size=shape) if given is None else _checked_starts(given, shape, count)
-        fresh = self.dynamics.begin(chosen)
+        fresh = self.dynamics.begin(chosen, self.np_random)
         if mask.all():
             self.context_state, self.done, self.chosen = fresh, np.zeros(self.num_envs, np.int64), chosen
         else:
             rows = torch.from_numpy(mask)
             self.context_state = self._state().replaced(rows, fresh.rows(rows))
             self.done, self.chosen = np.where(mask, 0, self.done), np.where(mask, chosen, self.chosen)
-        return self._observation(), {"start": self.chosen}
+        return self._observation(), {"start": self.chosen.copy()}
 
     def _state(self) -> Context:
         if self.context_state is None:
@@ -262,8 +273,8 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, np.ndarray, np.ndarray
         context, rewards = self.dynamics.step(state, actions)
         if ended.any():
             places = torch.from_numpy(np.flatnonzero(ended))
-            fresh = self.dynamics.begin(self.np_random.integers(len(self.dynamics), size=len(places)))
-            context = context.replaced(places, fresh)
+            self.chosen[ended] = self.np_random.integers(len(self.dynamics), size=len(places))
+            context = context.replaced(places, self.dynamics.begin(self.chosen[ended], self.np_random))
             rewards[ended] = 0
         self.context_state, self.done = context, np.where(ended, 0, self.done + 1)
         return (

@@ -94,6 +94,9 @@ def trained_bounds(predictor: Predictor) -> Bounds | None:
     return Bounds.of(bounds[0], bounds[1], state.get("action_names") or ()) if bounds else None
 
 
+NoiseSeed = int | Sequence[int] | None
+
+
 @dataclass(frozen=True)
 class Plans:
     """Plans to predict, with what they start from; see `PlanningModel.rollout`."""
@@ -102,7 +105,7 @@ class Plans:
     actions: Tensor
     past_actions: Tensor | None = None
     states: Tensor | None = None
-    noise_seed: int | None = None
+    noise_seed: NoiseSeed = None
     differentiable: bool = False
 
 
@@ -150,7 +153,7 @@ class PlanningModel:
         differentiable: bool = False,
         *,
         states: Tensor | None = None,
-        noise_seed: int | None = None,
+        noise_seed: NoiseSeed = None,
     ) -> Tensor:
         """Predict the frames of plans.
 
@@ -161,7 +164,8 @@ class PlanningModel:
             past_actions: `(B, T-1, A)`, between the context frames; not needed for T = 1.
             differentiable: Whether to keep the graph from the frames back to the actions, if the model supports it.
             states: States of the context frames, `(B, T, state_size)`, for a model that takes states.
-            noise_seed: Seed of the outcome, for a model that takes noise; None: drawn from torch's random stream.
+            noise_seed: Seed of the outcome, for a model that takes noise, or one for each context; None: drawn from
+                torch's random stream.
 
         Returns:
             `(B, S, K, C, H, W)` float32 in [0, 1].
@@ -181,7 +185,7 @@ class PlanningModel:
         differentiable: bool = False,
         *,
         states: Tensor | None = None,
-        noise_seed: int | None = None,
+        noise_seed: NoiseSeed = None,
     ) -> Tensor:
         """Compute the costs `(B, S)` of plans, on their device, with the frames of only one chunk in memory.
 

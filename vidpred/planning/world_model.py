@@ -15,7 +15,7 @@ from vidpred.models.base import Forward, as_generator
 from vidpred.models.noise import draw_noise, seeded_noise
 from vidpred.models.rollout import stream_rollout
 from vidpred.planning.inputs import FrameSize, checked_frames, trained_size
-from vidpred.planning.planning_model import Bounds, PlanningModel, Plans, trained_bounds
+from vidpred.planning.planning_model import Bounds, NoiseSeed, PlanningModel, Plans, trained_bounds
 
 CHUNK_FRAMES = 2048  # frames of 64x64 pixels to predict in one chunk of plans: about 100 MB
 
@@ -176,19 +176,26 @@ class WorldModel(PlanningModel):
         owner = torch.arange(batch, device=self.device).repeat_interleave(count)
         future_actions = actions.to(self.device, torch.float32).flatten(0, 1)
         # All plans share one noise sample, so that their comparison does not depend on chance or on the chunks.
-        forward, noise = None if differentiable else self._fast_forward(), None
-        if self.noise_channels:
-            drawn = draw_noise(self.generator, 1) if noise_seed is None else seeded_noise(self.generator, 1, noise_seed)
-            noise = drawn.to(self.device)
+        forward = None if differentiable else self._fast_forward()
+        noise = self._noise(noise_seed, batch) if self.noise_channels else None
         for rows in torch.arange(batch * count, device=self.device).split(self._chunk_size(context, steps)):
             own = owner[rows]
             moves = torch.cat([past_actions[own], future_actions[rows]], 1)
-            draw = None if noise is None else noise.expand(len(own), -1)
+            draw = None if noise is None else noise[own]
             own_states = None if states is None else states[own]
             with torch.set_grad_enabled(differentiable), self._autocast(forward is None):
                 stream = stream_rollout(self.generator, context[own], steps, draw, moves, own_states, forward)
                 frames = torch.stack(list(stream), 1)
             yield frames, own
+
+    def _noise(self, seed: NoiseSeed, batch: int) -> Tensor:
+        """Return the noise of each situation, `(batch, noise_channels)`, see `rollout`."""
+        if seed is None:
+            drawn = draw_noise(self.generator, 1)
+        else:
+            seeds = [seed] if isinstance(seed, int) else seed
+            drawn = torch.cat([seeded_noise(self.generator, 1, one) for one in seeds])
+        return drawn.to(self.device).expand(batch, -1)
 
     def _autocast(self, enabled: bool) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=enabled and self.precision != torch.float32)
