@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import av
 import cv2
@@ -22,6 +23,7 @@ from vidpred.evaluation.clip_metrics import ClipMetrics
 from vidpred.evaluation.metric_table import PROTOCOLS
 from vidpred.evaluation.protocols import Measurement, evaluate_models, with_baselines
 from vidpred.inference import load_models
+from vidpred.inference.clip_window import choose_window
 from vidpred.inference.clips import named_after
 from vidpred.inference.predict_video import PredictRequest, VideoPrediction
 from vidpred.inference.predictor import Predictor
@@ -47,6 +49,16 @@ class Darker(nn.Module):
 
 def model(name: str = "mine", noise_channels: int = 0) -> Predictor:
     return Predictor(Darker(noise_channels), DataSettings(context_frames=2, crop_size=None), name)
+
+
+def test_a_clip_too_short_for_ground_truth_at_the_frames_distance_is_predicted_beyond_its_end() -> None:
+    """With every second frame, two context frames reach from two to four frames before the first predicted one."""
+    predictor, info = Predictor(Darker(), DataSettings(context_frames=2, crop_size=None, frame_skip=2)), MagicMock()
+    for frames in range(3, 14):
+        window = choose_window(info, frames, [predictor], 4, None)
+        assert len(window.numbers) >= 2
+        assert window.first == (frames - 8 if frames >= 12 else frames + 1)
+        assert window.first - window.numbers[-1] == 2
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def choose_window(
         )
     if start is None:
         held_out = frames - steps * stride
-        start = held_out if held_out >= needed else frames - 1 + stride
+        start = held_out if held_out >= needed - 1 + stride else frames - 1 + stride
     if not needed - 1 + stride <= start <= frames - 1 + stride:
         raise ConfigError(
             f"[--start {start}] must lie between {needed - 1 + stride} and {frames - 1 + stride}: "
