@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from vidpred.evaluation.protocols import (
     window_of_each_clip,
     with_baselines,
 )
-from vidpred.evaluation.report import clip_table, doubling_steps, table, text, to_json, verdicts, write_plot
+from vidpred.evaluation.report import clip_table, doubling_steps, table, table_rows, text, to_json, verdicts, write_plot
 from vidpred.evaluation.samples import summarize
 from vidpred.models.base import Generator
 from vidpred.models.baselines import CopyLast, FlowExtrapolation
@@ -237,6 +238,31 @@ def test_a_sentence_compares_each_model_with_copying() -> None:
     shown = text(result, None, {"data": "clips", "split": "test", "frames": "frames of size 64"})
     assert shown.startswith("test split of clips, frames of size 64")
     assert shown.endswith(worse)
+
+
+class Noise(CopyLast):
+    """A model that adds noise to the last frame, and from its second prediction on yields NaN."""
+
+    done = 0
+
+    def forward(self, context: Tensor) -> list[Tensor]:
+        self.done += 1
+        noise = torch.randn(context[:, -1:].shape, generator=torch.Generator().manual_seed(0))
+        return [(context[:, -1:] + 0.3 * noise).clamp(0, 1) * (1 if self.done == 1 else math.nan)]
+
+
+def test_false_detail_is_not_better_than_copying_and_n_is_that_of_every_model() -> None:
+    """Noise has many times the energy of the true frames, whose own is best."""
+    models = with_baselines({"noise": Noise()}, 1)
+    result = evaluate_models(
+        models, Drift(2 + 1, 3), Measurement(1, protocol=PROTOCOLS["detail"], only=("psnr", "energy"))
+    )
+    result.protocol = replace(result.protocol, name="only", added=("psnr", "energy"))
+    assert result.scores["noise"].gain["energy"][0].mean > 10
+    (sentence,) = verdicts(result)
+    assert sentence.startswith("noise: gain in PSNR over copy last -")
+    assert sentence.endswith("(worse)")
+    assert table_rows(result, 1)[-1] == ["n", "1 to 3", "1 to 3"]
 
 
 @pytest.mark.slow

@@ -248,6 +248,11 @@ class Protocol:
     added: tuple[str, ...] = ()
 
     @property
+    def compared(self) -> str:
+        """The metric by which models are better or worse: `shown`, but PSNR where neither more nor less is better."""
+        return self.shown if METRICS[self.shown].best is None else "psnr"
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The names of the protocol's metrics, in the order of `METRICS`."""
         own = tuple(name for name, one in METRICS.items() if self.name in one.protocols)

@@ -91,10 +91,10 @@ def text(evaluation: Evaluation, learned: NetworkMetrics | None, about: dict[str
 def verdicts(evaluation: Evaluation) -> list[str]:
     """Return a sentence for each model except the baselines: whether it predicts better than copying.
 
-    The first and the last predicted frame count, by the metric of the clip table. A mean gain within two standard
-    errors of 0 is no clear difference.
+    The first and the last predicted frame count, by `Protocol.compared`. A mean gain within two standard errors of 0 is
+    no clear difference.
     """
-    metric = evaluation.protocol.shown
+    metric = evaluation.protocol.compared
     sentences = []
     for name, scores in evaluation.scores.items():
         if name in BASELINES:
@@ -153,6 +153,7 @@ def table(evaluation: Evaluation, frames_ahead: Sequence[int] | None = None) -> 
 def table_rows(evaluation: Evaluation, frame_ahead: int) -> list[list[str]]:
     """Return the rows of a table at one frame ahead: one per model, then the LAST row, "n", of measured frames.
 
+    Where models differ in n, as where a prediction is NaN, it is a range: their means are of different frames.
     Every row has a name and a cell for each metric. If several samples were drawn, a model that takes noise has three
     rows (the mean over samples, the best sample, the worst one), and a last cell, the spread of the samples.
 
@@ -165,8 +166,9 @@ def table_rows(evaluation: Evaluation, frame_ahead: int) -> list[list[str]]:
         [name, *(_cell(scores.overall[metric][frame_ahead - 1]) for metric in names)]
         for name, scores in evaluation.scores.items()
     ]
-    first = next(iter(evaluation.scores.values()))
-    lines.append(["n", *(str(first.overall[metric][frame_ahead - 1].count) for metric in names)])
+    models = evaluation.scores.values()
+    counts = [{scores.overall[metric][frame_ahead - 1].count for scores in models} for metric in names]
+    lines.append(["n", *(str(max(of)) if len(of) == 1 else f"{min(of)} to {max(of)}" for of in counts)])
     if evaluation.num_samples:
         apart = {
             row_name(name, "mean", evaluation.num_samples): total[frame_ahead - 1]
