@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.video_files import numbered_frames, write_video
 from vidpred.data.build import record_splits
@@ -19,6 +19,39 @@ from vidpred.inference.predictor import Predictor
 from vidpred.models.base import Generator
 
 REQUEST = EvaluationRequest(2, windows=2)
+
+
+class Dropped(nn.Module):
+    """A user's module in training, part of which stays in evaluation mode."""
+
+    context_frames, pred_frames, lead, channels = 2, 1, 1, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.frozen = nn.Dropout(0.5), nn.BatchNorm2d(3).eval()
+
+    def forward(self, context: Tensor) -> Tensor:
+        assert not self.training
+        return self.drop(context[:, -1:])
+
+
+@pytest.mark.slow
+def test_modules_in_training_are_measured_in_evaluation_mode_and_stay_in_training(clips: Path) -> None:
+    own = Dropped()
+    wrapped = Predictor(own, DataSettings(root=str(clips), context_frames=2))
+    for models in (own, [wrapped], {"mine": wrapped}):
+        own.train()
+        own.frozen.eval()
+        found = evaluate(models, str(clips), num_frames=1, windows=2)
+        first, copied = (found.scores[name].overall["psnr"][0].mean for name in (next(iter(found.scores)), "copy last"))
+        assert first == pytest.approx(copied)
+        assert own.training
+        assert own.drop.training
+        assert not own.frozen.training
+    with pytest.raises(ConfigError, match=r"\[num_frames=0\] must be at least 1"):
+        evaluate(wrapped, num_frames=0)
+    with pytest.raises(ConfigError, match=r"\[windows=0\] must be at least 1"):
+        evaluate(wrapped, windows=0)
 
 
 class CopyLast(Generator):

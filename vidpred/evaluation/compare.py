@@ -29,7 +29,7 @@ from vidpred.evaluation.paper_table import by_method, caption, check_paper, pape
 from vidpred.evaluation.protocols import AVERAGING, Evaluation, load_window, max_history_len
 from vidpred.evaluation.training_curves import add_curves
 from vidpred.files import check_output
-from vidpred.inference.load_models import Data, as_predictors, by_name
+from vidpred.inference.load_models import Data, as_predictors, by_name, evaluation_mode
 from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.render import Panel, compose, error_map, stack, write_png
@@ -71,11 +71,12 @@ def compare(
     """
     output = Path(output)
     check_output(output, True, "--output", (".html",))
-    predictors = as_predictors(models, data)
-    if are_image_models(predictors):
-        return compare_images(predictors, output, ImageRequest(split, count))
-    request = EvaluationRequest(num_frames, windows, find_protocol(protocol), progress=True, split=split)
-    found = compare_predictors(predictors, output, request)
+    with evaluation_mode(models):
+        predictors = as_predictors(models, data)
+        if are_image_models(predictors):
+            return compare_images(predictors, output, ImageRequest(split, count))
+        request = EvaluationRequest(num_frames, windows, find_protocol(protocol), progress=True, split=split)
+        found = compare_predictors(predictors, output, request)
     return PrintedEvaluation(**vars(found), about=about_evaluation(predictors, request))
 
 

@@ -30,6 +30,7 @@ from vidpred.inference.load_models import (
     as_predictors,
     by_name,
     check_same_data,
+    evaluation_mode,
     refuse_trained,
     warn_without_splits,
 )
@@ -120,8 +121,9 @@ def evaluate(
         VidpredError: A run, the data or a setting cannot be used.
     """
     request = EvaluationRequest(num_frames, windows, find_protocol(protocol), num_samples, seed, True, split=split)
-    predictors = as_predictors(models, data)
-    found = evaluate_predictors(predictors, request)
+    with evaluation_mode(models):
+        predictors = as_predictors(models, data)
+        found = evaluate_predictors(predictors, request)
     return PrintedEvaluation(**vars(found), about=about_evaluation(predictors, request))
 
 
@@ -153,6 +155,9 @@ def check_request(predictors: Sequence[Predictor], request: EvaluationRequest) -
     """Check that the request fits the predictors and that they take the same frames. Raises ConfigError."""
     if request.split not in SPLITS:
         raise ConfigError(f"no such split [--split {request.split}]; choose from {', '.join(SPLITS)}")
+    for option, count in (("frames", request.num_frames), ("windows", request.windows)):
+        if count is not None and count < 1:
+            raise ConfigError(f"[--{option} {count}] must be at least 1")
     for predictor in predictors:
         predictor.check_predicts_frames()
     if request.root is None:

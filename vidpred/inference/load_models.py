@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,8 @@ def as_predictors(models: Any, data: Data | None = None) -> list[Predictor]:
         ConfigError: A setting is wrong, or an own generator has no data or no number of context frames.
         StorageError: A run cannot be loaded.
     """
-    listed = models if isinstance(models, list | tuple) else [models]
-    named = list(models.items()) if isinstance(models, Mapping) else [(None, model) for model in listed]
     changes: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {} if data is None else {"root": str(data)}
-    loaded = [(name, _loaded(model)) for name, model in named]
+    loaded = [(name, _loaded(model)) for name, model in _named(models)]
     first = next((model.data for _, model in loaded if isinstance(model, Predictor)), None)
     if first is None and "root" not in changes:
         raise ConfigError("own generators have no data; give a folder of videos: --data FOLDER")
@@ -123,6 +122,27 @@ def as_predictors(models: Any, data: Data | None = None) -> list[Predictor]:
             context_frames = changes.get("context_frames", first.context_frames if first else None)
             found.append(own_predictor(model, context_frames, _changed(first or DataSettings(), changes), name))
     return found
+
+
+@contextmanager
+def evaluation_mode(models: Any) -> Iterator[None]:
+    """Set modules among models (see `as_predictors`) to evaluation mode within a block, for callers that train them."""
+    parts = [model.generator if isinstance(model, Predictor) else model for _, model in _named(models)]
+    training = [part for model in parts if isinstance(model, nn.Module) for part in model.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _named(models: Any) -> list[tuple[str | None, Any]]:
+    """Return models, one or several in a list or by name, with their names."""
+    if isinstance(models, Mapping):
+        return list(models.items())
+    return [(None, model) for model in (models if isinstance(models, list | tuple) else [models])]
 
 
 def warn_without_splits(predictor: Predictor) -> None:
