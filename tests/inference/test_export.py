@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, patch
 
 import numpy as np
 import pytest
@@ -58,6 +59,16 @@ def test_a_step_is_one_application_of_a_rollout_with_actions() -> None:
     expected = rollout(model.generator, context, frames.shape[1], actions=actions)
     torch.testing.assert_close(frames, expected)
     torch.testing.assert_close(following, torch.cat([context, expected], 1)[:, -context.shape[1] :])
+
+
+def test_the_predictor_stays_on_its_device_and_nan_is_a_difference(tmp_path: Path) -> None:
+    model = predictor("block_push.yaml")
+    with patch.object(Predictor, "device", torch.device("meta")):
+        export(model, tmp_path / "model.pt2")
+    assert {values.device.type for values in model.generator.parameters()} == {"meta"}
+    step = MagicMock(return_value=(torch.zeros(2), torch.zeros(2)))
+    with patch.object(exporting, "run_onnx", return_value=[torch.zeros(2), torch.full((2,), torch.nan)]):
+        assert not exporting.largest_difference(step, tmp_path / "model.onnx", "onnx") <= exporting.TOLERANCE
 
 
 class Brighter(Generator):

@@ -80,10 +80,10 @@ def export(
         require_onnx()
     predictor = model if isinstance(model, Predictor) else Predictor.load(model, checkpoint, "cpu")
     state = {} if predictor.checkpoint is None else predictor.checkpoint.state
-    step = exported_step(predictor.generator, state).cpu().eval()
-    if kind == "onnx" and not step.as_onnx:
-        raise ConfigError(f"this model cannot become ONNX [{predictor.name}]; choose --format pt2 and a file .pt2")
-    with hide_export_output(), torch.no_grad():
+    with predictor.on_cpu(), hide_export_output(), torch.no_grad():
+        step = exported_step(predictor.generator, state).cpu().eval()
+        if kind == "onnx" and not step.as_onnx:
+            raise ConfigError(f"this model cannot become ONNX [{predictor.name}]; choose --format pt2 and a file .pt2")
         program, shortest = trace(step, predictor.name)
         described = describe(predictor, step, shortest)
         with atomic_write(target, durable=True) as temporary:
@@ -214,7 +214,8 @@ def largest_difference(step: ExportedStep, path: Path, kind: Format) -> float:
     inputs = step.example(CHECKED, seed=1)
     expected = step(*inputs)
     outputs = run_onnx(path, step, inputs) if kind == "onnx" else torch.export.load(path).module()(*inputs)
-    return max(float((a - b).abs().max()) for a, b in zip(expected, outputs, strict=True))
+    largest = torch.stack([(a - b).abs().max() for a, b in zip(expected, outputs, strict=True)])
+    return float(largest.max())  # NaN if any is
 
 
 def run_onnx(path: Path, step: ExportedStep, inputs: tuple[Tensor, ...]) -> list[Tensor]:

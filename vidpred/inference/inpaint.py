@@ -105,10 +105,11 @@ class Completer:
         generator = self.predictor.generator
         known = known.expand(images.shape[1:])
         if generator.has_density:
-            expected = generator.cpu().expected(images, known)[:, None]
-            if count == 1:
-                return expected
-            return torch.cat([expected, generator.completions(images, known, count - 1, seed)], 1)
+            with self.predictor.on_cpu():
+                expected = generator.expected(images, known)[:, None]
+                if count == 1:
+                    return expected
+                return torch.cat([expected, generator.completions(images, known, count - 1, seed)], 1)
         classes = generator.num_labels
         if classes and not (label is not None and 0 <= label < classes):
             raise ConfigError(f"[--label] the run's generator takes classes; give one from 0 to {classes - 1}")

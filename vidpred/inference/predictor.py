@@ -103,6 +103,16 @@ class Predictor(SharedModel):
         """The generator's device; the CPU for one without parameters."""
         return next((parameter.device for parameter in self.generator.parameters()), torch.device("cpu"))
 
+    @contextmanager
+    def on_cpu(self) -> Iterator[None]:
+        """Move the generator to the CPU within a block."""
+        device = self.device
+        self.generator.cpu()
+        try:
+            yield
+        finally:
+            self.generator.to(device)
+
     @property
     def run_folder(self) -> Path | None:
         """The folder of the run; None for a generator that was not loaded from one."""
