@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from vidpred.data.images.windows import ImageWindows, images_of
 from vidpred.data.settings import DataSettings
 from vidpred.data.worlds.points import to_points
 from vidpred.errors import ConfigError
+from vidpred.evaluation import images
 from vidpred.evaluation.classifier import features_of, load_network, train_classifier
 from vidpred.evaluation.compare import compare as compare_runs
 from vidpred.evaluation.frechet import distance_of
@@ -38,6 +40,7 @@ from vidpred.evaluation.images import (
     evaluate_runs,
 )
 from vidpred.inference.discriminator import load_discriminator
+from vidpred.inference.model_card import model_card
 from vidpred.inference.sample_images import Sampler
 from vidpred.run import train
 
@@ -303,3 +306,19 @@ def test_points_are_sampled_as_coordinates(tmp_path: Path) -> None:
     assert call(*words, "-o", str(tmp_path / "points.png"), "--count", "10") == 0
     assert call(*words, "-o", str(tmp_path / "points")) == 2
     assert call(*words, "-o", str(tmp_path / "more.png"), "--interpolate") == 2
+
+
+def test_numbers_that_are_not_finite_are_null_in_json_and_absent_on_a_model_card(tmp_path: Path) -> None:
+    """No sample near a Gaussian: an infinite divergence."""
+    coverage = {"high_quality_share": 0.0, "divergence": math.inf}
+    evaluation = ImageEvaluation({"a": coverage}, {"high_quality_share": "share", "divergence": "KL"}, 5)
+    with patch.object(images, "evaluate_images", return_value=evaluation):
+        evaluate_runs([], ImageRequest(), tmp_path / "numbers.json")
+    text = (tmp_path / "numbers.json").read_text()
+    content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert content["numbers"]["a"] == {"high_quality_share": 0.0, "divergence": None}
+    config = {"data": DataSettings(context_frames=0).model_dump(), "model": {"name": "mlp"}}
+    card = model_card("a", config, config, {"parameters": 1, "step": 1}, content)
+    assert [cell.strip() for cell in next(line for line in card.splitlines() if line.startswith("| a")).split("|")][
+        2:4
+    ] == ["0", "-"]

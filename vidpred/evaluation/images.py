@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from vidpred.evaluation.image_metrics import (
 from vidpred.evaluation.modes import POINTS as POINTS_DRAWN
 from vidpred.evaluation.modes import draw_points, measure_coverage
 from vidpred.evaluation.monte_carlo import roughness
-from vidpred.files import write_file
+from vidpred.evaluation.report import write_json
 from vidpred.inference.discriminator import load_discriminator
 from vidpred.inference.load_models import by_name, check_same_data, refuse_trained, warn_without_splits
 from vidpred.inference.predictor import Predictor
@@ -215,12 +215,15 @@ def evaluate_runs(
     found = evaluate_images(by_name(predictors), request)
     if numbers:
         content = {
-            "numbers": found.numbers,
+            "numbers": {
+                run: {name: value if math.isfinite(value) else None for name, value in values.items()}
+                for run, values in found.numbers.items()
+            },
             "definitions": found.definitions,
             "samples": found.count,
             "split": request.split,
         }
-        write_file(numbers, json.dumps(content, indent=1))
+        write_json(numbers, content)
     if neighbors:
         if not found.neighbors:
             raise ConfigError(f"[--neighbors {neighbors}] the run generates points, not images; leave it out")

@@ -121,8 +121,10 @@ def _tables(metrics: Mapping[str, Any]) -> list[str]:
             lines.append(markdown_table([f"frame t+{step}", *first], rows))
     else:
         columns = list(dict.fromkeys(key for numbers in metrics.get("numbers", {}).values() for key in numbers))
-        rows = [[name, *(f"{numbers.get(key, float('nan')):.4g}" for key in columns)]
-                for name, numbers in metrics.get("numbers", {}).items()]  # fmt: skip
+        rows = [
+            [name, *("-" if (value := numbers.get(key)) is None else f"{value:.4g}" for key in columns)]
+            for name, numbers in metrics.get("numbers", {}).items()
+        ]
         lines.append(f"{metrics.get('samples')} samples, {metrics.get('split')} split.\n")
         lines.append(markdown_table(["", *columns], rows))
     return [*lines, *(f"- `{name}`: {text}" for name, text in metrics["definitions"].items()), ""]
