@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from vidpred.data.array_layout import as_uint8, find_layout, has_byte_values, one_clip
-from vidpred.data.prepared.frame_writer import Clip, Item, reason
+from vidpred.data.prepared.frame_writer import Clip, Item, as_numbers, reason
 from vidpred.data.prepared.pipeline import MISSING
 from vidpred.data.splits import FOLDERS, Part, whole_clips, with_validation
 from vidpred.errors import UNREADABLE, ConfigError, DataError, one_line, printable, warn
@@ -25,6 +25,7 @@ from .base import CameraSet, bad_frames, clip_name, parts_by_clip, stacked, uniq
 from .frame_order import natural_order
 
 LAYOUTS = {3: ("THW",), 4: ("THWC", "TCHW")}
+EPISODE_ENDS, EPISODE_PLACES = ("meta/episode_ends", "episode_ends"), ("ep_offset", "ep_len")
 ACTIONS, STATES = ("actions", "action"), ("states", "state", "proprio", "observations/qpos")
 BLOCK = 64  # frames read at once
 EPISODES_AN_ITEM = 50
@@ -132,7 +133,9 @@ class EpisodeArrays(CameraSet):
             group = root[episode["group"]] if episode["group"] else root
             place = slice(episode["first"], episode["first"] + episode["length"])
             views = [View.of(group[name], name, place, as_bytes[name]) for name in names_of(episode["camera"])]
-            values = {kind: rows_of(group, episode[kind], place) for kind in ("actions", "states")}
+            values = {
+                kind: rows_of(group, episode[kind], place, followed=kind == "actions") for kind in ("actions", "states")
+            }
         except BAD_EPISODE as error:
             why = DataError(f"cannot read the episode ({one_line(error)[:100]})")
             yield from (Clip(name, split, bad_frames(why), self.rate) for name, split, *_ in episode["parts"])
@@ -150,13 +153,15 @@ class EpisodeArrays(CameraSet):
             ConfigError: There are several cameras, or a given name is missing.
             DataError: There are no images.
         """
-        ends = next((np.asarray(root[key][:]) for key in ("meta/episode_ends", "episode_ends") if key in root), None)
+        ends = next((np.asarray(root[key][:]) for key in EPISODE_ENDS if hasattr(root.get(key), "shape")), None)
         if ends is not None:
-            firsts, lengths = np.array([0, *ends[:-1]]), np.diff([0, *ends])
-        elif "ep_len" in root and "ep_offset" in root:
-            firsts, lengths = np.asarray(root["ep_offset"][:]), np.asarray(root["ep_len"][:])
+            firsts, lengths = np.array([0, *ends])[:-1], np.diff([0, *ends])
+        elif all(hasattr(root.get(key), "shape") for key in EPISODE_PLACES):
+            firsts, lengths = (np.asarray(root[key][:]) for key in EPISODE_PLACES)
         else:
             return self._grouped(root)
+        if not len(firsts):
+            raise DataError("no episodes: the list of their ends, or of their lengths, is empty")
         check_ranges(firsts, lengths)
         group = "data" if "data" in root else ""
         names = self._names(root[group] if group else root)
@@ -202,7 +207,11 @@ class EpisodeArrays(CameraSet):
                 raise MissingArrayError(
                     f"no array {kind}={given} in an episode [{self.source}]; there are {', '.join(group)}"
                 )
-            found[kind] = given or next((name for name in usual if name in group), None)
+            name = given or next((name for name in usual if name in group), None)
+            if name is not None and not hasattr(group[name], "shape"):
+                inside = ", ".join(f"{name}/{key}" for key in group[name])
+                raise MissingArrayError(f"a group, not an array: {name} [{self.source}]; set {kind} to one of {inside}")
+            found[kind] = name
         return found
 
     def _divided(self, lengths: dict[str, int], official: dict[str, str]) -> list[Part]:
@@ -321,17 +330,25 @@ class View:
                 yield as_uint8(frame, self.as_bytes)
 
 
-def rows_of(group: Any, name: str | None, place: slice) -> np.ndarray | None:
+def rows_of(group: Any, name: str | None, place: slice, followed: bool) -> np.ndarray | None:
     """Return one row of values per frame, `(n, A)` float32; None without a name.
 
-    A missing last row, and a last row that is not finite because no action follows, is filled with zeros.
+    Args:
+        group: The episode.
+        name: Name of the array in it.
+        place: Rows of the episode.
+        followed: Whether each row leads to the next frame, so that nothing follows the last one: where it is missing or
+            not finite, it is filled with zeros.
+
+    Raises:
+        DataError: The values are no numbers.
     """
     if name is None:
         return None
-    rows = np.asarray(group[name][place], np.float32)
+    rows = as_numbers(group[name][place], f"{name} has values")
     rows = rows.reshape(len(rows), -1)
     missing = place.stop - place.start - len(rows)
-    rows = np.concatenate([rows, np.zeros_like(rows[:1])]) if missing == 1 and len(rows) else rows
-    if len(rows) and not np.isfinite(rows[-1]).any():
-        rows[-1] = 0
+    if followed and len(rows):
+        rows = np.concatenate([rows, np.zeros_like(rows[:1])]) if missing == 1 else rows
+        rows[-1] = rows[-1] if np.isfinite(rows[-1]).any() else 0
     return rows

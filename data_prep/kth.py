@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -101,7 +102,7 @@ def read_sequences(source: Path) -> dict[str, list[tuple[int, int]]]:
     """Read the (first, last) frames, counted from 1, of each video ("person01_boxing_d1"); empty without the file.
 
     Raises:
-        DataError: The sequences of a video are out of order.
+        DataError: The sequences of a video are out of order, or overlap.
     """
     file = source / SEQUENCES
     found = {}
@@ -109,9 +110,10 @@ def read_sequences(source: Path) -> dict[str, list[tuple[int, int]]]:
         for line in read_bytes(file).decode(errors="replace").splitlines():
             if match := re.match(r"(person\d\d_\w+_d\d)\s+frames\s+(.*)", line.strip()):
                 sequences = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\s*-\s*(\d+)", match[2])]
-                if any(a > b or a < 1 for a, b in sequences) or sequences != sorted(sequences):
+                overlap = any(before[1] >= first for before, (first, _) in pairwise(sequences))
+                if overlap or any(a > b or a < 1 for a, b in sequences):
                     raise DataError(
-                        f"sequences of {match[1]} are out of order [{printable(file)}]; set sequences=false"
+                        f"sequences of {match[1]} are out of order, or overlap [{printable(file)}]; set sequences=false"
                     )
                 found[match[1]] = sequences
     return found

@@ -130,6 +130,8 @@ class LeRobot(CameraSet):
             try:
                 if isinstance(first, str):
                     raise DataError(first)
+                if first + episode["parts"][0][2] < position:
+                    raise DataError("its frames overlap those of the episode before it")
                 rows = self._rows(episode, item.detail["columns"])
             except DataError as error:
                 yield from (Clip(name, split, bad_frames(error), rate) for name, split, *_ in episode["parts"])

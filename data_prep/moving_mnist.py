@@ -60,9 +60,14 @@ class MovingMnist(DataSet):
         files = digit_files(self.source)
         if not files:
             raise self.absent("no digits" if self.source.exists() else "no such file or folder")
-        numbers = {split: len(chosen) for split, chosen in split_digits(self.source, self.seed).items()}
+        digits = split_digits(self.source, self.seed)
+        numbers = {split: len(chosen) for split, chosen in digits.items()}
         if min(numbers.values()) < 1:
             raise DataError(f"too few digits to divide, {numbers} [{self.source}]")
+        largest = max(max(chosen.shape[1:]) for chosen in digits.values())
+        if largest > self.side:
+            what = f"digits of {largest} pixels do not fit into images of {self.side}"
+            raise DataError(f"{what} [{self.source}]; raise side")
         counts = {"train": self.train_clips, "validation": self.validation_clips, "test": self.test_clips}
         if self.test_file is not None:
             del counts["test"]

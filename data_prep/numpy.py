@@ -129,10 +129,10 @@ class Numpy(DividedSet):
         )  # of all: one may be dark
         for number, name, split, first, end in item.detail["clips"]:
             clip = one_clip(frames, layout, number)
-            actions = self._values(arrays.get("actions"), layout, number, "actions")
+            actions = self._values(arrays, layout, number, "actions")
             if actions is not None and len(actions) == len(clip) - 1:
                 actions = np.concatenate([actions, np.zeros_like(actions[:1])])
-            states = self._values(arrays.get("states"), layout, number, "states")
+            states = self._values(arrays, layout, number, "states")
             for kind, values in (("actions", actions), ("states", states)):
                 if values is not None and len(values) != len(clip):
                     raise DataError(f"clip {name} has {counted(len(clip), 'frame')}, but {len(values)} {kind}")
@@ -142,14 +142,21 @@ class Numpy(DividedSet):
                 None if actions is None else actions[part], None if states is None else states[part],
             )  # fmt: skip
 
-    def _values(self, values: np.ndarray | None, layout: str, number: int, kind: str) -> np.ndarray | None:
+    def _values(self, arrays: dict[str, np.ndarray], layout: str, number: int, kind: str) -> np.ndarray | None:
+        values = arrays.get(kind)
         if values is None:
             return None
         letters = "".join(letter for letter in layout if letter in "NT")
         values = values[..., None] if values.ndim == len(letters) else values  # one value per frame
         if values.ndim != len(letters) + 1:
             raise DataError(f"{kind} of shape {values.shape}; they need the axes {letters} and one axis of values")
-        return np.take(values, number, letters.index("N")) if "N" in letters else values
+        if "N" not in letters:
+            return values
+        count, own = arrays["frames"].shape[layout.index("N")], values.shape[letters.index("N")]
+        if own != count:
+            raise DataError(f"frames of {counted(count, 'clip')}, but {kind} of {own:,}")
+        one: np.ndarray = np.take(values, number, letters.index("N"))
+        return one
 
     def _keys(self, names: list[str]) -> dict[str, str]:
         """Return the keys of frames, actions and states in an .npz file.

@@ -101,7 +101,9 @@ def _prepared(target: Path, manifest: Manifest) -> list[PreviewClip]:
 
 
 def _read_prepared(source: PreparedFrames, clip: ClipEntry, numbers: Sequence[int]) -> np.ndarray:
-    return source.frames(clip)[list(numbers)].transpose(0, 2, 3, 1)
+    frames = source.frames(clip)[list(numbers)]
+    cameras = np.split(frames, max(1, clip.channels // 3), 1)
+    return np.concatenate(cameras, -1).transpose(0, 2, 3, 1)  # next to each other
 
 
 def _videos(preparation: VideoSet) -> list[PreviewClip]:

@@ -12,6 +12,7 @@ import pytest
 
 from data_prep.episodes import EpisodeArrays
 from data_prep.hdf5 import Hdf5
+from data_prep.preview import write_preview
 from data_prep.zarr import Zarr
 from tests.set_files import episode, find_square
 from vidpred.data.build import build_source
@@ -183,6 +184,7 @@ def test_several_cameras_are_stacked(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             parse_settings(Hdf5, refused, {"source": source}, "")
+    assert write_preview(found, summary.target).is_file()
     settings = DataSettings(root=str(summary.target), channels=3, augment={"horizontal_flip": False})
     with pytest.raises(DataError, match="have 6 channels .*; set data.channels=6"):
         build_source(settings, "train", [0, 1])
@@ -204,6 +206,52 @@ def test_a_bad_episode_costs_only_itself(tmp_path: Path) -> None:
     assert "not finite" in bad["demo_1"]
     assert "no frames" in bad["demo_4"]
     check_squares(summary)
+
+
+def test_values_that_are_no_numbers_and_states_of_other_lengths(tmp_path: Path) -> None:
+    """Zeros may take the place of an action that nothing follows, but not of a state."""
+    h5py = pytest.importorskip("h5py")
+    source = tmp_path / "a.hdf5"
+    robomimic(source)
+    with h5py.File(source, "r+") as file:
+        for demo, name, values in (
+            ("demo_1", "actions", np.full((LENGTHS[1], 2), b"left")),
+            ("demo_4", "states", np.asarray(file["data/demo_4/states"])[:-1]),
+            ("demo_5", "actions", np.zeros(LENGTHS[5], [("x", "f4"), ("y", "f4")])),
+        ):
+            del file[f"data/{demo}/{name}"]
+            file[f"data/{demo}/{name}"] = values
+        file["data/demo_2/states"][-1] = np.nan
+    summary = prepared(Hdf5, source, max_bad_fraction=0.7)
+    assert {clip.clip for clip in summary.clips} == {"demo_0", "demo_3"}
+    bad = skipped(summary)
+    assert "actions has values of type |S4, not numbers" in bad["demo_1"]
+    assert "states that are not finite numbers" in bad["demo_2"]
+    assert "24 frames but states of shape (23, 2)" in bad["demo_4"]
+    assert "not numbers" in bad["demo_5"]
+
+
+@pytest.mark.parametrize("kind", ["actions", "states"])
+def test_a_group_in_the_place_of_an_array_is_named(tmp_path: Path, kind: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    source = tmp_path / "a.hdf5"
+    robomimic(source)
+    with h5py.File(source, "r+") as file:
+        for demo in file["data"].values():
+            values = np.asarray(demo[kind])
+            del demo[kind]
+            demo[f"{kind}/arm"] = values
+    with pytest.raises(ConfigError, match=f"a group, not an array: {kind} .*; set {kind} to one of {kind}/arm"):
+        prepared(Hdf5, source)
+    check_squares(prepared(Hdf5, source, **{kind: f"{kind}/arm"}))
+
+
+def test_lists_of_ends_without_episodes(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["pixels"], file["episode_ends"] = np.zeros((9, 16, 16, 3), np.uint8), np.zeros(0, int)
+    with pytest.raises(DataError, match=r"a.h5: no episodes: the list of their ends"):
+        prepared(Hdf5, tmp_path / "a.h5")
 
 
 def test_a_file_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:

@@ -153,6 +153,10 @@ def wrong_time(columns: dict[str, list[Any]]) -> None:
     columns[f"{CAMERA}/from_timestamp"][2] += 5.0
 
 
+def overlapping(columns: dict[str, list[Any]]) -> None:
+    columns[f"{CAMERA}/from_timestamp"][2] -= 0.8  # eight frames
+
+
 def not_a_number(columns: dict[str, list[Any]]) -> None:
     columns["action"][50][0] = float("nan")
 
@@ -163,6 +167,7 @@ def not_a_number(columns: dict[str, list[Any]]) -> None:
         (DATA, lose_row, "episode 2 has 25 rows in order, not 26"),
         (DATA, not_a_number, "actions that are not finite"),
         (EPISODES, wrong_time, "episode 2 .* does not fit its video"),
+        (EPISODES, overlapping, "frames overlap those of the episode before"),
     ],
 )
 def test_a_bad_episode_costs_only_itself(tmp_path: Path, file: str, edit: Callable[[Any], None], why: str) -> None:

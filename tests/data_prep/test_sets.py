@@ -15,7 +15,7 @@ import pytest
 
 from data_prep import sets
 from data_prep.frame_order import natural_order
-from data_prep.kth import person_split
+from data_prep.kth import person_split, read_sequences
 from data_prep.moving_mnist import bouncing_digits, read_digits, split_digits, trajectory
 from tests.set_files import FRAMES, SETS, SIDE, episode, find_square, lerobot_set, numpy_set
 from tests.set_files import prepare as run
@@ -248,12 +248,24 @@ def test_keys_and_lengths_of_archives(tmp_path: Path) -> None:
     words = ("frames_key=obs", "actions_key=act")
     with pytest.raises(DataError, match="has 24 frames, but 22 states"):
         prepare("numpy", tmp_path / "a.npz", tmp_path / "out", *words)
+    clips = frames[None].repeat(3, 0)
+    for values, why in ((actions[None].repeat(2, 0), "3 clips, but actions of 2"), (np.full((3, 24, 2), "x"), "<U1")):
+        np.savez(tmp_path / "a.npz", frames=clips, actions=values)
+        with pytest.raises(DataError, match=why):
+            prepare("numpy", tmp_path / "a.npz", tmp_path / "out")
 
 
 def test_kth_splits_by_person() -> None:
     splits = [person_split(f"person{number:02}_boxing_d1_uncomp.avi") for number in range(1, 26)]
     assert splits == ["train"] * 14 + ["validation"] * 2 + ["test"] * 9
     assert person_split("boxing.avi") == ""
+
+
+@pytest.mark.parametrize("sequences", ["1-18, 18-40", "21-40, 1-18", "5-1"])
+def test_kth_sequences_that_overlap_are_refused(tmp_path: Path, sequences: str) -> None:
+    (tmp_path / "00sequences.txt").write_text(f"person01_boxing_d1 frames {sequences}\n")
+    with pytest.raises(DataError, match=r"sequences of person01_boxing_d1 are out of order, or overlap .*sequences="):
+        read_sequences(tmp_path)
 
 
 @pytest.mark.parametrize("prepared", ["kth"], indirect=True)
@@ -340,6 +352,9 @@ def test_digits_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=words):
             read_digits(tmp_path / name)
+    np.save(tmp_path / "large.npy", np.zeros((10, 80, 70), np.uint8))
+    with pytest.raises(DataError, match="digits of 80 pixels do not fit into images of 64 .*; raise side"):
+        prepare("moving_mnist", tmp_path / "large.npy", tmp_path / "out")
 
 
 def test_lerobot_errors_name_the_cause(tmp_path: Path) -> None:

@@ -222,8 +222,7 @@ class ItemWriter:
         self._frames, self._bytes = self._frames + count, self._bytes + entry.bytes
 
     def _add_values(self, kind: str, values: np.ndarray | None, count: int, name: str) -> None:
-        values = np.empty((count, 0)) if values is None else values
-        values = np.asarray(values, np.float32)
+        values = as_numbers(np.empty((count, 0)) if values is None else values, f"clip {name} has {kind}")
         if values.ndim != 2 or len(values) != count:
             raise DataError(
                 f"clip {name} has {count} frames but {kind} of shape {values.shape}; provide one row per frame"
@@ -244,6 +243,22 @@ def thumbnail(frame: np.ndarray) -> np.ndarray:
     """Return a frame as a small gray image, float32 in [0, 255], whose changes show cuts."""
     small = cv2.resize(frame, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     return with_channels(small, 1).astype(np.float32)
+
+
+def as_numbers(values: Any, what: str) -> np.ndarray:
+    """Return values as float32.
+
+    Args:
+        values: An array.
+        what: What has the values, for the error: "clip a has actions".
+
+    Raises:
+        DataError: They are no real numbers.
+    """
+    found: np.ndarray = np.asarray(values)
+    if found.dtype.kind not in "biuf":
+        raise DataError(f"{what} of type {found.dtype}, not numbers")
+    return found.astype(np.float32)
 
 
 def reason(error: VidpredError) -> str:
