@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from vidpred.data.videos import containers
 from vidpred.data.videos.pieces import Pieces, missing_bytes
 from vidpred.errors import ConfigError, DataError, StorageError
 from vidpred.streaming import forecasts, sources
+from vidpred.streaming.capture import Capture, ContextShape
 from vidpred.streaming.outputs import Yuv4MpegPipe
-from vidpred.streaming.sources import SourceOptions, open_source
+from vidpred.streaming.sources import FrameSource, SourceOptions, TimedFrame, open_source
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,52 @@ def test_frames_of_another_size_are_scaled_with_a_warning(capsys: pytest.Capture
     stream = vidpred.stream(frames, predictor(Copies()), num_frames=1, rate=RATE)
     assert {tuple(forecast.newest.shape) for forecast in stream.outcomes()} == {(3, 32, 48)}
     assert capsys.readouterr().err.count("20x20 after ones of 48x32") == 1
+
+
+class Losing(FrameSource):
+    """Twelve frames, whose values are their numbers; some are missing before one of them."""
+
+    is_live = True
+
+    def __init__(self, follows_gap: int) -> None:
+        super().__init__("a camera", 50.0, (8, 8))
+        self.follows_gap = follows_gap
+
+    def decoded(self) -> Iterator[TimedFrame]:
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((8, 8, 3), number, np.uint8), "rgb24")
+            yield TimedFrame(frame, None, number == self.follows_gap)
+
+
+@pytest.mark.parametrize(("follows_gap", "kept"), [(4, [4, 6, 8, 10]), (5, [6, 8, 10])])
+def test_a_loss_before_a_frame_that_the_model_skips_begins_a_new_context(follows_gap: int, kept: list[int]) -> None:
+    capture = Capture(lambda: Losing(follows_gap), ContextShape(6, 3, frame_skip=2))
+    capture.open()
+    capture.begin()
+    capture.join()
+    snapshot = capture.newest(0)
+    assert snapshot is not None
+    assert [round(255 * float(frame.mean())) for frame in snapshot.frames] == kept
+    assert capture.restarts == 1
+
+
+def test_a_stall_is_filled_up_in_constant_memory(tmp_path: Path) -> None:
+    image, missing = np.zeros((64, 64, 3), np.uint8), 1_000
+    with (tmp_path / "out.y4m").open("wb") as file:
+        pipe = Yuv4MpegPipe(file.fileno(), 30)
+        pipe.write(image, 0)
+        tracemalloc.start()
+        pipe.write(image, missing)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    with av.open(str(tmp_path / "out.y4m")) as container:
+        assert sum(1 for _ in container.demux(video=0)) == missing + 2, "with the packet that ends the stream"
+    assert peak < 20 * image.nbytes
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1), (8, 1, 1), (1, 8), (8, 8, 1)])
+def test_own_gray_frames_of_any_shape(shape: tuple[int, ...]) -> None:
+    assert open_source([np.zeros(shape, np.uint8)], SourceOptions(rate=10)).size == shape[:2]
 
 
 def test_raw_frames_need_a_rate(fifo: Path) -> None:

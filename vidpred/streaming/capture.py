@@ -216,14 +216,16 @@ class Capture(threading.Thread):
             self._opened.set()
 
     def _read(self, source: FrameSource) -> None:
-        player = Player(source, self._stopping.wait)
+        player, follows_gap = Player(source, self._stopping.wait), False
         for timed, image in source.frames(self.size, self.shape.channels):
             captured = player.captured(timed)
             if self._stopping.is_set():
                 return
             self.delayed = player.delayed
+            follows_gap = follows_gap or timed.follows_gap
             if self.clock.takes(captured):
-                self._add(captured, image, timed.follows_gap)
+                self._add(captured, image, follows_gap)
+                follows_gap = False
 
     def _add(self, captured: float, image: np.ndarray, follows_gap: bool) -> None:
         values = torch.from_numpy(image).permute(2, 0, 1).float().div_(255)

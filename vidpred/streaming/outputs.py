@@ -135,13 +135,12 @@ class Yuv4MpegPipe(Output):
 
         rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
         planes = rgb.reformat(format="yuv420p", dst_colorspace="ITU601").to_ndarray().tobytes()
-        header = b""
         if self._last is None:
             height, width = image.shape[:2]
             rate: Fraction = self._rate
-            header = f"YUV4MPEG2 W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A1:1 C420jpeg\n".encode()
-        # The images in between are missing, so that the new one is repeated: the reader stays in time.
-        self._send(header + frames * (b"FRAME\n" + planes))
+            self._send(f"YUV4MPEG2 W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A1:1 C420jpeg\n".encode())
+        for _ in range(frames):  # the images in between are missing: with the new one instead, the reader stays in time
+            self._send(b"FRAME\n" + planes)
 
     def _send(self, content: bytes) -> None:
         view = memoryview(content)

@@ -303,8 +303,9 @@ def _as_frame(image: np.ndarray, name: str) -> Any:
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)) or not image.size:
         raise DataError(f"a frame is {image.dtype} {image.shape} [{name}]; give (H, W, 3) or (H, W) uint8")
-    pixels = "rgb24" if image.shape[2:] == (3,) else "gray"
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image if pixels == "rgb24" else image.squeeze()), pixels)
+    if image.shape[2:] == (3,):
+        return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image.reshape(image.shape[:2])), "gray")
 
 
 def open_source(source: str | Path | Iterable[np.ndarray], options: SourceOptions) -> FrameSource:
