@@ -35,7 +35,8 @@ def as_video(path: Path, limits: Limits) -> io.BytesIO:
     video, peaks, time = io.BytesIO(), [], 0
     with av.open(video, "w", format="nut") as container:
         stream = container.add_stream("ffv1", rate=RATE, options={"g": "1"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+        stream.height, stream.width = stack.read(0).image.shape[:2]  # turned upright, unlike those of the file
+        stream.pix_fmt = "bgr0"
         stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(len(stack)):
             decoded = stack.read(number)

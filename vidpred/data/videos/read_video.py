@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidpred.bounds import LEAST_RATE, MOST_RATE
 from vidpred.data.videos.frame_rate import kept_frames
 from vidpred.data.videos.index import usable
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import read_frames, scaled_size
-from vidpred.errors import DataError, warn
+from vidpred.errors import ConfigError, DataError, warn
 
 REMEDY = "re-encode it (ffmpeg -i IN OUT.mp4) or use another clip"
 FRAMES_A_READ = 64  # uint8 frames in memory in addition to the result
@@ -43,9 +44,15 @@ def read_video(
         `(T, C, H, W)` float32 in [0, 1].
 
     Raises:
+        ConfigError: The rate, the size or the number of channels is impossible.
         DataError: The file cannot be read, or has no frame in this range.
     """
     path = Path(path)
+    sizes = size if isinstance(size, tuple) else (size,)
+    if fps is not None and not LEAST_RATE <= fps <= MOST_RATE:  # also true for NaN
+        raise ConfigError(f"[fps={fps}] must be between {LEAST_RATE:g} and {MOST_RATE:g} frames per second")
+    if channels not in (1, 3) or any(side is not None and side < 1 for side in sizes):
+        raise ConfigError(f"[size={size}, channels={channels}] sizes are 1 or more, channels 1 or 3")
     with remedied():
         info = probe(path)
     if info.notes:
