@@ -199,10 +199,17 @@ def _descriptor(path: Path, flags: int) -> tuple[int, int]:
     raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-def csv_text(rows: list[tuple[str, str]]) -> str:
-    """Return rows of two cells as CSV, with a line break after each."""
+def csv_text(rows: Sequence[Sequence[object]]) -> str:
+    """Return rows as CSV, with a line feed after each; names may have any character."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
+    if "\r" not in text.getvalue():
+        return text.getvalue()
+    text = io.StringIO()
+    for row in rows:  # the csv module quotes carriage returns only where they end rows, and cannot read others back
+        quoted = any("\r" in str(cell) for cell in row)
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
+        writer.writerow(row)
     return text.getvalue()
 
 

@@ -31,6 +31,16 @@ TINY = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["a\rb.mp4", "a\nb.mp4", 'a"b,c.mp4', "a\u2028b.mp4", " a.mp4", "lat\udce9.mp4"])
+def test_names_of_any_kind(tmp_path: Path, name: str) -> None:
+    splits = RecordedSplits([Part(name, "train", 0, 5), Part("b.mp4", "test", 2, 9)], {name: 3}, {name: "ab"})
+    splits.write(tmp_path / "splits.csv")
+    found = RecordedSplits.read(tmp_path / "splits.csv")
+    assert found is not None
+    assert sorted(found.parts, key=lambda part: part.split) == splits.parts[::-1]
+    assert (found.sizes[name], found.fingerprints[name]) == (3, "ab")
+
+
 def used(run: Path, split: str) -> set[tuple[str, int]]:
     """Return (file, frame) of everything in a split, as `evaluate` finds it."""
     data = Predictor.load(run).data

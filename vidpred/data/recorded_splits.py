@@ -17,7 +17,7 @@ from typing import Any
 from vidpred.data.settings import DataSettings
 from vidpred.data.splits import SPLITS, Part
 from vidpred.errors import DataError, warn
-from vidpred.files import open_regular, write_file
+from vidpred.files import csv_text, open_regular, write_file
 
 FILE = "splits.csv"
 HEADER = ["path", "split", "first", "end", "bytes", "fingerprint"]
@@ -65,7 +65,6 @@ class RecordedSplits:
 
     def write(self, file: Path) -> None:
         """Write the splits to a file. Raises StorageError."""
-        text = io.StringIO()
         rows = [
             (
                 part.clip,
@@ -77,8 +76,7 @@ class RecordedSplits:
             )
             for part in self.parts
         ]
-        csv.writer(text, lineterminator="\n").writerows([HEADER, *sorted(rows)])
-        write_file(file, text.getvalue(), "free space or choose another run=")
+        write_file(file, csv_text([HEADER, *sorted(rows)]), "free space or choose another run=")
 
     def present(self, lengths: Mapping[str, int], fingerprints: Mapping[str, str]) -> list[Part]:
         """Return the parts of the files that are there, shortened to their lengths in frames.
