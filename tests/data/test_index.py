@@ -72,6 +72,17 @@ def test_a_read_only_folder_is_indexed_in_the_cache(
     assert len(list((tmp_path / "cache").rglob("index.jsonl"))) == 1
 
 
+def test_a_file_in_the_place_of_the_index_folder(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (clips / ".vidpred").write_text("mine")
+    assert require_videos(clips)
+    assert (clips / ".vidpred").read_text() == "mine"
+    assert len(list((tmp_path / "cache").rglob("index.jsonl"))) == 1
+    assert not capsys.readouterr().err
+
+
 def test_one_video_is_a_data_set(clips: Path) -> None:
     (video,) = require_videos(clips / "b.mp4")
     assert video.frames == 5

@@ -76,6 +76,11 @@ def test_composed_maps_act_in_sequence() -> None:
     assert (compose_affine(turn, move) @ point).tolist() == [-10.0, 7.0]
 
 
+def test_the_smallest_images_have_shapes() -> None:
+    world = MovingShapesWorld(2, 8, seed=0)
+    assert all(np.ptp(world.clip(index)) for index in range(60)), "shapes of less than a pixel become one"
+
+
 def test_the_world_is_a_source_of_training_windows() -> None:
     settings = DataSettings(world={"name": "moving_shapes"}, crop_size=32, context_frames=2)
     source = build_source(settings, "train", training_offsets(settings))

@@ -354,7 +354,7 @@ def index_file(root: Path, kind: str = "index") -> Path:
     """
     inside = (root if root.is_dir() else root.parent) / ".vidpred"
     name = f"{kind}-{root.name}.jsonl" if not root.is_dir() else f"{kind}.jsonl"
-    if os.access(inside if inside.is_dir() else inside.parent, os.W_OK):
+    if os.access(inside if inside.exists() else inside.parent, os.W_OK) and (inside.is_dir() or not inside.exists()):
         return inside / name
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "vidpred" / sha256(os.fsencode(root.resolve())).hexdigest()[:16] / name

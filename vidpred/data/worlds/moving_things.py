@@ -76,7 +76,7 @@ class MovingShapesWorld:
         background = np.stack([compose_affine(pose, centered) for pose in camera])
         layers = [Layer(draw_texture(random, size, self.channels), np.ones((size, size), np.float32), background)]
         for _ in range(random.integers(1, MAX_SHAPES + 1)):
-            size = int(side * random.uniform(0.12, 0.6))
+            size = max(1, int(side * random.uniform(0.12, 0.6)))
             place = random.uniform(0, side, 2)
             own = self._poses(random, place, moving=random.random() < 0.85, speed=7.0)
             corner = np.array([[1.0, 0, place[0] - size / 2], [0, 1, place[1] - size / 2]])
