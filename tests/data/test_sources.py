@@ -303,6 +303,17 @@ def test_splits_by_file_are_disjoint() -> None:
     assert len({s.video.path for s in more["test"]} & names["test"]) >= 3, "one more file must not reshuffle all"
 
 
+def test_folders_named_after_splits_divide_videos() -> None:
+    names = [f"{folder}/{number}.mp4" for folder in ("train", "test") for number in range(10)]
+    videos = [video(name) for name in names]
+    found = split_videos(Path("none"), videos, DataSettings())
+    assert {segment.video.path for segment in found["test"]} == set(names[10:])
+    assert len(found["validation"]) == 1, "of the training videos"
+    assert {segment.video.path for segment in [*found["train"], *found["validation"]]} == set(names[:10])
+    by_file = split_videos(Path("none"), videos, DataSettings(split="file"))
+    assert {segment.video.path for segment in by_file["test"]} != set(names[10:])
+
+
 def test_a_split_file_is_followed(tmp_path: Path) -> None:
     (tmp_path / "splits.csv").write_text("path,split\na.mp4,test\nb.mp4,train\n")
     splits = split_videos(tmp_path, [video("a.mp4"), video("b.mp4"), video("c.mp4")], DataSettings())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from vidpred.bounds import MOST_FRAMES, MOST_PROCESSES, MOST_SECONDS, MOST_SIDE
+from vidpred.bounds import LEAST_RATE, MOST_FRAMES, MOST_PROCESSES, MOST_SECONDS, MOST_SIDE
 from vidpred.data.videos.limits import Limits
 from vidpred.settings import Settings, absent_at_defaults
 
@@ -50,7 +50,7 @@ class VideoSettings(Settings):
     )
     fps: float | None = Field(
         None,
-        gt=0,
+        ge=LEAST_RATE,
         le=1000,
         description="Frame rate to which videos are resampled, in frames per second. null: every frame of the file.",
     )
@@ -192,7 +192,8 @@ class DataSettings(Settings):
     )
     split: Literal["auto", "file", "time"] = Field(
         "auto",
-        description="Divide videos by file, by time within each file, or auto (by file if there are at least 5).",
+        description="Divide videos by file, by time within each file, or auto (by folders named train, validation, "
+        "test if there are any, else by file if there are at least 5, else by time).",
     )
     split_fractions: tuple[float, float, float] = Field(
         (0.7, 0.1, 0.2), description="Shares of training, validation and test; they must add up to 1."

@@ -10,7 +10,7 @@ from vidpred.data.recorded_splits import RecordedSplits
 from vidpred.data.settings import DataSettings
 from vidpred.data.sources import Source, training_offsets
 from vidpred.data.split_lists import by_listing
-from vidpred.data.splits import SPLITS, Part, divide, whole_clips
+from vidpred.data.splits import SPLITS, Part, divide, split_by_folder, whole_clips
 from vidpred.data.videos.frame_rate import kept_frames, kept_positions
 from vidpred.data.videos.index import find_videos, note_short_videos, require_videos
 from vidpred.data.videos.reader import VideoInfo
@@ -67,6 +67,8 @@ def split_videos(root: Path, videos: Sequence[VideoInfo], settings: DataSettings
         parts = recorded.present(lengths, {video.path: video.fingerprint for video in videos})
     elif settings.split_file or listing.is_file():
         parts = whole_clips(lengths, by_listing(listing, lengths, lambda: find_videos(root)))
+    elif settings.split == "auto" and (folders := split_by_folder(list(lengths), settings.split_fractions)):
+        parts = whole_clips(lengths, folders)
     else:
         window = training_offsets(settings)[-1] * settings.frame_skip + 1
         parts = divide(lengths, settings.split, settings.split_fractions, window)
