@@ -18,7 +18,7 @@ from vidpred.data.splits import SPLITS, Part
 from vidpred.data.videos.index import find_videos, require_videos, scan
 from vidpred.data.videos.probe import probe
 from vidpred.data.videos.reader import VideoInfo, scaled_size, stream_frames
-from vidpred.errors import DataError, counted
+from vidpred.errors import ConfigError, DataError, counted
 from vidpred.files import csv_text, write_file
 
 from .base import DataSet, clip_name, parts_by_clip
@@ -120,6 +120,7 @@ def keep_videos(preparation: VideoSet, target: Path | None) -> str:
     """
     before = _index_stamps(preparation.source)
     videos, parts, skipped = preparation.found()
+    _check_listable(preparation, videos, parts)
     changed = not before or before != _index_stamps(preparation.source)
     apart = target is not None and not _same(target, preparation.source)
     folder = target if target is not None and apart else preparation.source
@@ -140,8 +141,10 @@ def _write_lists(
     changed = False
     if apart:  # first: what is there without a manifest belongs to a preparation that was killed then
         write_file(folder / SKIPPED, csv_text([("item", "reason"), *skipped]))
-    whole_videos = all(part.first == 0 and part.end == videos[part.clip].frames for part in parts)
-    if whole_videos and folder.is_dir() and (apart or preparation.writes_splits()):
+    if not _are_whole(videos, parts):
+        if apart:
+            (folder / "splits.csv").unlink(missing_ok=True)  # of earlier videos
+    elif folder.is_dir() and (apart or preparation.writes_splits()):
         ordered = sorted(parts, key=lambda part: part.clip)
         rows = [("path", "split"), *((part.clip, part.split) for part in ordered)]
         changed = write_file(folder / "splits.csv", csv_text(rows)) or changed
@@ -149,12 +152,34 @@ def _write_lists(
         manifest = Manifest(
             preparation.name,
             preparation.fingerprint_settings(),
-            os.path.relpath(preparation.source, folder),
+            path_from(folder, preparation.source),
             None,
             preparation.channels,
         )
         changed = write_file(folder / MANIFEST, manifest.to_json()) or changed
     return changed
+
+
+def _are_whole(videos: dict[str, VideoInfo], parts: list[Part]) -> bool:
+    """Return whether no video is divided by time."""
+    return all(part.first == 0 and part.end == videos[part.clip].frames for part in parts)
+
+
+def _check_listable(preparation: VideoSet, videos: dict[str, VideoInfo], parts: list[Part]) -> None:
+    """Check that a list of videos can hold their division, or that it is the one of a run. Raises ConfigError."""
+    given = sorted(preparation.model_fields_set & {"split", "fractions", "gap"})
+    if given and not _are_whole(videos, parts):
+        raise ConfigError(
+            f"[{', '.join(given)}] divides videos by time, which a list of videos cannot hold; add --cache, or set "
+            "data.split and data.split_fractions of the run instead"
+        )
+
+
+def path_from(folder: Path, source: Path) -> str:
+    """Return the path of an existing source relative to an existing folder, which links may lead to."""
+    plain = os.path.relpath(source, folder)
+    leads_there = (folder / plain).exists() and (folder / plain).samefile(source)
+    return plain if leads_there else os.path.relpath(source, folder.resolve())
 
 
 def take_frames(frames: Iterator[np.ndarray], skipped: int, count: int) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,21 +38,25 @@ class Zarr(EpisodeArrays):
             return {self.source.name: self.source}
         return {name: self.source / name for name in sorted(find_groups(self.source))}
 
-    def opened(self, path: Path) -> AbstractContextManager[Any]:
+    @contextmanager
+    def opened(self, path: Path) -> Iterator[Any]:
         try:
             zarr: Any = import_module("zarr")
         except ImportError:
             raise ConfigError(f"zarr arrays need zarr; {install_extra('zarr')}") from None
-        try:
-            if path.is_dir():
-                check_folder(path)
-                return nullcontext(zarr.open_group(str(path), mode="r"))
-            check_regular(path)
-            store = zarr.storage.ZipStore(str(path), mode="r")
-            group = zarr.open_group(store, mode="r")
-            return nullcontext(group)
-        except zarr.errors.BaseZarrError as error:
-            raise DataError(f"not a zarr group ({error}) [{path}]") from None
+        with ExitStack() as stack:
+            try:
+                if path.is_dir():
+                    check_folder(path)
+                    group = zarr.open_group(str(path), mode="r")
+                else:
+                    check_regular(path)
+                    store = zarr.storage.ZipStore(str(path), mode="r")
+                    group = zarr.open_group(store, mode="r")
+                    stack.callback(store.close)
+            except zarr.errors.BaseZarrError as error:
+                raise DataError(f"not a zarr group ({error}) [{path}]") from None
+            yield group
 
     def holes(self, array: Any) -> str:
         missing = array.nchunks - array.nchunks_initialized

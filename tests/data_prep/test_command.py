@@ -20,7 +20,9 @@ from data_prep.preview import PreviewClip, motion
 from tests.image_files import write_digits
 from tests.set_files import folder_set, numpy_set, prepare
 from tests.video_files import numbered_frames, write_video
+from vidpred.data.build import build_source
 from vidpred.data.prepared.format import Manifest, read_index
+from vidpred.data.settings import DataSettings
 from vidpred.errors import ConfigError, DataError, StorageError, for_command
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -128,6 +130,29 @@ def test_videos_are_used_in_place(tmp_path: Path) -> None:
     assert "nothing to do" in prepare("folder", source, tmp_path / "deep" / "out")
     with pytest.raises(StorageError, match="prepared with other settings"):
         prepare("folder", source, tmp_path / "deep" / "out", "--cache")
+
+
+def test_a_target_behind_a_link_finds_the_videos(tmp_path: Path) -> None:
+    source = folder_set(tmp_path / "clips")
+    (tmp_path / "disk" / "deep" / "down").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "disk" / "deep" / "down")
+    prepare("folder", source, tmp_path / "data" / "kept")
+    settings = DataSettings(root=str(tmp_path / "data" / "kept"), crop_size=None)
+    assert len(build_source(settings, "train", [0, 1]))
+
+
+def test_a_division_by_time_is_not_kept_in_a_list(tmp_path: Path) -> None:
+    source = folder_set(tmp_path / "clips")
+    for words in (["split=time"], ["split=time", "fractions=[0.5,0.25,0.25]"]):
+        with pytest.raises(ConfigError, match=r"split\] divides videos by time.*; add (--)?cache, or set data.split"):
+            prepare("folder", source, tmp_path / "kept", *words)
+    prepare("folder", source, tmp_path / "kept")
+    assert (tmp_path / "kept" / "splits.csv").is_file()
+    for number in (0, 2):
+        (source / "part0" / f"{number}.mp4").unlink()
+    assert "12 clips (4 train, 4 validation, 4 test)" in prepare("folder", source, tmp_path / "kept")
+    settings = DataSettings(root=str(tmp_path / "kept"), crop_size=None)
+    assert len(build_source(settings, "train", [0, 1])), "the list named videos that are gone"
 
 
 @pytest.mark.slow

@@ -343,6 +343,15 @@ def test_zarr_at_any_depth_and_chunks_that_are_not_stored(tmp_path: Path, capsys
     assert f"1 of {array.nchunks} chunk" in capsys.readouterr().err
 
 
+def test_zip_files_are_closed(tmp_path: Path) -> None:
+    zipped(tmp_path / "a.zarr.zip")
+    found = Zarr(source=tmp_path / "a.zarr.zip")
+    with found.opened(tmp_path / "a.zarr.zip") as root:
+        archive = root.store._zf
+        assert archive.fp is not None
+    assert archive.fp is None
+
+
 def test_missing_packages_and_wrong_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
