@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,15 @@ def test_other_errors_are_unchanged(clips: Path, tmp_path: Path, monkeypatch: py
         train(load_config(None, settings(clips, tmp_path / "run")))
     for left in clips.glob("fault-*"):
         left.unlink()
+
+
+def test_workers_end_with_a_training_in_a_thread(clips: Path, tmp_path: Path) -> None:
+    """Only the main thread may change what a signal does."""
+    config = load_config(None, {**settings(clips, tmp_path / "run"), "training.steps": 2})
+    before = set(psutil.Process().children())
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, config).result().steps == 2
+    assert not set(psutil.Process().children()) - before, "a worker was left behind"
 
 
 def read_first(pages: Tensor, dies: bool) -> None:

@@ -94,7 +94,9 @@ def children_ignore_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def handling_signals(handle: Callable[[int, FrameType | None], None], names: Iterable[str]) -> Iterator[dict[int, Any]]:
+def handling_signals(
+    handle: Callable[[int, FrameType | None], None] | signal.Handlers, names: Iterable[str]
+) -> Iterator[dict[int, Any]]:
     """Let a function handle signals within the block, except those that are ignored; yield their handlers from before.
 
     Signals that the system lacks are left out; outside the main thread, which receives the signals, so are all.

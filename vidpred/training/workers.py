@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from vidpred.data.batch import Batch
 from vidpred.data.videos.worker_status import WorkerNotes, report_status
 from vidpred.errors import DataError, printable
-from vidpred.processes.interrupts import children_ignore_interrupts
+from vidpred.processes.interrupts import children_ignore_interrupts, handling_signals
 from vidpred.processes.parent_watch import end_with_parent
 
 WORKER_GRACE_SECONDS = 60
@@ -116,12 +116,11 @@ def worker_failure(error: Exception, batches: Batches, notes: WorkerNotes, secon
 
 def end_workers(workers: Sequence[BaseProcess]) -> None:
     """Kill workers, without torch's SIGCHLD handler, which raises an error for every worker that dies."""
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for worker in workers:
-        worker.kill()
-    for worker in workers:
-        worker.join(WORKER_GRACE_SECONDS)
-    signal.signal(signal.SIGCHLD, handler)
+    with handling_signals(signal.SIG_DFL, ("SIGCHLD",)):
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join(WORKER_GRACE_SECONDS)
 
 
 def prepare_worker(pages: Tensor, worker: int) -> None:
