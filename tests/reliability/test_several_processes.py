@@ -105,6 +105,24 @@ def test_another_number_of_processes(start: Start, clips: Path, tmp_path: Path, 
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
+def test_ranks_without_labeled_samples(start: Start, tmp_path: Path) -> None:
+    """Their logs lack the accuracy of classes, which is averaged over the other ranks."""
+    script = tmp_path / "script.py"
+    script.write_text("""
+import sys
+from pathlib import Path
+from tests.image_files import small_preset
+from vidpred.run import train
+few = {"data.labeled": 10, "data.labeled_share": 0.2, "model.virtual_batch": 0, "training.image_every": 0}
+train(small_preset("improved_gan", Path(sys.argv[1]), few))
+""")
+    started = start(*two_ranks([str(script), str(tmp_path)]), PYTHONPATH=os.getcwd())
+    errors = started.errors(120)
+    assert started.process.returncode == 0, errors[-2000:]
+    found = ["discriminator/class_accuracy" in line for line in read_metrics(tmp_path / "improved_gan")]
+    assert found.count(True) > 0
+
+
 def test_a_diverged_run_diverges_again(clips: Path, tmp_path: Path) -> None:
     """Repeating the command neither loops nor damages the checkpoints."""
     from vidpred.config import load_config

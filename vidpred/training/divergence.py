@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from vidpred.errors import DivergedError, StorageError, warn
@@ -62,11 +64,17 @@ def agree_on_cause(
 
 
 def mean_of(numbers: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
-    """Return the means of scalars over processes by name: what is not finite on one is not finite in the mean."""
+    """Return the means of scalars over processes by name: what is not finite on one is not finite in the mean.
+
+    A scalar that some processes lack, such as an accuracy without labeled samples, is averaged over the others.
+    """
     values = torch.stack([value.detach().float().to(accelerator.device) for value in numbers.values()])
-    if accelerator.num_processes > 1:
-        values = accelerator.reduce(values, "mean")
-    return dict(zip(numbers, values.tolist(), strict=True))
+    own: dict[str, float] = dict(zip(numbers, values.tolist(), strict=True))
+    if accelerator.num_processes == 1:
+        return own
+    found: list[dict[str, float]] = gather_object([own])
+    having = {name: [one[name] for one in found if name in one] for name in dict.fromkeys(chain(*found))}
+    return {name: sum(several) / len(several) for name, several in having.items()}
 
 
 def diverged(

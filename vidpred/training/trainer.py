@@ -32,6 +32,7 @@ from vidpred.media.render import prediction_video, shown_samples, training_image
 from vidpred.models.conditions import Conditions
 from vidpred.models.rollout import unroll
 from vidpred.processes.interrupts import STOP_SIGNALS, arm, handling_signals, interrupt
+from vidpred.training.divergence import mean_of
 from vidpred.training.monitors import as_table, summarize
 from vidpred.training.profile import PROFILE_FILE, WAITING, Pace
 from vidpred.training.tracking import Tracker, describe_validation
@@ -124,7 +125,7 @@ class Trainer(Updates):
             with stage("updates"):
                 group = [batch.to(self.accelerator.device) for batch in group]
                 parts = self.train_step(step, *group)
-                losses = self._mean(parts) if log_now else {}
+                losses = mean_of(parts, self.accelerator) if log_now else {}
             with stage("logs"):
                 if self.measured:
                     self._monitor(step + 1)
@@ -156,7 +157,7 @@ class Trainer(Updates):
                 began = time.monotonic()
                 group = list(islice(batches, self.settings.gradient_accumulation_steps))
                 losses = self.train_step(step, *(batch.to(self.accelerator.device) for batch in group))
-                self._mean(losses)  # waits for the device
+                mean_of(losses, self.accelerator)  # waits for the device
                 times.append(time.monotonic() - began)
                 if not self._everywhere(sum(times) < seconds):
                     break
@@ -339,13 +340,6 @@ class Trainer(Updates):
         if self.accelerator.num_processes == 1:
             return total
         return int(self.accelerator.reduce(torch.tensor(total, device=self.accelerator.device), "sum"))
-
-    def _mean(self, parts: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return the losses' mean over processes."""
-        values = torch.stack([value.float() for value in parts.values()])
-        if self.accelerator.num_processes > 1:
-            values = self.accelerator.reduce(values, "mean")
-        return dict(zip(parts, values.tolist(), strict=True))
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop_signal == signal.SIGINT == number:
