@@ -29,6 +29,7 @@ from vidpred.config.explain import explain_section
 from vidpred.errors import ConfigError
 from vidpred.models.build import GENERATORS
 from vidpred.run import plan
+from vidpred.settings import flatten, parse_yaml
 from vidpred.settings.overrides import parse_settings
 
 PRESETS = sorted(file.name for file in preset_folder().glob("*.yaml"))
@@ -162,6 +163,31 @@ def test_bad_overrides(override: str) -> None:
 )
 def test_paths_are_taken_literally(override: str, value: str | None) -> None:
     assert load_config(None, ["data.root=before", override]).data.root == value
+
+
+@pytest.mark.parametrize("name", ["1e-4", "1.e5", "-.5e3", "0o17", "0X1f", "1_0", "12:30", "null", "yes", "=", "a: b"])
+def test_a_stored_config_is_read_as_it_was(name: str) -> None:
+    """Runs of a sweep are named after learning rates, for example; YAML 1.1 and these configs differ in numbers."""
+    config = load_config(None, [f"data.split_file='{name}'", f"run=./{name}", "training.generator.learning_rate=1e-7"])
+    config = config.model_copy(update={"run": name})
+    assert Config.model_validate(parse_yaml(to_yaml(config))) == config
+
+
+def test_the_adversary_is_balanced_with_any_other_loss_of_the_images() -> None:
+    entropy = {"objective.lp_weight": 0.0, "objective.gdl_weight": 0.0, "objective.adversarial.balanced": True,
+               "objective.adversarial.weight": 1.0}  # fmt: skip
+    assert load_config(None, {**entropy, "objective.pixel_entropy_weight": 1.0}).objective.adversary.balanced
+    with pytest.raises(ConfigError, match=r"adversarial\.balanced: there is no other loss"):
+        load_config(None, entropy)
+
+
+@pytest.mark.parametrize("key", ["run", "training.init_from", "data.split_file"])
+def test_a_tilde_is_the_home_folder_in_every_path(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """Shells replace it only where a word begins with it, and YAML never."""
+    monkeypatch.setenv("HOME", "/home/me")
+    for overrides in ({key: "~/here"}, [f"{key}=~/here"]):
+        config = load_config(None, overrides)
+        assert dict(flatten(config.model_dump()))[key] == "/home/me/here"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from vidpred.bounds import shown
@@ -18,7 +17,7 @@ from vidpred.config.tree import CHOICES, Config
 from vidpred.devices import open_pipe
 from vidpred.errors import ConfigError
 from vidpred.processes.parent_watch import has_peers
-from vidpred.settings import assign, flatten, moved_to, renamed_value
+from vidpred.settings import assign, dump_yaml, flatten, moved_to, renamed_value
 from vidpred.settings.keys import NEAR
 from vidpred.settings.overrides import check_key, explain_error, parse_words
 from vidpred.settings.yaml_files import read_yaml
@@ -163,4 +162,4 @@ def _unknown_choice(section: str, name: str, origins: Mapping[str, str], path: s
 
 def to_yaml(config: Config) -> str:
     """Return the resolved config as YAML from which `load_config` restores an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
+    return dump_yaml(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)

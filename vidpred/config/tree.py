@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vidpred.data.settings import DataSettings
 from vidpred.models.build import DISCRIMINATORS, GENERATORS, AnyDiscriminator, AnyModel, names_with
 from vidpred.models.discriminators import MultiscaleDiscriminatorSettings
 from vidpred.models.multiscale import MultiscaleSettings
 from vidpred.models.settings import DiscriminatorSettings, ModelSettings
-from vidpred.settings import Settings
+from vidpred.settings import Settings, with_home
 from vidpred.training.objectives import ObjectiveSettings
 from vidpred.training.settings import CheckpointSettings, TrainingSettings
 
@@ -38,6 +38,8 @@ class Config(Settings):
     objective: ObjectiveSettings = Field(ObjectiveSettings(), description="The losses.")
     training: TrainingSettings = Field(TrainingSettings(), description="The training loop.")
     checkpoint: CheckpointSettings = Field(CheckpointSettings(), description="The checkpoints.")
+
+    _home = field_validator("run")(with_home)
 
     @cached_property
     def origins(self) -> dict[str, str]:

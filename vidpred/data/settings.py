@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from vidpred.bounds import LEAST_RATE, MOST_FRAMES, MOST_PROCESSES, MOST_SECONDS, MOST_SIDE
 from vidpred.data.videos.limits import Limits
-from vidpred.settings import Settings, absent_at_defaults
+from vidpred.settings import Settings, absent_at_defaults, with_home
 
 PointsName = Literal["eight_gaussians", "twenty_five_gaussians"]
 WorldName = Literal["forking_ball", "moving_shapes", "rotating_solids", "bouncing_balls", PointsName]
@@ -229,10 +228,7 @@ class DataSettings(Settings):
         None, description="The embedded worlds. null: the defaults."
     )
 
-    @field_validator("root", "split_file")
-    @classmethod
-    def _home(cls, value: str | None) -> str | None:
-        return value if value is None else os.path.expanduser(value)
+    _home = field_validator("root", "split_file")(with_home)
 
     @model_validator(mode="after")
     def _fractions(self) -> Self:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from torch import Tensor, nn
 
 from vidpred.checkpoint import (
@@ -28,6 +27,7 @@ from vidpred.files import atomic_write, read_bytes
 from vidpred.inference.model_card import model_card
 from vidpred.models.base import AdaptedGenerator, Generator
 from vidpred.models.build import GENERATORS, count_parameters
+from vidpred.settings import dump_yaml
 
 FILES = ("*.safetensors", "*.json", "*.yaml", "README.md")
 REASONS = {  # kind of error -> what it means
@@ -97,7 +97,7 @@ def save(
     with atomic_write(folder, durable=True) as temporary:
         temporary.mkdir()
         save_tensors(tensors, temporary / "ema.safetensors")
-        (temporary / CONFIG).write_text(yaml.safe_dump(shared, sort_keys=False), encoding="utf-8")
+        (temporary / CONFIG).write_text(dump_yaml(shared, sort_keys=False), encoding="utf-8")
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         if measured:
             (temporary / "metrics.json").write_text(json.dumps(measured, indent=1), encoding="utf-8")

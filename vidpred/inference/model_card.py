@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from vidpred.errors import counted
 from vidpred.media.text_table import markdown_table
+from vidpred.settings import dump_yaml
 
 COLORS = {1: "gray", 3: "color"}
 USE_FRAMES = """```python
@@ -78,7 +77,7 @@ def model_card(
         "## Metrics\n",
         *(_tables(metrics) if metrics else [unmeasured]),
         "## Settings\n",
-        f"```yaml\n{yaml.safe_dump(dict(shared), sort_keys=False)}```",
+        f"```yaml\n{dump_yaml(dict(shared), sort_keys=False)}```",
     ]) + "\n"  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -36,6 +37,11 @@ class Settings(BaseModel):
         if not isinstance(value, BaseModel):  # a section checks its own values
             check_bounds(value, info.field_name)
         return value
+
+
+def with_home(path: str | None) -> str | None:
+    """Return a path with a leading ~ replaced by the home folder, as shells do only at the start of a word."""
+    return None if path is None else os.path.expanduser(path)
 
 
 def absent_at_defaults(section: Settings | None) -> Settings | None:

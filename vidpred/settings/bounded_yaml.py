@@ -110,6 +110,25 @@ _Loader.add_implicit_resolver(  # YAML 1.1 reads 1e-4 (no point) as a string
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """A dumper that also quotes texts which only the loader above reads as numbers, such as 1e-4."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    letter: [
+        rule
+        for resolvers in (yaml.SafeDumper.yaml_implicit_resolvers, _Loader.yaml_implicit_resolvers)
+        for rule in resolvers.get(letter, ())
+    ]
+    for letter in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+}
+
+
+def dump_yaml(value: Any, **style: Any) -> str:
+    """Return a plain value as YAML that `parse_yaml` reads as the same value; for the style see `yaml.dump`."""
+    return str(yaml.dump(value, Dumper=_Dumper, **style))
+
+
 def parse_yaml(text: str) -> Any:
     """Return the value of a YAML document. Raises YamlError."""
     return parse_with_nodes(text)[0]

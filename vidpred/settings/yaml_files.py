@@ -13,7 +13,7 @@ import yaml
 from vidpred.devices import open_pipe
 from vidpred.errors import ConfigError
 from vidpred.files import read_bytes
-from vidpred.settings.bounded_yaml import YamlError, parse_with_nodes
+from vidpred.settings.bounded_yaml import YamlError, dump_yaml, parse_with_nodes
 from vidpred.settings.bounded_yaml import parse_yaml as parse_document
 
 MOST_BYTES = 1 << 20
@@ -95,4 +95,4 @@ def parse_text(text: str) -> str | None:
 
 def as_yaml(value: Any) -> str:
     """Return a plain value as YAML on one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+    return dump_yaml(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")

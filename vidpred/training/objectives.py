@@ -114,8 +114,8 @@ class ObjectiveSettings(Settings):
 
     @model_validator(mode="after")
     def _check_balanced(self) -> Self:
-        frame_losses = (self.lp_weight, self.gdl_weight, self.log_weight, *self.loss_weights.values())
-        if self.adversary.balanced and not any(frame_losses):
+        others = (self.lp_weight, self.gdl_weight, self.log_weight, self.pixel_entropy_weight)
+        if self.adversary.balanced and not any((*others, *self.loss_weights.values())):
             raise ValueError("adversarial.balanced: there is no other loss to balance the adversarial one with")
         return self
 

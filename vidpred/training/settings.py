@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from vidpred.bounds import MOST_SAMPLES, MOST_SECONDS
-from vidpred.settings import Settings
+from vidpred.settings import Settings, with_home
 
 
 class OptimizerSettings(Settings):
@@ -147,6 +147,8 @@ class TrainingSettings(Settings):
         description="Run or checkpoint folder to take the initial weights from; `pretrained`: the weights that come "
         "with the package (motion.yaml).",
     )
+
+    _home = field_validator("init_from")(with_home)
 
     @field_validator("trackers", mode="before")
     @classmethod
