@@ -236,6 +236,8 @@ def read_by_run(config: Config, network: Generator, discriminator: Discriminator
 
 def build_networks(config: Config, generator: nn.Module | None = None) -> tuple[Generator, Discriminator | None]:
     """Build the generator, unless one is given, and the discriminator, if the objective has one. Raises ConfigError."""
+    if generator is not None and not generator.training:  # such as that of a Predictor
+        generator.train()
     network = build_generator(config.model, config.data) if generator is None else as_generator(generator, config.data)
     if config.objective.num_samples > 1 and not network.noise_channels:
         raise ConfigError(
@@ -285,8 +287,8 @@ def build_accelerator(
     """
     device = choose_device(config.training.device, "training.device=")
     precision = choose_precision(config.training.precision, device)
-    # Otherwise Accelerate keeps the precision of this process's first run; processes stay connected.
-    AcceleratorState._reset_state()
+    # Otherwise Accelerate keeps the precision and the device of this process's first run; processes stay connected.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision={"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no"),
@@ -325,7 +327,7 @@ def _plan(config: Config, reads: Reads) -> str:
     with meta_device():
         generator, discriminator = build_networks(config)
     check_conditions(generator, source)
-    if config.training.init_from:
+    if config.training.init_from and not RunFolder(config.run).steps():
         with warnings.catch_warnings(action="ignore"):  # on the meta device loading only checks names and shapes
             init_from(config.training.init_from, generator, discriminator)
     report_unused(config, read_by_run(config, generator, discriminator, reads))
@@ -357,7 +359,7 @@ def measure(config: Config, seconds: float = MEASURED_SECONDS) -> list[str]:
     done = RunFolder(config.run).steps()
     if config.training.steps <= (done[-1] if done else 0):
         return ["duration    nothing left to do"]
-    quiet = config.training.model_copy(update={"trackers": ()})
+    quiet = config.training.model_copy(update={"trackers": (), **({"init_from": None} if done else {})})
     with (
         tempfile.TemporaryDirectory() as folder,
         Peers(Path(folder), config.training.peer_timeout_seconds) as peers,

@@ -45,6 +45,9 @@ def test_a_dry_run_checks_initial_weights(work: Path, capsys: pytest.CaptureFixt
     wider = [*words, f"training.init_from={work}/run", "model.feature_maps=[[5],[4]]"]
     refused(call(capsys, *wider), 4, "training.init_from")
     refused(call(capsys, *words, f"training.init_from={work}/absent"), 4, "absent")
+    resumed = ["train", f"data.root={work}/clips", f"run={work}/run", *TRAIN, "--dry-run", "training.steps=3"]
+    code, _, errors = call(capsys, *resumed, f"training.init_from={work}/absent")
+    assert code == 0, f"the weights of a run that is resumed are its own: {errors}"
 
 
 RUN_AND_NAME_IMPORTS = """
@@ -255,21 +258,28 @@ def test_unexpected_errors_leave_an_exit_code_too(
     assert (record["code"], record["message"]) == (1, "ZeroDivisionError: a mistake of ours")
 
 
-@pytest.mark.parametrize("how", ["word", "preset", "default", "usage"])
+@pytest.mark.parametrize("how", ["word", "preset", "name", "run folder", "config after", "no run", "default", "usage"])
 def test_a_launched_run_leaves_its_exit_code_when_the_settings_are_wrong(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Imitates `accelerate launch`, before anything of the run exists."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("run: mine\ntraning: {steps: 1}\n")
+    (tmp_path / "other.yaml").write_text("seed: 1\n")
+    (tmp_path / "moved" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "moved" / "config.yaml").write_text("run: runs/old\n")
     words, run = {
         "word": (("training.stepps=1", "run=given"), "given"),
         "preset": (("--config", "mine.yaml"), "mine"),
+        "name": (("tiny", "training.stepps=1"), "runs/tiny"),
+        "run folder": (("moved", "training.stepps=1"), "moved"),
+        "config after": (("training.stepps=1", "--config=mine.yaml"), "mine"),
+        "no run": (("other.yaml", "training.stepps=1"), "runs/default"),
         "default": (("training.stepps=1",), "runs/default"),
         "usage": (("--bogus", "run=given"), "given"),
     }[how]
     assert call(capsys, "train", *words)[0] == 2
-    assert not (tmp_path / run).exists(), "without a launcher the process's exit code suffices"
+    assert not (tmp_path / run / "exit.json").exists(), "without a launcher the process's exit code suffices"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     assert call(capsys, "train", *words)[0] == 2
     assert json.loads((tmp_path / run / "exit.json").read_text())["code"] == 2

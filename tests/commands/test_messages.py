@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,9 +62,25 @@ def test_train_takes_the_folder_of_a_run(work: Path, capsys: pytest.CaptureFixtu
     assert json.loads((work / "run" / "exit.json").read_text())["code"] == 0
 
 
-def test_words_of_train() -> None:
+def test_a_run_that_was_moved_is_resumed_where_it_is(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its config.yaml has the folder where it began, which may be relative to another place."""
+    run = Path(shutil.copytree(work / "run", tmp_path / "moved"))
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(f"run: {work}/run", "run: runs/old"))
+    monkeypatch.chdir(tmp_path)
+    assert run_vidpred("train", "moved") == 0
+    assert "nothing left to do: moved" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists(), "no second run appears"
+
+
+def test_words_of_train(work: Path) -> None:
     assert split_words(["a=1", "mine.yaml", "b=c.yaml"], None) == ("mine.yaml", ["a=1", "b=c.yaml"])
     assert split_words(["a=1"], "mine.yaml") == ("mine.yaml", ["a=1"])
+    run, checkpoint = str(work / "run"), str(work / "run" / "checkpoints" / "step-2")
+    assert split_words(["a=1", run], None) == (f"{run}/config.yaml", [f"run={run}", "a=1"])
+    assert split_words([run, "run=other"], None)[1][-1] == "run=other", "the last one counts"
+    assert split_words([checkpoint], None) == (f"{checkpoint}/config.yaml", []), "a checkpoint is no run folder"
     with pytest.raises(ConfigError, match=r"two configs are named \[x.yaml and tiny\]"):
         split_words(["tiny"], "x.yaml")
     with pytest.raises(ConfigError, match="not an override"):

@@ -142,22 +142,23 @@ def requested_run(words: list[str]) -> Path | None:
     """Return the run folder that a `train` command names, even if the command or config is wrong otherwise."""
     if words[:1] != ["train"] or "--dry-run" in words:
         return None
-    from vidpred.config import Config, find_preset, parse_text
+    from vidpred.config import Config, find_preset, parse_text, split_words
     from vidpred.settings.yaml_files import read_yaml
 
-    given = [word.removeprefix("run=") for word in words if word.startswith("run=")]
-    presets = [after for word, after in pairwise(words) if word in ("--config", "-c")]
-    presets += [word for word in words[1:] if "=" not in word and word.endswith((".yaml", ".yml"))]
-    presets += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    options = [after for word, after in pairwise(words) if word in ("--config", "-c")]
+    plain = [after for word, after in pairwise(words) if word not in ("--config", "-c") and not after.startswith("-")]
+    options += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
     run = Config.model_fields["run"].default
     try:
-        if presets and not given:
-            run = read_yaml(find_preset(presets[-1]), {})["run"]
-        elif given:
+        config, overrides = split_words(plain, options[-1] if options else None)
+        given = [word.removeprefix("run=") for word in overrides if word.startswith("run=")]
+        if given:
             run = parse_text(given[-1])
-    except (VidpredError, OSError, ValueError, KeyError, TypeError):
+        elif config is not None:
+            run = read_yaml(find_preset(config), {}).get("run", run)
+    except (VidpredError, OSError, ValueError, TypeError):
         return None
-    return Path(run) if isinstance(run, str) else None
+    return Path(run).expanduser() if isinstance(run, str) else None
 
 
 def write_exit(folder: Path, code: int, message: str, make_folder: bool = False) -> None:

@@ -84,7 +84,7 @@ def split_words(words: Sequence[str], config: str | None) -> tuple[str | None, l
     Args:
         words: The words of a command.
         config: The config that an option names; None: one of the words may be a preset's name, a YAML file or a run
-            folder, which stands for its config.yaml.
+            folder, which stands for its config.yaml and for run=, wherever it was moved to.
 
     Raises:
         ConfigError: Two configs are named.
@@ -94,10 +94,12 @@ def split_words(words: Sequence[str], config: str | None) -> tuple[str | None, l
         raise ConfigError(
             f"two configs are named [{config or names[1]} and {names[0]}]; give one, and KEY=VALUE for the rest"
         )
-    found = names[0] if names else config
+    found, overrides = names[0] if names else config, [word for word in words if word not in names]
     if names and os.path.isfile(Path(names[0]) / "config.yaml"):
         found = str(Path(names[0]) / "config.yaml")
-    return found, [word for word in words if word not in names]
+        if os.path.isdir(Path(names[0]) / "checkpoints"):  # no checkpoint, which has a config.yaml too
+            overrides.insert(0, f"run={names[0]}")
+    return found, overrides
 
 
 def _is_config(word: str) -> bool:
