@@ -32,6 +32,7 @@ FREE_ON_RESUME = (
     "training.early_stopping_min_delta",
     "training.image_every",
     "training.trackers",
+    "training.profile",
     "training.peer_timeout_seconds",
     "training.init_from",
     "checkpoint.every",

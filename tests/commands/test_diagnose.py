@@ -253,7 +253,12 @@ def test_a_run_below_copying_is_reported(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "config", [load_config("mlp_gan.yaml"), load_config("tiny.yaml", ["training.early_stopping_patience=2"])]
+    "config",
+    [
+        load_config("mlp_gan.yaml"),
+        load_config("mixture.yaml"),
+        load_config("tiny.yaml", ["training.early_stopping_patience=2", "training.best_by=psnr"]),
+    ],
 )
 def test_a_trial_changes_only_settings_that_its_config_has(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -266,6 +271,8 @@ def test_a_trial_changes_only_settings_that_its_config_has(
     (trial,) = tried
     assert trial.training.steps == 4
     assert trial.training.early_stopping_patience is None
+    assert trial.training.best_by == "psnr_moving", "nothing is validated"
+    assert (trial.training.log_every, trial.checkpoint.every) == ((10, 500) if config.model.fitted else (1, 4))
     validates = bool(config.data.context_frames)
     assert trial.training.validate_every == (0 if validates else config.training.validate_every)
 

@@ -29,6 +29,7 @@ def test_points_have_the_moments_of_the_world(name: str, modes: int) -> None:
     assert abs(steps.mean()) < 0.02
     np.testing.assert_allclose(np.cov(steps.T), np.eye(2), atol=0.05)
     assert measure_coverage(points, world).modes_covered == modes
+    assert {type(value) for value in measure_coverage(points, world).logged().values()} == {float}, "for trackers"
     assert measure_coverage(points, world).high_quality_share == pytest.approx(
         1 - math.exp(-4.5), abs=0.003
     )  # within 3 standard deviations in 2-D

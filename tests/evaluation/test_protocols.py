@@ -190,6 +190,19 @@ def test_validation_gains_over_baselines() -> None:
     assert flow["psnr_over_optical_flow"] == flow["psnr_moving_over_optical_flow"] == 0
 
 
+def test_frames_in_which_nothing_moves_leave_the_metric_of_moving_pixels_to_the_others() -> None:
+    """As in videos whose frames are doubled: the first future frame repeats the last, and the second one moves."""
+
+    class Doubled(Drift):
+        def window(self, index: int) -> np.ndarray:
+            return np.stack([np.roll(self.texture[:, :64], -2 * (t // 2), 1) for t in range(1, self.frames + 1)])
+
+    model = CopyLast(2)
+    model.pred_frames = 2
+    numbers = Validation(Doubled(4, 2), 2, torch.device("cpu"))(model)
+    assert numbers["psnr_moving"] < 30, "that of the second frame: the first one is exact, and nothing moves there"
+
+
 @pytest.mark.slow
 def test_tables_json_and_plot(tmp_path: Path) -> None:
     models = with_baselines({"mine": CopyLast()}, 3)

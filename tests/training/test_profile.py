@@ -15,6 +15,7 @@ from vidpred.checkpoint import find_checkpoint, read_metrics
 from vidpred.config import load_config
 from vidpred.data.batch import Batch
 from vidpred.data.sources import TrainingSamples
+from vidpred.resume import changed_keys
 from vidpred.run import train
 from vidpred.training import profile
 from vidpred.training.diagnosis import Diagnosis, diagnose
@@ -68,6 +69,10 @@ def settings(run: Path, **more: object) -> dict[str, object]:
         "training.steps": 10, "training.batch_size": 2, "training.validate_every": 0, "training.image_every": 0,
         "training.log_every": 2, "training.monitor_every": 0, **more,
     }  # fmt: skip
+
+
+def test_a_run_may_be_profiled_when_it_is_resumed() -> None:
+    assert changed_keys(load_config(None), load_config(None, {"training.profile": True})) == {}
 
 
 @pytest.mark.slow

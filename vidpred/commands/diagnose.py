@@ -16,7 +16,8 @@ from vidpred.media.html_page import Page
 from vidpred.media.plots import draw_curves
 from vidpred.run import train
 from vidpred.training.diagnosis import Diagnosis, checked_titles, diagnose
-from vidpred.training.validation import validation_settings
+from vidpred.training.settings import TrainingSettings
+from vidpred.training.validation import VALIDATION, validation_settings
 from vidpred.version import __version__
 
 
@@ -80,13 +81,14 @@ def try_config(config: Config, name: str, run: Path, steps: int) -> DoctorReport
     changes = config.model_dump(mode="json")
     changes["run"] = str(run)
     changes["training"] |= {
-        "steps": steps, "log_every": 1, "monitor_every": max(1, steps // 10), "image_every": 0, "trackers": [],
+        "steps": steps, "trackers": [], **{name: TrainingSettings.model_fields[name].default for name in VALIDATION},
         **dict.fromkeys(validation_settings(config.data, config.training)[:1], 0),
-        "early_stopping_patience": None, "early_stopping_min_delta": 0.0,
     }  # fmt: skip
     if config.objective.has_discriminator:
         changes["objective"]["adversarial"] |= {"start": 0, "ramp": 0}
-    changes["checkpoint"]["every"] = steps
+    if not config.model.fitted:  # such models have no loop
+        changes["training"] |= {"log_every": 1, "monitor_every": max(1, steps // 10), "image_every": 0}
+        changes["checkpoint"]["every"] = steps
     try:
         train(Config.model_validate(changes))
     except DivergedError:

@@ -33,7 +33,7 @@ class Coverage:
 
     def logged(self) -> dict[str, float]:
         """Return the numbers by the names that training logs, which stay the same for runs of any age."""
-        return {"covered": self.modes_covered, "good": self.high_quality_share, "divergence": self.divergence}
+        return {"covered": float(self.modes_covered), "good": self.high_quality_share, "divergence": self.divergence}
 
 
 def measure_coverage(points: np.ndarray, world: Gaussians) -> Coverage:

@@ -63,7 +63,9 @@ class Validation:
         how = Measurement(lead - 1 + trained.pred_frames, self.windows, only=METRICS, changed_only=True)
         result = evaluate_models({name: model, REFERENCE: CopyLast()}, self.source, how, self.device).scores[name]
         # Frames before the lead are predicted from an older context; the generator trains on those from the lead on.
-        overall = {metric: fmean(total.mean for total in result.overall[metric][lead - 1 :]) for metric in how.only}
+        overall = {
+            metric: _mean_of([total.mean for total in result.overall[metric][lead - 1 :]]) for metric in how.only
+        }
         gains = {metric: result.gain[metric][lead - 1 :] for metric in GAINS}
         return overall, {metric: _mean_of([total.mean for total in totals]) for metric, totals in gains.items()}
 
