@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +42,7 @@ from vidpred.inference.predictor import Predictor
 from vidpred.media.html_page import Page
 from vidpred.media.render import stack, write_png
 from vidpred.media.video_writer import write_video
+from vidpred.processes.pool import available_cores
 from vidpred.training.settings import TrainingSettings
 from vidpred.version import __version__
 
@@ -89,7 +89,7 @@ def run_demo(
     about = {
         "seed": seed, "forks": FORKS, "world_seed": WORLD_SEED, "seconds": round(time.monotonic() - began, 1),
         "steps": {"start": start.training.steps, **{name: c.training.steps for name, c in configs.items()}},
-        "versions": {"vidpred": __version__, "torch": torch.__version__}, "cores": len(os.sched_getaffinity(0)),
+        "versions": {"vidpred": __version__, "torch": torch.__version__}, "cores": available_cores(),
     }  # fmt: skip
     results: dict[str, Any] = {"about": about, "definitions": DEFINITIONS, "models": numbers}
     page = report(output, results, configs)
