@@ -80,6 +80,7 @@ def test_words_of_train(work: Path) -> None:
     run, checkpoint = str(work / "run"), str(work / "run" / "checkpoints" / "step-2")
     assert split_words(["a=1", run], None) == (f"{run}/config.yaml", [f"run={run}", "a=1"])
     assert split_words([run, "run=other"], None)[1][-1] == "run=other", "the last one counts"
+    assert split_words(["runs/lr=1/mine.yaml", "run=runs/lr=1"], None) == ("runs/lr=1/mine.yaml", ["run=runs/lr=1"])
     assert split_words([checkpoint], None) == (f"{checkpoint}/config.yaml", []), "a checkpoint is no run folder"
     with pytest.raises(ConfigError, match=r"two configs are named \[x.yaml and tiny\]"):
         split_words(["tiny"], "x.yaml")

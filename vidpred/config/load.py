@@ -89,7 +89,7 @@ def split_words(words: Sequence[str], config: str | None) -> tuple[str | None, l
     Raises:
         ConfigError: Two configs are named.
     """
-    names = [word for word in words if "=" not in word and _is_config(word)]
+    names = [word for word in words if not _is_override(word) and _is_config(word)]
     if (config is not None and names) or len(names) > 1:
         raise ConfigError(
             f"two configs are named [{config or names[1]} and {names[0]}]; give one, and KEY=VALUE for the rest"
@@ -100,6 +100,12 @@ def split_words(words: Sequence[str], config: str | None) -> tuple[str | None, l
         if os.path.isdir(Path(names[0]) / "checkpoints"):  # no checkpoint, which has a config.yaml too
             overrides.insert(0, f"run={names[0]}")
     return found, overrides
+
+
+def _is_override(word: str) -> bool:
+    """Return whether a word is KEY=VALUE, and no path such as runs/lr=1e-4."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and "/" not in key
 
 
 def _is_config(word: str) -> bool:
