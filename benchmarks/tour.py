@@ -257,7 +257,7 @@ def walk(title: str, only: str = "") -> dict[Step, str]:
 
 
 def renewed(page: str, sections: Mapping[Step, str]) -> str:
-    """Return the page with these sections in place of its own."""
+    """Return the page with these sections in place of the old ones."""
     for step, text in sections.items():
         first = page.index(f"\n{step.text}\n\n```") + 1
         rest = page[first + len(step.text) :]
