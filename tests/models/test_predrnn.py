@@ -72,7 +72,5 @@ def test_reverse_scheduled_sampling() -> None:
         assert tuple(model.rates) == pytest.approx(rates)
     model.grow(0.0)
     torch.manual_seed(0)
-    true = model.true_inputs(torch.zeros(2000, 1), 3, 2, learns=True).float().mean(0)
+    true = model.true_inputs(torch.zeros(2000, 1), 3, 2).float().mean(0)
     torch.testing.assert_close(true, torch.full((4,), 0.5), atol=0.05, rtol=0)
-    true = model.true_inputs(torch.zeros(5, 1), 3, 2, learns=False)
-    assert true.tolist() == [[True, True, True, False]] * 5

@@ -73,7 +73,7 @@ class ConvLSTM(RecurrentPredictor):
 
     def begin(self, frame: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return zeros per layer, hidden state and memory `(B, hidden, h, w)`, for a frame `(B, C', h, w)`."""
-        zeros = [frame.new_zeros(len(frame), width, *frame.shape[-2:]) for width in self.hidden]
+        zeros = [frame.new_zeros(frame.shape[0], width, *frame.shape[-2:]) for width in self.hidden]
         return [(zero, zero) for zero in zeros]
 
     def step(

@@ -159,7 +159,7 @@ class PredRNN(RecurrentPredictor):
 
     def begin(self, frame: Tensor) -> PredRNNState:
         """Return a state of zeros for a frame `(B, C', h, w)` as cells."""
-        zero = frame.new_zeros(len(frame), self.hidden[0], *frame.shape[-2:])
+        zero = frame.new_zeros(frame.shape[0], self.hidden[0], *frame.shape[-2:])
         return PredRNNState([(zero, zero) for _ in self.hidden], zero, [])
 
     def step(self, frame: Tensor, state: PredRNNState, action: Tensor | None) -> tuple[Tensor, PredRNNState]:

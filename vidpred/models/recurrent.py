@@ -111,14 +111,13 @@ class RecurrentPredictor(ConditionedPredictor):
         moves = None if found is None else found.unflatten(1, (self.moves, -1))
         frames = self.cells(context if target is None else torch.cat([context, target], 1))
         given, future = context.shape[1], self.lead - 1 + self.pred_frames
-        true = self.true_inputs(frames, given, future, learns=target is not None)
+        true = None if target is None else self.true_inputs(frames, given, future)
         state, predictions = self.begin(frames[:, 0]), list[Tensor]()
         for number in range(given + future - 1):
-            frame = frames[:, 0]
-            if number:
-                frame = predictions[-1]
-                if (source := self.source_index(number, given, frames.shape[1])) is not None:
-                    frame = torch.where(true[:, number, None, None, None], frames[:, source], frame)
+            source = self.source_index(number, given, frames.shape[1])
+            frame = predictions[-1] if source is None else frames[:, source]
+            if true is not None and source:
+                frame = torch.where(true[:, number, None, None, None], frame, predictions[-1])
             cells, state = self.step(frame, state, None if moves is None else moves[:, number])
             predictions.append(clamp_straight_through(cells.float()))
         images = self.images(torch.stack(predictions, 1), context.shape[-2:])
@@ -151,17 +150,15 @@ class RecurrentPredictor(ConditionedPredictor):
         index = number - self.lead + 1
         return index if given <= index < count else None
 
-    def true_inputs(self, frames: Tensor, given: int, future: int, learns: bool) -> Tensor:
-        """Draw which inputs are true frames, `(B, given + future - 1)` bool.
+    def true_inputs(self, frames: Tensor, given: int, future: int) -> Tensor:
+        """Draw by `rates` which inputs of a training step are true frames, `(B, given + future - 1)` bool.
 
         Args:
             frames: Of these, batch size and device count.
             given: Number of context frames.
             future: Number of steps after them.
-            learns: Whether to draw by `rates`, as in training; else all context inputs are true, and no future ones.
         """
-        rates = self.rates if learns else Rates(1.0, 0.0)
-        chances = frames.new_tensor([rates.context] * given + [rates.future] * (future - 1))
+        chances = frames.new_tensor([self.rates.context] * given + [self.rates.future] * (future - 1))
         return torch.rand(len(frames), len(chances), device=frames.device) < chances
 
     def cells(self, frames: Tensor) -> Tensor:
@@ -171,4 +168,4 @@ class RecurrentPredictor(ConditionedPredictor):
     def images(self, cells: Tensor, size: torch.Size) -> Tensor:
         """Rearrange cells `(B, T, C', h, w)` to frames `(B, T, C, H, W)`, cropped to size = (H, W)."""
         flat = functional.pixel_shuffle(rearrange(cells, "b t c h w -> (b t) c h w"), self.cell_size)
-        return torch.unflatten(crop(flat, size[0], size[1]), 0, (len(cells), -1))
+        return torch.unflatten(crop(flat, size[0], size[1]), 0, (cells.shape[0], -1))
