@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -74,3 +76,29 @@ def test_reverse_scheduled_sampling() -> None:
     torch.manual_seed(0)
     true = model.true_inputs(torch.zeros(2000, 1), 3, 2).float().mean(0)
     torch.testing.assert_close(true, torch.full((4,), 0.5), atol=0.05, rtol=0)
+
+
+def test_actions_multiply_what_follows_from_the_hidden_state() -> None:
+    """The first one, too, where the hidden state is 0: with one context frame there is no other before the next."""
+    torch.manual_seed(0)
+    cell = SpatiotemporalLSTMCell(3, 5, 1, actions=2)
+    assert cell.of_action is not None
+    inputs, hidden, memory, zigzag, action = (torch.randn(2, width, 1, 1) for width in (3, 5, 5, 5, 2))
+    found = cell(inputs, hidden, memory, zigzag, action[:, :, 0, 0])
+    gains = cell.of_action(action[:, :, 0, 0])
+    for number in range(2):  # the cell without actions whose weights are those gains times as large
+        plain = SpatiotemporalLSTMCell(3, 5, 1)
+        plain.of_hidden = copy.deepcopy(cell.of_hidden)
+        plain.load_state_dict({key: value for key, value in cell.state_dict().items() if "of_action" not in key})
+        with torch.no_grad():
+            plain.of_hidden.weight.mul_(gains[number, :, None, None, None])
+            plain.of_hidden.bias.mul_(gains[number])  # type: ignore[union-attr]
+        alone = plain(*(part[number : number + 1] for part in (inputs, hidden, memory, zigzag)))
+        torch.testing.assert_close(alone[0], found[0][number : number + 1])
+    model = PredRNN(
+        PredRNNSettings(hidden=[4], kernel=3, action_size=2), DataSettings(context_frames=1, pred_frames=1, channels=1)
+    )
+    actions = torch.zeros(1, 1, 2, requires_grad=True)
+    model(torch.rand(1, 1, 1, 8, 8), actions=actions)[0].square().sum().backward()
+    assert actions.grad is not None
+    assert bool((actions.grad != 0).all())

@@ -73,10 +73,12 @@ class SpatiotemporalLSTMCell(nn.Module):
     def __init__(self, channels: int, hidden: int, kernel: int, actions: int = 0) -> None:
         super().__init__()
 
-        def convolution(before: int, after: int, side: int = kernel) -> nn.Conv2d:
-            return nn.Conv2d(before, after, side, padding=side // 2, bias=False)
+        def convolution(before: int, after: int, side: int = kernel, bias: bool = False) -> nn.Conv2d:
+            return nn.Conv2d(before, after, side, padding=side // 2, bias=bias)
 
-        self.of_input, self.of_hidden = convolution(channels, 7 * hidden), convolution(hidden, 4 * hidden)
+        self.of_input = convolution(channels, 7 * hidden)
+        # Actions multiply what follows from the hidden state: without a bias, 0 in the first step whatever the action.
+        self.of_hidden = convolution(hidden, 4 * hidden, bias=actions > 0)
         self.of_zigzag, self.of_both = convolution(hidden, 3 * hidden), convolution(2 * hidden, hidden)
         self.mix = convolution(2 * hidden, hidden, 1)
         self.of_action = nn.Linear(actions, 4 * hidden) if actions else None
