@@ -12,6 +12,7 @@ from vidpred.data.settings import DataSettings
 from vidpred.models.convlstm import ConvLSTM, ConvLSTMSettings
 from vidpred.models.predrnn import PredRNNSettings
 from vidpred.models.recurrent import Rates, RecurrentPredictor
+from vidpred.models.svg import SVG, SVGSettings
 
 CONTEXT, TARGET = (0.5, 0.3), (0.7, 0.6, 0.2)
 ACTIONS = (0.05, 0.1, 0.2, 0.15, 0.3)
@@ -64,6 +65,19 @@ def test_inputs_of_training_and_the_loss_of_context_frames() -> None:
     torch.testing.assert_close(images, frames(*expected))
     error = 0.5 * CONTEXT[0] + ACTIONS[0] - CONTEXT[1]
     assert model.extra_losses["context"].item() == pytest.approx((2 * error) ** 2 / 3)
+
+
+def test_predicted_contexts_have_no_loss() -> None:
+    """With `data.unroll` the second context is predicted; its errors count as those of the first future frames."""
+    model = Halving()
+    context = frames(*CONTEXT).clone().requires_grad_()
+    model(context, actions=actions(4), target=frames(*TARGET))
+    assert model.extra_losses["context"].item() == 0
+    svg = SVG(SVGSettings(width=2, code_size=6, hidden=5), DataSettings(context_frames=2, pred_frames=1, channels=1))
+    clip = torch.rand(2, 3, 1, 16, 16)
+    for graph in (False, True):
+        svg(clip[:, :2].clone().requires_grad_(graph), target=clip[:, 2:])
+        assert (svg.extra_losses["context"].item() == 0) is graph
 
 
 def test_predictions_draw_no_random_numbers() -> None:

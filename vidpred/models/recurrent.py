@@ -129,13 +129,10 @@ class RecurrentPredictor(ConditionedPredictor):
 
         Args:
             predicted: Predictions `(B, T-1, C, H, W)` of the context frames after the first.
-            context: The true ones.
+            context: These context frames.
             state: The state after the last step.
         """
-        if not self.context_weight or not predicted.shape[1]:
-            return {}
-        share = predicted.shape[1] / self.pred_frames  # all frames count alike, as in a mean over both
-        return {"context": self.context_weight * share * functional.mse_loss(predicted * 2 - 1, context * 2 - 1)}
+        return context_losses(self.context_weight, predicted, context, self.pred_frames)
 
     def source_index(self, number: int, given: int, count: int) -> int | None:
         """Return the place of frame `number` among the frames of a training sample; None: it is not among them.
@@ -169,3 +166,21 @@ class RecurrentPredictor(ConditionedPredictor):
         """Rearrange cells `(B, T, C', h, w)` to frames `(B, T, C, H, W)`, cropped to size = (H, W)."""
         flat = functional.pixel_shuffle(rearrange(cells, "b t c h w -> (b t) c h w"), self.cell_size)
         return torch.unflatten(crop(flat, size[0], size[1]), 0, (cells.shape[0], -1))
+
+
+def context_losses(weight: float, predicted: Tensor, context: Tensor, pred_frames: int) -> dict[str, Tensor]:
+    """Return the weighted squared error of context frames in [-1, 1] as "context", a scalar; none without weight.
+
+    Args:
+        weight: Weight relative to future frames.
+        predicted: Predictions `(B, T-1, C, H, W)` of the context frames after the first, in [0, 1].
+        context: These context frames. Where they have a graph, they are predictions themselves (`data.unroll`), whose
+            errors count as those of future frames: the loss is 0.
+        pred_frames: Number of future frames that the objective averages over.
+    """
+    if not weight or not predicted.shape[1]:
+        return {}
+    if context.requires_grad:
+        return {"context": context.new_zeros(())}
+    share = predicted.shape[1] / pred_frames  # all frames count alike, as in a mean over both
+    return {"context": weight * share * functional.mse_loss(predicted * 2 - 1, context * 2 - 1)}

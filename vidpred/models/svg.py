@@ -20,6 +20,7 @@ from vidpred.models.base import Generator
 from vidpred.models.multiscale import as_channels_last
 from vidpred.models.noise import draw_noise
 from vidpred.models.pyramid import crop, pad_to_multiple
+from vidpred.models.recurrent import context_losses
 from vidpred.models.settings import ModelSettings
 
 CELL = 16  # side in pixels of the coarsest features
@@ -158,10 +159,10 @@ class SVG(Generator):
         skips = [min(number, given - 1) for number in range(frames.shape[1] - 1)]
         images = self.decode(predicted, [level[:, skips] for level in features], size)
         # The paper's sum over all frames and 4 times that in [-1, 1], which the objective divides by K.
-        self.extra_losses = {"kl": 4 * self.beta / self.pred_frames * divergence}
-        if given > 1 and self.context_weight:
-            error = functional.mse_loss(images[:, : given - 1] * 2 - 1, context[:, 1:] * 2 - 1)
-            self.extra_losses["context"] = self.context_weight * (given - 1) / self.pred_frames * error
+        self.extra_losses = {
+            "kl": 4 * self.beta / self.pred_frames * divergence,
+            **context_losses(self.context_weight, images[:, : given - 1], context[:, 1:], self.pred_frames),
+        }
         return [images[:, given - 1 :]]
 
     def sample(self, context: Tensor, noise: Tensor) -> Tensor:
