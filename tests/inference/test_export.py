@@ -34,6 +34,7 @@ SMALL = {
     "tiny.yaml": [],
     "block_push.yaml": ["data.root=.", "model.widths=[8,8]", "model.warp=true"],
     "dcgan_mnist.yaml": ["model.width=4"],
+    "vae_dcgan.yaml": ["model.width=4"],
     "voxel_flow_moving_mnist.yaml": ["model.scales=[2,1]", "model.widths=[8,4]", "model.mean_blocks=1"],
     "convlstm_moving_mnist.yaml": ["data.context_frames=2", "data.pred_frames=2", "model.hidden=[4]", "model.kernel=3"],
     "predrnn_v2_bair.yaml": ["data.pred_frames=2", "model.hidden=[4]", "model.kernel=3"],

@@ -70,6 +70,8 @@ def test_samples_are_normalized_by_the_statistics_of_the_prior() -> None:
         for part in (slice(0, 7), slice(7, 8)):
             torch.testing.assert_close(model(none[part], noise=noise[part])[0], expected[part], atol=1e-5, rtol=1e-4)
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    (exported,) = model.exported_step({})(noise)
+    torch.testing.assert_close(exported, expected[:, 0], atol=1e-5, rtol=1e-4)
     running = model.decoder(none, noise=noise)[0]
     assert float((running - expected).abs().max()) > 0.01, "the running statistics are those of no batch yet"
 

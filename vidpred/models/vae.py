@@ -5,10 +5,11 @@ Kingma & Welling 2013, "Auto-encoding variational Bayes".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +19,7 @@ from vidpred.bounds import MOST_WIDTH
 from vidpred.data.settings import DataSettings
 from vidpred.models.base import Shape
 from vidpred.models.dcgan import DcganDiscriminator, DcganDiscriminatorSettings, DcganGenerator, DcganSettings
+from vidpred.models.export_steps import ImageStep
 from vidpred.models.images import ImageGenerator, ImageSettings, image_shape, label_planes
 from vidpred.models.mlp import MlpGenerator, MlpSettings
 from vidpred.models.multiscale import as_channels_last
@@ -89,7 +91,7 @@ class VaeGenerator(ImageGenerator):
     @contextmanager
     def _normalized_for_prior(self, device: torch.device) -> Iterator[None]:
         """Let the decoder normalize by the statistics of a fixed batch from the prior within a `with` block."""
-        norms = [layer for layer in self.decoder.modules() if isinstance(layer, nn.BatchNorm2d)]
+        norms = batch_norms(self.decoder)
         own = [(norm.running_mean, norm.running_var) for norm in norms]
         try:
             if norms and self._measured_at != (version := version_of(self.decoder)):
@@ -122,6 +124,15 @@ class VaeGenerator(ImageGenerator):
                 hook.remove()
         return found
 
+    def exported_step(self, state: Mapping[str, Any]) -> ImageStep:
+        """Return the step of a copy whose running statistics are those of the prior; see `Generator`."""
+        fixed = copy.deepcopy(self).eval()
+        with fixed._normalized_for_prior(next(fixed.parameters()).device):
+            statistics = [(mean.clone(), variance.clone()) for mean, variance in fixed._statistics]
+        for norm, (mean, variance) in zip(batch_norms(fixed.decoder), statistics, strict=True):
+            norm.running_mean, norm.running_var = mean, variance
+        return ImageStep(fixed, state)
+
     def encode(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the code, `(B, noise_channels)` each, for images `(B, C, H, W)` in [0, 1]."""
         if isinstance(self.encoder, DcganDiscriminator):
@@ -152,10 +163,16 @@ class VaeGenerator(ImageGenerator):
             noise = torch.randn_like(mean) if noise is None else noise.to(mean)
             noise = mean + noise * (log_variance / 2).exp()
             self.latent_cost = gaussian_divergence(mean, log_variance)
-        if target is None and not self.training and not context.is_meta:
+        sampling = target is None and not self.training
+        if sampling and not context.is_meta and not torch.compiler.is_exporting():  # see `exported_step`
             with self._normalized_for_prior(context.device):
                 return list(self.decoder(context, noise=noise, labels=labels))
         return list(self.decoder(context, noise=noise, labels=labels))
+
+
+def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
+    """Return a module's batch norms, in its order."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
 def version_of(module: nn.Module) -> tuple[tuple[int, int], ...]:
