@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
+from vidpred.config import load_config
 from vidpred.data.settings import DataSettings
+from vidpred.errors import ConfigError
 from vidpred.models.flow_matching import FlowMatching, FlowMatchingSettings, encode_time, factors, noise_images
 
 DATA = DataSettings(context_frames=2, pred_frames=2, channels=1)
@@ -64,3 +67,20 @@ def test_times_are_encoded_apart() -> None:
     codes = encode_time(torch.linspace(0, 1, 9))
     distances = torch.cdist(codes, codes) + 10 * torch.eye(9)
     assert float(distances.min()) > 0.3
+
+
+def test_the_exact_velocity_has_no_loss_and_estimates_the_future_at_every_time() -> None:
+    target = torch.rand(5, 2, 1, 8, 8)
+
+    class Exact(FlowMatching):
+        def velocity(self, frames: Tensor, time: Tensor, context: Tensor, given: list[Tensor]) -> Tensor:
+            return (target * 2 - 1 - frames) / (1 - time)[:, None, None, None, None]
+
+    model = Exact(FlowMatchingSettings(widths=(4, 8)), DATA)
+    torch.testing.assert_close(model(torch.rand(5, 2, 1, 8, 8), target=target)[0], target, atol=1e-4, rtol=0)
+    assert model.extra_losses["velocity"].item() < 1e-6
+
+
+def test_several_samples_in_training_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"objective.num_samples: model.name=flow_matching.*num_samples=1"):
+        load_config("flow_matching_moving_mnist.yaml", {"objective.num_samples": 2})

@@ -65,6 +65,11 @@ class Config(Settings):
                 "objective.num_samples: without noise all samples are equal; set model.noise_channels=1 or "
                 "objective.num_samples=1"
             )
+        if weights.num_samples > 1 and not self.model.noise_in_training:
+            raise ValueError(
+                f"objective.num_samples: model.name={self.model.name} trains on other noise, at random times, so that "
+                "its samples cannot be compared; set objective.num_samples=1"
+            )
         if adversary.wrong_pairs and self.training.batch_size < 2:
             raise ValueError("objective.adversarial.wrong_pairs: set training.batch_size to at least 2")
         return self

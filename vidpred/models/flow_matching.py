@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as functional
@@ -33,6 +33,8 @@ MULTIPLIER = 0x9E3779B97F4A7C15  # odd, close to 2^64 divided by the golden rati
 
 class FlowMatchingSettings(ModelSettings):
     """Settings of the flow-matching predictor."""
+
+    noise_in_training: ClassVar[bool] = False
 
     name: Literal["flow_matching"] = Field("flow_matching", description="Flow matching (after Lipman et al. 2023).")
     noise_channels: int = Field(

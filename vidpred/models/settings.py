@@ -20,6 +20,7 @@ class ModelSettings(Settings):
     has_encoder: ClassVar[bool] = False  # sets `latent_cost` (a variational auto-encoder)
     has_styles: ClassVar[bool] = False  # a style per layer, which can be mixed and truncated
     starts_from_flow: ClassVar[bool] = False  # moves pixels of the context frames, at first by their optical flow
+    noise_in_training: ClassVar[bool] = True  # False: the given noise determines predictions only, not training
     fitted: ClassVar[bool] = False  # trained by `fit`, not by gradients
 
     name: str = Field(description="Kind of generator.")
