@@ -244,6 +244,20 @@ def test_roughness_of_true_images_is_1() -> None:
     assert found[2] < 0.5
 
 
+def test_the_value_to_reach_is_that_of_as_many_training_images() -> None:
+    """As many as samples, of which there may be more than held-out images: the distance falls with their number."""
+    torch.manual_seed(0)
+    training, counts = torch.rand(80, 1, 8, 8), list[int]()
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        counts.append(len(images))
+        return images.flatten(1)[:, :3]
+
+    found = compare_samples(network, training[:40], torch.rand(20, 1, 8, 8), training[:40])
+    assert found["frechet"] == pytest.approx(found["frechet_of_training"])
+    assert sum(counts) == 40 + 20 + 40
+
+
 def test_without_classes_only_pixels_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predictor = train(small_preset("dcgan_mnist", tmp_path)).predictor()
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), dtype=np.uint8))

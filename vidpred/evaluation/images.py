@@ -249,7 +249,7 @@ def compare_samples(
     if network is not None:
         sampled, logits = features_of(network, samples)
         true, _ = features_of(network, held_out)
-        trained, _ = features_of(network, training[evenly_spaced(len(training), len(held_out), middle=False)])
+        trained, _ = features_of(network, training[evenly_spaced(len(training), len(samples), middle=False)])
         numbers = {"frechet": distance_of(sampled, true), "frechet_of_training": distance_of(trained, true)}
         numbers |= feature_distances(sampled, true)
         if logits is not None:
